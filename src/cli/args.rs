@@ -1,0 +1,174 @@
+//! What can be said on the command line, and in the environment.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// Snapshot, prove and restore etcd 2.x data directories.
+#[derive(Debug, Parser)]
+#[command(
+    name = "etcd-ark",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
+    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, 130 interrupted."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Global {
+    /// Write JSON to stdout and nothing else; errors become a JSON object on stderr
+    #[arg(long, global = true, env = "ETCD_ARK_JSON")]
+    pub(crate) json: bool,
+    /// Say nothing but warnings and errors
+    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET")]
+    pub(crate) quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE")]
+    pub(crate) verbose: bool,
+    /// When to use colours; NO_COLOR counts too
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "ETCD_ARK_COLOR"
+    )]
+    pub(crate) color: Color,
+    /// Show no progress bar
+    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS")]
+    pub(crate) no_progress: bool,
+    /// Exit with 5 when something was worth a warning
+    #[arg(long, global = true, env = "ETCD_ARK_STRICT")]
+    pub(crate) strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Capture a data dir into an archive, also while etcd 2.x runs, and read it back
+    Snapshot(Snapshot),
+    /// Prove archives or data dirs: every digest, every WAL record, the whole chain
+    Verify(Verify),
+    /// Put an archive's member directory in place, atomically, or not at all
+    Restore(Restore),
+    /// List the archives of a backup dir, newest first
+    List(List),
+    /// Show what is in an archive or a data dir: identity, members, positions, versions
+    Inspect(Inspect),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Snapshot {
+    /// The member's data dir; it is only read
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Where the archive goes; made with mode 0700 if it is missing
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    pub(crate) backup_dir: PathBuf,
+    /// Capture every file of the member, not only what a restart of etcd needs
+    #[arg(long, env = "ETCD_ARK_ALL")]
+    pub(crate) all: bool,
+    /// Call it something, such as pre-upgrade; can be given more than once
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_LABEL")]
+    pub(crate) label: Vec<String>,
+    /// zstd's compression level
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+    /// Warn when the data size is over this
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    pub(crate) size_limit: ByteSize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Threads {
+    /// How many threads to use; all cores by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "ETCD_ARK_THREADS")]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    pub(crate) fn count(&self) -> usize {
+        self.threads
+            .map_or_else(etcd_ark::ground::parallel::default_threads, usize::from)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Archives and data dirs
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<PathBuf>,
+    /// The dedicated WAL dir of a data dir among them
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Restore {
+    /// The archive
+    #[arg(value_name = "ARCHIVE")]
+    pub(crate) archive: PathBuf,
+    /// The data dir to put it into; made if it is missing
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Put the segments into this directory (2.2 and later, started with --wal-dir)
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Exchange a member directory that is there with the restored one, and keep it
+    #[arg(long, env = "ETCD_ARK_REPLACE")]
+    pub(crate) replace: bool,
+    /// Whose the files shall be, as numbers or names: USER or USER:GROUP
+    #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
+    pub(crate) owner: Option<String>,
+    /// Do everything but put it in place
+    #[arg(long, env = "ETCD_ARK_DRY_RUN")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// The backup dir
+    #[arg(value_name = "BACKUP_DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    pub(crate) backup_dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// An archive or a data dir
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// The data dir's dedicated WAL dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+}

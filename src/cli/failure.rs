@@ -1,0 +1,323 @@
+//! What a failure is called, which exit code it has and what to do about it: the one place
+//! where that is decided.
+
+use std::error::Error;
+use std::io;
+
+use etcd_ark::deed::capture::CaptureError;
+use etcd_ark::deed::restore::RestoreError;
+use etcd_ark::deed::survey::SurveyError;
+use etcd_ark::ground::interrupt::Interrupted;
+use etcd_ark::place::archive::manifest::ManifestFault;
+use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::data_dir::DataDirError;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Failed,
+    Usage,
+    Refused,
+    Corrupt,
+    NotFound,
+    Busy,
+    NoSpace,
+    Interrupted,
+}
+
+impl Kind {
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Corrupt => 4,
+            Self::NotFound => 10,
+            Self::Busy => 11,
+            Self::NoSpace => 12,
+            Self::Interrupted => 130,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::Corrupt => "corrupt",
+            Self::NotFound => "not-found",
+            Self::Busy => "busy",
+            Self::NoSpace => "no-space",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A failure as it is told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// A failure that a command itself finds, with its kind and hint.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Told {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) hint: Option<&'static str>,
+}
+
+type Judged = (Kind, Option<&'static str>);
+
+impl Failure {
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let (kind, hint) = judge(error);
+        let mut message = String::new();
+        for cause in error.chain() {
+            let text = cause.to_string();
+            if message.is_empty() {
+                message = text;
+            } else if !message.ends_with(&text) {
+                message += ": ";
+                message += &text;
+            }
+        }
+        Self {
+            kind,
+            message,
+            hint: hint.map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::json!({
+            "code": self.kind.exit_code(),
+            "kind": self.kind.name(),
+            "message": self.message,
+            "hint": self.hint,
+        })
+        .to_string()
+    }
+}
+
+/// Tells of wrong usage, or shows the help that was asked for; gives the exit code.
+#[expect(
+    clippy::print_stderr,
+    reason = "no Out exists before the arguments are read"
+)]
+pub(crate) fn usage(error: &clap::Error) -> u8 {
+    let asks_json = std::env::args_os().any(|arg| arg == "--json");
+    if !error.use_stderr() || !asks_json {
+        let _ = error.print();
+    } else {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let failure = Failure {
+            kind: Kind::Usage,
+            message: first.trim_start_matches("error: ").to_owned(),
+            hint: Some("see `etcd-ark --help`".to_owned()),
+        };
+        eprintln!("{}", failure.to_json());
+    }
+    if error.use_stderr() {
+        Kind::Usage.exit_code()
+    } else {
+        0
+    }
+}
+
+fn judge(error: &anyhow::Error) -> Judged {
+    if let Some(told) = error.downcast_ref::<Told>() {
+        (told.kind, told.hint)
+    } else if let Some(error) = error.downcast_ref::<CaptureError>() {
+        of_capture(error)
+    } else if let Some(error) = error.downcast_ref::<RestoreError>() {
+        of_restore(error)
+    } else if let Some(error) = error.downcast_ref::<SurveyError>() {
+        of_survey(error)
+    } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
+        of_archive(error)
+    } else if let Some(error) = error.downcast_ref::<DataDirError>() {
+        of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<io::Error>() {
+        of_io(error)
+    } else {
+        (Kind::Failed, None)
+    }
+}
+
+fn of_capture(error: &CaptureError) -> Judged {
+    match error {
+        CaptureError::DataDir(error) => of_data_dir(error),
+        CaptureError::Archive(error) => of_archive(error),
+        CaptureError::Io(error) => of_io(error),
+        CaptureError::Interrupted(_) => (Kind::Interrupted, None),
+        CaptureError::Running(_) | CaptureError::DbChanged => (
+            Kind::Busy,
+            Some(
+                "stop this member first, or use `ETCDCTL_API=3 etcdctl snapshot save FILE` while it runs",
+            ),
+        ),
+        CaptureError::Source { .. } | CaptureError::Db(_) => (
+            Kind::Corrupt,
+            Some(
+                "`etcd-ark verify` on the data dir shows all that does not check; this member's disk needs a look, and the other members' data are the better copy",
+            ),
+        ),
+        CaptureError::Start(_) => (
+            Kind::Corrupt,
+            Some(
+                "etcd cannot start from this directory as it is; back up another member, or remove this one and add it anew",
+            ),
+        ),
+        CaptureError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some(
+                "the disk of the backup dir returned other bytes than were written to it; nothing was kept, use another disk",
+            ),
+        ),
+        CaptureError::Vanished(_) => (
+            Kind::Failed,
+            Some(
+                "files went away faster than they could be opened; is something else cleaning up the data dir?",
+            ),
+        ),
+    }
+}
+
+fn of_restore(error: &RestoreError) -> Judged {
+    match error {
+        RestoreError::Archive(error) => of_archive(error),
+        RestoreError::Io(error) => of_io(error),
+        RestoreError::Interrupted(_) => (Kind::Interrupted, Some("nothing was changed")),
+        RestoreError::Unsound { .. } => (
+            Kind::Corrupt,
+            Some("nothing was changed; restore another archive, `etcd-ark list` shows them"),
+        ),
+        RestoreError::Running(_) => (
+            Kind::Busy,
+            Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),
+        ),
+        RestoreError::MemberExists(_) | RestoreError::SegmentsExist(_) => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; `--replace` exchanges it with the restored one and keeps it under another name",
+            ),
+        ),
+        RestoreError::NotExchangeable { .. } => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; restore into a new data dir and point etcd's `--data-dir` there",
+            ),
+        ),
+        RestoreError::NoParent(_) => (Kind::NotFound, Some("make that directory first")),
+        RestoreError::NotADirectory(_) => (Kind::Failed, None),
+        RestoreError::NoRoom { .. } => (
+            Kind::NoSpace,
+            Some("nothing was changed; make room, or restore into a data dir on another disk"),
+        ),
+    }
+}
+
+fn of_survey(error: &SurveyError) -> Judged {
+    match error {
+        SurveyError::DataDir(error) => of_data_dir(error),
+        SurveyError::Io(error) => of_io(error),
+        SurveyError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+fn of_archive(error: &ArchiveError) -> Judged {
+    match error {
+        ArchiveError::NotFound(_) => (
+            Kind::NotFound,
+            Some("`etcd-ark list BACKUP_DIR` shows the archives there are"),
+        ),
+        ArchiveError::Io(error) => of_io(error),
+        ArchiveError::Interrupted(_) => (Kind::Interrupted, None),
+        ArchiveError::Fault { fault, .. } => match fault {
+            ArchiveFault::Tail(TailFault::LaterSeal(_))
+            | ArchiveFault::Manifest(ManifestFault::LaterFormat(_)) => (
+                Kind::Refused,
+                Some("use the release of etcd-ark that wrote it, or a later one"),
+            ),
+            _ => (
+                Kind::Corrupt,
+                Some(
+                    "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+                ),
+            ),
+        },
+    }
+}
+
+fn of_data_dir(error: &DataDirError) -> Judged {
+    match error {
+        DataDirError::Io(error) => of_io(error),
+        DataDirError::NotFound(_) => (
+            Kind::NotFound,
+            Some(
+                "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
+            ),
+        ),
+        DataDirError::NotADirectory(_) | DataDirError::Foreign { .. } => (
+            Kind::NotFound,
+            Some(
+                "pass the directory that etcd was started with; it has a `member` directory in it",
+            ),
+        ),
+        DataDirError::Empty(_) => (
+            Kind::NotFound,
+            Some("this member has not started yet, or its data are on a disk that is not mounted"),
+        ),
+        DataDirError::Proxy(_) => (
+            Kind::NotFound,
+            Some("there is nothing to back up on a proxy; run this on the members"),
+        ),
+        DataDirError::Version04(_) => (
+            Kind::NotFound,
+            Some("start it once with etcd 2.0, which moves the data to its own format"),
+        ),
+        DataDirError::NoWal(_) | DataDirError::NoSegments(_) => (
+            Kind::NotFound,
+            Some("if etcd runs with `--wal-dir`, pass the same here"),
+        ),
+        DataDirError::TwoWals { .. } => (
+            Kind::Refused,
+            Some(
+                "find out which one etcd was started with; leave `--wal-dir` out if it is the one in the data dir",
+            ),
+        ),
+        DataDirError::SegmentGap { .. } | DataDirError::BeginsLate { .. } => (
+            Kind::Corrupt,
+            Some("etcd cannot start from this; has somebody removed files by hand?"),
+        ),
+    }
+}
+
+fn of_io(error: &io::Error) -> Judged {
+    if error.get_ref().is_some_and(|inner| {
+        inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
+    }) {
+        return (Kind::Interrupted, None);
+    }
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            Kind::NoSpace,
+            Some("make room and run it again; nothing was kept and nothing was lost"),
+        ),
+        io::ErrorKind::NotFound => (Kind::NotFound, None),
+        io::ErrorKind::PermissionDenied => (
+            Kind::Failed,
+            Some("run it as root, or as the user that etcd runs as"),
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (Kind::Failed, Some("that filesystem is mounted read-only"))
+        }
+        _ => (Kind::Failed, None),
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line: arguments in, a deed done, text or JSON and an exit code out.
+
+mod args;
+mod failure;
+mod inspect;
+mod list;
+mod out;
+mod picture;
+mod progress;
+mod restore;
+mod snapshot;
+mod verify;
+
+use std::path::Path;
+
+use clap::Parser;
+use etcd_ark::ground::interrupt::Interrupt;
+
+use args::{Args, Command};
+use failure::Failure;
+use out::Out;
+
+/// Exit code for a deed done whose warnings count under `--strict`.
+const DONE_WITH_WARNINGS: u8 = 5;
+
+/// Runs the command that the process was started with and gives its exit code.
+pub(crate) fn main() -> u8 {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return failure::usage(&error),
+    };
+    let out = Out::new(&args.global);
+    let interrupt = Interrupt::default();
+    watch_signals(&interrupt);
+    let outcome = match &args.command {
+        Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
+        Command::Verify(args) => verify::run(args, &out, &interrupt),
+        Command::Restore(args) => restore::run(args, &out, &interrupt),
+        Command::List(args) => list::run(args, &out),
+        Command::Inspect(args) => inspect::run(args, &out, &interrupt),
+    };
+    match outcome {
+        Ok(0) if out.warned() && args.global.strict => DONE_WITH_WARNINGS,
+        Ok(code) => code,
+        Err(error) => {
+            let failure = Failure::of(&error);
+            out.failure(&failure);
+            failure.kind.exit_code()
+        }
+    }
+}
+
+/// The first SIGINT or SIGTERM asks the work to stop and clean up; a second one ends it.
+fn watch_signals(interrupt: &Interrupt) {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let flag = interrupt.flag();
+        // Without a handler the signal ends the process, which loses nothing but tidiness.
+        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
+        let _ = signal_hook::flag::register(signal, flag);
+    }
+}
+
+/// Whether a TARGET is a data dir rather than an archive.
+fn is_data_dir(target: &Path) -> bool {
+    target.is_dir()
+}

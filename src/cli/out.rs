@@ -1,0 +1,142 @@
+//! Where everything that is said goes: stdout for results, stderr for warnings and failures.
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::args::{Color, Global};
+use super::failure::Failure;
+
+/// A colour that means something.
+#[derive(Clone, Copy)]
+pub(crate) enum Paint {
+    Good,
+    Bad,
+    Warn,
+    Dim,
+    Strong,
+}
+
+/// The two streams, and how to write to them.
+pub(crate) struct Out {
+    json: bool,
+    quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) progress: bool,
+    color_out: bool,
+    color_err: bool,
+    warned: Cell<bool>,
+}
+
+impl Out {
+    pub(crate) fn new(global: &Global) -> Self {
+        let wanted = |is_terminal: bool| match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        let terminal = std::io::stderr().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            progress: terminal && !global.no_progress && !global.quiet && !global.json,
+            color_out: wanted(std::io::stdout().is_terminal()),
+            color_err: wanted(terminal),
+            warned: Cell::new(false),
+        }
+    }
+
+    /// Whether anything was worth a warning.
+    pub(crate) fn warned(&self) -> bool {
+        self.warned.get()
+    }
+
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.json && !self.quiet {
+            write_line(&mut std::io::stdout().lock(), text.trim_end());
+        }
+    }
+
+    /// The result for scripts, if they asked for it.
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        if self.json
+            && let Ok(text) = serde_json::to_string_pretty(value)
+        {
+            write_line(&mut std::io::stdout().lock(), &text);
+        }
+    }
+
+    /// Something that the user should know; it counts under `--strict`.
+    pub(crate) fn warn(&self, text: &str) {
+        if let Some(note) = text.strip_prefix("note: ") {
+            self.note(note);
+            return;
+        }
+        self.warned.set(true);
+        let word = paint(self.color_err, Paint::Warn, "warning:");
+        self.to_stderr(&format!("{word} {text}"));
+    }
+
+    /// Something good to know, which does not count.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            let word = paint(self.color_err, Paint::Dim, "note:");
+            self.to_stderr(&format!("{word} {text}"));
+        }
+    }
+
+    /// Why the command failed.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if self.json {
+            write_line(&mut std::io::stderr().lock(), &failure.to_json());
+            return;
+        }
+        let word = paint(self.color_err, Paint::Bad, "error:");
+        let mut text = format!("{word} {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            let word = paint(self.color_err, Paint::Strong, "hint:");
+            text += &format!("\n{word} {hint}");
+        }
+        write_line(&mut std::io::stderr().lock(), &text);
+    }
+
+    /// `text` in a colour, where stdout shows colours.
+    pub(crate) fn paint(&self, how: Paint, text: &str) -> String {
+        paint(self.color_out, how, text)
+    }
+
+    /// Under `--json` stderr holds nothing but an error object: warnings are in the result.
+    fn to_stderr(&self, text: &str) {
+        if !self.json {
+            write_line(&mut std::io::stderr().lock(), text);
+        }
+    }
+}
+
+/// A reader that went away (`| head`) is no failure of ours.
+fn write_line(stream: &mut dyn Write, text: &str) {
+    let _ = writeln!(stream, "{text}");
+}
+
+fn paint(color: bool, how: Paint, text: &str) -> String {
+    if !color {
+        return text.to_owned();
+    }
+    let code = match how {
+        Paint::Good => "32",
+        Paint::Bad => "1;31",
+        Paint::Warn => "33",
+        Paint::Dim => "2",
+        Paint::Strong => "1",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// A size in decimal units.
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().si().to_string()
+}

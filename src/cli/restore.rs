@@ -1,0 +1,110 @@
+//! `restore`: put an archive's member directory in place, or not at all.
+
+use anyhow::Result;
+use etcd_ark::deed::restore::{Request, restore};
+use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::place::archive::Archive;
+use jiff::Timestamp;
+
+use super::args::Restore;
+use super::failure::{Kind, Told};
+use super::out::{Out, Paint, size};
+use super::progress::Progress;
+
+pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+    let archive = Archive::open(&args.archive)?;
+    let owner = args.owner.as_deref().map(owner).transpose()?;
+    let mut progress = Progress::new(out);
+    let request = Request {
+        archive: &archive,
+        data_dir: &args.data_dir,
+        wal_dir: args.wal_dir.as_deref(),
+        replace: args.replace,
+        owner,
+        dry_run: args.dry_run,
+        threads: args.threads.count(),
+        now: Timestamp::now(),
+    };
+    let restored = restore(&request, interrupt, &mut |event| progress.observe(event))?;
+    drop(progress);
+    for warning in &restored.warnings {
+        out.warn(warning);
+    }
+    let member = &archive.manifest().member;
+    out.json(&serde_json::json!({
+        "member_dir": restored.member,
+        "dry_run": args.dry_run,
+        "kept": restored.kept,
+        "kept_wal": restored.kept_wal,
+        "undo": restored.undo,
+        "bytes": restored.bytes,
+        "identity": member.identity,
+        "position": member.position,
+        "warnings": restored.warnings,
+    }));
+    let place = restored.member.display().to_string();
+    if args.dry_run {
+        out.line(&format!(
+            "would restore {} to {place}; everything checks, nothing was changed",
+            size(restored.bytes)
+        ));
+        return Ok(0);
+    }
+    out.line(&format!(
+        "restored {} to {}",
+        size(restored.bytes),
+        out.paint(Paint::Strong, &place)
+    ));
+    out.line(&format!("  member     {}", member.identity));
+    out.line(&format!(
+        "  position   {}",
+        super::inspect::position_text(member)
+    ));
+    for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
+        if let Some(kept) = kept {
+            out.line(&format!("  {name:<10} {}", kept.display()));
+        }
+    }
+    if !restored.undo.is_empty() {
+        out.line("to undo it, with etcd stopped:");
+        for command in &restored.undo {
+            out.line(&format!("  {command}"));
+        }
+    }
+    Ok(0)
+}
+
+/// `USER[:GROUP]`, each a number or a name of this machine's.
+fn owner(text: &str) -> Result<(u32, u32)> {
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    let (uid, own_group) = look_up(user, "/etc/passwd")?;
+    let gid = match (group, own_group) {
+        ("", Some(group)) => group,
+        ("", None) => uid,
+        (group, _) => look_up(group, "/etc/group")?.0,
+    };
+    Ok((uid, gid))
+}
+
+/// A number, or the third field of the line that begins with the name; with a user's group.
+fn look_up(name: &str, table: &str) -> Result<(u32, Option<u32>)> {
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    let found = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let known = fields.next()?;
+        let id = fields.nth(1)?;
+        (known == name || id == name).then(|| {
+            let group = fields.next().and_then(|group| group.parse().ok());
+            Some((id.parse().ok()?, group))
+        })?
+    });
+    let number = name.parse().ok().map(|id| (id, None));
+    found.or(number).ok_or_else(|| {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("`{name}` is neither a number nor in {table}"),
+            hint: Some("give --owner as USER or USER:GROUP"),
+        };
+        told.into()
+    })
+}

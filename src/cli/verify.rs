@@ -1,0 +1,184 @@
+//! `verify`: prove archives and data dirs, and go on past what does not check.
+
+use std::path::Path;
+
+use anyhow::Result;
+use etcd_ark::deed::survey::{FileReport, survey};
+use etcd_ark::deed::verify::verify;
+use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::place::archive::Archive;
+use etcd_ark::place::data_dir::DataDir;
+use serde_json::{Value, json};
+
+use super::args::Verify;
+use super::failure::{Failure, Kind};
+use super::is_data_dir;
+use super::out::{Out, Paint, size};
+use super::progress::Progress;
+
+/// What proving one target gave.
+struct Verdict {
+    files: Vec<FileReport>,
+    faults: Vec<String>,
+    notes: Vec<String>,
+    summary: String,
+}
+
+impl Verdict {
+    fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
+    }
+}
+
+pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+    let mut worst = 0;
+    let mut results = Vec::new();
+    for target in &args.targets {
+        let verdict = if is_data_dir(target) {
+            data_dir_verdict(target, args, out, interrupt)
+        } else {
+            archive_verdict(target, args, out, interrupt)
+        };
+        let code = match verdict {
+            Ok(verdict) => {
+                tell(target, &verdict, out);
+                results.push(to_json(target, &verdict));
+                if verdict.is_sound() {
+                    0
+                } else {
+                    Kind::Corrupt.exit_code()
+                }
+            }
+            // One target alone fails as any command does; of several each gets its verdict.
+            Err(error) if args.targets.len() == 1 => return Err(error),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                out.failure(&failure);
+                let code = failure.kind.exit_code();
+                results.push(json!({"target": target, "sound": false, "error": failure.message}));
+                if failure.kind == Kind::Interrupted {
+                    return Err(error);
+                }
+                code
+            }
+        };
+        worst = worse(worst, code);
+    }
+    out.json(&results);
+    Ok(worst)
+}
+
+/// Corruption outweighs every other failure, and any failure outweighs none.
+fn worse(one: u8, other: u8) -> u8 {
+    let corrupt = Kind::Corrupt.exit_code();
+    if one == corrupt || other == corrupt {
+        corrupt
+    } else if one == 0 {
+        other
+    } else {
+        one
+    }
+}
+
+fn archive_verdict(
+    target: &Path,
+    args: &Verify,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let archive = Archive::open(target)?;
+    let mut progress = Progress::new(out);
+    let threads = args.threads.count();
+    let report = verify(&archive, threads, interrupt, &mut |e| progress.observe(e))?;
+    let member = &archive.manifest().member;
+    Ok(Verdict {
+        files: report.files,
+        faults: report.faults.iter().map(ToString::to_string).collect(),
+        notes: Vec::new(),
+        summary: format!(
+            "{}, index {}, {} proven",
+            member.identity,
+            member.position.index,
+            size(archive.plain_bytes())
+        ),
+    })
+}
+
+fn data_dir_verdict(
+    target: &Path,
+    args: &Verify,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let data_dir = DataDir::open(target, args.wal_dir.as_deref())?;
+    let mut progress = Progress::new(out);
+    let found = survey(&data_dir, interrupt, &mut |event| progress.observe(event))?;
+    let mut faults = Vec::new();
+    let summary = match &found.facts {
+        Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
+        Err(fault) => {
+            faults.push(format!("etcd could not start from it: {fault}"));
+            String::new()
+        }
+    };
+    let notes = found.torn_tail.iter().map(|(segment, offset)| {
+        format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
+    });
+    Ok(Verdict {
+        notes: notes.collect(),
+        files: found.files,
+        faults,
+        summary,
+    })
+}
+
+fn tell(target: &Path, verdict: &Verdict, out: &Out) {
+    let word = if verdict.is_sound() {
+        out.paint(Paint::Good, "OK     ")
+    } else {
+        out.paint(Paint::Bad, "CORRUPT")
+    };
+    out.line(&format!("{word} {}  {}", target.display(), verdict.summary));
+    for file in &verdict.files {
+        match &file.fault {
+            None if out.verbose => {
+                let word = out.paint(Paint::Good, "ok ");
+                out.line(&format!("  {word} {}  {}", file.path, size(file.bytes)));
+            }
+            None => {}
+            Some(fault) => {
+                let word = out.paint(Paint::Bad, "BAD");
+                out.line(&format!("  {word} {}: {fault}", file.path));
+            }
+        }
+    }
+    for fault in &verdict.faults {
+        let word = out.paint(Paint::Bad, "BAD");
+        out.line(&format!("  {word} {fault}"));
+    }
+    for note in &verdict.notes {
+        out.note(note);
+    }
+}
+
+fn to_json(target: &Path, verdict: &Verdict) -> Value {
+    let files: Vec<_> = verdict
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "path": file.path,
+                "bytes": file.bytes,
+                "sound": file.fault.is_none(),
+                "fault": file.fault.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect();
+    json!({
+        "target": target,
+        "sound": verdict.is_sound(),
+        "files": files,
+        "faults": verdict.faults,
+        "notes": verdict.notes,
+    })
+}

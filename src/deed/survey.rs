@@ -1,0 +1,223 @@
+//! Reading a whole data dir where it is: every raft snapshot, every segment, the whole chain.
+//!
+//! In: a [`DataDir`]. Out: a verdict a file, the member's facts, and what is lying about.
+//! Reads only; a directory that moves meanwhile is read again.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fs_err as fs;
+
+use super::Event;
+use crate::ground::interrupt::{Interrupt, Interrupted};
+use crate::language::examine::{Examiner, FileEnd, FileFault};
+use crate::language::member::{MemberFacts, StartFault};
+use crate::language::wal::resync::next_whole_record;
+use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
+use crate::place::data_dir::{
+    DataDir, DataDirError, LeftoverKind, Running, SourceFile, is_running,
+};
+
+/// How much is read at once, in bytes.
+pub(crate) const PIECE: usize = 256 << 10;
+/// How often a running member's directory is read again before its faults are believed.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What reading a data dir gave.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every raft snapshot, newest first, then every segment in order.
+    pub files: Vec<FileReport>,
+    /// What they say together, or why etcd could not start from them.
+    pub facts: Result<MemberFacts, StartFault>,
+    /// Bytes of the raft snapshot that a start loads.
+    pub snapshot_bytes: u64,
+    /// Where the last segment's unfinished record begins: `(segment, offset)`.
+    pub torn_tail: Option<(String, u64)>,
+    /// What etcd would not load.
+    pub leftovers: Vec<(LeftoverKind, SourceFile)>,
+    /// Names in the data dir that are no part of the member.
+    pub outside: Vec<String>,
+    /// Whether etcd runs on it.
+    pub running: Option<Running>,
+}
+
+/// What checking one file gave.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// Its path in an archive.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// What is wrong with it, if anything.
+    pub fault: Option<FileFault>,
+}
+
+/// Why a data dir could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// It is none.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl Survey {
+    /// Whether everything checks and etcd could start from it.
+    pub fn is_sound(&self) -> bool {
+        self.facts.is_ok() && self.files.iter().all(|file| file.fault.is_none())
+    }
+}
+
+/// Reads everything in `data_dir`.
+pub fn survey(
+    data_dir: &DataDir,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Survey, SurveyError> {
+    let mut attempt = 1;
+    loop {
+        let found = survey_once(data_dir, interrupt, observe);
+        let moved = match &found {
+            Ok(found) => !found.is_sound() && found.running.is_some(),
+            Err(SurveyError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
+            Err(_) => false,
+        };
+        if !moved || attempt == TRIES {
+            return found;
+        }
+        observe(Event::Again {
+            attempt,
+            reason: "etcd is writing to the directory".to_owned(),
+        });
+        attempt += 1;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn survey_once(
+    data_dir: &DataDir,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Survey, SurveyError> {
+    let listing = data_dir.list()?;
+    let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
+    let running = is_running(paths.chain(listing.db.as_ref().map(|db| db.path.as_path())))?;
+    let snapshots = listing.snapshots.iter().map(|(_, file)| file);
+    let segments = listing.segments.iter().map(|(_, file)| file);
+    let sources: Vec<_> = snapshots.chain(segments).collect();
+    observe(Event::Begin {
+        part: "reading",
+        bytes: sources.iter().map(|file| file.bytes).sum(),
+    });
+    let last = listing.segments.last().map(|(_, file)| file.path.clone());
+    let mut reading = Reading {
+        examiner: Examiner::default(),
+        last,
+        snapshot_bytes: None,
+        torn_tail: None,
+    };
+    let mut files = Vec::new();
+    for source in sources {
+        let fault = reading.file(source, interrupt, observe)?;
+        files.push(FileReport {
+            path: source.archive_path.clone(),
+            bytes: source.bytes,
+            fault,
+        });
+    }
+    Ok(Survey {
+        files,
+        facts: reading.examiner.finish(),
+        snapshot_bytes: reading.snapshot_bytes.unwrap_or(0),
+        torn_tail: reading.torn_tail,
+        leftovers: listing.leftovers,
+        outside: listing.outside,
+        running,
+    })
+}
+
+struct Reading {
+    examiner: Examiner,
+    /// The last segment: the only one that may end in a torn tail.
+    last: Option<PathBuf>,
+    snapshot_bytes: Option<u64>,
+    torn_tail: Option<(String, u64)>,
+}
+
+impl Reading {
+    fn file(
+        &mut self,
+        source: &SourceFile,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Option<FileFault>, SurveyError> {
+        let file = fs::File::open(&source.path)?;
+        let length = file.metadata()?.len();
+        self.examiner.begin(source.kind, length);
+        let mut bytes = (&file).take(length);
+        let mut piece = vec![0; PIECE];
+        loop {
+            interrupt.check()?;
+            let read = bytes.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            self.examiner.update(piece.get(..read).unwrap_or_default());
+            observe(Event::Advance(read as u64));
+        }
+        match self.examiner.end() {
+            Err(fault) => Ok(Some(fault)),
+            Ok(
+                FileEnd::Other
+                | FileEnd::Segment(SegmentEnd::Whole { .. } | SegmentEnd::Preallocated { .. }),
+            ) => Ok(None),
+            Ok(FileEnd::Snapshot(_)) => {
+                self.snapshot_bytes.get_or_insert(length);
+                Ok(None)
+            }
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                let is_last = self.last.as_deref() == Some(&source.path);
+                let fault = torn_tail_fault(&file, offset, length, is_last)?;
+                if fault.is_some() {
+                    self.examiner.forget_chain();
+                } else {
+                    self.torn_tail = Some((source.archive_path.clone(), offset));
+                }
+                Ok(fault)
+            }
+        }
+    }
+}
+
+/// What is wrong with a segment of `length` bytes that ends in an unfinished record at `offset`:
+/// nothing if it is the last segment and no whole record stands behind the break.
+pub(crate) fn torn_tail_fault(
+    file: &fs::File,
+    offset: u64,
+    length: u64,
+    is_last: bool,
+) -> io::Result<Option<FileFault>> {
+    use std::io::{Seek, SeekFrom};
+    let broken = |fault| Some(FileFault::Segment(Break { offset, fault }));
+    let behind = offset + 1;
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(behind))?;
+    let left = length.saturating_sub(behind);
+    if let Some(distance) = next_whole_record(reader.take(left), left)? {
+        let next = behind + distance;
+        return Ok(broken(SegmentFault::RecordsBehind { next }));
+    }
+    Ok(if is_last {
+        None
+    } else {
+        broken(SegmentFault::CutShort)
+    })
+}

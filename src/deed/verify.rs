@@ -1,0 +1,202 @@
+//! Proving an archive: every byte's digest, every record, the whole chain, and that what the
+//! manifest says of the member is what its files say.
+//!
+//! In: an [`Archive`]. Out: a verdict a file. Goes on past what does not check.
+
+use super::Event;
+use super::survey::FileReport;
+use crate::ground::interrupt::Interrupt;
+use crate::language::examine::{Examiner, FileEnd, FileFault};
+use crate::language::member::StartFault;
+use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
+use crate::place::archive::manifest::DirectoryEntry;
+use crate::place::archive::{Archive, ArchiveError, ArchiveFault, FileEntry, Role, Sink};
+
+/// What proving an archive gave.
+#[derive(Debug, Default)]
+pub struct ArchiveReport {
+    /// Every file, in archive order; those behind a break are missing.
+    pub files: Vec<FileReport>,
+    /// What is wrong with it, apart from single files.
+    pub faults: Vec<VerifyFault>,
+}
+
+/// What can be wrong with an archive whose seal and manifest are right.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VerifyFault {
+    /// The archive's own bytes.
+    #[error(transparent)]
+    Archive(#[from] ArchiveFault),
+    /// A frame that does not check, and the files that lose by it.
+    #[error("{fault}; it holds a part of {}", files.join(", "))]
+    Frame {
+        /// Which frame.
+        fault: ArchiveFault,
+        /// The files that have a part in it.
+        files: Vec<String>,
+    },
+    /// The files are each right, but etcd could not start from them together.
+    #[error("etcd could not start from it: {0}")]
+    Start(#[from] StartFault),
+    /// The manifest says something else of the member than its files.
+    #[error("its manifest says something else of the member than its files do")]
+    Facts,
+    /// A file does not check.
+    #[error("`{path}`: {fault}")]
+    File {
+        /// Its path in the archive.
+        path: String,
+        /// What is wrong.
+        fault: FileFault,
+    },
+}
+
+impl ArchiveReport {
+    /// Whether nothing at all is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
+    }
+
+    /// The first thing that is wrong.
+    pub fn first_fault(&self) -> Option<VerifyFault> {
+        let in_file = self.files.iter().find_map(|file| {
+            file.fault.as_ref().map(|fault| VerifyFault::File {
+                path: file.path.clone(),
+                fault: fault.clone(),
+            })
+        });
+        in_file.or_else(|| self.faults.first().cloned())
+    }
+}
+
+/// Proves `archive`, decompressing on `threads` threads.
+pub fn verify(
+    archive: &Archive,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    observe(Event::Begin {
+        part: "verifying",
+        bytes: archive.plain_bytes(),
+    });
+    let mut checking = Checking {
+        check: MemberCheck::default(),
+        files: Vec::new(),
+        faults: Vec::new(),
+        observe,
+    };
+    let outcome = archive.unpack(threads, interrupt, &mut checking);
+    let Checking {
+        check,
+        files,
+        mut faults,
+        ..
+    } = checking;
+    match outcome {
+        Ok(()) => {
+            // One fault in a file makes the facts differ too; saying so twice helps nobody.
+            if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
+                faults.extend(check.finish(archive).err());
+            }
+        }
+        Err(ArchiveError::Fault { fault, .. }) => {
+            let damaged = archive.damaged_frames()?;
+            if damaged.is_empty() {
+                faults.push(fault.into());
+            }
+            let frames = damaged.into_iter();
+            faults.extend(frames.map(|(fault, files)| VerifyFault::Frame { fault, files }));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(ArchiveReport { files, faults })
+}
+
+/// The member's files as they come out of an archive, held against etcd's rules.
+#[derive(Default)]
+pub(crate) struct MemberCheck {
+    examiner: Examiner,
+}
+
+impl MemberCheck {
+    pub(crate) fn begin(&mut self, entry: &FileEntry) {
+        self.examiner.begin(entry.kind(), entry.size);
+    }
+
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        self.examiner.update(bytes);
+    }
+
+    /// An archive holds no torn tail: the capture cut it off.
+    pub(crate) fn end(&mut self) -> Option<FileFault> {
+        match self.examiner.end() {
+            Err(fault) => Some(fault),
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                self.examiner.forget_chain();
+                Some(FileFault::Segment(Break {
+                    offset,
+                    fault: SegmentFault::CutShort,
+                }))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Whether etcd could start from all of it, and whether the manifest tells the truth.
+    pub(crate) fn finish(self, archive: &Archive) -> Result<(), VerifyFault> {
+        let manifest = archive.manifest();
+        let snapshot = manifest
+            .files
+            .iter()
+            .find(|file| file.role == Role::RaftSnapshot);
+        let facts = self.examiner.finish()?;
+        let data = snapshot.map_or(0, |file| file.size) + facts.log_bytes_above_snapshot;
+        let told = facts == manifest.member && data == manifest.sizes.data;
+        if told {
+            Ok(())
+        } else {
+            Err(VerifyFault::Facts)
+        }
+    }
+}
+
+struct Checking<'o> {
+    check: MemberCheck,
+    files: Vec<FileReport>,
+    faults: Vec<VerifyFault>,
+    observe: &'o mut dyn FnMut(Event),
+}
+
+impl Sink for Checking<'_> {
+    type Error = ArchiveError;
+
+    fn directory(&mut self, _: &DirectoryEntry) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        self.check.begin(entry);
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.check.data(bytes);
+        (self.observe)(Event::Advance(bytes.len() as u64));
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        entry: &FileEntry,
+        digest: Result<(), ArchiveFault>,
+    ) -> Result<(), ArchiveError> {
+        self.files.push(FileReport {
+            path: entry.path.clone(),
+            bytes: entry.size,
+            fault: self.check.end(),
+        });
+        self.faults.extend(digest.err().map(VerifyFault::Archive));
+        Ok(())
+    }
+}

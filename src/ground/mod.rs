@@ -1,0 +1,7 @@
+//! Ground: what everything else stands on and what knows nothing of etcd's files.
+
+pub mod digest;
+pub mod ids;
+pub mod interrupt;
+pub mod parallel;
+pub mod publish;

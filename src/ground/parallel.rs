@@ -1,0 +1,160 @@
+//! Work done on several threads whose results come back in the order it was given.
+//!
+//! In: jobs, one after the other. Out: one result a job, first in first out. With one thread
+//! everything runs on the caller's own, which keeps a run's system calls in one order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+type Job<J, R> = (J, Sender<R>);
+
+/// A pool of workers that keeps order.
+pub struct Ordered<J, R> {
+    mode: Mode<J, R>,
+    depth: usize,
+}
+
+enum Mode<J, R> {
+    Inline {
+        work: Box<dyn FnMut(J) -> R>,
+        done: VecDeque<R>,
+    },
+    Pool {
+        jobs: Option<Sender<Job<J, R>>>,
+        pending: VecDeque<Receiver<R>>,
+        workers: Vec<JoinHandle<()>>,
+    },
+}
+
+/// A worker ended without a result: it panicked.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a worker thread died")]
+pub struct WorkerDied;
+
+impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
+    /// `threads` workers (at least one), each with a worker function of its own from `make`.
+    pub fn new<W>(threads: usize, make: impl Fn() -> W) -> Self
+    where
+        W: FnMut(J) -> R + Send + 'static,
+    {
+        if threads <= 1 {
+            return Self {
+                mode: Mode::Inline {
+                    work: Box::new(make()),
+                    done: VecDeque::new(),
+                },
+                depth: 1,
+            };
+        }
+        let (jobs, queue) = unbounded::<Job<J, R>>();
+        let workers = (0..threads)
+            .map(|_| {
+                let queue = queue.clone();
+                let mut work = make();
+                std::thread::spawn(move || {
+                    for (job, answer) in queue {
+                        // Nobody waits for the answer any more once the pool is dropped.
+                        let _ = answer.send(work(job));
+                    }
+                })
+            })
+            .collect();
+        Self {
+            mode: Mode::Pool {
+                jobs: Some(jobs),
+                pending: VecDeque::new(),
+                workers,
+            },
+            depth: threads + 1,
+        }
+    }
+
+    /// How many jobs are given and not yet taken back.
+    pub fn in_flight(&self) -> usize {
+        match &self.mode {
+            Mode::Inline { done, .. } => done.len(),
+            Mode::Pool { pending, .. } => pending.len(),
+        }
+    }
+
+    /// Whether as many jobs are in flight as keep every worker busy; take one before the next.
+    pub fn is_full(&self) -> bool {
+        self.in_flight() >= self.depth
+    }
+
+    /// Gives one job.
+    pub fn submit(&mut self, job: J) {
+        match &mut self.mode {
+            Mode::Inline { work, done } => done.push_back(work(job)),
+            Mode::Pool { jobs, pending, .. } => {
+                let (answer, result) = bounded(1);
+                if let Some(jobs) = jobs {
+                    // A send fails only when all workers died; the result's receiver tells then.
+                    let _ = jobs.send((job, answer));
+                }
+                pending.push_back(result);
+            }
+        }
+    }
+
+    /// The result of the oldest job in flight, waiting for it; `None` when none is in flight.
+    pub fn take(&mut self) -> Result<Option<R>, WorkerDied> {
+        match &mut self.mode {
+            Mode::Inline { done, .. } => Ok(done.pop_front()),
+            Mode::Pool { pending, .. } => match pending.pop_front() {
+                None => Ok(None),
+                Some(result) => result.recv().map(Some).map_err(|_| WorkerDied),
+            },
+        }
+    }
+}
+
+impl<J, R> Drop for Ordered<J, R> {
+    fn drop(&mut self) {
+        if let Mode::Pool {
+            jobs,
+            pending,
+            workers,
+        } = &mut self.mode
+        {
+            *jobs = None;
+            pending.clear();
+            for worker in workers.drain(..) {
+                let _ = worker.join();
+            }
+        }
+    }
+}
+
+/// Buffers that go round between a producer and its workers instead of being allocated anew.
+#[derive(Clone, Default)]
+pub struct Buffers(Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// An empty buffer, perhaps with room left from earlier use.
+    pub fn get(&self) -> Vec<u8> {
+        let mut pool = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        pool.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back, emptied.
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut pool = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        pool.push(buffer);
+    }
+}
+
+/// How many threads to use when the user does not say: as many as there are cores.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,154 @@
+//! A member's files passed by in order, each checked while its bytes go by.
+//!
+//! In: raft snapshots, newest first, then segments in order, each in pieces. Out: a verdict a
+//! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
+//! that what one of them proves the others prove too.
+
+use crate::ground::ids::Index;
+use crate::language::member::{MemberFacts, StartFault};
+use crate::language::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
+use crate::language::wal::SegmentName;
+use crate::language::wal::log::LogScan;
+use crate::language::wal::segment::{Break, SegmentEnd, SegmentScan};
+
+/// What a file is, as its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A raft snapshot.
+    Snapshot(SnapshotId),
+    /// A WAL segment.
+    Segment(SegmentName),
+    /// Anything else: its bytes mean nothing here.
+    Other,
+}
+
+/// What a file turned out to be.
+#[derive(Clone, Debug)]
+pub enum FileEnd {
+    /// A raft snapshot that etcd could load.
+    Snapshot(Box<SnapshotFacts>),
+    /// A segment whose records all check.
+    Segment(SegmentEnd),
+    /// Nothing that is looked into.
+    Other,
+}
+
+/// Why a file does not check.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileFault {
+    /// A raft snapshot that etcd could not load.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotFault),
+    /// A segment that breaks off.
+    #[error("{} at offset {}", .0.fault, .0.offset)]
+    Segment(Break),
+    /// A segment is missing before this one.
+    #[error("the segment before it is missing: {after} follows {before}")]
+    Gap {
+        /// The sequence number read last.
+        before: u64,
+        /// This one's.
+        after: u64,
+    },
+}
+
+/// A member's files being read.
+#[derive(Debug, Default)]
+pub struct Examiner {
+    snapshot: Option<SnapshotFacts>,
+    log: Option<LogScan>,
+    /// The CRC that the next segment carries on from.
+    crc: Option<u32>,
+    last_sequence: Option<u64>,
+    now: Now,
+}
+
+#[derive(Debug, Default)]
+enum Now {
+    Snapshot(SnapshotScan),
+    Segment(SegmentScan, Option<FileFault>),
+    #[default]
+    Other,
+}
+
+impl Examiner {
+    /// Begins a file of `length` bytes.
+    pub fn begin(&mut self, kind: FileKind, length: u64) {
+        self.now = match kind {
+            FileKind::Other => Now::Other,
+            FileKind::Snapshot(name) => Now::Snapshot(SnapshotScan::new(name, length)),
+            FileKind::Segment(name) => self.begin_segment(name, length),
+        };
+    }
+
+    fn begin_segment(&mut self, name: SegmentName, length: u64) -> Now {
+        let gap = self
+            .last_sequence
+            .filter(|before| before.checked_add(1) != Some(name.sequence))
+            .map(|before| FileFault::Gap {
+                before,
+                after: name.sequence,
+            });
+        if gap.is_some() {
+            self.forget_chain();
+        }
+        self.last_sequence = Some(name.sequence);
+        let base = self.snapshot.as_ref().map_or(Index(0), |s| s.id.index);
+        let log = self.log.get_or_insert_with(|| LogScan::new(base));
+        log.begin_segment(name, length);
+        Now::Segment(SegmentScan::new(self.crc), gap)
+    }
+
+    /// Takes the file's next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.now {
+            Now::Snapshot(scan) => scan.update(bytes),
+            Now::Segment(scan, _) => {
+                if let Some(log) = &mut self.log {
+                    scan.update(bytes, &mut |record| log.record(record));
+                }
+            }
+            Now::Other => {}
+        }
+    }
+
+    /// Ends the file. The first raft snapshot that checks is the one a start would load. A
+    /// segment that does not check, or a missing one, ends the chain: what follows begins a new
+    /// one, on trust.
+    pub fn end(&mut self) -> Result<FileEnd, FileFault> {
+        match std::mem::take(&mut self.now) {
+            Now::Other => Ok(FileEnd::Other),
+            Now::Snapshot(scan) => {
+                let facts = scan.finish()?;
+                self.snapshot.get_or_insert_with(|| facts.clone());
+                Ok(FileEnd::Snapshot(Box::new(facts)))
+            }
+            Now::Segment(scan, gap) => match scan.finish() {
+                Ok((end, crc)) => {
+                    self.crc = crc;
+                    if let Some(log) = &mut self.log {
+                        log.end_segment(end);
+                    }
+                    gap.map_or(Ok(FileEnd::Segment(end)), Err)
+                }
+                Err(found) => {
+                    self.forget_chain();
+                    Err(FileFault::Segment(found))
+                }
+            },
+        }
+    }
+
+    /// Lets go of the segments read so far: the next one begins a chain of its own, on trust.
+    pub fn forget_chain(&mut self) {
+        self.log = None;
+        self.crc = None;
+        self.last_sequence = None;
+    }
+
+    /// What all files say together, if etcd could start from them.
+    pub fn finish(self) -> Result<MemberFacts, StartFault> {
+        let log = self.log.ok_or(StartFault::NoLog)?.finish();
+        MemberFacts::gather(log, self.snapshot.as_ref())
+    }
+}

@@ -1,0 +1,141 @@
+//! The protobuf messages inside WAL records and raft snapshots.
+//!
+//! Sources: `raft/raftpb/raft.proto`, `etcdserver/etcdserverpb/etcdserver.proto`,
+//! `wal/walpb/record.proto` and `snap/snappb/snap.proto` at etcd 2.1.3 (formats page §2, §3, §5);
+//! `InternalRaftRequest` from `etcdserverpb/raft_internal.proto` at 3.4.23.
+//! Scalars are declared `optional`: etcd writes them even when they are zero, and so does prost
+//! for a value that is present.
+
+use prost::Message;
+
+/// `etcdserverpb.Metadata`: whose WAL this is. The same in every segment.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Metadata {
+    /// The member's id.
+    #[prost(uint64, optional, tag = "1")]
+    pub node_id: Option<u64>,
+    /// The cluster's id.
+    #[prost(uint64, optional, tag = "2")]
+    pub cluster_id: Option<u64>,
+}
+
+/// `raftpb.Entry`: one place in the log.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Entry {
+    /// 0 normal, 1 configuration change.
+    #[prost(uint64, optional, tag = "1")]
+    pub kind: Option<u64>,
+    /// The term of the leader that proposed it.
+    #[prost(uint64, optional, tag = "2")]
+    pub term: Option<u64>,
+    /// Its place in the log.
+    #[prost(uint64, optional, tag = "3")]
+    pub index: Option<u64>,
+    /// A [`Request`], a [`ConfChange`], or nothing for a new leader's first entry.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub data: Option<Vec<u8>>,
+}
+
+/// `raftpb.HardState`: what a member must remember across a restart.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct HardState {
+    /// The highest term seen.
+    #[prost(uint64, optional, tag = "1")]
+    pub term: Option<u64>,
+    /// Whom it voted for in that term; 0 is nobody.
+    #[prost(uint64, optional, tag = "2")]
+    pub vote: Option<u64>,
+    /// The highest index known to be committed.
+    #[prost(uint64, optional, tag = "3")]
+    pub commit: Option<u64>,
+}
+
+/// `walpb.Snapshot`: the marker that a raft snapshot exists, or is about to.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SnapshotMarker {
+    /// The last index inside the snapshot.
+    #[prost(uint64, optional, tag = "1")]
+    pub index: Option<u64>,
+    /// The term of that index.
+    #[prost(uint64, optional, tag = "2")]
+    pub term: Option<u64>,
+}
+
+/// `raftpb.ConfChange`: a member comes, goes or changes its peer URLs.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ConfChange {
+    /// The request's id.
+    #[prost(uint64, optional, tag = "1")]
+    pub id: Option<u64>,
+    /// 0 add, 1 remove, 2 update.
+    #[prost(uint64, optional, tag = "2")]
+    pub kind: Option<u64>,
+    /// The member concerned.
+    #[prost(uint64, optional, tag = "3")]
+    pub node_id: Option<u64>,
+    /// The member as JSON; absent or empty for a removal.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub context: Option<Vec<u8>>,
+}
+
+/// `etcdserverpb.Request`: an operation on the v2 store.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Request {
+    /// The request's id.
+    #[prost(uint64, optional, tag = "1")]
+    pub id: Option<u64>,
+    /// `PUT`, `POST`, `DELETE`, `QGET` or `SYNC`.
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub method: Option<Vec<u8>>,
+    /// The store path, such as `/1/foo`; a client's key need not be UTF-8.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub path: Option<Vec<u8>>,
+    /// The value to write.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub val: Option<Vec<u8>>,
+}
+
+/// `raftpb.SnapshotMetadata`: what a raft snapshot says of itself.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SnapshotMetadata {
+    /// The members that vote as of this snapshot.
+    #[prost(message, optional, tag = "1")]
+    pub conf_state: Option<ConfState>,
+    /// The last index inside the snapshot.
+    #[prost(uint64, optional, tag = "2")]
+    pub index: Option<u64>,
+    /// The term of that index.
+    #[prost(uint64, optional, tag = "3")]
+    pub term: Option<u64>,
+}
+
+/// `raftpb.ConfState`: ids of the voting members.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ConfState {
+    /// One id a member.
+    #[prost(uint64, repeated, packed = "false", tag = "1")]
+    pub nodes: Vec<u64>,
+}
+
+/// The part of 3.x's `InternalRaftRequest` that can hold a v2 request.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct InternalRaftRequest {
+    #[prost(uint64, optional, tag = "1")]
+    id: Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    v2: Option<Request>,
+}
+
+impl Request {
+    /// The v2 request in a normal entry's data; `None` for a v3 request, which does not touch
+    /// the v2 store.
+    ///
+    /// As etcd 3.x tells them apart (formats page §5): an `InternalRaftRequest` if it parses
+    /// as one, else a plain `Request`.
+    pub fn in_entry(data: &[u8]) -> Result<Option<Self>, prost::DecodeError> {
+        match InternalRaftRequest::decode(data) {
+            Ok(internal) => Ok(internal.v2),
+            Err(_) => Self::decode(data).map(Some),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Language: what etcd's bytes mean. Pure: bytes in, facts out; nothing here opens a file.
+
+pub mod cluster_change;
+pub mod examine;
+pub mod member;
+pub mod messages;
+pub mod raft_snapshot;
+pub mod store_facts;
+pub mod wal;

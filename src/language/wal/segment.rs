@@ -1,0 +1,327 @@
+//! A segment's bytes, taken in pieces; its records given back one by one, each proven.
+//!
+//! ```text
+//! segment = crc record · metadata record · [hard state] · (entry | hard state | marker)*
+//!           [a torn tail]                       2.x: the last frame, cut anywhere
+//!           [zeros]                             3.x: preallocated room
+//! ```
+//!
+//! The CRC is CRC-32C over the data of every record since the log began, carried on from
+//! segment to segment; a crc record states the value so far. Memory: one record.
+//! Source: `wal/decoder.go` at etcd 2.1.3 and 3.4.23 (formats page §2).
+
+use super::record::{Head, Kind, LENGTH_WORD, LengthWord, MAX_RECORD_HEAD, Record};
+use crate::language::wal::log::LogFault;
+
+/// How a segment ended; each of these is ordinary, where it may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentEnd {
+    /// After a whole record.
+    Whole {
+        /// Bytes of the segment.
+        offset: u64,
+    },
+    /// After a whole record, with nothing but zeros behind it.
+    Preallocated {
+        /// Where the zeros begin, in bytes from the start of the segment.
+        offset: u64,
+    },
+    /// In the middle of a frame, as far as it goes a proper one. Ordinary at the end of the last
+    /// segment; a hole anywhere else.
+    TornTail {
+        /// Where the unfinished frame begins, in bytes from the start of the segment.
+        offset: u64,
+    },
+}
+
+impl SegmentEnd {
+    /// Bytes from the start of the segment to the end of its last whole record.
+    pub fn records_end(self) -> u64 {
+        match self {
+            Self::Whole { offset } | Self::Preallocated { offset } | Self::TornTail { offset } => {
+                offset
+            }
+        }
+    }
+}
+
+/// What can be wrong with a segment's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentFault {
+    /// A length word that no etcd writes.
+    #[error("impossible length word")]
+    LengthWord,
+    /// A record whose fields are not what etcd writes, or do not fill its frame.
+    #[error("malformed record")]
+    Malformed,
+    /// The rolling CRC does not come out.
+    #[error("CRC mismatch (stored {stored:08x}, computed {computed:08x})")]
+    CrcMismatch {
+        /// The value in the record.
+        stored: u32,
+        /// The value of the data before and in it.
+        computed: u32,
+    },
+    /// Padding bytes that are not zero.
+    #[error("padding that is not zero")]
+    Padding,
+    /// Something other than zeros after the end of the records.
+    #[error("data behind the end of the records")]
+    DataBehindEnd,
+    /// A frame cut short where more must follow.
+    #[error("record cut short")]
+    CutShort,
+    /// Well-formed records follow a break, so it is not a torn tail.
+    #[error("broken record with whole records behind it (the next at offset {next})")]
+    RecordsBehind {
+        /// Where the next whole record begins, in bytes from the start of the segment.
+        next: u64,
+    },
+    /// A segment that does not begin with a crc record and a metadata record.
+    #[error("no crc and metadata records at the start")]
+    NoHeader,
+    /// The records check, but what they say cannot be.
+    #[error(transparent)]
+    Log(#[from] LogFault),
+}
+
+/// A fault and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Bytes from the start of the segment to the frame that does not check.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub fault: SegmentFault,
+}
+
+/// A record and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Located<'a> {
+    /// Bytes from the start of the segment to the frame.
+    pub offset: u64,
+    /// Bytes of the frame, with length word and padding.
+    pub frame: u64,
+    /// The record.
+    pub record: Record<'a>,
+}
+
+/// A segment being read.
+#[derive(Debug)]
+pub struct SegmentScan {
+    /// Bytes from the start of the segment to the next frame.
+    offset: u64,
+    /// The running CRC; `None` before the first crc record of a chain taken on trust.
+    crc: Option<u32>,
+    /// Records seen in this segment.
+    records: u64,
+    /// The beginning of a frame whose end has not come yet.
+    carry: Vec<u8>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    Zeros,
+    Broken(Break),
+}
+
+enum Next {
+    /// This many more bytes are needed before anything can be said.
+    More(usize),
+    Frame {
+        record: usize,
+        padding: usize,
+    },
+    Nothing,
+    Broken(SegmentFault),
+}
+
+impl SegmentScan {
+    /// A scan that carries on a chain at `crc`, or takes the first crc record on trust.
+    pub fn new(crc: Option<u32>) -> Self {
+        Self {
+            offset: 0,
+            crc,
+            records: 0,
+            carry: Vec::new(),
+            state: State::Reading,
+        }
+    }
+
+    /// Takes the next bytes and gives every record that is complete to `sink`, whose refusal
+    /// counts as a break at that record. After a break nothing more is read.
+    pub fn update(
+        &mut self,
+        mut bytes: &[u8],
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) {
+        if !self.carry.is_empty() {
+            bytes = self.complete_carry(bytes, sink);
+        }
+        while matches!(self.state, State::Reading) && !bytes.is_empty() {
+            match next(bytes) {
+                Next::Frame { record, padding } => {
+                    let (frame, rest) = bytes.split_at(LENGTH_WORD + record + padding);
+                    self.take_frame(frame, record, sink);
+                    bytes = rest;
+                }
+                Next::More(_) => {
+                    self.carry.extend_from_slice(bytes);
+                    return;
+                }
+                Next::Nothing => self.state = State::Zeros,
+                Next::Broken(fault) => self.break_here(fault),
+            }
+        }
+        self.expect_zeros(bytes);
+    }
+
+    /// Fills the carried frame from `bytes` and gives back what is left of them.
+    fn complete_carry<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) -> &'b [u8] {
+        let mut carry = std::mem::take(&mut self.carry);
+        loop {
+            match next(&carry) {
+                Next::More(missing) => {
+                    let (now, later) = bytes.split_at(missing.min(bytes.len()));
+                    carry.extend_from_slice(now);
+                    bytes = later;
+                    if now.len() < missing {
+                        self.carry = carry;
+                        return bytes;
+                    }
+                }
+                Next::Frame { record, .. } => {
+                    self.take_frame(&carry, record, sink);
+                    // Large frames are rare; do not keep their room for the whole log.
+                    if carry.capacity() <= 1 << 20 {
+                        carry.clear();
+                        self.carry = carry;
+                    }
+                    return bytes;
+                }
+                Next::Nothing => {
+                    self.state = State::Zeros;
+                    self.expect_zeros(&carry);
+                    return bytes;
+                }
+                Next::Broken(fault) => {
+                    self.break_here(fault);
+                    return bytes;
+                }
+            }
+        }
+    }
+
+    fn take_frame(
+        &mut self,
+        frame: &[u8],
+        record: usize,
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) {
+        if let Err(fault) = self.check_frame(frame, record, sink) {
+            self.break_here(fault);
+            return;
+        }
+        self.records += 1;
+        self.offset += frame.len() as u64;
+    }
+
+    fn check_frame(
+        &mut self,
+        frame: &[u8],
+        record: usize,
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) -> Result<(), SegmentFault> {
+        let (body, padding) = frame
+            .get(LENGTH_WORD..)
+            .and_then(|rest| rest.split_at_checked(record))
+            .ok_or(SegmentFault::Malformed)?;
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(SegmentFault::Padding);
+        }
+        let record = Record::read(body).ok_or(SegmentFault::Malformed)?;
+        let header = match self.records {
+            0 => record.kind == Kind::Crc,
+            1 => record.kind == Kind::Metadata,
+            _ => true,
+        };
+        if !header {
+            return Err(SegmentFault::NoHeader);
+        }
+        let computed = match (record.data, self.crc) {
+            (Some(data), Some(crc)) => crc32c::crc32c_append(crc, data),
+            (None, Some(crc)) => crc,
+            (_, None) => record.crc,
+        };
+        if record.crc != computed {
+            return Err(SegmentFault::CrcMismatch {
+                stored: record.crc,
+                computed,
+            });
+        }
+        self.crc = Some(computed);
+        sink(Located {
+            offset: self.offset,
+            frame: frame.len() as u64,
+            record,
+        })
+    }
+
+    fn break_here(&mut self, fault: SegmentFault) {
+        self.carry = Vec::new();
+        self.state = State::Broken(Break {
+            offset: self.offset,
+            fault,
+        });
+    }
+
+    fn expect_zeros(&mut self, bytes: &[u8]) {
+        if matches!(self.state, State::Zeros) && bytes.iter().any(|&byte| byte != 0) {
+            self.break_here(SegmentFault::DataBehindEnd);
+        }
+    }
+
+    /// How the segment ended and the CRC that the next one carries on from.
+    pub fn finish(self) -> Result<(SegmentEnd, Option<u32>), Break> {
+        let offset = self.offset;
+        let broken = |fault| Err(Break { offset, fault });
+        let end = match self.state {
+            State::Broken(found) => return Err(found),
+            State::Zeros => SegmentEnd::Preallocated { offset },
+            State::Reading if self.carry.is_empty() => SegmentEnd::Whole { offset },
+            State::Reading => SegmentEnd::TornTail { offset },
+        };
+        if self.records < 2 && !matches!(end, SegmentEnd::TornTail { .. }) {
+            return broken(SegmentFault::NoHeader);
+        }
+        Ok((end, self.crc))
+    }
+}
+
+/// What stands at the beginning of `bytes`.
+fn next(bytes: &[u8]) -> Next {
+    let Some((word, rest)) = bytes.split_first_chunk::<LENGTH_WORD>() else {
+        return Next::More(LENGTH_WORD - bytes.len());
+    };
+    let (record, padding) = match LengthWord::read(*word) {
+        LengthWord::Nothing => return Next::Nothing,
+        LengthWord::Impossible => return Next::Broken(SegmentFault::LengthWord),
+        LengthWord::Frame { record, padding } => (record, padding),
+    };
+    let whole = record + padding;
+    if rest.len() >= whole {
+        return Next::Frame { record, padding };
+    }
+    // Do not gather a frame that is already known to be none: its length word may be broken.
+    let missing = whole - rest.len();
+    match Head::read(rest, record) {
+        Head::Malformed => Next::Broken(SegmentFault::Malformed),
+        Head::Cut => Next::More(missing.min(MAX_RECORD_HEAD)),
+        Head::Whole { .. } => Next::More(missing),
+    }
+}

@@ -1,0 +1,5 @@
+//! etcd-ark
+pub mod deed;
+pub mod ground;
+pub mod language;
+pub mod place;

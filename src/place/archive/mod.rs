@@ -1,0 +1,18 @@
+//! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
+//!
+//! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
+//! two directions. It knows nothing of the WAL: names, readers and facts come from above.
+
+pub mod format;
+pub mod manifest;
+pub mod reader;
+pub mod writer;
+
+pub use manifest::{FileEntry, Manifest, Role};
+pub use reader::{Archive, ArchiveError, ArchiveFault, Sink};
+pub use writer::{NewFile, Writer};
+
+/// The last part of every archive's name.
+pub const EXTENSION: &str = ".tar.zst";
+/// What stands behind an archive's name in the name of its checksum file.
+pub const SUM_EXTENSION: &str = ".sha256";

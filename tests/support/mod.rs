@@ -1,0 +1,18 @@
+//! What the stories stand on: recordings of real servers, an encoder of our own, and a member that writes while captures run.
+//!
+//! Nothing here uses the crate under test, so that a bug in its reading cannot be cancelled by the same bug in the writing.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by all stories: not each uses everything, and a failure to prepare a test is a failed test"
+)]
+
+/// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.
+pub mod encode;
+/// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
+pub mod live_writer;
+/// Unpacks the recordings in `testdata/` and compares and copies directory trees.
+pub mod recordings;
