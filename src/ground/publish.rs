@@ -4,6 +4,7 @@
 //! or nothing. What a killed run left staged is recognised by its name and its free lock.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -89,6 +90,7 @@ impl StagedDir {
         let temp = tempfile::Builder::new()
             .prefix(STAGING_PREFIX)
             .suffix(".staging")
+            .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(|error| with_path(error, "create a directory in", parent))?;
         let lock = fs::File::open(temp.path())?;
