@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// Say more about what is done
     #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE")]
     pub(crate) verbose: bool,
-    /// When to use colours; NO_COLOR counts too
+    /// When to use colours; `NO_COLOR` counts too
     #[arg(
         long,
         global = true,

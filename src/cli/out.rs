@@ -20,13 +20,17 @@ pub(crate) enum Paint {
 }
 
 /// The two streams, and how to write to them.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers a question of its own"
+)]
 pub(crate) struct Out {
     json: bool,
     quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
-    color_out: bool,
-    color_err: bool,
+    color_stdout: bool,
+    color_stderr: bool,
     warned: Cell<bool>,
 }
 
@@ -43,8 +47,8 @@ impl Out {
             quiet: global.quiet,
             verbose: global.verbose,
             progress: terminal && !global.no_progress && !global.quiet && !global.json,
-            color_out: wanted(std::io::stdout().is_terminal()),
-            color_err: wanted(terminal),
+            color_stdout: wanted(std::io::stdout().is_terminal()),
+            color_stderr: wanted(terminal),
             warned: Cell::new(false),
         }
     }
@@ -77,14 +81,14 @@ impl Out {
             return;
         }
         self.warned.set(true);
-        let word = paint(self.color_err, Paint::Warn, "warning:");
+        let word = paint(self.color_stderr, Paint::Warn, "warning:");
         self.to_stderr(&format!("{word} {text}"));
     }
 
     /// Something good to know, which does not count.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            let word = paint(self.color_err, Paint::Dim, "note:");
+            let word = paint(self.color_stderr, Paint::Dim, "note:");
             self.to_stderr(&format!("{word} {text}"));
         }
     }
@@ -95,18 +99,18 @@ impl Out {
             write_line(&mut std::io::stderr().lock(), &failure.to_json());
             return;
         }
-        let word = paint(self.color_err, Paint::Bad, "error:");
-        let mut text = format!("{word} {}", failure.message);
+        let word = paint(self.color_stderr, Paint::Bad, "error:");
+        let mut stderr = std::io::stderr().lock();
+        write_line(&mut stderr, &format!("{word} {}", failure.message));
         if let Some(hint) = &failure.hint {
-            let word = paint(self.color_err, Paint::Strong, "hint:");
-            text += &format!("\n{word} {hint}");
+            let word = paint(self.color_stderr, Paint::Strong, "hint:");
+            write_line(&mut stderr, &format!("{word} {hint}"));
         }
-        write_line(&mut std::io::stderr().lock(), &text);
     }
 
     /// `text` in a colour, where stdout shows colours.
     pub(crate) fn paint(&self, how: Paint, text: &str) -> String {
-        paint(self.color_out, how, text)
+        paint(self.color_stdout, how, text)
     }
 
     /// Under `--json` stderr holds nothing but an error object: warnings are in the result.

@@ -309,7 +309,7 @@ impl Capture<'_> {
         let mut warnings = opening.warnings.clone();
         let facts = self.write_member(&mut writer, &opening, &mut warnings)?;
         if let (Some(before), Some(db)) = (looked, &opening.db)
-            && (DbLook::take(&db.file)? != before || self.running(&opening)?.is_some())
+            && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {
             return Err(CaptureError::DbChanged);
         }
@@ -364,14 +364,14 @@ impl Capture<'_> {
         };
         if self.request.scope == Scope::All {
             let first = covering.first().map(|(name, _)| name.sequence);
-            self.open_the_rest(&later, first.unwrap_or(0), &mut opening)?;
+            Self::open_the_rest(&later, first.unwrap_or(0), &mut opening)?;
         }
         if let Some(last) = segments.last_mut() {
             cut_torn_tail(last, &mut opening.warnings)?;
         }
         opening.segments = segments;
         if opening.db.is_some()
-            && let Some(running) = self.running(&opening)?
+            && let Some(running) = opening.running()?
         {
             return Err(CaptureError::Running(running));
         }
@@ -379,7 +379,6 @@ impl Capture<'_> {
     }
 
     fn open_the_rest(
-        &self,
         listing: &Listing,
         first_live: u64,
         opening: &mut Opening,
@@ -423,13 +422,6 @@ impl Capture<'_> {
                 .push(format!("left out, no part of the member: {names}"));
         }
         Ok(())
-    }
-
-    fn running(&self, opening: &Opening) -> Result<Option<Running>, CaptureError> {
-        let paths = opening.segments.iter().chain(&opening.db);
-        Ok(is_running(
-            paths.map(|opened| opened.source.path.as_path()),
-        )?)
     }
 
     fn directories(&self) -> io::Result<Vec<DirectoryEntry>> {
@@ -589,6 +581,12 @@ impl Opening {
             .chain(&self.older_snapshots)
             .chain(&self.leftovers)
             .chain(&self.db)
+    }
+
+    /// A sign that etcd runs on these files, looked for without taking a lock.
+    fn running(&self) -> io::Result<Option<Running>> {
+        let paths = self.segments.iter().chain(&self.db);
+        is_running(paths.map(|opened| opened.source.path.as_path()))
     }
 
     /// When the newest file was written: the time of the entries that the archive itself adds,

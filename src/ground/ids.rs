@@ -23,11 +23,13 @@ pub struct Index(pub u64);
 
 impl Index {
     /// The index right after this one.
+    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// The index right before this one; 0 stays 0.
+    #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }

@@ -201,6 +201,7 @@ pub fn parent_of(path: &Path) -> PathBuf {
 }
 
 /// An I/O error that says what was tried and where, keeping its kind.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub fn with_path(error: io::Error, tried: &str, path: &Path) -> io::Error {
     io::Error::new(
         error.kind(),

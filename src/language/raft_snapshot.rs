@@ -275,7 +275,7 @@ fn read_head(head: &[u8], length: u64) -> Result<(Data, Inner<'_>), SnapshotFaul
     let metadata = data_length
         .checked_sub(before_json.len() as u64)
         .and_then(|left| left.checked_sub(json_left));
-    if !metadata.is_some_and(|metadata| metadata <= MAX_METADATA) {
+    if metadata.is_none_or(|metadata| metadata > MAX_METADATA) {
         return Err(SnapshotFault::Malformed { offset });
     }
     let data = Data {

@@ -93,7 +93,10 @@ impl LengthWord {
             0x81..=0x87 => top & 7,
             _ => return Self::Impossible,
         };
-        if record == 0 || record > MAX_RECORD || (padding > 0 && (record + padding) % 8 != 0) {
+        if record == 0
+            || record > MAX_RECORD
+            || (padding > 0 && !(record + padding).is_multiple_of(8))
+        {
             return Self::Impossible;
         }
         Self::Frame {

@@ -478,9 +478,12 @@ fn unpack_frame(
     }
 }
 
+/// What became of a frame: its plain bytes, or what is wrong with it.
+type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
+
 /// The decompressed frames as one stream.
 struct FrameStream {
-    pool: Ordered<(usize, Frame), io::Result<Result<Vec<u8>, ArchiveFault>>>,
+    pool: Ordered<(usize, Frame), Unpacked>,
     waiting: std::collections::VecDeque<(usize, Frame)>,
     now: Vec<u8>,
     at: usize,

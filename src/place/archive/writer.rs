@@ -47,7 +47,7 @@ pub struct Finished {
 
 /// An archive being written to an open file, from its beginning.
 pub struct Writer<'f> {
-    tar: tar::Builder<Frames<'f>>,
+    tar: tar::Builder<FrameCutter<'f>>,
     files: Vec<FileEntry>,
 }
 
@@ -62,7 +62,7 @@ impl<'f> Writer<'f> {
             move |plain| pack(&mut compressor, level, plain, &buffers)
         });
         Ok(Self {
-            tar: tar::Builder::new(Frames {
+            tar: tar::Builder::new(FrameCutter {
                 file,
                 pool,
                 plain: Vec::with_capacity(FRAME),
@@ -187,7 +187,7 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// The tar stream's other end: cuts it into frames and writes them in order.
-struct Frames<'f> {
+struct FrameCutter<'f> {
     file: &'f File,
     pool: Ordered<Vec<u8>, io::Result<Packed>>,
     plain: Vec<u8>,
@@ -208,7 +208,7 @@ struct Packed {
     digest: Digest,
 }
 
-impl Frames<'_> {
+impl FrameCutter<'_> {
     /// Ends the frame that is being filled, if there is anything in it.
     fn cut(&mut self) {
         if self.plain.is_empty() {
@@ -282,7 +282,7 @@ impl Frames<'_> {
     }
 }
 
-impl Write for Frames<'_> {
+impl Write for FrameCutter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = self.frame_size.saturating_sub(self.plain.len());
         let now = bytes.get(..room).unwrap_or(bytes);

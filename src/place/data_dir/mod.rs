@@ -188,7 +188,12 @@ impl DataDir {
                 names_in(dedicated)?;
                 let same =
                     own_has_wal && fs::canonicalize(dedicated)? == fs::canonicalize(&own_wal)?;
-                if !same && own_has_wal && names_in(&own_wal)?.iter().any(|n| n.ends_with(".wal")) {
+                if !same
+                    && own_has_wal
+                    && names_in(&own_wal)?
+                        .iter()
+                        .any(|name| SegmentName::parse(name).is_some())
+                {
                     return Err(DataDirError::TwoWals {
                         member: own_wal,
                         dedicated: dedicated.to_path_buf(),
