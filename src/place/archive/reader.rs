@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tar::EntryType;
+use zstd::zstd_safe::DParameter;
 
 use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
 use super::manifest::{
@@ -463,7 +464,10 @@ fn unpack_frame(
         plain: frame.plain,
     };
     if unpacker.decompressor.is_none() {
-        let made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
+        let mut made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
+        // The frame's SHA-256 has just been checked; its own checksum can tell nothing more.
+        made.set_parameter(DParameter::ForceIgnoreChecksum(true))
+            .map_err(|_| broken.clone())?;
         unpacker.decompressor = Some(made);
     }
     let mut plain = unpacker.buffers.get();
