@@ -3,3 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
+
+/// Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
+mod corruption;
+/// Archives that somebody made to do harm, with all their digests right.
+mod hostile;
+/// Every recording of a real server, there and back; and every kind of directory that is none.
+mod recordings;

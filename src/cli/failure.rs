@@ -109,7 +109,7 @@ impl Failure {
     reason = "no Out exists before the arguments are read"
 )]
 pub(crate) fn usage(error: &clap::Error) -> u8 {
-    let asks_json = std::env::args_os().any(|arg| arg == "--json");
+    let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
     if !error.use_stderr() || !asks_json {
         let _ = error.print();
     } else {
@@ -128,6 +128,12 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
     } else {
         0
     }
+}
+
+/// As clap reads a flag's variable: set, and not to one of its words for no.
+fn environment_asks_json() -> bool {
+    let no = ["", "0", "n", "no", "f", "false", "off"];
+    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))
 }
 
 fn judge(error: &anyhow::Error) -> Judged {

@@ -10,8 +10,14 @@
     reason = "shared by all stories: not each uses everything, and a failure to prepare a test is a failed test"
 )]
 
+/// Runs the real binary, and the tools an operator has beside it.
+pub mod ark;
+/// Reads etcd's bytes on its own, for the tests to hold the tool's answers against.
+pub mod decode;
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.
 pub mod encode;
+/// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
+pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
 pub mod live_writer;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.

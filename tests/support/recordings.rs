@@ -109,7 +109,8 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Stat> {
     found
 }
 
-fn stat(path: &Path) -> Stat {
+/// The facts of one path.
+pub fn stat(path: &Path) -> Stat {
     let meta = fs::symlink_metadata(path).unwrap();
     Stat {
         mode: meta.mode(),

@@ -213,7 +213,7 @@ impl Archive {
         let plain = unpack_frame(&mut Unpacker::default(), number, last, packed).map_err(fault)?;
         let manifest = read_manifest_frame(&plain).map_err(fault)?;
         let held = frames.iter().map(|frame| u64::from(frame.plain)).sum();
-        let listed = tar_length(&manifest) + plain.len() as u64;
+        let listed = tar_length(&manifest).saturating_add(plain.len() as u64);
         if listed != held {
             return Err(fault(ArchiveFault::Size { listed, held }));
         }
