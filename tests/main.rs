@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
+
+/// Every system call fails once, or is the last one: what stands afterwards.
+mod faults;
