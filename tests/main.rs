@@ -6,6 +6,8 @@ mod support;
 
 /// Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
 mod corruption;
+/// Every system call fails once, or is the last one: what stands afterwards.
+mod faults;
 /// Archives that somebody made to do harm, with all their digests right.
 mod hostile;
 /// Every recording of a real server, there and back; and every kind of directory that is none.

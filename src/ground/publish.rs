@@ -153,7 +153,8 @@ fn is_stale(path: &Path) -> bool {
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// Renames `from` to `to`, which must be free, and makes both directories durable.
+/// Renames `from` to `to`, which must be free. Durable once both directories are synced, see
+/// [`sync_parents`]: two steps, so that the caller knows which of them failed.
 pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -171,14 +172,17 @@ pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) => return Err(with_path(error.into(), "rename to", to)),
         Ok(()) => {}
     }
-    sync_parent(from)?;
-    sync_parent(to)
+    Ok(())
 }
 
-/// Exchanges two directory entries in one step and makes both directories durable.
+/// Exchanges two directory entries in one step; not durable yet, see [`sync_parents`].
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
-        .map_err(|error| with_path(error.into(), "exchange with", other))?;
+        .map_err(|error| with_path(error.into(), "exchange with", other))
+}
+
+/// Makes the names of two directory entries durable.
+pub fn sync_parents(one: &Path, other: &Path) -> io::Result<()> {
     sync_parent(one)?;
     sync_parent(other)
 }

@@ -22,3 +22,5 @@ pub mod forge;
 pub mod live_writer;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
 pub mod recordings;
+/// Runs the binary under test and the real tools beside it.
+pub mod tools;

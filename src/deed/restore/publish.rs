@@ -10,7 +10,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use super::{Staging, Target, segments_in};
-use crate::ground::publish::{exchange, rename_to_free_name, sync_dir};
+use crate::ground::publish::{exchange, rename_to_free_name, sync_parents};
 
 /// What was kept and how to get it back.
 #[derive(Debug, Default)]
@@ -31,10 +31,17 @@ pub(super) fn publish(
         staging: &staging,
         suffix: &suffix,
     };
-    let published = if target.wal_dir.is_some() {
-        staged.with_wal_dir()?
-    } else {
-        staged.member_alone()?
+    let mut moves = Moves::default();
+    let published = match &target.wal_dir {
+        Some(wal_dir) => staged.with_wal_dir(wal_dir, &mut moves),
+        None => staged.member_alone(&mut moves),
+    };
+    let published = match published {
+        Ok(published) => published,
+        Err(error) => {
+            moves.take_back();
+            return Err(error);
+        }
     };
     // Published: what is left of staging is empty.
     drop(staging);
@@ -48,25 +55,22 @@ struct Staged<'s> {
 }
 
 impl Staged<'_> {
-    fn member_alone(&self) -> io::Result<Publication> {
+    fn member_alone(&self, moves: &mut Moves) -> io::Result<Publication> {
         let member = self.target.member();
         let staged = self.staging.data_dir.path().join("member");
         if !self.target.exists {
-            rename_to_free_name(self.staging.data_dir.path(), &self.target.data_dir)?;
+            moves.rename(self.staging.data_dir.path(), &self.target.data_dir)?;
             return Ok(Publication::default());
         }
         if fs::symlink_metadata(&member).is_err() {
-            rename_to_free_name(&staged, &member)?;
+            moves.rename(&staged, &member)?;
             return Ok(Publication::default());
         }
         // The new directory takes the name under which the old one will be kept, out of reach
         // of a later run's clean-up; then the two change places in one step.
         let kept = self.kept_member();
-        rename_to_free_name(&staged, &kept)?;
-        if let Err(error) = exchange(&kept, &member) {
-            rename_to_free_name(&kept, &staged)?;
-            return Err(error);
-        }
+        moves.rename(&staged, &kept)?;
+        moves.exchange(&kept, &member)?;
         Ok(Publication {
             undo: vec![undo_member(&member, &kept)],
             kept: Some(kept),
@@ -76,22 +80,10 @@ impl Staged<'_> {
 
     /// With segments elsewhere there are two places and no single step: `member/` goes out
     /// first and comes in last, and without it etcd does not start on the segments.
-    fn with_wal_dir(&self) -> io::Result<Publication> {
-        let mut moves = Moves::default();
-        match self.move_all(&mut moves) {
-            Ok(published) => Ok(published),
-            Err(error) => {
-                moves.take_back();
-                Err(error)
-            }
-        }
-    }
-
-    fn move_all(&self, moves: &mut Moves) -> io::Result<Publication> {
+    fn with_wal_dir(&self, wal_dir: &Path, moves: &mut Moves) -> io::Result<Publication> {
         let member = self.target.member();
         let mut published = Publication::default();
-        let (Some(wal_dir), Some(staged_wal)) = (&self.target.wal_dir, &self.staging.wal_dir)
-        else {
+        let Some(staged_wal) = &self.staging.wal_dir else {
             return Ok(published);
         };
         if fs::symlink_metadata(&member).is_ok() {
@@ -103,7 +95,7 @@ impl Staged<'_> {
         let old = segments_in(wal_dir);
         if !old.is_empty() {
             let kept = wal_dir.join(self.suffix);
-            fs::create_dir(&kept)?;
+            moves.create_dir(&kept)?;
             for path in &old {
                 moves.rename(path, &kept.join(path.file_name().unwrap_or_default()))?;
             }
@@ -135,22 +127,65 @@ impl Staged<'_> {
     }
 }
 
-/// Renames done so far, to be taken back in reverse.
+/// One step of a publication.
+enum Step {
+    Renamed { from: PathBuf, to: PathBuf },
+    Exchanged { one: PathBuf, other: PathBuf },
+    Created(PathBuf),
+}
+
+/// Steps done so far, to be taken back in reverse. A step counts from the moment it is done, not
+/// from when it is durable: where a sync fails after it, it must be taken back too.
 #[derive(Default)]
-struct Moves(Vec<(PathBuf, PathBuf)>);
+struct Moves(Vec<Step>);
 
 impl Moves {
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         rename_to_free_name(from, to)?;
-        self.0.push((from.to_path_buf(), to.to_path_buf()));
+        let (source, target) = (from.to_path_buf(), to.to_path_buf());
+        self.0.push(Step::Renamed {
+            from: source,
+            to: target,
+        });
+        sync_parents(from, to)
+    }
+
+    fn exchange(&mut self, one: &Path, other: &Path) -> io::Result<()> {
+        exchange(one, other)?;
+        self.0.push(Step::Exchanged {
+            one: one.to_path_buf(),
+            other: other.to_path_buf(),
+        });
+        sync_parents(one, other)
+    }
+
+    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        self.0.push(Step::Created(path.to_path_buf()));
         Ok(())
     }
 
+    /// Stops at the first step that cannot be taken back: after it the names are no longer what
+    /// the earlier steps left, and what goes back into staging is removed with it.
     fn take_back(&mut self) {
-        for (from, to) in self.0.drain(..).rev() {
-            // Nothing better can be done where this fails too; nothing is removed.
-            let _ = rename_to_free_name(&to, &from);
-            let _ = to.parent().map(sync_dir);
+        for step in self.0.drain(..).rev() {
+            let taken_back = match &step {
+                Step::Renamed { from, to } => rename_to_free_name(to, from),
+                Step::Exchanged { one, other } => exchange(one, other),
+                Step::Created(path) => fs::remove_dir(path),
+            };
+            if taken_back.is_err() {
+                return;
+            }
+            if let Step::Renamed {
+                from: one,
+                to: other,
+            }
+            | Step::Exchanged { one, other } = &step
+            {
+                // The names are back; that they are durable as well cannot be had by force.
+                let _ = sync_parents(one, other);
+            }
         }
     }
 }

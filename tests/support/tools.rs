@@ -1,0 +1,152 @@
+//! The programs that stories run: the binary under test, and whatever real tools they need beside it.
+//!
+//! In: arguments. Out: a finished run's code and text; whether a tool is there at all, said loudly if it is not.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const ARK: &str = env!("CARGO_BIN_EXE_etcd-ark");
+
+/// Whether `program` can be run. If not, the test that asks is skipped and says so; under `CI` that is a failure.
+pub fn need(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    there || skip(&format!("`{program}` is not installed"))
+}
+
+/// Whether the tests run as root, who alone can mount; else as [`need`].
+pub fn need_root() -> bool {
+    rustix::process::geteuid().is_root() || skip("mounting takes root")
+}
+
+fn skip(why: &str) -> bool {
+    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    assert!(!in_ci, "{why}, and in CI no story may be skipped");
+    // Past the capture of the test harness: a skipped story must not look like one that was told.
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {name}: {why} ***");
+    false
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code, or the negative number of the signal that ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(output: &Output) -> Self {
+        let signal = output.status.signal().map(|signal| -signal);
+        Self {
+            code: output.status.code().or(signal).expect("one or the other"),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Panics with all that was said unless the run ended with `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "ended otherwise: {self:#?}");
+        self
+    }
+
+    /// What was written to stdout, as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// Runs `program` to its end, with none of etcd's or our own variables in its environment.
+pub fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Ran {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    clean(&mut command);
+    Ran::of(&command.output().unwrap())
+}
+
+/// Runs the binary under test.
+pub fn ark<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
+    run(ARK, args)
+}
+
+/// Runs a script in a mount namespace of its own; `$ARK` is the binary under test.
+pub fn in_own_mounts(script: &str, args: &[&Path]) -> Ran {
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "--propagation", "private", "sh", "-euc", script, "sh"])
+        .args(args)
+        .stdin(Stdio::null());
+    clean(&mut command);
+    Ran::of(&command.env("ARK", ARK).output().unwrap())
+}
+
+/// Takes the variables away that the binary, etcd and etcdctl read.
+pub fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ETCD") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Captures `data_dir` into `backup_dir` and gives the archive's path.
+#[track_caller]
+pub fn snapshot(data_dir: &Path, backup_dir: &Path) -> PathBuf {
+    let args = [
+        OsStr::new("snapshot"),
+        "--json".as_ref(),
+        "--data-dir".as_ref(),
+        data_dir.as_ref(),
+        "--backup-dir".as_ref(),
+        backup_dir.as_ref(),
+    ];
+    let told = ark(args).expect(0).json();
+    PathBuf::from(told["archive"].as_str().unwrap())
+}
+
+/// The archives in a backup dir, by name; none if it is missing.
+pub fn archives_in(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = names_in(dir)
+        .into_iter()
+        .filter(|name| name.starts_with("etcd-") && name.ends_with(".tar.zst"))
+        .map(|name| dir.join(name))
+        .collect();
+    found.sort();
+    found
+}
+
+/// All names in a directory, sorted; none if it is missing.
+pub fn names_in(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A temporary directory in memory where there is room for that: thousands of syncs cost nothing there.
+pub fn fast_dir(prefix: &str) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let in_memory = memory
+        .is_dir()
+        .then(|| TempDir::with_prefix_in(prefix, memory));
+    match in_memory {
+        Some(Ok(dir)) => dir,
+        _ => TempDir::with_prefix(prefix).unwrap(),
+    }
+}
