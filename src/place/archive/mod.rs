@@ -1,15 +1,19 @@
 //! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
 //!
 //! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
-//! two directions. It knows nothing of the WAL: names, readers and facts come from above.
+//! two directions, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
 
+mod entries;
+pub mod fault;
 pub mod format;
+mod frames;
 pub mod manifest;
 pub mod reader;
 pub mod writer;
 
+pub use fault::{ArchiveError, ArchiveFault};
 pub use manifest::{FileEntry, Manifest, Role};
-pub use reader::{Archive, ArchiveError, ArchiveFault, Sink};
+pub use reader::{Archive, Sink};
 pub use writer::{NewFile, Writer};
 
 /// The last part of every archive's name.

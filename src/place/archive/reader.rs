@@ -10,134 +10,21 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tar::EntryType;
-use zstd::zstd_safe::DParameter;
-
-use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
-use super::manifest::{
-    DirectoryEntry, FileEntry, MANIFEST, Manifest, ManifestFault, SUMS, check_path,
+use super::entries::{
+    BLOCK, check_entry, check_header, read_manifest_frame, tar_entry_length, tar_length,
 };
+use super::fault::{ArchiveError, ArchiveFault};
+use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
+use super::frames::{FrameStream, Unpacker, unpack_frame};
+use super::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
 use crate::ground::digest::{Digest, Hasher};
-use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::ground::parallel::{Buffers, Ordered};
+use crate::ground::interrupt::Interrupt;
 use crate::ground::publish::with_path;
 
 /// How much of the end is read at once, in bytes: enough for the manifest of a usual archive.
 const FIRST_READ: u64 = 32 << 10;
-/// Bytes of a tar block.
-const BLOCK: u64 = 512;
 /// How much is passed to a sink at once, in bytes.
 const PIECE: usize = 256 << 10;
-
-/// Why an archive cannot be read, and which one.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// There is no such file.
-    #[error("there is no archive at `{0}`")]
-    NotFound(PathBuf),
-    /// Its bytes do not check.
-    #[error("`{path}` is not a sound archive")]
-    Fault {
-        /// The archive.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        fault: ArchiveFault,
-    },
-    /// The operating system says no.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Somebody asked to stop.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-}
-
-/// What is wrong with an archive.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ArchiveFault {
-    /// Its end.
-    #[error(transparent)]
-    Tail(#[from] TailFault),
-    /// Its manifest.
-    #[error(transparent)]
-    Manifest(#[from] ManifestFault),
-    /// A frame's bytes are not those that were written.
-    #[error("frame {frame} at offset {offset} does not match its SHA-256")]
-    FrameDigest {
-        /// Which frame, from 0.
-        frame: usize,
-        /// Where it begins, in bytes from the start of the archive.
-        offset: u64,
-    },
-    /// A frame whose digest is right cannot be decompressed to what it should hold.
-    #[error("frame {frame} at offset {offset} does not decompress to {plain} bytes")]
-    FrameContent {
-        /// Which frame, from 0.
-        frame: usize,
-        /// Where it begins, in bytes from the start of the archive.
-        offset: u64,
-        /// What it should hold.
-        plain: u32,
-    },
-    /// The last frame does not hold a manifest.
-    #[error("its last frame does not hold {MANIFEST} and the end of the tar stream")]
-    NoManifest,
-    /// The sizes in the manifest and those of the frames differ.
-    #[error("its manifest lists {listed} bytes of tar stream, its frames hold {held}")]
-    Size {
-        /// By the manifest.
-        listed: u64,
-        /// By the frames.
-        held: u64,
-    },
-    /// An entry of a kind that no archive has.
-    #[error("it holds `{path}`, which is {kind}; only regular files belong into an archive")]
-    Kind {
-        /// The entry's path.
-        path: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// An entry with a path that no archive has.
-    #[error("it holds `{path}`: {why}")]
-    Path {
-        /// The entry's path.
-        path: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Another entry than the manifest lists.
-    #[error("it holds `{found}` where its manifest lists `{listed}`")]
-    Entry {
-        /// By the manifest.
-        listed: String,
-        /// In the tar stream.
-        found: String,
-    },
-    /// An entry whose header says something else than the manifest.
-    #[error("the {what} of `{path}` differs from the manifest's")]
-    Header {
-        /// The entry.
-        path: String,
-        /// Size, mode, owner or time.
-        what: &'static str,
-    },
-    /// Entries that cannot be read as tar.
-    #[error("its tar stream breaks off: {0}")]
-    Tar(String),
-    /// Something behind the end of the tar stream.
-    #[error("it holds something behind the end of its tar stream")]
-    Trailing,
-    /// A file's bytes are not those that the manifest lists.
-    #[error("`{path}` does not match its SHA-256")]
-    FileDigest {
-        /// The file.
-        path: String,
-    },
-    /// `SHA256SUMS` says something else than the manifest.
-    #[error("{SUMS} differs from the manifest")]
-    Sums,
-}
 
 /// Where an archive's content goes.
 pub trait Sink {
@@ -254,7 +141,7 @@ impl Archive {
         interrupt: &Interrupt,
         sink: &mut S,
     ) -> Result<(), S::Error> {
-        let mut tar = tar::Archive::new(self.stream(threads));
+        let mut tar = tar::Archive::new(FrameStream::new(&self.file, &self.frames, threads));
         let outcome = self.unpack_entries(&mut tar, interrupt, sink);
         let mut stream = tar.into_inner();
         // A frame that does not check is the cause of whatever went wrong behind it.
@@ -371,34 +258,6 @@ impl Archive {
         found
     }
 
-    fn stream(&self, threads: usize) -> FrameStream {
-        let buffers = Buffers::default();
-        let pool = Ordered::new(threads, || {
-            let file = Arc::clone(&self.file);
-            let buffers = buffers.clone();
-            let mut unpacker = Unpacker {
-                buffers: buffers.clone(),
-                ..Unpacker::default()
-            };
-            move |(number, frame): (usize, Frame)| {
-                let mut packed = buffers.get();
-                packed.resize(frame.compressed as usize, 0);
-                file.read_exact_at(&mut packed, frame.offset)?;
-                let plain = unpack_frame(&mut unpacker, number, frame, &packed);
-                buffers.put(packed);
-                Ok(plain)
-            }
-        });
-        FrameStream {
-            pool,
-            waiting: self.frames.clone().into_iter().enumerate().collect(),
-            now: Vec::new(),
-            at: 0,
-            buffers,
-            fault: None,
-        }
-    }
-
     fn fault(&self, fault: ArchiveFault) -> ArchiveError {
         ArchiveError::Fault {
             path: self.path.clone(),
@@ -437,206 +296,4 @@ impl End {
     fn last_chunk<const N: usize>(&self) -> Option<&[u8; N]> {
         self.bytes.last_chunk()
     }
-}
-
-#[derive(Default)]
-struct Unpacker {
-    decompressor: Option<zstd::bulk::Decompressor<'static>>,
-    buffers: Buffers,
-}
-
-/// Proves a frame's bytes and decompresses them.
-fn unpack_frame(
-    unpacker: &mut Unpacker,
-    number: usize,
-    frame: Frame,
-    packed: &[u8],
-) -> Result<Vec<u8>, ArchiveFault> {
-    if Digest::of(packed) != frame.digest {
-        return Err(ArchiveFault::FrameDigest {
-            frame: number,
-            offset: frame.offset,
-        });
-    }
-    let broken = ArchiveFault::FrameContent {
-        frame: number,
-        offset: frame.offset,
-        plain: frame.plain,
-    };
-    if unpacker.decompressor.is_none() {
-        let mut made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
-        // The frame's SHA-256 has just been checked; its own checksum can tell nothing more.
-        made.set_parameter(DParameter::ForceIgnoreChecksum(true))
-            .map_err(|_| broken.clone())?;
-        unpacker.decompressor = Some(made);
-    }
-    let mut plain = unpacker.buffers.get();
-    plain.reserve_exact(frame.plain as usize);
-    let outcome = unpacker
-        .decompressor
-        .as_mut()
-        .map(|decompressor| decompressor.decompress_to_buffer(packed, &mut plain));
-    match outcome {
-        Some(Ok(length)) if length == frame.plain as usize => Ok(plain),
-        _ => Err(broken),
-    }
-}
-
-/// What became of a frame: its plain bytes, or what is wrong with it.
-type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
-
-/// The decompressed frames as one stream.
-struct FrameStream {
-    pool: Ordered<(usize, Frame), Unpacked>,
-    waiting: std::collections::VecDeque<(usize, Frame)>,
-    now: Vec<u8>,
-    at: usize,
-    buffers: Buffers,
-    fault: Option<ArchiveFault>,
-}
-
-impl FrameStream {
-    /// Puts the next frame in place; whether there was one.
-    fn next_frame(&mut self) -> io::Result<bool> {
-        while !self.pool.is_full() {
-            let Some(job) = self.waiting.pop_front() else {
-                break;
-            };
-            self.pool.submit(job);
-        }
-        let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {
-            return Ok(false);
-        };
-        match unpacked? {
-            Ok(plain) => {
-                self.buffers.put(std::mem::replace(&mut self.now, plain));
-                self.at = 0;
-                Ok(true)
-            }
-            Err(fault) => {
-                self.waiting.clear();
-                let text = fault.to_string();
-                self.fault = Some(fault);
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-        }
-    }
-
-    fn rest_is_zero(&mut self) -> io::Result<bool> {
-        loop {
-            let rest = self.now.get(self.at..).unwrap_or_default();
-            if rest.iter().any(|&byte| byte != 0) {
-                return Ok(false);
-            }
-            if !self.next_frame()? {
-                return Ok(true);
-            }
-        }
-    }
-}
-
-impl Read for FrameStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.now.len() {
-            if !self.next_frame()? {
-                return Ok(0);
-            }
-        }
-        let rest = self.now.get(self.at..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
-            to.copy_from_slice(from);
-        }
-        self.at += length;
-        Ok(length)
-    }
-}
-
-/// Holds an entry's path and kind against what is expected next.
-fn check_entry<R: Read>(entry: &tar::Entry<'_, R>, listed: &str) -> Result<(), ArchiveFault> {
-    let found = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    let kind = match entry.header().entry_type() {
-        EntryType::Regular | EntryType::Directory => None,
-        EntryType::Symlink => Some("a symbolic link"),
-        EntryType::Link => Some("a hard link"),
-        EntryType::Char | EntryType::Block => Some("a device"),
-        EntryType::Fifo => Some("a pipe"),
-        _ => Some("of a kind that etcd-ark does not write"),
-    };
-    if let Some(kind) = kind {
-        return Err(ArchiveFault::Kind { path: found, kind });
-    }
-    let is_directory = entry.header().entry_type() == EntryType::Directory;
-    if found == listed && is_directory == listed.ends_with('/') {
-        return Ok(());
-    }
-    if !is_directory && found != SUMS && found != MANIFEST {
-        check_path(&found).map_err(|why| ArchiveFault::Path {
-            path: found.clone(),
-            why,
-        })?;
-    }
-    Err(ArchiveFault::Entry {
-        listed: listed.to_owned(),
-        found,
-    })
-}
-
-fn check_header(
-    header: &tar::Header,
-    path: &str,
-    size: u64,
-    (mode, uid, gid): (u32, u32, u32),
-) -> Result<(), ArchiveFault> {
-    let differs = |what| ArchiveFault::Header {
-        path: path.to_owned(),
-        what,
-    };
-    if header.size().ok() != Some(size) {
-        return Err(differs("size"));
-    }
-    if header.mode().ok() != Some(mode) {
-        return Err(differs("mode"));
-    }
-    if header.uid().ok() != Some(uid.into()) || header.gid().ok() != Some(gid.into()) {
-        return Err(differs("owner"));
-    }
-    Ok(())
-}
-
-/// The manifest in the last frame: one tar entry and the end of the stream, nothing else.
-fn read_manifest_frame(plain: &[u8]) -> Result<Manifest, ArchiveFault> {
-    let mut tar = tar::Archive::new(plain);
-    let mut entries = tar
-        .entries()
-        .map_err(|_| ArchiveFault::NoManifest)?
-        .raw(true);
-    let Some(Ok(mut entry)) = entries.next() else {
-        return Err(ArchiveFault::NoManifest);
-    };
-    if entry.path_bytes() != MANIFEST.as_bytes() {
-        return Err(ArchiveFault::NoManifest);
-    }
-    let mut json = Vec::new();
-    entry
-        .read_to_end(&mut json)
-        .map_err(|_| ArchiveFault::NoManifest)?;
-    if entries.next().is_some() {
-        return Err(ArchiveFault::Trailing);
-    }
-    Ok(Manifest::read(&json)?)
-}
-
-/// Bytes of the tar stream before the manifest's entry.
-fn tar_length(manifest: &Manifest) -> u64 {
-    let files = manifest.files.iter().map(|file| file.size);
-    let sums = manifest.sums().len() as u64;
-    let directories = manifest.directories.len() as u64 * BLOCK;
-    files.chain([sums]).fold(directories, |sum, size| {
-        sum.saturating_add(tar_entry_length(size))
-    })
-}
-
-fn tar_entry_length(size: u64) -> u64 {
-    BLOCK.saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
 }

@@ -1,0 +1,161 @@
+//! An archive's content frames as one stream: each proven, then decompressed, on all cores.
+//!
+//! In: an open file and its sealed frame list. Out: the tar stream. Memory: a few frames a thread.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use zstd::zstd_safe::DParameter;
+
+use super::fault::ArchiveFault;
+use super::format::Frame;
+use crate::ground::digest::Digest;
+use crate::ground::parallel::{Buffers, Ordered};
+
+/// A decompressor and the buffers it fills; one a thread.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    pub(super) buffers: Buffers,
+}
+
+/// Proves a frame's bytes and decompresses them.
+pub(super) fn unpack_frame(
+    unpacker: &mut Unpacker,
+    number: usize,
+    frame: Frame,
+    packed: &[u8],
+) -> Result<Vec<u8>, ArchiveFault> {
+    if Digest::of(packed) != frame.digest {
+        return Err(ArchiveFault::FrameDigest {
+            frame: number,
+            offset: frame.offset,
+        });
+    }
+    let broken = ArchiveFault::FrameContent {
+        frame: number,
+        offset: frame.offset,
+        plain: frame.plain,
+    };
+    if unpacker.decompressor.is_none() {
+        let mut made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
+        // The frame's SHA-256 has just been checked; its own checksum can tell nothing more.
+        made.set_parameter(DParameter::ForceIgnoreChecksum(true))
+            .map_err(|_| broken.clone())?;
+        unpacker.decompressor = Some(made);
+    }
+    let mut plain = unpacker.buffers.get();
+    plain.reserve_exact(frame.plain as usize);
+    let outcome = unpacker
+        .decompressor
+        .as_mut()
+        .map(|decompressor| decompressor.decompress_to_buffer(packed, &mut plain));
+    match outcome {
+        Some(Ok(length)) if length == frame.plain as usize => Ok(plain),
+        _ => Err(broken),
+    }
+}
+
+/// What became of a frame: its plain bytes, or what is wrong with it.
+type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
+
+/// The decompressed frames as one stream.
+pub(super) struct FrameStream {
+    pool: Ordered<(usize, Frame), Unpacked>,
+    waiting: VecDeque<(usize, Frame)>,
+    now: Vec<u8>,
+    at: usize,
+    buffers: Buffers,
+    /// The frame that broke the stream off.
+    pub(super) fault: Option<ArchiveFault>,
+}
+
+impl FrameStream {
+    /// The stream of `frames`, proven and decompressed on `threads` threads.
+    pub(super) fn new(file: &Arc<File>, frames: &[Frame], threads: usize) -> Self {
+        let buffers = Buffers::default();
+        let pool = Ordered::new(threads, || {
+            let file = Arc::clone(file);
+            let buffers = buffers.clone();
+            let mut unpacker = Unpacker {
+                buffers: buffers.clone(),
+                ..Unpacker::default()
+            };
+            move |(number, frame): (usize, Frame)| {
+                let mut packed = buffers.get();
+                packed.resize(frame.compressed as usize, 0);
+                file.read_exact_at(&mut packed, frame.offset)?;
+                let plain = unpack_frame(&mut unpacker, number, frame, &packed);
+                buffers.put(packed);
+                Ok(plain)
+            }
+        });
+        Self {
+            pool,
+            waiting: frames.iter().copied().enumerate().collect(),
+            now: Vec::new(),
+            at: 0,
+            buffers,
+            fault: None,
+        }
+    }
+
+    /// Puts the next frame in place; whether there was one.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.pool.is_full() {
+            let Some(job) = self.waiting.pop_front() else {
+                break;
+            };
+            self.pool.submit(job);
+        }
+        let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {
+            return Ok(false);
+        };
+        match unpacked? {
+            Ok(plain) => {
+                self.buffers.put(std::mem::replace(&mut self.now, plain));
+                self.at = 0;
+                Ok(true)
+            }
+            Err(fault) => {
+                self.waiting.clear();
+                let text = fault.to_string();
+                self.fault = Some(fault);
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        }
+    }
+
+    /// Whether nothing but zeros is left.
+    pub(super) fn rest_is_zero(&mut self) -> io::Result<bool> {
+        loop {
+            let rest = self.now.get(self.at..).unwrap_or_default();
+            if rest.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            if !self.next_frame()? {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl Read for FrameStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.now.len() {
+            if !self.next_frame()? {
+                return Ok(0);
+            }
+        }
+        let rest = self.now.get(self.at..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        self.at += length;
+        Ok(length)
+    }
+}
