@@ -25,7 +25,9 @@ use tempfile::TempDir;
 
 use crate::support::ark::{ark, names, snapshot};
 use crate::support::decode;
-use crate::support::encode::{ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentFacts, small_member};
+use crate::support::encode::{
+    ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts, small_member,
+};
 use crate::support::recordings::{copy_dir, tree, unpack};
 
 /// A file in which one bit after the other is turned and turned back.
@@ -481,45 +483,48 @@ fn a_broken_length_word_in_a_large_log_is_no_torn_tail() {
 
 #[test]
 fn a_broken_length_word_that_its_record_bears_out_is_no_torn_tail() {
-    // Guards against the same loss where the record's own lengths were changed along with the word, so that the frame is a
-    // proper beginning of a longer one that the file does not hold: only the whole records behind it tell.
+    // Guards against the same loss where the record's own length was changed along with the word, so that the frame is the
+    // proper beginning of a longer one than the file holds: only the whole records behind it tell.
     let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
-    let last = small.segments.last().unwrap();
-    let entries: Vec<_> = last
-        .frames
-        .iter()
-        .filter(|frame| frame.kind == ENTRY)
-        .collect();
-    let whole = fs::read(&last.path).unwrap();
-    let mut reached_beyond = 0;
-    for (frame, behind) in entries.iter().zip(entries.iter().skip(1)) {
+    let wal = scratch.path().join("member/wal");
+    fs::create_dir_all(&wal).unwrap();
+    let mut segment = SegmentBuilder::new(0, false);
+    segment.crc().metadata(0xa, 0xb).marker(0, 0);
+    for index in 1..=5 {
+        segment
+            .entry(0, 1, index, Some(&[b'v'; 300]))
+            .hard_state(1, 0, index);
+    }
+    let whole = segment.bytes();
+    let path = wal.join("0000000000000000-0000000000000000.wal");
+    let entries = segment.frames.iter().filter(|frame| frame.kind == ENTRY);
+    for frame in entries {
         let record = &whole[frame.offset + LENGTH_WORD..frame.end()];
         let head = record.len() - decode::bytes(record, 3).len();
-        // The data length in its varint, one or two bytes, raised as far as that goes.
-        let mut bytes = whole.clone();
-        let varint = frame.offset + LENGTH_WORD + head - 1;
-        let raised = 0x7f - bytes[varint];
-        let shift = if bytes[varint - 1] & 0x80 == 0 { 0 } else { 7 };
-        bytes[varint] = 0x7f;
-        let length = (frame.len - LENGTH_WORD) as u64 + (u64::from(raised) << shift);
+        // The upper byte of the data length, which counts 128s.
+        let upper = frame.offset + LENGTH_WORD + head - 1;
+        let raised = u64::from(0x7f - whole[upper]) * 128;
+        let mut bytes = whole.to_vec();
+        bytes[upper] = 0x7f;
+        let length = (frame.len - LENGTH_WORD) as u64 + raised;
         bytes[frame.offset..frame.offset + LENGTH_WORD].copy_from_slice(&length.to_le_bytes());
-        fs::write(&last.path, &bytes).unwrap();
-        let reaches_beyond = frame.offset as u64 + 8 + length > whole.len() as u64;
-        let found = look(&data);
-        let Some(FileFault::Segment(Break { offset, fault })) = fault_in(&found, &last.name) else {
-            panic!("entry at {}: {found:#?}", frame.offset);
+        fs::write(&path, &bytes).unwrap();
+        let found = look(scratch.path());
+        assert_eq!(found.torn_tail, None, "entry at {}", frame.offset);
+        let expected = Break {
+            offset: frame.offset as u64,
+            fault: SegmentFault::RecordsBehind {
+                next: frame.end() as u64,
+            },
         };
-        assert_eq!(*offset, frame.offset as u64);
-        assert_eq!(found.torn_tail, None);
-        if reaches_beyond {
-            reached_beyond += 1;
-            let SegmentFault::RecordsBehind { next } = fault else {
-                panic!("entry at {}: {fault}", frame.offset);
-            };
-            assert!((*offset..=behind.offset as u64).contains(next), "{fault}");
-        }
+        assert_eq!(
+            fault_in(&found, ".wal"),
+            Some(&FileFault::Segment(expected))
+        );
+        // With nothing behind it, it is one.
+        fs::write(&path, &bytes[..frame.end()]).unwrap();
+        let found = look(scratch.path());
+        assert_eq!(fault_in(&found, ".wal"), None, "entry at {}", frame.offset);
+        assert_eq!(found.torn_tail.unwrap().1, frame.offset as u64);
     }
-    assert!(reached_beyond > 0, "no frame reached beyond the file");
 }
