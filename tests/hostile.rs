@@ -381,7 +381,7 @@ fn what_follows_the_end_is_refused() {
         |forge| {
             forge
                 .behind_manifest
-                .push(Entry::file("member/wal/late", b"late"))
+                .push(Entry::file("member/wal/late", b"late"));
         },
         "it holds something behind the end of its tar stream",
     );
@@ -567,4 +567,16 @@ fn a_directory_named_like_an_archive_is_none() {
         .exits(10)
         .says("is empty: no etcd member has written here");
     bench.restore_refused(&path, 4, "it does not end with a seek table");
+}
+
+#[test]
+fn a_pipe_named_like_an_archive_holds_nobody_up() {
+    // Guards against a `list`, `verify` or `restore` that waits for ever for somebody to write into it.
+    let bench = Bench::new();
+    let path = bench.scratch.path().join("etcd-forged.tar.zst");
+    tool(bench.scratch.path(), "mkfifo", &["etcd-forged.tar.zst"]);
+    bench.refused(&path, 4, "it does not end with a seek table");
+    ark(["list".as_ref(), bench.scratch.path().as_os_str()])
+        .exits(0)
+        .says("it does not end with a seek table");
 }

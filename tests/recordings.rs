@@ -758,7 +758,7 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
         let end = last
             .frames
             .iter()
-            .map(|frame| frame.end())
+            .map(super::support::encode::Frame::end)
             .filter(|&end| end <= length)
             .max()
             .unwrap();

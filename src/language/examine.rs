@@ -96,7 +96,9 @@ impl Examiner {
         let base = self.snapshot.as_ref().map_or(Index(0), |s| s.id.index);
         let log = self.log.get_or_insert_with(|| LogScan::new(base));
         log.begin_segment(name, length);
-        Now::Segment(SegmentScan::new(self.crc), gap)
+        // The first segment's chain begins at 0: nothing about it is taken on trust.
+        let crc = self.crc.or((name.sequence == 0).then_some(0));
+        Now::Segment(SegmentScan::new(crc), gap)
     }
 
     /// Takes the file's next bytes.

@@ -190,7 +190,13 @@ impl Forge {
         let mut sums = String::new();
         for file in self.manifest["files"].as_array().unwrap() {
             let text = |name: &str| file[name].as_str().unwrap().to_owned();
-            sums += &format!("{}  {}\n", text("sha256"), text("path"));
+            sums += &[
+                text("sha256"),
+                "  ".to_owned(),
+                text("path"),
+                "\n".to_owned(),
+            ]
+            .concat();
         }
         content.extend(Entry::file("SHA256SUMS", sums.as_bytes()).bytes());
         let json = serde_json::to_vec_pretty(&self.manifest).unwrap();

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,7 +58,12 @@ pub struct Archive {
 impl Archive {
     /// Opens an archive, reading its end only.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = File::open(path).map_err(|error| match error.kind() {
+        // Without waiting: a pipe with an archive's name must not hold up a whole `list`.
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.to_path_buf()),
             _ => with_path(error, "open", path).into(),
         })?;
