@@ -6,3 +6,9 @@ mod support;
 
 /// Every system call fails once, or is the last one: what stands afterwards.
 mod faults;
+
+/// Captures beside a member at full load, and of one that was killed.
+mod hot;
+
+/// Archives of a real etcd 3.4, and real servers started on what is restored.
+mod real_etcd;

@@ -12,6 +12,8 @@
 
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.
 pub mod encode;
+/// A real etcd server on the loopback.
+pub mod etcd;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
 pub mod live_writer;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
