@@ -593,3 +593,165 @@ fn restore_with_a_wal_dir_interrupted_leaves_no_member() {
     strike_restore(Found::Nothing, true, 100);
     strike_restore(Found::Empty, true, 100);
 }
+
+/// Calls that may be made about a file of the source: they open, look and read.
+const READING: [&str; 13] = [
+    "open",
+    "openat",
+    "read",
+    "pread64",
+    "lseek",
+    "close",
+    "statx",
+    "newfstatat",
+    "fstat",
+    "stat",
+    "lstat",
+    "getdents64",
+    "readlink",
+];
+
+/// Snapshots `source` under strace and asserts that each call about it only opened, looked or read, and none locked.
+pub(crate) fn assert_reads_only(source: &Path, backups: &Path, more: &[&str]) {
+    let dir = fast_dir("ark-reads-");
+    let log = dir.path().join("log");
+    let options = [
+        "-y",
+        "-s",
+        "4096",
+        "-e",
+        "trace=%file,%desc",
+        "-o",
+        log.to_str().unwrap(),
+    ];
+    let mut args = words(&["snapshot", "--data-dir"]);
+    args.extend([source.into(), "--backup-dir".into(), backups.into()]);
+    args.extend(words(more));
+    strace(&options.map(str::to_owned), &args).expect(0);
+    let text = fs::read_to_string(&log).unwrap();
+    let below = source.to_str().unwrap();
+    let about: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            line.contains(below) && !line.contains("execve(") && !line.contains(" resumed>")
+        })
+        .collect();
+    for line in &about {
+        let call = line
+            .split_once(' ')
+            .map_or("", |(_, rest)| rest.trim_start());
+        let name = call.split('(').next().unwrap();
+        // F_GETLK tells of a lock and takes none; fadvise on a file is about the page cache.
+        let asks =
+            call.contains("F_GETLK") || call.contains("F_OFD_GETLK") || call.contains("F_GETFD");
+        assert!(
+            READING.contains(&name) || (name == "fcntl" && asks),
+            "not a read: {line}"
+        );
+        let opens_to_write = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"];
+        assert!(
+            !opens_to_write.iter().any(|flag| call.contains(flag)),
+            "opened to write: {line}"
+        );
+    }
+    let opened = about
+        .iter()
+        .filter(|line| line.contains("openat(") && line.contains("O_RDONLY"));
+    assert!(opened.count() > 3, "{about:#?}");
+}
+
+#[test]
+fn a_snapshot_opens_the_source_to_read_and_locks_nothing() {
+    // Guards against a lock or a write on a directory that etcd is using: it could exit or stall.
+    if !need("strace") {
+        return;
+    }
+    let dir = fast_dir("ark-reads-");
+    let source = dir.path().join("source");
+    small_member(&source);
+    for more in [&[][..], &["--all"]] {
+        assert_reads_only(&source, &dir.path().join("backups"), more);
+    }
+}
+
+#[test]
+fn a_source_that_is_mounted_read_only_is_captured() {
+    // Guards against anything but reading, in the one way that no program can talk itself out of.
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let dir = fast_dir("ark-read-only-");
+    let (source, mounted) = (dir.path().join("source"), dir.path().join("mounted"));
+    small_member(&source);
+    make_dir(&mounted);
+    let before = tree(&source);
+    let script = r#"
+        mount --bind "$1" "$2"
+        mount -o remount,bind,ro "$2"
+        if touch "$2/member/wal/x"; then exit 99; fi
+        "$ARK" snapshot --data-dir "$2" --backup-dir "$3"
+        "$ARK" snapshot --all --data-dir "$2" --backup-dir "$3"
+        "$ARK" verify "$3"/etcd-*.tar.zst "$2"
+    "#;
+    let backups = dir.path().join("backups");
+    in_own_mounts(script, &[&source, &mounted, &backups]).expect(0);
+    assert_eq!(tree(&source), before);
+    assert_eq!(archives_in(&backups).len(), 2);
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing_behind() {
+    // Guards against half an archive or half a member where the disk filled up, and against a next run that it stops.
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let dir = fast_dir("ark-full-");
+    let recording = unpack("ops-2.1");
+    let source = crate::support::etcd::data_dir_in(recording.dir.path());
+    let archive = crate::support::tools::snapshot(&source, &dir.path().join("backups"));
+    let small = unpack("mem-a");
+    let old = small.data_dir("mem-a");
+    let mounted = dir.path().join("mounted");
+    make_dir(&mounted);
+    let script = r#"
+        try() { code=0; "$ARK" "$@" || code=$?; echo "code $code"; }
+        mount -t tmpfs -o size=32k tmpfs "$1"
+        try snapshot --data-dir "$2" --backup-dir "$1"
+        ls -A "$1"
+        mount -o remount,size=32m "$1"
+        try snapshot --data-dir "$2" --backup-dir "$1"
+        try verify "$1"/etcd-*.tar.zst
+        (cd "$1" && sha256sum -c *.sha256)
+        umount "$1"
+
+        echo restore
+        mount -t tmpfs -o size=128k tmpfs "$1"
+        cp -a "$4" "$1/data"
+        try restore "$3" --data-dir "$1/data" --replace
+        try restore "$3" --data-dir "$1/fresh"
+        ls -A "$1" "$1/data"
+        diff -r "$4" "$1/data" && echo untouched
+        mount -o remount,size=64m "$1"
+        try restore "$3" --data-dir "$1/data" --replace
+        try restore "$3" --data-dir "$1/fresh"
+        try verify "$1/data" "$1/fresh"
+    "#;
+    let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).expect(0);
+    let (snapshots, restores) = ran.stdout.split_once("restore\n").unwrap();
+    assert!(
+        snapshots.starts_with("code 12\n/"),
+        "something was left, or it was not said: {ran:?}"
+    );
+    assert_eq!(snapshots.matches("code 0").count(), 2, "{ran:?}");
+    assert!(snapshots.contains(".tar.zst: OK"), "{ran:?}");
+    assert!(restores.starts_with("code 12\ncode 12\n"), "{ran:?}");
+    assert!(restores.contains("\nuntouched\n"), "{ran:?}");
+    assert!(!restores.contains(".etcd-ark-"), "{ran:?}");
+    assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
+    assert!(ran.stderr.contains("not enough room in"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("hint: make room and run it again"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
+}

@@ -12,3 +12,9 @@ mod faults;
 mod hostile;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
+
+/// Captures beside a member at full load, and of one that was killed.
+mod hot;
+
+/// Archives of a real etcd 3.4, and real servers started on what is restored.
+mod real_etcd;

@@ -16,6 +16,8 @@ pub mod ark;
 pub mod decode;
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.
 pub mod encode;
+/// A real etcd server on the loopback.
+pub mod etcd;
 /// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
 pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
