@@ -11,8 +11,9 @@ use fs_err as fs;
 
 use super::Event;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::language::examine::{Examiner, FileEnd, FileFault};
+use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind};
 use crate::language::member::{MemberFacts, StartFault};
+use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::resync::next_whole_record;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::data_dir::{
@@ -36,6 +37,10 @@ pub struct Survey {
     pub snapshot_bytes: u64,
     /// Where the last segment's unfinished record begins: `(segment, offset)`.
     pub torn_tail: Option<(String, u64)>,
+    /// 3.x: raft snapshots that the log does not know of, which a start passes over.
+    pub unmarked: Vec<SnapshotId>,
+    /// Whether there is a `snap/db`, which only 3.x makes.
+    pub has_v3_backend: bool,
     /// What etcd would not load.
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
     /// Names in the data dir that are no part of the member.
@@ -83,8 +88,20 @@ pub fn survey(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
     let mut attempt = 1;
+    let mut unmarked = Vec::new();
     loop {
-        let found = survey_once(data_dir, interrupt, observe);
+        let found = survey_once(data_dir, &unmarked, interrupt, observe);
+        if let Ok(Survey {
+            facts: Err(StartFault::NoMarker(id)),
+            has_v3_backend: true,
+            ..
+        }) = &found
+        {
+            // etcd 3.x writes a raft snapshot before the log knows of it, and loads an older
+            // one after a crash in between.
+            unmarked.push(*id);
+            continue;
+        }
         let moved = match &found {
             Ok(found) => !found.is_sound() && found.running.is_some(),
             Err(SurveyError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
@@ -104,14 +121,21 @@ pub fn survey(
 
 fn survey_once(
     data_dir: &DataDir,
+    unmarked: &[SnapshotId],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
     let listing = data_dir.list()?;
     let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
     let running = is_running(paths.chain(listing.db.as_ref().map(|db| db.path.as_path())))?;
-    let snapshots = listing.snapshots.iter().map(|(_, file)| file);
-    let segments = listing.segments.iter().map(|(_, file)| file);
+    let snapshots = listing.snapshots.iter().map(|(id, file)| {
+        let mut file = file.clone();
+        if unmarked.contains(id) {
+            file.kind = FileKind::Other;
+        }
+        file
+    });
+    let segments = listing.segments.iter().map(|(_, file)| file.clone());
     let sources: Vec<_> = snapshots.chain(segments).collect();
     observe(Event::Begin {
         part: "reading",
@@ -126,9 +150,9 @@ fn survey_once(
     };
     let mut files = Vec::new();
     for source in sources {
-        let fault = reading.file(source, interrupt, observe)?;
+        let fault = reading.file(&source, interrupt, observe)?;
         files.push(FileReport {
-            path: source.archive_path.clone(),
+            path: source.archive_path,
             bytes: source.bytes,
             fault,
         });
@@ -139,6 +163,8 @@ fn survey_once(
         snapshot_bytes: reading.snapshot_bytes.unwrap_or(0),
         torn_tail: reading.torn_tail,
         leftovers: listing.leftovers,
+        unmarked: unmarked.to_vec(),
+        has_v3_backend: listing.db.is_some(),
         outside: listing.outside,
         running,
     })
