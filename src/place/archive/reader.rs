@@ -307,6 +307,7 @@ impl Archive {
             let mut entry = next(&file.path)?;
             let owned = (file.mode, file.uid, file.gid);
             check_header(entry.header(), &file.path, file.size, owned)
+                .and_then(|()| check_time(entry.header(), file))
                 .map_err(|fault| self.fault(fault))?;
             sink.begin(file)?;
             let mut hasher = Hasher::default();
@@ -600,6 +601,18 @@ fn check_header(
         return Err(differs("owner"));
     }
     Ok(())
+}
+
+/// A tar header holds whole seconds, and none before 1970.
+fn check_time(header: &tar::Header, file: &FileEntry) -> Result<(), ArchiveFault> {
+    let listed = u64::try_from(file.mtime.as_second()).unwrap_or(0);
+    if header.mtime().ok() == Some(listed) {
+        return Ok(());
+    }
+    Err(ArchiveFault::Header {
+        path: file.path.clone(),
+        what: "time",
+    })
 }
 
 /// The manifest in the last frame: one tar entry and the end of the stream, nothing else.
