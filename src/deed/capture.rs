@@ -25,7 +25,7 @@ use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::segment::{SegmentEnd, SegmentScan};
 use crate::place::archive::manifest::{
-    DIRECTORIES, DirectoryEntry, FileEntry, Format, Role, Scope, Sizes, Tool, check_path,
+    DIRECTORIES, DirectoryEntry, FILE_MODE, FileEntry, Format, Role, Scope, Sizes, Tool, check_path,
 };
 use crate::place::archive::{
     Archive, ArchiveError, EXTENSION, Manifest, NewFile, SUM_EXTENSION, Writer,
@@ -545,7 +545,7 @@ impl Capture<'_> {
         let new = NewFile {
             path: opened.source.archive_path.clone(),
             size: opened.length,
-            mode: metadata.mode() & 0o7777,
+            mode: metadata.mode() & FILE_MODE,
             uid: metadata.uid(),
             gid: metadata.gid(),
             mtime: mtime_of(&metadata),
