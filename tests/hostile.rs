@@ -298,6 +298,10 @@ fn a_manifest_that_lies_is_refused() {
         "the owner of",
     );
     forged(
+        |forge| forge.listed(SECOND)["mtime"] = json!("2001-01-01T00:00:00Z"),
+        "the time of",
+    );
+    forged(
         |forge| forge.manifest["directories"][0]["mode"] = json!(0o777),
         "the mode of",
     );
@@ -579,4 +583,17 @@ fn a_pipe_named_like_an_archive_holds_nobody_up() {
     ark(["list".as_ref(), bench.scratch.path().as_os_str()])
         .exits(0)
         .says("it does not end with a seek table");
+}
+
+#[test]
+fn a_file_that_would_run_as_its_owner_is_refused() {
+    // Guards against a program with the setuid bit, put in place by a restore that root runs.
+    for mode in [0o4755, 0o2755, 0o1600, 0o170_600] {
+        let mut program = Entry::file("member/snap/program", b"#!/bin/sh");
+        program.mode = mode;
+        forged(
+            |forge| forge.add(program),
+            "its manifest names `member/snap/program`: a mode that no file of an etcd member has",
+        );
+    }
 }

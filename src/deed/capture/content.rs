@@ -16,7 +16,7 @@ use crate::ground::interrupt::Interrupt;
 use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind};
 use crate::language::member::MemberFacts;
 use crate::language::wal::segment::SegmentEnd;
-use crate::place::archive::manifest::Role;
+use crate::place::archive::manifest::{FILE_MODE, Role};
 use crate::place::archive::{NewFile, Writer};
 
 /// An archive and the way into it.
@@ -113,7 +113,7 @@ impl Content<'_, '_> {
         let new = NewFile {
             path: opened.source.archive_path.clone(),
             size: opened.length,
-            mode: metadata.mode() & 0o7777,
+            mode: metadata.mode() & FILE_MODE,
             uid: metadata.uid(),
             gid: metadata.gid(),
             mtime: mtime_of(&metadata),

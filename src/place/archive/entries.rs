@@ -5,7 +5,7 @@ use std::io::Read;
 use tar::EntryType;
 
 use super::fault::ArchiveFault;
-use super::manifest::{MANIFEST, Manifest, SUMS, check_path};
+use super::manifest::{FileEntry, MANIFEST, Manifest, SUMS, check_path};
 
 /// Bytes of a tar block.
 pub(super) const BLOCK: u64 = 512;
@@ -64,6 +64,19 @@ pub(super) fn check_header(
         return Err(differs("owner"));
     }
     Ok(())
+}
+
+/// Holds a file's time against the manifest. A tar header holds whole seconds, and none before
+/// 1970.
+pub(super) fn check_time(header: &tar::Header, file: &FileEntry) -> Result<(), ArchiveFault> {
+    let listed = u64::try_from(file.mtime.as_second()).unwrap_or(0);
+    if header.mtime().ok() == Some(listed) {
+        return Ok(());
+    }
+    Err(ArchiveFault::Header {
+        path: file.path.clone(),
+        what: "time",
+    })
 }
 
 /// The manifest in the last frame: one tar entry and the end of the stream, nothing else.

@@ -23,6 +23,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub const SUMS: &str = "SHA256SUMS";
 /// The directories of every archive, in the order they are written.
 pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
+/// The permission bits that a file may have: none that make a program run as somebody else.
+pub const FILE_MODE: u32 = 0o777;
 /// The longest file name accepted below `member/snap` and `member/wal`: what a tar header's
 /// name field holds.
 const MAX_NAME: usize = 80;
@@ -224,6 +226,9 @@ impl Manifest {
                 why,
             };
             check_path(&file.path).map_err(refuse)?;
+            if file.mode & !FILE_MODE != 0 {
+                return Err(refuse("a mode that no file of an etcd member has"));
+            }
             if !role_fits(file) {
                 return Err(refuse("its role and its name do not fit together"));
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::entries::{
-    BLOCK, check_entry, check_header, read_manifest_frame, tar_entry_length, tar_length,
+    BLOCK, check_entry, check_header, check_time, read_manifest_frame, tar_entry_length, tar_length,
 };
 use super::fault::{ArchiveError, ArchiveFault};
 use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
@@ -195,6 +195,7 @@ impl Archive {
             let mut entry = next(&file.path)?;
             let owned = (file.mode, file.uid, file.gid);
             check_header(entry.header(), &file.path, file.size, owned)
+                .and_then(|()| check_time(entry.header(), file))
                 .map_err(|fault| self.fault(fault))?;
             sink.begin(file)?;
             let mut hasher = Hasher::default();
