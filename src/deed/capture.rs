@@ -149,6 +149,7 @@ pub fn capture(
         interrupt,
         observe,
         passed_over: Vec::new(),
+        has_db: false,
         looks: Vec::new(),
     };
     let (manifest, finished) = capture.until_it_fits(&staged)?;
@@ -208,8 +209,10 @@ struct Capture<'c> {
     request: &'c Request<'c>,
     interrupt: &'c Interrupt,
     observe: &'c mut dyn FnMut(Event),
-    /// Raft snapshots that do not check and are not looked at any more.
-    passed_over: Vec<(SnapshotId, FileFault)>,
+    /// Raft snapshots that a start would not load, and why; they are not looked at any more.
+    passed_over: Vec<(SnapshotId, String)>,
+    /// Whether there is a `snap/db`: the directory is one of 3.x.
+    has_db: bool,
     /// How often raft snapshots that do not check were looked at, and how long they were.
     looks: Vec<(SnapshotId, u32, u32, u64)>,
 }
@@ -263,8 +266,16 @@ impl Capture<'_> {
     /// A raft snapshot that does not check may still be being written: it is looked at again
     /// while it grows, and passed over once it stays as it is. Whether that is what happened.
     fn look_again(&mut self, error: &CaptureError) -> bool {
-        let CaptureError::Source { path, fault } = error else {
-            return false;
+        let (path, fault) = match error {
+            CaptureError::Source { path, fault } => (path, fault),
+            // 3.4 writes the file first and its marker after it; killed in between, it starts
+            // from the newest one that has a marker.
+            CaptureError::Start(StartFault::NoMarker(id)) if self.has_db => {
+                let reason = "has no marker in the WAL".to_owned();
+                self.passed_over.push((*id, reason));
+                return true;
+            }
+            _ => return false,
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let Some(id) = SnapshotId::from_file_name(&name) else {
@@ -283,7 +294,8 @@ impl Capture<'_> {
         *same = if *seen == length { *same + 1 } else { 1 };
         *seen = length;
         if *same >= LOOKS || *looks >= MAX_LOOKS {
-            self.passed_over.push((id, fault.clone()));
+            let reason = format!("does not check ({fault})");
+            self.passed_over.push((id, reason));
         }
         true
     }
@@ -340,9 +352,9 @@ impl Capture<'_> {
         let data_dir = self.request.data_dir;
         let listing = data_dir.list()?;
         let mut warnings = Vec::new();
-        for (id, fault) in &self.passed_over {
+        for (id, reason) in &self.passed_over {
             warnings.push(format!(
-                "the raft snapshot at {id} does not check ({fault}) and was passed over; etcd would do the same at its next start"
+                "the raft snapshot at {id} {reason} and was passed over; etcd would do the same at its next start"
             ));
         }
         let is_good = |id: &SnapshotId| self.passed_over.iter().all(|(bad, _)| bad != id);
@@ -350,6 +362,7 @@ impl Capture<'_> {
         let snapshot = chosen.map(|(_, source)| open_source(source)).transpose()?;
         // Listed after the snapshot was opened: its marker is in one of these.
         let later = data_dir.list()?;
+        self.has_db = later.db.is_some();
         let index = chosen.map_or(Index(0), |(id, _)| id.index);
         let covering = data_dir.covering(&later, index)?;
         let mut segments: Vec<_> = open_all(covering.iter().map(|(_, source)| source))?;
@@ -488,7 +501,9 @@ impl Capture<'_> {
         for snapshot in &opening.older_snapshots {
             // A scan of its own: the member's facts come from the newest one.
             let sound = self.write(writer, snapshot, &mut Examiner::default())?;
-            writer.role(if sound.is_ok() {
+            let mut passed_over = self.passed_over.iter();
+            let loads = !passed_over.any(|(id, _)| snapshot.source.kind == FileKind::Snapshot(*id));
+            writer.role(if sound.is_ok() && loads {
                 Role::OlderRaftSnapshot
             } else {
                 Role::Leftover

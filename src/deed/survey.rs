@@ -13,6 +13,7 @@ use super::Event;
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::language::examine::{Examiner, FileEnd, FileFault};
 use crate::language::member::{MemberFacts, StartFault};
+use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::resync::next_whole_record;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::data_dir::{
@@ -42,6 +43,8 @@ pub struct Survey {
     pub outside: Vec<String>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,
+    /// Whether there is a `snap/db`: the directory is one of 3.x.
+    pub has_db: bool,
 }
 
 /// What checking one file gave.
@@ -83,8 +86,19 @@ pub fn survey(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
     let mut attempt = 1;
+    let mut unmarked = Vec::new();
     loop {
-        let found = survey_once(data_dir, interrupt, observe);
+        let found = survey_once(data_dir, &unmarked, interrupt, observe);
+        if let Ok(Survey {
+            facts: Err(StartFault::NoMarker(id)),
+            has_db: true,
+            ..
+        }) = &found
+        {
+            // 3.4 writes the file first and its marker after it, and starts from an older one.
+            unmarked.push(*id);
+            continue;
+        }
         let moved = match &found {
             Ok(found) => !found.is_sound() && found.running.is_some(),
             Err(SurveyError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
@@ -104,10 +118,20 @@ pub fn survey(
 
 fn survey_once(
     data_dir: &DataDir,
+    unmarked: &[SnapshotId],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
-    let listing = data_dir.list()?;
+    let mut listing = data_dir.list()?;
+    let (passed_over, kept) = std::mem::take(&mut listing.snapshots)
+        .into_iter()
+        .partition(|(id, _)| unmarked.contains(id));
+    let passed_over: Vec<(SnapshotId, SourceFile)> = passed_over;
+    listing.snapshots = kept;
+    let as_leftovers = passed_over.into_iter();
+    listing
+        .leftovers
+        .extend(as_leftovers.map(|(_, file)| (LeftoverKind::UnmarkedSnapshot, file)));
     let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
     let running = is_running(paths.chain(listing.db.as_ref().map(|db| db.path.as_path())))?;
     let snapshots = listing.snapshots.iter().map(|(_, file)| file);
@@ -141,6 +165,7 @@ fn survey_once(
         leftovers: listing.leftovers,
         outside: listing.outside,
         running,
+        has_db: listing.db.is_some(),
     })
 }
 
