@@ -1,6 +1,11 @@
 //! What the product must do, told as stories about what goes wrong. One binary, so that the
 //! support code is compiled once.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod support;
 

@@ -10,7 +10,9 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::faults::assert_reads_only;
-use crate::support::encode::{make_dir, small_member};
+use crate::support::encode::{
+    make_dir, raft_snapshot, small_member, snap_name, store_json, write_file,
+};
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::{Ran, ark, in_own_mounts, names_in, need, need_root, run, snapshot};
@@ -145,7 +147,7 @@ fn inspected(target: &Path) {
     let [index, commit] = ["index", "commit"].map(|name| position[name].as_u64().unwrap());
     // Every key is an entry, and so are the member, its name and the version.
     assert!(
-        commit >= KEYS as u64 + 5 && commit <= index && index < 400,
+        commit >= KEYS as u64 + 5 && commit <= index && index < 2000,
         "{position:#}"
     );
     let raft_snapshot = member["raft_snapshot"]["index"].as_u64().unwrap();
@@ -232,11 +234,12 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
             .into_iter()
             .flat_map(|writer| writer.join().unwrap())
             .collect();
-        assert!(acknowledged.len() > 50, "{}", acknowledged.len());
+        assert!(acknowledged.len() > 10, "{}", acknowledged.len());
 
         let before = tree(&source);
         let archive = snapshot(&source, &dir.path().join("backups"));
         assert_eq!(tree(&source), before);
+        ark([OsString::from("verify"), (&source).into()]).expect(0);
         let restored = dir.path().join(format!("restored-{round}"));
         restore(&archive, &restored, &[]).expect(0);
         let (v2, _) = keys_after_start(&restored);
@@ -250,6 +253,54 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
         );
         assert_eq!(lost, 0);
     }
+}
+
+#[test]
+fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
+    // Guards against a refusal of a directory from which etcd 3.4 starts well: it writes the file first and the marker after
+    // it, and a kill in between (seen in one of three) leaves a raft snapshot that the WAL does not know of.
+    if !need_etcd() {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-real-").unwrap();
+    let (source, keys) = stopped_server(&dir, "unmarked");
+    let inspect = |target: &Path| {
+        let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];
+        ark(args).expect(0).json()
+    };
+    let member = inspect(&source)["member"].take();
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    let [term, commit] = ["term", "commit"].map(|name| number(&member["position"][name]));
+    let id = member["identity"]["member_id"].as_str().unwrap();
+    let id = u64::from_str_radix(id, 16).unwrap();
+    let json = store_json(Some("3.4.0"), &[(id, "real0", "http://127.0.0.1:1")], 3);
+    let name = snap_name(term, commit);
+    let path = source.join("member/snap").join(&name);
+    write_file(&path, 0o644, &raft_snapshot(term, commit, &[id], &json));
+
+    let again = inspect(&source);
+    assert_eq!(again["member"], member);
+    assert_eq!(again["leftovers"][0]["path"], format!("member/snap/{name}"));
+    ark([OsString::from("verify"), (&source).into()]).expect(0);
+    for more in [&[][..], &["--all"]] {
+        let backups = dir.path().join(format!("backups{}", more.len()));
+        let mut args: Vec<OsString> = vec!["snapshot".into(), "--json".into(), "--data-dir".into()];
+        args.extend([(&source).into(), "--backup-dir".into(), (&backups).into()]);
+        args.extend(more.iter().map(OsString::from));
+        let ran = ark(args).expect(0);
+        assert!(
+            ran.stdout
+                .contains("has no marker in the WAL and was passed over"),
+            "{ran:?}"
+        );
+        let archive = PathBuf::from(ran.json()["archive"].as_str().unwrap());
+        ark([OsString::from("verify"), (&archive).into()]).expect(0);
+        let restored = dir.path().join(format!("restored{}", more.len()));
+        restore(&archive, &restored, &[]).expect(0);
+        assert_eq!(keys_after_start(&restored), keys);
+    }
+    // That etcd itself starts from it is what makes a refusal wrong.
+    assert_eq!(keys_after_start(&source), keys);
 }
 
 /// Keys that the server said it had set.

@@ -152,11 +152,6 @@ fn tell_data_dir(
     if let Some((segment, offset)) = &found.torn_tail {
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
     }
-    for id in &found.unmarked {
-        out.line(&format!(
-            "  the raft snapshot at {id} is not in the log yet; etcd 3.x passes it over at a start"
-        ));
-    }
     if !found.leftovers.is_empty() {
         out.line("leftovers, which etcd does not load:");
         for (kind, file) in &found.leftovers {

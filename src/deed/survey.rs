@@ -11,7 +11,7 @@ use fs_err as fs;
 
 use super::Event;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind};
+use crate::language::examine::{Examiner, FileEnd, FileFault};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::resync::next_whole_record;
@@ -37,16 +37,14 @@ pub struct Survey {
     pub snapshot_bytes: u64,
     /// Where the last segment's unfinished record begins: `(segment, offset)`.
     pub torn_tail: Option<(String, u64)>,
-    /// 3.x: raft snapshots that the log does not know of, which a start passes over.
-    pub unmarked: Vec<SnapshotId>,
-    /// Whether there is a `snap/db`, which only 3.x makes.
-    pub has_v3_backend: bool,
     /// What etcd would not load.
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
     /// Names in the data dir that are no part of the member.
     pub outside: Vec<String>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,
+    /// Whether there is a `snap/db`: the directory is one of 3.x.
+    pub has_db: bool,
 }
 
 /// What checking one file gave.
@@ -93,12 +91,11 @@ pub fn survey(
         let found = survey_once(data_dir, &unmarked, interrupt, observe);
         if let Ok(Survey {
             facts: Err(StartFault::NoMarker(id)),
-            has_v3_backend: true,
+            has_db: true,
             ..
         }) = &found
         {
-            // etcd 3.x writes a raft snapshot before the log knows of it, and loads an older
-            // one after a crash in between.
+            // 3.4 writes the file first and its marker after it, and starts from an older one.
             unmarked.push(*id);
             continue;
         }
@@ -125,17 +122,20 @@ fn survey_once(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
-    let listing = data_dir.list()?;
+    let mut listing = data_dir.list()?;
+    let (passed_over, kept) = std::mem::take(&mut listing.snapshots)
+        .into_iter()
+        .partition(|(id, _)| unmarked.contains(id));
+    let passed_over: Vec<(SnapshotId, SourceFile)> = passed_over;
+    listing.snapshots = kept;
+    let as_leftovers = passed_over.into_iter();
+    listing
+        .leftovers
+        .extend(as_leftovers.map(|(_, file)| (LeftoverKind::UnmarkedSnapshot, file)));
     let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
     let running = is_running(paths.chain(listing.db.as_ref().map(|db| db.path.as_path())))?;
-    let snapshots = listing.snapshots.iter().map(|(id, file)| {
-        let mut file = file.clone();
-        if unmarked.contains(id) {
-            file.kind = FileKind::Other;
-        }
-        file
-    });
-    let segments = listing.segments.iter().map(|(_, file)| file.clone());
+    let snapshots = listing.snapshots.iter().map(|(_, file)| file);
+    let segments = listing.segments.iter().map(|(_, file)| file);
     let sources: Vec<_> = snapshots.chain(segments).collect();
     observe(Event::Begin {
         part: "reading",
@@ -150,9 +150,9 @@ fn survey_once(
     };
     let mut files = Vec::new();
     for source in sources {
-        let fault = reading.file(&source, interrupt, observe)?;
+        let fault = reading.file(source, interrupt, observe)?;
         files.push(FileReport {
-            path: source.archive_path,
+            path: source.archive_path.clone(),
             bytes: source.bytes,
             fault,
         });
@@ -163,10 +163,9 @@ fn survey_once(
         snapshot_bytes: reading.snapshot_bytes.unwrap_or(0),
         torn_tail: reading.torn_tail,
         leftovers: listing.leftovers,
-        unmarked: unmarked.to_vec(),
-        has_v3_backend: listing.db.is_some(),
         outside: listing.outside,
         running,
+        has_db: listing.db.is_some(),
     })
 }
 

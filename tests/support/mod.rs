@@ -7,6 +7,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stderr,
     reason = "shared by all stories: not each uses everything, and a failure to prepare a test is a failed test"
 )]
 

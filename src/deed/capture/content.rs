@@ -59,11 +59,12 @@ impl Content<'_, '_> {
         for snapshot in &opening.older_snapshots {
             // A scan of its own: the member's facts come from the newest one.
             let sound = self.write(snapshot, &mut Examiner::default())?;
-            self.writer.role(if sound.is_ok() {
-                Role::OlderRaftSnapshot
-            } else {
-                Role::Leftover
-            });
+            self.writer
+                .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
+                    Role::OlderRaftSnapshot
+                } else {
+                    Role::Leftover
+                });
         }
         for leftover in &opening.leftovers {
             let kind = FileKind::Other;

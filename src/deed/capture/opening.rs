@@ -13,7 +13,7 @@ use super::CaptureError;
 use super::patience::PassedOver;
 use crate::deed::survey::{PIECE, torn_tail_fault};
 use crate::ground::ids::Index;
-use crate::language::examine::FileFault;
+use crate::language::examine::{FileFault, FileKind};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::segment::{SegmentEnd, SegmentScan};
 use crate::place::archive::manifest::{Scope, check_path};
@@ -35,6 +35,8 @@ pub(super) struct Opening {
     pub(super) older_snapshots: Vec<Opened>,
     pub(super) leftovers: Vec<Opened>,
     pub(super) db: Option<Opened>,
+    /// Raft snapshots that a start would not load.
+    passed_over: Vec<SnapshotId>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -61,6 +63,7 @@ impl Opening {
             leftovers: Vec::new(),
             db: later.db.as_ref().map(open_source).transpose()?,
             segments: Vec::new(),
+            passed_over: passed_over.iter().map(|bad| bad.id).collect(),
             warnings: passed_over.iter().map(PassedOver::warning).collect(),
         };
         if scope == Scope::All {
@@ -116,6 +119,12 @@ impl Opening {
                 .push(format!("left out, no part of the member: {names}"));
         }
         Ok(())
+    }
+
+    /// Whether a raft snapshot is there for completeness only: a start would not load it.
+    pub(super) fn has_passed_over(&self, snapshot: &Opened) -> bool {
+        let is_it = |id: &SnapshotId| snapshot.source.kind == FileKind::Snapshot(*id);
+        self.passed_over.iter().any(is_it)
     }
 
     /// Everything, in no order that means anything.

@@ -124,6 +124,8 @@ pub enum LeftoverKind {
     BrokenSegment,
     /// `*.tmp`: a segment that was being made.
     Temporary,
+    /// A raft snapshot of 3.4 whose marker is not in the WAL: 3.4 writes the file first.
+    UnmarkedSnapshot,
     /// Something that no etcd makes.
     Unknown,
 }
@@ -135,6 +137,9 @@ impl LeftoverKind {
             Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
             Self::BrokenSegment => "etcd's copy of a segment from before it cut off a torn tail",
             Self::Temporary => "a file that was being made when etcd stopped",
+            Self::UnmarkedSnapshot => {
+                "a raft snapshot that the WAL does not know of yet, because etcd was stopped"
+            }
             Self::Unknown => "not a file that etcd makes",
         }
     }

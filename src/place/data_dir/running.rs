@@ -50,21 +50,24 @@ pub fn try_locks<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Option
     for path in files {
         let file = fs::OpenOptions::new().read(true).open(path)?;
         let flocked = rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive);
-        let held = match flocked {
-            Err(rustix::io::Errno::WOULDBLOCK) => Some(0),
-            _ => holder_of_range(&file),
+        // Shared, because that can be had on a file that is open for reading; etcd's is exclusive.
+        let shared = FlockOperation::NonBlockingLockShared;
+        let held = |outcome: Result<(), rustix::io::Errno>| {
+            use rustix::io::Errno;
+            matches!(outcome, Err(Errno::WOULDBLOCK | Errno::ACCESS))
         };
-        if let Some(pid) = held {
+        if held(flocked) || held(rustix::fs::fcntl_lock(file.file(), shared)) {
             return Ok(Some(Running {
                 file: path.to_path_buf(),
-                pid: (pid > 0).then_some(pid),
+                pid: None,
             }));
         }
     }
     Ok(None)
 }
 
-/// The holder of a record lock, also of an open-file-description lock (which has no process: -1).
+/// The holder of a record lock, also of an open-file-description lock (which has no process: -1,
+/// which rustix refuses where its debug assertions are on: the profiles turn those off for it).
 fn holder_of_range(file: &fs::File) -> Option<i32> {
     let whole_file = Flock {
         start: 0,
