@@ -144,7 +144,7 @@ fn assert_corrupt(error: &ArchiveError, what: &str) {
     let later = matches!(
         fault,
         ArchiveFault::Tail(TailFault::LaterSeal(_))
-            | ArchiveFault::Manifest(ManifestFault::LaterFormat(_))
+            | ArchiveFault::Manifest(ManifestFault::LaterFormat { .. })
     );
     assert!(!later, "{what}: {error}");
 }

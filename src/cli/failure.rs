@@ -247,7 +247,7 @@ fn of_archive(error: &ArchiveError) -> Judged {
         ArchiveError::Interrupted(_) => (Kind::Interrupted, None),
         ArchiveError::Fault { fault, .. } => match fault {
             ArchiveFault::Tail(TailFault::LaterSeal(_))
-            | ArchiveFault::Manifest(ManifestFault::LaterFormat(_)) => (
+            | ArchiveFault::Manifest(ManifestFault::LaterFormat { .. }) => (
                 Kind::Refused,
                 Some("use the release of etcd-ark that wrote it, or a later one"),
             ),

@@ -218,6 +218,13 @@ fn tell_member(facts: &MemberFacts, out: &Out) {
     if facts.is_removed() {
         row(out, "", "removed from its cluster for good");
     }
+    if facts.removal_pending {
+        row(
+            out,
+            "",
+            "its removal is in the log, not known to be committed",
+        );
+    }
     row(out, "position", &position_text(facts));
     row(out, "version", &version_text(facts));
     for change in &facts.versions {

@@ -123,7 +123,33 @@ impl Out {
 
 /// A reader that went away (`| head`) is no failure of ours.
 fn write_line(stream: &mut dyn Write, text: &str) {
-    let _ = writeln!(stream, "{text}");
+    let _ = writeln!(stream, "{}", visible(text));
+}
+
+/// `text` without what a terminal would obey: names and labels come from files that anybody may
+/// have made. Line breaks and colours stay.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if !c.is_control() || c == '\n' {
+            shown.push(c);
+            continue;
+        }
+        let after = rest.as_str();
+        let colour = after
+            .strip_prefix('[')
+            .and_then(|codes| codes.split_once('m'));
+        match colour {
+            Some((codes, _))
+                if c == '\x1b' && codes.bytes().all(|b| b.is_ascii_digit() || b == b';') =>
+            {
+                shown.push(c);
+            }
+            _ => shown.push('\u{fffd}'),
+        }
+    }
+    shown
 }
 
 fn paint(color: bool, how: Paint, text: &str) -> String {

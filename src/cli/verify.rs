@@ -11,7 +11,7 @@ use etcd_ark::place::data_dir::DataDir;
 use serde_json::{Value, json};
 
 use super::args::Verify;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, Told};
 use super::is_data_dir;
 use super::out::{Out, Paint, size};
 use super::progress::Progress;
@@ -31,7 +31,7 @@ impl Verdict {
 }
 
 pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let mut worst = 0;
+    let (mut failed, mut worst) = (0, None);
     let mut results = Vec::new();
     for target in &args.targets {
         let verdict = if is_data_dir(target) {
@@ -39,45 +39,46 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
         } else {
             archive_verdict(target, args, out, interrupt)
         };
-        let code = match verdict {
+        let kind = match verdict {
             Ok(verdict) => {
                 tell(target, &verdict, out);
                 results.push(to_json(target, &verdict));
-                if verdict.is_sound() {
-                    0
-                } else {
-                    Kind::Corrupt.exit_code()
-                }
+                (!verdict.is_sound()).then_some(Kind::Corrupt)
             }
             // One target alone fails as any command does; of several each gets its verdict.
             Err(error) if args.targets.len() == 1 => return Err(error),
             Err(error) => {
                 let failure = Failure::of(&error);
-                out.failure(&failure);
-                let code = failure.kind.exit_code();
-                results.push(json!({"target": target, "sound": false, "error": failure.message}));
                 if failure.kind == Kind::Interrupted {
                     return Err(error);
                 }
-                code
+                let word = out.paint(Paint::Bad, "FAILED ");
+                out.line(&format!("{word} {}  {}", target.display(), failure.message));
+                results.push(json!({"target": target, "sound": false, "error": failure.message}));
+                Some(failure.kind)
             }
         };
-        worst = worse(worst, code);
+        if let Some(kind) = kind {
+            failed += 1;
+            // Corruption outweighs every other failure.
+            if worst != Some(Kind::Corrupt) {
+                worst = Some(kind);
+            }
+        }
     }
     out.json(&results);
-    Ok(worst)
-}
-
-/// Corruption outweighs every other failure, and any failure outweighs none.
-fn worse(one: u8, other: u8) -> u8 {
-    let corrupt = Kind::Corrupt.exit_code();
-    if one == corrupt || other == corrupt {
-        corrupt
-    } else if one == 0 {
-        other
-    } else {
-        one
+    let Some(kind) = worst else { return Ok(0) };
+    let message = match args.targets.as_slice() {
+        [target] => format!("`{}` does not check", target.display()),
+        targets => format!("{failed} of {} targets do not check", targets.len()),
+    };
+    let hint = Some("the lines on stdout say where; `etcd-ark list` shows the other archives");
+    Err(Told {
+        kind,
+        message,
+        hint,
     }
+    .into())
 }
 
 fn archive_verdict(

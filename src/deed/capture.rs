@@ -133,6 +133,8 @@ pub fn capture(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
+    // What is no member's data dir leaves no backup dir behind.
+    request.data_dir.list()?;
     make_backup_dir(request.backup_dir)?;
     remove_stale(request.backup_dir);
     let staged = StagedFile::create(request.backup_dir)?;
@@ -306,21 +308,28 @@ fn directories(data_dir: &DataDir) -> io::Result<Vec<DirectoryEntry>> {
 /// What about the member itself is worth a warning.
 fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mb = |bytes: u64| bytes.div_ceil(100_000) as f64 / 10.0;
-    let (data, limit, directory) = (mb(sizes.data), mb(sizes.limit), mb(sizes.directory));
+    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().si();
+    let (data, limit) = (size(sizes.data), size(sizes.limit));
+    let directory = size(sizes.directory);
     if sizes.data > sizes.limit {
         warnings.push(format!(
-            "the data size is {data} MB, over the limit of {limit} MB: etcd's guide says to get help before an upgrade"
+            "the data size is {data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
         ));
     } else if sizes.directory > sizes.limit {
         warnings.push(format!(
-            "note: the data dir as a whole is {directory} MB, over {limit} MB, but the data in it are {data} MB"
+            "note: the data dir as a whole is {directory}, over {limit}, but the data in it are {data}"
         ));
     }
     if facts.is_removed() {
         let id = facts.identity.member_id;
         warnings.push(format!(
             "member {id} has been removed from its cluster: a start on this data will not rejoin it"
+        ));
+    }
+    if facts.removal_pending {
+        let id = facts.identity.member_id;
+        warnings.push(format!(
+            "the removal of member {id}, this one, is in the log but not known to be committed"
         ));
     }
     if facts.has_stray_vote() {

@@ -97,6 +97,8 @@ pub struct MemberFacts {
     pub members: Vec<Member>,
     /// The members removed for good.
     pub removed_members: Vec<MemberId>,
+    /// Whether this member's own removal is in the log, not known to be committed.
+    pub removal_pending: bool,
     /// The segments, in order.
     pub segments: Vec<SegmentFacts>,
     /// Bytes of the WAL's entries above the raft snapshot, frames included.
@@ -152,6 +154,9 @@ impl MemberFacts {
         for logged in log.changes.iter().filter(committed) {
             logged.change.apply(&mut cluster);
         }
+        let removal_pending = log.changes.iter().any(|logged| {
+            logged.index > log.commit && logged.change == ClusterChange::Remove(member_id)
+        });
         let name = cluster.members.get(&member_id).map(|own| own.name.clone());
         Ok(Self {
             identity: Identity {
@@ -171,6 +176,7 @@ impl MemberFacts {
             versions,
             members: cluster.members.into_values().collect(),
             removed_members: cluster.removed.into_iter().collect(),
+            removal_pending,
             segments: log.segments,
             log_bytes_above_snapshot: log.bytes_above_snapshot,
             replaced_entries: log.replaced_entries,

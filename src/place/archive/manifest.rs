@@ -152,8 +152,13 @@ pub enum ManifestFault {
     #[error("its manifest cannot be read: {0}")]
     Json(String),
     /// Written by a later release.
-    #[error("it has format {}.{}, which etcd-ark {}.0 and later read", .0.major, .0.minor, .0.major)]
-    LaterFormat(Format),
+    #[error("it has format {}.{} and was written by {writer}; that release and later ones read it", .format.major, .format.minor)]
+    LaterFormat {
+        /// Its format.
+        format: Format,
+        /// The program that wrote it, as far as it can be read.
+        writer: String,
+    },
     /// A path that does not belong into an archive.
     #[error("its manifest names `{path}`: {why}")]
     Path {
@@ -170,6 +175,7 @@ pub enum ManifestFault {
 #[derive(Deserialize)]
 struct OnlyFormat {
     format: Format,
+    tool: Option<serde_json::Value>,
 }
 
 impl Tool {
@@ -193,9 +199,14 @@ impl Manifest {
     /// Reads and checks `manifest.json`.
     pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
-        let OnlyFormat { format } = serde_json::from_slice(json).map_err(unreadable)?;
+        let OnlyFormat { format, tool } = serde_json::from_slice(json).map_err(unreadable)?;
         if format.major > FORMAT.major {
-            return Err(ManifestFault::LaterFormat(format));
+            let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
+            let writer = tool.map_or_else(
+                || "a later release of etcd-ark".to_owned(),
+                |tool| format!("{} {}", tool.name, tool.version),
+            );
+            return Err(ManifestFault::LaterFormat { format, writer });
         }
         let manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
         manifest.check()?;
