@@ -270,6 +270,10 @@ impl Capture<'_> {
             (self.observe)(Event::Again { attempt, reason });
             if !patient {
                 attempt += 1;
+                // Over from the listing: one that was still being written may be whole by now,
+                // and the segments that an older one needs may be purged.
+                self.passed_over.clear();
+                self.looks.clear();
             }
             std::thread::sleep(PAUSE);
         }
