@@ -241,6 +241,12 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         ensure(ran.code == 0 || ran.stderr.contains("error"), || {
             format!("it failed silently: {ran:?}")
         })?;
+        // "Input/output error" alone helps nobody: where, is the question.
+        let says_where = ran.stderr.contains(dir.path().to_str().unwrap());
+        let read_back = ran.stderr.contains("does not read back from the disk");
+        ensure(ran.code == 0 || says_where || read_back, || {
+            format!("it does not say where: {ran:?}")
+        })?;
         ensure(!ran.stderr.contains("panicked"), || {
             format!("it panicked: {ran:?}")
         })?;

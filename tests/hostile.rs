@@ -415,11 +415,7 @@ fn a_later_format_names_what_reads_it() {
     bench.forge.seal_version = 1;
     bench.forge.manifest = json!({"format": {"major": 2, "minor": 7}, "files": []});
     let path = bench.write(&bench.forge.bytes());
-    bench.refused(
-        &path,
-        3,
-        "it has format 2.7 and was written by ",
-    );
+    bench.refused(&path, 3, "it has format 2.7 and was written by ");
 }
 
 #[test]

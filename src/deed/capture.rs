@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use super::Event;
 use super::verify::{VerifyFault, verify};
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::ground::publish::{StagedFile, remove_stale};
+use crate::ground::publish::{StagedFile, remove_stale, with_path};
 use crate::language::examine::FileFault;
 use crate::language::member::{MemberFacts, StartFault};
 use crate::place::archive::manifest::{
@@ -114,6 +114,16 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    /// Sources are read through `fs_err`, which says where; a bare error is the archive's own.
+    fn written_to(self, path: &Path) -> Self {
+        match self {
+            Self::Io(error) if error.raw_os_error().is_some() => {
+                Self::Io(with_path(error, "write", path))
+            }
+            other => other,
+        }
+    }
+
     /// Whether it may be otherwise in a moment, because etcd is at work.
     fn may_pass(&self) -> bool {
         match self {
@@ -153,8 +163,12 @@ pub fn capture(
     let name = archive_name(&manifest);
     let path = request.backup_dir.join(&name);
     let sum = StagedFile::create(request.backup_dir)?;
-    writeln!(sum.file(), "{}  {name}", finished.sha256)?;
-    sum.file().sync_all()?;
+    // In one write: `writeln!` would make one of every two digits.
+    let line = format!("{}  {name}\n", finished.sha256);
+    sum.file()
+        .write_all(line.as_bytes())
+        .map_err(|error| with_path(error, "write", sum.path()))?;
+    sum.sync()?;
     interrupt.check()?;
     staged.publish(&path)?;
     sum.publish(&request.backup_dir.join(name + SUM_EXTENSION))?;
@@ -172,9 +186,7 @@ fn make_backup_dir(path: &Path) -> io::Result<()> {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|error| {
-                crate::ground::publish::with_path(error, "make the backup dir", path)
-            })?;
+            .map_err(|error| with_path(error, "make the backup dir", path))?;
     }
     Ok(())
 }
@@ -213,7 +225,7 @@ impl Capture<'_> {
             let error = match self.attempt(staged, &patience.passed_over) {
                 Ok(written) => return Ok(written),
                 Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
-                Err(error) => error,
+                Err(error) => error.written_to(staged.path()),
             };
             if !patience.tries_again(&error) {
                 return Err(error);

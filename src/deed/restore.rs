@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::Event;
 use super::verify::VerifyFault;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::ground::publish::{StagedDir, parent_of, remove_stale};
+use crate::ground::publish::{StagedDir, parent_of, remove_stale, with_path};
 use crate::place::archive::{Archive, ArchiveError};
 use crate::place::data_dir::{Running, try_locks};
 use publish::Publication;
@@ -297,7 +297,8 @@ impl Staging {
             let needed = here.fold(64 << 10, |sum: u64, file| {
                 sum.saturating_add(file.size).saturating_add(4096)
             });
-            let space = rustix::fs::statvfs(dir).map_err(io::Error::from)?;
+            let space = rustix::fs::statvfs(dir)
+                .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
             let available = space.f_bavail.saturating_mul(space.f_frsize);
             if needed > available {
                 return Err(RestoreError::NoRoom {

@@ -46,12 +46,17 @@ impl StagedFile {
         self.temp.path()
     }
 
+    /// Forces everything written to the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file()
+            .sync_all()
+            .map_err(|error| with_path(error, "sync", self.path()))
+    }
+
     /// Forces everything written to the disk and then out of the page cache, so that the next
     /// read comes from the disk.
     pub fn sync_and_drop_cache(&self) -> io::Result<()> {
-        self.file()
-            .sync_all()
-            .map_err(|error| with_path(error, "sync", self.path()))?;
+        self.sync()?;
         forget_cached(self.file());
         Ok(())
     }

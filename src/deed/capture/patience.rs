@@ -55,6 +55,10 @@ impl Patience {
             return true;
         }
         self.attempts += 1;
+        // Over from the listing: one that was still being written may be whole by now, and the
+        // segments that an older one needs may have been purged.
+        self.looks.clear();
+        self.passed_over.clear();
         error.may_pass() && self.attempts < TRIES
     }
 

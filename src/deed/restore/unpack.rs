@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{Request, RestoreError, Staging, Target};
 use crate::deed::Event;
 use crate::deed::verify::{MemberCheck, VerifyFault};
-use crate::ground::publish::{start_writeback, sync_dir};
+use crate::ground::publish::{start_writeback, sync_dir, with_path};
 use crate::place::archive::manifest::DirectoryEntry;
 use crate::place::archive::{Archive, ArchiveFault, FileEntry, Sink};
 
@@ -169,7 +169,10 @@ impl Sink for Unpacking<'_> {
             own(open.file.path(), uid, gid, &mut self.not_owned);
             let mode = PermissionsExt::from_mode(entry.mode);
             open.file.set_permissions(mode)?;
-            open.file.file().set_modified(system_time(entry.mtime))?;
+            open.file
+                .file()
+                .set_modified(system_time(entry.mtime))
+                .map_err(|error| with_path(error, "set the time of", open.file.path()))?;
             self.unsynced.push(open.file);
         }
         if self.unsynced.len() >= UNSYNCED {

@@ -62,6 +62,12 @@ pub(super) fn unpack_frame(
 /// What became of a frame: its plain bytes, or what is wrong with it.
 type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
 
+/// What broke a stream off: the archive's bytes, or the disk they are on.
+pub(super) enum Broke {
+    Fault(ArchiveFault),
+    Io(io::Error),
+}
+
 /// The decompressed frames as one stream.
 pub(super) struct FrameStream {
     pool: Ordered<(usize, Frame), Unpacked>,
@@ -69,8 +75,8 @@ pub(super) struct FrameStream {
     now: Vec<u8>,
     at: usize,
     buffers: Buffers,
-    /// The frame that broke the stream off.
-    pub(super) fault: Option<ArchiveFault>,
+    /// What broke the stream off.
+    pub(super) broke: Option<Broke>,
 }
 
 impl FrameStream {
@@ -99,7 +105,7 @@ impl FrameStream {
             now: Vec::new(),
             at: 0,
             buffers,
-            fault: None,
+            broke: None,
         }
     }
 
@@ -114,19 +120,18 @@ impl FrameStream {
         let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {
             return Ok(false);
         };
-        match unpacked? {
-            Ok(plain) => {
+        let broke = match unpacked {
+            Ok(Ok(plain)) => {
                 self.buffers.put(std::mem::replace(&mut self.now, plain));
                 self.at = 0;
-                Ok(true)
+                return Ok(true);
             }
-            Err(fault) => {
-                self.waiting.clear();
-                let text = fault.to_string();
-                self.fault = Some(fault);
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-        }
+            Ok(Err(fault)) => Broke::Fault(fault),
+            Err(error) => Broke::Io(error),
+        };
+        self.waiting.clear();
+        self.broke = Some(broke);
+        Err(io::ErrorKind::InvalidData.into())
     }
 
     /// Whether nothing but zeros is left.

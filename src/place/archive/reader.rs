@@ -15,7 +15,7 @@ use super::entries::{
 };
 use super::fault::{ArchiveError, ArchiveFault};
 use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
-use super::frames::{FrameStream, Unpacker, unpack_frame};
+use super::frames::{Broke, FrameStream, Unpacker, unpack_frame};
 use super::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
 use crate::ground::digest::{Digest, Hasher};
 use crate::ground::interrupt::Interrupt;
@@ -150,14 +150,10 @@ impl Archive {
         let outcome = self.unpack_entries(&mut tar, interrupt, sink);
         let mut stream = tar.into_inner();
         // A frame that does not check is the cause of whatever went wrong behind it.
-        if let Some(fault) = stream.fault.take() {
-            return Err(self.fault(fault).into());
-        }
+        self.broken_off(&mut stream)?;
         outcome?;
         let trailing = stream.rest_is_zero();
-        if let Some(fault) = stream.fault.take() {
-            return Err(self.fault(fault).into());
-        }
+        self.broken_off(&mut stream)?;
         if trailing.map_err(ArchiveError::Io)? {
             Ok(())
         } else {
@@ -262,6 +258,14 @@ impl Archive {
             at = end;
         }
         found
+    }
+
+    fn broken_off(&self, stream: &mut FrameStream) -> Result<(), ArchiveError> {
+        match stream.broke.take() {
+            None => Ok(()),
+            Some(Broke::Fault(fault)) => Err(self.fault(fault)),
+            Some(Broke::Io(error)) => Err(with_path(error, "read", &self.path).into()),
+        }
     }
 
     fn fault(&self, fault: ArchiveFault) -> ArchiveError {

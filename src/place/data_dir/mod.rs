@@ -23,7 +23,7 @@ pub use bolt::{DbFault, DbLook};
 pub use running::{Running, is_running, try_locks};
 
 use crate::ground::ids::Index;
-use crate::ground::publish::STAGING_PREFIX;
+use crate::ground::publish::{STAGING_PREFIX, with_path};
 use crate::language::examine::FileKind;
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::wal::SegmentName;
@@ -401,7 +401,7 @@ fn regular_files(dir: &Path, prefix: &str) -> Result<Vec<SourceFile>, DataDirErr
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) if vanished(&error) => continue,
-            Err(error) => return Err(DataDirError::Io(error.into())),
+            Err(error) => return Err(DataDirError::Io(with_path(error.into(), "list", dir))),
         };
         // etcd follows a symlinked segment, so its target counts.
         let metadata = match fs::metadata(entry.path()) {
