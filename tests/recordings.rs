@@ -414,7 +414,7 @@ fn inspect_tells_of_a_jump_and_of_an_undecided_version() {
     // Guards against facts that change what an operator may do next being passed over in silence.
     let gap = unpack("gap-follower");
     let member = &inspect(&gap.data_dir("gap-follower"), &[])["member"];
-    assert_eq!(member["jumps"], json!([[46, {"term": 2, "index": 5661}]]));
+    assert_eq!(member["jumps"], json!([{"after": 46, "to": 5661}]));
     assert_eq!(member["raft_snapshot"], json!({"term": 2, "index": 5661}));
 
     let old = unpack("v20");
@@ -734,7 +734,7 @@ fn a_half_written_raft_snapshot_is_passed_over_for_the_one_before() {
         let (archive, told) = snapshot(&data, &backups, &[]);
         let warnings = told["manifest"]["warnings"].to_string();
         assert!(
-            warnings.contains("was passed over for an older one: cut short"),
+            warnings.contains("was passed over for an older one"),
             "{warnings}"
         );
         let restored = scratch.path().join("restored");

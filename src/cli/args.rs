@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{
+    ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
+};
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -24,17 +28,39 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// What the command line and the environment say. A variable that is set to nothing counts
+    /// as not set, as etcd itself takes it.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let command = without_empty_variables(Self::command());
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
+fn without_empty_variables(command: ClapCommand) -> ClapCommand {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+    command
+        .mut_args(|arg| {
+            if arg.get_env().is_some_and(is_empty) {
+                arg.env(None::<&str>)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Global {
     /// Write JSON to stdout and nothing else; errors become a JSON object on stderr
-    #[arg(long, global = true, env = "ETCD_ARK_JSON")]
+    #[arg(long, global = true, env = "ETCD_ARK_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
     /// Say nothing but warnings and errors
-    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET")]
+    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET", value_parser = FalseyValueParser::new())]
     pub(crate) quiet: bool,
     /// Say more about what is done
-    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE")]
+    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = FalseyValueParser::new())]
     pub(crate) verbose: bool,
     /// When to use colours; `NO_COLOR` counts too
     #[arg(
@@ -46,10 +72,10 @@ pub(crate) struct Global {
     )]
     pub(crate) color: Color,
     /// Show no progress bar
-    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS")]
+    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS", value_parser = FalseyValueParser::new())]
     pub(crate) no_progress: bool,
     /// Exit with 5 when something was worth a warning
-    #[arg(long, global = true, env = "ETCD_ARK_STRICT")]
+    #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
     pub(crate) strict: bool,
 }
 
@@ -86,7 +112,7 @@ pub(crate) struct Snapshot {
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
     pub(crate) backup_dir: PathBuf,
     /// Capture every file of the member, not only what a restart of etcd needs
-    #[arg(long, env = "ETCD_ARK_ALL")]
+    #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
     /// Call it something, such as pre-upgrade; can be given more than once
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_LABEL")]
@@ -122,7 +148,7 @@ impl Threads {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Archives and data dirs
+    /// Archives, data dirs, and backup dirs, which stand for the archives in them
     #[arg(value_name = "TARGET", required = true)]
     pub(crate) targets: Vec<PathBuf>,
     /// The dedicated WAL dir of a data dir among them
@@ -144,13 +170,13 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Exchange a member directory that is there with the restored one, and keep it
-    #[arg(long, env = "ETCD_ARK_REPLACE")]
+    #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
     pub(crate) replace: bool,
     /// Whose the files shall be, as numbers or names: USER or USER:GROUP
     #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
     pub(crate) owner: Option<String>,
     /// Do everything but put it in place
-    #[arg(long, env = "ETCD_ARK_DRY_RUN")]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) threads: Threads,

@@ -177,8 +177,18 @@ fn of_capture(error: &CaptureError) -> Judged {
         CaptureError::Start(_) => (
             Kind::Corrupt,
             Some(
-                "etcd cannot start from this directory as it is; back up another member, or remove this one and add it anew",
+                "etcd cannot start from this directory as it is; leave it alone and back up the other members",
             ),
+        ),
+        CaptureError::Unsettled(_) => (
+            Kind::Failed,
+            Some(
+                "the member may be receiving a snapshot from its leader; run this again in a minute",
+            ),
+        ),
+        CaptureError::BackupInside(_) => (
+            Kind::Refused,
+            Some("pass a --backup-dir elsewhere, best on another disk"),
         ),
         CaptureError::ReadBack(_) => (
             Kind::Corrupt,
@@ -214,7 +224,13 @@ fn of_restore(error: &RestoreError) -> Judged {
                 "nothing was changed; `--replace` exchanges it with the restored one and keeps it under another name",
             ),
         ),
-        RestoreError::NotExchangeable { .. } => (
+        RestoreError::WalElsewhere(_) => (
+            Kind::Refused,
+            Some("nothing was changed; pass the `--wal-dir` that etcd is started with"),
+        ),
+        RestoreError::NotExchangeable { .. }
+        | RestoreError::CannotExchange(_)
+        | RestoreError::NotForAMember(_) => (
             Kind::Refused,
             Some(
                 "nothing was changed; restore into a new data dir and point etcd's `--data-dir` there",

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::args::Inspect;
 use super::failure::Kind;
 use super::is_data_dir;
-use super::out::{Out, Paint, size};
+use super::out::{Out, Paint, size, text};
 use super::picture::picture;
 use super::progress::Progress;
 
@@ -28,13 +28,18 @@ pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8
         for warning in &manifest.warnings {
             out.warn(warning);
         }
-        out.json(&json!({
-            "target": args.target,
-            "kind": "archive",
-            "bytes": archive.bytes(),
-            "manifest": manifest,
-            "member": manifest.member,
-        }));
+        for note in &manifest.notes {
+            out.note(note);
+        }
+        out.json(|| {
+            json!({
+                "target": text(&args.target),
+                "kind": "archive",
+                "bytes": archive.bytes(),
+                "manifest": manifest,
+                "member": manifest.member,
+            })
+        });
         tell_archive(&archive, out);
         Ok(0)
     }
@@ -46,30 +51,32 @@ fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let found = survey(&data_dir, interrupt, &mut |event| progress.observe(event))?;
     drop(progress);
     let snapshots = sound_snapshots(&found);
-    out.json(&json!({
-        "target": args.target,
-        "kind": "data-dir",
-        "sound": found.is_sound(),
-        "member": found.facts.as_ref().ok(),
-        "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
-        "raft_snapshots": snapshots,
-        "sizes": {
-            "data": data_size(&found),
-            "directory": data_dir.total_bytes(),
-        },
-        "dedicated_wal_dir": data_dir.has_dedicated_wal(),
-        "running": found.running.is_some(),
-        "torn_tail": found.torn_tail.as_ref().map(|(segment, offset)| json!({
-            "segment": segment, "offset": offset,
-        })),
-        "faults": found.files.iter().filter_map(|file| file.fault.as_ref().map(|fault| json!({
-            "path": file.path, "fault": fault.to_string(),
-        }))).collect::<Vec<_>>(),
-        "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
-            "path": file.archive_path, "bytes": file.bytes, "what": kind.explain(),
-        })).collect::<Vec<_>>(),
-        "outside": found.outside,
-    }));
+    out.json(|| {
+        json!({
+            "target": text(&args.target),
+            "kind": "data-dir",
+            "sound": found.is_sound(),
+            "member": found.facts.as_ref().ok(),
+            "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
+            "raft_snapshots": snapshots,
+            "sizes": {
+                "data": data_size(&found),
+                "directory": data_dir.total_bytes(),
+            },
+            "dedicated_wal_dir": data_dir.has_dedicated_wal(),
+            "running": found.running.is_some(),
+            "torn_tail": found.torn_tail.as_ref().map(|(segment, offset)| json!({
+                "segment": segment, "offset": offset,
+            })),
+            "faults": found.files.iter().filter_map(|file| file.fault.as_ref().map(|fault| json!({
+                "path": file.path, "fault": fault.to_string(),
+            }))).collect::<Vec<_>>(),
+            "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
+                "path": file.archive_path, "bytes": file.bytes, "what": kind.explain(),
+            })).collect::<Vec<_>>(),
+            "outside": found.outside,
+        })
+    });
     tell_data_dir(&args.target, &data_dir, &found, &snapshots, out);
     Ok(if found.is_sound() {
         0

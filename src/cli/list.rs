@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::List;
 use super::failure::{Failure, Kind, Told};
 use super::inspect::version_text;
-use super::out::{Out, size};
+use super::out::{Out, size, text};
 
 pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
     let mut archives = Vec::new();
@@ -30,13 +30,15 @@ pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
         let newest_first = b.manifest().created.cmp(&a.manifest().created);
         newest_first.then_with(|| a.path().cmp(b.path()))
     });
-    out.json(&json!({
-        "archives": archives.iter().map(to_json).collect::<Vec<_>>(),
-        "unreadable": unreadable
-            .iter()
-            .map(|(path, why)| json!({"archive": path, "error": why}))
-            .collect::<Vec<_>>(),
-    }));
+    out.json(|| {
+        json!({
+            "archives": archives.iter().map(to_json).collect::<Vec<_>>(),
+            "unreadable": unreadable
+                .iter()
+                .map(|(path, why)| json!({"archive": text(path), "error": why}))
+                .collect::<Vec<_>>(),
+        })
+    });
     if archives.is_empty() && unreadable.is_empty() {
         out.line(&format!("no archives in {}", args.backup_dir.display()));
     } else if !archives.is_empty() {
@@ -48,7 +50,8 @@ pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
     Ok(0)
 }
 
-fn archive_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The files of `dir` that have an archive's name, in the order of their names.
+pub(super) fn archive_paths(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).map_err(|error| -> anyhow::Error {
         if error.kind() == std::io::ErrorKind::NotFound {
             Told {
@@ -120,7 +123,7 @@ fn table(archives: &[Archive]) -> Table {
 fn to_json(archive: &Archive) -> Value {
     let manifest = archive.manifest();
     json!({
-        "archive": archive.path(),
+        "archive": text(archive.path()),
         "bytes": archive.bytes(),
         "created": manifest.created,
         "scope": manifest.scope,

@@ -13,11 +13,10 @@ mod verify;
 
 use std::path::Path;
 
-use clap::Parser;
 use etcd_ark::ground::interrupt::Interrupt;
 
 use args::{Args, Command};
-use failure::Failure;
+use failure::{Failure, Kind};
 use out::Out;
 
 /// Exit code for a deed done whose warnings count under `--strict`.
@@ -25,11 +24,12 @@ const DONE_WITH_WARNINGS: u8 = 5;
 
 /// Runs the command that the process was started with and gives its exit code.
 pub(crate) fn main() -> u8 {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return failure::usage(&error),
     };
     let out = Out::new(&args.global);
+    raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
     let outcome = match &args.command {
@@ -40,6 +40,7 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
     };
     match outcome {
+        Ok(_) if out.lost_output() => Kind::Failed.exit_code(),
         Ok(0) if out.warned() && args.global.strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {
@@ -58,6 +59,18 @@ fn watch_signals(interrupt: &Interrupt) {
         let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
         let _ = signal_hook::flag::register(signal, flag);
     }
+}
+
+/// A capture holds every file of a member open, and there may be more than 1024 of them.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it cannot be raised the usual limit must do.
+    let _ = setrlimit(Resource::Nofile, wanted);
 }
 
 /// Whether a TARGET is a data dir rather than an archive.

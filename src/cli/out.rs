@@ -32,6 +32,7 @@ pub(crate) struct Out {
     color_stdout: bool,
     color_stderr: bool,
     warned: Cell<bool>,
+    lost_output: Cell<bool>,
 }
 
 impl Out {
@@ -50,6 +51,7 @@ impl Out {
             color_stdout: wanted(std::io::stdout().is_terminal()),
             color_stderr: wanted(terminal),
             warned: Cell::new(false),
+            lost_output: Cell::new(false),
         }
     }
 
@@ -58,28 +60,38 @@ impl Out {
         self.warned.get()
     }
 
-    /// A line for people.
-    pub(crate) fn line(&self, text: &str) {
-        if !self.json && !self.quiet {
-            write_line(&mut std::io::stdout().lock(), text.trim_end());
+    /// Whether something could not be written to stdout, other than because nobody reads it.
+    pub(crate) fn lost_output(&self) -> bool {
+        self.lost_output.get()
+    }
+
+    fn to_stdout(&self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let written = writeln!(stdout, "{}", visible(text)).and_then(|()| stdout.flush());
+        // A reader that went away (`| head`) is no failure of ours.
+        if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+            self.lost_output.set(true);
         }
     }
 
-    /// The result for scripts, if they asked for it.
-    pub(crate) fn json(&self, value: &impl Serialize) {
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.to_stdout(text.trim_end());
+        }
+    }
+
+    /// The result for scripts, made only if they asked for it.
+    pub(crate) fn json<T: Serialize>(&self, value: impl FnOnce() -> T) {
         if self.json
-            && let Ok(text) = serde_json::to_string_pretty(value)
+            && let Ok(text) = serde_json::to_string_pretty(&value())
         {
-            write_line(&mut std::io::stdout().lock(), &text);
+            self.to_stdout(&text);
         }
     }
 
     /// Something that the user should know; it counts under `--strict`.
     pub(crate) fn warn(&self, text: &str) {
-        if let Some(note) = text.strip_prefix("note: ") {
-            self.note(note);
-            return;
-        }
         self.warned.set(true);
         let word = paint(self.color_stderr, Paint::Warn, "warning:");
         self.to_stderr(&format!("{word} {text}"));
@@ -121,7 +133,7 @@ impl Out {
     }
 }
 
-/// A reader that went away (`| head`) is no failure of ours.
+/// Where stderr cannot be written to, there is nobody left to tell.
 fn write_line(stream: &mut dyn Write, text: &str) {
     let _ = writeln!(stream, "{}", visible(text));
 }
@@ -164,6 +176,11 @@ fn paint(color: bool, how: Paint, text: &str) -> String {
         Paint::Strong => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// A path as JSON can hold it: what is not UTF-8 is replaced.
+pub(crate) fn text(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// A size in decimal units.

@@ -33,11 +33,11 @@ pub(crate) fn picture(facts: &MemberFacts, snapshots: &[SnapshotId]) -> String {
         });
     }
     let commit = facts.position.commit;
-    if let Some((last, snapshot)) = facts.jumps.last() {
+    if let Some(jump) = facts.jumps.last() {
         let text = format!(
-            "hole from {} to {}, filled by a received snapshot",
-            last.next(),
-            snapshot.index
+            "no entries {} to {}: a raft snapshot stands for them",
+            jump.after.next(),
+            jump.to
         );
         lines.push(named("", &text));
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::args::Restore;
 use super::failure::{Kind, Told};
-use super::out::{Out, Paint, size};
+use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
 
 pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8> {
@@ -31,17 +31,19 @@ pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8
         out.warn(warning);
     }
     let member = &archive.manifest().member;
-    out.json(&serde_json::json!({
-        "member_dir": restored.member,
-        "dry_run": args.dry_run,
-        "kept": restored.kept,
-        "kept_wal": restored.kept_wal,
-        "undo": restored.undo,
-        "bytes": restored.bytes,
-        "identity": member.identity,
-        "position": member.position,
-        "warnings": restored.warnings,
-    }));
+    out.json(|| {
+        serde_json::json!({
+            "member_dir": text(&restored.member),
+            "dry_run": args.dry_run,
+            "kept": restored.kept.as_deref().map(text),
+            "kept_wal": restored.kept_wal.as_deref().map(text),
+            "undo": restored.undo,
+            "bytes": restored.bytes,
+            "identity": member.identity,
+            "position": member.position,
+            "warnings": restored.warnings,
+        })
+    });
     let place = restored.member.display().to_string();
     if args.dry_run {
         out.line(&format!(

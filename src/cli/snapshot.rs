@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::args::Snapshot;
 use super::inspect::{position_text, version_text};
-use super::out::{Out, Paint, size};
+use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
 
 pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u8> {
@@ -30,12 +30,17 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
     for warning in &captured.manifest.warnings {
         out.warn(warning);
     }
-    out.json(&serde_json::json!({
-        "archive": captured.path,
-        "bytes": captured.bytes,
-        "sha256": captured.sha256,
-        "manifest": captured.manifest,
-    }));
+    for note in &captured.manifest.notes {
+        out.note(note);
+    }
+    out.json(|| {
+        serde_json::json!({
+            "archive": text(&captured.path),
+            "bytes": captured.bytes,
+            "sha256": captured.sha256,
+            "manifest": captured.manifest,
+        })
+    });
     tell(&captured, out);
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! `verify`: prove archives and data dirs, and go on past what does not check.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use etcd_ark::deed::survey::{FileReport, survey};
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::args::Verify;
 use super::failure::{Failure, Kind, Told};
 use super::is_data_dir;
-use super::out::{Out, Paint, size};
+use super::list::archive_paths;
+use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
 
 /// What proving one target gave.
@@ -33,7 +34,8 @@ impl Verdict {
 pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let (mut failed, mut worst) = (0, None);
     let mut results = Vec::new();
-    for target in &args.targets {
+    let targets = with_backup_dirs_opened(&args.targets)?;
+    for target in &targets {
         let verdict = if is_data_dir(target) {
             data_dir_verdict(target, args, out, interrupt)
         } else {
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
                 (!verdict.is_sound()).then_some(Kind::Corrupt)
             }
             // One target alone fails as any command does; of several each gets its verdict.
-            Err(error) if args.targets.len() == 1 => return Err(error),
+            Err(error) if targets.len() == 1 => return Err(error),
             Err(error) => {
                 let failure = Failure::of(&error);
                 if failure.kind == Kind::Interrupted {
@@ -54,7 +56,9 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
                 }
                 let word = out.paint(Paint::Bad, "FAILED ");
                 out.line(&format!("{word} {}  {}", target.display(), failure.message));
-                results.push(json!({"target": target, "sound": false, "error": failure.message}));
+                results.push(
+                    json!({"target": text(target), "sound": false, "error": failure.message}),
+                );
                 Some(failure.kind)
             }
         };
@@ -66,9 +70,9 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
             }
         }
     }
-    out.json(&results);
+    out.json(|| &results);
     let Some(kind) = worst else { return Ok(0) };
-    let message = match args.targets.as_slice() {
+    let message = match targets.as_slice() {
         [target] => format!("`{}` does not check", target.display()),
         targets => format!("{failed} of {} targets do not check", targets.len()),
     };
@@ -79,6 +83,24 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
         hint,
     }
     .into())
+}
+
+/// A backup dir among the targets stands for every archive in it.
+fn with_backup_dirs_opened(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for target in targets {
+        let archives = if target.is_dir() {
+            archive_paths(target)?
+        } else {
+            Vec::new()
+        };
+        if archives.is_empty() {
+            all.push(target.clone());
+        } else {
+            all.extend(archives);
+        }
+    }
+    Ok(all)
 }
 
 fn archive_verdict(
@@ -176,7 +198,7 @@ fn to_json(target: &Path, verdict: &Verdict) -> Value {
         })
         .collect();
     json!({
-        "target": target,
+        "target": text(target),
         "sound": verdict.is_sound(),
         "files": files,
         "faults": verdict.faults,

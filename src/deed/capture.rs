@@ -28,7 +28,7 @@ use crate::place::archive::manifest::{
     DIRECTORIES, DirectoryEntry, FileEntry, Format, Scope, Sizes, Tool,
 };
 use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
-use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running};
+use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
 use content::Content;
 use opening::Opening;
 use patience::{PassedOver, Patience};
@@ -96,6 +96,12 @@ pub enum CaptureError {
     /// etcd could not start from what is there.
     #[error("etcd could not start from this data dir")]
     Start(#[from] StartFault),
+    /// etcd runs, and what it writes did not come to fit together.
+    #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
+    Unsettled(#[source] StartFault),
+    /// The backup dir is in the source.
+    #[error("the backup dir `{0}` is inside the data dir, which is only read")]
+    BackupInside(PathBuf),
     /// A file went away while it was wanted.
     #[error("`{0}` vanished while it was being captured")]
     Vanished(PathBuf),
@@ -145,6 +151,7 @@ pub fn capture(
 ) -> Result<Captured, CaptureError> {
     // What is no member's data dir leaves no backup dir behind.
     request.data_dir.list()?;
+    refuse_backup_inside(request)?;
     make_backup_dir(request.backup_dir)?;
     remove_stale(request.backup_dir);
     let staged = StagedFile::create(request.backup_dir)?;
@@ -178,6 +185,27 @@ pub fn capture(
         sha256: finished.sha256,
         manifest,
     })
+}
+
+/// A backup dir inside the source would be written to the source, and with `--all` backed up.
+fn refuse_backup_inside(request: &Request<'_>) -> Result<(), CaptureError> {
+    let Some(backups) = request.backup_dir.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        fs::canonicalize(path).ok()
+    }) else {
+        return Ok(());
+    };
+    let data_dir = request.data_dir;
+    let root = fs::canonicalize(data_dir.root())?;
+    let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
+    if sources.iter().any(|source| backups.starts_with(source)) {
+        return Err(CaptureError::BackupInside(request.backup_dir.to_path_buf()));
+    }
+    Ok(())
 }
 
 fn make_backup_dir(path: &Path) -> io::Result<()> {
@@ -227,8 +255,12 @@ impl Capture<'_> {
                 Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
                 Err(error) => error.written_to(staged.path()),
             };
-            if !patience.tries_again(&error) {
-                return Err(error);
+            let running = self.is_running();
+            if !patience.tries_again(&error, running) {
+                return Err(match error {
+                    CaptureError::Start(fault) if running => CaptureError::Unsettled(fault),
+                    error => error,
+                });
             }
             let reason = std::error::Error::source(&error)
                 .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
@@ -236,6 +268,13 @@ impl Capture<'_> {
             (self.observe)(Event::Again { attempt, reason });
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Whether etcd runs on the source, asked without taking a lock.
+    fn is_running(&self) -> bool {
+        let listing = self.request.data_dir.list().unwrap_or_default();
+        let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
+        is_running(paths).is_ok_and(|running| running.is_some())
     }
 
     fn attempt(
@@ -278,7 +317,8 @@ impl Capture<'_> {
             limit: request.size_limit,
             directory: request.data_dir.total_bytes(),
         };
-        warnings.extend(facts_warnings(&facts, &sizes));
+        let (more, notes) = facts_warnings(&facts, &sizes);
+        warnings.extend(more);
         let complete = |files: Vec<FileEntry>| Manifest {
             format: Format::current(),
             tool: Tool::this(),
@@ -290,6 +330,7 @@ impl Capture<'_> {
             directories,
             files,
             warnings,
+            notes,
         };
         Ok(writer.finish(mtime, complete)?)
     }
@@ -317,9 +358,9 @@ fn directories(data_dir: &DataDir) -> io::Result<Vec<DirectoryEntry>> {
         .collect()
 }
 
-/// What about the member itself is worth a warning.
-fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// What about the member itself is worth a warning, and what is good to know.
+fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().si();
     let (data, limit) = (size(sizes.data), size(sizes.limit));
     let directory = size(sizes.directory);
@@ -328,8 +369,8 @@ fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> Vec<String> {
             "the data size is {data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
         ));
     } else if sizes.directory > sizes.limit {
-        warnings.push(format!(
-            "note: the data dir as a whole is {directory}, over {limit}, but the data in it are {data}"
+        notes.push(format!(
+            "the data dir as a whole is {directory}, over {limit}, but the data in it are {data}"
         ));
     }
     if facts.is_removed() {
@@ -356,5 +397,5 @@ fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> Vec<String> {
             pending.version
         ));
     }
-    warnings
+    (warnings, notes)
 }

@@ -18,9 +18,9 @@ use jiff::Timestamp;
 use super::Event;
 use super::verify::VerifyFault;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::ground::publish::{StagedDir, parent_of, remove_stale, with_path};
+use crate::ground::publish::{StagedDir, exchange, parent_of, remove_stale, with_path};
 use crate::place::archive::{Archive, ArchiveError};
-use crate::place::data_dir::{Running, try_locks};
+use crate::place::data_dir::{HeldLocks, Running, take_locks};
 use publish::Publication;
 use unpack::{Owner, Unpacking};
 
@@ -83,6 +83,15 @@ pub enum RestoreError {
     /// There is a member already.
     #[error("`{0}` exists")]
     MemberExists(PathBuf),
+    /// There is a member, and its segments are somewhere else.
+    #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
+    WalElsewhere(PathBuf),
+    /// The data dir has something in it beside which etcd does not look for `member/`.
+    #[error("`{0}` exists: this is a proxy's directory, or one that etcd 2.0 has not moved yet")]
+    NotForAMember(PathBuf),
+    /// The filesystem cannot exchange two directories in one step.
+    #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
+    CannotExchange(PathBuf),
     /// There are segments already.
     #[error("`{0}` holds WAL segments")]
     SegmentsExist(PathBuf),
@@ -125,10 +134,10 @@ pub fn restore(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Restored, RestoreError> {
     let target = Target::find(request)?;
-    target.refuse_if_running()?;
-    target.refuse_if_taken(request.replace)?;
+    drop(target.take_over(request.replace)?);
     target.clean_up();
     let staging = target.stage()?;
+    staging.refuse_if_no_exchange(&target)?;
     staging.refuse_if_no_room(request.archive)?;
     observe(Event::Begin {
         part: if request.dry_run {
@@ -150,6 +159,8 @@ pub fn restore(
         staging.remove()?;
         Publication::default()
     } else {
+        // Unpacking took its time: somebody may have started etcd meanwhile.
+        let _held = target.take_over(request.replace)?;
         publish::publish(&target, staging, request.now)?
     };
     Ok(Restored {
@@ -193,10 +204,11 @@ impl Target {
     fn find(request: &Request<'_>) -> Result<Self, RestoreError> {
         let (data_dir, exists) = resolve(request.data_dir)?;
         let wal_dir = request.wal_dir.map(resolve).transpose()?;
+        let usual = data_dir.join("member/wal");
         Ok(Self {
             data_dir,
             exists,
-            wal_dir: wal_dir.map(|(path, _)| path),
+            wal_dir: wal_dir.map(|(path, _)| path).filter(|path| *path != usual),
         })
     }
 
@@ -214,23 +226,34 @@ impl Target {
             .collect()
     }
 
-    fn refuse_if_running(&self) -> Result<(), RestoreError> {
+    /// Refuses if etcd runs on the target or if it may not be replaced; else holds its locks.
+    fn take_over(&self, replace: bool) -> Result<HeldLocks, RestoreError> {
         let db = self.member().join("snap/db");
         let mut files = self.wal_files();
         if db.exists() {
             files.push(db);
         }
-        match try_locks(files.iter().map(PathBuf::as_path))? {
-            Some(running) => Err(RestoreError::Running(running)),
-            None => Ok(()),
-        }
+        let held = take_locks(files.iter().map(PathBuf::as_path))?;
+        let held = held.map_err(RestoreError::Running)?;
+        self.refuse_if_taken(replace)?;
+        Ok(held)
     }
 
     fn refuse_if_taken(&self, replace: bool) -> Result<(), RestoreError> {
         let member = self.member();
         let taken = fs::symlink_metadata(&member).is_ok();
+        for other in ["proxy", "snap", "wal"] {
+            let path = self.data_dir.join(other);
+            // A dedicated WAL dir may be anywhere, also here.
+            if path.exists() && self.wal_dir.as_ref() != Some(&path) {
+                return Err(RestoreError::NotForAMember(path));
+            }
+        }
         if taken && !replace {
             return Err(RestoreError::MemberExists(member));
+        }
+        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal")).is_empty() {
+            return Err(RestoreError::WalElsewhere(member));
         }
         if let Some(wal_dir) = &self.wal_dir
             && !replace
@@ -285,6 +308,28 @@ impl Staging {
             (Some(wal_dir), Some(name)) => wal_dir.path().join(name),
             _ => self.data_dir.path().join(archive_path),
         }
+    }
+
+    /// Tries out, before any work is done, whether what is there can be exchanged.
+    fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
+        if !target.member().exists() || self.wal_dir.is_some() {
+            return Ok(());
+        }
+        let (one, other) = (
+            self.data_dir.path().join("1"),
+            self.data_dir.path().join("2"),
+        );
+        fs::create_dir(&one)?;
+        fs::create_dir(&other)?;
+        let outcome = exchange(&one, &other);
+        fs::remove_dir(&one)?;
+        fs::remove_dir(&other)?;
+        outcome.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+                RestoreError::CannotExchange(target.data_dir.clone())
+            }
+            _ => error.into(),
+        })
     }
 
     fn refuse_if_no_room(&self, archive: &Archive) -> Result<(), RestoreError> {

@@ -63,7 +63,8 @@ impl StagedFile {
 
     /// Gives the file its final name, which must be free, and makes that name durable.
     pub fn publish(self, target: &Path) -> io::Result<()> {
-        let temp = self.temp.into_temp_path();
+        // The file stays open, and so locked, until it has its name.
+        let (_file, temp) = self.temp.into_parts();
         temp.persist_noclobber(target)
             .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
         sync_parent(target)
@@ -118,7 +119,7 @@ impl StagedDir {
 }
 
 fn lock_if_possible(file: &std::fs::File) {
-    // Where locks are not supported the age alone protects a running neighbour's staging.
+    // Where locks are not supported nothing is ever taken for stale, and all is left.
     let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
 }
 
@@ -150,11 +151,13 @@ fn is_stale(path: &Path) -> bool {
         .modified()
         .ok()
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    if !metadata.is_file() && !metadata.is_dir() {
+        return false;
+    }
     let Ok(file) = fs::File::open(path) else {
         return false;
     };
-    !metadata.is_symlink()
-        && age.is_some_and(|age| age > STALE_AFTER)
+    age.is_some_and(|age| age > STALE_AFTER)
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 

@@ -3,6 +3,8 @@
 //! In: an entry's kind and data. Out: the change, and how it acts on [`StoreFacts`].
 //! Source: `etcdserver/cluster.go` at 2.1.3 (formats page §4, §5).
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use serde::Deserialize;
 
@@ -34,6 +36,8 @@ pub enum ClusterChange {
     Remove(MemberId),
     /// A member's peer URLs change.
     Update(Member),
+    /// Something that later releases do, or a member that cannot be read.
+    Unknown,
 }
 
 /// A change and the entry that holds it.
@@ -80,25 +84,23 @@ impl ClusterChange {
     fn in_conf_change(data: &[u8]) -> Result<Self, Unreadable> {
         let change = ConfChange::decode(data).map_err(|_| Unreadable)?;
         let id = MemberId(change.node_id.filter(|&id| id != 0).ok_or(Unreadable)?);
-        let member = || -> Result<Member, Unreadable> {
-            let context = change.context.as_deref().unwrap_or_default();
-            let context: MemberContext = serde_json::from_slice(context).map_err(|_| Unreadable)?;
-            if context.id != id.0 {
-                return Err(Unreadable);
-            }
-            Ok(Member {
+        let context = change.context.as_deref().unwrap_or_default();
+        let context = serde_json::from_slice(context).ok();
+        let member = context
+            .filter(|context: &MemberContext| context.id == id.0)
+            .map(|context| Member {
                 id,
                 name: context.attributes.name,
                 peer_urls: context.raft.peer_urls.unwrap_or_default(),
                 client_urls: context.attributes.client_urls.unwrap_or_default(),
-            })
-        };
-        match change.kind {
-            Some(0) => Ok(Self::Add(member()?)),
-            Some(1) => Ok(Self::Remove(id)),
-            Some(2) => Ok(Self::Update(member()?)),
-            _ => Err(Unreadable),
-        }
+            });
+        Ok(match (change.kind.ok_or(Unreadable)?, member) {
+            // 3: a learner, from 3.4 on.
+            (0 | 3, Some(member)) => Self::Add(member),
+            (1, _) => Self::Remove(id),
+            (2, Some(member)) => Self::Update(member),
+            _ => Self::Unknown,
+        })
     }
 
     fn in_request(request: &Request) -> Result<Option<Self>, Unreadable> {
@@ -128,7 +130,8 @@ impl ClusterChange {
     }
 
     /// Does to `facts` what etcd does when it applies the entry; an invalid change does nothing.
-    pub fn apply(&self, facts: &mut StoreFacts) {
+    /// `urls` are the peer URLs in use.
+    pub fn apply(&self, facts: &mut StoreFacts, urls: &mut BTreeSet<String>) {
         match self {
             Self::Version(version) => facts.cluster_version = Some(version.clone()),
             Self::Attributes {
@@ -142,8 +145,7 @@ impl ClusterChange {
                 }
             }
             Self::Add(member) => {
-                let mut urls = facts.members.values().flat_map(|other| &other.peer_urls);
-                let url_in_use = urls.any(|url| member.peer_urls.contains(url));
+                let url_in_use = member.peer_urls.iter().any(|url| urls.contains(url));
                 let known =
                     facts.members.contains_key(&member.id) || facts.removed.contains(&member.id);
                 if !known && !url_in_use {
@@ -153,19 +155,28 @@ impl ClusterChange {
                         client_urls: Vec::new(),
                         ..member.clone()
                     };
+                    urls.extend(added.peer_urls.iter().cloned());
                     facts.members.insert(member.id, added);
                 }
             }
             Self::Remove(id) => {
-                if facts.members.remove(id).is_some() {
+                if let Some(gone) = facts.members.remove(id) {
+                    for url in &gone.peer_urls {
+                        urls.remove(url);
+                    }
                     facts.removed.insert(*id);
                 }
             }
             Self::Update(member) => {
                 if let Some(known) = facts.members.get_mut(&member.id) {
+                    for url in &known.peer_urls {
+                        urls.remove(url);
+                    }
+                    urls.extend(member.peer_urls.iter().cloned());
                     known.peer_urls.clone_from(&member.peer_urls);
                 }
             }
+            Self::Unknown => {}
         }
     }
 }

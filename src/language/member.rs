@@ -12,7 +12,7 @@ use crate::ground::ids::{ClusterId, ClusterVersion, Index, MemberId, Term};
 use crate::language::cluster_change::{ClusterChange, LoggedChange};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
 use crate::language::store_facts::{Member, StoreFacts};
-use crate::language::wal::log::Log;
+use crate::language::wal::log::{Jump, Log};
 
 /// Who a member is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,8 +105,8 @@ pub struct MemberFacts {
     pub log_bytes_above_snapshot: u64,
     /// Entries that later ones of a higher term replaced.
     pub replaced_entries: u64,
-    /// Where the log jumps to a snapshot received from the leader: `(last entry, snapshot)`.
-    pub jumps: Vec<(Index, SnapshotId)>,
+    /// Where entries are left out because a raft snapshot stands for them.
+    pub jumps: Vec<Jump>,
 }
 
 /// Why etcd could not start from these files.
@@ -120,7 +120,7 @@ pub enum StartFault {
     NoMarker(SnapshotId),
     /// The log has a hole above the raft snapshot, or begins after it.
     #[error(
-        "entries {from} to {to} are missing: the WAL goes on at {to} with a snapshot received from the leader, and that snapshot is not here or does not check"
+        "entries {from} to {to} are missing: the raft snapshot at {to} that stands for them is not here, does not check, or is not in the WAL"
     )]
     Hole {
         /// The first missing index.
@@ -151,8 +151,12 @@ impl MemberFacts {
         let mut cluster = snapshot.map(|s| s.store.clone()).unwrap_or_default();
         let versions = versions(&log, &cluster, base);
         let committed = |at: &&LoggedChange| at.index > base && at.index <= log.commit;
+        let members = cluster.members.values();
+        let mut urls = members
+            .flat_map(|member| member.peer_urls.clone())
+            .collect();
         for logged in log.changes.iter().filter(committed) {
-            logged.change.apply(&mut cluster);
+            logged.change.apply(&mut cluster, &mut urls);
         }
         let removal_pending = log.changes.iter().any(|logged| {
             logged.index > log.commit && logged.change == ClusterChange::Remove(member_id)
@@ -211,11 +215,14 @@ fn check_start(log: &Log, snapshot: Option<&SnapshotFacts>) -> Result<(), StartF
     {
         return Err(StartFault::NoMarker(id));
     }
-    let jump = log.jumps.iter().find(|(_, to)| to.index > base);
-    if let Some((last, to)) = jump {
+    let stands = |jump: &Jump| {
+        let marked = log.markers.iter().any(|marker| marker.index == jump.to);
+        marked && jump.to <= base
+    };
+    if let Some(jump) = log.jumps.iter().find(|jump| !stands(jump)) {
         return Err(StartFault::Hole {
-            from: last.next(),
-            to: to.index,
+            from: jump.after.next(),
+            to: jump.to,
         });
     }
     let (commit, last) = (log.commit, log.last.1);

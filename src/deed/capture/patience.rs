@@ -11,6 +11,9 @@ use crate::language::raft_snapshot::SnapshotId;
 
 /// How often a capture is begun anew before it is given up.
 const TRIES: u32 = 5;
+/// The same while a running member may be receiving a raft snapshot: marker, file and hard state
+/// are then written one after the other, and syncing 100 MB takes its time.
+const TRIES_WHILE_RECEIVING: u32 = 300;
 /// How often a raft snapshot that does not fit is looked at before it is passed over.
 const LOOKS: u32 = 3;
 /// How many times it may be of another length each time it is looked at.
@@ -48,8 +51,8 @@ struct Looks {
 }
 
 impl Patience {
-    /// Whether to try again after `error`.
-    pub(super) fn tries_again(&mut self, error: &CaptureError) -> bool {
+    /// Whether to try again after `error`, while etcd is `running` on the source or not.
+    pub(super) fn tries_again(&mut self, error: &CaptureError, running: bool) -> bool {
         if let Some((id, length, why)) = misfit(error) {
             self.look_again(id, length, why);
             return true;
@@ -59,7 +62,13 @@ impl Patience {
         // segments that an older one needs may have been purged.
         self.looks.clear();
         self.passed_over.clear();
-        error.may_pass() && self.attempts < TRIES
+        let receiving = running && matches!(error, CaptureError::Start(_));
+        let tries = if receiving {
+            TRIES_WHILE_RECEIVING
+        } else {
+            TRIES
+        };
+        error.may_pass() && self.attempts < tries
     }
 
     /// How many attempts have failed for another reason than a single raft snapshot.

@@ -25,11 +25,11 @@ pub(super) fn publish(
     staging: Staging,
     now: Timestamp,
 ) -> io::Result<Publication> {
-    let suffix = format!("before-restore-{}", now.strftime("%Y%m%dT%H%M%S%.3fZ"));
+    let time = now.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
     let staged = Staged {
         target,
         staging: &staging,
-        suffix: &suffix,
+        time: &time,
     };
     let mut moves = Moves::default();
     let published = match &target.wal_dir {
@@ -51,7 +51,8 @@ pub(super) fn publish(
 struct Staged<'s> {
     target: &'s Target,
     staging: &'s Staging,
-    suffix: &'s str,
+    /// The time in the names of what is kept.
+    time: &'s str,
 }
 
 impl Staged<'_> {
@@ -66,11 +67,13 @@ impl Staged<'_> {
             moves.rename(&staged, &member)?;
             return Ok(Publication::default());
         }
-        // The new directory takes the name under which the old one will be kept, out of reach
-        // of a later run's clean-up; then the two change places in one step.
-        let kept = self.kept_member();
-        moves.rename(&staged, &kept)?;
-        moves.exchange(&kept, &member)?;
+        // The new directory leaves staging, where a later run's clean-up would find the old one
+        // after a kill, for a name that is true before and after the exchange.
+        let between = self.beside("exchange");
+        moves.rename(&staged, &between)?;
+        moves.exchange(&between, &member)?;
+        let kept = self.beside("before-restore");
+        moves.rename(&between, &kept)?;
         Ok(Publication {
             undo: vec![undo_member(&member, &kept)],
             kept: Some(kept),
@@ -87,14 +90,17 @@ impl Staged<'_> {
             return Ok(published);
         };
         if fs::symlink_metadata(&member).is_ok() {
-            let kept = self.kept_member();
+            let kept = self.beside("before-restore");
             moves.rename(&member, &kept)?;
             published.undo.push(undo_member(&member, &kept));
             published.kept = Some(kept);
+        } else {
+            let (member, undone) = (quoted(&member), quoted(&undone_name(&member)));
+            published.undo.push(format!("mv -T {member} {undone}"));
         }
         let old = segments_in(wal_dir);
         if !old.is_empty() {
-            let kept = wal_dir.join(self.suffix);
+            let kept = wal_dir.join(format!("before-restore-{}", self.time));
             moves.create_dir(&kept)?;
             for path in &old {
                 moves.rename(path, &kept.join(path.file_name().unwrap_or_default()))?;
@@ -122,8 +128,10 @@ impl Staged<'_> {
         Ok(published)
     }
 
-    fn kept_member(&self) -> PathBuf {
-        self.target.data_dir.join(format!("member.{}", self.suffix))
+    /// A name of its own beside `member`.
+    fn beside(&self, what: &str) -> PathBuf {
+        let name = format!("member.{what}-{}", self.time);
+        self.target.data_dir.join(name)
     }
 }
 
@@ -191,13 +199,16 @@ impl Moves {
 }
 
 fn undo_member(member: &Path, kept: &Path) -> String {
-    let undone = member.with_file_name("member.undone");
     format!(
         "mv -T {member} {undone} && mv -T {kept} {member}",
         member = quoted(member),
-        undone = quoted(&undone),
+        undone = quoted(&undone_name(member)),
         kept = quoted(kept)
     )
+}
+
+fn undone_name(member: &Path) -> PathBuf {
+    member.with_file_name("member.undone")
 }
 
 /// A path as a shell takes it.

@@ -7,6 +7,7 @@
 
 use prost::Message;
 use prost::encoding::decode_varint;
+use serde::{Deserialize, Serialize};
 
 use super::SegmentName;
 use super::record::Kind;
@@ -88,14 +89,24 @@ pub struct Log {
     pub commit: Index,
     /// Every snapshot marker.
     pub markers: Vec<SnapshotId>,
-    /// Where the log goes on behind a received snapshot: `(last index before, marker)`.
-    pub jumps: Vec<(Index, SnapshotId)>,
+    /// Where entries are left out because a raft snapshot stands for them.
+    pub jumps: Vec<Jump>,
     /// Entries that change the cluster's members or version, replaced ones left out.
     pub changes: Vec<LoggedChange>,
     /// Bytes of the frames of entries above the raft snapshot that the scan was given.
     pub bytes_above_snapshot: u64,
     /// Entries that later ones replaced.
     pub replaced_entries: u64,
+}
+
+/// Entries that are not in a log because a raft snapshot stands for them: one received from the
+/// leader, or the one that `etcdctl backup` began from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jump {
+    /// The last entry before; 0 if there is none.
+    pub after: Index,
+    /// The last index that the raft snapshot stands for.
+    pub to: Index,
 }
 
 /// A log being read.
@@ -106,6 +117,8 @@ pub struct LogScan {
     /// The commit index of the hard state before the last one. 2.0.13 writes a hard state
     /// before the entries it commits, so the last one cannot be held against what follows.
     commit_before: Index,
+    /// The highest index that a raft snapshot is known to end at.
+    highest_marker: Index,
     /// Where terms begin, `(index, term)`, as far back as entries may still be replaced.
     terms: Vec<(Index, Term)>,
 }
@@ -129,6 +142,7 @@ impl LogScan {
             },
             snapshot_index,
             commit_before: Index(0),
+            highest_marker: Index(0),
             terms: Vec::new(),
         }
     }
@@ -199,7 +213,14 @@ impl LogScan {
         let entry = EntryView::read(data).ok_or(LogFault::Message("entry"))?;
         let (index, term) = (entry.index, entry.term);
         let last = self.log.last.1;
-        if index > last.next() || index == Index(0) {
+        if last == Index(0) && index > Index(1) && index <= self.snapshot_index.next() {
+            // `etcdctl backup` writes the entries first and the marker of the raft snapshot
+            // below them at the end.
+            self.log.jumps.push(Jump {
+                after: last,
+                to: index.previous(),
+            });
+        } else if index > last.next() || index == Index(0) {
             return Err(LogFault::Hole { last, found: index });
         }
         if index <= last {
@@ -233,14 +254,17 @@ impl LogScan {
     }
 
     fn replace_from(&mut self, index: Index) -> Result<(), LogFault> {
-        let markers = self.log.markers.iter().map(|marker| marker.index);
-        let commit = markers.fold(self.commit_before, Index::max);
+        let commit = self.commit_before.max(self.highest_marker);
         if index <= commit && !self.terms.is_empty() {
             return Err(LogFault::ReplacesCommitted { index, commit });
         }
         self.log.replaced_entries += self.log.last.1.0 - index.previous().0;
-        self.terms.retain(|&(first, _)| first < index);
-        self.log.changes.retain(|change| change.index < index);
+        // Both are in the order of their indexes.
+        let kept = self.terms.partition_point(|&(first, _)| first < index);
+        self.terms.truncate(kept);
+        let changes = &mut self.log.changes;
+        let kept = changes.partition_point(|change| change.index < index);
+        changes.truncate(kept);
         Ok(())
     }
 
@@ -291,10 +315,14 @@ impl LogScan {
         }
         if marker.index > self.log.last.1 {
             // A snapshot received from the leader: the log goes on behind it.
-            self.log.jumps.push((self.log.last.1, marker));
+            self.log.jumps.push(Jump {
+                after: self.log.last.1,
+                to: marker.index,
+            });
             self.log.last = (marker.term, marker.index);
             self.terms = vec![(marker.index, marker.term)];
         }
+        self.highest_marker = self.highest_marker.max(marker.index);
         self.log.markers.push(marker);
         Ok(())
     }

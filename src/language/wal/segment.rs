@@ -65,6 +65,9 @@ pub enum SegmentFault {
     /// Padding bytes that are not zero.
     #[error("padding that is not zero")]
     Padding,
+    /// Zeros after the last record of a segment that 2.x wrote.
+    #[error("zeros behind the last record, which etcd 2.x neither writes nor reads past")]
+    ZerosBehindEnd,
     /// Something other than zeros after the end of the records.
     #[error("data behind the end of the records")]
     DataBehindEnd,
@@ -114,6 +117,10 @@ pub struct SegmentScan {
     crc: Option<u32>,
     /// Records seen in this segment.
     records: u64,
+    /// Whether a frame had padding, as only 3.x writes it.
+    padded: bool,
+    /// Whether every frame so far ended at a multiple of 8, as all of 3.x's do.
+    aligned: bool,
     /// The beginning of a frame whose end has not come yet.
     carry: Vec<u8>,
     state: State,
@@ -122,7 +129,10 @@ pub struct SegmentScan {
 #[derive(Debug)]
 enum State {
     Reading,
+    /// Behind the last record of a preallocated segment: zeros must follow.
     Zeros,
+    /// Behind a frame that did not check and has a sector of zeros: torn, if zeros follow.
+    TornSector(Break),
     Broken(Break),
 }
 
@@ -144,6 +154,8 @@ impl SegmentScan {
             offset: 0,
             crc,
             records: 0,
+            padded: false,
+            aligned: true,
             carry: Vec::new(),
             state: State::Reading,
         }
@@ -170,8 +182,11 @@ impl SegmentScan {
                     self.carry.extend_from_slice(bytes);
                     return;
                 }
-                Next::Nothing => self.state = State::Zeros,
-                Next::Broken(fault) => self.break_here(fault),
+                Next::Nothing => self.end_in_zeros(),
+                Next::Broken(fault) => {
+                    self.tear_or_break(bytes, fault);
+                    return;
+                }
             }
         }
         self.expect_zeros(bytes);
@@ -205,12 +220,12 @@ impl SegmentScan {
                     return bytes;
                 }
                 Next::Nothing => {
-                    self.state = State::Zeros;
+                    self.end_in_zeros();
                     self.expect_zeros(&carry);
                     return bytes;
                 }
                 Next::Broken(fault) => {
-                    self.break_here(fault);
+                    self.tear_or_break(&carry, fault);
                     return bytes;
                 }
             }
@@ -224,9 +239,11 @@ impl SegmentScan {
         sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
     ) {
         if let Err(fault) = self.check_frame(frame, record, sink) {
-            self.break_here(fault);
+            self.tear_or_break(frame, fault);
             return;
         }
+        self.padded |= frame.len() > LENGTH_WORD + record;
+        self.aligned &= frame.len().is_multiple_of(8);
         self.records += 1;
         self.offset += frame.len() as u64;
     }
@@ -280,9 +297,42 @@ impl SegmentScan {
         });
     }
 
+    /// Only 3.x preallocates room that can be seen; to 2.x a zero length word is a record that
+    /// does not check.
+    fn end_in_zeros(&mut self) {
+        if self.padded || self.aligned {
+            self.state = State::Zeros;
+        } else {
+            self.break_here(SegmentFault::ZerosBehindEnd);
+        }
+    }
+
+    /// What 3.x calls a torn entry: it does not check, and a sector of it was never written.
+    /// `frame` is as much of it as is at hand.
+    fn tear_or_break(&mut self, frame: &[u8], fault: SegmentFault) {
+        let torn = matches!(
+            fault,
+            SegmentFault::CrcMismatch { .. } | SegmentFault::Malformed
+        ) && (self.padded || self.aligned)
+            && self.records >= 2
+            && has_zero_sector(self.offset, frame);
+        if torn {
+            let offset = self.offset;
+            self.carry = Vec::new();
+            self.state = State::TornSector(Break { offset, fault });
+        } else {
+            self.break_here(fault);
+        }
+    }
+
     fn expect_zeros(&mut self, bytes: &[u8]) {
-        if matches!(self.state, State::Zeros) && bytes.iter().any(|&byte| byte != 0) {
-            self.break_here(SegmentFault::DataBehindEnd);
+        if bytes.iter().all(|&byte| byte == 0) {
+            return;
+        }
+        match std::mem::replace(&mut self.state, State::Reading) {
+            State::Zeros => self.break_here(SegmentFault::DataBehindEnd),
+            State::TornSector(found) => self.state = State::Broken(found),
+            other => self.state = other,
         }
     }
 
@@ -293,6 +343,7 @@ impl SegmentScan {
         let end = match self.state {
             State::Broken(found) => return Err(found),
             State::Zeros => SegmentEnd::Preallocated { offset },
+            State::TornSector(_) => SegmentEnd::TornTail { offset },
             State::Reading if self.carry.is_empty() => SegmentEnd::Whole { offset },
             State::Reading => SegmentEnd::TornTail { offset },
         };
@@ -301,6 +352,16 @@ impl SegmentScan {
         }
         Ok((end, self.crc))
     }
+}
+
+/// Whether a part of the frame at `offset` between two sector borders is all zeros; etcd 3.x's
+/// `isTornEntry` in `wal/decoder.go`.
+fn has_zero_sector(offset: u64, frame: &[u8]) -> bool {
+    const SECTOR: u64 = 512;
+    let first = ((SECTOR - offset % SECTOR) as usize).min(frame.len());
+    let (head, rest) = frame.split_at(first);
+    let mut parts = std::iter::once(head).chain(rest.chunks(SECTOR as usize));
+    parts.any(|part| !part.is_empty() && part.iter().all(|&byte| byte == 0))
 }
 
 /// What stands at the beginning of `bytes`.

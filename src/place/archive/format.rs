@@ -70,13 +70,15 @@ pub enum TailFault {
     /// The seal's own digest does not check.
     #[error("its seal does not check: the frame list or the seek table is damaged")]
     Seal,
-    /// A frame larger than any that is written.
-    #[error("frame {frame} claims to hold {plain} bytes")]
+    /// A frame larger than any that is written, packed or unpacked.
+    #[error("frame {frame} claims to hold {plain} bytes in {compressed}")]
     FrameTooLarge {
         /// Which frame, from 0.
         frame: usize,
-        /// What it claims.
+        /// What it claims to hold.
         plain: u32,
+        /// What it claims to take.
+        compressed: u32,
     },
 }
 
@@ -143,9 +145,14 @@ pub fn read_tail(tail: &[u8], file_length: u64) -> Result<Vec<Frame>, TailFault>
         let entry = SKIPPABLE_HEAD + number * TABLE_ENTRY;
         let compressed = u32_at(table, entry).ok_or(TailFault::Table)?;
         let plain = u32_at(table, entry + 4).ok_or(TailFault::Table)?;
-        if plain > MAX_FRAME {
+        let most = zstd::zstd_safe::compress_bound(plain as usize);
+        if plain > MAX_FRAME || compressed as usize > most {
             let frame = number;
-            return Err(TailFault::FrameTooLarge { frame, plain });
+            return Err(TailFault::FrameTooLarge {
+                frame,
+                plain,
+                compressed,
+            });
         }
         frames.push(Frame {
             offset,

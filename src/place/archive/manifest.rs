@@ -143,6 +143,8 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// What was worth a warning when it was taken.
     pub warnings: Vec<String>,
+    /// What is good to know about it.
+    pub notes: Vec<String>,
 }
 
 /// What is wrong with a manifest.

@@ -268,9 +268,6 @@ impl FrameCutter<'_> {
     }
 
     fn finish(mut self) -> io::Result<Finished> {
-        if self.plain.len() >= self.frame_size {
-            return Err(io::Error::other("the manifest is too large for a frame"));
-        }
         self.cut();
         while self.write_oldest()? {}
         let tail = write_tail(&self.frames);
@@ -288,6 +285,9 @@ impl Write for FrameCutter<'_> {
         let now = bytes.get(..room).unwrap_or(bytes);
         self.plain.extend_from_slice(now);
         if self.plain.len() >= self.frame_size {
+            if self.frame_size > FRAME {
+                return Err(io::Error::other("the manifest is too large for a frame"));
+            }
             self.cut_and_drain()?;
         }
         Ok(now.len())

@@ -20,7 +20,7 @@ use fs_err as fs;
 use walkdir::WalkDir;
 
 pub use bolt::{DbFault, DbLook};
-pub use running::{Running, is_running, try_locks};
+pub use running::{HeldLocks, Running, is_running, take_locks};
 
 use crate::ground::ids::Index;
 use crate::ground::publish::{STAGING_PREFIX, with_path};
@@ -32,6 +32,7 @@ use crate::language::wal::SegmentName;
 #[derive(Clone, Debug)]
 pub struct DataDir {
     root: PathBuf,
+    member_dir: PathBuf,
     snap_dir: PathBuf,
     wal_dir: PathBuf,
     dedicated_wal: bool,
@@ -209,6 +210,7 @@ impl DataDir {
         };
         Ok(Self {
             root: root.to_path_buf(),
+            member_dir: fs::canonicalize(&member)?,
             snap_dir: fs::canonicalize(member.join("snap")).or_else(none_yet(&member))?,
             wal_dir: fs::canonicalize(wal)?,
             dedicated_wal: wal_dir.is_some(),
@@ -235,9 +237,9 @@ impl DataDir {
         self.dedicated_wal
     }
 
-    /// The directory whose mode and owner stand for `member/`.
+    /// The directory that holds both, unless they are elsewhere; symlinks resolved.
     pub fn member_dir(&self) -> &Path {
-        self.snap_dir.parent().unwrap_or(&self.snap_dir)
+        &self.member_dir
     }
 
     /// What is in it now. A file that vanishes meanwhile is not in it.

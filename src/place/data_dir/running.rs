@@ -44,26 +44,34 @@ pub fn is_running<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Optio
     Ok(None)
 }
 
-/// Tries both kinds of lock on each of `files`, for a moment. Only for files that are about to
-/// be replaced.
-pub fn try_locks<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Option<Running>> {
+/// Locks on files that are about to be replaced: an etcd that starts meanwhile exits by itself.
+#[derive(Debug, Default)]
+pub struct HeldLocks(Vec<fs::File>);
+
+/// Takes both kinds of lock on each of `files` and holds them, or tells who has one. Only for
+/// files that are about to be replaced.
+pub fn take_locks<'p>(
+    files: impl Iterator<Item = &'p Path>,
+) -> io::Result<Result<HeldLocks, Running>> {
+    let mut held = HeldLocks::default();
     for path in files {
-        let file = fs::OpenOptions::new().read(true).open(path)?;
+        let file = fs::File::open(path)?;
         let flocked = rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive);
         // Shared, because that can be had on a file that is open for reading; etcd's is exclusive.
         let shared = FlockOperation::NonBlockingLockShared;
-        let held = |outcome: Result<(), rustix::io::Errno>| {
+        let is_held = |outcome: Result<(), rustix::io::Errno>| {
             use rustix::io::Errno;
             matches!(outcome, Err(Errno::WOULDBLOCK | Errno::ACCESS))
         };
-        if held(flocked) || held(rustix::fs::fcntl_lock(file.file(), shared)) {
-            return Ok(Some(Running {
+        if is_held(flocked) || is_held(rustix::fs::fcntl_lock(file.file(), shared)) {
+            return Ok(Err(Running {
                 file: path.to_path_buf(),
                 pid: None,
             }));
         }
+        held.0.push(file);
     }
-    Ok(None)
+    Ok(Ok(held))
 }
 
 /// The holder of a record lock, also of an open-file-description lock (which has no process: -1,
@@ -112,9 +120,13 @@ mod tests {
         rustix::fs::flock(holder.file(), FlockOperation::LockExclusive).unwrap();
         let seen = is_running([path.as_path()].into_iter()).unwrap().unwrap();
         assert_eq!(seen.file, path);
-        assert!(try_locks([path.as_path()].into_iter()).unwrap().is_some());
+        let try_it = || take_locks([path.as_path()].into_iter()).unwrap();
+        assert!(try_it().is_err());
         drop(holder);
-        assert_eq!(try_locks([path.as_path()].into_iter()).unwrap(), None);
+        let held = try_it().unwrap();
+        assert!(try_it().is_err(), "held until dropped");
+        drop(held);
+        assert!(try_it().is_ok());
     }
 
     #[test]
