@@ -13,6 +13,7 @@ use etcd_ark::deed::verify::verify;
 use etcd_ark::deed::{capture, restore};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::examine::FileFault;
+use etcd_ark::language::member::StartFault;
 use etcd_ark::language::wal::log::LogFault;
 use etcd_ark::language::wal::segment::{Break, SegmentFault};
 use etcd_ark::place::archive::format::TailFault;
@@ -297,6 +298,13 @@ fn every_bit_of_a_log_matters_and_is_found_where_it_is() {
                 let found = victim.with_flipped(bit, || look(&data));
                 assert!(!found.is_sound(), "{what}: nothing found");
                 assert_eq!(found.torn_tail, None, "{what}");
+                if reads_as_first_hard_state(segment, number, bit)
+                    && matches!(found.facts, Err(StartFault::Hole { .. }))
+                {
+                    // The log now begins at entry 2, as one that `etcdctl backup` made might;
+                    // but no raft snapshot stands for entry 1.
+                    continue;
+                }
                 let Some(FileFault::Segment(Break { offset, fault })) =
                     fault_in(&found, &segment.name)
                 else {

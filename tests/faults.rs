@@ -244,7 +244,8 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         // "Input/output error" alone helps nobody: where, is the question.
         let says_where = ran.stderr.contains(dir.path().to_str().unwrap());
         let read_back = ran.stderr.contains("does not read back from the disk");
-        ensure(ran.code == 0 || says_where || read_back, || {
+        let untold = ran.stderr.contains("stdout could not be written to");
+        ensure(ran.code == 0 || says_where || read_back || untold, || {
             format!("it does not say where: {ran:?}")
         })?;
         ensure(!ran.stderr.contains("panicked"), || {
@@ -466,7 +467,10 @@ impl RestoreStory {
         let old = Self::member_of(&self.old);
         names_in(&root.join("data"))
             .iter()
-            .filter(|name| name.starts_with("member.before-restore-"))
+            // Killed around the exchange, it has the name that says nothing of old or new.
+            .filter(|name| {
+                name.starts_with("member.before-restore-") || name.starts_with("member.exchange-")
+            })
             .any(|name| content(&root.join("data").join(name)) == old)
     }
 

@@ -40,7 +40,17 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
     };
     match outcome {
-        Ok(_) if out.lost_output() => Kind::Failed.exit_code(),
+        Ok(_) if out.lost_output() => {
+            let failure = Failure {
+                kind: Kind::Failed,
+                message: "the deed is done, but stdout could not be written to".to_owned(),
+                hint: Some(
+                    "`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned(),
+                ),
+            };
+            out.failure(&failure);
+            failure.kind.exit_code()
+        }
         Ok(0) if out.warned() && args.global.strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {

@@ -19,7 +19,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use super::Event;
-use super::verify::{VerifyFault, verify};
+use super::verify::{VerifyFault, read_back};
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::ground::publish::{StagedFile, remove_stale, with_path};
 use crate::language::examine::FileFault;
@@ -163,7 +163,7 @@ pub fn capture(
     let (manifest, finished) = capture.until_it_fits(&staged)?;
     staged.sync_and_drop_cache()?;
     let archive = Archive::open(staged.path())?;
-    let report = verify(&archive, request.threads, interrupt, observe)?;
+    let report = read_back(&archive, request.threads, interrupt, observe)?;
     if let Some(fault) = report.first_fault() {
         return Err(CaptureError::ReadBack(fault));
     }

@@ -19,7 +19,7 @@ use super::Event;
 use super::verify::VerifyFault;
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::ground::publish::{StagedDir, exchange, parent_of, remove_stale, with_path};
-use crate::place::archive::{Archive, ArchiveError};
+use crate::place::archive::{Archive, ArchiveError, Digests};
 use crate::place::data_dir::{HeldLocks, Running, take_locks};
 use publish::Publication;
 use unpack::{Owner, Unpacking};
@@ -151,7 +151,7 @@ pub fn restore(
     let mut unpacking = Unpacking::new(request.archive, &staging, owner, observe);
     request
         .archive
-        .unpack(request.threads, interrupt, &mut unpacking)?;
+        .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
     let mut warnings = unpacking.finish()?;
     warnings.extend(member_warnings(request.archive));
     interrupt.check()?;
@@ -252,9 +252,6 @@ impl Target {
         if taken && !replace {
             return Err(RestoreError::MemberExists(member));
         }
-        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal")).is_empty() {
-            return Err(RestoreError::WalElsewhere(member));
-        }
         if let Some(wal_dir) = &self.wal_dir
             && !replace
             && !segments_in(wal_dir).is_empty()
@@ -263,6 +260,9 @@ impl Target {
         }
         for part in [member.clone(), member.join("wal"), member.join("snap")] {
             refuse_if_not_exchangeable(&part)?;
+        }
+        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal")).is_empty() {
+            return Err(RestoreError::WalElsewhere(member));
         }
         Ok(())
     }

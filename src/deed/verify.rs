@@ -10,7 +10,7 @@ use crate::language::examine::{Examiner, FileEnd, FileFault};
 use crate::language::member::StartFault;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::archive::manifest::DirectoryEntry;
-use crate::place::archive::{Archive, ArchiveError, ArchiveFault, FileEntry, Role, Sink};
+use crate::place::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
 
 /// What proving an archive gave.
 #[derive(Debug, Default)]
@@ -76,6 +76,26 @@ pub fn verify(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
+    verify_with(archive, threads, Digests::All, interrupt, observe)
+}
+
+/// Proves an archive that this process has just written, reading it back.
+pub(crate) fn read_back(
+    archive: &Archive,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    verify_with(archive, threads, Digests::Unchecked, interrupt, observe)
+}
+
+fn verify_with(
+    archive: &Archive,
+    threads: usize,
+    digests: Digests,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
     observe(Event::Begin {
         part: "verifying",
         bytes: archive.plain_bytes(),
@@ -86,7 +106,7 @@ pub fn verify(
         faults: Vec::new(),
         observe,
     };
-    let outcome = archive.unpack(threads, interrupt, &mut checking);
+    let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
         check,
         files,

@@ -68,7 +68,8 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
                 pending: VecDeque::new(),
                 workers,
             },
-            depth: threads + 1,
+            // Twice what is being worked on: nobody waits while the caller is busy elsewhere.
+            depth: threads * 2 + 2,
         }
     }
 

@@ -343,9 +343,8 @@ impl SegmentScan {
         let end = match self.state {
             State::Broken(found) => return Err(found),
             State::Zeros => SegmentEnd::Preallocated { offset },
-            State::TornSector(_) => SegmentEnd::TornTail { offset },
             State::Reading if self.carry.is_empty() => SegmentEnd::Whole { offset },
-            State::Reading => SegmentEnd::TornTail { offset },
+            State::Reading | State::TornSector(_) => SegmentEnd::TornTail { offset },
         };
         if self.records < 2 && !matches!(end, SegmentEnd::TornTail { .. }) {
             return broken(SegmentFault::NoHeader);

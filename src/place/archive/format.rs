@@ -1,7 +1,7 @@
 //! The archive's bytes around and between its zstd frames.
 //!
 //! ```text
-//! content frame 0 … n-2   zstd frames, each up to 2 MiB of a tar stream, content checksum on
+//! content frame 0 … n-2   zstd frames, each up to 1 MiB of a tar stream, content checksum on
 //! content frame n-1       zstd frame: the tar entry `manifest.json` and the end of the tar
 //! seal                    skippable frame; every decoder passes over it
 //!    0..4    magic 0x184D2A5A        4..8     payload length
@@ -22,7 +22,7 @@
 use crate::ground::digest::{Digest, Hasher};
 
 /// How much of the tar stream goes into one frame, in bytes.
-pub const FRAME: usize = 2 << 20;
+pub const FRAME: usize = 1 << 20;
 /// The most plain bytes that a reader lets a frame hold: bounds what it allocates.
 pub const MAX_FRAME: u32 = 16 << 20;
 /// Bytes of the seek table's end: the count, the descriptor, the magic.

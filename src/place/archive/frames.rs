@@ -15,11 +15,16 @@ use super::format::Frame;
 use crate::ground::digest::Digest;
 use crate::ground::parallel::{Buffers, Ordered};
 
+/// How far the disk reads ahead of the decompression, in bytes.
+const READ_AHEAD: u64 = 8 << 20;
+
 /// A decompressor and the buffers it fills; one a thread.
 #[derive(Default)]
 pub(super) struct Unpacker {
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
     pub(super) buffers: Buffers,
+    /// Whether zstd's own checksum is left alone because a SHA-256 of the content follows.
+    pub(super) skip_checksum: bool,
 }
 
 /// Proves a frame's bytes and decompresses them.
@@ -42,8 +47,7 @@ pub(super) fn unpack_frame(
     };
     if unpacker.decompressor.is_none() {
         let mut made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
-        // The frame's SHA-256 has just been checked; its own checksum can tell nothing more.
-        made.set_parameter(DParameter::ForceIgnoreChecksum(true))
+        made.set_parameter(DParameter::ForceIgnoreChecksum(unpacker.skip_checksum))
             .map_err(|_| broken.clone())?;
         unpacker.decompressor = Some(made);
     }
@@ -70,6 +74,9 @@ pub(super) enum Broke {
 
 /// The decompressed frames as one stream.
 pub(super) struct FrameStream {
+    file: Arc<File>,
+    /// Up to which offset the kernel was asked to read ahead.
+    fetched: u64,
     pool: Ordered<(usize, Frame), Unpacked>,
     waiting: VecDeque<(usize, Frame)>,
     now: Vec<u8>,
@@ -80,14 +87,21 @@ pub(super) struct FrameStream {
 }
 
 impl FrameStream {
-    /// The stream of `frames`, proven and decompressed on `threads` threads.
-    pub(super) fn new(file: &Arc<File>, frames: &[Frame], threads: usize) -> Self {
+    /// The stream of `frames`, proven and decompressed on `threads` threads; without zstd's own
+    /// checksum if the content's digests are taken behind it.
+    pub(super) fn new(
+        file: &Arc<File>,
+        frames: &[Frame],
+        threads: usize,
+        skip_checksum: bool,
+    ) -> Self {
         let buffers = Buffers::default();
         let pool = Ordered::new(threads, || {
             let file = Arc::clone(file);
             let buffers = buffers.clone();
             let mut unpacker = Unpacker {
                 buffers: buffers.clone(),
+                skip_checksum,
                 ..Unpacker::default()
             };
             move |(number, frame): (usize, Frame)| {
@@ -101,11 +115,24 @@ impl FrameStream {
         });
         Self {
             pool,
+            file: Arc::clone(file),
+            fetched: 0,
             waiting: frames.iter().copied().enumerate().collect(),
             now: Vec::new(),
             at: 0,
             buffers,
             broke: None,
+        }
+    }
+
+    /// Keeps the disk ahead of the workers: they would wait for it, each for its own frame.
+    fn read_ahead(&mut self, offset: u64) {
+        if self.fetched < offset + READ_AHEAD / 2 {
+            let advice = rustix::fs::Advice::WillNeed;
+            let length = std::num::NonZeroU64::new(READ_AHEAD);
+            // A hint: without it the frames come a little later.
+            let _ = rustix::fs::fadvise(&*self.file, offset, length, advice);
+            self.fetched = offset + READ_AHEAD;
         }
     }
 
@@ -115,6 +142,7 @@ impl FrameStream {
             let Some(job) = self.waiting.pop_front() else {
                 break;
             };
+            self.read_ahead(job.1.offset);
             self.pool.submit(job);
         }
         let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {

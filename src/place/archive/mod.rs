@@ -13,7 +13,7 @@ pub mod writer;
 
 pub use fault::{ArchiveError, ArchiveFault};
 pub use manifest::{FileEntry, Manifest, Role};
-pub use reader::{Archive, Sink};
+pub use reader::{Archive, Digests, Sink};
 pub use writer::{NewFile, Writer};
 
 /// The last part of every archive's name.

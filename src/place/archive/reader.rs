@@ -20,11 +20,22 @@ use super::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
 use crate::ground::digest::{Digest, Hasher};
 use crate::ground::interrupt::Interrupt;
 use crate::ground::publish::with_path;
+use crate::language::examine::FileKind;
 
 /// How much of the end is read at once, in bytes: enough for the manifest of a usual archive.
 const FIRST_READ: u64 = 32 << 10;
 /// How much is passed to a sink at once, in bytes.
 const PIECE: usize = 256 << 10;
+
+/// Which digests are taken while an archive is unpacked. Every frame's always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// Every file's.
+    All,
+    /// Only those of files whose bytes etcd itself does not check: for an archive that this
+    /// process has just written, whose frames prove that the disk holds what was written.
+    Unchecked,
+}
 
 /// Where an archive's content goes.
 pub trait Sink {
@@ -138,16 +149,19 @@ impl Archive {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
 
-    /// Passes everything in it to `sink`, decompressing on `threads` threads and checking every
-    /// digest on the way.
+    /// Passes everything in it to `sink`, decompressing on `threads` threads and taking `digests`
+    /// on the way.
     pub fn unpack<S: Sink>(
         &self,
         threads: usize,
+        digests: Digests,
         interrupt: &Interrupt,
         sink: &mut S,
     ) -> Result<(), S::Error> {
-        let mut tar = tar::Archive::new(FrameStream::new(&self.file, &self.frames, threads));
-        let outcome = self.unpack_entries(&mut tar, interrupt, sink);
+        let all = digests == Digests::All;
+        let stream = FrameStream::new(&self.file, &self.frames, threads, all);
+        let mut tar = tar::Archive::new(stream);
+        let outcome = self.unpack_entries(&mut tar, digests, interrupt, sink);
         let mut stream = tar.into_inner();
         // A frame that does not check is the cause of whatever went wrong behind it.
         self.broken_off(&mut stream)?;
@@ -164,6 +178,7 @@ impl Archive {
     fn unpack_entries<S: Sink>(
         &self,
         tar: &mut tar::Archive<FrameStream>,
+        digests: Digests,
         interrupt: &Interrupt,
         sink: &mut S,
     ) -> Result<(), S::Error> {
@@ -194,7 +209,8 @@ impl Archive {
                 .and_then(|()| check_time(entry.header(), file))
                 .map_err(|fault| self.fault(fault))?;
             sink.begin(file)?;
-            let mut hasher = Hasher::default();
+            let hashes = digests == Digests::All || file.kind() == FileKind::Other;
+            let mut hasher = hashes.then(Hasher::default);
             loop {
                 interrupt.check().map_err(ArchiveError::Interrupted)?;
                 let read = entry.read(&mut piece).map_err(broken)?;
@@ -202,10 +218,12 @@ impl Archive {
                 if bytes.is_empty() {
                     break;
                 }
-                hasher.update(bytes);
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(bytes);
+                }
                 sink.data(bytes)?;
             }
-            let same = hasher.finish() == file.sha256;
+            let same = hasher.is_none_or(|hasher| hasher.finish() == file.sha256);
             let mismatch = || ArchiveFault::FileDigest {
                 path: file.path.clone(),
             };
