@@ -209,8 +209,8 @@ impl Archive {
                 .and_then(|()| check_time(entry.header(), file))
                 .map_err(|fault| self.fault(fault))?;
             sink.begin(file)?;
-            let hashes = digests == Digests::All || file.kind() == FileKind::Other;
-            let mut hasher = hashes.then(Hasher::default);
+            let wanted = digests == Digests::All || file.kind() == FileKind::Other;
+            let mut hasher = wanted.then(Hasher::default);
             loop {
                 interrupt.check().map_err(ArchiveError::Interrupted)?;
                 let read = entry.read(&mut piece).map_err(broken)?;
