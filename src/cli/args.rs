@@ -93,6 +93,10 @@ pub(crate) enum Command {
     /// Prove archives or data dirs: every digest, every WAL record, the whole chain
     Verify(Verify),
     /// Put an archive's member directory in place, atomically, or not at all
+    #[command(
+        after_help = "For a member of a larger cluster: the other members are not asked. If they went on, \
+        a restored member has forgotten what it acknowledged since."
+    )]
     Restore(Restore),
     /// List the archives of a backup dir, newest first
     List(List),
