@@ -3,20 +3,23 @@
 //! In: small members made to order, and the real tools beside them. Out: the exit code, what was said, and what stands.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use rustix::fs::FlockOperation;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, clean, run, snapshot};
+use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
 use crate::support::encode::{
     CLUSTER_ID, MEMBER_ID, NORMAL, SegmentBuilder, key_path, key_value, make_dir, members,
     raft_snapshot, request, segment_name, small_member, snap_name, store_json, write_file,
 };
 use crate::support::etcd::Etcd;
-use crate::support::recordings::tree as _;
-use crate::support::tools::{names_in, need};
+use crate::support::recordings::tree;
+use crate::support::tools::{archives_in, names_in, need};
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {
@@ -171,7 +174,8 @@ fn zeros_behind_a_2x_log_are_damage() {
         let facts = small_member(&source);
         append(&facts.segments[1].path, &vec![0; zeros]);
         let said = "zeros behind the last record";
-        on("verify", &source).exits(4).says(said);
+        let told = on("verify", &source).exits(4);
+        assert!(told.stdout.contains(said), "{told:#?}");
         try_snapshot(&source, &backups).exits(4).says(said);
         assert_eq!(names_in(&backups), Vec::<String>::new());
     }
@@ -200,10 +204,151 @@ fn a_3x_frame_torn_at_a_sector_is_cut_off_with_a_warning() {
     tail[border..].fill(0);
     tail.resize(tail.len() + 8192, 0);
     padded_member(&source, &tail);
-    let (archive, told) = snapshot(&source, &dir.path().join("backups"), &[]);
-    let warnings = told["warnings"].as_array().unwrap();
-    assert!(!warnings.is_empty(), "{told:#}");
+    let backups = dir.path().join("backups");
+    try_snapshot(&source, &backups).exits(0).says("warning");
+    let archive = archives_in(&backups).remove(0);
     on("verify", &archive).exits(0);
     on("verify", &source).exits(0);
     restore(&archive, &dir.path().join("restored"), &[]).exits(0);
+}
+
+/// An archive of the small member in `dir/small`.
+fn archive_of_small_member(dir: &Path) -> PathBuf {
+    small_member(&dir.join("small"));
+    snapshot(&dir.join("small"), &dir.join("backups"), &[]).0
+}
+
+#[test]
+fn a_member_whose_wal_is_elsewhere_is_not_replaced_without_it() {
+    // Guards against a new `member/` beside the old WAL of a forgotten `--wal-dir`, from which etcd then starts.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let (target, wal) = (dir.path().join("target"), dir.path().join("wal"));
+    small_member(&target);
+    fs::rename(target.join("member/wal"), &wal).unwrap();
+    let before = (tree(&target), tree(&wal));
+    restore(&archive, &target, &["--replace".as_ref()]).exits(3);
+    assert_eq!((tree(&target), tree(&wal)), before);
+}
+
+#[test]
+fn a_directory_where_etcd_looks_elsewhere_is_not_restored_into() {
+    // Guards against a restore that says done where etcd starts as a proxy, or moves old `snap` and `wal` over it.
+    for others in [&["proxy"][..], &["snap", "wal"]] {
+        let dir = TempDir::new().unwrap();
+        let archive = archive_of_small_member(dir.path());
+        let target = dir.path().join("target");
+        for other in others {
+            make_dir(&target.join(other));
+        }
+        let before = tree(&target);
+        for more in [&[][..], &[OsStr::new("--replace")]] {
+            restore(&archive, &target, more).exits(3);
+            assert_eq!(tree(&target), before);
+        }
+    }
+}
+
+#[test]
+fn a_wal_dir_that_is_the_usual_one_is_none() {
+    // Guards against a `member/wal` staged and exchanged on its own, inside a `member` that is exchanged too.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let target = dir.path().join("target");
+    small_member(&target);
+    let wal = target.join("member/wal");
+    let more: [&OsStr; 3] = ["--replace".as_ref(), "--wal-dir".as_ref(), wal.as_ref()];
+    restore(&archive, &target, &more).exits(0);
+    on("verify", &target).exits(0);
+    let names = names_in(&target);
+    assert!(
+        names.len() == 2 && names[1].starts_with("member.before-restore-"),
+        "{names:?}"
+    );
+    // Onto nothing, where the usual place is not there yet.
+    for exists in [true, false] {
+        let fresh = dir.path().join(format!("fresh-{exists}"));
+        if exists {
+            make_dir(&fresh);
+        }
+        let wal = fresh.join("member/wal");
+        restore(&archive, &fresh, &["--wal-dir".as_ref(), wal.as_ref()]).exits(0);
+        on("verify", &fresh).exits(0);
+        assert_eq!(names_in(&fresh), ["member"]);
+    }
+}
+
+#[test]
+fn an_etcd_that_starts_during_a_restore_is_noticed() {
+    // Guards against a directory exchanged under a server that was started while the archive was being unpacked.
+    if !need("strace") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let target = dir.path().join("target");
+    let facts = small_member(&target);
+    let before = tree(&target.join("member"));
+    let mut slowly = clean("strace");
+    let slowing = "inject=fsync,fdatasync,syncfs:delay_enter=700000";
+    slowly.args(["-qq", "-f", "-o", "/dev/null", "-e", slowing, BINARY]);
+    slowly.args(["restore", "--replace", "--data-dir"]);
+    slowly.arg(&target).arg(&archive);
+    let restoring = std::thread::spawn(move || run(&mut slowly));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names_in(&target).len() < 2 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let segment = fs::File::open(&facts.segments[1].path).unwrap();
+    rustix::fs::flock(segment.file(), FlockOperation::NonBlockingLockExclusive).unwrap();
+    restoring.join().unwrap().exits(11);
+    assert_eq!(tree(&target.join("member")), before);
+    assert_eq!(names_in(&target), ["member"]);
+}
+
+#[test]
+fn paths_that_are_not_utf_8_are_paths() {
+    // Guards against a panic where a name is told: a path on Linux is bytes.
+    let dir = TempDir::new().unwrap();
+    let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
+    let (source, backups) = (odd.join("source"), odd.join("backups"));
+    make_dir(&odd);
+    small_member(&source);
+    for (round, json) in [&[][..], &["--json"]].into_iter().enumerate() {
+        let told = |args: &[&OsStr]| {
+            let all = args.iter().copied().chain(json.iter().map(OsStr::new));
+            ark(all).exits(0)
+        };
+        let flags = ["--data-dir", "--backup-dir"].map(OsStr::new);
+        let before = archives_in(&backups);
+        told(&[
+            "snapshot".as_ref(),
+            flags[0],
+            source.as_ref(),
+            flags[1],
+            backups.as_ref(),
+        ]);
+        let mut made = archives_in(&backups);
+        made.retain(|path| !before.contains(path));
+        let archive = made.remove(0);
+        let target = odd.join(format!("target-{round}"));
+        told(&["verify".as_ref(), archive.as_ref(), source.as_ref()]);
+        told(&["inspect".as_ref(), archive.as_ref()]);
+        told(&["inspect".as_ref(), source.as_ref()]);
+        told(&["list".as_ref(), backups.as_ref()]);
+        let args: [&OsStr; 4] = [
+            "restore".as_ref(),
+            archive.as_ref(),
+            flags[0],
+            target.as_ref(),
+        ];
+        told(&args);
+        told(&[&args[..], &["--replace".as_ref()]].concat());
+        let nowhere = odd.join("nowhere");
+        let refused = ["inspect", "verify", "list"].map(|command| on(command, &nowhere).code);
+        assert!(
+            !refused.contains(&Some(101)) && !refused.contains(&Some(0)),
+            "{refused:?}"
+        );
+    }
 }
