@@ -3,7 +3,9 @@
 //! In: small members made to order, and the real tools beside them. Out: the exit code, what was said, and what stands.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,9 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
 use crate::support::encode::{
-    CLUSTER_ID, MEMBER_ID, NORMAL, SegmentBuilder, key_path, key_value, make_dir, members,
-    raft_snapshot, request, segment_name, small_member, snap_name, store_json, write_file,
+    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
+    make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
+    write_file,
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::tree;
@@ -351,4 +354,199 @@ fn paths_that_are_not_utf_8_are_paths() {
             "{refused:?}"
         );
     }
+}
+
+/// A snapshot of `dir/small` into `dir/backups` under further variables.
+fn snapshot_under(dir: &Path, variables: &[(&str, &str)]) -> Ran {
+    let mut command = clean(BINARY);
+    command.arg("snapshot").arg("--data-dir");
+    command.arg(dir.join("small")).arg("--backup-dir");
+    command.arg(dir.join("backups"));
+    run(command.envs(variables.iter().copied()))
+}
+
+#[test]
+fn what_the_environment_says_counts() {
+    // Guards against a unit's `ETCD_ARK_STRICT=1` that is refused as no boolean, and an `=0` that means yes.
+    let dir = TempDir::new().unwrap();
+    small_member(&dir.path().join("small"));
+    let over_limit = ("ETCD_ARK_SIZE_LIMIT", "1B");
+    for (strict, code) in [("1", 5), ("yes", 5), ("true", 5), ("0", 0), ("", 0)] {
+        let variables = [over_limit, ("ETCD_ARK_STRICT", strict)];
+        snapshot_under(dir.path(), &variables).exits(code);
+    }
+    snapshot_under(dir.path(), &[("ETCD_ARK_JSON", "1")])
+        .exits(0)
+        .json();
+    let empty = [("ETCD_WAL_DIR", ""), ("ETCD_ARK_LABEL", "")];
+    let json = [("ETCD_ARK_JSON", "1")];
+    let told = snapshot_under(dir.path(), &[&empty[..], &json].concat());
+    let told = told.exits(0).json();
+    let labels = &told["manifest"]["labels"];
+    assert!(labels.is_null() || *labels == json!([]), "{told:#}");
+}
+
+#[test]
+fn a_backup_dir_inside_the_data_dir_is_refused() {
+    // Guards against archives that go with the data they are to bring back, and a source that is written to.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    small_member(&source);
+    let before = tree(&source);
+    for inside in ["", "backups", "member/backups", "a/b", "member/wal"] {
+        try_snapshot(&source, &source.join(inside)).exits(3);
+        assert_eq!(tree(&source), before, "{inside}");
+    }
+}
+
+#[test]
+fn a_learner_is_no_damage() {
+    // Guards against a log of 3.4 taken for corrupt because of a kind of change that 2.x does not know.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    let mut log = SegmentBuilder::new(0, true);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    let context = r#"{"id":5,"peerURLs":["http://10.0.1.15:2380"],"isLearner":true}"#;
+    let added = conf_change(
+        0,
+        MEMBER_ID,
+        r#"{"id":1,"peerURLs":["http://10.0.1.10:2380"]}"#,
+    );
+    let learner = conf_change(3, 5, context);
+    log.entry(CONF_CHANGE, 1, 1, Some(&added));
+    log.entry(CONF_CHANGE, 1, 2, Some(&learner));
+    log.hard_state(1, MEMBER_ID, 2);
+    make_dir(&source.join("member/wal"));
+    make_dir(&source.join("member/snap"));
+    let path = source.join("member/wal").join(segment_name(0, 0));
+    write_file(&path, 0o600, log.bytes());
+    there_and_back(&source, dir.path());
+}
+
+#[test]
+fn the_mode_of_member_is_its_own() {
+    // Guards against a `member/` open to everybody because the disk that `member/snap` links to is.
+    let dir = TempDir::new().unwrap();
+    let (source, disk) = (dir.path().join("source"), dir.path().join("disk"));
+    small_member(&source);
+    make_dir(&disk);
+    fs::set_permissions(&disk, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(source.join("member/snap"), disk.join("snap")).unwrap();
+    symlink(disk.join("snap"), source.join("member/snap")).unwrap();
+    let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+    let restored = dir.path().join("restored");
+    restore(&archive, &restored, &[]).exits(0);
+    for part in ["member", "member/snap", "member/wal"] {
+        let mode = fs::metadata(restored.join(part)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700, "{part}");
+    }
+}
+
+#[test]
+fn a_pipe_in_the_backup_dir_holds_nobody_up() {
+    // Guards against a nightly backup that waits for ever to open what somebody put there.
+    let dir = TempDir::new().unwrap();
+    let backups = dir.path().join("backups");
+    small_member(&dir.path().join("small"));
+    make_dir(&backups);
+    let pipe = backups.join(".etcd-ark-x.tmp");
+    for args in [&["mkfifo"][..], &["touch", "-d", "2 weeks ago"]] {
+        let mut command = clean(args[0]);
+        run(command.args(&args[1..]).arg(&pipe)).exits(0);
+    }
+    let mut bounded = clean("timeout");
+    bounded.args(["60", BINARY, "snapshot", "--data-dir"]);
+    bounded.arg(dir.path().join("small")).arg("--backup-dir");
+    run(bounded.arg(&backups)).exits(0);
+}
+
+#[test]
+fn an_answer_that_could_not_be_written_is_no_success() {
+    // Guards against a script that reads half a JSON and believes it, because the exit code said done.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    for json in ["", "--json"] {
+        let script = r#"exec "$1" inspect $3 "$2" >/dev/full"#;
+        let mut sh = clean("sh");
+        sh.args(["-c", script, "sh", BINARY])
+            .arg(&archive)
+            .arg(json);
+        let ran = run(&mut sh);
+        assert!(ran.code != Some(0) && ran.code != Some(101), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_backup_dir_stands_for_its_archives() {
+    // Guards against a nightly `verify` of a backup dir that verifies nothing, and one that stops at the first.
+    let dir = TempDir::new().unwrap();
+    let good = archive_of_small_member(dir.path());
+    let (broken, _) = snapshot(&dir.path().join("small"), &dir.path().join("backups"), &[]);
+    let backups = dir.path().join("backups");
+    let told = on("verify", &backups).exits(0);
+    for path in [&good, &broken] {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(told.stdout.contains(name), "{told:#?}");
+    }
+    let mut bytes = fs::read(&broken).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&broken, bytes).unwrap();
+    on("verify", &backups).exits(4);
+}
+
+#[test]
+fn no_name_reaches_the_terminal_raw() {
+    // Guards against a member that is called by a terminal's commands and writes what it likes on the operator's screen.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    for part in ["wal", "snap"] {
+        make_dir(&source.join("member").join(part));
+    }
+    let context = r#"{"id":7,"peerURLs":["http://10.0.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
+    let mut log = SegmentBuilder::new(0, false);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    let attributes = format!("/0/members/{MEMBER_ID:x}/attributes");
+    let value = "{\"name\":\"a\\u001b[2Jb\\nFORGED\",\"clientURLs\":[\"http://x\\u001b[2J\"]}";
+    log.entry(CONF_CHANGE, 1, 1, Some(&conf_change(0, MEMBER_ID, context)));
+    log.entry(NORMAL, 1, 2, Some(&request("PUT", &attributes, value)));
+    log.hard_state(1, MEMBER_ID, 2);
+    let path = source.join("member/wal").join(segment_name(0, 0));
+    write_file(&path, 0o600, log.bytes());
+    let taken = try_snapshot(&source, &backups).exits(0);
+    let archive = archives_in(&backups).remove(0);
+    let told = [
+        taken,
+        on("inspect", &source),
+        on("inspect", &archive),
+        on("list", &backups),
+        on("verify", &archive),
+        restore(&archive, &dir.path().join("restored"), &[]),
+    ];
+    for ran in told {
+        let ran = ran.exits(0);
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.contains('\u{1b}'), "{ran:#?}");
+            assert!(!text.contains("\nFORGED"), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn leftovers_beyond_the_soft_limit_of_open_files_are_captured() {
+    // Guards against a backup that fails on the member that needs it most: one with years of leftovers.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    for number in 0..1200 {
+        let name = format!("{number:016x}-{number:016x}.snap.broken");
+        write_file(&source.join("member/snap").join(name), 0o644, b"broken");
+    }
+    let script = r#"ulimit -Sn 1024; exec "$1" snapshot --all --data-dir "$2" --backup-dir "$3""#;
+    let mut sh = clean("sh");
+    sh.args(["-c", script, "sh", BINARY])
+        .arg(&source)
+        .arg(&backups);
+    run(&mut sh).exits(0);
+    on("verify", &archives_in(&backups)[0]).exits(0);
 }
