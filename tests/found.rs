@@ -208,7 +208,8 @@ fn a_3x_frame_torn_at_a_sector_is_cut_off_with_a_warning() {
     tail.resize(tail.len() + 8192, 0);
     padded_member(&source, &tail);
     let backups = dir.path().join("backups");
-    try_snapshot(&source, &backups).exits(0).says("warning");
+    let taken = try_snapshot(&source, &backups).exits(0);
+    let taken = taken.says("warning").says("cut off");
     let archive = archives_in(&backups).remove(0);
     on("verify", &archive).exits(0);
     on("verify", &source).exits(0);
@@ -268,7 +269,13 @@ fn a_wal_dir_that_is_the_usual_one_is_none() {
         names.len() == 2 && names[1].starts_with("member.before-restore-"),
         "{names:?}"
     );
-    // Onto nothing, where the usual place is not there yet.
+}
+
+#[test]
+fn a_wal_dir_that_is_the_usual_one_need_not_be_there_yet() {
+    // Guards against a restore onto a new disk refused because the unit file names `DATA/member/wal`, which it would make.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
     for exists in [true, false] {
         let fresh = dir.path().join(format!("fresh-{exists}"));
         if exists {
@@ -523,6 +530,7 @@ fn no_name_reaches_the_terminal_raw() {
         on("verify", &archive),
         restore(&archive, &dir.path().join("restored"), &[]),
     ];
+    assert!(told[1].stdout.contains("FORGED"), "{told:#?}");
     for ran in told {
         let ran = ran.exits(0);
         for text in [&ran.stdout, &ran.stderr] {
