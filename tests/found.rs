@@ -209,7 +209,7 @@ fn a_3x_frame_torn_at_a_sector_is_cut_off_with_a_warning() {
     padded_member(&source, &tail);
     let backups = dir.path().join("backups");
     let taken = try_snapshot(&source, &backups).exits(0);
-    let taken = taken.says("warning").says("cut off");
+    taken.says("warning").says("cut off");
     let archive = archives_in(&backups).remove(0);
     on("verify", &archive).exits(0);
     on("verify", &source).exits(0);
@@ -417,7 +417,7 @@ fn a_learner_is_no_damage() {
     let added = conf_change(
         0,
         MEMBER_ID,
-        r#"{"id":1,"peerURLs":["http://10.0.1.10:2380"]}"#,
+        r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"]}"#,
     );
     let learner = conf_change(3, 5, context);
     log.entry(CONF_CHANGE, 1, 1, Some(&added));
@@ -510,7 +510,7 @@ fn no_name_reaches_the_terminal_raw() {
     for part in ["wal", "snap"] {
         make_dir(&source.join("member").join(part));
     }
-    let context = r#"{"id":7,"peerURLs":["http://10.0.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
+    let context = r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
     let mut log = SegmentBuilder::new(0, false);
     log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
     let attributes = format!("/0/members/{MEMBER_ID:x}/attributes");
