@@ -23,3 +23,6 @@ mod hot;
 
 /// Archives of a real etcd 3.4, and real servers started on what is restored.
 mod real_etcd;
+
+/// What a hostile reader of the code found, each told as the story of its failure.
+mod found;

@@ -1,0 +1,560 @@
+//! What a hostile reader of the code found, each told as the story of its failure.
+//!
+//! In: small members made to order, and the real tools beside them. Out: the exit code, what was said, and what stands.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
+use crate::support::encode::{
+    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
+    make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
+    write_file,
+};
+use crate::support::etcd::Etcd;
+use crate::support::recordings::tree;
+use crate::support::tools::{archives_in, names_in, need};
+
+/// Runs the binary on one path.
+fn on(command: &str, target: &Path) -> Ran {
+    ark([OsStr::new(command), target.as_os_str()])
+}
+
+fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
+    let (data, backup) = (OsStr::new("--data-dir"), OsStr::new("--backup-dir"));
+    let command = OsStr::new("snapshot");
+    ark([
+        command,
+        data,
+        data_dir.as_os_str(),
+        backup,
+        backups.as_os_str(),
+    ])
+}
+
+fn restore(archive: &Path, data_dir: &Path, more: &[&OsStr]) -> Ran {
+    let mut args = vec![OsStr::new("restore"), archive.as_os_str()];
+    args.extend([OsStr::new("--data-dir"), data_dir.as_os_str()]);
+    args.extend(more);
+    ark(args)
+}
+
+/// The raft snapshot that `etcdctl backup` took.
+const TAKEN: u64 = 40;
+
+/// A directory as `etcdctl backup` 2.x writes it: one segment that begins far above its name's index.
+fn backup_of_2x(data_dir: &Path, marked: bool, snapped: bool) {
+    let (wal, snap) = (data_dir.join("member/wal"), data_dir.join("member/snap"));
+    make_dir(&wal);
+    make_dir(&snap);
+    let mut log = SegmentBuilder::new(0, false);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    for index in TAKEN + 1..TAKEN + 6 {
+        let data = request("PUT", &key_path(9), &key_value(9));
+        log.entry(NORMAL, 2, index, Some(&data));
+    }
+    log.hard_state(2, MEMBER_ID, TAKEN + 5);
+    if marked {
+        log.marker(2, TAKEN);
+    }
+    write_file(&wal.join(segment_name(0, 0)), 0o600, log.bytes());
+    if snapped {
+        let store = store_json(Some("2.1.0"), &members(), 3);
+        let ids = members().map(|(id, _, _)| id);
+        let image = raft_snapshot(2, TAKEN, &ids, &store);
+        write_file(&snap.join(snap_name(2, TAKEN)), 0o644, &image);
+    }
+}
+
+/// Captured, proven, restored, and the jump over the entries that the backup left out is told.
+fn there_and_back(data_dir: &Path, scratch: &Path) -> PathBuf {
+    on("verify", data_dir).exits(0);
+    let (archive, _) = snapshot(data_dir, &scratch.join("backups"), &[]);
+    on("verify", &archive).exits(0);
+    let restored = scratch.join("restored");
+    restore(&archive, &restored, &[]).exits(0);
+    on("verify", &restored).exits(0);
+    restored
+}
+
+fn jumps(target: &Path) -> serde_json::Value {
+    let args = ["--json".as_ref(), "inspect".as_ref(), target.as_os_str()];
+    let told = ark(args).exits(0).json();
+    let to = told["member"]["raft_snapshot"]["index"].clone();
+    let jumps = told["member"]["position"]["jumps"].clone();
+    let elsewhere = told["member"]["jumps"].clone();
+    let found = if jumps.is_null() { elsewhere } else { jumps };
+    assert_eq!(found, json!([{"after": 0, "to": to}]), "{told:#}");
+    to
+}
+
+#[test]
+fn what_etcdctl_backup_wrote_is_no_damage() {
+    // Guards against the backups that etcd's own guide asks for taken for corrupt: `etcdctl backup` 2.x puts the marker last.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    backup_of_2x(&source, true, true);
+    let restored = there_and_back(&source, dir.path());
+    for target in [source, restored] {
+        assert_eq!(jumps(&target), TAKEN);
+    }
+}
+
+#[test]
+fn a_log_that_begins_nowhere_is_refused() {
+    // Guards against the leniency for `etcdctl backup` taken for a licence to lose entries.
+    for (marked, snapped) in [(false, true), (true, false), (false, false)] {
+        let dir = TempDir::new().unwrap();
+        let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+        backup_of_2x(&source, marked, snapped);
+        on("verify", &source).exits(4);
+        try_snapshot(&source, &backups).exits(4);
+        assert_eq!(names_in(&backups), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_a_real_etcdctl_backup_wrote_is_no_damage() {
+    // Guards against an encoder of ours that writes backups as the reader expects them, and not as etcdctl does.
+    if !need("etcd") || !need("etcdctl") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
+    let etcd = Etcd::start(&source);
+    for number in 0..130 {
+        etcd.set_v2(&format!("key-{number}"), "value");
+    }
+    etcd.stop();
+    let mut etcdctl = clean("etcdctl");
+    etcdctl.env("ETCDCTL_API", "2").arg("backup");
+    etcdctl.arg("--with-v3=false").arg("--data-dir");
+    etcdctl.arg(&source).arg("--backup-dir").arg(&copy);
+    run(&mut etcdctl).exits(0);
+    let restored = there_and_back(&copy, dir.path());
+    assert_eq!(jumps(&restored), jumps(&copy));
+}
+
+/// Appends to the newest segment of a member.
+fn append(segment: &Path, bytes: &[u8]) {
+    let mut whole = fs::read(segment).unwrap();
+    whole.extend_from_slice(bytes);
+    fs::write(segment, whole).unwrap();
+}
+
+/// A member as 3.x writes it: one padded and preallocated segment; where it is.
+fn padded_member(data_dir: &Path, tail: &[u8]) -> PathBuf {
+    let wal = data_dir.join("member/wal");
+    make_dir(&wal);
+    make_dir(&data_dir.join("member/snap"));
+    let mut log = SegmentBuilder::new(0, true);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    for index in 1..4 {
+        let data = request("PUT", &key_path(9), &key_value(9));
+        log.entry(NORMAL, 1, index, Some(&data));
+        log.hard_state(1, MEMBER_ID, index);
+    }
+    let path = wal.join(segment_name(0, 0));
+    write_file(&path, 0o600, &[log.bytes(), tail].concat());
+    path
+}
+
+#[test]
+fn zeros_behind_a_2x_log_are_damage() {
+    // Guards against acknowledged entries lost unnoticed: a crash that left zeros where records were, read as the log's end.
+    for zeros in [8, 512, 4096] {
+        let dir = TempDir::new().unwrap();
+        let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+        let facts = small_member(&source);
+        append(&facts.segments[1].path, &vec![0; zeros]);
+        let said = "zeros behind the last record";
+        let told = on("verify", &source).exits(4);
+        assert!(told.stdout.contains(said), "{told:#?}");
+        try_snapshot(&source, &backups).exits(4).says(said);
+        assert_eq!(names_in(&backups), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn zeros_behind_a_3x_log_are_its_preallocation() {
+    // Guards against every segment of 3.x taken for damage: it is made 64 MB long before anything is in it.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    padded_member(&source, &[0; 8192]);
+    there_and_back(&source, dir.path());
+}
+
+#[test]
+fn a_3x_frame_torn_at_a_sector_is_cut_off_with_a_warning() {
+    // Guards against an ordinary power cut taken for corruption: sectors of a frame that never reached the disk are zeros.
+    let dir = TempDir::new().unwrap();
+    let (whole, source) = (dir.path().join("whole"), dir.path().join("source"));
+    let start = fs::metadata(padded_member(&whole, &[])).unwrap().len() as usize;
+    let mut torn = SegmentBuilder::new(0, true);
+    torn.entry(NORMAL, 1, 4, Some(&[b'x'; 3000]));
+    let mut tail = torn.bytes().to_vec();
+    // All from the second sector border on is missing.
+    let border = (start / 512 + 2) * 512 - start;
+    tail[border..].fill(0);
+    tail.resize(tail.len() + 8192, 0);
+    padded_member(&source, &tail);
+    let backups = dir.path().join("backups");
+    let taken = try_snapshot(&source, &backups).exits(0);
+    taken.says("warning").says("cut off");
+    let archive = archives_in(&backups).remove(0);
+    on("verify", &archive).exits(0);
+    on("verify", &source).exits(0);
+    restore(&archive, &dir.path().join("restored"), &[]).exits(0);
+}
+
+/// An archive of the small member in `dir/small`.
+fn archive_of_small_member(dir: &Path) -> PathBuf {
+    small_member(&dir.join("small"));
+    snapshot(&dir.join("small"), &dir.join("backups"), &[]).0
+}
+
+#[test]
+fn a_member_whose_wal_is_elsewhere_is_not_replaced_without_it() {
+    // Guards against a new `member/` beside the old WAL of a forgotten `--wal-dir`, from which etcd then starts.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let (target, wal) = (dir.path().join("target"), dir.path().join("wal"));
+    small_member(&target);
+    fs::rename(target.join("member/wal"), &wal).unwrap();
+    let before = (tree(&target), tree(&wal));
+    restore(&archive, &target, &["--replace".as_ref()]).exits(3);
+    assert_eq!((tree(&target), tree(&wal)), before);
+}
+
+#[test]
+fn a_directory_where_etcd_looks_elsewhere_is_not_restored_into() {
+    // Guards against a restore that says done where etcd starts as a proxy, or moves old `snap` and `wal` over it.
+    for others in [&["proxy"][..], &["snap", "wal"]] {
+        let dir = TempDir::new().unwrap();
+        let archive = archive_of_small_member(dir.path());
+        let target = dir.path().join("target");
+        for other in others {
+            make_dir(&target.join(other));
+        }
+        let before = tree(&target);
+        for more in [&[][..], &[OsStr::new("--replace")]] {
+            restore(&archive, &target, more).exits(3);
+            assert_eq!(tree(&target), before);
+        }
+    }
+}
+
+#[test]
+fn a_wal_dir_that_is_the_usual_one_is_none() {
+    // Guards against a `member/wal` staged and exchanged on its own, inside a `member` that is exchanged too.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let target = dir.path().join("target");
+    small_member(&target);
+    let wal = target.join("member/wal");
+    let more: [&OsStr; 3] = ["--replace".as_ref(), "--wal-dir".as_ref(), wal.as_ref()];
+    restore(&archive, &target, &more).exits(0);
+    on("verify", &target).exits(0);
+    let names = names_in(&target);
+    assert!(
+        names.len() == 2 && names[1].starts_with("member.before-restore-"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_wal_dir_that_is_the_usual_one_need_not_be_there_yet() {
+    // Guards against a restore onto a new disk refused because the unit file names `DATA/member/wal`, which it would make.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    for exists in [true, false] {
+        let fresh = dir.path().join(format!("fresh-{exists}"));
+        if exists {
+            make_dir(&fresh);
+        }
+        let wal = fresh.join("member/wal");
+        restore(&archive, &fresh, &["--wal-dir".as_ref(), wal.as_ref()]).exits(0);
+        on("verify", &fresh).exits(0);
+        assert_eq!(names_in(&fresh), ["member"]);
+    }
+}
+
+#[test]
+fn an_etcd_that_starts_during_a_restore_is_noticed() {
+    // Guards against a directory exchanged under a server that was started while the archive was being unpacked.
+    if !need("strace") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    let target = dir.path().join("target");
+    let facts = small_member(&target);
+    let before = tree(&target.join("member"));
+    let mut slowly = clean("strace");
+    let slowing = "inject=fsync,fdatasync,syncfs:delay_enter=700000";
+    slowly.args(["-qq", "-f", "-o", "/dev/null", "-e", slowing, BINARY]);
+    slowly.args(["restore", "--replace", "--data-dir"]);
+    slowly.arg(&target).arg(&archive);
+    let restoring = std::thread::spawn(move || run(&mut slowly));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names_in(&target).len() < 2 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let segment = fs::File::open(&facts.segments[1].path).unwrap();
+    rustix::fs::flock(segment.file(), FlockOperation::NonBlockingLockExclusive).unwrap();
+    restoring.join().unwrap().exits(11);
+    assert_eq!(tree(&target.join("member")), before);
+    assert_eq!(names_in(&target), ["member"]);
+}
+
+#[test]
+fn paths_that_are_not_utf_8_are_paths() {
+    // Guards against a panic where a name is told: a path on Linux is bytes.
+    let dir = TempDir::new().unwrap();
+    let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
+    let (source, backups) = (odd.join("source"), odd.join("backups"));
+    make_dir(&odd);
+    small_member(&source);
+    for (round, json) in [&[][..], &["--json"]].into_iter().enumerate() {
+        let told = |args: &[&OsStr]| {
+            let all = args.iter().copied().chain(json.iter().map(OsStr::new));
+            ark(all).exits(0)
+        };
+        let flags = ["--data-dir", "--backup-dir"].map(OsStr::new);
+        let before = archives_in(&backups);
+        told(&[
+            "snapshot".as_ref(),
+            flags[0],
+            source.as_ref(),
+            flags[1],
+            backups.as_ref(),
+        ]);
+        let mut made = archives_in(&backups);
+        made.retain(|path| !before.contains(path));
+        let archive = made.remove(0);
+        let target = odd.join(format!("target-{round}"));
+        told(&["verify".as_ref(), archive.as_ref(), source.as_ref()]);
+        told(&["inspect".as_ref(), archive.as_ref()]);
+        told(&["inspect".as_ref(), source.as_ref()]);
+        told(&["list".as_ref(), backups.as_ref()]);
+        let args: [&OsStr; 4] = [
+            "restore".as_ref(),
+            archive.as_ref(),
+            flags[0],
+            target.as_ref(),
+        ];
+        told(&args);
+        told(&[&args[..], &["--replace".as_ref()]].concat());
+        let nowhere = odd.join("nowhere");
+        let refused = ["inspect", "verify", "list"].map(|command| on(command, &nowhere).code);
+        assert!(
+            !refused.contains(&Some(101)) && !refused.contains(&Some(0)),
+            "{refused:?}"
+        );
+    }
+}
+
+/// A snapshot of `dir/small` into `dir/backups` under further variables.
+fn snapshot_under(dir: &Path, variables: &[(&str, &str)]) -> Ran {
+    let mut command = clean(BINARY);
+    command.arg("snapshot").arg("--data-dir");
+    command.arg(dir.join("small")).arg("--backup-dir");
+    command.arg(dir.join("backups"));
+    run(command.envs(variables.iter().copied()))
+}
+
+#[test]
+fn what_the_environment_says_counts() {
+    // Guards against a unit's `ETCD_ARK_STRICT=1` that is refused as no boolean, and an `=0` that means yes.
+    let dir = TempDir::new().unwrap();
+    small_member(&dir.path().join("small"));
+    let over_limit = ("ETCD_ARK_SIZE_LIMIT", "1B");
+    for (strict, code) in [("1", 5), ("yes", 5), ("true", 5), ("0", 0), ("", 0)] {
+        let variables = [over_limit, ("ETCD_ARK_STRICT", strict)];
+        snapshot_under(dir.path(), &variables).exits(code);
+    }
+    snapshot_under(dir.path(), &[("ETCD_ARK_JSON", "1")])
+        .exits(0)
+        .json();
+    let empty = [("ETCD_WAL_DIR", ""), ("ETCD_ARK_LABEL", "")];
+    let json = [("ETCD_ARK_JSON", "1")];
+    let told = snapshot_under(dir.path(), &[&empty[..], &json].concat());
+    let told = told.exits(0).json();
+    let labels = &told["manifest"]["labels"];
+    assert!(labels.is_null() || *labels == json!([]), "{told:#}");
+}
+
+#[test]
+fn a_backup_dir_inside_the_data_dir_is_refused() {
+    // Guards against archives that go with the data they are to bring back, and a source that is written to.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    small_member(&source);
+    let before = tree(&source);
+    for inside in ["", "backups", "member/backups", "a/b", "member/wal"] {
+        try_snapshot(&source, &source.join(inside)).exits(3);
+        assert_eq!(tree(&source), before, "{inside}");
+    }
+}
+
+#[test]
+fn a_learner_is_no_damage() {
+    // Guards against a log of 3.4 taken for corrupt because of a kind of change that 2.x does not know.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    let mut log = SegmentBuilder::new(0, true);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    let context = r#"{"id":5,"peerURLs":["http://10.0.1.15:2380"],"isLearner":true}"#;
+    let added = conf_change(
+        0,
+        MEMBER_ID,
+        r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"]}"#,
+    );
+    let learner = conf_change(3, 5, context);
+    log.entry(CONF_CHANGE, 1, 1, Some(&added));
+    log.entry(CONF_CHANGE, 1, 2, Some(&learner));
+    log.hard_state(1, MEMBER_ID, 2);
+    make_dir(&source.join("member/wal"));
+    make_dir(&source.join("member/snap"));
+    let path = source.join("member/wal").join(segment_name(0, 0));
+    write_file(&path, 0o600, log.bytes());
+    there_and_back(&source, dir.path());
+}
+
+#[test]
+fn the_mode_of_member_is_its_own() {
+    // Guards against a `member/` open to everybody because the disk that `member/snap` links to is.
+    let dir = TempDir::new().unwrap();
+    let (source, disk) = (dir.path().join("source"), dir.path().join("disk"));
+    small_member(&source);
+    make_dir(&disk);
+    fs::set_permissions(&disk, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(source.join("member/snap"), disk.join("snap")).unwrap();
+    symlink(disk.join("snap"), source.join("member/snap")).unwrap();
+    let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+    let restored = dir.path().join("restored");
+    restore(&archive, &restored, &[]).exits(0);
+    for part in ["member", "member/snap", "member/wal"] {
+        let mode = fs::metadata(restored.join(part)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700, "{part}");
+    }
+}
+
+#[test]
+fn a_pipe_in_the_backup_dir_holds_nobody_up() {
+    // Guards against a nightly backup that waits for ever to open what somebody put there.
+    let dir = TempDir::new().unwrap();
+    let backups = dir.path().join("backups");
+    small_member(&dir.path().join("small"));
+    make_dir(&backups);
+    let pipe = backups.join(".etcd-ark-x.tmp");
+    for args in [&["mkfifo"][..], &["touch", "-d", "2 weeks ago"]] {
+        let mut command = clean(args[0]);
+        run(command.args(&args[1..]).arg(&pipe)).exits(0);
+    }
+    let mut bounded = clean("timeout");
+    bounded.args(["60", BINARY, "snapshot", "--data-dir"]);
+    bounded.arg(dir.path().join("small")).arg("--backup-dir");
+    run(bounded.arg(&backups)).exits(0);
+}
+
+#[test]
+fn an_answer_that_could_not_be_written_is_no_success() {
+    // Guards against a script that reads half a JSON and believes it, because the exit code said done.
+    let dir = TempDir::new().unwrap();
+    let archive = archive_of_small_member(dir.path());
+    for json in ["", "--json"] {
+        let script = r#"exec "$1" inspect $3 "$2" >/dev/full"#;
+        let mut sh = clean("sh");
+        sh.args(["-c", script, "sh", BINARY])
+            .arg(&archive)
+            .arg(json);
+        let ran = run(&mut sh);
+        assert!(ran.code != Some(0) && ran.code != Some(101), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_backup_dir_stands_for_its_archives() {
+    // Guards against a nightly `verify` of a backup dir that verifies nothing, and one that stops at the first.
+    let dir = TempDir::new().unwrap();
+    let good = archive_of_small_member(dir.path());
+    let (broken, _) = snapshot(&dir.path().join("small"), &dir.path().join("backups"), &[]);
+    let backups = dir.path().join("backups");
+    let told = on("verify", &backups).exits(0);
+    for path in [&good, &broken] {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(told.stdout.contains(name), "{told:#?}");
+    }
+    let mut bytes = fs::read(&broken).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&broken, bytes).unwrap();
+    on("verify", &backups).exits(4);
+}
+
+#[test]
+fn no_name_reaches_the_terminal_raw() {
+    // Guards against a member that is called by a terminal's commands and writes what it likes on the operator's screen.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    for part in ["wal", "snap"] {
+        make_dir(&source.join("member").join(part));
+    }
+    let context = r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
+    let mut log = SegmentBuilder::new(0, false);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+    let attributes = format!("/0/members/{MEMBER_ID:x}/attributes");
+    let value = "{\"name\":\"a\\u001b[2Jb\\nFORGED\",\"clientURLs\":[\"http://x\\u001b[2J\"]}";
+    log.entry(CONF_CHANGE, 1, 1, Some(&conf_change(0, MEMBER_ID, context)));
+    log.entry(NORMAL, 1, 2, Some(&request("PUT", &attributes, value)));
+    log.hard_state(1, MEMBER_ID, 2);
+    let path = source.join("member/wal").join(segment_name(0, 0));
+    write_file(&path, 0o600, log.bytes());
+    let taken = try_snapshot(&source, &backups).exits(0);
+    let archive = archives_in(&backups).remove(0);
+    let told = [
+        taken,
+        on("inspect", &source),
+        on("inspect", &archive),
+        on("list", &backups),
+        on("verify", &archive),
+        restore(&archive, &dir.path().join("restored"), &[]),
+    ];
+    assert!(told[1].stdout.contains("FORGED"), "{told:#?}");
+    for ran in told {
+        let ran = ran.exits(0);
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.contains('\u{1b}'), "{ran:#?}");
+            assert!(!text.contains("\nFORGED"), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn leftovers_beyond_the_soft_limit_of_open_files_are_captured() {
+    // Guards against a backup that fails on the member that needs it most: one with years of leftovers.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    for number in 0..1200 {
+        let name = format!("{number:016x}-{number:016x}.snap.broken");
+        write_file(&source.join("member/snap").join(name), 0o644, b"broken");
+    }
+    let script = r#"ulimit -Sn 1024; exec "$1" snapshot --all --data-dir "$2" --backup-dir "$3""#;
+    let mut sh = clean("sh");
+    sh.args(["-c", script, "sh", BINARY])
+        .arg(&source)
+        .arg(&backups);
+    run(&mut sh).exits(0);
+    on("verify", &archives_in(&backups)[0]).exits(0);
+}
