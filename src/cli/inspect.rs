@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use etcd_ark::deed::survey::{Survey, survey};
 use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::{MemberFacts, VersionChange};
+use etcd_ark::language::member::{MemberFacts, VersionChange, printable};
 use etcd_ark::language::raft_snapshot::SnapshotId;
 use etcd_ark::place::archive::manifest::Role;
 use etcd_ark::place::archive::{Archive, Manifest};
@@ -201,7 +201,7 @@ fn tell_archive(archive: &Archive, out: &Out) {
     );
     row(out, "size", &sizes);
     if !manifest.labels.is_empty() {
-        row(out, "labels", &manifest.labels.join(", "));
+        row(out, "labels", &printable(&manifest.labels.join(", ")));
     }
     out.line("");
     let kept = |file: &&etcd_ark::place::archive::FileEntry| file.role != Role::Leftover;
@@ -255,7 +255,16 @@ fn tell_member(facts: &MemberFacts, out: &Out) {
             &member.name
         };
         let urls = member.peer_urls.join(",");
-        row(out, "", &format!("{name} ({}) {urls}{own}", member.id));
+        row(
+            out,
+            "",
+            &format!(
+                "{} ({}) {}{own}",
+                printable(name),
+                member.id,
+                printable(&urls)
+            ),
+        );
     }
     for id in &facts.removed_members {
         row(out, "", &format!("({id}) removed"));

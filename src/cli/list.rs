@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
+use etcd_ark::language::member::printable;
 use etcd_ark::place::archive::{Archive, EXTENSION};
 use fs_err as fs;
 use serde_json::{Value, json};
@@ -97,13 +98,16 @@ fn table(archives: &[Archive]) -> Table {
         let name = member.identity.name.clone();
         table.add_row([
             manifest.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            name.unwrap_or_else(|| member.identity.member_id.to_string()),
+            name.map_or_else(
+                || member.identity.member_id.to_string(),
+                |name| printable(&name),
+            ),
             member.identity.cluster_id.to_string(),
             member.position.index.to_string(),
             version_text(member),
             size(manifest.sizes.data),
             size(archive.bytes()),
-            manifest.labels.join(","),
+            printable(&manifest.labels.join(",")),
             archive
                 .path()
                 .file_name()

@@ -203,8 +203,12 @@ pub(crate) struct Target {
 impl Target {
     fn find(request: &Request<'_>) -> Result<Self, RestoreError> {
         let (data_dir, exists) = resolve(request.data_dir)?;
-        let wal_dir = request.wal_dir.map(resolve).transpose()?;
         let usual = data_dir.join("member/wal");
+        let own = request.data_dir.join("member/wal");
+        let elsewhere = request
+            .wal_dir
+            .filter(|path| **path != own && **path != usual);
+        let wal_dir = elsewhere.map(resolve).transpose()?;
         Ok(Self {
             data_dir,
             exists,

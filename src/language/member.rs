@@ -28,11 +28,17 @@ pub struct Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "{name} ({})", self.member_id)?,
+            Some(name) => write!(f, "{} ({})", printable(name), self.member_id)?,
             None => write!(f, "{}", self.member_id)?,
         }
         write!(f, " of cluster {}", self.cluster_id)
     }
+}
+
+/// A name on one line and without what a terminal would obey: members choose their names.
+pub fn printable(name: &str) -> String {
+    let replaced = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    name.chars().map(replaced).collect()
 }
 
 /// How far a log goes.
