@@ -239,7 +239,22 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
         let before = tree(&source);
         let archive = snapshot(&source, &dir.path().join("backups"));
         assert_eq!(tree(&source), before);
-        ark([OsString::from("verify"), (&source).into()]).expect(0);
+        let verified = ark([OsString::from("verify"), (&source).into()]);
+        if verified.code != 0 {
+            // The kill may hit while a raft snapshot is being written: that file, and nothing
+            // else, does not check, and the capture has passed it over.
+            let bad: Vec<_> = verified
+                .stdout
+                .lines()
+                .filter(|line| line.contains("BAD"))
+                .collect();
+            let half_written = |line: &&str| {
+                line.contains("member/snap/")
+                    && (line.contains("cut short") || line.contains("the file is empty"))
+            };
+            assert!(verified.code == 4 && bad.len() == 1, "{verified:?}");
+            assert!(bad.iter().all(half_written), "{verified:?}");
+        }
         let restored = dir.path().join(format!("restored-{round}"));
         restore(&archive, &restored, &[]).expect(0);
         let (v2, _) = keys_after_start(&restored);
