@@ -27,12 +27,20 @@ struct Verdict {
 
 impl Verdict {
     fn is_sound(&self) -> bool {
-        self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
+        self.first_fault().is_none()
+    }
+
+    /// The first thing that is wrong, and with which file.
+    fn first_fault(&self) -> Option<String> {
+        let mut files = self.files.iter();
+        let in_file =
+            files.find_map(|file| Some(format!("{}: {}", file.path, file.fault.as_ref()?)));
+        in_file.or_else(|| self.faults.first().cloned())
     }
 }
 
 pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let (mut failed, mut worst) = (0, None);
+    let (mut failed, mut worst, mut first) = (0, None, None);
     let mut results = Vec::new();
     let targets = with_backup_dirs_opened(&args.targets)?;
     for target in &targets {
@@ -41,11 +49,11 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
         } else {
             archive_verdict(target, args, out, interrupt)
         };
-        let kind = match verdict {
+        let wrong = match verdict {
             Ok(verdict) => {
                 tell(target, &verdict, out);
                 results.push(to_json(target, &verdict));
-                (!verdict.is_sound()).then_some(Kind::Corrupt)
+                verdict.first_fault().map(|fault| (Kind::Corrupt, fault))
             }
             // One target alone fails as any command does; of several each gets its verdict.
             Err(error) if targets.len() == 1 => return Err(error),
@@ -59,11 +67,12 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
                 results.push(
                     json!({"target": text(target), "sound": false, "error": failure.message}),
                 );
-                Some(failure.kind)
+                Some((failure.kind, failure.message))
             }
         };
-        if let Some(kind) = kind {
+        if let Some((kind, fault)) = wrong {
             failed += 1;
+            first.get_or_insert_with(|| format!("`{}`: {fault}", target.display()));
             // Corruption outweighs every other failure.
             if worst != Some(Kind::Corrupt) {
                 worst = Some(kind);
@@ -71,12 +80,19 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
         }
     }
     out.json(|| &results);
-    let Some(kind) = worst else { return Ok(0) };
-    let message = match targets.as_slice() {
-        [target] => format!("`{}` does not check", target.display()),
-        targets => format!("{failed} of {} targets do not check", targets.len()),
+    let (Some(kind), Some(first)) = (worst, first) else {
+        return Ok(0);
     };
-    let hint = Some("the lines on stdout say where; `etcd-ark list` shows the other archives");
+    // Under --quiet this is all that is said, so it says where.
+    let message = match targets.as_slice() {
+        [_] => format!("does not check: {first}"),
+        targets => format!(
+            "{failed} of {} targets do not check, first {first}",
+            targets.len()
+        ),
+    };
+    let hint =
+        Some("without --quiet every fault is shown; `etcd-ark list` shows the other archives");
     Err(Told {
         kind,
         message,
