@@ -1,5 +1,6 @@
 //! What can be said on the command line, and in the environment.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -8,6 +9,7 @@ use clap::{
     ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
     ValueEnum,
 };
+use etcd_ark::language::replay::InOrderRules;
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -100,8 +102,16 @@ pub(crate) enum Command {
     Restore(Restore),
     /// List the archives of a backup dir, newest first
     List(List),
-    /// Show what is in an archive or a data dir: identity, members, positions, versions
+    /// Show what is in an archive or a data dir: identity, members, positions, versions, its store
     Inspect(Inspect),
+    /// List or print the keys of the v2 store as of an index of the log
+    Keys(Keys),
+    /// Show what differs between two archives or data dirs: keys, members, versions
+    #[command(
+        after_help = "Exits with 0 when nothing differs and 1 when something does. Two members of one cluster \
+        must be equal at a common index."
+    )]
+    Diff(Diff),
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +168,83 @@ pub(crate) struct Verify {
     /// The dedicated WAL dir of a data dir among them
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+    /// Replay the log onto the store, too: every raft snapshot must be what the entries before it
+    /// lead to
+    #[arg(long, env = "ETCD_ARK_DEEP", value_parser = FalseyValueParser::new())]
+    pub(crate) deep: bool,
+    /// With --deep: tell what would expire before a restore at this time, such as
+    /// 2015-10-01T00:00:00Z; now by default
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "deep",
+        env = "ETCD_ARK_RESTORE_AT"
+    )]
+    pub(crate) restore_at: Option<jiff::Timestamp>,
+}
+
+/// How in-order keys are named.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rules {
+    /// Name in-order keys as etcd 2.1 (and before) or 2.2 (and later) does; by default as the
+    /// cluster version in the data says
+    #[arg(long, value_name = "VERSION", env = "ETCD_ARK_IN_ORDER_RULES")]
+    pub(crate) in_order_rules: Option<InOrderRules>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keys {
+    /// An archive or a data dir
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Only this key, or this directory and what is below it
+    #[arg(value_name = "PREFIX", conflicts_with = "get")]
+    pub(crate) prefix: Option<OsString>,
+    /// The data dir's dedicated WAL dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// The store as of this index of the log; by default the last one known to be committed
+    #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
+    pub(crate) at_index: Option<u64>,
+    /// Apply entries that are not known to be committed, too
+    #[arg(long, env = "ETCD_ARK_PENDING", value_parser = FalseyValueParser::new())]
+    pub(crate) pending: bool,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+    /// Show values whole
+    #[arg(long, env = "ETCD_ARK_VALUES", value_parser = FalseyValueParser::new())]
+    pub(crate) values: bool,
+    /// Show hidden keys, whose names begin with `_`
+    #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = FalseyValueParser::new())]
+    pub(crate) hidden: bool,
+    /// Write the value of one key to stdout, its bytes as they are
+    #[arg(long, value_name = "KEY")]
+    pub(crate) get: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// An archive or a data dir
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// Another one
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// Compare both as of the lower of their commit indexes
+    #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
+    pub(crate) at_common_index: bool,
+    /// A's dedicated WAL dir, if it is a data dir with one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) a_wal_dir: Option<PathBuf>,
+    /// B's dedicated WAL dir, if it is a data dir with one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) b_wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -6,8 +6,10 @@ use std::io;
 
 use etcd_ark::deed::capture::CaptureError;
 use etcd_ark::deed::restore::RestoreError;
+use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::interrupt::Interrupted;
+use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
 use etcd_ark::place::data_dir::DataDirError;
@@ -145,6 +147,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_restore(error)
     } else if let Some(error) = error.downcast_ref::<SurveyError>() {
         of_survey(error)
+    } else if let Some(error) = error.downcast_ref::<StoreError>() {
+        of_store(error)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
@@ -250,6 +254,45 @@ fn of_survey(error: &SurveyError) -> Judged {
         SurveyError::DataDir(error) => of_data_dir(error),
         SurveyError::Io(error) => of_io(error),
         SurveyError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+fn of_store(error: &StoreError) -> Judged {
+    match error {
+        StoreError::Survey(error) => of_survey(error),
+        StoreError::Archive(error) => of_archive(error),
+        StoreError::Unsound { .. } => (
+            Kind::Corrupt,
+            Some("`etcd-ark verify` shows all that does not check; use another archive or member"),
+        ),
+        StoreError::Start { .. } => (
+            Kind::Corrupt,
+            Some("etcd could not start from it either; use another archive or member"),
+        ),
+        StoreError::Replay { fault, .. } => match fault {
+            ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => (
+                Kind::NotFound,
+                Some(
+                    "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
+                ),
+            ),
+            ReplayFault::Beyond { .. } => (
+                Kind::NotFound,
+                Some(
+                    "`etcd-ark inspect` shows how far the log goes; a later archive, or another member, may go further",
+                ),
+            ),
+            ReplayFault::Uncommitted { .. } => (
+                Kind::Refused,
+                Some("`--pending` applies it all the same; it may still be replaced"),
+            ),
+            ReplayFault::Unreadable(_) => (
+                Kind::Corrupt,
+                Some(
+                    "etcd panics on such an entry; its bytes check, so a later release or another program wrote it",
+                ),
+            ),
+        },
     }
 }
 

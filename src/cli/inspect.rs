@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use etcd_ark::deed::survey::{Survey, survey};
+use etcd_ark::deed::survey::{Reading, Survey, survey};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::{MemberFacts, VersionChange, printable};
 use etcd_ark::language::raft_snapshot::SnapshotId;
@@ -48,7 +48,9 @@ pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8
 fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let data_dir = DataDir::open(&args.target, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
-    let found = survey(&data_dir, interrupt, &mut |event| progress.observe(event))?;
+    let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
+        progress.observe(event)
+    })?;
     drop(progress);
     let snapshots = sound_snapshots(&found);
     out.json(|| {

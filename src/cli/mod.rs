@@ -1,8 +1,10 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod diff;
 mod failure;
 mod inspect;
+mod keys;
 mod list;
 mod out;
 mod picture;
@@ -38,6 +40,8 @@ pub(crate) fn main() -> u8 {
         Command::Restore(args) => restore::run(args, &out, &interrupt),
         Command::List(args) => list::run(args, &out),
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
+        Command::Keys(args) => keys::run(args, &out, &interrupt),
+        Command::Diff(args) => diff::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {

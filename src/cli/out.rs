@@ -1,13 +1,16 @@
 //! Where everything that is said goes: stdout for results, stderr for warnings and failures.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::args::{Color, Global};
 use super::failure::Failure;
+
+/// How much is gathered for stdout at once, in bytes.
+const STREAM_BUFFER: usize = 64 << 10;
 
 /// A colour that means something.
 #[derive(Clone, Copy)]
@@ -66,12 +69,27 @@ impl Out {
     }
 
     fn to_stdout(&self, text: &str) {
-        let mut stdout = std::io::stdout().lock();
-        let written = writeln!(stdout, "{}", visible(text)).and_then(|()| stdout.flush());
+        self.stream(|stdout| writeln!(stdout, "{}", visible(text)));
+    }
+
+    /// Lets `write` write to stdout as much as it likes, its bytes as they are.
+    pub(crate) fn stream(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+        let mut stdout = BufWriter::with_capacity(STREAM_BUFFER, std::io::stdout().lock());
+        let written = write(&mut stdout).and_then(|()| stdout.flush());
         // A reader that went away (`| head`) is no failure of ours.
         if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
             self.lost_output.set(true);
         }
+    }
+
+    /// Whether the result is for scripts.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a result is written for people.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.json && !self.quiet
     }
 
     /// A line for people.
@@ -186,4 +204,28 @@ pub(crate) fn text(path: &std::path::Path) -> String {
 /// A size in decimal units.
 pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().si().to_string()
+}
+
+/// Bytes of a key or value on one line: control characters and what is not UTF-8 as `\xNN`, line
+/// ends and tabs as `\n`, `\r`, `\t`.
+pub(crate) fn one_line(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut line = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => line += "\\n",
+                '\r' => line += "\\r",
+                '\t' => line += "\\t",
+                c if c.is_control() => {
+                    let _ = write!(line, "\\x{:02x}", u32::from(c));
+                }
+                c => line.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(line, "\\x{byte:02x}");
+        }
+    }
+    line
 }

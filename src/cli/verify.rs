@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use etcd_ark::deed::survey::{FileReport, survey};
+use etcd_ark::deed::survey::{FileReport, Reading, survey};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::Archive;
@@ -151,7 +151,9 @@ fn data_dir_verdict(
 ) -> Result<Verdict> {
     let data_dir = DataDir::open(target, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
-    let found = survey(&data_dir, interrupt, &mut |event| progress.observe(event))?;
+    let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
+        progress.observe(event)
+    })?;
     let mut faults = Vec::new();
     let summary = match &found.facts {
         Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),

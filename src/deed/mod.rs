@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod restore;
+pub mod store;
 pub mod survey;
 pub mod verify;
 

@@ -10,14 +10,16 @@ use std::time::Duration;
 use fs_err as fs;
 
 use super::Event;
+use crate::ground::ids::Index;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::language::examine::{Examiner, FileEnd, FileFault};
+use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind, Outcome};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::SnapshotId;
+use crate::language::replay::{Plan, Replay};
 use crate::language::wal::resync::next_whole_record;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::data_dir::{
-    DataDir, DataDirError, LeftoverKind, Running, SourceFile, is_running,
+    DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
 };
 
 /// How much is read at once, in bytes.
@@ -45,6 +47,30 @@ pub struct Survey {
     pub running: Option<Running>,
     /// Whether there is a `snap/db`: the directory is one of 3.x.
     pub has_db: bool,
+    /// The store, if a replay was asked for and etcd could start from the files.
+    pub replay: Option<Outcome>,
+}
+
+/// How much of a data dir is read, and what for.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// Everything.
+    Whole,
+    /// Everything, replayed onto the store.
+    WholeReplayed(Plan),
+    /// What a replay needs.
+    Needed(Plan),
+}
+
+impl Reading {
+    fn examiner(self) -> Examiner {
+        match self {
+            Self::Whole => Examiner::default(),
+            Self::WholeReplayed(plan) | Self::Needed(plan) => {
+                Examiner::replaying(Replay::new(plan))
+            }
+        }
+    }
 }
 
 /// What checking one file gave.
@@ -79,16 +105,17 @@ impl Survey {
     }
 }
 
-/// Reads everything in `data_dir`.
+/// Reads `data_dir`.
 pub fn survey(
     data_dir: &DataDir,
+    reading: Reading,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
     let mut attempt = 1;
     let mut unmarked = Vec::new();
     loop {
-        let found = survey_once(data_dir, &unmarked, interrupt, observe);
+        let found = survey_once(data_dir, reading, &unmarked, interrupt, observe);
         if let Ok(Survey {
             facts: Err(StartFault::NoMarker(id)),
             has_db: true,
@@ -118,6 +145,7 @@ pub fn survey(
 
 fn survey_once(
     data_dir: &DataDir,
+    reading: Reading,
     unmarked: &[SnapshotId],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -141,27 +169,37 @@ fn survey_once(
         part: "reading",
         bytes: sources.iter().map(|file| file.bytes).sum(),
     });
+    let needed_only = matches!(reading, Reading::Needed(_));
     let last = listing.segments.last().map(|(_, file)| file.path.clone());
-    let mut reading = Reading {
-        examiner: Examiner::default(),
+    let mut files_read = FilesRead {
+        examiner: reading.examiner(),
         last,
         snapshot_bytes: None,
         torn_tail: None,
     };
     let mut files = Vec::new();
     for source in sources {
-        let fault = reading.file(source, interrupt, observe)?;
+        if needed_only && !files_read.is_needed(data_dir, &listing, source)? {
+            observe(Event::Advance(source.bytes));
+            continue;
+        }
+        let fault = files_read.file(source, interrupt, observe)?;
         files.push(FileReport {
             path: source.archive_path.clone(),
             bytes: source.bytes,
             fault,
         });
     }
+    let (facts, replay) = match files_read.examiner.finish_replay() {
+        Ok((facts, replay)) => (Ok(facts), replay),
+        Err(fault) => (Err(fault), None),
+    };
     Ok(Survey {
         files,
-        facts: reading.examiner.finish(),
-        snapshot_bytes: reading.snapshot_bytes.unwrap_or(0),
-        torn_tail: reading.torn_tail,
+        facts,
+        replay,
+        snapshot_bytes: files_read.snapshot_bytes.unwrap_or(0),
+        torn_tail: files_read.torn_tail,
         leftovers: listing.leftovers,
         outside: listing.outside,
         running,
@@ -169,7 +207,7 @@ fn survey_once(
     })
 }
 
-struct Reading {
+struct FilesRead {
     examiner: Examiner,
     /// The last segment: the only one that may end in a torn tail.
     last: Option<PathBuf>,
@@ -177,7 +215,26 @@ struct Reading {
     torn_tail: Option<(String, u64)>,
 }
 
-impl Reading {
+impl FilesRead {
+    /// Whether a replay can need `source`: raft snapshots until there is one to begin from, and
+    /// the segments from the one that covers it.
+    fn is_needed(
+        &self,
+        data_dir: &DataDir,
+        listing: &Listing,
+        source: &SourceFile,
+    ) -> Result<bool, DataDirError> {
+        match source.kind {
+            FileKind::Snapshot(id) => Ok(self.examiner.wants_tree(id)),
+            FileKind::Segment(name) => {
+                let start = self.examiner.snapshot_index().unwrap_or(Index(0));
+                let covering = data_dir.covering(listing, start)?;
+                Ok(covering.iter().any(|(covering, _)| *covering == name))
+            }
+            FileKind::Other => Ok(false),
+        }
+    }
+
     fn file(
         &mut self,
         source: &SourceFile,

@@ -6,8 +6,9 @@
 use super::Event;
 use super::survey::FileReport;
 use crate::ground::interrupt::Interrupt;
-use crate::language::examine::{Examiner, FileEnd, FileFault};
+use crate::language::examine::{Examiner, FileEnd, FileFault, Outcome};
 use crate::language::member::StartFault;
+use crate::language::replay::{Plan, Replay};
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::archive::manifest::DirectoryEntry;
 use crate::place::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
@@ -19,6 +20,8 @@ pub struct ArchiveReport {
     pub files: Vec<FileReport>,
     /// What is wrong with it, apart from single files.
     pub faults: Vec<VerifyFault>,
+    /// The store, if a replay was asked for and nothing is wrong.
+    pub replay: Option<Outcome>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -76,7 +79,19 @@ pub fn verify(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(archive, threads, Digests::All, interrupt, observe)
+    verify_with(archive, threads, Digests::All, None, interrupt, observe)
+}
+
+/// Replays the log in `archive` onto its store, proving what that reads on the way.
+pub fn replay(
+    archive: &Archive,
+    plan: Plan,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let digests = Digests::Unchecked;
+    verify_with(archive, threads, digests, Some(plan), interrupt, observe)
 }
 
 /// Proves an archive that this process has just written, reading it back.
@@ -86,13 +101,21 @@ pub(crate) fn read_back(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(archive, threads, Digests::Unchecked, interrupt, observe)
+    verify_with(
+        archive,
+        threads,
+        Digests::Unchecked,
+        None,
+        interrupt,
+        observe,
+    )
 }
 
 fn verify_with(
     archive: &Archive,
     threads: usize,
     digests: Digests,
+    plan: Option<Plan>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -101,7 +124,7 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        check: MemberCheck::default(),
+        check: plan.map_or_else(MemberCheck::default, MemberCheck::replaying),
         files: Vec::new(),
         faults: Vec::new(),
         observe,
@@ -113,11 +136,15 @@ fn verify_with(
         mut faults,
         ..
     } = checking;
+    let mut replay = None;
     match outcome {
         Ok(()) => {
             // One fault in a file makes the facts differ too; saying so twice helps nobody.
             if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
-                faults.extend(check.finish(archive).err());
+                match check.finish(archive) {
+                    Ok(outcome) => replay = outcome,
+                    Err(fault) => faults.push(fault),
+                }
             }
         }
         Err(ArchiveError::Fault { fault, .. }) => {
@@ -130,7 +157,11 @@ fn verify_with(
         }
         Err(error) => return Err(error),
     }
-    Ok(ArchiveReport { files, faults })
+    Ok(ArchiveReport {
+        files,
+        faults,
+        replay,
+    })
 }
 
 /// The member's files as they come out of an archive, held against etcd's rules.
@@ -140,6 +171,12 @@ pub(crate) struct MemberCheck {
 }
 
 impl MemberCheck {
+    fn replaying(plan: Plan) -> Self {
+        Self {
+            examiner: Examiner::replaying(Replay::new(plan)),
+        }
+    }
+
     pub(crate) fn begin(&mut self, entry: &FileEntry) {
         self.examiner.begin(entry.kind(), entry.size);
     }
@@ -163,18 +200,19 @@ impl MemberCheck {
         }
     }
 
-    /// Whether etcd could start from all of it, and whether the manifest tells the truth.
-    pub(crate) fn finish(self, archive: &Archive) -> Result<(), VerifyFault> {
+    /// Whether etcd could start from all of it, and whether the manifest tells the truth; and the
+    /// end of the replay, if there is one.
+    pub(crate) fn finish(self, archive: &Archive) -> Result<Option<Outcome>, VerifyFault> {
         let manifest = archive.manifest();
         let snapshot = manifest
             .files
             .iter()
             .find(|file| file.role == Role::RaftSnapshot);
-        let facts = self.examiner.finish()?;
+        let (facts, replay) = self.examiner.finish_replay()?;
         let data = snapshot.map_or(0, |file| file.size) + facts.log_bytes_above_snapshot;
         let told = facts == manifest.member && data == manifest.sizes.data;
         if told {
-            Ok(())
+            Ok(replay)
         } else {
             Err(VerifyFault::Facts)
         }

@@ -3,5 +3,6 @@
 pub mod digest;
 pub mod ids;
 pub mod interrupt;
+pub mod json_tokens;
 pub mod parallel;
 pub mod publish;

@@ -168,7 +168,12 @@ impl ClusterChange {
                 }
             }
             Self::Update(member) => {
-                if let Some(known) = facts.members.get_mut(&member.id) {
+                let others = facts.members.values().filter(|other| other.id != member.id);
+                let mut used = others.flat_map(|other| &other.peer_urls);
+                let url_in_use = used.any(|url| member.peer_urls.contains(url));
+                if let Some(known) = facts.members.get_mut(&member.id)
+                    && !url_in_use
+                {
                     for url in &known.peer_urls {
                         urls.remove(url);
                     }

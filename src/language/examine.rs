@@ -7,6 +7,8 @@
 use crate::ground::ids::Index;
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
+use crate::language::replay::{Replay, ReplayFault, Replayed};
+use crate::language::store::saved::Wanted;
 use crate::language::wal::SegmentName;
 use crate::language::wal::log::LogScan;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentScan};
@@ -57,6 +59,7 @@ pub enum FileFault {
 pub struct Examiner {
     snapshot: Option<SnapshotFacts>,
     log: Option<LogScan>,
+    replay: Option<Replay>,
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
@@ -72,11 +75,35 @@ enum Now {
 }
 
 impl Examiner {
+    /// An examiner that replays the log onto the store on the way.
+    pub fn replaying(replay: Replay) -> Self {
+        Self {
+            replay: Some(replay),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a replay would begin from the raft snapshot `id`.
+    pub fn wants_tree(&self, id: SnapshotId) -> bool {
+        self.replay
+            .as_ref()
+            .is_some_and(|replay| replay.wants(id).tree)
+    }
+
+    /// The index of the newest raft snapshot that checks, of those that went by.
+    pub fn snapshot_index(&self) -> Option<Index> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.id.index)
+    }
+
     /// Begins a file of `length` bytes.
     pub fn begin(&mut self, kind: FileKind, length: u64) {
         self.now = match kind {
             FileKind::Other => Now::Other,
-            FileKind::Snapshot(name) => Now::Snapshot(SnapshotScan::new(name, length)),
+            FileKind::Snapshot(name) => {
+                let replay = self.replay.as_ref();
+                let wanted = replay.map_or(Wanted::default(), |replay| replay.wants(name));
+                Now::Snapshot(SnapshotScan::new(name, length, wanted))
+            }
             FileKind::Segment(name) => self.begin_segment(name, length),
         };
     }
@@ -107,7 +134,14 @@ impl Examiner {
             Now::Snapshot(scan) => scan.update(bytes),
             Now::Segment(scan, _) => {
                 if let Some(log) = &mut self.log {
-                    scan.update(bytes, &mut |record| log.record(record));
+                    let replay = &mut self.replay;
+                    scan.update(bytes, &mut |record| {
+                        log.record(record)?;
+                        if let Some(replay) = replay {
+                            replay.record(&record, log.settled());
+                        }
+                        Ok(())
+                    });
                 }
             }
             Now::Other => {}
@@ -121,7 +155,10 @@ impl Examiner {
         match std::mem::take(&mut self.now) {
             Now::Other => Ok(FileEnd::Other),
             Now::Snapshot(scan) => {
-                let facts = scan.finish()?;
+                let (facts, store) = scan.finish()?;
+                if let Some(replay) = &mut self.replay {
+                    replay.snapshot(facts.id, facts.fingerprint, store);
+                }
                 self.snapshot.get_or_insert_with(|| facts.clone());
                 Ok(FileEnd::Snapshot(Box::new(facts)))
             }
@@ -153,4 +190,17 @@ impl Examiner {
         let log = self.log.ok_or(StartFault::NoLog)?.finish();
         MemberFacts::gather(log, self.snapshot.as_ref())
     }
+
+    /// What all files say together, and the store that the log leads to, if a replay was asked
+    /// for.
+    pub fn finish_replay(mut self) -> Result<(MemberFacts, Option<Outcome>), StartFault> {
+        let replay = self.replay.take();
+        let facts = self.finish()?;
+        let position = &facts.position;
+        let outcome = replay.map(|replay| replay.finish(position.commit, position.index));
+        Ok((facts, outcome))
+    }
 }
+
+/// The end of a replay.
+pub type Outcome = Result<Replayed, ReplayFault>;

@@ -93,6 +93,45 @@ pub struct Request {
     /// The value to write.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub val: Option<Vec<u8>>,
+    /// Whether a directory is meant.
+    #[prost(bool, optional, tag = "5")]
+    pub dir: Option<bool>,
+    /// The value that the key must have.
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub prev_value: Option<Vec<u8>>,
+    /// The modified index that the key must have.
+    #[prost(uint64, optional, tag = "7")]
+    pub prev_index: Option<u64>,
+    /// Whether the key must exist; absent is not false.
+    #[prost(bool, optional, tag = "8")]
+    pub prev_exist: Option<bool>,
+    /// When the key expires, in nanoseconds since 1970; 0 is never.
+    #[prost(int64, optional, tag = "9")]
+    pub expiration: Option<i64>,
+    /// Of no effect on the store, as are `since`, `sorted`, `quorum` and `stream`.
+    #[prost(bool, optional, tag = "10")]
+    pub wait: Option<bool>,
+    /// See `wait`.
+    #[prost(uint64, optional, tag = "11")]
+    pub since: Option<u64>,
+    /// Whether a directory goes with all below it.
+    #[prost(bool, optional, tag = "12")]
+    pub recursive: Option<bool>,
+    /// See `wait`.
+    #[prost(bool, optional, tag = "13")]
+    pub sorted: Option<bool>,
+    /// See `wait`.
+    #[prost(bool, optional, tag = "14")]
+    pub quorum: Option<bool>,
+    /// SYNC: the moment up to which keys expire, in nanoseconds since 1970.
+    #[prost(int64, optional, tag = "15")]
+    pub time: Option<i64>,
+    /// See `wait`.
+    #[prost(bool, optional, tag = "16")]
+    pub stream: Option<bool>,
+    /// Whether the value stays as it is (2.3 and later).
+    #[prost(bool, optional, tag = "17")]
+    pub refresh: Option<bool>,
 }
 
 /// `raftpb.SnapshotMetadata`: what a raft snapshot says of itself.

@@ -5,5 +5,7 @@ pub mod examine;
 pub mod member;
 pub mod messages;
 pub mod raft_snapshot;
+pub mod replay;
+pub mod store;
 pub mod store_facts;
 pub mod wal;

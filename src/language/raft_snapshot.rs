@@ -6,8 +6,8 @@
 //! metadata               0a conf_state     10 index     18 term
 //! ```
 //!
-//! The crc is CRC-32C over `data`, from 0. The JSON is the v2 store; only its cluster part is
-//! kept ([`StoreFactsScan`]), so memory does not grow with the store.
+//! The crc is CRC-32C over `data`, from 0. The JSON is the v2 store; unless its tree is wanted
+//! only the cluster's facts are kept ([`SavedScan`]), so memory does not grow with the store.
 //! Source: `snap/snapshotter.go`, `snap/snappb/snap.proto` at etcd 2.1.3 (formats page §3).
 
 use std::fmt;
@@ -16,9 +16,12 @@ use prost::Message;
 use prost::encoding::{decode_varint, encode_varint};
 use serde::{Deserialize, Serialize};
 
+use crate::ground::digest::Digest;
 use crate::ground::ids::{Index, MemberId, Term};
 use crate::language::messages::SnapshotMetadata;
-use crate::language::store_facts::{StoreFacts, StoreFactsScan, StoreFault};
+use crate::language::store::Store;
+use crate::language::store::saved::{SavedScan, Wanted};
+use crate::language::store_facts::{StoreFacts, StoreFault};
 use crate::language::wal::two_hex_words;
 
 /// The longest metadata believed, in bytes: some 100,000 member ids.
@@ -66,6 +69,8 @@ pub struct SnapshotFacts {
     pub nodes: Vec<MemberId>,
     /// The cluster's own keys in its store.
     pub store: StoreFacts,
+    /// The fingerprint of its store, if wanted.
+    pub fingerprint: Option<Digest>,
 }
 
 /// What can be wrong with a raft snapshot file.
@@ -115,6 +120,7 @@ pub enum SnapshotFault {
 #[derive(Debug)]
 pub struct SnapshotScan {
     name: SnapshotId,
+    wanted: Wanted,
     /// Bytes of the whole file.
     length: u64,
     /// Bytes taken so far.
@@ -137,15 +143,16 @@ struct Data {
     /// Where `data` begins in the file.
     offset: u64,
     json_left: u64,
-    store: StoreFactsScan,
+    store: SavedScan,
     metadata: Vec<u8>,
 }
 
 impl SnapshotScan {
-    /// A scan of the file named for `name`, `length` bytes long.
-    pub fn new(name: SnapshotId, length: u64) -> Self {
+    /// A scan of the file named for `name`, `length` bytes long, for what is `wanted` of its store.
+    pub fn new(name: SnapshotId, length: u64, wanted: Wanted) -> Self {
         Self {
             name,
+            wanted,
             length,
             taken: 0,
             state: State::Head(Vec::new()),
@@ -169,7 +176,7 @@ impl SnapshotScan {
     }
 
     fn leave_head(&mut self, head: &[u8]) {
-        self.state = match read_head(head, self.length) {
+        self.state = match read_head(head, self.length, self.wanted) {
             Err(fault) => State::Broken(fault),
             Ok((mut data, inner)) => {
                 // The inner tag and length are part of what the crc covers.
@@ -180,8 +187,8 @@ impl SnapshotScan {
         };
     }
 
-    /// What the file says, if all of it checks.
-    pub fn finish(mut self) -> Result<SnapshotFacts, SnapshotFault> {
+    /// What the file says, if all of it checks, and the tree, if wanted.
+    pub fn finish(mut self) -> Result<(SnapshotFacts, Option<Store>), SnapshotFault> {
         if self.taken == 0 {
             return Err(SnapshotFault::Empty);
         }
@@ -214,11 +221,14 @@ impl SnapshotScan {
         if id != self.name {
             return Err(SnapshotFault::Name { found: id });
         }
-        Ok(SnapshotFacts {
+        let saved = data.store.finish()?;
+        let facts = SnapshotFacts {
             id,
             nodes,
-            store: data.store.finish()?,
-        })
+            store: saved.facts,
+            fingerprint: saved.fingerprint,
+        };
+        Ok((facts, saved.store))
     }
 }
 
@@ -240,7 +250,7 @@ struct Inner<'a> {
 }
 
 /// Reads what stands before the JSON of a file of `length` bytes.
-fn read_head(head: &[u8], length: u64) -> Result<(Data, Inner<'_>), SnapshotFault> {
+fn read_head(head: &[u8], length: u64, wanted: Wanted) -> Result<(Data, Inner<'_>), SnapshotFault> {
     let at = |rest: &[u8]| (head.len() - rest.len()) as u64;
     let mut rest = head;
     let field = |rest: &mut &[u8], tag: u8| -> Result<u64, SnapshotFault> {
@@ -283,7 +293,7 @@ fn read_head(head: &[u8], length: u64) -> Result<(Data, Inner<'_>), SnapshotFaul
         computed_crc: 0,
         offset,
         json_left,
-        store: StoreFactsScan::default(),
+        store: SavedScan::new(wanted),
         metadata: Vec::new(),
     };
     Ok((

@@ -185,6 +185,11 @@ impl LogScan {
         .map_err(SegmentFault::Log)
     }
 
+    /// The highest index that no later entry can replace.
+    pub fn settled(&self) -> Index {
+        self.commit_before
+    }
+
     /// What the log adds up to.
     pub fn finish(self) -> Log {
         self.log

@@ -1,0 +1,271 @@
+//! Reading a member's store out of a data dir or an archive.
+//!
+//! In: a [`Target`] and what is wanted. Out: the store as of an index, the member's facts, and
+//! whose in-order rules were used and why.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::Event;
+use super::survey::{FileReport, Reading, SurveyError, survey};
+use super::verify::{VerifyFault, replay};
+use crate::ground::ids::ClusterVersion;
+use crate::ground::interrupt::Interrupt;
+use crate::language::examine::{FileFault, Outcome};
+use crate::language::member::{MemberFacts, StartFault};
+use crate::language::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
+use crate::place::archive::{Archive, ArchiveError};
+use crate::place::data_dir::{DataDir, DataDirError};
+
+/// An archive or a data dir.
+#[derive(Debug)]
+pub enum Target {
+    /// An archive.
+    Archive(Box<Archive>),
+    /// A data dir.
+    DataDir(DataDir),
+}
+
+/// What is wanted of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Up to where.
+    pub until: Until,
+    /// What to begin from.
+    pub start: Start,
+    /// Whose rules to use; `None` is those of the servers that the data come from.
+    pub rules: Option<InOrderRules>,
+    /// Whether to read the whole log, for what it says beside the store.
+    pub whole: bool,
+    /// Whether to keep a mark of each entry.
+    pub keep_trail: bool,
+    /// How many threads decompress.
+    pub threads: usize,
+}
+
+/// A store and whose it is.
+#[derive(Debug)]
+pub struct StoreRead {
+    /// The member's facts.
+    pub member: MemberFacts,
+    /// The store.
+    pub replayed: Replayed,
+    /// Why these in-order rules.
+    pub rules_from: RulesFrom,
+    /// Raft snapshots that do not check and were passed over.
+    pub passed_over: Vec<FileReport>,
+}
+
+/// Why in-order children are named as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesFrom {
+    /// Somebody asked for it.
+    Asked,
+    /// The cluster version in the data.
+    ClusterVersion(ClusterVersion),
+    /// There is no cluster version: a 2.0 server, or one that has just started.
+    NoVersion,
+}
+
+impl fmt::Display for RulesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("as asked for"),
+            Self::ClusterVersion(version) => write!(f, "the cluster version is {version}"),
+            Self::NoVersion => f.write_str("there is no cluster version"),
+        }
+    }
+}
+
+/// Why a store could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is no data dir, or cannot be read.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Bytes do not check.
+    #[error("`{target}` does not check: {fault}")]
+    Unsound {
+        /// What was read.
+        target: PathBuf,
+        /// What is wrong.
+        fault: Box<VerifyFault>,
+    },
+    /// etcd could not start from it.
+    #[error("etcd could not start from `{target}`: {fault}")]
+    Start {
+        /// What was read.
+        target: PathBuf,
+        /// Why not.
+        fault: StartFault,
+    },
+    /// The store at that index cannot be had.
+    #[error("`{target}`: {fault}")]
+    Replay {
+        /// What was read.
+        target: PathBuf,
+        /// Why not.
+        fault: ReplayFault,
+    },
+}
+
+impl Target {
+    /// Opens an archive, or a data dir with its WAL in `wal_dir` if that is given.
+    pub fn open(path: &Path, wal_dir: Option<&Path>) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            let data_dir = DataDir::open(path, wal_dir).map_err(SurveyError::from)?;
+            Ok(Self::DataDir(data_dir))
+        } else {
+            Ok(Self::Archive(Box::new(Archive::open(path)?)))
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Archive(archive) => archive.path(),
+            Self::DataDir(data_dir) => data_dir.root(),
+        }
+    }
+
+    /// The store that is `wanted` of it.
+    pub fn read_store(
+        &self,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        let mut rules = wanted.rules.unwrap_or_else(|| self.likely_rules());
+        loop {
+            let plan = Plan {
+                start: wanted.start,
+                until: wanted.until,
+                rules,
+                check_snapshots: false,
+                keep_trail: wanted.keep_trail,
+            };
+            let read = self.read_by(plan, wanted, interrupt, observe)?;
+            let right = InOrderRules::of(read.member.cluster_version.as_ref());
+            // Which rules are right is known only now; they matter only if a name was made by them.
+            if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
+                let mut read = read;
+                if wanted.rules.is_none() {
+                    read.replayed.rules = right;
+                }
+                return Ok(read);
+            }
+            rules = right;
+        }
+    }
+
+    fn likely_rules(&self) -> InOrderRules {
+        match self {
+            Self::Archive(archive) => {
+                InOrderRules::of(archive.manifest().member.cluster_version.as_ref())
+            }
+            Self::DataDir(_) => InOrderRules::Before22,
+        }
+    }
+
+    fn read_by(
+        &self,
+        plan: Plan,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        let target = || self.path().to_path_buf();
+        let (member, outcome, passed_over) = match self {
+            Self::Archive(archive) => {
+                let report = replay(archive, plan, wanted.threads, interrupt, observe)?;
+                if let Some(fault) = report.first_fault() {
+                    let fault = Box::new(fault);
+                    return Err(StoreError::Unsound {
+                        target: target(),
+                        fault,
+                    });
+                }
+                (archive.manifest().member.clone(), report.replay, Vec::new())
+            }
+            Self::DataDir(data_dir) => {
+                let reading = if wanted.whole {
+                    Reading::WholeReplayed(plan)
+                } else {
+                    Reading::Needed(plan)
+                };
+                let found = survey(data_dir, reading, interrupt, observe)?;
+                let (member, passed_over) = self.sound_member(found.facts, found.files)?;
+                (member, found.replay, passed_over)
+            }
+        };
+        let replayed = settled(outcome).map_err(|fault| StoreError::Replay {
+            target: target(),
+            fault,
+        })?;
+        let rules_from = match (&wanted.rules, &member.cluster_version) {
+            (Some(_), _) => RulesFrom::Asked,
+            (None, Some(version)) => RulesFrom::ClusterVersion(version.clone()),
+            (None, None) => RulesFrom::NoVersion,
+        };
+        Ok(StoreRead {
+            member,
+            replayed,
+            rules_from,
+            passed_over,
+        })
+    }
+
+    /// The member's facts, and the raft snapshots that do not check: etcd passes those over too.
+    fn sound_member(
+        &self,
+        facts: Result<MemberFacts, StartFault>,
+        files: Vec<FileReport>,
+    ) -> Result<(MemberFacts, Vec<FileReport>), StoreError> {
+        let broken: Vec<_> = files
+            .into_iter()
+            .filter(|file| file.fault.is_some())
+            .collect();
+        let is_snapshot = |file: &&FileReport| matches!(file.fault, Some(FileFault::Snapshot(_)));
+        let cause = broken
+            .iter()
+            .find(|file| facts.is_err() || !is_snapshot(file));
+        if let Some(FileReport {
+            path,
+            fault: Some(fault),
+            ..
+        }) = cause
+        {
+            let fault = VerifyFault::File {
+                path: path.clone(),
+                fault: fault.clone(),
+            };
+            return Err(StoreError::Unsound {
+                target: self.path().to_path_buf(),
+                fault: Box::new(fault),
+            });
+        }
+        match facts {
+            Ok(member) => Ok((member, broken)),
+            Err(fault) => Err(StoreError::Start {
+                target: self.path().to_path_buf(),
+                fault,
+            }),
+        }
+    }
+}
+
+/// A replay that was asked for and whose files all check has come to an end.
+fn settled(outcome: Option<Outcome>) -> Outcome {
+    outcome.unwrap_or(Err(ReplayFault::NoStart {
+        wanted: crate::ground::ids::Index(0),
+    }))
+}
+
+impl From<DataDirError> for StoreError {
+    fn from(error: DataDirError) -> Self {
+        Self::Survey(error.into())
+    }
+}

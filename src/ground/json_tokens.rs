@@ -1,0 +1,579 @@
+//! JSON in pieces, token by token: for documents of which only a part is to be kept.
+//!
+//! In: bytes, cut anywhere. Out: tokens to a [`TokenSink`], which may say that it wants no text
+//! for now, so that whatever is of no interest is only skimmed. Memory: the longest text that is
+//! wanted. Text comes unescaped; what is not UTF-8 in it is replaced as Go's decoder does.
+
+use memchr::{memchr, memchr2};
+
+/// The longest number or literal believed, in bytes.
+const MAX_SCALAR: usize = 64;
+/// The longest text believed, in bytes.
+const MAX_TEXT: usize = 1 << 30;
+
+/// One token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token<'t> {
+    /// `{`
+    BeginObject,
+    /// `}`
+    EndObject,
+    /// `[`
+    BeginArray,
+    /// `]`
+    EndArray,
+    /// The name of a member of an object.
+    Key(&'t [u8]),
+    /// A text.
+    Text(&'t [u8]),
+    /// A number, as it is written.
+    Number(&'t [u8]),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`
+    Null,
+}
+
+/// Why a document is not read on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {offset} of the JSON")]
+pub struct JsonFault {
+    /// Bytes from the start of the document.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// Who takes the tokens.
+pub trait TokenSink {
+    /// Takes the next token; an error ends the reading.
+    fn token(&mut self, token: Token<'_>) -> Result<(), &'static str>;
+
+    /// Whether the text of the next key or text is needed; if not, it comes empty.
+    fn wants_text(&self) -> bool;
+
+    /// Whether nothing more is needed; what follows is then not looked at.
+    fn has_enough(&self) -> bool;
+}
+
+/// A document being read.
+#[derive(Debug)]
+pub struct JsonTokens {
+    /// Bytes taken before the piece at hand.
+    offset: u64,
+    /// What is open: `true` for an object.
+    open: Vec<bool>,
+    expect: Expect,
+    lexeme: Lexeme,
+    /// The beginning of a text or scalar, unescaped.
+    text: Vec<u8>,
+    fault: Option<JsonFault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    Value,
+    FirstValueOrEnd,
+    FirstKeyOrEnd,
+    Key,
+    Colon,
+    CommaOrEnd,
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Lexeme {
+    Between,
+    Scalar,
+    Text(Text),
+}
+
+/// Where in a text the reading is.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    is_key: bool,
+    keep: bool,
+    escape: Escape,
+    /// The first half of a surrogate pair whose second half may follow.
+    high: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Escape {
+    No,
+    Begun,
+    Unicode { digits: u8, value: u16 },
+}
+
+impl Default for JsonTokens {
+    fn default() -> Self {
+        Self {
+            offset: 0,
+            open: Vec::new(),
+            expect: Expect::Value,
+            lexeme: Lexeme::Between,
+            text: Vec::new(),
+            fault: None,
+        }
+    }
+}
+
+impl JsonTokens {
+    /// Takes the next bytes. After a fault nothing more is read.
+    pub fn update(&mut self, bytes: &[u8], sink: &mut impl TokenSink) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.fault.is_none() && !sink.has_enough() {
+            let outcome = match self.lexeme {
+                Lexeme::Between => self.between(rest, sink),
+                Lexeme::Scalar => self.scalar(rest, sink),
+                Lexeme::Text(text) => self.text(text, rest, sink),
+            };
+            match outcome {
+                Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                Err(what) => {
+                    let at = bytes.len() - rest.len();
+                    self.fault = Some(JsonFault {
+                        offset: self.offset + at as u64,
+                        what,
+                    });
+                }
+            }
+        }
+        self.offset += bytes.len() as u64;
+    }
+
+    /// Whether it was one whole document, unless the sink had enough before.
+    pub fn finish(self, sink: &impl TokenSink) -> Result<(), JsonFault> {
+        let ended = self.expect == Expect::Nothing || sink.has_enough();
+        match self.fault {
+            Some(fault) => Err(fault),
+            None if ended => Ok(()),
+            None => Err(JsonFault {
+                offset: self.offset,
+                what: "unexpected end",
+            }),
+        }
+    }
+
+    /// Reads between lexemes; gives how many bytes were taken.
+    fn between(&mut self, bytes: &[u8], sink: &mut impl TokenSink) -> Result<usize, &'static str> {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let spaces = bytes.iter().take_while(|byte| is_space(byte)).count();
+        let Some(&byte) = bytes.get(spaces) else {
+            return Ok(spaces);
+        };
+        let value = matches!(self.expect, Expect::Value | Expect::FirstValueOrEnd);
+        let key = matches!(self.expect, Expect::Key | Expect::FirstKeyOrEnd);
+        match byte {
+            b'"' if value || key => {
+                self.text.clear();
+                self.lexeme = Lexeme::Text(Text {
+                    is_key: key,
+                    keep: sink.wants_text(),
+                    escape: Escape::No,
+                    high: None,
+                });
+            }
+            b'{' if value => {
+                self.open.push(true);
+                self.expect = Expect::FirstKeyOrEnd;
+                sink.token(Token::BeginObject)?;
+            }
+            b'[' if value => {
+                self.open.push(false);
+                self.expect = Expect::FirstValueOrEnd;
+                sink.token(Token::BeginArray)?;
+            }
+            b'}' if matches!(self.expect, Expect::FirstKeyOrEnd)
+                || self.expect == Expect::CommaOrEnd && self.open.last() == Some(&true) =>
+            {
+                self.close();
+                sink.token(Token::EndObject)?;
+            }
+            b']' if matches!(self.expect, Expect::FirstValueOrEnd)
+                || self.expect == Expect::CommaOrEnd && self.open.last() == Some(&false) =>
+            {
+                self.close();
+                sink.token(Token::EndArray)?;
+            }
+            b':' if self.expect == Expect::Colon => self.expect = Expect::Value,
+            b',' if self.expect == Expect::CommaOrEnd => {
+                let in_object = self.open.last() == Some(&true);
+                self.expect = if in_object {
+                    Expect::Key
+                } else {
+                    Expect::Value
+                };
+            }
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' if value => {
+                self.text.clear();
+                self.lexeme = Lexeme::Scalar;
+                return Ok(spaces);
+            }
+            _ => return Err("unexpected character"),
+        }
+        Ok(spaces + 1)
+    }
+
+    fn close(&mut self) {
+        self.open.pop();
+        self.value_ended();
+    }
+
+    fn value_ended(&mut self) {
+        self.lexeme = Lexeme::Between;
+        self.expect = if self.open.is_empty() {
+            Expect::Nothing
+        } else {
+            Expect::CommaOrEnd
+        };
+    }
+
+    fn scalar(&mut self, bytes: &[u8], sink: &mut impl TokenSink) -> Result<usize, &'static str> {
+        let goes_on =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        let length = bytes.iter().take_while(|byte| goes_on(byte)).count();
+        if self.text.len() + length > MAX_SCALAR {
+            return Err("impossible number");
+        }
+        self.text
+            .extend_from_slice(bytes.get(..length).unwrap_or_default());
+        if length == bytes.len() {
+            return Ok(length);
+        }
+        self.value_ended();
+        let token = match self.text.as_slice() {
+            b"null" => Token::Null,
+            b"true" => Token::Bool(true),
+            b"false" => Token::Bool(false),
+            number if is_number(number) => Token::Number(number),
+            _ => return Err("neither number nor literal"),
+        };
+        sink.token(token)?;
+        Ok(length)
+    }
+
+    fn text(
+        &mut self,
+        mut text: Text,
+        bytes: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<usize, &'static str> {
+        let Escape::No = text.escape else {
+            let Some(&byte) = bytes.first() else {
+                return Ok(0);
+            };
+            self.escaped(&mut text, byte)?;
+            self.lexeme = Lexeme::Text(text);
+            return Ok(1);
+        };
+        let stop = memchr2(b'"', b'\\', bytes);
+        let plain = bytes.get(..stop.unwrap_or(bytes.len())).unwrap_or_default();
+        if plain.iter().any(|&byte| byte < b' ') {
+            return Err("control character in a text");
+        }
+        let ends = stop.is_some_and(|at| bytes.get(at) == Some(&b'"'));
+        if ends && self.text.is_empty() && text.high.is_none() {
+            // The usual case: no escape, and all of it at hand.
+            self.emit(text, None, plain, sink)?;
+            return Ok(plain.len() + 1);
+        }
+        if text.keep {
+            if !plain.is_empty() || ends {
+                self.lone_surrogate(&mut text);
+            }
+            if self.text.len() + plain.len() > MAX_TEXT {
+                return Err("text too long");
+            }
+            self.text.extend_from_slice(plain);
+        }
+        if ends {
+            let whole = std::mem::take(&mut self.text);
+            self.emit(text, Some(&whole), plain, sink)?;
+            self.text = whole;
+            return Ok(plain.len() + 1);
+        }
+        if stop.is_some() {
+            text.escape = Escape::Begun;
+        }
+        self.lexeme = Lexeme::Text(text);
+        Ok(plain.len() + usize::from(stop.is_some()))
+    }
+
+    /// Gives a text that has ended, gathered or as it stands.
+    fn emit(
+        &mut self,
+        text: Text,
+        gathered: Option<&[u8]>,
+        plain: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<(), &'static str> {
+        let found = if text.keep {
+            go_utf8(gathered.unwrap_or(plain))
+        } else {
+            [].as_slice().into()
+        };
+        if text.is_key {
+            self.lexeme = Lexeme::Between;
+            self.expect = Expect::Colon;
+            sink.token(Token::Key(&found))
+        } else {
+            self.value_ended();
+            sink.token(Token::Text(&found))
+        }
+    }
+
+    /// Takes one byte of an escape.
+    fn escaped(&mut self, text: &mut Text, byte: u8) -> Result<(), &'static str> {
+        const WRONG: &str = "impossible escape";
+        if let Escape::Unicode { digits, value } = text.escape {
+            let digit = char::from(byte).to_digit(16).ok_or(WRONG)? as u16;
+            let value = value << 4 | digit;
+            text.escape = Escape::Unicode {
+                digits: digits + 1,
+                value,
+            };
+            if digits == 3 {
+                text.escape = Escape::No;
+                self.code_unit(text, value);
+            }
+            return Ok(());
+        }
+        let plain = match byte {
+            b'u' => {
+                text.escape = Escape::Unicode {
+                    digits: 0,
+                    value: 0,
+                };
+                return Ok(());
+            }
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            _ => return Err(WRONG),
+        };
+        text.escape = Escape::No;
+        if text.keep {
+            self.lone_surrogate(text);
+            self.text.push(plain);
+        }
+        Ok(())
+    }
+
+    /// Takes one UTF-16 code unit.
+    fn code_unit(&mut self, text: &mut Text, unit: u16) {
+        if !text.keep {
+            return;
+        }
+        if let Some(high) = text.high
+            && let Some(Ok(c)) = char::decode_utf16([high, unit]).next()
+            && (0xdc00..0xe000).contains(&unit)
+        {
+            text.high = None;
+            self.push(c);
+            return;
+        }
+        self.lone_surrogate(text);
+        match char::from_u32(u32::from(unit)) {
+            Some(c) => self.push(c),
+            None if unit < 0xdc00 => text.high = Some(unit),
+            None => self.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+
+    fn lone_surrogate(&mut self, text: &mut Text) {
+        if text.high.take().is_some() {
+            self.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    fn push(&mut self, c: char) {
+        let mut utf8 = [0; 4];
+        self.text
+            .extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+    }
+}
+
+/// `-? (0 | [1-9] [0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let exponent = text.iter().position(|&byte| byte == b'e' || byte == b'E');
+    let (mantissa, exponent) = match exponent {
+        Some(at) => (text.get(..at), text.get(at + 1..)),
+        None => (Some(text), None),
+    };
+    let mantissa = mantissa.unwrap_or_default();
+    let (whole, fraction) = match memchr(b'.', mantissa) {
+        Some(at) => (mantissa.get(..at), mantissa.get(at + 1..)),
+        None => (Some(mantissa), None),
+    };
+    let whole = whole.unwrap_or_default();
+    let exponent = exponent.map(|e| {
+        e.strip_prefix(b"+")
+            .or_else(|| e.strip_prefix(b"-"))
+            .unwrap_or(e)
+    });
+    digits(whole)
+        && (whole.len() == 1 || whole.first() != Some(&b'0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
+
+/// `bytes` with every byte that is no part of a UTF-8 character replaced by U+FFFD: what Go makes
+/// of a string when it encodes or decodes JSON.
+pub fn go_utf8(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let mut rest = match std::str::from_utf8(bytes) {
+        Ok(_) => return bytes.into(),
+        Err(_) => bytes,
+    };
+    let mut replaced = Vec::with_capacity(bytes.len() + 16);
+    while let Err(error) = std::str::from_utf8(rest) {
+        let (valid, broken) = rest.split_at(error.valid_up_to());
+        replaced.extend_from_slice(valid);
+        replaced.extend_from_slice("\u{fffd}".as_bytes());
+        rest = broken.get(1..).unwrap_or_default();
+    }
+    replaced.extend_from_slice(rest);
+    replaced.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    /// Builds a value from tokens.
+    #[derive(Default)]
+    struct Build {
+        open: Vec<(Value, Option<String>)>,
+        done: Option<Value>,
+    }
+
+    impl Build {
+        fn value(&mut self, value: Value) {
+            match self.open.last_mut() {
+                None => self.done = Some(value),
+                Some((Value::Array(items), _)) => items.push(value),
+                Some((Value::Object(members), key)) => {
+                    members.insert(key.take().unwrap(), value);
+                }
+                Some(_) => unreachable!(),
+            }
+        }
+    }
+
+    impl TokenSink for Build {
+        fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            match token {
+                Token::BeginObject => self.open.push((Value::Object(Map::new()), None)),
+                Token::BeginArray => self.open.push((Value::Array(Vec::new()), None)),
+                Token::EndObject | Token::EndArray => {
+                    let (value, _) = self.open.pop().unwrap();
+                    self.value(value);
+                }
+                Token::Key(key) => self.open.last_mut().unwrap().1 = Some(text(key)),
+                Token::Text(found) => self.value(Value::String(text(found))),
+                Token::Number(digits) => {
+                    self.value(serde_json::from_slice(digits).unwrap());
+                }
+                Token::Bool(found) => self.value(Value::Bool(found)),
+                Token::Null => self.value(Value::Null),
+            }
+            Ok(())
+        }
+
+        fn wants_text(&self) -> bool {
+            true
+        }
+
+        fn has_enough(&self) -> bool {
+            false
+        }
+    }
+
+    fn read(bytes: &[u8], piece: usize) -> Option<Value> {
+        let (mut tokens, mut build) = (JsonTokens::default(), Build::default());
+        for piece in bytes.chunks(piece) {
+            tokens.update(piece, &mut build);
+        }
+        tokens.finish(&build).ok().and(build.done)
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(\\PC|[\"\\\\\n\u{1}\u{2028}\u{1f600}]){0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            let member = (".{0,6}", inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                prop::collection::vec(member, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn in_container(value: &Value) -> bool {
+        value.is_object() || value.is_array()
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_build_what_serde_json_reads(
+            value in any_json().prop_filter("a document", in_container),
+            piece in 1_usize..40, pretty: bool,
+        ) {
+            let text = if pretty {
+                serde_json::to_vec_pretty(&value)
+            } else {
+                serde_json::to_vec(&value)
+            };
+            prop_assert_eq!(read(&text.unwrap(), piece), Some(value));
+        }
+
+        #[test]
+        fn what_serde_json_refuses_is_refused(
+            value in any_json().prop_filter("a document", in_container),
+            at: prop::sample::Index, byte: u8, piece in 1_usize..40,
+        ) {
+            let mut text = serde_json::to_vec(&value).unwrap();
+            let at = at.index(text.len());
+            text[at] = byte;
+            let found = read(&text, piece);
+            // Go and serde_json differ on surrogates and broken UTF-8 only, which Go mends.
+            if std::str::from_utf8(&text).is_ok() && !text.windows(3).any(|w| w == b"\\ud") {
+                let expected = serde_json::from_slice::<Value>(&text).ok();
+                prop_assert_eq!(found, expected.filter(in_container));
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_mended_as_go_mends_it() {
+        for (given, found) in [
+            (&br#"["\ud83d\ude00"]"#[..], "\u{1f600}"),
+            (br#"["\ud83dx"]"#, "\u{fffd}x"),
+            (br#"["\ud83d"]"#, "\u{fffd}"),
+            (br#"["\ud83d\n"]"#, "\u{fffd}\n"),
+            (br#"["\ud83d\ud83d\ude00"]"#, "\u{fffd}\u{1f600}"),
+            (br#"["\ude00"]"#, "\u{fffd}"),
+            (b"[\"\xe4\xbd\"]", "\u{fffd}\u{fffd}"),
+            (b"[\"a\xffb\"]", "a\u{fffd}b"),
+        ] {
+            for piece in 1..given.len() {
+                assert_eq!(read(given, piece), Some(Value::from(vec![found])));
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A log entry done to the store, as etcd does it when it applies the entry.
+//!
+//! In: an entry's kind and data. Out: what it did.
+//! Source: `applyRequest` and `applyConfChange` in `etcdserver/server.go`, `etcdserver/cluster.go`
+//! at etcd 2.1.3 and 2.2.5, `etcdserver/apply_v2.go` at 3.4.23 (formats page §5).
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::operate::{Condition, InOrderNames, Refusal, Write};
+use super::{NodeId, Store};
+use crate::ground::ids::MemberId;
+use crate::language::messages::{ConfChange, Request};
+use crate::language::store::json::go_text;
+use crate::language::store_facts::{StoreFacts, StoreFault};
+
+pub use super::operate::InOrderNames as Names;
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It asks for nothing: a new leader's first entry, a read, a request of the v3 store.
+    Nothing,
+    /// It did what it asks for.
+    Done,
+    /// It made an in-order child, the store path of which this is.
+    CreatedInOrder(Vec<u8>),
+    /// SYNC: so many nodes expired.
+    Expired(u64),
+    /// The store refused it.
+    Refused(Refusal),
+    /// A conf change that is not valid, which etcd ignores.
+    Invalid,
+}
+
+/// An entry that etcd itself could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// A member in the context of a conf change, with what 3.4 adds.
+#[derive(Default, Deserialize)]
+struct Context {
+    #[serde(rename = "peerURLs", default)]
+    peer_urls: Option<Vec<String>>,
+    #[serde(rename = "isLearner", default)]
+    is_learner: bool,
+    #[serde(rename = "isPromote", default)]
+    is_promote: bool,
+}
+
+/// `membership.RaftAttributes` as Go writes it.
+#[derive(Serialize)]
+struct RaftAttributes<'a> {
+    #[serde(rename = "peerURLs")]
+    peer_urls: Option<&'a [String]>,
+    #[serde(rename = "isLearner", skip_serializing_if = "std::ops::Not::not")]
+    is_learner: bool,
+}
+
+impl Store {
+    /// Applies an entry of `kind` (0 normal, 1 conf change); in-order children are named as `names`
+    /// says.
+    pub fn apply(
+        &mut self,
+        kind: u64,
+        data: &[u8],
+        names: InOrderNames,
+    ) -> Result<Applied, Unreadable> {
+        if kind == 1 {
+            let change = ConfChange::decode(data).map_err(|_| Unreadable)?;
+            return self.apply_conf_change(&change);
+        }
+        if data.is_empty() {
+            return Ok(Applied::Nothing);
+        }
+        match Request::in_entry(data) {
+            Ok(Some(request)) => Ok(self.apply_request(&request, names)),
+            Ok(None) => Ok(Applied::Nothing),
+            Err(_) => Err(Unreadable),
+        }
+    }
+
+    /// Applies a client's or the cluster's own request.
+    pub fn apply_request(&mut self, request: &Request, names: InOrderNames) -> Applied {
+        let path = request.path.as_deref().unwrap_or_default();
+        let write = Write {
+            value: request.val.as_deref().unwrap_or_default(),
+            dir: request.dir.unwrap_or(false),
+            expires: request.expiration.filter(|&expiration| expiration != 0),
+            refresh: request.refresh.unwrap_or(false),
+        };
+        let condition = Condition {
+            value: request.prev_value.as_deref().unwrap_or_default(),
+            index: request.prev_index.unwrap_or(0),
+        };
+        let conditional = condition.index != 0 || !condition.value.is_empty();
+        let outcome = match request.method.as_deref().unwrap_or_default() {
+            b"POST" => {
+                return match self.create_in_order(path, names, write) {
+                    Ok(made) => Applied::CreatedInOrder(made),
+                    Err(refusal) => Applied::Refused(refusal),
+                };
+            }
+            b"PUT" => match request.prev_exist {
+                Some(false) => self.create(path, write),
+                Some(true) if !conditional => self.update(path, write),
+                _ if conditional => self.compare_and_swap(path, condition, write),
+                _ if self.publishes_removed_member(path) => return Applied::Invalid,
+                _ => self.set(path, write),
+            },
+            b"DELETE" if conditional => self.compare_and_delete(path, condition),
+            b"DELETE" => {
+                let recursive = request.recursive.unwrap_or(false);
+                self.delete(path, write.dir, recursive)
+            }
+            b"SYNC" => return Applied::Expired(self.expire(request.time.unwrap_or(0))),
+            // QGET, and whatever etcd answers with an error.
+            _ => return Applied::Nothing,
+        };
+        outcome.map_or_else(Applied::Refused, |()| Applied::Done)
+    }
+
+    /// Whether `path` is the attributes of a member that was removed: etcd passes such a late
+    /// word over.
+    fn publishes_removed_member(&self, path: &[u8]) -> bool {
+        let id = path
+            .strip_prefix(b"/0/members/")
+            .and_then(|rest| rest.strip_suffix(b"/attributes"));
+        id.is_some_and(|id| {
+            let removed = [b"/0/removed_members/", id].concat();
+            !id.contains(&b'/') && self.get(&removed).is_some()
+        })
+    }
+
+    fn apply_conf_change(&mut self, change: &ConfChange) -> Result<Applied, Unreadable> {
+        let id = MemberId(change.node_id.unwrap_or(0));
+        let Ok(facts) = self.cluster_facts() else {
+            return Err(Unreadable);
+        };
+        let context = || -> Result<Context, Unreadable> {
+            let json = change.context.as_deref().unwrap_or_default();
+            serde_json::from_slice(json).map_err(|_| Unreadable)
+        };
+        let known = facts.members.contains_key(&id);
+        let in_use = |context: &Context| {
+            let others = facts.members.values().filter(|member| member.id != id);
+            let mut used = others.flat_map(|member| &member.peer_urls);
+            let wanted = context.peer_urls.as_deref().unwrap_or_default();
+            used.any(|url| wanted.contains(url))
+        };
+        if facts.removed.contains(&id) {
+            return Ok(Applied::Invalid);
+        }
+        match change.kind.unwrap_or(0) {
+            // 3: a learner, from 3.4 on; one that is promoted comes as an addition.
+            0 | 3 => {
+                let mut context = context()?;
+                context.is_learner |= change.kind == Some(3);
+                if context.is_promote && known {
+                    context.is_learner = false;
+                    return Ok(self.write_raft_attributes(id, &context, false));
+                }
+                if known || in_use(&context) {
+                    return Ok(Applied::Invalid);
+                }
+                Ok(self.write_raft_attributes(id, &context, true))
+            }
+            1 if known => {
+                let _ = self.delete(format!("/0/members/{id}").as_bytes(), true, true);
+                let removed = format!("/0/removed_members/{id}");
+                Ok(done(self.create(removed.as_bytes(), plain(b""))))
+            }
+            2 if known => {
+                let context = context()?;
+                if in_use(&context) {
+                    return Ok(Applied::Invalid);
+                }
+                Ok(self.write_raft_attributes(id, &context, false))
+            }
+            1 | 2 => Ok(Applied::Invalid),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn write_raft_attributes(&mut self, id: MemberId, context: &Context, new: bool) -> Applied {
+        let attributes = RaftAttributes {
+            peer_urls: context.peer_urls.as_deref(),
+            is_learner: context.is_learner,
+        };
+        let json = serde_json::to_string(&attributes).unwrap_or_default();
+        let path = format!("/0/members/{id}/raftAttributes");
+        let (path, write) = (path.as_bytes(), go_text(&json));
+        done(if new {
+            self.create(path, plain(write.as_bytes()))
+        } else {
+            self.update(path, plain(write.as_bytes()))
+        })
+    }
+
+    /// What the store says of its cluster.
+    pub fn cluster_facts(&self) -> Result<StoreFacts, StoreFault> {
+        let mut facts = StoreFacts::default();
+        let Some(cluster) = self.child(NodeId::ROOT, super::CLUSTER.as_bytes()) else {
+            return Ok(facts);
+        };
+        let mut walk = self.walk(cluster);
+        while let Some(id) = walk.next_node() {
+            if let Some(value) = self.node(id).value() {
+                facts.take(walk.path(), value)?;
+            }
+        }
+        Ok(facts)
+    }
+}
+
+fn plain(value: &[u8]) -> Write<'_> {
+    Write {
+        value,
+        dir: false,
+        expires: None,
+        refresh: false,
+    }
+}
+
+fn done(outcome: Result<(), Refusal>) -> Applied {
+    outcome.map_or_else(Applied::Refused, |()| Applied::Done)
+}

@@ -1,0 +1,525 @@
+//! The v2 store as a raft snapshot holds it: JSON, taken in pieces.
+//!
+//! ```text
+//! {"Root": node, "WatcherHub": {…}, "CurrentIndex": n, "Stats": {…}, "CurrentVersion": 2}
+//! node = {"Path", "CreatedIndex", "ModifiedIndex", "ExpireTime", "Value", "Children"}
+//! Children = null for a key, an object of nodes by name, in the order of the names, for a directory
+//! ```
+//!
+//! In: the JSON in pieces and what is wanted of it. Out: the cluster's own facts, and if wanted
+//! the whole [`Store`] and its [fingerprint](Store::fingerprint), each without keeping the JSON:
+//! `WatcherHub`, most of a busy member's snapshot, is skimmed. When only the cluster's facts are
+//! wanted the reading ends behind `/0`, which comes first.
+//! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
+
+use super::{Content, NodeId, Step, Store, UnixNanos, directory};
+use crate::ground::digest::{Digest, Hasher};
+use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, go_utf8};
+use crate::language::store_facts::{StoreFacts, StoreFault};
+
+/// What Go makes of a zero `time.Time`: the node never expires.
+const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
+/// How much is gathered before it is hashed, in bytes.
+const HASH_PIECE: usize = 32 << 10;
+
+/// What is wanted of a saved store beside the cluster's facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The whole tree.
+    pub tree: bool,
+    /// Its fingerprint.
+    pub fingerprint: bool,
+}
+
+/// What a saved store gave.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The cluster's own keys.
+    pub facts: StoreFacts,
+    /// The whole tree, if wanted.
+    pub store: Option<Store>,
+    /// Its fingerprint, if wanted.
+    pub fingerprint: Option<Digest>,
+}
+
+/// A saved store being read.
+#[derive(Debug)]
+pub struct SavedScan {
+    tokens: JsonTokens,
+    shape: Shape,
+}
+
+impl SavedScan {
+    /// A scan for the cluster's facts and what else is `wanted`.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            tokens: JsonTokens::default(),
+            shape: Shape::new(wanted),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.tokens.update(bytes, &mut self.shape);
+    }
+
+    /// What the store says, if it is one.
+    pub fn finish(self) -> Result<Saved, StoreFault> {
+        let Self { tokens, mut shape } = self;
+        match (tokens.finish(&shape), shape.bad_key.take()) {
+            (Ok(()), _) => shape.finish(),
+            (Err(_), Some(bad_key)) => Err(bad_key),
+            (Err(fault), None) => Err(StoreFault::Json(fault)),
+        }
+    }
+}
+
+/// The facts of one node, before what a directory holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    created: u64,
+    modified: u64,
+    expires: Option<UnixNanos>,
+}
+
+/// Which value comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    /// None: a name, or the end of the object.
+    None,
+    Root,
+    CurrentIndex,
+    Path,
+    CreatedIndex,
+    ModifiedIndex,
+    ExpireTime,
+    Value,
+    Children,
+    /// A node in `Children`.
+    Child,
+    /// Anything else.
+    Other,
+}
+
+/// What is open.
+#[derive(Debug)]
+enum Frame {
+    /// The outermost object.
+    Top,
+    Node {
+        facts: Facts,
+        /// Bytes of the path before the node's name was added.
+        parent_path: usize,
+        /// Whether its children have come, so that nothing may follow.
+        closed: bool,
+    },
+    Children,
+}
+
+/// Makes a store out of tokens.
+#[derive(Debug)]
+struct Shape {
+    frames: Vec<Frame>,
+    field: Field,
+    /// Objects and arrays open inside a value that is not wanted.
+    skipping: usize,
+    /// The store path of the node at hand, without a `/` at the end; empty for the root.
+    path: Vec<u8>,
+    value: Vec<u8>,
+    has_root: bool,
+    cluster_done: bool,
+    facts: StoreFacts,
+    bad_key: Option<StoreFault>,
+    index: u64,
+    tree: Option<Tree>,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Shape {
+    fn new(wanted: Wanted) -> Self {
+        Self {
+            frames: Vec::new(),
+            field: Field::None,
+            skipping: 0,
+            path: Vec::new(),
+            value: Vec::new(),
+            has_root: false,
+            cluster_done: false,
+            facts: StoreFacts::default(),
+            bad_key: None,
+            index: 0,
+            tree: wanted.tree.then(Tree::default),
+            fingerprint: wanted.fingerprint.then(Fingerprint::default),
+        }
+    }
+
+    fn finish(self) -> Result<Saved, StoreFault> {
+        let whole = self.tree.is_some() || self.fingerprint.is_some();
+        if whole && !self.has_root {
+            return Err(StoreFault::NoRoot);
+        }
+        Ok(Saved {
+            facts: self.facts,
+            store: self.tree.map(|tree| tree.finish(self.index)),
+            fingerprint: self.fingerprint.map(|f| f.finish(self.index)),
+        })
+    }
+
+    fn key(&mut self, name: &[u8]) -> Result<(), &'static str> {
+        self.field = match self.frames.last() {
+            Some(Frame::Top) => match name {
+                b"Root" if self.has_root => return Err("a second root"),
+                b"Root" => Field::Root,
+                b"CurrentIndex" => Field::CurrentIndex,
+                _ => Field::Other,
+            },
+            Some(Frame::Node { closed: true, .. }) => return Err("a field behind the children"),
+            Some(Frame::Node { .. }) => match name {
+                b"Path" => Field::Path,
+                b"CreatedIndex" => Field::CreatedIndex,
+                b"ModifiedIndex" => Field::ModifiedIndex,
+                b"ExpireTime" => Field::ExpireTime,
+                b"Value" => Field::Value,
+                b"Children" => Field::Children,
+                _ => Field::Other,
+            },
+            Some(Frame::Children) => {
+                if name.is_empty() || name.contains(&b'/') {
+                    return Err("an impossible node name");
+                }
+                self.path.push(b'/');
+                self.path.extend_from_slice(name);
+                Field::Child
+            }
+            None => Field::Other,
+        };
+        Ok(())
+    }
+
+    fn begin_object(&mut self) -> Result<(), &'static str> {
+        match self.field {
+            Field::None if self.frames.is_empty() => self.frames.push(Frame::Top),
+            Field::Root => self.begin_node(0),
+            Field::Child => {
+                let name = self.path.iter().rposition(|&byte| byte == b'/');
+                self.begin_node(name.unwrap_or(0));
+            }
+            Field::Children => {
+                let facts = self.node_facts();
+                self.frames.push(Frame::Children);
+                let name = last_component(&self.path);
+                if let Some(tree) = &mut self.tree {
+                    tree.open(name, facts);
+                }
+                if let Some(fingerprint) = &mut self.fingerprint {
+                    fingerprint.node(name, facts, None);
+                }
+            }
+            Field::Other => self.skipping = 1,
+            _ => return Err("an object where etcd writes none"),
+        }
+        self.field = Field::None;
+        Ok(())
+    }
+
+    fn begin_node(&mut self, parent_path: usize) {
+        self.has_root = true;
+        self.value.clear();
+        self.frames.push(Frame::Node {
+            facts: Facts::default(),
+            parent_path,
+            closed: false,
+        });
+    }
+
+    fn node_facts(&self) -> Facts {
+        match self.frames.last() {
+            Some(Frame::Node { facts, .. }) => *facts,
+            _ => Facts::default(),
+        }
+    }
+
+    fn end_object(&mut self) -> Result<(), &'static str> {
+        match self.frames.pop() {
+            Some(Frame::Children) => {
+                if let Some(tree) = &mut self.tree {
+                    tree.close();
+                }
+                if let Some(fingerprint) = &mut self.fingerprint {
+                    fingerprint.close();
+                }
+                if let Some(Frame::Node { closed, .. }) = self.frames.last_mut() {
+                    *closed = true;
+                }
+            }
+            Some(Frame::Node {
+                facts,
+                parent_path,
+                closed,
+            }) => {
+                if !closed {
+                    self.end_key(facts)?;
+                }
+                self.cluster_done |= self.path == b"/0";
+                self.path.truncate(parent_path);
+            }
+            Some(Frame::Top) | None => {}
+        }
+        Ok(())
+    }
+
+    fn end_key(&mut self, facts: Facts) -> Result<(), &'static str> {
+        if self.path.is_empty() {
+            return Err("the root is no directory");
+        }
+        if self.path.starts_with(b"/0/") {
+            if let Err(fault) = self.facts.take(&self.path, &self.value) {
+                self.bad_key = Some(fault);
+                return Err("an unreadable cluster key");
+            }
+        }
+        let name = last_component(&self.path);
+        if let Some(tree) = &mut self.tree {
+            tree.key(name, facts, &self.value);
+        }
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.node(name, facts, Some(&self.value));
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) -> Result<(), &'static str> {
+        match std::mem::replace(&mut self.field, Field::None) {
+            Field::Path => {
+                let path: &[u8] = if self.path.is_empty() {
+                    b"/"
+                } else {
+                    &self.path
+                };
+                if path != text {
+                    return Err("a node that says it is elsewhere");
+                }
+            }
+            Field::Value => {
+                self.value.clear();
+                self.value.extend_from_slice(text);
+            }
+            Field::ExpireTime if text == PERMANENT => {}
+            Field::ExpireTime => {
+                let expires = read_time(text).ok_or("an impossible expiry")?;
+                if let Some(Frame::Node { facts, .. }) = self.frames.last_mut() {
+                    facts.expires = Some(expires);
+                }
+            }
+            Field::Other => {}
+            _ => return Err("a text where etcd writes none"),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, digits: &[u8]) -> Result<(), &'static str> {
+        let field = std::mem::replace(&mut self.field, Field::None);
+        if field == Field::Other {
+            return Ok(());
+        }
+        let number = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|d| d.parse().ok());
+        let number: u64 = number.ok_or("an impossible index")?;
+        match (field, self.frames.last_mut()) {
+            (Field::CurrentIndex, _) => self.index = number,
+            (Field::CreatedIndex, Some(Frame::Node { facts, .. })) => facts.created = number,
+            (Field::ModifiedIndex, Some(Frame::Node { facts, .. })) => facts.modified = number,
+            _ => return Err("a number where etcd writes none"),
+        }
+        Ok(())
+    }
+}
+
+impl TokenSink for Shape {
+    fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
+        if self.skipping > 0 {
+            match token {
+                Token::BeginObject | Token::BeginArray => self.skipping += 1,
+                Token::EndObject | Token::EndArray => self.skipping -= 1,
+                _ => {}
+            }
+            return Ok(());
+        }
+        match token {
+            Token::Key(name) => self.key(name),
+            Token::BeginObject => self.begin_object(),
+            Token::EndObject => self.end_object(),
+            Token::Text(text) => self.text(text),
+            Token::Number(digits) => self.number(digits),
+            Token::BeginArray if self.field == Field::Other => {
+                self.skipping = 1;
+                self.field = Field::None;
+                Ok(())
+            }
+            Token::Null if matches!(self.field, Field::Children | Field::Other) => {
+                self.field = Field::None;
+                Ok(())
+            }
+            Token::Bool(_) if self.field == Field::Other => {
+                self.field = Field::None;
+                Ok(())
+            }
+            _ => Err("a value where etcd writes none"),
+        }
+    }
+
+    fn wants_text(&self) -> bool {
+        let other = self.skipping > 0 || self.field == Field::Other;
+        let whole = self.tree.is_some() || self.fingerprint.is_some();
+        // Without a tree the values of other than the cluster's keys are of no use.
+        let unused = self.field == Field::Value && !whole && !self.path.starts_with(b"/0/");
+        !other && !unused
+    }
+
+    fn has_enough(&self) -> bool {
+        self.cluster_done && self.tree.is_none() && self.fingerprint.is_none()
+    }
+}
+
+fn last_component(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+fn read_time(text: &[u8]) -> Option<UnixNanos> {
+    let time: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
+    time.as_nanosecond().try_into().ok()
+}
+
+/// Builds the tree.
+#[derive(Debug)]
+struct Tree {
+    store: Store,
+    open: Vec<NodeId>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self {
+            store: Store::bare(),
+            open: Vec::new(),
+        }
+    }
+}
+
+impl Tree {
+    fn open(&mut self, name: &[u8], facts: Facts) {
+        let id = self.add(name, facts, directory());
+        self.open.push(id);
+    }
+
+    fn close(&mut self) {
+        self.open.pop();
+    }
+
+    fn key(&mut self, name: &[u8], facts: Facts, value: &[u8]) {
+        self.add(name, facts, Content::Key(value.into()));
+    }
+
+    fn add(&mut self, name: &[u8], facts: Facts, content: Content) -> NodeId {
+        let id = match self.open.last() {
+            None => NodeId::ROOT,
+            Some(&parent) => {
+                // Of two members of one name Go keeps the last.
+                if let Some(before) = self.store.child(parent, name) {
+                    self.store.detach(before);
+                }
+                self.store.attach(parent, name, content)
+            }
+        };
+        let node = self.store.node_mut(id);
+        node.created = facts.created;
+        node.modified = facts.modified;
+        self.store.set_expiry(id, facts.expires);
+        id
+    }
+
+    fn finish(mut self, index: u64) -> Store {
+        self.store.index = index;
+        self.store.nodes.shrink_to_fit();
+        self.store
+    }
+}
+
+/// Takes a digest over nodes as a walk meets them.
+///
+/// ```text
+/// node = 'D' or 'K' · name length (8) · name · created (8) · modified (8) · expires (1 + 8) · [value length (8) · value]
+/// 'C' closes a directory; the store's index (8) ends it
+/// ```
+#[derive(Default)]
+struct Fingerprint {
+    hasher: Hasher,
+    gathered: Vec<u8>,
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fingerprint").finish_non_exhaustive()
+    }
+}
+
+impl Fingerprint {
+    /// Takes a key with its value, or a directory that opens.
+    fn node(&mut self, name: &[u8], facts: Facts, value: Option<&[u8]>) {
+        let out = &mut self.gathered;
+        out.push(if value.is_some() { b'K' } else { b'D' });
+        put_bytes(out, name);
+        out.extend(facts.created.to_le_bytes());
+        out.extend(facts.modified.to_le_bytes());
+        out.push(u8::from(facts.expires.is_some()));
+        out.extend(facts.expires.unwrap_or(0).to_le_bytes());
+        if let Some(value) = value {
+            put_bytes(out, value);
+        }
+        if out.len() >= HASH_PIECE {
+            self.hasher.update(out);
+            out.clear();
+        }
+    }
+
+    fn close(&mut self) {
+        self.gathered.push(b'C');
+    }
+
+    fn finish(mut self, index: u64) -> Digest {
+        self.gathered.extend(index.to_le_bytes());
+        self.hasher.update(&self.gathered);
+        self.hasher.finish()
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+impl Store {
+    /// A digest of everything that is state: two stores with the same one are the same, once they
+    /// are saved. What is not UTF-8 counts as Go saves it.
+    pub fn fingerprint(&self) -> Digest {
+        let mut fingerprint = Fingerprint::default();
+        let mut walk = self.walk(NodeId::ROOT);
+        while let Some(step) = walk.step() {
+            match step {
+                Step::Close => fingerprint.close(),
+                Step::Key(id) | Step::Open(id) => {
+                    let node = self.node(id);
+                    let facts = Facts {
+                        created: node.created,
+                        modified: node.modified,
+                        expires: node.expires,
+                    };
+                    let value = node.value().map(go_utf8);
+                    fingerprint.node(&go_utf8(node.name()), facts, value.as_deref());
+                }
+            }
+        }
+        fingerprint.finish(self.index)
+    }
+}
