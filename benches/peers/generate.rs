@@ -10,11 +10,12 @@ use etcd_ark::language::wal::SegmentName;
 use etcd_ark::language::wal::record::{Kind, Record};
 use prost::Message;
 
-const MEMBER: u64 = 0x8998_a2fa_ce6f_b7ba;
+pub(crate) const MEMBER: u64 = 0x8998_a2fa_ce6f_b7ba;
 const CLUSTER: u64 = 0xaa16_62ac_a318_a75f;
 /// etcd's own: a segment is cut after the write that takes it past this.
 const SEGMENT: usize = 64_000_000;
-const KEYS: u64 = 80_000;
+/// Keys in a store of full size.
+pub(crate) const KEYS: u64 = 80_000;
 const SEGMENTS: u64 = 5;
 
 /// What was made.
@@ -96,15 +97,17 @@ fn write_member(dir: &Path, keys: u64, segment_bytes: usize, segments: u64) -> M
     made
 }
 
-struct Log {
-    random: u64,
-    crc: u32,
-    index: u64,
-    segment: Vec<u8>,
+/// A WAL segment being written, true to the chain of crcs.
+pub(crate) struct Log {
+    pub(crate) random: u64,
+    pub(crate) crc: u32,
+    /// Of the last entry.
+    pub(crate) index: u64,
+    pub(crate) segment: Vec<u8>,
 }
 
 impl Log {
-    fn begin(&mut self, first: bool) {
+    pub(crate) fn begin(&mut self, first: bool) {
         self.segment.clear();
         Record {
             kind: Kind::Crc,
@@ -149,7 +152,7 @@ impl Log {
         }
     }
 
-    fn entry(&mut self, kind: u64, data: Vec<u8>) {
+    pub(crate) fn entry(&mut self, kind: u64, data: Vec<u8>) {
         self.index += 1;
         let entry = Entry {
             kind: Some(kind),
@@ -160,7 +163,7 @@ impl Log {
         self.put(Kind::Entry, &entry.encode_to_vec());
     }
 
-    fn hard_state(&mut self) {
+    pub(crate) fn hard_state(&mut self) {
         let state = HardState {
             term: Some(2),
             vote: Some(MEMBER),
@@ -169,7 +172,7 @@ impl Log {
         self.put(Kind::HardState, &state.encode_to_vec());
     }
 
-    fn marker(&mut self, id: SnapshotId) {
+    pub(crate) fn marker(&mut self, id: SnapshotId) {
         let marker = SnapshotMarker {
             index: Some(id.index.0),
             term: Some(id.term.0),
@@ -237,7 +240,7 @@ fn store(random: &mut u64, keys: u64) -> String {
 }
 
 /// Some 800 bytes as a scheduler might store them: names that recur, ids that do not.
-fn value(random: &mut u64) -> String {
+pub(crate) fn value(random: &mut u64) -> String {
     const WORDS: [&str; 16] = [
         "frontend", "backend", "cache", "worker", "ingress", "billing", "search", "session",
         "metrics", "journal", "gateway", "indexer", "mailer", "queue", "replica", "primary",
@@ -274,13 +277,13 @@ fn value(random: &mut u64) -> String {
 }
 
 /// xorshift: the same data every time.
-fn next(random: &mut u64) -> u64 {
+pub(crate) fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;
     *random
 }
 
-fn below(random: &mut u64, limit: u64) -> u64 {
+pub(crate) fn below(random: &mut u64, limit: u64) -> u64 {
     next(random) % limit
 }

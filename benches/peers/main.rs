@@ -5,17 +5,27 @@
 //! 64 MB, JSON-like values), runs each job in turn with its peer, A B A B …, and prints medians
 //! and the ratio pair by pair. Settings, from the environment: `ETCD_ARK_BENCH_ROUNDS` (5),
 //! `ETCD_ARK_BENCH_SCALE` in percent of the full size (100), `ETCD_ARK_BENCH_DIR` (the system's
-//! temporary directory), `ETCD_ARK_BENCH_LEVEL` (zstd level of both, 3).
+//! temporary directory), `ETCD_ARK_BENCH_LEVEL` (zstd level of both, 3), `ETCD_ARK_BENCH_PART`
+//! (`bytes`: captures and the like, `store`: what looks into the store; both unless told).
+//!
+//! What looks into the store (`keys`, `verify --deep`) is measured against a parse of the same
+//! raft snapshot's JSON with `serde_json` into a plain `Value`, a process for each raft snapshot.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 mod generate;
+mod lived;
 mod measure;
+mod parse;
 
 use std::path::{Path, PathBuf};
 
 use measure::{Job, alone, has, in_turn, shell, tell};
 
 fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|mode| mode == parse::MODE) {
+        parse::run(Path::new(&arguments.next().unwrap()));
+    }
     let setting = |name: &str, usual: u64| {
         std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
     };
@@ -30,24 +40,18 @@ fn main() {
         level,
         rounds,
     };
-    let made = generate::data_dir(&bench.path("data"), scale);
     println!(
-        "data dir: {:.1} MB, live set {:.1} MB in {} files; zstd level {level}; {rounds} rounds; {} cores",
-        made.bytes as f64 / 1e6,
-        made.live_bytes as f64 / 1e6,
-        made.live.len(),
+        "zstd level {level}; {rounds} rounds; {} cores",
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     );
-    bench.snapshot(
-        "snapshot (live set)",
-        "",
-        &made.live.join(" "),
-        made.live_bytes,
-    );
-    bench.snapshot("snapshot --all", "--all", "member", made.bytes);
-    bench.read_side(made.bytes);
-    bench.backup_tools();
-    bench.list(1000);
+    let part = std::env::var("ETCD_ARK_BENCH_PART").ok();
+    let wanted = |name| part.as_deref().is_none_or(|part| part == name);
+    if wanted("bytes") {
+        bench.bytes(scale);
+    }
+    if wanted("store") {
+        bench.store(scale);
+    }
 }
 
 struct Bench {
@@ -70,6 +74,61 @@ impl Bench {
         let path = self.path(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
+    }
+
+    /// What is done to bytes.
+    fn bytes(&self, scale: u64) {
+        let made = generate::data_dir(&self.path("data"), scale);
+        println!(
+            "data dir: {:.1} MB, live set {:.1} MB in {} files",
+            made.bytes as f64 / 1e6,
+            made.live_bytes as f64 / 1e6,
+            made.live.len(),
+        );
+        let live = made.live.join(" ");
+        self.snapshot("snapshot (live set)", "", &live, made.live_bytes);
+        self.snapshot("snapshot --all", "--all", "member", made.bytes);
+        self.read_side(made.bytes);
+        self.backup_tools();
+        self.list(1000);
+        std::fs::remove_dir_all(self.path("data")).unwrap();
+    }
+
+    /// What looks into the store.
+    fn store(&self, scale: u64) {
+        let one = lived::data_dir(&self.path("lived"), scale, 1);
+        self.look("keys --json of a data dir", "--json keys", &one.dir, &one);
+        self.fresh("ours");
+        shell(&format!(
+            "{} snapshot -q --size-limit 1TB --data-dir {} --backup-dir {}",
+            self.ark,
+            one.dir.display(),
+            self.text("ours")
+        ));
+        let title = "keys --json of its archive";
+        self.look(title, "--json keys", &self.archive(), &one);
+        self.look("verify --deep of it", "verify --deep", &one.dir, &one);
+        let more = lived::data_dir(&self.path("lived-longer"), scale, 3);
+        let title = "verify --deep of three raft snapshots, each led to by the log";
+        self.look(title, "verify --deep", &more.dir, &more);
+    }
+
+    /// Runs `command` on `target` beside the parse of each raft snapshot in it.
+    fn look(&self, title: &str, command: &str, target: &Path, lived: &lived::Lived) {
+        let ark = &self.ark;
+        let a = Job::new(
+            "etcd-ark",
+            &format!("{ark} {command} {} > /dev/null", target.display()),
+        );
+        let bench = std::env::current_exe().unwrap();
+        let parse = |path: &PathBuf| {
+            let (bench, path) = (bench.display(), path.display());
+            format!("{bench} {} {path}", parse::MODE)
+        };
+        let each: Vec<_> = lived.raft_snapshots.iter().map(parse).collect();
+        let b = Job::new("serde_json to a Value", &each.join(" && "));
+        let (a, b) = in_turn(self.rounds, &a, &b, || ());
+        tell(title, lived.bytes, &a, Some(&b));
     }
 
     fn snapshot(&self, title: &str, flag: &str, files: &str, bytes: u64) {

@@ -93,11 +93,12 @@ pub(crate) fn tell(title: &str, bytes: u64, a: &Runs, b: Option<&Runs>) {
         let ratios: Vec<_> = a.wall.iter().zip(&b.wall).map(|(a, b)| a / b).collect();
         let cpu: Vec<_> = a.cpu.iter().zip(&b.cpu).map(|(a, b)| a / b).collect();
         println!(
-            "  ratio {:.2} ({:.2}–{:.2}), of processor time {:.2}",
+            "  ratio {:.2} ({:.2}–{:.2}), of processor time {:.2}, of peak memory {:.2}",
             median(&ratios),
             least(&ratios),
             most(&ratios),
-            median(&cpu)
+            median(&cpu),
+            a.peak as f64 / b.peak as f64
         );
     }
 }
