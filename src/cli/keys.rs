@@ -50,6 +50,8 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
         let tree = Tree { store, args, out };
         out.stream(|stdout| tree.write(top, stdout));
     }
+    // The process ends here; freeing every node first would only take time.
+    std::mem::forget(read);
     Ok(0)
 }
 

@@ -6,6 +6,8 @@
 
 use memchr::{memchr, memchr2};
 
+use super::swar::{below, copy_until, equal, length_until};
+
 /// The longest number or literal believed, in bytes.
 const MAX_SCALAR: usize = 64;
 /// The longest text believed, in bytes.
@@ -259,68 +261,83 @@ impl JsonTokens {
         bytes: &[u8],
         sink: &mut impl TokenSink,
     ) -> Result<usize, &'static str> {
-        let Escape::No = text.escape else {
-            let Some(&byte) = bytes.first() else {
-                return Ok(0);
-            };
-            self.escaped(&mut text, byte)?;
-            self.lexeme = Lexeme::Text(text);
-            return Ok(1);
-        };
-        let stop = memchr2(b'"', b'\\', bytes);
-        let plain = bytes.get(..stop.unwrap_or(bytes.len())).unwrap_or_default();
-        if plain.iter().any(|&byte| byte < b' ') {
-            return Err("control character in a text");
-        }
-        let ends = stop.is_some_and(|at| bytes.get(at) == Some(&b'"'));
-        if ends && self.text.is_empty() && text.high.is_none() {
-            // The usual case: no escape, and all of it at hand.
-            self.emit(text, None, plain, sink)?;
-            return Ok(plain.len() + 1);
-        }
-        if text.keep {
-            if !plain.is_empty() || ends {
-                self.lone_surrogate(&mut text);
+        let mut taken = 0;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            if !matches!(text.escape, Escape::No) {
+                let Some(&byte) = rest.first() else { break };
+                self.escaped(&mut text, byte)?;
+                taken += 1;
+                continue;
             }
-            if self.text.len() + plain.len() > MAX_TEXT {
+            let length = if !text.keep {
+                memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+            } else if self.text.is_empty() && text.high.is_none() {
+                let length = length_until(rest, stops);
+                let (plain, behind) = rest.split_at(length);
+                if behind.first() == Some(&b'"') {
+                    // The usual case: no escape, and all of it at hand.
+                    self.emit(text, Some(plain), sink)?;
+                    return Ok(taken + length + 1);
+                }
+                self.text.extend_from_slice(plain);
+                length
+            } else {
+                if rest.first().is_some_and(|&byte| byte != b'\\') {
+                    self.lone_surrogate(&mut text);
+                }
+                copy_until(rest, &mut self.text, stops)
+            };
+            if self.text.len() > MAX_TEXT {
                 return Err("text too long");
             }
-            self.text.extend_from_slice(plain);
-        }
-        if ends {
-            let whole = std::mem::take(&mut self.text);
-            self.emit(text, Some(&whole), plain, sink)?;
-            self.text = whole;
-            return Ok(plain.len() + 1);
-        }
-        if stop.is_some() {
-            text.escape = Escape::Begun;
+            taken += length;
+            let behind = rest.get(length..).unwrap_or_default();
+            match behind.first() {
+                None => break,
+                Some(b'"') => {
+                    self.emit(text, None, sink)?;
+                    return Ok(taken + 1);
+                }
+                Some(b'\\') => text.escape = Escape::Begun,
+                Some(_) => return Err("control character in a text"),
+            }
+            taken += 1;
+            // Most escapes are of one character, which is at hand.
+            if let Some(&byte) = behind.get(1)
+                && text.high.is_none()
+                && let Some(plain) = simple_escape(byte)
+            {
+                if text.keep {
+                    self.text.push(plain);
+                }
+                text.escape = Escape::No;
+                taken += 1;
+            }
         }
         self.lexeme = Lexeme::Text(text);
-        Ok(plain.len() + usize::from(stop.is_some()))
+        Ok(taken)
     }
 
-    /// Gives a text that has ended, gathered or as it stands.
+    /// Gives a text that has ended: the one gathered, or `whole` as it stands.
     fn emit(
         &mut self,
         text: Text,
-        gathered: Option<&[u8]>,
-        plain: &[u8],
+        whole: Option<&[u8]>,
         sink: &mut impl TokenSink,
     ) -> Result<(), &'static str> {
-        let found = if text.keep {
-            go_utf8(gathered.unwrap_or(plain))
-        } else {
-            [].as_slice().into()
-        };
         if text.is_key {
             self.lexeme = Lexeme::Between;
             self.expect = Expect::Colon;
-            sink.token(Token::Key(&found))
         } else {
             self.value_ended();
-            sink.token(Token::Text(&found))
         }
+        let found = go_utf8(whole.unwrap_or(&self.text));
+        sink.token(if text.is_key {
+            Token::Key(&found)
+        } else {
+            Token::Text(&found)
+        })
     }
 
     /// Takes one byte of an escape.
@@ -339,22 +356,14 @@ impl JsonTokens {
             }
             return Ok(());
         }
-        let plain = match byte {
-            b'u' => {
-                text.escape = Escape::Unicode {
-                    digits: 0,
-                    value: 0,
-                };
-                return Ok(());
-            }
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            _ => return Err(WRONG),
-        };
+        if byte == b'u' {
+            text.escape = Escape::Unicode {
+                digits: 0,
+                value: 0,
+            };
+            return Ok(());
+        }
+        let plain = simple_escape(byte).ok_or(WRONG)?;
         text.escape = Escape::No;
         if text.keep {
             self.lone_surrogate(text);
@@ -395,6 +404,24 @@ impl JsonTokens {
         self.text
             .extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
     }
+}
+
+/// What a backslash and `byte` stand for.
+fn simple_escape(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return None,
+    })
+}
+
+/// Where plain text stops: at a quote, a backslash, a control character.
+fn stops(word: u64) -> u64 {
+    below(word, b' ') | equal(word, b'"') | equal(word, b'\\')
 }
 
 /// `-? (0 | [1-9] [0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`

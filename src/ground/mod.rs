@@ -6,3 +6,4 @@ pub mod interrupt;
 pub mod json_tokens;
 pub mod parallel;
 pub mod publish;
+pub(crate) mod swar;

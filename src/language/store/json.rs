@@ -12,6 +12,10 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::{Node, NodeId, Step, Store, UnixNanos};
+use crate::ground::swar::{below, copy_until, equal, equal_with};
+
+/// How much is gathered before it is written, in bytes.
+const PIECE: usize = 64 << 10;
 
 /// How a subtree is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,20 +28,19 @@ impl Store {
     /// Writes the answer to a GET of `top`, which is shown whatever its name; a path loses its
     /// first component, as the API shows it.
     pub fn write_answer(&self, top: NodeId, shown: Shown, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(br#"{"action":"get","node":"#)?;
+        let mut json = br#"{"action":"get","node":"#.to_vec();
         let mut walk = self.walk(top);
-        // For each open directory, whether a node stands in it already.
-        let mut filled: Vec<bool> = Vec::new();
-        let mut open = Vec::new();
+        // The directories that are open, and whether a node stands in them already.
+        let mut open: Vec<(NodeId, bool)> = Vec::new();
         while let Some(step) = walk.step() {
             let id = match step {
                 Step::Key(id) | Step::Open(id) => id,
                 Step::Close => {
-                    if filled.pop() == Some(true) {
-                        out.write_all(b"]")?;
-                    }
-                    if let Some(id) = open.pop() {
-                        Self::end_node(self.node(id), out)?;
+                    if let Some((id, filled)) = open.pop() {
+                        if filled {
+                            json.push(b']');
+                        }
+                        end_node(self.node(id), &mut json);
                     }
                     continue;
                 }
@@ -46,65 +49,67 @@ impl Store {
             if id != top && node.is_hidden() && !shown.hidden {
                 if let Step::Open(_) = step {
                     walk.skip();
-                    // Its close still comes, and finds nothing to end.
+                    // Its close still comes, and has nothing to end.
                     walk.step();
                 }
                 continue;
             }
-            match filled.last_mut() {
+            match open.last_mut() {
                 None => {}
-                Some(filled) if *filled => out.write_all(b",")?,
-                Some(filled) => {
-                    out.write_all(br#","nodes":["#)?;
+                Some((_, filled)) if *filled => json.push(b','),
+                Some((_, filled)) => {
+                    json.extend_from_slice(br#","nodes":["#);
                     *filled = true;
                 }
             }
-            Self::begin_node(node, walk.path(), out)?;
+            begin_node(node, walk.path(), &mut json);
             match step {
-                Step::Open(_) => {
-                    filled.push(false);
-                    open.push(id);
-                }
-                _ => Self::end_node(node, out)?,
+                Step::Open(_) => open.push((id, false)),
+                _ => end_node(node, &mut json),
+            }
+            if json.len() >= PIECE {
+                out.write_all(&json)?;
+                json.clear();
             }
         }
-        out.write_all(b"}\n")
+        json.extend_from_slice(b"}\n");
+        out.write_all(&json)
     }
+}
 
-    fn begin_node(node: &Node, path: &[u8], out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(b"{")?;
-        let mut comma: &[u8] = b"";
-        let key = api_key(path);
-        if !key.is_empty() {
-            out.write_all(br#""key":"#)?;
-            write_text(key, out)?;
-            comma = b",";
-        }
-        out.write_all(comma)?;
-        match node.value() {
-            Some(value) => {
-                out.write_all(br#""value":"#)?;
-                write_text(value, out)?;
-            }
-            None => out.write_all(br#""dir":true"#)?,
-        }
-        if let Some(expires) = node.expires {
-            write!(out, r#","expiration":"{}""#, Expiration(expires))?;
-        }
-        Ok(())
+fn begin_node(node: &Node, path: &[u8], json: &mut Vec<u8>) {
+    json.push(b'{');
+    let key = api_key(path);
+    if !key.is_empty() {
+        json.extend_from_slice(br#""key":"#);
+        put_text(key, json);
+        json.push(b',');
     }
+    match node.value() {
+        Some(value) => {
+            json.extend_from_slice(br#""value":"#);
+            put_text(value, json);
+        }
+        None => json.extend_from_slice(br#""dir":true"#),
+    }
+    if let Some(expires) = node.expires {
+        let expiration = format!(r#","expiration":"{}""#, Expiration(expires));
+        json.extend_from_slice(expiration.as_bytes());
+    }
+}
 
-    fn end_node(node: &Node, out: &mut dyn Write) -> io::Result<()> {
-        for (name, index) in [
-            ("modifiedIndex", node.modified),
-            ("createdIndex", node.created),
-        ] {
-            if index != 0 {
-                write!(out, r#","{name}":{index}"#)?;
-            }
+fn end_node(node: &Node, json: &mut Vec<u8>) {
+    let indexes = [
+        (&br#","modifiedIndex":"#[..], node.modified),
+        (br#","createdIndex":"#, node.created),
+    ];
+    for (name, index) in indexes {
+        if index != 0 {
+            json.extend_from_slice(name);
+            json.extend_from_slice(index.to_string().as_bytes());
         }
-        out.write_all(b"}")
     }
+    json.push(b'}');
 }
 
 /// A store path as the API shows it: without the users' namespace.
@@ -128,67 +133,70 @@ impl fmt::Display for Expiration {
     }
 }
 
-/// Writes `text` as a JSON string, as Go's encoder does: safe to stand in HTML, a byte that is no
+/// Puts `text` as a JSON string, as Go's encoder does: safe to stand in HTML, a byte that is no
 /// part of a UTF-8 character as `\ufffd`.
-fn write_text(text: &[u8], out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b"\"")?;
+fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
     let mut rest = text;
     loop {
         match std::str::from_utf8(rest) {
             Ok(valid) => {
-                write_escaped(valid.as_bytes(), out)?;
-                return out.write_all(b"\"");
+                put_escaped(valid.as_bytes(), out);
+                break;
             }
             Err(error) => {
                 let (valid, broken) = rest.split_at(error.valid_up_to());
-                write_escaped(valid, out)?;
-                out.write_all(br"\ufffd")?;
+                put_escaped(valid, out);
+                out.extend_from_slice(br"\ufffd");
                 rest = broken.get(1..).unwrap_or_default();
             }
         }
     }
+    out.push(b'"');
 }
 
-fn write_escaped(mut text: &[u8], out: &mut dyn Write) -> io::Result<()> {
-    let special =
-        |&byte: &u8| byte < b' ' || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2);
-    while let Some(at) = text.iter().position(special) {
-        let (plain, rest) = text.split_at(at);
-        out.write_all(plain)?;
+fn put_escaped(mut text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    loop {
+        let length = copy_until(text, out, stops);
+        let rest = text.get(length..).unwrap_or_default();
         let length = match rest {
             [0xe2, 0x80, last @ (0xa8 | 0xa9), ..] => {
-                write!(out, r"\u20{:02x}", last - 0x80)?;
+                out.extend_from_slice(br"\u202");
+                out.push(HEX[usize::from(last & 0xf)]);
                 3
             }
             [byte @ 0xe2, ..] => {
-                out.write_all(&[*byte])?;
-                1
-            }
-            [byte @ (b'"' | b'\\'), ..] => {
-                out.write_all(&[b'\\', *byte])?;
-                1
-            }
-            [b'\n', ..] => {
-                out.write_all(br"\n")?;
-                1
-            }
-            [b'\r', ..] => {
-                out.write_all(br"\r")?;
-                1
-            }
-            [b'\t', ..] => {
-                out.write_all(br"\t")?;
+                out.push(*byte);
                 1
             }
             [byte, ..] => {
-                write!(out, r"\u{byte:04x}")?;
+                out.push(b'\\');
+                match byte {
+                    b'"' | b'\\' => out.push(*byte),
+                    b'\n' => out.push(b'n'),
+                    b'\r' => out.push(b'r'),
+                    b'\t' => out.push(b't'),
+                    _ => {
+                        out.extend_from_slice(b"u00");
+                        out.push(HEX[usize::from(byte >> 4)]);
+                        out.push(HEX[usize::from(byte & 0xf)]);
+                    }
+                }
                 1
             }
-            [] => return Ok(()),
+            [] => return,
         };
         text = rest.get(length..).unwrap_or_default();
     }
-    out.write_all(text)
+}
+
+/// Where plain text stops: at a control character, `"` or `&`, `<` or `>`, `\`, and at 0xe2, which
+/// begins U+2028 and U+2029.
+fn stops(word: u64) -> u64 {
+    let quotes = equal_with(word, 0x04, b'&');
+    let angles = equal_with(word, 0x02, b'>');
+    below(word, b' ') | quotes | angles | equal(word, b'\\') | equal(word, 0xe2)
 }
 
 /// JSON made by serde as Go would have made it, where texts have no control characters.
@@ -225,7 +233,7 @@ mod tests {
             (b"a\xff\xe4\xbdb", r#""a\ufffd\ufffd\ufffdb""#),
         ] {
             let mut out = Vec::new();
-            write_text(given, &mut out).unwrap();
+            put_text(given, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), written);
         }
     }

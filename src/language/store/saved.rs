@@ -277,11 +277,11 @@ impl Shape {
             return Err("an unreadable cluster key");
         }
         let name = last_component(&self.path);
-        if let Some(tree) = &mut self.tree {
-            tree.key(name, facts, &self.value);
-        }
         if let Some(fingerprint) = &mut self.fingerprint {
             fingerprint.node(name, facts, Some(&self.value));
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.key(name, facts, std::mem::take(&mut self.value));
         }
         Ok(())
     }
@@ -299,8 +299,13 @@ impl Shape {
                 }
             }
             Field::Value => {
-                self.value.clear();
-                self.value.extend_from_slice(text);
+                if self.tree.is_some() {
+                    // Its own allocation, of its own size, for the tree to keep.
+                    self.value = text.to_vec();
+                } else {
+                    self.value.clear();
+                    self.value.extend_from_slice(text);
+                }
             }
             Field::ExpireTime if text == PERMANENT => {}
             Field::ExpireTime => {
@@ -415,8 +420,8 @@ impl Tree {
         self.open.pop();
     }
 
-    fn key(&mut self, name: &[u8], facts: Facts, value: &[u8]) {
-        self.add(name, facts, Content::Key(value.into()));
+    fn key(&mut self, name: &[u8], facts: Facts, value: Vec<u8>) {
+        self.add(name, facts, Content::Key(value.into_boxed_slice()));
     }
 
     fn add(&mut self, name: &[u8], facts: Facts, content: Content) -> NodeId {
