@@ -24,5 +24,8 @@ mod hot;
 /// Archives of a real etcd 3.4, and real servers started on what is restored.
 mod real_etcd;
 
+/// Random operations through a real etcd 3.4, and what is read from its data dir held against its own answers.
+mod real_store;
+
 /// What a hostile reader of the code found, each told as the story of its failure.
 mod found;

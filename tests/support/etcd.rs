@@ -1,9 +1,10 @@
 //! A real etcd server on this machine's loopback, for as long as a test needs it.
 //!
-//! In: a data dir. Out: a one-member server with the v2 and the v3 API, stopped or killed on request and when dropped.
+//! In: a data dir. Out: a one-member server with the v2 and the v3 API, stopped or killed on request and when dropped;
+//! and what it answers, to one request or to thousands over one connection.
 
 use std::ffi::OsStr;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Error, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,9 @@ use super::tools::{Ran, clean};
 /// How long a server may take to start or to stop, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Entries between two raft snapshots, so few that a short story has several.
+const SNAPSHOT_COUNT: u64 = 50;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Etcd {
@@ -29,12 +33,17 @@ pub struct Etcd {
 impl Etcd {
     /// Starts a server on `data_dir` and waits until it answers; it is the only member, and makes raft snapshots often.
     pub fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, SNAPSHOT_COUNT)
+    }
+
+    /// As [`Etcd::start`], with a raft snapshot whenever `snapshot_count` entries have been applied since the last one.
+    pub fn start_with(data_dir: &Path, snapshot_count: u64) -> Self {
         // Between the choice of a port and its use somebody else may take it.
-        let started = (0..3).find_map(|_| Self::try_start(data_dir));
+        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count));
         started.expect("etcd did not start three times")
     }
 
-    fn try_start(data_dir: &Path) -> Option<Self> {
+    fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
         let (client, peer) = free_addresses();
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
@@ -42,7 +51,8 @@ impl Etcd {
         clean(&mut command);
         command
             .args(["--name", "real0", "--enable-v2=true", "--logger", "zap"])
-            .args(["--snapshot-count", "50", "--data-dir"])
+            .args(["--snapshot-count", &snapshot_count.to_string()])
+            .arg("--data-dir")
             .arg(data_dir)
             .args(["--listen-client-urls", &client_url])
             .args(["--advertise-client-urls", &client_url])
@@ -173,6 +183,138 @@ pub fn http(
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| std::io::Error::other(answer.clone()))?;
     Ok((status, body.to_owned()))
+}
+
+/// A connection that is kept for many requests, one after the other: HTTP/1.1 as far as etcd speaks it.
+#[derive(Debug)]
+pub struct Connection {
+    server: SocketAddr,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+/// The whole answer to one request.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The header lines as they came, without the status line.
+    pub headers: Vec<String>,
+    pub body: Vec<u8>,
+}
+
+impl Connection {
+    /// A connection that is opened with the first request.
+    pub fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            stream: None,
+        }
+    }
+
+    /// Sends one request with a body of type `content_type` and waits for its answer, whatever its status.
+    pub fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        content_type: &str,
+        body: &str,
+    ) -> std::io::Result<Answer> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open()?,
+        };
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.server,
+            body.len()
+        );
+        stream.get_mut().write_all(request.as_bytes())?;
+        let answer = Answer::read(&mut stream)?;
+        let closes = answer.header("Connection");
+        if !closes.is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            self.stream = Some(stream);
+        }
+        Ok(answer)
+    }
+
+    /// Asks for `target`.
+    pub fn get(&mut self, target: &str) -> std::io::Result<Answer> {
+        self.send("GET", target, "text/plain", "")
+    }
+
+    fn open(&self) -> std::io::Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect(self.server)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(BufReader::new(stream))
+    }
+}
+
+impl Answer {
+    fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Self> {
+        let first = read_line(stream)?;
+        let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let mut answer = Self {
+            status: status.ok_or_else(|| Error::other(format!("status line {first:?}")))?,
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        loop {
+            let line = read_line(stream)?;
+            if line.is_empty() {
+                break;
+            }
+            answer.headers.push(line);
+        }
+        if answer.header("Transfer-Encoding").is_some() {
+            while answer.read_chunk(stream)? {}
+        } else if let Some(length) = answer.header("Content-Length") {
+            answer.body = vec![0; length.parse().map_err(Error::other)?];
+            stream.read_exact(&mut answer.body)?;
+        } else if answer.status != 204 {
+            return Err(Error::other(format!("a body without an end: {answer:?}")));
+        }
+        Ok(answer)
+    }
+
+    /// Appends one chunk: its length in hex, its bytes, and a line end after both. The last one is empty, and what the
+    /// gateway of the v3 API says after it is passed over.
+    fn read_chunk(&mut self, stream: &mut BufReader<TcpStream>) -> std::io::Result<bool> {
+        let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(Error::other)?;
+        stream.by_ref().take(length).read_to_end(&mut self.body)?;
+        while !read_line(stream)?.is_empty() {}
+        Ok(length > 0)
+    }
+
+    /// The value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.headers.iter().filter_map(|line| line.split_once(':'));
+        let found = pairs.find(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    /// A header that holds a number, such as `X-Etcd-Index`.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        let value = self.header(name).and_then(|value| value.parse().ok());
+        value.unwrap_or_else(|| panic!("no number in {name} of {self:?}"))
+    }
+
+    /// The body as JSON; `null` if it is anything else.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// One line without its end.
+fn read_line(stream: &mut BufReader<TcpStream>) -> std::io::Result<String> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    match line.strip_suffix("\r\n") {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(Error::other(format!(
+            "the connection ended within {line:?}"
+        ))),
+    }
 }
 
 /// The one data dir below a recording or a temporary directory that has a `member` in it.

@@ -23,6 +23,8 @@ pub mod etcd;
 pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
 pub mod live_writer;
+/// Random operations of the v2 API, the same again for the same seed.
+pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
 pub mod recordings;
 /// Runs the binary under test and the real tools beside it.
