@@ -288,4 +288,6 @@ pub(crate) struct Inspect {
     /// The data dir's dedicated WAL dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use etcd_ark::deed::store::Target;
 use etcd_ark::deed::survey::{Reading, Survey, survey};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::{MemberFacts, VersionChange, printable};
@@ -13,6 +14,7 @@ use etcd_ark::place::data_dir::DataDir;
 use serde_json::json;
 
 use super::args::Inspect;
+use super::contents::{self, Contents};
 use super::failure::Kind;
 use super::is_data_dir;
 use super::out::{Out, Paint, size, text};
@@ -31,6 +33,16 @@ pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8
         for note in &manifest.notes {
             out.note(note);
         }
+        let target = Target::Archive(Box::new(archive));
+        let contents = contents::read(&target, args.threads.count(), out, interrupt);
+        let Target::Archive(archive) = &target else {
+            return Ok(0);
+        };
+        let manifest = archive.manifest();
+        // What the manifest says is worth showing even if the rest does not check.
+        tell_archive(archive, out);
+        let contents = contents?;
+        contents.tell(out);
         out.json(|| {
             json!({
                 "target": text(&args.target),
@@ -38,9 +50,9 @@ pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8
                 "bytes": archive.bytes(),
                 "manifest": manifest,
                 "member": manifest.member,
+                "store": contents.to_json(),
             })
         });
-        tell_archive(&archive, out);
         Ok(0)
     }
 }
@@ -52,6 +64,18 @@ fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
         progress.observe(event)
     })?;
     drop(progress);
+    let target = Target::DataDir(data_dir.clone());
+    // What etcd could not start from has no store; why not is told below.
+    let contents = match &found.facts {
+        Ok(_) => Some(contents::read(
+            &target,
+            args.threads.count(),
+            out,
+            interrupt,
+        )),
+        Err(_) => None,
+    };
+    let contents = contents.transpose()?;
     let snapshots = sound_snapshots(&found);
     out.json(|| {
         json!({
@@ -75,11 +99,16 @@ fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
             }))).collect::<Vec<_>>(),
             "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
                 "path": file.archive_path, "bytes": file.bytes, "what": kind.explain(),
+                "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
             })).collect::<Vec<_>>(),
             "outside": found.outside,
+            "store": contents.as_ref().map(Contents::to_json),
         })
     });
     tell_data_dir(&args.target, &data_dir, &found, &snapshots, out);
+    if let Some(contents) = &contents {
+        contents.tell(out);
+    }
     Ok(if found.is_sound() {
         0
     } else {
@@ -170,6 +199,8 @@ fn tell_data_dir(
                 size(file.bytes),
                 kind.explain()
             ));
+            row(out, "", &format!("  from: {}", kind.origin()));
+            row(out, "", &format!("  remove? {}", kind.removable()));
         }
     }
     if !found.outside.is_empty() {
@@ -283,7 +314,8 @@ fn tell_member(facts: &MemberFacts, out: &Out) {
     }
 }
 
-fn row(out: &Out, name: &str, text: &str) {
+/// One fact with its name.
+pub(super) fn row(out: &Out, name: &str, text: &str) {
     out.line(&format!("  {name:<10} {text}"));
 }
 

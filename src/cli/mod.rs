@@ -1,6 +1,8 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod contents;
+mod deep;
 mod diff;
 mod failure;
 mod inspect;

@@ -11,6 +11,7 @@ use etcd_ark::place::data_dir::DataDir;
 use serde_json::{Value, json};
 
 use super::args::Verify;
+use super::deep::Deep;
 use super::failure::{Failure, Kind, Told};
 use super::is_data_dir;
 use super::list::archive_paths;
@@ -23,6 +24,7 @@ struct Verdict {
     faults: Vec<String>,
     notes: Vec<String>,
     summary: String,
+    deep: Option<Deep>,
 }
 
 impl Verdict {
@@ -35,7 +37,10 @@ impl Verdict {
         let mut files = self.files.iter();
         let in_file =
             files.find_map(|file| Some(format!("{}: {}", file.path, file.fault.as_ref()?)));
-        in_file.or_else(|| self.faults.first().cloned())
+        let deep = || self.deep.as_ref()?.first_fault();
+        in_file
+            .or_else(|| self.faults.first().cloned())
+            .or_else(deep)
     }
 }
 
@@ -49,6 +54,8 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
         } else {
             archive_verdict(target, args, out, interrupt)
         };
+        let verdict =
+            verdict.and_then(|verdict| look_deeper(verdict, target, args, out, interrupt));
         let wrong = match verdict {
             Ok(verdict) => {
                 tell(target, &verdict, out);
@@ -134,6 +141,7 @@ fn archive_verdict(
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
+        deep: None,
         summary: format!(
             "{}, index {}, {} proven",
             member.identity,
@@ -170,9 +178,28 @@ fn data_dir_verdict(
     });
     Ok(Verdict {
         notes: notes.collect(),
+        deep: None,
         files: found.files,
         faults,
         summary,
+    })
+}
+
+/// Under `--deep` looks into a target whose bytes all check.
+fn look_deeper(
+    verdict: Verdict,
+    target: &Path,
+    args: &Verify,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    if !args.deep || !verdict.is_sound() {
+        return Ok(verdict);
+    }
+    let deep = Deep::look(target, args, out, interrupt)?;
+    Ok(Verdict {
+        deep: Some(deep),
+        ..verdict
     })
 }
 
@@ -203,6 +230,9 @@ fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     for note in &verdict.notes {
         out.note(note);
     }
+    if let Some(deep) = &verdict.deep {
+        deep.tell(out);
+    }
 }
 
 fn to_json(target: &Path, verdict: &Verdict) -> Value {
@@ -224,5 +254,6 @@ fn to_json(target: &Path, verdict: &Verdict) -> Value {
         "files": files,
         "faults": verdict.faults,
         "notes": verdict.notes,
+        "deep": verdict.deep.as_ref().map(Deep::to_json),
     })
 }

@@ -1,6 +1,8 @@
 //! Deeds: what is done to a member's bytes. Capture, verify, restore, survey.
 
 pub mod capture;
+pub mod deep;
+pub mod diff;
 pub mod restore;
 pub mod store;
 pub mod survey;

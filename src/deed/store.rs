@@ -11,7 +11,7 @@ use super::survey::{FileReport, Reading, SurveyError, survey};
 use super::verify::{VerifyFault, replay};
 use crate::ground::ids::ClusterVersion;
 use crate::ground::interrupt::Interrupt;
-use crate::language::examine::{FileFault, Outcome};
+use crate::language::examine::{FileFault, FileKind, Outcome};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
 use crate::place::archive::{Archive, ArchiveError};
@@ -39,6 +39,8 @@ pub struct Wanted {
     pub whole: bool,
     /// Whether to keep a mark of each entry.
     pub keep_trail: bool,
+    /// Whether to compare the store with each raft snapshot on the way, and stop where one differs.
+    pub check_snapshots: bool,
     /// How many threads decompress.
     pub threads: usize,
 }
@@ -144,7 +146,7 @@ impl Target {
                 start: wanted.start,
                 until: wanted.until,
                 rules,
-                check_snapshots: false,
+                check_snapshots: wanted.check_snapshots,
                 keep_trail: wanted.keep_trail,
             };
             let read = self.read_by(plan, wanted, interrupt, observe)?;
@@ -159,6 +161,55 @@ impl Target {
             }
             rules = right;
         }
+    }
+
+    /// The store that is `wanted`, begun as far back as the files reach.
+    pub fn read_from_oldest(
+        &self,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        for start in self.starts()? {
+            let wanted = Wanted { start, ..wanted };
+            match self.read_store(wanted, interrupt, observe) {
+                // The log does not reach back to it.
+                Err(
+                    StoreError::Start { .. }
+                    | StoreError::Replay {
+                        fault: ReplayFault::Hole { .. } | ReplayFault::NoStart { .. },
+                        ..
+                    }
+                    | StoreError::Survey(SurveyError::DataDir(DataDirError::BeginsLate { .. })),
+                ) => {}
+                read => return read,
+            }
+        }
+        self.read_store(wanted, interrupt, observe)
+    }
+
+    /// Where a replay could begin, as far back as possible first.
+    fn starts(&self) -> Result<Vec<Start>, StoreError> {
+        let (mut snapshots, first): (Vec<_>, _) = match self {
+            Self::Archive(archive) => {
+                let files = &archive.manifest().files;
+                let snapshots = files.iter().filter_map(|file| match file.kind() {
+                    FileKind::Snapshot(id) => Some(id),
+                    _ => None,
+                });
+                let segments = &archive.manifest().member.segments;
+                (snapshots.collect(), segments.first().map(|s| s.sequence))
+            }
+            Self::DataDir(data_dir) => {
+                let listing = data_dir.list()?;
+                let snapshots = listing.snapshots.iter().map(|(id, _)| *id).collect();
+                (snapshots, listing.segments.first().map(|(s, _)| s.sequence))
+            }
+        };
+        snapshots.sort();
+        let empty = (first == Some(0)).then_some(Start::Empty);
+        let snapshots = snapshots.into_iter().map(Start::From);
+        Ok(empty.into_iter().chain(snapshots).collect())
     }
 
     fn likely_rules(&self) -> InOrderRules {

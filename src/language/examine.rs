@@ -157,7 +157,7 @@ impl Examiner {
             Now::Snapshot(scan) => {
                 let (facts, store) = scan.finish()?;
                 if let Some(replay) = &mut self.replay {
-                    replay.snapshot(facts.id, facts.fingerprint, store);
+                    replay.snapshot(&facts, store);
                 }
                 self.snapshot.get_or_insert_with(|| facts.clone());
                 Ok(FileEnd::Snapshot(Box::new(facts)))

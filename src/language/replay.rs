@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::ground::digest::Digest;
 use crate::ground::ids::{ClusterVersion, Index, Term};
 use crate::language::messages::Request;
-use crate::language::raft_snapshot::SnapshotId;
-use crate::language::store::Store;
+use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
 use crate::language::store::apply::{Applied, Names};
 use crate::language::store::saved::Wanted;
+use crate::language::store::{Store, path};
 use crate::language::wal::log::EntryView;
 use crate::language::wal::record::Kind;
 use crate::language::wal::segment::Located;
@@ -213,7 +213,7 @@ pub struct InOrderPosts {
 }
 
 /// One committed entry, as far as two logs are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryMark {
     /// Its index.
     pub index: Index,
@@ -223,8 +223,19 @@ pub struct EntryMark {
     pub crc: u32,
     /// The store's index after it, if it was applied.
     pub store_index: Option<u64>,
-    /// Whether it made an in-order child.
+    /// Whether it asks for an in-order child.
     pub in_order: bool,
+    /// What it takes away, if it does.
+    pub removes: Option<Removal>,
+}
+
+/// What an entry takes away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The node at this store path, and all below it.
+    Node(Vec<u8>),
+    /// Nodes that expired.
+    Expired,
 }
 
 /// A store and how it came about.
@@ -244,6 +255,8 @@ pub struct Replayed {
     pub in_order: InOrderPosts,
     /// The raft snapshots compared, in the order of the log; the last may differ.
     pub checks: Vec<Check>,
+    /// Raft snapshots whose voters are others than the members in their store.
+    pub stray_voters: Vec<SnapshotId>,
     /// Every committed entry, if asked for.
     pub trail: Vec<EntryMark>,
 }
@@ -263,6 +276,7 @@ pub struct Replay {
     /// Fingerprints of the raft snapshots, by index.
     snapshots: BTreeMap<Index, (SnapshotId, Digest)>,
     checks: Vec<Check>,
+    stray_voters: Vec<SnapshotId>,
     trail: Vec<EntryMark>,
     fault: Option<ReplayFault>,
 }
@@ -288,6 +302,7 @@ impl Replay {
             in_order: InOrderPosts::default(),
             snapshots: BTreeMap::new(),
             checks: Vec::new(),
+            stray_voters: Vec::new(),
             trail: Vec::new(),
             fault: None,
         }
@@ -307,10 +322,14 @@ impl Replay {
         }
     }
 
-    /// Takes a raft snapshot that checks.
-    pub fn snapshot(&mut self, id: SnapshotId, fingerprint: Option<Digest>, store: Option<Store>) {
-        if let Some(fingerprint) = fingerprint {
+    /// Takes a raft snapshot that checks, and its tree if that was wanted.
+    pub fn snapshot(&mut self, facts: &SnapshotFacts, store: Option<Store>) {
+        let id = facts.id;
+        if let Some(fingerprint) = facts.fingerprint {
             self.snapshots.insert(id.index, (id, fingerprint));
+        }
+        if !facts.nodes.iter().eq(facts.store.members.keys()) {
+            self.stray_voters.push(id);
         }
         if let Some(store) = store {
             self.store = Some(store);
@@ -390,6 +409,7 @@ impl Replay {
             crc: crc32c::crc32c_append(entry.kind as u32, &entry.data),
             store_index: None,
             in_order: post.is_some(),
+            removes: None,
         };
         if entry.index > self.at && !self.has_diverged() {
             let wanted = self.plan.until.limit();
@@ -411,6 +431,9 @@ impl Replay {
             self.at = entry.index;
             self.entries += 1;
             mark.store_index = Some(store.index());
+            if self.plan.keep_trail {
+                mark.removes = removal(&applied, entry);
+            }
             let made = matches!(applied, Applied::CreatedInOrder(_));
             self.in_order.applied += u64::from(made);
             if let Some(&(id, fingerprint)) = self.snapshots.get(&entry.index) {
@@ -462,8 +485,22 @@ impl Replay {
             entries: self.entries,
             in_order: self.in_order,
             checks: self.checks,
+            stray_voters: self.stray_voters,
             trail: self.trail,
         })
+    }
+}
+
+fn removal(applied: &Applied, entry: &Pending) -> Option<Removal> {
+    match applied {
+        Applied::Expired(1..) => Some(Removal::Expired),
+        Applied::Done if entry.kind == 0 => {
+            let request = Request::in_entry(&entry.data).ok()??;
+            let is_delete = request.method.as_deref() == Some(b"DELETE");
+            let path = request.path.unwrap_or_default();
+            is_delete.then(|| Removal::Node(path::join(&path::components(&path))))
+        }
+        _ => None,
     }
 }
 

@@ -5,6 +5,8 @@
 //! operate.rs  create, set, update, compare, delete, expire: the rules of `store/store.go`
 //! apply.rs    a log entry  ->  the operation it asks for
 //! json.rs     a Store  ->  the JSON of etcd's API
+//! compare.rs  two Stores  ->  what differs
+//! summary.rs  a Store  ->  how much of what is in it
 //! ```
 //!
 //! Nodes live in one arena and name each other by number: a tree of any depth is built, walked
@@ -12,10 +14,12 @@
 //! Source: `store/node.go`, `store/store.go` at etcd 2.1.3 and 2.2.5 (formats page §3, §5).
 
 pub mod apply;
+pub mod compare;
 pub mod json;
 mod operate;
 pub mod path;
 pub mod saved;
+pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;

@@ -145,6 +145,38 @@ impl LeftoverKind {
         }
     }
 
+    /// How it came to be.
+    pub fn origin(self) -> &'static str {
+        match self {
+            Self::BrokenSnapshot => {
+                "etcd or `etcdctl backup` met a raft snapshot that did not read well, often one still being written, and renamed it"
+            }
+            Self::BrokenSegment => {
+                "etcd was killed while it wrote; at its next start it copied the segment and cut the original"
+            }
+            Self::Temporary => "etcd was killed while it made the file",
+            Self::UnmarkedSnapshot => {
+                "etcd 3.4 was killed between the raft snapshot and its marker in the WAL"
+            }
+            Self::Unknown => "somebody or something else than etcd",
+        }
+    }
+
+    /// Whether it may be removed, and what to mind.
+    pub fn removable(self) -> &'static str {
+        match self {
+            Self::BrokenSnapshot => {
+                "yes, once the member runs well; until then keep it: it may be the newest raft snapshot"
+            }
+            Self::BrokenSegment => {
+                "yes, once the member runs well and agrees with the others: it holds what was cut off"
+            }
+            Self::Temporary => "yes, while etcd is stopped",
+            Self::UnmarkedSnapshot => "no: leave it to etcd, which purges it in its turn",
+            Self::Unknown => "ask whoever put it there; etcd does not need it",
+        }
+    }
+
     fn of(name: &str) -> Self {
         if name.ends_with(".snap.broken") {
             Self::BrokenSnapshot

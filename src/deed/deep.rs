@@ -1,0 +1,274 @@
+//! Proving that a member's raft snapshots are what its log leads to.
+//!
+//! In: a [`Target`] whose bytes all check. Out: a [`DeepReport`]: every raft snapshot from the
+//! oldest that the log reaches back to, held against the replay from the one before it; the
+//! cluster's facts held against themselves; the store at the end, for what would expire.
+//!
+//! A raft snapshot keeps what the member had in memory, so in-order keys in it have the names of
+//! the release that applied them. Where a replay by one release's rules differs the other's are
+//! tried, then the differences looked at one by one (formats page §5, the in-order trap).
+
+use super::Event;
+use super::store::{StoreError, StoreRead, Target, Wanted};
+use crate::ground::ids::{Index, MemberId};
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::MemberFacts;
+use crate::language::raft_snapshot::SnapshotId;
+use crate::language::replay::{InOrderRules, Replayed, Start, Until};
+use crate::language::store::Store;
+use crate::language::store::compare::{Difference, compare};
+use crate::language::store_facts::StoreFacts;
+
+/// What a deep look gave.
+#[derive(Debug)]
+pub struct DeepReport {
+    /// What the replay began from; `None` is the empty store.
+    pub start: Option<SnapshotId>,
+    /// How many entries were replayed.
+    pub entries: u64,
+    /// The raft snapshots above the start, oldest first.
+    pub snapshots: Vec<SnapshotCheck>,
+    /// What is wrong with the cluster's own keys.
+    pub cluster: Vec<ClusterFault>,
+    /// The store at the commit index.
+    pub store: Store,
+    /// That index.
+    pub at: Index,
+}
+
+/// A raft snapshot held against the replay.
+#[derive(Debug)]
+pub struct SnapshotCheck {
+    /// Which one.
+    pub id: SnapshotId,
+    /// How they compare.
+    pub verdict: SnapshotVerdict,
+}
+
+/// How a raft snapshot compares with the replay from the one before it.
+#[derive(Debug)]
+pub enum SnapshotVerdict {
+    /// The same by these rules.
+    Equal(InOrderRules),
+    /// The same but for the names of so many in-order keys: members of both releases had a hand
+    /// in it.
+    MixedNames(usize),
+    /// Not what the log leads to.
+    Different(Vec<DifferentKey>),
+}
+
+/// A key that a raft snapshot has otherwise than the replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferentKey {
+    /// The store path.
+    pub path: Vec<u8>,
+    /// How.
+    pub what: &'static str,
+}
+
+/// What can be wrong with the cluster's own keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterFault {
+    /// The store and the log's own account of it differ.
+    #[error("the store's members and versions are not those that the log's entries add up to")]
+    Account,
+    /// A member that nobody can reach.
+    #[error("member {0} has no peer URL")]
+    NoPeerUrl(MemberId),
+    /// Two members at one place.
+    #[error("members {0} and {1} share the peer URL {2}")]
+    SharedPeerUrl(MemberId, MemberId, String),
+    /// A member that was removed is still there.
+    #[error("member {0} is both a member and removed")]
+    Undead(MemberId),
+    /// The data belong to nobody of the cluster.
+    #[error("this member, {0}, was never in its cluster")]
+    Stranger(MemberId),
+    /// A cluster version that went back.
+    #[error("the cluster version goes back from {0} to {1}")]
+    VersionFell(String, String),
+    /// A raft snapshot whose voters are not its members.
+    #[error("the raft snapshot at {0} has other voters than members")]
+    Voters(SnapshotId),
+}
+
+impl DeepReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        let differs =
+            |check: &SnapshotCheck| matches!(check.verdict, SnapshotVerdict::Different(_));
+        self.cluster.is_empty() && !self.snapshots.iter().any(differs)
+    }
+}
+
+/// Looks deep into `target`.
+pub fn look_deep(
+    target: &Target,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<DeepReport, StoreError> {
+    let wanted = Wanted {
+        whole: true,
+        check_snapshots: true,
+        threads,
+        ..Wanted::default()
+    };
+    let mut read = target.read_from_oldest(wanted, interrupt, observe)?;
+    let start = read.replayed.start;
+    let mut entries = 0;
+    let mut snapshots = Vec::new();
+    let mut stray_voters = Vec::new();
+    loop {
+        stray_voters.append(&mut read.replayed.stray_voters);
+        let mut from = read.replayed.start.map_or(Start::Empty, Start::From);
+        let Replayed {
+            checks,
+            rules,
+            entries: applied,
+            in_order,
+            ..
+        } = &read.replayed;
+        entries += applied;
+        let mut diverged = None;
+        for check in checks {
+            if check.equal {
+                from = Start::From(check.id);
+                let verdict = SnapshotVerdict::Equal(*rules);
+                snapshots.push(SnapshotCheck {
+                    id: check.id,
+                    verdict,
+                });
+            } else {
+                diverged = Some(check.id);
+            }
+        }
+        let Some(id) = diverged else { break };
+        let named = in_order.applied > 0;
+        let again = |start, until, rules, observe: &mut dyn FnMut(Event)| {
+            let wanted = Wanted {
+                start,
+                until,
+                rules: Some(rules),
+                ..wanted
+            };
+            target.read_store(wanted, interrupt, observe)
+        };
+        let until = Until::Index(id.index);
+        let by_other = if named {
+            let by_other = again(from, until, rules.other(), observe)?;
+            let last = by_other.replayed.checks.last();
+            last.is_some_and(|check| check.equal && check.id == id)
+        } else {
+            false
+        };
+        let verdict = if by_other {
+            SnapshotVerdict::Equal(rules.other())
+        } else {
+            let there = again(Start::From(id), until, *rules, observe)?;
+            judge(&read.replayed.store, &there.replayed.store)
+        };
+        snapshots.push(SnapshotCheck { id, verdict });
+        // From here on the member's own raft snapshot is what it went on from.
+        let rules = *rules;
+        read = again(Start::From(id), Until::Commit, rules, observe)?;
+    }
+    let mut cluster = cluster_faults(&read);
+    stray_voters.sort();
+    stray_voters.dedup();
+    cluster.extend(stray_voters.into_iter().map(ClusterFault::Voters));
+    Ok(DeepReport {
+        start,
+        entries,
+        snapshots,
+        cluster,
+        at: read.replayed.at,
+        store: read.replayed.store,
+    })
+}
+
+fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
+    let differences = compare(replayed, snapshot);
+    let renamed = differences.iter().filter(|d| d.twin.is_some()).count();
+    if renamed == differences.len() && replayed.index() == snapshot.index() && renamed > 0 {
+        return SnapshotVerdict::MixedNames(renamed / 2);
+    }
+    let mut found: Vec<_> = differences.into_iter().map(different_key).collect();
+    if replayed.index() != snapshot.index() {
+        found.push(DifferentKey {
+            path: b"/".to_vec(),
+            what: "X-Etcd-Index",
+        });
+    }
+    SnapshotVerdict::Different(found)
+}
+
+fn different_key(difference: Difference) -> DifferentKey {
+    use crate::language::store::compare::Part;
+    let what = match (difference.a, difference.b, difference.parts.first()) {
+        (None, _, _) => "only in the raft snapshot",
+        (_, None, _) => "missing in the raft snapshot",
+        (_, _, Some(Part::Dir)) => "key or directory",
+        (_, _, Some(Part::Value)) => "value",
+        (_, _, Some(Part::Expiration)) => "expiry",
+        (_, _, Some(Part::ModifiedIndex | Part::CreatedIndex)) | (_, _, None) => "index",
+    };
+    DifferentKey {
+        path: difference.path,
+        what,
+    }
+}
+
+fn cluster_faults(read: &StoreRead) -> Vec<ClusterFault> {
+    let mut faults = Vec::new();
+    let member = &read.member;
+    match read.replayed.store.cluster_facts() {
+        Ok(facts) => {
+            if !same_account(member, &facts) {
+                faults.push(ClusterFault::Account);
+            }
+            faults.extend(member_faults(member, &facts));
+        }
+        Err(_) => faults.push(ClusterFault::Account),
+    }
+    let versions = member.versions.windows(2);
+    faults.extend(versions.filter_map(|pair| match pair {
+        [before, after] if after.version < before.version => Some(ClusterFault::VersionFell(
+            before.version.to_string(),
+            after.version.to_string(),
+        )),
+        _ => None,
+    }));
+    faults
+}
+
+/// Whether the replayed store and the member's facts, which come by another way, agree.
+fn same_account(member: &MemberFacts, facts: &StoreFacts) -> bool {
+    member.members.iter().eq(facts.members.values())
+        && member.removed_members.iter().eq(&facts.removed)
+        && member.cluster_version == facts.cluster_version
+}
+
+fn member_faults(member: &MemberFacts, facts: &StoreFacts) -> Vec<ClusterFault> {
+    let mut faults = Vec::new();
+    let mut places: Vec<(&String, MemberId)> = Vec::new();
+    for known in facts.members.values() {
+        if known.peer_urls.is_empty() {
+            faults.push(ClusterFault::NoPeerUrl(known.id));
+        }
+        if facts.removed.contains(&known.id) {
+            faults.push(ClusterFault::Undead(known.id));
+        }
+        for url in &known.peer_urls {
+            if let Some((_, other)) = places.iter().find(|(place, _)| *place == url) {
+                faults.push(ClusterFault::SharedPeerUrl(*other, known.id, url.clone()));
+            }
+            places.push((url, known.id));
+        }
+    }
+    let own = member.identity.member_id;
+    if !facts.members.is_empty() && !facts.members.contains_key(&own) && !member.is_removed() {
+        faults.push(ClusterFault::Stranger(own));
+    }
+    faults
+}
