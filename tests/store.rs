@@ -601,7 +601,7 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
     let text = told.stdout.clone() + &told.stderr;
     assert!(text.to_lowercase().contains("in-order trap"), "{text}");
     assert!(text.contains("POST"), "{text}");
-    assert!(text.contains("hint:"), "{text}");
+    assert!(text.contains("What helps:"), "{text}");
     for key in ["/app/inorder/183", "/app/inorder/00000000000000000183"] {
         assert!(text.contains(key), "{text}");
     }
@@ -856,6 +856,11 @@ fn a_raft_snapshot_that_is_not_what_the_log_leads_to_is_found() {
             .find(|found| found["index"] == json!(read.index) && found["equal"] == false);
         let fault = fault.unwrap_or_else(|| panic!("{what}: {listed}"));
         assert!(fault["differences"].as_u64() > Some(0), "{what}: {fault}");
+        // Nor does it help to put it into an archive.
+        let (archive, _) = snapshot(&data, &scratch.path().join("backups"), &["--all"]);
+        run::<&str>(&["verify", "-q"], &archive, []).exits(0);
+        let told = run::<&str>(&["verify", "--deep"], &archive, []);
+        assert_eq!(told.code, Some(4), "{what}, archived: {told:#?}");
     }
 }
 

@@ -146,6 +146,7 @@ impl Log {
                 method: Some(b"PUT".to_vec()),
                 path: Some(format!("/1/app/{}/{key}", key % 400).into_bytes()),
                 val: Some(value(&mut self.random).into_bytes()),
+                ..Request::default()
             };
             self.entry(0, request.encode_to_vec());
             self.hard_state();
