@@ -8,7 +8,7 @@ use std::thread;
 
 use etcd_ark::deed::capture::{CaptureError, Captured, capture};
 use etcd_ark::deed::restore::{RestoreError, restore};
-use etcd_ark::deed::survey::{Survey, survey};
+use etcd_ark::deed::survey::{Reading, Survey, survey};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::deed::{capture, restore};
 use etcd_ark::ground::interrupt::Interrupt;
@@ -233,7 +233,7 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
 
 fn look(data: &Path) -> Survey {
     let dir = DataDir::open(data, None).unwrap();
-    survey(&dir, &Interrupt::default(), &mut |_| {}).unwrap()
+    survey(&dir, Reading::Whole, &Interrupt::default(), &mut |_| {}).unwrap()
 }
 
 fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {

@@ -1109,6 +1109,7 @@ fn survey(data: &Path) -> etcd_ark::deed::survey::Survey {
     let dir = etcd_ark::place::data_dir::DataDir::open(data, None).unwrap();
     etcd_ark::deed::survey::survey(
         &dir,
+        etcd_ark::deed::survey::Reading::Whole,
         &etcd_ark::ground::interrupt::Interrupt::default(),
         &mut |_| {},
     )

@@ -61,7 +61,7 @@ fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let data_dir = DataDir::open(&args.target, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
     let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
-        progress.observe(event)
+        progress.observe(event);
     })?;
     drop(progress);
     let target = Target::DataDir(data_dir.clone());

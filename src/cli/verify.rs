@@ -160,7 +160,7 @@ fn data_dir_verdict(
     let data_dir = DataDir::open(target, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
     let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
-        progress.observe(event)
+        progress.observe(event);
     })?;
     let mut faults = Vec::new();
     let summary = match &found.facts {

@@ -211,7 +211,7 @@ fn different_key(difference: Difference) -> DifferentKey {
         (_, _, Some(Part::Dir)) => "key or directory",
         (_, _, Some(Part::Value)) => "value",
         (_, _, Some(Part::Expiration)) => "expiry",
-        (_, _, Some(Part::ModifiedIndex | Part::CreatedIndex)) | (_, _, None) => "index",
+        (_, _, Some(Part::ModifiedIndex | Part::CreatedIndex) | None) => "index",
     };
     DifferentKey {
         path: difference.path,

@@ -197,7 +197,8 @@ pub(crate) fn go_text(json: &str) -> String {
     for c in json.chars() {
         match c {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped += &format!("\\u{:04x}", u32::from(c));
+                let _ =
+                    fmt::Write::write_fmt(&mut escaped, format_args!("\\u{:04x}", u32::from(c)));
             }
             _ => escaped.push(c),
         }

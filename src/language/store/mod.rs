@@ -270,6 +270,9 @@ fn directory() -> Content {
     Content::Directory(BTreeMap::new())
 }
 
+/// The length of its path and what it holds still to be walked.
+type OpenDirectory<'s> = (usize, btree_map::Values<'s, Arc<[u8]>, NodeId>);
+
 /// A walk through a part of the store, without recursion.
 #[derive(Debug)]
 pub struct Walk<'s> {
@@ -278,7 +281,7 @@ pub struct Walk<'s> {
     top: Option<NodeId>,
     /// The path of the node given last, without a `/` at the end; empty for the root.
     path: Vec<u8>,
-    open: Vec<(usize, btree_map::Values<'s, Arc<[u8]>, NodeId>)>,
+    open: Vec<OpenDirectory<'s>>,
 }
 
 /// What a walk meets.

@@ -272,11 +272,9 @@ impl Shape {
         if self.path.is_empty() {
             return Err("the root is no directory");
         }
-        if self.path.starts_with(b"/0/") {
-            if let Err(fault) = self.facts.take(&self.path, &self.value) {
-                self.bad_key = Some(fault);
-                return Err("an unreadable cluster key");
-            }
+        if let Err(fault) = self.facts.take(&self.path, &self.value) {
+            self.bad_key = Some(fault);
+            return Err("an unreadable cluster key");
         }
         let name = last_component(&self.path);
         if let Some(tree) = &mut self.tree {
