@@ -796,6 +796,9 @@ fn assert_snapshot_is_true(found: &Value, rules: &BTreeSet<&str>, what: &str) {
     }
 }
 
+/// Makes the store's JSON into one that is not true.
+type Alter<'a> = &'a dyn Fn(&str) -> String;
+
 #[test]
 fn a_raft_snapshot_that_is_not_what_the_log_leads_to_is_found() {
     // Guards against a store that was altered with all its checksums made right: only a replay can tell.
@@ -805,7 +808,7 @@ fn a_raft_snapshot_that_is_not_what_the_log_leads_to_is_found() {
     assert_eq!(snaps.len(), 3);
     let (middle, newest) = (snaps[1].as_path(), snaps[2].as_path());
     let older = decode::raft_snapshot(&fs::read(&snaps[0]).unwrap()).json;
-    let altered: [(&str, &Path, &dyn Fn(&str) -> String); 8] = [
+    let altered: [(&str, &Path, Alter); 8] = [
         ("a value", middle, &|json| {
             behind_a_key(json, r#""Value":""#, "x")
         }),
