@@ -17,6 +17,8 @@ mod faults;
 mod hostile;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
+/// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
+mod store;
 
 /// Captures beside a member at full load, and of one that was killed.
 mod hot;

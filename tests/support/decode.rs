@@ -140,6 +140,51 @@ pub fn log(wal: &Path) -> LogRead {
     log
 }
 
+/// Type and data of every entry in a WAL directory, by index; an entry written over is gone, with all that followed it.
+pub fn entries(wal: &Path) -> BTreeMap<u64, (u64, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for path in segments(wal) {
+        for frame in frames(&fs::read(path).unwrap()) {
+            if frame.kind == ENTRY {
+                let index = number(&frame.data, 3);
+                found.split_off(&index);
+                let entry = (number(&frame.data, 1), bytes(&frame.data, 4).to_vec());
+                found.insert(index, entry);
+            }
+        }
+    }
+    found
+}
+
+/// What a `.snap` file holds.
+#[derive(Clone, Debug)]
+pub struct RaftSnapshotRead {
+    pub term: u64,
+    pub index: u64,
+    /// Ids of the voting members.
+    pub nodes: Vec<u64>,
+    /// The v2 store.
+    pub json: String,
+}
+
+/// Reads a raft snapshot that is as etcd wrote it.
+pub fn raft_snapshot(file: &[u8]) -> RaftSnapshotRead {
+    assert!(snap_is_loadable(file));
+    let snapshot = bytes(file, 2);
+    let metadata = bytes(snapshot, 2);
+    let nodes = fields(bytes(metadata, 1)).unwrap().into_iter();
+    let nodes = nodes.map(|(_, field)| match field {
+        Field::Number(id) => id,
+        Field::Bytes(_) => panic!("a member id is a number"),
+    });
+    RaftSnapshotRead {
+        term: number(metadata, 3),
+        index: number(metadata, 2),
+        nodes: nodes.collect(),
+        json: String::from_utf8(bytes(snapshot, 1).to_vec()).unwrap(),
+    }
+}
+
 /// Whether etcd could load this `.snap` file.
 pub fn snap_is_loadable(file: &[u8]) -> bool {
     let Some(outer) = fields(file) else {
@@ -206,7 +251,7 @@ pub fn all_files(snap: &Path, wal: &Path) -> BTreeMap<PathBuf, PathBuf> {
 }
 
 /// The index in a file name, behind the dash.
-fn second_word(path: &Path) -> u64 {
+pub fn second_word(path: &Path) -> u64 {
     let stem = path.file_stem().unwrap().to_str().unwrap();
     u64::from_str_radix(stem.split_once('-').unwrap().1, 16).unwrap()
 }
