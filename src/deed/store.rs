@@ -247,7 +247,13 @@ impl Target {
                 } else {
                     Reading::Needed(plan)
                 };
-                let found = survey(data_dir, reading, interrupt, observe)?;
+                let mut found = survey(data_dir, reading, interrupt, observe)?;
+                if found.facts.is_err() && !wanted.whole {
+                    // Without the newest raft snapshot, which an earlier index has no use for, the
+                    // log may have a hole.
+                    let whole = Reading::WholeReplayed(plan);
+                    found = survey(data_dir, whole, interrupt, observe)?;
+                }
                 let (member, passed_over) = self.sound_member(found.facts, found.files)?;
                 (member, found.replay, passed_over)
             }

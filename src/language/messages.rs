@@ -148,12 +148,15 @@ pub struct SnapshotMetadata {
     pub term: Option<u64>,
 }
 
-/// `raftpb.ConfState`: ids of the voting members.
+/// `raftpb.ConfState`: ids of the members, in 3.4 those that vote apart from those that do not.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ConfState {
     /// One id a member.
     #[prost(uint64, repeated, packed = "false", tag = "1")]
     pub nodes: Vec<u64>,
+    /// Members without a vote, from 3.4 on.
+    #[prost(uint64, repeated, packed = "false", tag = "2")]
+    pub learners: Vec<u64>,
 }
 
 /// The part of 3.x's `InternalRaftRequest` that can hold a v2 request.

@@ -65,7 +65,7 @@ impl fmt::Display for SnapshotId {
 pub struct SnapshotFacts {
     /// Its place in the log.
     pub id: SnapshotId,
-    /// The members that vote.
+    /// The members, in 3.4 those without a vote too.
     pub nodes: Vec<MemberId>,
     /// The cluster's own keys in its store.
     pub store: StoreFacts,
@@ -317,8 +317,11 @@ fn read_metadata(field: &[u8]) -> Option<(SnapshotId, Vec<MemberId>)> {
         term: Term(metadata.term?),
         index: Index(metadata.index?),
     };
-    let nodes = metadata.conf_state.unwrap_or_default().nodes;
-    Some((id, nodes.into_iter().map(MemberId).collect()))
+    let state = metadata.conf_state.unwrap_or_default();
+    let nodes = state.nodes.into_iter().chain(state.learners);
+    let mut nodes: Vec<MemberId> = nodes.map(MemberId).collect();
+    nodes.sort();
+    Some((id, nodes))
 }
 
 /// Writes a raft snapshot file of `json` at `id`, as etcd 2.1 does.
@@ -326,6 +329,7 @@ pub fn write(id: SnapshotId, nodes: &[MemberId], json: &[u8]) -> Vec<u8> {
     let metadata = SnapshotMetadata {
         conf_state: Some(crate::language::messages::ConfState {
             nodes: nodes.iter().map(|id| id.0).collect(),
+            learners: Vec::new(),
         }),
         index: Some(id.index.0),
         term: Some(id.term.0),

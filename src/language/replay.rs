@@ -467,8 +467,8 @@ impl Replay {
         let diverged = self.has_diverged();
         let store = match self.store {
             Some(store) => store,
-            // Nothing was ever applied: a member that has just been made.
-            None if last == Index(0) && self.plan.start == Start::Newest => Store::new(),
+            // Before the first entry.
+            None if until == Index(0) && self.plan.start == Start::Newest => Store::new(),
             None => return Err(ReplayFault::NoStart { wanted: until }),
         };
         if self.at < until && !diverged {

@@ -37,6 +37,17 @@ impl Content<'_, '_> {
         if let Some(snapshot) = &opening.snapshot {
             self.write_sound(snapshot, Role::RaftSnapshot, &mut examiner)?;
         }
+        // Before the segments: who replays the log from one of them needs it first.
+        for snapshot in &opening.older_snapshots {
+            // A scan of its own: the member's facts come from the newest one.
+            let sound = self.write(snapshot, &mut Examiner::default())?;
+            self.writer
+                .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
+                    Role::OlderRaftSnapshot
+                } else {
+                    Role::Leftover
+                });
+        }
         for segment in &opening.older_segments {
             if let Err(fault) = self.write(segment, &mut examiner)? {
                 // etcd reads none of these: kept as they are, and said.
@@ -55,16 +66,6 @@ impl Content<'_, '_> {
         }
         for segment in &opening.segments {
             self.write_sound(segment, Role::Wal, &mut examiner)?;
-        }
-        for snapshot in &opening.older_snapshots {
-            // A scan of its own: the member's facts come from the newest one.
-            let sound = self.write(snapshot, &mut Examiner::default())?;
-            self.writer
-                .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
-                    Role::OlderRaftSnapshot
-                } else {
-                    Role::Leftover
-                });
         }
         for leftover in &opening.leftovers {
             let kind = FileKind::Other;
