@@ -109,7 +109,7 @@ impl ArchiveBench {
             Err(error) => return assert_corrupt(&error, what),
         };
         let no_interrupt = Interrupt::default();
-        match verify(&archive, 1, &no_interrupt, &mut |_| {}) {
+        match verify(&archive, None, 1, &no_interrupt, &mut |_| {}) {
             Ok(report) => assert!(!report.is_sound(), "{what}: verify says it is sound"),
             Err(error) => assert_corrupt(&error, what),
         }
@@ -165,7 +165,7 @@ fn every_bit_of_an_archive_matters() {
         // And with every bit back in its place it is the archive it was.
         let archive = Archive::open(&bench.archive).unwrap();
         assert!(
-            verify(&archive, 1, &Interrupt::default(), &mut |_| {})
+            verify(&archive, None, 1, &Interrupt::default(), &mut |_| {})
                 .unwrap()
                 .is_sound()
         );

@@ -91,7 +91,7 @@ fn capture_and_judge(
     let cut = |warning: &String| warning.contains("unfinished record");
     tally.torn_tails_cut += usize::from(captured.manifest.warnings.iter().any(cut));
     let archive = Archive::open(&captured.path).unwrap();
-    let report = verify(&archive, 1, &Interrupt::default(), &mut |_| {}).unwrap();
+    let report = verify(&archive, None, 1, &Interrupt::default(), &mut |_| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
     let files = unpacked(&captured.path);
     hold_against(&captured, &files, written);

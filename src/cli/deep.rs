@@ -1,11 +1,11 @@
 //! The deep part of `verify`: raft snapshots held against the replay, and what would expire.
 
-use std::path::Path;
-
 use anyhow::Result;
 use etcd_ark::deed::deep::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
 use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::language::member::MemberFacts;
+use etcd_ark::language::replay::Replayed;
 use etcd_ark::language::store::json::{Expiration, api_key};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -29,16 +29,16 @@ pub(super) struct Deep {
 
 impl Deep {
     pub(super) fn look(
-        target: &Path,
+        target: &Target,
+        first: Option<(MemberFacts, Replayed)>,
         args: &Verify,
         out: &Out,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let wal_dir = args.wal_dir.as_deref().filter(|_| target.is_dir());
-        let target = Target::open(target, wal_dir)?;
         let mut progress = Progress::new(out);
         let threads = args.threads.count();
-        let report = look_deep(&target, threads, interrupt, &mut |e| progress.observe(e))?;
+        let observe = &mut |event| progress.observe(event);
+        let report = look_deep(target, first, threads, interrupt, observe)?;
         let restore_at = args.restore_at.unwrap_or_else(Timestamp::now);
         let until = restore_at.as_nanosecond();
         let due = report.store.expiries();

@@ -16,66 +16,62 @@ use serde_json::json;
 use super::args::Inspect;
 use super::contents::{self, Contents};
 use super::failure::Kind;
-use super::is_data_dir;
 use super::out::{Out, Paint, size, text};
 use super::picture::picture;
 use super::progress::Progress;
 
 pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    if is_data_dir(&args.target) {
-        data_dir(args, out, interrupt)
-    } else {
-        let archive = Archive::open(&args.target)?;
-        let manifest = archive.manifest();
-        for warning in &manifest.warnings {
-            out.warn(warning);
-        }
-        for note in &manifest.notes {
-            out.note(note);
-        }
-        let target = Target::Archive(Box::new(archive));
-        let contents = contents::read(&target, args.threads.count(), out, interrupt);
-        let Target::Archive(archive) = &target else {
-            return Ok(0);
-        };
-        let manifest = archive.manifest();
-        // What the manifest says is worth showing even if the rest does not check.
-        tell_archive(archive, out);
-        let contents = contents?;
-        contents.tell(out);
-        out.json(|| {
-            json!({
-                "target": text(&args.target),
-                "kind": "archive",
-                "bytes": archive.bytes(),
-                "manifest": manifest,
-                "member": manifest.member,
-                "store": contents.to_json(),
-            })
-        });
-        Ok(0)
+    let target = Target::open(&args.target, args.wal_dir.as_deref())?;
+    let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
+    match &target {
+        Target::Archive(archive) => inspect_archive(archive, contents, args, out),
+        Target::DataDir(data_dir) => inspect_data_dir(data_dir, contents, args, out, interrupt),
     }
 }
 
-fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let data_dir = DataDir::open(&args.target, args.wal_dir.as_deref())?;
+fn inspect_archive<'o>(
+    archive: &Archive,
+    contents: impl FnOnce(&'o Out) -> Result<Contents>,
+    args: &Inspect,
+    out: &'o Out,
+) -> Result<u8> {
+    let manifest = archive.manifest();
+    for warning in &manifest.warnings {
+        out.warn(warning);
+    }
+    for note in &manifest.notes {
+        out.note(note);
+    }
+    let contents = contents(out);
+    out.json(|| {
+        json!({
+            "target": text(&args.target),
+            "kind": "archive",
+            "bytes": archive.bytes(),
+            "manifest": manifest,
+            "member": manifest.member,
+            "store": contents.as_ref().ok().map(Contents::to_json),
+        })
+    });
+    // What the manifest says is worth showing even if the rest does not check.
+    tell_archive(archive, out);
+    contents?.tell(out);
+    Ok(0)
+}
+
+fn inspect_data_dir<'o>(
+    data_dir: &DataDir,
+    contents: impl FnOnce(&'o Out) -> Result<Contents>,
+    args: &Inspect,
+    out: &'o Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
     let mut progress = Progress::new(out);
-    let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
-        progress.observe(event);
-    })?;
+    let observe = &mut |event| progress.observe(event);
+    let found = survey(data_dir, Reading::Whole, interrupt, observe)?;
     drop(progress);
-    let target = Target::DataDir(data_dir.clone());
     // What etcd could not start from has no store; why not is told below.
-    let contents = match &found.facts {
-        Ok(_) => Some(contents::read(
-            &target,
-            args.threads.count(),
-            out,
-            interrupt,
-        )),
-        Err(_) => None,
-    };
-    let contents = contents.transpose()?;
+    let contents = found.facts.is_ok().then(|| contents(out)).transpose();
     let snapshots = sound_snapshots(&found);
     out.json(|| {
         json!({
@@ -102,12 +98,16 @@ fn data_dir(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
                 "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
             })).collect::<Vec<_>>(),
             "outside": found.outside,
-            "store": contents.as_ref().map(Contents::to_json),
+            "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
         })
     });
-    tell_data_dir(&args.target, &data_dir, &found, &snapshots, out);
-    if let Some(contents) = &contents {
-        contents.tell(out);
+    tell_data_dir(&args.target, data_dir, &found, &snapshots, out);
+    match contents {
+        Ok(Some(contents)) => contents.tell(out),
+        // The fault that stands in its way has been told.
+        Err(_) if !found.is_sound() => {}
+        Err(error) => return Err(error),
+        Ok(None) => {}
     }
     Ok(if found.is_sound() {
         0

@@ -9,7 +9,7 @@ use etcd_ark::deed::store::{StoreRead, Target, Wanted};
 use etcd_ark::ground::ids::Index;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::replay::Until;
-use etcd_ark::language::store::json::{Expiration, Shown, api_key};
+use etcd_ark::language::store::json::{Expiration, Shown, api_key, write_answer};
 use etcd_ark::language::store::{Node, NodeId, Step, Store, path};
 
 use super::args::Keys;
@@ -36,8 +36,8 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
     if out.is_json() {
-        let hidden = args.hidden;
-        out.stream(|stdout| store.write_answer(top, Shown { hidden }, stdout));
+        let (hidden, threads) = (args.hidden, args.threads.count());
+        out.stream(|stdout| write_answer(store, top, Shown { hidden }, threads, stdout));
     } else if let Some(key) = &args.get {
         let value = store.node(top).value().ok_or_else(|| Told {
             kind: Kind::Failed,

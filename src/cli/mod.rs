@@ -15,8 +15,6 @@ mod restore;
 mod snapshot;
 mod verify;
 
-use std::path::Path;
-
 use etcd_ark::ground::interrupt::Interrupt;
 
 use args::{Args, Command};
@@ -87,9 +85,4 @@ fn raise_file_limit() {
     };
     // Where it cannot be raised the usual limit must do.
     let _ = setrlimit(Resource::Nofile, wanted);
-}
-
-/// Whether a TARGET is a data dir rather than an archive.
-fn is_data_dir(target: &Path) -> bool {
-    target.is_dir()
 }

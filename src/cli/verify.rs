@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use etcd_ark::deed::deep::first_look;
+use etcd_ark::deed::store::Target;
 use etcd_ark::deed::survey::{FileReport, Reading, survey};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::language::examine::Outcome;
+use etcd_ark::language::member::MemberFacts;
+use etcd_ark::language::replay::Replayed;
 use etcd_ark::place::archive::Archive;
 use etcd_ark::place::data_dir::DataDir;
 use serde_json::{Value, json};
@@ -13,7 +18,6 @@ use serde_json::{Value, json};
 use super::args::Verify;
 use super::deep::Deep;
 use super::failure::{Failure, Kind, Told};
-use super::is_data_dir;
 use super::list::archive_paths;
 use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
@@ -49,13 +53,12 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
     let mut results = Vec::new();
     let targets = with_backup_dirs_opened(&args.targets)?;
     for target in &targets {
-        let verdict = if is_data_dir(target) {
-            data_dir_verdict(target, args, out, interrupt)
-        } else {
-            archive_verdict(target, args, out, interrupt)
-        };
-        let verdict =
-            verdict.and_then(|verdict| look_deeper(verdict, target, args, out, interrupt));
+        let wal_dir = args.wal_dir.as_deref();
+        let opened = Target::open(target, wal_dir);
+        let verdict = opened.map_err(Into::into).and_then(|opened| match &opened {
+            Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
+            Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
+        });
         let wrong = match verdict {
             Ok(verdict) => {
                 tell(target, &verdict, out);
@@ -127,17 +130,19 @@ fn with_backup_dirs_opened(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 fn archive_verdict(
-    target: &Path,
+    target: &Target,
+    archive: &Archive,
     args: &Verify,
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<Verdict> {
-    let archive = Archive::open(target)?;
     let mut progress = Progress::new(out);
     let threads = args.threads.count();
-    let report = verify(&archive, threads, interrupt, &mut |e| progress.observe(e))?;
+    let plan = args.deep.then(|| first_look(target)).transpose()?;
+    let observe = &mut |event| progress.observe(event);
+    let report = verify(archive, plan, threads, interrupt, observe)?;
     let member = &archive.manifest().member;
-    Ok(Verdict {
+    let mut verdict = Verdict {
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
@@ -148,20 +153,30 @@ fn archive_verdict(
             member.position.index,
             size(archive.plain_bytes())
         ),
-    })
+    };
+    if args.deep && verdict.is_sound() {
+        let first = first_read(member, report.replay);
+        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+    }
+    Ok(verdict)
 }
 
 fn data_dir_verdict(
-    target: &Path,
+    target: &Target,
+    data_dir: &DataDir,
     args: &Verify,
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<Verdict> {
-    let data_dir = DataDir::open(target, args.wal_dir.as_deref())?;
+    let reading = if args.deep {
+        Reading::WholeReplayed(first_look(target)?)
+    } else {
+        Reading::Whole
+    };
     let mut progress = Progress::new(out);
-    let found = survey(&data_dir, Reading::Whole, interrupt, &mut |event| {
-        progress.observe(event);
-    })?;
+    let observe = &mut |event| progress.observe(event);
+    let found = survey(data_dir, reading, interrupt, observe)?;
+    drop(progress);
     let mut faults = Vec::new();
     let summary = match &found.facts {
         Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
@@ -176,31 +191,24 @@ fn data_dir_verdict(
     let notes = found.torn_tail.iter().map(|(segment, offset)| {
         format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
     });
-    Ok(Verdict {
+    let mut verdict = Verdict {
         notes: notes.collect(),
         deep: None,
         files: found.files,
         faults,
         summary,
-    })
+    };
+    if args.deep && verdict.is_sound() {
+        let member = found.facts.as_ref().ok();
+        let first = member.and_then(|member| first_read(member, found.replay));
+        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+    }
+    Ok(verdict)
 }
 
-/// Under `--deep` looks into a target whose bytes all check.
-fn look_deeper(
-    verdict: Verdict,
-    target: &Path,
-    args: &Verify,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<Verdict> {
-    if !args.deep || !verdict.is_sound() {
-        return Ok(verdict);
-    }
-    let deep = Deep::look(target, args, out, interrupt)?;
-    Ok(Verdict {
-        deep: Some(deep),
-        ..verdict
-    })
+fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
+    // If it failed the log does not reach back to where it began; the deep look finds where it does.
+    Some((member.clone(), replay?.ok()?))
 }
 
 fn tell(target: &Path, verdict: &Verdict, out: &Out) {

@@ -8,13 +8,15 @@
 //! the release that applied them. Where a replay by one release's rules differs the other's are
 //! tried, then the differences looked at one by one (formats page §5, the in-order trap).
 
+use std::sync::Arc;
+
 use super::Event;
-use super::store::{StoreError, StoreRead, Target, Wanted};
+use super::store::{StoreError, Target, Wanted};
 use crate::ground::ids::{Index, MemberId};
 use crate::ground::interrupt::Interrupt;
 use crate::language::member::MemberFacts;
 use crate::language::raft_snapshot::SnapshotId;
-use crate::language::replay::{InOrderRules, Replayed, Start, Until};
+use crate::language::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::language::store::Store;
 use crate::language::store::compare::{Difference, compare};
 use crate::language::store_facts::StoreFacts;
@@ -31,7 +33,7 @@ pub struct DeepReport {
     /// What is wrong with the cluster's own keys.
     pub cluster: Vec<ClusterFault>,
     /// The store at the commit index.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// That index.
     pub at: Index,
 }
@@ -101,9 +103,22 @@ impl DeepReport {
     }
 }
 
-/// Looks deep into `target`.
+/// What a deep look wants of the first reading of a target.
+pub fn first_look(target: &Target) -> Result<Plan, StoreError> {
+    Ok(Plan {
+        start: target.starts()?.first().copied().unwrap_or_default(),
+        until: Until::Commit,
+        rules: target.likely_rules(),
+        check_snapshots: true,
+        keep_trail: false,
+    })
+}
+
+/// Looks deep into `target`; `first` is what a reading by [`first_look`] gave, whose files all
+/// check.
 pub fn look_deep(
     target: &Target,
+    first: Option<(MemberFacts, Replayed)>,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -114,21 +129,27 @@ pub fn look_deep(
         threads,
         ..Wanted::default()
     };
-    let mut read = target.read_from_oldest(wanted, interrupt, observe)?;
-    let start = read.replayed.start;
+    let (member, mut replayed) = match first {
+        Some((member, replayed)) if is_settled(&member, &replayed) => (member, replayed),
+        _ => {
+            let read = target.read_from_oldest(wanted, interrupt, observe)?;
+            (read.member, read.replayed)
+        }
+    };
+    let start = replayed.start;
     let mut entries = 0;
     let mut snapshots = Vec::new();
     let mut stray_voters = Vec::new();
     loop {
-        stray_voters.append(&mut read.replayed.stray_voters);
-        let mut from = read.replayed.start.map_or(Start::Empty, Start::From);
+        stray_voters.append(&mut replayed.stray_voters);
+        let mut from = replayed.start.map_or(Start::Empty, Start::From);
         let Replayed {
             checks,
             rules,
             entries: applied,
             in_order,
             ..
-        } = &read.replayed;
+        } = &replayed;
         entries += applied;
         let mut diverged = None;
         for check in checks {
@@ -166,14 +187,14 @@ pub fn look_deep(
             SnapshotVerdict::Equal(rules.other())
         } else {
             let there = again(Start::From(id), until, *rules, observe)?;
-            judge(&read.replayed.store, &there.replayed.store)
+            judge(&replayed.store, &there.replayed.store)
         };
         snapshots.push(SnapshotCheck { id, verdict });
         // From here on the member's own raft snapshot is what it went on from.
         let rules = *rules;
-        read = again(Start::From(id), Until::Commit, rules, observe)?;
+        replayed = again(Start::From(id), Until::Commit, rules, observe)?.replayed;
     }
-    let mut cluster = cluster_faults(&read);
+    let mut cluster = cluster_faults(&member, &replayed.store);
     stray_voters.sort();
     stray_voters.dedup();
     cluster.extend(stray_voters.into_iter().map(ClusterFault::Voters));
@@ -182,9 +203,15 @@ pub fn look_deep(
         entries,
         snapshots,
         cluster,
-        at: read.replayed.at,
-        store: read.replayed.store,
+        at: replayed.at,
+        store: replayed.store,
     })
+}
+
+/// Whether a first reading went by the rules that turned out right, or by none.
+fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
+    let right = InOrderRules::of(member.cluster_version.as_ref());
+    right == replayed.rules || replayed.in_order.applied == 0
 }
 
 fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
@@ -219,10 +246,9 @@ fn different_key(difference: Difference) -> DifferentKey {
     }
 }
 
-fn cluster_faults(read: &StoreRead) -> Vec<ClusterFault> {
+fn cluster_faults(member: &MemberFacts, store: &Store) -> Vec<ClusterFault> {
     let mut faults = Vec::new();
-    let member = &read.member;
-    match read.replayed.store.cluster_facts() {
+    match store.cluster_facts() {
         Ok(facts) => {
             if !same_account(member, &facts) {
                 faults.push(ClusterFault::Account);

@@ -189,7 +189,7 @@ impl Target {
     }
 
     /// Where a replay could begin, as far back as possible first.
-    fn starts(&self) -> Result<Vec<Start>, StoreError> {
+    pub(crate) fn starts(&self) -> Result<Vec<Start>, StoreError> {
         let (mut snapshots, first): (Vec<_>, _) = match self {
             Self::Archive(archive) => {
                 let files = &archive.manifest().files;
@@ -212,7 +212,7 @@ impl Target {
         Ok(empty.into_iter().chain(snapshots).collect())
     }
 
-    fn likely_rules(&self) -> InOrderRules {
+    pub(crate) fn likely_rules(&self) -> InOrderRules {
         match self {
             Self::Archive(archive) => {
                 InOrderRules::of(archive.manifest().member.cluster_version.as_ref())

@@ -4,7 +4,9 @@
 //! Reads only; a directory that moves meanwhile is read again.
 
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fs_err as fs;
@@ -12,6 +14,8 @@ use fs_err as fs;
 use super::Event;
 use crate::ground::ids::Index;
 use crate::ground::interrupt::{Interrupt, Interrupted};
+use crate::ground::parallel::{Buffers, Ordered};
+use crate::ground::publish::with_path;
 use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind, Outcome};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::SnapshotId;
@@ -26,6 +30,9 @@ use crate::place::data_dir::{
 pub(crate) const PIECE: usize = 256 << 10;
 /// How often a running member's directory is read again before its faults are believed.
 const TRIES: u32 = 5;
+/// From which size on a file is read ahead, in bytes, and by how many threads.
+const AHEAD: u64 = 4 << 20;
+const READERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What reading a data dir gave.
@@ -241,20 +248,17 @@ impl FilesRead {
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Option<FileFault>, SurveyError> {
-        let file = fs::File::open(&source.path)?;
+        let file = Arc::new(fs::File::open(&source.path)?);
         let length = file.metadata()?.len();
         self.examiner.begin(source.kind, length);
-        let mut bytes = (&file).take(length);
-        let mut piece = vec![0; PIECE];
-        loop {
+        let mut pieces = Pieces::new(&file, length);
+        while let Some(piece) = pieces.next()? {
             interrupt.check()?;
-            let read = bytes.read(&mut piece)?;
-            if read == 0 {
-                break;
-            }
-            self.examiner.update(piece.get(..read).unwrap_or_default());
-            observe(Event::Advance(read as u64));
+            self.examiner.update(&piece);
+            observe(Event::Advance(piece.len() as u64));
+            pieces.give_back(piece);
         }
+        drop(pieces);
         match self.examiner.end() {
             Err(fault) => Ok(Some(fault)),
             Ok(
@@ -277,6 +281,63 @@ impl FilesRead {
             }
         }
     }
+}
+
+/// A file's bytes, piece by piece; those of a large one are read while others are looked at.
+struct Pieces {
+    readers: Ordered<(u64, Vec<u8>), io::Result<Vec<u8>>>,
+    buffers: Buffers,
+    /// Where the next piece to be asked for begins, in bytes from the start of the file.
+    offset: u64,
+    length: u64,
+}
+
+impl Pieces {
+    fn new(file: &Arc<fs::File>, length: u64) -> Self {
+        let threads = if length < AHEAD { 1 } else { READERS };
+        let readers = Ordered::new(threads, || {
+            let file = Arc::clone(file);
+            move |(offset, buffer)| read_piece(&file, offset, buffer)
+        });
+        Self {
+            readers,
+            buffers: Buffers::default(),
+            offset: 0,
+            length,
+        }
+    }
+
+    /// The next piece; `None` at the end, which comes early if the file has been cut.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while self.offset < self.length && !self.readers.is_full() {
+            let mut buffer = self.buffers.get();
+            buffer.resize((self.length - self.offset).min(PIECE as u64) as usize, 0);
+            self.readers.submit((self.offset, buffer));
+            self.offset += PIECE as u64;
+        }
+        match self.readers.take().map_err(io::Error::other)? {
+            Some(piece) => piece.map(|piece| Some(piece).filter(|piece| !piece.is_empty())),
+            None => Ok(None),
+        }
+    }
+
+    fn give_back(&self, piece: Vec<u8>) {
+        self.buffers.put(piece);
+    }
+}
+
+fn read_piece(file: &fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match file.file().read_at(room, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(with_path(error, "read", file.path())),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
 }
 
 /// What is wrong with a segment of `length` bytes that ends in an unfinished record at `offset`:

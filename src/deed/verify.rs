@@ -72,14 +72,16 @@ impl ArchiveReport {
     }
 }
 
-/// Proves `archive`, decompressing on `threads` threads.
+/// Proves `archive`, decompressing on `threads` threads; with a plan, replays its log onto the
+/// store on the way.
 pub fn verify(
     archive: &Archive,
+    plan: Option<Plan>,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(archive, threads, Digests::All, None, interrupt, observe)
+    verify_with(archive, threads, Digests::All, plan, interrupt, observe)
 }
 
 /// Replays the log in `archive` onto its store, proving what that reads on the way.

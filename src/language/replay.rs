@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -242,7 +243,7 @@ pub enum Removal {
 #[derive(Clone, Debug)]
 pub struct Replayed {
     /// The store.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// The raft snapshot it began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
     /// The index it stands at.
@@ -412,13 +413,14 @@ impl Replay {
             removes: None,
         };
         if entry.index > self.at && !self.has_diverged() {
-            let wanted = self.plan.until.limit();
+            let wanted = match self.plan.until.limit() {
+                Index(u64::MAX) => entry.index.previous(),
+                limit => limit,
+            };
             if self.store.is_none() && self.plan.start == Start::Newest && entry.index == Index(1) {
                 self.store = Some(Store::new());
             }
-            let store = self.store.as_mut().ok_or(ReplayFault::NoStart {
-                wanted: wanted.min(entry.index),
-            })?;
+            let store = self.store.as_mut().ok_or(ReplayFault::NoStart { wanted })?;
             if entry.index != self.at.next() {
                 return Err(ReplayFault::Hole {
                     from: self.at.next(),
@@ -478,7 +480,7 @@ impl Replay {
             });
         }
         Ok(Replayed {
-            store,
+            store: Arc::new(store),
             start: self.start,
             at: self.at,
             rules: self.plan.rules,

@@ -10,12 +10,14 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::{Node, NodeId, Step, Store, UnixNanos};
+use crate::ground::parallel::Ordered;
 use crate::ground::swar::{below, copy_until, equal, equal_with};
 
-/// How much is gathered before it is written, in bytes.
-const PIECE: usize = 64 << 10;
+/// How much one thread renders at once, in bytes.
+const BATCH: usize = 128 << 10;
 
 /// How a subtree is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,56 +26,120 @@ pub struct Shown {
     pub hidden: bool,
 }
 
-impl Store {
-    /// Writes the answer to a GET of `top`, which is shown whatever its name; a path loses its
-    /// first component, as the API shows it.
-    pub fn write_answer(&self, top: NodeId, shown: Shown, out: &mut dyn Write) -> io::Result<()> {
-        let mut json = br#"{"action":"get","node":"#.to_vec();
-        let mut walk = self.walk(top);
-        // The directories that are open, and whether a node stands in them already.
-        let mut open: Vec<(NodeId, bool)> = Vec::new();
-        while let Some(step) = walk.step() {
-            let id = match step {
-                Step::Key(id) | Step::Open(id) => id,
-                Step::Close => {
-                    if let Some((id, filled)) = open.pop() {
-                        if filled {
-                            json.push(b']');
-                        }
-                        end_node(self.node(id), &mut json);
-                    }
-                    continue;
-                }
-            };
-            let node = self.node(id);
-            if id != top && node.is_hidden() && !shown.hidden {
-                if let Step::Open(_) = step {
-                    walk.skip();
-                    // Its close still comes, and has nothing to end.
-                    walk.step();
+/// Writes the answer to a GET of `top`, which is shown whatever its name, on `threads` threads; keys
+/// are shown as the API does, without the users' namespace.
+pub fn write_answer(
+    store: &Arc<Store>,
+    top: NodeId,
+    shown: Shown,
+    threads: usize,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut renderers = Ordered::new(threads, || {
+        let store = Arc::clone(store);
+        move |batch: Batch| batch.render(&store)
+    });
+    let mut batch = Batch::default();
+    batch.parts.push(Part::Text(r#"{"action":"get","node":"#));
+    let mut walk = store.walk(top);
+    // The directories that are open, and whether a node stands in them already.
+    let mut open: Vec<(NodeId, bool)> = Vec::new();
+    while let Some(step) = walk.step() {
+        let id = match step {
+            Step::Key(id) | Step::Open(id) => id,
+            Step::Close => {
+                if let Some((id, filled)) = open.pop() {
+                    let text = if filled { "]" } else { "" };
+                    batch.parts.push(Part::Text(text));
+                    batch.parts.push(Part::End(id));
                 }
                 continue;
             }
-            match open.last_mut() {
-                None => {}
-                Some((_, filled)) if *filled => json.push(b','),
-                Some((_, filled)) => {
-                    json.extend_from_slice(br#","nodes":["#);
-                    *filled = true;
-                }
+        };
+        let node = store.node(id);
+        if id != top && node.is_hidden() && !shown.hidden {
+            if let Step::Open(_) = step {
+                walk.skip();
+                // Its close still comes, and has nothing to end.
+                walk.step();
             }
-            begin_node(node, walk.path(), &mut json);
-            match step {
-                Step::Open(_) => open.push((id, false)),
-                _ => end_node(node, &mut json),
-            }
-            if json.len() >= PIECE {
-                out.write_all(&json)?;
-                json.clear();
+            continue;
+        }
+        if let Some((_, filled)) = open.last_mut() {
+            let text = if *filled { "," } else { r#","nodes":["# };
+            batch.parts.push(Part::Text(text));
+            *filled = true;
+        }
+        batch.begin(id, node, walk.path());
+        match step {
+            Step::Open(_) => open.push((id, false)),
+            _ => batch.parts.push(Part::End(id)),
+        }
+        if batch.bytes >= BATCH {
+            renderers.submit(std::mem::take(&mut batch));
+            if renderers.is_full() {
+                write_next(&mut renderers, out)?;
             }
         }
-        json.extend_from_slice(b"}\n");
-        out.write_all(&json)
+    }
+    batch.parts.push(Part::Text("}\n"));
+    renderers.submit(batch);
+    while renderers.in_flight() > 0 {
+        write_next(&mut renderers, out)?;
+    }
+    Ok(())
+}
+
+fn write_next(renderers: &mut Ordered<Batch, Vec<u8>>, out: &mut dyn Write) -> io::Result<()> {
+    match renderers.take().map_err(io::Error::other)? {
+        Some(json) => out.write_all(&json),
+        None => Ok(()),
+    }
+}
+
+/// A run of nodes to be rendered by one thread.
+#[derive(Debug, Default)]
+struct Batch {
+    parts: Vec<Part>,
+    /// Their paths, one behind the other.
+    paths: Vec<u8>,
+    /// About how many bytes they come to.
+    bytes: usize,
+}
+
+/// A piece of the answer.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// As it is.
+    Text(&'static str),
+    /// A node up to what it holds; its path is so many bytes long.
+    Begin(NodeId, usize),
+    /// What stands behind what a node holds.
+    End(NodeId),
+}
+
+impl Batch {
+    fn begin(&mut self, id: NodeId, node: &Node, path: &[u8]) {
+        self.parts.push(Part::Begin(id, path.len()));
+        self.paths.extend_from_slice(path);
+        self.bytes += 80 + path.len() + node.value().map_or(0, <[u8]>::len);
+    }
+
+    fn render(&self, store: &Store) -> Vec<u8> {
+        let mut json = Vec::with_capacity(self.bytes + self.bytes / 4);
+        let mut paths = self.paths.as_slice();
+        for part in &self.parts {
+            match *part {
+                Part::Text(text) => json.extend_from_slice(text.as_bytes()),
+                Part::Begin(id, length) => {
+                    let (path, rest) = paths.split_at(length.min(paths.len()));
+                    paths = rest;
+                    begin_node(store.node(id), path, &mut json);
+                }
+                Part::End(id) => end_node(store.node(id), &mut json),
+            }
+        }
+        json
     }
 }
 

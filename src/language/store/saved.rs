@@ -12,7 +12,10 @@
 //! wanted the reading ends behind `/0`, which comes first.
 //! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
 
-use super::{Content, NodeId, Step, Store, UnixNanos, directory};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Content, Node, NodeId, Step, Store, UnixNanos, directory};
 use crate::ground::digest::{Digest, Hasher};
 use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, go_utf8};
 use crate::language::store_facts::{StoreFacts, StoreFault};
@@ -400,8 +403,12 @@ fn read_time(text: &[u8]) -> Option<UnixNanos> {
 #[derive(Debug)]
 struct Tree {
     store: Store,
-    open: Vec<NodeId>,
+    /// The directories that are open, each with what it holds so far.
+    open: Vec<(NodeId, Vec<Child>)>,
 }
+
+/// A node and its name in its directory.
+type Child = (Arc<[u8]>, NodeId);
 
 impl Default for Tree {
     fn default() -> Self {
@@ -415,11 +422,30 @@ impl Default for Tree {
 impl Tree {
     fn open(&mut self, name: &[u8], facts: Facts) {
         let id = self.add(name, facts, directory());
-        self.open.push(id);
+        self.open.push((id, Vec::new()));
     }
 
     fn close(&mut self) {
-        self.open.pop();
+        if let Some((id, mut children)) = self.open.pop() {
+            self.leave_out_doubles(&mut children);
+            // In the order of the names, as etcd writes them: made at once, not one by one.
+            let children = children.into_iter().collect();
+            self.store.node_mut(id).content = Content::Directory(children);
+        }
+    }
+
+    /// Of two members of one name Go keeps the last.
+    fn leave_out_doubles(&mut self, children: &mut Vec<Child>) {
+        if children.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return;
+        }
+        let last: BTreeMap<_, _> = children.iter().cloned().collect();
+        for (name, id) in children.drain(..) {
+            if last.get(&name) != Some(&id) {
+                self.store.detach(id);
+            }
+        }
+        children.extend(last);
     }
 
     fn key(&mut self, name: &[u8], facts: Facts, value: Vec<u8>) {
@@ -427,20 +453,25 @@ impl Tree {
     }
 
     fn add(&mut self, name: &[u8], facts: Facts, content: Content) -> NodeId {
-        let id = match self.open.last() {
-            None => NodeId::ROOT,
-            Some(&parent) => {
-                // Of two members of one name Go keeps the last.
-                if let Some(before) = self.store.child(parent, name) {
-                    self.store.detach(before);
-                }
-                self.store.attach(parent, name, content)
-            }
+        let Some((parent, children)) = self.open.last_mut() else {
+            let root = self.store.node_mut(NodeId::ROOT);
+            root.created = facts.created;
+            root.modified = facts.modified;
+            return NodeId::ROOT;
         };
-        let node = self.store.node_mut(id);
-        node.created = facts.created;
-        node.modified = facts.modified;
-        self.store.set_expiry(id, facts.expires);
+        let name: Arc<[u8]> = Arc::from(name);
+        let id = self.store.place(Node {
+            parent: *parent,
+            name: Arc::clone(&name),
+            created: facts.created,
+            modified: facts.modified,
+            expires: None,
+            content,
+        });
+        children.push((name, id));
+        if facts.expires.is_some() {
+            self.store.set_expiry(id, facts.expires);
+        }
         id
     }
 
