@@ -587,6 +587,17 @@ fn a_pipe_named_like_an_archive_holds_nobody_up() {
 }
 
 #[test]
+fn a_directory_of_a_mode_that_none_has_is_refused() {
+    // Guards against an archive that opens and is listed, though no tar header can hold what its manifest says.
+    for mode in [0o10_700, 0o40_700, 44_800_000] {
+        forged(
+            |forge| forge.manifest["directories"][2]["mode"] = json!(mode),
+            "its manifest names `member/wal/`: a mode that no directory has",
+        );
+    }
+}
+
+#[test]
 fn a_file_that_would_run_as_its_owner_is_refused() {
     // Guards against a program with the setuid bit, put in place by a restore that root runs.
     for mode in [0o4755, 0o2755, 0o1600, 0o170_600] {

@@ -25,7 +25,7 @@ use crate::ground::publish::{StagedFile, remove_stale, with_path};
 use crate::language::examine::FileFault;
 use crate::language::member::{MemberFacts, StartFault};
 use crate::place::archive::manifest::{
-    DIRECTORIES, DirectoryEntry, FileEntry, Format, Scope, Sizes, Tool,
+    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Scope, Sizes, Tool,
 };
 use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
@@ -350,7 +350,7 @@ fn directories(data_dir: &DataDir) -> io::Result<Vec<DirectoryEntry>> {
             let metadata = fs::metadata(source).or_else(|_| fs::metadata(data_dir.wal_dir()))?;
             Ok(DirectoryEntry {
                 path: path.to_owned(),
-                mode: metadata.mode() & 0o7777,
+                mode: metadata.mode() & DIRECTORY_MODE,
                 uid: metadata.uid(),
                 gid: metadata.gid(),
             })

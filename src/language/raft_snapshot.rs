@@ -26,8 +26,9 @@ use crate::language::wal::two_hex_words;
 
 /// The longest metadata believed, in bytes: some 100,000 member ids.
 const MAX_METADATA: u64 = 1 << 20;
-/// The most bytes before the JSON: tag and crc, tag and length, tag and length.
-const MAX_HEAD: usize = 6 + 11 + 11;
+/// The most bytes before the JSON: tag and crc, tag and length, tag and length, each number in the
+/// longest form that protobuf reads.
+const MAX_HEAD: usize = 11 + 11 + 11;
 
 /// Which raft snapshot: the last entry inside it. Orders as etcd orders its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -349,4 +350,47 @@ fn write_bytes_field(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: SnapshotId = SnapshotId {
+        term: Term(2),
+        index: Index(9),
+    };
+
+    fn read(file: &[u8], size: usize) -> Result<SnapshotFacts, SnapshotFault> {
+        let mut scan = SnapshotScan::new(ID, file.len() as u64);
+        for piece in file.chunks(size) {
+            scan.update(piece);
+        }
+        scan.finish()
+    }
+
+    /// A tag and a number in the longest form that protobuf reads.
+    fn longest(tag: u8, number: u64) -> Vec<u8> {
+        let sevens = (0..9).map(|seven| (number >> (7 * seven)) as u8 | 0x80);
+        [tag].into_iter().chain(sevens).chain([0]).collect()
+    }
+
+    #[test]
+    fn a_head_of_the_longest_numbers_is_read_however_the_bytes_come() {
+        // It was read in one piece, and malformed when its first 28 bytes came alone.
+        let json = br#"{"Root":{"Children":{"0":{"Children":{}}}}}"#;
+        let usual = write(ID, &[MemberId(7)], json);
+        let json_at = usual.windows(json.len()).position(|part| part == json);
+        let json_and_metadata = &usual[json_at.unwrap()..];
+        let data = [&longest(0x0a, json.len() as u64), json_and_metadata].concat();
+        let file = [
+            &longest(0x08, crc32c::crc32c(&data).into()),
+            &longest(0x12, data.len() as u64),
+            &data[..],
+        ]
+        .concat();
+        for size in 1..=file.len() {
+            assert_eq!(read(&file, size), read(&usual, usual.len()), "in {size}");
+        }
+    }
 }

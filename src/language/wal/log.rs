@@ -263,7 +263,9 @@ impl LogScan {
         if index <= commit && !self.terms.is_empty() {
             return Err(LogFault::ReplacesCommitted { index, commit });
         }
-        self.log.replaced_entries += self.log.last.1.0 - index.previous().0;
+        let replaced = self.log.last.1.0 - index.previous().0;
+        // The first of them may be known from a segment's name alone, which nothing proves.
+        self.log.replaced_entries = self.log.replaced_entries.saturating_add(replaced);
         // Both are in the order of their indexes.
         let kept = self.terms.partition_point(|&(first, _)| first < index);
         self.terms.truncate(kept);
@@ -396,8 +398,35 @@ fn skip_unknown(key: u64, bytes: &mut &[u8]) -> Option<()> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::record::Record;
     use super::*;
     use crate::language::messages::Entry;
+
+    #[test]
+    fn entries_replaced_again_and_again_below_a_huge_name_do_not_overflow_their_count() {
+        let entry = [0x08, 0, 0x10, 1, 0x18, 1];
+        let mut scan = LogScan::new(Index(0));
+        let name = SegmentName {
+            sequence: 1,
+            first_index: Index(u64::MAX),
+        };
+        scan.begin_segment(name, 3 * 22);
+        for number in 0..3 {
+            let record = Record {
+                kind: Kind::Entry,
+                crc: 0,
+                data: Some(&entry),
+            };
+            let (offset, frame) = (number * 22, 22);
+            let at = Located {
+                offset,
+                frame,
+                record,
+            };
+            scan.record(at).unwrap();
+        }
+        assert_eq!(scan.finish().replaced_entries, u64::MAX);
+    }
 
     proptest! {
         #[test]

@@ -108,6 +108,9 @@ pub struct Located<'a> {
     pub record: Record<'a>,
 }
 
+/// Bytes of a sector: what a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
 /// A segment being read.
 #[derive(Debug)]
 pub struct SegmentScan {
@@ -131,9 +134,24 @@ enum State {
     Reading,
     /// Behind the last record of a preallocated segment: zeros must follow.
     Zeros,
-    /// Behind a frame that did not check and has a sector of zeros: torn, if zeros follow.
-    TornSector(Break),
+    /// In or behind a frame that does not check.
+    Unsound(Unsound),
     Broken(Break),
+}
+
+/// A frame that does not check, looked through as it passes by: it may be too long to be gathered,
+/// for its length word may be what is wrong with it.
+#[derive(Debug)]
+struct Unsound {
+    found: Break,
+    /// Bytes from the start of the segment to the next byte.
+    at: u64,
+    /// Bytes of the frame that are still to come.
+    left: u64,
+    /// Whether all bytes since the last sector border, or the frame's beginning, are zeros.
+    zeros: bool,
+    /// Whether a part of it between two sector borders is all zeros.
+    zero_sector: bool,
 }
 
 enum Next {
@@ -144,7 +162,11 @@ enum Next {
         padding: usize,
     },
     Nothing,
-    Broken(SegmentFault),
+    Impossible,
+    /// A record that is none, in a frame of `frame` bytes, not all of which may be at hand.
+    Malformed {
+        frame: usize,
+    },
 }
 
 impl SegmentScan {
@@ -183,13 +205,11 @@ impl SegmentScan {
                     return;
                 }
                 Next::Nothing => self.end_in_zeros(),
-                Next::Broken(fault) => {
-                    self.tear_or_break(bytes, fault);
-                    return;
-                }
+                Next::Impossible => self.break_here(SegmentFault::LengthWord),
+                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
             }
         }
-        self.expect_zeros(bytes);
+        self.pass_by(bytes);
     }
 
     /// Fills the carried frame from `bytes` and gives back what is left of them.
@@ -219,15 +239,13 @@ impl SegmentScan {
                     }
                     return bytes;
                 }
-                Next::Nothing => {
-                    self.end_in_zeros();
-                    self.expect_zeros(&carry);
-                    return bytes;
-                }
-                Next::Broken(fault) => {
-                    self.tear_or_break(&carry, fault);
-                    return bytes;
-                }
+                Next::Nothing => self.end_in_zeros(),
+                Next::Impossible => self.break_here(SegmentFault::LengthWord),
+                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
+            }
+            if !matches!(self.state, State::Reading) {
+                self.pass_by(&carry);
+                return bytes;
             }
         }
     }
@@ -239,7 +257,8 @@ impl SegmentScan {
         sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
     ) {
         if let Err(fault) = self.check_frame(frame, record, sink) {
-            self.tear_or_break(frame, fault);
+            self.tear_or_break(frame.len(), fault);
+            self.pass_by(frame);
             return;
         }
         self.padded |= frame.len() > LENGTH_WORD + record;
@@ -258,10 +277,10 @@ impl SegmentScan {
             .get(LENGTH_WORD..)
             .and_then(|rest| rest.split_at_checked(record))
             .ok_or(SegmentFault::Malformed)?;
+        let record = Record::read(body).ok_or(SegmentFault::Malformed)?;
         if padding.iter().any(|&byte| byte != 0) {
             return Err(SegmentFault::Padding);
         }
-        let record = Record::read(body).ok_or(SegmentFault::Malformed)?;
         let header = match self.records {
             0 => record.kind == Kind::Crc,
             1 => record.kind == Kind::Metadata,
@@ -307,44 +326,61 @@ impl SegmentScan {
         }
     }
 
-    /// What 3.x calls a torn entry: it does not check, and a sector of it was never written.
-    /// `frame` is as much of it as is at hand.
-    fn tear_or_break(&mut self, frame: &[u8], fault: SegmentFault) {
-        let torn = matches!(
+    /// Ends the reading at a frame of `frame` bytes. If it is one that 3.x may call torn, what it
+    /// holds and what follows it decide.
+    fn tear_or_break(&mut self, frame: usize, fault: SegmentFault) {
+        let may_be_torn = matches!(
             fault,
             SegmentFault::CrcMismatch { .. } | SegmentFault::Malformed
         ) && (self.padded || self.aligned)
-            && self.records >= 2
-            && has_zero_sector(self.offset, frame);
-        if torn {
-            let offset = self.offset;
-            self.carry = Vec::new();
-            self.state = State::TornSector(Break { offset, fault });
-        } else {
+            && self.records >= 2;
+        if !may_be_torn {
             self.break_here(fault);
-        }
-    }
-
-    fn expect_zeros(&mut self, bytes: &[u8]) {
-        if bytes.iter().all(|&byte| byte == 0) {
             return;
         }
-        match std::mem::replace(&mut self.state, State::Reading) {
-            State::Zeros => self.break_here(SegmentFault::DataBehindEnd),
-            State::TornSector(found) => self.state = State::Broken(found),
-            other => self.state = other,
+        let offset = self.offset;
+        self.carry = Vec::new();
+        self.state = State::Unsound(Unsound {
+            found: Break { offset, fault },
+            at: offset,
+            left: frame as u64,
+            zeros: true,
+            zero_sector: false,
+        });
+    }
+
+    /// Takes bytes behind the last record: zeros, or what is left of a frame that does not check
+    /// and zeros behind it.
+    fn pass_by(&mut self, bytes: &[u8]) {
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+        match &mut self.state {
+            State::Zeros if !is_zero(bytes) => self.break_here(SegmentFault::DataBehindEnd),
+            State::Unsound(frame) => {
+                let behind = frame.pass_by(bytes);
+                if !is_zero(behind) {
+                    self.state = State::Broken(frame.found.clone());
+                }
+            }
+            _ => {}
         }
     }
 
     /// How the segment ended and the CRC that the next one carries on from.
-    pub fn finish(self) -> Result<(SegmentEnd, Option<u32>), Break> {
+    pub fn finish(mut self) -> Result<(SegmentEnd, Option<u32>), Break> {
+        // The last bytes may have come one by one: fewer than were waited for may still tell.
+        let carry = std::mem::take(&mut self.carry);
+        if let Next::Malformed { frame } = next(&carry) {
+            self.tear_or_break(frame, SegmentFault::Malformed);
+            self.pass_by(&carry);
+        }
         let offset = self.offset;
         let broken = |fault| Err(Break { offset, fault });
         let end = match self.state {
             State::Broken(found) => return Err(found),
             State::Zeros => SegmentEnd::Preallocated { offset },
-            State::Reading if self.carry.is_empty() => SegmentEnd::Whole { offset },
-            State::Reading | State::TornSector(_) => SegmentEnd::TornTail { offset },
+            State::Reading if carry.is_empty() => SegmentEnd::Whole { offset },
+            State::Unsound(frame) if !frame.is_torn() => return Err(frame.found),
+            State::Reading | State::Unsound(_) => SegmentEnd::TornTail { offset },
         };
         if self.records < 2 && !matches!(end, SegmentEnd::TornTail { .. }) {
             return broken(SegmentFault::NoHeader);
@@ -353,14 +389,31 @@ impl SegmentScan {
     }
 }
 
-/// Whether a part of the frame at `offset` between two sector borders is all zeros; etcd 3.x's
-/// `isTornEntry` in `wal/decoder.go`.
-fn has_zero_sector(offset: u64, frame: &[u8]) -> bool {
-    const SECTOR: u64 = 512;
-    let first = ((SECTOR - offset % SECTOR) as usize).min(frame.len());
-    let (head, rest) = frame.split_at(first);
-    let mut parts = std::iter::once(head).chain(rest.chunks(SECTOR as usize));
-    parts.any(|part| !part.is_empty() && part.iter().all(|&byte| byte == 0))
+impl Unsound {
+    /// Takes the frame's next bytes and gives back what is behind it.
+    fn pass_by<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let frame = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (mut frame, behind) = bytes.split_at(frame);
+        self.left -= frame.len() as u64;
+        while !frame.is_empty() {
+            let to_border = (SECTOR - self.at % SECTOR) as usize;
+            let (part, rest) = frame.split_at(to_border.min(frame.len()));
+            self.zeros &= part.iter().all(|&byte| byte == 0);
+            self.at += part.len() as u64;
+            if self.at.is_multiple_of(SECTOR) {
+                self.zero_sector |= self.zeros;
+                self.zeros = true;
+            }
+            frame = rest;
+        }
+        behind
+    }
+
+    /// What 3.x calls a torn entry: a sector of it was never written; `isTornEntry` in
+    /// `wal/decoder.go`.
+    fn is_torn(&self) -> bool {
+        self.zero_sector || (self.zeros && !self.at.is_multiple_of(SECTOR))
+    }
 }
 
 /// What stands at the beginning of `bytes`.
@@ -370,18 +423,72 @@ fn next(bytes: &[u8]) -> Next {
     };
     let (record, padding) = match LengthWord::read(*word) {
         LengthWord::Nothing => return Next::Nothing,
-        LengthWord::Impossible => return Next::Broken(SegmentFault::LengthWord),
+        LengthWord::Impossible => return Next::Impossible,
         LengthWord::Frame { record, padding } => (record, padding),
     };
     let whole = record + padding;
     if rest.len() >= whole {
         return Next::Frame { record, padding };
     }
-    // Do not gather a frame that is already known to be none: its length word may be broken.
+    // Do not gather a frame that is already known to hold no record.
     let missing = whole - rest.len();
     match Head::read(rest, record) {
-        Head::Malformed => Next::Broken(SegmentFault::Malformed),
+        Head::Malformed => Next::Malformed {
+            frame: LENGTH_WORD + whole,
+        },
         Head::Cut => Next::More(missing.min(MAX_RECORD_HEAD)),
         Head::Whole { .. } => Next::More(missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], size: usize) -> Result<SegmentEnd, Break> {
+        let mut scan = SegmentScan::new(Some(0));
+        for piece in bytes.chunks(size) {
+            scan.update(piece, &mut |_| Ok(()));
+        }
+        scan.finish().map(|(end, _)| end)
+    }
+
+    /// A crc and a metadata record as 3.x frames them, then `frame`, then room that was preallocated.
+    fn segment(frame: &[&[u8]]) -> Vec<u8> {
+        let crc = [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 16, 0, 0, 0, 0, 0];
+        let metadata = [6, 0, 0, 0, 0, 0, 0, 0x82, 8, 1, 16, 0, 26, 0, 0, 0];
+        [&crc, &metadata, &frame.concat()[..], &[0; 100]].concat()
+    }
+
+    #[test]
+    fn a_verdict_does_not_depend_on_how_the_bytes_come() {
+        // A frame of 1 KB that holds no record was called torn, or malformed, by what of it the reader
+        // happened to have in hand; and so was a file that ends within its first bytes.
+        let word = [0, 4, 0, 0, 0, 0, 0, 0];
+        let padded = [28, 0, 0, 0, 0, 0, 0, 0x84];
+        let malformed = |offset| {
+            let fault = SegmentFault::Malformed;
+            Err(Break { offset, fault })
+        };
+        let stories = [
+            (
+                segment(&[&word, &[0x1c; 472], &[0; 512], &[0x1c; 40]]),
+                Ok(SegmentEnd::TornTail { offset: 32 }),
+            ),
+            (
+                segment(&[&word, &[0x1c; 471], &[0; 512], &[0x1c; 41]]),
+                malformed(32),
+            ),
+            (segment(&[&padded, &[0x1c; 28], &[1; 4]]), malformed(32)),
+        ];
+        for (bytes, verdict) in stories {
+            assert_eq!(read(&bytes, bytes.len()), verdict);
+            for end in 1..=bytes.len() {
+                let bytes = &bytes[..end];
+                for size in [1, 8, 9, 15, 100, 513] {
+                    assert_eq!(read(bytes, size), read(bytes, end), "{end} in {size}");
+                }
+            }
+        }
     }
 }

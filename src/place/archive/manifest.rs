@@ -25,6 +25,8 @@ pub const SUMS: &str = "SHA256SUMS";
 pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
 /// The permission bits that a file may have: none that make a program run as somebody else.
 pub const FILE_MODE: u32 = 0o777;
+/// The mode bits that a directory may have.
+pub const DIRECTORY_MODE: u32 = 0o7777;
 /// The longest file name accepted below `member/snap` and `member/wal`: what a tar header's
 /// name field holds.
 const MAX_NAME: usize = 80;
@@ -231,6 +233,12 @@ impl Manifest {
         let directories = self.directories.iter().map(|entry| entry.path.as_str());
         if !directories.eq(DIRECTORIES) {
             return Err(ManifestFault::Directories);
+        }
+        let odd = |entry: &&DirectoryEntry| entry.mode & !DIRECTORY_MODE != 0;
+        if let Some(entry) = self.directories.iter().find(odd) {
+            let path = entry.path.clone();
+            let why = "a mode that no directory has";
+            return Err(ManifestFault::Path { path, why });
         }
         let mut seen = BTreeSet::new();
         for file in &self.files {

@@ -1,0 +1,101 @@
+//! Bytes as a raft snapshot file: raw, or as the store in a file whose CRC checks.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use etcd_ark::ground::ids::{Index, MemberId, Term};
+use etcd_ark::language::examine::{Examiner, FileEnd, FileFault, FileKind};
+use etcd_ark::language::raft_snapshot::{self, SnapshotFacts, SnapshotFault, SnapshotId};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+const NODES: [MemberId; 2] = [MemberId(7), MemberId(u64::MAX)];
+const ID: SnapshotId = SnapshotId {
+    term: Term(2),
+    index: Index(0xca),
+};
+
+type Verdict = Result<SnapshotFacts, SnapshotFault>;
+
+fn read(name: SnapshotId, bytes: &[u8], length: usize, sizes: &[u8]) -> Verdict {
+    let mut examiner = Examiner::default();
+    examiner.begin(FileKind::Snapshot(name), length as u64);
+    fuzz::in_pieces(sizes, bytes, |piece| examiner.update(piece));
+    match examiner.end() {
+        Ok(FileEnd::Snapshot(facts)) => Ok(*facts),
+        Err(FileFault::Snapshot(fault)) => Err(fault),
+        other => panic!("not a raft snapshot's verdict: {other:?}"),
+    }
+}
+
+/// What holds for any file. Gives the verdict on it, under the name that it itself says is its own.
+fn check(bytes: &[u8], sizes: &[u8], place: usize) -> Verdict {
+    let whole = |name, sizes: &[u8]| read(name, bytes, bytes.len(), sizes);
+    let mut verdict = whole(ID, &[0]);
+    assert_eq!(verdict, whole(ID, sizes));
+    match verdict {
+        Err(SnapshotFault::Name { found }) => {
+            verdict = whole(found, sizes);
+            assert!(matches!(verdict, Ok(_) | Err(SnapshotFault::Store(_))));
+        }
+        Err(SnapshotFault::Malformed { offset } | SnapshotFault::CrcMismatch { offset, .. }) => {
+            assert!(offset <= bytes.len() as u64);
+        }
+        Err(SnapshotFault::CutShort { present, expected }) => assert!(present < expected),
+        _ => {}
+    }
+    // Neither a part of a sound file nor one with a flipped bit is sound.
+    if let Ok(SnapshotFacts { id, .. }) = verdict {
+        let (cut, bit) = (place / 8 % bytes.len(), 1 << (place % 8));
+        assert!(read(id, &bytes[..cut], cut, sizes).is_err());
+        assert!(read(id, &bytes[..cut], bytes.len(), sizes).is_err());
+        let mut flipped = bytes.to_vec();
+        flipped[cut] ^= bit;
+        assert!(read(id, &flipped, bytes.len(), sizes).is_err());
+    }
+    verdict
+}
+
+/// A store in a file that checks: only the store itself can be at fault.
+fn check_store(json: &[u8], sizes: &[u8], place: usize) -> Option<SnapshotFacts> {
+    match check(&raft_snapshot::write(ID, &NODES, json), sizes, place) {
+        Ok(facts) => {
+            assert_eq!((facts.id, &facts.nodes[..]), (ID, &NODES[..]));
+            Some(facts)
+        }
+        Err(SnapshotFault::Store(_)) => None,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+// input = form 1, piece sizes 3, where to cut and flip 2, body
+fuzz_target!(|input: &[u8]| {
+    let Some((&[form, ref sizes @ .., low, high], body)) = input.split_first_chunk::<6>() else {
+        return;
+    };
+    let place = usize::from(u16::from_le_bytes([low, high]));
+    if form % 2 == 0 {
+        let _ = check(body, sizes, place);
+        return;
+    }
+    check_store(body, sizes, place);
+    // The same without repeated keys, where serde_json and this crate must read the same.
+    let Ok(store) = serde_json::from_slice::<Value>(body) else {
+        return;
+    };
+    let Some(facts) = check_store(store.to_string().as_bytes(), sizes, place) else {
+        return;
+    };
+    let at = |path: &str| store.pointer(&format!("/Root/Children/0/Children/{path}"));
+    let version = at("version/Value").and_then(Value::as_str);
+    let version = version.map(|text| text.parse().expect("a version was read"));
+    assert_eq!(facts.store.cluster_version, version);
+    let ids = |path| -> BTreeSet<MemberId> {
+        let children = at(path).and_then(Value::as_object);
+        let ids = children.into_iter().flat_map(|map| map.keys());
+        ids.map(|id| id.parse().expect("an id was read")).collect()
+    };
+    let members = facts.store.members.into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(members, ids("members/Children"));
+    assert_eq!(facts.store.removed, ids("removed_members/Children"));
+});
