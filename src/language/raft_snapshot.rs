@@ -362,11 +362,11 @@ mod tests {
     };
 
     fn read(file: &[u8], size: usize) -> Result<SnapshotFacts, SnapshotFault> {
-        let mut scan = SnapshotScan::new(ID, file.len() as u64);
+        let mut scan = SnapshotScan::new(ID, file.len() as u64, Wanted::default());
         for piece in file.chunks(size) {
             scan.update(piece);
         }
-        scan.finish()
+        scan.finish().map(|(facts, _)| facts)
     }
 
     /// A tag and a number in the longest form that protobuf reads.
