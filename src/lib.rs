@@ -2,10 +2,11 @@
 //!
 //! The layers, each knowing only those below it:
 //!
-//! - [`deed`]: what is done to a member's bytes: capture, survey, verify, restore.
+//! - [`deed`]: what is done to a member's bytes: capture, survey, verify, restore; its store read,
+//!   compared and proven.
 //! - [`place`]: where they are: a data dir on disk, an archive in one file.
-//! - [`language`]: what etcd's bytes mean: WAL, raft snapshot, the cluster's own keys.
-//! - [`ground`]: ids, digests, ordered parallel work, publishing by rename.
+//! - [`language`]: what etcd's bytes mean: WAL, raft snapshot, the v2 store and its rules.
+//! - [`ground`]: ids, digests, JSON in pieces, ordered parallel work, publishing by rename.
 //!
 //! Values come back, events go up through an `observe` function, and nothing here prints or reads
 //! the environment or the clock.

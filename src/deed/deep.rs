@@ -8,6 +8,7 @@
 //! the release that applied them. Where a replay by one release's rules differs the other's are
 //! tried, then the differences looked at one by one (formats page §5, the in-order trap).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Event;
@@ -123,80 +124,47 @@ pub fn look_deep(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<DeepReport, StoreError> {
-    let wanted = Wanted {
-        whole: true,
-        check_snapshots: true,
-        threads,
-        ..Wanted::default()
+    let mut looking = Looking {
+        target,
+        wanted: Wanted {
+            whole: true,
+            check_snapshots: true,
+            threads,
+            ..Wanted::default()
+        },
+        interrupt,
+        observe,
     };
     let (member, mut replayed) = match first {
         Some((member, replayed)) if is_settled(&member, &replayed) => (member, replayed),
         _ => {
-            let read = target.read_from_oldest(wanted, interrupt, observe)?;
+            let read = target.read_from_oldest(looking.wanted, interrupt, looking.observe)?;
             (read.member, read.replayed)
         }
     };
     let start = replayed.start;
-    let mut entries = 0;
+    let mut entries = replayed.entries;
     let mut snapshots = Vec::new();
-    let mut stray_voters = Vec::new();
+    let mut stray_voters = BTreeSet::new();
     loop {
-        stray_voters.append(&mut replayed.stray_voters);
-        let mut from = replayed.start.map_or(Start::Empty, Start::From);
-        let Replayed {
-            checks,
-            rules,
-            entries: applied,
-            in_order,
-            ..
-        } = &replayed;
-        entries += applied;
-        let mut diverged = None;
-        for check in checks {
-            if check.equal {
-                from = Start::From(check.id);
-                let verdict = SnapshotVerdict::Equal(*rules);
-                snapshots.push(SnapshotCheck {
-                    id: check.id,
-                    verdict,
-                });
-            } else {
-                diverged = Some(check.id);
-            }
-        }
-        let Some(id) = diverged else { break };
-        let named = in_order.applied > 0;
-        let again = |start, until, rules, observe: &mut dyn FnMut(Event)| {
-            let wanted = Wanted {
-                start,
-                until,
-                rules: Some(rules),
-                ..wanted
-            };
-            target.read_store(wanted, interrupt, observe)
+        stray_voters.extend(replayed.stray_voters.iter().copied());
+        let equal = replayed.checks.iter().filter(|check| check.equal);
+        snapshots.extend(equal.map(|check| SnapshotCheck {
+            id: check.id,
+            verdict: SnapshotVerdict::Equal(replayed.rules),
+        }));
+        let Some(differs) = replayed.checks.last().filter(|check| !check.equal) else {
+            break;
         };
-        let until = Until::Index(id.index);
-        let by_other = if named {
-            let by_other = again(from, until, rules.other(), observe)?;
-            let last = by_other.replayed.checks.last();
-            last.is_some_and(|check| check.equal && check.id == id)
-        } else {
-            false
-        };
-        let verdict = if by_other {
-            SnapshotVerdict::Equal(rules.other())
-        } else {
-            let there = again(Start::From(id), until, *rules, observe)?;
-            judge(&replayed.store, &there.replayed.store)
-        };
+        let id = differs.id;
+        let verdict = looking.verdict(id, &replayed)?;
         snapshots.push(SnapshotCheck { id, verdict });
         // From here on the member's own raft snapshot is what it went on from.
-        let rules = *rules;
-        replayed = again(Start::From(id), Until::Commit, rules, observe)?.replayed;
+        let rules = replayed.rules;
+        replayed = looking.again(Start::From(id), Until::Commit, rules)?;
+        entries += replayed.entries;
     }
     let mut cluster = cluster_faults(&member, &replayed.store);
-    stray_voters.sort();
-    stray_voters.dedup();
     cluster.extend(stray_voters.into_iter().map(ClusterFault::Voters));
     Ok(DeepReport {
         start,
@@ -206,6 +174,58 @@ pub fn look_deep(
         at: replayed.at,
         store: replayed.store,
     })
+}
+
+/// A target being read again and again.
+struct Looking<'t> {
+    target: &'t Target,
+    wanted: Wanted,
+    interrupt: &'t Interrupt,
+    observe: &'t mut dyn FnMut(Event),
+}
+
+impl Looking<'_> {
+    fn again(
+        &mut self,
+        start: Start,
+        until: Until,
+        rules: InOrderRules,
+    ) -> Result<Replayed, StoreError> {
+        let wanted = Wanted {
+            start,
+            until,
+            rules: Some(rules),
+            ..self.wanted
+        };
+        let read = self
+            .target
+            .read_store(wanted, self.interrupt, self.observe)?;
+        Ok(read.replayed)
+    }
+
+    /// How the raft snapshot `id` compares, where `replayed` came to something else.
+    fn verdict(
+        &mut self,
+        id: SnapshotId,
+        replayed: &Replayed,
+    ) -> Result<SnapshotVerdict, StoreError> {
+        let until = Until::Index(id.index);
+        let before = replayed.checks.iter().rfind(|check| check.equal);
+        let before = before.map(|check| check.id).or(replayed.start);
+        if replayed.in_order.applied > 0 {
+            let (from, rules) = (
+                before.map_or(Start::Empty, Start::From),
+                replayed.rules.other(),
+            );
+            let by_other = self.again(from, until, rules)?;
+            let last = by_other.checks.last();
+            if last.is_some_and(|check| check.equal && check.id == id) {
+                return Ok(SnapshotVerdict::Equal(rules));
+            }
+        }
+        let there = self.again(Start::From(id), until, replayed.rules)?;
+        Ok(judge(&replayed.store, &there.store))
+    }
 }
 
 /// Whether a first reading went by the rules that turned out right, or by none.

@@ -1,4 +1,5 @@
-//! Deeds: what is done to a member's bytes. Capture, verify, restore, survey.
+//! Deeds: what is done to a member's bytes. Capture, verify, restore, survey; the store read,
+//! compared and proven.
 
 pub mod capture;
 pub mod deep;
