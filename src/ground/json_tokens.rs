@@ -40,7 +40,7 @@ pub enum Token<'t> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset} of the JSON")]
 pub struct JsonFault {
-    /// Bytes from the start of the document.
+    /// Bytes from the start of the document to the lexeme that is at fault.
     pub offset: u64,
     /// What is wrong there.
     pub what: &'static str,
@@ -67,6 +67,8 @@ pub struct JsonTokens {
     open: Vec<bool>,
     expect: Expect,
     lexeme: Lexeme,
+    /// Where the lexeme read last begins, in bytes from the start of the document.
+    lexeme_at: u64,
     /// The beginning of a text or scalar, unescaped.
     text: Vec<u8>,
     fault: Option<JsonFault>,
@@ -114,6 +116,7 @@ impl Default for JsonTokens {
             open: Vec::new(),
             expect: Expect::Value,
             lexeme: Lexeme::Between,
+            lexeme_at: 0,
             text: Vec::new(),
             fault: None,
         }
@@ -125,19 +128,17 @@ impl JsonTokens {
     pub fn update(&mut self, bytes: &[u8], sink: &mut impl TokenSink) {
         let mut rest = bytes;
         while !rest.is_empty() && self.fault.is_none() && !sink.has_enough() {
+            let at = self.offset + (bytes.len() - rest.len()) as u64;
             let outcome = match self.lexeme {
-                Lexeme::Between => self.between(rest, sink),
+                Lexeme::Between => self.between(at, rest, sink),
                 Lexeme::Scalar => self.scalar(rest, sink),
                 Lexeme::Text(text) => self.text(text, rest, sink),
             };
             match outcome {
                 Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
                 Err(what) => {
-                    let at = bytes.len() - rest.len();
-                    self.fault = Some(JsonFault {
-                        offset: self.offset + at as u64,
-                        what,
-                    });
+                    let offset = self.lexeme_at;
+                    self.fault = Some(JsonFault { offset, what });
                 }
             }
         }
@@ -157,13 +158,20 @@ impl JsonTokens {
         }
     }
 
-    /// Reads between lexemes; gives how many bytes were taken.
-    fn between(&mut self, bytes: &[u8], sink: &mut impl TokenSink) -> Result<usize, &'static str> {
+    /// Reads between lexemes, from the byte `at` of the document on; gives how many bytes were
+    /// taken.
+    fn between(
+        &mut self,
+        at: u64,
+        bytes: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<usize, &'static str> {
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         let spaces = bytes.iter().take_while(|byte| is_space(byte)).count();
         let Some(&byte) = bytes.get(spaces) else {
             return Ok(spaces);
         };
+        self.lexeme_at = at + spaces as u64;
         let value = matches!(self.expect, Expect::Value | Expect::FirstValueOrEnd);
         let key = matches!(self.expect, Expect::Key | Expect::FirstKeyOrEnd);
         match byte {
@@ -526,11 +534,17 @@ mod tests {
     }
 
     fn read(bytes: &[u8], piece: usize) -> Option<Value> {
-        let (mut tokens, mut build) = (JsonTokens::default(), Build::default());
-        for piece in bytes.chunks(piece) {
-            tokens.update(piece, &mut build);
-        }
-        tokens.finish(&build).ok().and(build.done)
+        let in_pieces = |piece| {
+            let (mut tokens, mut build) = (JsonTokens::default(), Build::default());
+            for piece in bytes.chunks(piece) {
+                tokens.update(piece, &mut build);
+            }
+            tokens.finish(&build).map(|()| build.done)
+        };
+        let found = in_pieces(piece);
+        // A fault is where it is, however the bytes come; the fuzzer found that it was not.
+        assert_eq!(found, in_pieces(bytes.len().max(1)));
+        found.ok().flatten()
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
