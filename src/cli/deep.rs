@@ -115,9 +115,7 @@ impl Deep {
             tell_check(check, out);
         }
         if report.snapshots.is_empty() {
-            out.line(
-                "  no raft snapshot to compare with: the log does not reach back to an earlier one",
-            );
+            out.line("  no other raft snapshot in it to hold against the log");
         }
         for fault in &report.cluster {
             out.line(&format!("  {} {fault}", out.paint(Paint::Bad, "BAD")));
@@ -173,20 +171,23 @@ fn tell_check(check: &SnapshotCheck, out: &Out) {
         SnapshotVerdict::Equal(rules) => {
             let word = out.paint(Paint::Good, "ok ");
             out.line(&format!(
-                "  {word} the raft snapshot at {index} is what the log leads to (in-order names by the {rules} rules)"
+                "  {word} raft snapshot {index} is what the log leads to; in-order names of {rules}"
             ));
         }
         SnapshotVerdict::MixedNames(renamed) => {
             let word = out.paint(Paint::Warn, "ok ");
             let renamed = plural(*renamed as u64, "in-order key", "in-order keys");
             out.line(&format!(
-                "  {word} the raft snapshot at {index} is what the log leads to, but for the names of {renamed}: the in-order trap (`etcd-ark diff` shows which members differ)"
+                "  {word} raft snapshot {index} is what the log leads to, but for the names of"
+            ));
+            out.line(&format!(
+                "      {renamed}: the in-order trap, see `etcd-ark diff`"
             ));
         }
         SnapshotVerdict::Different(keys) => {
             let word = out.paint(Paint::Bad, "BAD");
             out.line(&format!(
-                "  {word} the raft snapshot at {index} is not what the log leads to"
+                "  {word} raft snapshot {index} is not what the log leads to"
             ));
             for key in keys.iter().take(NAMED) {
                 out.line(&format!("        {}: {}", one_line(&key.path), key.what));

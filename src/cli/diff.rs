@@ -15,7 +15,7 @@ use etcd_ark::language::store_facts::StoreFacts;
 use serde_json::{Value, json};
 
 use super::args::Diff;
-use super::keys::tell_passed_over;
+use super::keys::{rules_text, tell_passed_over};
 use super::out::{Out, Paint, one_line, text};
 use super::progress::Progress;
 
@@ -141,16 +141,12 @@ fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
 
 fn tell(args: &Diff, found: &Comparison, out: &Out) {
     for (name, path, read) in [("A", &args.a, &found.a), ("B", &args.b, &found.b)] {
-        out.line(&format!(
-            "{}  {}  {}, index {}, X-Etcd-Index {}; in-order names by the {} rules: {}",
-            out.paint(Paint::Strong, name),
-            path.display(),
-            read.member.identity,
-            read.replayed.at,
-            read.replayed.store.index(),
-            read.replayed.rules,
-            read.rules_from,
-        ));
+        let name = out.paint(Paint::Strong, name);
+        out.line(&format!("{name}  {}", path.display()));
+        out.line(&format!("   {}", read.member.identity));
+        let (at, index) = (read.replayed.at, read.replayed.store.index());
+        out.line(&format!("   index {at}, X-Etcd-Index {index}"));
+        out.line(&format!("   {}", rules_text(read)));
     }
     if found.is_equal() {
         out.line(&out.paint(Paint::Good, "equal"));
@@ -259,7 +255,7 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
     let head = count(once.len(), "in-order key is", "in-order keys are");
     out.line(&out.paint(
         Paint::Warn,
-        &format!("the in-order trap: {head} named by the 2.1 rules in one and by the 2.2 rules in the other"),
+        &format!("the in-order trap: {head} named as 2.1 does in one, as 2.2 does in the other"),
     ));
     for key in once.iter().take(shown) {
         let path = one_line(api_key(&key.difference.path));
@@ -281,12 +277,13 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
 }
 
 /// What the trap is and what helps.
-const TRAP_EXPLAINED: [&str; 5] = [
-    "  Each is one POST that these members applied with different releases: 2.2 names in-order keys with",
-    "  20 digits, and a member renames those above its raft snapshot when it first starts with 2.2.",
-    "  Nothing is lost, but clients see one name or the other depending on the member they ask.",
-    "  What helps: copy what is needed by PUT to a new directory, then delete the old one with",
-    "  `recursive=true`: one request that leaves every member with the same keys.",
+const TRAP_EXPLAINED: [&str; 6] = [
+    "  Each is one POST that these members applied with different releases: 2.2 names",
+    "  in-order keys with 20 digits, and a member that first starts with 2.2 renames",
+    "  those above its raft snapshot. Nothing is lost, but clients see one name or the",
+    "  other, depending on the member they ask. What helps: copy what is needed by PUT",
+    "  to a new directory, then delete the old one with `recursive=true`: that one",
+    "  request leaves every member with the same keys.",
 ];
 
 fn tell_rest(all: usize, shown: usize, out: &Out) {

@@ -47,6 +47,8 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
         out.stream(|stdout| stdout.write_all(value));
     } else if out.is_told() {
         out.line(&out.paint(Paint::Strong, &header(args, &read)));
+        let rules = rules_text(&read);
+        out.line(&out.paint(Paint::Dim, &rules));
         let tree = Tree { store, args, out };
         out.stream(|stdout| tree.write(top, stdout));
     }
@@ -107,11 +109,17 @@ fn header(args: &Keys, read: &StoreRead) -> String {
         ),
     };
     format!(
-        "keys of {} at {at}, X-Etcd-Index {}; in-order names by the {} rules: {}",
+        "keys of {} at {at}, X-Etcd-Index {}",
         args.target.display(),
-        replayed.store.index(),
-        replayed.rules,
-        read.rules_from
+        replayed.store.index()
+    )
+}
+
+/// Whose names in-order keys have, and why.
+pub(super) fn rules_text(read: &StoreRead) -> String {
+    format!(
+        "in-order names by the {} rules: {}",
+        read.replayed.rules, read.rules_from
     )
 }
 
