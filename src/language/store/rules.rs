@@ -899,3 +899,54 @@ fn a_conf_change_without_a_type_is_an_addition() {
             .contains_key(&MemberId(B))
     );
 }
+
+#[test]
+fn the_late_word_of_a_removed_member_counts_in_2_1_only() {
+    let attributes = put("/0/members/b/attributes", r#"{"name":"late"}"#);
+    let mut store = two_members();
+    changed(&mut store, REMOVE, B, "");
+    let before = state(&store);
+    let applied = store.apply_request(&attributes, Names::Padded);
+    assert_eq!(applied, Applied::Invalid);
+    assert_eq!(state(&store), before);
+    // Any other word is written.
+    for path in ["/0/members/b/x/attributes", "/0/members/a1/attributes"] {
+        let applied = store.apply_request(&put(path, "{}"), Names::Padded);
+        assert_eq!(applied, Applied::Done, "{path}");
+    }
+    let applied = store.apply_request(&attributes, Names::Plain);
+    assert_eq!(applied, Applied::Done);
+    assert_eq!(store.index(), 7);
+}
+
+// Learners, of 3.4.
+
+const LEARNER: &str = r#"{"id":11,"peerURLs":["http://b"],"isLearner":true}"#;
+const PROMOTION: &str = r#"{"id":11,"peerURLs":null,"isPromote":true}"#;
+
+#[test]
+fn a_learner_says_so_and_there_is_no_second_one() {
+    let mut store = Store::new();
+    changed(&mut store, ADD, A, &at("http://a"));
+    changed(&mut store, ADD_LEARNER, B, LEARNER);
+    let mut expected = MEMBERS;
+    expected[4] = r#"/0/members/b/raftAttributes 2/2 ={"peerURLs":["http://b"],"isLearner":true}"#;
+    assert_state(&store, 2, &expected);
+    let another = LEARNER.replace("http://b", "http://c");
+    invalid(&mut store, ADD_LEARNER, 0xc, &another);
+    changed(&mut store, ADD, 0xc, &at("http://c"));
+}
+
+#[test]
+fn a_promotion_makes_a_learner_a_voter_at_its_own_urls() {
+    let mut store = Store::new();
+    changed(&mut store, ADD, A, &at("http://a"));
+    invalid(&mut store, ADD, B, PROMOTION);
+    changed(&mut store, ADD_LEARNER, B, LEARNER);
+    changed(&mut store, ADD, B, PROMOTION);
+    let mut expected = MEMBERS;
+    expected[4] = r#"/0/members/b/raftAttributes 2/3 ={"peerURLs":["http://b"]}"#;
+    assert_state(&store, 3, &expected);
+    // Who votes already is not promoted.
+    invalid(&mut store, ADD, B, PROMOTION);
+}
