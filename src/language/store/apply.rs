@@ -37,7 +37,7 @@ pub enum Applied {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// A member in the context of a conf change, with what 3.4 adds.
+/// A member in the context of a conf change, or its raft attributes, with what 3.4 adds.
 #[derive(Default, Deserialize)]
 struct Context {
     #[serde(rename = "peerURLs", default)]
@@ -105,7 +105,9 @@ impl Store {
                 Some(false) => self.create(path, write),
                 Some(true) if !conditional => self.update(path, write),
                 _ if conditional => self.compare_and_swap(path, condition, write),
-                _ if self.publishes_removed_member(path) => return Applied::Invalid,
+                _ if names == InOrderNames::Padded && self.publishes_removed_member(path) => {
+                    return Applied::Invalid;
+                }
                 _ => self.set(path, write),
             },
             b"DELETE" if conditional => self.compare_and_delete(path, condition),
@@ -120,8 +122,8 @@ impl Store {
         outcome.map_or_else(Applied::Refused, |()| Applied::Done)
     }
 
-    /// Whether `path` is the attributes of a member that was removed: etcd passes such a late
-    /// word over.
+    /// Whether `path` is the attributes of a member that was removed: 2.2.1 and later pass such a
+    /// late word over, 2.1 writes it (and cannot start from a raft snapshot that holds it).
     fn publishes_removed_member(&self, path: &[u8]) -> bool {
         let id = path
             .strip_prefix(b"/0/members/")
@@ -152,15 +154,24 @@ impl Store {
             return Ok(Applied::Invalid);
         }
         match change.kind.unwrap_or(0) {
-            // 3: a learner, from 3.4 on; one that is promoted comes as an addition.
+            // 3: a learner, from 3.4 on, which has no more than one; one that is promoted comes as
+            // an addition that names nothing but its id.
             0 | 3 => {
-                let mut context = context()?;
-                context.is_learner |= change.kind == Some(3);
-                if context.is_promote && known {
-                    context.is_learner = false;
-                    return Ok(self.write_raft_attributes(id, &context, false));
+                let context = context()?;
+                if context.is_promote {
+                    let Some(learner) = self.raft_attributes(id).filter(|was| was.is_learner)
+                    else {
+                        return Ok(Applied::Invalid);
+                    };
+                    let voter = Context {
+                        is_learner: false,
+                        ..learner
+                    };
+                    return Ok(self.write_raft_attributes(id, &voter, false));
                 }
-                if known || in_use(&context) {
+                let is_learner = |&id| self.raft_attributes(id).is_some_and(|was| was.is_learner);
+                let second_learner = context.is_learner && facts.members.keys().any(is_learner);
+                if known || in_use(&context) || second_learner {
                     return Ok(Applied::Invalid);
                 }
                 Ok(self.write_raft_attributes(id, &context, true))
@@ -180,6 +191,12 @@ impl Store {
             1 | 2 => Ok(Applied::Invalid),
             _ => Err(Unreadable),
         }
+    }
+
+    fn raft_attributes(&self, id: MemberId) -> Option<Context> {
+        let path = format!("/0/members/{id}/raftAttributes");
+        let value = self.node(self.get(path.as_bytes())?).value()?;
+        serde_json::from_slice(value).ok()
     }
 
     fn write_raft_attributes(&mut self, id: MemberId, context: &Context, new: bool) -> Applied {

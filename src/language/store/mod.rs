@@ -18,6 +18,8 @@ pub mod compare;
 pub mod json;
 mod operate;
 pub mod path;
+#[cfg(test)]
+mod rules;
 pub mod saved;
 pub mod summary;
 
