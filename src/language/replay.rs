@@ -526,7 +526,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::language::messages::{Entry, HardState, Request};
+    use crate::language::messages::{Entry, HardState, Request, SnapshotMarker};
     use crate::language::store_facts::StoreFacts;
     use crate::language::wal::log::LogScan;
     use crate::language::wal::record::Record;
@@ -538,8 +538,10 @@ mod tests {
         Set(u64, u64, &'static str),
         /// A hard state with a commit index.
         Commit(u64),
+        /// A raft snapshot's marker at an index.
+        Marker(u64),
     }
-    use Logged::{Commit, Set};
+    use Logged::{Commit, Marker, Set};
 
     fn plan(until: Until) -> Plan {
         Plan {
@@ -578,6 +580,13 @@ mod tests {
                         commit: Some(commit),
                     };
                     (Kind::HardState, state.encode_to_vec())
+                }
+                Marker(index) => {
+                    let marker = SnapshotMarker {
+                        index: Some(index),
+                        term: Some(1),
+                    };
+                    (Kind::SnapshotMarker, marker.encode_to_vec())
                 }
             };
             let located = Located {
@@ -746,5 +755,45 @@ mod tests {
         let fault = replay.finish(Index(4), Index(4)).unwrap_err();
         let (from, to) = (Index(4), Index(4));
         assert_eq!(fault, ReplayFault::Hole { from, to });
+    }
+
+    #[test]
+    fn a_replay_goes_on_behind_a_raft_snapshot_that_was_received() {
+        let log = [
+            Set(1, 1, "a"),
+            Set(1, 2, "b"),
+            Commit(2),
+            Marker(5),
+            Set(1, 6, "f"),
+            Commit(6),
+        ];
+        let replay_to = |until| {
+            let mut replay = Replay::new(plan(until));
+            snapshot(&mut replay, 5);
+            read(replay, &log)
+        };
+        let replayed = replay_to(Until::Commit).unwrap();
+        assert_eq!(values(&replayed), ["6=f", "snapshot=5"]);
+        // Below it there is what was there before, and nothing in between.
+        let replayed = replay_to(Until::Index(Index(2))).unwrap();
+        assert_eq!(values(&replayed), ["1=a", "2=b"]);
+        let (from, to) = (Index(3), Index(4));
+        let fault = replay_to(Until::Index(Index(4))).unwrap_err();
+        assert_eq!(fault, ReplayFault::Hole { from, to });
+    }
+
+    #[test]
+    fn the_cluster_version_says_whose_names_in_order_children_get() {
+        for (version, rules) in [
+            (None, InOrderRules::Before22),
+            (Some("2.0.0"), InOrderRules::Before22),
+            (Some("2.1.0"), InOrderRules::Before22),
+            (Some("2.2.0"), InOrderRules::From22),
+            (Some("2.3.0"), InOrderRules::From22),
+            (Some("3.0.0"), InOrderRules::From22),
+        ] {
+            let version = version.map(|version| ClusterVersion(version.parse().unwrap()));
+            assert_eq!(InOrderRules::of(version.as_ref()), rules);
+        }
     }
 }
