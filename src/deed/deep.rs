@@ -14,12 +14,15 @@ use super::Event;
 use super::store::{StoreError, Target, Wanted};
 use crate::ground::ids::{Index, MemberId};
 use crate::ground::interrupt::Interrupt;
-use crate::language::member::MemberFacts;
+use crate::language::member::{MemberFacts, printable};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::language::store::Store;
 use crate::language::store::compare::{Difference, compare};
 use crate::language::store_facts::StoreFacts;
+
+/// How many raft snapshots may differ before no more are compared: each is a reading of its own.
+const MOST_WRONG: usize = 10;
 
 /// What a deep look gave.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct DeepReport {
     pub entries: u64,
     /// The raft snapshots above the start, oldest first.
     pub snapshots: Vec<SnapshotCheck>,
+    /// Raft snapshots that were not compared, neither the start nor one that the replay came to.
+    pub not_compared: Vec<SnapshotId>,
     /// What is wrong with the cluster's own keys.
     pub cluster: Vec<ClusterFault>,
     /// The store at the commit index.
@@ -140,6 +145,7 @@ pub fn look_deep(
     let mut entries = 0;
     let mut snapshots = Vec::new();
     let mut stray_voters = Vec::new();
+    let mut wrong = 0;
     loop {
         stray_voters.append(&mut replayed.stray_voters);
         let mut from = replayed.start.map_or(Start::Empty, Start::From);
@@ -166,8 +172,9 @@ pub fn look_deep(
         }
         let Some(id) = diverged else { break };
         let named = in_order.applied > 0;
-        let again = |start, until, rules, observe: &mut dyn FnMut(Event)| {
+        let again = |start, until, rules, check, observe: &mut dyn FnMut(Event)| {
             let wanted = Wanted {
+                check_snapshots: check,
                 start,
                 until,
                 rules: Some(rules),
@@ -177,7 +184,7 @@ pub fn look_deep(
         };
         let until = Until::Index(id.index);
         let by_other = if named {
-            let by_other = again(from, until, rules.other(), observe)?;
+            let by_other = again(from, until, rules.other(), true, observe)?;
             let last = by_other.replayed.checks.last();
             last.is_some_and(|check| check.equal && check.id == id)
         } else {
@@ -186,14 +193,19 @@ pub fn look_deep(
         let verdict = if by_other {
             SnapshotVerdict::Equal(rules.other())
         } else {
-            let there = again(Start::From(id), until, *rules, observe)?;
+            let there = again(Start::From(id), until, *rules, true, observe)?;
             judge(&replayed.store, &there.replayed.store)
         };
+        wrong += usize::from(matches!(verdict, SnapshotVerdict::Different(_)));
         snapshots.push(SnapshotCheck { id, verdict });
         // From here on the member's own raft snapshot is what it went on from.
         let rules = *rules;
-        replayed = again(Start::From(id), Until::Commit, rules, observe)?.replayed;
+        let check = wrong < MOST_WRONG;
+        replayed = again(Start::From(id), Until::Commit, rules, check, observe)?.replayed;
     }
+    let compared = |id| start == Some(id) || snapshots.iter().any(|check| check.id == id);
+    let there = target.starts()?.into_iter().filter_map(Start::id);
+    let not_compared = there.filter(|id| !compared(*id)).collect();
     let mut cluster = cluster_faults(&member, &replayed.store);
     stray_voters.sort();
     stray_voters.dedup();
@@ -202,6 +214,7 @@ pub fn look_deep(
         start,
         entries,
         snapshots,
+        not_compared,
         cluster,
         at: replayed.at,
         store: replayed.store,
@@ -216,7 +229,8 @@ fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
 
 fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
     let differences = compare(replayed, snapshot);
-    let renamed = differences.iter().filter(|d| d.twin.is_some()).count();
+    let is_renamed = |d: &&Difference| d.twin.is_some() && d.parts.is_empty();
+    let renamed = differences.iter().filter(is_renamed).count();
     if renamed == differences.len() && replayed.index() == snapshot.index() && renamed > 0 {
         return SnapshotVerdict::MixedNames(renamed / 2);
     }
@@ -225,6 +239,13 @@ fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
         found.push(DifferentKey {
             path: b"/".to_vec(),
             what: "X-Etcd-Index",
+        });
+    }
+    if found.is_empty() {
+        // The same store at another place in the log.
+        found.push(DifferentKey {
+            path: b"/".to_vec(),
+            what: "the term of its last entry",
         });
     }
     SnapshotVerdict::Different(found)
@@ -287,7 +308,11 @@ fn member_faults(member: &MemberFacts, facts: &StoreFacts) -> Vec<ClusterFault> 
         }
         for url in &known.peer_urls {
             if let Some((_, other)) = places.iter().find(|(place, _)| *place == url) {
-                faults.push(ClusterFault::SharedPeerUrl(*other, known.id, url.clone()));
+                faults.push(ClusterFault::SharedPeerUrl(
+                    *other,
+                    known.id,
+                    printable(url),
+                ));
             }
             places.push((url, known.id));
         }
