@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::operate::InOrderNames;
-use super::path::walk_order;
 use super::{NodeId, Store, Walk};
 use crate::ground::json_tokens::go_utf8;
 
@@ -61,7 +60,12 @@ pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(_), Some(_)) => walk_order(in_a.walk.path(), in_b.walk.path()),
+            // What is deeper is below something that only its own side has, or has more in; at
+            // the same depth both stand in the same directory.
+            (Some(at_a), Some(at_b)) => {
+                let deeper_first = in_b.walk.depth().cmp(&in_a.walk.depth());
+                deeper_first.then_with(|| a.node(at_a).name().cmp(b.node(at_b).name()))
+            }
         };
         let one_sided = |path: &[u8], a, b| Difference {
             path: path.to_vec(),
