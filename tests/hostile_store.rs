@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark};
+use crate::support::ark::{BINARY, Ran, ark, clean, run};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, make_dir,
     raft_snapshot, request, segment_name, snap_name, write_file,
@@ -72,6 +72,10 @@ impl Made {
 }
 
 /// A node as etcd saves it; `children` is what a directory holds.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "made where it is given, nearly always"
+)]
 fn node(path: &str, index: u64, value: &str, children: Value) -> Value {
     json!({
         "Path": path, "CreatedIndex": index, "ModifiedIndex": index, "ExpireTime": "0001-01-01T00:00:00Z",
@@ -363,4 +367,17 @@ fn a_peer_url_gives_a_terminal_no_orders() {
             "{told:#?}"
         );
     }
+}
+
+#[test]
+fn an_answer_without_end_can_be_stopped() {
+    // Guards against a `keys` that nobody can stop: the paths of 200,000 directories come to 40 GB of JSON.
+    let dir = TempDir::new().unwrap();
+    let mut made = Made::new("2.1.0");
+    made.request("PUT", &format!("/1{}", "/a".repeat(200_000)), "x");
+    let member = made.write(dir.path().join("deep"));
+    let mut bounded = clean("timeout");
+    bounded.args(["--preserve-status", "-k", "10", "1", "sh", "-c"]);
+    bounded.args([r#"exec "$1" --json keys "$2" >/dev/null"#, "sh", BINARY]);
+    run(bounded.arg(&member)).exits(130);
 }

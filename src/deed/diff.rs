@@ -294,9 +294,9 @@ impl Causes<'_> {
         expires: bool,
         made: Option<Index>,
     ) -> Option<Index> {
-        let removals = self.removals.get(side)?;
-        let expired = removals.expired.filter(|_| expires);
-        let last = removals.covering(path).max(expired)?;
+        let taken = self.removals.get(side)?;
+        let last_expiry = taken.expired.filter(|_| expires);
+        let last = taken.covering(path).max(last_expiry)?;
         made.is_none_or(|made| last > made).then_some(last)
     }
 }
