@@ -15,6 +15,8 @@ mod corruption;
 mod faults;
 /// Archives that somebody made to do harm, with all their digests right.
 mod hostile;
+/// Stores that somebody made to do harm, and comforting answers where something is wrong.
+mod hostile_store;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.

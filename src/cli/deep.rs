@@ -91,6 +91,7 @@ impl Deep {
             "from": report.start.map_or(0, |id| id.index.0),
             "to": report.at,
             "raft_snapshots": report.snapshots.iter().map(check_json).collect::<Vec<_>>(),
+            "not_compared": report.not_compared,
             "cluster": report.cluster.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "expires": {
                 "before": self.restore_at,
@@ -114,8 +115,15 @@ impl Deep {
         for check in &report.snapshots {
             tell_check(check, out);
         }
-        if report.snapshots.is_empty() {
+        if report.snapshots.is_empty() && report.not_compared.is_empty() {
             out.line("  no other raft snapshot in it to hold against the log");
+        }
+        for id in &report.not_compared {
+            let word = out.paint(Paint::Warn, "?  ");
+            out.line(&format!(
+                "  {word} raft snapshot {} not compared: the replay did not come to it",
+                id.index
+            ));
         }
         for fault in &report.cluster {
             out.line(&format!("  {} {fault}", out.paint(Paint::Bad, "BAD")));

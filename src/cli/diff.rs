@@ -159,6 +159,15 @@ fn tell(args: &Diff, found: &Comparison, out: &Out) {
         ));
     }
     tell_cluster(found, out);
+    if found.counts_differ() {
+        let (a, b) = stores(found);
+        let what = format!(
+            "X-Etcd-Index: {} in A, {} in B: one of them counted a change that the other did not",
+            a.index(),
+            b.index()
+        );
+        out.line(&out.paint(Paint::Bad, &what));
+    }
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
     if !plain.is_empty() {
@@ -214,13 +223,6 @@ fn tell_cluster(found: &Comparison, out: &Out) {
 fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
     let difference = &key.difference;
     let path = one_line(api_key(&difference.path));
-    let names = |part: &Part| match part {
-        Part::Dir => "key or directory",
-        Part::Value => "value",
-        Part::Expiration => "expiry",
-        Part::ModifiedIndex => "modified index",
-        Part::CreatedIndex => "created index",
-    };
     let kind = |store: &Store, id| {
         if store.node(id).is_dir() {
             "directory"
@@ -231,12 +233,21 @@ fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
     let what = match (difference.a, difference.b) {
         (Some(id), None) => format!("{} only in A", kind(stores.0, id)),
         (None, Some(id)) => format!("{} only in B", kind(stores.1, id)),
-        _ => {
-            let parts: Vec<_> = difference.parts.iter().map(names).collect();
-            parts.join(", ")
-        }
+        _ => parts_text(&difference.parts),
     };
     format!("  {path}  {what}, {}", entry_text(key))
+}
+
+fn parts_text(parts: &[Part]) -> String {
+    let names = |part: &Part| match part {
+        Part::Dir => "key or directory",
+        Part::Value => "value",
+        Part::Expiration => "expiry",
+        Part::ModifiedIndex => "modified index",
+        Part::CreatedIndex => "created index",
+    };
+    let names: Vec<_> = parts.iter().map(names).collect();
+    names.join(", ")
 }
 
 fn entry_text(key: &KeyDifference) -> String {
@@ -263,7 +274,11 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
         let line = match (&key.difference.twin, key.difference.a) {
             (Some(twin), _) => {
                 let twin = one_line(api_key(twin));
-                format!("  {path} in A is {twin} in B, {entry}")
+                let parts = match key.difference.parts.as_slice() {
+                    [] => String::new(),
+                    parts => format!(", and with another {}", parts_text(parts)),
+                };
+                format!("  {path} in A is {twin} in B, {entry}{parts}")
             }
             (None, Some(_)) => format!("  {path} only in A, {entry}"),
             (None, None) => format!("  {path} only in B, {entry}"),

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
 use etcd_ark::deed::store::{StoreRead, Target, Wanted};
+use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::ids::Index;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::replay::Until;
@@ -37,7 +38,10 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let top = find(store, asked, &read)?;
     if out.is_json() {
         let (hidden, threads) = (args.hidden, args.threads.count());
-        out.stream(|stdout| write_answer(store, top, Shown { hidden }, threads, stdout));
+        out.stream(|stdout| {
+            let mut stdout = Stoppable { stdout, interrupt };
+            write_answer(store, top, Shown { hidden }, threads, &mut stdout)
+        });
     } else if let Some(key) = &args.get {
         let value = store.node(top).value().ok_or_else(|| Told {
             kind: Kind::Failed,
@@ -50,8 +54,9 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
         let rules = rules_text(&read);
         out.line(&out.paint(Paint::Dim, &rules));
         let tree = Tree { store, args, out };
-        out.stream(|stdout| tree.write(top, stdout));
+        out.stream(|stdout| tree.write(top, &mut Stoppable { stdout, interrupt }));
     }
+    interrupt.check().map_err(SurveyError::from)?;
     // The process ends here; freeing every node first would only take time.
     std::mem::forget(read);
     Ok(0)
@@ -121,6 +126,23 @@ pub(super) fn rules_text(read: &StoreRead) -> String {
         "in-order names by the {} rules: {}",
         read.replayed.rules, read.rules_from
     )
+}
+
+/// Ends the writing when somebody asks to stop: an answer can be far larger than what it is made of.
+struct Stoppable<'a> {
+    stdout: &'a mut dyn Write,
+    interrupt: &'a Interrupt,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.interrupt.check().map_err(io::Error::other)?;
+        self.stdout.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
 }
 
 struct Tree<'a> {

@@ -15,12 +15,15 @@ use super::Event;
 use super::store::{StoreError, Target, Wanted};
 use crate::ground::ids::{Index, MemberId};
 use crate::ground::interrupt::Interrupt;
-use crate::language::member::MemberFacts;
+use crate::language::member::{MemberFacts, printable};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::language::store::Store;
 use crate::language::store::compare::{Difference, compare};
 use crate::language::store_facts::StoreFacts;
+
+/// How many raft snapshots may differ before no more are compared: each is a reading of its own.
+const MOST_WRONG: usize = 10;
 
 /// What a deep look gave.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct DeepReport {
     pub entries: u64,
     /// The raft snapshots above the start, oldest first.
     pub snapshots: Vec<SnapshotCheck>,
+    /// Raft snapshots that were not compared, neither the start nor one that the replay came to.
+    pub not_compared: Vec<SnapshotId>,
     /// What is wrong with the cluster's own keys.
     pub cluster: Vec<ClusterFault>,
     /// The store at the commit index.
@@ -146,6 +151,7 @@ pub fn look_deep(
     let mut entries = replayed.entries;
     let mut snapshots = Vec::new();
     let mut stray_voters = BTreeSet::new();
+    let mut wrong = 0;
     loop {
         stray_voters.extend(replayed.stray_voters.iter().copied());
         let equal = replayed.checks.iter().filter(|check| check.equal);
@@ -158,18 +164,24 @@ pub fn look_deep(
         };
         let id = differs.id;
         let verdict = looking.verdict(id, &replayed)?;
+        wrong += usize::from(matches!(verdict, SnapshotVerdict::Different(_)));
+        looking.wanted.check_snapshots = wrong < MOST_WRONG;
         snapshots.push(SnapshotCheck { id, verdict });
         // From here on the member's own raft snapshot is what it went on from.
         let rules = replayed.rules;
         replayed = looking.again(Start::From(id), Until::Commit, rules)?;
         entries += replayed.entries;
     }
+    let compared = |id| start == Some(id) || snapshots.iter().any(|check| check.id == id);
+    let there = target.starts()?.into_iter().filter_map(Start::id);
+    let not_compared = there.filter(|id| !compared(*id)).collect();
     let mut cluster = cluster_faults(&member, &replayed.store);
     cluster.extend(stray_voters.into_iter().map(ClusterFault::Voters));
     Ok(DeepReport {
         start,
         entries,
         snapshots,
+        not_compared,
         cluster,
         at: replayed.at,
         store: replayed.store,
@@ -236,7 +248,8 @@ fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
 
 fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
     let differences = compare(replayed, snapshot);
-    let renamed = differences.iter().filter(|d| d.twin.is_some()).count();
+    let is_renamed = |d: &&Difference| d.twin.is_some() && d.parts.is_empty();
+    let renamed = differences.iter().filter(is_renamed).count();
     if renamed == differences.len() && replayed.index() == snapshot.index() && renamed > 0 {
         return SnapshotVerdict::MixedNames(renamed / 2);
     }
@@ -245,6 +258,13 @@ fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
         found.push(DifferentKey {
             path: b"/".to_vec(),
             what: "X-Etcd-Index",
+        });
+    }
+    if found.is_empty() {
+        // The same store at another place in the log.
+        found.push(DifferentKey {
+            path: b"/".to_vec(),
+            what: "the term of its last entry",
         });
     }
     SnapshotVerdict::Different(found)
@@ -307,7 +327,11 @@ fn member_faults(member: &MemberFacts, facts: &StoreFacts) -> Vec<ClusterFault> 
         }
         for url in &known.peer_urls {
             if let Some((_, other)) = places.iter().find(|(place, _)| *place == url) {
-                faults.push(ClusterFault::SharedPeerUrl(*other, known.id, url.clone()));
+                faults.push(ClusterFault::SharedPeerUrl(
+                    *other,
+                    known.id,
+                    printable(url),
+                ));
             }
             places.push((url, known.id));
         }

@@ -3,6 +3,8 @@
 //! In: two [`Target`]s. Out: a [`Comparison`]; each key difference with the raft index of the entry
 //! that made it, where the logs at hand tell.
 
+use std::collections::BTreeMap;
+
 use super::Event;
 use super::store::{StoreError, StoreRead, Target, Wanted};
 use crate::ground::ids::Index;
@@ -43,16 +45,24 @@ pub struct KeyDifference {
 /// How far two logs are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogAgreement {
-    /// The committed entries that both hold, first and last; `None` if there are none.
+    /// The last run of committed entries that both hold without a hole, first and last; `None` if
+    /// there are none.
     pub common: Option<(Index, Index)>,
     /// The first of them that is not the same.
     pub first_difference: Option<Index>,
 }
 
 impl Comparison {
+    /// Whether the stores count their changes differently, although they stand at one entry.
+    pub fn counts_differ(&self) -> bool {
+        let (a, b) = (&self.a.replayed, &self.b.replayed);
+        a.at == b.at && a.store.index() != b.store.index()
+    }
+
     /// Whether nothing differs.
     pub fn is_equal(&self) -> bool {
         self.keys.is_empty()
+            && !self.counts_differ()
             && self.clusters.0 == self.clusters.1
             && self.logs.first_difference.is_none()
     }
@@ -104,8 +114,9 @@ pub fn diff(
     let causes = Causes {
         stores: [store_a, store_b],
         trails: [&trail_a, &trail_b],
+        removals: [Removals::of(&trail_a), Removals::of(&trail_b)],
         differ_from: logs.first_difference.unwrap_or(at_a.min(at_b).next()),
-        same_log: logs.first_difference.is_none() && at_a == at_b,
+        same_log: logs.common.is_some() && logs.first_difference.is_none() && at_a == at_b,
     };
     let keys = compare(store_a, store_b)
         .into_iter()
@@ -129,32 +140,67 @@ fn is_clusters_own(path: &[u8]) -> bool {
 }
 
 fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
-    let bounds = |trail: &[EntryMark]| Some((trail.first()?.index, trail.last()?.index));
-    let (Some(bounds_a), Some(bounds_b)) = (bounds(a), bounds(b)) else {
-        return LogAgreement::default();
-    };
-    let (first, last) = (bounds_a.0.max(bounds_b.0), bounds_a.1.min(bounds_b.1));
-    let mut first_difference = None;
+    let mut found = LogAgreement::default();
     let mut in_b = b.iter().peekable();
     for mark in a {
         while in_b.next_if(|other| other.index < mark.index).is_some() {}
-        if let Some(other) = in_b.peek()
-            && other.index == mark.index
-            && (other.term, other.crc) != (mark.term, mark.crc)
-        {
-            first_difference = Some(mark.index);
-            break;
+        let Some(other) = in_b.peek().filter(|other| other.index == mark.index) else {
+            continue;
+        };
+        let run = found
+            .common
+            .filter(|(_, last)| last.next() == mark.index)
+            .map_or(mark.index, |(first, _)| first);
+        found.common = Some((run, mark.index));
+        if (other.term, other.crc) != (mark.term, mark.crc) {
+            found.first_difference.get_or_insert(mark.index);
         }
     }
-    LogAgreement {
-        common: (first <= last).then_some((first, last)),
-        first_difference,
+    found
+}
+
+/// The last entries that took something away.
+#[derive(Default)]
+struct Removals<'a> {
+    /// By the store path of what they took.
+    nodes: BTreeMap<&'a [u8], Index>,
+    /// The last one by which anything expired.
+    expired: Option<Index>,
+}
+
+impl<'a> Removals<'a> {
+    fn of(trail: &'a [EntryMark]) -> Self {
+        let mut found = Self::default();
+        for mark in trail {
+            match &mark.removes {
+                Some(Removal::Node(path)) => {
+                    found.nodes.insert(path, mark.index);
+                }
+                Some(Removal::Expired) => found.expired = Some(mark.index),
+                None => {}
+            }
+        }
+        found
+    }
+
+    /// The last one that took `path` or a directory that it was in.
+    fn covering(&self, path: &[u8]) -> Option<Index> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let cuts = path.iter().enumerate().skip(1);
+        let cuts = cuts.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let above = cuts.chain([path.len()]);
+        above
+            .filter_map(|end| self.nodes.get(path.get(..end)?).copied())
+            .max()
     }
 }
 
 struct Causes<'a> {
     stores: [&'a Store; 2],
     trails: [&'a [EntryMark]; 2],
+    removals: [Removals<'a>; 2],
     /// The first entry that only one of the stores has seen, or that is not the same in both.
     differ_from: Index,
     /// Whether both stores come from the same entries.
@@ -165,7 +211,7 @@ impl Causes<'_> {
     fn explain(&self, difference: Difference) -> KeyDifference {
         let sides = [difference.a, difference.b];
         let name = components(&difference.path).pop().unwrap_or_default();
-        let post = in_order_number(name).and_then(|number| self.post_at(number));
+        let post = in_order_number(name).and_then(|number| self.post_at(number, &difference.path));
         let one_sided = sides.contains(&None);
         // Without a twin it may be what came of one: a later request that found its key under one
         // name only.
@@ -223,15 +269,19 @@ impl Causes<'_> {
         let trail = trail.get(applied..)?;
         let reached = trail.partition_point(|mark| mark.store_index < Some(store_index));
         // What the first entry applied found was there before the log at hand.
-        let known = reached > 0 || trail.first()?.store_index == Some(store_index);
+        let first = trail.first()?;
+        let known = reached > 0 || first.counts && first.store_index == Some(store_index);
         trail.get(reached).filter(|_| known)
     }
 
-    /// The in-order creation that brought a store to `store_index`.
-    fn post_at(&self, store_index: u64) -> Option<Index> {
+    /// The in-order creation, in the directory that `path` is in, that brought a store to
+    /// `store_index`.
+    fn post_at(&self, store_index: u64, path: &[u8]) -> Option<Index> {
+        let cut = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let directory = path.get(..cut.max(1));
         let of = |side| {
             self.entry_at(side, store_index)
-                .filter(|mark| mark.in_order)
+                .filter(|mark| mark.in_order.as_deref() == directory)
         };
         of(0).or_else(|| of(1)).map(|mark| mark.index)
     }
@@ -244,17 +294,9 @@ impl Causes<'_> {
         expires: bool,
         made: Option<Index>,
     ) -> Option<Index> {
-        let covers = |above: &[u8]| {
-            let rest = path.strip_prefix(above);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        let later = |mark: &&EntryMark| made.is_none_or(|made| mark.index > made);
-        let trail = self.trails.get(side)?.iter().rev();
-        let taken = trail.filter(later).find(|mark| match &mark.removes {
-            Some(Removal::Node(above)) => covers(above),
-            Some(Removal::Expired) => expires,
-            None => false,
-        });
-        taken.map(|mark| mark.index)
+        let taken = self.removals.get(side)?;
+        let last_expiry = taken.expired.filter(|_| expires);
+        let last = taken.covering(path).max(last_expiry)?;
+        made.is_none_or(|made| last > made).then_some(last)
     }
 }

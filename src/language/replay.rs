@@ -126,6 +126,16 @@ pub enum Start {
     Empty,
 }
 
+impl Start {
+    /// The raft snapshot, if it is a certain one.
+    pub fn id(self) -> Option<SnapshotId> {
+        match self {
+            Self::From(id) => Some(id),
+            Self::Newest | Self::Empty => None,
+        }
+    }
+}
+
 /// How to replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -224,8 +234,10 @@ pub struct EntryMark {
     pub crc: u32,
     /// The store's index after it, if it was applied.
     pub store_index: Option<u64>,
-    /// Whether it asks for an in-order child.
-    pub in_order: bool,
+    /// Whether it changed that.
+    pub counts: bool,
+    /// The store path of the directory in which it asks for an in-order child.
+    pub in_order: Option<Vec<u8>>,
     /// What it takes away, if it does.
     pub removes: Option<Removal>,
 }
@@ -274,8 +286,8 @@ pub struct Replay {
     /// Entries that a later one could still replace.
     pending: VecDeque<Pending>,
     in_order: InOrderPosts,
-    /// Fingerprints of the raft snapshots, by index.
-    snapshots: BTreeMap<Index, (SnapshotId, Digest)>,
+    /// Fingerprints of the raft snapshots, by index and term.
+    snapshots: BTreeMap<(Index, Term), Digest>,
     checks: Vec<Check>,
     stray_voters: Vec<SnapshotId>,
     trail: Vec<EntryMark>,
@@ -327,7 +339,7 @@ impl Replay {
     pub fn snapshot(&mut self, facts: &SnapshotFacts, store: Option<Store>) {
         let id = facts.id;
         if let Some(fingerprint) = facts.fingerprint {
-            self.snapshots.insert(id.index, (id, fingerprint));
+            self.snapshots.insert((id.index, id.term), fingerprint);
         }
         if !facts.nodes.iter().eq(facts.store.members.keys()) {
             self.stray_voters.push(id);
@@ -385,7 +397,7 @@ impl Replay {
 
     /// Whether the replay has come to a raft snapshot that says something else.
     fn has_diverged(&self) -> bool {
-        self.checks.last().is_some_and(|check| !check.equal)
+        self.checks.iter().any(|check| !check.equal)
     }
 
     fn apply(&mut self, entry: &Pending) -> Result<(), ReplayFault> {
@@ -409,7 +421,8 @@ impl Replay {
             term: entry.term,
             crc: crc32c::crc32c_append(entry.kind as u32, &entry.data),
             store_index: None,
-            in_order: post.is_some(),
+            counts: false,
+            in_order: post.map(|directory| path::join(&path::components(&directory))),
             removes: None,
         };
         if entry.index > self.at && !self.has_diverged() {
@@ -427,19 +440,23 @@ impl Replay {
                     to: entry.index.previous(),
                 });
             }
+            let before = store.index();
             let applied = store
                 .apply(entry.kind, &entry.data, self.plan.rules.names())
                 .map_err(|_| ReplayFault::Unreadable(entry.index))?;
             self.at = entry.index;
             self.entries += 1;
             mark.store_index = Some(store.index());
+            mark.counts = store.index() != before;
             if self.plan.keep_trail {
                 mark.removes = removal(&applied, entry);
             }
             let made = matches!(applied, Applied::CreatedInOrder(_));
             self.in_order.applied += u64::from(made);
-            if let Some(&(id, fingerprint)) = self.snapshots.get(&entry.index) {
-                let equal = store.fingerprint() == fingerprint;
+            let here = (entry.index, Term(0))..=(entry.index, Term(u64::MAX));
+            for (&(index, term), &fingerprint) in self.snapshots.range(here) {
+                let equal = term == entry.term && store.fingerprint() == fingerprint;
+                let id = SnapshotId { term, index };
                 self.checks.push(Check { id, equal });
             }
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::ids::{ClusterVersion, MemberId};
 use crate::ground::json_tokens::JsonFault;
+use crate::language::member::printable;
 
 /// A member as the cluster knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +71,15 @@ impl StoreFacts {
     /// Takes a key of the store; those that say nothing of the cluster are passed over.
     pub fn take(&mut self, path: &[u8], value: &[u8]) -> Result<(), StoreFault> {
         let bad_key = || StoreFault::Key {
-            key: String::from_utf8_lossy(path).into_owned(),
+            key: printable(&String::from_utf8_lossy(path)),
         };
-        let text = std::str::from_utf8(path).map_err(|_| bad_key())?;
-        let components: Vec<_> = text.split('/').skip(1).collect();
+        // The keys of interest lie four deep at most; the rest of a deeper path does not matter.
+        let components: Vec<_> = path.splitn(6, |&byte| byte == b'/').skip(1).collect();
+        if components.len() > 4 {
+            return Ok(());
+        }
+        let texts = components.into_iter().map(std::str::from_utf8);
+        let components: Vec<_> = texts.collect::<Result<_, _>>().map_err(|_| bad_key())?;
         match components.as_slice() {
             ["0", "version"] => {
                 let version = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());

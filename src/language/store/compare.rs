@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::operate::InOrderNames;
-use super::path::walk_order;
 use super::{NodeId, Store, Walk};
 use crate::ground::json_tokens::go_utf8;
+
+/// The longest path below which what is in one store only is told one by one, in bytes. Paths add
+/// up: those of a directory 100,000 deep come to gigabytes.
+const LONG_PATH: usize = 4096;
 
 /// A part of a node that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,7 +45,7 @@ pub struct Difference {
     pub a: Option<NodeId>,
     /// The node in the second store.
     pub b: Option<NodeId>,
-    /// What differs, where both have it.
+    /// What differs, where both have it, also under another name.
     pub parts: Vec<Part>,
     /// The store path of the same in-order key in the other store, where it has another name.
     pub twin: Option<Vec<u8>>,
@@ -57,7 +60,12 @@ pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(_), Some(_)) => walk_order(in_a.walk.path(), in_b.walk.path()),
+            // What is deeper is below something that only its own side has, or has more in; at
+            // the same depth both stand in the same directory.
+            (Some(at_a), Some(at_b)) => {
+                let deeper_first = in_b.walk.depth().cmp(&in_a.walk.depth());
+                deeper_first.then_with(|| a.node(at_a).name().cmp(b.node(at_b).name()))
+            }
         };
         let one_sided = |path: &[u8], a, b| Difference {
             path: path.to_vec(),
@@ -69,10 +77,12 @@ pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
         match order {
             Ordering::Less => {
                 found.push(one_sided(in_a.walk.path(), in_a.at, None));
+                in_a.leave_depths();
                 in_a.advance();
             }
             Ordering::Greater => {
                 found.push(one_sided(in_b.walk.path(), None, in_b.at));
+                in_b.leave_depths();
                 in_b.advance();
             }
             Ordering::Equal => {
@@ -96,6 +106,7 @@ pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
 }
 
 struct Side<'s> {
+    store: &'s Store,
     walk: Walk<'s>,
     at: Option<NodeId>,
 }
@@ -104,7 +115,15 @@ impl<'s> Side<'s> {
     fn new(store: &'s Store) -> Self {
         let mut walk = store.walk(NodeId::ROOT);
         let at = walk.next_node();
-        Self { walk, at }
+        Self { store, walk, at }
+    }
+
+    /// Leaves out what is below the node at hand, if its path is long.
+    fn leave_depths(&mut self) {
+        let is_dir = |id| self.store.node(id).is_dir();
+        if self.walk.path().len() > LONG_PATH && self.at.is_some_and(is_dir) {
+            self.walk.skip();
+        }
     }
 
     fn advance(&mut self) {
@@ -132,6 +151,8 @@ fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
 
 /// An in-order key that one member named by the rules of 2.1 and the other by those of 2.2 is
 /// missing on either side under the other's name. What is below such a directory goes with it.
+/// The name is the store's index at which it was made: numbers that clients give are no in-order
+/// names.
 fn pair_twins(a: &Store, b: &Store, found: &mut [Difference]) {
     let mut renamed: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for difference in &mut *found {
@@ -150,9 +171,11 @@ fn pair_twins(a: &Store, b: &Store, found: &mut [Difference]) {
             });
             let twin = twins.into_iter().find(|twin| *twin != difference.path);
             if let Some(twin) = twin
-                && other.get(&twin).is_some()
+                && let Some(there) = other.get(&twin)
                 && own.get(&twin).is_none()
+                && (own.node(id).created == number || other.node(there).created == number)
             {
+                difference.parts = parts(own, id, other, there);
                 if own.node(id).is_dir() {
                     renamed.insert(difference.path.clone(), twin.clone());
                 }
@@ -166,7 +189,12 @@ fn pair_twins(a: &Store, b: &Store, found: &mut [Difference]) {
             let rest = difference.path.get(at..)?;
             Some([twin.as_slice(), rest].concat())
         });
-        difference.twin = above.filter(|twin| other.get(twin).is_some());
+        if let Some(twin) = above
+            && let Some(there) = other.get(&twin)
+        {
+            difference.parts = parts(own, id, other, there);
+            difference.twin = Some(twin);
+        }
     }
 }
 

@@ -198,6 +198,7 @@ impl Store {
             },
             top: Some(top),
             open: Vec::new(),
+            depth: 0,
         }
     }
 
@@ -284,6 +285,8 @@ pub struct Walk<'s> {
     /// The path of the node given last, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     open: Vec<OpenDirectory<'s>>,
+    /// How many directories the node given last is in.
+    depth: usize,
 }
 
 /// What a walk meets.
@@ -313,6 +316,7 @@ impl Walk<'_> {
             self.path.extend_from_slice(self.store.node(id).name());
             id
         };
+        self.depth = self.open.len();
         match &self.store.node(id).content {
             Content::Key(_) => Some(Step::Key(id)),
             Content::Directory(children) => {
@@ -337,6 +341,11 @@ impl Walk<'_> {
         if let Some((_, children)) = self.open.last_mut() {
             while children.next().is_some() {}
         }
+    }
+
+    /// How many directories below the top the node given last is.
+    pub fn depth(&self) -> usize {
+        self.depth
     }
 
     /// The store path of the node given last; empty for the root.

@@ -31,15 +31,6 @@ pub fn join(components: &[&[u8]]) -> Vec<u8> {
     path
 }
 
-/// The order in which a walk meets paths: a directory, all below it, then its next sibling.
-pub fn walk_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // Within one directory names order by bytes, so a separator orders before every byte.
-    let rank = |&byte: &u8| {
-        if byte == b'/' { 0 } else { u16::from(byte) + 1 }
-    };
-    a.iter().map(rank).cmp(b.iter().map(rank))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,12 +51,5 @@ mod tests {
         ] {
             assert_eq!(join(&components(given.as_bytes())), cleaned.as_bytes());
         }
-    }
-
-    #[test]
-    fn a_directory_comes_before_what_is_below_it_and_that_before_its_sibling() {
-        let mut paths = ["/a-b", "/a/z", "/a", "/a/b/c", "/a/b", "/a!"];
-        paths.sort_by(|a, b| walk_order(a.as_bytes(), b.as_bytes()));
-        assert_eq!(paths, ["/a", "/a/b", "/a/b/c", "/a/z", "/a!", "/a-b"]);
     }
 }
