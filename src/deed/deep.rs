@@ -159,7 +159,7 @@ pub fn look_deep(
             id: check.id,
             verdict: SnapshotVerdict::Equal(replayed.rules),
         }));
-        let Some(differs) = replayed.checks.last().filter(|check| !check.equal) else {
+        let Some(differs) = replayed.checks.iter().rfind(|check| !check.equal) else {
             break;
         };
         let id = differs.id;

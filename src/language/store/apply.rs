@@ -4,6 +4,8 @@
 //! Source: `applyRequest` and `applyConfChange` in `etcdserver/server.go`, `etcdserver/cluster.go`
 //! at etcd 2.1.3 and 2.2.5, `etcdserver/apply_v2.go` at 3.4.23 (formats page §5).
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,10 @@ use crate::language::store::json::go_text;
 use crate::language::store_facts::{StoreFacts, StoreFault};
 
 pub use super::operate::InOrderNames as Names;
+
+/// The most members believed: raft is no use with a hundredth of them, and each conf change is held
+/// against all.
+const MAX_MEMBERS: usize = 1000;
 
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ pub enum Applied {
 pub struct Unreadable;
 
 /// A member in the context of a conf change, or its raft attributes, with what 3.4 adds.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 struct Context {
     #[serde(rename = "peerURLs", default)]
     peer_urls: Option<Vec<String>>,
@@ -136,21 +142,20 @@ impl Store {
 
     fn apply_conf_change(&mut self, change: &ConfChange) -> Result<Applied, Unreadable> {
         let id = MemberId(change.node_id.unwrap_or(0));
-        let Ok(facts) = self.cluster_facts() else {
-            return Err(Unreadable);
-        };
+        let members = self.members()?;
         let context = || -> Result<Context, Unreadable> {
             let json = change.context.as_deref().unwrap_or_default();
             serde_json::from_slice(json).map_err(|_| Unreadable)
         };
-        let known = facts.members.contains_key(&id);
+        let known = members.contains_key(&id);
         let in_use = |context: &Context| {
-            let others = facts.members.values().filter(|member| member.id != id);
-            let mut used = others.flat_map(|member| &member.peer_urls);
+            let others = members.iter().filter(|(other, _)| **other != id);
+            let mut used = others.flat_map(|(_, other)| other.peer_urls.iter().flatten());
             let wanted = context.peer_urls.as_deref().unwrap_or_default();
             used.any(|url| wanted.contains(url))
         };
-        if facts.removed.contains(&id) {
+        let removed = format!("/0/removed_members/{id}");
+        if self.get(removed.as_bytes()).is_some() {
             return Ok(Applied::Invalid);
         }
         match change.kind.unwrap_or(0) {
@@ -159,18 +164,17 @@ impl Store {
             0 | 3 => {
                 let context = context()?;
                 if context.is_promote {
-                    let Some(learner) = self.raft_attributes(id).filter(|was| was.is_learner)
-                    else {
+                    let Some(learner) = members.get(&id).filter(|was| was.is_learner) else {
                         return Ok(Applied::Invalid);
                     };
                     let voter = Context {
                         is_learner: false,
-                        ..learner
+                        ..learner.clone()
                     };
                     return Ok(self.write_raft_attributes(id, &voter, false));
                 }
-                let is_learner = |&id| self.raft_attributes(id).is_some_and(|was| was.is_learner);
-                let second_learner = context.is_learner && facts.members.keys().any(is_learner);
+                let has_learner = members.values().any(|member| member.is_learner);
+                let second_learner = context.is_learner && has_learner;
                 if known || in_use(&context) || second_learner {
                     return Ok(Applied::Invalid);
                 }
@@ -178,7 +182,6 @@ impl Store {
             }
             1 if known => {
                 let _ = self.delete(format!("/0/members/{id}").as_bytes(), true, true);
-                let removed = format!("/0/removed_members/{id}");
                 Ok(done(self.create(removed.as_bytes(), plain(b""))))
             }
             2 if known => {
@@ -193,10 +196,26 @@ impl Store {
         }
     }
 
-    fn raft_attributes(&self, id: MemberId) -> Option<Context> {
-        let path = format!("/0/members/{id}/raftAttributes");
-        let value = self.node(self.get(path.as_bytes())?).value()?;
-        serde_json::from_slice(value).ok()
+    /// The members with their raft attributes, as far as they have any.
+    fn members(&self) -> Result<BTreeMap<MemberId, Context>, Unreadable> {
+        let Some(top) = self.get(b"/0/members") else {
+            return Ok(BTreeMap::new());
+        };
+        let mut members = BTreeMap::new();
+        for member in self.children(top) {
+            if members.len() == MAX_MEMBERS {
+                return Err(Unreadable);
+            }
+            let id = std::str::from_utf8(self.node(member).name()).map_err(|_| Unreadable)?;
+            let id = id.parse().map_err(|_| Unreadable)?;
+            let attributes = self.child(member, b"raftAttributes");
+            let context = match attributes.and_then(|node| self.node(node).value()) {
+                Some(json) => serde_json::from_slice(json).map_err(|_| Unreadable)?,
+                None => Context::default(),
+            };
+            members.insert(id, context);
+        }
+        Ok(members)
     }
 
     fn write_raft_attributes(&mut self, id: MemberId, context: &Context, new: bool) -> Applied {
