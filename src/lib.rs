@@ -2,6 +2,7 @@
 //!
 //! The layers, each knowing only those below it:
 //!
+//! - [`workflow`]: what etcd's upgrade guide says, and its way back: the gate, rewinding a cluster.
 //! - [`deed`]: what is done to a member's bytes: capture, survey, verify, restore; its store read,
 //!   compared and proven.
 //! - [`place`]: where they are: a data dir on disk, an archive in one file.
@@ -40,3 +41,4 @@ pub mod deed;
 pub mod ground;
 pub mod language;
 pub mod place;
+pub mod workflow;

@@ -331,6 +331,7 @@ impl Capture<'_> {
             files,
             warnings,
             notes,
+            rewind: None,
         };
         Ok(writer.finish(mtime, complete)?)
     }

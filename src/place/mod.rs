@@ -1,4 +1,6 @@
-//! Places: where a member's files are. A data dir on disk, or an archive of one.
+//! Places: where a member's files are, a data dir on disk or an archive of one, and where the
+//! cluster itself is.
 
 pub mod archive;
+pub mod cluster;
 pub mod data_dir;

@@ -10,9 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ground::digest::Digest;
+use crate::ground::ids::{ClusterId, Index};
 use crate::language::examine::FileKind;
-use crate::language::member::MemberFacts;
+use crate::language::member::{Identity, MemberFacts, Position};
 use crate::language::raft_snapshot::SnapshotId;
+use crate::language::store_facts::Member;
 use crate::language::wal::SegmentName;
 
 /// The format this release writes and the highest major version it reads.
@@ -147,6 +149,35 @@ pub struct Manifest {
     pub warnings: Vec<String>,
     /// What is good to know about it.
     pub notes: Vec<String>,
+    /// What a rewind made it from; none for what was captured from a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind: Option<Rewind>,
+}
+
+/// What an archive was made from, and how far back it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewind {
+    /// The cluster whose history it continues; nobody of it may run when the archive is restored.
+    pub old_cluster_id: ClusterId,
+    /// That cluster's members, as far as any input knew them.
+    pub old_members: Vec<Member>,
+    /// The last entry of that cluster that was kept.
+    pub rewound_to: Index,
+    /// The archives and data dirs it was made from.
+    pub derived_from: Vec<Origin>,
+}
+
+/// One input of a rewind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its file name.
+    pub name: String,
+    /// Whose data it was.
+    pub identity: Identity,
+    /// How far its log went.
+    pub position: Position,
+    /// What was taken from it, such as `raft snapshot`, `log`; nothing if it only bore witness.
+    pub used_for: Vec<String>,
 }
 
 /// What is wrong with a manifest.

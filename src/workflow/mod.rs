@@ -1,0 +1,1 @@
+//! Workflows: what etcd's upgrade guide says, and the way back.
