@@ -87,7 +87,7 @@ fn values(replayed: &Replayed) -> Vec<String> {
     let store = &replayed.store;
     let top = store.get(b"/1").unwrap();
     let keys = store.children(top).map(|id| store.node(id));
-    let lines = keys.map(|node| [node.name(), node.value().unwrap()].join(&b'='));
+    let lines = keys.map(|node| [node.name(), &node.value().unwrap().bytes()].join(&b'='));
     lines.map(|line| String::from_utf8(line).unwrap()).collect()
 }
 

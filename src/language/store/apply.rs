@@ -210,7 +210,7 @@ impl Store {
             let id = id.parse().map_err(|_| Unreadable)?;
             let attributes = self.child(member, b"raftAttributes");
             let context = match attributes.and_then(|node| self.node(node).value()) {
-                Some(json) => serde_json::from_slice(json).map_err(|_| Unreadable)?,
+                Some(json) => serde_json::from_slice(&json.bytes()).map_err(|_| Unreadable)?,
                 None => Context::default(),
             };
             members.insert(id, context);
@@ -242,7 +242,7 @@ impl Store {
         let mut walk = self.walk(cluster);
         while let Some(id) = walk.next_node() {
             if let Some(value) = self.node(id).value() {
-                facts.take(walk.path(), value)?;
+                facts.take(walk.path(), &value.bytes())?;
             }
         }
         Ok(facts)

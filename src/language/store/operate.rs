@@ -102,7 +102,7 @@ impl Store {
             return self.put(&path, write, true);
         }
         let there = self.node(self.find(&path)?);
-        let kept: Box<[u8]> = there.value().ok_or(Refusal::NotFile)?.into();
+        let kept = there.value().ok_or(Refusal::NotFile)?.bytes().into_owned();
         let write = Write {
             value: &kept,
             ..write
@@ -250,7 +250,7 @@ impl Store {
         let node = self.node(id);
         let value = node.value().ok_or(Refusal::NotFile)?;
         let index_matches = condition.index == 0 || condition.index == node.modified;
-        let value_matches = condition.value.is_empty() || condition.value == value;
+        let value_matches = condition.value.is_empty() || condition.value == &*value.bytes();
         if index_matches && value_matches {
             Ok(id)
         } else {

@@ -158,7 +158,7 @@ fn state(store: &Store) -> (u64, Vec<String>) {
             continue;
         }
         let content = match node.value() {
-            Some(value) => format!("={}", String::from_utf8_lossy(value)),
+            Some(value) => format!("={}", String::from_utf8_lossy(&value.bytes())),
             None => "dir".to_owned(),
         };
         lines.push(format!(
@@ -810,7 +810,7 @@ fn raft_attributes_are_what_go_writes() {
     let attributes = |id: &str| {
         let path = format!("/0/members/{id}/raftAttributes");
         let id = store.get(path.as_bytes()).unwrap();
-        String::from_utf8(store.node(id).value().unwrap().to_vec()).unwrap()
+        String::from_utf8(store.node(id).value().unwrap().bytes().into_owned()).unwrap()
     };
     let expected = r#"{"peerURLs":["http://a?\u003cé\u003e\u0026","http://b"]}"#;
     assert_eq!(attributes("a1"), expected);

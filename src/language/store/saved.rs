@@ -15,9 +15,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::value::Value;
 use super::{Content, Node, NodeId, Step, Store, UnixNanos, directory};
 use crate::ground::digest::{Digest, Hasher};
-use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, go_utf8};
+use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, WantedText, go_utf8};
 use crate::language::store_facts::{StoreFacts, StoreFault};
 
 /// What Go makes of a zero `time.Time`: the node never expires.
@@ -129,6 +130,8 @@ struct Shape {
     /// The store path of the node at hand, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     value: Vec<u8>,
+    /// Whether that is as it is written.
+    written: bool,
     has_root: bool,
     cluster_done: bool,
     facts: StoreFacts,
@@ -146,6 +149,7 @@ impl Shape {
             skipping: 0,
             path: Vec::new(),
             value: Vec::new(),
+            written: false,
             has_root: false,
             cluster_done: false,
             facts: StoreFacts::default(),
@@ -229,6 +233,7 @@ impl Shape {
     fn begin_node(&mut self, parent_path: usize) {
         self.has_root = true;
         self.value.clear();
+        self.written = false;
         self.frames.push(Frame::Node {
             facts: Facts::default(),
             parent_path,
@@ -287,7 +292,13 @@ impl Shape {
             fingerprint.node(name, facts, Some(&self.value));
         }
         if let Some(tree) = &mut self.tree {
-            tree.key(name, facts, std::mem::take(&mut self.value));
+            let value = std::mem::take(&mut self.value);
+            let value = if self.written {
+                Value::written(value)
+            } else {
+                value.into()
+            };
+            tree.key(name, facts, value);
         }
         Ok(())
     }
@@ -305,6 +316,7 @@ impl Shape {
                 }
             }
             Field::Value => {
+                self.written = false;
                 if self.tree.is_some() {
                     // Its own allocation, of its own size, for the tree to keep.
                     self.value = text.to_vec();
@@ -324,6 +336,13 @@ impl Shape {
             _ => return Err("a text where etcd writes none"),
         }
         Ok(())
+    }
+
+    /// Takes a text as it is written, of which only the values of a tree's keys are wanted.
+    fn written(&mut self, text: &[u8]) {
+        self.field = Field::None;
+        self.value = text.to_vec();
+        self.written = true;
     }
 
     fn number(&mut self, digits: &[u8]) -> Result<(), &'static str> {
@@ -360,6 +379,10 @@ impl TokenSink for Shape {
             Token::BeginObject => self.begin_object(),
             Token::EndObject => self.end_object(),
             Token::Text(text) => self.text(text),
+            Token::Written(text) => {
+                self.written(text);
+                Ok(())
+            }
             Token::Number(digits) => self.number(digits),
             Token::BeginArray if self.field == Field::Other => {
                 self.skipping = 1;
@@ -378,12 +401,19 @@ impl TokenSink for Shape {
         }
     }
 
-    fn wants_text(&self) -> bool {
-        let other = self.skipping > 0 || self.field == Field::Other;
-        let whole = self.tree.is_some() || self.fingerprint.is_some();
-        // Without a tree the values of other than the cluster's keys are of no use.
-        let unused = self.field == Field::Value && !whole && !self.path.starts_with(b"/0/");
-        !other && !unused
+    fn wants_text(&self) -> WantedText {
+        if self.skipping > 0 || self.field == Field::Other {
+            return WantedText::Nothing;
+        }
+        if self.field != Field::Value || self.path.starts_with(b"/0/") {
+            return WantedText::Plain;
+        }
+        match (&self.tree, &self.fingerprint) {
+            (_, Some(_)) => WantedText::Plain,
+            (Some(_), None) => WantedText::AsWritten,
+            // Without a tree the values of other than the cluster's keys are of no use.
+            (None, None) => WantedText::Nothing,
+        }
     }
 
     fn has_enough(&self) -> bool {
@@ -449,8 +479,8 @@ impl Tree {
         children.extend(last);
     }
 
-    fn key(&mut self, name: &[u8], facts: Facts, value: Vec<u8>) {
-        self.add(name, facts, Content::Key(value.into_boxed_slice()));
+    fn key(&mut self, name: &[u8], facts: Facts, value: Value) {
+        self.add(name, facts, Content::Key(value));
     }
 
     fn add(&mut self, name: &[u8], facts: Facts, content: Content) -> NodeId {
@@ -552,7 +582,8 @@ impl Store {
                         modified: node.modified,
                         expires: node.expires,
                     };
-                    let value = node.value().map(go_utf8);
+                    let value = node.value().map(Value::bytes);
+                    let value = value.as_deref().map(go_utf8);
                     fingerprint.node(&go_utf8(node.name()), facts, value.as_deref());
                 }
             }
