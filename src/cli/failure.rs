@@ -286,6 +286,10 @@ fn of_store(error: &StoreError) -> Judged {
                 Kind::Refused,
                 Some("`--pending` applies it all the same; it may still be replaced"),
             ),
+            ReplayFault::TooManyMembers(_) => (
+                Kind::Corrupt,
+                Some("no cluster has so many; its bytes check, so another program wrote it"),
+            ),
             ReplayFault::Unreadable(_) => (
                 Kind::Corrupt,
                 Some(
