@@ -1,6 +1,7 @@
 //! Language: what etcd's bytes mean. Pure: bytes in, facts out; nothing here opens a file.
 
 pub mod cluster_change;
+pub mod entry_class;
 pub mod examine;
 pub mod member;
 pub mod messages;
