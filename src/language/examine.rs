@@ -9,6 +9,7 @@ use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
 use crate::language::replay::{Replay, ReplayFault, Replayed};
 use crate::language::store::saved::Wanted;
+use crate::language::trace::Trace;
 use crate::language::wal::SegmentName;
 use crate::language::wal::log::LogScan;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentScan};
@@ -60,6 +61,7 @@ pub struct Examiner {
     snapshot: Option<SnapshotFacts>,
     log: Option<LogScan>,
     replay: Option<Replay>,
+    trace: Option<Trace>,
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
@@ -79,6 +81,14 @@ impl Examiner {
     pub fn replaying(replay: Replay) -> Self {
         Self {
             replay: Some(replay),
+            ..Self::default()
+        }
+    }
+
+    /// An examiner that takes note of every entry on the way.
+    pub fn tracing() -> Self {
+        Self {
+            trace: Some(Trace::default()),
             ..Self::default()
         }
     }
@@ -134,11 +144,14 @@ impl Examiner {
             Now::Snapshot(scan) => scan.update(bytes),
             Now::Segment(scan, _) => {
                 if let Some(log) = &mut self.log {
-                    let replay = &mut self.replay;
+                    let (replay, trace) = (&mut self.replay, &mut self.trace);
                     scan.update(bytes, &mut |record| {
                         log.record(record)?;
                         if let Some(replay) = replay {
                             replay.record(&record, log.settled());
+                        }
+                        if let Some(trace) = trace {
+                            trace.record(&record);
                         }
                         Ok(())
                     });
@@ -158,6 +171,9 @@ impl Examiner {
                 let (facts, store) = scan.finish()?;
                 if let Some(replay) = &mut self.replay {
                     replay.snapshot(&facts, store);
+                }
+                if let Some(trace) = &mut self.trace {
+                    trace.snapshot(&facts);
                 }
                 self.snapshot.get_or_insert_with(|| facts.clone());
                 Ok(FileEnd::Snapshot(Box::new(facts)))
@@ -183,6 +199,9 @@ impl Examiner {
         self.log = None;
         self.crc = None;
         self.last_sequence = None;
+        if let Some(trace) = &mut self.trace {
+            trace.forget_entries();
+        }
     }
 
     /// What all files say together, if etcd could start from them.
@@ -191,15 +210,29 @@ impl Examiner {
         MemberFacts::gather(log, self.snapshot.as_ref())
     }
 
-    /// What all files say together, and the store that the log leads to, if a replay was asked
-    /// for.
-    pub fn finish_replay(mut self) -> Result<(MemberFacts, Option<Outcome>), StartFault> {
-        let replay = self.replay.take();
+    /// What all files say together, and what was asked for on the way.
+    pub fn finish_all(mut self) -> Result<Findings, StartFault> {
+        let (replay, trace) = (self.replay.take(), self.trace.take());
         let facts = self.finish()?;
         let position = &facts.position;
-        let outcome = replay.map(|replay| replay.finish(position.commit, position.index));
-        Ok((facts, outcome))
+        let replay = replay.map(|replay| replay.finish(position.commit, position.index));
+        Ok(Findings {
+            facts,
+            replay,
+            trace,
+        })
     }
+}
+
+/// What a member's files say together.
+#[derive(Debug)]
+pub struct Findings {
+    /// The member's facts.
+    pub facts: MemberFacts,
+    /// The store that the log leads to, if a replay was asked for.
+    pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for.
+    pub trace: Option<Trace>,
 }
 
 /// The end of a replay.

@@ -9,4 +9,5 @@ pub mod raft_snapshot;
 pub mod replay;
 pub mod store;
 pub mod store_facts;
+pub mod trace;
 pub mod wal;
