@@ -33,3 +33,6 @@ mod real_store;
 
 /// What a hostile reader of the code found, each told as the story of its failure.
 mod found;
+
+/// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
+mod explain_log;

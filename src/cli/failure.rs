@@ -155,6 +155,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
+    } else if error.is::<Interrupted>() {
+        (Kind::Interrupted, None)
     } else {
         (Kind::Failed, None)
     }
