@@ -112,6 +112,13 @@ pub(crate) enum Command {
         must be equal at a common index."
     )]
     Diff(Diff),
+    /// Mark each line of an etcd log: expected while going from 2.1 to 2.2, or worth a look
+    #[command(
+        after_help = "Reads on as the log grows: `tail -f etcd.log | etcd-ark explain-log`, or with \
+        `journalctl -f -u etcd`. With --json each line is one JSON object on a line of its own, and the last \
+        one is the summary. With --strict it exits with 5 if a line is worth a look."
+    )]
+    ExplainLog(ExplainLog),
 }
 
 #[derive(Debug, clap::Args)]
@@ -247,6 +254,16 @@ pub(crate) struct Diff {
     pub(crate) rules: Rules,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainLog {
+    /// Logs, one member's each; `-` is stdin, which is also read if there are none
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Hide the lines that are expected, and those that etcd writes at any time
+    #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
+    pub(crate) only_notable: bool,
 }
 
 #[derive(Debug, clap::Args)]

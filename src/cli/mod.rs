@@ -6,6 +6,7 @@ mod connection;
 mod contents;
 mod deep;
 mod diff;
+mod explain_log;
 mod failure;
 mod inspect;
 mod keys;
@@ -44,6 +45,7 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
         Command::Keys(args) => keys::run(args, &out, &interrupt),
         Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {
