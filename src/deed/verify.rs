@@ -5,10 +5,12 @@
 
 use super::Event;
 use super::survey::FileReport;
+use crate::ground::ids::Release;
 use crate::ground::interrupt::Interrupt;
 use crate::language::examine::{Examiner, FileEnd, FileFault, Outcome};
 use crate::language::member::StartFault;
 use crate::language::replay::{Plan, Replay};
+use crate::language::since_version::SinceVersion;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::archive::manifest::DirectoryEntry;
 use crate::place::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
@@ -22,6 +24,8 @@ pub struct ArchiveReport {
     pub faults: Vec<VerifyFault>,
     /// The store, if a replay was asked for and nothing is wrong.
     pub replay: Option<Outcome>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -81,7 +85,23 @@ pub fn verify(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(archive, threads, Digests::All, plan, interrupt, observe)
+    let check = plan.map_or_else(MemberCheck::default, MemberCheck::replaying);
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+}
+
+/// Proves `archive` and counts the entries from the first cluster version on that is at or above
+/// `release`.
+pub fn verify_counting(
+    archive: &Archive,
+    release: Release,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let check = MemberCheck {
+        examiner: Examiner::counting(release),
+    };
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
 /// Replays the log in `archive` onto its store, proving what that reads on the way.
@@ -92,8 +112,8 @@ pub fn replay(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let digests = Digests::Unchecked;
-    verify_with(archive, threads, digests, Some(plan), interrupt, observe)
+    let (digests, check) = (Digests::Unchecked, MemberCheck::replaying(plan));
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 /// Proves an archive that this process has just written, reading it back.
@@ -103,21 +123,15 @@ pub(crate) fn read_back(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(
-        archive,
-        threads,
-        Digests::Unchecked,
-        None,
-        interrupt,
-        observe,
-    )
+    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 fn verify_with(
     archive: &Archive,
     threads: usize,
     digests: Digests,
-    plan: Option<Plan>,
+    check: MemberCheck,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -126,18 +140,19 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        check: plan.map_or_else(MemberCheck::default, MemberCheck::replaying),
+        check,
         files: Vec::new(),
         faults: Vec::new(),
         observe,
     };
     let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
-        check,
+        mut check,
         files,
         mut faults,
         ..
     } = checking;
+    let since_version = check.examiner.take_count();
     let mut replay = None;
     match outcome {
         Ok(()) => {
@@ -163,6 +178,7 @@ fn verify_with(
         files,
         faults,
         replay,
+        since_version,
     })
 }
 
