@@ -12,6 +12,7 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
 
 /// What kind of failure it is.
@@ -153,6 +154,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<AccessError>() {
+        of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
     } else {
@@ -361,6 +364,26 @@ fn of_data_dir(error: &DataDirError) -> Judged {
             Kind::Corrupt,
             Some("etcd cannot start from this; has somebody removed files by hand?"),
         ),
+    }
+}
+
+fn of_access(error: &AccessError) -> Judged {
+    match error {
+        AccessError::Pem { .. } => (
+            Kind::Usage,
+            Some("`--cacert`, `--cert` and `--key` each name a PEM file, as for etcdctl"),
+        ),
+        AccessError::KeyMismatch { .. } => (
+            Kind::Usage,
+            Some("pass with `--key` the key that the certificate of `--cert` was made for"),
+        ),
+        AccessError::Endpoint(_) => (
+            Kind::Usage,
+            Some(
+                "an endpoint is a member's client URL without a path, such as http://10.0.1.10:2379",
+            ),
+        ),
+        AccessError::Io(error) => of_io(error),
     }
 }
 

@@ -1,1 +1,4 @@
 //! Workflows: what etcd's upgrade guide says, and the way back.
+
+pub mod gate;
+pub mod rewind;

@@ -100,7 +100,9 @@ pub enum Why {
 pub fn agree(logs: &[Log<'_>]) -> Result<Agreement, Box<Fork>> {
     let places = || logs.iter().enumerate();
     let first_of_highest = |(place, log): &(usize, &Log<'_>)| (log.commit, usize::MAX - place);
-    let (knower, known) = places().max_by_key(first_of_highest).unwrap_or((0, &NOTHING));
+    let (knower, known) = places()
+        .max_by_key(first_of_highest)
+        .unwrap_or((0, &NOTHING));
     let committed = known.commit;
     let mut first: Option<Fork> = None;
     for (one, a) in places() {

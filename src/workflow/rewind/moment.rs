@@ -5,14 +5,14 @@
 use super::RewindError;
 use super::history::{History, Missing};
 use super::witness::Witness;
-use crate::ground::ids::{ClusterVersion, Index};
+use crate::ground::ids::{ClusterVersion, Index, Release};
 
 /// Where to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
-    /// The entry before the one that moved the cluster version to this one (major and minor) or a
-    /// later one; the end if nothing did.
-    LastBefore(ClusterVersion),
+    /// The entry before the one that moved the cluster version to this release or a later one; the
+    /// end if nothing did.
+    LastBefore(Release),
     /// This entry.
     Index(Index),
     /// The end of the most up-to-date log.
@@ -68,7 +68,7 @@ impl Moment {
                 });
             }
             To::Index(index) => (*index, None),
-            To::LastBefore(version) => match last_before(version, &evidence, history)? {
+            To::LastBefore(release) => match last_before(*release, &evidence, history)? {
                 Some(moved) => (moved.at.previous(), Some(moved)),
                 None => (end, None),
             },
@@ -114,13 +114,13 @@ fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
 }
 
 fn last_before(
-    wanted: &ClusterVersion,
+    wanted: Release,
     evidence: &[Evidence],
     history: &History<'_>,
 ) -> Result<Option<Move>, RewindError> {
     let reached = |known: &&Evidence| {
         let version = known.version.as_ref();
-        version.is_some_and(|version| minor(version) >= minor(wanted))
+        version.is_some_and(|version| version.release() >= wanted)
     };
     let Some(moved) = evidence.iter().find(reached) else {
         return Ok(None);
@@ -140,7 +140,7 @@ fn last_before(
     let missing = history.missing(from.next(), last);
     if !missing.is_empty() || !moved.set {
         return Err(RewindError::MoveNotAtHand {
-            wanted: wanted.clone(),
+            wanted,
             after: from,
             by: moved.index,
             missing,
@@ -149,7 +149,7 @@ fn last_before(
     let mut below = evidence.iter().filter(|known| known.index < moved.index);
     if below.all(|known| known.version.is_none()) {
         return Err(RewindError::NeverBelow {
-            wanted: wanted.clone(),
+            wanted,
             version,
             at: moved.index,
         });
@@ -159,10 +159,6 @@ fn last_before(
         at: moved.index,
         committed: moved.index <= history.agreement.committed,
     }))
-}
-
-fn minor(version: &ClusterVersion) -> (u64, u64) {
-    (version.0.major, version.0.minor)
 }
 
 /// Stretches of indexes in words: `47 to 5661, 5700 to 5701`.

@@ -82,6 +82,15 @@ impl View {
     }
 }
 
+/// What members serve now.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// In-order keys that one of them serves by another name.
+    pub(super) renamed: Renamed,
+    /// The highest `X-Etcd-Index` of any of them.
+    pub(super) highest_index: u64,
+}
+
 /// How stores are made.
 pub(super) struct Stores<'s, 'r> {
     pub(super) inputs: &'s [Input],
@@ -102,10 +111,9 @@ impl Stores<'_, '_> {
         let names = self.rules.names();
         let (parts, _) = self.history.cover(view.index().next(), self.moment);
         for part in parts {
-            let (Some(input), Some(witness)) = (
-                self.inputs.get(part.input),
-                self.witnesses.get(part.input),
-            ) else {
+            let (Some(input), Some(witness)) =
+                (self.inputs.get(part.input), self.witnesses.get(part.input))
+            else {
                 continue;
             };
             self.reading
@@ -143,8 +151,8 @@ impl Stores<'_, '_> {
 
     /// The keys of `store` that a member serves by another name now: by its newest raft snapshot and
     /// the rules of its own cluster version.
-    pub(super) fn served(&mut self, store: &Store) -> Result<Renamed, RewindError> {
-        let mut found = Renamed::default();
+    pub(super) fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
+        let mut found = Served::default();
         for (place, input) in self.inputs.iter().enumerate() {
             let wanted = store::Wanted {
                 threads: self.reading.threads,
@@ -152,7 +160,9 @@ impl Stores<'_, '_> {
             };
             let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
             let read = input.target.read_store(wanted, interrupt, observe)?;
-            found.add(renamed(store, &read.replayed.store), place);
+            let theirs = &read.replayed.store;
+            found.renamed.add(renamed(store, theirs), place);
+            found.highest_index = found.highest_index.max(theirs.index());
         }
         Ok(found)
     }
@@ -163,7 +173,9 @@ impl Stores<'_, '_> {
         base: View,
         store: &Store,
         views: &[View],
+        names: &[String],
     ) -> Result<Renamed, RewindError> {
+        let name = |input: usize| names.get(input).cloned().unwrap_or_default();
         let fingerprint = store.fingerprint();
         let mut found = Renamed::default();
         for view in views.iter().filter(|view| view.input != base.input) {
@@ -179,7 +191,7 @@ impl Stores<'_, '_> {
                 .collect();
             if !unexplained.is_empty() || store.index() != other.index() {
                 return Err(RewindError::StoresDiffer {
-                    sides: [base, *view],
+                    sides: [base, *view].map(|view| name(view.input)),
                     indexes: [store.index(), other.index()],
                     keys: unexplained,
                 });

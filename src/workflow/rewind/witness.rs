@@ -120,8 +120,17 @@ impl Witness {
         let position = &self.facts.position;
         let snapshots = self.trace.snapshots.iter();
         let snapshot = snapshots.map(|snapshot| snapshot.id.term).max();
-        let terms = [Some(position.term), Some(position.hard_state_term), snapshot];
-        terms.into_iter().flatten().map(|term| term.0).max().unwrap_or(0)
+        let terms = [
+            Some(position.term),
+            Some(position.hard_state_term),
+            snapshot,
+        ];
+        terms
+            .into_iter()
+            .flatten()
+            .map(|term| term.0)
+            .max()
+            .unwrap_or(0)
     }
 }
 
