@@ -14,6 +14,8 @@ mod out;
 mod picture;
 mod progress;
 mod restore;
+mod rewind;
+mod rewind_picture;
 mod snapshot;
 mod verify;
 
@@ -44,6 +46,7 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
         Command::Keys(args) => keys::run(args, &out, &interrupt),
         Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::Rewind(args) => rewind::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {

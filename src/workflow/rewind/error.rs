@@ -152,7 +152,10 @@ pub enum RewindError {
         /// The members there are.
         known: String,
     },
-    /// A base that no input is of, or that reaches not so far.
+    /// A base that no input is of.
+    #[error("none of the inputs is of `{0}`")]
+    NoSuchInput(String),
+    /// A base that reaches not so far.
     #[error(
         "no raft snapshot of `{name}` with the log above it reaches entry {to}: those of {known} do"
     )]

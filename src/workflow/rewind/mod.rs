@@ -360,13 +360,17 @@ fn choose_base(
     let first_of_newest = |view: &&View| (view.index(), usize::MAX - view.input);
     let meant = views.iter().filter(is_meant).max_by_key(first_of_newest);
     meant.copied().ok_or_else(|| {
+        let name = request.base.unwrap_or_default().to_owned();
+        if !witnesses.iter().any(|witness| witness.is_called(&name)) {
+            return RewindError::NoSuchInput(name);
+        }
         let known = views
             .iter()
             .filter_map(|view| Some(witness(view)?.member()));
         let mut known: Vec<_> = known.collect();
         known.dedup();
         RewindError::Base {
-            name: request.base.unwrap_or_default().to_owned(),
+            name,
             to: moment.index,
             known: known.join(", "),
         }

@@ -2,6 +2,8 @@
 //!
 //! In: the history and what the inputs say of the cluster version. Out: the last entry to keep.
 
+use std::str::FromStr;
+
 use super::RewindError;
 use super::history::{History, Missing};
 use super::witness::Witness;
@@ -17,6 +19,30 @@ pub enum To {
     Index(Index),
     /// The end of the most up-to-date log.
     End,
+}
+
+/// A text that names no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a moment is `last-before:RELEASE`, such as `last-before:2.2`, or `index:N`, or `end`")]
+pub struct NoMoment;
+
+impl FromStr for To {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        match text.split_once(':') {
+            None if text == "end" => Ok(Self::End),
+            Some(("last-before", release)) => {
+                let release = release.parse().map_err(|_| NoMoment)?;
+                Ok(Self::LastBefore(release))
+            }
+            Some(("index", index)) => {
+                let index = index.parse().ok().filter(|&index| index > 0);
+                index.map(|index| Self::Index(Index(index))).ok_or(NoMoment)
+            }
+            _ => Err(NoMoment),
+        }
+    }
 }
 
 /// The moment that was found.
@@ -162,7 +188,7 @@ fn last_before(
 }
 
 /// Stretches of indexes in words: `47 to 5661, 5700 to 5701`.
-pub(super) fn stretches(missing: &[Missing]) -> String {
+pub fn stretches(missing: &[Missing]) -> String {
     let texts: Vec<_> = missing
         .iter()
         .map(|missing| match missing {

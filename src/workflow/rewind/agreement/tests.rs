@@ -181,15 +181,11 @@ impl Peer {
     }
 
     fn trace(&self) -> Trace {
-        let ids: Vec<_> = self
-            .snapshots
-            .iter()
-            .map(|&index| (index as u64, self.log[index - 1].0));
-        trace(
-            self.floor as u64,
-            &self.log[self.floor..],
-            &ids.collect::<Vec<_>>(),
-        )
+        let ids = self.snapshots.iter();
+        let ids: Vec<_> = ids
+            .map(|&index| (index as u64, self.log[index - 1].0))
+            .collect();
+        trace(self.floor as u64, &self.log[self.floor..], &ids)
     }
 }
 
