@@ -1,6 +1,8 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod rewind;
+
 use std::error::Error;
 use std::io;
 
@@ -14,6 +16,7 @@ use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
+use etcd_ark::workflow::rewind::RewindError;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +157,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<RewindError>() {
+        rewind::of_rewind(error)
     } else if let Some(error) = error.downcast_ref::<AccessError>() {
         of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -15,6 +15,8 @@ mod out;
 mod picture;
 mod progress;
 mod restore;
+mod rewind;
+mod rewind_picture;
 mod snapshot;
 mod verify;
 
@@ -46,6 +48,7 @@ pub(crate) fn main() -> u8 {
         Command::Keys(args) => keys::run(args, &out, &interrupt),
         Command::Diff(args) => diff::run(args, &out, &interrupt),
         Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
+        Command::Rewind(args) => rewind::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {

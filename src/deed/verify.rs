@@ -5,10 +5,12 @@
 
 use super::Event;
 use super::survey::FileReport;
+use crate::ground::ids::Release;
 use crate::ground::interrupt::Interrupt;
 use crate::language::examine::{Examiner, FileEnd, FileFault, Findings, Outcome};
 use crate::language::member::StartFault;
 use crate::language::replay::{Plan, Replay};
+use crate::language::since_version::SinceVersion;
 use crate::language::trace::Trace;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::archive::manifest::DirectoryEntry;
@@ -25,6 +27,8 @@ pub struct ArchiveReport {
     pub replay: Option<Outcome>,
     /// Every entry, if a trace was asked for and nothing is wrong.
     pub trace: Option<Trace>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -88,6 +92,21 @@ pub fn verify(
     verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
+/// Proves `archive` and counts the entries from the first cluster version on that is at or above
+/// `release`.
+pub fn verify_counting(
+    archive: &Archive,
+    release: Release,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let check = MemberCheck {
+        examiner: Examiner::counting(release),
+    };
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+}
+
 /// Replays the log in `archive` onto its store, proving what that reads on the way.
 pub fn replay(
     archive: &Archive,
@@ -142,11 +161,12 @@ fn verify_with(
     };
     let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
-        check,
+        mut check,
         files,
         mut faults,
         ..
     } = checking;
+    let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
         Ok(()) => {
@@ -173,6 +193,7 @@ fn verify_with(
         faults,
         replay,
         trace,
+        since_version,
     })
 }
 

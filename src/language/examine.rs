@@ -4,14 +4,16 @@
 //! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
 //! that what one of them proves the others prove too.
 
-use crate::ground::ids::Index;
+use crate::ground::ids::{Index, Release};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
 use crate::language::replay::{Replay, ReplayFault, Replayed};
+use crate::language::since_version::{SinceVersion, Tally};
 use crate::language::store::saved::Wanted;
 use crate::language::trace::Trace;
 use crate::language::wal::SegmentName;
-use crate::language::wal::log::LogScan;
+use crate::language::wal::log::{EntryView, LogScan};
+use crate::language::wal::record::Kind;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentScan};
 
 /// What a file is, as its name says.
@@ -62,6 +64,7 @@ pub struct Examiner {
     log: Option<LogScan>,
     replay: Option<Replay>,
     trace: Option<Trace>,
+    tally: Option<Tally>,
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
@@ -89,6 +92,15 @@ impl Examiner {
     pub fn tracing() -> Self {
         Self {
             trace: Some(Trace::default()),
+            ..Self::default()
+        }
+    }
+
+    /// An examiner that counts the entries from the one on that first sets a cluster version at or
+    /// above `release`.
+    pub fn counting(release: Release) -> Self {
+        Self {
+            tally: Some(Tally::new(release)),
             ..Self::default()
         }
     }
@@ -145,8 +157,16 @@ impl Examiner {
             Now::Segment(scan, _) => {
                 if let Some(log) = &mut self.log {
                     let (replay, trace) = (&mut self.replay, &mut self.trace);
+                    let tally = &mut self.tally;
                     scan.update(bytes, &mut |record| {
                         log.record(record)?;
+                        if let Some(tally) = tally
+                            && record.record.kind == Kind::Entry
+                            && let Some(entry) =
+                                EntryView::read(record.record.data.unwrap_or_default())
+                        {
+                            tally.entry(entry);
+                        }
                         if let Some(replay) = replay {
                             replay.record(&record, log.settled());
                         }
@@ -202,6 +222,11 @@ impl Examiner {
         if let Some(trace) = &mut self.trace {
             trace.forget_entries();
         }
+    }
+
+    /// What was counted, if that was asked for and there was something to count.
+    pub fn take_count(&mut self) -> Option<SinceVersion> {
+        self.tally.take().and_then(Tally::finish)
     }
 
     /// What all files say together, if etcd could start from them.

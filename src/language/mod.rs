@@ -7,6 +7,7 @@ pub mod member;
 pub mod messages;
 pub mod raft_snapshot;
 pub mod replay;
+pub mod since_version;
 pub mod store;
 pub mod store_facts;
 pub mod trace;

@@ -59,7 +59,8 @@ impl InOrderRules {
         }
     }
 
-    fn names(self) -> Names {
+    /// How in-order children are named by these rules.
+    pub fn names(self) -> Names {
         match self {
             Self::Before22 => Names::Plain,
             Self::From22 => Names::Padded,

@@ -4,8 +4,11 @@
 //! replaced its place, its term, a digest, and what it is; of every raft snapshot its place and the
 //! cluster version in it. Memory: some 50 bytes an entry, whatever it holds.
 
+use std::fmt;
+
 use crate::ground::digest::Hasher;
 use crate::ground::ids::{ClusterVersion, Index, Term};
+use crate::language::entry_class::EntryClass;
 use crate::language::messages::Request;
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
 use crate::language::store::UnixNanos;
@@ -30,6 +33,19 @@ impl EntryDigest {
         }
         Self(half)
     }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Its beginning: enough for people to tell two apart.
+impl fmt::Display for EntryDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut beginning = self.0.iter().take(4);
+        beginning.try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// One entry.
@@ -43,8 +59,8 @@ pub struct TracedEntry {
     pub digest: EntryDigest,
     /// Bytes of its data.
     pub bytes: u32,
-    /// Whether a client asked for it and it can change keys.
-    pub client_write: bool,
+    /// What it is.
+    pub class: EntryClass,
     /// The moment that the leader told all members: a SYNC's.
     pub clock: Option<UnixNanos>,
 }
@@ -111,12 +127,10 @@ impl Trace {
 
 impl TracedEntry {
     fn of(entry: &EntryView<'_>) -> Self {
-        let request = match entry.kind {
-            0 if !entry.data.is_empty() => Request::in_entry(entry.data).ok(),
-            _ => None,
-        };
-        let clock = match &request {
-            Some(Some(request)) if request.method.as_deref() == Some(b"SYNC") => request.time,
+        let class = EntryClass::of(entry.kind, entry.data);
+        let sync = (class == EntryClass::Sync).then(|| Request::in_entry(entry.data));
+        let clock = match sync {
+            Some(Ok(Some(request))) => request.time,
             _ => None,
         };
         Self {
@@ -124,20 +138,8 @@ impl TracedEntry {
             term: entry.term,
             digest: EntryDigest::of(entry),
             bytes: entry.data.len() as u32,
-            client_write: is_client_write(request.as_ref()),
+            class,
             clock,
-        }
-    }
-}
-
-fn is_client_write(request: Option<&Option<Request>>) -> bool {
-    match request {
-        None => false,
-        Some(None) => true,
-        Some(Some(request)) => {
-            let method = request.method.as_deref().unwrap_or_default();
-            let path = request.path.as_deref().unwrap_or_default();
-            matches!(method, b"PUT" | b"POST" | b"DELETE") && !path.starts_with(b"/0/")
         }
     }
 }
