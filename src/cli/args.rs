@@ -112,6 +112,8 @@ pub(crate) enum Command {
         must be equal at a common index."
     )]
     Diff(Diff),
+    /// Go back a release: whether the cluster still may, and this member's part of it
+    Downgrade(Box<super::downgrade::flags::Downgrade>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,7 @@
 //! Workflows: what etcd's upgrade guide says, and the way back.
 
 pub mod collect;
+pub mod downgrade;
 pub mod evidence;
 pub mod gate;
+pub mod move_wal;
