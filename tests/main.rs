@@ -33,3 +33,6 @@ mod real_store;
 
 /// What a hostile reader of the code found, each told as the story of its failure.
 mod found;
+
+/// The cluster client, against everything that can be listening where a member should.
+mod cluster;

@@ -19,6 +19,8 @@ pub mod decode;
 pub mod encode;
 /// A real etcd server on the loopback.
 pub mod etcd;
+/// Servers on the loopback that answer as a cluster of etcd 2.x does, or as badly as a test wants.
+pub mod fake_cluster;
 /// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
 pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.

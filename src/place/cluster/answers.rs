@@ -157,7 +157,8 @@ pub(super) fn base_of(url: &str) -> Option<String> {
     let is_web = matches!(scheme.as_str(), "http" | "https");
     // What stands before an `@` would be a password.
     let is_server = !authority.host().is_empty() && !authority.as_str().contains('@');
-    let is_port = authority.port().is_none() || authority.port_u16().is_some();
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    let is_port = port.is_empty() || authority.port_u16().is_some_and(|port| port > 0);
     (is_web && is_bare && is_server && is_port).then(|| format!("{scheme}://{authority}"))
 }
 

@@ -186,7 +186,7 @@ pub enum Silence {
         why: String,
     },
     /// Somebody listens and does not answer in time.
-    #[error("{url} did not answer within {}", .after.as_secs_f32())]
+    #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow {
         /// The URL.
         url: String,
