@@ -36,3 +36,5 @@ mod found;
 
 /// The cluster client, against everything that can be listening where a member should.
 mod cluster;
+/// The cluster client against a real etcd 3.4 with TLS and with auth.
+mod cluster_live;

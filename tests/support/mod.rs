@@ -13,6 +13,8 @@
 
 /// Runs the real binary, and the tools an operator has beside it.
 pub mod ark;
+/// Certificates of an authority made for one test.
+pub mod certs;
 /// Reads etcd's bytes on its own, for the tests to hold the tool's answers against.
 pub mod decode;
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.

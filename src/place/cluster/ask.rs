@@ -296,7 +296,7 @@ impl Talk<'_> {
             let why = "it hung up; it may want a client certificate".to_owned();
             return Silence::Tls { url, why };
         }
-        self.rubbish(format!("it hung up: {error}"))
+        self.rubbish("it hung up without an answer; perhaps its URL begins with https")
     }
 }
 
