@@ -38,3 +38,6 @@ mod found;
 mod cluster;
 /// The cluster client against a real etcd 3.4 with TLS and with auth.
 mod cluster_live;
+
+/// When a member may go back a release, and what is done then.
+mod gate;

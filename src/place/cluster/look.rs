@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::answers::{self, base_of, shown};
 use super::ask::{Answer, Cluster, LONG, SHORT, Talk};
 use super::at_once::{Enough, at_once};
-use super::{Applied, Look, MEMBERS, MemberLook, OWN, Role, Said, Silence, Stray};
+use super::{Applied, Look, MEMBERS, MemberLook, OWN, Role, Said, SaidVersion, Silence, Stray};
 use crate::ground::ids::{ClusterId, Index, MemberId, Term};
 use crate::language::store_facts::Member;
 
@@ -270,9 +270,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     own_role(talk, id)?;
     let (cluster_id, members) = members_by(talk)?;
     talk.expected.get_or_insert(cluster_id);
-    let version = talk.get("/version", SHORT)?;
-    let version = answers::version(&version.body);
-    let (server_version, cluster_version) = version.map_err(|odd| talk.rubbish(odd))?;
+    let mut said_versions = versions(talk)?;
     // Behind one name there may be several servers: still the same one?
     let role = own_role(talk, id)?;
     // Unhealthy is said with the status 503.
@@ -282,16 +280,32 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     if let Err(other @ Silence::OtherCluster { .. }) = quorum_read {
         return Err(other);
     }
+    let mut quorum_read = quorum_read.and_then(|answer| applied(talk, &answer));
+    // What it said before the quorum read may be older than that.
+    if let Ok(applied) = quorum_read {
+        quorum_read = versions(talk).and_then(|after| {
+            own_role(talk, id)?;
+            said_versions = after;
+            Ok(applied)
+        });
+    }
+    let (server_version, cluster_version) = said_versions;
     let said = Said {
         url: talk.url.to_owned(),
         server_version,
         cluster_version,
         healthy: health.and_then(|answer| answers::health(&answer.body)),
         role: Some(role),
-        quorum_read: quorum_read.and_then(|answer| applied(talk, &answer)),
+        quorum_read,
         members: Some(members.into_iter().map(|member| member.id).collect()),
     };
     Ok((cluster_id, said))
+}
+
+/// The version of its binary, and what it holds to be the cluster's.
+fn versions(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
+    let answer = talk.get("/version", SHORT)?;
+    answers::version(&answer.body).map_err(|odd| talk.rubbish(odd))
 }
 
 fn own_role(talk: &Talk<'_>, id: MemberId) -> Result<Role, Silence> {
