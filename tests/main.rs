@@ -40,3 +40,6 @@ mod cluster;
 mod cluster_live;
 /// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
 mod explain_log;
+
+/// When a member may go back a release, and what is done then.
+mod gate;

@@ -127,6 +127,8 @@ pub(crate) enum Command {
         members of the old one, restore each member's own archive, then start them."
     )]
     Rewind(Rewind),
+    /// Go back a release: whether the cluster still may, and this member's part of it
+    Downgrade(Box<super::downgrade::flags::Downgrade>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -16,6 +16,9 @@ use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
+use etcd_ark::workflow::collect::CollectError;
+use etcd_ark::workflow::downgrade::PrepareError;
+use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
 
 /// What kind of failure it is.
@@ -153,6 +156,12 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_survey(error)
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
         of_store(error)
+    } else if let Some(error) = error.downcast_ref::<CollectError>() {
+        of_collect(error)
+    } else if let Some(error) = error.downcast_ref::<PrepareError>() {
+        of_prepare(error)
+    } else if error.is::<Interrupted>() {
+        (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
@@ -307,6 +316,73 @@ fn of_store(error: &StoreError) -> Judged {
                 ),
             ),
         },
+    }
+}
+
+fn of_collect(error: &CollectError) -> Judged {
+    match error {
+        CollectError::Store(error) => of_store(error),
+        CollectError::OtherCluster { .. } => (
+            Kind::Refused,
+            Some("pass the data dir, the archives and the endpoints of one cluster"),
+        ),
+        CollectError::NotAMember { .. } => (
+            Kind::Refused,
+            Some(
+                "a removed member does not come back with its old data; look at the others' data dirs instead",
+            ),
+        ),
+    }
+}
+
+fn of_prepare(error: &PrepareError) -> Judged {
+    match error {
+        PrepareError::Running(_) => (
+            Kind::Busy,
+            Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),
+        ),
+        PrepareError::Capture(error) => of_capture(error),
+        PrepareError::Store(error) => of_store(error),
+        PrepareError::Move(error) => of_move(error),
+        PrepareError::Io(error) => of_io(error),
+        PrepareError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+fn of_move(error: &MoveError) -> Judged {
+    match error {
+        MoveError::DataDir(error) => of_data_dir(error),
+        MoveError::Survey(error) => of_survey(error),
+        MoveError::Running(_) => (
+            Kind::Busy,
+            Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),
+        ),
+        MoveError::InTheWay(_) => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; see what is in it, and move it away if etcd does not need it",
+            ),
+        ),
+        MoveError::NoRoom { .. } => (
+            Kind::NoSpace,
+            Some("nothing was moved; make room for a second copy of the segments"),
+        ),
+        MoveError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some(
+                "the disk returned other bytes than were written to it; the segments are where they were",
+            ),
+        ),
+        MoveError::Io(error) => {
+            let (kind, hint) = of_io(error);
+            (
+                kind,
+                hint.or(Some(
+                    "run it again: whatever step it died at, it goes on from there",
+                )),
+            )
+        }
+        MoveError::Interrupted(_) => (Kind::Interrupted, Some("run it again to go on")),
     }
 }
 

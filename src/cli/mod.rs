@@ -6,6 +6,7 @@ mod connection;
 mod contents;
 mod deep;
 mod diff;
+mod downgrade;
 mod explain_log;
 mod failure;
 mod inspect;
@@ -39,6 +40,7 @@ pub(crate) fn main() -> u8 {
     raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
+    let strict = args.global.strict;
     let outcome = match &args.command {
         Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
         Command::Verify(args) => verify::run(args, &out, &interrupt),
@@ -49,6 +51,7 @@ pub(crate) fn main() -> u8 {
         Command::Diff(args) => diff::run(args, &out, &interrupt),
         Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
         Command::Rewind(args) => rewind::run(args, &out, &interrupt),
+        Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {
@@ -62,7 +65,7 @@ pub(crate) fn main() -> u8 {
             out.failure(&failure);
             failure.kind.exit_code()
         }
-        Ok(0) if out.warned() && args.global.strict => DONE_WITH_WARNINGS,
+        Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {
             let failure = Failure::of(&error);

@@ -33,3 +33,5 @@ pub mod random_ops;
 pub mod recordings;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
+/// Takes the URLs out of a copy of a recording, so that nobody can be met there.
+pub mod unreachable;

@@ -270,7 +270,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     own_role(talk, id)?;
     let (cluster_id, members) = members_by(talk)?;
     talk.expected.get_or_insert(cluster_id);
-    let mut versions = versions_by(talk)?;
+    let mut said_versions = versions(talk)?;
     // Behind one name there may be several servers: still the same one?
     let role = own_role(talk, id)?;
     // Unhealthy is said with the status 503.
@@ -280,14 +280,16 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     if let Err(other @ Silence::OtherCluster { .. }) = quorum_read {
         return Err(other);
     }
-    // A member knows what is current once a quorum read has gone through it, and not before: a
-    // version that it told earlier may be an old story.
-    let quorum_read = quorum_read.and_then(|answer| {
-        let applied = applied(talk, &answer)?;
-        versions = versions_by(talk)?;
-        Ok(applied)
-    });
-    let (server_version, cluster_version) = versions;
+    let mut quorum_read = quorum_read.and_then(|answer| applied(talk, &answer));
+    // What it said before the quorum read may be older than that.
+    if let Ok(applied) = quorum_read {
+        quorum_read = versions(talk).and_then(|after| {
+            own_role(talk, id)?;
+            said_versions = after;
+            Ok(applied)
+        });
+    }
+    let (server_version, cluster_version) = said_versions;
     let said = Said {
         url: talk.url.to_owned(),
         server_version,
@@ -300,7 +302,8 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     Ok((cluster_id, said))
 }
 
-fn versions_by(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
+/// The version of its binary, and what it holds to be the cluster's.
+fn versions(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
     let answer = talk.get("/version", SHORT)?;
     answers::version(&answer.body).map_err(|odd| talk.rubbish(odd))
 }

@@ -3,6 +3,10 @@
 
 use super::*;
 use crate::ground::ids::{ClusterId, Term};
+use crate::language::member::{Identity, Position, VersionChange};
+use crate::language::store_facts::Member;
+use crate::place::cluster::{SaidVersion, Silence};
+use crate::workflow::evidence::{Answer, Step};
 
 /// Cluster versions on a disk, oldest first, each committed or not.
 type Versions = &'static [(&'static str, bool)];
@@ -56,7 +60,7 @@ fn says(id: u64, server: &str, cluster: Option<&str>, quorum: bool) -> MemberEvi
 fn silent(id: u64) -> MemberEvidence {
     MemberEvidence {
         member: member(id),
-        answer: Err(silence()),
+        answer: Err(silence().into()),
         stopped: None,
     }
 }
