@@ -22,9 +22,9 @@ pub type Member<'a> = (u64, &'a str, &'a str);
 /// The members of the test clusters, by id; ids and names are those of etcd's own documentation.
 pub fn members() -> [Member<'static>; 3] {
     [
-        (0x8211_f1d0_f64f_3269, "infra1", "http://10.0.1.11:2380"),
-        (0x91bc_3c39_8fb3_c146, "infra2", "http://10.0.1.12:2380"),
-        (0xce2a_822c_ea30_bfca, "infra0", "http://10.0.1.10:2380"),
+        (0x8211_f1d0_f64f_3269, "infra1", "http://127.10.1.11:2380"),
+        (0x91bc_3c39_8fb3_c146, "infra2", "http://127.10.1.12:2380"),
+        (0xce2a_822c_ea30_bfca, "infra0", "http://127.10.1.10:2380"),
     ]
 }
 
