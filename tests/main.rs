@@ -38,3 +38,6 @@ mod found;
 mod cluster;
 /// The cluster client against a real etcd 3.4 with TLS and with auth.
 mod cluster_live;
+
+/// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+mod stale_member;
