@@ -305,6 +305,16 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     }
     assert_eq!(versions(&found, fake.member(0)).0, "2.1.3");
 
+    // Two servers behind one name: who is asked for the version need not be who was asked for the id.
+    let fake = three();
+    let twin = fake.member(0).id();
+    fake.member(1)
+        .shares_its_name_with(twin)
+        .version("2.2.5", "2.1.0");
+    let found = look_from(&fake.member(0).client_url());
+    let silent = silence(&found, fake.member(1));
+    assert_eq!(kind(silent, &fake.member(1).client_url()), "other member");
+
     // A member of another cluster with the very same id, as a drill has it.
     let fake = three();
     fake.member(1).of_cluster(0xbad).version("2.2.5", "2.2.0");

@@ -43,3 +43,6 @@ mod explain_log;
 
 /// When a member may go back a release, and what is done then.
 mod gate;
+
+/// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+mod stale_member;

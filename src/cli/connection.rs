@@ -193,7 +193,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn first_line(file: File) -> Result<String> {
     let mut text = String::new();
     file.take(LONGEST_PASSWORD).read_to_string(&mut text)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let line = text.lines().next().filter(|line| !line.is_empty());
+    Ok(line.context("its first line is empty")?.to_owned())
 }
 
 /// The password that is typed on the terminal, unseen.
@@ -256,5 +257,79 @@ impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         // If the terminal is gone, there is nothing to put right.
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.usual);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    fn access(args: &[&str]) -> Result<Access> {
+        let args = std::iter::once(&"etcd-ark").chain(args);
+        Ok(Line::try_parse_from(args)?.connection.access()?)
+    }
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_what_the_certificates_make_of_it() {
+        let bare = ["--endpoints", "a:2379, http://b:2379,,c"];
+        let plain = access(&bare).unwrap();
+        assert_eq!(
+            plain.endpoints,
+            ["http://a:2379", "http://b:2379", "http://c"]
+        );
+        let with_tls = access(&[&bare[..], &["--cacert", "ca.pem"]].concat()).unwrap();
+        assert_eq!(
+            with_tls.endpoints,
+            ["https://a:2379", "http://b:2379", "https://c"]
+        );
+        assert_eq!(plain.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused() {
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "4000", "5s", ""] {
+            assert!(access(&["--timeout", wrong]).is_err(), "{wrong}");
+        }
+        let short = access(&["--timeout", "0.25"]).unwrap();
+        assert_eq!(short.timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_password_is_the_first_line_of_its_file_and_never_an_argument() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "right: and long \r\nsecond line\n").unwrap();
+        let file = file.to_str().unwrap();
+        let user = access(&["--username", "root", "--password-file", file]).unwrap();
+        let user = user.user.unwrap();
+        assert_eq!(
+            (user.name.as_str(), user.password.as_str()),
+            ("root", "right: and long ")
+        );
+        let refused = access(&["--username", "root:secret", "--password-file", file]).unwrap_err();
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+        assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+        for (name, text) in [("empty", ""), ("no first line", "\nsecret")] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let path = path.to_str().unwrap();
+            access(&["--username", "root", "--password-file", path]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_wrong_usage() {
+        for lone in ["--cert", "--key"] {
+            let refused = access(&[lone, "x.pem"]).unwrap_err();
+            assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+        }
     }
 }

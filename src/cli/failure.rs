@@ -20,6 +20,7 @@ use etcd_ark::workflow::collect::CollectError;
 use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
+use etcd_ark::workflow::stale_member::StaleMemberError;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<RewindError>() {
         rewind::of_rewind(error)
+    } else if let Some(error) = error.downcast_ref::<StaleMemberError>() {
+        of_stale_member(error)
     } else if let Some(error) = error.downcast_ref::<AccessError>() {
         of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -266,6 +269,24 @@ fn of_restore(error: &RestoreError) -> Judged {
             Some("nothing was changed; make room, or restore into a data dir on another disk"),
         ),
     }
+}
+
+fn of_stale_member(error: &StaleMemberError) -> Judged {
+    let hint = match error {
+        StaleMemberError::ClusterRuns { .. } => {
+            "nothing was changed; keep this member's present data if they are intact, else `etcd-ark rewind` takes the whole cluster back together; for a drill, `rewind --single` makes a cluster with an id of its own; `--allow-stale-member` restores all the same"
+        }
+        StaleMemberError::OldClusterRuns { .. } => {
+            "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
+        }
+        StaleMemberError::CannotBeAsked { rewound: false, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks nobody"
+        }
+        StaleMemberError::CannotBeAsked { rewound: true, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks nobody"
+        }
+    };
+    (Kind::Refused, Some(hint))
 }
 
 fn of_survey(error: &SurveyError) -> Judged {

@@ -7,3 +7,4 @@ pub mod explain_log;
 pub mod gate;
 pub mod move_wal;
 pub mod rewind;
+pub mod stale_member;

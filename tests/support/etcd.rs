@@ -48,22 +48,38 @@ impl Etcd {
 
     /// As [`Etcd::start`], with a raft snapshot whenever `snapshot_count` entries have been applied since the last one.
     pub fn start_with(data_dir: &Path, snapshot_count: u64) -> Self {
-        Self::start_as(data_dir, snapshot_count, None)
+        Self::start_as(data_dir, snapshot_count, None, None)
     }
 
     /// As [`Etcd::start`], but whoever asks needs a certificate.
     pub fn start_tls(data_dir: &Path, tls: &ServerTls) -> Self {
-        Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls))
+        Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls), None)
     }
 
-    fn start_as(data_dir: &Path, snapshot_count: u64, tls: Option<&ServerTls>) -> Self {
+    /// As [`Etcd::start_tls`], where a server was that gave these [addresses](Etcd::addresses).
+    pub fn start_tls_at(addresses: [SocketAddr; 2], data_dir: &Path, tls: &ServerTls) -> Self {
+        Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls), Some(addresses))
+    }
+
+    fn start_as(
+        data_dir: &Path,
+        snapshot_count: u64,
+        tls: Option<&ServerTls>,
+        at: Option<[SocketAddr; 2]>,
+    ) -> Self {
         // Between the choice of a port and its use somebody else may take it.
-        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count, tls));
+        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count, tls, at));
         started.expect("etcd did not start three times")
     }
 
-    fn try_start(data_dir: &Path, snapshot_count: u64, tls: Option<&ServerTls>) -> Option<Self> {
+    fn try_start(
+        data_dir: &Path,
+        snapshot_count: u64,
+        tls: Option<&ServerTls>,
+        at: Option<[SocketAddr; 2]>,
+    ) -> Option<Self> {
         let [client, peer, metrics] = free_addresses();
+        let [client, peer] = at.unwrap_or([client, peer]);
         let scheme = if tls.is_some() { "https" } else { "http" };
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let (client_url, peer_url) = (format!("{scheme}://{client}"), format!("{scheme}://{peer}"));
@@ -112,6 +128,11 @@ impl Etcd {
             std::thread::sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    /// Where clients and peers reach it.
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.client, self.peer]
     }
 
     /// Its client URL, as it tells the cluster.

@@ -9,7 +9,7 @@
 //! ark(["downgrade", "check", "--endpoints", &fake.endpoints(), …])
 //! ```
 //!
-//! Every member has a client URL and a peer URL on ports of its own, and the list of members that all of them serve names
+//! Every member has a client URL and a peer URL on two ports of its own that follow each other, and the list of members that all of them serve names
 //! those; the ids are the recorded ones. So a data dir of the recording, which names the ports of that day, and the fake are
 //! the same cluster to whoever is told `--endpoints`. What a member does can be changed at any time, also between two
 //! requests on one connection.
@@ -75,6 +75,8 @@ struct State {
     version: String,
     health: (u16, String),
     own: Value,
+    /// What it says of itself the next time, and so on by turns.
+    own_by_turns: Option<Value>,
     quorum: Quorum,
     /// What it says of its version once a quorum read has gone through it.
     learns: Option<String>,
@@ -143,6 +145,16 @@ impl FakeCluster {
         self.cluster_id
     }
 
+    /// The members as [`small_member_of`](super::encode::small_member_of) takes them, in the order of their ids.
+    pub fn as_encoded(&self) -> Vec<(u64, String, String)> {
+        let members = self.members.iter();
+        let members =
+            members.map(|member| (member.id(), member.name().to_owned(), member.peer_url()));
+        let mut members: Vec<_> = members.collect();
+        members.sort();
+        members
+    }
+
     /// All client URLs, as `--endpoints` takes them.
     pub fn endpoints(&self) -> String {
         let urls: Vec<_> = self.members.iter().map(FakeMember::client_url).collect();
@@ -161,6 +173,7 @@ impl FakeMember {
                 version: version_json("2.1.3", "2.1.0"),
                 health: health_json(true),
                 own: own_stats(id, name, leader),
+                own_by_turns: None,
                 quorum: Quorum::default(),
                 learns: None,
                 applied: [250, 2, 200],
@@ -171,10 +184,11 @@ impl FakeMember {
             }),
             requests: Mutex::default(),
         });
+        let [client, peer] = Server::bind_pair(&shared);
         let member = Self {
-            client: Server::bind(&shared, false),
-            peer: Server::bind(&shared, true),
             shared,
+            client,
+            peer,
         };
         member.publishes(&[&member.client_url()]);
         member
@@ -219,6 +233,11 @@ impl FakeMember {
     /// Another id than the one it is listed with.
     pub fn answers_as(&self, id: u64) -> &Self {
         self.set(|state| state.own = own_stats(id, self.name(), id))
+    }
+
+    /// Every other time somebody asks who it is, the answer is this id: two servers behind one name.
+    pub fn shares_its_name_with(&self, id: u64) -> &Self {
+        self.set(|state| state.own_by_turns = Some(own_stats(id, "twin", id)))
     }
 
     pub fn of_cluster(&self, cluster_id: u64) -> &Self {
@@ -348,7 +367,15 @@ impl Shared {
             ("/version", _) => (200, String::new(), state.version.clone()),
             ("/members", true) => (200, cluster, self.numbered_members()),
             ("/health", false) => (state.health.0, String::new(), state.health.1.clone()),
-            ("/v2/stats/self", false) => (200, String::new(), state.own.to_string()),
+            ("/v2/stats/self", false) => {
+                let mut next = lock(&self.state);
+                if let Some(other) = next.own_by_turns.replace(state.own.clone()) {
+                    next.own = other;
+                } else {
+                    next.own_by_turns = None;
+                }
+                (200, String::new(), state.own.to_string())
+            }
             ("/v2/members", false) => {
                 let all: Vec<_> = lock(&self.roster).values().cloned().collect();
                 let all = json!({ "members": all }).to_string();

@@ -59,23 +59,30 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn bind(shared: &Arc<Shared>, is_peer: bool) -> Self {
+    /// Servers for a client URL and a peer URL, the second one port above the first as with etcd's own 2379 and 2380.
+    pub(super) fn bind_pair(shared: &Arc<Shared>) -> [Self; 2] {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let room = PORTS.end - PORTS.start;
+        let room = (PORTS.end - PORTS.start) / 2;
         // Test binaries that run beside this one begin elsewhere.
         let offset = (std::process::id() % u32::from(room)) as u16;
-        let listener = (0..room).find_map(|_| {
+        let bound = (0..room).find_map(|_| {
             let next = (NEXT.fetch_add(1, Ordering::Relaxed) % room + offset) % room;
-            TcpListener::bind(("127.0.0.1", PORTS.start + next)).ok()
+            let port = PORTS.start + 2 * next;
+            let client = TcpListener::bind(("127.0.0.1", port)).ok()?;
+            let peer = TcpListener::bind(("127.0.0.1", port + 1)).ok()?;
+            Some([(client, port, false), (peer, port + 1, true)])
         });
-        let listener = listener.expect("no port is free");
-        let server = Self {
-            port: listener.local_addr().unwrap().port(),
-            is_peer,
-            running: Mutex::default(),
-        };
-        server.listen(listener, shared);
-        server
+        bound
+            .expect("no two ports are free")
+            .map(|(listener, port, is_peer)| {
+                let server = Self {
+                    port,
+                    is_peer,
+                    running: Mutex::default(),
+                };
+                server.listen(listener, shared);
+                server
+            })
     }
 
     fn listen(&self, listener: TcpListener, shared: &Arc<Shared>) {
