@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -15,11 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot};
 use crate::support::decode;
-use crate::support::encode::SegmentBuilder;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+use crate::support::rewrite::{make_member, make_unreachable};
 use crate::support::tools::archives_in;
-use crate::support::unreachable::make_unreachable;
 
 /// The entry that moved the recorded cluster.
 const MOVED_AT: u64 = 451;
@@ -471,7 +471,7 @@ fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken
     // Two of one moment: allowed, and said how old they are.
     let same_time = story.path("infra1-at-the-end.etcd");
     copy_dir(&story.data_dir("2-backup-infra2"), &same_time);
-    set_member(
+    make_member(
         &same_time,
         decode::log(&story.data_dir("2-backup-infra1").join("member/wal")).member_id,
     );
@@ -493,22 +493,6 @@ fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken
     fs::write(&archive, bytes).unwrap();
     let ran = check(None, &more).exits(4);
     assert!(ran.stdout.is_empty(), "{ran:#?}");
-}
-
-/// Makes the log of one member that of another.
-fn set_member(data: &Path, id: u64) {
-    let wal = data.join("member/wal");
-    let cluster = decode::log(&wal).cluster_id;
-    let path = decode::segments(&wal).remove(0);
-    let mut segment = SegmentBuilder::new(0, false);
-    for frame in decode::frames(&fs::read(&path).unwrap()) {
-        match frame.kind {
-            4 => segment.crc(),
-            1 => segment.metadata(id, cluster),
-            kind => segment.record(kind, &frame.data),
-        };
-    }
-    fs::write(&path, segment.bytes()).unwrap();
 }
 
 #[test]
@@ -742,6 +726,7 @@ fn a_move_that_was_begun_is_waited_for() {
     let mut child = command
         .arg("--backup-dir")
         .arg(scratch.path().join("b"))
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_secs(1));

@@ -41,3 +41,9 @@ mod cluster_live;
 
 /// When a member may go back a release, and what is done then.
 mod gate;
+
+/// Bringing the segments of a dedicated WAL dir home, struck at every system call.
+mod gate_faults;
+
+/// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
+mod gate_live;
