@@ -341,7 +341,7 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen, out: &Ou
     if waited > 0 {
         row(
             "waited",
-            &format!("{waited} s, within which a move begun before etcd stopped would have shown"),
+            &format!("{waited} s for a move that was begun before etcd stopped to show"),
         );
     }
     if let Some(taken) = &prepared.snapshot {

@@ -263,7 +263,9 @@ impl Judgement<'_> {
                 "--offline vouches that all are stopped, but etcd runs on {}",
                 text(path)
             ),
-            Doubt::NoMembers => "nobody says who the members are".to_owned(),
+            Doubt::NoMembers => {
+                "nobody answers, and no data at hand say who the members are".to_owned()
+            }
             Doubt::NoMajority {
                 given,
                 needed,
