@@ -251,6 +251,15 @@ fn many_hanging_members_cost_one_timeout() {
 }
 
 #[test]
+fn a_member_that_had_fallen_behind_is_believed_what_it_says_after_its_quorum_read() {
+    let fake = FakeCluster::of_story("1-before-upgrade");
+    fake.member(2).learns("2.1.3", "2.2.0");
+    let found = look(&fake);
+    let version = &said(&found, fake.member(2)).cluster_version;
+    assert_eq!(*version, SaidVersion::Is("2.2.0".parse().unwrap()));
+}
+
+#[test]
 fn a_member_without_a_quorum_says_what_it_knows_and_that_it_may_be_old() {
     let fake = three();
     fake.member(0)

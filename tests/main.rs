@@ -38,6 +38,8 @@ mod found;
 mod cluster;
 /// The cluster client against a real etcd 3.4 with TLS and with auth.
 mod cluster_live;
+/// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
+mod explain_log;
 
 /// When a member may go back a release, and what is done then.
 mod gate;

@@ -10,6 +10,7 @@ use clap::{
     ValueEnum,
 };
 use etcd_ark::language::replay::InOrderRules;
+use etcd_ark::workflow::rewind::moment::To;
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -112,6 +113,20 @@ pub(crate) enum Command {
         must be equal at a common index."
     )]
     Diff(Diff),
+    /// Mark each line of an etcd log: expected while going from 2.1 to 2.2, or worth a look
+    #[command(
+        after_help = "Reads on as the log grows: `tail -f etcd.log | etcd-ark explain-log`, or with \
+        `journalctl -f -u etcd`. With --json each line is one JSON object on a line of its own, and the last \
+        one is the summary. With --strict it exits with 5 if a line is worth a look."
+    )]
+    ExplainLog(ExplainLog),
+    /// Take a whole cluster back to one moment: an archive for every member, all alike, from the
+    /// backups of any of them
+    #[command(
+        after_help = "Nothing is changed but that --out is made. The archives are one new cluster's: stop all \
+        members of the old one, restore each member's own archive, then start them."
+    )]
+    Rewind(Rewind),
     /// Go back a release: whether the cluster still may, and this member's part of it
     Downgrade(Box<super::downgrade::flags::Downgrade>),
 }
@@ -252,6 +267,16 @@ pub(crate) struct Diff {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct ExplainLog {
+    /// Logs, one member's each; `-` is stdin, which is also read if there are none
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Hide the lines that are expected, and those that etcd writes at any time
+    #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
+    pub(crate) only_notable: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Restore {
     /// The archive
     #[arg(value_name = "ARCHIVE")]
@@ -273,6 +298,64 @@ pub(crate) struct Restore {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rewind {
+    /// Archives and data dirs of any members of one cluster
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Where the archives go: a directory that is empty or does not exist
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "dry_run",
+        env = "ETCD_ARK_OUT"
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// The moment: `last-before:RELEASE` is the last entry before the cluster moved to it (or the
+    /// end, if it never did), `index:N` that entry, `end` the end of the most up-to-date log
+    #[arg(
+        long,
+        value_name = "MOMENT",
+        default_value = "last-before:2.2",
+        env = "ETCD_ARK_TO"
+    )]
+    pub(crate) to: To,
+    /// Whose raft snapshot every member gets, by name or id, where members name in-order keys
+    /// differently
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_BASE")]
+    pub(crate) base: Option<String>,
+    /// Make a cluster of this member alone, by name or id: the others are removed for good
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_SINGLE")]
+    pub(crate) single: Option<String>,
+    /// A member's new peer URL, for a new host; can be given more than once
+    #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = pair, env = "ETCD_ARK_PEER_URL")]
+    pub(crate) peer_url: Vec<(String, String)>,
+    /// Keep the cluster's id: members of the old cluster that still run could then mix in
+    #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
+    pub(crate) keep_cluster_id: bool,
+    /// The dedicated WAL dir of a data dir among the targets; can be given more than once
+    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = pair, env = "ETCD_ARK_WAL_DIRS")]
+    pub(crate) wal_dir: Vec<(String, String)>,
+    /// Show what would be kept and lost, and write nothing
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// zstd's compression level
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// `LEFT=RIGHT`, neither of them empty.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
+            Ok((left.to_owned(), right.to_owned()))
+        }
+        _ => Err(format!("`{text}` has no two parts with a `=` between them")),
+    }
 }
 
 #[derive(Debug, clap::Args)]

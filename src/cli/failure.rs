@@ -1,6 +1,8 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod rewind;
+
 use std::error::Error;
 use std::io;
 
@@ -17,6 +19,7 @@ use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::workflow::collect::CollectError;
 use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
+use etcd_ark::workflow::rewind::RewindError;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +166,14 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<RewindError>() {
+        rewind::of_rewind(error)
     } else if let Some(error) = error.downcast_ref::<AccessError>() {
         of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
+    } else if error.is::<Interrupted>() {
+        (Kind::Interrupted, None)
     } else {
         (Kind::Failed, None)
     }
@@ -297,6 +304,10 @@ fn of_store(error: &StoreError) -> Judged {
             ReplayFault::Uncommitted { .. } => (
                 Kind::Refused,
                 Some("`--pending` applies it all the same; it may still be replaced"),
+            ),
+            ReplayFault::TooManyMembers(_) => (
+                Kind::Corrupt,
+                Some("no cluster has so many; its bytes check, so another program wrote it"),
             ),
             ReplayFault::Unreadable(_) => (
                 Kind::Corrupt,

@@ -7,6 +7,7 @@ mod contents;
 mod deep;
 mod diff;
 mod downgrade;
+mod explain_log;
 mod failure;
 mod inspect;
 mod keys;
@@ -15,6 +16,8 @@ mod out;
 mod picture;
 mod progress;
 mod restore;
+mod rewind;
+mod rewind_picture;
 mod snapshot;
 mod verify;
 
@@ -46,6 +49,8 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
         Command::Keys(args) => keys::run(args, &out, &interrupt),
         Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
+        Command::Rewind(args) => rewind::run(args, &out, &interrupt),
         Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
     };
     match outcome {

@@ -35,6 +35,15 @@ impl Index {
     }
 }
 
+/// That the entries from `from` to `to` are missing, in words.
+pub(crate) fn missing(from: Index, to: Index) -> String {
+    if from == to {
+        format!("entry {from} is missing")
+    } else {
+        format!("entries {from} to {to} are missing")
+    }
+}
+
 /// A member's id, printed in hex without leading zeros as etcd does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);

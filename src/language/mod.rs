@@ -10,4 +10,5 @@ pub mod replay;
 pub mod since_version;
 pub mod store;
 pub mod store_facts;
+pub mod trace;
 pub mod wal;

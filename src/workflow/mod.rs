@@ -3,5 +3,7 @@
 pub mod collect;
 pub mod downgrade;
 pub mod evidence;
+pub mod explain_log;
 pub mod gate;
 pub mod move_wal;
+pub mod rewind;

@@ -76,6 +76,8 @@ struct State {
     health: (u16, String),
     own: Value,
     quorum: Quorum,
+    /// What it says of its version once a quorum read has gone through it.
+    learns: Option<String>,
     /// `X-Raft-Index`, `X-Raft-Term`, `X-Etcd-Index`.
     applied: [u64; 3],
     auth: Option<String>,
@@ -160,6 +162,7 @@ impl FakeMember {
                 health: health_json(true),
                 own: own_stats(id, name, leader),
                 quorum: Quorum::default(),
+                learns: None,
                 applied: [250, 2, 200],
                 auth: None,
                 lists: None,
@@ -224,6 +227,11 @@ impl FakeMember {
 
     pub fn quorum(&self, quorum: Quorum) -> &Self {
         self.set(|state| state.quorum = quorum)
+    }
+
+    /// What it answers to `/version` from its next quorum read on: it had fallen behind.
+    pub fn learns(&self, server: &str, cluster: &str) -> &Self {
+        self.set(|state| state.learns = Some(version_json(server, cluster)))
     }
 
     /// `X-Raft-Index`, `X-Raft-Term`, `X-Etcd-Index` of what it answers with.
@@ -360,6 +368,11 @@ impl Shared {
                     }
                     let body = r#"{"errorCode":300,"message":"Raft Internal Error","cause":"etcdserver: request timed out","index":200}"#;
                     return (500, cluster, body.to_owned());
+                }
+                if path.contains("quorum=true")
+                    && let Some(version) = &state.learns
+                {
+                    lock(&self.state).version.clone_from(version);
                 }
                 let [index, term, etcd_index] = state.applied;
                 let headers = format!(
