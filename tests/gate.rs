@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -15,11 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot};
 use crate::support::decode;
-use crate::support::encode::SegmentBuilder;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::archives_in;
-use crate::support::unreachable::make_unreachable;
+use crate::support::rewrite::{make_member, make_unreachable};
+use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
 
 /// The entry that moved the recorded cluster.
 const MOVED_AT: u64 = 451;
@@ -471,7 +471,7 @@ fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken
     // Two of one moment: allowed, and said how old they are.
     let same_time = story.path("infra1-at-the-end.etcd");
     copy_dir(&story.data_dir("2-backup-infra2"), &same_time);
-    set_member(
+    make_member(
         &same_time,
         decode::log(&story.data_dir("2-backup-infra1").join("member/wal")).member_id,
     );
@@ -493,22 +493,6 @@ fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken
     fs::write(&archive, bytes).unwrap();
     let ran = check(None, &more).exits(4);
     assert!(ran.stdout.is_empty(), "{ran:#?}");
-}
-
-/// Makes the log of one member that of another.
-fn set_member(data: &Path, id: u64) {
-    let wal = data.join("member/wal");
-    let cluster = decode::log(&wal).cluster_id;
-    let path = decode::segments(&wal).remove(0);
-    let mut segment = SegmentBuilder::new(0, false);
-    for frame in decode::frames(&fs::read(&path).unwrap()) {
-        match frame.kind {
-            4 => segment.crc(),
-            1 => segment.metadata(id, cluster),
-            kind => segment.record(kind, &frame.data),
-        };
-    }
-    fs::write(&path, segment.bytes()).unwrap();
 }
 
 #[test]
@@ -715,6 +699,13 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     .exits(5)
     .json();
     assert_eq!(strict["gate"]["verdict"], "allowed");
+    assert!(
+        strict["warnings"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("waited 0 s only"),
+        "{strict:#}"
+    );
     assert_eq!(strict["keep_data_dir"], own.to_str().unwrap());
     assert_eq!(strict["wal_moved"], Value::Null);
     assert!(Path::new(strict["snapshot"]["archive"].as_str().unwrap()).is_file());
@@ -742,6 +733,7 @@ fn a_move_that_was_begun_is_waited_for() {
     let mut child = command
         .arg("--backup-dir")
         .arg(scratch.path().join("b"))
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_secs(1));
@@ -795,7 +787,13 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     }
     assert_eq!(tree(&broken), before);
     assert!(!backups.exists() && !story.path("gone.etcd").exists());
+    // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
+    let member = elsewhere();
+    let ran = go_back(&member.data, &backups, &[]).exits(10);
+    assert_eq!(ran.stdout, "");
+    ran.says("hint: if etcd runs with `--wal-dir`, pass the same here");
     // For the check a disk that does not read speaks for nobody.
+    check(Some(&broken), &[]).exits(4);
     let fake = FakeCluster::of_story("2-backup-infra2");
     fake.member(1).down();
     let said = judged(Some(&broken), &at(&fake), 0);
@@ -915,6 +913,35 @@ fn segments_that_2_1_would_not_find_are_brought_home_first() {
 }
 
 #[test]
+fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
+    // Guards against a rename of what cannot be renamed, with the segments already published.
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let member = elsewhere();
+    let (scratch, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let script = r#"
+        mount -t tmpfs tmpfs "$1"
+        cp -a "$2"/. "$1"
+        "$ARK" downgrade run --offline --data-dir "$3" --wal-dir "$1" --move-wal --backup-dir "$4"
+        "$ARK" verify "$3"
+        ls "$1" "$1"/before-downgrade-*
+    "#;
+    let paths = [disk.path(), &member.wal, &member.data, scratch.path()];
+    let ran = in_own_mounts(script, &paths).expect(0);
+    assert!(
+        ran.stdout.contains("the old segments are kept in"),
+        "{ran:#?}"
+    );
+    assert!(ran.stdout.contains("moved-to-member-wal.wal"), "{ran:#?}");
+    assert!(
+        ran.stdout
+            .ends_with("0000000000000000-0000000000000000.wal\n"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
 fn two_wals_that_differ_are_nobodys_to_choose() {
     let member = elsewhere();
     let wal_dir = member.wal.to_str().unwrap();
@@ -936,7 +963,7 @@ fn two_wals_that_differ_are_nobodys_to_choose() {
     copy_dir(&member.wal, &home);
     go_back(&member.data, scratch.path(), &["--wal-dir", wal_dir])
         .exits(3)
-        .says("`--move-wal`");
+        .says("and the two would part");
     let told = go_back(
         &member.data,
         scratch.path(),

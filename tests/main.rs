@@ -44,5 +44,10 @@ mod explain_log;
 /// When a member may go back a release, and what is done then.
 mod gate;
 
+/// Bringing the segments of a dedicated WAL dir home, struck at every system call.
+mod gate_faults;
 /// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
 mod stale_member;
+
+/// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
+mod gate_live;

@@ -3,6 +3,7 @@
 pub(super) mod flags;
 mod steps;
 mod verdict;
+mod verdict_json;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::cluster::Cluster;
+use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::workflow::collect::{Collected, Request, collect};
 use etcd_ark::workflow::downgrade::{self, LABEL, Prepared};
 use etcd_ark::workflow::evidence::{DiskKind, Step};
@@ -53,26 +55,89 @@ fn check(args: &Check, strict: bool, out: &Out, interrupt: &Interrupt) -> Result
     let wal_dir = gate.wal_dir.as_deref();
     let own = args.data_dir.as_deref().map(|dir| own(dir, wal_dir));
     let own = own.transpose()?.map(|(_, target)| target);
-    let collected = look(gate, step, own.as_ref(), out, interrupt)?;
+    let mut collected = Asked::open(gate)?.look(gate, step, own.as_ref(), out, interrupt)?;
+    let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
+    if let Some(fault) = collected.unreadable.take_if(|_| nothing_else) {
+        return Err(fault.into());
+    }
     let judgement = judge(&collected, strict);
     out.json(|| judgement.to_json());
     judgement.tell(out);
-    tell_warnings(&judgement, out);
-    match judgement.failure() {
-        Some(refusal) => Err(refusal.into()),
-        None => Ok(0),
+    for warning in judgement.warnings() {
+        out.warn(&warning);
     }
+    if let Some(refusal) = judgement.failure() {
+        return Err(refusal.into());
+    }
+    if judgement.verdict != Verdict::NothingToGoBackFrom {
+        out.line(&format!(
+            "next, on each member of {} and one at a time: stop etcd, then `etcd-ark downgrade run`",
+            step.from
+        ));
+    }
+    Ok(0)
+}
+
+/// A stopped member, and what the gate saw of its cluster.
+struct Seen {
+    step: Step,
+    found: Found,
+    collected: Collected,
+    /// Seconds.
+    waited: u16,
 }
 
 fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+    let seen = look_at_stopped(args, out, interrupt)?;
+    let judgement = judge(&seen.collected, strict);
+    let nothing = judgement.verdict == Verdict::NothingToGoBackFrom;
+    if nothing || judgement.is_refusal() {
+        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
+        judgement.tell(out);
+        return judgement.failure().map_or(Ok(0), |told| Err(told.into()));
+    }
+    refuse_wal_elsewhere(&seen.found, seen.step, args)?;
+    let wal_dir = args.gate.wal_dir.as_deref();
+    let request = downgrade::Request {
+        found: &seen.found,
+        move_wal: wal_dir.filter(|_| args.move_wal),
+        backup_dir: &args.backup_dir,
+        dry_run: args.dry_run,
+        threads: args.gate.threads.count(),
+        size_limit: SIZE_LIMIT,
+        now: Timestamp::now(),
+    };
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let prepared = downgrade::prepare(&request, interrupt, observe)?;
+    drop(progress);
+    let warnings = warnings(&judgement, &seen, &prepared);
+    for warning in &warnings {
+        out.warn(warning);
+    }
+    let evidence = &seen.collected.evidence;
+    let steps = Steps::after(&prepared, &args.data_dir, evidence, wal_dir);
+    out.json(|| {
+        let mut told = to_json(&judgement, &prepared, &steps, args);
+        told["waited_seconds"] = seen.waited.into();
+        told["warnings"] = warnings.into();
+        told
+    });
+    judgement.tell(out);
+    tell(&prepared, &steps, args, &seen, out);
+    Ok(0)
+}
+
+/// Waits until a move has shown that was begun before etcd was stopped, and looks.
+fn look_at_stopped(args: &GoBack, out: &Out, interrupt: &Interrupt) -> Result<Seen> {
     let gate = &args.gate;
     let step = gate.step()?;
-    let wal_dir = gate.wal_dir.as_deref();
-    let opened = own(&args.data_dir, wal_dir);
+    let opened = own(&args.data_dir, gate.wal_dir.as_deref());
     let (found, own) = opened.inspect_err(|error| tell_restoring(error, args, step, out))?;
     if let Some(running) = downgrade::running(found.data_dir())? {
         return Err(downgrade::PrepareError::Running(running).into());
     }
+    let asked = Asked::open(gate)?;
     let waited = if gate.offline { 0 } else { args.settle };
     countdown(
         Duration::from_secs(waited.into()),
@@ -80,57 +145,32 @@ fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Res
         out,
         interrupt,
     )?;
-    let collected = look(gate, step, Some(&own), out, interrupt)?;
-    if let Some(fault) = collected.unreadable {
+    let mut collected = asked.look(gate, step, Some(&own), out, interrupt)?;
+    if let Some(fault) = collected.unreadable.take() {
         let error = anyhow::Error::from(fault);
         tell_restoring(&error, args, step, out);
         return Err(error);
     }
     refuse_if_it_answers(&collected)?;
-    let judgement = judge(&collected, strict);
-    if let Some(refusal) = judgement.failure() {
-        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": waited}));
-        judgement.tell(out);
-        return Err(refusal.into());
-    }
-    if judgement.verdict == Verdict::NothingToGoBackFrom {
-        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": waited}));
-        judgement.tell(out);
-        return Ok(0);
-    }
-    refuse_wal_elsewhere(&found, step, args)?;
-    let started = Timestamp::now();
-    let request = downgrade::Request {
-        found: &found,
-        move_wal: wal_dir.filter(|_| args.move_wal),
-        backup_dir: &args.backup_dir,
-        dry_run: args.dry_run,
-        threads: gate.threads.count(),
-        size_limit: SIZE_LIMIT,
-        now: started,
-    };
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    let prepared = downgrade::prepare(&request, interrupt, observe)?;
-    drop(progress);
-    tell_warnings(&judgement, out);
-    if !gate.offline && waited < SETTLED_AFTER {
-        out.warn(&format!(
+    Ok(Seen {
+        step,
+        found,
+        collected,
+        waited,
+    })
+}
+
+fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<String> {
+    let mut warnings = judgement.warnings();
+    let waited = seen.waited;
+    if !seen.collected.evidence.offline && waited < SETTLED_AFTER {
+        warnings.push(format!(
             "waited {waited} s only: a move that was begun before etcd stopped takes up to {SETTLED_AFTER} s to show"
         ));
     }
-    for warning in prepared
-        .snapshot
-        .iter()
-        .flat_map(|taken| &taken.manifest.warnings)
-    {
-        out.warn(warning);
-    }
-    let steps = Steps::after(&prepared, &args.data_dir, &collected.evidence, wal_dir);
-    out.json(|| to_json(&judgement, &prepared, &steps, args, waited));
-    judgement.tell(out);
-    tell(&prepared, &steps, args, waited, step, out);
-    Ok(0)
+    let snapshot = prepared.snapshot.iter();
+    warnings.extend(snapshot.flat_map(|taken| taken.manifest.warnings.clone()));
+    warnings
 }
 
 /// The own data dir, with its segments wherever they are.
@@ -142,32 +182,48 @@ fn own(dir: &Path, wal_dir: Option<&Path>) -> Result<(Found, Target)> {
     Ok((found, target))
 }
 
-fn look(
-    gate: &Gate,
-    step: Step,
-    own: Option<&Target>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<Collected> {
-    let targets = gate.targets.iter().map(|path| Target::open(path, None));
-    let others: Vec<_> = targets.collect::<Result<_, _>>()?;
-    let asks = !gate.offline || gate.connection.is_given();
-    let cluster = asks
-        .then(|| Ok::<_, anyhow::Error>(Cluster::new(&gate.connection.access()?)?))
-        .transpose()?;
-    let mut progress = Progress::new(out);
-    let request = Request {
-        step,
-        own,
-        others: &others,
-        cluster: cluster.as_ref(),
-        offline: gate.offline,
-        ran: gate.ran(),
-        threads: gate.threads.count(),
-    };
-    let collected = collect(&request, interrupt, &mut |event| progress.observe(event))?;
-    interrupt.check()?;
-    Ok(collected)
+/// Who and what is asked beside the own data dir.
+struct Asked {
+    others: Vec<Target>,
+    cluster: Option<Cluster>,
+}
+
+impl Asked {
+    /// What cannot be opened is said before anybody waits for anything.
+    fn open(gate: &Gate) -> Result<Self> {
+        let targets = gate.targets.iter().map(|path| Target::open(path, None));
+        let others = targets.collect::<Result<_, _>>()?;
+        let asks = !gate.offline || gate.connection.is_given();
+        let cluster = if asks {
+            Some(Cluster::new(&gate.connection.access()?)?)
+        } else {
+            None
+        };
+        Ok(Self { others, cluster })
+    }
+
+    fn look(
+        &self,
+        gate: &Gate,
+        step: Step,
+        own: Option<&Target>,
+        out: &Out,
+        interrupt: &Interrupt,
+    ) -> Result<Collected> {
+        let mut progress = Progress::new(out);
+        let request = Request {
+            step,
+            own,
+            others: &self.others,
+            cluster: self.cluster.as_ref(),
+            offline: gate.offline,
+            ran: gate.ran(),
+            threads: gate.threads.count(),
+        };
+        let collected = collect(&request, interrupt, &mut |event| progress.observe(event))?;
+        interrupt.check()?;
+        Ok(collected)
+    }
 }
 
 fn judge(collected: &Collected, strict: bool) -> Judgement<'_> {
@@ -175,12 +231,6 @@ fn judge(collected: &Collected, strict: bool) -> Judgement<'_> {
         verdict: decide(&collected.evidence),
         collected,
         strict,
-    }
-}
-
-fn tell_warnings(judgement: &Judgement<'_>, out: &Out) {
-    for warning in judgement.warnings() {
-        out.warn(&warning);
     }
 }
 
@@ -207,18 +257,23 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
 
 const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl mask --now etcd`";
 
+/// 2.1 must find all segments in `member/wal`, and nobody may go on with others.
 fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {
-    let at_home = matches!(found, Found::AtHome(_));
-    if at_home || args.move_wal || !step.needs_wal_at_home() {
-        return Ok(());
-    }
-    let wal_dir = found.data_dir().wal_dir().display().to_string();
-    let told = Told {
-        kind: Kind::Refused,
-        message: format!(
+    let wal_dir = args.gate.wal_dir.as_deref().map(text).unwrap_or_default();
+    let message = match found {
+        _ if args.move_wal || !step.needs_wal_at_home() => return Ok(()),
+        Found::AtHome(_) => return Ok(()),
+        Found::Elsewhere(_) => format!(
             "the WAL is in `{wal_dir}`, and etcd {} has no --wal-dir: it would take this member for a new one and begin an empty WAL",
             step.to
         ),
+        Found::Both(_) => format!(
+            "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would part"
+        ),
+    };
+    let told = Told {
+        kind: Kind::Refused,
+        message,
         hint: Some(
             "nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones",
         ),
@@ -228,8 +283,17 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
 
 /// Only where the data dir is missing or does not check is a backup put back, and not by us.
 fn tell_restoring(error: &anyhow::Error, args: &GoBack, step: Step, out: &Out) {
-    let kind = Failure::of(error).kind;
-    if !matches!(kind, Kind::NotFound | Kind::Corrupt) {
+    let lost = match error.downcast_ref::<DataDirError>() {
+        Some(error) => matches!(
+            error,
+            DataDirError::NotFound(_)
+                | DataDirError::Empty(_)
+                | DataDirError::SegmentGap { .. }
+                | DataDirError::BeginsLate { .. }
+        ),
+        None => Failure::of(error).kind == Kind::Corrupt,
+    };
+    if !lost {
         return;
     }
     let steps = steps::restoring(&args.data_dir, step);
@@ -245,22 +309,14 @@ fn tell_numbered(steps: &[String], out: &Out) {
     }
 }
 
-fn to_json(
-    judgement: &Judgement<'_>,
-    prepared: &Prepared,
-    steps: &Steps,
-    args: &GoBack,
-    waited: u16,
-) -> Value {
+fn to_json(judgement: &Judgement<'_>, prepared: &Prepared, steps: &Steps, args: &GoBack) -> Value {
     json!({
         "gate": judgement.to_json(),
-        "waited_seconds": waited,
         "dry_run": args.dry_run,
         "snapshot": prepared.snapshot.as_ref().map(|taken| json!({
             "archive": text(&taken.path),
             "bytes": taken.bytes,
             "sha256": taken.sha256,
-            "warnings": taken.manifest.warnings,
         })),
         "member": {"identity": prepared.member.identity, "position": prepared.member.position},
         "wal_moved": prepared.moved.as_ref().map(|moved| json!({
@@ -272,7 +328,7 @@ fn to_json(
     })
 }
 
-fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, waited: u16, step: Step, out: &Out) {
+fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen, out: &Out) {
     let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
     out.line("");
     let head = if args.dry_run {
@@ -281,10 +337,11 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, waited: u16, step: St
         "what was done"
     };
     out.line(&out.paint(Paint::Strong, head));
+    let (waited, step) = (seen.waited, seen.step);
     if waited > 0 {
         row(
             "waited",
-            &format!("{waited} s, within which a move begun before etcd stopped would have shown"),
+            &format!("{waited} s for a move that was begun before etcd stopped to show"),
         );
     }
     if let Some(taken) = &prepared.snapshot {

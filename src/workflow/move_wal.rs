@@ -292,7 +292,7 @@ fn segments(dir: &Path) -> Result<Vec<(SegmentName, PathBuf)>, io::Error> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(segment) = SegmentName::parse(&name)
-            && path.is_file()
+            && fs::metadata(&path)?.is_file()
         {
             found.push((segment, path));
         }

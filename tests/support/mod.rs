@@ -31,7 +31,7 @@ pub mod live_writer;
 pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
 pub mod recordings;
+/// Rewrites a copy of a data dir: other URLs, another member.
+pub mod rewrite;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
-/// Takes the URLs out of a copy of a recording, so that nobody can be met there.
-pub mod unreachable;
