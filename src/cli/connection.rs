@@ -274,7 +274,7 @@ mod tests {
 
     fn access(args: &[&str]) -> Result<Access> {
         let args = std::iter::once(&"etcd-ark").chain(args);
-        Ok(Line::try_parse_from(args)?.connection.access()?)
+        Line::try_parse_from(args)?.connection.access()
     }
 
     #[test]
