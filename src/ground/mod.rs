@@ -6,4 +6,5 @@ pub mod interrupt;
 pub mod json_tokens;
 pub mod parallel;
 pub mod publish;
+pub mod release;
 pub(crate) mod swar;
