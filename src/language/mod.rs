@@ -4,6 +4,7 @@ pub mod cluster_change;
 pub mod examine;
 pub mod member;
 pub mod messages;
+pub mod pace;
 pub mod raft_snapshot;
 pub mod replay;
 pub mod store;
