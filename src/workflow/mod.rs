@@ -1,1 +1,3 @@
 //! Workflows: what etcd's upgrade guide says, and the way back.
+
+pub mod preflight;
