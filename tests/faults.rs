@@ -532,7 +532,7 @@ impl Story for RestoreStory {
     }
 
     fn args(&self, root: &Path) -> Vec<OsString> {
-        let mut args = words(&["restore", "--threads", "1"]);
+        let mut args = words(&["restore", "--offline", "--threads", "1"]);
         args.extend([
             self.archive.clone().into(),
             "--data-dir".into(),
@@ -744,13 +744,13 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
         echo restore
         mount -t tmpfs -o size=128k tmpfs "$1"
         cp -a "$4" "$1/data"
-        try restore "$3" --data-dir "$1/data" --replace
-        try restore "$3" --data-dir "$1/fresh"
+        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/fresh"
         ls -A "$1" "$1/data"
         diff -r "$4" "$1/data" && echo untouched
         mount -o remount,size=64m "$1"
-        try restore "$3" --data-dir "$1/data" --replace
-        try restore "$3" --data-dir "$1/fresh"
+        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/fresh"
         try verify "$1/data" "$1/fresh"
     "#;
     let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).expect(0);

@@ -30,7 +30,7 @@ impl Made {
             last: 0,
             snapshots: Vec::new(),
         };
-        let context = format!(r#"{{"id":{MEMBER_ID},"peerURLs":["http://10.0.1.10:2380"]}}"#);
+        let context = format!(r#"{{"id":{MEMBER_ID},"peerURLs":["http://127.10.1.10:2380"]}}"#);
         made.entry(CONF_CHANGE, &conf_change(0, MEMBER_ID, &context));
         made.request("PUT", "/0/version", version);
         made
@@ -87,7 +87,7 @@ fn node(path: &str, index: u64, value: &str, children: Value) -> Value {
 fn store(version: &str, keys: &Value, index: u64) -> Value {
     let member = format!("/0/members/{MEMBER_ID:x}");
     let attributes = format!("{member}/raftAttributes");
-    let urls = r#"{"peerURLs":["http://10.0.1.10:2380"]}"#;
+    let urls = r#"{"peerURLs":["http://127.10.1.10:2380"]}"#;
     let attributes = node(&attributes, 1, urls, Value::Null);
     let member = node(&member, 1, "", json!({"raftAttributes": attributes}));
     let members = node(

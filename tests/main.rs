@@ -33,3 +33,11 @@ mod real_store;
 
 /// What a hostile reader of the code found, each told as the story of its failure.
 mod found;
+
+/// The cluster client, against everything that can be listening where a member should.
+mod cluster;
+/// The cluster client against a real etcd 3.4 with TLS and with auth.
+mod cluster_live;
+
+/// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+mod stale_member;

@@ -11,6 +11,8 @@ use clap::{
 };
 use etcd_ark::language::replay::InOrderRules;
 
+use super::connection::Tls;
+
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
 #[command(
@@ -96,8 +98,9 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Put an archive's member directory in place, atomically, or not at all
     #[command(
-        after_help = "For a member of a larger cluster: the other members are not asked. If they went on, \
-        a restored member has forgotten what it acknowledged since."
+        after_help = "First asks all members that the archive names, for up to 2 seconds, whether their cluster \
+        runs, and refuses if it does: a restored member would have forgotten what it acknowledged since. For an \
+        archive made by `rewind`, the cluster it was made from must not run."
     )]
     Restore(Restore),
     /// List the archives of a backup dir, newest first
@@ -250,6 +253,7 @@ pub(crate) struct Diff {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
     /// The archive
     #[arg(value_name = "ARCHIVE")]
@@ -269,6 +273,14 @@ pub(crate) struct Restore {
     /// Do everything but put it in place
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
+    /// Restore although members of the same cluster answer, or may be there
+    #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_stale_member: bool,
+    /// Ask no member: you vouch that the cluster does not run
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

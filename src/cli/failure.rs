@@ -12,7 +12,9 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
+use etcd_ark::workflow::stale_member::StaleMemberError;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +155,10 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<StaleMemberError>() {
+        of_stale_member(error)
+    } else if let Some(error) = error.downcast_ref::<AccessError>() {
+        of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
     } else {
@@ -247,6 +253,24 @@ fn of_restore(error: &RestoreError) -> Judged {
             Some("nothing was changed; make room, or restore into a data dir on another disk"),
         ),
     }
+}
+
+fn of_stale_member(error: &StaleMemberError) -> Judged {
+    let hint = match error {
+        StaleMemberError::ClusterRuns { .. } => {
+            "nothing was changed; keep this member's present data if they are intact, else `etcd-ark rewind` takes the whole cluster back together; for a drill, `rewind --single` makes a cluster with an id of its own; `--allow-stale-member` restores all the same"
+        }
+        StaleMemberError::OldClusterRuns { .. } => {
+            "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
+        }
+        StaleMemberError::CannotBeAsked { rewound: false, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks nobody"
+        }
+        StaleMemberError::CannotBeAsked { rewound: true, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks nobody"
+        }
+    };
+    (Kind::Refused, Some(hint))
 }
 
 fn of_survey(error: &SurveyError) -> Judged {
@@ -361,6 +385,26 @@ fn of_data_dir(error: &DataDirError) -> Judged {
             Kind::Corrupt,
             Some("etcd cannot start from this; has somebody removed files by hand?"),
         ),
+    }
+}
+
+fn of_access(error: &AccessError) -> Judged {
+    match error {
+        AccessError::Pem { .. } => (
+            Kind::Usage,
+            Some("`--cacert`, `--cert` and `--key` each name a PEM file, as for etcdctl"),
+        ),
+        AccessError::KeyMismatch { .. } => (
+            Kind::Usage,
+            Some("pass with `--key` the key that the certificate of `--cert` was made for"),
+        ),
+        AccessError::Endpoint(_) => (
+            Kind::Usage,
+            Some(
+                "an endpoint is a member's client URL without a path, such as http://10.0.1.10:2379",
+            ),
+        ),
+        AccessError::Io(error) => of_io(error),
     }
 }
 
