@@ -12,10 +12,13 @@ mod keys;
 mod list;
 mod out;
 mod picture;
+mod preflight;
 mod progress;
 mod restore;
 mod snapshot;
+mod standings;
 mod verify;
+mod watch;
 
 use etcd_ark::ground::interrupt::Interrupt;
 
@@ -44,6 +47,7 @@ pub(crate) fn main() -> u8 {
         Command::Inspect(args) => inspect::run(args, &out, &interrupt),
         Command::Keys(args) => keys::run(args, &out, &interrupt),
         Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::Preflight(args) => preflight::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {

@@ -83,7 +83,7 @@ impl Backup {
             labels => format!(", {}", printable(&labels.join(", "))),
         };
         format!(
-            "{} old, to index {}, verified now{labels}",
+            "{} old, to index {}, verified{labels}",
             about(now.duration_since(self.created)),
             self.position.index
         )

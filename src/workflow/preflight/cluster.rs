@@ -6,24 +6,25 @@ use super::words::{list, name};
 use super::{Check, Facts, Status};
 use crate::ground::ids::MemberId;
 use crate::ground::release::Release;
-use crate::place::cluster::{MemberLook, Said, SaidVersion, Silence};
+use crate::place::cluster::{MemberLook, Said, SaidVersion, Silence, Stray};
 
+const BRING_BACK: &str = "every member must answer before another is stopped: bring it back first";
 const NOBODY: &str = "no member of the cluster is known and none was found";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
 
-/// The members that answered and what they said, and a line for each that did not.
+/// The members that answered and what they said, and a line about those that did not: why not is
+/// told once, by [`versions`].
 fn answers(facts: &Facts) -> (Vec<(&MemberLook, &Said)>, Vec<String>) {
     let members = facts.members();
-    let mut silent: Vec<_> = members
-        .iter()
-        .filter_map(|look| {
-            let silence = look.said.as_ref().err()?;
-            Some(format!("{} does not answer: {silence}", name(&look.member)))
-        })
-        .collect();
+    let mut silent = Vec::new();
+    let dumb: Vec<_> = members.iter().filter(|look| look.said.is_err()).collect();
     if members.is_empty() {
         silent.push(NOBODY.to_owned());
+    } else if !dumb.is_empty() {
+        let does = if dumb.len() == 1 { "does" } else { "do" };
+        let dumb = names(dumb.into_iter().copied());
+        silent.push(format!("{dumb} {does} not answer"));
     }
     let said = members
         .into_iter()
@@ -45,7 +46,13 @@ pub(super) fn versions(facts: &Facts) -> Check {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
     let mut evidence = who_runs_what(&said);
-    evidence.extend(silent.iter().cloned());
+    evidence.extend(facts.members().into_iter().filter_map(|look| {
+        let silence = look.said.as_ref().err()?;
+        Some(format!("{} does not answer: {silence}", name(&look.member)))
+    }));
+    if facts.members().is_empty() {
+        evidence.extend(silent.iter().cloned());
+    }
     let release = |said: &Said| Release::of(&said.server_version);
     let any = |wrong: &dyn Fn(Release) -> bool| said.iter().any(|(_, said)| wrong(release(said)));
     let at_from = |(_, said): &&(&MemberLook, &Said)| release(said) == from;
@@ -58,7 +65,8 @@ pub(super) fn versions(facts: &Facts) -> Check {
     } else if any(&|found| found != from && found != to) {
         fail(evidence, format!("upgrade to {from} first, all members"))
     } else if !silent.is_empty() {
-        fail(evidence, ASK.to_owned())
+        let advice = if said.is_empty() { ASK } else { BRING_BACK };
+        fail(evidence, advice.to_owned())
     } else if left.is_empty() {
         evidence.push("this upgrade is done, or about to be".to_owned());
         let advice =
@@ -69,7 +77,7 @@ pub(super) fn versions(facts: &Facts) -> Check {
     } else {
         let done = said.len() - left.len();
         evidence.push(format!("the roll stands at {done} of {}", said.len()));
-        check(evidence).but(Status::Warn, format!("still to do: {}", order(left)))
+        check(evidence).but(Status::Warn, format!("still to do: {}", still_to_do(facts)))
     }
 }
 
@@ -85,6 +93,14 @@ fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
         format!("{} {run} {version}", names(looks))
     };
     by_version.into_iter().map(line).collect()
+}
+
+/// The members that are still to be upgraded, in the order that costs least.
+pub(super) fn still_to_do(facts: &Facts) -> String {
+    let (said, _) = answers(facts);
+    let is_left =
+        |(_, said): &&(&MemberLook, &Said)| Release::of(&said.server_version) == facts.rules.from;
+    order(said.iter().filter(is_left).collect())
 }
 
 /// Who is to be upgraded after whom: the leader last, so that only one election is needed.
@@ -143,7 +159,7 @@ pub(super) fn leader(facts: &Facts) -> Check {
         .map(|look| (look.member.id, name(&look.member)))
         .collect();
     let mut followed: BTreeMap<Option<MemberId>, Vec<&MemberLook>> = BTreeMap::new();
-    let mut bad = silent;
+    let mut bad = silent.clone();
     for (look, said) in &said {
         match &said.role {
             Some(role) if role.leads => {
@@ -186,10 +202,12 @@ pub(super) fn leader(facts: &Facts) -> Check {
             },
         });
     }
-    check(bad).but(
-        Status::Fail,
-        "wait until there is one leader; if it does not settle, look at the network between the members",
-    )
+    let advice = if followed.len() == 1 && !silent.is_empty() {
+        BRING_BACK
+    } else {
+        "wait until there is one leader; if it does not settle, look at the network between the members"
+    };
+    check(bad).but(Status::Fail, advice)
 }
 
 /// Whether every member lists the same members, and every endpoint leads to one of them.
@@ -209,14 +227,7 @@ pub(super) fn membership(facts: &Facts) -> Check {
             }
         }
     }
-    let foreign = |silence: &Silence| {
-        matches!(
-            silence,
-            Silence::OtherCluster { .. } | Silence::OtherMember { .. }
-        )
-    };
-    let strays = facts.look.strays.iter();
-    let (wrong, lost): (Vec<_>, Vec<_>) = strays.partition(|stray| foreign(&stray.silence));
+    let (wrong, lost) = strays(facts);
     bad.extend(wrong.iter().map(|stray| stray.silence.to_string()));
     let check = |evidence| Check::ok("membership", "membership", evidence);
     if said.is_empty() {
@@ -232,7 +243,8 @@ pub(super) fn membership(facts: &Facts) -> Check {
     let mut evidence = vec![match all.len() {
         1 => "a single member: clients have nobody to ask while it is being restarted".to_owned(),
         2 => "2 members: nothing can be written while either is being restarted".to_owned(),
-        many => format!("{many} members, the same at each"),
+        many if silent.is_empty() => format!("{many} members, the same at each"),
+        many => format!("{many} members, the same at each that answers"),
     }];
     let forgotten = facts
         .look
@@ -253,6 +265,26 @@ pub(super) fn membership(facts: &Facts) -> Check {
     check(evidence).but(
         Status::Warn,
         "make sure that these are mistakes in what was given here, and not in the cluster",
+    )
+}
+
+/// Endpoints that lead to somebody else, and endpoints that lead to nobody. Where a member is
+/// silent at its own URL, that is told of the member.
+fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
+    let members = facts.members();
+    let urls = members.iter().flat_map(|look| &look.member.client_urls);
+    let urls: BTreeSet<_> = urls.map(|url| url.trim_end_matches('/')).collect();
+    let is_foreign = |stray: &&Stray| {
+        matches!(
+            stray.silence,
+            Silence::OtherCluster { .. } | Silence::OtherMember { .. }
+        )
+    };
+    let (wrong, lost): (Vec<_>, Vec<_>) = facts.look.strays.iter().partition(is_foreign);
+    let is_own = |stray: &&Stray| urls.contains(stray.endpoint.trim_end_matches('/'));
+    (
+        wrong,
+        lost.into_iter().filter(|stray| !is_own(stray)).collect(),
     )
 }
 
@@ -297,9 +329,12 @@ pub(super) fn cluster_version(facts: &Facts) -> Check {
             all => format!("{version}, says each of {all} members"),
         }]);
     }
+    let all_answer = silent.is_empty();
     evidence.extend(silent);
     let advice = if said.is_empty() {
         ASK.to_owned()
+    } else if all_at_from && !all_answer {
+        BRING_BACK.to_owned()
     } else {
         format!(
             "every member must say {from}.0; the leader sets it within seconds once all members run {from} and reach one another"
@@ -351,6 +386,9 @@ pub(super) fn auth(facts: &Facts) -> Check {
         return check(vec!["off, says the store in the data dir".to_owned()]);
     }
     // A guest that may read everything gets every answer without a user, too.
-    let evidence = vec!["not known whether it is on".to_owned()];
-    check(evidence).but(Status::Warn, "give --data-dir: the store in it says")
+    Check::not_checked(
+        "auth",
+        "auth",
+        "--data-dir, whose store says whether it is on",
+    )
 }

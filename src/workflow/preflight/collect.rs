@@ -61,9 +61,7 @@ pub fn data_facts(
     let wal_space = self::space(data_dir.wal_dir())?;
     Ok(DataFacts {
         path: data_dir.root().to_path_buf(),
-        dedicated_wal: data_dir
-            .has_dedicated_wal()
-            .then(|| data_dir.wal_dir().to_path_buf()),
+        dedicated_wal: dedicated_wal(data_dir),
         running: found.running.is_some(),
         faults: faults.collect(),
         member: found.facts.map_err(|fault| fault.to_string()),
@@ -78,6 +76,13 @@ pub fn data_facts(
         space,
         wal_space,
     })
+}
+
+/// The WAL dir, if it is not where every release looks for it.
+fn dedicated_wal(data_dir: &DataDir) -> Option<PathBuf> {
+    let wal_dir = data_dir.wal_dir();
+    let elsewhere = wal_dir != data_dir.member_dir().join("wal");
+    (data_dir.has_dedicated_wal() && elsewhere).then(|| wal_dir.to_path_buf())
 }
 
 fn auth_enabled(replayed: &Replayed) -> bool {

@@ -196,7 +196,7 @@ pub(super) fn size_check(facts: &Facts) -> Check {
         evidence.push(format!("over the limit of {}", size(rules.size_limit)));
     } else if data.directory_bytes > rules.size_limit {
         evidence.push(format!(
-            "only the directory as a whole, with what etcd no longer needs, is over {}",
+            "only the directory as a whole is over {}: older files, and room set aside",
             size(rules.size_limit)
         ));
     }

@@ -137,8 +137,10 @@ impl Check {
     }
 
     fn not_checked(id: &'static str, title: &'static str, flag: &str) -> Self {
-        let evidence = vec!["not checked".to_owned()];
-        Self::ok(id, title, evidence).but(Status::Warn, format!("give {flag}"))
+        Self {
+            status: Status::Warn,
+            ..Self::ok(id, title, vec![format!("not checked: give {flag}")])
+        }
     }
 }
 
@@ -157,6 +159,11 @@ impl Facts {
         })
     }
 
+    /// The members that are still to be upgraded, one after the other, the leader last.
+    pub fn still_to_do(&self) -> String {
+        cluster::still_to_do(self)
+    }
+
     /// How long the local log reaches back before the move; `None` without a data dir that reads
     /// well.
     pub fn way_back(&self) -> Option<WayBack> {
@@ -166,16 +173,18 @@ impl Facts {
     }
 }
 
-/// The members of the cluster: those that it names itself; all that are known while nobody
-/// answers.
+/// The members of the cluster, by name: those that it names itself; all that are known while
+/// nobody answers.
 pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
     let members = || look.members.iter();
     let named: Vec<_> = members().filter(|look| look.named_by_cluster).collect();
-    if named.is_empty() {
+    let mut found = if named.is_empty() {
         members().collect()
     } else {
         named
-    }
+    };
+    found.sort_by_key(|look| (&look.member.name, look.member.id));
+    found
 }
 
 /// Goes through the guide.

@@ -81,6 +81,8 @@ pub struct Moment {
     pub changed: Vec<MemberId>,
     /// Members that were there a look before and are no longer.
     pub gone: Vec<Standing>,
+    /// How many members run the new release.
+    pub there: usize,
     /// Whether the cluster is where the roll leads.
     pub done: bool,
 }
@@ -115,12 +117,8 @@ impl Serialize for Word {
 
 /// How each member of the cluster stands, by name.
 pub fn standings(look: &Look) -> Vec<Standing> {
-    let mut all: Vec<_> = cluster_members(look)
-        .into_iter()
-        .map(Standing::of)
-        .collect();
-    all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-    all
+    let members = cluster_members(look).into_iter();
+    members.map(Standing::of).collect()
 }
 
 impl Standing {
@@ -136,20 +134,23 @@ impl Standing {
             role: said.map_or(Part::Unknown, part),
             raft_index: applied.map(|applied| applied.raft_index),
             raft_term: applied.map(|applied| applied.raft_term),
-            silence: said.err().map(ToString::to_string),
+            silence: said.err().map(|silence| printable(&silence.to_string())),
             down_since: None,
         }
     }
 
+    fn runs(&self, release: Release) -> bool {
+        let version = self.server_version.as_ref();
+        version.is_some_and(|version| Release::of(version) >= release)
+    }
+
     /// Whether it answers, runs `release` or a later one, and knows the cluster to be there.
     fn is_at(&self, release: Release) -> bool {
-        let version = self.server_version.as_ref();
-        let server = version.is_some_and(|version| Release::of(version) >= release);
         let cluster = match &self.cluster_version {
             Some(Word(SaidVersion::Is(version))) => Release::of(&version.0) >= release,
             _ => false,
         };
-        server && cluster
+        self.runs(release) && cluster
     }
 
     /// What is worth a line when it changes: all but the position, which always does.
@@ -216,6 +217,7 @@ impl Roll {
             at,
             changed,
             gone: gone.collect(),
+            there: members.iter().filter(|member| member.runs(self.to)).count(),
             done: !members.is_empty() && members.iter().all(|member| member.is_at(self.to)),
             members,
         }

@@ -136,10 +136,10 @@ pub(super) fn check(facts: &Facts) -> Check {
         ])
         .failed();
     };
-    let mut evidence = vec![way.text(facts.now)];
+    let mut evidence = way.lines(facts.now);
     if let Some(backup) = backups::own_backup(facts) {
         evidence.push(format!(
-            "the archive at index {} does not go away",
+            "the archive, to index {}, does not go away",
             backup.position.index
         ));
         return check(evidence);
@@ -151,35 +151,30 @@ pub(super) fn check(facts: &Facts) -> Check {
 }
 
 impl WayBack {
-    fn text(&self, now: Timestamp) -> String {
+    fn lines(&self, now: Timestamp) -> Vec<String> {
+        let until = format!(
+            "after a move now, at index {}, the local log leads back until about index {}",
+            self.last_index, self.gone_from
+        );
         let when = match (self.expected, self.rate) {
             (Some(at), Some(rate)) => format!(
-                ", {} from now ({}) at {} entries a second",
+                "that is in {} ({}), at {} entries a second",
                 about(at.duration_since(now)),
                 moment(at),
                 per_second(rate.entries_per_second)
             ),
-            (None, Some(_)) => ", years from now".to_owned(),
-            (_, None) => "; when that is cannot be told, the log holds no times".to_owned(),
+            (None, Some(_)) => "that is years from now".to_owned(),
+            (_, None) => "when that is cannot be told: the log holds no times".to_owned(),
         };
-        let what = match self.goes_first {
+        let why = match self.goes_first {
             Goes::RaftSnapshot => {
-                let how = if self.measured {
-                    "as here"
-                } else {
-                    "etcd's default"
-                };
-                format!(
-                    "etcd keeps 5 raft snapshots, one in {} entries ({how})",
-                    self.entries_per_raft_snapshot
-                )
+                let how = if self.measured { "here" } else { "by default" };
+                let every = self.entries_per_raft_snapshot;
+                format!("etcd keeps 5 raft snapshots, {how} one every {every} entries")
             }
             Goes::Segment => "etcd keeps 5 segments of 64 MB".to_owned(),
         };
-        format!(
-            "moved now, at index {}, the local log leads back until about index {}{when}: {what}",
-            self.last_index, self.gone_from
-        )
+        vec![until, when, why]
     }
 }
 

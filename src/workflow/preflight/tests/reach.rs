@@ -71,12 +71,12 @@ fn found_replay(facts: &mut Facts) -> &mut ReplayFacts {
 #[test]
 fn the_check_names_index_time_and_the_archive_that_stays() {
     let words = [
-        "at index 30000",
+        "a move now, at index 30000",
         "index 70007",
-        "5.6 hours from now",
+        "in 5.6 hours",
         "2015-10-01 17:33 UTC",
         "2.0 entries a second",
-        "the archive at index 30000",
+        "the archive, to index 30000",
     ];
     expect(&good(), "way-back", Status::Ok, &words);
 }
