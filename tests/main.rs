@@ -36,6 +36,13 @@ mod found;
 
 /// The cluster client, against everything that can be listening where a member should.
 mod cluster;
+
+/// The checklist before an upgrade, on a cluster that answers as the recorded one did and on everything that is wrong with one.
+mod preflight;
+
+/// A rolling upgrade watched to its end.
+mod preflight_watch;
+
 /// The cluster client against a real etcd 3.4 with TLS and with auth.
 mod cluster_live;
 /// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.

@@ -9,10 +9,12 @@ use clap::{
     ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
     ValueEnum,
 };
+use etcd_ark::ground::ids::Release;
 use etcd_ark::language::replay::InOrderRules;
 use etcd_ark::workflow::rewind::moment::To;
+use jiff::SignedDuration;
 
-use super::connection::Tls;
+use super::connection::{Connection, Tls};
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -132,6 +134,13 @@ pub(crate) enum Command {
     Rewind(Rewind),
     /// Go back a release: whether the cluster still may, and this member's part of it
     Downgrade(Box<super::downgrade::flags::Downgrade>),
+    /// Check everything that the guide asks for before an upgrade, such as 2.1 to 2.2
+    #[command(
+        after_help = "Exits with 0 if nothing stands in the way, with 5 under --strict if something was worth \
+        a warning, and with 3 if any check fails: then do not upgrade. With --watch it exits with 0 once \
+        the cluster is at the new version."
+    )]
+    Preflight(Preflight),
 }
 
 #[derive(Debug, clap::Args)]
@@ -277,6 +286,70 @@ pub(crate) struct ExplainLog {
     /// Hide the lines that are expected, and those that etcd writes at any time
     #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
     pub(crate) only_notable: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Preflight {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// This member's data dir; it is only read
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Where the archives are, of all members if they are gathered there
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// How old an archive may be, such as 90m, 24h or 7d
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
+    pub(crate) max_backup_age: SignedDuration,
+    /// Fail when the data size is over this
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    pub(crate) size_limit: ByteSize,
+    /// Go on with more data than that
+    #[arg(long, env = "ETCD_ARK_ACCEPT_DATA_SIZE", value_parser = FalseyValueParser::new())]
+    pub(crate) accept_data_size: bool,
+    /// The release that the members run
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.1",
+        env = "ETCD_ARK_UPGRADE_FROM"
+    )]
+    pub(crate) from: Release,
+    /// The release that they are to run
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.2",
+        env = "ETCD_ARK_UPGRADE_TO"
+    )]
+    pub(crate) to: Release,
+    /// Show how the members stand, again and again, until the cluster is at the new version
+    #[arg(long, env = "ETCD_ARK_WATCH", value_parser = FalseyValueParser::new())]
+    pub(crate) watch: bool,
+    /// With --watch: how long to wait between two looks
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = length_of_time, env = "ETCD_ARK_INTERVAL")]
+    pub(crate) interval: SignedDuration,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
+fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || "a length of time is written like `90m`, `24h` or `7d`".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let length = span.to_duration(days).map_err(|_| wrong())?;
+    Some(length)
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(wrong)
 }
 
 #[derive(Debug, clap::Args)]

@@ -14,12 +14,15 @@ mod keys;
 mod list;
 mod out;
 mod picture;
+mod preflight;
 mod progress;
 mod restore;
 mod rewind;
 mod rewind_picture;
 mod snapshot;
+mod standings;
 mod verify;
+mod watch;
 
 use etcd_ark::ground::interrupt::Interrupt;
 
@@ -52,6 +55,7 @@ pub(crate) fn main() -> u8 {
         Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
         Command::Rewind(args) => rewind::run(args, &out, &interrupt),
         Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
+        Command::Preflight(args) => preflight::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {

@@ -108,6 +108,20 @@ impl Out {
         }
     }
 
+    /// The same on one line, for results that come one after another.
+    pub(crate) fn json_line<T: Serialize>(&self, value: impl FnOnce() -> T) {
+        if self.json
+            && let Ok(text) = serde_json::to_string(&value())
+        {
+            self.to_stdout(&text);
+        }
+    }
+
+    /// Counts a warning that the result itself tells of.
+    pub(crate) fn count_warning(&self) {
+        self.warned.set(true);
+    }
+
     /// Something that the user should know; it counts under `--strict`.
     pub(crate) fn warn(&self, text: &str) {
         self.warned.set(true);

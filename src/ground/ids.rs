@@ -107,6 +107,11 @@ pub struct Release {
     pub minor: u64,
 }
 
+/// etcd 2.1.
+pub const V2_1: Release = Release { major: 2, minor: 1 };
+/// etcd 2.2.
+pub const V2_2: Release = Release { major: 2, minor: 2 };
+
 /// A text that is no release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a release is two numbers, such as `2.1`")]
@@ -118,6 +123,15 @@ impl Release {
         Self {
             major: version.major,
             minor: version.minor,
+        }
+    }
+
+    /// The release after this one, of the same major.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self {
+            minor: self.minor.saturating_add(1),
+            ..self
         }
     }
 }

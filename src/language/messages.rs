@@ -168,7 +168,18 @@ struct InternalRaftRequest {
     v2: Option<Request>,
 }
 
+/// How far into an entry's data a method stands, in bytes: behind an id and at most one outer
+/// message.
+const METHOD_WITHIN: usize = 48;
+
 impl Request {
+    /// Whether the request in a normal entry's data can have this method: a cheap look before it
+    /// is decoded.
+    pub(crate) fn may_have_method(data: &[u8], method: [u8; 4]) -> bool {
+        let beginning = data.get(..METHOD_WITHIN).unwrap_or(data);
+        beginning.windows(4).any(|four| *four == method)
+    }
+
     /// The v2 request in a normal entry's data; `None` for a v3 request, which does not touch
     /// the v2 store.
     ///

@@ -5,6 +5,7 @@ pub mod entry_class;
 pub mod examine;
 pub mod member;
 pub mod messages;
+pub mod pace;
 pub mod raft_snapshot;
 pub mod replay;
 pub mod since_version;

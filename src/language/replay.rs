@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::ground::digest::Digest;
 use crate::ground::ids::{ClusterVersion, Index, Term, missing};
 use crate::language::messages::Request;
+use crate::language::pace::Pace;
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
 use crate::language::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
 use crate::language::store::saved::Wanted;
@@ -25,10 +26,6 @@ use crate::language::store::{Store, path};
 use crate::language::wal::log::EntryView;
 use crate::language::wal::record::Kind;
 use crate::language::wal::segment::Located;
-
-/// How far into an entry's data a method stands, in bytes: behind an id and at most one outer
-/// message.
-const METHOD_WITHIN: usize = 48;
 
 /// Whose names in-order children get (formats page §5, the in-order trap).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,6 +273,8 @@ pub struct Replayed {
     pub stray_voters: Vec<SnapshotId>,
     /// Every committed entry, if asked for.
     pub trail: Vec<EntryMark>,
+    /// How fast the log has grown.
+    pub pace: Pace,
 }
 
 /// A replay under way.
@@ -295,6 +294,7 @@ pub struct Replay {
     checks: Vec<Check>,
     stray_voters: Vec<SnapshotId>,
     trail: Vec<EntryMark>,
+    pace: Pace,
     fault: Option<ReplayFault>,
 }
 
@@ -321,6 +321,7 @@ impl Replay {
             checks: Vec::new(),
             stray_voters: Vec::new(),
             trail: Vec::new(),
+            pace: Pace::default(),
             fault: None,
         }
     }
@@ -373,6 +374,7 @@ impl Replay {
         {
             self.pending.pop_back();
         }
+        self.pace.note(entry.index, entry.data);
         let below = entry.index <= self.at;
         if below && !self.plan.keep_trail && !may_be_post(entry.data) {
             return;
@@ -513,6 +515,7 @@ impl Replay {
             checks: self.checks,
             stray_voters: self.stray_voters,
             trail: self.trail,
+            pace: self.pace,
         })
     }
 }
@@ -531,8 +534,7 @@ fn removal(applied: &Applied, entry: &Pending) -> Option<Removal> {
 }
 
 fn may_be_post(data: &[u8]) -> bool {
-    let beginning = data.get(..METHOD_WITHIN).unwrap_or(data);
-    beginning.windows(4).any(|four| four == b"POST")
+    Request::may_have_method(data, *b"POST")
 }
 
 /// The directory that an entry makes an in-order child in, as the request names it.

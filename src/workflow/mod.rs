@@ -6,5 +6,6 @@ pub mod evidence;
 pub mod explain_log;
 pub mod gate;
 pub mod move_wal;
+pub mod preflight;
 pub mod rewind;
 pub mod stale_member;

@@ -1,0 +1,834 @@
+//! The checklist before an upgrade: what is as the guide wants it passes, and each thing that is not is found for its own reason.
+//!
+//! Guards against a comfortable answer: `etcdctl cluster-health` is content with one healthy member, and a backup that nobody
+//! has read is a hope. The members answer as the recorded ones did, on the data dirs that they had at that moment.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::ark::{self, Ran, ark};
+use crate::support::fake_cluster::{FakeCluster, Quorum};
+use crate::support::forge::Forge;
+use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+
+/// A moment of the recorded upgrade: three members that answer, their data dirs, and a backup dir with an archive of each.
+struct Scene {
+    fake: FakeCluster,
+    recording: Recording,
+    backups: TempDir,
+    /// Which data dirs of the recording: `2-backup` or `3-after-upgrade`.
+    dirs: &'static str,
+}
+
+impl Scene {
+    /// All run 2.1.3; the data dirs are those that each member had just before its own turn.
+    fn before() -> Self {
+        Self::of("1-before-upgrade", "2-backup")
+    }
+
+    /// All run 2.2.5, and the cluster has moved.
+    fn after() -> Self {
+        Self::of("3-after-upgrade", "3-after-upgrade")
+    }
+
+    fn of(moment: &str, dirs: &'static str) -> Self {
+        let scene = Self {
+            fake: FakeCluster::of_story(moment),
+            recording: unpack("upgrade-story"),
+            backups: TempDir::new().unwrap(),
+            dirs,
+        };
+        for number in 0..3 {
+            scene.back_up(number);
+        }
+        scene
+    }
+
+    fn data_dir(&self, number: usize) -> PathBuf {
+        self.recording
+            .data_dir(&format!("{}-infra{number}", self.dirs))
+    }
+
+    fn back_up(&self, number: usize) -> PathBuf {
+        let label = ["--label", "pre-upgrade"];
+        ark::snapshot(&self.data_dir(number), self.backups.path(), &label).0
+    }
+
+    /// What `preflight` says with the endpoints alone and `flags`.
+    fn asked(&self, flags: &[&str]) -> Ran {
+        let endpoints = self.fake.endpoints();
+        let mut args = vec!["preflight", "--endpoints", &endpoints];
+        args.extend(flags);
+        ark(args)
+    }
+
+    /// What it says on infra0, given everything, and `flags`.
+    fn on_infra0(&self, flags: &[&str]) -> Ran {
+        let dir = self.data_dir(0);
+        self.on(&dir, flags)
+    }
+
+    fn on(&self, data_dir: &Path, flags: &[&str]) -> Ran {
+        let mut all = vec!["--data-dir", data_dir.to_str().unwrap()];
+        all.extend(["--backup-dir", self.backups.path().to_str().unwrap()]);
+        all.extend(flags);
+        self.asked(&all)
+    }
+}
+
+/// The check `id` of what was said as JSON.
+#[track_caller]
+fn check(ran: &Ran, id: &str) -> Value {
+    let all = ran.json()["checks"].clone();
+    let found = all.as_array().unwrap().iter().find(|c| c["id"] == id);
+    found
+        .unwrap_or_else(|| panic!("no {id} in {all:#}"))
+        .clone()
+}
+
+/// The checks that failed, by id.
+fn failed(ran: &Ran) -> Vec<String> {
+    with_status(ran, "fail")
+}
+
+fn with_status(ran: &Ran, status: &str) -> Vec<String> {
+    let all = ran.json()["checks"].clone();
+    let all = all.as_array().unwrap().iter();
+    let found = all.filter(|check| check["status"] == status);
+    found
+        .map(|check| check["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Exactly `ids` fail, with exit code 3; `words` stand in the evidence or the advice of the first of them.
+#[track_caller]
+fn refused(ran: Ran, ids: &[&str], words: &[&str]) {
+    let ran = ran.exits(3);
+    assert_eq!(failed(&ran), ids, "{:#}", ran.json());
+    let text = check(&ran, ids[0]).to_string();
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in {text}");
+    }
+    assert_eq!(ran.json_error()["kind"], "refused");
+    assert_eq!(ran.json()["ready"], false);
+}
+
+/// Compares what was said, but for what differs from run to run.
+macro_rules! shows {
+    ($text:expr, @$expected:literal) => {
+        insta::with_settings!({filters => vec![
+            (r"http://127\.0\.0\.1:\d+", "[URL]"),
+            (r"[\d.]+ (seconds|minutes) old", "[AGE] old"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[TIME]"),
+            (r"[\d.]+ [kMGT]B free", "[FREE] free"),
+        ]}, { insta::assert_snapshot!($text, @$expected) });
+    };
+}
+
+#[test]
+fn a_healthy_cluster_with_fresh_archives_is_ready() {
+    let ran = Scene::after().on_infra0(&["--from", "2.2", "--to", "2.3", "--strict"]);
+    let ran = ran.exits(0);
+    assert_eq!(ran.stderr, "");
+    shows!(&ran.stdout, @r#"
+upgrade 2.2 to 2.3, cluster aa1662aca318a75f; this member is infra0
+
+NAME    ID                SERVER  CLUSTER  HEALTH   ROLE      POSITION
+infra0  8998a2face6fb7ba  2.2.5   2.2.0    healthy  leader    250, term 2
+infra1  4c068e21e5a08be2  2.2.5   2.2.0    healthy  follower  250, term 2
+infra2  4971f327a24069a9  2.2.5   2.2.0    healthy  follower  250, term 2
+
+OK    server versions  infra0, infra1 and infra2 run 2.2.5
+OK    health           all 3 members are healthy and answered a quorum read
+OK    leader           infra0, known to all 3
+OK    membership       3 members, the same at each
+OK    cluster version  2.2.0, says each of 3 members
+OK    data dir         infra0, sound to index 498
+OK    data size        101.4 kB of data, 316.5 kB in the directory
+OK    free space       [FREE] free for the data dir, 192.3 MB wanted
+OK    own backup       [AGE] old, to index 498, verified, pre-upgrade
+OK    all backups      infra1: [AGE] old, to index 498, verified,
+                       pre-upgrade
+                       infra2: [AGE] old, to index 498, verified,
+                       pre-upgrade
+OK    in-order keys    2.2 and 2.3 name them alike
+OK    WAL dir          member/wal, as every release has it
+OK    way back         after a move now, at index 498, the local log leads back
+                       until about index 909
+                       that is in 31 seconds ([TIME]), at 13
+                       entries a second
+                       etcd keeps 5 raft snapshots, here one every 101 entries
+                       the archive, to index 498, does not go away
+OK    auth             off, says the store in the data dir
+note  staging          no program can tell: have the services that use etcd been
+                       run against the new release, in staging?
+
+ready for 2.3
+next: infra1, then infra2, then infra0 (the leader): stop etcd, start 2.3 with
+the same configuration, and go on once the member is healthy; `etcd-ark
+preflight --watch` shows the roll
+"#);
+}
+
+#[test]
+fn in_order_keys_that_2_2_would_rename_are_the_ones_that_it_renamed() {
+    let scene = Scene::before();
+    let ran = scene.on_infra0(&[]).exits(0);
+    shows!(&ran.stdout, @r#"
+upgrade 2.1 to 2.2, cluster aa1662aca318a75f; this member is infra0
+
+NAME    ID                SERVER  CLUSTER  HEALTH   ROLE      POSITION
+infra0  8998a2face6fb7ba  2.1.3   2.1.0    healthy  leader    250, term 2
+infra1  4c068e21e5a08be2  2.1.3   2.1.0    healthy  follower  250, term 2
+infra2  4971f327a24069a9  2.1.3   2.1.0    healthy  follower  250, term 2
+
+OK    server versions  infra0, infra1 and infra2 run 2.1.3
+OK    health           all 3 members are healthy and answered a quorum read
+OK    leader           infra0, known to all 3
+OK    membership       3 members, the same at each
+OK    cluster version  2.1.0, says each of 3 members
+OK    data dir         infra0, sound to index 250
+OK    data size        59.9 kB of data, 121.0 kB in the directory
+OK    free space       [FREE] free for the data dir, 192.2 MB wanted
+OK    own backup       [AGE] old, to index 250, verified, pre-upgrade
+OK    all backups      infra1: [AGE] old, to index 343, verified,
+                       pre-upgrade
+                       infra2: [AGE] old, to index 435, verified,
+                       pre-upgrade
+WARN  in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
+                       name, on this member only
+                       /app/inorder/: the last POST is entry 233, the raft
+                       snapshot is at 202
+                       hint: stop all POSTs until the last member is up on the
+                       new release, and before that make a raft snapshot above
+                       the last one on each member: restart it with the old
+                       release and a low --snapshot-count, and write a few keys
+OK    WAL dir          member/wal, as every release has it
+OK    way back         after a move now, at index 250, the local log leads back
+                       until about index 707
+                       that is in 7 seconds ([TIME]), at 63
+                       entries a second
+                       etcd keeps 5 raft snapshots, here one every 101 entries
+                       the archive, to index 250, does not go away
+OK    auth             off, says the store in the data dir
+note  staging          no program can tell: have the services that use etcd been
+                       run against the new release, in staging?
+
+no check failed; weigh what is marked WARN first: in-order keys
+next: infra1, then infra2, then infra0 (the leader): stop etcd, start 2.2 with
+the same configuration, and go on once the member is healthy; `etcd-ark
+preflight --watch` shows the roll
+"#);
+    scene.on_infra0(&["--strict"]).exits(5);
+    // What infra0 itself served before its turn and after it, as recorded.
+    let names = |moment: &str| {
+        let answer = scene.recording.json(format!("{moment}.keys.json"));
+        in_order_names(&answer["node"])
+    };
+    let (before, after) = (names("2-backup-infra0"), names("3-after-upgrade.infra0"));
+    let renamed = |name: &&String| {
+        let padded = format!("{name:0>20}");
+        !after.contains(*name) && after.contains(&padded)
+    };
+    let renamed = before.iter().filter(renamed).count();
+    let told = check(&scene.on_infra0(&["--json"]), "in-order");
+    let told = told["evidence"][0].as_str().unwrap();
+    assert!(
+        told.contains(&format!("gives {renamed} acknowledged keys")),
+        "{told}"
+    );
+    assert!(renamed > 0);
+}
+
+/// The names in `/app/inorder` of a recorded answer.
+fn in_order_names(node: &Value) -> Vec<String> {
+    let nodes = node["nodes"].as_array().into_iter().flatten();
+    let names = nodes.flat_map(|node| {
+        let key = node["key"].as_str().unwrap();
+        match key.strip_prefix("/app/inorder/") {
+            Some(name) => vec![name.to_owned()],
+            None => in_order_names(node),
+        }
+    });
+    names.collect()
+}
+
+#[test]
+fn data_dir_and_backup_dir_stay_as_they_are() {
+    let scene = Scene::before();
+    let all = [scene.data_dir(0), scene.backups.path().to_path_buf()];
+    let before = all.each_ref().map(|dir| tree(dir));
+    scene.on_infra0(&[]).exits(0);
+    assert_eq!(before, all.each_ref().map(|dir| tree(dir)));
+}
+
+#[test]
+fn without_a_data_dir_and_a_backup_dir_what_they_would_tell_is_not_checked_and_so_a_warning() {
+    let scene = Scene::before();
+    let ran = scene.asked(&["--json"]).exits(0);
+    let unchecked = [
+        "data-dir",
+        "data-size",
+        "free-space",
+        "own-backup",
+        "all-backups",
+        "in-order",
+        "wal-dir",
+        "way-back",
+        "auth",
+    ];
+    assert_eq!(with_status(&ran, "warn"), unchecked);
+    for id in unchecked {
+        let text = check(&ran, id)["evidence"][0].as_str().unwrap().to_owned();
+        assert!(text.starts_with("not checked: give --"), "{text}");
+    }
+    scene.asked(&["--strict"]).exits(5);
+    let quiet = scene.asked(&["--quiet"]).exits(0);
+    assert_eq!(quiet.stdout, "");
+    assert_eq!(quiet.stderr.matches("warning: ").count(), unchecked.len());
+}
+
+#[test]
+fn the_json_has_the_members_the_checks_and_the_way_back() {
+    let scene = Scene::before();
+    let told = scene.on_infra0(&["--json"]).exits(0).json();
+    assert_eq!(told["ready"], true);
+    assert_eq!((&told["from"], &told["to"]), (&"2.1".into(), &"2.2".into()));
+    assert_eq!(told["cluster_id"], format!("{:x}", scene.fake.cluster_id()));
+    assert_eq!(told["members"][0]["name"], "infra0");
+    assert_eq!(told["members"][0]["role"], "leader");
+    assert_eq!(told["members"][0]["server_version"], "2.1.3");
+    assert_eq!(told["members"][2]["cluster_version"], "2.1.0");
+    assert_eq!(told["counts"]["fail"], 0);
+    let way_back = &told["way_back"];
+    assert_eq!(way_back["last_index"], 250);
+    assert_eq!(way_back["newest_raft_snapshot"], 202);
+    // The server was started with --snapshot-count 100, as the distances of its raft snapshots show.
+    assert_eq!(way_back["entries_per_raft_snapshot"], 101);
+    assert_eq!(way_back["gone_from"], 202 + 5 * 101);
+    assert!(way_back["rate"]["entries_per_second"].as_f64().unwrap() > 0.0);
+}
+
+mod members {
+    use super::*;
+
+    /// What preflight says on infra0 after `change`; only what the members answer is of interest.
+    fn after(change: impl FnOnce(&FakeCluster)) -> Ran {
+        let scene = Scene::before();
+        change(&scene.fake);
+        scene.on_infra0(&["--json", "--timeout", "3"])
+    }
+
+    #[test]
+    fn one_that_is_down_fails_what_it_would_have_been_asked() {
+        let ran = after(|fake| {
+            fake.member(1).down();
+        });
+        let ids = ["versions", "health", "leader", "cluster-version"];
+        refused(ran, &ids, &["infra1 does not answer", "cannot be reached"]);
+    }
+
+    #[test]
+    fn if_none_answers_nothing_passes_that_they_would_have_told() {
+        let ran = after(|fake| {
+            for member in fake.members() {
+                member.down();
+            }
+        });
+        let ids = [
+            "versions",
+            "health",
+            "leader",
+            "membership",
+            "cluster-version",
+        ];
+        refused(ran, &ids, &["infra0 does not answer"]);
+    }
+
+    #[test]
+    fn one_of_2_0_must_come_to_2_1_first() {
+        let ran = after(|fake| {
+            fake.member(2).version_text("etcd 2.0.13");
+        });
+        let words = ["infra2 runs 2.0.13", "upgrade to 2.1 first"];
+        refused(ran, &["versions", "cluster-version"], &words);
+    }
+
+    #[test]
+    fn within_the_roll_it_is_told_who_is_left_with_the_leader_last() {
+        let scene = Scene::of("2-backup-infra1", "2-backup");
+        let ran = scene.on_infra0(&["--json"]).exits(0);
+        let told = check(&ran, "versions").to_string();
+        assert!(told.contains("infra0 runs 2.2.5"), "{told}");
+        assert!(told.contains("infra1 and infra2 run 2.1.3"), "{told}");
+        assert!(told.contains("still to do: infra"), "{told}");
+        // infra0 has applied its log with 2.2 already.
+        assert_eq!(check(&ran, "in-order")["status"], "ok");
+    }
+
+    #[test]
+    fn a_cluster_that_has_moved_is_past_preflight() {
+        let scene = Scene::after();
+        let ran = scene.on_infra0(&["--json"]);
+        let ids = ["versions", "cluster-version", "own-backup", "all-backups"];
+        refused(ran, &ids, &["downgrade check"]);
+    }
+
+    #[test]
+    fn one_unhealthy_member_is_one_too_many_although_etcdctl_is_content() {
+        let ran = after(|fake| {
+            fake.member(1).healthy(false);
+        });
+        refused(ran, &["health"], &["infra1 says that it is not healthy"]);
+    }
+
+    #[test]
+    fn one_that_is_cut_off_says_that_it_is_healthy_and_cannot_read() {
+        let ran = after(|fake| {
+            fake.member(2).quorum(Quorum::IsLost).follows(0);
+        });
+        let words = ["infra2 answered no quorum read"];
+        refused(ran, &["health", "leader"], &words);
+    }
+
+    #[test]
+    fn two_leaders_are_none() {
+        let ran = after(|fake| {
+            fake.member(2).follows(fake.member(2).id());
+        });
+        refused(ran, &["leader"], &["infra2 says that it leads"]);
+    }
+
+    #[test]
+    fn members_that_disagree_on_who_they_are_fail() {
+        let ran = after(|fake| {
+            let alone = format!(
+                r#"{{"members":[{{"id":"{:x}","name":"infra1","peerURLs":[],"clientURLs":["{}"]}}]}}"#,
+                fake.member(1).id(),
+                fake.member(1).client_url()
+            );
+            fake.member(1).lists(&alone);
+        });
+        refused(ran, &["membership"], &["infra1 lists other members"]);
+    }
+
+    #[test]
+    fn an_endpoint_of_another_cluster_fails() {
+        let scene = Scene::before();
+        let other = FakeCluster::start(0xdead, &[(0xbad, "other")]);
+        let both = format!("{},{}", scene.fake.endpoints(), other.endpoints());
+        let dir = scene.data_dir(0);
+        let ran = ark([
+            "preflight",
+            "--json",
+            "--endpoints",
+            &both,
+            "--data-dir",
+            dir.to_str().unwrap(),
+        ]);
+        refused(ran, &["membership", "data-dir"], &["another cluster, dead"]);
+    }
+
+    #[test]
+    fn a_cluster_version_that_is_not_decided_or_not_one_fails() {
+        let ran = after(|fake| {
+            fake.member(1).version("2.1.3", "not_decided");
+        });
+        refused(ran, &["cluster-version"], &["not decided yet, says infra1"]);
+        let ran = after(|fake| {
+            fake.member(1).version("2.1.3", "2.0.0");
+        });
+        refused(ran, &["cluster-version"], &["2.0.0, says infra1"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_evidence_and_what_to_do_about_it() {
+        let scene = Scene::before();
+        scene.fake.member(1).down();
+        scene.fake.member(0).healthy(false);
+        scene.fake.member(2).version("2.2.5", "2.1.0");
+        let ran = scene.asked(&[]).exits(3);
+        shows!(&ran.stdout, @r#"
+upgrade 2.1 to 2.2, cluster aa1662aca318a75f
+
+NAME    ID                SERVER  CLUSTER  HEALTH     ROLE      POSITION
+infra0  8998a2face6fb7ba  2.1.3   2.1.0    unhealthy  leader    250, term 2
+infra1  4c068e21e5a08be2  -       -        down       -         -
+infra2  4971f327a24069a9  2.2.5   2.1.0    healthy    follower  250, term 2
+
+FAIL  server versions  infra0 runs 2.1.3
+                       infra2 runs 2.2.5
+                       infra1 does not answer: [URL] cannot be
+                       reached: Connection refused (os error 111)
+                       hint: every member must answer before another is stopped:
+                       bring it back first
+FAIL  health           infra1 does not answer
+                       infra0 says that it is not healthy
+                       hint: do not stop another member now; bring these back
+                       first (`etcdctl cluster-health` is content with one
+                       member)
+FAIL  leader           infra1 does not answer
+                       infra0 and infra2 follow infra0
+                       hint: every member must answer before another is stopped:
+                       bring it back first
+OK    membership       3 members, the same at each that answers
+FAIL  cluster version  2.1.0, says infra0 and infra2
+                       infra1 does not answer
+                       hint: every member must answer before another is stopped:
+                       bring it back first
+WARN  data dir         not checked: give --data-dir
+WARN  data size        not checked: give --data-dir
+WARN  free space       not checked: give --data-dir
+WARN  own backup       not checked: give --backup-dir
+WARN  all backups      not checked: give --backup-dir
+WARN  in-order keys    not checked: give --data-dir
+WARN  WAL dir          not checked: give --data-dir
+WARN  way back         not checked: give --data-dir
+WARN  auth             not checked: give --data-dir, whose store says whether it
+                       is on
+note  staging          no program can tell: have the services that use etcd been
+                       run against the new release, in staging?
+"#);
+        shows!(&ran.stderr, @r#"
+error: not ready for 2.2: 4 of 15 checks failed: server versions, health, leader, cluster version
+hint: put these right, do not upgrade meanwhile, and run this again
+"#);
+    }
+}
+
+mod data_dirs {
+    use super::*;
+
+    /// A member alone in its cluster, as its data dir says, that answers with these versions.
+    fn alone(data_dir: &Path, wal_dir: Option<&Path>, versions: (&str, &str)) -> FakeCluster {
+        let mut args = vec!["--json".as_ref(), "inspect".as_ref(), data_dir.as_os_str()];
+        if let Some(wal_dir) = wal_dir {
+            args.extend([OsStr::new("--wal-dir"), wal_dir.as_os_str()]);
+        }
+        let told = ark(args).exits(0).json();
+        let identity = &told["member"]["identity"];
+        let hex = |id: &Value| u64::from_str_radix(id.as_str().unwrap(), 16).unwrap();
+        let member = (
+            hex(&identity["member_id"]),
+            identity["name"].as_str().unwrap(),
+        );
+        let fake = FakeCluster::start(hex(&identity["cluster_id"]), &[member]);
+        fake.member(0).version(versions.0, versions.1);
+        fake
+    }
+
+    #[test]
+    fn one_of_another_cluster_fails() {
+        let scene = Scene::before();
+        let other = unpack("mem-a");
+        let ran = scene.on(&other.data_dir("mem-a"), &["--json"]).exits(3);
+        let told = check(&ran, "data-dir");
+        assert_eq!(told["status"], "fail");
+        assert!(
+            told.to_string().contains("belongs to another cluster"),
+            "{told}"
+        );
+        // Whose archives these are is told by the data dir, too.
+        assert_eq!(check(&ran, "own-backup")["status"], "fail");
+    }
+
+    #[test]
+    fn one_that_is_not_there_fails_with_the_reason() {
+        let scene = Scene::before();
+        let nowhere = scene.backups.path().join("nowhere");
+        let ran = scene.on(&nowhere, &["--json"]);
+        let ids = [
+            "data-dir",
+            "data-size",
+            "free-space",
+            "own-backup",
+            "in-order",
+            "wal-dir",
+            "way-back",
+        ];
+        refused(ran, &ids, &["there is no data dir at", "nowhere"]);
+    }
+
+    #[test]
+    fn one_flipped_bit_in_its_log_fails() {
+        let scene = Scene::before();
+        let copy = TempDir::new().unwrap();
+        let dir = copy.path().join("infra0.etcd");
+        copy_dir(&scene.data_dir(0), &dir);
+        let wal = dir.join("member/wal/0000000000000000-0000000000000000.wal");
+        let mut bytes = fs::read(&wal).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&wal, bytes).unwrap();
+        let ran = scene.on(&dir, &["--json"]).exits(3);
+        let told = check(&ran, "data-dir").to_string();
+        assert!(
+            told.contains("0000000000000000-0000000000000000.wal"),
+            "{told}"
+        );
+        assert!(failed(&ran).contains(&"data-dir".to_owned()));
+    }
+
+    #[test]
+    fn more_than_100_mb_fail_until_accepted_and_more_than_50_advise_to_wait() {
+        let recording = unpack("multisegment");
+        let dir = recording.data_dir("multisegment");
+        let fake = alone(&dir, None, ("2.2.5", "2.2.0"));
+        let run = |flags: &[&str]| {
+            let endpoints = fake.endpoints();
+            let mut args = vec!["preflight", "--json", "--from", "2.2", "--to", "2.3"];
+            args.extend(["--endpoints", &endpoints]);
+            args.extend(["--data-dir", dir.to_str().unwrap()]);
+            args.extend(flags);
+            ark(args)
+        };
+        refused(
+            run(&[]),
+            &["data-size"],
+            &["MB of data", "over the limit of 100.0 MB"],
+        );
+        let accepted = run(&["--accept-data-size"]).exits(0);
+        let told = check(&accepted, "data-size");
+        assert_eq!(told["status"], "warn");
+        assert!(told["advice"].as_str().unwrap().contains("wait 2 minutes"));
+        let lifted = check(&run(&["--size-limit", "500MB"]).exits(0), "data-size");
+        assert_eq!(lifted["status"], "warn");
+        assert!(
+            lifted["advice"]
+                .as_str()
+                .unwrap()
+                .starts_with("wait 2 minutes")
+        );
+        // Three segments of which the first is full, 6.5 kB an entry: they fill up long before five raft snapshots are made.
+        let way_back = &accepted.json()["way_back"];
+        assert_eq!(way_back["goes_first"], "segment");
+    }
+
+    #[test]
+    fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
+        let recording = unpack("waldir");
+        let (dir, wal) = (recording.data_dir("waldir"), recording.path("waldir.wal"));
+        let fake = alone(&dir, Some(&wal), ("2.1.3", "2.1.0"));
+        let run = |flags: &[&str]| {
+            let endpoints = fake.endpoints();
+            let mut args = vec!["preflight", "--json", "--endpoints", &endpoints];
+            args.extend(["--data-dir", dir.to_str().unwrap()]);
+            args.extend(flags);
+            ark(args).exits(3)
+        };
+        let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
+        assert_eq!(told["status"], "fail");
+        assert!(told.to_string().contains("2.1 has no --wal-dir"), "{told}");
+        // Not given, the segments are not found at all.
+        let told = check(&run(&[]), "data-dir");
+        assert_eq!(told["status"], "fail");
+        assert!(
+            told["advice"].as_str().unwrap().contains("--wal-dir"),
+            "{told}"
+        );
+        fake.member(0).version("2.2.5", "2.1.0");
+        let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
+        assert_eq!(told["status"], "warn");
+        assert!(told.to_string().contains("--move-wal"), "{told}");
+    }
+
+    #[test]
+    fn auth_is_read_in_the_store_and_met_at_the_members() {
+        let recording = unpack("auth");
+        let dir = recording.data_dir("auth");
+        let fake = alone(&dir, None, ("2.1.3", "2.1.0"));
+        fake.member(0).auth("cm9vdDpyb290cHc=");
+        let endpoints = fake.endpoints();
+        let args = ["preflight", "--json", "--endpoints", &endpoints];
+        let dir = ["--data-dir", dir.to_str().unwrap()];
+        let ran = ark(args.iter().chain(&dir));
+        refused(ran, &["health"], &["--username"]);
+        let password = TempDir::new().unwrap();
+        let password = password.path().join("password");
+        fs::create_dir_all(password.parent().unwrap()).unwrap();
+        fs::write(&password, "rootpw\n").unwrap();
+        let user = [
+            "--username",
+            "root",
+            "--password-file",
+            password.to_str().unwrap(),
+        ];
+        let ran = ark(args.iter().chain(&dir).chain(&user)).exits(0);
+        let told = check(&ran, "auth");
+        assert_eq!(told["status"], "warn");
+        assert_eq!(told["evidence"].as_array().unwrap().len(), 1, "{told}");
+        // Without the store a read that is answered proves nothing: a guest may read, too.
+        let ran = ark(args.iter().chain(&user)).exits(0);
+        let told = check(&ran, "auth");
+        assert!(
+            told["evidence"][0]
+                .as_str()
+                .unwrap()
+                .starts_with("not checked")
+        );
+    }
+}
+
+mod archives {
+    use super::*;
+
+    /// What preflight says on infra0 once the backup dir is spoilt.
+    fn after(spoil: impl FnOnce(&Scene)) -> Ran {
+        let scene = Scene::before();
+        spoil(&scene);
+        scene.on_infra0(&["--json"])
+    }
+
+    /// The archives of infra`number`.
+    fn of(scene: &Scene, number: usize) -> Vec<PathBuf> {
+        let names = ark::names(scene.backups.path()).into_iter();
+        let own = format!("etcd-infra{number}-");
+        let archives = names.filter(|name| name.starts_with(&own) && name.ends_with(".tar.zst"));
+        archives
+            .map(|name| scene.backups.path().join(name))
+            .collect()
+    }
+
+    fn flip_a_bit(archive: &Path) {
+        let mut bytes = fs::read(archive).unwrap();
+        bytes[3000] ^= 1;
+        fs::write(archive, bytes).unwrap();
+    }
+
+    #[test]
+    fn older_than_allowed_they_do_not_count() {
+        let scene = Scene::before();
+        let ran = scene.on_infra0(&["--json", "--max-backup-age", "1ms"]);
+        refused(ran, &["own-backup", "all-backups"], &["old, more than"]);
+        scene.on_infra0(&["--max-backup-age", "7d"]).exits(0);
+    }
+
+    #[test]
+    fn one_flipped_bit_fails_whose_ever_archive_it_is() {
+        let ran = after(|scene| flip_a_bit(&of(scene, 0)[0]));
+        let words = ["does not check", "SHA-256", "etcd-ark snapshot"];
+        refused(ran, &["own-backup"], &words);
+        let ran = after(|scene| flip_a_bit(&of(scene, 2)[0]));
+        refused(ran, &["all-backups"], &["infra2", "does not check"]);
+    }
+
+    #[test]
+    fn one_that_is_cut_short_fails_although_a_newer_one_is_sound() {
+        let ran = after(|scene| {
+            let cut = of(scene, 1).remove(0);
+            let bytes = fs::read(&cut).unwrap();
+            fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+            scene.back_up(1);
+        });
+        refused(ran, &["all-backups"], &["etcd-infra1-"]);
+    }
+
+    #[test]
+    fn the_newest_one_counts() {
+        let scene = Scene::before();
+        let old = of(&scene, 0).remove(0);
+        let new = scene.back_up(0);
+        flip_a_bit(&old);
+        scene.on_infra0(&[]).exits(0);
+        flip_a_bit(&new);
+        refused(
+            scene.on_infra0(&["--json"]),
+            &["own-backup"],
+            &["does not check"],
+        );
+    }
+
+    #[test]
+    fn one_missing_fails() {
+        let ran = after(|scene| fs::remove_file(&of(scene, 2)[0]).unwrap());
+        refused(ran, &["all-backups"], &["infra2: no archive here"]);
+        let ran = after(|scene| fs::remove_file(&of(scene, 0)[0]).unwrap());
+        refused(ran, &["own-backup"], &["no archive of infra0"]);
+    }
+
+    #[test]
+    fn a_backup_dir_that_is_not_there_fails() {
+        let ran = after(|scene| fs::remove_dir_all(scene.backups.path()).unwrap());
+        refused(
+            ran,
+            &["own-backup", "all-backups"],
+            &["there is no backup dir"],
+        );
+    }
+
+    #[test]
+    fn those_taken_after_the_move_lead_nowhere() {
+        let mut scene = Scene::before();
+        scene.dirs = "3-after-upgrade";
+        for number in 0..3 {
+            scene.back_up(number);
+        }
+        scene.dirs = "2-backup";
+        let ran = scene.on_infra0(&["--json"]);
+        let words = ["was taken after the move to 2.2.0"];
+        refused(ran, &["own-backup", "all-backups"], &words);
+    }
+
+    #[test]
+    fn those_that_a_rewind_made_are_no_backups() {
+        let ran = after(|scene| {
+            let archive = of(scene, 0).remove(0);
+            let mut forge = Forge::of(&archive);
+            forge.manifest["rewind"] = json!({
+                "old_cluster_id": forge.manifest["member"]["identity"]["cluster_id"],
+                "old_members": [], "rewound_to": 250, "derived_from": [],
+            });
+            fs::write(&archive, forge.bytes()).unwrap();
+            ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+        });
+        refused(ran, &["own-backup"], &["no archive of infra0"]);
+    }
+
+    #[test]
+    fn those_of_another_cluster_do_not_count() {
+        let ran = after(|scene| {
+            for number in 0..3 {
+                fs::remove_file(&of(scene, number)[0]).unwrap();
+            }
+            let other = unpack("mem-a");
+            ark::snapshot(&other.data_dir("mem-a"), scene.backups.path(), &[]);
+        });
+        refused(
+            ran,
+            &["own-backup", "all-backups"],
+            &["no archive of infra0"],
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_wrong_usage() {
+    let endpoints = ["preflight", "--endpoints", "127.0.0.1:1"];
+    for (flags, words) in [
+        (&["--from", "2.1", "--to", "2.3"][..], "not one step"),
+        (&["--from", "2.0", "--to", "2.1"], "not one step"),
+        (&["--from", "3.0", "--to", "3.1"], "not one step"),
+        (&["--from", "2.x"], "a release is written like"),
+        (
+            &["--max-backup-age", "24"],
+            "a length of time is written like",
+        ),
+        (
+            &["--max-backup-age", "0h"],
+            "a length of time is written like",
+        ),
+        (
+            &["--max-backup-age=-1h"],
+            "a length of time is written like",
+        ),
+        (&["--interval", "soon"], "a length of time is written like"),
+    ] {
+        ark(endpoints.iter().chain(flags)).exits(2).says(words);
+    }
+    ark(["preflight"]).exits(2).says("nobody to ask");
+    ark(["preflight", "--watch"]).exits(2).says("nobody to ask");
+}
