@@ -15,7 +15,6 @@ mod picture;
 mod progress;
 mod restore;
 mod rewind;
-mod rewind_picture;
 mod snapshot;
 mod verify;
 
