@@ -59,15 +59,15 @@ const FAILURES_SHOWN: usize = 12;
 
 /// One call of a run: the `number`th of its name in its thread.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Call {
-    name: String,
+pub(crate) struct Call {
+    pub(crate) name: String,
     number: usize,
     line: String,
 }
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Blow {
+pub(crate) enum Blow {
     Error(&'static str),
     Kill,
 }
@@ -77,11 +77,11 @@ impl Call {
         names.contains(&self.name.as_str())
     }
 
-    fn creates(&self) -> bool {
+    pub(crate) fn creates(&self) -> bool {
         self.is_one_of(&WRITING) || self.line.contains("O_CREAT")
     }
 
-    fn blows(&self) -> Vec<Blow> {
+    pub(crate) fn blows(&self) -> Vec<Blow> {
         let mut blows = vec![Blow::Error("EIO"), Blow::Kill];
         if self.creates() || self.is_one_of(&OPENING) {
             blows.push(Blow::Error("ENOSPC"));
@@ -97,13 +97,17 @@ impl Call {
 }
 
 /// A run to be struck: what it needs, what it is, and what must hold afterwards.
-trait Story: Sync {
+pub(crate) trait Story: Sync {
     /// Makes everything the run needs below `root`, which is empty.
     fn prepare(&self, root: &Path);
     /// The arguments of the run.
     fn args(&self, root: &Path) -> Vec<OsString>;
     /// What is wrong after the run, if anything; `None` for the blow is the run that must work afterwards.
     fn judge(&self, root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> Result<(), String>;
+    /// What may happen to a call.
+    fn blows(&self, call: &Call) -> Vec<Blow> {
+        call.blows()
+    }
     /// The arguments of the run after it.
     fn next_args(&self, root: &Path) -> Vec<OsString> {
         self.args(root)
@@ -174,11 +178,11 @@ fn calls_in(log: &str, below: &str) -> Vec<Call> {
 }
 
 /// Strikes each call with each of its blows, on two threads, and gives how many blows there were.
-fn strike_everywhere(story: &dyn Story) -> usize {
+pub(crate) fn strike_everywhere(story: &dyn Story) -> usize {
     let calls = calls_of(story);
     let cases: Vec<(&Call, Blow)> = calls
         .iter()
-        .flat_map(|call| call.blows().into_iter().map(move |blow| (call, blow)))
+        .flat_map(|call| story.blows(call).into_iter().map(move |blow| (call, blow)))
         .collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -273,7 +277,7 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         .map_err(|why| format!("the run after it: {why}\n  {next:?}\n  struck: {ran:?}"))
 }
 
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -292,7 +296,11 @@ fn staging_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Staging may outlive a kill, an error that hit its removal, and, if it is empty, a deed that is done.
-fn ensure_no_staging(root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> Result<(), String> {
+pub(crate) fn ensure_no_staging(
+    root: &Path,
+    struck: Option<(&Call, Blow)>,
+    ran: &Ran,
+) -> Result<(), String> {
     // A young leftover of the struck run outlives the next one too: it could belong to a neighbour.
     let Some((call, blow)) = struck else {
         return Ok(());

@@ -43,14 +43,55 @@ impl Etcd {
         started.expect("etcd did not start three times")
     }
 
+    /// Starts members, each on the data dir of its name below `dir` and at addresses of its own, and waits until each
+    /// answers. Where the data dirs are new they become one cluster.
+    pub fn start_cluster(dir: &Path, members: &[(&str, Addresses)]) -> Vec<Self> {
+        let peers = members.iter();
+        let peers: Vec<_> = peers
+            .map(|(name, own)| format!("{name}=http://{}", own.peer))
+            .collect();
+        let spawn = |(name, own): &(&str, Addresses)| {
+            let data_dir = dir.join(name);
+            Self::spawn(name, &data_dir, SNAPSHOT_COUNT, *own, &peers.join(","))
+        };
+        // All of them before any is waited for: it takes a majority to answer.
+        let mut servers: Vec<_> = members.iter().map(spawn).collect();
+        for server in &mut servers {
+            let answers = server.answers_in_time();
+            assert!(
+                answers,
+                "{}",
+                fs::read_to_string(server.log.path()).unwrap()
+            );
+        }
+        servers
+    }
+
     fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
-        let (client, peer) = free_addresses();
+        let own = Addresses::free();
+        let peers = format!("real0=http://{}", own.peer);
+        let mut server = Self::spawn("real0", data_dir, snapshot_count, own, &peers);
+        if server.answers_in_time() {
+            Some(server)
+        } else {
+            eprintln!("{}", fs::read_to_string(server.log.path()).unwrap());
+            None
+        }
+    }
+
+    fn spawn(
+        name: &str,
+        data_dir: &Path,
+        snapshot_count: u64,
+        Addresses { client, peer }: Addresses,
+        initial_cluster: &str,
+    ) -> Self {
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let mut command = Command::new("etcd");
         clean(&mut command);
         command
-            .args(["--name", "real0", "--enable-v2=true", "--logger", "zap"])
+            .args(["--name", name, "--enable-v2=true", "--logger", "zap"])
             .args(["--snapshot-count", &snapshot_count.to_string()])
             .arg("--data-dir")
             .arg(data_dir)
@@ -58,20 +99,14 @@ impl Etcd {
             .args(["--advertise-client-urls", &client_url])
             .args(["--listen-peer-urls", &peer_url])
             .args(["--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("real0={peer_url}")])
+            .args(["--initial-cluster", initial_cluster])
             .stdin(Stdio::null())
             .stdout(log.reopen().unwrap())
             .stderr(log.reopen().unwrap());
-        let mut server = Self {
+        Self {
             child: command.spawn().unwrap(),
             client,
             log,
-        };
-        if server.answers_in_time() {
-            Some(server)
-        } else {
-            eprintln!("{}", fs::read_to_string(server.log.path()).unwrap());
-            None
         }
     }
 
@@ -156,11 +191,21 @@ impl Drop for Etcd {
     }
 }
 
-fn free_addresses() -> (SocketAddr, SocketAddr) {
-    // Both held at once, so that they differ.
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [client, peer] = listeners.map(|listener| listener.local_addr().unwrap());
-    (client, peer)
+/// Where a server listens, for clients and for the other members.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+impl Addresses {
+    /// Two that nobody listens at.
+    pub fn free() -> Self {
+        // Both held at once, so that they differ.
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [client, peer] = listeners.map(|listener| listener.local_addr().unwrap());
+        Self { client, peer }
+    }
 }
 
 /// One HTTP request with a form as its body; the status and the body of the answer.
