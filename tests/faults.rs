@@ -60,7 +60,7 @@ const FAILURES_SHOWN: usize = 12;
 /// One call of a run: the `number`th of its name in its thread.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Call {
-    name: String,
+    pub(crate) name: String,
     number: usize,
     line: String,
 }
@@ -77,11 +77,11 @@ impl Call {
         names.contains(&self.name.as_str())
     }
 
-    fn creates(&self) -> bool {
+    pub(crate) fn creates(&self) -> bool {
         self.is_one_of(&WRITING) || self.line.contains("O_CREAT")
     }
 
-    fn blows(&self) -> Vec<Blow> {
+    pub(crate) fn blows(&self) -> Vec<Blow> {
         let mut blows = vec![Blow::Error("EIO"), Blow::Kill];
         if self.creates() || self.is_one_of(&OPENING) {
             blows.push(Blow::Error("ENOSPC"));
@@ -104,6 +104,10 @@ pub(crate) trait Story: Sync {
     fn args(&self, root: &Path) -> Vec<OsString>;
     /// What is wrong after the run, if anything; `None` for the blow is the run that must work afterwards.
     fn judge(&self, root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> Result<(), String>;
+    /// What may happen to a call.
+    fn blows(&self, call: &Call) -> Vec<Blow> {
+        call.blows()
+    }
     /// The arguments of the run after it.
     fn next_args(&self, root: &Path) -> Vec<OsString> {
         self.args(root)
@@ -178,7 +182,7 @@ pub(crate) fn strike_everywhere(story: &dyn Story) -> usize {
     let calls = calls_of(story);
     let cases: Vec<(&Call, Blow)> = calls
         .iter()
-        .flat_map(|call| call.blows().into_iter().map(move |blow| (call, blow)))
+        .flat_map(|call| story.blows(call).into_iter().map(move |blow| (call, blow)))
         .collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());

@@ -22,6 +22,9 @@ mod recordings;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
 
+/// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
+mod rewind;
+
 /// Captures beside a member at full load, and of one that was killed.
 mod hot;
 

@@ -175,8 +175,6 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
-    } else if error.is::<Interrupted>() {
-        (Kind::Interrupted, None)
     } else {
         (Kind::Failed, None)
     }

@@ -18,7 +18,6 @@ mod preflight;
 mod progress;
 mod restore;
 mod rewind;
-mod rewind_picture;
 mod snapshot;
 mod standings;
 mod verify;

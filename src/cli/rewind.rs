@@ -1,28 +1,31 @@
 //! `rewind`: take a whole cluster back to one moment, an archive for every member.
 
+mod json;
+mod picture;
+
 use std::path::Path;
 
 use anyhow::Result;
 use etcd_ark::deed::store::Target;
-use etcd_ark::ground::ids::Index;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::printable;
 use etcd_ark::language::store::json::{Expiration, api_key};
 use etcd_ark::workflow::rewind::incarnation::{ChangeKind, Wishes};
 use etcd_ark::workflow::rewind::moment::stretches;
 use etcd_ark::workflow::rewind::stores::Renamed;
+use etcd_ark::workflow::rewind::witness::Witness;
 use etcd_ark::workflow::rewind::write::{Archived, Output};
 use etcd_ark::workflow::rewind::{Input, Plan, Request, RewindError, plan, write};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::args::Rewind;
 use super::contents::plural;
 use super::failure::{Kind, Told};
 use super::inspect::row;
-use super::out::{Out, Paint, one_line, size, text};
+use super::out::{Out, Paint, one_line, size};
 use super::progress::Progress;
-use super::rewind_picture::picture;
+use json::to_json;
+use picture::picture;
 
 /// How many renamed keys are shown, unless `--verbose`.
 const SHOWN: usize = 50;
@@ -89,27 +92,13 @@ fn open(args: &Rewind) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-fn key_text(path: &[u8]) -> String {
-    String::from_utf8_lossy(api_key(path)).into_owned()
-}
-
 /// The keys for which it has to be said whose names count; the failure itself follows on stderr.
 fn tell_refusal(error: &RewindError, out: &Out) {
     let RewindError::InOrder { keys, names } = error else {
         return;
     };
     let name = |input: &usize| names.get(*input).cloned().unwrap_or_default();
-    out.json(|| {
-        let keys = keys.0.iter().map(|((path, other), inputs)| {
-            let named_so: Vec<_> = (0..names.len()).filter(|at| inputs.contains(at)).collect();
-            json!({
-                "key": key_text(path),
-                "other": key_text(other),
-                "other_in": named_so.iter().map(name).collect::<Vec<_>>(),
-            })
-        });
-        json!({ "in_order_keys": keys.collect::<Vec<_>>() })
-    });
+    out.json(|| json::disagreement(keys, names));
     for ((path, other), inputs) in &keys.0 {
         let inputs: Vec<_> = inputs.iter().map(name).collect();
         let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
@@ -156,9 +145,9 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     }
     let (kept, known) = (plan.moment.index, plan.agreement.committed);
     if kept > known {
-        let entries = plural(kept.0 - known.0, "entry is", "entries are");
+        let first = known.next();
         warnings.push(format!(
-            "the last {entries} not known to be committed: clients may have been told that they failed, and they will have succeeded"
+            "entries {first} to {kept} are not known to be committed: clients may have been told that what they hold failed, and it will have succeeded"
         ));
     }
     warnings
@@ -295,7 +284,21 @@ fn tell_lost(plan: &Plan, out: &Out) {
         ));
     }
     if lines.is_empty() {
-        lines.push("nothing".to_owned());
+        lines.push("nothing that these inputs know of".to_owned());
+    }
+    let unheard = plan.unheard();
+    if !unheard.is_empty() {
+        let members: Vec<_> = unheard
+            .iter()
+            .map(|member| match printable(&member.name) {
+                name if name.is_empty() => member.id.to_string(),
+                name => name,
+            })
+            .collect();
+        lines.push(format!(
+            "and what only the logs of {} hold, which are not among the inputs",
+            members.join(", ")
+        ));
     }
     for (at, line) in lines.iter().enumerate() {
         row(out, if at == 0 { "lost" } else { "" }, line);
@@ -306,10 +309,10 @@ fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     for (at, ((path, other), inputs)) in renamed.0.iter().take(shown).enumerate() {
         let served = inputs.iter().filter_map(|at| plan.witnesses.get(*at));
-        let mut members: Vec<_> = served.map(|witness| witness.member()).collect();
+        let mut members: Vec<_> = served.map(Witness::member).collect();
         members.dedup();
         let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
-        let line = format!("{path}, which {} serves as {other}", members.join(", "));
+        let line = format!("{path}, now {other} on {}", members.join(", "));
         row(out, if at == 0 { "renamed" } else { "" }, &line);
     }
     if renamed.len() > shown {
@@ -377,102 +380,4 @@ fn next_steps(plan: &Plan) -> Vec<String> {
         "  4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over"
             .to_owned(),
     ]
-}
-
-fn to_json(plan: &Plan, archived: &[Archived], warnings: &[String], args: &Rewind) -> Value {
-    let store = &plan.store;
-    json!({
-        "dry_run": args.dry_run,
-        "out": args.out.as_deref().map(text),
-        "cluster_id": plan.old_cluster_id,
-        "new_cluster_id": plan.cluster_id,
-        "rewound_to": plan.moment.index,
-        "last_index": plan.last_index(),
-        "term": plan.term,
-        "cluster_version": plan.moment.cluster_version,
-        "moved": plan.moment.moved.as_ref().map(|moved| json!({
-            "version": moved.version, "at": moved.at, "committed": moved.committed,
-        })),
-        "committed": plan.agreement.committed,
-        "end": plan.agreement.end.index,
-        "inputs": inputs_json(plan),
-        "base": {
-            "input": plan.base.input + 1,
-            "raft_snapshot": plan.base.snapshot,
-        },
-        "log": plan.log.iter().map(|part| json!({
-            "from": part.from, "to": part.to, "input": part.input + 1,
-        })).collect::<Vec<_>>(),
-        "in_order_rules": plan.rules,
-        "store": {
-            "keys": store.keys,
-            "index": store.index,
-            "index_before": store.index_before,
-            "expiring": store.expiring.total,
-            "expired": store.expiring.expired,
-        },
-        "kept_until": plan.clocks.0.map(|clock| Expiration(clock).to_string()),
-        "logged_until": plan.clocks.1.map(|clock| Expiration(clock).to_string()),
-        "lost": {
-            "entries": plan.lost.count.entries,
-            "client_writes": plan.lost.count.client_writes,
-            "committed": plan.lost.committed,
-            "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),
-            "tails": plan.lost.tails.iter().map(|(place, from, to)| json!({
-                "input": place + 1, "from": from, "to": to,
-            })).collect::<Vec<_>>(),
-        },
-        "disagreed": renamed_json(&plan.disagreed),
-        "renamed": renamed_json(&plan.renamed),
-        "changes": plan.changes.iter().map(|change| json!({
-            "index": change.index,
-            "kind": match change.kind { ChangeKind::Remove => "remove", ChangeKind::Update => "update" },
-            "member": change.member,
-        })).collect::<Vec<_>>(),
-        "members": plan.members.iter().map(|member| {
-            let own = archived.iter().find(|one| one.member.id == member.id);
-            let captured = own.map(|one| &one.captured);
-            json!({
-                "member": member,
-                "archive": captured.map(|captured| text(&captured.path)),
-                "bytes": captured.map(|captured| captured.bytes),
-                "sha256": captured.map(|captured| captured.sha256),
-            })
-        }).collect::<Vec<_>>(),
-        "warnings": warnings,
-        "next": next_steps(plan),
-    })
-}
-
-fn inputs_json(plan: &Plan) -> Vec<Value> {
-    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure).enumerate();
-    let json = inputs.map(|(place, (witness, sure))| {
-        let snapshots = witness.trace.snapshots.iter();
-        json!({
-            "input": place + 1,
-            "target": text(&witness.path),
-            "member": witness.facts.identity,
-            "position": witness.facts.position,
-            "first_entry": witness.trace.entries.first().map(|entry| entry.index),
-            "agrees_up_to": sure,
-            "raft_snapshots": snapshots.map(|snapshot| snapshot.id).collect::<Vec<_>>(),
-            "used_for": plan.used_for(place),
-        })
-    });
-    json.collect()
-}
-
-fn range(from: Index, to: Index) -> Value {
-    json!({ "from": from, "to": to })
-}
-
-fn renamed_json(renamed: &Renamed) -> Vec<Value> {
-    let keys = renamed.0.iter().map(|((path, other), inputs)| {
-        json!({
-            "key": key_text(path),
-            "other": key_text(other),
-            "inputs": inputs.iter().map(|place| place + 1).collect::<Vec<_>>(),
-        })
-    });
-    keys.collect()
 }

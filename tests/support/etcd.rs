@@ -27,8 +27,7 @@ const SNAPSHOT_COUNT: u64 = 50;
 #[derive(Debug)]
 pub struct Etcd {
     child: Child,
-    client: SocketAddr,
-    peer: SocketAddr,
+    own: Addresses,
     scheme: &'static str,
     log: NamedTempFile,
 }
@@ -68,49 +67,60 @@ impl Etcd {
         at: Option<[SocketAddr; 2]>,
     ) -> Self {
         // Between the choice of a port and its use somebody else may take it.
-        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count, tls, at));
+        let started = (0..3).find_map(|_| Self::launch(data_dir, snapshot_count, tls, at));
         started.expect("etcd did not start three times")
     }
 
-    fn try_start(
+    /// As [`Etcd::start_with`], unless the server ends by itself, as one does that finds its data dir locked.
+    pub fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
+        Self::launch(data_dir, snapshot_count, None, None)
+    }
+
+    /// Starts members, each on the data dir of its name below `dir` and at addresses of its own, and waits until each
+    /// answers. Where the data dirs are new they become one cluster.
+    pub fn start_cluster(dir: &Path, members: &[(&str, Addresses)]) -> Vec<Self> {
+        let peers = members.iter();
+        let peers: Vec<_> = peers
+            .map(|(name, own)| format!("{name}=http://{}", own.peer))
+            .collect();
+        let spawn = |(name, own): &(&str, Addresses)| {
+            let data_dir = dir.join(name);
+            Self::spawn(
+                name,
+                &data_dir,
+                SNAPSHOT_COUNT,
+                *own,
+                &peers.join(","),
+                None,
+            )
+        };
+        // All of them before any is waited for: it takes a majority to answer.
+        let mut servers: Vec<_> = members.iter().map(spawn).collect();
+        for server in &mut servers {
+            let answers = server.answers_in_time();
+            assert!(
+                answers,
+                "{}",
+                fs::read_to_string(server.log.path()).unwrap()
+            );
+        }
+        servers
+    }
+
+    fn launch(
         data_dir: &Path,
         snapshot_count: u64,
         tls: Option<&ServerTls>,
         at: Option<[SocketAddr; 2]>,
     ) -> Option<Self> {
-        let [client, peer, metrics] = free_addresses();
-        let [client, peer] = at.unwrap_or([client, peer]);
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
-        let (client_url, peer_url) = (format!("{scheme}://{client}"), format!("{scheme}://{peer}"));
-        let mut command = Command::new("etcd");
-        clean(&mut command);
-        command
-            .args(["--name", "real0", "--enable-v2=true", "--logger", "zap"])
-            .args(["--snapshot-count", &snapshot_count.to_string()])
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--listen-client-urls", &client_url])
-            .args(["--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url])
-            .args(["--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("real0={peer_url}")])
-            // Health is told here without TLS, too.
-            .args(["--listen-metrics-urls", &format!("http://{metrics}")])
-            .stdin(Stdio::null())
-            .stdout(log.reopen().unwrap())
-            .stderr(log.reopen().unwrap());
-        if let Some(tls) = tls {
-            tls.tell(&mut command);
+        let mut own = Addresses::free();
+        if let Some([client, peer]) = at {
+            (own.client, own.peer) = (client, peer);
         }
-        let mut server = Self {
-            child: command.spawn().unwrap(),
-            client,
-            peer,
-            scheme,
-            log,
-        };
-        if server.answers_in_time(metrics) {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let peers = format!("real0={scheme}://{}", own.peer);
+        let mut server = Self::spawn("real0", data_dir, snapshot_count, own, &peers, tls);
+        if server.answers_in_time() {
             Some(server)
         } else {
             eprintln!("{}", fs::read_to_string(server.log.path()).unwrap());
@@ -118,10 +128,50 @@ impl Etcd {
         }
     }
 
-    fn answers_in_time(&mut self, metrics: SocketAddr) -> bool {
+    fn spawn(
+        name: &str,
+        data_dir: &Path,
+        snapshot_count: u64,
+        own: Addresses,
+        initial_cluster: &str,
+        tls: Option<&ServerTls>,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
+        let client_url = format!("{scheme}://{}", own.client);
+        let peer_url = format!("{scheme}://{}", own.peer);
+        let mut command = Command::new("etcd");
+        clean(&mut command);
+        command
+            .args(["--name", name, "--enable-v2=true", "--logger", "zap"])
+            .args(["--snapshot-count", &snapshot_count.to_string()])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--listen-client-urls", &client_url])
+            .args(["--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url])
+            .args(["--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", initial_cluster])
+            // Health is told here without TLS, too.
+            .args(["--listen-metrics-urls", &format!("http://{}", own.metrics)])
+            .stdin(Stdio::null())
+            .stdout(log.reopen().unwrap())
+            .stderr(log.reopen().unwrap());
+        if let Some(tls) = tls {
+            tls.tell(&mut command);
+        }
+        Self {
+            child: command.spawn().unwrap(),
+            own,
+            scheme,
+            log,
+        }
+    }
+
+    fn answers_in_time(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
-            let answer = http(metrics, "GET", "/health", "");
+            let answer = http(self.own.metrics, "GET", "/health", "");
             if answer.is_ok_and(|(status, body)| status == 200 && body.contains("true")) {
                 return true;
             }
@@ -132,28 +182,29 @@ impl Etcd {
 
     /// Where clients and peers reach it.
     pub fn addresses(&self) -> [SocketAddr; 2] {
-        [self.client, self.peer]
+        [self.own.client, self.own.peer]
     }
 
     /// Its client URL, as it tells the cluster.
     pub fn client_url(&self) -> String {
-        format!("{}://{}", self.scheme, self.client)
+        format!("{}://{}", self.scheme, self.own.client)
     }
 
     /// Its peer URL.
     pub fn peer_url(&self) -> String {
-        format!("{}://{}", self.scheme, self.peer)
+        format!("{}://{}", self.scheme, self.own.peer)
     }
 
     /// Where clients reach it.
     pub fn client(&self) -> SocketAddr {
-        self.client
+        self.own.client
     }
 
     /// Sets a key through the v2 API.
     pub fn set_v2(&self, key: &str, value: &str) {
         let path = format!("/v2/keys/{key}");
-        let (status, body) = http(self.client, "PUT", &path, &format!("value={value}")).unwrap();
+        let (status, body) =
+            http(self.own.client, "PUT", &path, &format!("value={value}")).unwrap();
         assert!(status == 200 || status == 201, "{status} {body}");
     }
 
@@ -165,7 +216,7 @@ impl Etcd {
     /// All keys of both APIs, as the server itself tells them: equal texts are equal stores.
     pub fn all_keys(&self) -> (String, String) {
         let path = "/v2/keys/?recursive=true&sorted=true&quorum=true";
-        let (status, v2) = http(self.client, "GET", path, "").unwrap();
+        let (status, v2) = http(self.own.client, "GET", path, "").unwrap();
         assert_eq!(status, 200, "{v2}");
         let v3 = self
             .etcdctl(["get", "", "--prefix", "-w", "fields"])
@@ -185,7 +236,7 @@ impl Etcd {
         clean(&mut command);
         command
             .env("ETCDCTL_API", "3")
-            .args(["--endpoints", &format!("http://{}", self.client)])
+            .args(["--endpoints", &format!("http://{}", self.own.client)])
             .args(args.map(OsStr::new));
         Ran::of(&command.output().unwrap())
     }
@@ -229,10 +280,27 @@ impl ServerTls {
     }
 }
 
-fn free_addresses() -> [SocketAddr; 3] {
-    // All held at once, so that they differ.
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
+/// Where a server is on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    /// Where health is told without TLS.
+    metrics: SocketAddr,
+}
+
+impl Addresses {
+    /// Ports that nobody has at the moment.
+    pub fn free() -> Self {
+        // All held at once, so that they differ.
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [client, peer, metrics] = listeners.map(|listener| listener.local_addr().unwrap());
+        Self {
+            client,
+            peer,
+            metrics,
+        }
+    }
 }
 
 /// One HTTP request with a form as its body; the status and the body of the answer.

@@ -79,6 +79,10 @@ fn of_refusal(error: &RewindError) -> Judged {
             Kind::Refused,
             "add an archive from before, or the data dir or an archive made with `--all` of a member whose log reaches back",
         ),
+        RewindError::Unjoined { .. } => (
+            Kind::Refused,
+            "add an archive or data dir whose log spans that entry",
+        ),
         RewindError::CutOf3x { .. } => (
             Kind::Refused,
             "`--to end` rewinds without leaving anything out; to go back in time restore a file that `etcdctl snapshot save` made",

@@ -263,6 +263,7 @@ mod tests {
 
     #[test]
     fn a_log_that_never_reaches_the_limit_is_one_segment_with_one_hard_state() {
+        use Kind::{Crc, Entry, HardState, Metadata, SnapshotMarker};
         let segments = written(beginning(9, Framing::Plain), &[10, 0, 300], SEGMENT_SIZE);
         let [(name, bytes)] = &segments.0[..] else {
             panic!("{} segments", segments.0.len());
@@ -270,7 +271,6 @@ mod tests {
         assert_eq!(name.to_string(), "0000000000000000-0000000000000000.wal");
         let found = kinds(bytes);
         let order: Vec<_> = found.iter().map(|(kind, _)| *kind).collect();
-        use Kind::{Crc, Entry, HardState, Metadata, SnapshotMarker};
         let expected = [
             Crc,
             Metadata,

@@ -251,3 +251,135 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    fn meta(transaction: u64, root: u64, pages: u64) -> Vec<u8> {
+        let mut page = vec![0; PAGE];
+        let mut put = |at: usize, number: u64| {
+            page[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        };
+        put(16, u64::from(VERSION) << 32 | u64::from(MAGIC));
+        put(24, PAGE as u64);
+        put(32, root);
+        put(56, pages);
+        put(64, transaction);
+        let sum = fnv1a(&page[16..72]);
+        page[72..80].copy_from_slice(&sum.to_le_bytes());
+        page
+    }
+
+    /// A leaf of `(flags, key, value)`, as long as it is.
+    fn leaf(elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+        let mut page = vec![0; 16 + 16 * elements.len()];
+        page[8..12].copy_from_slice(&[2, 0, elements.len() as u8, 0]);
+        for (number, (flags, key, value)) in elements.iter().enumerate() {
+            let at = 16 + 16 * number;
+            let words = [
+                *flags,
+                (page.len() - at) as u32,
+                key.len() as u32,
+                value.len() as u32,
+            ];
+            for (word, place) in words.iter().zip((at..).step_by(4)) {
+                page[place..place + 4].copy_from_slice(&word.to_le_bytes());
+            }
+            page.extend_from_slice(key);
+            page.extend_from_slice(value);
+        }
+        page
+    }
+
+    fn branch(elements: &[(&[u8], u64)]) -> Vec<u8> {
+        let mut page = vec![0; 16 + 16 * elements.len()];
+        page[8..12].copy_from_slice(&[1, 0, elements.len() as u8, 0]);
+        for (number, (key, below)) in elements.iter().enumerate() {
+            let at = 16 + 16 * number;
+            let head = u64::from((page.len() - at) as u32) | (key.len() as u64) << 32;
+            page[at..at + 8].copy_from_slice(&head.to_le_bytes());
+            page[at + 8..at + 16].copy_from_slice(&below.to_le_bytes());
+            page.extend_from_slice(key);
+        }
+        page
+    }
+
+    fn db(pages: &[Vec<u8>]) -> Vec<u8> {
+        let count = pages.len() as u64 + 2;
+        let mut bytes = [meta(7, 2, count), meta(6, 99, count)].concat();
+        for page in pages {
+            bytes.extend_from_slice(page);
+            bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<u64, DbFault> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        fs::File::create(&path).unwrap().write_all(bytes).unwrap();
+        consistent_index(&fs::File::open(&path).unwrap())
+    }
+
+    /// A bucket of one page of its own, or in line.
+    fn bucket(root: u64, inline: &[u8]) -> Vec<u8> {
+        [&root.to_le_bytes()[..], &[0; 8], inline].concat()
+    }
+
+    fn small() -> Vec<u8> {
+        let index = 0x0102_u64.to_be_bytes();
+        let inside = leaf(&[(0, b"consistent_index", &index), (0, b"scheduled", b"x")]);
+        let inline = bucket(0, &inside);
+        db(&[leaf(&[
+            (1, b"key", &bucket(0, &leaf(&[]))),
+            (1, b"meta", &inline),
+        ])])
+    }
+
+    #[test]
+    fn how_far_a_db_has_come_is_read_from_a_bucket_in_line_and_from_one_on_pages_of_its_own() {
+        assert_eq!(read(&small()).unwrap(), 0x0102);
+        let index = 77_u64.to_be_bytes();
+        let other = leaf(&[(0, b"aaa", b"1")]);
+        let inside = leaf(&[(0, b"consistent_index", &index)]);
+        let pages = [
+            branch(&[(b"alarm", 3), (b"members", 4)]),
+            leaf(&[(1, b"alarm", &bucket(0, &leaf(&[])))]),
+            leaf(&[
+                (1, b"members", &bucket(0, &leaf(&[]))),
+                (1, b"meta", &bucket(5, b"")),
+            ]),
+            branch(&[(b"aaa", 6), (b"b", 7)]),
+            other,
+            inside,
+        ];
+        assert_eq!(read(&db(&pages)).unwrap(), 77);
+        // The same without the key, and one whose tree leads back to itself.
+        let mut lost = pages.clone();
+        lost[5] = leaf(&[(0, b"consistent", &index)]);
+        assert!(matches!(read(&db(&lost)), Err(DbFault::NoIndex)));
+        let mut round = pages;
+        round[3] = branch(&[(b"aaa", 5)]);
+        assert!(matches!(read(&db(&round)), Err(DbFault::NoIndex)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_db_is_read_to_an_end(
+            flips in prop::collection::vec((2 * PAGE..2 * PAGE + 250, any::<u8>()), 1..6),
+        ) {
+            let mut bytes = small();
+            for (at, byte) in flips {
+                bytes[at] = byte;
+            }
+            let _ = read(&bytes);
+        }
+    }
+}

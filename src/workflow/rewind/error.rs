@@ -94,6 +94,17 @@ pub enum RewindError {
         /// What no input has of the entries above that.
         missing: Vec<Missing>,
     },
+    /// Nothing shows that two inputs belong together.
+    #[error(
+        "nothing shows that {} goes on where {} ends, at entry {at}: neither has anything that the other has too",
+        .names[1], .names[0]
+    )]
+    Unjoined {
+        /// The last entry of the one.
+        at: Index,
+        /// The one and the other.
+        names: [String; 2],
+    },
     /// A 3.x directory, and entries to be left out.
     #[error(
         "`{path}` is of etcd 3.x, whose `snap/db` holds what entries up to the end have done and cannot be cut back: entry {to} is below the end, {end}"
@@ -141,7 +152,7 @@ pub enum RewindError {
         keys: Vec<Vec<u8>>,
     },
     /// A name that no member, or more than one, has.
-    #[error("{count} of the members as of entry {at} {} called `{name}`: they are {known}", if *.count == 1 { "is" } else { "are" })]
+    #[error("{} as of entry {at} called `{name}`: they are {known}", none_or_more(*.count))]
     Member {
         /// The name.
         name: String,
@@ -233,6 +244,13 @@ pub enum RewindError {
     Interrupted(#[from] Interrupted),
 }
 
+fn none_or_more(count: usize) -> String {
+    match count {
+        0 => "no member is".to_owned(),
+        count => format!("{count} members are"),
+    }
+}
+
 fn fork_text(fork: &Fork, names: &[String]) -> String {
     let name = |input: usize| names.get(input).map_or("", String::as_str);
     let side = |side: &Side| {
@@ -283,7 +301,7 @@ fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> S
         missing => format!("of the entries between, {} are missing", stretches(missing)),
     };
     format!(
-        "the entry that moved the cluster version to {wanted} or more is not at hand: {before} it was below, as of entry {by} it was not, and {lost}"
+        "which entry moved the cluster version to {wanted} or more cannot be told: {before} it was below, as of entry {by} it was not, and {lost}"
     )
 }
 
@@ -298,21 +316,17 @@ fn missing_text(missing: &[Missing], from: Index) -> String {
 }
 
 fn stores_text(sides: &[String; 2], indexes: &[u64; 2], keys: &[Vec<u8>]) -> String {
-    let [one, other] = sides;
-    let mut text = format!(
-        "the logs of {one} and {other} agree and their stores do not, and not because of in-order names"
-    );
-    if let Some(key) = keys.first() {
-        let key = String::from_utf8_lossy(key);
-        text += &format!(
-            ": {} keys differ, the first `{}`",
-            keys.len(),
-            key.escape_debug()
-        );
-    }
-    let [a, b] = indexes;
-    if a != b {
-        text += &format!(", and they count {a} and {b} changes");
-    }
-    text
+    let ([one, other], [index, other_index]) = (sides, indexes);
+    let first = keys.first().map_or(String::new(), |key| {
+        let (key, count) = (String::from_utf8_lossy(key), keys.len());
+        format!(": {count} keys differ, the first `{}`", key.escape_debug())
+    });
+    let counts = if index == other_index {
+        String::new()
+    } else {
+        format!(", and they count {index} and {other_index} changes")
+    };
+    format!(
+        "the logs of {one} and {other} agree and their stores do not, and not because of in-order names{first}{counts}"
+    )
 }

@@ -51,14 +51,12 @@ pub enum ChangeKind {
     Update,
 }
 
-/// A member as Go writes it into a conf change: `etcdserver.Member`, what is empty left out.
+/// A member as etcd's own API writes it into an update: `etcdserver.Member`, what is empty left out.
 #[derive(Serialize)]
 struct Context<'a> {
     id: u64,
     #[serde(rename = "peerURLs")]
     peer_urls: &'a [String],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'a str,
 }
 
 /// The conf changes that make `wishes` come true, in an order in which each is valid, written as
@@ -153,7 +151,6 @@ fn conf_change(kind: ChangeKind, member: &Member) -> Vec<u8> {
             let context = Context {
                 id: member.id.0,
                 peer_urls: &member.peer_urls,
-                name: &member.name,
             };
             let json = serde_json::to_string(&context).unwrap_or_default();
             (2, Some(go_text(&json).as_bytes().to_vec()))
@@ -259,8 +256,10 @@ pub(super) fn new_cluster_id(
                 hasher.update(last.digest.bytes());
             }
         }
-        let [a, b, c, d, e, f, g, h, ..] = hasher.finish().0;
-        let id = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let digest = hasher.finish().0;
+        let id = digest
+            .first_chunk()
+            .map_or(0, |eight| u64::from_le_bytes(*eight));
         if id != 0 && id != old.0 {
             return ClusterId(id);
         }

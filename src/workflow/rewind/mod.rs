@@ -8,6 +8,7 @@
 //! moment.rs       the last entry to keep (pure)
 //! stores.rs       the store at that moment, and whether the inputs have the same
 //! incarnation.rs  the new cluster: its id, its members
+//! plan.rs         what all that comes to
 //! write.rs        the archives
 //! ```
 //!
@@ -20,6 +21,7 @@ mod error;
 pub mod history;
 pub mod incarnation;
 pub mod moment;
+pub mod plan;
 mod source;
 pub mod stores;
 pub mod witness;
@@ -31,25 +33,24 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 pub use error::RewindError;
+pub use plan::Plan;
 pub use write::write;
 
 use crate::deed::Event;
 use crate::deed::store::Target;
-use crate::ground::digest::Digest;
 use crate::ground::ids::{ClusterId, Index, Term};
 use crate::ground::interrupt::Interrupt;
-use crate::language::entry_class::EntryCount;
 use crate::language::replay::InOrderRules;
-use crate::language::store::summary::Expiring;
-use crate::language::store::{Store, UnixNanos};
-use crate::language::store_facts::Member;
+use crate::language::store::UnixNanos;
 use crate::place::archive::manifest::FILE_MODE;
-use agreement::{Agreement, agree};
-use history::{History, Missing, Part};
-use incarnation::{Change, Wishes};
+use crate::place::data_dir::DbLook;
+use agreement::agree;
+use history::History;
+use incarnation::Wishes;
 use moment::{Moment, To};
+use plan::{Lost, PlannedStore};
 use source::Reading;
-use stores::{Renamed, Stores, View};
+use stores::{Agreed, Stores, View};
 use witness::Witness;
 
 /// What to take back, and to when.
@@ -77,76 +78,6 @@ pub struct Request<'r> {
 pub struct Input {
     /// Where it is.
     pub target: Target,
-}
-
-/// What will be done, and what it costs.
-#[derive(Debug)]
-pub struct Plan {
-    /// What the inputs say, in the order they were given.
-    pub witnesses: Vec<Witness>,
-    /// What their logs have in common.
-    pub agreement: Agreement,
-    /// The last entry that is kept.
-    pub moment: Moment,
-    /// What everybody begins from.
-    pub base: View,
-    /// Who gives which entries above it.
-    pub log: Vec<Part>,
-    /// Whose `snap/db` everybody gets, where the inputs are of 3.x.
-    pub db: Option<usize>,
-    /// The cluster's id until now.
-    pub old_cluster_id: ClusterId,
-    /// Its new one.
-    pub cluster_id: ClusterId,
-    /// The term that the new incarnation begins with.
-    pub term: Term,
-    /// Conf changes behind the last entry that is kept.
-    pub changes: Vec<Change>,
-    /// The members from then on.
-    pub members: Vec<Member>,
-    /// How in-order keys are named in what is replayed.
-    pub rules: InOrderRules,
-    /// What the store will be.
-    pub store: PlannedStore,
-    /// In-order keys that another input has by another name at that moment.
-    pub disagreed: Renamed,
-    /// In-order keys that a member serves by another name now.
-    pub renamed: Renamed,
-    /// What is lost.
-    pub lost: Lost,
-    /// The last moment that the kept entries tell of, and the last that the whole history does.
-    pub clocks: (Option<UnixNanos>, Option<UnixNanos>),
-    /// When it was made.
-    pub now: Timestamp,
-}
-
-/// The store that every member will have.
-#[derive(Clone, Debug)]
-pub struct PlannedStore {
-    /// Its digest, once the conf changes are applied.
-    pub fingerprint: Digest,
-    /// Its `X-Etcd-Index` then.
-    pub index: u64,
-    /// The highest `X-Etcd-Index` that any input comes to.
-    pub index_before: u64,
-    /// The users' keys.
-    pub keys: u64,
-    /// What expires when.
-    pub expiring: Expiring,
-}
-
-/// What is not kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Entries behind the moment that are at hand.
-    pub count: EntryCount,
-    /// Those of them that anybody knows to be committed.
-    pub committed: EntryCount,
-    /// Entries behind the moment that no input has: what is in them is not known.
-    pub unseen: Vec<Missing>,
-    /// Entries that an input has beyond where the history ends, or where it parts from it, none of
-    /// them known to be committed: the input and the first and last of them.
-    pub tails: Vec<(usize, Index, Index)>,
 }
 
 /// What is known of a file of an input.
@@ -186,6 +117,17 @@ impl Input {
             }
         }
     }
+
+    /// A look at the `snap/db` of a data dir, which nothing in it proves.
+    pub(crate) fn look_at_db(&self) -> Result<Option<DbLook>, RewindError> {
+        let Target::DataDir(data_dir) = &self.target else {
+            return Ok(None);
+        };
+        let Some(db) = data_dir.list()?.db else {
+            return Ok(None);
+        };
+        Ok(Some(DbLook::take(&fs::File::open(db.path)?)?))
+    }
 }
 
 /// Reads `inputs` and finds out what `request` comes to. Writes nothing.
@@ -205,7 +147,7 @@ pub fn plan(
     let history = History::new(logs, agreement.clone());
     let moment = Moment::find(&request.to, &history, &witnesses)?;
     refuse_cut_of_3x(&witnesses, &moment, &history)?;
-    let views = views(&witnesses, &history, &moment)?;
+    let views = views(&witnesses, &history, &moment, &names)?;
     let base = choose_base(request, &witnesses, &views, &moment)?;
     let rules = InOrderRules::of(moment.cluster_version.as_ref());
     let mut stores = Stores {
@@ -220,21 +162,16 @@ pub fn plan(
             observe,
         },
     };
-    let mut store = stores.at_moment(base)?;
-    let disagreed = stores.compare(base, &store, &views, &names)?;
-    if !disagreed.is_empty() && request.base.is_none() {
-        return Err(RewindError::InOrder {
-            keys: disagreed,
-            names,
-        });
-    }
-    let served = stores.served(&store)?;
+    let Agreed {
+        mut store,
+        disagreed,
+        served,
+    } = stores.agreed(base, &views, &names, request.base.is_some())?;
     let term = next_term(&witnesses)?;
-    incarnation::members_of(&store, moment.index)?;
     let changes = incarnation::changes(request.wishes, &mut store, moment.index, term)?;
     let members = incarnation::members_of(&store, moment.index)?;
     let old_cluster_id = cluster_of(&witnesses);
-    let (log, _) = history.cover(base.index().next(), moment.index);
+    let log = history.cover(base.index().next(), moment.index, Some(base.input));
     Ok(Plan {
         db: choose_db(&witnesses, base),
         cluster_id: if request.keep_cluster_id {
@@ -251,7 +188,7 @@ pub fn plan(
         agreement,
         moment,
         base,
-        log,
+        log: log.parts,
         term,
         changes,
         rules,
@@ -324,6 +261,7 @@ fn views(
     witnesses: &[Witness],
     history: &History<'_>,
     moment: &Moment,
+    names: &[String],
 ) -> Result<Vec<View>, RewindError> {
     let places = witnesses.iter().enumerate();
     let views: Vec<_> = places
@@ -332,17 +270,27 @@ fn views(
     if !views.is_empty() {
         return Ok(views);
     }
-    let snapshots = witnesses
-        .iter()
-        .flat_map(|witness| &witness.trace.snapshots);
-    let below = snapshots.map(|snapshot| snapshot.id.index);
-    let newest = below.filter(|index| *index <= moment.index).max();
-    let from = newest.unwrap_or(Index(0));
-    Err(RewindError::Uncovered {
-        to: moment.index,
-        from,
-        missing: history.missing(from.next(), moment.index),
-    })
+    let places = witnesses.iter().enumerate();
+    let snapshots = places.flat_map(|(place, witness)| {
+        let ids = witness.trace.snapshots.iter();
+        ids.map(move |snapshot| (snapshot.id.index, place))
+    });
+    let newest = snapshots.filter(|(index, _)| *index <= moment.index).max();
+    let (from, place) = newest.map_or((Index(0), None), |(index, place)| (index, Some(place)));
+    let cover = history.cover(from.next(), moment.index, place);
+    match cover.unjoined.filter(|_| cover.missing.is_empty()) {
+        Some(unjoined) => Err(RewindError::Unjoined {
+            at: unjoined.at,
+            names: unjoined
+                .inputs
+                .map(|input| names.get(input).cloned().unwrap_or_default()),
+        }),
+        None => Err(RewindError::Uncovered {
+            to: moment.index,
+            from,
+            missing: cover.missing,
+        }),
+    }
 }
 
 /// The newest, for the shortest log; of the member that was named, if one was.
@@ -389,43 +337,6 @@ fn choose_db(witnesses: &[Witness], base: View) -> Option<usize> {
     let with_db = witnesses.iter().enumerate().filter(|(_, one)| one.has_db);
     let best = with_db.max_by_key(|(place, one)| (*place == base.input, one.facts.position.commit));
     best.map(|(place, _)| place)
-}
-
-impl PlannedStore {
-    fn of(store: &Store, index_before: u64, now: Timestamp) -> Self {
-        let now = now.as_nanosecond().try_into().unwrap_or(i64::MAX);
-        Self {
-            fingerprint: store.fingerprint(),
-            index: store.index(),
-            index_before,
-            keys: store.summary(0).keys,
-            expiring: store.expiring(now),
-        }
-    }
-}
-
-impl Lost {
-    fn behind(moment: &Moment, history: &History<'_>) -> Self {
-        let agreement = &history.agreement;
-        let (from, to) = (moment.index.next(), agreement.end.index);
-        let mut lost = Self {
-            unseen: history.missing(from, to),
-            ..Self::default()
-        };
-        for entry in history.entries(from, to) {
-            lost.count.add(entry.class);
-            if entry.index <= agreement.committed {
-                lost.committed.add(entry.class);
-            }
-        }
-        for (place, (log, sure)) in history.logs.iter().zip(&agreement.sure).enumerate() {
-            let beyond = (*sure).max(agreement.committed);
-            if let [first, .., last] | [first @ last] = log.trace.above(beyond) {
-                lost.tails.push((place, first.index, last.index));
-            }
-        }
-        lost
-    }
 }
 
 /// The last moments that the kept entries and all entries tell of: each SYNC has its leader's clock.

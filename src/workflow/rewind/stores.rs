@@ -72,7 +72,10 @@ impl View {
         let mut below = snapshots
             .map(|snapshot| snapshot.id)
             .filter(|id| id.index <= moment);
-        let reaches = |from: Index| history.missing(from.next(), moment).is_empty();
+        let reaches = |from: Index| {
+            let cover = history.cover(from.next(), moment, Some(place));
+            cover.is_whole()
+        };
         let snapshot = below.find(|id| reaches(id.index));
         let from_empty = || witness.trace.entry(Index(1)).is_some() && reaches(Index(0));
         (snapshot.is_some() || from_empty()).then_some(Self {
@@ -101,15 +104,52 @@ pub(super) struct Stores<'s, 'r> {
     pub(super) reading: Reading<'r>,
 }
 
+/// The store that all will have, and what of it some have or serve otherwise.
+pub(super) struct Agreed {
+    /// The store at the moment.
+    pub(super) store: Store,
+    /// In-order keys that another input has by another name at that moment.
+    pub(super) disagreed: Renamed,
+    /// What members serve now.
+    pub(super) served: Served,
+}
+
 impl Stores<'_, '_> {
+    /// The store that `base` leads to, held against those of all `views`. Where they differ in names
+    /// the base must have been named by somebody.
+    pub(super) fn agreed(
+        &mut self,
+        base: View,
+        views: &[View],
+        names: &[String],
+        is_named: bool,
+    ) -> Result<Agreed, RewindError> {
+        let store = self.at_moment(base)?;
+        let disagreed = self.compare(base, &store, views, names)?;
+        if !disagreed.is_empty() && !is_named {
+            return Err(RewindError::InOrder {
+                keys: disagreed,
+                names: names.to_vec(),
+            });
+        }
+        let served = self.served(&store)?;
+        Ok(Agreed {
+            store,
+            disagreed,
+            served,
+        })
+    }
+
     /// The store that `view` leads to.
-    pub(super) fn at_moment(&mut self, view: View) -> Result<Store, RewindError> {
+    fn at_moment(&mut self, view: View) -> Result<Store, RewindError> {
         let mut store = match view.snapshot {
             Some(id) => self.load(view.input, id)?,
             None => Store::new(),
         };
         let names = self.rules.names();
-        let (parts, _) = self.history.cover(view.index().next(), self.moment);
+        let history = self.history;
+        let parts = history.cover(view.index().next(), self.moment, Some(view.input));
+        let parts = parts.parts;
         for part in parts {
             let (Some(input), Some(witness)) =
                 (self.inputs.get(part.input), self.witnesses.get(part.input))
@@ -151,7 +191,7 @@ impl Stores<'_, '_> {
 
     /// The keys of `store` that a member serves by another name now: by its newest raft snapshot and
     /// the rules of its own cluster version.
-    pub(super) fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
+    fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
         let mut found = Served::default();
         for (place, input) in self.inputs.iter().enumerate() {
             let wanted = store::Wanted {
@@ -168,7 +208,7 @@ impl Stores<'_, '_> {
     }
 
     /// Holds the stores of `views` against `base`, which `store` is.
-    pub(super) fn compare(
+    fn compare(
         &mut self,
         base: View,
         store: &Store,
@@ -264,4 +304,75 @@ fn renamed(ours: &Store, theirs: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::messages::Request;
+    use crate::language::store::apply::Names;
+
+    /// Two stores after the same requests, named by the rules of 2.1 and of 2.2.
+    fn both(requests: &[(&str, &str, &str)]) -> (Store, Store) {
+        let (mut plain, mut padded) = (Store::new(), Store::new());
+        for (method, path, value) in requests {
+            let request = Request {
+                method: Some(method.as_bytes().to_vec()),
+                path: Some(path.as_bytes().to_vec()),
+                val: Some(value.as_bytes().to_vec()),
+                ..Request::default()
+            };
+            plain.apply_request(&request, Names::Plain);
+            padded.apply_request(&request, Names::Padded);
+        }
+        (plain, padded)
+    }
+
+    fn pairs(a: &Store, b: &Store) -> Option<Vec<(String, String)>> {
+        let differences = compare(a, b);
+        let all = differences.iter().all(|found| is_in_order(found, a, b));
+        let text = |path: Vec<u8>| String::from_utf8(path).unwrap();
+        let found: BTreeSet<_> = differences
+            .iter()
+            .filter_map(|found| in_order_pair(found, a, b))
+            .map(|(one, other)| (text(one), text(other)))
+            .collect();
+        all.then(|| found.into_iter().collect())
+    }
+
+    const ONE: (&str, &str) = ("/1/queue/1", "/1/queue/00000000000000000001");
+
+    #[test]
+    fn a_key_that_each_names_in_its_own_way_is_explained_and_told_once() {
+        let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", "/1/other", "b")]);
+        let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
+        assert_eq!(pairs(&plain, &padded), Some(expected));
+        assert_eq!(renamed(&plain, &padded).len(), 1);
+        assert_eq!(pairs(&plain, &plain), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_key_that_was_later_set_by_one_of_its_names_is_explained() {
+        // Where that was its name it was set; where it was not, a second key was made.
+        let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", ONE.0, "b")]);
+        assert_eq!(plain.index(), padded.index());
+        let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
+        assert_eq!(pairs(&plain, &padded), Some(expected));
+    }
+
+    #[test]
+    fn an_in_order_key_that_is_gone_or_holds_another_value_is_not_explained() {
+        let (plain, _) = both(&[("POST", "/1/queue", "a"), ("POST", "/1/queue", "b")]);
+        let (_, shorter) = both(&[("POST", "/1/queue", "a")]);
+        assert_eq!(pairs(&plain, &shorter), None);
+        let (_, other) = both(&[("POST", "/1/queue", "a"), ("POST", "/1/queue", "x")]);
+        assert_eq!(pairs(&plain, &other), None);
+        // A number that a client gave is no in-order name.
+        let (given, _) = both(&[("PUT", "/1/a", ""), ("PUT", "/1/queue/7", "a")]);
+        let (padded, _) = both(&[
+            ("PUT", "/1/a", ""),
+            ("PUT", "/1/queue/00000000000000000007", "a"),
+        ]);
+        assert_eq!(pairs(&given, &padded), None);
+    }
 }

@@ -5,6 +5,8 @@
 //! or nothing. A member's directory is built beside the archives, captured as any other, and removed
 //! again; what a killed run leaves has a name that nobody takes for a result.
 
+mod place;
+
 use std::io::{self, Seek, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -20,16 +22,15 @@ use crate::deed::capture::{self, Captured, Made, capture_made};
 use crate::deed::store::{Target, Wanted};
 use crate::ground::ids::{Index, Term};
 use crate::ground::interrupt::Interrupt;
-use crate::ground::publish::{
-    StagedDir, parent_of, remove_stale, rename_to_free_name, sync_dir, with_path,
-};
+use crate::ground::publish::{StagedDir, parent_of, remove_stale, sync_dir, with_path};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::store_facts::Member;
 use crate::language::wal::SegmentName;
 use crate::language::wal::record::Framing;
 use crate::language::wal::write::{Beginning, LogWriter, SegmentSink};
-use crate::place::archive::manifest::{Origin, Rewind, Scope};
+use crate::place::archive::manifest::Scope;
 use crate::place::data_dir::{DataDir, consistent_index};
+use place::Place;
 
 /// The label of every archive that a rewind makes.
 pub const LABEL: &str = "rewind";
@@ -96,63 +97,6 @@ pub fn write(
         archived.captured.path = output.dir.join(name);
     }
     Ok(made)
-}
-
-/// Where the result goes: checked once, before anything is done.
-struct Place {
-    path: PathBuf,
-    parent: PathBuf,
-    /// Whether it is there, as an empty directory.
-    exists: bool,
-}
-
-impl Place {
-    fn find(dir: &Path, inputs: &[Input]) -> Result<Self, RewindError> {
-        let (path, exists) = match fs::canonicalize(dir) {
-            Ok(found) => {
-                let empty = found.is_dir() && fs::read_dir(&found)?.next().is_none();
-                if !empty {
-                    return Err(RewindError::OutTaken(dir.to_path_buf()));
-                }
-                (found, true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = parent_of(dir);
-                let dangling = fs::symlink_metadata(dir).is_ok();
-                match (fs::canonicalize(&parent), dir.file_name()) {
-                    (Ok(found), Some(name)) if !dangling => (found.join(name), false),
-                    _ => return Err(RewindError::OutNowhere(parent)),
-                }
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for input in inputs {
-            if let Target::DataDir(data_dir) = &input.target {
-                let root = fs::canonicalize(data_dir.root())?;
-                let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
-                if sources.iter().any(|source| path.starts_with(source)) {
-                    return Err(RewindError::OutInside(dir.to_path_buf()));
-                }
-            }
-        }
-        Ok(Self {
-            parent: parent_of(&path),
-            path,
-            exists,
-        })
-    }
-
-    /// Gives the finished set its name, in one step.
-    fn publish(&self, set: &Path) -> io::Result<()> {
-        if self.exists {
-            // Takes the place of an empty directory, and of nothing else.
-            fs::rename(set, &self.path)?;
-        } else {
-            rename_to_free_name(set, &self.path)?;
-        }
-        sync_dir(&self.parent)
-            .map_err(|error| with_path(error, "make durable the name of", &self.path))
-    }
 }
 
 /// Files that are the same for every member.
@@ -231,15 +175,7 @@ impl Making<'_> {
         let snapshot = snapshot
             .map(|(place, path)| self.copy(place, &path))
             .transpose()?;
-        let db = self.plan.db.map(|place| self.copy(place, "member/snap/db"));
-        let db = db.transpose()?.map(|(path, _)| path);
-        if let Some(db) = &db {
-            let reached = Index(consistent_index(&fs::File::open(db)?)?);
-            let (from, to) = (base.index(), self.plan.moment.index);
-            if reached < from || reached > to {
-                return Err(RewindError::NoDb { from, to });
-            }
-        }
+        let db = self.plan.db.map(|place| self.copy_db(place)).transpose()?;
         let owner = match &snapshot {
             Some((_, facts)) => facts.owner,
             None => self.owner_of_log()?,
@@ -249,6 +185,26 @@ impl Making<'_> {
             db,
             owner,
         })
+    }
+
+    /// Copies a `snap/db`, which nobody may write to meanwhile, and which must have come at least as
+    /// far as the raft snapshot and no further than the log: else 3.x would not start.
+    fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
+        let Some(input) = self.inputs.get(place) else {
+            return Err(RewindError::NoInput);
+        };
+        let before = input.look_at_db()?;
+        let (copy, _) = self.copy(place, "member/snap/db")?;
+        if input.look_at_db()? != before {
+            return Err(RewindError::Changed(input.target.path().to_path_buf()));
+        }
+        let reached = Index(consistent_index(&fs::File::open(&copy)?)?);
+        let (from, to) = (self.plan.base.index(), self.plan.moment.index);
+        if (from..=to).contains(&reached) {
+            Ok(copy)
+        } else {
+            Err(RewindError::NoDb { from, to })
+        }
     }
 
     /// The owner of the base's last segment.
@@ -400,61 +356,6 @@ impl Making<'_> {
                 what,
             }),
         }
-    }
-}
-
-impl Plan {
-    /// The last entry of the new logs: the last that is kept, or the last conf change behind it.
-    pub fn last_index(&self) -> Index {
-        let last = self.changes.last();
-        last.map_or(self.moment.index, |change| change.index)
-    }
-
-    /// What every archive says of where it comes from.
-    fn rewind(&self) -> Rewind {
-        let mut old_members = std::collections::BTreeMap::new();
-        let mut by_commit: Vec<_> = self.witnesses.iter().collect();
-        by_commit.sort_by_key(|witness| witness.facts.position.commit);
-        for member in by_commit.iter().flat_map(|witness| &witness.facts.members) {
-            // What is known later counts, but for a name that was forgotten.
-            if !member.name.is_empty() || !old_members.contains_key(&member.id) {
-                old_members.insert(member.id, member.clone());
-            }
-        }
-        let origins = self.witnesses.iter().enumerate().map(|(place, witness)| {
-            let name = witness.path.file_name().unwrap_or(witness.path.as_os_str());
-            Origin {
-                name: name.to_string_lossy().into_owned(),
-                identity: witness.facts.identity.clone(),
-                position: witness.facts.position.clone(),
-                used_for: self
-                    .used_for(place)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-            }
-        });
-        Rewind {
-            old_cluster_id: self.old_cluster_id,
-            old_members: old_members.into_values().collect(),
-            rewound_to: self.moment.index,
-            derived_from: origins.collect(),
-        }
-    }
-
-    /// What is taken from the input at `place`.
-    pub fn used_for(&self, place: usize) -> Vec<&'static str> {
-        let base = self.base;
-        let uses = [
-            (
-                base.snapshot.is_some() && base.input == place,
-                "raft snapshot",
-            ),
-            (self.log.iter().any(|part| part.input == place), "log"),
-            (self.db == Some(place), "v3 backend"),
-        ];
-        let used = uses.into_iter().filter(|(used, _)| *used);
-        used.map(|(_, what)| what).collect()
     }
 }
 

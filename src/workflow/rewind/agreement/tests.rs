@@ -6,7 +6,7 @@ use super::*;
 use crate::language::entry_class::EntryClass;
 use crate::language::trace::{EntryDigest, TracedSnapshot};
 use crate::language::wal::log::EntryView;
-use crate::workflow::rewind::history::{History, Part};
+use crate::workflow::rewind::history::{History, Missing, Part, Unjoined};
 
 fn entry(index: u64, term: u64, what: u64) -> TracedEntry {
     let data = what.to_le_bytes();
@@ -155,12 +155,41 @@ fn a_tail_below_a_raft_snapshot_of_the_winner_counts_once_it_meets_it() {
         to: Index(to),
         input,
     };
-    let (parts, missing) = history.cover(Index(2), Index(4));
-    assert_eq!(parts, [part(2, 3, 0), part(4, 4, 1)]);
-    assert_eq!(missing, []);
+    let cover = history.cover(Index(2), Index(4), None);
+    assert_eq!(cover.parts, [part(2, 3, 0), part(4, 4, 1)]);
+    assert!(cover.is_whole(), "{cover:?}");
     // Nothing shows that the same entries are the history's here.
     let found = agree(&[log(&tail, 1), log(&far, 9)]).unwrap();
     assert_eq!(found.sure, [Index(1), Index(10)]);
+}
+
+#[test]
+fn logs_that_follow_each_other_by_number_only_are_not_joined() {
+    let ends = trace(0, &[(1, 1), (1, 2), (1, 3)], &[(2, 1)]);
+    let [overlaps, adjoins, late] = [2, 3, 4].map(|floor| {
+        let entries: Vec<_> = (floor + 1..=6).map(|index| (1, index)).collect();
+        trace(floor, &entries, &[])
+    });
+    let cover = |other: &Trace| {
+        let logs = vec![log(&ends, 3), log(other, 5)];
+        let agreed = agree(&logs).unwrap();
+        History::new(logs, agreed).cover(Index(3), Index(5), Some(0))
+    };
+    assert!(cover(&overlaps).is_whole());
+    let unjoined = Unjoined {
+        at: Index(3),
+        inputs: [0, 1],
+    };
+    assert_eq!(cover(&adjoins).unjoined, Some(unjoined));
+    assert_eq!(cover(&adjoins).missing, []);
+    let missing = Missing {
+        from: Index(4),
+        to: Index(4),
+    };
+    assert_eq!(cover(&late).missing, [missing]);
+    // A raft snapshot that ends where the other log does shows it.
+    let marked = trace(3, &[(1, 4), (1, 5)], &[(3, 1)]);
+    assert!(cover(&marked).is_whole());
 }
 
 #[derive(Clone, Debug, Default)]

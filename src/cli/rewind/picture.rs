@@ -8,7 +8,7 @@ use etcd_ark::language::trace::TracedEntry;
 use etcd_ark::workflow::rewind::Plan;
 use etcd_ark::workflow::rewind::witness::Witness;
 
-use super::picture::{Axis, NAMES, WIDTH, named};
+use crate::cli::picture::{Axis, NAMES, WIDTH, named};
 
 /// Entries of the history.
 const ENTRIES: char = '━';
@@ -38,7 +38,7 @@ pub(super) fn picture(plan: &Plan) -> String {
 }
 
 /// An input's number and its member's name, as short as the column is.
-pub(super) fn input_name(place: usize, witness: &Witness) -> String {
+fn input_name(place: usize, witness: &Witness) -> String {
     let name = printable(&witness.member());
     let text = format!("{} {name}", place + 1);
     text.chars().take(NAMES - 1).collect()
@@ -62,16 +62,24 @@ fn axis(plan: &Plan) -> Axis {
 
 fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
     let mut line = vec![' '; WIDTH];
-    let mut draw = |index: Index, stroke: char| {
-        if let Some(place) = line.get_mut(axis.column(index)) {
-            *place = stroke;
+    let mut draw = |columns: std::ops::RangeInclusive<usize>, stroke: char| {
+        if let Some(places) = line.get_mut(columns) {
+            places.fill(stroke);
         }
     };
+    let mut before: Option<Index> = None;
     for TracedEntry { index, .. } in &witness.trace.entries {
-        draw(*index, if *index <= sure { ENTRIES } else { TAIL });
+        let stroke = if *index <= sure { ENTRIES } else { TAIL };
+        let column = axis.column(*index);
+        // Where there are more columns than entries, what follows each other is one line.
+        let follows = before.filter(|before| before.next() == *index);
+        let from = follows.map_or(column, |before| (axis.column(before) + 1).min(column));
+        draw(from..=column, stroke);
+        before = Some(*index);
     }
     for snapshot in &witness.trace.snapshots {
-        draw(snapshot.id.index, SNAPSHOT);
+        let column = axis.column(snapshot.id.index);
+        draw(column..=column, SNAPSHOT);
     }
     let line: String = line.into_iter().collect();
     let line = line.trim_end();

@@ -1,0 +1,67 @@
+//! Where the result goes: a directory of its own, and its name given in one step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::deed::store::Target;
+use crate::ground::publish::{parent_of, rename_to_free_name, sync_dir, with_path};
+use crate::workflow::rewind::{Input, RewindError};
+
+/// Where the result goes: checked once, before anything is done.
+pub(super) struct Place {
+    path: PathBuf,
+    pub(super) parent: PathBuf,
+    /// Whether it is there, as an empty directory.
+    exists: bool,
+}
+
+impl Place {
+    pub(super) fn find(dir: &Path, inputs: &[Input]) -> Result<Self, RewindError> {
+        let (path, exists) = match fs::canonicalize(dir) {
+            Ok(found) => {
+                let empty = found.is_dir() && fs::read_dir(&found)?.next().is_none();
+                if !empty {
+                    return Err(RewindError::OutTaken(dir.to_path_buf()));
+                }
+                (found, true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = parent_of(dir);
+                let dangling = fs::symlink_metadata(dir).is_ok();
+                match (fs::canonicalize(&parent), dir.file_name()) {
+                    (Ok(found), Some(name)) if !dangling => (found.join(name), false),
+                    _ => return Err(RewindError::OutNowhere(parent)),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for input in inputs {
+            if let Target::DataDir(data_dir) = &input.target {
+                let root = fs::canonicalize(data_dir.root())?;
+                let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
+                if sources.iter().any(|source| path.starts_with(source)) {
+                    return Err(RewindError::OutInside(dir.to_path_buf()));
+                }
+            }
+        }
+        Ok(Self {
+            parent: parent_of(&path),
+            path,
+            exists,
+        })
+    }
+
+    /// Gives the finished set its name, in one step.
+    pub(super) fn publish(&self, set: &Path) -> io::Result<()> {
+        if self.exists {
+            // Takes the place of an empty directory, and of nothing else.
+            fs::rename(set, &self.path)?;
+        } else {
+            rename_to_free_name(set, &self.path)?;
+        }
+        sync_dir(&self.parent)
+            .map_err(|error| with_path(error, "make durable the name of", &self.path))
+    }
+}
