@@ -36,3 +36,6 @@ mod found;
 
 /// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
 mod explain_log;
+
+/// A real cluster of three: backups taken at different times, restored in every way.
+mod trio;

@@ -29,3 +29,5 @@ pub mod random_ops;
 pub mod recordings;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
+/// Three real etcd servers that are one cluster.
+pub mod trio;
