@@ -5,11 +5,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::tools::{Ran, ark, need, snapshot};
+use crate::support::etcd::{Connection, Etcd};
+use crate::support::tools::{Ran, ark, names_in, need, snapshot};
 use crate::support::trio::{MEMBERS, Trio, values};
 
 /// Entries between two raft snapshots.
@@ -127,4 +130,124 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
     assert!(only_there("a", "b") >= 50, "{outcome}: {told:#}");
     let log = &told["log"];
     assert!(log["first_difference"].is_u64(), "{outcome}: {log:#}");
+}
+
+/// What a server shows of its data: the id of its cluster, and all its keys as the API tells them.
+fn shown(etcd: &Etcd) -> (String, String) {
+    let mut connection = Connection::new(etcd.client());
+    let path = "/v2/keys/?recursive=true&sorted=true";
+    let answer = connection.get(path).unwrap();
+    let cluster = answer.header("X-Etcd-Cluster-Id").unwrap().to_owned();
+    (cluster, String::from_utf8(answer.body).unwrap())
+}
+
+/// Starts a server on `data_dir` again and again, however it ended, until `stop`; what each start showed.
+fn supervise(data_dir: &Path, stop: &AtomicBool, starts: &AtomicUsize) -> Vec<(String, String)> {
+    // From none, as a unit without `RestartSec`, to one that a restore fits into.
+    let pauses = [0, 30, 200, 1000].map(Duration::from_millis);
+    let mut seen = Vec::new();
+    for round in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        // One that meets a restore's locks ends by itself.
+        if let Some(etcd) = Etcd::try_start(data_dir, SNAPSHOT_COUNT) {
+            seen.push(shown(&etcd));
+            starts.fetch_add(1, Ordering::SeqCst);
+            let end = [Etcd::kill, Etcd::stop][round % 2];
+            end(etcd);
+        }
+        std::thread::sleep(pauses[round % pauses.len()]);
+    }
+    seen
+}
+
+/// Looks at the member's directories as fast as it can, until `stop`; how often it looked.
+fn watch(data_dir: &Path, stop: &AtomicBool) -> usize {
+    let parts = ["member", "member/wal", "member/snap"].map(|part| data_dir.join(part));
+    let mut looks = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let gone = parts.iter().find(|part| !part.exists());
+        assert_eq!(gone, None, "gone for an instant");
+        looks += 1;
+    }
+    looks
+}
+
+#[test]
+fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member() {
+    // Guards against the instant without a `member/`: etcd would bootstrap an empty member there, and with luck nobody would
+    // notice for weeks. Its cluster id would be another, as its peer URL is.
+    if !need("etcd") || !need("etcdctl") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-supervised-").unwrap();
+    let (data_dir, backups) = (dir.path().join("infra0.etcd"), dir.path().join("backups"));
+    let mut archives = Vec::new();
+    let mut right = Vec::new();
+    for state in ["old", "new"] {
+        let etcd = Etcd::start_with(&data_dir, SNAPSHOT_COUNT);
+        for number in 0..120 {
+            etcd.set_v2(&format!("{state}/key-{number}"), state);
+        }
+        right.push(shown(&etcd));
+        etcd.stop();
+        archives.push(snapshot(&data_dir, &backups));
+    }
+    assert_ne!(right[0].1, right[1].1);
+
+    let (stop, starts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (mut done, mut busy) = (0, 0);
+    let seen = std::thread::scope(|scope| {
+        let supervisor = scope.spawn(|| supervise(&data_dir, &stop, &starts));
+        let watcher = scope.spawn(|| watch(&data_dir, &stop));
+        let deadline = Instant::now() + Duration::from_secs(50);
+        while done < 4 && Instant::now() < deadline && !supervisor.is_finished() {
+            let told = restore(&archives[done % 2], &data_dir);
+            match told.code {
+                0 => {
+                    done += 1;
+                    drop_kept(&data_dir);
+                    let before = starts.load(Ordering::SeqCst);
+                    // Two starts: the first may have begun before the exchange.
+                    while starts.load(Ordering::SeqCst) < before + 2 && !supervisor.is_finished() {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+                11 => {
+                    busy += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                _ => {
+                    stop.store(true, Ordering::SeqCst);
+                    panic!("neither done nor busy: {told:?}");
+                }
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        assert!(watcher.join().unwrap() > 10_000);
+        supervisor.join().unwrap()
+    });
+    println!(
+        "{done} restores, {busy} refused as busy, {} starts",
+        seen.len()
+    );
+    for (number, state) in seen.iter().enumerate() {
+        let (cluster, keys) = state;
+        let beginning: String = keys.chars().take(200).collect();
+        let is_right = right.contains(state);
+        assert!(is_right, "start {number}: cluster {cluster}, {beginning}");
+    }
+    assert!(done == 4 && busy > 0 && seen.len() > 8, "{done} {busy}");
+    assert!(right.iter().all(|state| seen.contains(state)));
+    assert_eq!(names_in(&data_dir), ["member"]);
+}
+
+/// Removes what restores have kept: each is a 64 MB segment.
+fn drop_kept(data_dir: &Path) {
+    for name in names_in(data_dir) {
+        if name.starts_with("member.before-restore-") {
+            fs::remove_dir_all(data_dir.join(name)).unwrap();
+        }
+    }
 }

@@ -43,7 +43,8 @@ impl Etcd {
         started.expect("etcd did not start three times")
     }
 
-    fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
+    /// As [`Etcd::start_with`], unless the server ends by itself, as one does that finds its data dir locked.
+    pub fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
         let (client, peer) = free_addresses();
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
