@@ -22,9 +22,6 @@ mod recordings;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
 
-/// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
-mod rewind;
-
 /// Captures beside a member at full load, and of one that was killed.
 mod hot;
 
@@ -39,25 +36,28 @@ mod found;
 
 /// The cluster client, against everything that can be listening where a member should.
 mod cluster;
+/// The cluster client against a real etcd 3.4 with TLS and with auth.
+mod cluster_live;
 
 /// The checklist before an upgrade, on a cluster that answers as the recorded one did and on everything that is wrong with one.
 mod preflight;
-
 /// A rolling upgrade watched to its end.
 mod preflight_watch;
 
-/// The cluster client against a real etcd 3.4 with TLS and with auth.
-mod cluster_live;
 /// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
 mod explain_log;
 
 /// When a member may go back a release, and what is done then.
 mod gate;
-
 /// Bringing the segments of a dedicated WAL dir home, struck at every system call.
 mod gate_faults;
+/// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
+mod gate_live;
+
 /// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
 mod stale_member;
 
-/// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
-mod gate_live;
+/// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
+mod rewind;
+/// A real cluster of three: backups taken at different times, restored in every way.
+mod trio;

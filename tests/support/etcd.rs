@@ -72,7 +72,7 @@ impl Etcd {
     }
 
     /// As [`Etcd::start_with`], unless the server ends by itself, as one does that finds its data dir locked.
-    pub fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
+    pub fn try_start_with(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
         Self::launch(data_dir, snapshot_count, None, None)
     }
 
@@ -310,8 +310,19 @@ pub fn http(
     path: &str,
     form: &str,
 ) -> std::io::Result<(u16, String)> {
+    http_within(PATIENCE, server, method, path, form)
+}
+
+/// As [`http`], for a server that may not answer: it is given `patience` for each piece of its answer.
+pub fn http_within(
+    patience: Duration,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    form: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(server)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",

@@ -35,3 +35,5 @@ pub mod recordings;
 pub mod rewrite;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
+/// Three real etcd servers that are one cluster.
+pub mod trio;
