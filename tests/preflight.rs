@@ -812,7 +812,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
         (&["--from", "2.1", "--to", "2.3"][..], "not one step"),
         (&["--from", "2.0", "--to", "2.1"], "not one step"),
         (&["--from", "3.0", "--to", "3.1"], "not one step"),
-        (&["--from", "2.x"], "a release is written like"),
+        (&["--from", "2.x"], "a release is two numbers"),
         (
             &["--max-backup-age", "24"],
             "a length of time is written like",
