@@ -237,6 +237,9 @@ fn three_backups_taken_at_different_times_become_three_archives_of_one_history()
             snap
         );
     }
+    let inspected = ark(["inspect".as_ref(), made[&INFRA0].as_os_str()]).exits(0);
+    let rewound = format!("rewound    to entry 435 of cluster {OLD_CLUSTER}\n");
+    assert!(inspected.stdout.contains(&rewound), "{inspected:#?}");
     // Another rewind of the same is another cluster.
     let again = rewind(&paths(&backups), &dir.path().join("again"), &[]);
     assert_ne!(

@@ -223,6 +223,22 @@ fn tell_archive(archive: &Archive, out: &Out) {
             manifest.created, manifest.tool.name, manifest.tool.version
         ),
     );
+    if let Some(rewind) = &manifest.rewind {
+        let (to, old) = (rewind.rewound_to, rewind.old_cluster_id);
+        row(out, "rewound", &format!("to entry {to} of cluster {old}"));
+        for origin in &rewind.derived_from {
+            let used = match origin.used_for.as_slice() {
+                [] => "bore witness".to_owned(),
+                used => used.join(", "),
+            };
+            let name = printable(&origin.name);
+            row(
+                out,
+                "",
+                &format!("from {name} ({}): {used}", origin.identity),
+            );
+        }
+    }
     tell_member(&manifest.member, out);
     let plain = archive.plain_bytes();
     let sizes = format!(

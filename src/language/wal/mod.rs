@@ -2,7 +2,7 @@
 //!
 //! [`record`] is one frame, read and written. [`segment`] takes a segment's bytes in pieces and
 //! gives its records back, each checked against the rolling CRC. [`log`] takes the records of
-//! all segments and holds them against raft's own rules. [`write`] makes segments.
+//! all segments and holds them against raft's own rules. [`mod@write`] makes segments.
 
 pub mod log;
 pub mod record;
