@@ -197,7 +197,11 @@ fn restore_of_a_flipped_archive_changes_nothing() {
         victim.with_flipped(bit, || {
             ark(["verify".as_ref(), bench.archive.as_os_str()]).exits(4);
             let to = ["--data-dir".as_ref(), bench.target.as_os_str()];
-            let from = ["restore".as_ref(), bench.archive.as_os_str()];
+            let from = [
+                "restore".as_ref(),
+                "--offline".as_ref(),
+                bench.archive.as_os_str(),
+            ];
             let told = ark(from.into_iter().chain(to))
                 .exits(4)
                 .says("error: ")
@@ -219,6 +223,7 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
         victim.with_flipped(bit, || {
             let args = [
                 "restore".as_ref(),
+                "--offline".as_ref(),
                 bench.archive.as_os_str(),
                 "--replace".as_ref(),
                 "--data-dir".as_ref(),

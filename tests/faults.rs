@@ -59,7 +59,7 @@ const FAILURES_SHOWN: usize = 12;
 
 /// One call of a run: the `number`th of its name in its thread.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Call {
+pub(crate) struct Call {
     name: String,
     number: usize,
     line: String,
@@ -67,7 +67,7 @@ struct Call {
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Blow {
+pub(crate) enum Blow {
     Error(&'static str),
     Kill,
 }
@@ -97,7 +97,7 @@ impl Call {
 }
 
 /// A run to be struck: what it needs, what it is, and what must hold afterwards.
-trait Story: Sync {
+pub(crate) trait Story: Sync {
     /// Makes everything the run needs below `root`, which is empty.
     fn prepare(&self, root: &Path);
     /// The arguments of the run.
@@ -174,7 +174,7 @@ fn calls_in(log: &str, below: &str) -> Vec<Call> {
 }
 
 /// Strikes each call with each of its blows, on two threads, and gives how many blows there were.
-fn strike_everywhere(story: &dyn Story) -> usize {
+pub(crate) fn strike_everywhere(story: &dyn Story) -> usize {
     let calls = calls_of(story);
     let cases: Vec<(&Call, Blow)> = calls
         .iter()
@@ -273,7 +273,7 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         .map_err(|why| format!("the run after it: {why}\n  {next:?}\n  struck: {ran:?}"))
 }
 
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -292,7 +292,11 @@ fn staging_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Staging may outlive a kill, an error that hit its removal, and, if it is empty, a deed that is done.
-fn ensure_no_staging(root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> Result<(), String> {
+pub(crate) fn ensure_no_staging(
+    root: &Path,
+    struck: Option<(&Call, Blow)>,
+    ran: &Ran,
+) -> Result<(), String> {
     // A young leftover of the struck run outlives the next one too: it could belong to a neighbour.
     let Some((call, blow)) = struck else {
         return Ok(());
@@ -305,9 +309,9 @@ fn ensure_no_staging(root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> R
 }
 
 /// What a tree holds, at whatever time and inode: mode, length and digest of everything in it.
-type Content = BTreeMap<PathBuf, (u32, u64, String)>;
+pub(crate) type Content = BTreeMap<PathBuf, (u32, u64, String)>;
 
-fn content(dir: &Path) -> Content {
+pub(crate) fn content(dir: &Path) -> Content {
     if !dir.exists() {
         return Content::new();
     }
@@ -318,14 +322,14 @@ fn content(dir: &Path) -> Content {
 }
 
 /// Only the digests of the files in it, wherever they are.
-fn digests(dir: &Path) -> BTreeSet<String> {
+pub(crate) fn digests(dir: &Path) -> BTreeSet<String> {
     let all = content(dir).into_values();
     all.map(|(_, _, digest)| digest)
         .filter(|digest| !digest.is_empty())
         .collect()
 }
 
-fn words(words: &[&str]) -> Vec<OsString> {
+pub(crate) fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
@@ -532,7 +536,7 @@ impl Story for RestoreStory {
     }
 
     fn args(&self, root: &Path) -> Vec<OsString> {
-        let mut args = words(&["restore", "--threads", "1"]);
+        let mut args = words(&["restore", "--offline", "--threads", "1"]);
         args.extend([
             self.archive.clone().into(),
             "--data-dir".into(),
@@ -744,13 +748,13 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
         echo restore
         mount -t tmpfs -o size=128k tmpfs "$1"
         cp -a "$4" "$1/data"
-        try restore "$3" --data-dir "$1/data" --replace
-        try restore "$3" --data-dir "$1/fresh"
+        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/fresh"
         ls -A "$1" "$1/data"
         diff -r "$4" "$1/data" && echo untouched
         mount -o remount,size=64m "$1"
-        try restore "$3" --data-dir "$1/data" --replace
-        try restore "$3" --data-dir "$1/fresh"
+        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/fresh"
         try verify "$1/data" "$1/fresh"
     "#;
     let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).expect(0);

@@ -42,7 +42,8 @@ fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
 }
 
 fn restore(archive: &Path, data_dir: &Path, more: &[&OsStr]) -> Ran {
-    let mut args = vec![OsStr::new("restore"), archive.as_os_str()];
+    let mut args = vec![OsStr::new("restore"), "--offline".as_ref()];
+    args.push(archive.as_os_str());
     args.extend([OsStr::new("--data-dir"), data_dir.as_os_str()]);
     args.extend(more);
     ark(args)
@@ -302,7 +303,7 @@ fn an_etcd_that_starts_during_a_restore_is_noticed() {
     let mut slowly = clean("strace");
     let slowing = "inject=fsync,fdatasync,syncfs:delay_enter=700000";
     slowly.args(["-qq", "-f", "-o", "/dev/null", "-e", slowing, BINARY]);
-    slowly.args(["restore", "--replace", "--data-dir"]);
+    slowly.args(["restore", "--offline", "--replace", "--data-dir"]);
     slowly.arg(&target).arg(&archive);
     let restoring = std::thread::spawn(move || run(&mut slowly));
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -346,8 +347,9 @@ fn paths_that_are_not_utf_8_are_paths() {
         told(&["inspect".as_ref(), archive.as_ref()]);
         told(&["inspect".as_ref(), source.as_ref()]);
         told(&["list".as_ref(), backups.as_ref()]);
-        let args: [&OsStr; 4] = [
+        let args: [&OsStr; 5] = [
             "restore".as_ref(),
+            "--offline".as_ref(),
             archive.as_ref(),
             flags[0],
             target.as_ref(),
@@ -413,11 +415,11 @@ fn a_learner_is_no_damage() {
     let source = dir.path().join("source");
     let mut log = SegmentBuilder::new(0, true);
     log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
-    let context = r#"{"id":5,"peerURLs":["http://10.0.1.15:2380"],"isLearner":true}"#;
+    let context = r#"{"id":5,"peerURLs":["http://127.10.1.15:2380"],"isLearner":true}"#;
     let added = conf_change(
         0,
         MEMBER_ID,
-        r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"]}"#,
+        r#"{"id":14855829450254237642,"peerURLs":["http://127.10.1.10:2380"]}"#,
     );
     let learner = conf_change(3, 5, context);
     log.entry(CONF_CHANGE, 1, 1, Some(&added));
@@ -510,7 +512,7 @@ fn no_name_reaches_the_terminal_raw() {
     for part in ["wal", "snap"] {
         make_dir(&source.join("member").join(part));
     }
-    let context = r#"{"id":14855829450254237642,"peerURLs":["http://10.0.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
+    let context = r#"{"id":14855829450254237642,"peerURLs":["http://127.10.1.10:2380"],"name":"a\u001b[2Jb\nFORGED"}"#;
     let mut log = SegmentBuilder::new(0, false);
     log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
     let attributes = format!("/0/members/{MEMBER_ID:x}/attributes");

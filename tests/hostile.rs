@@ -66,17 +66,25 @@ impl Bench {
         let before = (self.target_tree(), names(self.scratch.path()));
         let target = self.target();
         let to = ["--data-dir".as_ref(), target.as_os_str()];
-        let restored = ark(["restore".as_ref(), archive.as_os_str()]
-            .into_iter()
-            .chain(to))
+        let restored = ark([
+            "restore".as_ref(),
+            "--offline".as_ref(),
+            archive.as_os_str(),
+        ]
+        .into_iter()
+        .chain(to))
         .exits(code);
         assert_tells(&restored, message);
         restored.says("hint: ");
         let absent = self.scratch.path().join("absent");
         let to = ["--data-dir".as_ref(), absent.as_os_str()];
-        let restored = ark(["restore".as_ref(), archive.as_os_str()]
-            .into_iter()
-            .chain(to))
+        let restored = ark([
+            "restore".as_ref(),
+            "--offline".as_ref(),
+            archive.as_os_str(),
+        ]
+        .into_iter()
+        .chain(to))
         .exits(code);
         assert_tells(&restored, message);
         assert!(
@@ -120,6 +128,7 @@ fn an_archive_built_by_hand_is_accepted() {
     let target = bench.target();
     ark([
         "restore".as_ref(),
+        "--offline".as_ref(),
         path.as_os_str(),
         "--data-dir".as_ref(),
         target.as_os_str(),
@@ -355,7 +364,7 @@ fn a_wal_that_is_corrupt_under_right_digests_is_refused() {
             *forge.entry(SECOND).data.last_mut().unwrap() ^= 1;
             forge.relist();
         },
-        "CRC mismatch (stored d8467757",
+        "CRC mismatch (stored 1e268fea",
     );
     forged(
         |forge| {
@@ -436,7 +445,7 @@ fn a_frame_that_decompresses_to_more_than_its_table_says_is_refused_in_little_me
                 .arg(&path)
                 .args(["--threads", "1"]);
             if command == "restore" {
-                limited.arg("--data-dir").arg(&target);
+                limited.args(["--offline", "--data-dir"]).arg(&target);
             }
             let ran = run(&mut limited).exits(4);
             assert_tells(&ran, &format!("frame {victim} "));

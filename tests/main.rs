@@ -34,8 +34,22 @@ mod real_store;
 /// What a hostile reader of the code found, each told as the story of its failure.
 mod found;
 
+/// The cluster client, against everything that can be listening where a member should.
+mod cluster;
+/// The cluster client against a real etcd 3.4 with TLS and with auth.
+mod cluster_live;
 /// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
 mod explain_log;
 
+/// When a member may go back a release, and what is done then.
+mod gate;
 /// A real cluster of three: backups taken at different times, restored in every way.
 mod trio;
+
+/// Bringing the segments of a dedicated WAL dir home, struck at every system call.
+mod gate_faults;
+/// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+mod stale_member;
+
+/// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
+mod gate_live;

@@ -58,7 +58,7 @@ fn stopped_server(dir: &TempDir, name: &str) -> (PathBuf, (String, String)) {
 }
 
 fn restore(archive: &Path, data_dir: &Path, more: &[&str]) -> Ran {
-    let mut args: Vec<OsString> = vec!["restore".into(), archive.into()];
+    let mut args: Vec<OsString> = vec!["restore".into(), "--offline".into(), archive.into()];
     args.extend(["--data-dir".into(), data_dir.into()]);
     args.extend(more.iter().map(OsString::from));
     ark(args)
@@ -398,13 +398,13 @@ fn a_data_dir_that_is_a_mount_point_is_restored_into() {
     make_dir(&target);
     let script = r#"
         mount -t tmpfs -o size=16m,mode=0700 tmpfs "$1"
-        "$ARK" restore "$2" --data-dir "$1"
-        "$ARK" restore "$2" --data-dir "$1" --replace
+        "$ARK" restore --offline "$2" --data-dir "$1"
+        "$ARK" restore --offline "$2" --data-dir "$1" --replace
         "$ARK" verify "$1"
         ls -A "$1" | sed s/restore-.*/restore/
         # A mount inside the member cannot be exchanged.
         mount -t tmpfs tmpfs "$1/member/wal"
-        code=0; "$ARK" restore "$2" --data-dir "$1" --replace || code=$?
+        code=0; "$ARK" restore --offline "$2" --data-dir "$1" --replace || code=$?
         echo "refused with $code"
         grep -c " $1 " /proc/mounts
     "#;

@@ -124,7 +124,11 @@ fn there_and_back(name: &str, dirs: &[&str]) {
 }
 
 fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> crate::support::ark::Ran {
-    let mut args = vec!["restore".as_ref(), archive.as_os_str()];
+    let mut args = vec![
+        "restore".as_ref(),
+        "--offline".as_ref(),
+        archive.as_os_str(),
+    ];
     args.extend(["--data-dir".as_ref(), data_dir.as_os_str()]);
     args.extend(flags.iter().map(OsStr::new));
     ark(args)

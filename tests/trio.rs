@@ -151,7 +151,7 @@ fn supervise(data_dir: &Path, stop: &AtomicBool, starts: &AtomicUsize) -> Vec<(S
             break;
         }
         // One that meets a restore's locks ends by itself.
-        if let Some(etcd) = Etcd::try_start(data_dir, SNAPSHOT_COUNT) {
+        if let Some(etcd) = Etcd::try_start_with(data_dir, SNAPSHOT_COUNT) {
             seen.push(shown(&etcd));
             starts.fetch_add(1, Ordering::SeqCst);
             let end = [Etcd::kill, Etcd::stop][round % 2];

@@ -192,7 +192,7 @@ impl Bench {
         tell("verify", bytes, &a, Some(&b));
         let a = Job::new(
             "etcd-ark",
-            &format!("{ark} restore -q {archive} --data-dir {out}/ours"),
+            &format!("{ark} restore -q --offline {archive} --data-dir {out}/ours"),
         );
         let b = Job::new(
             "zstd -d|tar x; sync",

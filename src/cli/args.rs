@@ -10,6 +10,9 @@ use clap::{
     ValueEnum,
 };
 use etcd_ark::language::replay::InOrderRules;
+use etcd_ark::workflow::rewind::moment::To;
+
+use super::connection::Tls;
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -96,8 +99,9 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Put an archive's member directory in place, atomically, or not at all
     #[command(
-        after_help = "For a member of a larger cluster: the other members are not asked. If they went on, \
-        a restored member has forgotten what it acknowledged since."
+        after_help = "First asks all members that the archive names, for up to 2 seconds, whether their cluster \
+        runs, and refuses if it does: a restored member would have forgotten what it acknowledged since. For an \
+        archive made by `rewind`, the cluster it was made from must not run."
     )]
     Restore(Restore),
     /// List the archives of a backup dir, newest first
@@ -119,6 +123,15 @@ pub(crate) enum Command {
         one is the summary. With --strict it exits with 5 if a line is worth a look."
     )]
     ExplainLog(ExplainLog),
+    /// Take a whole cluster back to one moment: an archive for every member, all alike, from the
+    /// backups of any of them
+    #[command(
+        after_help = "Nothing is changed but that --out is made. The archives are one new cluster's: stop all \
+        members of the old one, restore each member's own archive, then start them."
+    )]
+    Rewind(Rewind),
+    /// Go back a release: whether the cluster still may, and this member's part of it
+    Downgrade(Box<super::downgrade::flags::Downgrade>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,6 +280,7 @@ pub(crate) struct ExplainLog {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
     /// The archive
     #[arg(value_name = "ARCHIVE")]
@@ -286,8 +300,74 @@ pub(crate) struct Restore {
     /// Do everything but put it in place
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
+    /// Restore although members of the same cluster answer, or may be there
+    #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_stale_member: bool,
+    /// Ask no member: you vouch that the cluster does not run
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rewind {
+    /// Archives and data dirs of any members of one cluster
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Where the archives go: a directory that is empty or does not exist
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "dry_run",
+        env = "ETCD_ARK_OUT"
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// The moment: `last-before:RELEASE` is the last entry before the cluster moved to it (or the
+    /// end, if it never did), `index:N` that entry, `end` the end of the most up-to-date log
+    #[arg(
+        long,
+        value_name = "MOMENT",
+        default_value = "last-before:2.2",
+        env = "ETCD_ARK_TO"
+    )]
+    pub(crate) to: To,
+    /// Whose raft snapshot every member gets, by name or id, where members name in-order keys
+    /// differently
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_BASE")]
+    pub(crate) base: Option<String>,
+    /// Make a cluster of this member alone, by name or id: the others are removed for good
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_SINGLE")]
+    pub(crate) single: Option<String>,
+    /// A member's new peer URL, for a new host; can be given more than once
+    #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = pair, env = "ETCD_ARK_PEER_URL")]
+    pub(crate) peer_url: Vec<(String, String)>,
+    /// Keep the cluster's id: members of the old cluster that still run could then mix in
+    #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
+    pub(crate) keep_cluster_id: bool,
+    /// The dedicated WAL dir of a data dir among the targets; can be given more than once
+    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = pair, env = "ETCD_ARK_WAL_DIRS")]
+    pub(crate) wal_dir: Vec<(String, String)>,
+    /// Show what would be kept and lost, and write nothing
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// zstd's compression level
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// `LEFT=RIGHT`, neither of them empty.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
+            Ok((left.to_owned(), right.to_owned()))
+        }
+        _ => Err(format!("`{text}` has no two parts with a `=` between them")),
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,31 +1,47 @@
 //! The flags that say how to reach a cluster, and what they come to.
+//!
+//! In: flags, their environment variables, and those of etcdctl 2.x. Out: an [`Access`]. The
+//! password comes from a file, from the environment, or from the terminal.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use etcd_ark::ground::interrupt::Interrupted;
+use etcd_ark::place::cluster::{Access, User};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+
+use super::failure::{Kind, Told};
+
+/// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
+const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
+/// No answer is waited for longer than this.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest password that is read, in bytes.
+const LONGEST_PASSWORD: u64 = 4096;
 
 /// How to reach the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connection {
-    /// Client URLs of members; one is enough to find the others, more help where some are down
+    /// Client URLs of members; one is enough to find the others, more help where some are down.
+    /// The variables of etcdctl 2.x count, too: `ETCDCTL_ENDPOINT`, `ETCDCTL_PEERS`
     #[arg(
         long,
         value_name = "URL",
         value_delimiter = ',',
         env = "ETCDCTL_ENDPOINTS"
     )]
-    pub(crate) endpoints: Vec<String>,
-    /// PEM file with the certificates that vouch for the servers
-    #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT")]
-    pub(crate) cacert: Option<PathBuf>,
-    /// PEM file with this client's certificate
-    #[arg(long, value_name = "FILE", requires = "key", env = "ETCDCTL_CERT")]
-    pub(crate) cert: Option<PathBuf>,
-    /// PEM file with this client's key
-    #[arg(long, value_name = "FILE", requires = "cert", env = "ETCDCTL_KEY")]
-    pub(crate) key: Option<PathBuf>,
+    endpoints: Vec<String>,
+    #[command(flatten)]
+    tls: Tls,
     /// Who asks, where auth is enabled; the password comes from --password-file, from
     /// `ETCD_ARK_PASSWORD`, or is asked for
     #[arg(long, value_name = "NAME", env = "ETCD_ARK_USERNAME")]
-    pub(crate) username: Option<String>,
+    username: Option<String>,
     /// A file whose first line is the password
     #[arg(
         long,
@@ -33,13 +49,287 @@ pub(crate) struct Connection {
         requires = "username",
         env = "ETCD_ARK_PASSWORD_FILE"
     )]
-    pub(crate) password_file: Option<PathBuf>,
-    /// How long to wait for an answer, in seconds
+    password_file: Option<PathBuf>,
+    /// How long each member may take to answer, in seconds
     #[arg(
         long,
         value_name = "SECONDS",
         default_value = "5",
+        value_parser = seconds,
         env = "ETCD_ARK_TIMEOUT"
     )]
-    pub(crate) timeout: f64,
+    timeout: Duration,
+}
+
+/// How to agree on TLS with the servers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tls {
+    /// PEM file with the certificates that vouch for the servers; those this machine trusts by
+    /// default (or `ETCDCTL_CA_FILE`, and for the next two `ETCDCTL_CERT_FILE`, `ETCDCTL_KEY_FILE`)
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT")]
+    cacert: Option<PathBuf>,
+    /// PEM file with this client's certificate
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_CERT")]
+    cert: Option<PathBuf>,
+    /// PEM file with this client's key
+    #[arg(long, value_name = "FILE", env = "ETCDCTL_KEY")]
+    key: Option<PathBuf>,
+}
+
+impl Connection {
+    /// Whether anybody said where the cluster is.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.named().is_empty()
+    }
+
+    /// What the flags and the environment come to; asks for the password where it must.
+    pub(crate) fn access(&self) -> Result<Access> {
+        let mut access = self.tls.access()?;
+        let has_tls = access.ca_cert.is_some() || access.client_cert.is_some();
+        let scheme = if has_tls { "https" } else { "http" };
+        // etcdctl 2.x takes HOST:PORT for a URL.
+        let whole = |endpoint: String| {
+            if endpoint.contains("://") {
+                endpoint
+            } else {
+                format!("{scheme}://{endpoint}")
+            }
+        };
+        access.endpoints = self.named().into_iter().map(whole).collect();
+        access.user = self
+            .username
+            .as_deref()
+            .map(|name| self.user(name))
+            .transpose()?;
+        access.timeout = self.timeout;
+        Ok(access)
+    }
+
+    /// The endpoints, as they were named.
+    fn named(&self) -> Vec<String> {
+        let split = |text: &str| {
+            let parts = text
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let given: Vec<_> = self.endpoints.iter().flat_map(|text| split(text)).collect();
+        let older = OLDER_ENDPOINTS.iter().map(|name| split(&variable(name)));
+        let mut all = std::iter::once(given).chain(older);
+        all.find(|named| !named.is_empty()).unwrap_or_default()
+    }
+
+    fn user(&self, name: &str) -> Result<User> {
+        if name.contains(':') {
+            let told = Told {
+                kind: Kind::Usage,
+                message: "`--username` takes a name and no password: others on this machine can read a command line".to_owned(),
+                hint: Some(
+                    "pass the password with `--password-file`, in ETCD_ARK_PASSWORD, or when asked for it",
+                ),
+            };
+            return Err(told.into());
+        }
+        let from_environment = variable("ETCD_ARK_PASSWORD");
+        let password = match &self.password_file {
+            Some(path) => {
+                let text = first_line(fs_err::File::open(path)?.into_file());
+                text.with_context(|| format!("cannot read a password from `{}`", path.display()))?
+            }
+            None if !from_environment.is_empty() => from_environment,
+            None => asked_for(name)?,
+        };
+        Ok(User {
+            name: name.to_owned(),
+            password,
+        })
+    }
+}
+
+impl Tls {
+    /// Nobody in particular, but with these certificates.
+    pub(crate) fn access(&self) -> Result<Access> {
+        // As etcdctl 2.x calls them.
+        let or_older = |given: &Option<PathBuf>, name: &str| {
+            let older = Some(variable(name)).filter(|value| !value.is_empty());
+            given.clone().or(older.map(PathBuf::from))
+        };
+        let cert = or_older(&self.cert, "ETCDCTL_CERT_FILE");
+        let key = or_older(&self.key, "ETCDCTL_KEY_FILE");
+        if cert.is_some() != key.is_some() {
+            let told = Told {
+                kind: Kind::Usage,
+                message: "a client's certificate and its key go together".to_owned(),
+                hint: Some("pass both `--cert` and `--key`, or neither"),
+            };
+            return Err(told.into());
+        }
+        Ok(Access {
+            ca_cert: or_older(&self.cacert, "ETCDCTL_CA_FILE"),
+            client_cert: cert.zip(key),
+            ..Access::default()
+        })
+    }
+}
+
+/// A variable; one that is not set is as good as an empty one.
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().map_err(|_| "not a number of seconds")?;
+    let duration = Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err(format!(
+            "not above 0 and at most {} seconds",
+            LONGEST.as_secs()
+        ));
+    }
+    Ok(duration)
+}
+
+fn first_line(file: File) -> Result<String> {
+    let mut text = String::new();
+    file.take(LONGEST_PASSWORD).read_to_string(&mut text)?;
+    let line = text.lines().next().filter(|line| !line.is_empty());
+    Ok(line.context("its first line is empty")?.to_owned())
+}
+
+/// The password that is typed on the terminal, unseen.
+fn asked_for(name: &str) -> Result<String> {
+    let no_terminal = || Told {
+        kind: Kind::Usage,
+        message: format!("no password for `{name}`, and no terminal to ask for it"),
+        hint: Some("pass the password with `--password-file`, or in ETCD_ARK_PASSWORD"),
+    };
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let terminal = terminal.map_err(|_| no_terminal())?;
+    let usual = tcgetattr(&terminal).map_err(|_| no_terminal())?;
+    let hidden = Hidden::new(&terminal, usual).context("the terminal would show the password")?;
+    let mut shown = &terminal;
+    write!(shown, "password of {name}: ")?;
+    let typed = typed_line(&terminal);
+    drop(hidden);
+    writeln!(shown)?;
+    typed
+}
+
+/// Keys one by one, until the line ends.
+fn typed_line(mut terminal: &File) -> Result<String> {
+    let mut line = Vec::new();
+    let mut key = [0];
+    while terminal.read(&mut key)? > 0 {
+        match key[0] {
+            b'\n' | b'\r' => return Ok(String::from_utf8(line)?),
+            // Ctrl-C and Ctrl-D, which are keys like others while nothing is shown.
+            0x03 | 0x04 => return Err(std::io::Error::other(Interrupted).into()),
+            // Ctrl-U begins anew.
+            0x15 => line.clear(),
+            // The rest of a character that has more bytes than one goes with it.
+            0x08 | 0x7f => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            byte => line.push(byte),
+        }
+    }
+    Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+}
+
+/// A terminal that shows nothing of what is typed and sends no signals, until this is dropped: a
+/// signal would end the program and leave the terminal so.
+struct Hidden<'t> {
+    terminal: &'t File,
+    usual: Termios,
+}
+
+impl<'t> Hidden<'t> {
+    fn new(terminal: &'t File, usual: Termios) -> std::io::Result<Self> {
+        let mut hidden = usual.clone();
+        hidden.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
+        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
+        Ok(Self { terminal, usual })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        // If the terminal is gone, there is nothing to put right.
+        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.usual);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    fn access(args: &[&str]) -> Result<Access> {
+        let args = std::iter::once(&"etcd-ark").chain(args);
+        Line::try_parse_from(args)?.connection.access()
+    }
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_what_the_certificates_make_of_it() {
+        let bare = ["--endpoints", "a:2379, http://b:2379,,c"];
+        let plain = access(&bare).unwrap();
+        assert_eq!(
+            plain.endpoints,
+            ["http://a:2379", "http://b:2379", "http://c"]
+        );
+        let with_tls = access(&[&bare[..], &["--cacert", "ca.pem"]].concat()).unwrap();
+        assert_eq!(
+            with_tls.endpoints,
+            ["https://a:2379", "http://b:2379", "https://c"]
+        );
+        assert_eq!(plain.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused() {
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "4000", "5s", ""] {
+            assert!(access(&["--timeout", wrong]).is_err(), "{wrong}");
+        }
+        let short = access(&["--timeout", "0.25"]).unwrap();
+        assert_eq!(short.timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_password_is_the_first_line_of_its_file_and_never_an_argument() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "right: and long \r\nsecond line\n").unwrap();
+        let file = file.to_str().unwrap();
+        let user = access(&["--username", "root", "--password-file", file]).unwrap();
+        let user = user.user.unwrap();
+        assert_eq!(
+            (user.name.as_str(), user.password.as_str()),
+            ("root", "right: and long ")
+        );
+        let refused = access(&["--username", "root:secret", "--password-file", file]).unwrap_err();
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+        assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+        for (name, text) in [("empty", ""), ("no first line", "\nsecret")] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let path = path.to_str().unwrap();
+            access(&["--username", "root", "--password-file", path]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_wrong_usage() {
+        for lone in ["--cert", "--key"] {
+            let refused = access(&[lone, "x.pem"]).unwrap_err();
+            assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+        }
+    }
 }

@@ -108,7 +108,7 @@ fn key_json(key: &KeyDifference, stores: (&Store, &Store)) -> Value {
 fn node_json(store: &Store, id: NodeId) -> Value {
     let node = store.node(id);
     json!({
-        "value": node.value().map(String::from_utf8_lossy),
+        "value": node.value().map(|value| String::from_utf8_lossy(&value.bytes()).into_owned()),
         "dir": node.is_dir(),
         "expiration": node.expires.map(|expires| Expiration(expires).to_string()),
         "modifiedIndex": node.modified,

@@ -1,6 +1,8 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod rewind;
+
 use std::error::Error;
 use std::io;
 
@@ -12,7 +14,13 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
+use etcd_ark::workflow::collect::CollectError;
+use etcd_ark::workflow::downgrade::PrepareError;
+use etcd_ark::workflow::move_wal::MoveError;
+use etcd_ark::workflow::rewind::RewindError;
+use etcd_ark::workflow::stale_member::StaleMemberError;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,10 +157,22 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_survey(error)
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
         of_store(error)
+    } else if let Some(error) = error.downcast_ref::<CollectError>() {
+        of_collect(error)
+    } else if let Some(error) = error.downcast_ref::<PrepareError>() {
+        of_prepare(error)
+    } else if error.is::<Interrupted>() {
+        (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
+    } else if let Some(error) = error.downcast_ref::<RewindError>() {
+        rewind::of_rewind(error)
+    } else if let Some(error) = error.downcast_ref::<StaleMemberError>() {
+        of_stale_member(error)
+    } else if let Some(error) = error.downcast_ref::<AccessError>() {
+        of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
         of_io(error)
     } else if error.is::<Interrupted>() {
@@ -251,6 +271,24 @@ fn of_restore(error: &RestoreError) -> Judged {
     }
 }
 
+fn of_stale_member(error: &StaleMemberError) -> Judged {
+    let hint = match error {
+        StaleMemberError::ClusterRuns { .. } => {
+            "nothing was changed; keep this member's present data if they are intact, else `etcd-ark rewind` takes the whole cluster back together; for a drill, `rewind --single` makes a cluster with an id of its own; `--allow-stale-member` restores all the same"
+        }
+        StaleMemberError::OldClusterRuns { .. } => {
+            "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
+        }
+        StaleMemberError::CannotBeAsked { rewound: false, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks nobody"
+        }
+        StaleMemberError::CannotBeAsked { rewound: true, .. } => {
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks nobody"
+        }
+    };
+    (Kind::Refused, Some(hint))
+}
+
 fn of_survey(error: &SurveyError) -> Judged {
     match error {
         SurveyError::DataDir(error) => of_data_dir(error),
@@ -288,6 +326,10 @@ fn of_store(error: &StoreError) -> Judged {
                 Kind::Refused,
                 Some("`--pending` applies it all the same; it may still be replaced"),
             ),
+            ReplayFault::TooManyMembers(_) => (
+                Kind::Corrupt,
+                Some("no cluster has so many; its bytes check, so another program wrote it"),
+            ),
             ReplayFault::Unreadable(_) => (
                 Kind::Corrupt,
                 Some(
@@ -295,6 +337,73 @@ fn of_store(error: &StoreError) -> Judged {
                 ),
             ),
         },
+    }
+}
+
+fn of_collect(error: &CollectError) -> Judged {
+    match error {
+        CollectError::Store(error) => of_store(error),
+        CollectError::OtherCluster { .. } => (
+            Kind::Refused,
+            Some("pass the data dir, the archives and the endpoints of one cluster"),
+        ),
+        CollectError::NotAMember { .. } => (
+            Kind::Refused,
+            Some(
+                "a removed member does not come back with its old data; look at the others' data dirs instead",
+            ),
+        ),
+    }
+}
+
+fn of_prepare(error: &PrepareError) -> Judged {
+    match error {
+        PrepareError::Running(_) => (
+            Kind::Busy,
+            Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),
+        ),
+        PrepareError::Capture(error) => of_capture(error),
+        PrepareError::Store(error) => of_store(error),
+        PrepareError::Move(error) => of_move(error),
+        PrepareError::Io(error) => of_io(error),
+        PrepareError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+fn of_move(error: &MoveError) -> Judged {
+    match error {
+        MoveError::DataDir(error) => of_data_dir(error),
+        MoveError::Survey(error) => of_survey(error),
+        MoveError::Running(_) => (
+            Kind::Busy,
+            Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),
+        ),
+        MoveError::InTheWay(_) => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; see what is in it, and move it away if etcd does not need it",
+            ),
+        ),
+        MoveError::NoRoom { .. } => (
+            Kind::NoSpace,
+            Some("nothing was moved; make room for a second copy of the segments"),
+        ),
+        MoveError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some(
+                "the disk returned other bytes than were written to it; the segments are where they were",
+            ),
+        ),
+        MoveError::Io(error) => {
+            let (kind, hint) = of_io(error);
+            (
+                kind,
+                hint.or(Some(
+                    "run it again: whatever step it died at, it goes on from there",
+                )),
+            )
+        }
+        MoveError::Interrupted(_) => (Kind::Interrupted, Some("run it again to go on")),
     }
 }
 
@@ -363,6 +472,26 @@ fn of_data_dir(error: &DataDirError) -> Judged {
             Kind::Corrupt,
             Some("etcd cannot start from this; has somebody removed files by hand?"),
         ),
+    }
+}
+
+fn of_access(error: &AccessError) -> Judged {
+    match error {
+        AccessError::Pem { .. } => (
+            Kind::Usage,
+            Some("`--cacert`, `--cert` and `--key` each name a PEM file, as for etcdctl"),
+        ),
+        AccessError::KeyMismatch { .. } => (
+            Kind::Usage,
+            Some("pass with `--key` the key that the certificate of `--cert` was made for"),
+        ),
+        AccessError::Endpoint(_) => (
+            Kind::Usage,
+            Some(
+                "an endpoint is a member's client URL without a path, such as http://10.0.1.10:2379",
+            ),
+        ),
+        AccessError::Io(error) => of_io(error),
     }
 }
 

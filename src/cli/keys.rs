@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
             message: format!("`{}` is a directory", key.display()),
             hint: Some("name one of the keys in it; without --get they are listed"),
         })?;
-        out.stream(|stdout| stdout.write_all(value));
+        out.stream(|stdout| stdout.write_all(&value.bytes()));
     } else if out.is_told() {
         out.line(&out.paint(Paint::Strong, &header(args, &read)));
         let rules = rules_text(&read);
@@ -207,7 +207,7 @@ impl Tree<'_> {
         match node.value() {
             None => writeln!(stdout, "{indent}{name}/{expires}"),
             Some(value) => {
-                let value = self.shorten(value);
+                let value = self.shorten(&value.bytes());
                 writeln!(stdout, "{indent}{name} = {value}{expires}")
             }
         }

@@ -7,9 +7,9 @@ use etcd_ark::language::member::MemberFacts;
 use etcd_ark::language::raft_snapshot::SnapshotId;
 
 /// Columns of the axis.
-const WIDTH: usize = 62;
+pub(super) const WIDTH: usize = 62;
 /// Columns of the names before it.
-const NAMES: usize = 12;
+pub(super) const NAMES: usize = 12;
 /// Segments drawn at most: the newest ones.
 const MOST_SEGMENTS: usize = 8;
 
@@ -61,13 +61,14 @@ pub(crate) fn picture(facts: &MemberFacts, snapshots: &[SnapshotId]) -> String {
     lines.join("\n")
 }
 
-fn named(name: &str, text: &str) -> String {
+pub(super) fn named(name: &str, text: &str) -> String {
     format!("  {name:<NAMES$}{text}")
 }
 
-struct Axis {
-    first: Index,
-    last: Index,
+/// Indexes on a line of columns.
+pub(super) struct Axis {
+    pub(super) first: Index,
+    pub(super) last: Index,
 }
 
 impl Axis {
@@ -81,7 +82,7 @@ impl Axis {
         }
     }
 
-    fn column(&self, at: Index) -> usize {
+    pub(super) fn column(&self, at: Index) -> usize {
         let span = self.last.0 - self.first.0;
         let from_first = at.0.clamp(self.first.0, self.last.0) - self.first.0;
         if span == 0 {
@@ -90,13 +91,20 @@ impl Axis {
         (u128::from(from_first) * (WIDTH as u128 - 1) / u128::from(span)) as usize
     }
 
-    fn scale(&self) -> String {
+    pub(super) fn scale(&self) -> String {
         let (first, last) = (self.first.to_string(), self.last.to_string());
         let gap = WIDTH.saturating_sub(last.len());
         named("index", &format!("{first:<gap$}{last}"))
     }
 
-    fn bar(&self, name: &str, from: Index, to: Index, stroke: char, label: Index) -> String {
+    pub(super) fn bar(
+        &self,
+        name: &str,
+        from: Index,
+        to: Index,
+        stroke: char,
+        label: Index,
+    ) -> String {
         let (from, to) = (self.column(from), self.column(to));
         let mut line = " ".repeat(from);
         line.extend(std::iter::repeat_n(stroke, (to + 1).saturating_sub(from)));
@@ -109,7 +117,7 @@ impl Axis {
     }
 
     /// Marks and below them their labels, as many as fit without touching.
-    fn marks(
+    pub(super) fn marks(
         &self,
         name: &str,
         mark: char,

@@ -1,6 +1,9 @@
 //! A progress bar on stderr, from the events that the deeds report.
 
+use std::time::{Duration, Instant};
+
 use etcd_ark::deed::Event;
+use etcd_ark::ground::interrupt::{Interrupt, Interrupted};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::Out;
@@ -49,5 +52,33 @@ impl<'o> Progress<'o> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// How often a wait looks whether to stop.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Waits, and shows for what and how long still.
+pub(crate) fn countdown(
+    wait: Duration,
+    what: &'static str,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<(), Interrupted> {
+    let bar = if out.progress && !wait.is_zero() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
+    let end = Instant::now() + wait;
+    loop {
+        interrupt.check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        bar.set_message(format!("{what}: {} s", left.as_secs() + 1));
+        std::thread::sleep(left.min(TICK));
     }
 }

@@ -1,10 +1,14 @@
 //! `restore`: put an archive's member directory in place, or not at all.
 
 use anyhow::Result;
-use etcd_ark::deed::restore::{Request, restore};
+use etcd_ark::deed::restore::{Request, check_target, restore};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::Archive;
+use etcd_ark::place::archive::manifest::Manifest;
+use etcd_ark::place::cluster::{Cluster, Presence};
+use etcd_ark::workflow::stale_member::{Asked, WITHIN, unasked};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::args::Restore;
 use super::failure::{Kind, Told};
@@ -14,7 +18,6 @@ use super::progress::Progress;
 pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8> {
     let archive = Archive::open(&args.archive)?;
     let owner = args.owner.as_deref().map(owner).transpose()?;
-    let mut progress = Progress::new(out);
     let request = Request {
         archive: &archive,
         data_dir: &args.data_dir,
@@ -25,14 +28,18 @@ pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8
         threads: args.threads.count(),
         now: Timestamp::now(),
     };
+    check_target(&request)?;
+    let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
+    let mut progress = Progress::new(out);
     let restored = restore(&request, interrupt, &mut |event| progress.observe(event))?;
     drop(progress);
-    for warning in &restored.warnings {
+    warnings.extend(restored.warnings);
+    for warning in &warnings {
         out.warn(warning);
     }
     let member = &archive.manifest().member;
     out.json(|| {
-        serde_json::json!({
+        json!({
             "member_dir": text(&restored.member),
             "dry_run": args.dry_run,
             "kept": restored.kept.as_deref().map(text),
@@ -41,7 +48,8 @@ pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8
             "bytes": restored.bytes,
             "identity": member.identity,
             "position": member.position,
-            "warnings": restored.warnings,
+            "members_asked": asked.as_ref().map(asked_json),
+            "warnings": warnings,
         })
     });
     let place = restored.member.display().to_string();
@@ -74,6 +82,48 @@ pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8
         }
     }
     Ok(0)
+}
+
+/// Holds the archive against the members that are running: who was asked, unless nobody was to be,
+/// and what is worth a warning.
+fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
+    if args.offline {
+        return Ok((None, vec![unasked(manifest)]));
+    }
+    let cluster = Cluster::new(&args.tls.access()?)?;
+    let asked = Asked::about(manifest, |members, cluster_id| {
+        cluster.anybody_there(members, cluster_id, WITHIN)
+    });
+    for note in asked.notes() {
+        out.note(&note);
+    }
+    let warning = match asked.verdict() {
+        Ok(()) => asked.warning(),
+        Err(error) if args.allow_stale_member && !asked.rewound => {
+            Some(format!("{error}; restored all the same, as told"))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Some(asked), warning.into_iter().collect()))
+}
+
+fn asked_json(asked: &Asked) -> Value {
+    let one = |(member, presence): &(_, Presence)| {
+        let member: &etcd_ark::language::store_facts::Member = member;
+        let (what, url, cluster_id, why) = match presence {
+            Presence::Here { url, .. } => ("here", Some(url), Some(asked.cluster_id), None),
+            Presence::OtherCluster { url, found } => {
+                ("other-cluster", Some(url), Some(*found), None)
+            }
+            Presence::Unclear(silence) => ("unclear", None, None, Some(silence.to_string())),
+            Presence::Nobody => ("nobody", None, None, None),
+        };
+        json!({
+            "id": member.id, "name": member.name, "presence": what,
+            "url": url, "cluster_id": cluster_id, "why": why,
+        })
+    };
+    asked.found.iter().map(one).collect()
 }
 
 /// `USER[:GROUP]`, each a number or a name of this machine's.

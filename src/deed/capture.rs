@@ -25,7 +25,7 @@ use crate::ground::publish::{StagedFile, remove_stale, with_path};
 use crate::language::examine::FileFault;
 use crate::language::member::{MemberFacts, StartFault};
 use crate::place::archive::manifest::{
-    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Scope, Sizes, Tool,
+    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
 };
 use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
@@ -54,6 +54,17 @@ pub struct Request<'r> {
     pub size_limit: u64,
     /// The time to put into the archive and its name.
     pub created: Timestamp,
+}
+
+/// What an archive says when its source was made and not found: by a rewind.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it was made from.
+    pub rewind: Rewind,
+    /// Whose the files are to be, whoever made them: `(uid, gid)`.
+    pub owner: (u32, u32),
+    /// Whether the member goes by its id in the archive's name, because another has the same name.
+    pub named_by_id: bool,
 }
 
 /// An archive that now stands in the backup dir.
@@ -149,14 +160,35 @@ pub fn capture(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
+    capture_as(request, None, interrupt, observe)
+}
+
+/// Captures a data dir that was made for this into a new archive that says so.
+pub(crate) fn capture_made(
+    request: &Request<'_>,
+    made: Made,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Captured, CaptureError> {
+    capture_as(request, Some(made), interrupt, observe)
+}
+
+fn capture_as(
+    request: &Request<'_>,
+    made: Option<Made>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Captured, CaptureError> {
     // What is no member's data dir leaves no backup dir behind.
     request.data_dir.list()?;
     refuse_backup_inside(request)?;
     make_backup_dir(request.backup_dir)?;
     remove_stale(request.backup_dir);
     let staged = StagedFile::create(request.backup_dir)?;
+    let by_id = made.as_ref().is_some_and(|made| made.named_by_id);
     let mut capture = Capture {
         request,
+        made,
         interrupt,
         observe,
     };
@@ -167,7 +199,7 @@ pub fn capture(
     if let Some(fault) = report.first_fault() {
         return Err(CaptureError::ReadBack(fault));
     }
-    let name = archive_name(&manifest);
+    let name = archive_name(&manifest, by_id);
     let path = request.backup_dir.join(&name);
     let sum = StagedFile::create(request.backup_dir)?;
     // In one write: `writeln!` would make one of every two digits.
@@ -220,16 +252,16 @@ fn make_backup_dir(path: &Path) -> io::Result<()> {
 }
 
 /// `etcd-<member>-<UTC time>-<last index, 16 hex>.tar.zst`.
-fn archive_name(manifest: &Manifest) -> String {
+fn archive_name(manifest: &Manifest, by_id: bool) -> String {
     let identity = &manifest.member.identity;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_' || c == '-';
     let member: String = match &identity.name {
-        Some(name) => name
+        Some(name) if !by_id => name
             .chars()
             .take(64)
             .map(|c| if is_plain(c) { c } else { '_' })
             .collect(),
-        None => identity.member_id.to_string(),
+        _ => identity.member_id.to_string(),
     };
     let time = manifest.created.strftime("%Y%m%dT%H%M%S%.3fZ");
     let index = manifest.member.position.index.0;
@@ -238,6 +270,7 @@ fn archive_name(manifest: &Manifest) -> String {
 
 struct Capture<'c> {
     request: &'c Request<'c>,
+    made: Option<Made>,
     interrupt: &'c Interrupt,
     observe: &'c mut dyn FnMut(Event),
 }
@@ -295,13 +328,15 @@ impl Capture<'_> {
         });
         let mtime = opening.newest_mtime()?;
         let mut writer = Writer::new(staged.file(), request.level, request.threads)?;
-        let directories = directories(request.data_dir)?;
+        let owner = self.made.as_ref().map(|made| made.owner);
+        let directories = directories(request.data_dir, owner)?;
         for directory in &directories {
             writer.directory(directory, mtime)?;
         }
         let mut warnings = opening.warnings.clone();
         let mut content = Content {
             writer: &mut writer,
+            owner,
             interrupt: self.interrupt,
             observe: self.observe,
         };
@@ -331,14 +366,14 @@ impl Capture<'_> {
             files,
             warnings,
             notes,
-            rewind: None,
+            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
         };
         Ok(writer.finish(mtime, complete)?)
     }
 }
 
 /// The member's directories with their modes and owners, in archive order.
-fn directories(data_dir: &DataDir) -> io::Result<Vec<DirectoryEntry>> {
+fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<DirectoryEntry>> {
     let sources = [
         data_dir.member_dir(),
         data_dir.snap_dir(),
@@ -349,11 +384,12 @@ fn directories(data_dir: &DataDir) -> io::Result<Vec<DirectoryEntry>> {
         .zip(sources)
         .map(|(path, source)| {
             let metadata = fs::metadata(source).or_else(|_| fs::metadata(data_dir.wal_dir()))?;
+            let (uid, gid) = owner.unwrap_or((metadata.uid(), metadata.gid()));
             Ok(DirectoryEntry {
                 path: path.to_owned(),
                 mode: metadata.mode() & DIRECTORY_MODE,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
+                uid,
+                gid,
             })
         })
         .collect()

@@ -127,7 +127,15 @@ pub enum RestoreError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Restores `request.archive`.
+/// Whether the target can take an archive, as [`restore`] itself looks first: before anything that
+/// takes its time.
+pub fn check_target(request: &Request<'_>) -> Result<(), RestoreError> {
+    drop(Target::find(request)?.take_over(request.replace)?);
+    Ok(())
+}
+
+/// Restores `request.archive`. Whether that is wise beside the other members is not its concern:
+/// see [`stale_member`](crate::workflow::stale_member).
 pub fn restore(
     request: &Request<'_>,
     interrupt: &Interrupt,
@@ -153,7 +161,7 @@ pub fn restore(
         .archive
         .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
     let mut warnings = unpacking.finish()?;
-    warnings.extend(member_warnings(request.archive));
+    warnings.extend(machine_warnings());
     interrupt.check()?;
     let published = if request.dry_run {
         staging.remove()?;
@@ -173,16 +181,8 @@ pub fn restore(
     })
 }
 
-fn member_warnings(archive: &Archive) -> Vec<String> {
-    let member = &archive.manifest().member;
+fn machine_warnings() -> Vec<String> {
     let mut warnings = Vec::new();
-    if member.members.len() > 1 {
-        warnings.push(format!(
-            "this is one member of a cluster of {}: if the others went on after {}, it comes back having forgotten what it acknowledged since; restore it alone only if none of them runs, and never each member from its own backup",
-            member.members.len(),
-            archive.manifest().created
-        ));
-    }
     if Path::new("/sys/fs/selinux/enforce").exists() {
         warnings.push(
             "SELinux is on: run `restorecon -R` on the data dir, and keep the etcd unit masked until then"

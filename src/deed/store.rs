@@ -276,7 +276,7 @@ impl Target {
     }
 
     /// The member's facts, and the raft snapshots that do not check: etcd passes those over too.
-    fn sound_member(
+    pub(crate) fn sound_member(
         &self,
         facts: Result<MemberFacts, StartFault>,
         files: Vec<FileReport>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fs_err as fs;
 
 use super::Event;
-use crate::ground::ids::Index;
+use crate::ground::ids::{Index, Release};
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::ground::parallel::{Buffers, Ordered};
 use crate::ground::publish::with_path;
@@ -20,6 +20,8 @@ use crate::language::examine::{Examiner, FileEnd, FileFault, FileKind, Outcome};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::SnapshotId;
 use crate::language::replay::{Plan, Replay};
+use crate::language::since_version::SinceVersion;
+use crate::language::trace::Trace;
 use crate::language::wal::resync::next_whole_record;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::data_dir::{
@@ -56,6 +58,10 @@ pub struct Survey {
     pub has_db: bool,
     /// The store, if a replay was asked for and etcd could start from the files.
     pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for and etcd could start from the files.
+    pub trace: Option<Trace>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
 }
 
 /// How much of a data dir is read, and what for.
@@ -67,12 +73,18 @@ pub enum Reading {
     WholeReplayed(Plan),
     /// What a replay needs.
     Needed(Plan),
+    /// Everything, with a trace of every entry.
+    Traced,
+    /// Everything, with a count from the first cluster version on that is at or above this.
+    WholeCounting(Release),
 }
 
 impl Reading {
     fn examiner(self) -> Examiner {
         match self {
             Self::Whole => Examiner::default(),
+            Self::Traced => Examiner::tracing(),
+            Self::WholeCounting(release) => Examiner::counting(release),
             Self::WholeReplayed(plan) | Self::Needed(plan) => {
                 Examiner::replaying(Replay::new(plan))
             }
@@ -197,14 +209,17 @@ fn survey_once(
             fault,
         });
     }
-    let (facts, replay) = match files_read.examiner.finish_replay() {
-        Ok((facts, replay)) => (Ok(facts), replay),
-        Err(fault) => (Err(fault), None),
+    let since_version = files_read.examiner.take_count();
+    let (facts, replay, trace) = match files_read.examiner.finish_all() {
+        Ok(found) => (Ok(found.facts), found.replay, found.trace),
+        Err(fault) => (Err(fault), None, None),
     };
     Ok(Survey {
         files,
         facts,
         replay,
+        trace,
+        since_version,
         snapshot_bytes: files_read.snapshot_bytes.unwrap_or(0),
         torn_tail: files_read.torn_tail,
         leftovers: listing.leftovers,

@@ -5,10 +5,13 @@
 
 use super::Event;
 use super::survey::FileReport;
+use crate::ground::ids::Release;
 use crate::ground::interrupt::Interrupt;
-use crate::language::examine::{Examiner, FileEnd, FileFault, Outcome};
+use crate::language::examine::{Examiner, FileEnd, FileFault, Findings, Outcome};
 use crate::language::member::StartFault;
 use crate::language::replay::{Plan, Replay};
+use crate::language::since_version::SinceVersion;
+use crate::language::trace::Trace;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::place::archive::manifest::DirectoryEntry;
 use crate::place::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
@@ -22,6 +25,10 @@ pub struct ArchiveReport {
     pub faults: Vec<VerifyFault>,
     /// The store, if a replay was asked for and nothing is wrong.
     pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for and nothing is wrong.
+    pub trace: Option<Trace>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -81,7 +88,23 @@ pub fn verify(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(archive, threads, Digests::All, plan, interrupt, observe)
+    let check = plan.map_or_else(MemberCheck::default, MemberCheck::replaying);
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+}
+
+/// Proves `archive` and counts the entries from the first cluster version on that is at or above
+/// `release`.
+pub fn verify_counting(
+    archive: &Archive,
+    release: Release,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let check = MemberCheck {
+        examiner: Examiner::counting(release),
+    };
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
 /// Replays the log in `archive` onto its store, proving what that reads on the way.
@@ -92,8 +115,19 @@ pub fn replay(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let digests = Digests::Unchecked;
-    verify_with(archive, threads, digests, Some(plan), interrupt, observe)
+    let (digests, check) = (Digests::Unchecked, MemberCheck::replaying(plan));
+    verify_with(archive, threads, digests, check, interrupt, observe)
+}
+
+/// Proves `archive` as [`verify`] does, taking note of every entry on the way.
+pub fn trace(
+    archive: &Archive,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let (digests, check) = (Digests::All, MemberCheck::tracing());
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 /// Proves an archive that this process has just written, reading it back.
@@ -103,21 +137,15 @@ pub(crate) fn read_back(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    verify_with(
-        archive,
-        threads,
-        Digests::Unchecked,
-        None,
-        interrupt,
-        observe,
-    )
+    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 fn verify_with(
     archive: &Archive,
     threads: usize,
     digests: Digests,
-    plan: Option<Plan>,
+    check: MemberCheck,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -126,25 +154,26 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        check: plan.map_or_else(MemberCheck::default, MemberCheck::replaying),
+        check,
         files: Vec::new(),
         faults: Vec::new(),
         observe,
     };
     let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
-        check,
+        mut check,
         files,
         mut faults,
         ..
     } = checking;
-    let mut replay = None;
+    let since_version = check.examiner.take_count();
+    let (mut replay, mut trace) = (None, None);
     match outcome {
         Ok(()) => {
             // One fault in a file makes the facts differ too; saying so twice helps nobody.
             if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
                 match check.finish(archive) {
-                    Ok(outcome) => replay = outcome,
+                    Ok(found) => (replay, trace) = (found.replay, found.trace),
                     Err(fault) => faults.push(fault),
                 }
             }
@@ -163,6 +192,8 @@ fn verify_with(
         files,
         faults,
         replay,
+        trace,
+        since_version,
     })
 }
 
@@ -176,6 +207,12 @@ impl MemberCheck {
     fn replaying(plan: Plan) -> Self {
         Self {
             examiner: Examiner::replaying(Replay::new(plan)),
+        }
+    }
+
+    fn tracing() -> Self {
+        Self {
+            examiner: Examiner::tracing(),
         }
     }
 
@@ -202,19 +239,18 @@ impl MemberCheck {
         }
     }
 
-    /// Whether etcd could start from all of it, and whether the manifest tells the truth; and the
-    /// end of the replay, if there is one.
-    pub(crate) fn finish(self, archive: &Archive) -> Result<Option<Outcome>, VerifyFault> {
+    /// Whether etcd could start from all of it, and whether the manifest tells the truth.
+    pub(crate) fn finish(self, archive: &Archive) -> Result<Findings, VerifyFault> {
         let manifest = archive.manifest();
         let snapshot = manifest
             .files
             .iter()
             .find(|file| file.role == Role::RaftSnapshot);
-        let (facts, replay) = self.examiner.finish_replay()?;
-        let data = snapshot.map_or(0, |file| file.size) + facts.log_bytes_above_snapshot;
-        let told = facts == manifest.member && data == manifest.sizes.data;
+        let found = self.examiner.finish_all()?;
+        let data = snapshot.map_or(0, |file| file.size) + found.facts.log_bytes_above_snapshot;
+        let told = found.facts == manifest.member && data == manifest.sizes.data;
         if told {
-            Ok(replay)
+            Ok(found)
         } else {
             Err(VerifyFault::Facts)
         }

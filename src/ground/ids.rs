@@ -35,6 +35,15 @@ impl Index {
     }
 }
 
+/// That the entries from `from` to `to` are missing, in words.
+pub(crate) fn missing(from: Index, to: Index) -> String {
+    if from == to {
+        format!("entry {from} is missing")
+    } else {
+        format!("entries {from} to {to} are missing")
+    }
+}
+
 /// A member's id, printed in hex without leading zeros as etcd does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
@@ -89,6 +98,61 @@ macro_rules! hex_id {
 hex_id!(MemberId);
 hex_id!(ClusterId);
 
+/// A release as etcd compares them: major and minor, such as `2.1`. The patch does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Release {
+    /// Such as 2.
+    pub major: u64,
+    /// Such as 1.
+    pub minor: u64,
+}
+
+/// A text that is no release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a release is two numbers, such as `2.1`")]
+pub struct NoRelease;
+
+impl Release {
+    /// The release that a version belongs to.
+    pub fn of(version: &semver::Version) -> Self {
+        Self {
+            major: version.major,
+            minor: version.minor,
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.major, self.minor))
+    }
+}
+
+impl FromStr for Release {
+    type Err = NoRelease;
+
+    /// Reads `2.1`, and `2.1.3` or `v2.1.3` as people write them.
+    fn from_str(text: &str) -> Result<Self, NoRelease> {
+        let mut numbers = text.strip_prefix('v').unwrap_or(text).split('.');
+        let mut number = || -> Result<Option<u64>, NoRelease> {
+            let number = numbers.next().map(str::parse).transpose();
+            number.map_err(|_| NoRelease)
+        };
+        let (major, minor) = (number()?, number()?);
+        number()?;
+        match (major, minor, numbers.next()) {
+            (Some(major), Some(minor), None) => Ok(Self { major, minor }),
+            _ => Err(NoRelease),
+        }
+    }
+}
+
+impl Serialize for Release {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The version all members of a cluster agree on, such as `2.1.0` (formats page §6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -105,5 +169,28 @@ impl FromStr for ClusterVersion {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
+    }
+}
+
+impl ClusterVersion {
+    /// The release that it stands for.
+    pub fn release(&self) -> Release {
+        Release::of(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_people_write_them_and_compared_by_major_and_minor() {
+        let read = |text: &str| text.parse::<Release>();
+        assert_eq!(read("2.1").unwrap(), read("v2.1.3").unwrap());
+        assert!(read("2.10").unwrap() > read("2.2").unwrap());
+        assert_eq!(read("3.4").unwrap().to_string(), "3.4");
+        for bad in ["", "2", "2.", "2.x", "2.1.x", "2.1.3.4", "-2.1", "2.1-rc"] {
+            assert_eq!(read(bad), Err(NoRelease), "{bad}");
+        }
     }
 }

@@ -28,6 +28,9 @@ pub enum Token<'t> {
     Key(&'t [u8]),
     /// A text.
     Text(&'t [u8]),
+    /// A text as it is written, without its quotes: ASCII without control characters, `<`, `>` and
+    /// `&`, and no escapes but `\"`, `\n`, `\r` and `\t`. Go's encoder would write it the same way.
+    Written(&'t [u8]),
     /// A number, as it is written.
     Number(&'t [u8]),
     /// `true` or `false`.
@@ -46,13 +49,24 @@ pub struct JsonFault {
     pub what: &'static str,
 }
 
+/// How a key or text is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedText {
+    /// Empty: it is not needed.
+    Nothing,
+    /// Unescaped.
+    Plain,
+    /// As [`Token::Written`] if it can, unescaped otherwise. Not for a key.
+    AsWritten,
+}
+
 /// Who takes the tokens.
 pub trait TokenSink {
     /// Takes the next token; an error ends the reading.
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str>;
 
-    /// Whether the text of the next key or text is needed; if not, it comes empty.
-    fn wants_text(&self) -> bool;
+    /// How the next key or text is to come.
+    fn wants_text(&self) -> WantedText;
 
     /// Whether nothing more is needed; what follows is then not looked at.
     fn has_enough(&self) -> bool;
@@ -97,6 +111,7 @@ enum Lexeme {
 struct Text {
     is_key: bool,
     keep: bool,
+    as_written: bool,
     escape: Escape,
     /// The first half of a surrogate pair whose second half may follow.
     high: Option<u16>,
@@ -177,9 +192,11 @@ impl JsonTokens {
         match byte {
             b'"' if value || key => {
                 self.text.clear();
+                let wanted = sink.wants_text();
                 self.lexeme = Lexeme::Text(Text {
                     is_key: key,
-                    keep: sink.wants_text(),
+                    keep: wanted != WantedText::Nothing,
+                    as_written: wanted == WantedText::AsWritten,
                     escape: Escape::No,
                     high: None,
                 });
@@ -281,6 +298,13 @@ impl JsonTokens {
             let length = if !text.keep {
                 memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
             } else if self.text.is_empty() && text.high.is_none() {
+                if text.as_written
+                    && let Some(length) = written_length(rest)
+                {
+                    self.value_ended();
+                    sink.token(Token::Written(rest.get(..length).unwrap_or_default()))?;
+                    return Ok(taken + length + 1);
+                }
                 let length = length_until(rest, stops);
                 let (plain, behind) = rest.split_at(length);
                 if behind.first() == Some(&b'"') {
@@ -432,6 +456,53 @@ fn stops(word: u64) -> u64 {
     below(word, b' ') | equal(word, b'"') | equal(word, b'\\')
 }
 
+/// How long a text is that can come as a [`Token::Written`] and ends in `bytes`.
+fn written_length(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let end = if bytes
+        .first()
+        .is_some_and(|&byte| breaks_written(b' ', byte))
+    {
+        0
+    } else {
+        // Each byte beside the one before it, many at once and without a look at where.
+        let (before, here) = (bytes, bytes.get(1..)?);
+        let blocks = before.as_chunks::<BLOCK>().0.iter();
+        let blocks = blocks.zip(here.as_chunks::<BLOCK>().0);
+        let is_clear = |(before, here): &(&[u8; BLOCK], &[u8; BLOCK])| {
+            let pairs = before.iter().zip(here.iter());
+            !pairs.fold(false, |found, (&before, &byte)| {
+                found | breaks_written(before, byte)
+            })
+        };
+        let clear = blocks.take_while(is_clear).count() * BLOCK;
+        let mut pairs = before.iter().zip(here).skip(clear);
+        let found = pairs.position(|(&before, &byte)| breaks_written(before, byte));
+        1 + clear + found?
+    };
+    (bytes.get(end) == Some(&b'"')).then_some(end)
+}
+
+/// Whether `byte` behind `before` ends a [`Token::Written`] or cannot be in one.
+fn breaks_written(before: u8, byte: u8) -> bool {
+    if before == b'\\' {
+        !matches!(byte, b'"' | b'n' | b'r' | b't')
+    } else {
+        !matches!(byte, b' '..=0x7f) || matches!(byte, b'"' | b'&' | b'<' | b'>')
+    }
+}
+
+/// Puts what the text of a [`Token::Written`] stands for.
+pub fn put_unescaped(written: &[u8], out: &mut Vec<u8>) {
+    let mut rest = written;
+    while !rest.is_empty() {
+        let length = copy_until(rest, out, |word| equal(word, b'\\'));
+        let escape = rest.get(length + 1).copied();
+        out.extend(escape.and_then(simple_escape));
+        rest = rest.get(length + 2..).unwrap_or_default();
+    }
+}
+
 /// `-? (0 | [1-9] [0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
 fn is_number(text: &[u8]) -> bool {
     let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
@@ -488,6 +559,7 @@ mod tests {
     struct Build {
         open: Vec<(Value, Option<String>)>,
         done: Option<Value>,
+        as_written: bool,
     }
 
     impl Build {
@@ -514,6 +586,14 @@ mod tests {
                     self.value(value);
                 }
                 Token::Key(key) => self.open.last_mut().unwrap().1 = Some(text(key)),
+                Token::Written(written) => {
+                    let mut found = Vec::new();
+                    put_unescaped(written, &mut found);
+                    // Nothing is lost by leaving it as it is.
+                    let again = serde_json::to_string(&text(&found)).unwrap();
+                    assert_eq!(again.as_bytes(), [b"\"", written, b"\""].concat());
+                    self.value(Value::String(text(&found)));
+                }
                 Token::Text(found) => self.value(Value::String(text(found))),
                 // Whoever takes a number says which ones are too large.
                 Token::Number(digits) => match serde_json::from_slice(digits) {
@@ -526,8 +606,12 @@ mod tests {
             Ok(())
         }
 
-        fn wants_text(&self) -> bool {
-            true
+        fn wants_text(&self) -> WantedText {
+            match self.open.last() {
+                Some((Value::Object(_), None)) => WantedText::Plain,
+                _ if self.as_written => WantedText::AsWritten,
+                _ => WantedText::Plain,
+            }
         }
 
         fn has_enough(&self) -> bool {
@@ -536,16 +620,22 @@ mod tests {
     }
 
     fn read(bytes: &[u8], piece: usize) -> Option<Value> {
-        let in_pieces = |piece| {
-            let (mut tokens, mut build) = (JsonTokens::default(), Build::default());
+        let in_pieces = |piece, as_written| {
+            let mut tokens = JsonTokens::default();
+            let mut build = Build {
+                as_written,
+                ..Build::default()
+            };
             for piece in bytes.chunks(piece) {
                 tokens.update(piece, &mut build);
             }
             tokens.finish(&build).map(|()| build.done)
         };
-        let found = in_pieces(piece);
+        let found = in_pieces(piece, false);
         // A fault is where it is, however the bytes come; the fuzzer found that it was not.
-        assert_eq!(found, in_pieces(bytes.len().max(1)));
+        for as_written in [false, true] {
+            assert_eq!(found, in_pieces(bytes.len().max(1), as_written));
+        }
         found.ok().flatten()
     }
 
@@ -598,6 +688,34 @@ mod tests {
             if std::str::from_utf8(&text).is_ok() && !text.windows(3).any(|w| w == b"\\ud") {
                 let expected = serde_json::from_slice::<Value>(&text).ok();
                 prop_assert_eq!(found, expected.filter(in_container));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_go_would_write_again_comes_as_it_is_written() {
+        let long = "x".repeat(70);
+        for beginning in ["", "x", "\\n", &long] {
+            for (given, comes) in [
+                ("", true),
+                (r#"\"b\n\r\t"#, true),
+                ("\x7f~ '/", true),
+                (r"\\", false),
+                (r"\/", false),
+                (r"\b", false),
+                (r"\u003c", false),
+                ("<", false),
+                (">", false),
+                ("&", false),
+                ("\n", false),
+                ("é", false),
+                ("\u{2028}", false),
+            ] {
+                let text = [beginning, given].concat();
+                let expected = comes.then_some(text.len());
+                let bytes = format!("{text}\",\"{long}\"");
+                assert_eq!(written_length(bytes.as_bytes()), expected, "{bytes}");
+                assert_eq!(written_length(text.as_bytes()), None, "{text}");
             }
         }
     }

@@ -4,13 +4,16 @@
 //! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
 //! that what one of them proves the others prove too.
 
-use crate::ground::ids::Index;
+use crate::ground::ids::{Index, Release};
 use crate::language::member::{MemberFacts, StartFault};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
 use crate::language::replay::{Replay, ReplayFault, Replayed};
+use crate::language::since_version::{SinceVersion, Tally};
 use crate::language::store::saved::Wanted;
+use crate::language::trace::Trace;
 use crate::language::wal::SegmentName;
-use crate::language::wal::log::LogScan;
+use crate::language::wal::log::{EntryView, LogScan};
+use crate::language::wal::record::Kind;
 use crate::language::wal::segment::{Break, SegmentEnd, SegmentScan};
 
 /// What a file is, as its name says.
@@ -60,6 +63,8 @@ pub struct Examiner {
     snapshot: Option<SnapshotFacts>,
     log: Option<LogScan>,
     replay: Option<Replay>,
+    trace: Option<Trace>,
+    tally: Option<Tally>,
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
@@ -79,6 +84,23 @@ impl Examiner {
     pub fn replaying(replay: Replay) -> Self {
         Self {
             replay: Some(replay),
+            ..Self::default()
+        }
+    }
+
+    /// An examiner that takes note of every entry on the way.
+    pub fn tracing() -> Self {
+        Self {
+            trace: Some(Trace::default()),
+            ..Self::default()
+        }
+    }
+
+    /// An examiner that counts the entries from the one on that first sets a cluster version at or
+    /// above `release`.
+    pub fn counting(release: Release) -> Self {
+        Self {
+            tally: Some(Tally::new(release)),
             ..Self::default()
         }
     }
@@ -134,11 +156,22 @@ impl Examiner {
             Now::Snapshot(scan) => scan.update(bytes),
             Now::Segment(scan, _) => {
                 if let Some(log) = &mut self.log {
-                    let replay = &mut self.replay;
+                    let (replay, trace) = (&mut self.replay, &mut self.trace);
+                    let tally = &mut self.tally;
                     scan.update(bytes, &mut |record| {
                         log.record(record)?;
+                        if let Some(tally) = tally
+                            && record.record.kind == Kind::Entry
+                            && let Some(entry) =
+                                EntryView::read(record.record.data.unwrap_or_default())
+                        {
+                            tally.entry(entry);
+                        }
                         if let Some(replay) = replay {
                             replay.record(&record, log.settled());
+                        }
+                        if let Some(trace) = trace {
+                            trace.record(&record);
                         }
                         Ok(())
                     });
@@ -158,6 +191,9 @@ impl Examiner {
                 let (facts, store) = scan.finish()?;
                 if let Some(replay) = &mut self.replay {
                     replay.snapshot(&facts, store);
+                }
+                if let Some(trace) = &mut self.trace {
+                    trace.snapshot(&facts);
                 }
                 self.snapshot.get_or_insert_with(|| facts.clone());
                 Ok(FileEnd::Snapshot(Box::new(facts)))
@@ -183,6 +219,14 @@ impl Examiner {
         self.log = None;
         self.crc = None;
         self.last_sequence = None;
+        if let Some(trace) = &mut self.trace {
+            trace.forget_entries();
+        }
+    }
+
+    /// What was counted, if that was asked for and there was something to count.
+    pub fn take_count(&mut self) -> Option<SinceVersion> {
+        self.tally.take().and_then(Tally::finish)
     }
 
     /// What all files say together, if etcd could start from them.
@@ -191,15 +235,29 @@ impl Examiner {
         MemberFacts::gather(log, self.snapshot.as_ref())
     }
 
-    /// What all files say together, and the store that the log leads to, if a replay was asked
-    /// for.
-    pub fn finish_replay(mut self) -> Result<(MemberFacts, Option<Outcome>), StartFault> {
-        let replay = self.replay.take();
+    /// What all files say together, and what was asked for on the way.
+    pub fn finish_all(mut self) -> Result<Findings, StartFault> {
+        let (replay, trace) = (self.replay.take(), self.trace.take());
         let facts = self.finish()?;
         let position = &facts.position;
-        let outcome = replay.map(|replay| replay.finish(position.commit, position.index));
-        Ok((facts, outcome))
+        let replay = replay.map(|replay| replay.finish(position.commit, position.index));
+        Ok(Findings {
+            facts,
+            replay,
+            trace,
+        })
     }
+}
+
+/// What a member's files say together.
+#[derive(Debug)]
+pub struct Findings {
+    /// The member's facts.
+    pub facts: MemberFacts,
+    /// The store that the log leads to, if a replay was asked for.
+    pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for.
+    pub trace: Option<Trace>,
 }
 
 /// The end of a replay.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ground::ids::{ClusterId, ClusterVersion, Index, MemberId, Term};
+use crate::ground::ids::{ClusterId, ClusterVersion, Index, MemberId, Term, missing};
 use crate::language::cluster_change::{ClusterChange, LoggedChange};
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
 use crate::language::store_facts::{Member, StoreFacts};
@@ -126,7 +126,8 @@ pub enum StartFault {
     NoMarker(SnapshotId),
     /// The log has a hole above the raft snapshot, or begins after it.
     #[error(
-        "entries {from} to {to} are missing: the raft snapshot at {to} that stands for them is not here, does not check, or is not in the WAL"
+        "{}: the raft snapshot at {to} that stands for them is not here, does not check, or is not in the WAL",
+        missing(*.from, *.to)
     )]
     Hole {
         /// The first missing index.

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ground::digest::Digest;
-use crate::ground::ids::{ClusterVersion, Index, Term};
+use crate::ground::ids::{ClusterVersion, Index, Term, missing};
 use crate::language::messages::Request;
 use crate::language::raft_snapshot::{SnapshotFacts, SnapshotId};
-use crate::language::store::apply::{Applied, Names};
+use crate::language::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
 use crate::language::store::saved::Wanted;
 use crate::language::store::{Store, path};
 use crate::language::wal::log::EntryView;
@@ -59,7 +59,8 @@ impl InOrderRules {
         }
     }
 
-    fn names(self) -> Names {
+    /// How in-order children are named by these rules.
+    pub fn names(self) -> Names {
         match self {
             Self::Before22 => Names::Plain,
             Self::From22 => Names::Padded,
@@ -163,7 +164,7 @@ pub enum ReplayFault {
         wanted: Index,
     },
     /// Entries between the raft snapshot and the log are missing.
-    #[error("entries {from} to {to} are missing")]
+    #[error("{}", missing(*.from, *.to))]
     Hole {
         /// The first missing index.
         from: Index,
@@ -189,6 +190,9 @@ pub enum ReplayFault {
     /// An entry that holds nothing etcd could apply.
     #[error("entry {0} holds no request that etcd could apply")]
     Unreadable(Index),
+    /// A conf change where there are more members than are believed.
+    #[error("entry {0} changes a cluster of more than {MAX_MEMBERS} members")]
+    TooManyMembers(Index),
 }
 
 /// A raft snapshot held against the replay.
@@ -443,7 +447,10 @@ impl Replay {
             let before = store.index();
             let applied = store
                 .apply(entry.kind, &entry.data, self.plan.rules.names())
-                .map_err(|_| ReplayFault::Unreadable(entry.index))?;
+                .map_err(|why| match why {
+                    Unapplied::Unreadable => ReplayFault::Unreadable(entry.index),
+                    Unapplied::TooManyMembers => ReplayFault::TooManyMembers(entry.index),
+                })?;
             self.at = entry.index;
             self.entries += 1;
             mark.store_index = Some(store.index());

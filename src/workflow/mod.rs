@@ -1,3 +1,10 @@
 //! Workflows: what etcd's upgrade guide says, and the way back.
 
+pub mod collect;
+pub mod downgrade;
+pub mod evidence;
 pub mod explain_log;
+pub mod gate;
+pub mod move_wal;
+pub mod rewind;
+pub mod stale_member;

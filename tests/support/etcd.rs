@@ -1,7 +1,7 @@
 //! A real etcd server on this machine's loopback, for as long as a test needs it.
 //!
-//! In: a data dir. Out: a one-member server with the v2 and the v3 API, stopped or killed on request and when dropped;
-//! and what it answers, to one request or to thousands over one connection.
+//! In: a data dir, and certificates if it shall speak TLS. Out: a one-member server with the v2 and the v3 API, stopped or
+//! killed on request and when dropped; and what it answers, to one request or to thousands over one connection.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Error, Read as _, Write as _};
@@ -14,6 +14,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
+use super::certs::Pair;
 use super::tools::{Ran, clean};
 
 /// How long a server may take to start or to stop, on a machine that does other things too.
@@ -27,7 +28,16 @@ const SNAPSHOT_COUNT: u64 = 50;
 pub struct Etcd {
     child: Child,
     client: SocketAddr,
+    peer: SocketAddr,
+    scheme: &'static str,
     log: NamedTempFile,
+}
+
+/// TLS at client and peer URLs; both demand certificates of the same authority from whoever asks.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub own: Pair,
+    pub trusted_ca: PathBuf,
 }
 
 impl Etcd {
@@ -38,16 +48,46 @@ impl Etcd {
 
     /// As [`Etcd::start`], with a raft snapshot whenever `snapshot_count` entries have been applied since the last one.
     pub fn start_with(data_dir: &Path, snapshot_count: u64) -> Self {
+        Self::start_as(data_dir, snapshot_count, None, None)
+    }
+
+    /// As [`Etcd::start`], but whoever asks needs a certificate.
+    pub fn start_tls(data_dir: &Path, tls: &ServerTls) -> Self {
+        Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls), None)
+    }
+
+    /// As [`Etcd::start_tls`], where a server was that gave these [addresses](Etcd::addresses).
+    pub fn start_tls_at(addresses: [SocketAddr; 2], data_dir: &Path, tls: &ServerTls) -> Self {
+        Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls), Some(addresses))
+    }
+
+    fn start_as(
+        data_dir: &Path,
+        snapshot_count: u64,
+        tls: Option<&ServerTls>,
+        at: Option<[SocketAddr; 2]>,
+    ) -> Self {
         // Between the choice of a port and its use somebody else may take it.
-        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count));
+        let started = (0..3).find_map(|_| Self::try_start(data_dir, snapshot_count, tls, at));
         started.expect("etcd did not start three times")
     }
 
     /// As [`Etcd::start_with`], unless the server ends by itself, as one does that finds its data dir locked.
-    pub fn try_start(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
-        let (client, peer) = free_addresses();
+    pub fn try_start_with(data_dir: &Path, snapshot_count: u64) -> Option<Self> {
+        Self::try_start(data_dir, snapshot_count, None, None)
+    }
+
+    fn try_start(
+        data_dir: &Path,
+        snapshot_count: u64,
+        tls: Option<&ServerTls>,
+        at: Option<[SocketAddr; 2]>,
+    ) -> Option<Self> {
+        let [client, peer, metrics] = free_addresses();
+        let [client, peer] = at.unwrap_or([client, peer]);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
-        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let (client_url, peer_url) = (format!("{scheme}://{client}"), format!("{scheme}://{peer}"));
         let mut command = Command::new("etcd");
         clean(&mut command);
         command
@@ -60,15 +100,22 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer_url])
             .args(["--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &format!("real0={peer_url}")])
+            // Health is told here without TLS, too.
+            .args(["--listen-metrics-urls", &format!("http://{metrics}")])
             .stdin(Stdio::null())
             .stdout(log.reopen().unwrap())
             .stderr(log.reopen().unwrap());
+        if let Some(tls) = tls {
+            tls.tell(&mut command);
+        }
         let mut server = Self {
             child: command.spawn().unwrap(),
             client,
+            peer,
+            scheme,
             log,
         };
-        if server.answers_in_time() {
+        if server.answers_in_time(metrics) {
             Some(server)
         } else {
             eprintln!("{}", fs::read_to_string(server.log.path()).unwrap());
@@ -76,16 +123,31 @@ impl Etcd {
         }
     }
 
-    fn answers_in_time(&mut self) -> bool {
+    fn answers_in_time(&mut self, metrics: SocketAddr) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
-            let answer = http(self.client, "GET", "/health", "");
+            let answer = http(metrics, "GET", "/health", "");
             if answer.is_ok_and(|(status, body)| status == 200 && body.contains("true")) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    /// Where clients and peers reach it.
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.client, self.peer]
+    }
+
+    /// Its client URL, as it tells the cluster.
+    pub fn client_url(&self) -> String {
+        format!("{}://{}", self.scheme, self.client)
+    }
+
+    /// Its peer URL.
+    pub fn peer_url(&self) -> String {
+        format!("{}://{}", self.scheme, self.peer)
     }
 
     /// Where clients reach it.
@@ -157,11 +219,25 @@ impl Drop for Etcd {
     }
 }
 
-fn free_addresses() -> (SocketAddr, SocketAddr) {
-    // Both held at once, so that they differ.
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [client, peer] = listeners.map(|listener| listener.local_addr().unwrap());
-    (client, peer)
+impl ServerTls {
+    fn tell(&self, command: &mut Command) {
+        for prefix in ["--", "--peer-"] {
+            command.arg(format!("{prefix}client-cert-auth"));
+            for (flag, file) in [
+                ("cert-file", &self.own.cert),
+                ("key-file", &self.own.key),
+                ("trusted-ca-file", &self.trusted_ca),
+            ] {
+                command.arg(format!("{prefix}{flag}")).arg(file);
+            }
+        }
+    }
+}
+
+fn free_addresses() -> [SocketAddr; 3] {
+    // All held at once, so that they differ.
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 /// One HTTP request with a form as its body; the status and the body of the answer.

@@ -13,12 +13,16 @@
 
 /// Runs the real binary, and the tools an operator has beside it.
 pub mod ark;
+/// Certificates of an authority made for one test.
+pub mod certs;
 /// Reads etcd's bytes on its own, for the tests to hold the tool's answers against.
 pub mod decode;
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.
 pub mod encode;
 /// A real etcd server on the loopback.
 pub mod etcd;
+/// Servers on the loopback that answer as a cluster of etcd 2.x does, or as badly as a test wants.
+pub mod fake_cluster;
 /// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
 pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
@@ -27,6 +31,8 @@ pub mod live_writer;
 pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
 pub mod recordings;
+/// Rewrites a copy of a data dir: other URLs, another member.
+pub mod rewrite;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
 /// Three real etcd servers that are one cluster.

@@ -22,6 +22,8 @@ use crate::place::archive::{NewFile, Writer};
 /// An archive and the way into it.
 pub(super) struct Content<'c, 'f> {
     pub(super) writer: &'c mut Writer<'f>,
+    /// Whose the files are said to be, if not as they are.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) interrupt: &'c Interrupt,
     pub(super) observe: &'c mut dyn FnMut(Event),
 }
@@ -112,12 +114,13 @@ impl Content<'_, '_> {
         examiner: &mut Examiner,
     ) -> Result<Result<(), FileFault>, CaptureError> {
         let metadata = opened.file.metadata()?;
+        let (uid, gid) = self.owner.unwrap_or((metadata.uid(), metadata.gid()));
         let new = NewFile {
             path: opened.source.archive_path.clone(),
             size: opened.length,
             mode: metadata.mode() & FILE_MODE,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
+            uid,
+            gid,
             mtime: mtime_of(&metadata),
         };
         examiner.begin(kind, opened.length);

@@ -87,7 +87,7 @@ fn values(replayed: &Replayed) -> Vec<String> {
     let store = &replayed.store;
     let top = store.get(b"/1").unwrap();
     let keys = store.children(top).map(|id| store.node(id));
-    let lines = keys.map(|node| [node.name(), node.value().unwrap()].join(&b'='));
+    let lines = keys.map(|node| [node.name(), &node.value().unwrap().bytes()].join(&b'='));
     lines.map(|line| String::from_utf8(line).unwrap()).collect()
 }
 
@@ -226,12 +226,14 @@ fn nothing_is_replayed_across_a_hole() {
     let fault = replay.finish(Index(7), Index(7)).unwrap_err();
     let (from, to) = (Index(5), Index(6));
     assert_eq!(fault, ReplayFault::Hole { from, to });
+    assert_eq!(fault.to_string(), "entries 5 to 6 are missing");
     // Nor does it end before its time.
     let mut replay = Replay::new(plan(Until::Commit));
     snapshot(&mut replay, 3);
     let fault = replay.finish(Index(4), Index(4)).unwrap_err();
     let (from, to) = (Index(4), Index(4));
     assert_eq!(fault, ReplayFault::Hole { from, to });
+    assert_eq!(fault.to_string(), "entry 4 is missing");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use super::operate::InOrderNames as Names;
 
 /// The most members believed: raft is no use with a hundredth of them, and each conf change is held
 /// against all.
-const MAX_MEMBERS: usize = 1000;
+pub(crate) const MAX_MEMBERS: usize = 1000;
 
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,14 @@ pub enum Applied {
     Invalid,
 }
 
-/// An entry that etcd itself could not read.
+/// Why an entry is not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable;
+pub enum Unapplied {
+    /// etcd itself could not read it.
+    Unreadable,
+    /// It changes a cluster of more members than are believed.
+    TooManyMembers,
+}
 
 /// A member in the context of a conf change, or its raft attributes, with what 3.4 adds.
 #[derive(Clone, Default, Deserialize)]
@@ -71,9 +76,9 @@ impl Store {
         kind: u64,
         data: &[u8],
         names: InOrderNames,
-    ) -> Result<Applied, Unreadable> {
+    ) -> Result<Applied, Unapplied> {
         if kind == 1 {
-            let change = ConfChange::decode(data).map_err(|_| Unreadable)?;
+            let change = ConfChange::decode(data).map_err(|_| Unapplied::Unreadable)?;
             return self.apply_conf_change(&change);
         }
         if data.is_empty() {
@@ -82,7 +87,7 @@ impl Store {
         match Request::in_entry(data) {
             Ok(Some(request)) => Ok(self.apply_request(&request, names)),
             Ok(None) => Ok(Applied::Nothing),
-            Err(_) => Err(Unreadable),
+            Err(_) => Err(Unapplied::Unreadable),
         }
     }
 
@@ -140,12 +145,12 @@ impl Store {
         })
     }
 
-    fn apply_conf_change(&mut self, change: &ConfChange) -> Result<Applied, Unreadable> {
+    fn apply_conf_change(&mut self, change: &ConfChange) -> Result<Applied, Unapplied> {
         let id = MemberId(change.node_id.unwrap_or(0));
         let members = self.members()?;
-        let context = || -> Result<Context, Unreadable> {
+        let context = || -> Result<Context, Unapplied> {
             let json = change.context.as_deref().unwrap_or_default();
-            serde_json::from_slice(json).map_err(|_| Unreadable)
+            serde_json::from_slice(json).map_err(|_| Unapplied::Unreadable)
         };
         let known = members.contains_key(&id);
         let in_use = |context: &Context| {
@@ -192,25 +197,28 @@ impl Store {
                 Ok(self.write_raft_attributes(id, &context, false))
             }
             1 | 2 => Ok(Applied::Invalid),
-            _ => Err(Unreadable),
+            _ => Err(Unapplied::Unreadable),
         }
     }
 
     /// The members with their raft attributes, as far as they have any.
-    fn members(&self) -> Result<BTreeMap<MemberId, Context>, Unreadable> {
+    fn members(&self) -> Result<BTreeMap<MemberId, Context>, Unapplied> {
         let Some(top) = self.get(b"/0/members") else {
             return Ok(BTreeMap::new());
         };
         let mut members = BTreeMap::new();
         for member in self.children(top) {
             if members.len() == MAX_MEMBERS {
-                return Err(Unreadable);
+                return Err(Unapplied::TooManyMembers);
             }
-            let id = std::str::from_utf8(self.node(member).name()).map_err(|_| Unreadable)?;
-            let id = id.parse().map_err(|_| Unreadable)?;
+            let id =
+                std::str::from_utf8(self.node(member).name()).map_err(|_| Unapplied::Unreadable)?;
+            let id = id.parse().map_err(|_| Unapplied::Unreadable)?;
             let attributes = self.child(member, b"raftAttributes");
             let context = match attributes.and_then(|node| self.node(node).value()) {
-                Some(json) => serde_json::from_slice(json).map_err(|_| Unreadable)?,
+                Some(json) => {
+                    serde_json::from_slice(&json.bytes()).map_err(|_| Unapplied::Unreadable)?
+                }
                 None => Context::default(),
             };
             members.insert(id, context);
@@ -242,7 +250,7 @@ impl Store {
         let mut walk = self.walk(cluster);
         while let Some(id) = walk.next_node() {
             if let Some(value) = self.node(id).value() {
-                facts.take(walk.path(), value)?;
+                facts.take(walk.path(), &value.bytes())?;
             }
         }
         Ok(facts)

@@ -135,7 +135,10 @@ fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
     let (a, b) = (a.node(at_a), b.node(at_b));
     let same_value = match (a.value(), b.value()) {
         // What is not UTF-8 is replaced when the store is saved, which members do at other times.
-        (Some(a), Some(b)) => a == b || go_utf8(a) == go_utf8(b),
+        (Some(a), Some(b)) => {
+            let (a, b) = (a.bytes(), b.bytes());
+            a == b || go_utf8(&a) == go_utf8(&b)
+        }
         _ => true,
     };
     let differs = [

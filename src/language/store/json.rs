@@ -12,8 +12,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::value::Value;
 use super::{Node, NodeId, Step, Store, UnixNanos};
-use crate::ground::parallel::Ordered;
+use crate::ground::parallel::{Buffers, Ordered};
 use crate::ground::swar::{below, copy_until, equal, equal_with};
 
 /// How much one thread renders at once, in bytes.
@@ -35,9 +36,10 @@ pub fn write_answer(
     threads: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let buffers = Buffers::default();
     let mut renderers = Ordered::new(threads, || {
-        let store = Arc::clone(store);
-        move |batch: Batch| batch.render(&store)
+        let (store, buffers) = (Arc::clone(store), buffers.clone());
+        move |batch: Batch| batch.render(&store, buffers.get())
     });
     let mut batch = Batch::default();
     batch.parts.push(Part::Text(r#"{"action":"get","node":"#));
@@ -78,23 +80,28 @@ pub fn write_answer(
         if batch.bytes >= BATCH {
             renderers.submit(std::mem::take(&mut batch));
             if renderers.is_full() {
-                write_next(&mut renderers, out)?;
+                write_next(&mut renderers, &buffers, out)?;
             }
         }
     }
     batch.parts.push(Part::Text("}\n"));
     renderers.submit(batch);
     while renderers.in_flight() > 0 {
-        write_next(&mut renderers, out)?;
+        write_next(&mut renderers, &buffers, out)?;
     }
     Ok(())
 }
 
-fn write_next(renderers: &mut Ordered<Batch, Vec<u8>>, out: &mut dyn Write) -> io::Result<()> {
-    match renderers.take().map_err(io::Error::other)? {
-        Some(json) => out.write_all(&json),
-        None => Ok(()),
+fn write_next(
+    renderers: &mut Ordered<Batch, Vec<u8>>,
+    buffers: &Buffers,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if let Some(json) = renderers.take().map_err(io::Error::other)? {
+        out.write_all(&json)?;
+        buffers.put(json);
     }
+    Ok(())
 }
 
 /// A run of nodes to be rendered by one thread.
@@ -122,11 +129,11 @@ impl Batch {
     fn begin(&mut self, id: NodeId, node: &Node, path: &[u8]) {
         self.parts.push(Part::Begin(id, path.len()));
         self.paths.extend_from_slice(path);
-        self.bytes += 80 + path.len() + node.value().map_or(0, <[u8]>::len);
+        self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    fn render(&self, store: &Store) -> Vec<u8> {
-        let mut json = Vec::with_capacity(self.bytes + self.bytes / 4);
+    fn render(&self, store: &Store, mut json: Vec<u8>) -> Vec<u8> {
+        json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();
         for part in &self.parts {
             match *part {
@@ -154,7 +161,14 @@ fn begin_node(node: &Node, path: &[u8], json: &mut Vec<u8>) {
     match node.value() {
         Some(value) => {
             json.extend_from_slice(br#""value":"#);
-            put_text(value, json);
+            match value.as_written() {
+                Some(text) => {
+                    json.push(b'"');
+                    json.extend_from_slice(text);
+                    json.push(b'"');
+                }
+                None => put_text(&value.bytes(), json),
+            }
         }
         None => json.extend_from_slice(br#""dir":true"#),
     }

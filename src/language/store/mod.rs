@@ -4,6 +4,7 @@
 //! saved.rs    a raft snapshot's JSON, in pieces  ->  a Store, its cluster facts, its fingerprint
 //! operate.rs  create, set, update, compare, delete, expire: the rules of `store/store.go`
 //! apply.rs    a log entry  ->  the operation it asks for
+//! value.rs    a key's value, as it came
 //! json.rs     a Store  ->  the JSON of etcd's API
 //! compare.rs  two Stores  ->  what differs
 //! summary.rs  a Store  ->  how much of what is in it
@@ -22,11 +23,13 @@ pub mod path;
 mod rules;
 pub mod saved;
 pub mod summary;
+pub mod value;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
 use path::components;
+use value::Value;
 
 /// The cluster's own keys.
 pub const CLUSTER: &str = "0";
@@ -63,8 +66,8 @@ pub struct Node {
 /// What a node holds.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A value; etcd does not demand UTF-8.
-    Key(Box<[u8]>),
+    /// A value.
+    Key(Value),
     /// Nodes by name, in the order of their bytes.
     Directory(BTreeMap<Arc<[u8]>, NodeId>),
 }
@@ -81,7 +84,7 @@ impl Node {
     }
 
     /// Its value; `None` for a directory.
-    pub fn value(&self) -> Option<&[u8]> {
+    pub fn value(&self) -> Option<&Value> {
         match &self.content {
             Content::Key(value) => Some(value),
             Content::Directory(_) => None,
@@ -258,7 +261,7 @@ impl Store {
         let mut gone = vec![id];
         while let Some(id) = gone.pop() {
             self.set_expiry(id, None);
-            let empty = Content::Key(Box::default());
+            let empty = Content::Key(Value::default());
             if let Content::Directory(children) =
                 std::mem::replace(&mut self.node_mut(id).content, empty)
             {

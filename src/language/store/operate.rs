@@ -102,7 +102,7 @@ impl Store {
             return self.put(&path, write, true);
         }
         let there = self.node(self.find(&path)?);
-        let kept: Box<[u8]> = there.value().ok_or(Refusal::NotFile)?.into();
+        let kept = there.value().ok_or(Refusal::NotFile)?.bytes().into_owned();
         let write = Write {
             value: &kept,
             ..write
@@ -204,21 +204,30 @@ impl Store {
         if !self.node(parent).is_dir() {
             return Err(Refusal::NotDir);
         }
-        if let Some(there) = self.child(parent, name) {
+        let there = self.child(parent, name);
+        if let Some(there) = there {
             if !replace {
                 return Err(Refusal::NodeExist);
             }
             if self.node(there).is_dir() {
                 return Err(Refusal::NotFile);
             }
-            self.detach(there);
         }
         let content = if write.dir {
             directory()
         } else {
             Content::Key(write.value.into())
         };
-        let id = self.make(parent, name, content, next);
+        let id = if let Some(there) = there {
+            // etcd removes the key and makes a new node, to which nothing is left of the old one.
+            let node = self.node_mut(there);
+            node.created = next;
+            node.modified = next;
+            node.content = content;
+            there
+        } else {
+            self.make(parent, name, content, next)
+        };
         let expires = write.expires.filter(|&expires| expires >= MIN_EXPIRE_TIME);
         self.set_expiry(id, expires);
         self.index = next;
@@ -250,7 +259,7 @@ impl Store {
         let node = self.node(id);
         let value = node.value().ok_or(Refusal::NotFile)?;
         let index_matches = condition.index == 0 || condition.index == node.modified;
-        let value_matches = condition.value.is_empty() || condition.value == value;
+        let value_matches = condition.value.is_empty() || condition.value == &*value.bytes();
         if index_matches && value_matches {
             Ok(id)
         } else {

@@ -4,7 +4,7 @@
 
 use prost::Message as _;
 
-use super::apply::{Applied, Names, Unreadable};
+use super::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
 use super::operate::Refusal;
 use super::{NodeId, Store};
 use crate::ground::ids::MemberId;
@@ -158,7 +158,7 @@ fn state(store: &Store) -> (u64, Vec<String>) {
             continue;
         }
         let content = match node.value() {
-            Some(value) => format!("={}", String::from_utf8_lossy(value)),
+            Some(value) => format!("={}", String::from_utf8_lossy(&value.bytes())),
             None => "dir".to_owned(),
         };
         lines.push(format!(
@@ -738,7 +738,10 @@ fn a_request_of_the_v3_store_does_not_touch_the_v2_store() {
 fn an_entry_that_is_no_request_is_unreadable() {
     for (kind, data) in [(0, &b"\xff"[..]), (1, b"\xff")] {
         let mut store = Store::new();
-        assert_eq!(store.apply(kind, data, Names::Plain), Err(Unreadable));
+        assert_eq!(
+            store.apply(kind, data, Names::Plain),
+            Err(Unapplied::Unreadable)
+        );
     }
 }
 
@@ -753,7 +756,7 @@ const ADD_LEARNER: u64 = 3;
 const A: u64 = 0x0a1;
 const B: u64 = 0xb;
 
-fn change(store: &mut Store, kind: u64, id: u64, context: &str) -> Result<Applied, Unreadable> {
+fn change(store: &mut Store, kind: u64, id: u64, context: &str) -> Result<Applied, Unapplied> {
     let change = ConfChange {
         id: Some(1),
         kind: Some(kind),
@@ -810,7 +813,7 @@ fn raft_attributes_are_what_go_writes() {
     let attributes = |id: &str| {
         let path = format!("/0/members/{id}/raftAttributes");
         let id = store.get(path.as_bytes()).unwrap();
-        String::from_utf8(store.node(id).value().unwrap().to_vec()).unwrap()
+        String::from_utf8(store.node(id).value().unwrap().bytes().into_owned()).unwrap()
     };
     let expected = r#"{"peerURLs":["http://a?\u003cé\u003e\u0026","http://b"]}"#;
     assert_eq!(attributes("a1"), expected);
@@ -876,9 +879,26 @@ fn a_conf_change_that_etcd_could_not_read_is_unreadable() {
     let mut store = two_members();
     for (kind, id, context) in [(ADD, 0xc, "no JSON"), (UPDATE, A, ""), (4, A, "{}")] {
         let before = state(&store);
-        assert_eq!(change(&mut store, kind, id, context), Err(Unreadable));
+        assert_eq!(
+            change(&mut store, kind, id, context),
+            Err(Unapplied::Unreadable)
+        );
         assert_eq!(state(&store), before);
     }
+}
+
+#[test]
+fn a_cluster_of_a_thousand_members_is_not_changed_beyond_that() {
+    let mut store = Store::new();
+    for id in 1..=MAX_MEMBERS as u64 {
+        changed(&mut store, ADD, id, &at(&format!("http://{id}")));
+    }
+    changed(&mut store, UPDATE, 7, &at("http://new"));
+    changed(&mut store, ADD, 0xffff, &at("http://one-more"));
+    let before = state(&store);
+    let refused = change(&mut store, REMOVE, 7, "");
+    assert_eq!(refused, Err(Unapplied::TooManyMembers));
+    assert_eq!(state(&store), before);
 }
 
 #[test]

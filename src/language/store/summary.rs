@@ -3,6 +3,7 @@
 //! In: a [`Store`]. Out: counts and sizes of the users' keys, the largest of them, and what expires
 //! when. One walk; memory does not grow with the store.
 
+use super::value::Value;
 use super::{KEYS, NodeId, Step, Store, UnixNanos};
 
 /// A key and how large it is.
@@ -70,7 +71,7 @@ impl Store {
                     bytes: 0,
                 }),
                 Step::Key(id) => {
-                    let bytes = self.node(id).value().map_or(0, <[u8]>::len) as u64;
+                    let bytes = self.node(id).value().map_or(0, Value::length) as u64;
                     // Where the namespace itself is a key there is nothing in it.
                     let Some(prefix) = open.last_mut() else { break };
                     prefix.keys += 1;

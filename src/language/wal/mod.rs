@@ -2,12 +2,13 @@
 //!
 //! [`record`] is one frame, read and written. [`segment`] takes a segment's bytes in pieces and
 //! gives its records back, each checked against the rolling CRC. [`log`] takes the records of
-//! all segments and holds them against raft's own rules.
+//! all segments and holds them against raft's own rules. [`write`] makes segments.
 
 pub mod log;
 pub mod record;
 pub mod resync;
 pub mod segment;
+pub mod write;
 
 use std::fmt;
 

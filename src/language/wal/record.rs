@@ -52,6 +52,15 @@ impl Kind {
     }
 }
 
+/// How frames are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One behind the other: 2.x.
+    Plain,
+    /// Each padded to a multiple of 8 bytes: 3.x.
+    Padded,
+}
+
 /// A record as it stands in its segment, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -187,6 +196,11 @@ impl<'a> Record<'a> {
 
     /// Appends this record as a 2.x frame, without padding.
     pub fn write_frame(&self, out: &mut Vec<u8>) {
+        self.write_frame_as(Framing::Plain, out);
+    }
+
+    /// Appends this record as a frame.
+    pub fn write_frame_as(&self, framing: Framing, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH_WORD]);
         out.extend_from_slice(&[0x08, self.kind as u8, 0x10]);
@@ -196,7 +210,17 @@ impl<'a> Record<'a> {
             write_varint32(data.len() as u32, out);
             out.extend_from_slice(data);
         }
-        let length = (out.len() - start - LENGTH_WORD) as u64;
+        let record = out.len() - start - LENGTH_WORD;
+        let padding = match framing {
+            Framing::Plain => 0,
+            Framing::Padded => record.next_multiple_of(8) - record,
+        };
+        out.resize(out.len() + padding, 0);
+        let flag = match padding as u64 {
+            0 => 0,
+            padding => (0x80 | padding) << 56,
+        };
+        let length = record as u64 | flag;
         if let Some(word) = out.get_mut(start..start + LENGTH_WORD) {
             word.copy_from_slice(&length.to_le_bytes());
         }
@@ -277,6 +301,26 @@ mod tests {
             prop_assert_eq!(oracle.kind, Some(kind as i64));
             prop_assert_eq!(oracle.crc, Some(crc));
             prop_assert_eq!(oracle.encode_to_vec(), body);
+        }
+
+        #[test]
+        fn a_padded_frame_is_the_plain_one_and_zeros(
+            kind in any_kind(), crc: u32, data in prop::collection::vec(any::<u8>(), 0..300)
+        ) {
+            let record = Record { kind, crc, data: Some(&data) };
+            let (mut plain, mut padded) = (Vec::new(), Vec::new());
+            record.write_frame_as(Framing::Plain, &mut plain);
+            record.write_frame_as(Framing::Padded, &mut padded);
+            let LengthWord::Frame { record, padding } =
+                LengthWord::read(padded[..LENGTH_WORD].try_into().unwrap())
+            else {
+                panic!("no frame");
+            };
+            prop_assert_eq!(LENGTH_WORD + record, plain.len());
+            prop_assert_eq!(padded.len(), plain.len() + padding);
+            prop_assert!(padded.len().is_multiple_of(8) && padding < 8);
+            prop_assert_eq!(&padded[LENGTH_WORD..plain.len()], &plain[LENGTH_WORD..]);
+            prop_assert!(padded[plain.len()..].iter().all(|&byte| byte == 0));
         }
 
         #[test]

@@ -3,8 +3,16 @@
 //!
 //! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`Look`]:
 //! one [`MemberLook`] for every member that anybody knows of, each asked at the same time, so that
-//! one which hangs costs one timeout and not one each. Nothing here writes to a cluster.
+//! one which hangs costs one timeout and not one each; or, where only that matters, who is there at
+//! all: a [`Presence`] each. Nothing here writes to a cluster.
 //! Source: formats page §8.
+
+mod answers;
+mod ask;
+mod at_once;
+mod look;
+mod presence;
+mod stages;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +20,14 @@ use std::time::Duration;
 
 use crate::ground::ids::{ClusterId, ClusterVersion, Index, MemberId, Term};
 use crate::language::store_facts::Member;
+
+pub use ask::Cluster;
+pub use presence::Presence;
+
+/// Where a member says who it is.
+const OWN: &str = "/v2/stats/self";
+/// Where a member says who the members are.
+const MEMBERS: &str = "/v2/members";
 
 /// How to reach a cluster.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +40,7 @@ pub struct Access {
     pub client_cert: Option<(PathBuf, PathBuf)>,
     /// Who asks, where auth is enabled.
     pub user: Option<User>,
-    /// How long one question may take.
+    /// How long one server may take for all it is asked, from the first attempt to connect.
     pub timeout: Duration,
 }
 
@@ -55,6 +71,16 @@ pub enum AccessError {
         path: PathBuf,
         /// What was looked for in it.
         what: &'static str,
+    },
+    /// A key that is not the certificate's.
+    #[error("the key in `{key}` does not belong to the certificate in `{cert}`: {why}")]
+    KeyMismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What TLS says.
+        why: String,
     },
     /// An endpoint is no URL.
     #[error("`{0}` is no URL of an etcd server")]
@@ -160,7 +186,7 @@ pub enum Silence {
         why: String,
     },
     /// Somebody listens and does not answer in time.
-    #[error("{url} did not answer within {}", .after.as_secs_f32())]
+    #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow {
         /// The URL.
         url: String,

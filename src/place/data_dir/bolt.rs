@@ -1,4 +1,4 @@
-//! The beginning of `snap/db`, etcd 3.x's bbolt file: enough to tell that nobody changed it.
+//! `snap/db`, etcd 3.x's bbolt file: enough to tell that nobody changed it, and how far it has come.
 //!
 //! ```text
 //! page 0, page 1: the two meta pages, `page size` bytes each
@@ -8,10 +8,17 @@
 //!   32..48  root bucket          48..56  free list page
 //!   56..64  pages in use         64..72  transaction
 //!   72..80  FNV-1a 64 of bytes 16..72
+//! other pages: tree nodes, as many pages as `overflow` says more than one
+//!   0..16   page header: id 8, flags 2 (1 branch, 2 leaf), count 2, overflow 4
+//!   16..    branch: count × (key offset 4, key length 4, page 8)
+//!           leaf:   count × (flags 4 (1 bucket), key offset 4, key length 4, value length 4)
+//!           offsets count from the element itself; a value follows its key
+//! a bucket's value: root page 8, sequence 8; where the root page is 0 its only leaf follows
 //! ```
 //!
-//! All little-endian. A commit writes one of the two; bbolt opens a file with at least one that
-//! checks. Source: `db.go` of bbolt 1.3.
+//! All little-endian. A commit writes one of the two metas; bbolt opens a file with at least one that
+//! checks. How far it has come is in bucket `meta`, key `consistent_index`: 8 bytes, big-endian.
+//! Source: `db.go`, `page.go`, `bucket.go` of bbolt 1.3, `mvcc/kvstore.go` of etcd 3.4.23.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -20,8 +27,15 @@ use fs_err as fs;
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 const PAGE_SIZES: [u64; 5] = [4096, 8192, 16384, 32768, 65536];
+/// The flag of a leaf.
+const LEAF: u16 = 2;
 /// Bytes of a meta page that mean something.
 const META: usize = 80;
+
+/// The most pages looked at on the way to one key: a tree is not deeper than this.
+const MAX_DEPTH: usize = 32;
+/// The longest node believed, in bytes.
+const MAX_NODE: u64 = 64 << 20;
 
 /// What a glance at a db file shows; equal glances mean that nothing was committed in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +59,9 @@ pub enum DbFault {
         /// Bytes in use.
         needed: u64,
     },
+    /// Its tree does not lead to how far it has come.
+    #[error("`snap/db` does not say which entry it has come to")]
+    NoIndex,
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -61,10 +78,7 @@ impl DbLook {
             None => find_second(file)?,
         };
         let metas = [first, second];
-        let valid = metas.iter().flatten().filter(|meta| page_size_ok(meta));
-        let pages = valid
-            .max_by_key(|meta| number(meta, 64))
-            .ok_or(DbFault::NoMeta)?;
+        let pages = newest(&metas).ok_or(DbFault::NoMeta)?;
         let needed = number(pages, 56).saturating_mul(page_size_of(pages));
         if metadata.len() < needed {
             return Err(DbFault::CutShort {
@@ -78,6 +92,116 @@ impl DbLook {
             metas,
         })
     }
+
+    fn newest(&self) -> Option<Vec<u8>> {
+        newest(&self.metas).cloned()
+    }
+}
+
+/// The meta page of the last commit.
+fn newest(metas: &[Option<Vec<u8>>; 2]) -> Option<&Vec<u8>> {
+    let valid = metas.iter().flatten().filter(|meta| page_size_ok(meta));
+    valid.max_by_key(|meta| number(meta, 64))
+}
+
+/// The index of the last entry that a db file has in it.
+pub fn consistent_index(file: &fs::File) -> Result<u64, DbFault> {
+    let meta = DbLook::take(file)?.newest().ok_or(DbFault::NoMeta)?;
+    let tree = Tree {
+        file,
+        page_size: page_size_of(&meta),
+        pages: number(&meta, 56),
+    };
+    let bucket = tree.value(number(&meta, 32), b"meta")?;
+    let value = match number(&bucket, 0) {
+        0 => in_leaf(bucket.get(16..).unwrap_or_default(), b"consistent_index"),
+        root => Some(tree.value(root, b"consistent_index")?),
+    };
+    let value = value.as_deref().and_then(|value| value.first_chunk::<8>());
+    value
+        .map(|value| u64::from_be_bytes(*value))
+        .ok_or(DbFault::NoIndex)
+}
+
+struct Tree<'f> {
+    file: &'f fs::File,
+    page_size: u64,
+    /// Pages in use.
+    pages: u64,
+}
+
+impl Tree<'_> {
+    /// The value of `key` in the tree below a page.
+    fn value(&self, root: u64, key: &[u8]) -> Result<Vec<u8>, DbFault> {
+        let mut page = root;
+        for _ in 0..MAX_DEPTH {
+            let node = self.node(page)?;
+            if number(&node, 8) as u16 & LEAF != 0 {
+                return in_leaf(&node, key).ok_or(DbFault::NoIndex);
+            }
+            page = below(&node, key).ok_or(DbFault::NoIndex)?;
+        }
+        Err(DbFault::NoIndex)
+    }
+
+    fn node(&self, page: u64) -> Result<Vec<u8>, DbFault> {
+        let offset = page.checked_mul(self.page_size).ok_or(DbFault::NoIndex)?;
+        if page >= self.pages {
+            return Err(DbFault::NoIndex);
+        }
+        let mut node = vec![0; self.page_size as usize];
+        self.file.file().read_exact_at(&mut node, offset)?;
+        let overflow = number(&node, 8) >> 32;
+        let length = (overflow + 1).saturating_mul(self.page_size);
+        if overflow > 0 {
+            if length > MAX_NODE || page.saturating_add(overflow) >= self.pages {
+                return Err(DbFault::NoIndex);
+            }
+            node.resize(length as usize, 0);
+            self.file.file().read_exact_at(&mut node, offset)?;
+        }
+        Ok(node)
+    }
+}
+
+/// The page below a branch in which `key` is, if it is anywhere: the last that begins at or before it.
+fn below(node: &[u8], key: &[u8]) -> Option<u64> {
+    let mut found = None;
+    for at in elements(node) {
+        let begins = piece(
+            node,
+            at,
+            number(node, at) & 0xffff_ffff,
+            number(node, at) >> 32,
+        )?;
+        if found.is_some() && begins > key {
+            break;
+        }
+        found = Some(number(node, at + 8));
+    }
+    found
+}
+
+/// The value of `key` in a leaf.
+fn in_leaf(node: &[u8], key: &[u8]) -> Option<Vec<u8>> {
+    elements(node).find_map(|at| {
+        let (offset, lengths) = (number(node, at) >> 32, number(node, at + 8));
+        let (key_length, value_length) = (lengths & 0xffff_ffff, lengths >> 32);
+        let found = piece(node, at, offset, key_length)? == key;
+        let value = piece(node, at, offset + key_length, value_length)?;
+        found.then(|| value.to_vec())
+    })
+}
+
+/// Where the elements of a node begin, in bytes from its start.
+fn elements(node: &[u8]) -> impl Iterator<Item = usize> {
+    let count = number(node, 8) >> 16 & 0xffff;
+    (0..count as usize).map(|element| 16 + 16 * element)
+}
+
+fn piece(node: &[u8], element: usize, offset: u64, length: u64) -> Option<&[u8]> {
+    let from = element.checked_add(offset as usize)?;
+    node.get(from..from.checked_add(length as usize)?)
 }
 
 fn find_second(file: &fs::File) -> Result<Option<Vec<u8>>, DbFault> {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use walkdir::WalkDir;
 
-pub use bolt::{DbFault, DbLook};
+pub use bolt::{DbFault, DbLook, consistent_index};
 pub use running::{HeldLocks, Running, is_running, take_locks};
 
 use crate::ground::ids::Index;

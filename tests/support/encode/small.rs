@@ -22,9 +22,9 @@ pub type Member<'a> = (u64, &'a str, &'a str);
 /// The members of the test clusters, by id; ids and names are those of etcd's own documentation.
 pub fn members() -> [Member<'static>; 3] {
     [
-        (0x8211_f1d0_f64f_3269, "infra1", "http://10.0.1.11:2380"),
-        (0x91bc_3c39_8fb3_c146, "infra2", "http://10.0.1.12:2380"),
-        (0xce2a_822c_ea30_bfca, "infra0", "http://10.0.1.10:2380"),
+        (0x8211_f1d0_f64f_3269, "infra1", "http://127.10.1.11:2380"),
+        (0x91bc_3c39_8fb3_c146, "infra2", "http://127.10.1.12:2380"),
+        (0xce2a_822c_ea30_bfca, "infra0", "http://127.10.1.10:2380"),
     ]
 }
 
@@ -139,15 +139,23 @@ const VERSION: &str = "2.1.0";
 /// segment 1   crc · metadata · hard state · 12 elected (term 3) · 13–14 keys · 15 key, not committed
 /// ```
 pub fn small_member(dir: &Path) -> SmallMember {
+    small_member_of(dir, &members())
+}
+
+/// As [`small_member`], of a cluster of other members: the directory belongs to the last of them, and they are in the order
+/// of their ids.
+pub fn small_member_of(dir: &Path, members: &[Member<'_>]) -> SmallMember {
+    let ids: Vec<u64> = members.iter().map(|(id, _, _)| *id).collect();
+    let own = *ids.last().unwrap();
     let wal = dir.join("member/wal");
     let snap = dir.join("member/snap");
     for path in [dir, &dir.join("member"), &wal, &snap] {
         make_dir(path);
     }
-    let mut log = SmallLog::new();
-    log.write_until_snapshot();
+    let mut log = SmallLog::new(own);
+    log.write_until_snapshot(members);
     let snapshot_index = log.last_index;
-    let image = raft_snapshot(2, snapshot_index, &ids(), &log.store.to_json());
+    let image = raft_snapshot(2, snapshot_index, &ids, &log.store.to_json());
     let snap_path = snap.join(snap_name(2, snapshot_index));
     write_file(&snap_path, 0o644, &image);
     log.put_key();
@@ -155,16 +163,16 @@ pub fn small_member(dir: &Path) -> SmallMember {
     let first = log.cut();
     log.write_after_cut();
     SmallMember {
-        member_id: MEMBER_ID,
+        member_id: own,
         cluster_id: CLUSTER_ID,
-        members: ids(),
+        members: ids,
         cluster_version: VERSION,
         snap_path,
         snapshot_term: 2,
         snapshot_index,
         last_index: log.last_index,
         term: log.term,
-        vote: MEMBER_ID,
+        vote: own,
         commit: log.commit,
         keys: (0..KEYS).map(|n| (key_path(n), key_value(n))).collect(),
         store_index: log.store.index(),
@@ -202,12 +210,9 @@ fn write_segment(wal: &Path, name: &str, segment: &SegmentBuilder) -> SegmentFac
     }
 }
 
-fn ids() -> Vec<u64> {
-    members().map(|(id, _, _)| id).to_vec()
-}
-
 /// The log of the small member while it is written: every entry is followed by the hard state that commits it.
 struct SmallLog {
+    own: u64,
     segment: SegmentBuilder,
     store: StoreImage,
     term: u64,
@@ -217,10 +222,11 @@ struct SmallLog {
 }
 
 impl SmallLog {
-    fn new() -> Self {
+    fn new(own: u64) -> Self {
         let mut segment = SegmentBuilder::new(0, false);
-        segment.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(0, 0);
+        segment.crc().metadata(own, CLUSTER_ID).marker(0, 0);
         Self {
+            own,
             segment,
             store: StoreImage::new(FEW_EVENTS),
             term: 1,
@@ -230,8 +236,8 @@ impl SmallLog {
         }
     }
 
-    fn write_until_snapshot(&mut self) {
-        for change in bootstrap(&members(), Some(VERSION)) {
+    fn write_until_snapshot(&mut self, members: &[Member<'_>]) {
+        for change in bootstrap(members, Some(VERSION)) {
             let (kind, data) = change.entry();
             if kind == NORMAL && self.term == 1 {
                 // All members are in: they can elect a leader.
@@ -241,7 +247,7 @@ impl SmallLog {
             self.append(kind, Some(&data));
             change.apply(&mut self.store);
         }
-        self.commit_with_vote(MEMBER_ID);
+        self.commit_with_vote(self.own);
         for _ in 0..KEYS_BEFORE_SNAPSHOT {
             self.put_key();
         }
@@ -261,7 +267,7 @@ impl SmallLog {
     fn elect(&mut self) {
         self.term += 1;
         self.append(NORMAL, None);
-        self.commit_with_vote(MEMBER_ID);
+        self.commit_with_vote(self.own);
     }
 
     fn put_key(&mut self) {
@@ -269,7 +275,7 @@ impl SmallLog {
         self.keys += 1;
         self.append(NORMAL, Some(&request("PUT", &path, &value)));
         self.store.set(&path, &value);
-        self.commit_with_vote(MEMBER_ID);
+        self.commit_with_vote(self.own);
     }
 
     fn append(&mut self, kind: u64, data: Option<&[u8]>) {
@@ -286,8 +292,8 @@ impl SmallLog {
     fn cut(&mut self) -> SegmentBuilder {
         let mut next = SegmentBuilder::new(self.segment.chain_crc(), false);
         next.crc()
-            .metadata(MEMBER_ID, CLUSTER_ID)
-            .hard_state(self.term, MEMBER_ID, self.commit);
+            .metadata(self.own, CLUSTER_ID)
+            .hard_state(self.term, self.own, self.commit);
         std::mem::replace(&mut self.segment, next)
     }
 }

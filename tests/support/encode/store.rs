@@ -243,9 +243,12 @@ fn go_string(text: &str) -> String {
         .replace('&', "\\u0026")
 }
 
-/// The client URL that a test member publishes beside its peer URL: etcd's usual ports.
+/// The client URL that a test member publishes beside its peer URL: one port below it, as etcd's usual ports are.
 pub fn client_url(peer_url: &str) -> String {
-    peer_url.replace("2380", "2379")
+    match peer_url.rsplit_once(':') {
+        Some((host, port)) => format!("{host}:{}", port.parse::<u16>().unwrap() - 1),
+        None => peer_url.to_owned(),
+    }
 }
 
 /// Store path of the test members' key number `number`.

@@ -1,0 +1,85 @@
+//! The inputs of a rewind drawn on one index axis: who has what, what is kept, what is lost.
+//!
+//! In: a plan. Out: lines of at most 80 columns.
+
+use etcd_ark::ground::ids::Index;
+use etcd_ark::language::member::printable;
+use etcd_ark::language::trace::TracedEntry;
+use etcd_ark::workflow::rewind::Plan;
+use etcd_ark::workflow::rewind::witness::Witness;
+
+use super::picture::{Axis, NAMES, WIDTH, named};
+
+/// Entries of the history.
+const ENTRIES: char = '━';
+/// Entries that are not, or not known to be.
+const TAIL: char = '┄';
+const SNAPSHOT: char = '◆';
+
+/// Draws it.
+pub(super) fn picture(plan: &Plan) -> String {
+    let axis = axis(plan);
+    let mut lines = vec![axis.scale()];
+    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure);
+    for (place, (witness, sure)) in inputs.enumerate() {
+        let name = input_name(place, witness);
+        lines.push(named(&name, &row(&axis, witness, *sure)));
+    }
+    let (kept, end) = (plan.moment.index, plan.agreement.end.index);
+    lines.push(axis.bar("kept", axis.first, kept, '═', kept));
+    if kept < end {
+        lines.push(axis.bar("lost", kept.next(), end, '╌', end));
+    }
+    if let Some(moved) = &plan.moment.moved {
+        let label = |_| format!("{}@{}", moved.version, moved.at);
+        lines.extend(axis.marks("moved", '▲', &[moved.at], label));
+    }
+    lines.join("\n")
+}
+
+/// An input's number and its member's name, as short as the column is.
+pub(super) fn input_name(place: usize, witness: &Witness) -> String {
+    let name = printable(&witness.member());
+    let text = format!("{} {name}", place + 1);
+    text.chars().take(NAMES - 1).collect()
+}
+
+fn axis(plan: &Plan) -> Axis {
+    let all = |witness: &Witness| {
+        let first = witness.trace.entries.first().map(|entry| entry.index);
+        let snapshots = witness.trace.snapshots.iter();
+        let lowest = snapshots.map(|snapshot| snapshot.id.index).min();
+        [first, lowest].into_iter().flatten().min()
+    };
+    let first = plan.witnesses.iter().filter_map(all).min();
+    let lasts = plan.witnesses.iter().map(|one| one.facts.position.index);
+    let first = first.unwrap_or(Index(0));
+    Axis {
+        first,
+        last: lasts.max().unwrap_or(first).max(first),
+    }
+}
+
+fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
+    let mut line = vec![' '; WIDTH];
+    let mut draw = |index: Index, stroke: char| {
+        if let Some(place) = line.get_mut(axis.column(index)) {
+            *place = stroke;
+        }
+    };
+    for TracedEntry { index, .. } in &witness.trace.entries {
+        draw(*index, if *index <= sure { ENTRIES } else { TAIL });
+    }
+    for snapshot in &witness.trace.snapshots {
+        draw(snapshot.id.index, SNAPSHOT);
+    }
+    let line: String = line.into_iter().collect();
+    let line = line.trim_end();
+    let last = witness.facts.position.index.to_string();
+    let length = line.chars().count();
+    if length + 1 + last.len() <= WIDTH {
+        format!("{line} {last}")
+    } else {
+        line.to_owned()
+    }
+}

@@ -1,0 +1,129 @@
+//! Connections that tell at which stage they failed.
+//!
+//! In: what ureq asks of a resolver and a connector. Out: the same connections, but an error says
+//! whether nobody was reached or TLS was not agreed on. ureq by itself reports a host that is
+//! switched off and a server that never answers as one and the same timeout.
+
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+};
+
+/// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+/// The stage that failed and why.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// Nobody was reached.
+    #[error("{0}")]
+    Reaching(String),
+    /// Somebody was, but not over TLS.
+    #[error("{0}")]
+    Tls(String),
+}
+
+/// Looks up names.
+#[derive(Debug, Default)]
+pub(super) struct Names(DefaultResolver);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let found = self.0.resolve(uri, config, timeout);
+        found.map_err(|error| reaching(error, "its name could not be looked up in time"))
+    }
+}
+
+/// Connects, and agrees on TLS where the URL asks for it.
+#[derive(Debug, Default)]
+pub(super) struct ByStage {
+    tcp: TcpConnector,
+    tls: RustlsConnector,
+}
+
+impl Connector for ByStage {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Self::Out>, Error> {
+        let tcp = self.tcp.connect(details, chained);
+        let tcp = tcp.map_err(|error| reaching(error, "no connection in time"))?;
+        if !details.needs_tls() {
+            let plain = tcp.map(|inner| Plain {
+                inner,
+                has_heard: false,
+            });
+            return Ok(plain.map(|plain| Box::new(plain) as _));
+        }
+        let tls = self.tls.connect(details, tcp).map_err(agreeing)?;
+        Ok(tls.map(|tls| Box::new(tls) as _))
+    }
+}
+
+fn reaching(error: Error, in_time: &str) -> Error {
+    let why = match error {
+        Error::Timeout(_) => in_time.to_owned(),
+        Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    Error::Other(Box::new(Failed::Reaching(why)))
+}
+
+fn agreeing(error: Error) -> Error {
+    let why = match error {
+        // Somebody is there who is too slow.
+        Error::Timeout(_) => return error,
+        Error::Io(error) => match error.kind() {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
+                "it hung up during the handshake".to_owned()
+            }
+            _ => error.to_string(),
+        },
+        error => error.to_string(),
+    };
+    Error::Other(Box::new(Failed::Tls(why)))
+}
+
+/// A connection without TLS, which notices when the other side speaks TLS.
+#[derive(Debug)]
+struct Plain<T> {
+    inner: T,
+    has_heard: bool,
+}
+
+impl<T: Transport> Transport for Plain<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let is_more = self.inner.await_input(timeout)?;
+        if !self.has_heard && is_more {
+            self.has_heard = true;
+            if self.inner.buffers().input().starts_with(&TLS_ALERT) {
+                let why = "it speaks TLS: its URL begins with https".to_owned();
+                return Err(Error::Other(Box::new(Failed::Tls(why))));
+            }
+        }
+        Ok(is_more)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+}

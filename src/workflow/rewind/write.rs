@@ -1,0 +1,497 @@
+//! Making the archives of a plan: staged, each read back and held against the plan, published
+//! together by one rename.
+//!
+//! In: a [`Plan`] and the inputs it was made of. Out: a directory with one archive for every member,
+//! or nothing. A member's directory is built beside the archives, captured as any other, and removed
+//! again; what a killed run leaves has a name that nobody takes for a result.
+
+use std::io::{self, Seek, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::source::Reading;
+use super::stores::snapshot_path;
+use super::witness::member_text;
+use super::{FileFacts, Input, Plan, RewindError};
+use crate::deed::Event;
+use crate::deed::capture::{self, Captured, Made, capture_made};
+use crate::deed::store::{Target, Wanted};
+use crate::ground::ids::{Index, Term};
+use crate::ground::interrupt::Interrupt;
+use crate::ground::publish::{
+    StagedDir, parent_of, remove_stale, rename_to_free_name, sync_dir, with_path,
+};
+use crate::language::raft_snapshot::SnapshotId;
+use crate::language::store_facts::Member;
+use crate::language::wal::SegmentName;
+use crate::language::wal::record::Framing;
+use crate::language::wal::write::{Beginning, LogWriter, SegmentSink};
+use crate::place::archive::manifest::{Origin, Rewind, Scope};
+use crate::place::data_dir::{DataDir, consistent_index};
+
+/// The label of every archive that a rewind makes.
+pub const LABEL: &str = "rewind";
+/// The 100 MB rule's limit, in bytes.
+const SIZE_LIMIT: u64 = 100_000_000;
+/// Modes of what etcd makes.
+const DIR_MODE: u32 = 0o700;
+const WAL_MODE: u32 = 0o600;
+
+/// Where the archives go, and how they are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'o> {
+    /// A directory that is empty or not there.
+    pub dir: &'o Path,
+    /// zstd's compression level.
+    pub level: i32,
+    /// Threads to compress and decompress on.
+    pub threads: usize,
+}
+
+/// A member's new archive.
+#[derive(Debug)]
+pub struct Archived {
+    /// Whose.
+    pub member: Member,
+    /// The archive.
+    pub captured: Captured,
+}
+
+/// Makes the archives of `plan`, which was made of `inputs`.
+pub fn write(
+    plan: &Plan,
+    inputs: &[Input],
+    output: Output<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Vec<Archived>, RewindError> {
+    let place = Place::find(output.dir, inputs)?;
+    remove_stale(&place.parent);
+    let staged = StagedDir::create(&place.parent)?;
+    let mut making = Making {
+        plan,
+        inputs,
+        output,
+        set: staged.path().join("set"),
+        work: staged.path().join("work"),
+        interrupt,
+        observe,
+    };
+    make_dir(&making.set)?;
+    make_dir(&making.work)?;
+    making.refuse_if_no_room()?;
+    let shared = making.shared()?;
+    let mut made = Vec::new();
+    for member in &plan.members {
+        made.push(making.member(member, &shared)?);
+    }
+    interrupt.check()?;
+    fs::remove_dir_all(&making.work)?;
+    sync_dir(&making.set)?;
+    place.publish(&making.set)?;
+    for archived in &mut made {
+        let name = archived.captured.path.file_name().unwrap_or_default();
+        archived.captured.path = output.dir.join(name);
+    }
+    Ok(made)
+}
+
+/// Where the result goes: checked once, before anything is done.
+struct Place {
+    path: PathBuf,
+    parent: PathBuf,
+    /// Whether it is there, as an empty directory.
+    exists: bool,
+}
+
+impl Place {
+    fn find(dir: &Path, inputs: &[Input]) -> Result<Self, RewindError> {
+        let (path, exists) = match fs::canonicalize(dir) {
+            Ok(found) => {
+                let empty = found.is_dir() && fs::read_dir(&found)?.next().is_none();
+                if !empty {
+                    return Err(RewindError::OutTaken(dir.to_path_buf()));
+                }
+                (found, true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = parent_of(dir);
+                let dangling = fs::symlink_metadata(dir).is_ok();
+                match (fs::canonicalize(&parent), dir.file_name()) {
+                    (Ok(found), Some(name)) if !dangling => (found.join(name), false),
+                    _ => return Err(RewindError::OutNowhere(parent)),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for input in inputs {
+            if let Target::DataDir(data_dir) = &input.target {
+                let root = fs::canonicalize(data_dir.root())?;
+                let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
+                if sources.iter().any(|source| path.starts_with(source)) {
+                    return Err(RewindError::OutInside(dir.to_path_buf()));
+                }
+            }
+        }
+        Ok(Self {
+            parent: parent_of(&path),
+            path,
+            exists,
+        })
+    }
+
+    /// Gives the finished set its name, in one step.
+    fn publish(&self, set: &Path) -> io::Result<()> {
+        if self.exists {
+            // Takes the place of an empty directory, and of nothing else.
+            fs::rename(set, &self.path)?;
+        } else {
+            rename_to_free_name(set, &self.path)?;
+        }
+        sync_dir(&self.parent)
+            .map_err(|error| with_path(error, "make durable the name of", &self.path))
+    }
+}
+
+/// Files that are the same for every member.
+struct Shared {
+    snapshot: Option<PathBuf>,
+    db: Option<PathBuf>,
+    owner: (u32, u32),
+}
+
+struct Making<'m> {
+    plan: &'m Plan,
+    inputs: &'m [Input],
+    output: Output<'m>,
+    /// Becomes the result.
+    set: PathBuf,
+    /// Where members' directories are built.
+    work: PathBuf,
+    interrupt: &'m Interrupt,
+    observe: &'m mut dyn FnMut(Event),
+}
+
+impl Making<'_> {
+    fn reading(&mut self) -> Reading<'_> {
+        Reading {
+            threads: self.output.threads,
+            interrupt: self.interrupt,
+            observe: self.observe,
+        }
+    }
+
+    /// What is surely needed at one time: the shared files and one member's log.
+    fn refuse_if_no_room(&self) -> Result<(), RewindError> {
+        let mut needed = 64 << 10;
+        for (input, path) in self.shared_files() {
+            needed += input.file(&path)?.bytes;
+        }
+        for part in &self.plan.log {
+            if let Some(witness) = self.plan.witnesses.get(part.input) {
+                let above = witness.trace.above(part.from.previous());
+                let entries = above.iter().take_while(|entry| entry.index <= part.to);
+                needed += entries
+                    .map(|entry| u64::from(entry.bytes) + 16)
+                    .sum::<u64>();
+            }
+        }
+        let space = rustix::fs::statvfs(&self.work)
+            .map_err(|error| with_path(error.into(), "ask for the room in", &self.work))?;
+        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        if needed > available {
+            return Err(RewindError::NoRoom {
+                dir: parent_of(self.output.dir),
+                needed,
+                available,
+            });
+        }
+        Ok(())
+    }
+
+    /// The inputs' files that everybody gets, by their paths in an archive.
+    fn shared_files(&self) -> Vec<(&Input, String)> {
+        let base = self.plan.base;
+        let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
+        let db = self
+            .plan
+            .db
+            .map(|place| (place, "member/snap/db".to_owned()));
+        let files = snapshot.into_iter().chain(db);
+        files
+            .filter_map(|(place, path)| Some((self.inputs.get(place)?, path)))
+            .collect()
+    }
+
+    fn shared(&mut self) -> Result<Shared, RewindError> {
+        let base = self.plan.base;
+        let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
+        let snapshot = snapshot
+            .map(|(place, path)| self.copy(place, &path))
+            .transpose()?;
+        let db = self.plan.db.map(|place| self.copy(place, "member/snap/db"));
+        let db = db.transpose()?.map(|(path, _)| path);
+        if let Some(db) = &db {
+            let reached = Index(consistent_index(&fs::File::open(db)?)?);
+            let (from, to) = (base.index(), self.plan.moment.index);
+            if reached < from || reached > to {
+                return Err(RewindError::NoDb { from, to });
+            }
+        }
+        let owner = match &snapshot {
+            Some((_, facts)) => facts.owner,
+            None => self.owner_of_log()?,
+        };
+        Ok(Shared {
+            snapshot: snapshot.map(|(path, _)| path),
+            db,
+            owner,
+        })
+    }
+
+    /// The owner of the base's last segment.
+    fn owner_of_log(&self) -> Result<(u32, u32), RewindError> {
+        let place = self.plan.base.input;
+        let witness = self.plan.witnesses.get(place);
+        let segment = witness.and_then(|witness| witness.facts.segments.last());
+        match (self.inputs.get(place), segment) {
+            (Some(input), Some(segment)) => {
+                Ok(input.file(&format!("member/wal/{}", segment.name))?.owner)
+            }
+            _ => Ok((0, 0)),
+        }
+    }
+
+    /// Copies one file of an input to where members' directories can link to it.
+    fn copy(&mut self, place: usize, path: &str) -> Result<(PathBuf, FileFacts), RewindError> {
+        let Some(input) = self.inputs.get(place) else {
+            return Err(RewindError::NoInput);
+        };
+        let facts = input.file(path)?;
+        let copy = self.work.join(path.replace('/', "-"));
+        let mut file = create(&copy, facts.mode)?;
+        self.reading().file(&input.target, path, &mut |bytes| {
+            file.write_all(bytes)?;
+            Ok(())
+        })?;
+        if file.stream_position()? != facts.bytes {
+            return Err(RewindError::Changed(input.target.path().to_path_buf()));
+        }
+        Ok((copy, facts))
+    }
+
+    /// Builds one member's directory, captures it and proves the archive.
+    fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
+        let root = self.work.join(member.id.to_string());
+        for dir in ["member/snap", "member/wal"] {
+            make_dir(&root.join(dir))?;
+        }
+        if let (Some(copy), Some(id)) = (&shared.snapshot, self.plan.base.snapshot) {
+            fs::hard_link(copy, root.join(snapshot_path(id)))?;
+        }
+        if let Some(copy) = &shared.db {
+            fs::hard_link(copy, root.join("member/snap/db"))?;
+        }
+        self.write_log(member, &root.join("member/wal"))?;
+        let captured = self.capture(member, &root, shared)?;
+        self.prove(member, &captured)?;
+        fs::remove_dir_all(&root)?;
+        Ok(Archived {
+            member: member.clone(),
+            captured,
+        })
+    }
+
+    fn write_log(&mut self, member: &Member, wal: &Path) -> Result<(), RewindError> {
+        let (plan, inputs) = (self.plan, self.inputs);
+        let before_first = SnapshotId {
+            term: Term(0),
+            index: Index(0),
+        };
+        let beginning = Beginning {
+            member_id: member.id,
+            cluster_id: plan.cluster_id,
+            snapshot: plan.base.snapshot.unwrap_or(before_first),
+            term: plan.term,
+            framing: if plan.db.is_some() {
+                Framing::Padded
+            } else {
+                Framing::Plain
+            },
+        };
+        let mut segments = Segments { wal, open: None };
+        let mut log = LogWriter::begin(&mut segments, beginning)?;
+        for part in &plan.log {
+            let (Some(input), Some(witness)) =
+                (inputs.get(part.input), plan.witnesses.get(part.input))
+            else {
+                return Err(RewindError::NoInput);
+            };
+            self.reading()
+                .entries(&input.target, witness, *part, &mut |index, _, record| {
+                    Ok(log.entry(index, record)?)
+                })?;
+        }
+        for change in &plan.changes {
+            log.entry(change.index, &change.record)?;
+        }
+        Ok(log.finish()?)
+    }
+
+    fn capture(
+        &mut self,
+        member: &Member,
+        root: &Path,
+        shared: &Shared,
+    ) -> Result<Captured, RewindError> {
+        let data_dir = DataDir::open(root, None)?;
+        let request = capture::Request {
+            data_dir: &data_dir,
+            backup_dir: &self.set,
+            scope: Scope::Live,
+            labels: vec![LABEL.to_owned()],
+            level: self.output.level,
+            threads: self.output.threads,
+            size_limit: SIZE_LIMIT,
+            created: self.plan.now,
+        };
+        let members = self.plan.members.iter();
+        let namesakes = members.filter(|other| other.name == member.name).count();
+        let made = Made {
+            rewind: self.plan.rewind(),
+            owner: shared.owner,
+            named_by_id: namesakes > 1,
+        };
+        Ok(capture_made(&request, made, self.interrupt, self.observe)?)
+    }
+
+    /// Reads the archive as a member would and holds what it comes to against the plan.
+    fn prove(&mut self, member: &Member, captured: &Captured) -> Result<(), RewindError> {
+        let plan = self.plan;
+        let target = Target::open(&captured.path, None)?;
+        let wanted = Wanted {
+            rules: Some(plan.rules),
+            threads: self.output.threads,
+            ..Wanted::default()
+        };
+        let read = target.read_store(wanted, self.interrupt, self.observe)?;
+        let (identity, position) = (&read.member.identity, &read.member.position);
+        let last = plan.last_index();
+        let checks = [
+            (identity.member_id == member.id, "whose it is"),
+            (identity.cluster_id == plan.cluster_id, "its cluster id"),
+            (
+                position.index == last && position.commit == last,
+                "where its log ends",
+            ),
+            (position.hard_state_term == plan.term, "its term"),
+            (read.member.members == plan.members, "its members"),
+            (
+                read.replayed.store.fingerprint() == plan.store.fingerprint,
+                "its store",
+            ),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, what)) => Err(RewindError::Unproven {
+                member: member_text(Some(&member.name), member.id),
+                what,
+            }),
+        }
+    }
+}
+
+impl Plan {
+    /// The last entry of the new logs: the last that is kept, or the last conf change behind it.
+    pub fn last_index(&self) -> Index {
+        let last = self.changes.last();
+        last.map_or(self.moment.index, |change| change.index)
+    }
+
+    /// What every archive says of where it comes from.
+    fn rewind(&self) -> Rewind {
+        let mut old_members = std::collections::BTreeMap::new();
+        let mut by_commit: Vec<_> = self.witnesses.iter().collect();
+        by_commit.sort_by_key(|witness| witness.facts.position.commit);
+        for member in by_commit.iter().flat_map(|witness| &witness.facts.members) {
+            // What is known later counts, but for a name that was forgotten.
+            if !member.name.is_empty() || !old_members.contains_key(&member.id) {
+                old_members.insert(member.id, member.clone());
+            }
+        }
+        let origins = self.witnesses.iter().enumerate().map(|(place, witness)| {
+            let name = witness.path.file_name().unwrap_or(witness.path.as_os_str());
+            Origin {
+                name: name.to_string_lossy().into_owned(),
+                identity: witness.facts.identity.clone(),
+                position: witness.facts.position.clone(),
+                used_for: self
+                    .used_for(place)
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
+            }
+        });
+        Rewind {
+            old_cluster_id: self.old_cluster_id,
+            old_members: old_members.into_values().collect(),
+            rewound_to: self.moment.index,
+            derived_from: origins.collect(),
+        }
+    }
+
+    /// What is taken from the input at `place`.
+    pub fn used_for(&self, place: usize) -> Vec<&'static str> {
+        let base = self.base;
+        let uses = [
+            (
+                base.snapshot.is_some() && base.input == place,
+                "raft snapshot",
+            ),
+            (self.log.iter().any(|part| part.input == place), "log"),
+            (self.db == Some(place), "v3 backend"),
+        ];
+        let used = uses.into_iter().filter(|(used, _)| *used);
+        used.map(|(_, what)| what).collect()
+    }
+}
+
+/// Segments in a directory.
+struct Segments<'s> {
+    wal: &'s Path,
+    open: Option<fs::File>,
+}
+
+impl SegmentSink for Segments<'_> {
+    fn begin(&mut self, name: SegmentName) -> io::Result<()> {
+        self.open = Some(create(&self.wal.join(name.to_string()), WAL_MODE)?);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.open {
+            Some(file) => file.write_all(bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    options.options_mut().mode(mode);
+    let file = options.open(path)?;
+    // Whatever the umask.
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    Ok(file)
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(path)
+        .map_err(|error| with_path(error, "make the directory", path))
+}

@@ -1,0 +1,1022 @@
+//! The downgrade gate: when a member may go back, and what is done then.
+//!
+//! Guards against the silent end: etcd 2.1 starts on data of a cluster that has moved to 2.2 and calls itself healthy, so a gate
+//! that opens once too often is worse than none. What the members say is what recorded servers said, what the disks say is what
+//! they wrote; the numbers are counted a second time here.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot};
+use crate::support::decode;
+use crate::support::fake_cluster::{FakeCluster, Quorum};
+use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+use crate::support::rewrite::{make_member, make_unreachable};
+use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
+
+/// The entry that moved the recorded cluster.
+const MOVED_AT: u64 = 451;
+
+/// The recorded upgrade, with its members where nobody is.
+fn story() -> Recording {
+    let story = unpack("upgrade-story");
+    for name in names(story.dir.path()) {
+        let path = story.path(name);
+        if path.is_dir() {
+            make_unreachable(&path);
+        }
+    }
+    story
+}
+
+/// A recorded member that is alone in its cluster, of 2.1.
+fn alone() -> (Recording, PathBuf) {
+    let recording = unpack("ops-2.1");
+    let data = recording.data_dir("ops-2.1");
+    make_unreachable(&data);
+    (recording, data)
+}
+
+/// Arguments of every kind.
+fn with(args: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    args.iter().map(|arg| arg.as_ref().to_owned()).collect()
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn check(data_dir: Option<&Path>, more: &[OsString]) -> Ran {
+    let mut args = words(&["downgrade", "check", "--timeout", "2"]);
+    args.extend(
+        data_dir
+            .iter()
+            .flat_map(|dir| ["--data-dir".into(), OsString::from(dir)]),
+    );
+    args.extend_from_slice(more);
+    ark(args)
+}
+
+/// As `check`, with the flags of a text; and with `--json`, which must say the same.
+#[track_caller]
+fn judged(data_dir: Option<&Path>, more: &[OsString], code: i32) -> Value {
+    let as_text = check(data_dir, more).exits(code);
+    let mut with_json = more.to_vec();
+    with_json.push("--json".into());
+    let as_json = check(data_dir, &with_json).exits(code);
+    let said = as_json.json();
+    let headline = said["text"].as_str().unwrap();
+    assert!(as_text.stdout.contains(headline), "{as_text:#?}");
+    for detail in said["details"].as_array().unwrap() {
+        assert!(
+            as_text.stdout.contains(detail.as_str().unwrap()),
+            "{detail} in {as_text:#?}"
+        );
+    }
+    if code == 3 {
+        assert_eq!(as_json.json_error()["kind"], "refused");
+        assert!(as_text.stderr.contains("\nhint: "), "{as_text:#?}");
+        assert!(as_text.stdout.contains("REFUSED: "), "{as_text:#?}");
+    }
+    said
+}
+
+fn at(fake: &FakeCluster) -> Vec<OsString> {
+    with(&[&"--endpoints", &fake.endpoints()])
+}
+
+fn offline(targets: &[&Path]) -> Vec<OsString> {
+    let mut all = with(&[&"--offline"]);
+    all.extend(targets.iter().map(OsString::from));
+    all
+}
+
+/// `(entries, client writes)` from the entry `from` on: counted by the formats page alone.
+fn lost_from(wal: &Path, from: u64) -> (u64, u64) {
+    let mut lost = (0, 0);
+    for (kind, data) in decode::entries(wal).split_off(&from).into_values() {
+        lost.0 += 1;
+        if kind == 0 && !data.is_empty() {
+            let (method, path) = (decode::bytes(&data, 2), decode::bytes(&data, 3));
+            let asked_for = matches!(method, b"PUT" | b"POST" | b"DELETE");
+            lost.1 += u64::from(asked_for && !path.starts_with(b"/0/"));
+        }
+    }
+    lost
+}
+
+#[test]
+fn a_cluster_that_has_moved_is_refused_by_its_disk_with_what_going_back_would_lose() {
+    let story = story();
+    let data = story.data_dir("3-after-upgrade-infra0");
+    let lost = lost_from(&data.join("member/wal"), MOVED_AT);
+    assert_eq!(lost, (48, 37));
+    let scratch = TempDir::new().unwrap();
+    let (archive, _) = snapshot(&data, scratch.path(), &[]);
+    for target in [&data, &archive] {
+        let more = with(&[&target, &"--offline"]);
+        let said = judged(None, &more, 3);
+        assert_eq!(said["reason"], "moved");
+        assert_eq!(said["said_by"][0]["set_at"], MOVED_AT);
+        assert_eq!(said["said_by"][0]["version"], "2.2.0");
+        assert_eq!(said["said_by"][0]["path"], target.to_str().unwrap());
+        let left = &said["left"];
+        assert_eq!(
+            (&left["entries"], &left["client_writes"]),
+            (&json!(lost.0), &json!(lost.1))
+        );
+        assert_eq!(left["rewind_to_before"], MOVED_AT);
+    }
+    let text = check(Some(&data), &[]).exits(3).stdout;
+    for wanted in [
+        "REFUSED: the cluster has moved to 2.2",
+        "2.2.0, set by raft entry 451",
+        "etcd 2.1 would start on this data all the same, say nothing of it",
+        "No flag overrides this",
+        "rewind the whole cluster to before entry 451, which loses 48 entries, 37 of them client writes",
+    ] {
+        assert!(text.contains(wanted), "no {wanted:?} in {text}");
+    }
+}
+
+#[test]
+fn nothing_overrides_the_disk_of_a_moved_member() {
+    // The others are said to be of 2.1 and well, the operator vouches for everything, the flags are all there are.
+    let story = story();
+    let moved = story.data_dir("3-after-upgrade-infra0");
+    let fake = FakeCluster::of_story("1-before-upgrade");
+    let endpoints = at(&fake);
+    assert_eq!(judged(Some(&moved), &endpoints, 3)["reason"], "moved");
+    let others = ["2-backup-infra1", "2-backup-infra2"].map(|name| story.data_dir(name));
+    let all = with(&[
+        &"--offline",
+        &"--stopped-version",
+        &"2.1",
+        &others[0],
+        &others[1],
+    ]);
+    assert_eq!(judged(Some(&moved), &all, 3)["reason"], "moved");
+    // As one TARGET among good ones it still is the one that counts.
+    let own = story.data_dir("2-backup-infra1");
+    let with_moved = [&endpoints[..], &with(&[&moved])].concat();
+    assert_eq!(judged(Some(&own), &with_moved, 3)["reason"], "moved");
+    let scratch = TempDir::new().unwrap();
+    let ran = go_back(&moved, scratch.path(), &[]).exits(3);
+    assert!(
+        ran.stderr.contains("the cluster has moved to 2.2"),
+        "{ran:#?}"
+    );
+    assert_eq!(names(scratch.path()), Vec::<String>::new());
+}
+
+#[test]
+fn the_recorded_members_after_the_upgrade_refuse_and_one_partitioned_word_is_enough() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra1");
+    let fake = FakeCluster::of_story("3-after-upgrade");
+    fake.member(1).down();
+    let endpoints = at(&fake);
+    let said = judged(Some(&own), &endpoints, 3);
+    assert_eq!(said["reason"], "moved");
+    assert_eq!(said["said_by"].as_array().unwrap().len(), 2);
+    // Nobody has the entry at hand, so nobody knows what a rewind would lose.
+    assert_eq!(said["left"], Value::Null);
+    for member in fake.members() {
+        member.version("2.1.3", "2.1.0");
+    }
+    fake.member(2)
+        .version("2.2.5", "2.2.0")
+        .quorum(Quorum::IsLost);
+    let said = judged(Some(&own), &endpoints, 3);
+    assert_eq!(
+        said["said_by"],
+        json!([{
+            "member": format!("{:x}", fake.member(2).id()), "path": null, "version": "2.2.0", "set_at": null,
+        }])
+    );
+}
+
+#[test]
+fn a_move_that_waits_for_a_leader_refuses() {
+    // The log ends with the entry that moves the cluster, and no hard state knows it to be committed.
+    let story = story();
+    let data = story.data_dir("3-after-upgrade-infra0");
+    cut_behind_the_move(&data);
+    let fake = FakeCluster::of_story("2-backup-infra0");
+    fake.member(0).down();
+    let with_quorum = at(&fake);
+    let offline = words(&["--offline"]);
+    for more in [&with_quorum[..], &offline] {
+        let said = judged(Some(&data), more, 3);
+        assert_eq!(said["reason"], "moving");
+        assert_eq!(said["said_by"][0]["set_at"], MOVED_AT);
+        assert_eq!(said["left"]["entries"], 1);
+        assert_eq!(said["left"]["client_writes"], 0);
+        let detail = said["details"][0].as_str().unwrap();
+        assert!(detail.contains("not known to be committed"), "{detail}");
+    }
+}
+
+/// Cuts the log right behind the entry that moves the cluster.
+fn cut_behind_the_move(data: &Path) {
+    let segment = decode::segments(&data.join("member/wal")).remove(0);
+    let bytes = fs::read(&segment).unwrap();
+    let frames = decode::frames(&bytes);
+    let moves =
+        |frame: &&decode::FrameRead| frame.kind == 2 && decode::number(&frame.data, 3) == MOVED_AT;
+    let end = frames.iter().find(moves).unwrap().end;
+    fs::write(&segment, &bytes[..end]).unwrap();
+}
+
+#[test]
+fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra2");
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    let endpoints = at(&fake);
+    // As recorded, but the last of 2.1 has been upgraded since: for seconds, the cluster is still 2.1.
+    fake.member(2).version("2.2.5", "2.1.0");
+    let said = judged(None, &endpoints, 3);
+    assert_eq!(
+        (&said["reason"], &said["said_by"]),
+        (&json!("moving"), &json!([]))
+    );
+    let detail = said["details"][0].as_str().unwrap();
+    assert!(
+        detail.contains("every member is of 2.2 or later"),
+        "{detail}"
+    );
+    // It has been stopped since: what it ran counts, and that was 2.2 unless somebody says otherwise.
+    fake.member(2).down();
+    assert_eq!(judged(Some(&own), &endpoints, 3)["reason"], "moving");
+    let not_yet = [&endpoints[..], &with(&[&"--stopped-version", &"2.1"])].concat();
+    assert_eq!(judged(Some(&own), &not_yet, 0)["verdict"], "allowed");
+}
+
+#[test]
+fn in_the_mixed_phase_going_back_is_allowed_with_every_recorded_version_shown() {
+    let story = story();
+    for (moment, place) in [("2-backup-infra1", 1), ("2-backup-infra2", 2)] {
+        let fake = FakeCluster::of_story(moment);
+        let endpoints = at(&fake);
+        // Everybody runs.
+        let said = judged(None, &endpoints, 0);
+        assert_eq!(
+            (&said["verdict"], &said["reason"]),
+            (&json!("allowed"), &json!("quorum-read"))
+        );
+        for member in said["members"].as_array().unwrap() {
+            let name = member["name"].as_str().unwrap();
+            let recorded = story.json(format!("{moment}.version-of-{name}.json"));
+            assert_eq!(member["server_version"], recorded["etcdserver"]);
+            assert_eq!(member["cluster_version"], recorded["etcdcluster"]);
+            assert_eq!(member["quorum_read"], true);
+        }
+        // The first that was upgraded is stopped to go back; its disk speaks for it. It is found through its endpoint's port
+        // no more, and through nobody else's.
+        fake.member(0).down();
+        let own = story.data_dir("2-backup-infra0");
+        let said = judged(Some(&own), &endpoints, 0);
+        assert_eq!(said["verdict"], "allowed");
+        let stopped = said["members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|m| m["name"] == "infra0")
+            .unwrap();
+        assert_eq!(stopped["stopped_and_ran"], "2.2");
+        // Without its disk, nobody speaks for it.
+        let said = judged(None, &endpoints, 0);
+        assert_eq!(said["verdict"], "allowed-with-warning");
+        fake.member(0).version("2.2.5", "2.1.0");
+        let one = OsString::from(fake.member(place).client_url());
+        let said = judged(None, &with(&[&"--endpoints", &one]), 0);
+        assert_eq!(
+            said["members"].as_array().unwrap().len(),
+            3,
+            "one endpoint leads to all"
+        );
+    }
+}
+
+#[test]
+fn a_silent_member_is_a_warning_and_under_strict_a_refusal() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra0");
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    fake.member(0).down();
+    fake.member(1).down();
+    let endpoints = at(&fake);
+    let ran = check(Some(&own), &endpoints)
+        .exits(0)
+        .says("warning: infra1 (");
+    assert!(ran.stdout.contains("ALLOWED, with a warning: "), "{ran:#?}");
+    assert_eq!(
+        judged(Some(&own), &endpoints, 0)["warnings"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let strict = [&endpoints[..], &with(&[&"--strict"])].concat();
+    let said = judged(Some(&own), &strict, 3);
+    assert_eq!(
+        (&said["verdict"], &said["reason"]),
+        (&json!("refused"), &json!("warning"))
+    );
+    // The one that is of 2.1 is silent, too: nobody is known to hold the version back.
+    fake.member(2).down();
+    fake.member(1)
+        .client(crate::support::fake_cluster::Behaviour::Answers)
+        .version("2.2.5", "2.1.0");
+    assert_eq!(judged(Some(&own), &endpoints, 3)["reason"], "unknown");
+}
+
+#[test]
+fn unknown_is_no() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra0");
+    // Nobody answers: neither where the disk says, nor anywhere else.
+    let said = judged(Some(&own), &[], 3);
+    assert_eq!(said["reason"], "unknown");
+    assert_eq!(said["details"], json!(["no member answers"]));
+    let nowhere = judged(None, &with(&[&"--endpoints", &"http://127.0.0.1:1"]), 3);
+    assert_eq!(nowhere["reason"], "unknown");
+    // Partitioned members that still say 2.1, one by one and together; one whose quorum read never ends.
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    fake.member(0).down();
+    let endpoints = at(&fake);
+    for (first, second) in [
+        (Quorum::IsLost, Quorum::IsLost),
+        (Quorum::IsLost, Quorum::Hangs),
+    ] {
+        fake.member(1).quorum(first);
+        fake.member(2).quorum(second);
+        let said = judged(Some(&own), &endpoints, 3);
+        let detail = said["details"][0].as_str().unwrap();
+        assert!(
+            detail.contains("may be cut off from a cluster that has moved"),
+            "{said:#}"
+        );
+    }
+    // Strangers to it: the quorum read wants to know who asks.
+    for member in fake.members() {
+        member.quorum(Quorum::Reads).auth("cm9vdDpyb290cHc=");
+    }
+    let said = judged(Some(&own), &endpoints, 3);
+    assert_eq!(said["reason"], "unknown");
+    let scratch = TempDir::new().unwrap();
+    let password = scratch.path().join("password");
+    fs::write(&password, "rootpw\n").unwrap();
+    let user = with(&[&"--username", &"root", &"--password-file", &password]);
+    let with_user = [&endpoints[..], &user].concat();
+    assert_eq!(judged(Some(&own), &with_user, 0)["verdict"], "allowed");
+}
+
+#[test]
+fn what_a_member_said_before_its_quorum_read_does_not_count() {
+    // Guards against a cluster that moves between the two questions: the version is asked for again, behind the read.
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    judged(None, &at(&fake), 0);
+    for member in fake.members() {
+        let requests = member.requests();
+        let last = |part: &str| {
+            requests
+                .iter()
+                .rposition(|request| request.starts_with(part))
+        };
+        assert!(
+            last("/version") > last("/v2/keys/?quorum=true"),
+            "{requests:?}"
+        );
+    }
+}
+
+#[test]
+fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() {
+    let story = story();
+    let of = |name: &str| story.data_dir(name);
+    let (first, second, third) = (
+        of("2-backup-infra0"),
+        of("2-backup-infra1"),
+        of("2-backup-infra2"),
+    );
+    let said = judged(Some(&first), &offline(&[]), 3);
+    assert_eq!(
+        said["details"],
+        json!(["of 3 members 2 make a majority, and data of 1 are given"])
+    );
+    let copy = story.path("copy.etcd");
+    copy_dir(&first, &copy);
+    let twice = judged(Some(&first), &offline(&[&copy, &first]), 3);
+    assert_eq!(twice["reason"], "unknown", "the same member twice is one");
+    let said = judged(Some(&first), &offline(&[&second]), 0);
+    assert_eq!(
+        (&said["verdict"], &said["reason"]),
+        (&json!("allowed-with-warning"), &json!("majority"))
+    );
+    assert!(
+        said["warnings"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("of infra2 ("),
+        "{said:#}"
+    );
+    let strict = [&offline(&[&second])[..], &with(&[&"--strict"])].concat();
+    judged(Some(&first), &strict, 3);
+    let said = judged(None, &offline(&[&first, &second, &third]), 0);
+    assert_eq!(said["verdict"], "allowed");
+    // Two, one of which has moved; two, in one of which the move waits.
+    let moved = of("3-after-upgrade-infra2");
+    assert_eq!(
+        judged(Some(&first), &offline(&[&moved]), 3)["reason"],
+        "moved"
+    );
+    let waiting = of("3-after-upgrade-infra0");
+    cut_behind_the_move(&waiting);
+    assert_eq!(
+        judged(Some(&second), &offline(&[&waiting]), 3)["reason"],
+        "moving"
+    );
+}
+
+#[test]
+fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken_without_a_warning()
+{
+    let story = story();
+    let scratch = TempDir::new().unwrap();
+    let archives = ["2-backup-infra0", "2-backup-infra1", "2-backup-infra2"]
+        .map(|name| snapshot(&story.data_dir(name), scratch.path(), &[]).0);
+    let all: Vec<&Path> = archives.iter().map(PathBuf::as_path).collect();
+    // Taken one after the other in a rolling upgrade: the log went on from 250 to 343 to 435.
+    let said = judged(None, &offline(&all), 3);
+    let text = said["details"].to_string();
+    assert!(
+        text.contains("2 make a majority, and data of 1 are given"),
+        "{text}"
+    );
+    assert_eq!(
+        text.matches("it ends before an entry that others know to be committed")
+            .count(),
+        2,
+        "{text}"
+    );
+    // Two of one moment: allowed, and said how old they are.
+    let same_time = story.path("infra1-at-the-end.etcd");
+    copy_dir(&story.data_dir("2-backup-infra2"), &same_time);
+    make_member(
+        &same_time,
+        decode::log(&story.data_dir("2-backup-infra1").join("member/wal")).member_id,
+    );
+    let (archive, _) = snapshot(&same_time, scratch.path(), &[]);
+    let more = with(&[&"--offline", &archives[2], &archive]);
+    let said = judged(None, &more, 0);
+    assert_eq!(said["verdict"], "allowed-with-warning");
+    let warnings = said["warnings"].to_string();
+    assert_eq!(
+        warnings
+            .matches("there is only an archive, taken 20")
+            .count(),
+        2,
+        "{warnings}"
+    );
+    // An archive whose bytes do not check is no evidence at all.
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    let ran = check(None, &more).exits(4);
+    assert!(ran.stdout.is_empty(), "{ran:#?}");
+}
+
+#[test]
+fn offline_a_member_that_answers_gives_the_lie_to_the_vouch() {
+    let story = story();
+    let (first, second) = (
+        story.data_dir("2-backup-infra0"),
+        story.data_dir("2-backup-infra1"),
+    );
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    fake.member(0).down();
+    fake.member(1).down();
+    let endpoints = at(&fake);
+    let more = [&endpoints[..], &with(&[&"--offline", &second])].concat();
+    let said = judged(Some(&first), &more, 3);
+    assert!(
+        said["details"][0]
+            .as_str()
+            .unwrap()
+            .contains("but infra2 ("),
+        "{said:#}"
+    );
+    // Without endpoints nobody is asked.
+    let before = fake.member(2).requests().len();
+    judged(Some(&first), &with(&[&"--offline", &second]), 0);
+    assert_eq!(fake.member(2).requests().len(), before);
+    let held = lock_of(&second);
+    let said = judged(Some(&first), &with(&[&"--offline", &second]), 3);
+    assert!(
+        said["details"][0]
+            .as_str()
+            .unwrap()
+            .contains("but etcd runs on"),
+        "{said:#}"
+    );
+    drop(held);
+}
+
+/// The lock that a running etcd holds on its last segment.
+fn lock_of(data: &Path) -> fs::File {
+    let segment = decode::segments(&data.join("member/wal")).pop().unwrap();
+    let file = fs::File::open(segment).unwrap();
+    rustix::fs::flock(file.file(), FlockOperation::LockExclusive).unwrap();
+    file
+}
+
+#[test]
+fn a_member_that_is_alone_decides_by_its_own_data_dir_once_it_is_stopped() {
+    let (_recording, data) = alone();
+    let said = judged(Some(&data), &[], 0);
+    assert_eq!(
+        (&said["verdict"], &said["reason"]),
+        (&json!("allowed"), &json!("own-data-dir"))
+    );
+    let held = lock_of(&data);
+    let said = judged(Some(&data), &[], 3);
+    assert_eq!(said["reason"], "unknown", "it runs, and does not answer");
+    drop(held);
+    // The same as an archive is the truth of yesterday.
+    let scratch = TempDir::new().unwrap();
+    let (archive, _) = snapshot(&data, scratch.path(), &[]);
+    assert_eq!(judged(None, &with(&[&archive]), 3)["reason"], "unknown");
+    // It runs and answers: of 2.2 it is about to move, of 2.1 it is where it should be.
+    let log = decode::log(&data.join("member/wal"));
+    let fake = FakeCluster::start(log.cluster_id, &[(log.member_id, "solo")]);
+    let endpoints = at(&fake);
+    assert_eq!(judged(Some(&data), &endpoints, 0)["reason"], "quorum-read");
+    fake.member(0).version("2.2.5", "2.1.0");
+    assert_eq!(judged(Some(&data), &endpoints, 3)["reason"], "moving");
+}
+
+#[test]
+fn a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
+    let fake = FakeCluster::start(7, &[(1, "a"), (2, "b")]);
+    fake.member(0).version_text("etcd 2.0.13");
+    fake.member(1).version("2.2.5", "not_decided");
+    let endpoints = at(&fake);
+    let said = judged(None, &endpoints, 0);
+    assert_eq!(said["verdict"], "nothing-to-go-back-from");
+    let recording = unpack("v20");
+    let data = recording.data_dir("v20");
+    make_unreachable(&data);
+    assert_eq!(
+        judged(Some(&data), &[], 3)["reason"],
+        "unknown",
+        "it may have run 2.2"
+    );
+    let more = with(&[&"--stopped-version", &"2.0"]);
+    assert_eq!(
+        judged(Some(&data), &more, 0)["verdict"],
+        "nothing-to-go-back-from"
+    );
+    let scratch = TempDir::new().unwrap();
+    let ran = go_back(&data, scratch.path(), &["--stopped-version", "2.0"]).exits(0);
+    assert!(ran.stdout.contains("NOTHING TO GO BACK FROM"), "{ran:#?}");
+    assert_eq!(names(scratch.path()), Vec::<String>::new());
+}
+
+#[test]
+fn data_and_endpoints_of_two_clusters_are_refused_and_so_is_a_removed_member() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra0");
+    let other = unpack("mem-a");
+    let theirs = other.data_dir("mem-a");
+    make_unreachable(&theirs);
+    check(Some(&own), &with(&[&theirs]))
+        .exits(3)
+        .says("belongs to cluster 1b3e718414357104, and `");
+    let fake = FakeCluster::of_story("1-before-upgrade");
+    let endpoints = at(&fake);
+    check(Some(&theirs), &endpoints)
+        .exits(3)
+        .says("belongs to cluster aa1662aca318a75f");
+    fake.member(0).removed().down();
+    check(Some(&own), &endpoints)
+        .exits(3)
+        .says("which is not a member of it any more");
+    // One of two endpoints is of another cluster.
+    let stranger = FakeCluster::start(7, &[(1, "a")]);
+    let both = OsString::from(format!("{},{}", fake.endpoints(), stranger.endpoints()));
+    check(None, &with(&[&"--endpoints", &both]))
+        .exits(3)
+        .says("belongs to cluster 7, and");
+}
+
+#[test]
+fn wrong_usage_is_said_before_anything_is_asked() {
+    check(None, &[])
+        .exits(2)
+        .says("nobody to ask and nothing to read");
+    let (_recording, data) = alone();
+    check(Some(&data), &with(&[&"--from", &"2.1"]))
+        .exits(2)
+        .says("is no way back");
+    check(Some(&data), &with(&[&"--from", &"two"])).exits(2);
+    check(Some(Path::new("/nonexistent")), &[]).exits(10);
+    let other_way = with(&[&"--from", &"2.3", &"--to", &"2.0"]);
+    let said = judged(Some(&data), &other_way, 3);
+    assert!(
+        said["details"][0].as_str().unwrap().contains("`--to 2.1`"),
+        "{said:#}"
+    );
+}
+
+/// `downgrade run` without waiting, unless told otherwise.
+fn go_back(data: &Path, backups: &Path, more: &[&str]) -> Ran {
+    let mut args = words(&["downgrade", "run", "--timeout", "2"]);
+    args.extend([
+        "--data-dir".into(),
+        data.into(),
+        "--backup-dir".into(),
+        backups.into(),
+    ]);
+    args.extend(words(more));
+    let settled = !more.contains(&"--settle");
+    args.extend(words(if settled { &["--settle", "0"] } else { &[] }));
+    ark(args)
+}
+
+#[test]
+fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay() {
+    let story = story();
+    let own = story.path("mine.etcd");
+    copy_dir(&story.data_dir("2-backup-infra1"), &own);
+    let before = tree(&own);
+    let scratch = TempDir::new().unwrap();
+    let backups = scratch.path().join("backups");
+    // infra0 and infra1 are of 2.2, infra1 is stopped to go back.
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    fake.member(1).down();
+    let endpoints = fake.endpoints();
+    let dry = go_back(&own, &backups, &["--endpoints", &endpoints, "--dry-run"]).exits(0);
+    assert!(dry.stdout.contains("nothing was changed"), "{dry:#?}");
+    assert!(!backups.exists());
+    let ran = go_back(&own, &backups, &["--endpoints", &endpoints]).exits(0);
+    assert_eq!(tree(&own), before);
+    for wanted in [
+        "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
+        "labelled pre-downgrade, read back and proven",
+        "reads well from end to end: infra1 (4c068e21e5a08be2)",
+        "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
+        "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
+        "on infra0, stop etcd, run `etcd-ark downgrade run` there",
+        "infra2: nothing to do, already of 2.1.",
+    ] {
+        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
+    }
+    ran.says("waited 0 s only");
+    let archives = archives_in(&backups);
+    let [archive] = archives.as_slice() else {
+        panic!("{archives:?}");
+    };
+    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+    let listed = ark(["inspect".as_ref(), "--json".as_ref(), archive.as_os_str()])
+        .exits(0)
+        .json();
+    assert_eq!(listed["manifest"]["labels"], json!(["pre-downgrade"]));
+    // Under --strict a warning is no refusal here, but is said; for scripts it is all in the JSON.
+    let strict = go_back(
+        &own,
+        &backups,
+        &["--endpoints", &endpoints, "--strict", "--json"],
+    )
+    .exits(5)
+    .json();
+    assert_eq!(strict["gate"]["verdict"], "allowed");
+    assert!(
+        strict["warnings"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("waited 0 s only"),
+        "{strict:#}"
+    );
+    assert_eq!(strict["keep_data_dir"], own.to_str().unwrap());
+    assert_eq!(strict["wal_moved"], Value::Null);
+    assert!(Path::new(strict["snapshot"]["archive"].as_str().unwrap()).is_file());
+    assert_eq!(strict["this_member"].as_array().unwrap().len(), 4);
+    assert_eq!(strict["others"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_move_that_was_begun_is_waited_for() {
+    let (_recording, data) = alone();
+    let scratch = TempDir::new().unwrap();
+    let begun = Instant::now();
+    go_back(&data, scratch.path(), &["--settle", "3", "--dry-run"])
+        .exits(0)
+        .says("waited 3 s only");
+    assert!(begun.elapsed() >= Duration::from_secs(3));
+    let begun = Instant::now();
+    let quiet = go_back(&data, scratch.path(), &["--settle", "10", "--dry-run"]).exits(0);
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert_eq!(quiet.stderr, "", "nothing is wrong");
+    assert!(quiet.stdout.contains("waited     10 s"), "{quiet:#?}");
+    // It is the default, and what is interrupted has changed nothing.
+    let mut command = clean(BINARY);
+    command.args(["downgrade", "run", "--data-dir"]).arg(&data);
+    let mut child = command
+        .arg("--backup-dir")
+        .arg(scratch.path().join("b"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!scratch.path().join("b").exists());
+}
+
+#[test]
+fn a_member_that_runs_is_not_touched() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra1");
+    let scratch = TempDir::new().unwrap();
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    let endpoints = fake.endpoints();
+    let held = lock_of(&own);
+    go_back(&own, scratch.path(), &["--endpoints", &endpoints])
+        .exits(11)
+        .says("is locked");
+    drop(held);
+    // No lock can be seen, as in a container, but it answers.
+    let ran = go_back(&own, scratch.path(), &["--endpoints", &endpoints]).exits(11);
+    ran.says("this member runs: it answers at http://127.0.0.1:");
+    assert_eq!(names(scratch.path()), Vec::<String>::new());
+}
+
+#[test]
+fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_us() {
+    let story = story();
+    let scratch = TempDir::new().unwrap();
+    let backups = scratch.path().join("backups");
+    let broken = story.data_dir("2-backup-infra1");
+    let segment = decode::segments(&broken.join("member/wal")).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+    let before = tree(&broken);
+    for (data, code) in [(story.path("gone.etcd"), 10), (broken.clone(), 4)] {
+        let ran = go_back(&data, &backups, &[]).exits(code);
+        for wanted in [
+            "only then is a backup put back",
+            "etcd-ark restore ARCHIVE",
+            "etcd-ark rewind",
+        ] {
+            assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
+        }
+        let told = go_back(&data, &backups, &["--json"]).exits(code).json();
+        assert_eq!(told["restore_steps"].as_array().unwrap().len(), 4);
+    }
+    assert_eq!(tree(&broken), before);
+    assert!(!backups.exists() && !story.path("gone.etcd").exists());
+    // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
+    let member = elsewhere();
+    let ran = go_back(&member.data, &backups, &[]).exits(10);
+    assert_eq!(ran.stdout, "");
+    ran.says("hint: if etcd runs with `--wal-dir`, pass the same here");
+    // For the check a disk that does not read speaks for nobody.
+    check(Some(&broken), &[]).exits(4);
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    fake.member(1).down();
+    let said = judged(Some(&broken), &at(&fake), 0);
+    assert_eq!(said["verdict"], "allowed-with-warning");
+    assert!(
+        said["unreadable"]
+            .as_str()
+            .unwrap()
+            .contains("does not check"),
+        "{said:#}"
+    );
+}
+
+/// A member that is alone, of 2.1, with its segments in a directory of their own.
+struct Elsewhere {
+    _recording: Recording,
+    data: PathBuf,
+    wal: PathBuf,
+}
+
+fn elsewhere() -> Elsewhere {
+    let (recording, data) = alone();
+    let wal = recording.path("disk2/wal");
+    fs::create_dir(recording.path("disk2")).unwrap();
+    fs::rename(data.join("member/wal"), &wal).unwrap();
+    Elsewhere {
+        _recording: recording,
+        data,
+        wal,
+    }
+}
+
+#[test]
+fn a_recorded_member_with_a_wal_dir_has_moved_and_where_its_wal_is_does_not_matter() {
+    let recording = unpack("waldir");
+    let (data, wal) = (recording.data_dir("waldir"), recording.path("waldir.wal"));
+    let more = with(&[&"--wal-dir", &wal, &"--offline"]);
+    assert_eq!(judged(Some(&data), &more, 3)["reason"], "moved");
+    check(Some(&data), &[]).exits(10).says("pass the same here");
+    // From 2.3 to 2.2 there is nothing to move: 2.2 has the flag.
+    let scratch = TempDir::new().unwrap();
+    let wal_dir = wal.to_str().unwrap();
+    let flags = [
+        "--wal-dir",
+        wal_dir,
+        "--from",
+        "2.3",
+        "--to",
+        "2.2",
+        "--offline",
+    ];
+    let ran = go_back(&data, scratch.path(), &flags).exits(0);
+    assert!(!ran.stdout.contains("member/wal now"), "{ran:#?}");
+    assert_eq!(decode::segments(&wal).len(), 1);
+}
+
+#[test]
+fn segments_that_2_1_would_not_find_are_brought_home_first() {
+    let member = elsewhere();
+    let wal_dir = member.wal.to_str().unwrap();
+    let scratch = TempDir::new().unwrap();
+    let before = tree(member.data.parent().unwrap());
+    let refused = go_back(&member.data, scratch.path(), &["--wal-dir", wal_dir]).exits(3);
+    let refused = refused.says("it would take this member for a new one");
+    refused.says("`--move-wal` moves the segments into `member/wal`");
+    go_back(
+        &member.data,
+        scratch.path(),
+        &["--wal-dir", wal_dir, "--move-wal", "--dry-run"],
+    )
+    .exits(0);
+    assert_eq!(tree(member.data.parent().unwrap()), before);
+    assert_eq!(names(scratch.path()), Vec::<String>::new());
+
+    let segments = tree(&member.wal);
+    let told = go_back(
+        &member.data,
+        scratch.path(),
+        &["--wal-dir", wal_dir, "--move-wal", "--json"],
+    )
+    .exits(0)
+    .json();
+    let home = tree(&member.data.join("member/wal"));
+    assert!(home.len() > 1);
+    for (path, stat) in &segments {
+        let moved = &home[path];
+        assert!(moved.same_content(stat), "{}", path.display());
+        let is_file = !stat.sha256.is_empty();
+        assert!(
+            !is_file || moved.mtime_ns == stat.mtime_ns,
+            "{}",
+            path.display()
+        );
+    }
+    let kept = PathBuf::from(told["wal_moved"]["kept"].as_str().unwrap());
+    assert_eq!(
+        kept.parent(),
+        Some(fs::canonicalize(&member.wal).unwrap().as_path())
+    );
+    assert_eq!(tree(&kept).len(), segments.len());
+    // What stays keeps an etcd that still has the flag from starting with nothing.
+    assert_eq!(names(&member.wal).len(), 2);
+    let note = fs::read_to_string(member.wal.join("moved-to-member-wal.wal")).unwrap();
+    assert!(note.contains("Start etcd without --wal-dir"), "{note}");
+    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+    // Again, with the flag and without: it is done.
+    for flags in [
+        &["--wal-dir", wal_dir, "--move-wal"][..],
+        &["--wal-dir", wal_dir],
+        &[],
+    ] {
+        let told = go_back(&member.data, scratch.path(), &[flags, &["--json"]].concat())
+            .exits(0)
+            .json();
+        assert_eq!(told["wal_moved"], Value::Null);
+    }
+}
+
+#[test]
+fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
+    // Guards against a rename of what cannot be renamed, with the segments already published.
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let member = elsewhere();
+    let (scratch, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let script = r#"
+        mount -t tmpfs tmpfs "$1"
+        cp -a "$2"/. "$1"
+        "$ARK" downgrade run --offline --data-dir "$3" --wal-dir "$1" --move-wal --backup-dir "$4"
+        "$ARK" verify "$3"
+        ls "$1" "$1"/before-downgrade-*
+    "#;
+    let paths = [disk.path(), &member.wal, &member.data, scratch.path()];
+    let ran = in_own_mounts(script, &paths).expect(0);
+    assert!(
+        ran.stdout.contains("the old segments are kept in"),
+        "{ran:#?}"
+    );
+    assert!(ran.stdout.contains("moved-to-member-wal.wal"), "{ran:#?}");
+    assert!(
+        ran.stdout
+            .ends_with("0000000000000000-0000000000000000.wal\n"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
+fn two_wals_that_differ_are_nobodys_to_choose() {
+    let member = elsewhere();
+    let wal_dir = member.wal.to_str().unwrap();
+    let scratch = TempDir::new().unwrap();
+    let home = member.data.join("member/wal");
+    copy_dir(&member.wal, &home);
+    let segment = decode::segments(&home).pop().unwrap();
+    let mut more = fs::read(&segment).unwrap();
+    more.truncate(decode::frames(&more).iter().rev().nth(3).unwrap().end);
+    fs::write(&segment, more).unwrap();
+    let before = tree(member.data.parent().unwrap());
+    let flags = ["--wal-dir", wal_dir, "--move-wal"];
+    go_back(&member.data, scratch.path(), &flags)
+        .exits(3)
+        .says("and in the dedicated WAL dir");
+    assert_eq!(tree(member.data.parent().unwrap()), before);
+    // The same bytes in both are a run that was cut off: it is finished.
+    fs::remove_dir_all(&home).unwrap();
+    copy_dir(&member.wal, &home);
+    go_back(&member.data, scratch.path(), &["--wal-dir", wal_dir])
+        .exits(3)
+        .says("and the two would part");
+    let told = go_back(
+        &member.data,
+        scratch.path(),
+        &[&flags[..], &["--json"]].concat(),
+    )
+    .exits(0)
+    .json();
+    assert_ne!(told["wal_moved"], Value::Null);
+    assert_eq!(decode::segments(&member.wal).len(), 1, "the note alone");
+    // Something else in the way is not overwritten.
+    let member = elsewhere();
+    fs::create_dir(member.data.join("member/wal")).unwrap();
+    fs::write(member.data.join("member/wal/notes.txt"), "mine").unwrap();
+    let wal_dir = member.wal.to_str().unwrap();
+    let flags = ["--wal-dir", wal_dir, "--move-wal"];
+    go_back(&member.data, scratch.path(), &flags)
+        .exits(3)
+        .says("is in the way");
+    fs::remove_file(member.data.join("member/wal/notes.txt")).unwrap();
+    go_back(&member.data, scratch.path(), &flags).exits(0);
+    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+}
+
+#[test]
+fn a_wal_dir_that_somebody_has_locked_stays_where_it_is() {
+    let member = elsewhere();
+    let wal_dir = member.wal.to_str().unwrap();
+    let scratch = TempDir::new().unwrap();
+    let segment = decode::segments(&member.wal).pop().unwrap();
+    let file = fs::File::open(segment).unwrap();
+    rustix::fs::flock(file.file(), FlockOperation::LockExclusive).unwrap();
+    let before = tree(member.data.parent().unwrap());
+    go_back(
+        &member.data,
+        scratch.path(),
+        &["--wal-dir", wal_dir, "--move-wal"],
+    )
+    .exits(11);
+    assert_eq!(tree(member.data.parent().unwrap()), before);
+}
+
+#[test]
+fn the_flags_are_in_the_environment_too() {
+    let (_recording, data) = alone();
+    let mut command = clean(BINARY);
+    command
+        .args(["downgrade", "check"])
+        .env("ETCD_DATA_DIR", &data)
+        .env("ETCD_WAL_DIR", "");
+    run(&mut command).exits(0);
+    run(command
+        .env("ETCD_ARK_FROM", "2.1")
+        .env("ETCD_ARK_TO", "2.0"))
+    .exits(3)
+    .says("has moved to 2.1");
+}

@@ -1,0 +1,318 @@
+//! The downgrade gate before a real cluster of etcd 3.4: what a quorum is, a real one says.
+//!
+//! In: etcd, where it is installed. Out: the gate's word while members are killed one by one, and servers started on what
+//! `downgrade run` leaves.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::ark::{Ran, ark};
+use crate::support::etcd::{Etcd, http};
+use crate::support::recordings::tree;
+use crate::support::tools::{clean, need};
+
+/// How long servers may take, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn downgrade(command: &str, args: &[&dyn AsRef<OsStr>]) -> Ran {
+    let mut all: Vec<OsString> = vec!["downgrade".into(), command.into(), "--json".into()];
+    all.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
+    ark(all)
+}
+
+/// Three real servers that are one cluster; killed when dropped.
+struct Three {
+    servers: Vec<(Child, SocketAddr, PathBuf)>,
+}
+
+impl Three {
+    fn start(dir: &Path) -> Self {
+        let held: Vec<_> = (0..6)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let ports: Vec<_> = held.iter().map(|port| port.local_addr().unwrap()).collect();
+        drop(held);
+        let (clients, peers) = ports.split_at(3);
+        let all = peers.iter().enumerate();
+        let all: Vec<_> = all
+            .map(|(n, peer)| format!("real{n}=http://{peer}"))
+            .collect();
+        let start = |n: usize| {
+            let (client, peer) = (
+                format!("http://{}", clients[n]),
+                format!("http://{}", peers[n]),
+            );
+            let data = dir.join(format!("real{n}"));
+            let mut command = Command::new("etcd");
+            clean(&mut command);
+            command
+                .args([
+                    "--name",
+                    &format!("real{n}"),
+                    "--enable-v2=true",
+                    "--logger",
+                    "zap",
+                ])
+                .arg("--data-dir")
+                .arg(&data)
+                .args([
+                    "--listen-client-urls",
+                    &client,
+                    "--advertise-client-urls",
+                    &client,
+                ])
+                .args([
+                    "--listen-peer-urls",
+                    &peer,
+                    "--initial-advertise-peer-urls",
+                    &peer,
+                ])
+                .args(["--initial-cluster", &all.join(",")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            (command.spawn().unwrap(), clients[n], data)
+        };
+        Self {
+            servers: (0..3).map(start).collect(),
+        }
+    }
+
+    fn endpoints(&self) -> String {
+        let urls = self
+            .servers
+            .iter()
+            .map(|(_, client, _)| format!("http://{client}"));
+        urls.collect::<Vec<_>>().join(",")
+    }
+
+    /// Waits until every member says that the cluster version is 3.4.0.
+    fn wait_until_decided(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let decided = |client: &SocketAddr| {
+            let answer = http(*client, "GET", "/version", "");
+            answer.is_ok_and(|(_, body)| body.contains(r#""etcdcluster":"3.4.0""#))
+        };
+        while !self.servers.iter().all(|(_, client, _)| decided(client)) {
+            assert!(Instant::now() < deadline, "the cluster did not come up");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until the member at a place can read with a quorum: whoever led may be gone.
+    fn wait_until_led(&self, n: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let led = |client: SocketAddr| {
+            let answer = http(client, "GET", "/v2/keys/?quorum=true", "");
+            answer.is_ok_and(|(status, _)| status == 200)
+        };
+        while !led(self.servers[n].1) {
+            assert!(Instant::now() < deadline, "no new leader");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn kill(&mut self, n: usize) {
+        let (child, _, _) = &mut self.servers[n];
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+
+    fn data(&self, n: usize) -> &Path {
+        &self.servers[n].2
+    }
+}
+
+impl Drop for Three {
+    fn drop(&mut self) {
+        for (child, _, _) in &mut self.servers {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_has_moved() {
+    // Guards against a minority's word: cut off from the others it still says what it said yesterday.
+    if !need("etcd") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-three-").unwrap();
+    let mut cluster = Three::start(dir.path());
+    cluster.wait_until_decided();
+    let endpoints = cluster.endpoints();
+    let back = |to: &str, from: &str, code: i32, more: &[&dyn AsRef<OsStr>]| -> Value {
+        let flags: [&dyn AsRef<OsStr>; 6] =
+            [&"--endpoints", &endpoints, &"--from", &from, &"--to", &to];
+        downgrade("check", &[&flags, more].concat())
+            .exits(code)
+            .json()
+    };
+    // All are of 3.4 and so is the cluster: from 3.4 there is no way back, from 3.5 nobody has gone.
+    let moved = back("3.3", "3.4", 3, &[]);
+    assert_eq!(
+        (&moved["reason"], moved["said_by"].as_array().unwrap().len()),
+        (&json!("moved"), 3)
+    );
+    let said = back("3.4", "3.5", 0, &[]);
+    assert_eq!(said["reason"], "quorum-read");
+    for member in said["members"].as_array().unwrap() {
+        assert_eq!(member["cluster_version"], "3.4.0");
+        assert_ne!(member["raft_index"], Value::Null);
+    }
+    let own = cluster.data(0).to_owned();
+    let with_own: [&dyn AsRef<OsStr>; 2] = [&"--data-dir", &own];
+    assert_eq!(
+        back("3.3", "3.4", 3, &with_own)["said_by"]
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+    // One is stopped to go back; its disk speaks for it. It is of 3.5, so to say.
+    cluster.kill(0);
+    cluster.wait_until_led(1);
+    cluster.wait_until_led(2);
+    assert_eq!(back("3.4", "3.5", 0, &with_own)["verdict"], "allowed");
+    assert_eq!(
+        back("3.4", "3.5", 0, &[])["verdict"],
+        "allowed-with-warning"
+    );
+    assert_eq!(back("3.4", "3.5", 3, &[&"--strict"])["reason"], "warning");
+    // One more, and what is left is a minority: it answers still, and does not know.
+    cluster.kill(1);
+    let said = back("3.4", "3.5", 3, &with_own);
+    assert_eq!(said["reason"], "unknown");
+    let alive = said["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|member| member["name"] == "real2")
+        .unwrap();
+    assert_eq!(
+        (&alive["cluster_version"], &alive["quorum_read"]),
+        (&json!("3.4.0"), &json!(false))
+    );
+    let moved = back("3.3", "3.4", 3, &[]);
+    assert_eq!(moved["reason"], "moved", "for a refusal its word is enough");
+    // All are stopped: their directories decide.
+    cluster.kill(2);
+    assert_eq!(back("3.4", "3.5", 3, &with_own)["reason"], "unknown");
+    let second = cluster.data(1).to_owned();
+    let two: [&dyn AsRef<OsStr>; 4] = [&"--data-dir", &own, &"--offline", &second];
+    assert_eq!(back("3.4", "3.5", 0, &two)["reason"], "majority");
+    assert_eq!(back("3.3", "3.4", 3, &two)["reason"], "moved");
+}
+
+/// Starts etcd with a WAL dir and gives its exit code and what it said; it must end by itself.
+fn refuses_to_start(data: &Path, wal: &Path) -> String {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("etcd");
+    clean(&mut command);
+    command
+        .args(["--name", "real0", "--logger", "zap"])
+        .args([
+            "--listen-client-urls",
+            "http://127.0.0.1:0",
+            "--listen-peer-urls",
+            "http://127.0.0.1:0",
+        ])
+        .args(["--advertise-client-urls", "http://127.0.0.1:1"])
+        .arg("--data-dir")
+        .arg(data)
+        .arg("--wal-dir")
+        .arg(wal)
+        .stdin(Stdio::null())
+        .stdout(log.reopen().unwrap())
+        .stderr(log.reopen().unwrap());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(!status.success());
+            return fs::read_to_string(log.path()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("it runs: {}", fs::read_to_string(log.path()).unwrap());
+}
+
+#[test]
+fn a_real_server_starts_on_what_was_brought_home_and_not_on_what_is_left_of_its_wal_dir() {
+    // Guards against the empty member that a server with its old --wal-dir would make of itself.
+    if !need("etcd") || !need("etcdctl") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-wal-home-").unwrap();
+    let (data, wal, backups) = (
+        dir.path().join("data"),
+        dir.path().join("wal"),
+        dir.path().join("backups"),
+    );
+    let etcd = Etcd::start(&data);
+    for number in 0..130 {
+        etcd.set_v2(&format!("app/key-{number}"), &format!("{number}"));
+    }
+    etcd.set_v3("/v3/key", "value");
+    let keys = etcd.all_keys();
+    let running = downgrade(
+        "run",
+        &[
+            &"--data-dir",
+            &data,
+            &"--backup-dir",
+            &backups,
+            &"--settle",
+            &"0",
+        ],
+    );
+    assert_eq!(running.exits(11).json_error()["kind"], "busy");
+    etcd.stop();
+    // As a server with `--wal-dir` leaves it.
+    fs::rename(data.join("member/wal"), &wal).unwrap();
+    let flags: [&dyn AsRef<OsStr>; 13] = [
+        &"--data-dir",
+        &data,
+        &"--wal-dir",
+        &wal,
+        &"--backup-dir",
+        &backups,
+        &"--from",
+        &"3.5",
+        &"--to",
+        &"3.4",
+        &"--settle",
+        &"0",
+        &"--offline",
+    ];
+    let stays = downgrade("run", &flags).exits(0).json();
+    assert_eq!(stays["wal_moved"], Value::Null, "3.4 knows the flag");
+    let moved = downgrade("run", &[&flags[..], &[&"--move-wal"]].concat())
+        .exits(0)
+        .json();
+    assert_ne!(moved["wal_moved"], Value::Null);
+    let before = tree(dir.path());
+    let said = refuses_to_start(&data, &wal);
+    assert!(said.contains("wal: file not found"), "{said}");
+    // It may have looked for a place to write; nothing that counts has changed.
+    let after = tree(dir.path());
+    for (path, stat) in before
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|kind| kind == "wal"))
+    {
+        assert!(after[path].same_content(stat), "{}", path.display());
+    }
+    let etcd = Etcd::start(&data);
+    assert_eq!(etcd.all_keys(), keys);
+    etcd.stop();
+}

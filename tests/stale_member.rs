@@ -1,0 +1,338 @@
+//! The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+//!
+//! Guards against an old directory put back beside members that went on (it forgets what it acknowledged, and nobody notices),
+//! and against a rewound cluster that meets the one it was made from.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::ark::{Ran, ark, names, snapshot};
+use crate::support::certs::Authority;
+use crate::support::encode::{CLUSTER_ID, MEMBER_ID, members, small_member_of};
+use crate::support::etcd::{Etcd, ServerTls};
+use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
+use crate::support::forge::Forge;
+use crate::support::recordings::tree;
+use crate::support::tools::need;
+
+/// A fake cluster, and an archive of its member infra0.
+struct Scene {
+    dir: TempDir,
+    fake: FakeCluster,
+    archive: PathBuf,
+}
+
+impl Scene {
+    /// As many members as `count`, infra0 among them.
+    fn new(count: usize) -> Self {
+        let all = members();
+        let ids: Vec<_> = all[3 - count..]
+            .iter()
+            .map(|&(id, name, _)| (id, name))
+            .collect();
+        let fake = FakeCluster::start(CLUSTER_ID, &ids);
+        let dir = TempDir::with_prefix("ark-stale-").unwrap();
+        let members = fake.as_encoded();
+        let members = members
+            .iter()
+            .map(|(id, name, url)| (*id, name.as_str(), url.as_str()));
+        let source = dir.path().join("source");
+        small_member_of(&source, &members.collect::<Vec<_>>());
+        let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+        Self { dir, fake, archive }
+    }
+
+    /// The same archive as a rewind would have made it, from `old_cluster_id` with the members of the fake.
+    fn rewound_from(mut self, old_cluster_id: u64) -> Self {
+        let mut forge = Forge::of(&self.archive);
+        let old_members = forge.manifest["member"]["members"].clone();
+        forge.manifest["rewind"] = json!({
+            "old_cluster_id": format!("{old_cluster_id:x}"),
+            "old_members": old_members,
+            "rewound_to": 14,
+            "derived_from": [],
+        });
+        self.archive = self.dir.path().join("etcd-rewound.tar.zst");
+        fs::write(&self.archive, forge.bytes()).unwrap();
+        self
+    }
+
+    fn target(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn restore(&self, flags: &[&str]) -> Ran {
+        restore(&self.archive, &self.target(), flags)
+    }
+
+    /// Fails unless it is refused, with nothing changed; what it says.
+    #[track_caller]
+    fn refuses(&self, flags: &[&str]) -> Ran {
+        let ran = self
+            .restore(flags)
+            .exits(3)
+            .says("hint: nothing was changed");
+        assert!(!self.target().exists(), "{ran:#?}");
+        assert!(ran.stdout.is_empty(), "{ran:#?}");
+        ran
+    }
+
+    /// Fails unless it is restored; what it says.
+    #[track_caller]
+    fn restores(&self, flags: &[&str]) -> Ran {
+        let ran = self.restore(flags).exits(0);
+        assert_eq!(names(&self.target()), ["member"]);
+        let (restored, source) = (tree(&self.target()), tree(&self.dir.path().join("source")));
+        assert!(restored.keys().eq(source.keys()));
+        fs::remove_dir_all(self.target()).unwrap();
+        ran
+    }
+}
+
+fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
+    let mut args = vec![OsStr::new("restore"), archive.as_os_str()];
+    args.extend(["--data-dir".as_ref(), data_dir.as_os_str()]);
+    args.extend(flags.iter().map(OsStr::new));
+    ark(args)
+}
+
+#[test]
+fn a_member_whose_cluster_runs_is_not_put_back() {
+    let scene = Scene::new(3);
+    let (own, other) = (scene.fake.member(0), scene.fake.member(1));
+    assert_eq!(own.id(), MEMBER_ID);
+    let refused = scene
+        .refuses(&[])
+        .says("cluster 7e27652122e8b2 runs")
+        .says(&format!(
+            "infra1 (8211f1d0f64f3269) answers at {}",
+            other.client_url()
+        ))
+        .says("infra0 (ce2a822cea30bfca), which the archive is of,")
+        .says("has forgotten what it acknowledged")
+        .says("keep this member's present data if they are intact")
+        .says("`etcd-ark rewind`")
+        .says("`rewind --single`");
+    assert!(!refused.stderr.contains("[2m"), "{refused:#?}");
+    // A dry run tells the truth about the wet one.
+    scene.refuses(&["--dry-run"]);
+    // One member is enough, and its peer URL, too.
+    for place in [0, 2] {
+        scene.fake.member(place).down();
+    }
+    other.client(Behaviour::Down);
+    scene
+        .refuses(&[])
+        .says(&format!("answers at {}", other.peer_url()));
+    let refused = scene.restore(&["--json"]).exits(3).json_error();
+    assert_eq!(refused["kind"], "refused");
+
+    // Told to, it is restored all the same, and what that means is said.
+    let told = scene
+        .restores(&["--allow-stale-member"])
+        .says("warning: cluster");
+    told.says("restored all the same, as told");
+    scene
+        .restore(&["--allow-stale-member", "--strict"])
+        .exits(5);
+    fs::remove_dir_all(scene.target()).unwrap();
+    let told = scene.restores(&["--allow-stale-member", "--json"]).json();
+    let asked: Vec<_> = told["members_asked"].as_array().unwrap().iter().collect();
+    assert_eq!(asked.len(), 3, "{told:#}");
+    let one = asked.iter().find(|one| one["name"] == "infra1").unwrap();
+    assert_eq!(
+        (&one["presence"], &one["url"]),
+        (&json!("here"), &json!(other.peer_url()))
+    );
+    assert!(
+        asked
+            .iter()
+            .filter(|one| one["presence"] == "nobody")
+            .count()
+            == 2
+    );
+
+    // Nobody is asked, and that is said.
+    let before = other.requests().len();
+    scene
+        .restores(&["--offline"])
+        .says("warning: nobody was asked");
+    assert_eq!(other.requests().len(), before);
+    let told = scene.restores(&["--offline", "--json"]).json();
+    assert_eq!(told["members_asked"], Value::Null);
+}
+
+#[test]
+fn a_member_of_a_silent_cluster_is_restored_with_a_plain_warning() {
+    let scene = Scene::new(3);
+    for member in scene.fake.members() {
+        member.down();
+    }
+    let told = scene
+        .restores(&[])
+        .says("warning: none of the 3 members of the cluster answers");
+    told.says("never restore each member from its own backup");
+    // Members of another cluster at their URLs are no reason to refuse, and are mentioned.
+    let member = scene.fake.member(2);
+    member.client(Behaviour::Answers).peer(Behaviour::Answers);
+    member.of_cluster(0xd411);
+    let told = scene
+        .restores(&[])
+        .says("note: where infra2 (91bc3c398fb3c146) should be");
+    told.says("answers for another cluster, d411");
+}
+
+#[test]
+fn the_only_member_is_asked_whether_it_runs_itself() {
+    let scene = Scene::new(1);
+    scene
+        .refuses(&[])
+        .says("which the archive is of, answers at");
+    scene.fake.member(0).down();
+    let told = scene.restores(&[]);
+    // There is nobody else who could have gone on.
+    assert!(!told.stderr.contains("forgotten"), "{told:#?}");
+}
+
+#[test]
+fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
+    let scene = Scene::new(3);
+    for member in scene.fake.members() {
+        member.down();
+    }
+    for (behaviour, why) in [
+        (Behaviour::WantsTls, "TLS"),
+        (Behaviour::Says(401, ""), "wants a user"),
+        (Behaviour::Html, "It works!"),
+        (Behaviour::Silent, "did not answer within 2 s"),
+        (Behaviour::Dribbles, "did not answer within 2 s"),
+    ] {
+        scene.fake.member(1).peer(behaviour);
+        scene.fake.member(2).client(behaviour);
+        let began = Instant::now();
+        scene
+            .refuses(&[])
+            .says("whether cluster 7e27652122e8b2 runs cannot be told: infra1")
+            .says("infra2 (91bc3c398fb3c146): ")
+            .says(why)
+            .says("`--cacert`, `--cert` and `--key`")
+            .says("--offline");
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    scene.fake.member(2).down();
+    scene.restores(&["--allow-stale-member"]).says("as told");
+    scene.restores(&["--offline"]);
+}
+
+#[test]
+fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
+    const OLD: u64 = 0x01dc;
+    let scene = Scene::new(3).rewound_from(OLD);
+    for place in [0, 1] {
+        scene.fake.member(place).of_cluster(OLD);
+    }
+    scene.fake.member(2).down();
+    // Everyone who answers is named, and nothing overrides it.
+    for flags in [&[][..], &["--allow-stale-member"]] {
+        scene
+            .refuses(flags)
+            .says("cluster 1dc, from which this archive was rewound, runs: infra1")
+            .says(&scene.fake.member(0).client_url())
+            .says("stop every member of the old cluster")
+            .says("--offline");
+    }
+    scene
+        .restores(&["--offline"])
+        .says("nobody was asked whether cluster 1dc still runs");
+    // Somebody there who cannot be asked may be one of them.
+    scene
+        .fake
+        .member(0)
+        .client(Behaviour::WantsTls)
+        .peer(Behaviour::Down);
+    scene.fake.member(1).down();
+    scene
+        .refuses(&["--allow-stale-member"])
+        .says("cannot be told: infra0");
+    // Members of the rewound cluster that are restored already are welcome.
+    scene.fake.member(0).client(Behaviour::Answers);
+    scene.fake.member(0).of_cluster(CLUSTER_ID);
+    let told = scene
+        .restores(&[])
+        .says("answers for the rewound cluster, 7e27652122e8b2");
+    assert!(!told.stderr.contains("warning"), "{told:#?}");
+    scene.fake.member(0).down();
+    scene.restores(&["--strict"]);
+
+    // With the same id nobody can tell the two clusters apart.
+    let scene = Scene::new(3).rewound_from(CLUSTER_ID);
+    scene.refuses(&[]).says("the rewound cluster keeps its id");
+}
+
+#[test]
+fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
+    let scene = Scene::new(3);
+    let source = scene.dir.path().join("source");
+    restore(&scene.archive, &source, &[])
+        .exits(3)
+        .says("--replace");
+    let asked: Vec<_> = scene
+        .fake
+        .members()
+        .iter()
+        .flat_map(FakeMember::requests)
+        .collect();
+    assert!(asked.is_empty(), "{asked:?}");
+    // A certificate without its key is wrong usage.
+    let usage = scene.restore(&["--cert", "x.pem"]).exits(2);
+    usage.says("go together");
+    scene
+        .restore(&["--cacert", "/dev/null"])
+        .exits(2)
+        .says("is no certificate in PEM");
+    assert!(!scene.target().exists());
+}
+
+#[test]
+fn a_real_server_is_found_and_with_its_certificates_known() {
+    if !need("etcd") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-stale-").unwrap();
+    let (data, target) = (dir.path().join("data"), dir.path().join("restored"));
+    let authority = Authority::new(dir.path(), "ca");
+    let tls = ServerTls {
+        own: authority.signs("server"),
+        trusted_ca: authority.cert.clone(),
+    };
+    let etcd = Etcd::start_tls(&data, &tls);
+    let addresses = etcd.addresses();
+    etcd.stop();
+    let (archive, _) = snapshot(&data, &dir.path().join("backups"), &[]);
+    let etcd = Etcd::start_tls_at(addresses, &data, &tls);
+    let pair = authority.signs("client");
+    let [ca, cert, key] =
+        [&authority.cert, &pair.cert, &pair.key].map(|path| path.to_str().unwrap());
+    restore(&archive, &target, &[])
+        .exits(3)
+        .says("cannot be told")
+        .says("TLS");
+    let refused = restore(
+        &archive,
+        &target,
+        &["--cacert", ca, "--cert", cert, "--key", key],
+    );
+    refused.exits(3).says(" runs: real0 ");
+    assert!(!target.exists());
+    etcd.stop();
+    restore(&archive, &target, &[]).exits(0);
+}
