@@ -3,6 +3,7 @@
 //!
 //! In: etcd and etcdctl 3.4, where they are installed. Out: what the members themselves answer.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,11 +13,14 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::support::etcd::{Connection, Etcd};
+use crate::support::recordings::tree;
 use crate::support::tools::{Ran, ark, names_in, need, snapshot};
 use crate::support::trio::{MEMBERS, Trio, values};
 
 /// Entries between two raft snapshots.
 const SNAPSHOT_COUNT: u64 = 100;
+/// How many keys are written after each backup.
+const AFTER: usize = 60;
 /// How long a member that may never serve again is waited for.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
@@ -44,7 +48,7 @@ impl BackedUp {
             made.archives
                 .push(snapshot(made.trio.data_dir(n), &backups));
             made.trio.start_all();
-            made.write(60);
+            made.write(AFTER);
         }
         made.trio.wait_equal();
         made.trio.stop_all();
@@ -81,7 +85,7 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
     } = BackedUp::new(dir.path());
     for (n, archive) in archives.iter().enumerate() {
         let told = restore(archive, trio.data_dir(n)).expect(0);
-        let warning = "never each member from its own backup";
+        let warning = "never restore each member from its own backup";
         assert!(told.stderr.contains(warning), "{told:?}");
     }
     // The two shorter logs are a majority: they go on as if nothing had been after them.
@@ -130,6 +134,119 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
     assert!(only_there("a", "b") >= 50, "{outcome}: {told:#}");
     let log = &told["log"];
     assert!(log["first_difference"].is_u64(), "{outcome}: {log:#}");
+}
+
+#[test]
+fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
+    // Guards against a rewind that is right by our own reading and that real servers do not agree on. The backups are taken
+    // as above, and what the longest log had is all there.
+    if !need("etcd") || !need("etcdctl") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-trio-").unwrap();
+    let BackedUp {
+        mut trio,
+        archives,
+        keys,
+    } = BackedUp::new(dir.path());
+    let out = dir.path().join("rewound");
+    let mut args: Vec<OsString> = vec!["rewind".into(), "--json".into(), "--to".into()];
+    args.extend(["end".into(), "--out".into(), (&out).into()]);
+    args.extend(archives.iter().map(OsString::from));
+    let told = ark(args).expect(0).json();
+    let rewound = |n: usize| {
+        let members = told["members"].as_array().unwrap();
+        let name = format!("infra{n}");
+        let its = members.iter().find(|made| made["member"]["name"] == *name);
+        PathBuf::from(its.unwrap()["archive"].as_str().unwrap())
+    };
+    // While anybody of the old cluster runs, nobody of the new one may be put in place.
+    trio.start_member(1);
+    trio.start_member(2);
+    trio.wait_healthy(&[1, 2]);
+    let before = tree(trio.data_dir(0));
+    restore(&rewound(0), trio.data_dir(0)).expect(3);
+    assert_eq!(tree(trio.data_dir(0)), before);
+    trio.stop_all();
+    for n in 0..MEMBERS {
+        restore(&rewound(n), trio.data_dir(n)).expect(0);
+    }
+
+    trio.start_all();
+    let mut expected: BTreeMap<String, String> = (0..keys - AFTER)
+        .map(|number| (format!("/app/key-{number}"), format!("value-{number}")))
+        .collect();
+    assert_eq!(values(&trio.wait_equal()), expected);
+    let id = told["new_cluster_id"].as_str().unwrap();
+    for n in 0..MEMBERS {
+        let mut connection = Connection::new(trio.client(n));
+        let answer = connection.get("/v2/keys/").unwrap();
+        assert_eq!(answer.header("X-Etcd-Cluster-Id"), Some(id));
+    }
+    for number in 0..1000 {
+        let (key, value) = (format!("more/key-{number}"), format!("{number}"));
+        trio.set_v2(number % MEMBERS, &key, &value);
+        expected.insert(format!("/{key}"), value);
+    }
+    assert_eq!(values(&trio.wait_equal()), expected);
+    trio.stop_all();
+    trio.start_all();
+    assert_eq!(values(&trio.wait_equal()), expected);
+    // And so do their logs and stores on disk, read by us.
+    trio.stop_all();
+    for n in 1..MEMBERS {
+        let mut args: Vec<OsString> = vec!["diff".into(), "--at-common-index".into()];
+        args.extend([trio.data_dir(0).into(), trio.data_dir(n).into()]);
+        ark(args).expect(0);
+    }
+}
+
+#[test]
+fn an_old_copy_of_a_member_is_refused_beside_the_others_and_dies_if_it_is_forced() {
+    // Guards against the restore that everybody would try first, and shows on real servers what the refusal spares.
+    if !need("etcd") || !need("etcdctl") {
+        return;
+    }
+    let dir = TempDir::with_prefix("ark-trio-").unwrap();
+    let mut trio = Trio::start(dir.path(), SNAPSHOT_COUNT);
+    let write = |trio: &Trio, what: &str| {
+        for number in 0..100 {
+            trio.set_v2(number % MEMBERS, &format!("{what}/key-{number}"), what);
+        }
+        trio.wait_equal();
+    };
+    write(&trio, "before");
+    // The leader knows how far a follower's log has come, and counts on it. It must stay the leader.
+    let victim = (0..MEMBERS).find(|n| !trio.leads(*n)).unwrap();
+    trio.stop(victim);
+    let archive = snapshot(trio.data_dir(victim), &dir.path().join("backups"));
+    trio.start_all();
+    write(&trio, "after");
+    trio.stop(victim);
+    let before = tree(trio.data_dir(victim));
+    let refused = restore(&archive, trio.data_dir(victim)).expect(3);
+    assert!(refused.stderr.contains("rewind"), "{refused:?}");
+    for n in (0..MEMBERS).filter(|n| *n != victim) {
+        let url = trio.client_url(n);
+        assert!(refused.stderr.contains(&url), "no {url} in {refused:?}");
+    }
+    assert_eq!(tree(trio.data_dir(victim)), before);
+
+    let mut args: Vec<OsString> = vec!["restore".into(), archive.into(), "--data-dir".into()];
+    args.extend([trio.data_dir(victim).into(), "--replace".into()]);
+    args.push("--allow-stale-member".into());
+    ark(args).expect(0);
+    trio.start_member(victim);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while trio.runs(victim) {
+        assert!(Instant::now() < deadline, "it runs on: etcd has healed it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Its log says why, and `explain-log` what that means.
+    let mut args: Vec<OsString> = vec!["explain-log".into(), "--json".into()];
+    args.push(trio.log_path(victim).into());
+    let told = ark(args).expect(0).stdout;
+    assert!(told.contains(r#""class":"forgotten-log""#), "{told}");
 }
 
 /// What a server shows of its data: the id of its cluster, and all its keys as the API tells them.

@@ -113,7 +113,8 @@ impl Trio {
         log.into_file()
     }
 
-    fn log_path(&self, n: usize) -> PathBuf {
+    /// The file with what a member has logged.
+    pub fn log_path(&self, n: usize) -> PathBuf {
         self.dir.join(format!("infra{n}.log"))
     }
 
@@ -136,6 +137,11 @@ impl Trio {
         let patience = Duration::from_secs(2);
         let answer = http_within(patience, self.client(n), "GET", "/health", "");
         answer.is_ok_and(|(status, body)| status == 200 && body.contains(r#""health":"true""#))
+    }
+
+    /// Whether a member leads, by its own word.
+    pub fn leads(&self, n: usize) -> bool {
+        self.get(n, "/v2/stats/self")["state"] == "StateLeader"
     }
 
     /// Whether a member's server runs; one that ended by itself does not.
