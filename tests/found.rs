@@ -21,7 +21,7 @@ use crate::support::encode::{
     write_file,
 };
 use crate::support::etcd::Etcd;
-use crate::support::recordings::tree;
+use crate::support::recordings::{tree, unpack};
 use crate::support::tools::{archives_in, names_in, need};
 
 /// Runs the binary on one path.
@@ -559,4 +559,74 @@ fn leftovers_beyond_the_soft_limit_of_open_files_are_captured() {
         .arg(&backups);
     run(&mut sh).exits(0);
     on("verify", &archives_in(&backups)[0]).exits(0);
+}
+
+/// Who goes back beyond a change of the membership must hear whose old data have no place any more, and
+/// who counts again: an old data dir that is started beside the archives is another cluster.
+#[test]
+fn a_rewind_across_a_change_of_members_says_who_is_gone_and_who_is_back() {
+    let recordings = ["mem-a", "mem-b", "mem-d"].map(unpack);
+    let dirs: Vec<_> = ["mem-a", "mem-b", "mem-d"]
+        .iter()
+        .zip(&recordings)
+        .map(|(name, recording)| recording.data_dir(name))
+        .collect();
+    let rewind = |more: &[&str]| {
+        let mut args = vec![OsStr::new("rewind"), OsStr::new("--dry-run")];
+        args.extend(dirs.iter().map(|dir| dir.as_os_str()));
+        args.extend(more.iter().map(OsStr::new));
+        ark(args).exits(0)
+    };
+    // mem-d joined at 43, mem-b was removed at 50.
+    rewind(&["--to", "index:30"])
+        .says("mem-d (913b1d8fe9353213) is a member now and was none as of entry 30: there is no archive for it")
+        .says("mem-b (1512e7959dba47fe) was removed after entry 30 and is a member again");
+    let said = rewind(&["--to", "index:30", "--json"]).json();
+    assert_eq!(said["warnings"].as_array().unwrap().len(), 2, "{said:#}");
+    // Nothing of it where nobody came or went, nor where it was asked for.
+    for more in [&[][..], &["--single", "mem-a"]] {
+        let told = rewind(more);
+        assert!(!told.stderr.contains("member"), "{told:#?}");
+    }
+}
+
+/// A link that leads nowhere is no place for a result, and its parent is not what is missing.
+#[test]
+fn a_link_that_leads_nowhere_is_not_taken_for_a_missing_parent() {
+    let recording = unpack("auth");
+    let scratch = TempDir::new().unwrap();
+    let out = scratch.path().join("out");
+    symlink(scratch.path().join("nowhere"), &out).unwrap();
+    let args = [
+        OsStr::new("rewind"),
+        recording.data_dir("auth").as_os_str(),
+        OsStr::new("--out"),
+        out.as_os_str(),
+    ]
+    .map(OsStr::to_owned);
+    ark(args)
+        .exits(3)
+        .says("exists and is not an empty directory");
+    assert_eq!(names_in(scratch.path()), ["out"]);
+}
+
+/// Who names `member` has named a source all the same: nothing is written beside it.
+#[test]
+fn a_source_that_is_named_by_its_member_directory_is_not_written_to() {
+    let recording = unpack("auth");
+    let data = recording.data_dir("auth");
+    let member = data.join("member");
+    let before = tree(&data);
+    let inside = data.join("inside");
+    let rewound = ["rewind".as_ref(), member.as_os_str(), "--out".as_ref()];
+    ark(rewound.into_iter().chain([inside.as_os_str()]))
+        .exits(3)
+        .says("is inside a data dir that is only read");
+    try_snapshot(&member, &inside)
+        .exits(3)
+        .says("is inside the data dir, which is only read");
+    assert_eq!(tree(&data), before);
+    // Elsewhere it is as good a name as any.
+    let scratch = TempDir::new().unwrap();
+    try_snapshot(&member, scratch.path()).exits(0);
 }

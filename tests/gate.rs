@@ -431,7 +431,33 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
     );
     let strict = [&offline(&[&second])[..], &with(&[&"--strict"])].concat();
     judged(Some(&first), &strict, 3);
-    let said = judged(None, &offline(&[&first, &second, &third]), 0);
+    // Copied one after the other in the rolling upgrade, before the cluster moved: what is committed at
+    // 435 must be in two logs of three, so these are not what the members stopped with.
+    let said = judged(None, &offline(&[&first, &second, &third]), 3);
+    assert_eq!(said["reason"], "unknown");
+    assert!(
+        said["details"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("entry 435 is known to be committed, so 2 members must have it"),
+        "{said:#}"
+    );
+    // Two that hold it are enough; the third is said to be behind.
+    let id_of = |data: &Path| decode::log(&data.join("member/wal")).member_id;
+    let caught_up = story.path("infra1-at-the-end.etcd");
+    copy_dir(&third, &caught_up);
+    make_member(&caught_up, id_of(&second));
+    let said = judged(None, &offline(&[&first, &caught_up, &third]), 0);
+    assert_eq!(said["verdict"], "allowed-with-warning");
+    let warnings = said["warnings"].to_string();
+    assert!(
+        warnings.contains("end at 250, and entries up to 435 are known to be committed"),
+        "{warnings}"
+    );
+    let all_three = story.path("infra0-at-the-end.etcd");
+    copy_dir(&third, &all_three);
+    make_member(&all_three, id_of(&first));
+    let said = judged(None, &offline(&[&all_three, &caught_up, &third]), 0);
     assert_eq!(said["verdict"], "allowed");
     // Two, one of which has moved; two, in one of which the move waits.
     let moved = of("3-after-upgrade-infra2");
@@ -444,6 +470,30 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
     assert_eq!(
         judged(Some(&second), &offline(&[&waiting]), 3)["reason"],
         "moving"
+    );
+}
+
+/// A member that comes back alone is not healthy: who waits for that with all others stopped would start
+/// them as they are.
+#[test]
+fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
+    let story = story();
+    let (own, other) = (
+        story.data_dir("2-backup-infra1"),
+        story.data_dir("2-backup-infra2"),
+    );
+    let scratch = TempDir::new().unwrap();
+    let flags = ["--offline", other.to_str().unwrap()];
+    let ran = go_back(&own, &scratch.path().join("backups"), &flags).exits(0);
+    for wanted in [
+        "Leave etcd stopped until all members have the etcd 2.1 binary",
+        "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run` there",
+    ] {
+        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
+    }
+    assert!(
+        !ran.stdout.contains("when the one before is healthy again"),
+        "{ran:#?}"
     );
 }
 
@@ -666,6 +716,10 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     let endpoints = fake.endpoints();
     let dry = go_back(&own, &backups, &["--endpoints", &endpoints, "--dry-run"]).exits(0);
     assert!(dry.stdout.contains("nothing was changed"), "{dry:#?}");
+    assert!(
+        dry.stdout.contains("  1. Run this without --dry-run first"),
+        "{dry:#?}"
+    );
     assert!(!backups.exists());
     let ran = go_back(&own, &backups, &["--endpoints", &endpoints]).exits(0);
     assert_eq!(tree(&own), before);
@@ -859,12 +913,18 @@ fn segments_that_2_1_would_not_find_are_brought_home_first() {
     let refused = go_back(&member.data, scratch.path(), &["--wal-dir", wal_dir]).exits(3);
     let refused = refused.says("it would take this member for a new one");
     refused.says("`--move-wal` moves the segments into `member/wal`");
-    go_back(
+    let dry = go_back(
         &member.data,
         scratch.path(),
         &["--wal-dir", wal_dir, "--move-wal", "--dry-run"],
     )
     .exits(0);
+    // Who takes a dry run for the run and starts 2.1 would bootstrap an empty member.
+    assert!(
+        dry.stdout.contains("  1. Run this without --dry-run first")
+            && !dry.stdout.contains("are in member/wal now"),
+        "{dry:#?}"
+    );
     assert_eq!(tree(member.data.parent().unwrap()), before);
     assert_eq!(names(scratch.path()), Vec::<String>::new());
 

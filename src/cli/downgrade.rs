@@ -116,7 +116,7 @@ fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Res
         out.warn(warning);
     }
     let evidence = &seen.collected.evidence;
-    let steps = Steps::after(&prepared, &args.data_dir, evidence, wal_dir);
+    let steps = Steps::after(&prepared, &args.data_dir, evidence, wal_dir, args.dry_run);
     out.json(|| {
         let mut told = to_json(&judgement, &prepared, &steps, args);
         told["waited_seconds"] = seen.waited.into();

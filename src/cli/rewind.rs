@@ -3,6 +3,7 @@
 mod json;
 mod picture;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::printable;
 use etcd_ark::language::store::json::{Expiration, api_key};
+use etcd_ark::language::store_facts::Member;
 use etcd_ark::workflow::rewind::incarnation::{ChangeKind, Wishes};
 use etcd_ark::workflow::rewind::moment::stretches;
 use etcd_ark::workflow::rewind::stores::Renamed;
@@ -127,6 +129,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
             ));
         }
     }
+    warnings.extend(other_members(plan));
     if args.keep_cluster_id {
         warnings.push(format!(
             "the cluster keeps its id {}: a member of the old one that still runs, or comes back later, mixes in silently",
@@ -151,6 +154,41 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Who is a member now and was not then, and the other way round, as far as the inputs know.
+fn other_members(plan: &Plan) -> Vec<String> {
+    let Some(latest) = plan
+        .witnesses
+        .iter()
+        .max_by_key(|witness| witness.facts.position.commit)
+    else {
+        return Vec::new();
+    };
+    let at = plan.moment.index;
+    let name = |member: &Member| match printable(&member.name) {
+        name if name.is_empty() => member.id.to_string(),
+        name => format!("{name} ({})", member.id),
+    };
+    let removed = plan.changes.iter().map(|change| &change.member);
+    let then: BTreeSet<_> = plan.members.iter().chain(removed).map(|m| m.id).collect();
+    let now = latest.facts.members.iter();
+    let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
+        format!(
+            "{} is a member now and was none as of entry {at}: there is no archive for it, and it must not start on its old data",
+            name(member)
+        )
+    });
+    let left = plan.members.iter();
+    let left = left
+        .filter(|member| latest.facts.removed_members.contains(&member.id))
+        .map(|member| {
+            format!(
+                "{} was removed after entry {at} and is a member again: the cluster counts on it",
+                name(member)
+            )
+        });
+    joined.chain(left).collect()
 }
 
 fn tell_plan(plan: &Plan, out: &Out) {

@@ -231,10 +231,7 @@ fn refuse_backup_inside(request: &Request<'_>) -> Result<(), CaptureError> {
     }) else {
         return Ok(());
     };
-    let data_dir = request.data_dir;
-    let root = fs::canonicalize(data_dir.root())?;
-    let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
-    if sources.iter().any(|source| backups.starts_with(source)) {
+    if request.data_dir.holds(&backups)? {
         return Err(CaptureError::BackupInside(request.backup_dir.to_path_buf()));
     }
     Ok(())

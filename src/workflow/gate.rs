@@ -20,7 +20,9 @@
 //! only what is in the logs counts: so the second half of the second row asks for one that answers.
 //! Where the operator vouches that all are stopped ([`Evidence::offline`]), the directories or archives
 //! of a majority stand in for the quorum read, because a committed move is in one log of any majority,
-//! and a member whose data are not given is one that does not answer.
+//! and a member whose data are not given is one that does not answer. That holds for the data that they
+//! stopped with and not for copies from before, which look the same; but all that anybody knows to be
+//! committed must then be in the logs of a majority, and where it is not, they are copies.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -92,6 +94,16 @@ pub enum Caution {
     NotGiven(MemberId),
     /// Of this member there is an archive, which knows nothing of what came later.
     OnlyArchive(MemberId, Timestamp),
+    /// The data of this member end before an entry that is known to be committed. It may have
+    /// stopped first; or they are a copy, which knows nothing of what came later.
+    Behind {
+        /// Whose.
+        member: MemberId,
+        /// Where they end.
+        end: Index,
+        /// What is known to be committed.
+        committed: Index,
+    },
 }
 
 /// What is missing.
@@ -119,6 +131,15 @@ pub enum Doubt {
         needed: usize,
         /// Archives that end before something else was committed.
         outdated: Vec<PathBuf>,
+    },
+    /// What is committed is in the logs of a majority, and in these it is not: they are older copies.
+    NotTheLast {
+        /// What is known to be committed.
+        committed: Index,
+        /// Data of how many members have it.
+        holders: usize,
+        /// How many must have it.
+        needed: usize,
     },
     /// It is not known who the members are.
     NoMembers,
@@ -208,8 +229,14 @@ fn not_covered_offline(evidence: &Evidence) -> Vec<Caution> {
     let caution = |known: &MemberEvidence| {
         let id = known.member.id;
         let of_it = || counting(evidence).filter(move |disk| disk.identity.member_id == id);
-        if of_it().any(|disk| disk.created().is_none()) {
-            return None;
+        let dirs = of_it().filter(|disk| disk.created().is_none());
+        if let Some(end) = dirs.map(|disk| disk.position.index).max() {
+            let committed = committed(evidence);
+            return (end < committed).then_some(Caution::Behind {
+                member: id,
+                end,
+                committed,
+            });
         }
         let newest = of_it().filter_map(DiskEvidence::created).max();
         Some(newest.map_or(Caution::NotGiven(id), |at| Caution::OnlyArchive(id, at)))
@@ -223,6 +250,7 @@ fn is_known_now(evidence: &Evidence) -> bool {
         !evidence.members.is_empty()
             && all_stopped(evidence)
             && given(evidence).len() >= majority(evidence)
+            && can_be_the_last(evidence)
     } else {
         let current = |known: &MemberEvidence| {
             let answer = known.answer.as_ref();
@@ -286,11 +314,33 @@ fn claims_on_disk(evidence: &Evidence, committed: bool) -> impl Iterator<Item = 
 /// The data that count where all members are stopped. An archive that ends before something that
 /// others know to be committed was taken before the end: it knows nothing of a move after it.
 fn counting(evidence: &Evidence) -> impl Iterator<Item = &DiskEvidence> {
-    let committed = evidence.disks.iter().map(|disk| disk.position.commit).max();
-    let counts = move |disk: &&DiskEvidence| {
-        disk.created().is_none() || Some(disk.position.index) >= committed
-    };
+    let committed = committed(evidence);
+    let counts =
+        move |disk: &&DiskEvidence| disk.created().is_none() || disk.position.index >= committed;
     evidence.disks.iter().filter(counts)
+}
+
+/// The highest index that any disk knows to be committed.
+fn committed(evidence: &Evidence) -> Index {
+    let known = evidence.disks.iter().map(|disk| disk.position.commit);
+    known.max().unwrap_or(Index(0))
+}
+
+/// Whether the data can be what the members stopped with. What is committed is in the logs of a
+/// majority: if too few have it, even with all that are not given, some are copies from before.
+fn can_be_the_last(evidence: &Evidence) -> bool {
+    let not_given = evidence.members.len() - given(evidence).len();
+    holders(evidence) + not_given >= majority(evidence)
+}
+
+/// Of how many members there are data that have all that is known to be committed.
+fn holders(evidence: &Evidence) -> usize {
+    let committed = committed(evidence);
+    let given = given(evidence);
+    let disks = evidence.disks.iter();
+    let holding = disks.filter(|disk| disk.position.index >= committed);
+    let holders: BTreeSet<_> = holding.map(|disk| disk.identity.member_id).collect();
+    holders.intersection(&given).count()
 }
 
 /// The members whose data are given, each once.
@@ -351,6 +401,12 @@ fn doubts_offline(evidence: &Evidence) -> Vec<Doubt> {
                 .filter(|path| !count.contains(path))
                 .cloned()
                 .collect(),
+        });
+    } else if !can_be_the_last(evidence) {
+        doubts.push(Doubt::NotTheLast {
+            committed: committed(evidence),
+            holders: holders(evidence),
+            needed,
         });
     }
     doubts

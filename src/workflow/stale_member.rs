@@ -116,7 +116,10 @@ impl Asked {
             });
         }
         let unclear = self.tell(|member, presence| match presence {
-            Presence::Unclear(silence) => Some(format!("{}: {silence}", self.name(member))),
+            Presence::Unclear(silence) => {
+                let name = self.name(member);
+                Some(format!("{}: {silence}", name.trim_end_matches(',')))
+            }
             _ => None,
         });
         if unclear.is_empty() {
@@ -163,7 +166,19 @@ impl Asked {
                 "where {name} should be, {url} answers for {which}, {found}"
             ))
         };
-        self.found.iter().filter_map(note).collect()
+        let mut notes: Vec<_> = self.found.iter().filter_map(note).collect();
+        if self.rewound_cluster_runs() {
+            notes.push(
+                "a member that has been started in the rewound cluster before must not be put back to this archive: it would come back having forgotten what it acknowledged since"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn rewound_cluster_runs(&self) -> bool {
+        let is_new = |presence: &Presence| matches!(presence, Presence::OtherCluster { found, .. } if *found == self.own_cluster);
+        self.rewound && self.found.iter().any(|(_, presence)| is_new(presence))
     }
 
     fn tell(&self, about: impl Fn(&Member, &Presence) -> Option<String>) -> String {

@@ -24,9 +24,15 @@ impl Steps {
         data_dir: &Path,
         evidence: &Evidence,
         wal_dir: Option<&Path>,
+        dry_run: bool,
     ) -> Self {
         let own = prepared.member.identity.member_id;
-        let this_member = this_member(prepared, data_dir, evidence, wal_dir);
+        let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
+        if dry_run {
+            // What follows is true only then.
+            let first = "Run this without --dry-run first: nothing has been done yet.";
+            this_member.insert(0, first.to_owned());
+        }
         let members = evidence.members.iter();
         let others: Vec<_> = members.filter(|known| known.member.id != own).collect();
         Self {
@@ -34,7 +40,7 @@ impl Steps {
             others: if others.is_empty() {
                 Vec::new()
             } else {
-                other_members(&others, evidence.step)
+                other_members(&others, evidence)
             },
         }
     }
@@ -70,11 +76,17 @@ fn this_member(
     }
     if let (Some(wal_dir), true) = (wal_dir, step.needs_wal_at_home()) {
         steps.push(format!(
-            "--wal-dir {} must be gone from the unit before etcd starts; its segments are in member/wal now.",
+            "--wal-dir {} must be gone from the unit before etcd starts, and its segments must be in member/wal, where `ls {dir}/member/wal` shows them.",
             text(wal_dir)
         ));
     }
     let url = client_url(evidence, prepared.member.identity.member_id);
+    if evidence.offline && evidence.members.len() > 1 {
+        steps.push(format!(
+            "Leave etcd stopped until all members have the etcd {to} binary: were all of them started as {from}, the cluster would move.",
+            from = step.from
+        ));
+    }
     steps.push(format!(
         "Start etcd, with the same name and URLs; `curl {url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl cluster-health` that all is well."
     ));
@@ -88,7 +100,8 @@ fn client_url(evidence: &Evidence, id: MemberId) -> String {
     url.map_or_else(|| "http://127.0.0.1:2379".to_owned(), |url| printable(url))
 }
 
-fn other_members(others: &[&MemberEvidence], step: Step) -> Vec<String> {
+fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String> {
+    let step = evidence.step;
     let (from, to) = (step.from, step.to);
     let of = |wanted: &dyn Fn(Release) -> bool| -> Vec<String> {
         let found = others
@@ -100,7 +113,13 @@ fn other_members(others: &[&MemberEvidence], step: Step) -> Vec<String> {
     let silent = others.iter().filter(|known| known.release().is_none());
     let silent: Vec<_> = silent.map(|known| name(known)).collect();
     let mut steps = Vec::new();
-    if !ahead.is_empty() {
+    if evidence.offline {
+        let others: Vec<_> = others.iter().map(|known| name(known)).collect();
+        steps.push(format!(
+            "On {}, all of them stopped, too: run `etcd-ark downgrade run` there and swap the binary wherever it is not {to}. Then start all members, one soon after the other: none is healthy before a majority runs.",
+            others.join(", ")
+        ));
+    } else if !ahead.is_empty() {
         steps.push(format!(
             "Then one at a time, each only when the one before is healthy again: on {}, stop etcd, run `etcd-ark downgrade run` there, swap the binary, start.",
             ahead.join(", ")

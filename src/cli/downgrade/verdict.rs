@@ -230,6 +230,14 @@ impl Judgement<'_> {
                 "of {} there is only an archive, taken {created}: if the member ran after that, this says nothing of it",
                 self.name(*id)
             ),
+            Caution::Behind {
+                member,
+                end,
+                committed,
+            } => format!(
+                "the data of {} end at {end}, and entries up to {committed} are known to be committed: if they are a copy and not what it stopped with, they say nothing of a move after that",
+                self.name(*member)
+            ),
         }
     }
 
@@ -283,6 +291,13 @@ impl Judgement<'_> {
                 }));
                 return lines;
             }
+            Doubt::NotTheLast {
+                committed,
+                holders,
+                needed,
+            } => format!(
+                "entry {committed} is known to be committed, so {needed} members must have it, and by the data given only {holders} can: they are copies from before, and not what the members stopped with"
+            ),
         };
         vec![one]
     }

@@ -254,6 +254,18 @@ impl DataDir {
         &self.root
     }
 
+    /// Whether `path`, symlinks resolved, is inside it or where its files are: nothing is written there.
+    pub fn holds(&self, path: &Path) -> io::Result<bool> {
+        let root = fs::canonicalize(&self.root)?;
+        // Who names `member` itself has named the data dir that it is in.
+        let data_dir = match root.parent() {
+            Some(parent) if root.ends_with("member") && !root.join("member").exists() => parent,
+            _ => &root,
+        };
+        let sources = [data_dir, self.snap_dir(), self.wal_dir()];
+        Ok(sources.iter().any(|source| path.starts_with(source)))
+    }
+
     /// Where the raft snapshots are; symlinks resolved.
     pub fn snap_dir(&self) -> &Path {
         &self.snap_dir

@@ -432,6 +432,47 @@ fn offline_an_archive_counts_unless_the_cluster_went_on_after_it_and_never_witho
 }
 
 #[test]
+fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_behind_is_said() {
+    let at = |id, index| {
+        let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
+        (found.position.index, found.position.commit) = (Index(index), Index(index));
+        found
+    };
+    // Copied one after the other in a rolling upgrade: entry 435 is committed, so two must have it.
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 250), at(2, 343), at(3, 435)])),
+        Verdict::Unknown(vec![Doubt::NotTheLast {
+            committed: Index(435),
+            holders: 1,
+            needed: 2,
+        }])
+    );
+    // The same, if the last one had not heard yet that its last entries are committed.
+    let mut last = at(3, 435);
+    last.position.commit = Index(343);
+    let behind = |end| Caution::Behind {
+        member: MemberId(1),
+        end: Index(end),
+        committed: Index(343),
+    };
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 250), at(2, 343), last])),
+        Verdict::AllowedWithWarning(Ground::Majority, vec![behind(250)])
+    );
+    // Whoever is not given may have it.
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 342), at(2, 343)])),
+        Verdict::AllowedWithWarning(
+            Ground::Majority,
+            vec![behind(342), Caution::NotGiven(MemberId(3))]
+        )
+    );
+    // A second directory of the member that goes far enough speaks for it.
+    let all = vec![at(1, 250), at(1, 343), at(2, 343), at(3, 343)];
+    assert_eq!(decide(&offline(3, all)), Verdict::Allowed(Ground::Majority));
+}
+
+#[test]
 fn offline_somebody_who_runs_gives_the_lie_to_the_vouch() {
     let disks = || {
         vec![

@@ -30,20 +30,21 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = parent_of(dir);
                 let dangling = fs::symlink_metadata(dir).is_ok();
+                if dangling {
+                    return Err(RewindError::OutTaken(dir.to_path_buf()));
+                }
                 match (fs::canonicalize(&parent), dir.file_name()) {
-                    (Ok(found), Some(name)) if !dangling => (found.join(name), false),
+                    (Ok(found), Some(name)) => (found.join(name), false),
                     _ => return Err(RewindError::OutNowhere(parent)),
                 }
             }
             Err(error) => return Err(error.into()),
         };
         for input in inputs {
-            if let Target::DataDir(data_dir) = &input.target {
-                let root = fs::canonicalize(data_dir.root())?;
-                let sources = [root.as_path(), data_dir.snap_dir(), data_dir.wal_dir()];
-                if sources.iter().any(|source| path.starts_with(source)) {
-                    return Err(RewindError::OutInside(dir.to_path_buf()));
-                }
+            if let Target::DataDir(data_dir) = &input.target
+                && data_dir.holds(&path)?
+            {
+                return Err(RewindError::OutInside(dir.to_path_buf()));
             }
         }
         Ok(Self {
