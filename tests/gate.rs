@@ -1075,8 +1075,8 @@ fn the_flags_are_in_the_environment_too() {
         .env("ETCD_WAL_DIR", "");
     run(&mut command).exits(0);
     run(command
-        .env("ETCD_ARK_FROM", "2.1")
-        .env("ETCD_ARK_TO", "2.0"))
+        .env("ETCD_ARK_DOWNGRADE_FROM", "2.1")
+        .env("ETCD_ARK_DOWNGRADE_TO", "2.0"))
     .exits(3)
     .says("has moved to 2.1");
 }

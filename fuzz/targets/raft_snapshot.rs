@@ -136,10 +136,25 @@ fn check_tree(json: &Value, sizes: &[u8]) {
     let (summary, expiring) = (tree.summary(3), tree.expiring(0));
     assert!(expiring.expired <= expiring.total);
     assert!(summary.largest_keys.len() as u64 <= summary.keys);
-    let tree = Arc::new(tree);
-    let mut answer = Vec::new();
-    write_answer(&tree, NodeId::ROOT, Shown { hidden: true }, 1, &mut answer).expect("a vector");
-    serde_json::from_slice::<Value>(&answer).expect("JSON");
+    // Without a fingerprint values are kept as they are written, which must not show.
+    let wanted = Wanted {
+        fingerprint: false,
+        ..wanted
+    };
+    let mut scan = SnapshotScan::new(ID, file.len() as u64, wanted);
+    fuzz::in_pieces(&[0], &file, |piece| scan.update(piece));
+    let Ok((_, Some(as_written))) = scan.finish() else {
+        panic!("sound with a fingerprint and not without");
+    };
+    assert_eq!(as_written.fingerprint(), tree.fingerprint());
+    let [one, other] = [tree, as_written].map(|tree| {
+        let (tree, mut answer) = (Arc::new(tree), Vec::new());
+        let shown = Shown { hidden: true };
+        write_answer(&tree, NodeId::ROOT, shown, 1, &mut answer).expect("a vector");
+        answer
+    });
+    assert_eq!(one, other);
+    serde_json::from_slice::<Value>(&one).expect("JSON");
 }
 
 /// Whether every directory has its children in the order of their names, as etcd writes them.

@@ -404,7 +404,7 @@ pub(crate) struct Rewind {
         long,
         value_name = "MOMENT",
         default_value = "last-before:2.2",
-        env = "ETCD_ARK_TO"
+        env = "ETCD_ARK_REWIND_TO"
     )]
     pub(crate) to: To,
     /// Whose raft snapshot every member gets, by name or id, where members name in-order keys

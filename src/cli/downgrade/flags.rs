@@ -92,7 +92,7 @@ pub(crate) struct Gate {
         long,
         value_name = "RELEASE",
         default_value = "2.2",
-        env = "ETCD_ARK_FROM"
+        env = "ETCD_ARK_DOWNGRADE_FROM"
     )]
     from: Release,
     /// The release to go back to
@@ -100,7 +100,7 @@ pub(crate) struct Gate {
         long,
         value_name = "RELEASE",
         default_value = "2.1",
-        env = "ETCD_ARK_TO"
+        env = "ETCD_ARK_DOWNGRADE_TO"
     )]
     to: Release,
     /// The release that this machine's member ran before it was stopped, which its data do not tell;
