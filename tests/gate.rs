@@ -372,6 +372,8 @@ fn unknown_is_no() {
     }
     let said = judged(Some(&own), &endpoints, 3);
     assert_eq!(said["reason"], "unknown");
+    let detail = said["details"][0].as_str().unwrap();
+    assert!(detail.contains("without a user"), "{said:#}");
     let scratch = TempDir::new().unwrap();
     let password = scratch.path().join("password");
     fs::write(&password, "rootpw\n").unwrap();

@@ -4,7 +4,7 @@ use etcd_ark::ground::ids::{ClusterVersion, Index, MemberId};
 use etcd_ark::language::member::{VersionChange, printable};
 use etcd_ark::language::since_version::SinceVersion;
 use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::SaidVersion;
+use etcd_ark::place::cluster::{SaidVersion, Silence};
 use etcd_ark::workflow::collect::Collected;
 use etcd_ark::workflow::evidence::{Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence};
 use etcd_ark::workflow::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
@@ -245,6 +245,9 @@ impl Judgement<'_> {
         let step = self.evidence().step;
         let one = match doubt {
             Doubt::NobodyAnswers => "no member answers".to_owned(),
+            Doubt::NoQuorumRead(_) if self.wants_a_user() => {
+                "no quorum read is allowed without a user, or with the one that asks".to_owned()
+            }
             Doubt::NoQuorumRead(ids) => format!(
                 "no quorum read succeeds: {} may be cut off from a cluster that has moved",
                 self.names(ids)
@@ -319,6 +322,18 @@ impl Judgement<'_> {
         names.join(", ")
     }
 
+    /// Whether all that keeps those who answer from a quorum read is that auth is on.
+    fn wants_a_user(&self) -> bool {
+        let members = self.evidence().members.iter();
+        let mut reads = members.filter_map(|known| Some(&known.answer.as_ref().ok()?.quorum_read));
+        let mut any = false;
+        let all = reads.all(|read| {
+            any = true;
+            matches!(read, Err(Silence::NotAllowed { .. }))
+        });
+        any && all
+    }
+
     /// The refusal for stderr and the exit code; none if it is none.
     pub(super) fn failure(&self) -> Option<Told> {
         if !self.is_refusal() {
@@ -336,6 +351,10 @@ impl Judgement<'_> {
             Verdict::AllowedWithWarning(..) => (
                 self.warnings().into_iter().next(),
                 "--strict takes a warning for a refusal; see to what is named here, or leave it out",
+            ),
+            _ if self.wants_a_user() => (
+                self.reasons().into_iter().next(),
+                "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
             ),
             _ => (
                 self.reasons().into_iter().next(),
