@@ -16,6 +16,7 @@
 
 pub mod apply;
 pub mod compare;
+mod fingerprint;
 pub mod json;
 mod operate;
 pub mod path;

@@ -15,16 +15,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::fingerprint::{Facts, Fingerprint};
 use super::value::Value;
-use super::{Content, Node, NodeId, Step, Store, UnixNanos, directory};
-use crate::ground::digest::{Digest, Hasher};
-use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, WantedText, go_utf8};
+use super::{Content, Node, NodeId, Store, UnixNanos, directory};
+use crate::ground::digest::Digest;
+use crate::ground::json_tokens::{JsonTokens, Token, TokenSink, WantedText};
 use crate::language::store_facts::{StoreFacts, StoreFault};
 
 /// What Go makes of a zero `time.Time`: the node never expires.
 const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
-/// How much is gathered before it is hashed, in bytes.
-const HASH_PIECE: usize = 32 << 10;
 
 /// What is wanted of a saved store beside the cluster's facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,14 +75,6 @@ impl SavedScan {
             (Err(fault), None) => Err(StoreFault::Json(fault)),
         }
     }
-}
-
-/// The facts of one node, before what a directory holds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Facts {
-    created: u64,
-    modified: u64,
-    expires: Option<UnixNanos>,
 }
 
 /// Which value comes next.
@@ -524,85 +515,6 @@ impl Tree {
         self.store.index = index;
         self.store.nodes.shrink_to_fit();
         self.store
-    }
-}
-
-/// Takes a digest over nodes as a walk meets them.
-///
-/// ```text
-/// node = 'D' or 'K' · name length (8) · name · created (8) · modified (8) · expires (1 + 8) · [value length (8) · value]
-/// 'C' closes a directory; the store's index (8) ends it
-/// ```
-#[derive(Default)]
-struct Fingerprint {
-    hasher: Hasher,
-    gathered: Vec<u8>,
-}
-
-impl std::fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fingerprint").finish_non_exhaustive()
-    }
-}
-
-impl Fingerprint {
-    /// Takes a key with its value, or a directory that opens.
-    fn node(&mut self, name: &[u8], facts: Facts, value: Option<&[u8]>) {
-        let out = &mut self.gathered;
-        out.push(if value.is_some() { b'K' } else { b'D' });
-        put_bytes(out, name);
-        out.extend(facts.created.to_le_bytes());
-        out.extend(facts.modified.to_le_bytes());
-        out.push(u8::from(facts.expires.is_some()));
-        out.extend(facts.expires.unwrap_or(0).to_le_bytes());
-        if let Some(value) = value {
-            put_bytes(out, value);
-        }
-        if out.len() >= HASH_PIECE {
-            self.hasher.update(out);
-            out.clear();
-        }
-    }
-
-    fn close(&mut self) {
-        self.gathered.push(b'C');
-    }
-
-    fn finish(mut self, index: u64) -> Digest {
-        self.gathered.extend(index.to_le_bytes());
-        self.hasher.update(&self.gathered);
-        self.hasher.finish()
-    }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-impl Store {
-    /// A digest of everything that is state: two stores with the same one are the same, once they
-    /// are saved. What is not UTF-8 counts as Go saves it.
-    pub fn fingerprint(&self) -> Digest {
-        let mut fingerprint = Fingerprint::default();
-        let mut walk = self.walk(NodeId::ROOT);
-        while let Some(step) = walk.step() {
-            match step {
-                Step::Close => fingerprint.close(),
-                Step::Key(id) | Step::Open(id) => {
-                    let node = self.node(id);
-                    let facts = Facts {
-                        created: node.created,
-                        modified: node.modified,
-                        expires: node.expires,
-                    };
-                    let value = node.value().map(Value::bytes);
-                    let value = value.as_deref().map(go_utf8);
-                    fingerprint.node(&go_utf8(node.name()), facts, value.as_deref());
-                }
-            }
-        }
-        fingerprint.finish(self.index)
     }
 }
 
