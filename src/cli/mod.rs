@@ -1,7 +1,6 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
-#[allow(dead_code, reason = "until the commands that ask a cluster are in")]
 mod connection;
 mod contents;
 mod deep;
