@@ -16,6 +16,7 @@ use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
+use etcd_ark::place::repository::RepositoryError;
 use etcd_ark::workflow::collect::CollectError;
 use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
@@ -165,6 +166,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
+    } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
+        of_repository(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<RewindError>() {
@@ -426,6 +429,16 @@ fn of_archive(error: &ArchiveError) -> Judged {
                 ),
             ),
         },
+    }
+}
+
+fn of_repository(error: &RepositoryError) -> Judged {
+    match error {
+        RepositoryError::NotFound(_) => (
+            Kind::NotFound,
+            Some("pass the directory that `etcd-ark snapshot --backup-dir` was given"),
+        ),
+        RepositoryError::Io(error) => of_io(error),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use etcd_ark::deed::store::Target;
 use etcd_ark::deed::survey::{Reading, Survey, survey};
+use etcd_ark::ground::ids::ClusterVersion;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::{MemberFacts, VersionChange, printable};
 use etcd_ark::language::raft_snapshot::SnapshotId;
@@ -350,12 +351,18 @@ pub(crate) fn position_text(facts: &MemberFacts) -> String {
 
 /// The cluster version in force, and one that may be about to be.
 pub(crate) fn version_text(facts: &MemberFacts) -> String {
-    let now = match &facts.cluster_version {
-        Some(version) => version.to_string(),
-        None => "not decided".to_owned(),
-    };
-    match facts.pending_version() {
-        Some(pending) => format!("{now}, {} pending", pending.version),
+    let pending = facts.pending_version().map(|pending| &pending.version);
+    versions_text(facts.cluster_version.as_ref(), pending)
+}
+
+/// The cluster version in force and one that is not known to be committed.
+pub(super) fn versions_text(
+    now: Option<&ClusterVersion>,
+    pending: Option<&ClusterVersion>,
+) -> String {
+    let now = now.map_or_else(|| "not decided".to_owned(), ToString::to_string);
+    match pending {
+        Some(pending) => format!("{now}, {pending} pending"),
         None => now,
     }
 }

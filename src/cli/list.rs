@@ -6,44 +6,37 @@ use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use etcd_ark::language::member::printable;
-use etcd_ark::place::archive::{Archive, EXTENSION};
-use fs_err as fs;
+use etcd_ark::place::repository::{Directory, Repository, Summary, summarize};
 use serde_json::{Value, json};
 
 use super::args::List;
-use super::failure::{Failure, Kind, Told};
-use super::inspect::version_text;
+use super::failure::Failure;
+use super::inspect::versions_text;
 use super::out::{Out, size, text};
 
 pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
-    let mut archives = Vec::new();
-    let mut unreadable = Vec::new();
-    for path in archive_paths(&args.backup_dir)? {
-        match Archive::open(&path) {
-            Ok(archive) => archives.push(archive),
-            Err(error) => {
-                let failure = Failure::of(&error.into());
-                unreadable.push((path, failure.message));
-            }
-        }
-    }
-    archives.sort_by(|a, b| {
-        let newest_first = b.manifest().created.cmp(&a.manifest().created);
-        newest_first.then_with(|| a.path().cmp(b.path()))
-    });
+    let repository = Directory::new(&args.backup_dir);
+    let catalog = summarize(&repository)?;
+    let unreadable = catalog.unreadable.into_iter();
+    let unreadable: Vec<_> = unreadable
+        .map(|(listed, error)| {
+            let failure = Failure::of(&error.into());
+            (repository.path_of(&listed.name), failure.message)
+        })
+        .collect();
     out.json(|| {
         json!({
-            "archives": archives.iter().map(to_json).collect::<Vec<_>>(),
+            "archives": catalog.summaries.iter().map(|summary| to_json(&repository, summary)).collect::<Vec<_>>(),
             "unreadable": unreadable
                 .iter()
                 .map(|(path, why)| json!({"archive": text(path), "error": why}))
                 .collect::<Vec<_>>(),
         })
     });
-    if archives.is_empty() && unreadable.is_empty() {
-        out.line(&format!("no archives in {}", args.backup_dir.display()));
-    } else if !archives.is_empty() {
-        out.line(&table(&archives).to_string());
+    if catalog.summaries.is_empty() && unreadable.is_empty() {
+        out.line(&format!("no archives in {}", repository.location()));
+    } else if !catalog.summaries.is_empty() {
+        out.line(&table(&catalog.summaries).to_string());
     }
     for (_, why) in &unreadable {
         out.warn(why);
@@ -51,34 +44,16 @@ pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
     Ok(0)
 }
 
-/// The files of `dir` that have an archive's name, in the order of their names.
+/// The archives of the backup dir at `dir`, in the order of their names.
 pub(super) fn archive_paths(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(dir).map_err(|error| -> anyhow::Error {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            Told {
-                kind: Kind::NotFound,
-                message: format!("there is no backup dir at `{}`", dir.display()),
-                hint: Some("pass the directory that `etcd-ark snapshot --backup-dir` was given"),
-            }
-            .into()
-        } else {
-            error.into()
-        }
-    })?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("etcd-") && name.ends_with(EXTENSION) {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    let repository = Directory::new(dir);
+    let listed = repository.list()?.into_iter();
+    Ok(listed
+        .map(|listed| repository.path_of(&listed.name))
+        .collect())
 }
 
-fn table(archives: &[Archive]) -> Table {
+fn table(summaries: &[Summary]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
@@ -92,28 +67,22 @@ fn table(archives: &[Archive]) -> Table {
         "LABELS",
         "FILE",
     ]);
-    for archive in archives {
-        let manifest = archive.manifest();
-        let member = &manifest.member;
-        let name = member.identity.name.clone();
+    for summary in summaries {
+        let identity = &summary.identity;
+        let name = identity.name.as_deref().map(printable);
         table.add_row([
-            manifest.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            name.map_or_else(
-                || member.identity.member_id.to_string(),
-                |name| printable(&name),
+            summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            name.unwrap_or_else(|| identity.member_id.to_string()),
+            identity.cluster_id.to_string(),
+            summary.position.index.to_string(),
+            versions_text(
+                summary.cluster_version.as_ref(),
+                summary.pending_version.as_ref(),
             ),
-            member.identity.cluster_id.to_string(),
-            member.position.index.to_string(),
-            version_text(member),
-            size(manifest.sizes.data),
-            size(archive.bytes()),
-            printable(&manifest.labels.join(",")),
-            archive
-                .path()
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            size(summary.sizes.data),
+            size(summary.listed.bytes),
+            printable(&summary.labels.join(",")),
+            summary.name().to_owned(),
         ]);
     }
     for number in [3, 5, 6] {
@@ -124,18 +93,17 @@ fn table(archives: &[Archive]) -> Table {
     table
 }
 
-fn to_json(archive: &Archive) -> Value {
-    let manifest = archive.manifest();
+fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
     json!({
-        "archive": text(archive.path()),
-        "bytes": archive.bytes(),
-        "created": manifest.created,
-        "scope": manifest.scope,
-        "labels": manifest.labels,
-        "identity": manifest.member.identity,
-        "position": manifest.member.position,
-        "cluster_version": manifest.member.cluster_version,
-        "sizes": manifest.sizes,
-        "warnings": manifest.warnings,
+        "archive": text(&repository.path_of(summary.name())),
+        "bytes": summary.listed.bytes,
+        "created": summary.created,
+        "scope": summary.scope,
+        "labels": summary.labels,
+        "identity": summary.identity,
+        "position": summary.position,
+        "cluster_version": summary.cluster_version,
+        "sizes": summary.sizes,
+        "warnings": summary.warnings,
     })
 }

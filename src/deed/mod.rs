@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod deep;
 pub mod diff;
+pub mod proof;
 pub mod restore;
 pub mod store;
 pub mod survey;

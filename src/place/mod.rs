@@ -4,3 +4,4 @@
 pub mod archive;
 pub mod cluster;
 pub mod data_dir;
+pub mod repository;

@@ -3,15 +3,14 @@
 //! In: an open file and its sealed frame list. Out: the tar stream. Memory: a few frames a thread.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use zstd::zstd_safe::DParameter;
 
 use super::fault::ArchiveFault;
 use super::format::Frame;
+use super::source::Source;
 use crate::ground::digest::Digest;
 use crate::ground::parallel::{Buffers, Ordered};
 
@@ -74,8 +73,8 @@ pub(super) enum Broke {
 
 /// The decompressed frames as one stream.
 pub(super) struct FrameStream {
-    file: Arc<File>,
-    /// Up to which offset the kernel was asked to read ahead.
+    source: Arc<dyn Source>,
+    /// Up to which offset the source was asked to read ahead.
     fetched: u64,
     pool: Ordered<(usize, Frame), Unpacked>,
     waiting: VecDeque<(usize, Frame)>,
@@ -90,14 +89,14 @@ impl FrameStream {
     /// The stream of `frames`, proven and decompressed on `threads` threads; without zstd's own
     /// checksum if the content's digests are taken behind it.
     pub(super) fn new(
-        file: &Arc<File>,
+        source: &Arc<dyn Source>,
         frames: &[Frame],
         threads: usize,
         skip_checksum: bool,
     ) -> Self {
         let buffers = Buffers::default();
         let pool = Ordered::new(threads, || {
-            let file = Arc::clone(file);
+            let source = Arc::clone(source);
             let buffers = buffers.clone();
             let mut unpacker = Unpacker {
                 buffers: buffers.clone(),
@@ -107,7 +106,7 @@ impl FrameStream {
             move |(number, frame): (usize, Frame)| {
                 let mut packed = buffers.get();
                 packed.resize(frame.compressed as usize, 0);
-                file.read_exact_at(&mut packed, frame.offset)?;
+                source.read_exact_at(&mut packed, frame.offset)?;
                 let plain = unpack_frame(&mut unpacker, number, frame, &packed);
                 buffers.put(packed);
                 Ok(plain)
@@ -115,7 +114,7 @@ impl FrameStream {
         });
         Self {
             pool,
-            file: Arc::clone(file),
+            source: Arc::clone(source),
             fetched: 0,
             waiting: frames.iter().copied().enumerate().collect(),
             now: Vec::new(),
@@ -128,10 +127,7 @@ impl FrameStream {
     /// Keeps the disk ahead of the workers: they would wait for it, each for its own frame.
     fn read_ahead(&mut self, offset: u64) {
         if self.fetched < offset + READ_AHEAD / 2 {
-            let advice = rustix::fs::Advice::WillNeed;
-            let length = std::num::NonZeroU64::new(READ_AHEAD);
-            // A hint: without it the frames come a little later.
-            let _ = rustix::fs::fadvise(&*self.file, offset, length, advice);
+            self.source.read_ahead(offset, READ_AHEAD);
             self.fetched = offset + READ_AHEAD;
         }
     }

@@ -1,7 +1,7 @@
 //! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
 //!
 //! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
-//! two directions, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
+//! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
 
 mod entries;
 pub mod fault;
@@ -9,11 +9,13 @@ pub mod format;
 mod frames;
 pub mod manifest;
 pub mod reader;
+pub mod source;
 pub mod writer;
 
 pub use fault::{ArchiveError, ArchiveFault};
 pub use manifest::{FileEntry, Manifest, Role};
 pub use reader::{Archive, Digests, Sink};
+pub use source::{FileSource, Source};
 pub use writer::{NewFile, Writer};
 
 /// The last part of every archive's name.

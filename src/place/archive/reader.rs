@@ -4,9 +4,7 @@
 //! in order while every digest is checked. Nothing is taken on trust: what the tar stream holds
 //! must be what the manifest lists, entry for entry, and nothing else.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use super::fault::{ArchiveError, ArchiveFault};
 use super::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
 use super::frames::{Broke, FrameStream, Unpacker, unpack_frame};
 use super::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
+use super::source::{FileSource, Source};
 use crate::ground::digest::{Digest, Hasher};
 use crate::ground::interrupt::Interrupt;
 use crate::ground::publish::with_path;
@@ -60,41 +59,27 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
-    file: Arc<File>,
+    source: Arc<dyn Source>,
     bytes: u64,
     frames: Vec<Frame>,
     manifest: Manifest,
 }
 
 impl Archive {
-    /// Opens an archive, reading its end only.
+    /// Opens an archive on disk, reading its end only.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        // Without waiting: a pipe with an archive's name must not hold up a whole `list`.
-        let mut options = File::options();
-        options
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        let file = options.open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ArchiveError::NotFound(path.to_path_buf()),
-            _ => with_path(error, "open", path).into(),
-        })?;
-        Self::from_file(Arc::new(file), path)
+        Self::from_source(Arc::new(FileSource::open(path)?), path)
     }
 
-    fn from_file(file: Arc<File>, path: &Path) -> Result<Self, ArchiveError> {
+    /// Opens the archive that `source` gives, reading its end only; `path` is what it is called.
+    pub fn from_source(source: Arc<dyn Source>, path: &Path) -> Result<Self, ArchiveError> {
         let fault = |fault: ArchiveFault| ArchiveError::Fault {
             path: path.to_path_buf(),
             fault,
         };
-        let metadata = file
-            .metadata()
-            .map_err(|error| with_path(error, "look at", path))?;
-        if !metadata.is_file() {
-            return Err(fault(TailFault::NoTable.into()));
-        }
-        let bytes = metadata.len();
+        let bytes = source.length();
         let mut end =
-            End::read(&file, bytes, FIRST_READ).map_err(|e| with_path(e, "read", path))?;
+            End::read(&*source, bytes, FIRST_READ).map_err(|e| with_path(e, "read", path))?;
         let footer = end
             .last_chunk::<TABLE_FOOTER>()
             .ok_or_else(|| fault(TailFault::NoTable.into()))?;
@@ -102,13 +87,13 @@ impl Archive {
         if tail > bytes {
             return Err(fault(TailFault::Table.into()));
         }
-        end.reach(&file, tail)
+        end.reach(&*source, tail)
             .map_err(|error| with_path(error, "read", path))?;
         let frames = read_tail(end.last(tail), bytes).map_err(|found| fault(found.into()))?;
         let last = *frames
             .last()
             .ok_or_else(|| fault(ArchiveFault::NoManifest))?;
-        end.reach(&file, tail + u64::from(last.compressed))
+        end.reach(&*source, tail + u64::from(last.compressed))
             .map_err(|error| with_path(error, "read", path))?;
         let packed = end.last(tail + u64::from(last.compressed));
         let packed = packed.get(..last.compressed as usize).unwrap_or_default();
@@ -122,7 +107,7 @@ impl Archive {
         }
         Ok(Self {
             path: path.to_path_buf(),
-            file,
+            source,
             bytes,
             frames,
             manifest,
@@ -159,7 +144,7 @@ impl Archive {
         sink: &mut S,
     ) -> Result<(), S::Error> {
         let all = digests == Digests::All;
-        let stream = FrameStream::new(&self.file, &self.frames, threads, all);
+        let stream = FrameStream::new(&self.source, &self.frames, threads, all);
         let mut tar = tar::Archive::new(stream);
         let outcome = self.unpack_entries(&mut tar, digests, interrupt, sink);
         let mut stream = tar.into_inner();
@@ -243,6 +228,30 @@ impl Archive {
         }
     }
 
+    /// Holds every frame against its digest, without decompressing it; the first that does not
+    /// match is the error. With the seal and the manifest, which were proven when the archive was
+    /// opened, that is every byte.
+    pub fn check_frames(&self, interrupt: &Interrupt) -> Result<(), ArchiveError> {
+        let mut packed = Vec::new();
+        for (number, frame) in self.frames.iter().enumerate() {
+            interrupt.check()?;
+            self.read_frame(*frame, &mut packed)
+                .map_err(|error| with_path(error, "read", &self.path))?;
+            if Digest::of(&packed) != frame.digest {
+                return Err(self.fault(ArchiveFault::FrameDigest {
+                    frame: number,
+                    offset: frame.offset,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_frame(&self, frame: Frame, packed: &mut Vec<u8>) -> io::Result<()> {
+        packed.resize(frame.compressed as usize, 0);
+        self.source.read_exact_at(packed, frame.offset)
+    }
+
     /// Every frame that does not match its digest, with the files that it holds a part of.
     pub fn damaged_frames(&self) -> io::Result<Vec<(ArchiveFault, Vec<String>)>> {
         let mut damaged = Vec::new();
@@ -250,8 +259,7 @@ impl Archive {
         let mut from = 0;
         for (number, frame) in self.frames.iter().enumerate() {
             let to = from + u64::from(frame.plain);
-            packed.resize(frame.compressed as usize, 0);
-            self.file.read_exact_at(&mut packed, frame.offset)?;
+            self.read_frame(*frame, &mut packed)?;
             if Digest::of(&packed) != frame.digest {
                 let fault = ArchiveFault::FrameDigest {
                     frame: number,
@@ -301,17 +309,17 @@ struct End {
 }
 
 impl End {
-    fn read(file: &File, file_length: u64, wanted: u64) -> io::Result<Self> {
+    fn read(source: &dyn Source, file_length: u64, wanted: u64) -> io::Result<Self> {
         let mut bytes = vec![0; wanted.min(file_length) as usize];
         let from = file_length - bytes.len() as u64;
-        file.read_exact_at(&mut bytes, from)?;
+        source.read_exact_at(&mut bytes, from)?;
         Ok(Self { bytes, file_length })
     }
 
     /// Makes sure that at least the last `wanted` bytes are at hand.
-    fn reach(&mut self, file: &File, wanted: u64) -> io::Result<()> {
+    fn reach(&mut self, source: &dyn Source, wanted: u64) -> io::Result<()> {
         if wanted > self.bytes.len() as u64 {
-            *self = Self::read(file, self.file_length, wanted)?;
+            *self = Self::read(source, self.file_length, wanted)?;
         }
         Ok(())
     }

@@ -1,0 +1,21 @@
+//! Proving that an archive's bytes are still those that were proven when it was made.
+//!
+//! In: a repository and what a listing says of an archive in it. Out: nothing, or what is wrong.
+//! Every byte is read and held against the SHA-256 that stands over it. Nothing is decompressed:
+//! what was in those bytes was proven before the archive got its name (see
+//! [`capture`](super::capture)), and [`verify`](super::verify) proves it again.
+
+use crate::ground::interrupt::Interrupt;
+use crate::place::archive::{Archive, ArchiveError};
+use crate::place::repository::{Repository, Summary};
+
+/// Reads every byte of the archive that `summary` tells of.
+pub fn prove(
+    repository: &dyn Repository,
+    summary: &Summary,
+    interrupt: &Interrupt,
+) -> Result<(), ArchiveError> {
+    let path = repository.path_of(summary.name());
+    let archive = Archive::from_source(repository.source(&summary.listed)?, &path)?;
+    archive.check_frames(interrupt)
+}

@@ -1,0 +1,98 @@
+//! What is to be known of an archive without its files: what lists, retention and monitoring use.
+//!
+//! In: a repository. Out: a [`Summary`] an archive, from its end alone, and the names of those
+//! that cannot be opened.
+
+use jiff::Timestamp;
+
+use super::{Listed, Repository, RepositoryError};
+use crate::ground::ids::ClusterVersion;
+use crate::language::member::{Identity, Position};
+use crate::place::archive::manifest::{Scope, Sizes};
+use crate::place::archive::{Archive, ArchiveError, Manifest};
+
+/// An archive without its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Where it stands in the repository.
+    pub listed: Listed,
+    /// When the capture began.
+    pub created: Timestamp,
+    /// Whose data it holds.
+    pub identity: Identity,
+    /// How far its log goes.
+    pub position: Position,
+    /// The cluster version in force.
+    pub cluster_version: Option<ClusterVersion>,
+    /// A cluster version that is in its log and not known to be committed.
+    pub pending_version: Option<ClusterVersion>,
+    /// How much data the member had.
+    pub sizes: Sizes,
+    /// How much of the data dir is in it.
+    pub scope: Scope,
+    /// What the user called it.
+    pub labels: Vec<String>,
+    /// What was worth a warning when it was taken.
+    pub warnings: Vec<String>,
+    /// Whether a rewind made it.
+    pub rewound: bool,
+}
+
+/// The archives of a repository, newest first, and those that cannot be opened.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Those whose end is right, newest first.
+    pub summaries: Vec<Summary>,
+    /// Those that cannot be opened, and why.
+    pub unreadable: Vec<(Listed, ArchiveError)>,
+}
+
+impl Summary {
+    /// What `manifest` says.
+    pub fn of(listed: Listed, manifest: &Manifest) -> Self {
+        let member = &manifest.member;
+        Self {
+            listed,
+            created: manifest.created,
+            identity: member.identity.clone(),
+            position: member.position.clone(),
+            cluster_version: member.cluster_version.clone(),
+            pending_version: member.pending_version().map(|v| v.version.clone()),
+            sizes: manifest.sizes.clone(),
+            scope: manifest.scope,
+            labels: manifest.labels.clone(),
+            warnings: manifest.warnings.clone(),
+            rewound: manifest.rewind.is_some(),
+        }
+    }
+
+    /// Its name in the repository.
+    pub fn name(&self) -> &str {
+        &self.listed.name
+    }
+}
+
+/// Reads the end of every archive in `repository`.
+pub fn summarize(repository: &dyn Repository) -> Result<Catalog, RepositoryError> {
+    let mut catalog = Catalog::default();
+    for listed in repository.list()? {
+        let path = repository.path_of(&listed.name);
+        let opened = repository
+            .source(&listed)
+            .and_then(|source| Archive::from_source(source, &path));
+        match opened {
+            Ok(archive) => {
+                let summary = Summary::of(listed, archive.manifest());
+                catalog.summaries.push(summary);
+            }
+            // Pruned since the directory was listed.
+            Err(ArchiveError::NotFound(_)) => {}
+            Err(error) => catalog.unreadable.push((listed, error)),
+        }
+    }
+    catalog.summaries.sort_by(|a, b| {
+        let newest_first = b.created.cmp(&a.created);
+        newest_first.then_with(|| a.name().cmp(b.name()))
+    });
+    Ok(catalog)
+}
