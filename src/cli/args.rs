@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// List the archives of a backup dir, newest first
     List(List),
+    /// Copy archives from one backup dir or bucket to another, each proven before and after
+    Copy(super::copy::Copy),
     /// Show what is in an archive or a data dir: identity, members, positions, versions, its store
     Inspect(Inspect),
     /// List or print the keys of the v2 store as of an index of the log
@@ -445,9 +447,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
-    /// The backup dir
-    #[arg(value_name = "BACKUP_DIR", env = "ETCD_ARK_BACKUP_DIR")]
-    pub(crate) backup_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) repository: super::repository::RepositoryFlags,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,8 @@ use std::error::Error;
 use std::io;
 
 use etcd_ark::deed::capture::CaptureError;
+use etcd_ark::deed::copy::CopyError;
+use etcd_ark::deed::deposit::DepositError;
 use etcd_ark::deed::restore::RestoreError;
 use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
@@ -166,6 +168,10 @@ fn judge(error: &anyhow::Error) -> Judged {
         (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
+    } else if let Some(error) = error.downcast_ref::<CopyError>() {
+        of_copy(error)
+    } else if let Some(judged) = of_bucket_url(error) {
+        judged
     } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
         of_repository(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
@@ -442,6 +448,91 @@ fn of_repository(error: &RepositoryError) -> Judged {
     }
 }
 
+fn of_copy(error: &CopyError) -> Judged {
+    match error {
+        CopyError::Archive(error) => of_archive(error),
+        CopyError::Deposit(error) => of_deposit(error),
+        CopyError::Changed(_) => (
+            Kind::Corrupt,
+            Some("nothing was kept; is somebody writing to that archive?"),
+        ),
+        CopyError::Different(_) => (
+            Kind::Refused,
+            Some("nothing was changed; `etcd-ark verify` tells which of the two is whole"),
+        ),
+    }
+}
+
+fn of_deposit(error: &DepositError) -> Judged {
+    match error {
+        DepositError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some("what came back is not what was written; nothing was kept"),
+        ),
+        DepositError::Io(error) => of_io(error),
+        DepositError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn of_bucket_url(error: &anyhow::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::BucketUrlError;
+    error.downcast_ref::<BucketUrlError>()?;
+    Some((
+        Kind::Usage,
+        Some(
+            "a bucket is written as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+        ),
+    ))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn of_bucket_url(_: &anyhow::Error) -> Option<Judged> {
+    None
+}
+
+/// What an object store's answer means, if that is what went wrong.
+#[cfg(feature = "object-store")]
+fn of_bucket(error: &io::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::{BucketFault, BucketFaultKind};
+    let fault = error.get_ref()?.downcast_ref::<BucketFault>()?;
+    Some(match fault.kind {
+        BucketFaultKind::Denied => (
+            Kind::Failed,
+            Some(
+                "the credentials in the environment do not allow it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and …_KEY",
+            ),
+        ),
+        BucketFaultKind::NotFound => (
+            Kind::NotFound,
+            Some("is the bucket's name right, and AWS_REGION or AWS_ENDPOINT_URL?"),
+        ),
+        BucketFaultKind::Exists => (
+            Kind::Busy,
+            Some(
+                "another run is writing it, or one was killed while it did: `etcd-ark prune` removes what it left after a day",
+            ),
+        ),
+        BucketFaultKind::NotSupported => (
+            Kind::Failed,
+            Some(
+                "the store must be able to create an object only if it is missing (If-None-Match)",
+            ),
+        ),
+        BucketFaultKind::Other => (
+            Kind::Failed,
+            Some(
+                "nothing was kept; is the store reachable? AWS_ENDPOINT_URL names one that is not Amazon's",
+            ),
+        ),
+    })
+}
+
+#[cfg(not(feature = "object-store"))]
+fn of_bucket(_: &io::Error) -> Option<Judged> {
+    None
+}
+
 fn of_data_dir(error: &DataDirError) -> Judged {
     match error {
         DataDirError::Io(error) => of_io(error),
@@ -511,6 +602,9 @@ fn of_io(error: &io::Error) -> Judged {
         inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
     }) {
         return (Kind::Interrupted, None);
+    }
+    if let Some(judged) = of_bucket(error) {
+        return judged;
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (

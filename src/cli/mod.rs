@@ -3,6 +3,7 @@
 mod args;
 mod connection;
 mod contents;
+mod copy;
 mod deep;
 mod diff;
 mod downgrade;
@@ -13,8 +14,10 @@ mod keys;
 mod list;
 mod out;
 mod picture;
+mod places;
 mod preflight;
 mod progress;
+mod repository;
 mod restore;
 mod rewind;
 mod snapshot;
@@ -27,6 +30,7 @@ use etcd_ark::ground::interrupt::Interrupt;
 use args::{Args, Command};
 use failure::{Failure, Kind};
 use out::Out;
+use places::Places;
 
 /// Exit code for a deed done whose warnings count under `--strict`.
 const DONE_WITH_WARNINGS: u8 = 5;
@@ -41,18 +45,20 @@ pub(crate) fn main() -> u8 {
     raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
+    let places = Places::new(&interrupt);
     let strict = args.global.strict;
     let outcome = match &args.command {
         Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
-        Command::Verify(args) => verify::run(args, &out, &interrupt),
-        Command::Restore(args) => restore::run(args, &out, &interrupt),
-        Command::List(args) => list::run(args, &out),
-        Command::Inspect(args) => inspect::run(args, &out, &interrupt),
-        Command::Keys(args) => keys::run(args, &out, &interrupt),
-        Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::Verify(args) => verify::run(args, &places, &out, &interrupt),
+        Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
+        Command::List(args) => list::run(args, &places, &out),
+        Command::Inspect(args) => inspect::run(args, &places, &out, &interrupt),
+        Command::Keys(args) => keys::run(args, &places, &out, &interrupt),
+        Command::Diff(args) => diff::run(args, &places, &out, &interrupt),
         Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
-        Command::Rewind(args) => rewind::run(args, &out, &interrupt),
-        Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
+        Command::Rewind(args) => rewind::run(args, &places, &out, &interrupt),
+        Command::Copy(args) => copy::run(args, &places, &out, &interrupt),
+        Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
     };
     match outcome {

@@ -11,7 +11,7 @@ mod opening;
 mod patience;
 
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::place::archive::manifest::{
 };
 use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
+use crate::place::repository::{Directory, Repository};
 use content::Content;
 use opening::Opening;
 use patience::{PassedOver, Patience};
@@ -182,7 +183,7 @@ fn capture_as(
     // What is no member's data dir leaves no backup dir behind.
     request.data_dir.list()?;
     refuse_backup_inside(request)?;
-    make_backup_dir(request.backup_dir)?;
+    Directory::new(request.backup_dir).prepare()?;
     remove_stale(request.backup_dir);
     let staged = StagedFile::create(request.backup_dir)?;
     let by_id = made.as_ref().is_some_and(|made| made.named_by_id);
@@ -233,17 +234,6 @@ fn refuse_backup_inside(request: &Request<'_>) -> Result<(), CaptureError> {
     };
     if request.data_dir.holds(&backups)? {
         return Err(CaptureError::BackupInside(request.backup_dir.to_path_buf()));
-    }
-    Ok(())
-}
-
-fn make_backup_dir(path: &Path) -> io::Result<()> {
-    if !path.is_dir() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| with_path(error, "make the backup dir", path))?;
     }
     Ok(())
 }

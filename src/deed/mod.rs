@@ -2,7 +2,9 @@
 //! compared and proven.
 
 pub mod capture;
+pub mod copy;
 pub mod deep;
+pub mod deposit;
 pub mod diff;
 pub mod proof;
 pub mod restore;
