@@ -15,7 +15,7 @@ use super::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
-    /// Where the archives are: a backup dir, or a URL such as s3://bucket/prefix
+    /// Where the archives are: a backup dir, or a URL such as `s3://bucket/prefix`
     #[arg(value_name = "FROM")]
     from: PathBuf,
     /// Where they go

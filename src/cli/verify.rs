@@ -60,7 +60,7 @@ pub(crate) fn run(
     for target in &targets {
         let wal_dir = args.wal_dir.as_deref();
         let opened = places.target(target, wal_dir);
-        let verdict = opened.map_err(Into::into).and_then(|opened| match &opened {
+        let verdict = opened.and_then(|opened| match &opened {
             Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
             Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
         });

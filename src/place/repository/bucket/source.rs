@@ -90,20 +90,15 @@ impl Source for ObjectSource {
         while !buffer.is_empty() {
             let number = offset / BLOCK;
             let within = (offset % BLOCK) as usize;
-            let now = match self.block(number) {
-                Some(block) => {
-                    let fetch = self.fetch_block(number, &block);
-                    self.bucket.wait("read", &self.name, fetch)?;
-                    let bytes = block.get().map(Vec::as_slice).unwrap_or_default();
-                    let bytes = bytes.get(within..).unwrap_or_default();
-                    copy(bytes, buffer)
-                }
-                None => {
-                    let range = offset..offset + buffer.len() as u64;
-                    let fetch = self.bucket.store.get_range(&self.key, range);
-                    let bytes = self.bucket.wait("read", &self.name, fetch)?;
-                    copy(&bytes, buffer)
-                }
+            let now = if let Some(block) = self.block(number) {
+                let fetch = self.fetch_block(number, &block);
+                self.bucket.wait("read", &self.name, fetch)?;
+                let bytes = block.get().map(Vec::as_slice).unwrap_or_default();
+                copy(bytes.get(within..).unwrap_or_default(), buffer)
+            } else {
+                let range = offset..offset + buffer.len() as u64;
+                let fetch = self.bucket.store.get_range(&self.key, range);
+                copy(&self.bucket.wait("read", &self.name, fetch)?, buffer)
             };
             if now == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
