@@ -26,7 +26,8 @@ use super::connection::{Connection, Tls};
 )]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
-    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, 130 interrupted."
+    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, \
+    130 interrupted (SIGINT), 143 terminated (SIGTERM)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

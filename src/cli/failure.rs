@@ -33,8 +33,18 @@ pub(crate) enum Kind {
     NotFound,
     Busy,
     NoSpace,
+    /// By SIGINT, or Ctrl-C at a question.
     Interrupted,
+    /// By SIGTERM.
+    Terminated,
 }
+
+/// The signals that stop a run, and what it then ends with: 128 and the signal's number, as a shell
+/// has it.
+pub(crate) const SIGNALS: [(i32, Kind); 2] = [
+    (signal_hook::consts::SIGINT, Kind::Interrupted),
+    (signal_hook::consts::SIGTERM, Kind::Terminated),
+];
 
 impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
@@ -47,6 +57,7 @@ impl Kind {
             Self::Busy => 11,
             Self::NoSpace => 12,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 
@@ -60,6 +71,7 @@ impl Kind {
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
             Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
         }
     }
 }
@@ -101,6 +113,17 @@ impl Failure {
             message,
             hint: hint.map(str::to_owned),
         }
+    }
+
+    /// The same, of a run that `signal` asked to stop: work that stops does not know which it was.
+    pub(crate) fn stopped_by(mut self, signal: Option<usize>) -> Self {
+        let stopped = SIGNALS
+            .into_iter()
+            .find(|(number, _)| Some(*number as usize) == signal);
+        if let (Kind::Interrupted, Some((_, kind))) = (self.kind, stopped) {
+            self.kind = kind;
+        }
+        self
     }
 
     pub(crate) fn to_json(&self) -> String {

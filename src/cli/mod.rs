@@ -22,7 +22,11 @@ mod standings;
 mod verify;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use etcd_ark::ground::interrupt::Interrupt;
+use signal_hook::flag;
 
 use args::{Args, Command};
 use failure::{Failure, Kind};
@@ -70,7 +74,7 @@ pub(crate) fn main() -> u8 {
         Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {
-            let failure = Failure::of(&error);
+            let failure = Failure::of(&error).stopped_by(interrupt.signal());
             out.failure(&failure);
             failure.kind.exit_code()
         }
@@ -79,11 +83,13 @@ pub(crate) fn main() -> u8 {
 
 /// The first SIGINT or SIGTERM asks the work to stop and clean up; a second one ends it.
 fn watch_signals(interrupt: &Interrupt) {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let flag = interrupt.flag();
+    let asked = Arc::new(AtomicBool::new(false));
+    for (signal, kind) in failure::SIGNALS {
+        let code = kind.exit_code().into();
         // Without a handler the signal ends the process, which loses nothing but tidiness.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
-        let _ = signal_hook::flag::register(signal, flag);
+        let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
+        let _ = flag::register(signal, asked.clone());
+        let _ = flag::register_usize(signal, interrupt.flag(), signal as usize);
     }
 }
 

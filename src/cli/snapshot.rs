@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
         out.warn(warning);
     }
     for note in &captured.manifest.notes {
-        out.note(note);
+        out.tell_note(note);
     }
     out.json(|| {
         serde_json::json!({
@@ -50,8 +50,8 @@ fn tell(captured: &Captured, out: &Out) {
     let member = &manifest.member;
     let plain: u64 = manifest.files.iter().map(|file| file.size).sum();
     let path = captured.path.display().to_string();
-    out.line(&out.paint(Paint::Strong, &path));
-    let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
+    out.tell(&out.paint(Paint::Strong, &path));
+    let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
     row("member", &member.identity.to_string());
     row("position", &position_text(member));
     row("version", &version_text(member));
