@@ -1136,6 +1136,7 @@ fn capture(
         threads: 1,
         size_limit: 100_000_000,
         created: jiff::Timestamp::UNIX_EPOCH,
+        lock: None,
     };
     etcd_ark::deed::capture::capture(
         &request,

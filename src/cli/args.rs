@@ -174,6 +174,8 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
+    #[command(flatten)]
+    pub(crate) lock: super::backup_lock::LockWait,
 }
 
 #[derive(Debug, clap::Args)]
@@ -342,14 +344,24 @@ pub(crate) struct Preflight {
     pub(crate) threads: Threads,
 }
 
+const LIKE_A_TIME: &str = "a length of time is written like `90m`, `24h` or `7d`";
+
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
 fn length_of_time(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || "a length of time is written like `90m`, `24h` or `7d`".to_owned();
+    time_or_none(text)
+        .ok()
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| LIKE_A_TIME.to_owned())
+}
+
+/// The same, or `0s`.
+pub(super) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || LIKE_A_TIME.to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let length = span.to_duration(days).map_err(|_| wrong())?;
     Some(length)
-        .filter(SignedDuration::is_positive)
+        .filter(|length| !length.is_negative())
         .ok_or_else(wrong)
 }
 

@@ -14,6 +14,7 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::backup_lock::LockError;
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::place::repository::RepositoryError;
@@ -191,6 +192,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
         of_repository(error)
+    } else if let Some(error) = error.downcast_ref::<LockError>() {
+        of_lock(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<RewindError>() {
@@ -236,6 +239,7 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "the member may be receiving a snapshot from its leader; run this again in a minute",
             ),
         ),
+        CaptureError::Lock(error) => of_lock(error),
         CaptureError::BackupInside(_) => (
             Kind::Refused,
             Some("pass a --backup-dir elsewhere, best on another disk"),
@@ -252,6 +256,19 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "files went away faster than they could be opened; is something else cleaning up the data dir?",
             ),
         ),
+    }
+}
+
+fn of_lock(error: &LockError) -> Judged {
+    match error {
+        LockError::Busy { .. } => (
+            Kind::Busy,
+            Some(
+                "nothing was done; run it again when that run is over; with `--lock-wait 10m` a snapshot waits for it",
+            ),
+        ),
+        LockError::Io(error) => of_io(error),
+        LockError::Interrupted(_) => (Kind::Interrupted, None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod backup_lock;
 mod connection;
 mod contents;
 mod deep;

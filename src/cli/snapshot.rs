@@ -8,6 +8,7 @@ use etcd_ark::place::data_dir::DataDir;
 use jiff::Timestamp;
 
 use super::args::Snapshot;
+use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
 use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
@@ -23,12 +24,16 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
         created: Timestamp::now(),
+        lock: Some(args.lock.claim("snapshot")),
     };
     let mut progress = Progress::new(out);
     let captured = capture(&request, interrupt, &mut |event| progress.observe(event))?;
     drop(progress);
     for warning in &captured.manifest.warnings {
         out.warn(warning);
+    }
+    if !captured.alone {
+        out.warn(UNLOCKED);
     }
     for note in &captured.manifest.notes {
         out.tell_note(note);
@@ -39,6 +44,7 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
             "bytes": captured.bytes,
             "sha256": captured.sha256,
             "manifest": captured.manifest,
+            "locked": captured.alone,
         })
     });
     tell(&captured, out);
