@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};
 use crate::support::recordings::tree;
-use crate::support::tools::fast_dir;
+use crate::support::tools::{fast_dir, snapshot};
 
 /// Captures of an ordinary test run, over all seeds.
 const CAPTURES: usize = 300;
