@@ -766,7 +766,7 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).expect(0);
     let (snapshots, restores) = ran.stdout.split_once("restore\n").unwrap();
     assert!(
-        snapshots.starts_with("code 12\n/"),
+        snapshots.starts_with("code 12\ncode 0\n"),
         "something was left, or it was not said: {ran:?}"
     );
     assert_eq!(snapshots.matches("code 0").count(), 2, "{ran:?}");

@@ -155,7 +155,7 @@ fn a_restore_stopped_by_a_signal_leaves_nothing() {
         wait_until("it unpacks", || !names_in(&parent).is_empty());
         let (ended, told) = stop(child, signal);
         assert_eq!(ended, Some(code), "{told:?}");
-        assert!(told.contains("nothing was changed"), "{told}");
+        assert!(told.contains("error: interrupted"), "{told}");
         assert_eq!(names_in(&parent), Vec::<String>::new());
     }
 }

@@ -14,6 +14,7 @@ use etcd_ark::language::replay::InOrderRules;
 use etcd_ark::workflow::rewind::moment::To;
 use jiff::SignedDuration;
 
+use super::config::{self, Misread};
 use super::connection::{Connection, Tls};
 
 /// Snapshot, prove and restore etcd 2.x data directories.
@@ -37,11 +38,17 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What the command line and the environment say. A variable that is set to nothing counts
-    /// as not set, as etcd itself takes it.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
+    /// What the command line, the environment and the configuration file say. A variable that is set
+    /// to nothing counts as not set, as etcd itself takes it.
+    pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(Self::command());
-        Self::from_arg_matches(&command.try_get_matches()?)
+        let typed = std::env::args_os().collect();
+        let completed = config::complete(&Self::command(), &command, typed);
+        let completed = completed.map_err(Misread::File)?;
+        let matches = command.clone().try_get_matches_from(completed.line());
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| completed.explain(&command, error))
     }
 }
 
@@ -49,7 +56,8 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
     let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
     command
         .mut_args(|arg| {
-            if arg.get_env().is_some_and(is_empty) {
+            // An empty name is an answer there: no file.
+            if arg.get_env().is_some_and(is_empty) && arg.get_id() != config::FLAG {
                 arg.env(None::<&str>)
             } else {
                 arg
@@ -85,6 +93,9 @@ pub(crate) struct Global {
     /// Exit with 5 when something was worth a warning
     #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
     pub(crate) strict: bool,
+    /// Read flags from this file, too; none from an empty name
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT, env = "ETCD_ARK_CONFIG")]
+    pub(crate) config: OsString,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

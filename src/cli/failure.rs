@@ -1,6 +1,7 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod misread;
 mod rewind;
 
 use std::error::Error;
@@ -23,6 +24,10 @@ use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
 use etcd_ark::workflow::stale_member::StaleMemberError;
+
+use super::config::ConfigError;
+
+pub(crate) use misread::misread;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +125,7 @@ impl Failure {
     pub(crate) fn stopped_by(mut self, signal: Option<usize>) -> Self {
         let stopped = SIGNALS
             .into_iter()
-            .find(|(number, _)| Some(*number as usize) == signal);
+            .find(|(number, _)| Some(number.cast_unsigned() as usize) == signal);
         if let (Kind::Interrupted, Some((_, kind))) = (self.kind, stopped) {
             self.kind = kind;
         }
@@ -138,41 +143,10 @@ impl Failure {
     }
 }
 
-/// Tells of wrong usage, or shows the help that was asked for; gives the exit code.
-#[expect(
-    clippy::print_stderr,
-    reason = "no Out exists before the arguments are read"
-)]
-pub(crate) fn usage(error: &clap::Error) -> u8 {
-    let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
-    if !error.use_stderr() || !asks_json {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let failure = Failure {
-            kind: Kind::Usage,
-            message: first.trim_start_matches("error: ").to_owned(),
-            hint: Some("see `etcd-ark --help`".to_owned()),
-        };
-        eprintln!("{}", failure.to_json());
-    }
-    if error.use_stderr() {
-        Kind::Usage.exit_code()
-    } else {
-        0
-    }
-}
-
-/// As clap reads a flag's variable: set, and not to one of its words for no.
-fn environment_asks_json() -> bool {
-    let no = ["", "0", "n", "no", "f", "false", "off"];
-    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))
-}
-
 fn judge(error: &anyhow::Error) -> Judged {
-    if let Some(told) = error.downcast_ref::<Told>() {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        misread::of_config(error)
+    } else if let Some(told) = error.downcast_ref::<Told>() {
         (told.kind, told.hint)
     } else if let Some(error) = error.downcast_ref::<CaptureError>() {
         of_capture(error)

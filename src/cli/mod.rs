@@ -2,6 +2,7 @@
 
 mod args;
 mod backup_lock;
+mod config;
 mod connection;
 mod contents;
 mod deep;
@@ -40,7 +41,7 @@ const DONE_WITH_WARNINGS: u8 = 5;
 pub(crate) fn main() -> u8 {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::misread(error),
     };
     let out = Out::new(&args.global);
     raise_file_limit();
@@ -90,7 +91,7 @@ fn watch_signals(interrupt: &Interrupt) {
         // Without a handler the signal ends the process, which loses nothing but tidiness.
         let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
         let _ = flag::register(signal, asked.clone());
-        let _ = flag::register_usize(signal, interrupt.flag(), signal as usize);
+        let _ = flag::register_usize(signal, interrupt.flag(), signal.cast_unsigned() as usize);
     }
 }
 

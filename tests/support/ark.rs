@@ -82,6 +82,8 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor of what is configured on this machine.
+    command.env("ETCD_ARK_CONFIG", "");
     command
 }
 

@@ -99,6 +99,8 @@ pub fn clean(command: &mut Command) {
             command.env_remove(name);
         }
     }
+    // Nor of what is configured on this machine.
+    command.env("ETCD_ARK_CONFIG", "");
 }
 
 /// Captures `data_dir` into `backup_dir` and gives the archive's path.
