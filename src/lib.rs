@@ -30,6 +30,7 @@
 //!     threads: 2,
 //!     size_limit: 100_000_000,
 //!     created: jiff::Timestamp::now(),
+//!     lock: None,
 //! };
 //! let captured = capture(&request, &Interrupt::default(), &mut |_event| ())?;
 //! assert_eq!(captured.manifest.member.position.index.0, 250);

@@ -252,6 +252,7 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
         threads: 1,
         size_limit: 100_000_000,
         created: Timestamp::UNIX_EPOCH,
+        lock: None,
     };
     capture(&request, &Interrupt::default(), &mut |_| {})
 }

@@ -25,6 +25,7 @@ use flags::{Check, Command, Downgrade, Gate, GoBack};
 use steps::Steps;
 use verdict::Judgement;
 
+use super::backup_lock::{UNLOCKED, claim};
 use super::failure::{Failure, Kind, Told};
 use super::out::{Out, Paint, size, text};
 use super::places::Places;
@@ -34,6 +35,8 @@ use super::progress::{Progress, countdown};
 const SETTLED_AFTER: u16 = 10;
 /// The data size in bytes above which the safety snapshot warns, as `snapshot` does.
 const SIZE_LIMIT: u64 = 100_000_000;
+/// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Downgrade, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
     match &args.command {
@@ -110,6 +113,7 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
         threads: args.gate.threads.count(),
         size_limit: SIZE_LIMIT,
         now: Timestamp::now(),
+        lock: claim("downgrade run", LOCK_WAIT),
     };
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
@@ -174,7 +178,16 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<
         ));
     }
     let snapshot = prepared.snapshot.iter();
-    warnings.extend(snapshot.flat_map(|taken| taken.manifest.warnings.clone()));
+    warnings.extend(
+        snapshot
+            .clone()
+            .flat_map(|taken| taken.manifest.warnings.clone()),
+    );
+    warnings.extend(
+        snapshot
+            .filter(|taken| !taken.alone)
+            .map(|_| UNLOCKED.to_owned()),
+    );
     warnings
 }
 

@@ -1,6 +1,7 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod misread;
 mod rewind;
 
 use std::error::Error;
@@ -16,6 +17,7 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::backup_lock::LockError;
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::place::repository::RepositoryError;
@@ -24,6 +26,10 @@ use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
 use etcd_ark::workflow::stale_member::StaleMemberError;
+
+use super::config::ConfigError;
+
+pub(crate) use misread::misread;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +41,18 @@ pub(crate) enum Kind {
     NotFound,
     Busy,
     NoSpace,
+    /// By SIGINT, or Ctrl-C at a question.
     Interrupted,
+    /// By SIGTERM.
+    Terminated,
 }
+
+/// The signals that stop a run, and what it then ends with: 128 and the signal's number, as a shell
+/// has it.
+pub(crate) const SIGNALS: [(i32, Kind); 2] = [
+    (signal_hook::consts::SIGINT, Kind::Interrupted),
+    (signal_hook::consts::SIGTERM, Kind::Terminated),
+];
 
 impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
@@ -49,6 +65,7 @@ impl Kind {
             Self::Busy => 11,
             Self::NoSpace => 12,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 
@@ -62,6 +79,7 @@ impl Kind {
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
             Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
         }
     }
 }
@@ -105,6 +123,17 @@ impl Failure {
         }
     }
 
+    /// The same, of a run that `signal` asked to stop: work that stops does not know which it was.
+    pub(crate) fn stopped_by(mut self, signal: Option<usize>) -> Self {
+        let stopped = SIGNALS
+            .into_iter()
+            .find(|(number, _)| Some(number.cast_unsigned() as usize) == signal);
+        if let (Kind::Interrupted, Some((_, kind))) = (self.kind, stopped) {
+            self.kind = kind;
+        }
+        self
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::json!({
             "code": self.kind.exit_code(),
@@ -116,41 +145,10 @@ impl Failure {
     }
 }
 
-/// Tells of wrong usage, or shows the help that was asked for; gives the exit code.
-#[expect(
-    clippy::print_stderr,
-    reason = "no Out exists before the arguments are read"
-)]
-pub(crate) fn usage(error: &clap::Error) -> u8 {
-    let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
-    if !error.use_stderr() || !asks_json {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let failure = Failure {
-            kind: Kind::Usage,
-            message: first.trim_start_matches("error: ").to_owned(),
-            hint: Some("see `etcd-ark --help`".to_owned()),
-        };
-        eprintln!("{}", failure.to_json());
-    }
-    if error.use_stderr() {
-        Kind::Usage.exit_code()
-    } else {
-        0
-    }
-}
-
-/// As clap reads a flag's variable: set, and not to one of its words for no.
-fn environment_asks_json() -> bool {
-    let no = ["", "0", "n", "no", "f", "false", "off"];
-    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))
-}
-
 fn judge(error: &anyhow::Error) -> Judged {
-    if let Some(told) = error.downcast_ref::<Told>() {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        misread::of_config(error)
+    } else if let Some(told) = error.downcast_ref::<Told>() {
         (told.kind, told.hint)
     } else if let Some(error) = error.downcast_ref::<CaptureError>() {
         of_capture(error)
@@ -174,6 +172,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         judged
     } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
         of_repository(error)
+    } else if let Some(error) = error.downcast_ref::<LockError>() {
+        of_lock(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<RewindError>() {
@@ -219,6 +219,7 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "the member may be receiving a snapshot from its leader; run this again in a minute",
             ),
         ),
+        CaptureError::Lock(error) => of_lock(error),
         CaptureError::BackupInside(_) => (
             Kind::Refused,
             Some("pass a --backup-dir elsewhere, best on another disk"),
@@ -235,6 +236,19 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "files went away faster than they could be opened; is something else cleaning up the data dir?",
             ),
         ),
+    }
+}
+
+fn of_lock(error: &LockError) -> Judged {
+    match error {
+        LockError::Busy { .. } => (
+            Kind::Busy,
+            Some(
+                "nothing was done; run it again when that run is over; with `--lock-wait 10m` a snapshot waits for it",
+            ),
+        ),
+        LockError::Io(error) => of_io(error),
+        LockError::Interrupted(_) => (Kind::Interrupted, None),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod backup_lock;
+mod config;
 mod connection;
 mod contents;
 mod copy;
@@ -25,7 +27,11 @@ mod standings;
 mod verify;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use etcd_ark::ground::interrupt::Interrupt;
+use signal_hook::flag;
 
 use args::{Args, Command};
 use failure::{Failure, Kind};
@@ -39,7 +45,7 @@ const DONE_WITH_WARNINGS: u8 = 5;
 pub(crate) fn main() -> u8 {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::misread(error),
     };
     let out = Out::new(&args.global);
     raise_file_limit();
@@ -76,7 +82,7 @@ pub(crate) fn main() -> u8 {
         Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {
-            let failure = Failure::of(&error);
+            let failure = Failure::of(&error).stopped_by(interrupt.signal());
             out.failure(&failure);
             failure.kind.exit_code()
         }
@@ -85,11 +91,13 @@ pub(crate) fn main() -> u8 {
 
 /// The first SIGINT or SIGTERM asks the work to stop and clean up; a second one ends it.
 fn watch_signals(interrupt: &Interrupt) {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let flag = interrupt.flag();
+    let asked = Arc::new(AtomicBool::new(false));
+    for (signal, kind) in failure::SIGNALS {
+        let code = kind.exit_code().into();
         // Without a handler the signal ends the process, which loses nothing but tidiness.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
-        let _ = signal_hook::flag::register(signal, flag);
+        let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
+        let _ = flag::register(signal, asked.clone());
+        let _ = flag::register_usize(signal, interrupt.flag(), signal.cast_unsigned() as usize);
     }
 }
 

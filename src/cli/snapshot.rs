@@ -8,6 +8,7 @@ use etcd_ark::place::data_dir::DataDir;
 use jiff::Timestamp;
 
 use super::args::Snapshot;
+use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
 use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
@@ -23,6 +24,7 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
         created: Timestamp::now(),
+        lock: Some(args.lock.claim("snapshot")),
     };
     let mut progress = Progress::new(out);
     let captured = capture(&request, interrupt, &mut |event| progress.observe(event))?;
@@ -30,8 +32,11 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
     for warning in &captured.manifest.warnings {
         out.warn(warning);
     }
+    if !captured.alone {
+        out.warn(UNLOCKED);
+    }
     for note in &captured.manifest.notes {
-        out.note(note);
+        out.tell_note(note);
     }
     out.json(|| {
         serde_json::json!({
@@ -39,6 +44,7 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
             "bytes": captured.bytes,
             "sha256": captured.sha256,
             "manifest": captured.manifest,
+            "locked": captured.alone,
         })
     });
     tell(&captured, out);
@@ -50,8 +56,8 @@ fn tell(captured: &Captured, out: &Out) {
     let member = &manifest.member;
     let plain: u64 = manifest.files.iter().map(|file| file.size).sum();
     let path = captured.path.display().to_string();
-    out.line(&out.paint(Paint::Strong, &path));
-    let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
+    out.tell(&out.paint(Paint::Strong, &path));
+    let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
     row("member", &member.identity.to_string());
     row("position", &position_text(member));
     row("version", &version_text(member));

@@ -28,6 +28,7 @@ use crate::place::archive::manifest::{
     DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
 };
 use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
+use crate::place::backup_lock::{BackupLock, Claim, LockError};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
 use crate::place::repository::{Directory, Repository};
 use content::Content;
@@ -55,6 +56,8 @@ pub struct Request<'r> {
     pub size_limit: u64,
     /// The time to put into the archive and its name.
     pub created: Timestamp,
+    /// Who wants the lock on the backup dir; none is taken on a directory that nobody else knows.
+    pub lock: Option<Claim>,
 }
 
 /// What an archive says when its source was made and not found: by a rewind.
@@ -79,6 +82,8 @@ pub struct Captured {
     pub sha256: crate::ground::digest::Digest,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
+    pub alone: bool,
 }
 
 /// Why there is no new archive.
@@ -114,6 +119,9 @@ pub enum CaptureError {
     /// The backup dir is in the source.
     #[error("the backup dir `{0}` is inside the data dir, which is only read")]
     BackupInside(PathBuf),
+    /// Another run works on the backup dir.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file went away while it was wanted.
     #[error("`{0}` vanished while it was being captured")]
     Vanished(PathBuf),
@@ -184,6 +192,9 @@ fn capture_as(
     request.data_dir.list()?;
     refuse_backup_inside(request)?;
     Directory::new(request.backup_dir).prepare()?;
+    let lock = request.lock.as_ref();
+    let lock = lock.map(|claim| BackupLock::take(request.backup_dir, claim, interrupt));
+    let lock = lock.transpose()?;
     remove_stale(request.backup_dir);
     let staged = StagedFile::create(request.backup_dir)?;
     let by_id = made.as_ref().is_some_and(|made| made.named_by_id);
@@ -217,6 +228,7 @@ fn capture_as(
         bytes: finished.bytes,
         sha256: finished.sha256,
         manifest,
+        alone: lock.is_none_or(|lock| lock.keeps_others_out()),
     })
 }
 

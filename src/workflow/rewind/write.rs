@@ -312,6 +312,7 @@ impl Making<'_> {
             threads: self.output.threads,
             size_limit: SIZE_LIMIT,
             created: self.plan.now,
+            lock: None,
         };
         let members = self.plan.members.iter();
         let namesakes = members.filter(|other| other.name == member.name).count();
