@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use etcd_ark::deed::Event;
-use etcd_ark::deed::capture::{Captured, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::Archive;
@@ -51,7 +51,7 @@ struct Tally {
 fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Request<'r> {
     Request {
         data_dir,
-        backup_dir,
+        to: Destination::BackupDir(backup_dir),
         scope,
         labels: Vec::new(),
         level: 1,

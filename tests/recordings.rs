@@ -1129,7 +1129,7 @@ fn capture(
     let data_dir = etcd_ark::place::data_dir::DataDir::open(data, None).unwrap();
     let request = etcd_ark::deed::capture::Request {
         data_dir: &data_dir,
-        backup_dir: backups,
+        to: etcd_ark::deed::capture::Destination::BackupDir(backups),
         scope: etcd_ark::place::archive::manifest::Scope::Live,
         labels: Vec::new(),
         level: 1,

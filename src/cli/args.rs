@@ -166,8 +166,21 @@ pub(crate) struct Snapshot {
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Where the archive goes; made with mode 0700 if it is missing
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
-    pub(crate) backup_dir: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ETCD_ARK_BACKUP_DIR",
+        required_unless_present = "repo"
+    )]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, gs://… or az://…, with the
+    /// credentials that the cloud's own tools find in the environment
+    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Where the archive is written and proven before it goes to a bucket, as a file without a
+    /// name; the system's directory for temporary files by default
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
     /// Capture every file of the member, not only what a restart of etcd needs
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,

@@ -193,6 +193,7 @@ fn of_capture(error: &CaptureError) -> Judged {
     match error {
         CaptureError::DataDir(error) => of_data_dir(error),
         CaptureError::Archive(error) => of_archive(error),
+        CaptureError::Deposit(error) => of_deposit(error),
         CaptureError::Io(error) => of_io(error),
         CaptureError::Interrupted(_) => (Kind::Interrupted, None),
         CaptureError::Running(_) | CaptureError::DbChanged => (

@@ -54,7 +54,7 @@ pub(crate) fn main() -> u8 {
     let places = Places::new(&interrupt);
     let strict = args.global.strict;
     let outcome = match &args.command {
-        Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
+        Command::Snapshot(args) => snapshot::run(args, &places, &out, &interrupt),
         Command::Verify(args) => verify::run(args, &places, &out, &interrupt),
         Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
         Command::List(args) => list::run(args, &places, &out),

@@ -1,7 +1,7 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
 use anyhow::Result;
-use etcd_ark::deed::capture::{Captured, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
@@ -11,13 +11,30 @@ use super::args::Snapshot;
 use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
 use super::out::{Out, Paint, size, text};
+use super::places::Places;
 use super::progress::Progress;
+use super::repository::one_place;
 
-pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(
+    args: &Snapshot,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
+    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
+    let repository = places.repository(place)?;
+    let spool = args.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let to = match repository.directory() {
+        Some(dir) => Destination::BackupDir(dir),
+        None => Destination::Through {
+            repository: &*repository,
+            spool: &spool,
+        },
+    };
     let request = Request {
         data_dir: &data_dir,
-        backup_dir: &args.backup_dir,
+        to,
         scope: if args.all { Scope::All } else { Scope::Live },
         labels: args.label.clone(),
         level: args.level,

@@ -149,7 +149,7 @@ pub fn prepare(
     } else {
         let request = capture::Request {
             data_dir,
-            backup_dir: request.backup_dir,
+            to: capture::Destination::BackupDir(request.backup_dir),
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: 3,

@@ -55,6 +55,10 @@ impl Repository for Directory {
         self.path.join(name)
     }
 
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let mut listed = Vec::new();
         for name in self.names()?.into_iter().filter(|n| is_archive_name(n)) {

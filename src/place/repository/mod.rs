@@ -11,7 +11,7 @@ pub mod summary;
 
 use std::fmt::Debug;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -50,6 +50,11 @@ pub trait Repository: Debug + Send + Sync {
 
     /// What an archive in it is called.
     fn path_of(&self, name: &str) -> PathBuf;
+
+    /// The directory that it is, if it is one.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
 
     /// The archives in it, in the order of their names.
     fn list(&self) -> Result<Vec<Listed>, RepositoryError>;

@@ -305,7 +305,7 @@ impl Making<'_> {
         let data_dir = DataDir::open(root, None)?;
         let request = capture::Request {
             data_dir: &data_dir,
-            backup_dir: &self.set,
+            to: capture::Destination::BackupDir(&self.set),
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: self.output.level,
