@@ -66,3 +66,6 @@ mod stale_member;
 mod rewind;
 /// A real cluster of three: backups taken at different times, restored in every way.
 mod trio;
+
+/// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
+mod bucket;

@@ -56,7 +56,7 @@ pub(crate) fn run(
             Ok(Copied::New(copied)) => {
                 new += 1;
                 bytes += copied;
-                out.line(&format!("copied {path}  {}", size(copied)));
+                out.tell(&format!("copied {path}  {}", size(copied)));
                 results.push(json!({"archive": path, "copied": true, "bytes": copied}));
             }
             Ok(Copied::AlreadyThere) => {
@@ -81,7 +81,7 @@ pub(crate) fn run(
     out.json(
         || json!({"copied": new, "bytes": bytes, "already_there": there, "archives": results}),
     );
-    out.line(&format!(
+    out.tell(&format!(
         "{new} copied ({}), {there} there already, of {}",
         size(bytes),
         wanted.len()

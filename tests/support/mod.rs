@@ -33,6 +33,8 @@ pub mod random_ops;
 pub mod recordings;
 /// Rewrites a copy of a data dir: other URLs, another member.
 pub mod rewrite;
+/// A real S3 server, and a road to it that counts, refuses and breaks down.
+pub mod s3;
 /// Runs the binary under test and the real tools beside it.
 pub mod tools;
 /// Three real etcd servers that are one cluster.

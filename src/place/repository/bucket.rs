@@ -42,10 +42,12 @@ use upload::Upload;
 const CLAIM: &str = ".etcd-ark-claim-";
 /// How old what a killed run left must be before it is removed: no upload takes so long.
 const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// How many requests are on their way at once where each is small.
+const AT_ONCE: usize = 16;
 /// How often a wait for an answer looks whether to stop.
 const TICK: Duration = Duration::from_millis(100);
 /// For how long a request is tried again before the store counts as gone.
-const RETRY_FOR: Duration = Duration::from_secs(60);
+const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// A place in a bucket.
 #[derive(Clone)]
@@ -230,6 +232,10 @@ impl Repository for Bucket {
 
     fn path_of(&self, name: &str) -> PathBuf {
         PathBuf::from(self.url_of(name))
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
     }
 
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {

@@ -56,6 +56,11 @@ pub trait Repository: Debug + Send + Sync {
         None
     }
 
+    /// How many archives are worth being asked about at once.
+    fn at_once(&self) -> usize {
+        1
+    }
+
     /// The archives in it, in the order of their names.
     fn list(&self) -> Result<Vec<Listed>, RepositoryError>;
 

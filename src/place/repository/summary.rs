@@ -3,6 +3,8 @@
 //! In: a repository. Out: a [`Summary`] an archive, from its end alone, and the names of those
 //! that cannot be opened.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 
 use super::{Listed, Repository, RepositoryError};
@@ -75,24 +77,56 @@ impl Summary {
 /// Reads the end of every archive in `repository`.
 pub fn summarize(repository: &dyn Repository) -> Result<Catalog, RepositoryError> {
     let mut catalog = Catalog::default();
-    for listed in repository.list()? {
-        let path = repository.path_of(&listed.name);
-        let opened = repository
-            .source(&listed)
-            .and_then(|source| Archive::from_source(source, &path));
-        match opened {
-            Ok(archive) => {
-                let summary = Summary::of(listed, archive.manifest());
-                catalog.summaries.push(summary);
-            }
+    for (listed, summary) in read_all(repository, repository.list()?) {
+        match summary {
+            Ok(summary) => catalog.summaries.push(summary),
             // Pruned since the directory was listed.
             Err(ArchiveError::NotFound(_)) => {}
             Err(error) => catalog.unreadable.push((listed, error)),
         }
     }
+    catalog
+        .unreadable
+        .sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     catalog.summaries.sort_by(|a, b| {
         let newest_first = b.created.cmp(&a.created);
         newest_first.then_with(|| a.name().cmp(b.name()))
     });
     Ok(catalog)
+}
+
+/// Reads the end of each archive, as many at once as the repository bears.
+fn read_all(
+    repository: &dyn Repository,
+    listed: Vec<Listed>,
+) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
+    let threads = repository.at_once().min(listed.len());
+    if threads <= 1 {
+        let one = |listed: Listed| (listed.clone(), read(repository, listed));
+        return listed.into_iter().map(one).collect();
+    }
+    let waiting = Mutex::new(listed.into_iter());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    let work = || {
+        std::iter::from_fn(next)
+            .map(|listed| (listed.clone(), read(repository, listed)))
+            .collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        done.flatten().collect()
+    })
+}
+
+fn read(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
+    let source = repository.source(&listed)?;
+    let archive = Archive::from_source(source, &repository.path_of(&listed.name))?;
+    Ok(Summary::of(listed, archive.manifest()))
 }

@@ -82,7 +82,20 @@ impl Upload {
             return Ok(());
         };
         let arrived = async { (&mut sent).await.map_err(Error::from)? };
-        self.bucket.wait("upload", &self.name, arrived)
+        let arrived = self.bucket.wait("upload", &self.name, arrived);
+        arrived.map_err(|error| self.lost(error))
+    }
+
+    /// A store that no longer knows the upload lost it, as when it was started anew: another one
+    /// may go well.
+    fn lost(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::NotFound {
+            return io::Error::other(format!(
+                "the store has lost the upload of `{}`: {error}",
+                self.bucket.url_of(&self.name)
+            ));
+        }
+        error
     }
 
     /// Takes back what nobody has seen. What cannot be removed now, because the store is gone,
@@ -134,7 +147,7 @@ impl Receiving for Upload {
             if done.is_err() {
                 self.parts = Some(parts);
             }
-            done?;
+            done.map_err(|error| self.lost(error))?;
         }
         self.stands = true;
         let listed = self.bucket.look_up(&self.name).map_err(io::Error::other)?;

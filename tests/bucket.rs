@@ -1,0 +1,388 @@
+//! A real S3 server, and what goes wrong on the way to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::ark::{self, Ran, clean, names};
+use crate::support::encode::small::write_file;
+use crate::support::recordings::{copy_dir, tree};
+use crate::support::s3::{ACCESS_KEY, Road, S3, SERVER, Then, objects};
+use crate::support::tools;
+
+const URL: &str = "s3://backups/etcd";
+
+/// A server with one bucket, and a member to back up.
+struct Place {
+    dir: TempDir,
+    server: Arc<S3>,
+    data_dir: PathBuf,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        if !tools::need(SERVER) {
+            return None;
+        }
+        let dir = TempDir::new().unwrap();
+        fs::create_dir_all(dir.path().join("s3/backups/etcd")).unwrap();
+        let data_dir = dir.path().join("infra0.etcd");
+        copy_dir(Path::new("testdata/infra0.etcd"), &data_dir);
+        Some(Self {
+            server: S3::start(&dir.path().join("s3")),
+            data_dir,
+            dir,
+        })
+    }
+
+    /// A member whose archive is too large for a few parts of an upload.
+    fn large() -> Option<Self> {
+        let place = Self::new()?;
+        // Nothing that compresses: xorshift.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .take(40 * 1024 * 1024 / 8)
+        .flatten()
+        .collect();
+        let snap = place.data_dir.join("member/snap");
+        write_file(
+            &snap.join("0000000000000001-0000000000000001.snap.broken"),
+            0o600,
+            &noise,
+        );
+        Some(place)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn objects(&self) -> Vec<String> {
+        objects(&self.path("s3/backups/etcd"))
+    }
+
+    fn command(&self, road: &Road, args: &[&str]) -> Command {
+        let mut command = clean(ark::BINARY);
+        command.envs(road.environment()).args(args);
+        command.env("TMPDIR", self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, road: &Road, args: &[&str]) -> Ran {
+        ark::run(&mut self.command(road, args))
+    }
+
+    fn snapshot_args(&self) -> Vec<&str> {
+        let data_dir = self.data_dir.to_str().unwrap();
+        vec![
+            "--json",
+            "snapshot",
+            "--data-dir",
+            data_dir,
+            "--repo",
+            URL,
+            "--all",
+        ]
+    }
+
+    /// A snapshot into the bucket, which must be taken; its URL.
+    fn snapshot(&self, road: &Road) -> String {
+        let told = self.run(road, &self.snapshot_args()).exits(0).json();
+        told["archive"].as_str().unwrap().to_owned()
+    }
+
+    fn listed(&self, road: &Road) -> Value {
+        let told = self
+            .run(road, &["--json", "list", "--repo", URL])
+            .exits(0)
+            .json();
+        assert_eq!(told["unreadable"], serde_json::json!([]));
+        told["archives"].clone()
+    }
+}
+
+#[test]
+fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let name = url.rsplit('/').next().unwrap();
+    assert_eq!(place.objects(), [name.to_owned(), format!("{name}.sha256")]);
+    // What is in the bucket is what `sha256sum` and `tar` take.
+    tools::run(
+        "sh",
+        [
+            "-c",
+            &format!(
+                "cd '{}' && sha256sum -c *.sha256",
+                place.path("s3/backups/etcd").display()
+            ),
+        ],
+    )
+    .expect(0);
+    let listed = place.listed(&road);
+    assert_eq!(listed[0]["archive"], url);
+    assert_eq!(listed[0]["position"]["index"], 250);
+    for args in [
+        ["verify", &url],
+        ["verify", URL],
+        ["inspect", &url],
+        ["keys", &url],
+    ] {
+        let ran = place.run(&road, &args).exits(0);
+        assert!(!ran.stdout.is_empty(), "{ran:?}");
+    }
+    let restored = place.path("restored.etcd");
+    place
+        .run(
+            &road,
+            &[
+                "restore",
+                &url,
+                "--offline",
+                "--data-dir",
+                restored.to_str().unwrap(),
+            ],
+        )
+        .exits(0);
+    let content = |dir: &Path| -> Vec<_> {
+        tree(&dir.join("member"))
+            .into_iter()
+            .map(|(path, stat)| (path, stat.sha256))
+            .collect()
+    };
+    assert_eq!(content(&restored), content(&place.data_dir));
+    // And back out of it.
+    let local = place.path("local");
+    place
+        .run(&road, &["copy", URL, local.to_str().unwrap()])
+        .exits(0);
+    assert_eq!(names(&local), place.objects());
+    let again = place
+        .run(&road, &["--json", "copy", URL, local.to_str().unwrap()])
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&again["copied"], &again["already_there"]),
+        (&0.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_an_upload_and_comes_back_costs_nothing() {
+    let Some(place) = Place::large() else { return };
+    let parts = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&parts);
+    let road = Road::to(&place.server, move |method, target| {
+        let is_part = method == "PUT" && target.contains("partNumber=");
+        if is_part && seen.fetch_add(1, Ordering::SeqCst) == 2 {
+            return Then::Outage;
+        }
+        Then::Pass
+    });
+    let url = place.snapshot(&road);
+    assert!(
+        parts.load(Ordering::SeqCst) >= 6,
+        "an archive of 40 MB has more parts than that"
+    );
+    place.run(&road, &["verify", &url]).exits(0);
+    assert_eq!(place.objects().len(), 2);
+    assert_eq!(names(place.dir.path()), ["infra0.etcd", "s3"]);
+}
+
+#[test]
+fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
+        let mut wrong = place.command(&road, &args);
+        wrong.env("AWS_SECRET_ACCESS_KEY", "not-the-secret");
+        let error = ark::run(&mut wrong).exits(1).json_error();
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains("credentials"), "{error}");
+        assert!(
+            !error.to_string().contains("not-the-secret")
+                && !error.to_string().contains(ACCESS_KEY)
+        );
+    }
+    let mut args = place.snapshot_args();
+    args[5] = "s3://nobodys/etcd";
+    place.run(&road, &args).exits(10);
+    place
+        .run(&road, &["list", "--repo", "ftp://backups"])
+        .exits(2);
+    assert_eq!(place.objects(), [""; 0]);
+}
+
+#[test]
+fn a_bucket_that_forbids_to_remove_takes_archives_and_keeps_them() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::to(&place.server, |method, _| {
+        let removes = method == "DELETE" || method == "POST";
+        if removes { Then::Deny } else { Then::Pass }
+    });
+    // An upload in parts begins and ends with a POST; small ones must not need any.
+    let small = Road::to(&place.server, |method, target| {
+        let removes = method == "DELETE" || (method == "POST" && target.contains("delete"));
+        if removes { Then::Deny } else { Then::Pass }
+    });
+    let url = place.snapshot(&small);
+    place.run(&small, &["verify", &url]).exits(0);
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn two_writers_at_once_do_not_spoil_each_other() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            place
+                .command(&road, &place.snapshot_args())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut writer in writers {
+        assert!(writer.wait().unwrap().success());
+    }
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 2);
+    // The same archive under the same name, from two sides.
+    let local = place.path("local");
+    place
+        .run(&road, &["copy", URL, local.to_str().unwrap()])
+        .exits(0);
+    let copies: Vec<_> = (0..4)
+        .map(|_| {
+            place
+                .command(
+                    &road,
+                    &["copy", local.to_str().unwrap(), "s3://backups/other"],
+                )
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let codes: Vec<_> = copies
+        .into_iter()
+        .map(|mut copy| copy.wait().unwrap().code())
+        .collect();
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    // Who came second either found it there or was told that another one writes it.
+    assert!(
+        codes.iter().all(|code| [Some(0), Some(11)].contains(code)),
+        "{codes:?}"
+    );
+    place.run(&road, &["verify", "s3://backups/other"]).exits(0);
+    assert_eq!(objects(&place.path("s3/backups/other")), names(&local));
+}
+
+#[test]
+fn an_upload_that_was_stopped_or_killed_is_in_nobodys_list() {
+    let Some(place) = Place::large() else { return };
+    for signal in ["INT", "KILL"] {
+        let road = Road::to(&place.server, |method, target| {
+            if method == "PUT" && target.contains("partNumber=") {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            Then::Pass
+        });
+        let mut child = place
+            .command(&road, &place.snapshot_args())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        while road.traffic().requests < 6 {
+            assert!(since.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let pid = child.id().to_string();
+        tools::run("kill", [&format!("-{signal}"), &pid]).expect(0);
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, if signal == "INT" { Some(130) } else { None });
+        let open = Road::open(&place.server);
+        assert_eq!(place.listed(&open).as_array().unwrap().len(), 0, "{signal}");
+        if signal == "INT" {
+            assert_eq!(place.objects(), [""; 0]);
+        }
+    }
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    place.run(&road, &["verify", &url]).exits(0);
+}
+
+#[test]
+fn a_list_of_a_thousand_archives_reads_their_ends_only() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    place.snapshot(&road);
+    let bucket = place.path("s3/backups/etcd");
+    let [archive, sum] = <[String; 2]>::try_from(place.objects()).unwrap();
+    for number in 1..1000 {
+        let name = archive.replace(".tar.zst", &format!("-{number:04}.tar.zst"));
+        fs::copy(bucket.join(&archive), bucket.join(&name)).unwrap();
+        fs::copy(bucket.join(&sum), bucket.join(format!("{name}.sha256"))).unwrap();
+    }
+    let size = fs::metadata(bucket.join(&archive)).unwrap().len();
+    let counting = Road::open(&place.server);
+    assert_eq!(place.listed(&counting).as_array().unwrap().len(), 1000);
+    let traffic = counting.traffic();
+    eprintln!("list of 1,000 archives of {size} bytes: {traffic:?}");
+    assert!(traffic.requests <= 1000 + 10, "{traffic:?}");
+    assert!(
+        traffic.bytes_back <= 1000 * (33 << 10) + (2 << 20),
+        "{traffic:?}"
+    );
+}
+
+#[test]
+fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let name = url.rsplit('/').next().unwrap();
+    let object = place.path("s3/backups/etcd").join(name);
+    let whole = fs::read(&object).unwrap();
+    let mut flipped = whole.clone();
+    flipped[1000] ^= 1;
+    fs::write(&object, &flipped).unwrap();
+    place.run(&road, &["verify", &url]).exits(4);
+    let target = place.path("restored.etcd");
+    place
+        .run(
+            &road,
+            &[
+                "restore",
+                &url,
+                "--offline",
+                "--data-dir",
+                target.to_str().unwrap(),
+            ],
+        )
+        .exits(4);
+    assert!(!target.exists());
+    fs::write(&object, &whole[..whole.len() - 100]).unwrap();
+    place.run(&road, &["verify", &url]).exits(4);
+    // An archive that does not check is not copied on.
+    place
+        .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
+        .exits(4);
+    assert_eq!(names(&place.path("local")), [""; 0]);
+}
