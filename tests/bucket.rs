@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::ark::{self, Ran, clean, names};
-use crate::support::encode::small::write_file;
+use crate::support::encode::write_file;
 use crate::support::recordings::{copy_dir, tree};
 use crate::support::s3::{ACCESS_KEY, Road, S3, SERVER, Then, objects};
 use crate::support::tools;
@@ -217,9 +217,14 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
                 && !error.to_string().contains(ACCESS_KEY)
         );
     }
-    let mut args = place.snapshot_args();
-    args[5] = "s3://nobodys/etcd";
-    place.run(&road, &args).exits(10);
+    let missing = Road::to(&place.server, |_, _| Then::NoBucket);
+    for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
+        let error = place.run(&missing, &args).exits(10).json_error();
+        assert!(
+            error["hint"].as_str().unwrap().contains("bucket's name"),
+            "{error}"
+        );
+    }
     place
         .run(&road, &["list", "--repo", "ftp://backups"])
         .exits(2);

@@ -67,7 +67,10 @@ pub(crate) fn run(
                 let failure = Failure::of(&error.into());
                 interrupt.check()?;
                 results.push(json!({"archive": path, "copied": false, "error": failure.message}));
-                out.warn(&failure.message);
+                // Of one alone the failure itself tells.
+                if wanted.len() > 1 {
+                    out.warn(&failure.message);
+                }
                 // Corruption outweighs every other failure.
                 if worst
                     .as_ref()

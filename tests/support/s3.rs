@@ -83,6 +83,8 @@ pub enum Then {
     Pass,
     /// Answered with 403, as a bucket's policy does.
     Deny,
+    /// Answered with 404: this server makes a bucket that is missing, others do not.
+    NoBucket,
     /// The server is killed before it sees the request, and started again a second later.
     Outage,
 }
@@ -178,14 +180,8 @@ fn pass(
     let then = (rule.lock().unwrap())(&method, &target);
     let mut client = client;
     match then {
-        Then::Deny => {
-            let body = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>";
-            let length = body.len();
-            let head = format!(
-                "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-            );
-            return client.write_all((head + body).as_bytes()).ok();
-        }
+        Then::Deny => return refuse(client, "403 Forbidden", "AccessDenied"),
+        Then::NoBucket => return refuse(client, "404 Not Found", "NoSuchBucket"),
         Then::Outage => {
             server.kill();
             sleep(Duration::from_secs(1));
@@ -202,6 +198,16 @@ fn pass(
     upstream.read_to_end(&mut answer).ok()?;
     traffic.lock().unwrap().bytes_back += answer.len() as u64;
     client.write_all(&answer).ok()
+}
+
+fn refuse(mut client: &TcpStream, status: &str, code: &str) -> Option<()> {
+    let body =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    client.write_all((head + &body).as_bytes()).ok()
 }
 
 /// The names of the objects in a bucket, of those that are under its own key.

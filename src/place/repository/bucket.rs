@@ -182,23 +182,34 @@ impl Bucket {
     }
 
     fn fault(&self, tried: &'static str, name: &str, error: &Error) -> io::Error {
-        let (kind, io_kind) = match error {
-            Error::NotFound { .. } => (BucketFaultKind::NotFound, io::ErrorKind::NotFound),
-            Error::AlreadyExists { .. } | Error::Precondition { .. } => {
-                (BucketFaultKind::Exists, io::ErrorKind::AlreadyExists)
-            }
+        let why = one_line(&error.to_string());
+        let kind = match error {
+            Error::NotFound { .. } => BucketFaultKind::NotFound,
+            Error::AlreadyExists { .. } | Error::Precondition { .. } => BucketFaultKind::Exists,
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                (BucketFaultKind::Denied, io::ErrorKind::PermissionDenied)
+                BucketFaultKind::Denied
             }
             Error::NotSupported { .. } | Error::NotImplemented { .. } => {
-                (BucketFaultKind::NotSupported, io::ErrorKind::Unsupported)
+                BucketFaultKind::NotSupported
             }
-            _ => (BucketFaultKind::Other, io::ErrorKind::Other),
+            // Of a list that failed only the text says which answer it was.
+            _ if why.contains(" 401 Unauthorized") || why.contains(" 403 Forbidden") => {
+                BucketFaultKind::Denied
+            }
+            _ if why.contains(" 404 Not Found") => BucketFaultKind::NotFound,
+            _ => BucketFaultKind::Other,
+        };
+        let io_kind = match kind {
+            BucketFaultKind::Denied => io::ErrorKind::PermissionDenied,
+            BucketFaultKind::NotFound => io::ErrorKind::NotFound,
+            BucketFaultKind::Exists => io::ErrorKind::AlreadyExists,
+            BucketFaultKind::NotSupported => io::ErrorKind::Unsupported,
+            BucketFaultKind::Other => io::ErrorKind::Other,
         };
         let fault = BucketFault {
             tried,
             url: self.url_of(name),
-            why: one_line(&error.to_string()),
+            why,
             kind,
         };
         io::Error::new(io_kind, fault)
@@ -215,6 +226,11 @@ impl Bucket {
             .collect();
         objects.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(objects)
+    }
+
+    fn head(&self, name: &str) -> io::Result<Listed> {
+        let head = self.wait("look at", name, self.store.head(&self.key(name)))?;
+        Ok(listed(name, &head))
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
@@ -253,8 +269,10 @@ impl Repository for Bucket {
     }
 
     fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
-        match self.wait("look at", name, self.store.head(&self.key(name))) {
-            Ok(object) => Ok(listed(name, &object)),
+        // One without a marker is being written, or was left by a run that died.
+        let marked = self.head(&format!("{name}{SUM_EXTENSION}"));
+        match marked.and_then(|_| self.head(name)) {
+            Ok(listed) => Ok(listed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(ArchiveError::NotFound(self.path_of(name)))
             }

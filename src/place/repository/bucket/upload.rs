@@ -4,7 +4,9 @@
 //! A part that does not arrive is sent again, for a minute; memory: a few parts.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::Arc;
 
@@ -40,8 +42,7 @@ impl fmt::Debug for Upload {
 
 impl Upload {
     pub(super) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
-        let claim = format!("{CLAIM}{name}");
-        bucket.put_new("claim", &claim, name.as_bytes().to_vec())?;
+        bucket.put_new("claim", &format!("{CLAIM}{name}"), token().as_bytes())?;
         // From here on the claim goes with whatever fails.
         let mut upload = Self {
             bucket: bucket.clone(),
@@ -108,7 +109,9 @@ impl Upload {
             let _ = self.bucket.wait_briefly(async move { parts.abort().await });
         }
         let mut gone = vec![format!("{CLAIM}{}", self.name)];
-        if self.stands {
+        let marker = format!("{}{SUM_EXTENSION}", self.name);
+        // Where creating is no single step after all, somebody else may have marked it.
+        if self.stands && self.bucket.exists(&marker).is_ok_and(|marked| !marked) {
             gone.insert(0, self.name.clone());
         }
         for name in gone {
@@ -150,14 +153,14 @@ impl Receiving for Upload {
             done.map_err(|error| self.lost(error))?;
         }
         self.stands = true;
-        let listed = self.bucket.look_up(&self.name).map_err(io::Error::other)?;
+        let listed = self.bucket.head(&self.name)?;
         self.bucket.source(&listed).map_err(io::Error::other)
     }
 
     fn publish(mut self: Box<Self>, sides: &[Side]) -> io::Result<()> {
         for side in sides {
             let name = format!("{}{}", self.name, side.extension);
-            self.bucket.put_new("write", &name, side.bytes.clone())?;
+            self.bucket.put_new("write", &name, &side.bytes)?;
         }
         self.published = true;
         // Where nothing may be removed the claim stays; it keeps nobody from anything.
@@ -174,17 +177,33 @@ impl Drop for Upload {
     }
 }
 
+/// What no other run writes into its claim.
+fn token() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}\n", random(), random())
+}
+
 impl Bucket {
     /// Writes a small object that must not be there.
-    fn put_new(&self, tried: &'static str, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+    fn put_new(&self, tried: &'static str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let create = PutOptions::from(PutMode::Create);
         let key = self.key(name);
-        let put = self.store.put_opts(&key, PutPayload::from(bytes), create);
-        self.wait(tried, name, put).map(|_| ())
+        let payload = PutPayload::from(bytes.to_vec());
+        let put = self.store.put_opts(&key, payload, create);
+        match self.wait(tried, name, put) {
+            // The same bytes are our own: the answer to the first request was lost on its way.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && self.read_beside(name)?.as_deref() == Some(bytes) =>
+            {
+                Ok(())
+            }
+            put => put.map(|_| ()),
+        }
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        match self.wait("look at", name, self.store.head(&self.key(name))) {
+        match self.head(name) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
