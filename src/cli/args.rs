@@ -200,6 +200,9 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
+    /// Take none if no client wrote since this member's newest archive there, which is proven anew
+    #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
+    pub(crate) if_changed: bool,
     #[command(flatten)]
     pub(crate) lock: super::backup_lock::LockWait,
 }

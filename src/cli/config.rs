@@ -30,12 +30,14 @@ use clap::{Arg, ArgMatches, Command};
 use fs_err as fs;
 
 use super::connection::also_read;
-use content::{Said, Setting};
+use content::{Said, Setting, key_of};
 
 /// What is read when nothing else is named, if it is there.
 pub(super) const DEFAULT: &str = "/etc/etcd-ark.toml";
 /// The id of the flag that names the file.
 pub(super) const FLAG: &str = "config";
+/// Of two flags that say the same in two ways one is not taken from the file where the other is set.
+const INSTEAD: [(&str, &str); 1] = [("backup-dir", "repo")];
 /// No configuration is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -279,7 +281,13 @@ fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
         all.iter()
             .any(|conflict| conflict.get_id() == with.get_id())
     };
-    arg.get_id() == other.get_id() || conflicts(arg, other) || conflicts(other, arg)
+    let keys = (key_of(arg), key_of(other));
+    let instead = INSTEAD.iter().any(|(one, two)| {
+        let (one, two) = (Some(*one), Some(*two));
+        let keys = (keys.0.as_deref(), keys.1.as_deref());
+        keys == (one, two) || keys == (two, one)
+    });
+    arg.get_id() == other.get_id() || instead || conflicts(arg, other) || conflicts(other, arg)
 }
 
 /// What is typed to say the same.

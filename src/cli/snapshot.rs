@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
+use etcd_ark::deed::unchanged::{Unchanged, unchanged};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
@@ -44,7 +45,15 @@ pub(crate) fn run(
         lock: Some(args.lock.claim("snapshot")),
     };
     let mut progress = Progress::new(out);
-    let captured = capture(&request, interrupt, &mut |event| progress.observe(event))?;
+    let observe = &mut |event| progress.observe(event);
+    if args.if_changed
+        && let Some(found) = unchanged(&request, interrupt, observe)?
+    {
+        drop(progress);
+        tell_unchanged(&found, out);
+        return Ok(0);
+    }
+    let captured = capture(&request, interrupt, observe)?;
     drop(progress);
     for warning in &captured.manifest.warnings {
         out.warn(warning);
@@ -57,6 +66,7 @@ pub(crate) fn run(
     }
     out.json(|| {
         serde_json::json!({
+            "unchanged": false,
             "archive": text(&captured.path),
             "bytes": captured.bytes,
             "sha256": captured.sha256,
@@ -66,6 +76,27 @@ pub(crate) fn run(
     });
     tell(&captured, out);
     Ok(0)
+}
+
+/// What was worth a warning when the archive was taken still is.
+fn tell_unchanged(found: &Unchanged, out: &Out) {
+    for warning in &found.manifest.warnings {
+        out.warn(warning);
+    }
+    out.json(|| {
+        serde_json::json!({
+            "unchanged": true,
+            "archive": text(&found.path),
+            "bytes": found.bytes,
+            "manifest": found.manifest,
+        })
+    });
+    let path = found.path.display().to_string();
+    out.tell(&out.paint(Paint::Strong, &path));
+    out.tell(&format!(
+        "  unchanged since {}: no new archive; this one was read and proven again",
+        found.manifest.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+    ));
 }
 
 fn tell(captured: &Captured, out: &Out) {

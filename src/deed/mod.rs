@@ -10,6 +10,7 @@ pub mod proof;
 pub mod restore;
 pub mod store;
 pub mod survey;
+pub mod unchanged;
 pub mod verify;
 
 /// What happens while a deed is done, for whoever wants to show it.
