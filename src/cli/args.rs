@@ -141,6 +141,9 @@ pub(crate) enum Command {
         the cluster is at the new version."
     )]
     Preflight(Preflight),
+    /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
+    #[command(after_help = super::status::AFTER_HELP)]
+    Status(super::status::Status),
 }
 
 #[derive(Debug, clap::Args)]
@@ -342,7 +345,7 @@ pub(crate) struct Preflight {
 }
 
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
-fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
     let wrong = || "a length of time is written like `90m`, `24h` or `7d`".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();

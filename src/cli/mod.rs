@@ -19,6 +19,7 @@ mod restore;
 mod rewind;
 mod snapshot;
 mod standings;
+mod status;
 mod verify;
 mod watch;
 
@@ -54,6 +55,7 @@ pub(crate) fn main() -> u8 {
         Command::Rewind(args) => rewind::run(args, &out, &interrupt),
         Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
+        Command::Status(args) => status::run(args, &out, &interrupt),
     };
     match outcome {
         Ok(_) if out.lost_output() => {
