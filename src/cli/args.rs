@@ -1,7 +1,7 @@
 //! What can be said on the command line, and in the environment.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
@@ -146,6 +146,17 @@ pub(crate) enum Command {
     Status(super::status::Status),
 }
 
+impl Command {
+    /// What the command is called in the metrics that it writes, and where to.
+    pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
+        let (name, file) = match self {
+            Self::Snapshot(args) => ("snapshot", &args.metrics),
+            _ => return None,
+        };
+        Some((name, file.metrics_file.as_deref()?))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
     /// The member's data dir; it is only read
@@ -176,6 +187,8 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
+    #[command(flatten)]
+    pub(crate) metrics: super::metrics::MetricsFile,
 }
 
 #[derive(Debug, clap::Args)]

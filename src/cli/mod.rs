@@ -11,6 +11,7 @@ mod failure;
 mod inspect;
 mod keys;
 mod list;
+mod metrics;
 mod out;
 mod picture;
 mod preflight;
@@ -27,6 +28,7 @@ use etcd_ark::ground::interrupt::Interrupt;
 
 use args::{Args, Command};
 use failure::{Failure, Kind};
+use metrics::Record;
 use out::Out;
 
 /// Exit code for a deed done whose warnings count under `--strict`.
@@ -43,8 +45,9 @@ pub(crate) fn main() -> u8 {
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
     let strict = args.global.strict;
+    let record = Record::begin(args.command.metrics());
     let outcome = match &args.command {
-        Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
+        Command::Snapshot(args) => snapshot::run(args, &out, &interrupt, &record),
         Command::Verify(args) => verify::run(args, &out, &interrupt),
         Command::Restore(args) => restore::run(args, &out, &interrupt),
         Command::List(args) => list::run(args, &out),
@@ -57,22 +60,19 @@ pub(crate) fn main() -> u8 {
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
         Command::Status(args) => status::run(args, &out, &interrupt),
     };
-    match outcome {
-        Ok(_) if out.lost_output() => {
-            let failure = Failure {
-                kind: Kind::Failed,
-                message: "the deed is done, but stdout could not be written to".to_owned(),
-                hint: Some(
-                    "`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned(),
-                ),
-            };
-            out.failure(&failure);
-            failure.kind.exit_code()
-        }
-        Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
+    let ended = match outcome {
+        Ok(_) if out.lost_output() => Err(Failure {
+            kind: Kind::Failed,
+            message: "the deed is done, but stdout could not be written to".to_owned(),
+            hint: Some("`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned()),
+        }),
+        Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),
+        Ok(code) => Ok(code),
+        Err(error) => Err(Failure::of(&error)),
+    };
+    match record.end(ended) {
         Ok(code) => code,
-        Err(error) => {
-            let failure = Failure::of(&error);
+        Err(failure) => {
             out.failure(&failure);
             failure.kind.exit_code()
         }

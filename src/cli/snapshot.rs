@@ -9,10 +9,16 @@ use jiff::Timestamp;
 
 use super::args::Snapshot;
 use super::inspect::{position_text, version_text};
+use super::metrics::Record;
 use super::out::{Out, Paint, size, text};
 use super::progress::Progress;
 
-pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(
+    args: &Snapshot,
+    out: &Out,
+    interrupt: &Interrupt,
+    record: &Record,
+) -> Result<u8> {
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
     let request = Request {
         data_dir: &data_dir,
@@ -27,6 +33,7 @@ pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u
     let mut progress = Progress::new(out);
     let captured = capture(&request, interrupt, &mut |event| progress.observe(event))?;
     drop(progress);
+    record.archive(&captured);
     for warning in &captured.manifest.warnings {
         out.warn(warning);
     }

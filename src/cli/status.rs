@@ -176,14 +176,15 @@ fn tell(report: &Report, rules: &Rules, out: &Out) {
         text += " | ";
         text += &data;
     }
-    text.push('\n');
+    let mut lines = vec![text];
     if out.verbose {
-        for finding in &report.findings {
+        let findings = report.findings.iter();
+        lines.extend(findings.map(|finding| {
             let word = self::word(finding.level);
-            text += &format!("{word}: {}\n", clean(&whole(finding)));
-        }
+            format!("{word}: {}", clean(&whole(finding)))
+        }));
     }
-    out.stream(|stdout| stdout.write_all(text.as_bytes()));
+    out.stream(|stdout| writeln!(stdout, "{}", lines.join("\n")));
 }
 
 fn word(level: Level) -> &'static str {

@@ -69,6 +69,14 @@ impl StagedFile {
             .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
         sync_parent(target)
     }
+
+    /// Gives the file the name of another one, in whose place it comes, and makes that durable.
+    pub fn replace(self, target: &Path) -> io::Result<()> {
+        let (_file, temp) = self.temp.into_parts();
+        temp.persist(target)
+            .map_err(|failed| with_path(failed.error, "replace", target))?;
+        sync_parent(target)
+    }
 }
 
 /// Asks the kernel to start writing a range and to let its pages go when it can.
