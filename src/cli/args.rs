@@ -464,6 +464,8 @@ pub(crate) struct List {
     /// The backup dir
     #[arg(value_name = "BACKUP_DIR", env = "ETCD_ARK_BACKUP_DIR")]
     pub(crate) backup_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) history: super::history::HistoryFlags,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod diff;
 mod downgrade;
 mod explain_log;
 mod failure;
+mod history;
 mod inspect;
 mod keys;
 mod list;
