@@ -61,3 +61,10 @@ mod stale_member;
 mod rewind;
 /// A real cluster of three: backups taken at different times, restored in every way.
 mod trio;
+
+/// Data size over time against the limit.
+mod history;
+/// What a run leaves for Prometheus, however it ended.
+mod metrics;
+/// Whether the backups are in order, as a monitoring system is told: every state once.
+mod status;
