@@ -69,3 +69,9 @@ mod trio;
 
 /// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
 mod bucket;
+/// Data size over time against the limit.
+mod history;
+/// What a run leaves for Prometheus, however it ended.
+mod metrics;
+/// Whether the backups are in order, as a monitoring system is told: every state once.
+mod status;

@@ -1,7 +1,7 @@
 //! What can be said on the command line, and in the environment.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
@@ -155,6 +155,20 @@ pub(crate) enum Command {
         the cluster is at the new version."
     )]
     Preflight(Preflight),
+    /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
+    #[command(after_help = super::status::AFTER_HELP)]
+    Status(super::status::Status),
+}
+
+impl Command {
+    /// What the command is called in the metrics that it writes, and where to.
+    pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
+        let (name, file) = match self {
+            Self::Snapshot(args) => ("snapshot", &args.metrics),
+            _ => return None,
+        };
+        Some((name, file.metrics_file.as_deref()?))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -205,6 +219,8 @@ pub(crate) struct Snapshot {
     pub(crate) if_changed: bool,
     #[command(flatten)]
     pub(crate) lock: super::backup_lock::LockWait,
+    #[command(flatten)]
+    pub(crate) metrics: super::metrics::MetricsFile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -376,7 +392,7 @@ pub(crate) struct Preflight {
 const LIKE_A_TIME: &str = "a length of time is written like `90m`, `24h` or `7d`";
 
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
-fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
     time_or_none(text)
         .ok()
         .filter(SignedDuration::is_positive)
@@ -489,6 +505,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) struct List {
     #[command(flatten)]
     pub(crate) repository: super::repository::RepositoryFlags,
+    #[command(flatten)]
+    pub(crate) history: super::history::HistoryFlags,
 }
 
 #[derive(Debug, clap::Args)]

@@ -23,6 +23,7 @@ use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::place::repository::RepositoryError;
 use etcd_ark::workflow::collect::CollectError;
 use etcd_ark::workflow::downgrade::PrepareError;
+use etcd_ark::workflow::health::Level;
 use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
 use etcd_ark::workflow::stale_member::StaleMemberError;
@@ -81,6 +82,16 @@ impl Kind {
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
+    }
+}
+
+/// The exit code of `status`, which is a plugin of Nagios: its codes are that one's.
+pub(crate) fn plugin_exit_code(level: Level) -> u8 {
+    match level {
+        Level::Ok => 0,
+        Level::Warning => 1,
+        Level::Critical => 2,
+        Level::Unknown => 3,
     }
 }
 

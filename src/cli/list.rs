@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::List;
 use super::failure::Failure;
+use super::history;
 use super::inspect::versions_text;
 use super::out::{Out, size, text};
 use super::places::Places;
@@ -25,19 +26,36 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
             (repository.path_of(&listed.name), failure.message)
         })
         .collect();
-    out.json(|| {
-        json!({
-            "archives": catalog.summaries.iter().map(|summary| to_json(&*repository, summary)).collect::<Vec<_>>(),
-            "unreadable": unreadable
-                .iter()
-                .map(|(path, why)| json!({"archive": text(path), "error": why}))
-                .collect::<Vec<_>>(),
-        })
-    });
-    if catalog.summaries.is_empty() && unreadable.is_empty() {
+    let unreadable_json = || {
+        let all = unreadable.iter();
+        all.map(|(path, why)| json!({"archive": text(path), "error": why}))
+            .collect::<Vec<_>>()
+    };
+    let summaries = &catalog.summaries;
+    if args.history.history {
+        let histories = history::of(&args.history, summaries);
+        out.json(|| {
+            json!({
+                "members": history::to_json(&histories),
+                "unreadable": unreadable_json(),
+            })
+        });
+        history::tell(&histories, out);
+    } else {
+        let archives = summaries.iter();
+        let archives = archives.map(|summary| to_json(&*repository, summary));
+        out.json(|| {
+            json!({
+                "archives": archives.collect::<Vec<_>>(),
+                "unreadable": unreadable_json(),
+            })
+        });
+        if !summaries.is_empty() {
+            out.line(&table(summaries).to_string());
+        }
+    }
+    if summaries.is_empty() && unreadable.is_empty() {
         out.line(&format!("no archives in {}", repository.location()));
-    } else if !catalog.summaries.is_empty() {
-        out.line(&table(&catalog.summaries).to_string());
     }
     for (_, why) in &unreadable {
         out.warn(why);

@@ -11,9 +11,11 @@ mod diff;
 mod downgrade;
 mod explain_log;
 mod failure;
+mod history;
 mod inspect;
 mod keys;
 mod list;
+mod metrics;
 mod out;
 mod picture;
 mod places;
@@ -24,6 +26,7 @@ mod restore;
 mod rewind;
 mod snapshot;
 mod standings;
+mod status;
 mod verify;
 mod watch;
 
@@ -35,6 +38,7 @@ use signal_hook::flag;
 
 use args::{Args, Command};
 use failure::{Failure, Kind};
+use metrics::Record;
 use out::Out;
 use places::Places;
 
@@ -53,8 +57,9 @@ pub(crate) fn main() -> u8 {
     watch_signals(&interrupt);
     let places = Places::new(&interrupt);
     let strict = args.global.strict;
+    let record = Record::begin(args.command.metrics());
     let outcome = match &args.command {
-        Command::Snapshot(args) => snapshot::run(args, &places, &out, &interrupt),
+        Command::Snapshot(args) => snapshot::run(args, &places, &out, &record),
         Command::Verify(args) => verify::run(args, &places, &out, &interrupt),
         Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
         Command::List(args) => list::run(args, &places, &out),
@@ -66,23 +71,21 @@ pub(crate) fn main() -> u8 {
         Command::Copy(args) => copy::run(args, &places, &out, &interrupt),
         Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
+        Command::Status(args) => status::run(args, &places, &out),
     };
-    match outcome {
-        Ok(_) if out.lost_output() => {
-            let failure = Failure {
-                kind: Kind::Failed,
-                message: "the deed is done, but stdout could not be written to".to_owned(),
-                hint: Some(
-                    "`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned(),
-                ),
-            };
-            out.failure(&failure);
-            failure.kind.exit_code()
-        }
-        Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
+    let ended = match outcome {
+        Ok(_) if out.lost_output() => Err(Failure {
+            kind: Kind::Failed,
+            message: "the deed is done, but stdout could not be written to".to_owned(),
+            hint: Some("`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned()),
+        }),
+        Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),
+        Ok(code) => Ok(code),
+        Err(error) => Err(Failure::of(&error).stopped_by(interrupt.signal())),
+    };
+    match record.end(ended) {
         Ok(code) => code,
-        Err(error) => {
-            let failure = Failure::of(&error).stopped_by(interrupt.signal());
+        Err(failure) => {
             out.failure(&failure);
             failure.kind.exit_code()
         }

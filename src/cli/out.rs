@@ -91,6 +91,11 @@ impl Out {
         self.json
     }
 
+    /// Whether nothing is to be said but warnings and errors.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether a result is written for people.
     pub(crate) fn is_told(&self) -> bool {
         !self.json && !self.quiet

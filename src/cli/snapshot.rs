@@ -3,7 +3,6 @@
 use anyhow::Result;
 use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
 use etcd_ark::deed::unchanged::{Unchanged, unchanged};
-use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
 use jiff::Timestamp;
@@ -11,17 +10,14 @@ use jiff::Timestamp;
 use super::args::Snapshot;
 use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
+use super::metrics::Record;
 use super::out::{Out, Paint, size, text};
 use super::places::Places;
 use super::progress::Progress;
 use super::repository::one_place;
 
-pub(crate) fn run(
-    args: &Snapshot,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+    let interrupt = places.interrupt();
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
     let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
     let repository = places.repository(place)?;
@@ -55,6 +51,7 @@ pub(crate) fn run(
     }
     let captured = capture(&request, interrupt, observe)?;
     drop(progress);
+    record.archive(&captured);
     for warning in &captured.manifest.warnings {
         out.warn(warning);
     }

@@ -490,6 +490,17 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
         .collect()
 }
 
+/// How a warning about the data size begins.
+const OVER_LIMIT: &str = "the data size is ";
+/// What a warning about a torn tail has in it.
+const UNFINISHED: &str = " ends in an unfinished record; ";
+
+/// Whether a warning in a manifest is about the moment of the capture alone, or about what is
+/// measured anew by whoever reads it: an archive that carries it is not the worse for it.
+pub(crate) fn is_passing(warning: &str) -> bool {
+    warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
+}
+
 /// What about the member itself is worth a warning, and what is good to know.
 fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
@@ -498,7 +509,7 @@ fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<Strin
     let directory = size(sizes.directory);
     if sizes.data > sizes.limit {
         warnings.push(format!(
-            "the data size is {data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
+            "{OVER_LIMIT}{data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
         ));
     } else if sizes.directory > sizes.limit {
         notes.push(format!(

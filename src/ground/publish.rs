@@ -81,11 +81,11 @@ impl StagedFile {
         sync_parent(target)
     }
 
-    /// Gives the file its final name, in place of a file that has it, and makes that durable.
+    /// Gives the file the name of another one, in whose place it comes, and makes that durable.
     pub fn replace(self, target: &Path) -> io::Result<()> {
         let (_file, temp) = self.temp.into_parts();
         temp.persist(target)
-            .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
+            .map_err(|failed| with_path(failed.error, "replace", target))?;
         sync_parent(target)
     }
 }

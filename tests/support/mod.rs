@@ -27,6 +27,8 @@ pub mod fake_cluster;
 pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
 pub mod live_writer;
+/// Archives as many nights leave them in a backup dir.
+pub mod nights;
 /// Random operations of the v2 API, the same again for the same seed.
 pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.

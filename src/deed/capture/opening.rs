@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use fs_err as fs;
 use jiff::Timestamp;
 
-use super::CaptureError;
 use super::patience::PassedOver;
+use super::{CaptureError, UNFINISHED};
 use crate::deed::survey::{PIECE, torn_tail_fault};
 use crate::ground::ids::Index;
 use crate::language::examine::{FileFault, FileKind};
@@ -217,7 +217,7 @@ fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<String>) -> Result<(), Ca
             return Err(source(fault));
         }
         warnings.push(format!(
-            "{} ends in an unfinished record; its last {} bytes were cut off, as etcd does at a start",
+            "{}{UNFINISHED}its last {} bytes were cut off, as etcd does at a start",
             last.source.archive_path,
             last.length - offset
         ));

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::archive::{ArchiveError, EXTENSION, Source};
 
 pub use directory::Directory;
-pub use summary::{Summary, summarize};
+pub use summary::{Catalog, Summary, summarize};
 
 /// An archive in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]

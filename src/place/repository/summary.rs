@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::{Listed, Repository, RepositoryError};
-use crate::ground::ids::ClusterVersion;
+use crate::ground::ids::{ClusterVersion, MemberId};
 use crate::language::member::{Identity, Position};
 use crate::place::archive::manifest::{Scope, Sizes};
 use crate::place::archive::{Archive, ArchiveError, Manifest};
@@ -38,6 +38,8 @@ pub struct Summary {
     pub warnings: Vec<String>,
     /// Whether a rewind made it.
     pub rewound: bool,
+    /// The members of its cluster as of its commit index.
+    pub members: Vec<MemberId>,
 }
 
 /// The archives of a repository, newest first, and those that cannot be opened.
@@ -65,6 +67,7 @@ impl Summary {
             labels: manifest.labels.clone(),
             warnings: manifest.warnings.clone(),
             rewound: manifest.rewind.is_some(),
+            members: member.members.iter().map(|member| member.id).collect(),
         }
     }
 

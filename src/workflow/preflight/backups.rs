@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::data::Space;
-use super::words::{about, moment, name};
 use super::{Check, Facts, Rules, Seen, Status};
 use crate::ground::ids::Release;
 use crate::ground::ids::{ClusterId, ClusterVersion, MemberId};
 use crate::language::member::{Identity, Position, printable};
+use crate::workflow::words::{about, moment, name};
 
 /// How far a clock may be ahead of this one's before a backup counts as one from the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::words::{list, name};
 use super::{Check, Facts, Status};
 use crate::ground::ids::MemberId;
 use crate::ground::ids::Release;
 use crate::place::cluster::{MemberLook, Said, SaidVersion, Silence, Stray};
+use crate::workflow::words::{list, name};
 
 const BRING_BACK: &str = "every member must answer before another is stopped: bring it back first";
 const NOBODY: &str = "no member of the cluster is known and none was found";

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::words::{count, size};
 use super::{Check, Facts, Seen, Status};
 use crate::ground::ids::{Release, V2_2};
 use crate::language::member::{MemberFacts, printable};
@@ -11,6 +10,7 @@ use crate::language::raft_snapshot::SnapshotId;
 use crate::language::replay::InOrderPosts;
 use crate::language::store::json::api_key;
 use crate::place::cluster::Silence;
+use crate::workflow::words::{count, size};
 
 /// From this much data on, in bytes, a restarted member may need minutes to catch up: etcd's own
 /// guides advise to wait 2 minutes between members.

@@ -10,7 +10,6 @@ pub mod collect;
 pub mod data;
 pub mod roll;
 pub mod way_back;
-mod words;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;

@@ -12,12 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::data::{SEGMENT, found};
-use super::words::{about, moment};
 use super::{Check, Facts, Status, backups};
 use crate::ground::ids::Index;
 use crate::language::member::{MemberFacts, SegmentFacts};
 use crate::language::pace::Rate;
 use crate::language::raft_snapshot::SnapshotId;
+use crate::workflow::words::{about, moment};
 
 /// How many raft snapshots, and how many segments, etcd keeps unless it is told otherwise.
 const KEPT: u64 = 5;

@@ -1,0 +1,234 @@
+//! `status`: whether the backups are in order, as a plugin of a monitoring system says it.
+//!
+//! In: a backup dir. Out: one line with performance data behind a `|`, more lines with `-v`, and
+//! the plugin's exit code. The line is the result: it is written off a terminal, too.
+
+mod perfdata;
+
+use anyhow::Result;
+use bytesize::ByteSize;
+use clap::builder::FalseyValueParser;
+use etcd_ark::deed::proof::prove;
+use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::place::archive::ArchiveError;
+use etcd_ark::place::repository::{Catalog, Listed, Repository, RepositoryError, summarize};
+use etcd_ark::workflow::health::scope::{Watched, watched};
+use etcd_ark::workflow::health::{Facts, Finding, Level, Proof, Report, Rules, Unreadable, judge};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::args::length_of_time;
+use super::failure::{Failure, plugin_exit_code};
+use super::out::Out;
+use super::places::Places;
+use super::repository::RepositoryFlags;
+
+pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
+    are this command's own codes; wrong usage is 2, as ever.\n\n\
+    CRITICAL: no archive; the newest is older than --max-age, or dated in the future, so that its age is \
+    not known; the newest does not check; room for fewer than 2 more archives. WARNING: older than \
+    --warn-age; more data than --size-limit; less room than --min-free; an archive that cannot be opened; \
+    the newest carries a warning, such as that its member was removed. UNKNOWN: the backup dir, or any \
+    archive in it, cannot be looked at.\n\n\
+    Where several members' archives are in one place, the cluster of the newest counts, and those of its \
+    members that have archives there: each must have a fresh one. Members that were removed, older \
+    clusters, and archives that `rewind` made raise no alarm.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    repository: RepositoryFlags,
+    /// How old the newest archive may be, such as 90m, 26h or 7d
+    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = length_of_time, env = "ETCD_ARK_MAX_AGE")]
+    max_age: SignedDuration,
+    /// Warn from this age on
+    #[arg(long, value_name = "AGE", value_parser = length_of_time, env = "ETCD_ARK_WARN_AGE")]
+    warn_age: Option<SignedDuration>,
+    /// Warn when the data size is over this
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    size_limit: ByteSize,
+    /// Warn when there is less room than this; by default than for 10 archives like the newest, of
+    /// each member
+    #[arg(long, value_name = "SIZE", env = "ETCD_ARK_MIN_FREE")]
+    min_free: Option<ByteSize>,
+    /// Read the ends of the archives only, not the newest ones whole
+    #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
+    quick: bool,
+    /// Look at one member only, by name or id
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_MEMBER")]
+    member: Option<String>,
+}
+
+pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let rules = Rules {
+        max_age: args.max_age,
+        warn_age: args.warn_age,
+        size_limit: args.size_limit.as_u64(),
+        min_free: args.min_free.map(|size| size.as_u64()),
+    };
+    let repository = args.repository.open(places)?;
+    let report = match summarize(&*repository) {
+        Ok(catalog) => judge(
+            &look(args, &*repository, catalog, places.interrupt())?,
+            &rules,
+        ),
+        Err(error) => {
+            // Where there is no backup dir there is no archive: that is known.
+            let level = match error {
+                RepositoryError::NotFound(_) => Level::Critical,
+                RepositoryError::Io(_) => Level::Unknown,
+            };
+            Report::nothing_seen(level, Failure::of(&error.into()).message)
+        }
+    };
+    tell(&report, &rules, out);
+    Ok(plugin_exit_code(report.level))
+}
+
+fn look(
+    args: &Status,
+    repository: &dyn Repository,
+    catalog: Catalog,
+    interrupt: &Interrupt,
+) -> Result<Facts> {
+    let now = Timestamp::now();
+    let mut proven = Vec::new();
+    for watched in watched(&catalog.summaries, now, args.member.as_deref()) {
+        let proof = if args.quick {
+            Proof::EndOnly
+        } else {
+            prove_newest(repository, &watched, interrupt)?
+        };
+        proven.push((watched, proof));
+    }
+    let unreadable = catalog.unreadable.into_iter().map(why_unreadable);
+    Ok(Facts {
+        location: repository.location(),
+        now,
+        wanted: args.member.clone(),
+        watched: proven,
+        unreadable: unreadable.collect(),
+        free: repository
+            .free_bytes()
+            .map_err(|error| Failure::of(&error.into()).message),
+    })
+}
+
+fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
+    Unreadable {
+        name: listed.name,
+        looked: matches!(error, ArchiveError::Fault { .. }),
+        why: Failure::of(&error.into()).message,
+    }
+}
+
+/// Proves a member's newest archive; if it does not check, those before it, until one does.
+fn prove_newest(
+    repository: &dyn Repository,
+    watched: &Watched,
+    interrupt: &Interrupt,
+) -> Result<Proof> {
+    let why = match prove(repository, &watched.newest, interrupt) {
+        Ok(()) => return Ok(Proof::Whole),
+        Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
+        Err(error) => Failure::of(&error.into()).message,
+    };
+    let mut good = None;
+    for older in &watched.older {
+        match prove(repository, older, interrupt) {
+            Ok(()) => {
+                good = Some(older.created);
+                break;
+            }
+            Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(Proof::Bad { why, good })
+}
+
+fn tell(report: &Report, rules: &Rules, out: &Out) {
+    if out.is_json() {
+        out.json(|| {
+            json!({
+                "status": report.level,
+                "code": plugin_exit_code(report.level),
+                "text": summary(report),
+                "members": report.members,
+                "room": report.room,
+                "findings": report.findings,
+            })
+        });
+        return;
+    }
+    if out.is_quiet() && report.level == Level::Ok {
+        return;
+    }
+    let word = word(report.level);
+    let mut text = format!("ETCD-ARK {word}: {}", clean(&summary(report)));
+    let data = perfdata::of(report, rules);
+    if !data.is_empty() {
+        text += " | ";
+        text += &data;
+    }
+    let mut lines = vec![text];
+    if out.verbose {
+        let findings = report.findings.iter();
+        lines.extend(findings.map(|finding| {
+            let word = self::word(finding.level);
+            format!("{word}: {}", clean(&whole(finding)))
+        }));
+    }
+    out.stream(|stdout| writeln!(stdout, "{}", lines.join("\n")));
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "OK",
+        Level::Warning => "WARNING",
+        Level::Unknown => "UNKNOWN",
+        Level::Critical => "CRITICAL",
+    }
+}
+
+/// What is wrong, the worst first; if nothing is, how things stand.
+fn summary(report: &Report) -> String {
+    let told = |finding: &&Finding| report.level == Level::Ok || finding.level > Level::Ok;
+    let mut text = String::new();
+    let mut about = None;
+    for finding in report.findings.iter().filter(told) {
+        let member = finding.member.as_deref();
+        // What is in order is told member by member; what is not, one by one.
+        if finding.level == Level::Ok && member.is_some() && about == member {
+            text = format!("{text}, {}", finding.text);
+        } else {
+            let separator = if text.is_empty() { "" } else { "; " };
+            text = format!("{text}{separator}{}", whole(finding));
+        }
+        about = member;
+    }
+    text
+}
+
+fn whole(finding: &Finding) -> String {
+    match &finding.member {
+        Some(member) => format!("{member}: {}", finding.text),
+        None => finding.text.clone(),
+    }
+}
+
+/// A text as a plugin may write it: on one line, and without the sign that performance data begin
+/// with.
+fn clean(text: &str) -> String {
+    let replaced = |c: char| match c {
+        '|' => '/',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.chars().map(replaced).collect()
+}

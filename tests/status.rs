@@ -1,0 +1,509 @@
+//! Whether the backups are in order, as a monitoring system is told.
+//!
+//! In: archives of a recorded cluster, with their times changed. Out: the plugin's line, with what differs between two
+//! machines or moments as `N`, and its exit code.
+
+use std::path::Path;
+
+use fs_err as fs;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::ark::{Ran, ark, snapshot};
+use crate::support::nights::Night;
+use crate::support::recordings::unpack;
+use crate::support::tools::{in_own_mounts, need, need_root};
+
+/// The three members of the recorded cluster, each with an archive to make others from, and an empty backup dir.
+struct Scene {
+    _dir: TempDir,
+    backups: std::path::PathBuf,
+    members: [Night; 3],
+}
+
+fn scene() -> Scene {
+    let recording = unpack("upgrade-story");
+    let dir = TempDir::with_prefix("ark-status-").unwrap();
+    let members = [0, 1, 2].map(|number| {
+        let source = recording.data_dir(&format!("2-backup-infra{number}"));
+        let made = snapshot(&source, &dir.path().join("made"), &[]).0;
+        Night::of(&made)
+    });
+    let backups = dir.path().join("backups");
+    fs::create_dir(&backups).unwrap();
+    Scene {
+        _dir: dir,
+        backups,
+        members,
+    }
+}
+
+fn status(backups: &Path, flags: &[&str]) -> Ran {
+    let backups = backups.to_str().unwrap();
+    let args = ["status", backups].into_iter().chain(flags.iter().copied());
+    let ran = ark(args);
+    assert_eq!(ran.stderr, "", "a plugin speaks on stdout: {ran:#?}");
+    ran
+}
+
+/// The text before the performance data, with the backup dir as `DIR` and numbers of room as `N`.
+#[track_caller]
+fn text(ran: &Ran, backups: &Path) -> String {
+    let line = ran.stdout.strip_suffix('\n').unwrap();
+    assert!(!line.contains('\n'), "more than one line: {ran:#?}");
+    assert!(line.matches('|').count() <= 1, "{ran:#?}");
+    let text = line.split(" | ").next().unwrap();
+    let text = text.replace(backups.to_str().unwrap(), "DIR");
+    match text.split_once("room for ") {
+        Some((before, after)) => {
+            let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{before}room for N{rest}")
+        }
+        None => text,
+    }
+}
+
+/// The performance data, with what the machine or the moment decides as `N`.
+#[track_caller]
+fn perfdata(ran: &Ran) -> String {
+    let data = ran.stdout.trim_end().split(" | ").nth(1).unwrap();
+    let steady = |item: &str| {
+        let (label, value) = item.rsplit_once('=').unwrap();
+        let (value, limits) = value.split_once(';').map_or((value, ""), |split| split);
+        if label == "free" {
+            return "free=NB;N:;N:".to_owned();
+        }
+        let own = label.trim_start_matches('\'');
+        let value = if own.starts_with("age") || own.starts_with("archive_size") {
+            let unit = value.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("N{unit}")
+        } else {
+            value.to_owned()
+        };
+        let limits = if limits.is_empty() {
+            String::new()
+        } else {
+            format!(";{limits}")
+        };
+        format!("{label}={value}{limits}")
+    };
+    data.split(' ').map(steady).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_fresh_archive_that_checks_is_ok() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 3.0, |_| {});
+    members[0].ago(backups, 27.0, |_| {});
+    let ran = status(backups, &[]).exits(0);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK OK: infra0: newest archive is 3.0 hours old, proven, data size 59.9 kB; room for N archives like the newest"
+    );
+    assert_eq!(
+        perfdata(&ran),
+        "age=Ns;;93600 data_size=59865B;100000000 archive_size=NB archives=2 free=NB;N:;N:"
+    );
+    let age: u64 = ran
+        .stdout
+        .split_once("age=")
+        .unwrap()
+        .1
+        .split_once('s')
+        .unwrap()
+        .0
+        .parse()
+        .unwrap();
+    assert!((10_801..10_900).contains(&age), "{age}");
+    let ran = status(backups, &["--quick"]).exits(0);
+    assert!(ran.stdout.contains("old, only its end was read, data size"));
+    // Quiet is quiet when all is well, and only then.
+    assert_eq!(status(backups, &["-q"]).exits(0).stdout, "");
+    let ran = status(backups, &["-q", "--max-age", "1h"]).exits(2);
+    assert!(ran.stdout.starts_with("ETCD-ARK CRITICAL: "));
+    let ran = status(backups, &["-v"]).exits(0);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{ran:#?}");
+    assert_eq!(lines[2], "OK: infra0: proven");
+}
+
+#[test]
+fn an_old_archive_is_a_warning_and_then_critical() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 5.0, |_| {});
+    let ran = status(backups, &["--warn-age", "4h"]).exits(1);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK WARNING: infra0: newest archive is 5.0 hours old, over 4.0 hours"
+    );
+    assert!(perfdata(&ran).starts_with("age=Ns;14400;93600 "));
+    let ran = status(backups, &["--warn-age", "3h", "--max-age", "4h"]).exits(2);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK CRITICAL: infra0: newest archive is 5.0 hours old, over 4.0 hours"
+    );
+}
+
+#[test]
+fn what_is_dated_in_the_future_does_not_hide_that_nothing_came_since() {
+    // Guards against a clock that was wrong for one night and keeps the alarm silent for ten years, or ringing.
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    let far = "2222-02-02T02:02:00Z".parse().unwrap();
+    let ahead = members[0].put(backups, far, |_| {});
+    let ran = status(backups, &[]).exits(2);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK CRITICAL: infra0: newest archive is dated 2222-02-02 02:02 UTC, in the future: its age is not known"
+    );
+    assert!(ran.stdout.contains(" | age=U;;93600 "), "{ran:#?}");
+    members[0].ago(backups, 50.0, |_| {});
+    let ran = status(backups, &[]).exits(2);
+    assert!(text(&ran, backups).contains("newest archive is 2.1 days old, over 26 hours"));
+    // One that goes as far in the log, and is dated rightly: whatever the clock was, there is a fresh backup.
+    members[0].ago(backups, 3.0, |_| {});
+    status(backups, &[]).exits(0);
+    fs::remove_file(ahead).unwrap();
+    members[0].put(backups, far, |manifest| {
+        manifest["member"]["position"]["index"] = json!(9999);
+    });
+    let ran = status(backups, &[]).exits(1);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK WARNING: infra0: an archive that goes further than the newest is dated 2222-02-02 02:02 UTC, in the future"
+    );
+}
+
+#[test]
+fn more_data_than_the_limit_is_a_warning_with_the_rule() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    // Its own warning was about another limit; it is measured anew.
+    members[0].ago(backups, 3.0, |manifest| {
+        manifest["sizes"]["data"] = json!(120_000_000);
+        manifest["warnings"] = json!(["the data size is 120.0 MB, over the limit of 100.0 MB: …"]);
+    });
+    let ran = status(backups, &[]).exits(1);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK WARNING: infra0: data size 120.0 MB, over 100.0 MB: etcd's guide says to get help before an upgrade"
+    );
+    status(backups, &["--size-limit", "200MB"]).exits(0);
+}
+
+#[test]
+fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    let newest = members[0].ago(backups, 3.0, |_| {});
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&newest, &bytes).unwrap();
+    let newest_name = newest.display().to_string();
+    let ran = status(backups, &[]).exits(2);
+    let fault = format!(
+        "newest archive does not check: `{newest_name}` is not a sound archive: frame 0 at offset 0 does not match its SHA-256"
+    );
+    let expected = format!("ETCD-ARK CRITICAL: infra0: {fault}; there is no older one");
+    assert_eq!(
+        text(&ran, backups),
+        expected.replace(backups.to_str().unwrap(), "DIR")
+    );
+    let older = members[0].ago(backups, 20.0, |_| {});
+    members[0].ago(backups, 30.0, |_| {});
+    let ran = status(backups, &[]).exits(2);
+    assert!(
+        ran.stdout
+            .contains("; the newest that does is 20 hours old |"),
+        "{ran:#?}"
+    );
+    fs::write(older, &bytes).unwrap();
+    let ran = status(backups, &[]).exits(2);
+    assert!(ran.stdout.contains("is 30 hours old |"), "{ran:#?}");
+    // That is what --quick is quick by.
+    status(backups, &["--quick"]).exits(0);
+}
+
+#[test]
+fn an_archive_that_cannot_be_opened_is_a_warning_unless_it_is_the_newest() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 3.0, |_| {});
+    let old = members[0].ago(backups, 40.0, |_| {});
+    fs::write(&old, b"torn").unwrap();
+    let ran = status(backups, &[]).exits(1);
+    let told = text(&ran, backups);
+    assert!(
+        told.starts_with("ETCD-ARK WARNING: an archive cannot be opened: `DIR/etcd-infra0-"),
+        "{told}"
+    );
+    let old = members[1].ago(backups, 400.0, |_| {});
+    fs::write(&old, b"torn").unwrap();
+    let ran = status(backups, &[]).exits(1);
+    assert!(
+        ran.stdout
+            .contains("2 archives cannot be opened, the first: ")
+    );
+    // Tonight's, which never got whole: the one before it is fresh, and still this is not in order.
+    let newest = members[0].ago(backups, 1.0, |_| {});
+    fs::write(&newest, b"torn").unwrap();
+    let ran = status(backups, &[]).exits(2);
+    let told = text(&ran, backups);
+    assert!(
+        told.starts_with(
+            "ETCD-ARK CRITICAL: infra0: newest archive cannot be opened: `DIR/etcd-infra0-"
+        ),
+        "{told}"
+    );
+    assert!(
+        told.contains("; the newest that can be opened is 3.0 hours old; 2 archives"),
+        "{told}"
+    );
+}
+
+#[test]
+fn no_archive_is_critical_and_no_look_is_unknown() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    let ran = status(backups, &[]).exits(2);
+    assert_eq!(text(&ran, backups), "ETCD-ARK CRITICAL: no archive in DIR");
+    let ran = status(&backups.join("nowhere"), &[]).exits(2);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK CRITICAL: there is no backup dir at `DIR/nowhere`"
+    );
+    let archive = members[0].ago(backups, 3.0, |_| {});
+    let ran = status(&archive, &[]).exits(3);
+    assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
+    assert!(ran.stdout.contains("Not a directory"), "{ran:#?}");
+    let ran = status(backups, &["--member", "infra9"]).exits(2);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK CRITICAL: no archive of a member infra9 in DIR"
+    );
+    fs::write(&archive, b"torn").unwrap();
+    let ran = status(backups, &[]).exits(2);
+    assert!(
+        text(&ran, backups).starts_with("ETCD-ARK CRITICAL: no archive in DIR can be read: "),
+        "{ran:#?}"
+    );
+    // As for a user who may not read it: what it is worth is not known.
+    fs::remove_file(&archive).unwrap();
+    fs_err::os::unix::fs::symlink("nowhere", &archive).unwrap();
+    let ran = status(backups, &[]).exits(3);
+    assert!(
+        text(&ran, backups).starts_with("ETCD-ARK UNKNOWN: failed to open `DIR/etcd-infra0-"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
+fn each_member_of_the_cluster_must_have_a_fresh_one() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    for (member, hours) in members.iter().zip([1.0, 2.0, 3.0]) {
+        member.ago(backups, hours, |_| {});
+    }
+    let ran = status(backups, &[]).exits(0);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK OK: infra0: newest archive is 60 minutes old, proven, data size 59.9 kB; \
+        infra1: newest archive is 2.0 hours old, proven, data size 75.1 kB; \
+        infra2: newest archive is 3.0 hours old, proven, data size 94.3 kB; room for N archives of each member"
+    );
+    assert_eq!(
+        perfdata(&ran),
+        "age_infra0=Ns;;93600 data_size_infra0=59865B;100000000 archive_size_infra0=NB archives_infra0=1 \
+        age_infra1=Ns;;93600 data_size_infra1=75089B;100000000 archive_size_infra1=NB archives_infra1=1 \
+        age_infra2=Ns;;93600 data_size_infra2=94301B;100000000 archive_size_infra2=NB archives_infra2=1 free=NB;N:;N:"
+    );
+    let ran = status(backups, &["--max-age", "90m"]).exits(2);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK CRITICAL: infra1: newest archive is 2.0 hours old, over 90 minutes; \
+        infra2: newest archive is 3.0 hours old, over 90 minutes"
+    );
+    let ran = status(backups, &["--max-age", "90m", "--member", "infra0"]).exits(0);
+    assert!(perfdata(&ran).starts_with("age=Ns;;5400 data_size=59865B;"));
+    // By its id, too.
+    let told = ark(["--json", "list", backups.to_str().unwrap()])
+        .exits(0)
+        .json();
+    let id = told["archives"][2]["identity"]["member_id"]
+        .as_str()
+        .unwrap();
+    status(backups, &["--max-age", "90m", "--member", id]).exits(2);
+}
+
+#[test]
+fn who_is_gone_for_good_raises_no_alarm() {
+    // Guards against an alarm that rings for ever, which somebody would switch off.
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    // infra2 was removed after its last archive; there was a cluster before a rewind, and a drill's after it.
+    let without = |manifest: &mut serde_json::Value| {
+        let members = manifest["member"]["members"].as_array_mut().unwrap();
+        members.retain(|member| member["name"] != "infra2");
+    };
+    members[0].ago(backups, 3.0, without);
+    members[1].ago(backups, 4.0, without);
+    members[2].ago(backups, 900.0, |_| {});
+    members[0].ago(backups, 2000.0, |manifest| {
+        manifest["member"]["identity"]["cluster_id"] = json!("abc");
+        manifest["member"]["identity"]["name"] = json!("old");
+    });
+    members[0].ago(backups, 1.0, |manifest| {
+        manifest["member"]["identity"]["cluster_id"] = json!("def");
+        manifest["rewind"] = json!({
+            "old_cluster_id": "abc", "old_members": [], "rewound_to": 3, "derived_from": [],
+        });
+    });
+    let ran = status(backups, &[]).exits(0);
+    let told = text(&ran, backups);
+    assert!(
+        told.contains("infra0: newest archive is 3.0 hours old"),
+        "{told}"
+    );
+    assert!(!told.contains("infra2") && !told.contains("old:"), "{told}");
+    // Whoever is asked about by name is looked at all the same.
+    let ran = status(backups, &["--member", "infra2"]).exits(2);
+    assert!(text(&ran, backups).contains("infra2: newest archive is 38 days old, over 26 hours"));
+}
+
+#[test]
+fn what_the_newest_archive_warns_of_is_passed_on() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 3.0, |manifest| {
+        manifest["warnings"] = json!([
+            "cluster version 2.2.0 is in the log but not known to be committed: the cluster is about to move",
+            "member/wal/1.wal ends in an unfinished record; its last 3 bytes were cut off, as etcd does at a start",
+        ]);
+    });
+    let ran = status(backups, &[]).exits(1);
+    // A torn tail is how a running member looks, and no news.
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK WARNING: infra0: newest archive warns: cluster version 2.2.0 is in the log but not known to be \
+        committed: the cluster is about to move"
+    );
+    // A real one, of a member that was removed, alone in its backup dir.
+    let removed = unpack("mem-b");
+    let own = backups.join("own");
+    snapshot(&removed.data_dir("mem-b"), &own, &[]);
+    let ran = status(&own, &[]);
+    let known = ran.stdout.contains("has been removed from its cluster");
+    assert_eq!(ran.code, Some(i32::from(known)), "{ran:#?}");
+}
+
+#[test]
+fn a_name_cannot_break_the_line() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 3.0, |_| {});
+    members[1].ago(backups, 3.0, |manifest| {
+        manifest["member"]["identity"]["name"] = json!("a|b=c 'd'\nCRITICAL\u{1b}[2J");
+    });
+    let ran = status(backups, &[]).exits(0);
+    assert_eq!(ran.stdout.lines().count(), 1, "{ran:#?}");
+    assert_eq!(ran.stdout.matches('|').count(), 1, "{ran:#?}");
+    assert!(!ran.stdout.contains('\u{1b}'), "{ran:#?}");
+    assert!(
+        ran.stdout
+            .contains("'age_a_b_c _d_\u{fffd}CRITICAL\u{fffd}[2J'="),
+        "{ran:#?}"
+    );
+}
+
+#[test]
+fn scripts_get_all_of_it_as_json() {
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 30.0, |_| {});
+    let told = status(backups, &["--json"]).exits(2).json();
+    assert_eq!(told["status"], "critical");
+    assert_eq!(told["code"], 2);
+    assert_eq!(
+        told["text"],
+        "infra0: newest archive is 30 hours old, over 26 hours"
+    );
+    let member = &told["members"][0];
+    assert_eq!(member["name"], "infra0");
+    assert_eq!(member["proven"], true);
+    assert_eq!(member["data_size"], 59_865);
+    assert!(member["age_seconds"].as_i64().unwrap() >= 108_000);
+    assert_eq!(told["findings"][0]["check"], "age");
+    assert!(told["room"]["free"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn wrong_usage_is_wrong_usage() {
+    ark(["status", "--max-age", "soon", "x"])
+        .exits(2)
+        .says("a length of time is written like");
+    ark(["status"]).exits(2).says("BACKUP_DIR");
+    let help = ark(["status", "--help"]).exits(0).stdout;
+    for told in [
+        "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN",
+        "ETCD_ARK_MAX_AGE",
+        "fewer than 2 more archives",
+    ] {
+        assert!(help.contains(told), "{help}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_warns_before_it_is_critical() {
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    let archive = members[0].ago(backups, 3.0, |_| {});
+    let length = fs::metadata(&archive).unwrap().len();
+    let mounted = backups.join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    let script = r#"
+        try() { code=0; "$ARK" status "$@" || code=$?; echo "code $code"; }
+        mount -t tmpfs -o size="$3" tmpfs "$1"
+        cp "$2" "$1"
+        try "$1"
+        try --min-free 1kB "$1"
+        mount -o remount,size="$4" "$1"
+        try "$1"
+        umount "$1"
+    "#;
+    let size = |archives: u64| std::path::PathBuf::from((length * archives).to_string());
+    let ran = in_own_mounts(script, &[&mounted, &archive, &size(5), &size(2)]).expect(0);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(
+        [lines[1], lines[3], lines[5]],
+        ["code 1", "code 0", "code 2"],
+        "{ran:?}"
+    );
+    assert!(lines[0].starts_with("ETCD-ARK WARNING: "), "{ran:?}");
+    assert!(lines[0].contains(" free in "), "{ran:?}");
+    assert!(
+        lines[0].contains(": room for 3 archives like the newest |")
+            || lines[0].contains(": room for 4 archives like the newest |"),
+        "{ran:?}"
+    );
+    assert!(lines[4].starts_with("ETCD-ARK CRITICAL: "), "{ran:?}");
+    let thresholds = format!("B;{}:;{}:", length * 10, length * 2);
+    assert!(lines[0].ends_with(&thresholds), "{ran:?}");
+}
