@@ -141,6 +141,15 @@ pub(crate) enum Command {
         the cluster is at the new version."
     )]
     Preflight(Preflight),
+    /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
+    #[command(
+        after_help = "Takes the flags of `snapshot`, and writes them into what it prints. Installs nothing: the text says how to."
+    )]
+    Schedule(Box<super::schedule::flags::Schedule>),
+    /// Print what a shell needs to complete this command's words
+    Completions(super::completions::Completions),
+    /// Print a page of the manual, or write all of them
+    Man(super::man::Man),
 }
 
 #[derive(Debug, clap::Args)]
@@ -342,7 +351,7 @@ pub(crate) struct Preflight {
 }
 
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
-fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
     let wrong = || "a length of time is written like `90m`, `24h` or `7d`".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();

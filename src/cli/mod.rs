@@ -1,6 +1,7 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod completions;
 mod connection;
 mod contents;
 mod deep;
@@ -11,12 +12,14 @@ mod failure;
 mod inspect;
 mod keys;
 mod list;
+mod man;
 mod out;
 mod picture;
 mod preflight;
 mod progress;
 mod restore;
 mod rewind;
+mod schedule;
 mod snapshot;
 mod standings;
 mod verify;
@@ -54,6 +57,9 @@ pub(crate) fn main() -> u8 {
         Command::Rewind(args) => rewind::run(args, &out, &interrupt),
         Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
+        Command::Schedule(args) => schedule::run(args, &out),
+        Command::Completions(args) => Ok(completions::run(args, &out)),
+        Command::Man(args) => man::run(args, &out),
     };
     match outcome {
         Ok(_) if out.lost_output() => {
