@@ -101,11 +101,8 @@ fn page(command: &Command) -> io::Result<Page> {
     let name = command.get_display_name().unwrap_or("etcd-ark").to_owned();
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
-    let man = clap_mangen::Man::new(command.clone().override_usage(usage))
-        .source(concat!("etcd-ark ", env!("CARGO_PKG_VERSION")))
-        .manual("etcd-ark");
+    let man = clap_mangen::Man::new(command.clone().override_usage(usage));
     let mut roff = Vec::new();
-    man.render_title(&mut roff)?;
     man.render_name_section(&mut roff)?;
     man.render_synopsis_section(&mut roff)?;
     man.render_description_section(&mut roff)?;
@@ -115,10 +112,23 @@ fn page(command: &Command) -> io::Result<Page> {
     }
     man.render_options_section(&mut roff)?;
     prose_sections(&name).to_writer(&mut roff)?;
-    Ok(Page {
-        name,
-        roff: String::from_utf8_lossy(&roff).into_owned(),
-    })
+    let roff = in_one(&name, &String::from_utf8_lossy(&roff));
+    Ok(Page { name, roff })
+}
+
+/// A page from its sections, each of which comes with the same lines at its head. The title is written here because the
+/// crate leaves an empty date out, so that the version takes its place.
+fn in_one(name: &str, sections: &str) -> String {
+    let is_head = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+    let mut page: Vec<_> = sections.lines().take_while(is_head).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let title = format!(
+        ".TH \"{}\" \"1\" \"\" \"etcd-ark {version}\" \"etcd-ark\"",
+        name.to_uppercase()
+    );
+    page.push(&title);
+    page.extend(sections.lines().filter(|line| !is_head(line)));
+    page.join("\n") + "\n"
 }
 
 fn further_description(name: &str, command: &Command) -> Roff {
@@ -154,8 +164,10 @@ fn prose_sections(name: &str) -> Roff {
     if !examples.is_empty() {
         roff.control("SH", ["EXAMPLES"]);
     }
-    for (intro, lines) in examples {
-        roff.control("PP", []);
+    for (number, (intro, lines)) in examples.iter().enumerate() {
+        if number > 0 {
+            roff.control("PP", []);
+        }
         roff.text([roman(*intro)]);
         roff.control("PP", []);
         roff.control("RS", ["4"]);

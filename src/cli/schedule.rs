@@ -141,7 +141,7 @@ impl Unit {
         let path = "/etc/systemd/system/etcd-ark.timer";
         Text {
             path,
-            text: format!("# {path}\n") + &self.timer_body(),
+            text: format!("# {path}\n{}", self.timer_body()),
         }
     }
 

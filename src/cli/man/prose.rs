@@ -53,7 +53,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
         "The backup dir of the package, of mode 0700: archives, etcd-MEMBER-TIME-INDEX.tar.zst, and beside each its .sha256.",
     ),
     (
-        "/lib/systemd/system/etcd-ark.service, /lib/systemd/system/etcd-ark.timer",
+        "/usr/lib/systemd/system/etcd-ark.service, etcd-ark.timer",
         "A snapshot each night. The package does not enable the timer: systemctl enable --now etcd-ark.timer.",
     ),
 ];
