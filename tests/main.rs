@@ -61,3 +61,6 @@ mod stale_member;
 mod rewind;
 /// A real cluster of three: backups taken at different times, restored in every way.
 mod trio;
+
+/// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.
+mod schedule;

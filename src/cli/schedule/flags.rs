@@ -128,7 +128,10 @@ fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<O
         }
         for value in matches.get_raw(id).into_iter().flatten() {
             let mut word = OsString::from(format!("--{long}="));
-            if arg.get_value_hint() == ValueHint::AnyPath {
+            if matches!(
+                arg.get_value_hint(),
+                ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
+            ) {
                 word.push(whole(Path::new(value)));
             } else {
                 word.push(value);
