@@ -334,7 +334,7 @@ fn bash_completes_a_command_and_its_flags() {
     let complete = |words: &str| {
         let script = format!(
             "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); \
-             _etcd-ark etcd-ark \"${{COMP_WORDS[COMP_CWORD]}}\" x; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+             _etcd__ark etcd-ark \"${{COMP_WORDS[COMP_CWORD]}}\" x; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         run(Command::new("bash").args(["-c", &script]))
             .exits(0)
