@@ -13,7 +13,7 @@
 //! the environment or the clock.
 //!
 //! ```
-//! use etcd_ark::deed::capture::{Request, capture};
+//! use etcd_ark::deed::capture::{Destination, Request, capture};
 //! use etcd_ark::ground::interrupt::Interrupt;
 //! use etcd_ark::place::archive::manifest::Scope;
 //! use etcd_ark::place::data_dir::DataDir;
@@ -23,13 +23,14 @@
 //! let data_dir = DataDir::open("testdata/infra0.etcd".as_ref(), None)?;
 //! let request = Request {
 //!     data_dir: &data_dir,
-//!     backup_dir: backups.path(),
+//!     to: Destination::BackupDir(backups.path()),
 //!     scope: Scope::Live,
 //!     labels: vec!["pre-upgrade".to_owned()],
 //!     level: 3,
 //!     threads: 2,
 //!     size_limit: 100_000_000,
 //!     created: jiff::Timestamp::now(),
+//!     lock: None,
 //! };
 //! let captured = capture(&request, &Interrupt::default(), &mut |_event| ())?;
 //! assert_eq!(captured.manifest.member.position.index.0, 250);

@@ -245,13 +245,14 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
     let request = capture::Request {
         data_dir: &data_dir,
-        backup_dir: backups,
+        to: etcd_ark::deed::capture::Destination::BackupDir(backups),
         scope: Scope::Live,
         labels: Vec::new(),
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
         created: Timestamp::UNIX_EPOCH,
+        lock: None,
     };
     capture(&request, &Interrupt::default(), &mut |_| {})
 }

@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot};
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot};
 use crate::support::decode;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
@@ -767,6 +767,25 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     assert!(Path::new(strict["snapshot"]["archive"].as_str().unwrap()).is_file());
     assert_eq!(strict["this_member"].as_array().unwrap().len(), 4);
     assert_eq!(strict["others"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_safety_snapshot_waits_for_another_run_on_the_backup_dir() {
+    // Guards against a downgrade that stops, with etcd down, because a timer's snapshot is at work.
+    let (_recording, data) = alone();
+    let scratch = TempDir::new().unwrap();
+    let lock = fs::File::create(scratch.path().join(LOCK_FILE)).unwrap();
+    rustix::fs::flock(lock.file(), FlockOperation::LockExclusive).unwrap();
+    let held_for = Duration::from_secs(2);
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(held_for);
+        drop(lock);
+    });
+    let begun = Instant::now();
+    go_back(&data, scratch.path(), &[]).exits(0);
+    assert!(begun.elapsed() >= held_for);
+    holder.join().unwrap();
+    assert_eq!(archives_in(scratch.path()).len(), 1);
 }
 
 #[test]

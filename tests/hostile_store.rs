@@ -387,5 +387,5 @@ fn an_answer_without_end_can_be_stopped() {
     let mut bounded = clean("timeout");
     bounded.args(["--preserve-status", "-k", "10", "1", "sh", "-c"]);
     bounded.args([r#"exec "$1" --json keys "$2" >/dev/null"#, "sh", BINARY]);
-    run(bounded.arg(&member)).exits(130);
+    run(bounded.arg(&member)).exits(143);
 }

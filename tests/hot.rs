@@ -4,13 +4,12 @@
 //! wrote. `ETCD_ARK_HOT_CAPTURES` says how many captures all seeds together take: 300 unless it is set.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Read as _};
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use etcd_ark::deed::Event;
-use etcd_ark::deed::capture::{Captured, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::Archive;
@@ -20,8 +19,8 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{ARK, archives_in, clean, fast_dir, names_in, snapshot};
+use crate::support::recordings::tree;
+use crate::support::tools::{fast_dir, snapshot};
 
 /// Captures of an ordinary test run, over all seeds.
 const CAPTURES: usize = 300;
@@ -52,13 +51,14 @@ struct Tally {
 fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Request<'r> {
     Request {
         data_dir,
-        backup_dir,
+        to: Destination::BackupDir(backup_dir),
         scope,
         labels: Vec::new(),
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
         created: Timestamp::now(),
+        lock: None,
     }
 }
 
@@ -291,64 +291,4 @@ fn locks_below(dir: &Path) -> Vec<String> {
         .filter_map(|line| line.split_once(": "))
         .map(|(_, lock)| lock.to_owned())
         .collect()
-}
-
-#[test]
-fn a_snapshot_interrupted_at_the_terminal_leaves_nothing() {
-    // Guards against half an archive after Ctrl-C, and against the exit code of something that worked.
-    let recording = unpack("multisegment");
-    let source = fs::read_dir(recording.dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.join("member").is_dir())
-        .unwrap();
-    let dir = fast_dir("ark-interrupt-");
-    let before = tree(&source);
-    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-        let backups = dir.path().join(format!("{signal:?}"));
-        let mut command = Command::new(ARK);
-        // The highest level takes many seconds: the signal meets it at work, on however fast a machine.
-        command
-            .args(["snapshot", "--level", "19", "--threads", "1", "--data-dir"])
-            .arg(&source)
-            .arg("--backup-dir")
-            .arg(&backups)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped());
-        clean(&mut command);
-        let mut child = command.spawn().unwrap();
-        wait_for_staged_bytes(&backups);
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, signal).unwrap();
-        let told: Vec<String> = std::io::BufReader::new(child.stderr.take().unwrap())
-            .lines()
-            .map(Result::unwrap)
-            .collect();
-        let status = child.wait().unwrap();
-        assert_eq!(status.code(), Some(130), "{told:?}");
-        assert!(
-            told.iter().any(|line| line.contains("interrupted")),
-            "{told:?}"
-        );
-        assert_eq!(names_in(&backups), Vec::<String>::new());
-    }
-    assert_eq!(tree(&source), before);
-    let backups = dir.path().join("afterwards");
-    snapshot(&source, &backups);
-    assert_eq!(archives_in(&backups).len(), 1);
-}
-
-/// Until the run has written a part of its archive under its temporary name.
-fn wait_for_staged_bytes(backups: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline {
-        let has_bytes = |name: &String| {
-            fs::metadata(backups.join(name)).is_ok_and(|metadata| metadata.len() > 0)
-        };
-        if names_in(backups).iter().any(has_bytes) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    panic!("the run wrote nothing");
 }

@@ -596,9 +596,11 @@ fn over_100_megabytes_is_said_everywhere_it_is_looked_for() {
 
     // Above the data but below the directory as a whole: a note, which does not count under --strict.
     let limit = (size + 1_000_000).to_string();
-    let told = with(&["--strict", "--size-limit", &limit]).exits(0);
+    let told = with(&["--strict", "--size-limit", &limit, "-v"]).exits(0);
     assert!(!told.stderr.contains("warning:"), "{told:?}");
     told.says("note: the data dir as a whole is");
+    let told = with(&["--strict", "--size-limit", &limit]).exits(0);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
     let told = with(&["--strict", "--size-limit", "1GB"]).exits(0);
     assert_eq!(told.stderr, "");
 }
@@ -1127,13 +1129,14 @@ fn capture(
     let data_dir = etcd_ark::place::data_dir::DataDir::open(data, None).unwrap();
     let request = etcd_ark::deed::capture::Request {
         data_dir: &data_dir,
-        backup_dir: backups,
+        to: etcd_ark::deed::capture::Destination::BackupDir(backups),
         scope: etcd_ark::place::archive::manifest::Scope::Live,
         labels: Vec::new(),
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
         created: jiff::Timestamp::UNIX_EPOCH,
+        lock: None,
     };
     etcd_ark::deed::capture::capture(
         &request,

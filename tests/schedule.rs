@@ -343,3 +343,48 @@ fn bash_completes_a_command_and_its_flags() {
     assert_eq!(complete("etcd-ark snap"), "snapshot\n");
     assert_eq!(complete("etcd-ark schedule --run"), "--run-as\n");
 }
+
+#[test]
+fn a_bucket_is_no_directory_and_a_repository_on_this_machine_is_one() {
+    let unit = printed(&["--data-dir", "/d", "--repo", "s3://bucket/a"], ".service");
+    assert!(
+        value(&unit, "ExecStart").ends_with(" --repo=s3://bucket/a"),
+        "{unit}"
+    );
+    assert!(!unit.contains("\nReadWritePaths="), "{unit}");
+    let args = [
+        "--data-dir",
+        "/d",
+        "--repo",
+        "file:///srv/a",
+        "--spool-dir",
+        "/srv/spool",
+    ];
+    let unit = printed(&args, ".service");
+    assert_eq!(value(&unit, "ReadWritePaths"), "/srv/a /srv/spool");
+}
+
+#[test]
+fn the_packages_configuration_is_one_that_every_command_takes_also_with_all_of_it_in_force() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/etcd-ark.toml");
+    let shipped = fs::read_to_string(shipped).unwrap();
+    // Prose is told from a setting by the space after its `#`.
+    let is_setting = |line: &&str| !line.starts_with("# ") && *line != "#";
+    let all: Vec<_> = shipped
+        .lines()
+        .filter(is_setting)
+        .map(|line| line.trim_start_matches('#'))
+        .collect();
+    let scratch = TempDir::new().unwrap();
+    let config = scratch.path().join("etcd-ark.toml");
+    for text in [shipped.clone(), all.join("\n")] {
+        fs::write(&config, text).unwrap();
+        let args = ["schedule", "--config", config.to_str().unwrap()];
+        let unit = ark(args).exits(0).stdout;
+        assert!(
+            value(&unit, "ExecStart").contains("--data-dir=/var/lib/etcd/default"),
+            "{unit}"
+        );
+        assert_eq!(value(&unit, "ReadWritePaths"), "/var/backups/etcd");
+    }
+}

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use etcd_ark::deed::capture::{Request, capture};
+use etcd_ark::deed::capture::{Destination, Request, capture};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::raft_snapshot::SnapshotId;
 use etcd_ark::language::wal::segment::SegmentScan;
@@ -122,13 +122,14 @@ fn archive_manifest(data_dir: &Path) -> Done {
     let backups = tempfile::tempdir()?;
     let request = Request {
         data_dir: &DataDir::open(data_dir, None)?,
-        backup_dir: backups.path(),
+        to: Destination::BackupDir(backups.path()),
         scope: Scope::All,
         labels: vec!["a label".to_owned()],
         level: 3,
         threads: 1,
         size_limit: 100_000_000,
         created: jiff::Timestamp::from_second(1_450_000_000)?,
+        lock: None,
     };
     let captured = capture(&request, &Interrupt::default(), &mut |_| ())?;
     let mut manifest = captured.manifest;

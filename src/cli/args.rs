@@ -14,6 +14,7 @@ use etcd_ark::language::replay::InOrderRules;
 use etcd_ark::workflow::rewind::moment::To;
 use jiff::SignedDuration;
 
+use super::config::{self, Misread};
 use super::connection::{Connection, Tls};
 
 /// Snapshot, prove and restore etcd 2.x data directories.
@@ -26,7 +27,8 @@ use super::connection::{Connection, Tls};
 )]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
-    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, 130 interrupted."
+    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, \
+    130 interrupted (SIGINT), 143 terminated (SIGTERM)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -36,11 +38,17 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What the command line and the environment say. A variable that is set to nothing counts
-    /// as not set, as etcd itself takes it.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
+    /// What the command line, the environment and the configuration file say. A variable that is set
+    /// to nothing counts as not set, as etcd itself takes it.
+    pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(Self::command());
-        Self::from_arg_matches(&command.try_get_matches()?)
+        let typed = std::env::args_os().collect();
+        let completed = config::complete(&Self::command(), &command, typed);
+        let completed = completed.map_err(Misread::File)?;
+        let matches = command.clone().try_get_matches_from(completed.line());
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| completed.explain(&command, error))
     }
 }
 
@@ -48,7 +56,8 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
     let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
     command
         .mut_args(|arg| {
-            if arg.get_env().is_some_and(is_empty) {
+            // An empty name is an answer there: no file.
+            if arg.get_env().is_some_and(is_empty) && arg.get_id() != config::FLAG {
                 arg.env(None::<&str>)
             } else {
                 arg
@@ -84,6 +93,9 @@ pub(crate) struct Global {
     /// Exit with 5 when something was worth a warning
     #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
     pub(crate) strict: bool,
+    /// Read flags from this file, too; none from an empty name
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, default_value = config::DEFAULT, env = "ETCD_ARK_CONFIG")]
+    pub(crate) config: OsString,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -108,6 +120,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// List the archives of a backup dir, newest first
     List(List),
+    /// Copy archives from one backup dir or bucket to another, each proven before and after
+    Copy(super::copy::Copy),
     /// Show what is in an archive or a data dir: identity, members, positions, versions, its store
     Inspect(Inspect),
     /// List or print the keys of the v2 store as of an index of the log
@@ -161,8 +175,21 @@ pub(crate) struct Snapshot {
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Where the archive goes; made with mode 0700 if it is missing
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
-    pub(crate) backup_dir: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ETCD_ARK_BACKUP_DIR",
+        required_unless_present = "repo"
+    )]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, gs://… or az://…, with the
+    /// credentials that the cloud's own tools find in the environment
+    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Where the archive is written and proven before it goes to a bucket, as a file without a
+    /// name; the system's directory for temporary files by default
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
     /// Capture every file of the member, not only what a restart of etcd needs
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
@@ -182,6 +209,11 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
+    /// Take none if no client wrote since this member's newest archive there, which is proven anew
+    #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
+    pub(crate) if_changed: bool,
+    #[command(flatten)]
+    pub(crate) lock: super::backup_lock::LockWait,
 }
 
 #[derive(Debug, clap::Args)]
@@ -350,14 +382,24 @@ pub(crate) struct Preflight {
     pub(crate) threads: Threads,
 }
 
+const LIKE_A_TIME: &str = "a length of time is written like `90m`, `24h` or `7d`";
+
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
-pub(crate) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || "a length of time is written like `90m`, `24h` or `7d`".to_owned();
+pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+    time_or_none(text)
+        .ok()
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| LIKE_A_TIME.to_owned())
+}
+
+/// The same, or `0s`.
+pub(super) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || LIKE_A_TIME.to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let length = span.to_duration(days).map_err(|_| wrong())?;
     Some(length)
-        .filter(SignedDuration::is_positive)
+        .filter(|length| !length.is_negative())
         .ok_or_else(wrong)
 }
 
@@ -454,9 +496,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
-    /// The backup dir
-    #[arg(value_name = "BACKUP_DIR", env = "ETCD_ARK_BACKUP_DIR")]
-    pub(crate) backup_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) repository: super::repository::RepositoryFlags,
 }
 
 #[derive(Debug, clap::Args)]

@@ -19,6 +19,14 @@ use super::failure::{Kind, Told};
 
 /// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
 const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
+/// What else says the same as a flag, in the environment.
+const ALSO_READ: [(&str, &[&str]); 5] = [
+    ("endpoints", &OLDER_ENDPOINTS),
+    ("cacert", &["ETCDCTL_CA_FILE"]),
+    ("cert", &["ETCDCTL_CERT_FILE"]),
+    ("key", &["ETCDCTL_KEY_FILE"]),
+    ("password-file", &["ETCD_ARK_PASSWORD"]),
+];
 /// No answer is waited for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The longest password that is read, in bytes.
@@ -171,6 +179,12 @@ impl Tls {
             ..Access::default()
         })
     }
+}
+
+/// The variables that count for `flag` beside its own.
+pub(super) fn also_read(flag: &str) -> &'static [&'static str] {
+    let found = ALSO_READ.iter().find(|(name, _)| *name == flag);
+    found.map_or(&[], |(_, variables)| variables)
 }
 
 /// A variable; one that is not set is as good as an empty one.

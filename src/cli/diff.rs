@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use etcd_ark::deed::diff::{Comparison, KeyDifference, diff};
-use etcd_ark::deed::store::{StoreRead, Target, Wanted};
+use etcd_ark::deed::store::{StoreRead, Wanted};
 use etcd_ark::ground::ids::MemberId;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::printable;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::args::Diff;
 use super::keys::{rules_text, tell_passed_over};
 use super::out::{Out, Paint, one_line, text};
+use super::places::Places;
 use super::progress::Progress;
 
 /// How many key differences are shown, unless `--verbose`.
@@ -25,9 +26,14 @@ const SHOWN: usize = 50;
 /// Exit code when something differs.
 const DIFFERENT: u8 = 1;
 
-pub(crate) fn run(args: &Diff, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let a = Target::open(&args.a, args.a_wal_dir.as_deref())?;
-    let b = Target::open(&args.b, args.b_wal_dir.as_deref())?;
+pub(crate) fn run(
+    args: &Diff,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let a = places.target(&args.a, args.a_wal_dir.as_deref())?;
+    let b = places.target(&args.b, args.b_wal_dir.as_deref())?;
     let wanted = Wanted {
         rules: args.rules.in_order_rules,
         threads: args.threads.count(),

@@ -25,23 +25,28 @@ use flags::{Check, Command, Downgrade, Gate, GoBack};
 use steps::Steps;
 use verdict::Judgement;
 
+use super::backup_lock::{UNLOCKED, claim};
 use super::failure::{Failure, Kind, Told};
 use super::out::{Out, Paint, size, text};
+use super::places::Places;
 use super::progress::{Progress, countdown};
 
 /// Within so many seconds a move that was begun has shown: the leader looks every 5.
 const SETTLED_AFTER: u16 = 10;
 /// The data size in bytes above which the safety snapshot warns, as `snapshot` does.
 const SIZE_LIMIT: u64 = 100_000_000;
+/// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(args: &Downgrade, strict: bool, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(args: &Downgrade, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
     match &args.command {
-        Command::Check(args) => check(args, strict, out, interrupt),
-        Command::Run(args) => go_back(args, strict, out, interrupt),
+        Command::Check(args) => check(args, strict, places, out),
+        Command::Run(args) => go_back(args, strict, places, out),
     }
 }
 
-fn check(args: &Check, strict: bool, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let interrupt = places.interrupt();
     let gate = &args.gate;
     let step = gate.step()?;
     if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
@@ -55,7 +60,8 @@ fn check(args: &Check, strict: bool, out: &Out, interrupt: &Interrupt) -> Result
     let wal_dir = gate.wal_dir.as_deref();
     let own = args.data_dir.as_deref().map(|dir| own(dir, wal_dir));
     let own = own.transpose()?.map(|(_, target)| target);
-    let mut collected = Asked::open(gate)?.look(gate, step, own.as_ref(), out, interrupt)?;
+    let mut collected =
+        Asked::open(gate, places)?.look(gate, step, own.as_ref(), out, interrupt)?;
     let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
     if let Some(fault) = collected.unreadable.take_if(|_| nothing_else) {
         return Err(fault.into());
@@ -87,8 +93,9 @@ struct Seen {
     waited: u16,
 }
 
-fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let seen = look_at_stopped(args, out, interrupt)?;
+fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let interrupt = places.interrupt();
+    let seen = look_at_stopped(args, places, out)?;
     let judgement = judge(&seen.collected, strict);
     let nothing = judgement.verdict == Verdict::NothingToGoBackFrom;
     if nothing || judgement.is_refusal() {
@@ -106,6 +113,7 @@ fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Res
         threads: args.gate.threads.count(),
         size_limit: SIZE_LIMIT,
         now: Timestamp::now(),
+        lock: claim("downgrade run", LOCK_WAIT),
     };
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
@@ -129,7 +137,8 @@ fn go_back(args: &GoBack, strict: bool, out: &Out, interrupt: &Interrupt) -> Res
 }
 
 /// Waits until a move has shown that was begun before etcd was stopped, and looks.
-fn look_at_stopped(args: &GoBack, out: &Out, interrupt: &Interrupt) -> Result<Seen> {
+fn look_at_stopped(args: &GoBack, places: &Places<'_>, out: &Out) -> Result<Seen> {
+    let interrupt = places.interrupt();
     let gate = &args.gate;
     let step = gate.step()?;
     let opened = own(&args.data_dir, gate.wal_dir.as_deref());
@@ -137,7 +146,7 @@ fn look_at_stopped(args: &GoBack, out: &Out, interrupt: &Interrupt) -> Result<Se
     if let Some(running) = downgrade::running(found.data_dir())? {
         return Err(downgrade::PrepareError::Running(running).into());
     }
-    let asked = Asked::open(gate)?;
+    let asked = Asked::open(gate, places)?;
     let waited = if gate.offline { 0 } else { args.settle };
     countdown(
         Duration::from_secs(waited.into()),
@@ -169,7 +178,16 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<
         ));
     }
     let snapshot = prepared.snapshot.iter();
-    warnings.extend(snapshot.flat_map(|taken| taken.manifest.warnings.clone()));
+    warnings.extend(
+        snapshot
+            .clone()
+            .flat_map(|taken| taken.manifest.warnings.clone()),
+    );
+    warnings.extend(
+        snapshot
+            .filter(|taken| !taken.alone)
+            .map(|_| UNLOCKED.to_owned()),
+    );
     warnings
 }
 
@@ -190,8 +208,8 @@ struct Asked {
 
 impl Asked {
     /// What cannot be opened is said before anybody waits for anything.
-    fn open(gate: &Gate) -> Result<Self> {
-        let targets = gate.targets.iter().map(|path| Target::open(path, None));
+    fn open(gate: &Gate, places: &Places<'_>) -> Result<Self> {
+        let targets = gate.targets.iter().map(|path| places.target(path, None));
         let others = targets.collect::<Result<_, _>>()?;
         let asks = !gate.offline || gate.connection.is_given();
         let cluster = if asks {

@@ -1,12 +1,15 @@
 //! What a failure is called, which exit code it has and what to do about it: the one place
 //! where that is decided.
 
+mod misread;
 mod rewind;
 
 use std::error::Error;
 use std::io;
 
 use etcd_ark::deed::capture::CaptureError;
+use etcd_ark::deed::copy::CopyError;
+use etcd_ark::deed::deposit::DepositError;
 use etcd_ark::deed::restore::RestoreError;
 use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
@@ -14,6 +17,7 @@ use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
+use etcd_ark::place::backup_lock::LockError;
 use etcd_ark::place::cluster::AccessError;
 use etcd_ark::place::data_dir::DataDirError;
 use etcd_ark::place::repository::RepositoryError;
@@ -22,6 +26,10 @@ use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::move_wal::MoveError;
 use etcd_ark::workflow::rewind::RewindError;
 use etcd_ark::workflow::stale_member::StaleMemberError;
+
+use super::config::ConfigError;
+
+pub(crate) use misread::misread;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +41,18 @@ pub(crate) enum Kind {
     NotFound,
     Busy,
     NoSpace,
+    /// By SIGINT, or Ctrl-C at a question.
     Interrupted,
+    /// By SIGTERM.
+    Terminated,
 }
+
+/// The signals that stop a run, and what it then ends with: 128 and the signal's number, as a shell
+/// has it.
+pub(crate) const SIGNALS: [(i32, Kind); 2] = [
+    (signal_hook::consts::SIGINT, Kind::Interrupted),
+    (signal_hook::consts::SIGTERM, Kind::Terminated),
+];
 
 impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
@@ -47,6 +65,7 @@ impl Kind {
             Self::Busy => 11,
             Self::NoSpace => 12,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 
@@ -60,6 +79,7 @@ impl Kind {
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
             Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
         }
     }
 }
@@ -103,6 +123,17 @@ impl Failure {
         }
     }
 
+    /// The same, of a run that `signal` asked to stop: work that stops does not know which it was.
+    pub(crate) fn stopped_by(mut self, signal: Option<usize>) -> Self {
+        let stopped = SIGNALS
+            .into_iter()
+            .find(|(number, _)| Some(number.cast_unsigned() as usize) == signal);
+        if let (Kind::Interrupted, Some((_, kind))) = (self.kind, stopped) {
+            self.kind = kind;
+        }
+        self
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::json!({
             "code": self.kind.exit_code(),
@@ -114,41 +145,10 @@ impl Failure {
     }
 }
 
-/// Tells of wrong usage, or shows the help that was asked for; gives the exit code.
-#[expect(
-    clippy::print_stderr,
-    reason = "no Out exists before the arguments are read"
-)]
-pub(crate) fn usage(error: &clap::Error) -> u8 {
-    let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
-    if !error.use_stderr() || !asks_json {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let failure = Failure {
-            kind: Kind::Usage,
-            message: first.trim_start_matches("error: ").to_owned(),
-            hint: Some("see `etcd-ark --help`".to_owned()),
-        };
-        eprintln!("{}", failure.to_json());
-    }
-    if error.use_stderr() {
-        Kind::Usage.exit_code()
-    } else {
-        0
-    }
-}
-
-/// As clap reads a flag's variable: set, and not to one of its words for no.
-fn environment_asks_json() -> bool {
-    let no = ["", "0", "n", "no", "f", "false", "off"];
-    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))
-}
-
 fn judge(error: &anyhow::Error) -> Judged {
-    if let Some(told) = error.downcast_ref::<Told>() {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        misread::of_config(error)
+    } else if let Some(told) = error.downcast_ref::<Told>() {
         (told.kind, told.hint)
     } else if let Some(error) = error.downcast_ref::<CaptureError>() {
         of_capture(error)
@@ -166,8 +166,14 @@ fn judge(error: &anyhow::Error) -> Judged {
         (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
+    } else if let Some(error) = error.downcast_ref::<CopyError>() {
+        of_copy(error)
+    } else if let Some(judged) = of_bucket_url(error) {
+        judged
     } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
         of_repository(error)
+    } else if let Some(error) = error.downcast_ref::<LockError>() {
+        of_lock(error)
     } else if let Some(error) = error.downcast_ref::<DataDirError>() {
         of_data_dir(error)
     } else if let Some(error) = error.downcast_ref::<RewindError>() {
@@ -187,6 +193,7 @@ fn of_capture(error: &CaptureError) -> Judged {
     match error {
         CaptureError::DataDir(error) => of_data_dir(error),
         CaptureError::Archive(error) => of_archive(error),
+        CaptureError::Deposit(error) => of_deposit(error),
         CaptureError::Io(error) => of_io(error),
         CaptureError::Interrupted(_) => (Kind::Interrupted, None),
         CaptureError::Running(_) | CaptureError::DbChanged => (
@@ -213,6 +220,7 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "the member may be receiving a snapshot from its leader; run this again in a minute",
             ),
         ),
+        CaptureError::Lock(error) => of_lock(error),
         CaptureError::BackupInside(_) => (
             Kind::Refused,
             Some("pass a --backup-dir elsewhere, best on another disk"),
@@ -229,6 +237,19 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "files went away faster than they could be opened; is something else cleaning up the data dir?",
             ),
         ),
+    }
+}
+
+fn of_lock(error: &LockError) -> Judged {
+    match error {
+        LockError::Busy { .. } => (
+            Kind::Busy,
+            Some(
+                "nothing was done; run it again when that run is over; with `--lock-wait 10m` a snapshot waits for it",
+            ),
+        ),
+        LockError::Io(error) => of_io(error),
+        LockError::Interrupted(_) => (Kind::Interrupted, None),
     }
 }
 
@@ -442,6 +463,91 @@ fn of_repository(error: &RepositoryError) -> Judged {
     }
 }
 
+fn of_copy(error: &CopyError) -> Judged {
+    match error {
+        CopyError::Archive(error) => of_archive(error),
+        CopyError::Deposit(error) => of_deposit(error),
+        CopyError::Changed(_) => (
+            Kind::Corrupt,
+            Some("nothing was kept; is somebody writing to that archive?"),
+        ),
+        CopyError::Different(_) => (
+            Kind::Refused,
+            Some("nothing was changed; `etcd-ark verify` tells which of the two is whole"),
+        ),
+    }
+}
+
+fn of_deposit(error: &DepositError) -> Judged {
+    match error {
+        DepositError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some("what came back is not what was written; nothing was kept"),
+        ),
+        DepositError::Io(error) => of_io(error),
+        DepositError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn of_bucket_url(error: &anyhow::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::BucketUrlError;
+    error.downcast_ref::<BucketUrlError>()?;
+    Some((
+        Kind::Usage,
+        Some(
+            "a bucket is written as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+        ),
+    ))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn of_bucket_url(_: &anyhow::Error) -> Option<Judged> {
+    None
+}
+
+/// What an object store's answer means, if that is what went wrong.
+#[cfg(feature = "object-store")]
+fn of_bucket(error: &io::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::{BucketFault, BucketFaultKind};
+    let fault = error.get_ref()?.downcast_ref::<BucketFault>()?;
+    Some(match fault.kind {
+        BucketFaultKind::Denied => (
+            Kind::Failed,
+            Some(
+                "the credentials in the environment do not allow it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and …_KEY",
+            ),
+        ),
+        BucketFaultKind::NotFound => (
+            Kind::NotFound,
+            Some("is the bucket's name right, and AWS_REGION or AWS_ENDPOINT_URL?"),
+        ),
+        BucketFaultKind::Exists => (
+            Kind::Busy,
+            Some(
+                "another run is writing it, or one was killed while it did: `etcd-ark prune` removes what it left after a day",
+            ),
+        ),
+        BucketFaultKind::NotSupported => (
+            Kind::Failed,
+            Some(
+                "the store must be able to create an object only if it is missing (If-None-Match)",
+            ),
+        ),
+        BucketFaultKind::Other => (
+            Kind::Failed,
+            Some(
+                "nothing was kept; is the store reachable? AWS_ENDPOINT_URL names one that is not Amazon's",
+            ),
+        ),
+    })
+}
+
+#[cfg(not(feature = "object-store"))]
+fn of_bucket(_: &io::Error) -> Option<Judged> {
+    None
+}
+
 fn of_data_dir(error: &DataDirError) -> Judged {
     match error {
         DataDirError::Io(error) => of_io(error),
@@ -511,6 +617,9 @@ fn of_io(error: &io::Error) -> Judged {
         inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
     }) {
         return (Kind::Interrupted, None);
+    }
+    if let Some(judged) = of_bucket(error) {
+        return judged;
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (

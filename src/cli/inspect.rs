@@ -19,10 +19,16 @@ use super::contents::{self, Contents};
 use super::failure::Kind;
 use super::out::{Out, Paint, size, text};
 use super::picture::picture;
+use super::places::Places;
 use super::progress::Progress;
 
-pub(crate) fn run(args: &Inspect, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let target = Target::open(&args.target, args.wal_dir.as_deref())?;
+pub(crate) fn run(
+    args: &Inspect,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let target = places.target(&args.target, args.wal_dir.as_deref())?;
     let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
     match &target {
         Target::Archive(archive) => inspect_archive(archive, contents, args, out),

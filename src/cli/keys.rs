@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
-use etcd_ark::deed::store::{StoreRead, Target, Wanted};
+use etcd_ark::deed::store::{StoreRead, Wanted};
 use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::ids::Index;
 use etcd_ark::ground::interrupt::Interrupt;
@@ -16,13 +16,19 @@ use etcd_ark::language::store::{Node, NodeId, Step, Store, path};
 use super::args::Keys;
 use super::failure::{Kind, Told};
 use super::out::{Out, Paint, one_line, size};
+use super::places::Places;
 use super::progress::Progress;
 
 /// How many characters of a value are shown, unless all are asked for.
 const SHORT: usize = 60;
 
-pub(crate) fn run(args: &Keys, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let target = Target::open(&args.target, args.wal_dir.as_deref())?;
+pub(crate) fn run(
+    args: &Keys,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let target = places.target(&args.target, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
     let wanted = Wanted {
         until: until(args),

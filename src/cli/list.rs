@@ -13,10 +13,11 @@ use super::args::List;
 use super::failure::Failure;
 use super::inspect::versions_text;
 use super::out::{Out, size, text};
+use super::places::Places;
 
-pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
-    let repository = Directory::new(&args.backup_dir);
-    let catalog = summarize(&repository)?;
+pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let repository = args.repository.open(places)?;
+    let catalog = summarize(&*repository)?;
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &List, out: &Out) -> Result<u8> {
         .collect();
     out.json(|| {
         json!({
-            "archives": catalog.summaries.iter().map(|summary| to_json(&repository, summary)).collect::<Vec<_>>(),
+            "archives": catalog.summaries.iter().map(|summary| to_json(&*repository, summary)).collect::<Vec<_>>(),
             "unreadable": unreadable
                 .iter()
                 .map(|(path, why)| json!({"archive": text(path), "error": why}))

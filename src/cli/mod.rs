@@ -1,9 +1,12 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
 mod args;
+mod backup_lock;
 mod completions;
+mod config;
 mod connection;
 mod contents;
+mod copy;
 mod deep;
 mod diff;
 mod downgrade;
@@ -15,8 +18,10 @@ mod list;
 mod man;
 mod out;
 mod picture;
+mod places;
 mod preflight;
 mod progress;
+mod repository;
 mod restore;
 mod rewind;
 mod schedule;
@@ -25,11 +30,16 @@ mod standings;
 mod verify;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use etcd_ark::ground::interrupt::Interrupt;
+use signal_hook::flag;
 
 use args::{Args, Command};
 use failure::{Failure, Kind};
 use out::Out;
+use places::Places;
 
 /// Exit code for a deed done whose warnings count under `--strict`.
 const DONE_WITH_WARNINGS: u8 = 5;
@@ -38,24 +48,26 @@ const DONE_WITH_WARNINGS: u8 = 5;
 pub(crate) fn main() -> u8 {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::misread(error),
     };
     let out = Out::new(&args.global);
     raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
+    let places = Places::new(&interrupt);
     let strict = args.global.strict;
     let outcome = match &args.command {
-        Command::Snapshot(args) => snapshot::run(args, &out, &interrupt),
-        Command::Verify(args) => verify::run(args, &out, &interrupt),
-        Command::Restore(args) => restore::run(args, &out, &interrupt),
-        Command::List(args) => list::run(args, &out),
-        Command::Inspect(args) => inspect::run(args, &out, &interrupt),
-        Command::Keys(args) => keys::run(args, &out, &interrupt),
-        Command::Diff(args) => diff::run(args, &out, &interrupt),
+        Command::Snapshot(args) => snapshot::run(args, &places, &out, &interrupt),
+        Command::Verify(args) => verify::run(args, &places, &out, &interrupt),
+        Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
+        Command::List(args) => list::run(args, &places, &out),
+        Command::Inspect(args) => inspect::run(args, &places, &out, &interrupt),
+        Command::Keys(args) => keys::run(args, &places, &out, &interrupt),
+        Command::Diff(args) => diff::run(args, &places, &out, &interrupt),
         Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
-        Command::Rewind(args) => rewind::run(args, &out, &interrupt),
-        Command::Downgrade(args) => downgrade::run(args, strict, &out, &interrupt),
+        Command::Rewind(args) => rewind::run(args, &places, &out, &interrupt),
+        Command::Copy(args) => copy::run(args, &places, &out, &interrupt),
+        Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
         Command::Schedule(args) => schedule::run(args, &out),
         Command::Completions(args) => Ok(completions::run(args, &out)),
@@ -76,7 +88,7 @@ pub(crate) fn main() -> u8 {
         Ok(0) if out.warned() && strict => DONE_WITH_WARNINGS,
         Ok(code) => code,
         Err(error) => {
-            let failure = Failure::of(&error);
+            let failure = Failure::of(&error).stopped_by(interrupt.signal());
             out.failure(&failure);
             failure.kind.exit_code()
         }
@@ -85,11 +97,13 @@ pub(crate) fn main() -> u8 {
 
 /// The first SIGINT or SIGTERM asks the work to stop and clean up; a second one ends it.
 fn watch_signals(interrupt: &Interrupt) {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let flag = interrupt.flag();
+    let asked = Arc::new(AtomicBool::new(false));
+    for (signal, kind) in failure::SIGNALS {
+        let code = kind.exit_code().into();
         // Without a handler the signal ends the process, which loses nothing but tidiness.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
-        let _ = signal_hook::flag::register(signal, flag);
+        let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
+        let _ = flag::register(signal, asked.clone());
+        let _ = flag::register_usize(signal, interrupt.flag(), signal.cast_unsigned() as usize);
     }
 }
 

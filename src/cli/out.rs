@@ -32,6 +32,8 @@ pub(crate) struct Out {
     quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
+    /// Whether a deed that went well says so: somebody looks, or asked for it.
+    tells_success: bool,
     color_stdout: bool,
     color_stderr: bool,
     warned: Cell<bool>,
@@ -46,11 +48,13 @@ impl Out {
             Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         let terminal = std::io::stderr().is_terminal();
+        let watched = terminal || std::io::stdout().is_terminal();
         Self {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
             progress: terminal && !global.no_progress && !global.quiet && !global.json,
+            tells_success: watched || global.verbose,
             color_stdout: wanted(std::io::stdout().is_terminal()),
             color_stderr: wanted(terminal),
             warned: Cell::new(false),
@@ -90,6 +94,21 @@ impl Out {
     /// Whether a result is written for people.
     pub(crate) fn is_told(&self) -> bool {
         !self.json && !self.quiet
+    }
+
+    /// What a deed that runs from cron says when it went well: nothing off a terminal, because cron
+    /// mails every word. The result of a question, and what is needed to go on, is a [`Self::line`].
+    pub(crate) fn tell(&self, text: &str) {
+        if self.tells_success {
+            self.line(text);
+        }
+    }
+
+    /// A [`Self::note`] of such a deed.
+    pub(crate) fn tell_note(&self, text: &str) {
+        if self.tells_success {
+            self.note(text);
+        }
     }
 
     /// A line for people.

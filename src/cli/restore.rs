@@ -3,7 +3,6 @@
 use anyhow::Result;
 use etcd_ark::deed::restore::{Request, check_target, restore};
 use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::archive::Archive;
 use etcd_ark::place::archive::manifest::Manifest;
 use etcd_ark::place::cluster::{Cluster, Presence};
 use etcd_ark::workflow::stale_member::{Asked, WITHIN, unasked};
@@ -13,10 +12,16 @@ use serde_json::{Value, json};
 use super::args::Restore;
 use super::failure::{Kind, Told};
 use super::out::{Out, Paint, size, text};
+use super::places::Places;
 use super::progress::Progress;
 
-pub(crate) fn run(args: &Restore, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let archive = Archive::open(&args.archive)?;
+pub(crate) fn run(
+    args: &Restore,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let archive = places.archive(&args.archive)?;
     let owner = args.owner.as_deref().map(owner).transpose()?;
     let request = Request {
         archive: &archive,

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
-use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::member::printable;
 use etcd_ark::language::store::json::{Expiration, api_key};
@@ -25,6 +24,7 @@ use super::contents::plural;
 use super::failure::{Kind, Told};
 use super::inspect::row;
 use super::out::{Out, Paint, one_line, size};
+use super::places::Places;
 use super::progress::Progress;
 use json::to_json;
 use picture::picture;
@@ -32,8 +32,13 @@ use picture::picture;
 /// How many renamed keys are shown, unless `--verbose`.
 const SHOWN: usize = 50;
 
-pub(crate) fn run(args: &Rewind, out: &Out, interrupt: &Interrupt) -> Result<u8> {
-    let inputs = open(args)?;
+pub(crate) fn run(
+    args: &Rewind,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let inputs = open(args, places)?;
     let request = Request {
         to: args.to.clone(),
         base: args.base.as_deref(),
@@ -72,7 +77,7 @@ pub(crate) fn run(args: &Rewind, out: &Out, interrupt: &Interrupt) -> Result<u8>
     Ok(0)
 }
 
-fn open(args: &Rewind) -> Result<Vec<Input>> {
+fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
     let is_of = |data_dir: &str, target: &Path| Path::new(data_dir) == target;
     for (data_dir, _) in &args.wal_dir {
         if !args.targets.iter().any(|target| is_of(data_dir, target)) {
@@ -88,7 +93,7 @@ fn open(args: &Rewind) -> Result<Vec<Input>> {
     for path in &args.targets {
         let mut wal_dirs = args.wal_dir.iter();
         let wal_dir = wal_dirs.find(|(data_dir, _)| is_of(data_dir, path));
-        let target = Target::open(path, wal_dir.map(|(_, dir)| Path::new(dir)))?;
+        let target = places.target(path, wal_dir.map(|(_, dir)| Path::new(dir)))?;
         inputs.push(Input { target });
     }
     Ok(inputs)

@@ -7,7 +7,7 @@ pub(crate) mod flags;
 mod quote;
 mod when;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -67,8 +67,8 @@ struct Unit {
     /// What must be mounted.
     mounts: Option<String>,
     writes: Option<String>,
-    /// The same for a shell.
-    writes_in_shell: Option<String>,
+    /// The same, each for a shell.
+    writes_in_shell: Vec<String>,
     private_tmp: &'static str,
     protect_home: &'static str,
 }
@@ -83,17 +83,16 @@ impl Unit {
         for word in &snapshot.flags {
             words.push(unit_argument(plain(word)?));
         }
-        let writes = snapshot.writes.as_deref();
-        let writes = writes.map(|path| plain(path.as_os_str())).transpose()?;
-        let mut mounts = Vec::new();
-        for path in snapshot.reads.iter().chain(&snapshot.writes) {
-            mounts.push(unit_path(plain(path.as_os_str())?));
-        }
+        let texts = |paths: &[PathBuf], quote: fn(&str) -> String| {
+            let paths = paths.iter();
+            let quoted = paths.map(|path| Ok(quote(plain(path.as_os_str())?)));
+            quoted.collect::<Result<Vec<_>>>()
+        };
+        let writes = texts(&snapshot.writes, unit_path)?;
+        let mut mounts = texts(&snapshot.reads, unit_path)?;
+        mounts.extend_from_slice(&writes);
         let paths = snapshot.reads.iter().chain(&snapshot.writes);
-        let paths: Vec<&Path> = paths
-            .map(std::path::PathBuf::as_path)
-            .chain([exe])
-            .collect();
+        let paths: Vec<&Path> = paths.map(PathBuf::as_path).chain([exe]).collect();
         let is_in = |dirs: &[&str]| {
             let mut pairs = paths
                 .iter()
@@ -105,8 +104,8 @@ impl Unit {
             when,
             exec_start: words.join(" "),
             mounts: (!mounts.is_empty()).then(|| mounts.join(" ")),
-            writes: writes.map(unit_path),
-            writes_in_shell: writes.map(shell),
+            writes: (!writes.is_empty()).then(|| writes.join(" ")),
+            writes_in_shell: texts(&snapshot.writes, shell)?,
             private_tmp: if is_in(&TEMPORARY) { "no" } else { "yes" },
             protect_home: if is_in(&HOMES) { "read-only" } else { "yes" },
         })
@@ -124,7 +123,7 @@ impl Unit {
                 "\n",
             ]);
         }
-        if let Some(dir) = &self.writes_in_shell {
+        for dir in &self.writes_in_shell {
             let words = ["#     install -d -m 0700 -o ", &self.user, " ", dir, "\n"];
             head.extend(words);
         }
@@ -239,8 +238,6 @@ fn crontab(args: &Schedule, exe: &Path, when: When) -> Result<Text> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn without_head(unit: &str) -> &str {
@@ -250,7 +247,7 @@ mod tests {
     #[test]
     fn the_units_of_the_package_are_what_is_printed_for_it() {
         let snapshot = SnapshotLine {
-            writes: Some(PathBuf::from("/var/backups/etcd")),
+            writes: vec![PathBuf::from("/var/backups/etcd")],
             ..SnapshotLine::default()
         };
         let exe = Path::new("/usr/bin/etcd-ark");
@@ -263,7 +260,7 @@ mod tests {
     fn every_line_that_differs_from_machine_to_machine_is_there_to_be_changed() {
         let snapshot = SnapshotLine {
             reads: vec![PathBuf::from("/home/e/data")],
-            writes: Some(PathBuf::from("/var/tmp/b")),
+            writes: vec![PathBuf::from("/var/tmp/b")],
             ..SnapshotLine::default()
         };
         let unit = Unit::new(

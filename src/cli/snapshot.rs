@@ -1,48 +1,102 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
 use anyhow::Result;
-use etcd_ark::deed::capture::{Captured, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
+use etcd_ark::deed::unchanged::{Unchanged, unchanged};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
 use jiff::Timestamp;
 
 use super::args::Snapshot;
+use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
 use super::out::{Out, Paint, size, text};
+use super::places::Places;
 use super::progress::Progress;
+use super::repository::one_place;
 
-pub(crate) fn run(args: &Snapshot, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(
+    args: &Snapshot,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
+    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
+    let repository = places.repository(place)?;
+    let spool = args.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let to = match repository.directory() {
+        Some(dir) => Destination::BackupDir(dir),
+        None => Destination::Through {
+            repository: &*repository,
+            spool: &spool,
+        },
+    };
     let request = Request {
         data_dir: &data_dir,
-        backup_dir: &args.backup_dir,
+        to,
         scope: if args.all { Scope::All } else { Scope::Live },
         labels: args.label.clone(),
         level: args.level,
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
         created: Timestamp::now(),
+        lock: Some(args.lock.claim("snapshot")),
     };
     let mut progress = Progress::new(out);
-    let captured = capture(&request, interrupt, &mut |event| progress.observe(event))?;
+    let observe = &mut |event| progress.observe(event);
+    if args.if_changed
+        && let Some(found) = unchanged(&request, interrupt, observe)?
+    {
+        drop(progress);
+        tell_unchanged(&found, out);
+        return Ok(0);
+    }
+    let captured = capture(&request, interrupt, observe)?;
     drop(progress);
     for warning in &captured.manifest.warnings {
         out.warn(warning);
     }
+    if !captured.alone {
+        out.warn(UNLOCKED);
+    }
     for note in &captured.manifest.notes {
-        out.note(note);
+        out.tell_note(note);
     }
     out.json(|| {
         serde_json::json!({
+            "unchanged": false,
             "archive": text(&captured.path),
             "bytes": captured.bytes,
             "sha256": captured.sha256,
             "manifest": captured.manifest,
+            "locked": captured.alone,
         })
     });
     tell(&captured, out);
     Ok(0)
+}
+
+/// What was worth a warning when the archive was taken still is.
+fn tell_unchanged(found: &Unchanged, out: &Out) {
+    for warning in &found.manifest.warnings {
+        out.warn(warning);
+    }
+    out.json(|| {
+        serde_json::json!({
+            "unchanged": true,
+            "archive": text(&found.path),
+            "bytes": found.bytes,
+            "manifest": found.manifest,
+        })
+    });
+    let path = found.path.display().to_string();
+    out.tell(&out.paint(Paint::Strong, &path));
+    out.tell(&format!(
+        "  unchanged since {}: no new archive; this one was read and proven again",
+        found.manifest.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+    ));
 }
 
 fn tell(captured: &Captured, out: &Out) {
@@ -50,8 +104,8 @@ fn tell(captured: &Captured, out: &Out) {
     let member = &manifest.member;
     let plain: u64 = manifest.files.iter().map(|file| file.size).sum();
     let path = captured.path.display().to_string();
-    out.line(&out.paint(Paint::Strong, &path));
-    let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
+    out.tell(&out.paint(Paint::Strong, &path));
+    let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
     row("member", &member.identity.to_string());
     row("position", &position_text(member));
     row("version", &version_text(member));

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::args::Verify;
 use super::deep::Deep;
 use super::failure::{Failure, Kind, Told};
-use super::list::archive_paths;
 use super::out::{Out, Paint, size, text};
+use super::places::{self, Places};
 use super::progress::Progress;
 
 /// What proving one target gave.
@@ -48,14 +48,19 @@ impl Verdict {
     }
 }
 
-pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(
+    args: &Verify,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
     let (mut failed, mut worst, mut first) = (0, None, None);
     let mut results = Vec::new();
-    let targets = with_backup_dirs_opened(&args.targets)?;
+    let targets = with_repositories_opened(&args.targets, places)?;
     for target in &targets {
         let wal_dir = args.wal_dir.as_deref();
-        let opened = Target::open(target, wal_dir);
-        let verdict = opened.map_err(Into::into).and_then(|opened| match &opened {
+        let opened = places.target(target, wal_dir);
+        let verdict = opened.and_then(|opened| match &opened {
             Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
             Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
         });
@@ -111,12 +116,14 @@ pub(crate) fn run(args: &Verify, out: &Out, interrupt: &Interrupt) -> Result<u8>
     .into())
 }
 
-/// A backup dir among the targets stands for every archive in it.
-fn with_backup_dirs_opened(targets: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// A backup dir or bucket among the targets stands for every archive in it.
+fn with_repositories_opened(targets: &[PathBuf], places: &Places<'_>) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for target in targets {
-        let archives = if target.is_dir() {
-            archive_paths(target)?
+        let archives = if target.is_dir() || places::is_bucket(target) {
+            let repository = places.repository(target)?;
+            let listed = repository.list()?.into_iter();
+            listed.map(|one| repository.path_of(&one.name)).collect()
         } else {
             Vec::new()
         };

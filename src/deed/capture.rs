@@ -10,15 +10,19 @@ mod content;
 mod opening;
 mod patience;
 
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fs_err as fs;
 use jiff::Timestamp;
 
 use super::Event;
+use super::copy::sum;
+use super::deposit::{Deposit, DepositError, deposit, read_all};
 use super::verify::{VerifyFault, read_back};
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::ground::publish::{StagedFile, remove_stale, with_path};
@@ -27,8 +31,12 @@ use crate::language::member::{MemberFacts, StartFault};
 use crate::place::archive::manifest::{
     DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
 };
-use crate::place::archive::{Archive, ArchiveError, EXTENSION, Manifest, SUM_EXTENSION, Writer};
+use crate::place::archive::{
+    Archive, ArchiveError, EXTENSION, FileSource, Manifest, Source, Writer,
+};
+use crate::place::backup_lock::{BackupLock, Claim, LockError};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
+use crate::place::repository::{Directory, Repository};
 use content::Content;
 use opening::Opening;
 use patience::{PassedOver, Patience};
@@ -40,8 +48,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Request<'r> {
     /// The source.
     pub data_dir: &'r DataDir,
-    /// Where the archive goes; made if it is missing.
-    pub backup_dir: &'r Path,
+    /// Where the archive goes.
+    pub to: Destination<'r>,
     /// How much of the source.
     pub scope: Scope,
     /// What the user calls it.
@@ -54,6 +62,36 @@ pub struct Request<'r> {
     pub size_limit: u64,
     /// The time to put into the archive and its name.
     pub created: Timestamp,
+    /// Who wants the lock on the backup dir; none is taken on a directory that nobody else knows.
+    pub lock: Option<Claim>,
+}
+
+/// Where a new archive goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'r> {
+    /// Into a backup dir, which is made if it is missing; it is written there.
+    BackupDir(&'r Path),
+    /// Into a repository, once it has been written to a file without a name in `spool` and proven
+    /// there: at a network's pace a capture would hold a running member's files open for long, and
+    /// would have to begin again when the connection is lost.
+    Through {
+        /// Where it goes.
+        repository: &'r dyn Repository,
+        /// A directory on a local disk.
+        spool: &'r Path,
+    },
+}
+
+impl Destination<'_> {
+    /// The directories that are written to.
+    fn directories(&self) -> Vec<&Path> {
+        match self {
+            Self::BackupDir(dir) => vec![dir],
+            Self::Through { repository, spool } => {
+                repository.directory().into_iter().chain([*spool]).collect()
+            }
+        }
+    }
 }
 
 /// What an archive says when its source was made and not found: by a rewind.
@@ -78,6 +116,8 @@ pub struct Captured {
     pub sha256: crate::ground::digest::Digest,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
+    pub alone: bool,
 }
 
 /// Why there is no new archive.
@@ -113,12 +153,18 @@ pub enum CaptureError {
     /// The backup dir is in the source.
     #[error("the backup dir `{0}` is inside the data dir, which is only read")]
     BackupInside(PathBuf),
+    /// Another run works on the backup dir.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file went away while it was wanted.
     #[error("`{0}` vanished while it was being captured")]
     Vanished(PathBuf),
     /// What was written does not read back.
     #[error("the archive does not read back from the disk as it was written")]
     ReadBack(#[source] VerifyFault),
+    /// It could not be put where it was to go.
+    #[error(transparent)]
+    Deposit(#[from] DepositError),
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -181,47 +227,24 @@ fn capture_as(
 ) -> Result<Captured, CaptureError> {
     // What is no member's data dir leaves no backup dir behind.
     request.data_dir.list()?;
-    refuse_backup_inside(request)?;
-    make_backup_dir(request.backup_dir)?;
-    remove_stale(request.backup_dir);
-    let staged = StagedFile::create(request.backup_dir)?;
-    let by_id = made.as_ref().is_some_and(|made| made.named_by_id);
+    for dir in request.to.directories() {
+        refuse_backup_inside(request.data_dir, dir)?;
+    }
     let mut capture = Capture {
         request,
         made,
         interrupt,
         observe,
     };
-    let (manifest, finished) = capture.until_it_fits(&staged)?;
-    staged.sync_and_drop_cache()?;
-    let archive = Archive::open(staged.path())?;
-    let report = read_back(&archive, request.threads, interrupt, observe)?;
-    if let Some(fault) = report.first_fault() {
-        return Err(CaptureError::ReadBack(fault));
+    match request.to {
+        Destination::BackupDir(dir) => capture.write_in(dir),
+        Destination::Through { repository, spool } => capture.write_through(repository, spool),
     }
-    let name = archive_name(&manifest, by_id);
-    let path = request.backup_dir.join(&name);
-    let sum = StagedFile::create(request.backup_dir)?;
-    // In one write: `writeln!` would make one of every two digits.
-    let line = format!("{}  {name}\n", finished.sha256);
-    sum.file()
-        .write_all(line.as_bytes())
-        .map_err(|error| with_path(error, "write", sum.path()))?;
-    sum.sync()?;
-    interrupt.check()?;
-    staged.publish(&path)?;
-    sum.publish(&request.backup_dir.join(name + SUM_EXTENSION))?;
-    Ok(Captured {
-        path,
-        bytes: finished.bytes,
-        sha256: finished.sha256,
-        manifest,
-    })
 }
 
 /// A backup dir inside the source would be written to the source, and with `--all` backed up.
-fn refuse_backup_inside(request: &Request<'_>) -> Result<(), CaptureError> {
-    let Some(backups) = request.backup_dir.ancestors().find_map(|path| {
+fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
+    let Some(backups) = backup_dir.ancestors().find_map(|path| {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -231,19 +254,8 @@ fn refuse_backup_inside(request: &Request<'_>) -> Result<(), CaptureError> {
     }) else {
         return Ok(());
     };
-    if request.data_dir.holds(&backups)? {
-        return Err(CaptureError::BackupInside(request.backup_dir.to_path_buf()));
-    }
-    Ok(())
-}
-
-fn make_backup_dir(path: &Path) -> io::Result<()> {
-    if !path.is_dir() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| with_path(error, "make the backup dir", path))?;
+    if data_dir.holds(&backups)? {
+        return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
     }
     Ok(())
 }
@@ -275,15 +287,101 @@ struct Capture<'c> {
 type Written = (Manifest, crate::place::archive::writer::Finished);
 
 impl Capture<'_> {
+    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    fn write_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
+        let repository = Directory::new(dir);
+        repository.prepare()?;
+        let lock = self.lock(dir)?;
+        remove_stale(dir);
+        let staged = StagedFile::create(dir)?;
+        let (manifest, finished) = self.until_it_fits(staged.file(), staged.path())?;
+        staged.sync_and_drop_cache()?;
+        self.prove(&Archive::open(staged.path())?)?;
+        let name = self.name(&manifest);
+        let sum = sum(&name, finished.sha256);
+        let beside = StagedFile::holding(dir, &sum.bytes)?;
+        self.interrupt.check()?;
+        let path = dir.join(&name);
+        staged.publish(&path)?;
+        beside.publish(&dir.join(name + sum.extension))?;
+        Ok(Captured {
+            path,
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            manifest,
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+        })
+    }
+
+    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    fn write_through(
+        &mut self,
+        repository: &dyn Repository,
+        spool: &Path,
+    ) -> Result<Captured, CaptureError> {
+        repository.prepare()?;
+        let lock = repository.directory().map(|dir| self.lock(dir));
+        let lock = lock.transpose()?.flatten();
+        let file = tempfile::tempfile_in(spool)
+            .map_err(|error| with_path(error, "create a file in", spool))?;
+        let (manifest, finished) = self.until_it_fits(&file, spool)?;
+        let name = self.name(&manifest);
+        let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
+        self.prove(&Archive::from_source(
+            Arc::clone(&source),
+            &spool.join(&name),
+        )?)?;
+        let interrupt = self.interrupt;
+        let deposited = deposit(
+            repository,
+            &mut Deposit {
+                name: &name,
+                bytes: finished.bytes,
+                write: &mut |out| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes)),
+                sides: &|sha256, _| Ok(vec![sum(&name, sha256)]),
+            },
+            interrupt,
+            self.observe,
+        )?;
+        Ok(Captured {
+            path: repository.path_of(&name),
+            bytes: deposited.bytes,
+            sha256: deposited.sha256,
+            manifest,
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+        })
+    }
+
+    fn lock(&self, dir: &Path) -> Result<Option<BackupLock>, LockError> {
+        let claim = self.request.lock.as_ref();
+        let lock = claim.map(|claim| BackupLock::take(dir, claim, self.interrupt));
+        lock.transpose()
+    }
+
+    /// Reads back what this process has just written.
+    fn prove(&mut self, archive: &Archive) -> Result<(), CaptureError> {
+        let threads = self.request.threads;
+        let report = read_back(archive, threads, self.interrupt, self.observe)?;
+        match report.first_fault() {
+            Some(fault) => Err(CaptureError::ReadBack(fault)),
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self, manifest: &Manifest) -> String {
+        let by_id = self.made.as_ref().is_some_and(|made| made.named_by_id);
+        archive_name(manifest, by_id)
+    }
+
     /// Captures again and again until what is read fits together.
-    fn until_it_fits(&mut self, staged: &StagedFile) -> Result<Written, CaptureError> {
+    fn until_it_fits(&mut self, file: &File, path: &Path) -> Result<Written, CaptureError> {
         let mut patience = Patience::default();
         loop {
             self.interrupt.check()?;
-            let error = match self.attempt(staged, &patience.passed_over) {
+            let error = match self.attempt(file, &patience.passed_over) {
                 Ok(written) => return Ok(written),
                 Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
-                Err(error) => error.written_to(staged.path()),
+                Err(error) => error.written_to(path),
             };
             let running = self.is_running();
             if !patience.tries_again(&error, running) {
@@ -309,7 +407,7 @@ impl Capture<'_> {
 
     fn attempt(
         &mut self,
-        staged: &StagedFile,
+        file: &File,
         passed_over: &[PassedOver],
     ) -> Result<Written, CaptureError> {
         let request = self.request;
@@ -324,7 +422,7 @@ impl Capture<'_> {
             bytes: opening.all().map(|opened| opened.length).sum(),
         });
         let mtime = opening.newest_mtime()?;
-        let mut writer = Writer::new(staged.file(), request.level, request.threads)?;
+        let mut writer = Writer::new(file, request.level, request.threads)?;
         let owner = self.made.as_ref().map(|made| made.owner);
         let directories = directories(request.data_dir, owner)?;
         for directory in &directories {

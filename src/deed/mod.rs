@@ -2,12 +2,15 @@
 //! compared and proven.
 
 pub mod capture;
+pub mod copy;
 pub mod deep;
+pub mod deposit;
 pub mod diff;
 pub mod proof;
 pub mod restore;
 pub mod store;
 pub mod survey;
+pub mod unchanged;
 pub mod verify;
 
 /// What happens while a deed is done, for whoever wants to show it.

@@ -1,11 +1,12 @@
 //! A wish to stop, raised from a signal handler and looked at between two pieces of work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Shared between whoever may ask to stop and the work that can be stopped.
+/// Shared between whoever may ask to stop and the work that can be stopped. It holds the number of
+/// the signal that asks, or 0.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicUsize>);
 
 /// The work was asked to stop, and did, after cleaning up.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -13,17 +14,18 @@ pub struct Interrupt(Arc<AtomicBool>);
 pub struct Interrupted;
 
 impl Interrupt {
-    /// The flag itself, for a signal handler to set.
-    pub fn flag(&self) -> Arc<AtomicBool> {
+    /// Where a signal handler puts its signal's number.
+    pub fn flag(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.0)
+    }
+
+    /// The number of the signal that asked to stop.
+    pub fn signal(&self) -> Option<usize> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
     /// An error if somebody asked to stop.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.0.load(Ordering::Relaxed) {
-            Err(Interrupted)
-        } else {
-            Ok(())
-        }
+        self.signal().map_or(Ok(()), |_| Err(Interrupted))
     }
 }

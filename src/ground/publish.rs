@@ -3,7 +3,7 @@
 //! In: a directory to publish into. Out: either the whole thing under its final name, durable,
 //! or nothing. What a killed run left staged is recognised by its name and its free lock.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -36,6 +36,17 @@ impl StagedFile {
         Ok(Self { temp })
     }
 
+    /// A new file with `bytes` in it, on the disk already.
+    pub fn holding(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let staged = Self::create(dir)?;
+        staged
+            .file()
+            .write_all(bytes)
+            .map_err(|error| with_path(error, "write", staged.path()))?;
+        staged.sync()?;
+        Ok(staged)
+    }
+
     /// The open file.
     pub fn file(&self) -> &std::fs::File {
         self.temp.as_file()
@@ -66,6 +77,14 @@ impl StagedFile {
         // The file stays open, and so locked, until it has its name.
         let (_file, temp) = self.temp.into_parts();
         temp.persist_noclobber(target)
+            .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
+        sync_parent(target)
+    }
+
+    /// Gives the file its final name, in place of a file that has it, and makes that durable.
+    pub fn replace(self, target: &Path) -> io::Result<()> {
+        let (_file, temp) = self.temp.into_parts();
+        temp.persist(target)
             .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
         sync_parent(target)
     }

@@ -22,7 +22,9 @@ pub enum EntryClass {
     Sync,
     /// A read that goes through the log (QGET).
     QuorumRead,
-    /// The cluster's own keys: a member's attributes, the cluster version.
+    /// A member's name and client URLs, which it publishes whenever it starts.
+    MemberAttributes,
+    /// The cluster's other own keys, such as the cluster version.
     ClustersOwn,
     /// Something that changes no key: a lease granted, a request that etcd answers with an error.
     Other,
@@ -74,6 +76,7 @@ impl EntryClass {
         match request.method.as_deref().unwrap_or_default() {
             b"SYNC" => Self::Sync,
             b"QGET" => Self::QuorumRead,
+            b"PUT" if is_attributes(path) => Self::MemberAttributes,
             b"PUT" | b"POST" | b"DELETE" if path == b"/0" || path.starts_with(b"/0/") => {
                 Self::ClustersOwn
             }
@@ -103,6 +106,13 @@ impl EntryClass {
     pub fn is_client_write(self) -> bool {
         self == Self::ClientWrite
     }
+}
+
+/// Whether `path` is `/0/members/ID/attributes`.
+fn is_attributes(path: &[u8]) -> bool {
+    let of_member = path.strip_prefix(b"/0/members/");
+    let id = of_member.and_then(|rest| rest.strip_suffix(b"/attributes"));
+    id.is_some_and(|id| !id.contains(&b'/'))
 }
 
 impl EntryCount {
@@ -139,14 +149,27 @@ mod tests {
 
     #[test]
     fn only_what_a_client_asked_to_change_counts_as_a_client_write() {
-        use EntryClass::{ClientWrite, ClustersOwn, ConfChange, Empty, Other, QuorumRead, Sync};
+        use EntryClass::{
+            ClientWrite, ClustersOwn, ConfChange, Empty, MemberAttributes, Other, QuorumRead, Sync,
+        };
         let cases = [
             (0, request("PUT", "/1/foo"), ClientWrite),
             (0, request("POST", "/1/queue"), ClientWrite),
             (0, request("DELETE", "/1/foo"), ClientWrite),
             (0, request("PUT", "/2/users/root"), ClientWrite),
             (0, request("PUT", "/0/version"), ClustersOwn),
-            (0, request("PUT", "/0/members/1/attributes"), ClustersOwn),
+            (
+                0,
+                request("PUT", "/0/members/1/attributes"),
+                MemberAttributes,
+            ),
+            (0, request("DELETE", "/0/members/1/attributes"), ClustersOwn),
+            (
+                0,
+                request("PUT", "/0/members/1/raftAttributes"),
+                ClustersOwn,
+            ),
+            (0, request("PUT", "/0/members/1/x/attributes"), ClustersOwn),
             (0, request("PUT", "/01"), ClientWrite),
             (0, request("SYNC", ""), Sync),
             (0, request("QGET", "/1/foo"), QuorumRead),

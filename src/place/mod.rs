@@ -2,6 +2,7 @@
 //! cluster itself is.
 
 pub mod archive;
+pub mod backup_lock;
 pub mod cluster;
 pub mod data_dir;
 pub mod repository;

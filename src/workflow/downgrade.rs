@@ -19,6 +19,7 @@ use crate::ground::ids::Release;
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::language::member::MemberFacts;
 use crate::place::archive::manifest::Scope;
+use crate::place::backup_lock::Claim;
 use crate::place::data_dir::{DataDir, DataDirError, Running, is_running};
 
 /// The label of the safety snapshot.
@@ -77,6 +78,8 @@ pub struct Request<'r> {
     pub size_limit: u64,
     /// The time to put into names.
     pub now: Timestamp,
+    /// Who wants the lock on the backup dir.
+    pub lock: Claim,
 }
 
 /// What was done.
@@ -146,13 +149,14 @@ pub fn prepare(
     } else {
         let request = capture::Request {
             data_dir,
-            backup_dir: request.backup_dir,
+            to: capture::Destination::BackupDir(request.backup_dir),
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: 3,
             threads: request.threads,
             size_limit: request.size_limit,
             created: request.now,
+            lock: Some(request.lock.clone()),
         };
         Some(capture(&request, interrupt, observe)?)
     };

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_etcd-ark");
 
+/// The lock on a backup dir.
+pub const LOCK_FILE: &str = ".etcd-ark-lock";
+
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Ran {
@@ -79,6 +82,8 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor of what is configured on this machine.
+    command.env("ETCD_ARK_CONFIG", "");
     command
 }
 
@@ -109,11 +114,12 @@ pub fn snapshot(data_dir: &Path, backups: &Path, flags: &[&str]) -> (PathBuf, Va
     (PathBuf::from(told["archive"].as_str().unwrap()), told)
 }
 
-/// The names in a directory, in order; none if it is not there.
+/// The names in a directory, in order, but for the lock, which stays; none if it is not there.
 pub fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name != LOCK_FILE)
         .collect();
     names.sort();
     names

@@ -99,6 +99,8 @@ pub fn clean(command: &mut Command) {
             command.env_remove(name);
         }
     }
+    // Nor of what is configured on this machine.
+    command.env("ETCD_ARK_CONFIG", "");
 }
 
 /// Captures `data_dir` into `backup_dir` and gives the archive's path.
@@ -127,13 +129,14 @@ pub fn archives_in(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// All names in a directory, sorted; none if it is missing.
+/// All names in a directory, sorted, but for the lock on a backup dir, which stays; none if it is missing.
 pub fn names_in(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name != super::ark::LOCK_FILE)
         .collect();
     names.sort();
     names

@@ -23,14 +23,18 @@ pub(super) const EXIT_STATUS: &[(&str, &str)] = &[
         "Busy: etcd runs on the target, or another run is at work there.",
     ),
     ("12", "No space."),
-    ("130", "Interrupted; what was begun has been cleaned up."),
+    (
+        "130",
+        "Interrupted by SIGINT; what was begun has been cleaned up.",
+    ),
+    ("143", "The same by SIGTERM."),
 ];
 
 /// The environment beyond the variables of the flags.
 pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "ETCD_DATA_DIR, ETCD_WAL_DIR, ETCDCTL_ENDPOINTS, ETCD_ARK_*",
-        "Every flag reads a variable, which stands with it. The command line counts before the variable; a variable that is set to nothing counts as not set.",
+        "Every flag reads a variable, which stands with it. The command line counts before the variable, and the variable before the configuration file; a variable that is set to nothing counts as not set.",
     ),
     (
         "NO_COLOR",

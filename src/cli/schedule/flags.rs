@@ -68,8 +68,8 @@ pub(crate) struct SnapshotLine {
     pub(super) flags: Vec<OsString>,
     /// Directories that it reads.
     pub(super) reads: Vec<PathBuf>,
-    /// The directory that it writes to.
-    pub(super) writes: Option<PathBuf>,
+    /// Directories that it writes to.
+    pub(super) writes: Vec<PathBuf>,
 }
 
 /// Flags on how *this* run speaks, which are nothing to the runs to come.
@@ -80,13 +80,17 @@ impl FromArgMatches for SnapshotLine {
         let snapshot = Snapshot::augment_args(Command::new("snapshot"));
         let global = Global::augment_args(Command::new("etcd-ark"));
         let carried = |arg: &&Arg| !NOT_CARRIED.contains(&arg.get_id().as_str());
-        let path = |id: &str| matches.get_one::<PathBuf>(id).map(|path| whole(path));
+        let path = |id: &str| {
+            let path = matches.get_one::<PathBuf>(id)?;
+            local(&whole(path))
+        };
         let reads = ["data_dir", "wal_dir"].into_iter();
+        let writes = ["backup_dir", "repo", "spool_dir"].into_iter();
         Ok(Self {
             global: words(global.get_arguments().filter(carried), matches),
             flags: words(snapshot.get_arguments(), matches),
             reads: reads.filter_map(path).collect(),
-            writes: path("backup_dir"),
+            writes: writes.filter_map(path).collect(),
         })
     }
 
@@ -142,7 +146,20 @@ fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<O
     words
 }
 
-/// A path that is good from any working directory. One that cannot be made whole stays as it is, and `snapshot` will say so.
+/// A path that is good from any working directory; a URL is good as it is. One that cannot be made whole stays as it is, and
+/// `snapshot` will say so.
 fn whole(path: &Path) -> PathBuf {
+    if path.to_string_lossy().contains("://") {
+        return path.to_owned();
+    }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Where it is on this machine, if it is here.
+fn local(path: &Path) -> Option<PathBuf> {
+    match path.to_string_lossy().split_once("://") {
+        None => Some(path.to_owned()),
+        Some(("file", path)) => Some(PathBuf::from(path)),
+        Some(_) => None,
+    }
 }

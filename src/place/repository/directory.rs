@@ -1,14 +1,15 @@
 //! A backup dir on disk.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
 use jiff::Timestamp;
 
-use super::{Listed, Repository, RepositoryError, is_archive_name};
-use crate::ground::publish::{sync_dir, with_path};
+use super::{Listed, Receiving, Repository, RepositoryError, Side, is_archive_name};
+use crate::ground::publish::{StagedFile, parent_of, sync_dir, with_path};
 use crate::place::archive::{ArchiveError, FileSource, SUM_EXTENSION, Source};
 
 /// A directory that holds archives, each with its checksum file beside it.
@@ -54,6 +55,10 @@ impl Repository for Directory {
         self.path.join(name)
     }
 
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let mut listed = Vec::new();
         for name in self.names()?.into_iter().filter(|n| is_archive_name(n)) {
@@ -72,6 +77,22 @@ impl Repository for Directory {
         Ok(listed)
     }
 
+    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+        let path = self.path_of(name);
+        let found = fs::metadata(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArchiveError::NotFound(path.clone()),
+            _ => error.into(),
+        })?;
+        Ok(Listed {
+            name: name.to_owned(),
+            bytes: found.len(),
+            modified: found
+                .modified()
+                .ok()
+                .and_then(|t| Timestamp::try_from(t).ok()),
+        })
+    }
+
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
         let path = self.path_of(&listed.name);
         match FileSource::open(&path) {
@@ -84,6 +105,45 @@ impl Repository for Directory {
         }
     }
 
+    fn prepare(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|error| with_path(error, "make the backup dir", &self.path))
+    }
+
+    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
+        let path = self.path_of(name);
+        if path.is_symlink() || path.exists() {
+            return Err(with_path(
+                io::ErrorKind::AlreadyExists.into(),
+                "write",
+                &path,
+            ));
+        }
+        Ok(Box::new(Incoming {
+            path,
+            staged: StagedFile::create(&self.path)?,
+        }))
+    }
+
+    fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path_of(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let staged = StagedFile::holding(&self.path, bytes)?;
+        staged.replace(&self.path_of(name))
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         // The archive first: a checksum file without one misleads nobody and is removed later.
         remove_if_there(&self.path_of(name))?;
@@ -91,7 +151,7 @@ impl Repository for Directory {
         sync_dir(&self.path)
     }
 
-    fn remove_orphans(&self) -> io::Result<()> {
+    fn remove_orphans(&self, _now: Timestamp) -> io::Result<()> {
         let names = self.names().map_err(|error| match error {
             RepositoryError::Io(error) => error,
             gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
@@ -109,6 +169,41 @@ impl Repository for Directory {
         let space = rustix::fs::statvfs(&self.path)
             .map_err(|error| with_path(error.into(), "ask for the room in", &self.path))?;
         Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+}
+
+/// An archive that is being written under a staging name.
+#[derive(Debug)]
+struct Incoming {
+    path: PathBuf,
+    staged: StagedFile,
+}
+
+impl Receiving for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.staged.file().write_all(bytes);
+        written.map_err(|error| with_path(error, "write", self.staged.path()))
+    }
+
+    fn finish(&mut self) -> io::Result<Arc<dyn Source>> {
+        self.staged.sync_and_drop_cache()?;
+        let source = FileSource::open(self.staged.path()).map_err(io::Error::other)?;
+        Ok(Arc::new(source))
+    }
+
+    fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+        let dir = parent_of(&self.path);
+        let mut staged = Vec::new();
+        for side in sides {
+            let file = StagedFile::holding(&dir, &side.bytes)?;
+            let mut name = self.path.clone().into_os_string();
+            name.push(side.extension);
+            staged.push((file, PathBuf::from(name)));
+        }
+        self.staged.publish(&self.path)?;
+        staged
+            .into_iter()
+            .try_for_each(|(file, name)| file.publish(&name))
     }
 }
 

@@ -305,13 +305,14 @@ impl Making<'_> {
         let data_dir = DataDir::open(root, None)?;
         let request = capture::Request {
             data_dir: &data_dir,
-            backup_dir: &self.set,
+            to: capture::Destination::BackupDir(&self.set),
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: self.output.level,
             threads: self.output.threads,
             size_limit: SIZE_LIMIT,
             created: self.plan.now,
+            lock: None,
         };
         let members = self.plan.members.iter();
         let namesakes = members.filter(|other| other.name == member.name).count();

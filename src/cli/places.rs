@@ -1,0 +1,112 @@
+//! Opening what the command line names: a backup dir, a bucket by its URL, an archive in either.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::Result;
+use etcd_ark::deed::store::Target;
+use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::place::archive::Archive;
+use etcd_ark::place::repository::{Directory, Repository, is_archive_name};
+
+use super::failure::{Kind, Told};
+
+/// Opens places, and stops waiting for them when somebody asks to stop.
+pub(crate) struct Places<'p> {
+    interrupt: &'p Interrupt,
+    /// Buckets that are open, by their URLs: a connection is worth keeping.
+    buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,
+}
+
+impl<'p> Places<'p> {
+    pub(crate) fn new(interrupt: &'p Interrupt) -> Self {
+        Self {
+            interrupt,
+            buckets: RefCell::default(),
+        }
+    }
+
+    /// Whether somebody asked to stop.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        self.interrupt
+    }
+
+    /// The repository at `place`: a URL, or the path of a backup dir.
+    pub(crate) fn repository(&self, place: &Path) -> Result<Rc<dyn Repository>> {
+        let Some(url) = url(place) else {
+            return Ok(Rc::new(Directory::new(place)));
+        };
+        if let Some(path) = url.strip_prefix("file://") {
+            return Ok(Rc::new(Directory::new(Path::new(path))));
+        }
+        let mut buckets = self.buckets.borrow_mut();
+        if let Some((_, known)) = buckets.iter().find(|(known, _)| known == url) {
+            return Ok(Rc::clone(known));
+        }
+        let bucket = self.bucket(url)?;
+        buckets.push((url.to_owned(), Rc::clone(&bucket)));
+        Ok(bucket)
+    }
+
+    /// The archive at `place`: a path, or the URL of a repository with the archive's name behind it.
+    pub(crate) fn archive(&self, place: &Path) -> Result<Archive> {
+        let Some(url) = url(place) else {
+            return Ok(Archive::open(place)?);
+        };
+        let named = url
+            .rsplit_once('/')
+            .filter(|(_, name)| is_archive_name(name));
+        let Some((repository, name)) = named else {
+            let told = Told {
+                kind: Kind::Usage,
+                message: format!("`{url}` does not end in the name of an archive"),
+                hint: Some("`etcd-ark list URL` shows the archives there are"),
+            };
+            return Err(told.into());
+        };
+        let repository = self.repository(Path::new(repository))?;
+        let listed = repository.look_up(name)?;
+        let source = repository.source(&listed)?;
+        Ok(Archive::from_source(source, &repository.path_of(name))?)
+    }
+
+    /// The archive or data dir at `place`.
+    pub(crate) fn target(&self, place: &Path, wal_dir: Option<&Path>) -> Result<Target> {
+        if url(place).is_some() {
+            return Ok(Target::Archive(Box::new(self.archive(place)?)));
+        }
+        Ok(Target::open(place, wal_dir)?)
+    }
+
+    #[cfg(feature = "object-store")]
+    fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
+        use etcd_ark::place::repository::bucket::Bucket;
+        let settings: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Rc::new(Bucket::open(url, &settings, self.interrupt)?))
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[expect(clippy::unused_self, reason = "as where there are object stores")]
+    fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("`{url}`: this build of etcd-ark knows no object stores"),
+            hint: Some("build it with the feature `object-store`, which is on by default"),
+        };
+        Err(told.into())
+    }
+}
+
+/// Whether a place is a bucket, and not an archive in one.
+pub(crate) fn is_bucket(place: &Path) -> bool {
+    let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
+    url(place).is_some_and(|url| !name(url))
+}
+
+/// A place that is named by a URL.
+fn url(place: &Path) -> Option<&str> {
+    place.to_str().filter(|text| text.contains("://"))
+}

@@ -1,0 +1,392 @@
+//! A bucket of an object store: S3, Google Cloud Storage, Azure Blob Storage.
+//!
+//! ```text
+//! <prefix>/etcd-….tar.zst             the archive
+//! <prefix>/etcd-….tar.zst.sha256      its marker: an archive without one is not listed
+//! <prefix>/.etcd-ark-claim-etcd-…     who is writing it; gone when the marker stands
+//! ```
+//!
+//! In: a URL such as `s3://bucket/prefix` and the settings that the cloud's own tools read from
+//! the environment. Out: a [`Repository`]. No object store can refuse to overwrite at the end of
+//! an upload in parts, so a claim is made first, in one request that fails if it is there, and
+//! the marker last, likewise: of two writers of one name only one goes on, and an upload that
+//! died halfway is in nobody's list.
+
+mod source;
+mod upload;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::path::Path as Key;
+use object_store::{
+    BackoffConfig, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+};
+use tokio::runtime::Runtime;
+
+use super::{Listed, Receiving, Repository, RepositoryError, is_archive_name};
+use crate::ground::interrupt::{Interrupt, Interrupted};
+use crate::place::archive::{ArchiveError, SUM_EXTENSION, Source};
+use source::ObjectSource;
+use upload::Upload;
+
+/// How the name of a claim begins.
+const CLAIM: &str = ".etcd-ark-claim-";
+/// How old what a killed run left must be before it is removed: no upload takes so long.
+const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// How often a wait for an answer looks whether to stop.
+const TICK: Duration = Duration::from_millis(100);
+/// For how long a request is tried again before the store counts as gone.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// A place in a bucket.
+#[derive(Clone)]
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    /// Below which all keys are; may be empty.
+    prefix: Key,
+    /// As the user wrote it, without a slash at the end.
+    url: String,
+    runtime: Arc<Runtime>,
+    interrupt: Interrupt,
+}
+
+/// What an object store answers, or that it does not.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {tried} `{url}`: {why}")]
+pub struct BucketFault {
+    /// What was tried, such as `list`.
+    tried: &'static str,
+    /// At which URL.
+    url: String,
+    /// The store's own words, on one line.
+    why: String,
+    /// What kind of answer that is.
+    pub kind: BucketFaultKind,
+}
+
+/// What kind of answer a [`BucketFault`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketFaultKind {
+    /// The credentials do not allow it, or there are none.
+    Denied,
+    /// There is no such bucket or object.
+    NotFound,
+    /// It is there already.
+    Exists,
+    /// The store cannot do that.
+    NotSupported,
+    /// No answer, or another one.
+    Other,
+}
+
+/// Why a URL is none of a bucket.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketUrlError {
+    /// It begins with something else.
+    #[error("`{0}` begins with none of s3://, gs://, az:// and file://")]
+    Scheme(String),
+    /// It cannot be read, or the settings for it cannot.
+    #[error("`{url}` cannot be used: {why}")]
+    Unusable {
+        /// The URL.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bucket").field(&self.url).finish()
+    }
+}
+
+impl Bucket {
+    /// The bucket at `url`. `settings` are names and values as the environment has them, such as
+    /// `AWS_ACCESS_KEY_ID`; those that are not the store's are passed over.
+    pub fn open(
+        url: &str,
+        settings: &[(String, String)],
+        interrupt: &Interrupt,
+    ) -> Result<Self, BucketUrlError> {
+        let unusable = |why: String| BucketUrlError::Unusable {
+            url: url.to_owned(),
+            why: one_line(&why),
+        };
+        let url = url.trim_end_matches('/');
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (_, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = Key::parse(prefix).map_err(|error| unusable(error.to_string()))?;
+        // It fails if there is one already, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let store = match scheme {
+            "s3" => s3(url, settings),
+            "gs" => gcs(url, settings),
+            "az" => azure(url, settings),
+            _ => return Err(BucketUrlError::Scheme(url.to_owned())),
+        };
+        let store = store.map_err(|error| unusable(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self {
+            store,
+            prefix,
+            url: url.to_owned(),
+            runtime: Arc::new(runtime),
+            interrupt: interrupt.clone(),
+        })
+    }
+
+    fn key(&self, name: &str) -> Key {
+        self.prefix.clone().join(name)
+    }
+
+    fn url_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.url)
+    }
+
+    /// Waits for an answer, and for a wish to stop.
+    fn wait<T>(
+        &self,
+        tried: &'static str,
+        name: &str,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> io::Result<T> {
+        let mut request = std::pin::pin!(request);
+        let answer = self.runtime.block_on(async {
+            loop {
+                if let Ok(answer) = tokio::time::timeout(TICK, &mut request).await {
+                    return Ok(answer);
+                }
+                self.interrupt.check()?;
+            }
+        });
+        match answer {
+            Ok(answer) => answer.map_err(|error| self.fault(tried, name, &error)),
+            Err(Interrupted) => Err(io::Error::other(Interrupted)),
+        }
+    }
+
+    fn fault(&self, tried: &'static str, name: &str, error: &Error) -> io::Error {
+        let (kind, io_kind) = match error {
+            Error::NotFound { .. } => (BucketFaultKind::NotFound, io::ErrorKind::NotFound),
+            Error::AlreadyExists { .. } | Error::Precondition { .. } => {
+                (BucketFaultKind::Exists, io::ErrorKind::AlreadyExists)
+            }
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                (BucketFaultKind::Denied, io::ErrorKind::PermissionDenied)
+            }
+            Error::NotSupported { .. } | Error::NotImplemented { .. } => {
+                (BucketFaultKind::NotSupported, io::ErrorKind::Unsupported)
+            }
+            _ => (BucketFaultKind::Other, io::ErrorKind::Other),
+        };
+        let fault = BucketFault {
+            tried,
+            url: self.url_of(name),
+            why: one_line(&error.to_string()),
+            kind,
+        };
+        io::Error::new(io_kind, fault)
+    }
+
+    /// Every object directly below the prefix, by name.
+    fn objects(&self) -> io::Result<Vec<(String, ObjectMeta)>> {
+        let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
+        let found = self.wait("list", "", self.store.list_with_delimiter(prefix))?;
+        let mut objects: Vec<_> = found
+            .objects
+            .into_iter()
+            .filter_map(|object| Some((object.location.filename()?.to_owned(), object)))
+            .collect();
+        objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(objects)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        match self.wait("remove", name, self.store.delete(&self.key(name))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Repository for Bucket {
+    fn location(&self) -> String {
+        self.url.clone()
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        PathBuf::from(self.url_of(name))
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
+        let objects = self.objects()?;
+        let has = |name: &str| {
+            let found = objects.binary_search_by(|(found, _)| found.as_str().cmp(name));
+            found.is_ok()
+        };
+        let archives = objects
+            .iter()
+            .filter(|(name, _)| is_archive_name(name) && has(&format!("{name}{SUM_EXTENSION}")));
+        Ok(archives
+            .map(|(name, object)| listed(name, object))
+            .collect())
+    }
+
+    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+        match self.wait("look at", name, self.store.head(&self.key(name))) {
+            Ok(object) => Ok(listed(name, &object)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(ArchiveError::NotFound(self.path_of(name)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
+        Ok(Arc::new(ObjectSource::new(self, listed)))
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
+        Ok(Box::new(Upload::begin(self, name)?))
+    }
+
+    fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let key = self.key(name);
+        let read = async { self.store.get(&key).await?.bytes().await };
+        match self.wait("read", name, read) {
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let put = PutPayload::from(bytes.to_vec());
+        let key = self.key(name);
+        self.wait("write", name, self.store.put(&key, put))
+            .map(|_| ())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        // The archive first: a marker without one is in nobody's list.
+        self.delete(name)?;
+        self.delete(&format!("{name}{SUM_EXTENSION}"))
+    }
+
+    fn remove_orphans(&self, now: Timestamp) -> io::Result<()> {
+        let objects = self.objects()?;
+        let has = |name: &str| objects.iter().any(|(found, _)| found == name);
+        for (name, object) in &objects {
+            let written = object.last_modified.timestamp();
+            let is_stale = now.as_second() - written > STALE_AFTER.as_secs();
+            let orphaned = if let Some(of) = name.strip_suffix(SUM_EXTENSION) {
+                is_archive_name(of) && !has(of)
+            } else if is_archive_name(name) {
+                !has(&format!("{name}{SUM_EXTENSION}"))
+            } else {
+                name.starts_with(CLAIM)
+            };
+            if orphaned && is_stale {
+                self.delete(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+fn listed(name: &str, object: &ObjectMeta) -> Listed {
+    Listed {
+        name: name.to_owned(),
+        bytes: object.size,
+        modified: Timestamp::from_second(object.last_modified.timestamp()).ok(),
+    }
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            base: 2.0,
+        },
+        max_retries: 100,
+        retry_timeout: RETRY_FOR,
+    }
+}
+
+type Built = Result<Arc<dyn ObjectStore>, Error>;
+
+/// The settings whose names a store knows, as it wants them.
+fn known<K: std::str::FromStr>(settings: &[(String, String)]) -> Vec<(K, &str)> {
+    settings
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.as_str())))
+        .collect()
+}
+
+fn s3(url: &str, settings: &[(String, String)]) -> Built {
+    let mut builder = AmazonS3Builder::new().with_url(url).with_retry(retry());
+    for (key, value) in known::<AmazonS3ConfigKey>(settings) {
+        // An endpoint of the user's own that is plain HTTP is what the user wants.
+        if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
+            builder = builder.with_allow_http(true);
+        }
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn gcs(url: &str, settings: &[(String, String)]) -> Built {
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_url(url)
+        .with_retry(retry());
+    for (key, value) in known::<GoogleConfigKey>(settings) {
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn azure(url: &str, settings: &[(String, String)]) -> Built {
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_url(url)
+        .with_retry(retry());
+    for (key, value) in known::<AzureConfigKey>(settings) {
+        if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
+            builder = builder.with_allow_http(true);
+        }
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+/// A store's answer, which may be a page of XML, on one line of bearable length.
+fn one_line(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((at, _)) = line.char_indices().nth(400) {
+        line.truncate(at);
+        line.push('…');
+    }
+    line
+}

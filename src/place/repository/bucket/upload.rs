@@ -1,0 +1,187 @@
+//! Putting an archive into a bucket: claimed, uploaded in parts, then marked.
+//!
+//! In: bytes, one after the other. Out: an object that nobody lists before its marker stands.
+//! A part that does not arrive is sent again, for a minute; memory: a few parts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::task::JoinHandle;
+
+use super::{Bucket, CLAIM};
+use crate::place::archive::{SUM_EXTENSION, Source};
+use crate::place::repository::{Receiving, Repository, Side};
+
+/// Bytes of a part: S3 wants at least 5 MiB and at most 10,000 parts.
+const PART: usize = 8 << 20;
+/// How many parts are on their way at once.
+const IN_FLIGHT: usize = 3;
+
+/// An archive on its way into a bucket.
+pub(super) struct Upload {
+    bucket: Bucket,
+    name: String,
+    parts: Option<Box<dyn MultipartUpload>>,
+    part: Vec<u8>,
+    in_flight: VecDeque<JoinHandle<Result<(), Error>>>,
+    /// Whether the object stands, without its marker.
+    stands: bool,
+    published: bool,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upload").field(&self.name).finish()
+    }
+}
+
+impl Upload {
+    pub(super) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
+        let claim = format!("{CLAIM}{name}");
+        bucket.put_new("claim", &claim, name.as_bytes().to_vec())?;
+        // From here on the claim goes with whatever fails.
+        let mut upload = Self {
+            bucket: bucket.clone(),
+            name: name.to_owned(),
+            parts: None,
+            part: Vec::new(),
+            in_flight: VecDeque::new(),
+            stands: false,
+            published: false,
+        };
+        let marker = format!("{name}{SUM_EXTENSION}");
+        if bucket.exists(name)? && bucket.exists(&marker)? {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("`{}` is there already", bucket.url_of(name)),
+            ));
+        }
+        let key = bucket.key(name);
+        let begun = bucket.wait("upload", name, bucket.store.put_multipart(&key))?;
+        upload.parts = Some(begun);
+        Ok(upload)
+    }
+
+    fn send_part(&mut self) -> io::Result<()> {
+        while self.in_flight.len() >= IN_FLIGHT {
+            self.await_oldest()?;
+        }
+        if let Some(parts) = &mut self.parts {
+            let bytes = std::mem::take(&mut self.part);
+            let sent = parts.put_part(PutPayload::from(bytes));
+            self.in_flight.push_back(self.bucket.runtime.spawn(sent));
+        }
+        Ok(())
+    }
+
+    fn await_oldest(&mut self) -> io::Result<()> {
+        let Some(mut sent) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        let arrived = async { (&mut sent).await.map_err(Error::from)? };
+        self.bucket.wait("upload", &self.name, arrived)
+    }
+
+    /// Takes back what nobody has seen. What cannot be removed now, because the store is gone,
+    /// is removed as stale by a later `prune`.
+    fn withdraw(&mut self) {
+        for sent in self.in_flight.drain(..) {
+            sent.abort();
+        }
+        if let Some(mut parts) = self.parts.take() {
+            let _ = self.bucket.wait_briefly(async move { parts.abort().await });
+        }
+        let mut gone = vec![format!("{CLAIM}{}", self.name)];
+        if self.stands {
+            gone.insert(0, self.name.clone());
+        }
+        for name in gone {
+            let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&name));
+            let _ = self
+                .bucket
+                .wait_briefly(async move { store.delete(&key).await });
+        }
+    }
+}
+
+impl Receiving for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = PART - self.part.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.part.extend_from_slice(now);
+            rest = later;
+            if self.part.len() == PART {
+                self.send_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<Arc<dyn Source>> {
+        if !self.part.is_empty() {
+            self.send_part()?;
+        }
+        while !self.in_flight.is_empty() {
+            self.await_oldest()?;
+        }
+        if let Some(mut parts) = self.parts.take() {
+            let done = self.bucket.wait("upload", &self.name, parts.complete());
+            if done.is_err() {
+                self.parts = Some(parts);
+            }
+            done?;
+        }
+        self.stands = true;
+        let listed = self.bucket.look_up(&self.name).map_err(io::Error::other)?;
+        self.bucket.source(&listed).map_err(io::Error::other)
+    }
+
+    fn publish(mut self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+        for side in sides {
+            let name = format!("{}{}", self.name, side.extension);
+            self.bucket.put_new("write", &name, side.bytes.clone())?;
+        }
+        self.published = true;
+        // Where nothing may be removed the claim stays; it keeps nobody from anything.
+        let _ = self.bucket.delete(&format!("{CLAIM}{}", self.name));
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.published {
+            self.withdraw();
+        }
+    }
+}
+
+impl Bucket {
+    /// Writes a small object that must not be there.
+    fn put_new(&self, tried: &'static str, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let create = PutOptions::from(PutMode::Create);
+        let key = self.key(name);
+        let put = self.store.put_opts(&key, PutPayload::from(bytes), create);
+        self.wait(tried, name, put).map(|_| ())
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        match self.wait("look at", name, self.store.head(&self.key(name))) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits a little, whoever asked to stop: for cleaning up.
+    fn wait_briefly<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        let patience = std::time::Duration::from_secs(5);
+        let wait = async { tokio::time::timeout(patience, request).await.ok() };
+        self.runtime.block_on(wait)
+    }
+}

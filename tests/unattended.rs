@@ -1,0 +1,198 @@
+//! Runs that nobody watches: what they say when all is well, and what they leave when they are stopped.
+//!
+//! In: runs off a terminal, on one, and under signals. Out: not a word, or the right one; the right exit code; nothing half done.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, ark, clean, run};
+use crate::support::encode::small_member;
+use crate::support::recordings::{Recording, tree, unpack};
+use crate::support::tools::{archives_in, fast_dir, names_in, need, snapshot};
+
+fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let flags = ["snapshot", "--data-dir", "--backup-dir"].map(str::to_owned);
+    let [command, data_dir, backup_dir] = flags;
+    [command, data_dir, text(source), backup_dir, text(backups)]
+}
+
+#[test]
+fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
+    // Guards against a mail every night that says that all is well, until nobody reads it any more.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    let args = snapshot_args(&source, &backups);
+    let with = |more: &[&str]| ark(args.iter().map(String::as_str).chain(more.iter().copied()));
+    for more in [&[][..], &["-q"], &["-q", "-v"], &["--label", "nightly"]] {
+        let told = with(more).exits(0);
+        assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
+    }
+    let told = with(&["-v"]).exits(0);
+    assert!(told.stdout.contains("read back and proven"), "{told:#?}");
+    with(&["--json"]).exits(0).json();
+    for more in [&["--size-limit", "1"][..], &["--size-limit", "1", "-q"]] {
+        let told = with(more).exits(0).says("warning: the data size is");
+        assert_eq!(told.stdout, "");
+    }
+    let nowhere = dir.path().join("nowhere");
+    let told = ark(snapshot_args(&nowhere, &backups)).exits(10);
+    assert!(told.stderr.starts_with("error: "), "{told:#?}");
+    // Who asks gets an answer.
+    let told = ark(["list", backups.to_str().unwrap()]).exits(0);
+    assert!(told.stdout.contains("nightly"), "{told:#?}");
+}
+
+#[test]
+fn a_snapshot_on_a_terminal_says_what_it_made() {
+    // Guards against a tool that is silent to whoever sits before it.
+    if !need("script") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    let line = format!("{BINARY} {}", snapshot_args(&source, &backups).join(" "));
+    let mut command = clean("script");
+    let told = run(command
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm"))
+    .exits(0);
+    assert!(told.stdout.contains("read back and proven"), "{told:#?}");
+}
+
+/// 100 MB of raft snapshot and log.
+fn large_member() -> (Recording, PathBuf) {
+    let recording = unpack("multisegment");
+    let source = recording.data_dir("multisegment");
+    (recording, source)
+}
+
+/// A snapshot at the highest level, which takes many seconds: a signal meets it at work, on however fast a machine.
+fn slow_snapshot(source: &Path, backups: &Path, more: &[&str]) -> Command {
+    let mut command = clean(BINARY);
+    command
+        .args(snapshot_args(source, backups))
+        .args(["--level", "19", "--threads", "1"])
+        .args(more);
+    command
+}
+
+fn start(mut command: Command) -> Child {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Sends `signal`, and gives the exit code and stderr.
+fn stop(mut child: Child, signal: Signal) -> (Option<i32>, String) {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told: Vec<String> = lines.map(Result::unwrap).collect();
+    (child.wait().unwrap().code(), told.join("\n"))
+}
+
+const STOPPED: [(Signal, i32, &str); 2] = [
+    (Signal::INT, 130, "interrupted"),
+    (Signal::TERM, 143, "terminated"),
+];
+
+#[test]
+fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
+    // Guards against half an archive after Ctrl-C or a timer's stop, and against the exit code of something that worked.
+    let (_recording, source) = large_member();
+    let dir = fast_dir("ark-interrupt-");
+    let before = tree(&source);
+    for (signal, code, kind) in STOPPED {
+        let backups = dir.path().join(kind);
+        let child = start(slow_snapshot(&source, &backups, &["--json"]));
+        wait_for_staged_bytes(&backups);
+        let (ended, told) = stop(child, signal);
+        assert_eq!(ended, Some(code), "{told:?}");
+        let error: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(error["code"], code, "{error}");
+        assert_eq!(error["kind"], kind, "{error}");
+        assert_eq!(error["message"], "interrupted", "{error}");
+        assert_eq!(names_in(&backups), Vec::<String>::new());
+    }
+    assert_eq!(tree(&source), before);
+    let backups = dir.path().join("afterwards");
+    snapshot(&source, &backups);
+    assert_eq!(archives_in(&backups).len(), 1);
+}
+
+/// A restore whose first sync takes two seconds: on a fast disk no signal would meet it at work. `-D` makes strace the
+/// grandchild, so that the child is the restore itself.
+fn slow_restore(archive: &Path, data_dir: &Path) -> Command {
+    let mut command = clean("strace");
+    let delay = "inject=fsync:delay_enter=2000000:when=1";
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
+    command.args(["-e", delay, BINARY, "restore", "--offline"]);
+    command.arg(archive).arg("--data-dir").arg(data_dir);
+    command
+}
+
+#[test]
+fn a_restore_stopped_by_a_signal_leaves_nothing() {
+    // Guards against half a data dir, on which etcd would start.
+    if !need("strace") {
+        return;
+    }
+    let dir = fast_dir("ark-interrupt-");
+    let source = dir.path().join("source");
+    small_member(&source);
+    let archive = snapshot(&source, &dir.path().join("backups"));
+    for (signal, code, kind) in STOPPED {
+        let parent = dir.path().join(kind);
+        fs::create_dir(&parent).unwrap();
+        let child = start(slow_restore(&archive, &parent.join("data")));
+        wait_until("it unpacks", || !names_in(&parent).is_empty());
+        let (ended, told) = stop(child, signal);
+        assert_eq!(ended, Some(code), "{told:?}");
+        assert!(told.contains("error: interrupted"), "{told}");
+        assert_eq!(names_in(&parent), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_run_at_once_and_with_its_own_code() {
+    // Guards against a run that cannot be ended while it cleans up.
+    let (_recording, source) = large_member();
+    let dir = fast_dir("ark-interrupt-");
+    for attempt in 0..30 {
+        let backups = dir.path().join(attempt.to_string());
+        let child = start(slow_snapshot(&source, &backups, &[]));
+        wait_for_staged_bytes(&backups);
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let (code, told) = stop(child, Signal::TERM);
+        if told.is_empty() {
+            assert_eq!(code, Some(143));
+            return;
+        }
+        // It had ended already: a frame may take less time than that.
+        assert_eq!(code, Some(130), "{told}");
+    }
+    panic!("no second signal met a run at work");
+}
+
+/// Until the run has written a part of its archive under its temporary name.
+fn wait_for_staged_bytes(backups: &Path) {
+    let has_bytes =
+        |name: &String| fs::metadata(backups.join(name)).is_ok_and(|metadata| metadata.len() > 0);
+    wait_until("it writes", || names_in(backups).iter().any(has_bytes));
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
