@@ -94,7 +94,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
     pub(crate) strict: bool,
     /// Read flags from this file, too; none from an empty name
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT, env = "ETCD_ARK_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, default_value = config::DEFAULT, env = "ETCD_ARK_CONFIG")]
     pub(crate) config: OsString,
 }
 
@@ -158,6 +158,15 @@ pub(crate) enum Command {
     /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
     #[command(after_help = super::status::AFTER_HELP)]
     Status(super::status::Status),
+    /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
+    #[command(
+        after_help = "Takes the flags of `snapshot`, and writes them into what it prints. Installs nothing: the text says how to."
+    )]
+    Schedule(Box<super::schedule::flags::Schedule>),
+    /// Print what a shell needs to complete this command's words
+    Completions(super::completions::Completions),
+    /// Print a page of the manual, or write all of them
+    Man(super::man::Man),
 }
 
 impl Command {

@@ -2,6 +2,7 @@
 
 mod args;
 mod backup_lock;
+mod completions;
 mod config;
 mod connection;
 mod contents;
@@ -15,6 +16,7 @@ mod history;
 mod inspect;
 mod keys;
 mod list;
+mod man;
 mod metrics;
 mod out;
 mod picture;
@@ -24,6 +26,7 @@ mod progress;
 mod repository;
 mod restore;
 mod rewind;
+mod schedule;
 mod snapshot;
 mod standings;
 mod status;
@@ -72,6 +75,9 @@ pub(crate) fn main() -> u8 {
         Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
         Command::Status(args) => status::run(args, &places, &out),
+        Command::Schedule(args) => schedule::run(args, &out),
+        Command::Completions(args) => Ok(completions::run(args, &out)),
+        Command::Man(args) => man::run(args, &out),
     };
     let ended = match outcome {
         Ok(_) if out.lost_output() => Err(Failure {

@@ -1,0 +1,29 @@
+//! `completions`: what a shell needs to complete this command's words.
+//!
+//! In: which shell. Out: its script on stdout.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde_json::json;
+
+use super::args::Args;
+use super::out::Out;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Completions, out: &Out) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "etcd-ark", &mut script);
+    if out.is_json() {
+        let script = String::from_utf8_lossy(&script);
+        out.json(|| json!({ "shell": args.shell.to_string(), "script": script }));
+    } else {
+        out.stream(|stdout| stdout.write_all(&script));
+    }
+    0
+}

@@ -1,0 +1,390 @@
+//! `schedule`, `man` and `completions`: text for other programs, read as they read it.
+
+use std::path::Path;
+use std::process::Command;
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, ark, clean, names, run};
+use crate::support::tools::need;
+
+/// Every character that some reader on the way takes for its own.
+const HARD: &str = "a b\t\u{e9}%n%%$HOME${x}'\"\\\\;#!*~`|&<>(){}[]";
+
+/// The file named `name` that `schedule` prints with `args`.
+#[track_caller]
+fn printed(args: &[&str], name: &str) -> String {
+    let mut all = vec!["--json", "schedule"];
+    all.extend(args);
+    let told = ark(all).exits(0).json();
+    let files = told["files"].as_array().unwrap();
+    let is_it = |file: &&serde_json::Value| file["path"].as_str().unwrap().ends_with(name);
+    let file = files.iter().find(is_it).unwrap();
+    file["text"].as_str().unwrap().to_owned()
+}
+
+/// The words of a line in a unit, by the rules of systemd.syntax(7), systemd.unit(5) and systemd.service(5). `variables`
+/// says whether `$` is read, as it is in all words of a command but the first.
+fn unit_words(line: &str, variables: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.chars().peekable();
+    while rest.peek().is_some() {
+        let mut word = String::new();
+        let quoted = rest.next_if_eq(&'"').is_some();
+        while let Some(c) = rest.next() {
+            match c {
+                '"' if quoted => break,
+                ' ' if !quoted => break,
+                '\\' => word.push(rest.next().unwrap()),
+                '%' => {
+                    assert_eq!(rest.next(), Some('%'), "a specifier in {line}");
+                    word.push('%');
+                }
+                '$' if variables && !words.is_empty() => {
+                    assert_eq!(rest.next(), Some('$'), "a variable in {line}");
+                    word.push('$');
+                }
+                c => {
+                    assert!(quoted || c != '"', "a quote within a word in {line}");
+                    word.push(c);
+                }
+            }
+        }
+        rest.next_if_eq(&' ');
+        words.push(word);
+    }
+    words
+}
+
+fn value<'u>(unit: &'u str, key: &str) -> &'u str {
+    let mut lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let found = lines.next().unwrap();
+    assert_eq!(lines.next(), None, "{key} twice in {unit}");
+    found
+}
+
+#[test]
+fn systemd_reads_back_every_word_that_was_given() {
+    let hard = HARD.replace('\t', "");
+    let dir = format!("/srv/{hard}");
+    let args = [
+        "--data-dir",
+        "/d",
+        "--backup-dir",
+        &dir,
+        "--label",
+        &hard,
+        "--all",
+    ];
+    let unit = printed(&args, ".service");
+    let words = unit_words(value(&unit, "ExecStart"), true);
+    assert_eq!(
+        words,
+        [
+            BINARY,
+            "snapshot",
+            "--data-dir=/d",
+            &format!("--backup-dir={dir}"),
+            "--all",
+            &format!("--label={hard}"),
+        ]
+    );
+    assert_eq!(
+        unit_words(value(&unit, "ReadWritePaths"), false),
+        [dir.as_str()]
+    );
+    assert_eq!(
+        unit_words(value(&unit, "RequiresMountsFor"), false),
+        ["/d", &dir]
+    );
+}
+
+#[test]
+fn systemd_finds_nothing_to_say_about_printed_units() {
+    if !need("systemd-analyze") {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let dir = scratch.path().join("100% of $HOME");
+    fs::create_dir(&dir).unwrap();
+    let dir = dir.to_str().unwrap();
+    let args = [
+        "--data-dir",
+        dir,
+        "--backup-dir",
+        dir,
+        "--every",
+        "15m",
+        "--run-as",
+        "root",
+    ];
+    for name in ["etcd-ark.service", "etcd-ark.timer"] {
+        fs::write(scratch.path().join(name), printed(&args, name)).unwrap();
+    }
+    let mut verify = clean("systemd-analyze");
+    verify.args(["verify", "--man=no", "etcd-ark.service", "etcd-ark.timer"]);
+    let ran = run(verify.current_dir(scratch.path())).exits(0);
+    assert_eq!(ran.stdout + &ran.stderr, "");
+}
+
+#[test]
+fn systemd_calls_the_packages_service_well_confined() {
+    if !need("systemd-analyze") {
+        return;
+    }
+    // In tenths of what it shows: 2.0.
+    let mut security = clean("systemd-analyze");
+    security.args(["security", "--offline=true", "--threshold=20", "--no-pager"]);
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/etcd-ark.service");
+    run(security.arg(unit)).exits(0);
+}
+
+/// What cron hands to the shell: `\%` is a `%`, and a bare one would end the command.
+fn as_cron_reads(line: &str) -> String {
+    let command = line.splitn(7, ' ').last().unwrap();
+    let without = command.replace(r"\%", "");
+    assert!(!without.contains('%'), "{line}");
+    command.replace(r"\%", "%")
+}
+
+#[test]
+fn cron_and_its_shell_read_back_every_word_that_was_given() {
+    let hard = HARD.replace('\t', "");
+    let dir = format!("/srv/{hard}");
+    let args = [
+        "--kind",
+        "cron",
+        "--data-dir",
+        "/d",
+        "--backup-dir",
+        &dir,
+        "--label",
+        &hard,
+    ];
+    let text = printed(&args, "/etc/cron.d/etcd-ark");
+    assert!(
+        text.ends_with('\n'),
+        "cron leaves out a line without an end: {text}"
+    );
+    let line = text.lines().last().unwrap();
+    assert!(line.starts_with("30 3 * * * root /"), "{line}");
+    let script = format!("set -- {}; printf '%s\\n' \"$@\"", as_cron_reads(line));
+    let ran = run(Command::new("sh").args(["-c", &script])).exits(0);
+    let words: Vec<_> = ran.stdout.lines().collect();
+    let backup_dir = format!("--backup-dir={dir}");
+    let label = format!("--label={hard}");
+    let wanted = [
+        BINARY,
+        "--quiet",
+        "snapshot",
+        "--data-dir=/d",
+        &backup_dir,
+        &label,
+    ];
+    assert_eq!(words, wanted);
+}
+
+#[test]
+fn what_is_printed_for_cron_takes_a_snapshot_and_says_nothing() {
+    let scratch = TempDir::new().unwrap();
+    let args = [
+        "--kind",
+        "cron",
+        "--data-dir",
+        "testdata/infra0.etcd",
+        "--backup-dir",
+        "back ups",
+    ];
+    let mut schedule = clean(BINARY);
+    schedule
+        .arg("schedule")
+        .args(args)
+        .current_dir(scratch.path());
+    std::os::unix::fs::symlink(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"),
+        scratch.path().join("testdata"),
+    )
+    .unwrap();
+    let text = run(&mut schedule).exits(0).stdout;
+    let command = as_cron_reads(text.lines().last().unwrap());
+    // cron starts things in the user's home.
+    let ran = run(clean("sh").args(["-c", &command]).current_dir("/")).exits(0);
+    assert_eq!(ran.stdout + &ran.stderr, "");
+    assert_eq!(names(&scratch.path().join("back ups")).len(), 2);
+}
+
+#[test]
+fn what_was_said_in_the_environment_is_written_down_and_how_this_run_speaks_is_not() {
+    let mut schedule = clean(BINARY);
+    schedule.args(["--quiet", "--strict", "schedule"]);
+    schedule
+        .env("ETCD_DATA_DIR", "/d")
+        .env("ETCD_ARK_BACKUP_DIR", "/b");
+    schedule
+        .env("ETCD_ARK_ALL", "no")
+        .env("ETCD_ARK_LABEL", "x,y");
+    let text = run(&mut schedule).exits(0).stdout;
+    let line =
+        format!("{BINARY} --strict snapshot --data-dir=/d --backup-dir=/b --label=x --label=y");
+    assert_eq!(value(&text, "ExecStart"), line);
+}
+
+#[test]
+fn what_no_line_of_text_can_hold_is_refused() {
+    for kind in ["systemd", "cron"] {
+        let args = [
+            "schedule",
+            "--kind",
+            kind,
+            "--data-dir",
+            "/d",
+            "--backup-dir",
+            "/a\nUser=root",
+        ];
+        ark(args)
+            .exits(2)
+            .says("cannot be written into a unit or a crontab");
+    }
+    let long = format!("/{}", "x/".repeat(500));
+    let args = [
+        "schedule",
+        "--kind",
+        "cron",
+        "--data-dir",
+        "/d",
+        "--backup-dir",
+        &long,
+    ];
+    ark(args).exits(2).says("cron takes 998");
+    let args = [
+        "schedule",
+        "--data-dir",
+        "/d",
+        "--backup-dir",
+        "/b",
+        "--run-as",
+        "a b",
+    ];
+    ark(args).exits(2).says("a user is named by");
+    let args = [
+        "schedule",
+        "--data-dir",
+        "/d",
+        "--backup-dir",
+        "/b",
+        "--every",
+        "7m",
+    ];
+    ark(args).exits(2).says("must divide an hour or a day");
+}
+
+#[test]
+fn a_backup_dir_that_the_sandbox_would_hide_is_not_hidden() {
+    let unit = printed(
+        &["--data-dir", "/d", "--backup-dir", "/var/tmp/b"],
+        ".service",
+    );
+    assert_eq!(value(&unit, "PrivateTmp"), "no");
+    let unit = printed(&["--data-dir", "/root/d", "--backup-dir", "/b"], ".service");
+    assert_eq!(value(&unit, "ProtectHome"), "read-only");
+}
+
+#[test]
+fn every_command_has_a_page_that_groff_has_nothing_to_say_about() {
+    if !need("groff") {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let pages = scratch.path().join("man");
+    let ran = ark(["--json", "man", "--out", pages.to_str().unwrap()]).exits(0);
+    assert_eq!(
+        ran.json()["pages"].as_array().unwrap().len(),
+        names(&pages).len()
+    );
+    for name in names(&pages) {
+        let mut groff = clean("groff");
+        groff
+            .args(["-ww", "-man", "-Tutf8", &name])
+            .current_dir(&pages);
+        let ran = run(&mut groff).exits(0);
+        assert_eq!(ran.stderr, "", "{name}");
+        let words = name.trim_end_matches(".1").replace("etcd-ark", "");
+        let command = match words.trim_start_matches('-') {
+            "explain-log" => vec!["explain-log".to_owned()],
+            words => words
+                .split('-')
+                .map(str::to_owned)
+                .filter(|word| !word.is_empty())
+                .collect(),
+        };
+        let alone = ark(["man".to_owned()].into_iter().chain(command)).exits(0);
+        assert_eq!(alone.stdout, fs::read_to_string(pages.join(&name)).unwrap());
+    }
+    ark(["man", "nosuch"])
+        .exits(2)
+        .says("there is no command `nosuch`");
+}
+
+#[test]
+fn bash_completes_a_command_and_its_flags() {
+    let script = ark(["completions", "bash"]).exits(0).stdout;
+    let complete = |words: &str| {
+        let script = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); \
+             _etcd__ark etcd-ark \"${{COMP_WORDS[COMP_CWORD]}}\" x; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        run(Command::new("bash").args(["-c", &script]))
+            .exits(0)
+            .stdout
+    };
+    assert_eq!(complete("etcd-ark snap"), "snapshot\n");
+    assert_eq!(complete("etcd-ark schedule --run"), "--run-as\n");
+}
+
+#[test]
+fn a_bucket_is_no_directory_and_a_repository_on_this_machine_is_one() {
+    let unit = printed(&["--data-dir", "/d", "--repo", "s3://bucket/a"], ".service");
+    assert!(
+        value(&unit, "ExecStart").ends_with(" --repo=s3://bucket/a"),
+        "{unit}"
+    );
+    assert!(!unit.contains("\nReadWritePaths="), "{unit}");
+    let args = [
+        "--data-dir",
+        "/d",
+        "--repo",
+        "file:///srv/a",
+        "--spool-dir",
+        "/srv/spool",
+    ];
+    let unit = printed(&args, ".service");
+    assert_eq!(value(&unit, "ReadWritePaths"), "/srv/a /srv/spool");
+}
+
+#[test]
+fn the_packages_configuration_is_one_that_every_command_takes_also_with_all_of_it_in_force() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/etcd-ark.toml");
+    let shipped = fs::read_to_string(shipped).unwrap();
+    // Prose is told from a setting by the space after its `#`.
+    let is_setting = |line: &&str| !line.starts_with("# ") && *line != "#";
+    let all: Vec<_> = shipped
+        .lines()
+        .filter(is_setting)
+        .map(|line| line.trim_start_matches('#'))
+        .collect();
+    let scratch = TempDir::new().unwrap();
+    let config = scratch.path().join("etcd-ark.toml");
+    for text in [shipped.clone(), all.join("\n")] {
+        fs::write(&config, text).unwrap();
+        let args = ["schedule", "--config", config.to_str().unwrap()];
+        let unit = ark(args).exits(0).stdout;
+        assert!(
+            value(&unit, "ExecStart").contains("--data-dir=/var/lib/etcd/default"),
+            "{unit}"
+        );
+        assert_eq!(value(&unit, "ReadWritePaths"), "/var/backups/etcd");
+    }
+}
