@@ -196,7 +196,7 @@ pub(crate) struct Snapshot {
         required_unless_present = "repo"
     )]
     pub(crate) backup_dir: Option<PathBuf>,
-    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, gs://… or az://…, with the
+    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the
     /// credentials that the cloud's own tools find in the environment
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     pub(crate) repo: Option<PathBuf>,

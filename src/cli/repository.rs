@@ -19,7 +19,7 @@ pub(crate) struct RepositoryFlags {
         required_unless_present = "repo"
     )]
     backup_dir: Option<PathBuf>,
-    /// A bucket instead, such as `s3://bucket/prefix`, gs://… or az://…, with the credentials that
+    /// A bucket instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the credentials that
     /// the cloud's own tools find in the environment
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     repo: Option<PathBuf>,
