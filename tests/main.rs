@@ -73,6 +73,8 @@ mod bucket;
 mod history;
 /// What a run leaves for Prometheus, however it ended.
 mod metrics;
+/// Ten nights of a real etcd, with a snapshot each, pruned on the way.
+mod nights;
 /// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.
 mod schedule;
 /// Whether the backups are in order, as a monitoring system is told: every state once.
