@@ -12,6 +12,9 @@ use crate::support::tools::need;
 /// Every character that some reader on the way takes for its own.
 const HARD: &str = "a b\t\u{e9}%n%%$HOME${x}'\"\\\\;#!*~`|&<>(){}[]";
 
+/// What stories set in the environment, so that no file of this machine is read.
+const NO_CONFIG: &str = "--config=";
+
 /// The file named `name` that `schedule` prints with `args`.
 #[track_caller]
 fn printed(args: &[&str], name: &str) -> String {
@@ -85,6 +88,7 @@ fn systemd_reads_back_every_word_that_was_given() {
         words,
         [
             BINARY,
+            NO_CONFIG,
             "snapshot",
             "--data-dir=/d",
             &format!("--backup-dir={dir}"),
@@ -179,6 +183,7 @@ fn cron_and_its_shell_read_back_every_word_that_was_given() {
     let wanted = [
         BINARY,
         "--quiet",
+        NO_CONFIG,
         "snapshot",
         "--data-dir=/d",
         &backup_dir,
@@ -227,8 +232,9 @@ fn what_was_said_in_the_environment_is_written_down_and_how_this_run_speaks_is_n
         .env("ETCD_ARK_ALL", "no")
         .env("ETCD_ARK_LABEL", "x,y");
     let text = run(&mut schedule).exits(0).stdout;
-    let line =
-        format!("{BINARY} --strict snapshot --data-dir=/d --backup-dir=/b --label=x --label=y");
+    let line = format!(
+        "{BINARY} --strict {NO_CONFIG} snapshot --data-dir=/d --backup-dir=/b --label=x --label=y"
+    );
     assert_eq!(value(&text, "ExecStart"), line);
 }
 

@@ -128,7 +128,16 @@ fn in_one(name: &str, sections: &str) -> String {
     );
     page.push(&title);
     page.extend(sections.lines().filter(|line| !is_head(line)));
-    page.join("\n") + "\n"
+    let mut text = String::new();
+    for c in page.join("\n").chars() {
+        // Not every roff is told of UTF-8, but all know the numbers.
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            text.extend(["\\[u", &format!("{:04X}", u32::from(c)), "]"]);
+        }
+    }
+    text + "\n"
 }
 
 fn further_description(name: &str, command: &Command) -> Roff {
