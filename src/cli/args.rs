@@ -78,6 +78,9 @@ pub(crate) struct Global {
     /// Say more about what is done
     #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = FalseyValueParser::new())]
     pub(crate) verbose: bool,
+    /// A file of age identities that open encrypted archives; can be given more than once
+    #[arg(short, long, global = true, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_IDENTITY")]
+    pub(crate) identity: Vec<PathBuf>,
     /// When to use colours; `NO_COLOR` counts too
     #[arg(
         long,
@@ -200,10 +203,16 @@ pub(crate) struct Snapshot {
     /// credentials that the cloud's own tools find in the environment
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     pub(crate) repo: Option<PathBuf>,
-    /// Where the archive is written and proven before it goes to a bucket, as a file without a
-    /// name; the system's directory for temporary files by default
+    /// Where the archive is written and proven before it goes to a bucket or is encrypted, as a file
+    /// without a name; the system's directory for temporary files by default
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
+    /// Encrypt the archive for this age recipient, which begins with age1; can be given more than once
+    #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
+    pub(crate) recipient: Vec<String>,
+    /// Encrypt it for the age recipients in this file, one a line; can be given more than once
+    #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
+    pub(crate) recipients_file: Vec<PathBuf>,
     /// Capture every file of the member, not only what a restart of etcd needs
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,

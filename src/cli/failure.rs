@@ -15,6 +15,8 @@ use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::interrupt::Interrupted;
 use etcd_ark::language::replay::ReplayFault;
+#[cfg(feature = "encryption")]
+use etcd_ark::place::archive::encryption::EncryptionFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
 use etcd_ark::place::backup_lock::LockError;
@@ -179,7 +181,7 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_archive(error)
     } else if let Some(error) = error.downcast_ref::<CopyError>() {
         of_copy(error)
-    } else if let Some(judged) = of_bucket_url(error) {
+    } else if let Some(judged) = of_bucket_url(error).or_else(|| of_key(error)) {
         judged
     } else if let Some(error) = error.downcast_ref::<RepositoryError>() {
         of_repository(error)
@@ -454,6 +456,12 @@ fn of_archive(error: &ArchiveError) -> Judged {
                 Kind::Refused,
                 Some("use the release of etcd-ark that wrote it, or a later one"),
             ),
+            #[cfg(feature = "encryption")]
+            ArchiveFault::Encryption(fault) => of_encryption(fault),
+            ArchiveFault::NoEncryption => (
+                Kind::Usage,
+                Some("use a build with the feature `encryption`, which is on by default"),
+            ),
             _ => (
                 Kind::Corrupt,
                 Some(
@@ -462,6 +470,55 @@ fn of_archive(error: &ArchiveError) -> Judged {
             ),
         },
     }
+}
+
+#[cfg(feature = "encryption")]
+fn of_encryption(fault: &EncryptionFault) -> Judged {
+    match fault {
+        EncryptionFault::NoIdentity => (
+            Kind::Usage,
+            Some(
+                "pass the file with the private key: `--identity FILE`; `etcd-ark verify` proves the ciphertext without one",
+            ),
+        ),
+        EncryptionFault::WrongIdentity => (
+            Kind::Refused,
+            Some(
+                "pass the private key that belongs to a recipient of it; an archive keeps the recipients of the day it was made",
+            ),
+        ),
+        EncryptionFault::Armored => (
+            Kind::Usage,
+            Some("`age -d -i KEY FILE > etcd-….tar.zst` gives the archive itself"),
+        ),
+        EncryptionFault::Header(_) | EncryptionFault::Truncated => (
+            Kind::Corrupt,
+            Some(
+                "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+            ),
+        ),
+    }
+}
+
+#[cfg(feature = "encryption")]
+fn of_key(error: &anyhow::Error) -> Option<Judged> {
+    use etcd_ark::place::archive::encryption::KeyError;
+    let error = error.downcast_ref::<KeyError>()?;
+    let hint = match error {
+        KeyError::Recipient(_) | KeyError::RecipientsFile { .. } => {
+            "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
+        }
+        KeyError::Empty(_) | KeyError::IdentityFile(_) => {
+            "an identity is the file that `age-keygen -o KEY` makes: AGE-SECRET-KEY-1…"
+        }
+        KeyError::Passphrase(_) => "decrypt it first: `age -d FILE > KEY`",
+    };
+    Some((Kind::Usage, Some(hint)))
+}
+
+#[cfg(not(feature = "encryption"))]
+fn of_key(_: &anyhow::Error) -> Option<Judged> {
+    None
 }
 
 fn of_repository(error: &RepositoryError) -> Judged {

@@ -1,12 +1,11 @@
 //! `list`: the archives of a backup dir, newest first, from their ends alone.
 
-use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use etcd_ark::language::member::printable;
-use etcd_ark::place::repository::{Directory, Repository, Summary, summarize};
+use etcd_ark::place::repository::{Repository, Summary, summarize};
 use serde_json::{Value, json};
 
 use super::args::List;
@@ -63,15 +62,6 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     Ok(0)
 }
 
-/// The archives of the backup dir at `dir`, in the order of their names.
-pub(super) fn archive_paths(dir: &Path) -> Result<Vec<PathBuf>> {
-    let repository = Directory::new(dir);
-    let listed = repository.list()?.into_iter();
-    Ok(listed
-        .map(|listed| repository.path_of(&listed.name))
-        .collect())
-}
-
 fn table(summaries: &[Summary]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -124,5 +114,6 @@ fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
         "cluster_version": summary.cluster_version,
         "sizes": summary.sizes,
         "warnings": summary.warnings,
+        "encrypted": summary.ciphertext.is_some(),
     })
 }

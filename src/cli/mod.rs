@@ -15,6 +15,7 @@ mod failure;
 mod history;
 mod inspect;
 mod keys;
+mod keys_of_age;
 mod list;
 mod man;
 mod metrics;
@@ -58,12 +59,12 @@ pub(crate) fn main() -> u8 {
     raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
-    let places = Places::new(&interrupt);
+    let places = Places::new(&interrupt, &args.global.identity);
     let strict = args.global.strict;
     let record = Record::begin(args.command.metrics());
     let outcome = match &args.command {
         Command::Snapshot(args) => snapshot::run(args, &places, &out, &record),
-        Command::Verify(args) => verify::run(args, &places, &out, &interrupt),
+        Command::Verify(args) => verify::run(args, &places, &out),
         Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
         Command::List(args) => list::run(args, &places, &out),
         Command::Inspect(args) => inspect::run(args, &places, &out, &interrupt),

@@ -1,28 +1,35 @@
 //! Opening what the command line names: a backup dir, a bucket by its URL, an archive in either.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Result;
 use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::archive::Archive;
+use etcd_ark::ground::publish::parent_of;
+use etcd_ark::place::archive::{Archive, ArchiveError, ArchiveFault};
+use etcd_ark::place::repository::sidecar::SIDECAR_EXTENSION;
+use etcd_ark::place::repository::summary::{Summary, read_one, sidecar_of};
 use etcd_ark::place::repository::{Directory, Repository, is_archive_name};
 
 use super::failure::{Kind, Told};
+use super::keys_of_age::decrypt;
 
 /// Opens places, and stops waiting for them when somebody asks to stop.
 pub(crate) struct Places<'p> {
     interrupt: &'p Interrupt,
+    /// Files of keys to encrypted archives.
+    identities: &'p [PathBuf],
     /// Buckets that are open, by their URLs: a connection is worth keeping.
     buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,
 }
 
 impl<'p> Places<'p> {
-    pub(crate) fn new(interrupt: &'p Interrupt) -> Self {
+    pub(crate) fn new(interrupt: &'p Interrupt, identities: &'p [PathBuf]) -> Self {
         Self {
             interrupt,
+            identities,
             buckets: RefCell::default(),
         }
     }
@@ -49,34 +56,75 @@ impl<'p> Places<'p> {
         Ok(bucket)
     }
 
+    /// The repository that holds the archive at `place`, a path or a URL, and the archive's name.
+    pub(crate) fn locate(&self, place: &Path) -> Result<(Rc<dyn Repository>, String)> {
+        if let Some(url) = url(place) {
+            let named = url
+                .rsplit_once('/')
+                .filter(|(_, name)| is_archive_name(name));
+            let Some((repository, name)) = named else {
+                let told = Told {
+                    kind: Kind::Usage,
+                    message: format!("`{url}` does not end in the name of an archive"),
+                    hint: Some("`etcd-ark list --repo URL` shows the archives there are"),
+                };
+                return Err(told.into());
+            };
+            return Ok((self.repository(Path::new(repository))?, name.to_owned()));
+        }
+        let name = place.file_name().unwrap_or_default();
+        let directory = Directory::new(&parent_of(place));
+        Ok((Rc::new(directory), name.to_string_lossy().into_owned()))
+    }
+
     /// The archive at `place`: a path, or the URL of a repository with the archive's name behind it.
     pub(crate) fn archive(&self, place: &Path) -> Result<Archive> {
-        let Some(url) = url(place) else {
+        let is_encrypted = place.extension().is_some_and(|last| last == "age");
+        if url(place).is_none() && !is_encrypted {
             return Ok(Archive::open(place)?);
-        };
-        let named = url
-            .rsplit_once('/')
-            .filter(|(_, name)| is_archive_name(name));
-        let Some((repository, name)) = named else {
-            let told = Told {
-                kind: Kind::Usage,
-                message: format!("`{url}` does not end in the name of an archive"),
-                hint: Some("`etcd-ark list URL` shows the archives there are"),
-            };
-            return Err(told.into());
-        };
-        let repository = self.repository(Path::new(repository))?;
-        let listed = repository.look_up(name)?;
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        let path = repository.path_of(&name);
         let source = repository.source(&listed)?;
-        Ok(Archive::from_source(source, &repository.path_of(name))?)
+        if !is_encrypted {
+            return Ok(Archive::from_source(source, &path)?);
+        }
+        let inside = decrypt(source, &path, self.identities)?;
+        let archive = Archive::from_source(inside, &path)?;
+        // What was encrypted by hand has no sidecar; one that is there must tell the truth.
+        let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
+        if there.is_some() && !sidecar_of(&*repository, &name)?.is_of(archive.manifest()) {
+            let why = "it says something else than the manifest inside".to_owned();
+            let fault = ArchiveFault::Sidecar(why);
+            return Err(ArchiveError::Fault { path, fault }.into());
+        }
+        Ok(archive)
+    }
+
+    /// What can be known of the archive at `place` without a key, if it is encrypted and no key
+    /// was given.
+    pub(crate) fn locked(&self, place: &Path) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
+        let is_encrypted = place.extension().is_some_and(|last| last == "age");
+        if !is_encrypted || !self.identities.is_empty() {
+            return Ok(None);
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        let sidecar = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
+        if sidecar.is_none() {
+            return Ok(None);
+        }
+        let summary = read_one(&*repository, listed)?;
+        Ok(Some((repository, summary)))
     }
 
     /// The archive or data dir at `place`.
     pub(crate) fn target(&self, place: &Path, wal_dir: Option<&Path>) -> Result<Target> {
-        if url(place).is_some() {
-            return Ok(Target::Archive(Box::new(self.archive(place)?)));
+        if place.is_dir() {
+            return Ok(Target::open(place, wal_dir)?);
         }
-        Ok(Target::open(place, wal_dir)?)
+        Ok(Target::Archive(Box::new(self.archive(place)?)))
     }
 
     #[cfg(feature = "object-store")]

@@ -8,6 +8,7 @@ use etcd_ark::language::member::{MemberFacts, printable};
 use etcd_ark::language::store_facts::Member;
 use etcd_ark::place::cluster::Cluster;
 use etcd_ark::place::data_dir::DataDir;
+use etcd_ark::place::repository::{Directory, summarize};
 use etcd_ark::workflow::preflight::backups::Backups;
 use etcd_ark::workflow::preflight::data::DataFacts;
 use etcd_ark::workflow::preflight::roll::standings;
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::args::Preflight;
 use super::failure::{Failure, Kind, Told};
-use super::list::archive_paths;
 use super::out::{Out, Paint};
 use super::progress::Progress;
 use super::standings::{table, wrap};
@@ -136,11 +136,12 @@ fn backups(
     let Some(dir) = &args.backup_dir else {
         return Ok(None);
     };
-    let paths = archive_paths(dir)?;
+    let repository = Directory::new(dir);
+    let catalog = summarize(&repository)?;
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
     let threads = args.threads.count();
-    let found = collect::backups(dir, &paths, cluster, threads, interrupt, observe)?;
+    let found = collect::backups(&repository, catalog, cluster, threads, interrupt, observe)?;
     Ok(Some(found))
 }
 

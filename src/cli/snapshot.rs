@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::args::Snapshot;
 use super::backup_lock::UNLOCKED;
 use super::inspect::{position_text, version_text};
+use super::keys_of_age::cipher;
 use super::metrics::Record;
 use super::out::{Out, Paint, size, text};
 use super::places::Places;
@@ -22,11 +23,13 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
     let repository = places.repository(place)?;
     let spool = args.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let to = match repository.directory() {
-        Some(dir) => Destination::BackupDir(dir),
-        None => Destination::Through {
+    let cipher = cipher(&args.recipient, &args.recipients_file)?;
+    let to = match (repository.directory(), &cipher) {
+        (Some(dir), None) => Destination::BackupDir(dir),
+        _ => Destination::Through {
             repository: &*repository,
             spool: &spool,
+            cipher: cipher.as_deref(),
         },
     };
     let request = Request {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use etcd_ark::deed::deep::first_look;
+use etcd_ark::deed::proof::prove;
 use etcd_ark::deed::store::Target;
 use etcd_ark::deed::survey::{FileReport, Reading, survey};
 use etcd_ark::deed::verify::verify;
@@ -11,8 +12,9 @@ use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::examine::Outcome;
 use etcd_ark::language::member::MemberFacts;
 use etcd_ark::language::replay::Replayed;
-use etcd_ark::place::archive::Archive;
+use etcd_ark::place::archive::{Archive, ArchiveError};
 use etcd_ark::place::data_dir::DataDir;
+use etcd_ark::place::repository::{Repository, Summary};
 use serde_json::{Value, json};
 
 use super::args::Verify;
@@ -48,22 +50,12 @@ impl Verdict {
     }
 }
 
-pub(crate) fn run(
-    args: &Verify,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (mut failed, mut worst, mut first) = (0, None, None);
     let mut results = Vec::new();
     let targets = with_repositories_opened(&args.targets, places)?;
     for target in &targets {
-        let wal_dir = args.wal_dir.as_deref();
-        let opened = places.target(target, wal_dir);
-        let verdict = opened.and_then(|opened| match &opened {
-            Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
-            Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
-        });
+        let verdict = verdict_of(target, args, places, out);
         let wrong = match verdict {
             Ok(verdict) => {
                 tell(target, &verdict, out);
@@ -114,6 +106,46 @@ pub(crate) fn run(
         hint,
     }
     .into())
+}
+
+fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
+    let interrupt = places.interrupt();
+    if let Some((repository, summary)) = places.locked(target)? {
+        return locked_verdict(&*repository, &summary, interrupt);
+    }
+    let opened = places.target(target, args.wal_dir.as_deref())?;
+    match &opened {
+        Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
+        Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
+    }
+}
+
+/// Of an encrypted archive without a key only the ciphertext can be proven.
+fn locked_verdict(
+    repository: &dyn Repository,
+    summary: &Summary,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let faults = match prove(repository, summary, interrupt) {
+        Ok(()) => Vec::new(),
+        Err(ArchiveError::Fault { fault, .. }) => vec![fault.to_string()],
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Verdict {
+        files: Vec::new(),
+        faults,
+        notes: vec![format!(
+            "`{}` is encrypted: its ciphertext is proven, what is in it only with --identity",
+            summary.name()
+        )],
+        summary: format!(
+            "{}, index {}, {} of ciphertext proven",
+            summary.identity,
+            summary.position.index,
+            size(summary.listed.bytes)
+        ),
+        deep: None,
+    })
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.

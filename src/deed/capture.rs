@@ -11,7 +11,7 @@ mod opening;
 mod patience;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,11 +32,12 @@ use crate::place::archive::manifest::{
     DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
 };
 use crate::place::archive::{
-    Archive, ArchiveError, EXTENSION, FileSource, Manifest, Source, Writer,
+    Archive, ArchiveError, Cipher, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
 };
 use crate::place::backup_lock::{BackupLock, Claim, LockError};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
-use crate::place::repository::{Directory, Repository};
+use crate::place::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use crate::place::repository::{Directory, Repository, Side};
 use content::Content;
 use opening::Opening;
 use patience::{PassedOver, Patience};
@@ -79,6 +80,8 @@ pub enum Destination<'r> {
         repository: &'r dyn Repository,
         /// A directory on a local disk.
         spool: &'r Path,
+        /// How it is encrypted on its way there.
+        cipher: Option<&'r dyn Cipher>,
     },
 }
 
@@ -87,9 +90,9 @@ impl Destination<'_> {
     fn directories(&self) -> Vec<&Path> {
         match self {
             Self::BackupDir(dir) => vec![dir],
-            Self::Through { repository, spool } => {
-                repository.directory().into_iter().chain([*spool]).collect()
-            }
+            Self::Through {
+                repository, spool, ..
+            } => repository.directory().into_iter().chain([*spool]).collect(),
         }
     }
 }
@@ -238,7 +241,11 @@ fn capture_as(
     };
     match request.to {
         Destination::BackupDir(dir) => capture.write_in(dir),
-        Destination::Through { repository, spool } => capture.write_through(repository, spool),
+        Destination::Through {
+            repository,
+            spool,
+            cipher,
+        } => capture.write_through(repository, spool, cipher),
     }
 }
 
@@ -318,6 +325,7 @@ impl Capture<'_> {
         &mut self,
         repository: &dyn Repository,
         spool: &Path,
+        cipher: Option<&dyn Cipher>,
     ) -> Result<Captured, CaptureError> {
         repository.prepare()?;
         let lock = repository.directory().map(|dir| self.lock(dir));
@@ -325,20 +333,38 @@ impl Capture<'_> {
         let file = tempfile::tempfile_in(spool)
             .map_err(|error| with_path(error, "create a file in", spool))?;
         let (manifest, finished) = self.until_it_fits(&file, spool)?;
-        let name = self.name(&manifest);
+        let mut name = self.name(&manifest);
         let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
         self.prove(&Archive::from_source(
             Arc::clone(&source),
             &spool.join(&name),
         )?)?;
+        if cipher.is_some() {
+            name += ENCRYPTED;
+        }
         let interrupt = self.interrupt;
+        let mut content =
+            |out: &mut dyn Write| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes));
+        let sidecar = |sha256, bytes| -> io::Result<Side> {
+            let bytes = Sidecar::of(&manifest, bytes, sha256).write();
+            Ok(Side {
+                extension: SIDECAR_EXTENSION,
+                bytes: bytes.map_err(io::Error::other)?,
+            })
+        };
         let deposited = deposit(
             repository,
             &mut Deposit {
                 name: &name,
                 bytes: finished.bytes,
-                write: &mut |out| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes)),
-                sides: &|sha256, _| Ok(vec![sum(&name, sha256)]),
+                write: &mut |out| match cipher {
+                    Some(cipher) => cipher.pass(out, &mut content),
+                    None => content(out),
+                },
+                sides: &|sha256, bytes| {
+                    let sidecar = cipher.map(|_| sidecar(sha256, bytes)).transpose()?;
+                    Ok(sidecar.into_iter().chain([sum(&name, sha256)]).collect())
+                },
             },
             interrupt,
             self.observe,

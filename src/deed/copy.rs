@@ -7,10 +7,13 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Event;
-use super::deposit::{Deposit, DepositError, deposit, read_all};
-use crate::ground::digest::{Digest, Hasher};
+use super::deposit::{Deposit, DepositError, deposit, digest_of, read_all};
+use super::proof::prove;
+use crate::ground::digest::Digest;
 use crate::ground::interrupt::Interrupt;
-use crate::place::archive::{Archive, ArchiveError, SUM_EXTENSION, Source};
+use crate::place::archive::{ArchiveError, SUM_EXTENSION};
+use crate::place::repository::sidecar::SIDECAR_EXTENSION;
+use crate::place::repository::summary::read_one;
 use crate::place::repository::{Listed, Repository, Side};
 
 /// What became of one archive.
@@ -56,8 +59,12 @@ pub fn copy(
     let name = listed.name.as_str();
     let source = from.source(listed)?;
     let path = from.path_of(name);
-    Archive::from_source(source.clone(), &path)?.check_frames(interrupt)?;
+    let summary = read_one(from, listed.clone())?;
+    prove(from, &summary, interrupt)?;
     let digest = digest_of(&*source, interrupt)?;
+    let sidecar = format!("{name}{SIDECAR_EXTENSION}");
+    let sidecar = summary.ciphertext.map(|_| from.read_beside(&sidecar));
+    let sidecar = sidecar.transpose()?.flatten();
     match to.look_up(name) {
         Ok(there) => {
             let same = there.bytes == listed.bytes
@@ -83,26 +90,20 @@ pub fn copy(
             bytes: listed.bytes,
             write: &mut |out| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes)),
             sides: &|sha256, _| {
-                if sha256 == digest {
-                    Ok(vec![sum(name, digest)])
-                } else {
-                    Err(io::Error::other(CopyError::Changed(path.clone())))
+                if sha256 != digest {
+                    return Err(io::Error::other(CopyError::Changed(path.clone())));
                 }
+                let sidecar = sidecar.clone().map(|bytes| Side {
+                    extension: SIDECAR_EXTENSION,
+                    bytes,
+                });
+                Ok(sidecar.into_iter().chain([sum(name, digest)]).collect())
             },
         },
         interrupt,
         observe,
     )?;
     Ok(Copied::New(deposited.bytes))
-}
-
-fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    read_all(source, interrupt, &mut |bytes| {
-        hasher.update(bytes);
-        Ok(())
-    })?;
-    Ok(hasher.finish())
 }
 
 /// The checksum file of an archive, as `sha256sum` writes it.

@@ -142,6 +142,16 @@ pub(crate) fn read_all(
     Ok(())
 }
 
+/// The digest of all bytes of `source`.
+pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    read_all(source, interrupt, &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
 /// Takes the digest of what goes into a repository.
 struct Passing<'p> {
     receiving: &'p mut dyn Receiving,

@@ -112,6 +112,19 @@ pub enum ArchiveFault {
         /// The file.
         path: String,
     },
+    /// It is encrypted, and cannot be decrypted.
+    #[cfg(feature = "encryption")]
+    #[error(transparent)]
+    Encryption(#[from] super::encryption::EncryptionFault),
+    /// It is encrypted, and this build cannot decrypt anything.
+    #[error("it is encrypted, and this build of etcd-ark knows no encryption")]
+    NoEncryption,
+    /// What stands beside an encrypted archive cannot be used.
+    #[error("its sidecar cannot be used: {0}")]
+    Sidecar(String),
+    /// An encrypted archive's bytes are not those that its sidecar tells of.
+    #[error("its ciphertext does not match the SHA-256 in its sidecar")]
+    Ciphertext,
     /// `SHA256SUMS` says something else than the manifest.
     #[error("{SUMS} differs from the manifest")]
     Sums,

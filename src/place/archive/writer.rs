@@ -45,6 +45,16 @@ pub struct Finished {
     pub sha256: Digest,
 }
 
+/// What an archive goes through on its way into a repository, such as encryption.
+pub trait Cipher: std::fmt::Debug {
+    /// Lets `content` write, and writes what becomes of that to `out`.
+    fn pass(
+        &self,
+        out: &mut dyn Write,
+        content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
 /// An archive being written to an open file, from its beginning.
 pub struct Writer<'f> {
     tar: tar::Builder<FrameCutter<'f>>,

@@ -32,7 +32,10 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{Listed, Receiving, Repository, RepositoryError, is_archive_name};
+use super::{
+    Listed, MOST_BESIDE, Receiving, Repository, RepositoryError, SIDES, beside_of, is_archive_name,
+    refuse_large,
+};
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::place::archive::{ArchiveError, SUM_EXTENSION, Source};
 use source::ObjectSource;
@@ -294,9 +297,17 @@ impl Repository for Bucket {
 
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let key = self.key(name);
-        let read = async { self.store.get(&key).await?.bytes().await };
+        let read = async {
+            let found = self.store.get(&key).await?;
+            // What is too large is not read at all.
+            if found.meta.size > MOST_BESIDE {
+                return Ok(Err(found.meta.size));
+            }
+            Ok(Ok(found.bytes().await?))
+        };
         match self.wait("read", name, read) {
-            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Ok(Ok(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(Err(size)) => refuse_large(size, &self.path_of(name)).map(|()| None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -312,7 +323,9 @@ impl Repository for Bucket {
     fn remove(&self, name: &str) -> io::Result<()> {
         // The archive first: a marker without one is in nobody's list.
         self.delete(name)?;
-        self.delete(&format!("{name}{SUM_EXTENSION}"))
+        SIDES
+            .iter()
+            .try_for_each(|side| self.delete(&format!("{name}{side}")))
     }
 
     fn remove_orphans(&self, now: Timestamp) -> io::Result<()> {
@@ -321,8 +334,8 @@ impl Repository for Bucket {
         for (name, object) in &objects {
             let written = object.last_modified.timestamp();
             let is_stale = now.as_second() - written > STALE_AFTER.as_secs();
-            let orphaned = if let Some(of) = name.strip_suffix(SUM_EXTENSION) {
-                is_archive_name(of) && !has(of)
+            let orphaned = if let Some(of) = beside_of(name) {
+                !has(of)
             } else if is_archive_name(name) {
                 !has(&format!("{name}{SUM_EXTENSION}"))
             } else {

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use fs_err as fs;
 use jiff::Timestamp;
 
-use super::{Listed, Receiving, Repository, RepositoryError, Side, is_archive_name};
+use super::{
+    Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
+    refuse_large,
+};
 use crate::ground::publish::{StagedFile, parent_of, sync_dir, with_path};
-use crate::place::archive::{ArchiveError, FileSource, SUM_EXTENSION, Source};
+use crate::place::archive::{ArchiveError, FileSource, Source};
 
 /// A directory that holds archives, each with its checksum file beside it.
 #[derive(Clone, Debug)]
@@ -132,11 +135,18 @@ impl Repository for Directory {
     }
 
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.path_of(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let path = self.path_of(name);
+        let file = match FileSource::open(&path) {
+            Ok(file) => file,
+            Err(ArchiveError::NotFound(_)) => return Ok(None),
+            Err(ArchiveError::Io(error)) => return Err(error),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        refuse_large(file.length(), &path)?;
+        let mut bytes = vec![0; file.length() as usize];
+        file.read_exact_at(&mut bytes, 0)
+            .map_err(|error| with_path(error, "read", &path))?;
+        Ok(Some(bytes))
     }
 
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -147,7 +157,9 @@ impl Repository for Directory {
     fn remove(&self, name: &str) -> io::Result<()> {
         // The archive first: a checksum file without one misleads nobody and is removed later.
         remove_if_there(&self.path_of(name))?;
-        remove_if_there(&self.path_of(&format!("{name}{SUM_EXTENSION}")))?;
+        for side in SIDES {
+            remove_if_there(&self.path_of(&format!("{name}{side}")))?;
+        }
         sync_dir(&self.path)
     }
 
@@ -157,8 +169,8 @@ impl Repository for Directory {
             gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
         })?;
         for name in &names {
-            let of = name.strip_suffix(SUM_EXTENSION);
-            if of.is_some_and(|of| is_archive_name(of) && !names.iter().any(|n| n == of)) {
+            let of = beside_of(name);
+            if of.is_some_and(|of| !names.iter().any(|n| n == of)) {
                 remove_if_there(&self.path_of(name))?;
             }
         }

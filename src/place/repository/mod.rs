@@ -7,6 +7,7 @@
 #[cfg(feature = "object-store")]
 pub mod bucket;
 pub mod directory;
+pub mod sidecar;
 pub mod summary;
 
 use std::fmt::Debug;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::archive::{ArchiveError, EXTENSION, Source};
+use super::archive::{ArchiveError, ENCRYPTED, EXTENSION, SUM_EXTENSION, Source};
+
+use sidecar::SIDECAR_EXTENSION;
 
 pub use directory::Directory;
 pub use summary::{Catalog, Summary, summarize};
@@ -117,5 +120,34 @@ pub struct Side {
 
 /// Whether a file of this name is an archive.
 pub fn is_archive_name(name: &str) -> bool {
-    name.starts_with("etcd-") && name.ends_with(EXTENSION)
+    let plain = name.strip_suffix(ENCRYPTED).unwrap_or(name);
+    plain.starts_with("etcd-") && plain.ends_with(EXTENSION)
+}
+
+/// Whether an archive of this name is encrypted.
+pub fn is_encrypted_name(name: &str) -> bool {
+    is_archive_name(name) && name.ends_with(ENCRYPTED)
+}
+
+/// What may stand beside an archive, the last one last.
+const SIDES: [&str; 2] = [SIDECAR_EXTENSION, SUM_EXTENSION];
+
+/// The archive that a file of this name stands beside, if it is such a file.
+fn beside_of(name: &str) -> Option<&str> {
+    let of = SIDES.iter().find_map(|side| name.strip_suffix(side))?;
+    is_archive_name(of).then_some(of)
+}
+
+/// The largest file beside archives that is read, in bytes.
+const MOST_BESIDE: u64 = 4 << 20;
+
+fn refuse_large(bytes: u64, path: &Path) -> io::Result<()> {
+    if bytes <= MOST_BESIDE {
+        return Ok(());
+    }
+    let why = format!(
+        "`{}` has {bytes} bytes, more than such a file has",
+        path.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }

@@ -7,11 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{Listed, Repository, RepositoryError};
+use super::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use super::{Listed, Repository, RepositoryError, is_encrypted_name};
+use crate::ground::digest::Digest;
 use crate::ground::ids::{ClusterVersion, MemberId};
 use crate::language::member::{Identity, Position};
 use crate::place::archive::manifest::{Scope, Sizes};
-use crate::place::archive::{Archive, ArchiveError, Manifest};
+use crate::place::archive::{Archive, ArchiveError, ArchiveFault, Manifest};
 
 /// An archive without its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Summary {
     pub rewound: bool,
     /// The members of its cluster as of its commit index.
     pub members: Vec<MemberId>,
+    /// If it is encrypted: the ciphertext's size in bytes and digest, as its sidecar tells them.
+    pub ciphertext: Option<(u64, Digest)>,
 }
 
 /// The archives of a repository, newest first, and those that cannot be opened.
@@ -68,6 +72,7 @@ impl Summary {
             warnings: manifest.warnings.clone(),
             rewound: manifest.rewind.is_some(),
             members: member.members.iter().map(|member| member.id).collect(),
+            ciphertext: None,
         }
     }
 
@@ -105,7 +110,7 @@ fn read_all(
 ) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
     let threads = repository.at_once().min(listed.len());
     if threads <= 1 {
-        let one = |listed: Listed| (listed.clone(), read(repository, listed));
+        let one = |listed: Listed| (listed.clone(), read_one(repository, listed));
         return listed.into_iter().map(one).collect();
     }
     let waiting = Mutex::new(listed.into_iter());
@@ -115,7 +120,7 @@ fn read_all(
     };
     let work = || {
         std::iter::from_fn(next)
-            .map(|listed| (listed.clone(), read(repository, listed)))
+            .map(|listed| (listed.clone(), read_one(repository, listed)))
             .collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
@@ -128,8 +133,24 @@ fn read_all(
     })
 }
 
-fn read(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
+/// What is to be known of one archive.
+pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
+    if is_encrypted_name(&listed.name) {
+        return Ok(sidecar_of(repository, &listed.name)?.summary(listed));
+    }
     let source = repository.source(&listed)?;
     let archive = Archive::from_source(source, &repository.path_of(&listed.name))?;
     Ok(Summary::of(listed, archive.manifest()))
+}
+
+/// What stands in the open beside an encrypted archive.
+pub fn sidecar_of(repository: &dyn Repository, name: &str) -> Result<Sidecar, ArchiveError> {
+    let beside = format!("{name}{SIDECAR_EXTENSION}");
+    let json = repository.read_beside(&beside)?;
+    let json = json.ok_or_else(|| "it is missing".to_owned());
+    json.and_then(|json| Sidecar::read(&json))
+        .map_err(|why| ArchiveError::Fault {
+            path: repository.path_of(name),
+            fault: ArchiveFault::Sidecar(why),
+        })
 }

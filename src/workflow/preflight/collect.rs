@@ -12,17 +12,18 @@ use fs_err as fs;
 use super::backups::{Backup, Backups};
 use super::data::{DataFacts, ReplayFacts, Space};
 use crate::deed::Event;
+use crate::deed::proof::prove;
 use crate::deed::survey::{Reading, SurveyError, survey};
 use crate::deed::verify::verify;
 use crate::ground::ids::ClusterId;
 use crate::ground::interrupt::Interrupt;
 use crate::ground::publish::with_path;
 use crate::language::examine::FileKind;
-use crate::language::member::MemberFacts;
 use crate::language::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::place::archive::manifest::kind_of;
 use crate::place::archive::{Archive, ArchiveError};
 use crate::place::data_dir::DataDir;
+use crate::place::repository::{Catalog, Directory, Repository, Summary};
 
 /// Where etcd's auth keeps whether it is on.
 const AUTH_ENABLED: &[u8] = b"/2/enabled";
@@ -92,78 +93,69 @@ fn auth_enabled(replayed: &Replayed) -> bool {
     value.is_some_and(|value| *value.bytes() == *b"true")
 }
 
-/// The newest archive of each member among `paths`, proven; only those of `cluster`, if it is
-/// known.
+/// The newest archive of each member in a backup dir, proven; only those of `cluster`, if it is
+/// known. Of an encrypted one the ciphertext is proven.
 pub fn backups(
-    dir: &Path,
-    paths: &[PathBuf],
+    repository: &Directory,
+    catalog: Catalog,
     cluster: Option<ClusterId>,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Backups, ArchiveError> {
-    let mut unreadable = Vec::new();
-    let mut newest: BTreeMap<_, Archive> = BTreeMap::new();
-    for path in paths {
-        interrupt.check()?;
-        let archive = match Archive::open(path) {
-            Ok(archive) => archive,
-            Err(ArchiveError::Interrupted(stop)) => return Err(stop.into()),
-            // Pruned since the directory was listed.
-            Err(ArchiveError::NotFound(_)) => continue,
-            Err(error) => {
-                unreadable.push((path.clone(), error.to_string()));
-                continue;
-            }
-        };
-        let manifest = archive.manifest();
-        let identity = &manifest.member.identity;
-        let counts = manifest.rewind.is_none()
-            && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
-        if !counts {
-            continue;
-        }
-        let key = (identity.cluster_id, identity.member_id);
-        let known = newest.get(&key).map(|known| known.manifest().created);
-        if known.is_none_or(|known| known < manifest.created) {
-            newest.insert(key, archive);
+    let mut newest: BTreeMap<_, Summary> = BTreeMap::new();
+    for summary in catalog.summaries {
+        let identity = &summary.identity;
+        let counts =
+            !summary.rewound && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
+        if counts {
+            // They come newest first.
+            let key = (identity.cluster_id, identity.member_id);
+            newest.entry(key).or_insert(summary);
         }
     }
     let mut proven = Vec::new();
-    for archive in newest.values() {
-        proven.push(prove(archive, threads, interrupt, observe)?);
+    for summary in newest.into_values() {
+        let fault = match fault_in(repository, &summary, threads, interrupt, observe) {
+            Err(ArchiveError::Interrupted(stop)) => return Err(stop.into()),
+            Err(error) => Some(error.to_string()),
+            Ok(fault) => fault,
+        };
+        let versions = [summary.cluster_version, summary.pending_version];
+        proven.push(Backup {
+            path: repository.path_of(&summary.listed.name),
+            created: summary.created,
+            labels: summary.labels,
+            identity: summary.identity,
+            position: summary.position,
+            cluster_version: versions.into_iter().flatten().max(),
+            fault,
+        });
     }
+    let unreadable = catalog.unreadable.into_iter();
+    let unreadable =
+        unreadable.map(|(listed, error)| (repository.path_of(&listed.name), error.to_string()));
     Ok(Backups {
-        dir: dir.to_path_buf(),
+        dir: repository.path().to_path_buf(),
         newest: proven,
-        unreadable,
-        space: space(dir)?,
+        unreadable: unreadable.collect(),
+        space: space(repository.path())?,
     })
 }
 
-fn prove(
-    archive: &Archive,
+fn fault_in(
+    repository: &Directory,
+    summary: &Summary,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
-) -> Result<Backup, ArchiveError> {
-    let fault = match verify(archive, None, threads, interrupt, observe) {
-        Ok(report) => report.first_fault().map(|fault| fault.to_string()),
-        Err(ArchiveError::Interrupted(stop)) => return Err(stop.into()),
-        Err(error) => Some(error.to_string()),
-    };
-    let manifest = archive.manifest();
-    let member: &MemberFacts = &manifest.member;
-    let versions = member.versions.iter().map(|change| &change.version);
-    Ok(Backup {
-        path: archive.path().to_path_buf(),
-        created: manifest.created,
-        labels: manifest.labels.clone(),
-        identity: member.identity.clone(),
-        position: member.position.clone(),
-        cluster_version: versions.max().cloned(),
-        fault,
-    })
+) -> Result<Option<String>, ArchiveError> {
+    if summary.ciphertext.is_some() {
+        return prove(repository, summary, interrupt).map(|()| None);
+    }
+    let archive = Archive::open(&repository.path_of(summary.name()))?;
+    let report = verify(&archive, None, threads, interrupt, observe)?;
+    Ok(report.first_fault().map(|fault| fault.to_string()))
 }
 
 /// Room on the filesystem of `path`, or of the nearest directory above it that is there.

@@ -1,0 +1,71 @@
+//! Recipients and identities of age, as the command line names them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+#[cfg(feature = "encryption")]
+use etcd_ark::place::archive::encryption::{Identities, Recipients};
+use etcd_ark::place::archive::{Cipher, Source};
+#[cfg(feature = "encryption")]
+use fs_err as fs;
+
+/// How an archive is encrypted, if anybody is named who shall read it.
+#[cfg(feature = "encryption")]
+pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
+    if named.is_empty() && files.is_empty() {
+        return Ok(None);
+    }
+    let files = files.iter();
+    let files = files.map(|file| Ok((file.display().to_string(), fs::read_to_string(file)?)));
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    Ok(Some(Box::new(Recipients::read(named, &files)?)))
+}
+
+/// The inside of an encrypted file; `path` is what it is called.
+#[cfg(feature = "encryption")]
+pub(super) fn decrypt(
+    outside: std::sync::Arc<dyn Source>,
+    path: &Path,
+    identities: &[PathBuf],
+) -> Result<std::sync::Arc<dyn Source>> {
+    use etcd_ark::place::archive::ArchiveError;
+    let files = identities.iter();
+    let files = files.map(|file| Ok((file.display().to_string(), fs::read(file)?)));
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    match Identities::read(&files)?.decrypt(outside)? {
+        Ok(inside) => Ok(std::sync::Arc::new(inside)),
+        Err(fault) => Err(ArchiveError::Fault {
+            path: path.to_path_buf(),
+            fault: fault.into(),
+        }
+        .into()),
+    }
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
+    use super::failure::{Kind, Told};
+    if named.is_empty() && files.is_empty() {
+        return Ok(None);
+    }
+    let told = Told {
+        kind: Kind::Usage,
+        message: "this build of etcd-ark knows no encryption".to_owned(),
+        hint: Some("build it with the feature `encryption`, which is on by default"),
+    };
+    Err(told.into())
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(super) fn decrypt(
+    _: std::sync::Arc<dyn Source>,
+    path: &Path,
+    _: &[PathBuf],
+) -> Result<std::sync::Arc<dyn Source>> {
+    use etcd_ark::place::archive::{ArchiveError, ArchiveFault};
+    Err(ArchiveError::Fault {
+        path: path.to_path_buf(),
+        fault: ArchiveFault::NoEncryption,
+    }
+    .into())
+}
