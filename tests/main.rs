@@ -69,6 +69,8 @@ mod trio;
 
 /// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
 mod bucket;
+/// Encrypted archives, held against the `age` program.
+mod encryption;
 /// Data size over time against the limit.
 mod history;
 /// What a run leaves for Prometheus, however it ended.

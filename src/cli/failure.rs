@@ -695,6 +695,11 @@ fn of_io(error: &io::Error) -> Judged {
             Some("make room and run it again; nothing was kept and nothing was lost"),
         ),
         io::ErrorKind::NotFound => (Kind::NotFound, None),
+        // Such as a chunk of an encrypted archive that does not authenticate.
+        io::ErrorKind::InvalidData => (
+            Kind::Corrupt,
+            Some("do not rely on it; `etcd-ark list` shows the other archives"),
+        ),
         io::ErrorKind::PermissionDenied => (
             Kind::Failed,
             Some("run it as root, or as the user that etcd runs as"),

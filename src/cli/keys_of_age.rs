@@ -16,7 +16,11 @@ pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
         return Ok(None);
     }
     let files = files.iter();
-    let files = files.map(|file| Ok((file.display().to_string(), fs::read_to_string(file)?)));
+    let files = files.map(|file| {
+        // What is not UTF-8 is no recipient, and the line is told.
+        let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
+        Ok((file.display().to_string(), text))
+    });
     let files: Vec<_> = files.collect::<Result<_>>()?;
     Ok(Some(Box::new(Recipients::read(named, &files)?)))
 }

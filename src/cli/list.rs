@@ -1,6 +1,5 @@
 //! `list`: the archives of a backup dir, newest first, from their ends alone.
 
-
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
