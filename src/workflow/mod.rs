@@ -7,5 +7,6 @@ pub mod explain_log;
 pub mod gate;
 pub mod move_wal;
 pub mod preflight;
+pub mod retention;
 pub mod rewind;
 pub mod stale_member;
