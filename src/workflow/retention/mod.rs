@@ -58,17 +58,6 @@ impl Group {
     }
 }
 
-/// What is to be decided.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'s> {
-    /// Every archive whose end can be read, in any order.
-    pub summaries: &'s [Summary],
-    /// What is asked for.
-    pub policy: &'s Policy,
-    /// The time on this machine.
-    pub now: Timestamp,
-}
-
 /// What becomes of an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
@@ -88,20 +77,23 @@ impl Decision<'_> {
 /// How an archive is proven, asked at most once for each.
 pub type Prove<'p> = dyn FnMut(&Summary) -> Result<Proof, Interrupted> + 'p;
 
-/// Decides about every archive, newest first. One that is gone when it is to be proven is left out.
+/// Decides about `summaries`, which may come in any order, newest first. One that is gone when it is
+/// to be proven is left out. `now` is the time on this machine.
 pub fn decide<'s>(
-    request: &Request<'s>,
+    summaries: &'s [Summary],
+    policy: &Policy,
+    now: Timestamp,
     prove: &mut Prove<'_>,
 ) -> Result<Vec<Decision<'s>>, Interrupted> {
     let mut proofs = Proofs::new(prove);
     let mut groups: BTreeMap<Group, Vec<&Summary>> = BTreeMap::new();
-    for summary in request.summaries {
+    for summary in summaries {
         groups.entry(Group::of(summary)).or_default().push(summary);
     }
     let mut decisions = Vec::new();
     for mut archives in groups.into_values() {
         archives.sort_by(|a, b| order::by_log(a, b));
-        decisions.extend(decide_group(archives, request, &mut proofs)?);
+        decisions.extend(decide_group(archives, policy, now, &mut proofs)?);
     }
     decisions.sort_by(|a, b| {
         let newest_first = b.summary.created.cmp(&a.summary.created);
@@ -112,12 +104,13 @@ pub fn decide<'s>(
 
 fn decide_group<'s>(
     mut archives: Vec<&'s Summary>,
-    request: &Request<'s>,
+    policy: &Policy,
+    now: Timestamp,
     proofs: &mut Proofs<'_, '_>,
 ) -> Result<Vec<Decision<'s>>, Interrupted> {
     let mut removed = Vec::new();
     loop {
-        let decisions = look(&archives, request, proofs)?;
+        let decisions = look(&archives, policy, now, proofs)?;
         let (kept, unwanted): (Vec<_>, Vec<_>) = decisions.into_iter().partition(Decision::is_kept);
         if unwanted.is_empty() {
             removed.extend(kept);
@@ -131,7 +124,8 @@ fn decide_group<'s>(
 /// One look at a group, given and decided about in the order of its log.
 fn look<'s>(
     archives: &[&'s Summary],
-    request: &Request<'s>,
+    policy: &Policy,
+    now: Timestamp,
     proofs: &mut Proofs<'_, '_>,
 ) -> Result<Vec<Decision<'s>>, Interrupted> {
     let (mut good, mut decisions) = (Vec::new(), Vec::new());
@@ -140,7 +134,7 @@ fn look<'s>(
             let reasons = vec![reason];
             decisions.push(Decision { summary, reasons });
         };
-        match set_aside(summary, request.now) {
+        match set_aside(summary, now) {
             Some(reason) => keep(reason),
             None => match proofs.of(summary)? {
                 Proof::Good => good.push(summary),
@@ -161,12 +155,12 @@ fn look<'s>(
         to.push(Decision { summary, reasons });
     }
     chain.reverse();
-    slots::fill(&mut chain, request.policy);
+    slots::fill(&mut chain, policy);
     decisions.extend(chain);
     decisions.sort_by(|a, b| order::by_log(a.summary, b.summary));
     pins::pin(&mut decisions, proofs)?;
     for decision in &mut decisions {
-        let labels = request.policy.labels_of(decision.summary);
+        let labels = policy.labels_of(decision.summary);
         decision.reasons.extend(labels.map(Reason::Label));
     }
     Ok(decisions)
