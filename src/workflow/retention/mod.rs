@@ -108,16 +108,25 @@ fn decide_group<'s>(
     now: Timestamp,
     proofs: &mut Proofs<'_, '_>,
 ) -> Result<Vec<Decision<'s>>, Interrupted> {
-    let mut removed = Vec::new();
+    let mut decisions = look(&archives, policy, now, proofs)?;
     loop {
-        let decisions = look(&archives, policy, now, proofs)?;
-        let (kept, unwanted): (Vec<_>, Vec<_>) = decisions.into_iter().partition(Decision::is_kept);
-        if unwanted.is_empty() {
-            removed.extend(kept);
-            return Ok(removed);
+        let kept: Vec<_> = decisions
+            .iter()
+            .filter(|decision| decision.is_kept())
+            .collect();
+        if kept.len() == archives.len() {
+            return Ok(decisions);
         }
-        removed.extend(unwanted);
         archives = kept.into_iter().map(|decision| decision.summary).collect();
+        for again in look(&archives, policy, now, proofs)? {
+            // What is kept in the end keeps its first reasons: they know of all archives.
+            let unwanted = |d: &&mut Decision<'_>| d.summary.name() == again.summary.name();
+            if !again.is_kept()
+                && let Some(decision) = decisions.iter_mut().find(unwanted)
+            {
+                decision.reasons.clear();
+            }
+        }
     }
 }
 

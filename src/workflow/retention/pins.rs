@@ -8,12 +8,18 @@ use super::reason::Reason;
 use crate::ground::ids::ClusterVersion;
 use crate::ground::interrupt::Interrupted;
 
-/// Pins what is from before each move, and before one that the newest archive's log announces.
+/// Pins what is from before each move, and before one that the newest good archive's log announces.
 pub(super) fn pin(
     decisions: &mut [Decision<'_>],
     proofs: &mut Proofs<'_, '_>,
 ) -> Result<(), Interrupted> {
-    for (at, version) in moves(decisions) {
+    let mut moves = moves(decisions);
+    if let Some(newest) = newest_good(decisions, proofs, |_| true)? {
+        let newest = decisions.get(newest).map(|decision| decision.summary);
+        let announced = newest.and_then(|newest| newest.pending_version.clone());
+        moves.extend(announced.map(|version| (decisions.len(), Some(version))));
+    }
+    for (at, version) in moves {
         let before = decisions.get_mut(..at).unwrap_or_default();
         let Some(newest) = newest_good(before, proofs, |_| true)? else {
             continue;
@@ -38,14 +44,10 @@ pub(super) fn pin(
 fn moves(decisions: &[Decision<'_>]) -> Vec<(usize, Option<ClusterVersion>)> {
     let versions = decisions.iter().map(|d| d.summary.cluster_version.as_ref());
     let pairs = versions.clone().zip(versions.skip(1)).enumerate();
-    let mut moves: Vec<_> = pairs
+    pairs
         .filter(|(_, (before, after))| before != after)
         .map(|(at, (_, after))| (at + 1, after.cloned()))
-        .collect();
-    let newest = decisions.last().map(|decision| decision.summary);
-    let announced = newest.and_then(|newest| newest.pending_version.clone());
-    moves.extend(announced.map(|version| (decisions.len(), Some(version))));
-    moves
+        .collect()
 }
 
 fn newest_good(
