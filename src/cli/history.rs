@@ -89,7 +89,7 @@ fn forecast(history: &History) -> (Option<Paint>, String) {
     match history.forecast {
         Forecast::Over { since } => {
             let text = format!(
-                "over {limit} since {}: etcd's guide says to get help before an upgrade",
+                "over {limit} since {}: get help before an upgrade, says etcd's guide",
                 day(since)
             );
             (Some(Paint::Bad), text)
