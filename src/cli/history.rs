@@ -66,19 +66,21 @@ fn terminal_width() -> usize {
 }
 
 fn summary(history: &History) -> String {
-    let sizes = || history.points.iter().map(|point| point.bytes);
+    let sizes = history.points.iter().map(|point| point.bytes);
     let number = history.points.len();
     let archives = if number == 1 { "archive" } else { "archives" };
-    let mut text = format!("  {number} {archives}");
-    if let (Some(least), Some(most), Some(last)) = (sizes().min(), sizes().max(), sizes().last()) {
-        let (least, most, last) = (size(least), size(most), size(last));
-        text += &format!(", {least} to {most}, now {last}");
-    }
-    if history.left_out > 0 {
-        let left_out = history.left_out;
-        text += &format!("; {left_out} more left out, whose dates cannot be right");
-    }
-    text
+    let range = match (sizes.clone().min(), sizes.max(), history.points.last()) {
+        (Some(least), Some(most), Some(newest)) => {
+            let (least, most, now) = (size(least), size(most), size(newest.bytes));
+            format!(", {least} to {most}, now {now}")
+        }
+        _ => String::new(),
+    };
+    let left_out = match history.left_out {
+        0 => String::new(),
+        more => format!("; {more} more left out, whose dates cannot be right"),
+    };
+    format!("  {number} {archives}{range}{left_out}")
 }
 
 /// What is to be expected, in words.
@@ -89,7 +91,7 @@ fn forecast(history: &History) -> (Option<Paint>, String) {
     match history.forecast {
         Forecast::Over { since } => {
             let text = format!(
-                "over {limit} since {}: etcd's guide says to get help before an upgrade",
+                "over {limit} since {}: get help before an upgrade, says etcd's guide",
                 day(since)
             );
             (Some(Paint::Bad), text)

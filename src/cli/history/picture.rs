@@ -32,7 +32,7 @@ pub(super) fn picture(history: &History, width: usize) -> String {
     let mut lines = Vec::new();
     for row in (1..=scale.rows).rev() {
         if row == scale.limit_row {
-            lines.push(scale.limit_line(&columns, history.limit));
+            lines.push(limit_line(&columns, history.limit));
         }
         lines.push(scale.row(row, &columns));
     }
@@ -126,16 +126,16 @@ impl Scale {
             some => BLOCKS.get(some - 1).copied().unwrap_or(' '),
         }
     }
+}
 
-    /// Columns that go through it are over the limit.
-    fn limit_line(&self, columns: &[Option<u64>], limit: u64) -> String {
-        let over = |size: &Option<u64>| size.is_some_and(|size| size > limit);
-        let cells = columns
-            .iter()
-            .map(|size| if over(size) { '█' } else { '╌' });
-        let cells: String = cells.collect();
-        named(&y_label(&size(limit)), &format!("┝{cells}"))
-    }
+/// Columns that go through it are over the limit.
+fn limit_line(columns: &[Option<u64>], limit: u64) -> String {
+    let over = |size: &Option<u64>| size.is_some_and(|size| size > limit);
+    let cells = columns
+        .iter()
+        .map(|size| if over(size) { '█' } else { '╌' });
+    let cells: String = cells.collect();
+    named(&y_label(&size(limit)), &format!("┝{cells}"))
 }
 
 /// The first and the last date, and the one in the middle if there is room.
