@@ -246,6 +246,20 @@ fn a_bucket_that_forbids_to_remove_takes_archives_and_keeps_them() {
     let url = place.snapshot(&small);
     place.run(&small, &["verify", &url]).exits(0);
     assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
+    // `prune` says what it could not do, and nothing is half gone.
+    place.snapshot(&small);
+    place
+        .run(&small, &["prune", "--repo", URL, "--keep-last=1"])
+        .exits(1)
+        .says("could not be removed");
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 2);
+    let open = Road::open(&place.server);
+    place
+        .run(&open, &["prune", "--repo", URL, "--keep-last=1"])
+        .exits(0);
+    let listed = place.listed(&open);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    place.run(&open, &["status", "--repo", URL]).exits(0);
 }
 
 #[test]

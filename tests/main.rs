@@ -77,6 +77,8 @@ mod history;
 mod metrics;
 /// Ten nights of a real etcd, with a snapshot each, pruned on the way.
 mod nights;
+/// Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
+mod retention;
 /// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.
 mod schedule;
 /// Whether the backups are in order, as a monitoring system is told: every state once.

@@ -158,6 +158,9 @@ pub(crate) enum Command {
         the cluster is at the new version."
     )]
     Preflight(Preflight),
+    /// Remove the archives that no rule keeps
+    #[command(after_help = super::prune::AFTER_HELP)]
+    Prune(super::prune::Prune),
     /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
     #[command(after_help = super::status::AFTER_HELP)]
     Status(super::status::Status),
@@ -177,6 +180,7 @@ impl Command {
     pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
         let (name, file) = match self {
             Self::Snapshot(args) => ("snapshot", &args.metrics),
+            Self::Prune(args) => ("prune", &args.metrics),
             _ => return None,
         };
         Some((name, file.metrics_file.as_deref()?))
@@ -235,6 +239,8 @@ pub(crate) struct Snapshot {
     /// Take none if no client wrote since this member's newest archive there, which is proven anew
     #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
     pub(crate) if_changed: bool,
+    #[command(flatten)]
+    pub(crate) keep: super::keep::Keep,
     #[command(flatten)]
     pub(crate) lock: super::backup_lock::LockWait,
     #[command(flatten)]

@@ -27,6 +27,7 @@ use etcd_ark::workflow::collect::CollectError;
 use etcd_ark::workflow::downgrade::PrepareError;
 use etcd_ark::workflow::health::Level;
 use etcd_ark::workflow::move_wal::MoveError;
+use etcd_ark::workflow::retention::EmptyPolicy;
 use etcd_ark::workflow::rewind::RewindError;
 use etcd_ark::workflow::stale_member::StaleMemberError;
 
@@ -179,6 +180,13 @@ fn judge(error: &anyhow::Error) -> Judged {
         (Kind::Interrupted, None)
     } else if let Some(error) = error.downcast_ref::<ArchiveError>() {
         of_archive(error)
+    } else if error.is::<EmptyPolicy>() {
+        (
+            Kind::Usage,
+            Some(
+                "pass any of --keep-last, -hourly, -daily, -weekly, -monthly, -yearly and -within",
+            ),
+        )
     } else if let Some(error) = error.downcast_ref::<CopyError>() {
         of_copy(error)
     } else if let Some(judged) = of_bucket_url(error).or_else(|| of_key(error)) {

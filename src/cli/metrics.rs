@@ -70,7 +70,6 @@ impl Record {
     }
 
     /// Retention ran: how many archives it kept and how many it removed.
-    #[expect(dead_code, reason = "for `prune` and for `snapshot --keep-…`")]
     pub(crate) fn pruned(&self, kept: usize, removed: usize) {
         self.add(Family::Kept, &[], kept as f64);
         self.add(Family::Removed, &[], removed as f64);

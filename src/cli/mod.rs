@@ -14,6 +14,7 @@ mod explain_log;
 mod failure;
 mod history;
 mod inspect;
+mod keep;
 mod keys;
 mod keys_of_age;
 mod list;
@@ -24,6 +25,7 @@ mod picture;
 mod places;
 mod preflight;
 mod progress;
+mod prune;
 mod repository;
 mod restore;
 mod rewind;
@@ -76,6 +78,7 @@ pub(crate) fn main() -> u8 {
         Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
         Command::Status(args) => status::run(args, &places, &out),
+        Command::Prune(args) => prune::run(args, &places, &out, &record),
         Command::Schedule(args) => schedule::run(args, &out),
         Command::Completions(args) => Ok(completions::run(args, &out)),
         Command::Man(args) => man::run(args, &out),

@@ -5,6 +5,9 @@ use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
 use etcd_ark::deed::unchanged::{Unchanged, unchanged};
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
+use etcd_ark::place::repository::Repository;
+use etcd_ark::workflow::prune;
+use etcd_ark::workflow::retention::{Group, Policy};
 use jiff::Timestamp;
 
 use super::args::Snapshot;
@@ -15,10 +18,12 @@ use super::metrics::Record;
 use super::out::{Out, Paint, size, text};
 use super::places::Places;
 use super::progress::Progress;
+use super::prune::after_snapshot;
 use super::repository::one_place;
 
 pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
     let interrupt = places.interrupt();
+    let policy = args.keep.wanted()?;
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
     let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
     let repository = places.repository(place)?;
@@ -64,6 +69,16 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     for note in &captured.manifest.notes {
         out.tell_note(note);
     }
+    tell(&captured, out);
+    let (pruned, ended) = prune(
+        policy.as_ref(),
+        &captured,
+        &*repository,
+        args,
+        places,
+        out,
+        record,
+    );
     out.json(|| {
         serde_json::json!({
             "unchanged": false,
@@ -72,30 +87,70 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
             "sha256": captured.sha256,
             "manifest": captured.manifest,
             "locked": captured.alone,
+            "pruned": pruned,
         })
     });
-    tell(&captured, out);
-    Ok(0)
+    ended.map_err(|error| {
+        error.context("the snapshot is taken, but its predecessors could not be pruned")
+    })
+}
+
+/// Prunes this member's archives, if that is wanted.
+fn prune(
+    policy: Option<&Policy>,
+    captured: &Captured,
+    repository: &dyn Repository,
+    args: &Snapshot,
+    places: &Places<'_>,
+    out: &Out,
+    record: &Record,
+) -> (serde_json::Value, Result<u8>) {
+    let Some(policy) = policy else {
+        return (serde_json::Value::Null, Ok(0));
+    };
+    let identity = &captured.manifest.member.identity;
+    let group = Group {
+        cluster_id: identity.cluster_id,
+        member_id: identity.member_id,
+    };
+    let request = prune::Request {
+        repository,
+        policy,
+        prove_again_after: args.keep.prove_again_after,
+        now: Timestamp::now(),
+    };
+    after_snapshot(
+        &request,
+        group,
+        &args.lock.claim("snapshot"),
+        places,
+        out,
+        record,
+    )
 }
 
 /// What was worth a warning when the archive was taken still is.
 fn tell_unchanged(found: &Unchanged, out: &Out) {
-    for warning in &found.manifest.warnings {
+    let summary = &found.summary;
+    for warning in &summary.warnings {
         out.warn(warning);
     }
     out.json(|| {
         serde_json::json!({
             "unchanged": true,
             "archive": text(&found.path),
-            "bytes": found.bytes,
-            "manifest": found.manifest,
+            "bytes": summary.listed.bytes,
+            "created": summary.created,
+            "identity": summary.identity,
+            "position": summary.position,
+            "labels": summary.labels,
         })
     });
     let path = found.path.display().to_string();
     out.tell(&out.paint(Paint::Strong, &path));
     out.tell(&format!(
         "  unchanged since {}: no new archive; this one was read and proven again",
-        found.manifest.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+        summary.created.strftime("%Y-%m-%d %H:%M:%S UTC")
     ));
 }
 

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use super::Event;
 use super::capture::{Destination, Request};
+use super::proof::prove;
 use super::survey::{Reading, survey};
 use super::verify::verify;
 use crate::ground::ids::Index;
@@ -25,7 +26,7 @@ use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::language::entry_class::EntryClass;
 use crate::language::member::{MemberFacts, Position};
 use crate::language::trace::Trace;
-use crate::place::archive::{Archive, Manifest};
+use crate::place::archive::Archive;
 use crate::place::repository::summary::Catalog;
 use crate::place::repository::{Directory, Repository, Summary, summarize};
 
@@ -34,10 +35,8 @@ use crate::place::repository::{Directory, Repository, Summary, summarize};
 pub struct Unchanged {
     /// Where.
     pub path: PathBuf,
-    /// Its size in bytes.
-    pub bytes: u64,
     /// What it says of itself.
-    pub manifest: Manifest,
+    pub summary: Summary,
 }
 
 /// The newest archive of the same member, if it serves for what `request` asks and nothing has
@@ -81,13 +80,18 @@ fn find(
         return None;
     }
     let path = repository.path_of(newest.name());
-    let source = repository.source(&newest.listed).ok()?;
-    let archive = Archive::from_source(source, &path).ok()?;
-    let report = verify(&archive, None, request.threads, interrupt, observe).ok()?;
-    report.is_sound().then(|| Unchanged {
+    let is_sound = if newest.ciphertext.is_some() {
+        // Nobody has the key here: what was encrypted was proven before.
+        prove(repository, newest, interrupt).is_ok()
+    } else {
+        let source = repository.source(&newest.listed).ok()?;
+        let archive = Archive::from_source(source, &path).ok()?;
+        let report = verify(&archive, None, request.threads, interrupt, observe).ok()?;
+        report.is_sound()
+    };
+    is_sound.then(|| Unchanged {
         path,
-        bytes: archive.bytes(),
-        manifest: archive.manifest().clone(),
+        summary: newest.clone(),
     })
 }
 
@@ -109,7 +113,17 @@ fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summa
 /// Whether `archive` is what a capture would make, apart from its content.
 fn serves(archive: &Summary, request: &Request<'_>) -> bool {
     let has = |label: &String| archive.labels.contains(label);
-    archive.scope == request.scope && !archive.rewound && request.labels.iter().all(has)
+    let encrypts = matches!(
+        request.to,
+        Destination::Through {
+            cipher: Some(_),
+            ..
+        }
+    );
+    archive.ciphertext.is_some() == encrypts
+        && archive.scope == request.scope
+        && !archive.rewound
+        && request.labels.iter().all(has)
 }
 
 /// Whether the log in `trace`, which stands at `now`, holds no change that an archive which stands at

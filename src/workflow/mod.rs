@@ -9,6 +9,7 @@ pub mod growth;
 pub mod health;
 pub mod move_wal;
 pub mod preflight;
+pub mod prune;
 pub mod retention;
 pub mod rewind;
 pub mod stale_member;

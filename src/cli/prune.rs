@@ -1,0 +1,299 @@
+//! `prune`: remove the archives that no rule keeps; `snapshot --keep-…` does the same for its own.
+
+use anyhow::Result;
+use clap::builder::FalseyValueParser;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use etcd_ark::language::member::printable;
+use etcd_ark::place::backup_lock::{BackupLock, Claim};
+use etcd_ark::place::repository::{Catalog, Repository, summarize};
+use etcd_ark::workflow::prune::{Pruned, Request, carry_out, only, plan};
+use etcd_ark::workflow::retention::{Decision, Group, Reason};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::backup_lock::{LockWait, UNLOCKED};
+use super::failure::{Failure, Kind, Told};
+use super::inspect::versions_text;
+use super::keep::Keep;
+use super::metrics::{MetricsFile, Record};
+use super::out::{Out, size, text};
+use super::places::Places;
+use super::repository::RepositoryFlags;
+
+pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only those that check count: one that does not \
+    takes no other one's place, is never removed, and is named in a warning.\n\n\
+    Always kept: the newest good archive of each member; the newest from before each move of the cluster version, which is \
+    the only way back; what --keep-label names; what `rewind` made; archives dated in the future, or whose time contradicts \
+    the order of the log: a clock was wrong.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    repository: RepositoryFlags,
+    /// Show what would be removed, and remove nothing
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    dry_run: bool,
+    #[command(flatten)]
+    keep: Keep,
+    #[command(flatten)]
+    lock: LockWait,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFile,
+}
+
+pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+    let policy = args.keep.policy()?;
+    let repository = args.repository.open(places)?;
+    let locked = repository
+        .directory()
+        .filter(|dir| !args.dry_run && dir.is_dir());
+    let lock = locked
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), places.interrupt()))
+        .transpose()?;
+    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
+        out.warn(UNLOCKED);
+    }
+    let request = Request {
+        repository: &*repository,
+        policy: &policy,
+        prove_again_after: args.keep.prove_again_after,
+        now: Timestamp::now(),
+    };
+    let catalog = summarize(&*repository)?;
+    let outcome = prune(&request, &catalog, args.dry_run, places, out)?;
+    out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
+    if args.dry_run {
+        // That is what was asked for, on a terminal or off it.
+        outcome.show(&mut |line| out.line(line), true);
+    } else {
+        outcome.show(&mut |line| out.tell(line), false);
+    }
+    record.pruned(outcome.kept(), outcome.pruned.removed.len());
+    outcome.end(places)
+}
+
+/// Prunes the archives of one member, after a snapshot of it; what it says for scripts.
+pub(super) fn after_snapshot(
+    request: &Request<'_>,
+    group: Group,
+    claim: &Claim,
+    places: &Places<'_>,
+    out: &Out,
+    record: &Record,
+) -> (Value, Result<u8>) {
+    let pruned = || -> Result<(Value, Result<u8>)> {
+        let dir = request.repository.directory();
+        let _lock = dir
+            .map(|dir| BackupLock::take(dir, claim, places.interrupt()))
+            .transpose()?;
+        let mut catalog = summarize(request.repository)?;
+        only(&mut catalog, group);
+        let outcome = prune(request, &catalog, false, places, out)?;
+        let json = outcome.to_json(request.repository, &catalog, false);
+        let removed = outcome.pruned.removed.len();
+        out.tell(&format!(
+            "  pruned     {removed} removed, {} kept",
+            outcome.kept()
+        ));
+        record.pruned(outcome.kept(), removed);
+        Ok((json, outcome.end(places)))
+    };
+    pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
+}
+
+/// What was decided, and what became of it.
+struct Outcome<'c> {
+    decisions: Vec<Decision<'c>>,
+    pruned: Pruned,
+}
+
+fn prune<'c>(
+    request: &Request<'_>,
+    catalog: &'c Catalog,
+    dry_run: bool,
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Outcome<'c>> {
+    let interrupt = places.interrupt();
+    let mut observe = |summary: &etcd_ark::place::repository::Summary| {
+        if out.verbose {
+            out.tell_note(&format!("reading {}", summary.name()));
+        }
+    };
+    let (decisions, unnoted) = plan(request, catalog, interrupt, &mut observe)?;
+    for decision in &decisions {
+        let name = request.repository.path_of(decision.summary.name());
+        for reason in &decision.reasons {
+            if matches!(reason, Reason::Bad(_) | Reason::Undecided(_)) {
+                out.warn(&format!(
+                    "`{}` {reason}; it stays and does not count",
+                    name.display()
+                ));
+            }
+        }
+    }
+    for (_, error) in &catalog.unreadable {
+        out.warn(&format!("{}; it stays and does not count", whole(error)));
+    }
+    if let Some(error) = unnoted.filter(|_| !dry_run) {
+        out.warn(&format!(
+            "which archives were proven could not be noted, so all are read again next time: {error}"
+        ));
+    }
+    let pruned = if dry_run {
+        Pruned::default()
+    } else {
+        carry_out(request, &decisions, interrupt)
+    };
+    Ok(Outcome { decisions, pruned })
+}
+
+impl Outcome<'_> {
+    fn kept(&self) -> usize {
+        self.decisions.iter().filter(|d| d.is_kept()).count()
+    }
+
+    /// How it ends: with what could not be removed, or because somebody asked to stop.
+    fn end(&self, places: &Places<'_>) -> Result<u8> {
+        let pruned = &self.pruned;
+        if let Some((name, error)) = pruned.failed.first() {
+            let told = Told {
+                kind: Failure::of(&anyhow::Error::from(copy_of(error))).kind,
+                message: format!(
+                    "{} of {} archives could not be removed, first `{name}`: {error}",
+                    pruned.failed.len(),
+                    pruned.failed.len() + pruned.removed.len()
+                ),
+                hint: Some("what was removed is gone whole; run it again once the cause is mended"),
+            };
+            return Err(told.into());
+        }
+        if let Some(error) = &pruned.orphans {
+            let told = Told {
+                kind: Kind::Failed,
+                message: format!(
+                    "what stood beside archives that are gone could not be removed: {error}"
+                ),
+                hint: None,
+            };
+            return Err(told.into());
+        }
+        places.interrupt().check()?;
+        Ok(0)
+    }
+
+    fn show(&self, line: &mut dyn FnMut(&str), dry_run: bool) {
+        if self.decisions.is_empty() {
+            line("no archives");
+            return;
+        }
+        line(&table(&self.decisions).to_string());
+        let sum = |kept: bool| -> (usize, u64) {
+            let all = self.decisions.iter().filter(|d| d.is_kept() == kept);
+            all.fold((0, 0), |(count, bytes), d| {
+                (count + 1, bytes + d.summary.listed.bytes)
+            })
+        };
+        let ((kept, kept_bytes), (gone, gone_bytes)) = (sum(true), sum(false));
+        let word = if dry_run {
+            "would be removed"
+        } else {
+            "removed"
+        };
+        line(&format!(
+            "{kept} kept ({}), {gone} {word} ({})",
+            size(kept_bytes),
+            size(gone_bytes)
+        ));
+    }
+
+    fn to_json(&self, repository: &dyn Repository, catalog: &Catalog, dry_run: bool) -> Value {
+        let failed = |name: &str| {
+            let mut failed = self.pruned.failed.iter();
+            failed
+                .find(|(of, _)| of == name)
+                .map(|(_, error)| error.to_string())
+        };
+        let one = |decision: &Decision<'_>| {
+            let summary = decision.summary;
+            json!({
+                "archive": text(&repository.path_of(summary.name())),
+                "keep": decision.is_kept(),
+                "removed": self.pruned.removed.iter().any(|name| name == summary.name()),
+                "error": failed(summary.name()),
+                "reasons": decision.reasons.iter().map(|reason| json!({
+                    "rule": reason.rule(), "text": reason.to_string(),
+                })).collect::<Vec<_>>(),
+                "created": summary.created,
+                "identity": summary.identity,
+                "position": summary.position,
+                "bytes": summary.listed.bytes,
+            })
+        };
+        json!({
+            "dry_run": dry_run,
+            "kept": self.kept(),
+            "removed": self.pruned.removed.len(),
+            "archives": self.decisions.iter().map(one).collect::<Vec<_>>(),
+            "unreadable": catalog.unreadable.iter().map(|(listed, error)| json!({
+                "archive": text(&repository.path_of(&listed.name)), "error": whole(error),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// An error whose cause is told by [`Failure`] as any other.
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), error.to_string())
+}
+
+fn whole(error: &etcd_ark::place::archive::ArchiveError) -> String {
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
+fn table(decisions: &[Decision<'_>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header([
+        "",
+        "CREATED (UTC)",
+        "MEMBER",
+        "INDEX",
+        "VERSION",
+        "ARCHIVE",
+        "FILE",
+        "WHY",
+    ]);
+    for decision in decisions {
+        let summary = decision.summary;
+        let identity = &summary.identity;
+        let name = identity.name.as_deref().map(printable);
+        let why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
+        table.add_row([
+            if decision.is_kept() { "KEEP" } else { "REMOVE" }.to_owned(),
+            summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            name.unwrap_or_else(|| identity.member_id.to_string()),
+            summary.position.index.to_string(),
+            versions_text(
+                summary.cluster_version.as_ref(),
+                summary.pending_version.as_ref(),
+            ),
+            size(summary.listed.bytes),
+            summary.name().to_owned(),
+            printable(&why.join(", ")),
+        ]);
+    }
+    for number in [3, 5] {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
