@@ -32,7 +32,7 @@ fn place(nights: u64) -> Place {
 
 fn at(night: u64) -> Timestamp {
     let first: Timestamp = "2015-09-01T02:00:00Z".parse().unwrap();
-    first + SignedDuration::from_hours(24 * night as i64)
+    first + SignedDuration::from_hours(24 * night.cast_signed())
 }
 
 impl Place {
@@ -235,7 +235,7 @@ fn a_snapshot_prunes_its_own_member_only_and_a_failed_one_nothing() {
     // Another member's, older than all.
     for night in 0..3 {
         place.add(night, |manifest| {
-            manifest["member"]["identity"]["member_id"] = json!("abcdef")
+            manifest["member"]["identity"]["member_id"] = json!("abcdef");
         });
     }
     let backups = place.backups();

@@ -84,6 +84,7 @@ fn policy(set: impl FnOnce(&mut Rules)) -> Policy {
     Policy::try_from(rules).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the rules hold it")]
 fn count(n: u32) -> Option<NonZeroU32> {
     Some(NonZeroU32::new(n).unwrap())
 }
