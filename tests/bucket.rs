@@ -25,6 +25,13 @@ struct Place {
     data_dir: PathBuf,
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A road's thread holds the server, too, and never ends.
+        self.server.kill();
+    }
+}
+
 impl Place {
     fn new() -> Option<Self> {
         if !tools::need(SERVER) {
