@@ -36,10 +36,10 @@ fn of(bytes: u64, index: u64) -> impl FnOnce(&mut Value) {
 
 fn day(number: u64) -> Timestamp {
     let start: Timestamp = "2015-08-01T02:00:00Z".parse().unwrap();
-    start + SignedDuration::from_hours(24 * number as i64)
+    start + SignedDuration::from_hours(24 * number.cast_signed())
 }
 
-const CHART: [&str; 15] = [
+const CHART: [&str; 16] = [
     "mem-a (55209a07e772ae46) of cluster 1b3e718414357104",
     "     125.0 MB │                                                                ▃",
     "              │                                                  ▁    ▃ ▆ ▂▅ █ █",

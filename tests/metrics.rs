@@ -2,6 +2,10 @@
 //!
 //! In: runs of `snapshot` that succeed and fail. Out: the file, read by a strict parser of the exposition format that is
 //! here, and by promtool where it is installed.
+#![expect(
+    clippy::float_cmp,
+    reason = "whole numbers, and the same text read twice"
+)]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

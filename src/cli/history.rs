@@ -87,6 +87,7 @@ fn summary(history: &History) -> String {
 fn forecast(history: &History) -> (Option<Paint>, String) {
     let limit = size(history.limit);
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    #[expect(clippy::cast_sign_loss, reason = "only growth is told as a rate")]
     let rate = |bytes: f64| format!("{} a day", size(bytes as u64));
     match history.forecast {
         Forecast::Over { since } => {

@@ -12,6 +12,7 @@ use super::args::{length_of_time, time_or_none};
 /// The flags of a policy.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What is kept of each member's archives")]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub(crate) struct Keep {
     /// Keep so many of the newest
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_LAST")]

@@ -54,6 +54,8 @@ fn at(name: &str, created: Timestamp, index: u64) -> Summary {
         labels: Vec::new(),
         warnings: Vec::new(),
         rewound: false,
+        members: Vec::new(),
+        ciphertext: None,
     }
 }
 
@@ -253,7 +255,7 @@ fn an_interrupt_decides_nothing() {
     let decisions = decide(&all, &policy, later(&all), &mut |_| {
         interrupt
             .flag()
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+            .store(15, std::sync::atomic::Ordering::Relaxed);
         interrupt.check()?;
         Ok(Proof::Good)
     });
