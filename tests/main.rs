@@ -22,10 +22,14 @@ mod recordings;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
 
+/// Flags that come from a file: which of them count where, and what is wrong with a file.
+mod config;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
 mod lock;
 /// What a run says when nobody looks, and what it leaves when a signal stops it.
 mod unattended;
+/// Snapshots that are not taken, because the newest archive holds all there is.
+mod unchanged;
 
 /// Captures beside a member at full load, and of one that was killed.
 mod hot;
