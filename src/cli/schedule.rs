@@ -69,6 +69,7 @@ struct Unit {
     writes: Option<String>,
     /// The same, each for a shell.
     writes_in_shell: Vec<String>,
+    metrics_in_shell: Option<String>,
     private_tmp: &'static str,
     protect_home: &'static str,
 }
@@ -88,10 +89,12 @@ impl Unit {
             let quoted = paths.map(|path| Ok(quote(plain(path.as_os_str())?)));
             quoted.collect::<Result<Vec<_>>>()
         };
-        let writes = texts(&snapshot.writes, unit_path)?;
+        let mut writes = texts(&snapshot.writes, unit_path)?;
         let mut mounts = texts(&snapshot.reads, unit_path)?;
         mounts.extend_from_slice(&writes);
-        let paths = snapshot.reads.iter().chain(&snapshot.writes);
+        let metrics = snapshot.metrics.as_slice();
+        writes.extend(texts(metrics, unit_path)?);
+        let paths = snapshot.reads.iter().chain(&snapshot.writes).chain(metrics);
         let paths: Vec<&Path> = paths.map(PathBuf::as_path).chain([exe]).collect();
         let is_in = |dirs: &[&str]| {
             let mut pairs = paths
@@ -106,6 +109,7 @@ impl Unit {
             mounts: (!mounts.is_empty()).then(|| mounts.join(" ")),
             writes: (!writes.is_empty()).then(|| writes.join(" ")),
             writes_in_shell: texts(&snapshot.writes, shell)?,
+            metrics_in_shell: texts(metrics, shell)?.pop(),
             private_tmp: if is_in(&TEMPORARY) { "no" } else { "yes" },
             protect_home: if is_in(&HOMES) { "read-only" } else { "yes" },
         })
@@ -125,6 +129,10 @@ impl Unit {
         }
         for dir in &self.writes_in_shell {
             let words = ["#     install -d -m 0700 -o ", &self.user, " ", dir, "\n"];
+            head.extend(words);
+        }
+        if let Some(dir) = &self.metrics_in_shell {
+            let words = ["#     setfacl -m u:", &self.user, ":rwx ", dir, "\n"];
             head.extend(words);
         }
         head += "#     systemctl daemon-reload\n\

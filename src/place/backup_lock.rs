@@ -146,8 +146,13 @@ fn open(dir: &Path, path: &Path) -> io::Result<Option<fs::File>> {
 fn give_to_owner_of(dir: &Path, file: &fs::File) {
     if let Ok(metadata) = fs::metadata(dir) {
         let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
-        // Only root can, and only root's file would be in the way.
-        let _ = rustix::fs::fchown(file.file(), Some(uid), Some(gid));
+        // Only root can, and only root's file would be in the way. The packaged service, whose own file it is, may not ask.
+        let is_theirs = file
+            .metadata()
+            .is_ok_and(|file| file.uid() == metadata.uid());
+        if !is_theirs {
+            let _ = rustix::fs::fchown(file.file(), Some(uid), Some(gid));
+        }
     }
 }
 

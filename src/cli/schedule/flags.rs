@@ -68,8 +68,10 @@ pub(crate) struct SnapshotLine {
     pub(super) flags: Vec<OsString>,
     /// Directories that it reads.
     pub(super) reads: Vec<PathBuf>,
-    /// Directories that it writes to.
+    /// Directories that it writes to and that are its own.
     pub(super) writes: Vec<PathBuf>,
+    /// The directory of the metrics file, which is somebody else's.
+    pub(super) metrics: Option<PathBuf>,
 }
 
 /// Flags on how *this* run speaks, which are nothing to the runs to come.
@@ -91,6 +93,7 @@ impl FromArgMatches for SnapshotLine {
             flags: words(snapshot.get_arguments(), matches),
             reads: reads.filter_map(path).collect(),
             writes: writes.filter_map(path).collect(),
+            metrics: path("metrics_file").and_then(|file| Some(file.parent()?.to_owned())),
         })
     }
 
