@@ -69,6 +69,7 @@ pub(super) const NAMED: &[&str] = &[
     "etcd-ark-snapshot",
     "etcd-ark-verify",
     "etcd-ark-restore",
+    "etcd-ark-prune",
     "etcd-ark-rewind",
     "etcd-ark-schedule",
     "etcd-ark-completions",
@@ -128,6 +129,10 @@ pub(super) fn examples(name: &str) -> &'static [(&'static str, &'static str)] {
         "etcd-ark-restore" => &[(
             "Exchange a member's data with an archive's, and keep the old ones:",
             "systemctl mask --now etcd\netcd-ark restore ARCHIVE --data-dir /var/lib/etcd --replace\nsystemctl unmask etcd && systemctl start etcd",
+        )],
+        "etcd-ark-prune" => &[(
+            "See what would be kept and what would go, and why; without --dry-run it goes:",
+            "etcd-ark prune --backup-dir /var/backups/etcd --keep-daily 14 --keep-monthly 12 \\\n    --keep-label pre-upgrade --dry-run",
         )],
         "etcd-ark-rewind" => &[(
             "See what going back to before the move to 2.2 would keep and lose:",
