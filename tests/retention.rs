@@ -88,13 +88,16 @@ fn flip(archive: &Path) {
 #[test]
 fn a_dry_run_says_what_a_run_then_does() {
     let place = place(20);
-    let before = place.archives();
+    // Not even a lock or a note of what was proven is left.
+    let before = names(&place.backups());
     let flags = ["--keep-last=2", "--keep-daily=4", "--keep-weekly=3"];
     let told = place
         .prune(&[&flags[..], &["--dry-run"]].concat())
         .exits(0)
         .json();
-    assert_eq!(place.archives(), before);
+    assert_eq!(names(&place.backups()), before);
+    assert_eq!(told["to_be_removed"], 14);
+    assert_eq!(told["removed_bytes"], 0);
     let stays: Vec<String> = told["archives"]
         .as_array()
         .unwrap()
@@ -131,6 +134,7 @@ fn a_dry_run_says_what_a_run_then_does() {
     );
     let ran = place.prune(&flags).exits(0);
     assert_eq!(ran.json()["removed"], 14);
+    assert_eq!(ran.json()["removed_bytes"], told["to_be_removed_bytes"]);
     let mut kept = place.archives();
     kept.reverse();
     assert_eq!(kept, stays);
@@ -336,4 +340,66 @@ fn an_archive_is_read_again_only_when_its_proof_is_old_or_its_file_another() {
     );
     fs::write(place.backups().join(".etcd-ark-proofs.json"), "nonsense").unwrap();
     assert_eq!(reads(&[]), 3);
+}
+
+#[test]
+fn one_that_cannot_be_removed_is_said_and_the_rest_goes() {
+    if !tools::need("strace") {
+        return;
+    }
+    let place = place(5);
+    let all = place.archives();
+    let mut command = clean("strace");
+    command
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(["-e", "trace=unlink,unlinkat"])
+        .args(["-e", "inject=unlink,unlinkat:error=EPERM:when=1"])
+        .args([ark::BINARY, "prune", "--keep-last=1"])
+        .arg(place.backups());
+    let ran = ark::run(&mut command)
+        .exits(1)
+        .says("1 of 4 archives could not be removed")
+        .says(&all[0]);
+    // How things stand is told off a terminal, too.
+    assert_eq!(ran.stdout.matches("REMOVED").count(), 3, "{ran:#?}");
+    assert_eq!(ran.stdout.matches("FAILED").count(), 1, "{ran:#?}");
+    assert_eq!(place.archives(), [all[0].clone(), all[4].clone()]);
+    assert!(place.is_tidy(), "{:?}", names(&place.backups()));
+    place.prune(&["--keep-last=1"]).exits(0);
+    assert_eq!(place.archives(), [all[4].clone()]);
+}
+
+#[test]
+fn a_wrong_clock_is_said_and_what_it_dated_stays() {
+    let place = place(4);
+    // One from the year 2115, and one whose log ends where the first one's does, dated after all of them.
+    place.add(36_600, |_| ());
+    place.add(50, |manifest| {
+        manifest["member"]["position"]["index"] = json!(999);
+    });
+    let backups = place.backups();
+    let args = ["--strict", "prune", backups.to_str().unwrap()];
+    ark(args.into_iter().chain(["--keep-last=1"]))
+        .exits(5)
+        .says("1 of 6 archives are dated later than now")
+        .says("1 of 6 archives are dated as the order of the log cannot be");
+    assert_eq!(place.archives().len(), 3);
+}
+
+#[test]
+fn what_a_snapshot_has_just_proven_is_not_read_again() {
+    let place = place(0);
+    let backups = place.backups();
+    let reads = || -> usize {
+        let args = ["-v", "snapshot", "--backup-dir", backups.to_str().unwrap()];
+        let flags = ["--keep-last=3", "--data-dir", "testdata/infra0.etcd"];
+        let ran = ark(args.into_iter().chain(flags)).exits(0);
+        assert!(ran.stdout.contains("kept"), "{ran:#?}");
+        ran.stderr.matches("reading etcd-").count()
+    };
+    assert_eq!([reads(), reads(), reads()], [0, 0, 0]);
+    // The same as a run later finds it noted.
+    let ran = ark(["-v", "prune", backups.to_str().unwrap(), "--keep-last=3"]).exits(0);
+    assert!(!ran.stderr.contains("reading etcd-"), "{ran:#?}");
+    assert_eq!(place.archives().len(), 3);
 }

@@ -1,5 +1,7 @@
 //! `prune`: remove the archives that no rule keeps; `snapshot --keep-…` does the same for its own.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
@@ -59,15 +61,16 @@ pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record)
         policy: &policy,
         prove_again_after: args.keep.prove_again_after,
         now: Timestamp::now(),
+        proven: None,
     };
     let catalog = summarize(&*repository)?;
     let outcome = prune(&request, &catalog, args.dry_run, places, out)?;
     out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
-    if args.dry_run {
-        // That is what was asked for, on a terminal or off it.
-        outcome.show(&mut |line| out.line(line), true);
+    if args.dry_run || !outcome.is_done() {
+        // What was asked for, or how things stand after a failure: on a terminal or off it.
+        outcome.show(&mut |line| out.line(line));
     } else {
-        outcome.show(&mut |line| out.tell(line), false);
+        outcome.show(&mut |line| out.tell(line));
     }
     record.pruned(outcome.kept(), outcome.pruned.removed.len());
     outcome.end(places)
@@ -92,10 +95,12 @@ pub(super) fn after_snapshot(
         let outcome = prune(request, &catalog, false, places, out)?;
         let json = outcome.to_json(request.repository, &catalog, false);
         let removed = outcome.pruned.removed.len();
-        out.tell(&format!(
-            "  pruned     {removed} removed, {} kept",
-            outcome.kept()
-        ));
+        let told = format!("  pruned     {removed} removed, {} kept", outcome.kept());
+        if outcome.is_done() {
+            out.tell(&told);
+        } else {
+            out.line(&told);
+        }
         record.pruned(outcome.kept(), removed);
         Ok((json, outcome.end(places)))
     };
@@ -121,14 +126,34 @@ fn prune<'c>(
             out.tell_note(&format!("reading {}", summary.name()));
         }
     };
-    let (decisions, unnoted) = plan(request, catalog, interrupt, &mut observe)?;
-    for decision in &decisions {
-        let name = request.repository.path_of(decision.summary.name());
+    let plan = plan(request, catalog, interrupt, &mut observe)?;
+    warn(request.repository, &plan.decisions, catalog, out);
+    let pruned = if dry_run {
+        Pruned::default()
+    } else {
+        carry_out(request, &plan, interrupt)
+    };
+    if let Some(error) = &pruned.unnoted {
+        out.warn(&format!(
+            "which archives were proven could not be noted, so all are read again next time: {error}"
+        ));
+    }
+    Ok(Outcome {
+        decisions: plan.decisions,
+        pruned,
+    })
+}
+
+/// Names what is kept because something is wrong.
+fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Out) {
+    let path = |decision: &Decision<'_>| repository.path_of(decision.summary.name());
+    for decision in decisions {
         for reason in &decision.reasons {
             if matches!(reason, Reason::Bad(_) | Reason::Undecided(_)) {
+                let path = path(decision);
                 out.warn(&format!(
                     "`{}` {reason}; it stays and does not count",
-                    name.display()
+                    path.display()
                 ));
             }
         }
@@ -136,17 +161,28 @@ fn prune<'c>(
     for (_, error) in &catalog.unreadable {
         out.warn(&format!("{}; it stays and does not count", whole(error)));
     }
-    if let Some(error) = unnoted.filter(|_| !dry_run) {
-        out.warn(&format!(
-            "which archives were proven could not be noted, so all are read again next time: {error}"
-        ));
+    // A line for all of them: after a night with a wrong clock there may be thousands.
+    for (reason, what) in [
+        (
+            Reason::Future,
+            "dated later than now, as this machine has it",
+        ),
+        (
+            Reason::Contradiction,
+            "dated as the order of the log cannot be",
+        ),
+    ] {
+        let mut wrong = decisions.iter().filter(|d| d.reasons.contains(&reason));
+        if let Some(newest) = wrong.next() {
+            out.warn(&format!(
+                "{} of {} archives are {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
+                 back to older data; they stay and do not count",
+                1 + wrong.count(),
+                decisions.len(),
+                path(newest).display()
+            ));
+        }
     }
-    let pruned = if dry_run {
-        Pruned::default()
-    } else {
-        carry_out(request, &decisions, interrupt)
-    };
-    Ok(Outcome { decisions, pruned })
 }
 
 impl Outcome<'_> {
@@ -183,59 +219,83 @@ impl Outcome<'_> {
         Ok(0)
     }
 
-    fn show(&self, line: &mut dyn FnMut(&str), dry_run: bool) {
+    /// Whether all that no rule keeps is gone.
+    fn is_done(&self) -> bool {
+        self.kept() + self.pruned.removed.len() == self.decisions.len()
+    }
+
+    /// What became of each archive, in one word.
+    fn fates(&self) -> Vec<&'static str> {
+        let removed: HashSet<&str> = self.pruned.removed.iter().map(String::as_str).collect();
+        let failed = self.pruned.failed.iter();
+        let failed: HashSet<&str> = failed.map(|(name, _)| name.as_str()).collect();
+        let fate = |decision: &Decision<'_>| match decision.summary.name() {
+            _ if decision.is_kept() => "KEEP",
+            name if removed.contains(name) => "REMOVED",
+            name if failed.contains(name) => "FAILED",
+            _ => "REMOVE",
+        };
+        self.decisions.iter().map(fate).collect()
+    }
+
+    /// How many archives have this fate, and their bytes.
+    fn sum(&self, of: &str) -> (usize, u64) {
+        let all = self.decisions.iter().zip(self.fates());
+        let of_it = all.filter(|(_, fate)| *fate == of);
+        of_it.fold((0, 0), |(count, bytes), (decision, _)| {
+            (count + 1, bytes + decision.summary.listed.bytes)
+        })
+    }
+
+    fn show(&self, line: &mut dyn FnMut(&str)) {
         if self.decisions.is_empty() {
             line("no archives");
             return;
         }
-        line(&table(&self.decisions).to_string());
-        let sum = |kept: bool| -> (usize, u64) {
-            let all = self.decisions.iter().filter(|d| d.is_kept() == kept);
-            all.fold((0, 0), |(count, bytes), d| {
-                (count + 1, bytes + d.summary.listed.bytes)
-            })
-        };
-        let ((kept, kept_bytes), (gone, gone_bytes)) = (sum(true), sum(false));
-        let word = if dry_run {
-            "would be removed"
-        } else {
-            "removed"
-        };
-        line(&format!(
-            "{kept} kept ({}), {gone} {word} ({})",
-            size(kept_bytes),
-            size(gone_bytes)
-        ));
+        line(&table(&self.decisions, &self.fates()).to_string());
+        let words = [
+            ("KEEP", "kept"),
+            ("REMOVE", "to be removed"),
+            ("REMOVED", "removed"),
+            ("FAILED", "could not be removed"),
+        ];
+        let sums = words.map(|(fate, word)| {
+            let (count, bytes) = self.sum(fate);
+            (count > 0 || fate == "KEEP").then(|| format!("{count} {word} ({})", size(bytes)))
+        });
+        let sums: Vec<_> = sums.into_iter().flatten().collect();
+        line(&sums.join(", "));
     }
 
     fn to_json(&self, repository: &dyn Repository, catalog: &Catalog, dry_run: bool) -> Value {
-        let failed = |name: &str| {
-            let mut failed = self.pruned.failed.iter();
-            failed
-                .find(|(of, _)| of == name)
-                .map(|(_, error)| error.to_string())
-        };
-        let one = |decision: &Decision<'_>| {
+        let failed: HashMap<_, _> = self.pruned.failed.iter().map(|(n, e)| (n, e)).collect();
+        let one = |(decision, fate): (&Decision<'_>, &'static str)| {
             let summary = decision.summary;
             json!({
                 "archive": text(&repository.path_of(summary.name())),
                 "keep": decision.is_kept(),
-                "removed": self.pruned.removed.iter().any(|name| name == summary.name()),
-                "error": failed(summary.name()),
+                "removed": fate == "REMOVED",
+                "error": failed.get(&summary.listed.name).map(ToString::to_string),
                 "reasons": decision.reasons.iter().map(|reason| json!({
                     "rule": reason.rule(), "text": reason.to_string(),
                 })).collect::<Vec<_>>(),
                 "created": summary.created,
                 "identity": summary.identity,
                 "position": summary.position,
+                "cluster_version": summary.cluster_version,
                 "bytes": summary.listed.bytes,
             })
         };
+        let [kept, planned, removed] = ["KEEP", "REMOVE", "REMOVED"].map(|fate| self.sum(fate));
         json!({
             "dry_run": dry_run,
-            "kept": self.kept(),
-            "removed": self.pruned.removed.len(),
-            "archives": self.decisions.iter().map(one).collect::<Vec<_>>(),
+            "kept": kept.0,
+            "kept_bytes": kept.1,
+            "to_be_removed": planned.0,
+            "to_be_removed_bytes": planned.1,
+            "removed": removed.0,
+            "removed_bytes": removed.1,
+            "archives": self.decisions.iter().zip(self.fates()).map(one).collect::<Vec<_>>(),
             "unreadable": catalog.unreadable.iter().map(|(listed, error)| json!({
                 "archive": text(&repository.path_of(&listed.name)), "error": whole(error),
             })).collect::<Vec<_>>(),
@@ -258,7 +318,7 @@ fn whole(error: &etcd_ark::place::archive::ArchiveError) -> String {
     told
 }
 
-fn table(decisions: &[Decision<'_>]) -> Table {
+fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
@@ -271,13 +331,13 @@ fn table(decisions: &[Decision<'_>]) -> Table {
         "FILE",
         "WHY",
     ]);
-    for decision in decisions {
+    for (decision, fate) in decisions.iter().zip(fates) {
         let summary = decision.summary;
         let identity = &summary.identity;
         let name = identity.name.as_deref().map(printable);
         let why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
         table.add_row([
-            if decision.is_kept() { "KEEP" } else { "REMOVE" }.to_owned(),
+            (*fate).to_owned(),
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             name.unwrap_or_else(|| identity.member_id.to_string()),
             summary.position.index.to_string(),

@@ -118,6 +118,7 @@ fn prune(
         policy,
         prove_again_after: args.keep.prove_again_after,
         now: Timestamp::now(),
+        proven: captured.path.file_name().and_then(|name| name.to_str()),
     };
     after_snapshot(
         &request,

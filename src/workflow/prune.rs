@@ -6,6 +6,7 @@
 
 pub mod ledger;
 
+use std::collections::HashSet;
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +28,18 @@ pub struct Request<'r> {
     pub prove_again_after: SignedDuration,
     /// The time.
     pub now: Timestamp,
+    /// The name of an archive that was proven a moment ago, when it was taken.
+    pub proven: Option<&'r str>,
+}
+
+/// What is decided, and what was learnt about the archives on the way.
+#[derive(Debug)]
+pub struct Plan<'c> {
+    /// What becomes of each archive.
+    pub decisions: Vec<Decision<'c>>,
+    /// What the ledger says, and what it should say.
+    known: Ledger,
+    noted: Ledger,
 }
 
 /// What became of the archives that no rule keeps.
@@ -38,6 +51,8 @@ pub struct Pruned {
     pub failed: Vec<(String, io::Error)>,
     /// Why what stood beside archives that are gone could not be removed.
     pub orphans: Option<io::Error>,
+    /// Why the proofs could not be noted: they are made again next time.
+    pub unnoted: Option<io::Error>,
 }
 
 /// Leaves in `catalog` only the archives of one member.
@@ -47,14 +62,13 @@ pub fn only(catalog: &mut Catalog, group: Group) {
         .retain(|summary| Group::of(summary) == group);
 }
 
-/// Decides what stays. `observe` hears of each archive before it is read. What could not be noted
-/// about the proofs is told in the second place: they are made again next time.
+/// Decides what stays, and changes nothing. `observe` hears of each archive before it is read.
 pub fn plan<'c>(
     request: &Request<'_>,
     catalog: &'c Catalog,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(&Summary),
-) -> Result<(Vec<Decision<'c>>, Option<io::Error>), Interrupted> {
+) -> Result<Plan<'c>, Interrupted> {
     let repository = request.repository;
     let there = repository.read_beside(LEDGER).ok().flatten();
     let known = there.as_deref().map_or_else(Ledger::default, Ledger::read);
@@ -65,37 +79,29 @@ pub fn plan<'c>(
         if known.covers(listed, request.now, request.prove_again_after) {
             return Ok(Proof::Good);
         }
-        observe(summary);
-        let proof = Proof::of(prove(repository, summary, interrupt))?;
-        if proof == Proof::Good {
-            noted.note(listed, request.now);
+        if request.proven != Some(summary.name()) {
+            observe(summary);
+            let proof = Proof::of(prove(repository, summary, interrupt))?;
+            if proof != Proof::Good {
+                return Ok(proof);
+            }
         }
-        Ok(proof)
+        noted.note(listed, request.now);
+        Ok(Proof::Good)
     };
     let decisions = decide(&catalog.summaries, request.policy, request.now, &mut proof)?;
-    // Of another member's archives nobody knows here whether they are gone.
-    if let Ok(all) = repository.list() {
-        noted.retain(|name| all.iter().any(|listed| listed.name == name));
-    }
-    let unnoted = if noted == known {
-        None
-    } else {
-        let json = noted.write().map_err(io::Error::other);
-        json.and_then(|json| repository.write_beside(LEDGER, &json))
-            .err()
-    };
-    Ok((decisions, unnoted))
+    Ok(Plan {
+        decisions,
+        known,
+        noted,
+    })
 }
 
-/// Removes what `decisions` do not keep; goes on past what cannot be removed. If somebody asks to
+/// Removes what `plan` does not keep; goes on past what cannot be removed. If somebody asks to
 /// stop, what was removed until then is told all the same.
-pub fn carry_out(
-    request: &Request<'_>,
-    decisions: &[Decision<'_>],
-    interrupt: &Interrupt,
-) -> Pruned {
+pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();
-    for decision in decisions.iter().rev().filter(|d| !d.is_kept()) {
+    for decision in plan.decisions.iter().rev().filter(|d| !d.is_kept()) {
         if interrupt.check().is_err() {
             return pruned;
         }
@@ -106,5 +112,21 @@ pub fn carry_out(
         }
     }
     pruned.orphans = request.repository.remove_orphans(request.now).err();
+    pruned.unnoted = note(request.repository, plan).err();
     pruned
+}
+
+/// Writes the ledger, if there is news, for the archives that are left.
+fn note(repository: &dyn Repository, plan: &Plan<'_>) -> io::Result<()> {
+    let mut noted = plan.noted.clone();
+    // Of another member's archives only a listing tells whether they are gone.
+    if let Ok(all) = repository.list() {
+        let names: HashSet<_> = all.into_iter().map(|listed| listed.name).collect();
+        noted.retain(|name| names.contains(name));
+    }
+    if noted == plan.known {
+        return Ok(());
+    }
+    let json = noted.write().map_err(io::Error::other)?;
+    repository.write_beside(LEDGER, &json)
 }

@@ -170,7 +170,8 @@ impl Repository for Directory {
         })?;
         for name in &names {
             let of = beside_of(name);
-            if of.is_some_and(|of| !names.iter().any(|n| n == of)) {
+            let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
+            if of.is_some_and(|of| !is_there(of)) {
                 remove_if_there(&self.path_of(name))?;
             }
         }
