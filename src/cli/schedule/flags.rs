@@ -74,8 +74,16 @@ pub(crate) struct SnapshotLine {
     pub(super) metrics: Option<PathBuf>,
 }
 
-/// Flags on how *this* run speaks, which are nothing to the runs to come.
-const NOT_CARRIED: [&str; 5] = ["json", "quiet", "verbose", "color", "no_progress"];
+/// Flags on how *this* run speaks, which are nothing to the runs to come; and the key to encrypted archives, which no snapshot
+/// needs and no unattended run should.
+const NOT_CARRIED: [&str; 6] = [
+    "json",
+    "quiet",
+    "verbose",
+    "color",
+    "no_progress",
+    "identity",
+];
 
 impl FromArgMatches for SnapshotLine {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
@@ -87,11 +95,14 @@ impl FromArgMatches for SnapshotLine {
             local(&whole(path))
         };
         let reads = ["data_dir", "wal_dir"].into_iter();
+        let recipients = matches.get_many::<PathBuf>("recipients_file");
+        let recipients = recipients.into_iter().flatten();
+        let recipients = recipients.filter_map(|path| local(&whole(path)));
         let writes = ["backup_dir", "repo", "spool_dir"].into_iter();
         Ok(Self {
             global: words(global.get_arguments().filter(carried), matches),
             flags: words(snapshot.get_arguments(), matches),
-            reads: reads.filter_map(path).collect(),
+            reads: reads.filter_map(path).chain(recipients).collect(),
             writes: writes.filter_map(path).collect(),
             metrics: path("metrics_file").and_then(|file| Some(file.parent()?.to_owned())),
         })
