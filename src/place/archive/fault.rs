@@ -1,14 +1,11 @@
 //! What can be wrong with an archive, each with a name of its own.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::encryption::EncryptionFault;
 use super::format::TailFault;
 use super::manifest::{MANIFEST, ManifestFault, SUMS};
-use super::sidecar::SidecarFault;
 use crate::ground::interrupt::Interrupted;
-use crate::ground::publish::with_path;
 
 /// Why an archive cannot be read, and which one.
 #[derive(Debug, thiserror::Error)]
@@ -33,27 +30,6 @@ pub enum ArchiveError {
     Interrupted(#[from] Interrupted),
 }
 
-impl ArchiveError {
-    /// What stopped the archive at `path` from being read: a source that proves its bytes itself
-    /// says what is wrong with them in an [`io::Error`].
-    pub(super) fn reading(error: io::Error, path: &Path) -> Self {
-        let found = error.get_ref().and_then(|inner| inner.downcast_ref());
-        match found {
-            Some(fault) => Self::Fault {
-                path: path.to_path_buf(),
-                fault: ArchiveFault::clone(fault),
-            },
-            None => with_path(error, "read", path).into(),
-        }
-    }
-}
-
-impl From<ArchiveFault> for io::Error {
-    fn from(fault: ArchiveFault) -> Self {
-        Self::new(io::ErrorKind::InvalidData, fault)
-    }
-}
-
 /// What is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveFault {
@@ -63,12 +39,6 @@ pub enum ArchiveFault {
     /// Its manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestFault),
-    /// What it is wrapped in.
-    #[error(transparent)]
-    Encryption(#[from] EncryptionFault),
-    /// What is said of it beside it.
-    #[error(transparent)]
-    Sidecar(#[from] SidecarFault),
     /// A frame's bytes are not those that were written.
     #[error("frame {frame} at offset {offset} does not match its SHA-256")]
     FrameDigest {

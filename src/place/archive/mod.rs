@@ -1,12 +1,9 @@
 //! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
 //!
 //! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
-//! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it;
-//! [`encryption`] wraps one for those who have a key, and [`sidecar`] is what such a one still says
-//! to everybody. It knows nothing of the WAL: names, readers and facts come from above.
+//! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
 
 #[cfg(feature = "encryption")]
-pub mod encryption;
 pub mod encryption;
 mod entries;
 pub mod fault;
@@ -14,15 +11,12 @@ pub mod format;
 mod frames;
 pub mod manifest;
 pub mod reader;
-pub mod sidecar;
 pub mod source;
 pub mod writer;
 
-pub use encryption::{EncryptionFault, Identities, Recipients};
 pub use fault::{ArchiveError, ArchiveFault};
 pub use manifest::{FileEntry, Manifest, Role};
 pub use reader::{Archive, Digests, Sink};
-pub use sidecar::{Sidecar, SidecarFault};
 pub use source::{FileSource, Source};
 pub use writer::{Cipher, NewFile, Writer};
 
