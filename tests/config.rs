@@ -324,9 +324,9 @@ fn a_flag_that_is_set_keeps_out_what_the_file_says_instead() {
 fn etcds_own_variables_win_over_the_file_too() {
     // Guards against a cluster that is asked because of a file, where the environment names another.
     let scratch = Scratch::new();
-    let file = "endpoints = ['http://127.0.0.1:1']\n[preflight]\ntimeout = 1\n";
+    let file = "endpoints = ['http://127.0.0.1:1']\ntimeout = 1\n";
     for name in ["ETCDCTL_ENDPOINTS", "ETCDCTL_PEERS"] {
-        let mut command = scratch.command(file, &["preflight"]);
+        let mut command = scratch.command(file, &["downgrade", "check"]);
         let told = run(command.env(name, "http://127.0.0.1:2"));
         let all = format!("{}{}", told.stdout, told.stderr);
         assert!(

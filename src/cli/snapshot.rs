@@ -83,6 +83,9 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         serde_json::json!({
             "unchanged": false,
             "archive": text(&captured.path),
+            "created": captured.manifest.created,
+            "identity": captured.manifest.member.identity,
+            "position": captured.manifest.member.position,
             "bytes": captured.bytes,
             "sha256": captured.sha256,
             "manifest": captured.manifest,
