@@ -6,7 +6,7 @@
 //! moved or cut off. Source: the age v1 specification, as the crate `age` follows it.
 
 use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use age::stream::StreamReader;
@@ -15,6 +15,8 @@ use age::{DecryptError, Decryptor, Encryptor, IdentityFile};
 
 use super::{Cipher, Source};
 
+/// How much is read at once of the header, in bytes: one of a few recipients is smaller.
+const HEADER: usize = 8 << 10;
 /// How an age file that is wrapped in text begins.
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
@@ -88,7 +90,7 @@ impl Recipients {
         let mut all = Vec::new();
         for text in named {
             let recipient = text.parse();
-            all.push(recipient.map_err(|_| KeyError::Recipient(text.clone()))?);
+            all.push(recipient.map_err(|_| KeyError::Recipient(shown(text)))?);
         }
         for (file, text) in files {
             let before = all.len();
@@ -163,7 +165,10 @@ impl Identities {
         if self.0.is_empty() {
             return Ok(Err(EncryptionFault::NoIdentity));
         }
-        let decryptor = match Decryptor::new(Cursor { outside, at: 0 }) {
+        let decryptor = match Decryptor::new_buffered(BufReader::with_capacity(
+            HEADER,
+            Cursor { outside, at: 0 },
+        )) {
             Ok(decryptor) => decryptor,
             Err(error) => return header_fault(error).map(Err),
         };
@@ -192,6 +197,14 @@ impl Identities {
     }
 }
 
+/// A private key that was given for a recipient is not shown to anybody.
+fn shown(text: &str) -> String {
+    if text.to_ascii_uppercase().contains("SECRET") {
+        return "a private key".to_owned();
+    }
+    text.to_owned()
+}
+
 /// The place itself may fail; anything else is the file's fault.
 fn header_fault(error: DecryptError) -> io::Result<EncryptionFault> {
     match error {
@@ -212,7 +225,7 @@ pub struct EncryptedSource {
 }
 
 struct Reading {
-    inside: StreamReader<Cursor>,
+    inside: StreamReader<BufReader<Cursor>>,
     /// Where it stands: to go there again would decrypt a chunk twice.
     at: u64,
 }
@@ -259,7 +272,7 @@ impl Read for Cursor {
             return Ok(0);
         };
         // Small reads, of the header, are no sign that more is wanted.
-        if length > 1 << 12 {
+        if length > HEADER {
             self.outside.read_ahead(self.at, READ_AHEAD);
         }
         self.outside.read_exact_at(wanted, self.at)?;
