@@ -132,7 +132,7 @@ pub(super) fn examples(name: &str) -> &'static [(&'static str, &'static str)] {
         )],
         "etcd-ark-prune" => &[(
             "See what would be kept and what would go, and why; without --dry-run it goes:",
-            "etcd-ark prune --backup-dir /var/backups/etcd --keep-daily 14 --keep-monthly 12 \\\n    --keep-label pre-upgrade --dry-run",
+            "etcd-ark prune /var/backups/etcd --keep-daily 14 --keep-monthly 12 \\\n    --keep-label pre-upgrade --dry-run",
         )],
         "etcd-ark-rewind" => &[(
             "See what going back to before the move to 2.2 would keep and lose:",
