@@ -26,8 +26,9 @@ use super::repository::RepositoryFlags;
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only those that check count: one that does not \
     takes no other one's place, is never removed, and is named in a warning.\n\n\
     Always kept: the newest good archive of each member; the newest from before each move of the cluster version, which is \
-    the only way back; what --keep-label names; what `rewind` made; archives dated in the future, or whose time contradicts \
-    the order of the log: a clock was wrong.";
+    the only way back; what --keep-label names; what `rewind` made.\n\n\
+    Kept and counted for nothing, because a clock was wrong: archives dated in the future, and those whose time contradicts \
+    the order of the log, as long as they are the fewer.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {

@@ -1,0 +1,156 @@
+//! What failures of places outside this machine's own files mean: repositories, buckets, and keys to
+//! encrypted archives.
+
+use std::io;
+
+use etcd_ark::deed::copy::CopyError;
+use etcd_ark::deed::deposit::DepositError;
+#[cfg(feature = "encryption")]
+use etcd_ark::place::archive::encryption::EncryptionFault;
+use etcd_ark::place::repository::RepositoryError;
+
+use super::{Judged, Kind, of_archive, of_io};
+
+#[cfg(feature = "encryption")]
+pub(super) fn of_encryption(fault: &EncryptionFault) -> Judged {
+    match fault {
+        EncryptionFault::NoIdentity => (
+            Kind::Usage,
+            Some(
+                "pass the file with the private key: `--identity FILE`; `etcd-ark verify` proves the ciphertext without one",
+            ),
+        ),
+        EncryptionFault::WrongIdentity => (
+            Kind::Refused,
+            Some(
+                "pass the private key that belongs to a recipient of it; an archive keeps the recipients of the day it was made",
+            ),
+        ),
+        EncryptionFault::Armored => (
+            Kind::Usage,
+            Some("`age -d -i KEY FILE > etcd-….tar.zst` gives the archive itself"),
+        ),
+        EncryptionFault::Header(_) | EncryptionFault::Truncated => (
+            Kind::Corrupt,
+            Some(
+                "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+            ),
+        ),
+    }
+}
+
+#[cfg(feature = "encryption")]
+pub(super) fn of_key(error: &anyhow::Error) -> Option<Judged> {
+    use etcd_ark::place::archive::encryption::KeyError;
+    let error = error.downcast_ref::<KeyError>()?;
+    let hint = match error {
+        KeyError::Recipient(_) | KeyError::RecipientsFile { .. } => {
+            "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
+        }
+        KeyError::Empty(_) | KeyError::IdentityFile(_) => {
+            "an identity is the file that `age-keygen -o KEY` makes: AGE-SECRET-KEY-1…"
+        }
+        KeyError::Passphrase(_) => "decrypt it first: `age -d FILE > KEY`",
+    };
+    Some((Kind::Usage, Some(hint)))
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(super) fn of_key(_: &anyhow::Error) -> Option<Judged> {
+    None
+}
+
+pub(super) fn of_repository(error: &RepositoryError) -> Judged {
+    match error {
+        RepositoryError::NotFound(_) => (
+            Kind::NotFound,
+            Some("pass the directory that `etcd-ark snapshot --backup-dir` was given"),
+        ),
+        RepositoryError::Io(error) => of_io(error),
+    }
+}
+
+pub(super) fn of_copy(error: &CopyError) -> Judged {
+    match error {
+        CopyError::Archive(error) => of_archive(error),
+        CopyError::Deposit(error) => of_deposit(error),
+        CopyError::Changed(_) => (
+            Kind::Corrupt,
+            Some("nothing was kept; is somebody writing to that archive?"),
+        ),
+        CopyError::Different(_) => (
+            Kind::Refused,
+            Some("nothing was changed; `etcd-ark verify` tells which of the two is whole"),
+        ),
+    }
+}
+
+pub(super) fn of_deposit(error: &DepositError) -> Judged {
+    match error {
+        DepositError::ReadBack(_) => (
+            Kind::Corrupt,
+            Some("what came back is not what was written; nothing was kept"),
+        ),
+        DepositError::Io(error) => of_io(error),
+        DepositError::Interrupted(_) => (Kind::Interrupted, None),
+    }
+}
+
+#[cfg(feature = "object-store")]
+pub(super) fn of_bucket_url(error: &anyhow::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::BucketUrlError;
+    error.downcast_ref::<BucketUrlError>()?;
+    Some((
+        Kind::Usage,
+        Some(
+            "a bucket is written as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+        ),
+    ))
+}
+
+#[cfg(not(feature = "object-store"))]
+pub(super) fn of_bucket_url(_: &anyhow::Error) -> Option<Judged> {
+    None
+}
+
+/// What an object store's answer means, if that is what went wrong.
+#[cfg(feature = "object-store")]
+pub(super) fn of_bucket(error: &io::Error) -> Option<Judged> {
+    use etcd_ark::place::repository::bucket::{BucketFault, BucketFaultKind};
+    let fault = error.get_ref()?.downcast_ref::<BucketFault>()?;
+    Some(match fault.kind {
+        BucketFaultKind::Denied => (
+            Kind::Failed,
+            Some(
+                "the credentials in the environment do not allow it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and …_KEY",
+            ),
+        ),
+        BucketFaultKind::NotFound => (
+            Kind::NotFound,
+            Some("is the bucket's name right, and AWS_REGION or AWS_ENDPOINT_URL?"),
+        ),
+        BucketFaultKind::Exists => (
+            Kind::Busy,
+            Some(
+                "another run is writing it, or one was killed while it did: `etcd-ark prune` removes what it left after a day",
+            ),
+        ),
+        BucketFaultKind::NotSupported => (
+            Kind::Failed,
+            Some(
+                "the store must be able to create an object only if it is missing (If-None-Match)",
+            ),
+        ),
+        BucketFaultKind::Other => (
+            Kind::Failed,
+            Some(
+                "nothing was kept; is the store reachable? AWS_ENDPOINT_URL names one that is not Amazon's",
+            ),
+        ),
+    })
+}
+
+#[cfg(not(feature = "object-store"))]
+pub(super) fn of_bucket(_: &io::Error) -> Option<Judged> {
+    None
+}
