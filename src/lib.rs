@@ -13,7 +13,7 @@
 //! the environment or the clock.
 //!
 //! ```
-//! use etcd_ark::deed::capture::{Destination, Request, capture};
+//! use etcd_ark::deed::capture::{Destination, Moment, Request, capture};
 //! use etcd_ark::ground::interrupt::Interrupt;
 //! use etcd_ark::place::archive::manifest::Scope;
 //! use etcd_ark::place::data_dir::DataDir;
@@ -29,7 +29,7 @@
 //!     level: 3,
 //!     threads: 2,
 //!     size_limit: 100_000_000,
-//!     created: jiff::Timestamp::now(),
+//!     created: Moment::Beginning(jiff::Timestamp::now),
 //!     lock: None,
 //! };
 //! let captured = capture(&request, &Interrupt::default(), &mut |_event| ())?;

@@ -251,7 +251,7 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: Timestamp::UNIX_EPOCH,
+        created: etcd_ark::deed::capture::Moment::At(Timestamp::UNIX_EPOCH),
         lock: None,
     };
     capture(&request, &Interrupt::default(), &mut |_| {})

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use etcd_ark::deed::Event;
-use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Moment, Request, capture};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::Archive;
@@ -57,7 +57,7 @@ fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Req
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: Timestamp::now(),
+        created: Moment::Beginning(Timestamp::now),
         lock: None,
     }
 }

@@ -1135,7 +1135,7 @@ fn capture(
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: jiff::Timestamp::UNIX_EPOCH,
+        created: etcd_ark::deed::capture::Moment::At(jiff::Timestamp::UNIX_EPOCH),
         lock: None,
     };
     etcd_ark::deed::capture::capture(

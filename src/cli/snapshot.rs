@@ -1,7 +1,7 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
 use anyhow::Result;
-use etcd_ark::deed::capture::{Captured, Destination, Request, capture};
+use etcd_ark::deed::capture::{Captured, Destination, Moment, Request, capture};
 use etcd_ark::deed::unchanged::{Unchanged, unchanged};
 use etcd_ark::place::archive::manifest::Scope;
 use etcd_ark::place::data_dir::DataDir;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         level: args.level,
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
-        created: Timestamp::now(),
+        created: Moment::Beginning(Timestamp::now),
         lock: Some(args.lock.claim("snapshot")),
     };
     let mut progress = Progress::new(out);

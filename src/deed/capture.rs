@@ -37,6 +37,7 @@ use crate::place::archive::{
 use crate::place::backup_lock::{BackupLock, Claim, LockError};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
 use crate::place::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use crate::place::repository::directory::publish;
 use crate::place::repository::{Directory, Repository, Side};
 use content::Content;
 use opening::Opening;
@@ -44,6 +45,9 @@ use patience::{PassedOver, Patience};
 
 /// How long to wait for a source that moves to come to rest.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often another name is tried.
+const TRIES: u32 = 4;
+
 /// What to capture, and how.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
@@ -62,9 +66,28 @@ pub struct Request<'r> {
     /// The data size, in bytes, above which there is a warning.
     pub size_limit: u64,
     /// The time to put into the archive and its name.
-    pub created: Timestamp,
+    pub created: Moment,
     /// Who wants the lock on the backup dir; none is taken on a directory that nobody else knows.
     pub lock: Option<Claim>,
+}
+
+/// The time of an archive.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// This one.
+    At(Timestamp),
+    /// When the capture begins, as this clock has it: after the wait for other runs on the backup
+    /// dir, and anew if another archive of the same member has the name that it gives.
+    Beginning(fn() -> Timestamp),
+}
+
+impl Moment {
+    fn read(self) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Beginning(clock) => clock(),
+        }
+    }
 }
 
 /// Where a new archive goes.
@@ -190,6 +213,14 @@ impl CaptureError {
         }
     }
 
+    /// Whether another archive has the name that the new one was to get.
+    fn is_name_taken(&self) -> bool {
+        let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::AlreadyExists
+    }
+
     /// Whether it may be otherwise in a moment, because etcd is at work.
     fn may_pass(&self) -> bool {
         match self {
@@ -235,6 +266,7 @@ fn capture_as(
     }
     let mut capture = Capture {
         request,
+        created: request.created.read(),
         made,
         interrupt,
         observe,
@@ -286,6 +318,7 @@ fn archive_name(manifest: &Manifest, by_id: bool) -> String {
 
 struct Capture<'c> {
     request: &'c Request<'c>,
+    created: Timestamp,
     made: Option<Made>,
     interrupt: &'c Interrupt,
     observe: &'c mut dyn FnMut(Event),
@@ -294,33 +327,61 @@ struct Capture<'c> {
 type Written = (Manifest, crate::place::archive::writer::Finished);
 
 impl Capture<'_> {
-    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    /// Captures anew, at a later moment, while the name is taken: two captures of one member may
+    /// begin in the same millisecond.
+    fn until_its_name_is_free(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
+    ) -> Result<Captured, CaptureError> {
+        let mut attempt = 1;
+        loop {
+            self.created = self.request.created.read();
+            let error = match take(self) {
+                Err(error) if error.is_name_taken() && attempt < TRIES => error,
+                taken => return taken,
+            };
+            if let Moment::At(_) = self.request.created {
+                return Err(error);
+            }
+            let reason = error.to_string();
+            (self.observe)(Event::Again { attempt, reason });
+            attempt += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Captures into a backup dir.
     fn write_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
-        let repository = Directory::new(dir);
-        repository.prepare()?;
+        Directory::new(dir).prepare()?;
         let lock = self.lock(dir)?;
         remove_stale(dir);
+        let captured = self.until_its_name_is_free(|capture| capture.stage_in(dir))?;
+        Ok(Captured {
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            ..captured
+        })
+    }
+
+    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
         let staged = StagedFile::create(dir)?;
         let (manifest, finished) = self.until_it_fits(staged.file(), staged.path())?;
         staged.sync_and_drop_cache()?;
         self.prove(&Archive::open(staged.path())?)?;
         let name = self.name(&manifest);
-        let sum = sum(&name, finished.sha256);
-        let beside = StagedFile::holding(dir, &sum.bytes)?;
-        self.interrupt.check()?;
         let path = dir.join(&name);
-        staged.publish(&path)?;
-        beside.publish(&dir.join(name + sum.extension))?;
+        self.interrupt.check()?;
+        publish(staged, &path, &[sum(&name, finished.sha256)])?;
         Ok(Captured {
             path,
             bytes: finished.bytes,
             sha256: finished.sha256,
             manifest,
-            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            alone: true,
         })
     }
 
-    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    /// Captures into a repository of any kind.
     fn write_through(
         &mut self,
         repository: &dyn Repository,
@@ -330,6 +391,21 @@ impl Capture<'_> {
         repository.prepare()?;
         let lock = repository.directory().map(|dir| self.lock(dir));
         let lock = lock.transpose()?.flatten();
+        let captured =
+            self.until_its_name_is_free(|capture| capture.pass_on(repository, spool, cipher))?;
+        Ok(Captured {
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            ..captured
+        })
+    }
+
+    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    fn pass_on(
+        &mut self,
+        repository: &dyn Repository,
+        spool: &Path,
+        cipher: Option<&dyn Cipher>,
+    ) -> Result<Captured, CaptureError> {
         let file = tempfile::tempfile_in(spool)
             .map_err(|error| with_path(error, "create a file in", spool))?;
         let (manifest, finished) = self.until_it_fits(&file, spool)?;
@@ -374,7 +450,7 @@ impl Capture<'_> {
             bytes: deposited.bytes,
             sha256: deposited.sha256,
             manifest,
-            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            alone: true,
         })
     }
 
@@ -478,7 +554,7 @@ impl Capture<'_> {
         let complete = |files: Vec<FileEntry>| Manifest {
             format: Format::current(),
             tool: Tool::this(),
-            created: request.created,
+            created: self.created,
             scope: request.scope,
             labels: request.labels.clone(),
             member: facts,

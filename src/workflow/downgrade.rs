@@ -155,7 +155,7 @@ pub fn prepare(
             level: 3,
             threads: request.threads,
             size_limit: request.size_limit,
-            created: request.now,
+            created: capture::Moment::At(request.now),
             lock: Some(request.lock.clone()),
         };
         Some(capture(&request, interrupt, observe)?)

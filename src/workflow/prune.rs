@@ -2,16 +2,17 @@
 //!
 //! In: a repository and a policy. Out: what is decided about each archive, and what became of it.
 //! Everything is decided before the first archive goes; the oldest goes first, each with what
-//! stands beside it. An archive that was proven lately is not read again, see [`ledger`].
+//! stands beside it. An archive that was proven lately is not read again, see [`ledger`], unless it
+//! is the one for whose sake others go.
 
 pub mod ledger;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::retention::{Decision, Group, Policy, Proof, decide};
+use super::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 use crate::deed::proof::prove;
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::place::repository::{Catalog, Repository, Summary};
@@ -69,39 +70,120 @@ pub fn plan<'c>(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(&Summary),
 ) -> Result<Plan<'c>, Interrupted> {
-    let repository = request.repository;
-    let there = repository.read_beside(LEDGER).ok().flatten();
+    let there = request.repository.read_beside(LEDGER).ok().flatten();
     let known = there.as_deref().map_or_else(Ledger::default, Ledger::read);
-    let mut noted = known.clone();
-    let mut proof = |summary: &Summary| -> Result<Proof, Interrupted> {
-        interrupt.check()?;
-        let listed = &summary.listed;
-        if known.covers(listed, request.now, request.prove_again_after) {
-            return Ok(Proof::Good);
-        }
-        if request.proven != Some(summary.name()) {
-            observe(summary);
-            let proof = Proof::of(prove(repository, summary, interrupt))?;
-            if proof != Proof::Good {
-                return Ok(proof);
-            }
-        }
-        noted.note(listed, request.now);
-        Ok(Proof::Good)
+    let mut prover = Prover {
+        request,
+        interrupt,
+        observe,
+        noted: known.clone(),
+        read: HashMap::new(),
     };
-    let decisions = decide(&catalog.summaries, request.policy, request.now, &mut proof)?;
+    let mut decisions = loop {
+        let policy = request.policy;
+        let mut proof = |summary: &Summary| prover.prove(summary);
+        let decisions = decide(&catalog.summaries, policy, request.now, &mut proof)?;
+        if prover.all_good(guards(&decisions))? {
+            break decisions;
+        }
+    };
+    for decision in &mut decisions {
+        if request.proven == Some(decision.summary.name()) && !decision.is_kept() {
+            decision.reasons.push(Reason::JustTaken);
+        }
+    }
     Ok(Plan {
         decisions,
         known,
-        noted,
+        noted: prover.noted,
     })
+}
+
+/// The archives for whose sake others are removed that could stand in for them: they must not have
+/// rotted since they were proven.
+fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
+    let is_guard = |reason: &Reason| {
+        matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. })
+    };
+    let guards = decisions
+        .iter()
+        .filter(|decision| decision.reasons.iter().any(is_guard))
+        .map(|decision| decision.summary);
+    let stands_in = |guard: &Summary| {
+        decisions.iter().any(|decision| {
+            !decision.is_kept()
+                && Group::of(decision.summary) == Group::of(guard)
+                && by_log(decision.summary, guard).is_lt()
+        })
+    };
+    guards.filter(|guard| stands_in(guard)).collect()
+}
+
+/// Proves archives, each at most once a run.
+struct Prover<'p> {
+    request: &'p Request<'p>,
+    interrupt: &'p Interrupt,
+    observe: &'p mut dyn FnMut(&Summary),
+    noted: Ledger,
+    /// What reading gave, by the archives' names.
+    read: HashMap<String, Proof>,
+}
+
+impl Prover<'_> {
+    /// By the ledger, if that counts.
+    fn prove(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+        self.interrupt.check()?;
+        let request = self.request;
+        if let Some(proof) = self.read.get(summary.name()) {
+            return Ok(proof.clone());
+        }
+        let again_after = request.prove_again_after;
+        if self.noted.covers(&summary.listed, request.now, again_after) {
+            return Ok(Proof::Good);
+        }
+        self.prove_now(summary)
+    }
+
+    /// Whatever the ledger says.
+    fn prove_now(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+        if let Some(proof) = self.read.get(summary.name()) {
+            return Ok(proof.clone());
+        }
+        let proof = if self.request.proven == Some(summary.name()) {
+            Proof::Good
+        } else {
+            (self.observe)(summary);
+            Proof::of(prove(self.request.repository, summary, self.interrupt))?
+        };
+        if proof == Proof::Good {
+            self.noted.note(&summary.listed, self.request.now);
+        } else {
+            self.noted.forget(summary.name());
+        }
+        self.read.insert(summary.name().to_owned(), proof.clone());
+        Ok(proof)
+    }
+
+    fn all_good(&mut self, guards: Vec<&Summary>) -> Result<bool, Interrupted> {
+        let mut all_good = true;
+        for guard in guards {
+            all_good &= self.prove_now(guard)? == Proof::Good;
+        }
+        Ok(all_good)
+    }
 }
 
 /// Removes what `plan` does not keep; goes on past what cannot be removed. If somebody asks to
 /// stop, what was removed until then is told all the same.
 pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();
-    for decision in plan.decisions.iter().rev().filter(|d| !d.is_kept()) {
+    let kept = plan.decisions.iter().filter(|d| d.is_kept());
+    let kept: HashSet<_> = kept.map(|decision| decision.summary.name()).collect();
+    for decision in plan.decisions.iter().rev() {
+        // A listing that names an archive twice must not have it removed for its own sake.
+        if decision.is_kept() || kept.contains(decision.summary.name()) {
+            continue;
+        }
         if interrupt.check().is_err() {
             return pruned;
         }

@@ -358,6 +358,7 @@ fn listed(name: &str, object: &ObjectMeta) -> Listed {
         name: name.to_owned(),
         bytes: object.size,
         modified: Timestamp::from_second(object.last_modified.timestamp()).ok(),
+        is_link: false,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
 };
-use crate::ground::publish::{StagedFile, parent_of, sync_dir, with_path};
+use crate::ground::publish::{StagedFile, parent_of, remove_stale, sync_dir, with_path};
 use crate::place::archive::{ArchiveError, FileSource, Source};
 
 /// A directory that holds archives, each with its checksum file beside it.
@@ -47,6 +47,16 @@ impl Directory {
         names.sort();
         Ok(names)
     }
+
+    fn listed(&self, name: String, found: Option<&std::fs::Metadata>) -> Listed {
+        let modified = found.and_then(|found| found.modified().ok());
+        Listed {
+            bytes: found.map_or(0, std::fs::Metadata::len),
+            modified: modified.and_then(|time| Timestamp::try_from(time).ok()),
+            is_link: self.path_of(&name).is_symlink(),
+            name,
+        }
+    }
 }
 
 impl Repository for Directory {
@@ -65,17 +75,9 @@ impl Repository for Directory {
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let mut listed = Vec::new();
         for name in self.names()?.into_iter().filter(|n| is_archive_name(n)) {
-            let (bytes, modified) = match fs::metadata(self.path_of(&name)) {
-                Ok(found) => (found.len(), found.modified().ok()),
-                // Whoever opens it learns whether it is gone, or a link to nowhere.
-                Err(_) => (0, None),
-            };
-            let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
-            listed.push(Listed {
-                name,
-                bytes,
-                modified,
-            });
+            let found = fs::metadata(self.path_of(&name)).ok();
+            // Whoever opens one that was not found learns whether it is gone, or a link to nowhere.
+            listed.push(self.listed(name, found.as_ref()));
         }
         Ok(listed)
     }
@@ -86,14 +88,7 @@ impl Repository for Directory {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.clone()),
             _ => error.into(),
         })?;
-        Ok(Listed {
-            name: name.to_owned(),
-            bytes: found.len(),
-            modified: found
-                .modified()
-                .ok()
-                .and_then(|t| Timestamp::try_from(t).ok()),
-        })
+        Ok(self.listed(name.to_owned(), Some(&found)))
     }
 
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
@@ -121,6 +116,7 @@ impl Repository for Directory {
 
     fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
         let path = self.path_of(name);
+        remove_stale(&self.path);
         if path.is_symlink() || path.exists() {
             return Err(with_path(
                 io::ErrorKind::AlreadyExists.into(),
@@ -164,6 +160,7 @@ impl Repository for Directory {
     }
 
     fn remove_orphans(&self, _now: Timestamp) -> io::Result<()> {
+        remove_stale(&self.path);
         let names = self.names().map_err(|error| match error {
             RepositoryError::Io(error) => error,
             gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
@@ -171,7 +168,8 @@ impl Repository for Directory {
         for name in &names {
             let of = beside_of(name);
             let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
-            if of.is_some_and(|of| !is_there(of)) {
+            // Looked at once more: an archive may have come since the directory was read.
+            if of.is_some_and(|of| !is_there(of) && !self.path_of(of).exists()) {
                 remove_if_there(&self.path_of(name))?;
             }
         }
@@ -205,19 +203,29 @@ impl Receiving for Incoming {
     }
 
     fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()> {
-        let dir = parent_of(&self.path);
-        let mut staged = Vec::new();
-        for side in sides {
-            let file = StagedFile::holding(&dir, &side.bytes)?;
-            let mut name = self.path.clone().into_os_string();
-            name.push(side.extension);
-            staged.push((file, PathBuf::from(name)));
-        }
-        self.staged.publish(&self.path)?;
-        staged
-            .into_iter()
-            .try_for_each(|(file, name)| file.publish(&name))
+        publish(self.staged, &self.path, sides)
     }
+}
+
+/// Gives a staged archive its name at `path`, once `sides` stand beside it: an archive that is there
+/// has all that belongs to it, whenever the run is killed.
+pub(crate) fn publish(archive: StagedFile, path: &Path, sides: &[Side]) -> io::Result<()> {
+    let dir = parent_of(path);
+    let mut beside = Vec::new();
+    for side in sides {
+        let mut name = path.to_path_buf().into_os_string();
+        name.push(side.extension);
+        beside.push((StagedFile::holding(&dir, &side.bytes)?, PathBuf::from(name)));
+    }
+    if path.is_symlink() || path.exists() {
+        let exists = io::ErrorKind::AlreadyExists.into();
+        return Err(with_path(exists, "give the new file its name", path));
+    }
+    for (file, name) in beside {
+        // What has that name without an archive was left by a run that was killed.
+        file.replace(&name)?;
+    }
+    archive.publish(path)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

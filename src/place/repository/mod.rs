@@ -33,6 +33,8 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was last written, as far as the place knows.
     pub modified: Option<Timestamp>,
+    /// Whether this is only another name: a symbolic link.
+    pub is_link: bool,
 }
 
 /// Why a repository cannot be used.
@@ -134,7 +136,10 @@ const SIDES: [&str; 2] = [SIDECAR_EXTENSION, SUM_EXTENSION];
 
 /// The archive that a file of this name stands beside, if it is such a file.
 fn beside_of(name: &str) -> Option<&str> {
-    let of = SIDES.iter().find_map(|side| name.strip_suffix(side))?;
+    if let Some(of) = name.strip_suffix(SIDECAR_EXTENSION) {
+        return is_encrypted_name(of).then_some(of);
+    }
+    let of = name.strip_suffix(SUM_EXTENSION)?;
     is_archive_name(of).then_some(of)
 }
 

@@ -47,6 +47,7 @@ impl Sidecar {
             name: String::new(),
             bytes,
             modified: None,
+            is_link: false,
         };
         let summary = Summary::of(listed, manifest);
         Self {

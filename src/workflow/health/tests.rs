@@ -17,6 +17,7 @@ fn archive(name: &str, member: u64, hours: i64) -> Summary {
     let time = created.strftime("%Y%m%dT%H%M%S%.3fZ");
     Summary {
         listed: Listed {
+            is_link: false,
             name: format!("etcd-{name}-{time}-0000000000000007.tar.zst"),
             bytes: 1000,
             modified: None,

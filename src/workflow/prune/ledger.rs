@@ -79,6 +79,11 @@ impl Ledger {
         }
     }
 
+    /// Forgets an archive that does not check any more.
+    pub fn forget(&mut self, name: &str) {
+        self.proofs.remove(name);
+    }
+
     /// Forgets archives that are not `there` any more.
     pub fn retain(&mut self, there: impl Fn(&str) -> bool) {
         self.proofs.retain(|name, _| there(name));
@@ -91,6 +96,7 @@ mod tests {
 
     fn listed(bytes: u64, modified: i64) -> Listed {
         Listed {
+            is_link: false,
             name: "etcd-a.tar.zst".to_owned(),
             bytes,
             modified: Timestamp::from_second(modified).ok(),

@@ -7,7 +7,7 @@
 //! Archives are grouped by cluster id and member id. In a group only those count that prove good,
 //! that are not dated in the future and whose times and places in the log go forward together
 //! ([`order`]); all others are kept and named. So a bad archive or a broken clock can keep more than
-//! was asked for, and never less. Whatever the policy, two things stay: the newest good archive, and
+//! was asked for, and never less. Of equal archives one counts, and the others share its fate. Whatever the policy, two things stay: the newest good archive, and
 //! the newest good one from before each move of the cluster version ([`pins`]).
 //!
 //! A removal may change which archives go forward together. A group is therefore looked at again
@@ -30,6 +30,7 @@ use crate::ground::ids::{ClusterId, MemberId};
 use crate::ground::interrupt::Interrupted;
 use crate::place::repository::Summary;
 
+pub(in crate::workflow) use order::by_log;
 pub use policy::{EmptyPolicy, Policy, Rules};
 pub use proof::Proof;
 pub use reason::{Period, Reason};
@@ -153,6 +154,7 @@ fn look<'s>(
             },
         }
     }
+    let (good, copies) = order::apart_from_copies(good);
     let times: Vec<_> = good.iter().map(|summary| summary.created).collect();
     let mut chain = Vec::new();
     for (summary, goes_forward) in good.into_iter().zip(order::longest_forward(&times)) {
@@ -172,12 +174,24 @@ fn look<'s>(
         let labels = policy.labels_of(decision.summary);
         decision.reasons.extend(labels.map(Reason::Label));
     }
+    for (of, summary) in copies {
+        let is_kept = decisions
+            .iter()
+            .any(|decision| decision.summary.name() == of.name() && decision.is_kept());
+        let reasons = is_kept.then(|| Reason::CopyOf(of.name().to_owned()));
+        let reasons = reasons.into_iter().collect();
+        decisions.push(Decision { summary, reasons });
+    }
+    decisions.sort_by(|a, b| order::by_log(a.summary, b.summary));
     Ok(decisions)
 }
 
 /// What is kept without being weighed.
 fn set_aside(summary: &Summary, now: Timestamp) -> Option<Reason> {
-    if summary.rewound {
+    if summary.listed.is_link {
+        // What it leads to may be here as well, and must not seem to be there twice.
+        Some(Reason::Link)
+    } else if summary.rewound {
         // A person made it, once, for a day that matters. It costs little and takes no slot.
         Some(Reason::Rewound)
     } else if summary.created.duration_since(now) > CLOCK_TOLERANCE {

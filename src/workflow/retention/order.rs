@@ -7,12 +7,46 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 
-use crate::place::repository::Summary;
+use crate::place::repository::{Listed, Summary};
 
 /// By the term and index of the last entry; archives of the same entry by their times, then names.
-pub(super) fn by_log(a: &Summary, b: &Summary) -> Ordering {
+pub(in crate::workflow) fn by_log(a: &Summary, b: &Summary) -> Ordering {
     let place = |s: &Summary| (s.position.term, s.position.index, s.created);
     place(a).cmp(&place(b)).then_with(|| a.name().cmp(b.name()))
+}
+
+/// Splits archives, given in the order of the log, into those that differ and the copies of one of
+/// them, each with the one that it equals: the first by name.
+pub(super) fn apart_from_copies<'s>(
+    archives: Vec<&'s Summary>,
+) -> (Vec<&'s Summary>, Vec<(&'s Summary, &'s Summary)>) {
+    let mut apart: Vec<&Summary> = Vec::new();
+    let mut copies = Vec::new();
+    for archive in archives {
+        let same_place = apart.iter().rev().take_while(|other| {
+            let place = |s: &Summary| (s.position.term, s.position.index, s.created);
+            place(other) == place(archive)
+        });
+        match same_place.copied().find(|other| is_copy(other, archive)) {
+            Some(of) => copies.push((of, archive)),
+            None => apart.push(archive),
+        }
+    }
+    (apart, copies)
+}
+
+/// Whether all but the name and the time of writing is the same. Two files that are encrypted never
+/// are, unless one is a copy.
+fn is_copy(a: &Summary, b: &Summary) -> bool {
+    let named_as_a = Listed {
+        bytes: b.listed.bytes,
+        ..a.listed.clone()
+    };
+    let b = Summary {
+        listed: named_as_a,
+        ..b.clone()
+    };
+    b == *a
 }
 
 /// Marks the longest choice of `times` in which none is earlier than the one before it.

@@ -56,7 +56,9 @@ fn newest_good(
     wanted: impl Fn(&Decision<'_>) -> bool,
 ) -> Result<Option<usize>, Interrupted> {
     for (at, decision) in before.iter().enumerate().rev() {
-        if wanted(decision) && *proofs.of(decision.summary)? == Proof::Good {
+        // What a link leads to may be removed under it.
+        let counts = wanted(decision) && !decision.summary.listed.is_link;
+        if counts && *proofs.of(decision.summary)? == Proof::Good {
             return Ok(Some(at));
         }
     }

@@ -101,6 +101,12 @@ pub enum Reason {
     },
     /// A rewind made it.
     Rewound,
+    /// It was taken a moment ago.
+    JustTaken,
+    /// The same archive as another one that is kept, of this name.
+    CopyOf(String),
+    /// A symbolic link: only another name.
+    Link,
     /// It is dated later than now.
     Future,
     /// Its time and its place in the log do not go together with those of the others.
@@ -122,6 +128,9 @@ impl Reason {
             Self::Label(_) => "label",
             Self::BeforeVersion { .. } => "before-version",
             Self::Rewound => "rewound",
+            Self::JustTaken => "just-taken",
+            Self::CopyOf(_) => "copy",
+            Self::Link => "link",
             Self::Future => "future",
             Self::Contradiction => "contradiction",
             Self::Bad(_) => "bad",
@@ -155,6 +164,9 @@ impl fmt::Display for Reason {
                 f.write_str("newest before the cluster version was undecided again")
             }
             Self::Rewound => f.write_str("made by rewind"),
+            Self::JustTaken => f.write_str("just taken"),
+            Self::CopyOf(name) => write!(f, "the same as {name}"),
+            Self::Link => f.write_str("a symbolic link"),
             Self::Future => f.write_str("from the future"),
             Self::Contradiction => f.write_str("its time and its index contradict each other"),
             Self::Bad(why) => write!(f, "does not check: {why}"),

@@ -17,11 +17,12 @@ const PAUSE: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// For so long nobody lets a clock go wrong of which every run says something.
 const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// How many times over the newest archives may follow a pause without being believed.
+const MOST_DOUBTED: usize = 2;
+
 /// Gives each archive of `chain`, newest first, the reasons that the policy has for it.
 pub(super) fn fill(chain: &mut [Decision<'_>], policy: &Policy) {
-    let fresh = fresh_after(chain, PAUSE, BELIEVED_AFTER);
-    let (new, old) = chain.split_at_mut(fresh);
-    for part in [new, old] {
+    for part in weighed_apart(chain, PAUSE, BELIEVED_AFTER) {
         if let Some(count) = policy.last() {
             keep_last(part, count);
         }
@@ -62,12 +63,11 @@ fn keep_newest_of_each(part: &mut [Decision<'_>], period: Period, count: u32) {
 }
 
 /// Measured back from the newest, not from now: a group that is not backed up any more does not
-/// melt away. After a pause longer than `span` it is measured from the newest before that, too,
-/// until a third of `span` is covered again.
+/// melt away. After a pause of half of `span`, if that is not usual here, it is measured from the
+/// newest before that, too, until a third of `span` is covered again.
 fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
-    let fresh = fresh_after(chain, span, span / 3);
-    let (new, old) = chain.split_at_mut(fresh);
-    for part in [new, old] {
+    let pause = (usual_gap(chain) * 4).max(span / 2).min(span);
+    for part in weighed_apart(chain, pause, span / 3) {
         let Some(than) = part.first().map(|newest| newest.summary.created) else {
             continue;
         };
@@ -77,6 +77,33 @@ fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
             }
         }
     }
+}
+
+/// How far the archives of `chain` lie apart: the median.
+fn usual_gap(chain: &[Decision<'_>]) -> SignedDuration {
+    let times = chain.iter().map(|decision| decision.summary.created);
+    let pairs = times.clone().zip(times.skip(1));
+    let mut gaps: Vec<_> = pairs.map(|(new, old)| new.duration_since(old)).collect();
+    gaps.sort();
+    gaps.get(gaps.len() / 2).copied().unwrap_or_default()
+}
+
+/// Splits off what follows a pause of more than `pause` and covers less than `believed_after`, and
+/// again what is then the newest.
+fn weighed_apart<'c, 's>(
+    chain: &'c mut [Decision<'s>],
+    pause: SignedDuration,
+    believed_after: SignedDuration,
+) -> Vec<&'c mut [Decision<'s>]> {
+    let mut parts = Vec::new();
+    let mut rest = chain;
+    for _ in 0..MOST_DOUBTED {
+        let (doubted, older) = rest.split_at_mut(fresh_after(rest, pause, believed_after));
+        parts.push(doubted);
+        rest = older;
+    }
+    parts.push(rest);
+    parts
 }
 
 /// How many of the newest follow a pause of more than `pause` and cover less than `believed_after`.

@@ -29,6 +29,7 @@ fn at(name: &str, created: Timestamp, index: u64) -> Summary {
             name: name.to_owned(),
             bytes: 1000,
             modified: Some(created),
+            is_link: false,
         },
         created,
         identity: Identity {
@@ -379,7 +380,8 @@ fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
     assert_kept(
         &decided(&all, &policy, now, &[]),
         &[
-            // Nothing else is within an hour of the newest, so the next one is measured from, too.
+            // Nothing else is within an hour of the newest, so the next ones are measured from, too.
+            ("d2", "within 1h of 2015-01-02 12:00"),
             ("d3", "within 1h of 2015-01-03 12:00"),
             (
                 "d4",
@@ -447,11 +449,12 @@ fn archives_of_the_same_second_and_of_the_same_entry_are_told_apart() {
     let policy = policy(|rules| rules.last = count(1));
     let decisions = decided(&same_time, &policy, later(&same_time), &[]);
     assert_eq!(names(&decisions), ["y"]);
-    let same_entry = [
+    let mut same_entry = [
         archive("x", "2015-01-01T00:00:00Z", 10),
         archive("z", "2015-01-02T00:00:00Z", 10),
         archive("y", "2015-01-02T00:00:00Z", 10),
     ];
+    same_entry[2].labels.push("another".to_owned());
     let decisions = decided(&same_entry, &policy, later(&same_entry), &[]);
     assert_eq!(names(&decisions), ["z"]);
 }
@@ -508,6 +511,74 @@ fn a_night_in_2038_pushes_nothing_out() {
     // The night itself is not kept for more than it is worth.
     let of_it = after.iter().filter(|name| name.starts_with("night"));
     assert_eq!(of_it.count(), 30, "all within ten days of its last");
+}
+
+#[test]
+fn clocks_that_are_ahead_for_a_night_or_two_do_not_empty_what_is_kept_within_a_time() {
+    let all = days(30);
+    let policy = policy(|rules| rules.within = Some(DAY * 30));
+    let last = all[29].created;
+    for nights in [&[29][..], &[20], &[800, 1500], &[29, 29 + 31]] {
+        let mut with_them = all.clone();
+        for (n, night) in nights.iter().enumerate() {
+            let created = last + DAY * *night;
+            with_them.push(at(&format!("night{n}"), created, 100_000 + n as u64));
+        }
+        let decisions = decided(&with_them, &policy, later(&with_them), &[]);
+        let kept = names(&decisions);
+        assert_eq!(kept.len(), with_them.len(), "{nights:?}: {kept:?}");
+    }
+}
+
+#[test]
+fn copies_of_one_archive_take_one_place_and_share_its_fate() {
+    let mut all = days(5);
+    for n in 0..3 {
+        let mut copy = all[4].clone();
+        copy.listed.name = format!("newest-copy{n}");
+        all.push(copy);
+        let mut copy = all[0].clone();
+        copy.listed.name = format!("oldest-copy{n}");
+        all.push(copy);
+    }
+    let policy = policy(|rules| rules.last = count(3));
+    let decisions = decided(&all, &policy, later(&all), &[]);
+    assert_kept(
+        &decisions,
+        &[
+            ("d3", "last 3 of 3"),
+            ("d4", "last 2 of 3"),
+            ("d5", "last 1 of 3, the last good one"),
+            ("newest-copy0", "the same as d5"),
+            ("newest-copy1", "the same as d5"),
+            ("newest-copy2", "the same as d5"),
+        ],
+    );
+    // If the first of them is bad, the next one stands for it.
+    let decisions = decided(&all, &policy, later(&all), &["d5"]);
+    let kept = kept(&decisions);
+    assert_eq!(kept["newest-copy0"], "last 1 of 3, the last good one");
+    assert_eq!(kept["newest-copy1"], "the same as newest-copy0");
+    assert!(kept["d5"].starts_with("does not check"));
+}
+
+#[test]
+fn a_symbolic_link_stands_for_nothing() {
+    let before = version(archive("a", "2015-01-01T00:00:00Z", 10), "2.1.0");
+    let after = version(archive("b", "2015-01-02T00:00:00Z", 20), "2.2.0");
+    for name in ["0-link", "z-link"] {
+        for of in [&before, &after] {
+            let mut link = of.clone();
+            link.listed.name = name.to_owned();
+            link.listed.is_link = true;
+            let all = [before.clone(), after.clone(), link];
+            let policy = policy(|rules| rules.last = count(1));
+            let kept = kept(&decided(&all, &policy, later(&all), &[]));
+            assert_eq!(kept["a"], "newest before 2.2.0", "{name}");
+            assert_eq!(kept["b"], "last 1 of 1, the last good one");
+            assert_eq!(kept[name], "a symbolic link");
+        }
+    }
 }
 
 #[test]

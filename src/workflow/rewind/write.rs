@@ -311,7 +311,7 @@ impl Making<'_> {
             level: self.output.level,
             threads: self.output.threads,
             size_limit: SIZE_LIMIT,
-            created: self.plan.now,
+            created: capture::Moment::At(self.plan.now),
             lock: None,
         };
         let members = self.plan.members.iter();

@@ -53,6 +53,8 @@ fn summaries() -> impl Strategy<Value = Vec<(Summary, Health)>> {
                         summary.labels.push("keep".to_owned());
                     }
                     summary.rewound = rewound;
+                    // No copies of each other.
+                    summary.listed.bytes = u64::try_from(n).unwrap();
                     (summary, health)
                 },
             )
