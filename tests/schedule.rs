@@ -135,6 +135,55 @@ fn systemd_finds_nothing_to_say_about_printed_units() {
 }
 
 #[test]
+fn systemd_and_cron_take_every_time_that_schedule_takes() {
+    // Guards against a timer that is installed, enabled, and never fires.
+    if !need("systemd-analyze") {
+        return;
+    }
+    let minutes = (1..=60).map(|n| format!("{n}m"));
+    let hours = (2..=25).map(|n| format!("{n}h"));
+    let mut times = Vec::new();
+    for every in minutes.chain(hours).chain(["1d".to_owned()]) {
+        let ran = ark([
+            "schedule",
+            "--data-dir",
+            "/d",
+            "--backup-dir",
+            "/b",
+            "--every",
+            &every,
+        ]);
+        if ran.code == Some(0) {
+            times.push(value(&ran.stdout, "OnCalendar").to_owned());
+        } else {
+            ran.exits(2).says("must divide an hour or a day");
+        }
+    }
+    // 12 parts of an hour, 7 of a day, and a day by two names.
+    assert_eq!(times.len(), 12 + 7 + 1, "{times:?}");
+    times.push(
+        value(
+            &printed(
+                &["--data-dir", "/d", "--backup-dir", "/b", "--at", "23:59"],
+                ".timer",
+            ),
+            "OnCalendar",
+        )
+        .to_owned(),
+    );
+    run(clean("systemd-analyze").arg("calendar").args(&times)).exits(0);
+    for day in ["24h", "1d"] {
+        let args = ["--data-dir", "/d", "--backup-dir", "/b", "--every", day];
+        assert_eq!(
+            value(&printed(&args, ".timer"), "OnCalendar"),
+            "*-*-* 00:00:00"
+        );
+        let line = printed(&[&["--kind", "cron"], &args[..]].concat(), "etcd-ark");
+        assert!(line.contains("\n0 0 * * * root "), "{line}");
+    }
+}
+
+#[test]
 fn systemd_calls_the_packages_service_well_confined() {
     if !need("systemd-analyze") {
         return;

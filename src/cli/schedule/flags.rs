@@ -28,8 +28,8 @@ pub(crate) struct Schedule {
     /// Again and again: any part of an hour or of a day that leaves no rest, such as 15m or 6h
     #[arg(long, value_name = "TIME", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
     pub(super) every: Option<When>,
-    /// As which user it runs; by default etcd-ark under systemd, which gives it the right to read
-    /// the data dir, and root under cron, which cannot
+    /// As which user it runs; by default etcd-ark under systemd, whose unit grants it the right to
+    /// read the data dir, and root under cron, because cron cannot grant a right
     #[arg(long, value_name = "USER", value_parser = user, env = "ETCD_ARK_SCHEDULE_RUN_AS")]
     pub(super) run_as: Option<String>,
     #[command(flatten)]
