@@ -46,9 +46,13 @@ impl Args {
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(Misread::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
-        matches
+        let mut args = matches
             .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| completed.explain(&command, error))
+            .map_err(|error| completed.explain(&command, error))?;
+        if let Command::Schedule(schedule) = &mut args.command {
+            schedule.leave_to_file(&completed.shared());
+        }
+        Ok(args)
     }
 }
 
