@@ -170,7 +170,8 @@ pub(crate) enum Command {
     Status(super::status::Status),
     /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
     #[command(
-        after_help = "Takes the flags of `snapshot`, and writes them into what it prints. Installs nothing: the text says how to."
+        after_help = "Takes the flags of `snapshot`, and writes them into what it prints; what the configuration file sets \
+        is left to the runs, which read it anew. Installs nothing: the text says how to."
     )]
     Schedule(Box<super::schedule::flags::Schedule>),
     /// Print what a shell needs to complete this command's words
