@@ -1,5 +1,12 @@
 //! `schedule`, `man` and `completions`: text for other programs, read as they read it.
 
+/// The line for cron.
+mod cron;
+/// What is said to whoever installs it.
+mod install;
+/// The paths in a unit.
+mod places;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -112,14 +119,13 @@ fn systemd_finds_nothing_to_say_about_printed_units() {
         return;
     }
     let scratch = TempDir::new().unwrap();
-    let dir = scratch.path().join("100% of $HOME");
-    fs::create_dir(&dir).unwrap();
-    let dir = dir.to_str().unwrap();
+    let dir = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (data_dir, backups) = (dir("100% of $HOME"), dir("a \"b\""));
     let args = [
         "--data-dir",
-        dir,
+        &data_dir,
         "--backup-dir",
-        dir,
+        &backups,
         "--every",
         "15m",
         "--run-as",
@@ -135,6 +141,55 @@ fn systemd_finds_nothing_to_say_about_printed_units() {
 }
 
 #[test]
+fn systemd_and_cron_take_every_time_that_schedule_takes() {
+    // Guards against a timer that is installed, enabled, and never fires.
+    if !need("systemd-analyze") {
+        return;
+    }
+    let minutes = (1..=60).map(|n| format!("{n}m"));
+    let hours = (2..=25).map(|n| format!("{n}h"));
+    let mut times = Vec::new();
+    for every in minutes.chain(hours).chain(["1d".to_owned()]) {
+        let ran = ark([
+            "schedule",
+            "--data-dir",
+            "/d",
+            "--backup-dir",
+            "/b",
+            "--every",
+            &every,
+        ]);
+        if ran.code == Some(0) {
+            times.push(value(&ran.stdout, "OnCalendar").to_owned());
+        } else {
+            ran.exits(2).says("must divide an hour or a day");
+        }
+    }
+    // 12 parts of an hour, 7 of a day, and a day by two names.
+    assert_eq!(times.len(), 12 + 7 + 1, "{times:?}");
+    times.push(
+        value(
+            &printed(
+                &["--data-dir", "/d", "--backup-dir", "/b", "--at", "23:59"],
+                ".timer",
+            ),
+            "OnCalendar",
+        )
+        .to_owned(),
+    );
+    run(clean("systemd-analyze").arg("calendar").args(&times)).exits(0);
+    for day in ["24h", "1d"] {
+        let args = ["--data-dir", "/d", "--backup-dir", "/b", "--every", day];
+        assert_eq!(
+            value(&printed(&args, ".timer"), "OnCalendar"),
+            "*-*-* 00:00:00"
+        );
+        let line = printed(&[&["--kind", "cron"], &args[..]].concat(), "etcd-ark");
+        assert!(line.contains("\n0 0 * * * root "), "{line}");
+    }
+}
+
+#[test]
 fn systemd_calls_the_packages_service_well_confined() {
     if !need("systemd-analyze") {
         return;
@@ -146,156 +201,22 @@ fn systemd_calls_the_packages_service_well_confined() {
     run(security.arg(unit)).exits(0);
 }
 
-/// What cron hands to the shell: `\%` is a `%`, and a bare one would end the command.
-fn as_cron_reads(line: &str) -> String {
-    let command = line.splitn(7, ' ').last().unwrap();
-    let without = command.replace(r"\%", "");
-    assert!(!without.contains('%'), "{line}");
-    command.replace(r"\%", "%")
-}
-
-#[test]
-fn cron_and_its_shell_read_back_every_word_that_was_given() {
-    let hard = HARD.replace('\t', "");
-    let dir = format!("/srv/{hard}");
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        &dir,
-        "--label",
-        &hard,
-    ];
-    let text = printed(&args, "/etc/cron.d/etcd-ark");
-    assert!(
-        text.ends_with('\n'),
-        "cron leaves out a line without an end: {text}"
-    );
-    let line = text.lines().last().unwrap();
-    assert!(line.starts_with("30 3 * * * root /"), "{line}");
-    let script = format!("set -- {}; printf '%s\\n' \"$@\"", as_cron_reads(line));
-    let ran = run(Command::new("sh").args(["-c", &script])).exits(0);
-    let words: Vec<_> = ran.stdout.lines().collect();
-    let backup_dir = format!("--backup-dir={dir}");
-    let label = format!("--label={hard}");
-    let wanted = [
-        BINARY,
-        "--quiet",
-        NO_CONFIG,
-        "snapshot",
-        "--data-dir=/d",
-        &backup_dir,
-        &label,
-    ];
-    assert_eq!(words, wanted);
-}
-
-#[test]
-fn what_is_printed_for_cron_takes_a_snapshot_and_says_nothing() {
-    let scratch = TempDir::new().unwrap();
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "testdata/infra0.etcd",
-        "--backup-dir",
-        "back ups",
-    ];
-    let mut schedule = clean(BINARY);
-    schedule
-        .arg("schedule")
-        .args(args)
-        .current_dir(scratch.path());
-    std::os::unix::fs::symlink(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"),
-        scratch.path().join("testdata"),
-    )
-    .unwrap();
-    let text = run(&mut schedule).exits(0).stdout;
-    let command = as_cron_reads(text.lines().last().unwrap());
-    // cron starts things in the user's home.
-    let ran = run(clean("sh").args(["-c", &command]).current_dir("/")).exits(0);
-    assert_eq!(ran.stdout + &ran.stderr, "");
-    assert_eq!(names(&scratch.path().join("back ups")).len(), 2);
-}
-
 #[test]
 fn what_was_said_in_the_environment_is_written_down_and_how_this_run_speaks_is_not() {
     let mut schedule = clean(BINARY);
     schedule.args(["--quiet", "--strict", "schedule"]);
+    // Under --strict what this run warns of counts, too.
     schedule
         .env("ETCD_DATA_DIR", "/d")
         .env("ETCD_ARK_BACKUP_DIR", "/b");
     schedule
         .env("ETCD_ARK_ALL", "no")
         .env("ETCD_ARK_LABEL", "x,y");
-    let text = run(&mut schedule).exits(0).stdout;
+    let text = run(&mut schedule).exits(5).stdout;
     let line = format!(
         "{BINARY} --strict {NO_CONFIG} snapshot --data-dir=/d --backup-dir=/b --label=x --label=y"
     );
     assert_eq!(value(&text, "ExecStart"), line);
-}
-
-#[test]
-fn what_no_line_of_text_can_hold_is_refused() {
-    for kind in ["systemd", "cron"] {
-        let args = [
-            "schedule",
-            "--kind",
-            kind,
-            "--data-dir",
-            "/d",
-            "--backup-dir",
-            "/a\nUser=root",
-        ];
-        ark(args)
-            .exits(2)
-            .says("cannot be written into a unit or a crontab");
-    }
-    let long = format!("/{}", "x/".repeat(500));
-    let args = [
-        "schedule",
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        &long,
-    ];
-    ark(args).exits(2).says("cron takes 998");
-    let args = [
-        "schedule",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--run-as",
-        "a b",
-    ];
-    ark(args).exits(2).says("a user is named by");
-    let args = [
-        "schedule",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--every",
-        "7m",
-    ];
-    ark(args).exits(2).says("must divide an hour or a day");
-}
-
-#[test]
-fn a_backup_dir_that_the_sandbox_would_hide_is_not_hidden() {
-    let unit = printed(
-        &["--data-dir", "/d", "--backup-dir", "/var/tmp/b"],
-        ".service",
-    );
-    assert_eq!(value(&unit, "PrivateTmp"), "no");
-    let unit = printed(&["--data-dir", "/root/d", "--backup-dir", "/b"], ".service");
-    assert_eq!(value(&unit, "ProtectHome"), "read-only");
 }
 
 #[test]
@@ -350,61 +271,19 @@ fn bash_completes_a_command_and_its_flags() {
     assert_eq!(complete("etcd-ark schedule --run"), "--run-as\n");
 }
 
-#[test]
-fn the_service_can_write_to_what_its_flags_name_on_this_machine_and_to_nothing_else() {
-    let unit = printed(&["--data-dir", "/d", "--repo", "s3://bucket/a"], ".service");
-    assert!(
-        value(&unit, "ExecStart").ends_with(" --repo=s3://bucket/a"),
-        "{unit}"
-    );
-    assert!(!unit.contains("\nReadWritePaths="), "{unit}");
-    let args = [
-        "--data-dir",
-        "/d",
-        "--repo",
-        "file:///srv/a",
-        "--spool-dir",
-        "/srv/spool",
-    ];
-    let unit = printed(&args, ".service");
-    assert_eq!(value(&unit, "ReadWritePaths"), "/srv/a /srv/spool");
-    let args = [
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--metrics-file",
-        "/m/etcd.prom",
-    ];
-    let unit = printed(&args, ".service");
-    assert_eq!(value(&unit, "ReadWritePaths"), "/b /m");
-    assert!(unit.contains("setfacl -m u:etcd-ark:rwx /m\n"), "{unit}");
+/// A directory of which no name is one for temporary files.
+fn lasting_dir() -> TempDir {
+    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-#[test]
-fn the_packages_configuration_is_one_that_every_command_takes_also_with_all_of_it_in_force() {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/etcd-ark.toml");
-    let shipped = fs::read_to_string(shipped).unwrap();
-    // Prose is told from a setting by the space after its `#`.
-    let is_setting = |line: &&str| !line.starts_with("# ") && *line != "#";
-    let all: Vec<_> = shipped
-        .lines()
-        .filter(is_setting)
-        .map(|line| line.trim_start_matches('#'))
-        .collect();
-    let scratch = TempDir::new().unwrap();
-    let config = scratch.path().join("etcd-ark.toml");
-    for text in [shipped.clone(), all.join("\n")] {
-        fs::write(&config, text).unwrap();
-        let args = ["schedule", "--config", config.to_str().unwrap()];
-        let unit = ark(args).exits(0).stdout;
-        assert!(
-            value(&unit, "ExecStart").contains("--data-dir=/var/lib/etcd/default"),
-            "{unit}"
-        );
-        assert!(
-            value(&unit, "ReadWritePaths").starts_with("/var/backups/etcd"),
-            "{unit}"
-        );
-    }
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Puts a script in the place of `program`.
+fn stub(dir: &Path, program: &str, script: &str) {
+    let path = dir.join(program);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, mode).unwrap();
 }

@@ -46,9 +46,13 @@ impl Args {
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(Misread::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
-        matches
+        let mut args = matches
             .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| completed.explain(&command, error))
+            .map_err(|error| completed.explain(&command, error))?;
+        if let Command::Schedule(schedule) = &mut args.command {
+            schedule.leave_to_file(&completed.shared());
+        }
+        Ok(args)
     }
 }
 
@@ -166,7 +170,8 @@ pub(crate) enum Command {
     Status(super::status::Status),
     /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
     #[command(
-        after_help = "Takes the flags of `snapshot`, and writes them into what it prints. Installs nothing: the text says how to."
+        after_help = "Takes the flags of `snapshot`, and writes them into what it prints; what the configuration file sets \
+        is left to the runs, which read it anew. Installs nothing: the text says how to."
     )]
     Schedule(Box<super::schedule::flags::Schedule>),
     /// Print what a shell needs to complete this command's words

@@ -38,6 +38,8 @@ pub(super) const DEFAULT: &str = "/etc/etcd-ark.toml";
 pub(super) const FLAG: &str = "config";
 /// Of two flags that say the same in two ways one is not taken from the file where the other is set.
 const INSTEAD: [(&str, &str); 1] = [("backup-dir", "repo")];
+/// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
+const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 /// No configuration is longer, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -95,6 +97,8 @@ struct Added {
     key: String,
     /// Line in the file, from 1.
     line: usize,
+    /// Whether it stands in the command's own table.
+    own: bool,
 }
 
 /// Completes what was typed. `known` are the commands with all that a file may set, `command` the
@@ -180,6 +184,12 @@ impl Completed {
         &self.line
     }
 
+    /// The keys that were added and are not the command's own: other commands have them from the file, too.
+    pub(super) fn shared(&self) -> Vec<String> {
+        let shared = self.added.iter().filter(|one| !one.own);
+        shared.map(|one| one.key.clone()).collect()
+    }
+
     /// Adds what `settings` say for the command `names`: its own table first.
     fn add(
         &mut self,
@@ -195,12 +205,18 @@ impl Completed {
             .filter(|arg| is_set(arg, matches))
             .collect();
         let mut new = Vec::new();
-        let own = settings.iter().filter(|setting| setting.table == names);
-        let shared = settings.iter().filter(|setting| setting.table.is_empty());
-        for group in [own.collect::<Vec<_>>(), shared.collect()] {
+        let written_down = [WRITES_DOWN.1.to_owned()];
+        let mut tables = vec![names, &[]];
+        if names == [WRITES_DOWN.0] {
+            tables.insert(1, &written_down);
+        }
+        for table in tables {
             let before = set.clone();
-            for setting in group {
-                let is_it = |arg: &&&Arg| setting.is_for(arg);
+            // How this run speaks is no business of another command's table.
+            let is_others = table == written_down && table != names;
+            for setting in settings.iter().filter(|setting| setting.table == table) {
+                let is_it =
+                    |arg: &&&Arg| setting.is_for(arg) && !(is_others && arg.is_global_set());
                 let Some(arg) = flags.iter().find(is_it).copied() else {
                     continue;
                 };
@@ -214,6 +230,7 @@ impl Completed {
                         shown: arg.to_string(),
                         key: setting.key.clone(),
                         line: setting.line,
+                        own: table == names,
                     });
                 }
                 // Also what says no: it wins over the lines above.

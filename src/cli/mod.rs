@@ -79,7 +79,7 @@ pub(crate) fn main() -> u8 {
         Command::Preflight(args) => preflight::run(args, &out, &interrupt),
         Command::Status(args) => status::run(args, &places, &out),
         Command::Prune(args) => prune::run(args, &places, &out, &record),
-        Command::Schedule(args) => schedule::run(args, &out),
+        Command::Schedule(args) => schedule::run(args, &places, &out),
         Command::Completions(args) => Ok(completions::run(args, &out)),
         Command::Man(args) => man::run(args, &out),
     };

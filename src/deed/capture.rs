@@ -281,8 +281,8 @@ fn capture_as(
     }
 }
 
-/// A backup dir inside the source would be written to the source, and with `--all` backed up.
-fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
+/// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.
+pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
     let Some(backups) = backup_dir.ancestors().find_map(|path| {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")

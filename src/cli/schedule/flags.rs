@@ -1,15 +1,16 @@
 //! What `schedule` can be told, and the `snapshot` command line that it writes down.
 //!
 //! The flags of `snapshot` are not listed here: they are the ones that `snapshot` has, and what was given of them is written
-//! down again word by word.
+//! down again word by word. What the configuration file sets is known here and not written down: the runs read it anew.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
 use super::super::args::{Global, Snapshot, length_of_time};
+use super::super::config;
 use super::when::When;
 
 #[derive(Debug, Args)]
@@ -28,8 +29,8 @@ pub(crate) struct Schedule {
     /// Again and again: any part of an hour or of a day that leaves no rest, such as 15m or 6h
     #[arg(long, value_name = "TIME", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
     pub(super) every: Option<When>,
-    /// As which user it runs; by default etcd-ark under systemd, which gives it the right to read
-    /// the data dir, and root under cron, which cannot
+    /// As which user it runs; by default etcd-ark under systemd, whose unit grants it the right to
+    /// read the data dir, and root under cron, because cron cannot grant a right
     #[arg(long, value_name = "USER", value_parser = user, env = "ETCD_ARK_SCHEDULE_RUN_AS")]
     pub(super) run_as: Option<String>,
     #[command(flatten)]
@@ -59,19 +60,39 @@ fn user(text: &str) -> Result<String, String> {
     }
 }
 
+impl Schedule {
+    /// Leaves what the configuration file sets to the runs to come, which read it themselves.
+    pub(crate) fn leave_to_file(&mut self, keys: &[String]) {
+        let snapshot = &mut self.snapshot;
+        let words = snapshot.global.iter_mut().chain(&mut snapshot.flags);
+        for word in words {
+            word.is_of_file = keys.contains(&word.flag);
+        }
+    }
+}
+
 /// How `snapshot` is to be called.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SnapshotLine {
+    /// What it makes of it, and of the configuration file.
+    pub(super) snapshot: Snapshot,
+    /// The configuration file, if it is not the usual one.
+    pub(super) config: Option<PathBuf>,
     /// Flags before the command's name.
-    pub(super) global: Vec<OsString>,
+    pub(super) global: Vec<Word>,
     /// Flags after it.
-    pub(super) flags: Vec<OsString>,
-    /// Directories that it reads.
-    pub(super) reads: Vec<PathBuf>,
-    /// Directories that it writes to and that are its own.
-    pub(super) writes: Vec<PathBuf>,
-    /// The directory of the metrics file, which is somebody else's.
-    pub(super) metrics: Option<PathBuf>,
+    pub(super) flags: Vec<Word>,
+}
+
+/// One flag, as it was given.
+#[derive(Debug)]
+pub(super) struct Word {
+    /// Its long name, without dashes.
+    pub(super) flag: String,
+    pub(super) value: Option<OsString>,
+    pub(super) is_path: bool,
+    /// Whether the configuration file gave it.
+    pub(super) is_of_file: bool,
 }
 
 /// Flags on how *this* run speaks, which are nothing to the runs to come; and the key to encrypted archives, which no snapshot
@@ -89,22 +110,17 @@ impl FromArgMatches for SnapshotLine {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let snapshot = Snapshot::augment_args(Command::new("snapshot"));
         let global = Global::augment_args(Command::new("etcd-ark"));
-        let carried = |arg: &&Arg| !NOT_CARRIED.contains(&arg.get_id().as_str());
-        let path = |id: &str| {
-            let path = matches.get_one::<PathBuf>(id)?;
-            local(&whole(path))
+        let config = matches.get_one::<OsString>(config::FLAG);
+        let config = config.filter(|path| *path != config::DEFAULT);
+        let carried = |arg: &&Arg| {
+            let id = arg.get_id().as_str();
+            !NOT_CARRIED.contains(&id) && (id != config::FLAG || config.is_some())
         };
-        let reads = ["data_dir", "wal_dir"].into_iter();
-        let recipients = matches.get_many::<PathBuf>("recipients_file");
-        let recipients = recipients.into_iter().flatten();
-        let recipients = recipients.filter_map(|path| local(&whole(path)));
-        let writes = ["backup_dir", "repo", "spool_dir"].into_iter();
         Ok(Self {
+            snapshot: Snapshot::from_arg_matches(matches)?,
+            config: config.filter(|path| !path.is_empty()).map(PathBuf::from),
             global: words(global.get_arguments().filter(carried), matches),
             flags: words(snapshot.get_arguments(), matches),
-            reads: reads.filter_map(path).chain(recipients).collect(),
-            writes: writes.filter_map(path).collect(),
-            metrics: path("metrics_file").and_then(|file| Some(file.parent()?.to_owned())),
         })
     }
 
@@ -125,7 +141,7 @@ impl Args for SnapshotLine {
 }
 
 /// What was given for `args`, on the command line or in the environment, as a command line again.
-fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<OsString> {
+fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<Word> {
     let mut words = Vec::new();
     for arg in args {
         let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
@@ -138,42 +154,21 @@ fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<O
         ) {
             continue;
         }
-        if matches!(arg.get_action(), ArgAction::SetTrue) {
-            if matches.get_flag(id) {
-                words.push(format!("--{long}").into());
-            }
-            continue;
-        }
-        for value in matches.get_raw(id).into_iter().flatten() {
-            let mut word = OsString::from(format!("--{long}="));
-            if matches!(
+        let word = |value: Option<&OsStr>| Word {
+            flag: long.to_owned(),
+            value: value.map(OsStr::to_owned),
+            is_path: matches!(
                 arg.get_value_hint(),
                 ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
-            ) {
-                word.push(whole(Path::new(value)));
-            } else {
-                word.push(value);
-            }
-            words.push(word);
+            ),
+            is_of_file: false,
+        };
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            words.extend(matches.get_flag(id).then(|| word(None)));
+        } else {
+            let values = matches.get_raw(id).into_iter().flatten();
+            words.extend(values.map(|value| word(Some(value))));
         }
     }
     words
-}
-
-/// A path that is good from any working directory; a URL is good as it is. One that cannot be made whole stays as it is, and
-/// `snapshot` will say so.
-fn whole(path: &Path) -> PathBuf {
-    if path.to_string_lossy().contains("://") {
-        return path.to_owned();
-    }
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Where it is on this machine, if it is here.
-fn local(path: &Path) -> Option<PathBuf> {
-    match path.to_string_lossy().split_once("://") {
-        None => Some(path.to_owned()),
-        Some(("file", path)) => Some(PathBuf::from(path)),
-        Some(_) => None,
-    }
 }

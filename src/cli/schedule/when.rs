@@ -12,7 +12,7 @@ const LONGEST_DELAY: u32 = 30 * 60;
 pub(crate) enum When {
     /// Every day at a time of day.
     Daily { hour: u8, minute: u8 },
-    /// So many minutes apart; divides an hour, or is hours that divide a day.
+    /// So many minutes apart; divides an hour, or is hours that divide a day, of which there are more than one.
     Every { minutes: u16 },
 }
 
@@ -42,7 +42,10 @@ impl When {
         let whole = minutes > 0 && length == SignedDuration::from_mins(minutes.into());
         let divides_hour = minutes < 60 && 60_u16.is_multiple_of(minutes);
         let divides_day = minutes.is_multiple_of(60) && DAY.is_multiple_of(minutes);
-        if whole && (divides_hour || divides_day) {
+        if whole && minutes == DAY {
+            // systemd takes no step as long as that.
+            Ok(Self::Daily { hour: 0, minute: 0 })
+        } else if whole && (divides_hour || divides_day) {
             Ok(Self::Every { minutes })
         } else {
             Err("it must divide an hour or a day into equal parts, such as `15m`, `1h` or `6h`; `--at` is for once a day".to_owned())
@@ -91,9 +94,10 @@ mod tests {
 
     #[test]
     fn only_what_comes_back_at_the_same_minutes_is_a_time_for_both_schedulers() {
-        for minutes in [1_u16, 15, 20, 60, 120, 360, 24 * 60] {
+        for minutes in [1_u16, 15, 20, 60, 120, 360, 12 * 60] {
             assert_eq!(every(minutes.into()), Ok(When::Every { minutes }));
         }
+        assert_eq!(every(24 * 60), Ok(When::Daily { hour: 0, minute: 0 }));
         for minutes in [0, 7, 40, 90, 300, 48 * 60, 65536 + 15] {
             assert!(every(minutes).is_err(), "{minutes}");
         }
