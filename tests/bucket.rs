@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -423,4 +424,84 @@ fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
         .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
         .exits(4);
     assert_eq!(names(&place.path("local")), [""; 0]);
+}
+
+/// Whether a request asks for an archive's own bytes.
+fn reads_archive(method: &str, target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    method == "GET" && path.ends_with(".tar.zst")
+}
+
+#[test]
+fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    let denied = Road::to(&place.server, |method, target| {
+        match reads_archive(method, target) {
+            true => Then::Deny,
+            false => Then::Pass,
+        }
+    });
+    let error = place
+        .run(&denied, &["--json", "verify", &url])
+        .exits(1)
+        .json_error();
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{error}");
+    // Nobody knows what it is worth: that is no alarm that there is no backup.
+    let ran = place.run(&denied, &["status", "--repo", URL]).exits(3);
+    assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
+}
+
+#[test]
+fn an_archive_that_was_pruned_meanwhile_is_gone() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    let pruned = Road::to(&place.server, |method, target| {
+        match reads_archive(method, target) {
+            true => Then::NoBucket,
+            false => Then::Pass,
+        }
+    });
+    place
+        .run(&pruned, &["verify", &url])
+        .exits(10)
+        .says("there is no archive at");
+    let listed = place.run(&pruned, &["list", "--repo", URL]).exits(0);
+    assert!(listed.stdout.contains("no archives in"), "{listed:#?}");
+}
+
+#[test]
+fn whoever_is_stopped_while_a_bucket_is_read_judges_nothing() {
+    let Some(place) = Place::new() else { return };
+    place.snapshot(&Road::open(&place.server));
+    for args in [
+        vec!["verify", URL],
+        vec!["list", "--repo", URL],
+        vec!["status", "--repo", URL],
+        vec!["copy", URL, place.path("local").to_str().unwrap()],
+    ] {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let slow = Road::to(&place.server, move |method, target| {
+            if reads_archive(method, target) {
+                count.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_secs(5));
+            }
+            Then::Pass
+        });
+        let mut command = place.command(&slow, &args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let since = Instant::now();
+        while asked.load(Ordering::SeqCst) == 0 {
+            assert!(since.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let stdout = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(130), "{args:?}: {ended:?}");
+        assert_eq!(stdout, "", "{args:?}");
+    }
 }

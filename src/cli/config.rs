@@ -256,7 +256,7 @@ impl Completed {
 }
 
 /// The message without usage and hints, on one line.
-fn said_by(error: &clap::Error) -> String {
+pub(super) fn said_by(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<_> = paragraph.lines().map(str::trim).collect();

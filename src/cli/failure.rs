@@ -14,6 +14,7 @@ use etcd_ark::deed::restore::RestoreError;
 use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::interrupt::Interrupted;
+use etcd_ark::ground::publish::cause_of;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
@@ -547,6 +548,7 @@ fn of_access(error: &AccessError) -> Judged {
 }
 
 fn of_io(error: &io::Error) -> Judged {
+    let error = cause_of(error);
     if error.get_ref().is_some_and(|inner| {
         inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
     }) {
