@@ -42,7 +42,8 @@ impl Args {
     /// to nothing counts as not set, as etcd itself takes it.
     pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(Self::command());
-        let typed = std::env::args_os().collect();
+        let typed: Vec<_> = std::env::args_os().collect();
+        let command = super::repository::decide(command, &typed).map_err(Misread::Line)?;
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(Misread::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());

@@ -33,6 +33,7 @@ use etcd_ark::workflow::stale_member::StaleMemberError;
 use super::config::ConfigError;
 
 pub(crate) use misread::misread;
+pub(crate) use place::of_keys;
 
 #[cfg(feature = "encryption")]
 use place::of_encryption;

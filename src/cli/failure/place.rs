@@ -5,6 +5,7 @@ use std::io;
 
 use etcd_ark::deed::copy::CopyError;
 use etcd_ark::deed::deposit::DepositError;
+use etcd_ark::place::archive::ArchiveError;
 #[cfg(feature = "encryption")]
 use etcd_ark::place::archive::encryption::EncryptionFault;
 use etcd_ark::place::repository::RepositoryError;
@@ -23,7 +24,7 @@ pub(super) fn of_encryption(fault: &EncryptionFault) -> Judged {
         EncryptionFault::WrongIdentity => (
             Kind::Refused,
             Some(
-                "pass the private key that belongs to a recipient of it; an archive keeps the recipients of the day it was made",
+                "pass the private key that belongs to a recipient of it: it keeps those of the day it was made; `etcd-ark verify` without --identity tells whether it is whole",
             ),
         ),
         EncryptionFault::Armored => (
@@ -58,6 +59,14 @@ pub(super) fn of_key(error: &anyhow::Error) -> Option<Judged> {
 #[cfg(not(feature = "encryption"))]
 pub(super) fn of_key(_: &anyhow::Error) -> Option<Judged> {
     None
+}
+
+/// What to do, if it is a key that an archive cannot be opened without.
+pub(crate) fn of_keys(error: &anyhow::Error) -> Option<&'static str> {
+    match error.downcast_ref()? {
+        error @ ArchiveError::Fault { fault, .. } if fault.is_of_keys() => of_archive(error).1,
+        _ => None,
+    }
 }
 
 pub(super) fn of_repository(error: &RepositoryError) -> Judged {

@@ -15,7 +15,7 @@ pub enum ArchiveError {
     #[error("there is no archive at `{0}`")]
     NotFound(PathBuf),
     /// Its bytes do not check.
-    #[error("`{path}` is not a sound archive")]
+    #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
     Fault {
         /// The archive.
         path: PathBuf,
@@ -29,6 +29,20 @@ pub enum ArchiveError {
     /// Somebody asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl ArchiveFault {
+    /// Whether it is whoever reads who lacks something: the archive itself may be whole.
+    pub fn is_of_keys(&self) -> bool {
+        #[cfg(feature = "encryption")]
+        {
+            use super::encryption::EncryptionFault::{Armored, NoIdentity, WrongIdentity};
+            if let Self::Encryption(NoIdentity | WrongIdentity | Armored) = self {
+                return true;
+            }
+        }
+        matches!(self, Self::NoEncryption)
+    }
 }
 
 impl From<io::Error> for ArchiveError {
