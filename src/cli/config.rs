@@ -58,6 +58,14 @@ pub(crate) enum ConfigError {
         line: usize,
         what: String,
     },
+    /// The value in a line is none that its flag takes.
+    #[error("`{}`, line {line}: {what}", path.display())]
+    Value {
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        what: String,
+    },
     /// What it sets does not go with the command line.
     #[error("with what `{}` sets ({keys}): {what}", path.display())]
     Together {
@@ -242,7 +250,7 @@ impl Completed {
             _ => None,
         };
         Misread::File(if let Some(one) = blamed {
-            ConfigError::Line {
+            ConfigError::Value {
                 path,
                 line: one.line,
                 what,

@@ -91,7 +91,7 @@ fn table(summaries: &[Summary]) -> Table {
             size(summary.sizes.data),
             size(summary.listed.bytes),
             printable(&summary.labels.join(",")),
-            summary.name().to_owned(),
+            printable(summary.name()),
         ]);
     }
     for number in [3, 5, 6] {

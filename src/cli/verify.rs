@@ -11,7 +11,7 @@ use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::ground::publish::STAGING_PREFIX;
 use etcd_ark::language::examine::Outcome;
-use etcd_ark::language::member::MemberFacts;
+use etcd_ark::language::member::{MemberFacts, printable};
 use etcd_ark::language::replay::Replayed;
 use etcd_ark::place::archive::{Archive, ArchiveError};
 use etcd_ark::place::data_dir::DataDir;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 }
                 key_hint = key_hint.or(of_keys(&error));
                 let word = out.paint(Paint::Bad, "FAILED ");
-                out.line(&format!("{word} {}  {}", target.display(), failure.message));
+                out.line(&format!("{word} {}  {}", shown(target), failure.message));
                 results.push(
                     json!({"target": text(target), "sound": false, "error": failure.message}),
                 );
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
         };
         if let Some((kind, fault)) = wrong {
             failed += 1;
-            first.get_or_insert_with(|| format!("`{}`: {fault}", target.display()));
+            first.get_or_insert_with(|| format!("`{}`: {fault}", shown(target)));
             // Corruption outweighs every other failure.
             if worst != Some(Kind::Corrupt) {
                 worst = Some(kind);
@@ -298,13 +298,18 @@ fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFa
     Some((member.clone(), replay?.ok()?))
 }
 
+/// A target on one line: whoever made the file chose its name.
+fn shown(target: &Path) -> String {
+    printable(&target.display().to_string())
+}
+
 fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     let word = if verdict.is_sound() {
         out.paint(Paint::Good, "OK     ")
     } else {
         out.paint(Paint::Bad, "CORRUPT")
     };
-    out.line(&format!("{word} {}  {}", target.display(), verdict.summary));
+    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
     for file in &verdict.files {
         match &file.fault {
             None if out.verbose => {

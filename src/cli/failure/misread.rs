@@ -17,6 +17,10 @@ pub(super) fn of_config(error: &ConfigError) -> Judged {
             Kind::Usage,
             Some("its keys are the long names of the flags that `etcd-ark COMMAND --help` shows"),
         ),
+        ConfigError::Value { .. } => (
+            Kind::Usage,
+            Some("`etcd-ark COMMAND --help` shows what the flag of that name takes"),
+        ),
         ConfigError::Together { .. } => (
             Kind::Usage,
             Some(

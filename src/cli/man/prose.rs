@@ -24,9 +24,10 @@ pub(super) const EXIT_STATUS: &[(&str, &str)] = &[
     ),
     ("12", "No space."),
     (
-        "130",
-        "Interrupted by SIGINT; what was begun has been cleaned up.",
+        "129",
+        "Hung up (SIGHUP): the terminal is gone; what was begun has been cleaned up.",
     ),
+    ("130", "The same by SIGINT."),
     ("143", "The same by SIGTERM."),
 ];
 
@@ -41,8 +42,10 @@ pub(super) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)]
                 "3",
                 "UNKNOWN: it could not be looked at, or the command line or the configuration is wrong.",
             ),
-            ("130", "Interrupted by SIGINT, without a line on stdout."),
-            ("143", "The same by SIGTERM."),
+            (
+                "129, 130, 143",
+                "Stopped by SIGHUP, SIGINT or SIGTERM, without a line on stdout.",
+            ),
         ],
         _ => EXIT_STATUS,
     }
