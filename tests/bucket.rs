@@ -219,12 +219,24 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
         wrong.env("AWS_SECRET_ACCESS_KEY", "not-the-secret");
         let error = ark::run(&mut wrong).exits(1).json_error();
         let hint = error["hint"].as_str().unwrap();
-        assert!(hint.contains("credentials"), "{error}");
+        assert!(hint.contains("the secret key is wrong"), "{error}");
         assert!(
             !error.to_string().contains("not-the-secret")
                 && !error.to_string().contains(ACCESS_KEY)
         );
     }
+    // Nobody has any: then the service of Amazon's own machines is asked, which is not here.
+    let mut none = place.command(&road, &["--json", "list", "--repo", URL]);
+    none.env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let environment = road.environment();
+    let nobody = environment
+        .iter()
+        .find(|(name, _)| *name == "AWS_ENDPOINT_URL");
+    none.env("AWS_METADATA_ENDPOINT", &nobody.unwrap().1);
+    let error = ark::run(&mut none).exits(1).json_error();
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.starts_with("there are no credentials"), "{error}");
     let missing = Road::to(&place.server, |_, _| Then::NoBucket);
     for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
         let error = place.run(&missing, &args).exits(10).json_error();
@@ -236,6 +248,16 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
     place
         .run(&road, &["list", "--repo", "ftp://backups"])
         .exits(2);
+    // A wrong prefix holds nothing, and a nightly run that takes it is not to be green for ever.
+    let local = place.path("local");
+    let local = local.to_str().unwrap();
+    for args in [
+        &["verify", "s3://backups/nothing"][..],
+        &["copy", "s3://backups/nothing", local],
+    ] {
+        let ran = place.run(&road, args).exits(10);
+        ran.says("no archives in `s3://backups/nothing`");
+    }
     assert_eq!(place.objects(), [""; 0]);
 }
 
