@@ -220,6 +220,10 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
         let error = ark::run(&mut wrong).exits(1).json_error();
         let hint = error["hint"].as_str().unwrap();
         assert!(hint.contains("the secret key is wrong"), "{error}");
+        // Where the store's answer is short enough to be seen whole, it says which it is.
+        if args.contains(&"list") {
+            assert!(hint.starts_with("the secret key is wrong"), "{error}");
+        }
         assert!(
             !error.to_string().contains("not-the-secret")
                 && !error.to_string().contains(ACCESS_KEY)
@@ -459,9 +463,10 @@ fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
     let Some(place) = Place::new() else { return };
     let url = place.snapshot(&Road::open(&place.server));
     let denied = Road::to(&place.server, |method, target| {
-        match reads_archive(method, target) {
-            true => Then::Deny,
-            false => Then::Pass,
+        if reads_archive(method, target) {
+            Then::Deny
+        } else {
+            Then::Pass
         }
     });
     let error = place
@@ -480,9 +485,10 @@ fn an_archive_that_was_pruned_meanwhile_is_gone() {
     let Some(place) = Place::new() else { return };
     let url = place.snapshot(&Road::open(&place.server));
     let pruned = Road::to(&place.server, |method, target| {
-        match reads_archive(method, target) {
-            true => Then::NoBucket,
-            false => Then::Pass,
+        if reads_archive(method, target) {
+            Then::NoBucket
+        } else {
+            Then::Pass
         }
     });
     place
@@ -496,7 +502,9 @@ fn an_archive_that_was_pruned_meanwhile_is_gone() {
 #[test]
 fn whoever_is_stopped_while_a_bucket_is_read_judges_nothing() {
     let Some(place) = Place::new() else { return };
-    place.snapshot(&Road::open(&place.server));
+    for _ in 0..3 {
+        place.snapshot(&Road::open(&place.server));
+    }
     for args in [
         vec!["verify", URL],
         vec!["list", "--repo", URL],

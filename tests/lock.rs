@@ -211,7 +211,7 @@ fn who_may_not_write_there_is_told_whose_it_is() {
     }
     let scratch = Scratch::new();
     scratch.snapshot(&[]).exits(0);
-    let (owner, mode) = (Some(33), std::os::unix::fs::PermissionsExt::from_mode);
+    let (owner, mode) = (Some(4321), std::os::unix::fs::PermissionsExt::from_mode);
     for path in [scratch.backups.clone(), scratch.backups.join(LOCK_FILE)] {
         std::os::unix::fs::chown(&path, owner, owner).unwrap();
     }
@@ -226,10 +226,10 @@ fn who_may_not_write_there_is_told_whose_it_is() {
         run(prune.args(["--keep-last", "1"])).exits(1)
     };
     let shown = scratch.backups.display();
-    let hint = format!("hint: run it as `www-data`, who owns `{shown}`, or as root");
+    let hint = format!("hint: run it as the user 4321, who owns `{shown}`, or as root");
     prune("1234").says(&hint);
     fs::set_permissions(&scratch.backups, mode(0o000)).unwrap();
-    prune("33").says("hint: see the mode of `");
+    prune("4321").says("hint: see the mode of `");
 }
 
 #[test]

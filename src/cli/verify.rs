@@ -95,7 +95,8 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (Some(kind), Some(first)) = (worst, first) else {
         return Ok(0);
     };
-    // A key that is missing is missed for all; else what is in the lines above is told only there.
+    // Where bytes are wrong no key helps.
+    let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.or_else(|| out.is_quiet().then_some(QUIET));
     let hint = hint.unwrap_or("`etcd-ark list` shows the other archives");
     // Under --quiet this is all that is said, so it says where.

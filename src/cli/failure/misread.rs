@@ -15,7 +15,9 @@ pub(super) fn of_config(error: &ConfigError) -> Judged {
         ),
         ConfigError::NoConfig { .. } | ConfigError::Line { .. } => (
             Kind::Usage,
-            Some("its keys are the long names of the flags that `etcd-ark COMMAND --help` shows"),
+            Some(
+                "its keys are the long names of the flags that `etcd-ark COMMAND --help` shows, its values what those take",
+            ),
         ),
         ConfigError::Value { .. } => (
             Kind::Usage,

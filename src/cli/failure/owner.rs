@@ -15,7 +15,8 @@ pub(super) fn quoted(message: &str) -> Option<&Path> {
 }
 
 fn owner_hint(message: &str) -> Option<String> {
-    let (path, uid) = nearest(quoted(message)?)?;
+    let path = std::path::absolute(quoted(message)?).ok()?;
+    let (path, uid) = nearest(&path)?;
     let path = path.display();
     if rustix::process::geteuid().as_raw() == uid {
         return Some(format!(
@@ -36,7 +37,7 @@ fn nearest(path: &Path) -> Option<(&Path, u32)> {
             io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
         )
     };
-    for path in path.ancestors().filter(|path| path.is_absolute()) {
+    for path in path.ancestors() {
         match std::fs::metadata(path) {
             Ok(found) => return Some((path, found.uid())),
             Err(error) if denied(&error) => {}
@@ -55,4 +56,18 @@ fn name_of(uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)? == uid).then(|| name.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_owns_a_path_is_named_by_the_nearest_that_is_there() {
+        assert_eq!(name_of(0).as_deref(), Some("root"));
+        assert_eq!(quoted("failed to open `/x`: no").unwrap(), Path::new("/x"));
+        let (path, uid) = nearest(Path::new("/nowhere/at/all")).unwrap();
+        assert_eq!((path, uid), (Path::new("/"), 0));
+        assert_eq!(hint("denied"), "run it as its owner, or as root");
+    }
 }

@@ -147,7 +147,7 @@ fn denied(told: &str) -> &'static str {
     } else if is_of("az", told) {
         "the credentials in the environment do not allow it: AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
     } else {
-        "the credentials in the environment do not allow it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        "the credentials in the environment do not allow it, or the secret key is wrong: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     }
 }
 
