@@ -23,6 +23,9 @@ fn owner_hint(message: &str) -> Option<String> {
             "see the mode of `{path}`: its owner is who runs this"
         ));
     }
+    if uid == 0 {
+        return Some(format!("run it as root, who owns `{path}`"));
+    }
     Some(match name_of(uid) {
         Some(name) => format!("run it as `{name}`, who owns `{path}`, or as root"),
         None => format!("run it as the user {uid}, who owns `{path}`, or as root"),

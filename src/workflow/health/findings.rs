@@ -2,6 +2,8 @@
 //!
 //! In: the facts. Out: a [`Finding`] a check.
 
+use jiff::SignedDuration;
+
 use super::scope::{Others, Watched, log_order};
 use super::{Facts, Finding, Level, Proof, Room, Rules, age};
 use crate::deed::capture::is_passing;
@@ -68,13 +70,21 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
             ];
             let passed = limits.into_iter().find_map(|(level, limit)| {
                 let limit = limit?;
-                over(limit).map(|_| (level, format!(", over {}", about(limit))))
+                over(limit).map(|_| (level, format!(", over {}", limit_of(limit))))
             });
             let (level, over) = passed.unwrap_or((Level::Ok, String::new()));
             (level, format!("{is} {} old{over}", about(age)))
         }
     };
     finding(level, "age", Some(name), text)
+}
+
+fn limit_of(age: SignedDuration) -> String {
+    if age < SignedDuration::from_secs(1) {
+        "less than a second".to_owned()
+    } else {
+        about(age)
+    }
 }
 
 fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
