@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -218,12 +219,28 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
         wrong.env("AWS_SECRET_ACCESS_KEY", "not-the-secret");
         let error = ark::run(&mut wrong).exits(1).json_error();
         let hint = error["hint"].as_str().unwrap();
-        assert!(hint.contains("credentials"), "{error}");
+        assert!(hint.contains("the secret key is wrong"), "{error}");
+        // Where the store's answer is short enough to be seen whole, it says which it is.
+        if args.contains(&"list") {
+            assert!(hint.starts_with("the secret key is wrong"), "{error}");
+        }
         assert!(
             !error.to_string().contains("not-the-secret")
                 && !error.to_string().contains(ACCESS_KEY)
         );
     }
+    // Nobody has any: then the service of Amazon's own machines is asked, which is not here.
+    let mut none = place.command(&road, &["--json", "list", "--repo", URL]);
+    none.env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let environment = road.environment();
+    let nobody = environment
+        .iter()
+        .find(|(name, _)| *name == "AWS_ENDPOINT_URL");
+    none.env("AWS_METADATA_ENDPOINT", &nobody.unwrap().1);
+    let error = ark::run(&mut none).exits(1).json_error();
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.starts_with("there are no credentials"), "{error}");
     let missing = Road::to(&place.server, |_, _| Then::NoBucket);
     for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
         let error = place.run(&missing, &args).exits(10).json_error();
@@ -235,6 +252,16 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
     place
         .run(&road, &["list", "--repo", "ftp://backups"])
         .exits(2);
+    // A wrong prefix holds nothing, and a nightly run that takes it is not to be green for ever.
+    let local = place.path("local");
+    let local = local.to_str().unwrap();
+    for args in [
+        &["verify", "s3://backups/nothing"][..],
+        &["copy", "s3://backups/nothing", local],
+    ] {
+        let ran = place.run(&road, args).exits(10);
+        ran.says("no archives in `s3://backups/nothing`");
+    }
     assert_eq!(place.objects(), [""; 0]);
 }
 
@@ -423,4 +450,88 @@ fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
         .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
         .exits(4);
     assert_eq!(names(&place.path("local")), [""; 0]);
+}
+
+/// Whether a request asks for an archive's own bytes.
+fn reads_archive(method: &str, target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    method == "GET" && path.ends_with(".tar.zst")
+}
+
+#[test]
+fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    let denied = Road::to(&place.server, |method, target| {
+        if reads_archive(method, target) {
+            Then::Deny
+        } else {
+            Then::Pass
+        }
+    });
+    let error = place
+        .run(&denied, &["--json", "verify", &url])
+        .exits(1)
+        .json_error();
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{error}");
+    // Nobody knows what it is worth: that is no alarm that there is no backup.
+    let ran = place.run(&denied, &["status", "--repo", URL]).exits(3);
+    assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
+}
+
+#[test]
+fn an_archive_that_was_pruned_meanwhile_is_gone() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    let pruned = Road::to(&place.server, |method, target| {
+        if reads_archive(method, target) {
+            Then::NoBucket
+        } else {
+            Then::Pass
+        }
+    });
+    place
+        .run(&pruned, &["verify", &url])
+        .exits(10)
+        .says("there is no archive at");
+    let listed = place.run(&pruned, &["list", "--repo", URL]).exits(0);
+    assert!(listed.stdout.contains("no archives in"), "{listed:#?}");
+}
+
+#[test]
+fn whoever_is_stopped_while_a_bucket_is_read_judges_nothing() {
+    let Some(place) = Place::new() else { return };
+    for _ in 0..3 {
+        place.snapshot(&Road::open(&place.server));
+    }
+    for args in [
+        vec!["verify", URL],
+        vec!["list", "--repo", URL],
+        vec!["status", "--repo", URL],
+        vec!["copy", URL, place.path("local").to_str().unwrap()],
+    ] {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let slow = Road::to(&place.server, move |method, target| {
+            if reads_archive(method, target) {
+                count.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_secs(5));
+            }
+            Then::Pass
+        });
+        let mut command = place.command(&slow, &args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let since = Instant::now();
+        while asked.load(Ordering::SeqCst) == 0 {
+            assert!(since.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let stdout = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(130), "{args:?}: {ended:?}");
+        assert_eq!(stdout, "", "{args:?}");
+    }
 }

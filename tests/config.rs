@@ -258,7 +258,8 @@ fn a_value_of_the_file_that_clap_refuses_is_said_to_be_the_files() {
     scratch
         .with(&wrong, &["snapshot"])
         .exits(2)
-        .says("ark.toml`, line 4: invalid value '99' for '--level <N>': 99 is not in 1..=19");
+        .says("ark.toml`, line 4: invalid value '99' for '--level <N>': 99 is not in 1..=19")
+        .says("hint: `etcd-ark COMMAND --help` shows what the flag of that name takes");
     // What is typed wins, and is wrong by itself or not at all.
     scratch.with(&wrong, &["snapshot", "--level", "1"]).exits(0);
     let told = scratch

@@ -579,8 +579,8 @@ fn a_directory_named_like_an_archive_is_none() {
     fs::create_dir(&path).unwrap();
     ark(["verify".as_ref(), path.as_os_str()])
         .exits(10)
-        .says("is empty: no etcd member has written here");
-    bench.restore_refused(&path, 4, "it does not end with a seek table");
+        .says("no archives and no member in");
+    bench.restore_refused(&path, 2, "is a directory, not an archive");
 }
 
 #[test]

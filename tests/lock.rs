@@ -105,7 +105,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
         .says("error: another run works on the backup dir `")
         .says(&process)
         .says("hint: ")
-        .says("with `--lock-wait 10m` a snapshot waits for it");
+        .says("`snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`");
     assert_eq!(told.stdout, "");
     let error = scratch.snapshot(&["--json"]).exits(11).json_error();
     assert_eq!(error["code"], 11, "{error}");
@@ -114,7 +114,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
     let waited = scratch.snapshot(&["--lock-wait", "1s"]);
     // On a machine that stood still meanwhile the holder may have ended within that second.
     if holder.child.try_wait().unwrap().is_none() {
-        waited.exits(11);
+        waited.exits(11).says("it did not end in time");
         assert!(begun.elapsed() >= Duration::from_secs(1));
     }
     // Who only reads is not kept out.
@@ -129,6 +129,8 @@ fn a_run_that_waits_for_the_lock_gets_it() {
     let holder = Holder::start(&scratch.backups);
     let waits = [&["--lock-wait", "2m"][..], &[]];
     let mut by_flag = scratch.command(waits[0]).spawn().unwrap();
+    // Of two that begin in one millisecond one would be told that its name is taken.
+    std::thread::sleep(Duration::from_millis(20));
     let mut command = scratch.command(waits[1]);
     let mut by_variable = command.env("ETCD_ARK_LOCK_WAIT", "2m").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -204,6 +206,50 @@ fn a_snapshot_by_root_does_not_lock_out_the_user_that_owns_the_backup_dir() {
 }
 
 #[test]
+fn who_may_not_write_there_is_told_whose_it_is() {
+    // A backup dir is hardly ever that of the user that etcd runs as.
+    if !need_root() || !need("setpriv") {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.snapshot(&[]).exits(0);
+    let (owner, mode) = (Some(4321), std::os::unix::fs::PermissionsExt::from_mode);
+    for path in [scratch.backups.clone(), scratch.backups.join(LOCK_FILE)] {
+        std::os::unix::fs::chown(&path, owner, owner).unwrap();
+    }
+    let readable = scratch.backups.parent().unwrap();
+    fs::set_permissions(readable, mode(0o755)).unwrap();
+    let binary = readable.join("ark");
+    fs::copy(BINARY, &binary).unwrap();
+    let prune = |uid: &str| {
+        let mut as_user = clean("setpriv");
+        as_user.args(["--reuid", uid, "--regid", uid, "--clear-groups"]);
+        let prune = as_user.arg(&binary).arg("prune").arg(&scratch.backups);
+        run(prune.args(["--keep-last", "1"])).exits(1)
+    };
+    let shown = scratch.backups.display();
+    let hint = format!("hint: run it as the user 4321, who owns `{shown}`, or as root");
+    prune("1234").says(&hint);
+    fs::set_permissions(&scratch.backups, mode(0o000)).unwrap();
+    prune("4321").says("hint: see the mode of `");
+}
+
+#[test]
+fn the_line_of_a_holder_cannot_speak_to_the_terminal() {
+    let scratch = Scratch::new();
+    let mut holder = Holder::start(&scratch.backups);
+    fs::write(
+        scratch.backups.join(LOCK_FILE),
+        "a \x1b[31mred\x1b[0m run\n",
+    )
+    .unwrap();
+    let told = scratch.snapshot(&[]);
+    if holder.child.try_wait().unwrap().is_none() {
+        assert!(!told.exits(11).says("red").stderr.contains('\x1b'));
+    }
+}
+
+#[test]
 fn a_backup_dir_that_is_full_or_read_only_is_said_and_the_next_run_works() {
     // Guards against a lock that stays in the way of the run after it.
     if !need("unshare") || !need_root() {
@@ -242,6 +288,7 @@ fn a_backup_dir_that_is_full_or_read_only_is_said_and_the_next_run_works() {
     ];
     assert_eq!(told, expected, "{ran:#?}");
     assert!(ran.stderr.contains("No space left on device"), "{ran:#?}");
+    assert!(!ran.stderr.contains("--spool-dir"), "{ran:#?}");
     let hint = "hint: that filesystem is mounted read-only";
     assert_eq!(ran.stderr.matches(hint).count(), 2, "{ran:#?}");
 }
@@ -255,4 +302,25 @@ fn a_backup_dir_that_vanishes_meanwhile_is_not_found_and_the_next_run_makes_it()
     assert_eq!(holder.child.wait().unwrap().code(), Some(10));
     scratch.snapshot(&[]).exits(0);
     assert_eq!(archives_in(&scratch.backups).len(), 1);
+}
+
+#[test]
+fn a_spool_dir_that_is_full_is_named_with_its_flag() {
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let spool = scratch.backups.with_file_name("spool");
+    make_dir(&spool);
+    let script = r#"
+        mount -t tmpfs -o size=4k tmpfs "$1"; echo full > "$1/other"
+        exec "$ARK" snapshot --data-dir "$2" --repo "file://$3" --spool-dir "$1" --recipient "$4"
+    "#;
+    let recipient = Path::new("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p");
+    let args = [&spool, &scratch.source, &scratch.backups, recipient];
+    let ran = in_own_mounts(script, &args).expect(12);
+    assert!(
+        ran.stderr.contains("pass a `--spool-dir` on another disk"),
+        "{ran:#?}"
+    );
 }

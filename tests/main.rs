@@ -81,6 +81,8 @@ mod history;
 mod metrics;
 /// Ten nights of a real etcd, with a snapshot each, pruned on the way.
 mod nights;
+/// What a place is that the command line names: which one counts, and what is none; what is copied from where.
+mod places;
 /// Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
 mod retention;
 /// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.

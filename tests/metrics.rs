@@ -315,6 +315,46 @@ fn a_file_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
+fn a_dry_run_leaves_no_success_behind() {
+    let scene = scene();
+    scene.snapshot(&[]).exits(0);
+    let before = fs::read_to_string(&scene.file).unwrap();
+    let mut prune = clean(BINARY);
+    prune.arg("prune").arg(scene.dir.path().join("backups"));
+    prune.args(["--keep-last", "1", "--dry-run", "--metrics-file"]);
+    run(prune.arg(&scene.file)).exits(0);
+    assert_eq!(fs::read_to_string(&scene.file).unwrap(), before);
+}
+
+#[test]
+fn a_link_to_a_file_that_is_not_there_yet_goes_on_leading_there() {
+    let scene = scene();
+    let there = scene.dir.path().join("there.prom");
+    std::os::unix::fs::symlink("../there.prom", &scene.file).unwrap();
+    scene.snapshot(&[]).exits(0);
+    assert!(scene.file.is_symlink());
+    assert!(metrics(&there).contains_key(SUCCESS));
+}
+
+#[test]
+fn what_the_tool_keeps_beside_archives_is_no_file_for_metrics() {
+    let mut scene = scene();
+    scene.snapshot(&[]).exits(0);
+    let backups = scene.dir.path().join("backups");
+    for name in [
+        ".etcd-ark-lock",
+        "etcd-a.tar.zst",
+        "etcd-a.tar.zst.age.json",
+        "etcd-a.tar.zst.sha256",
+    ] {
+        scene.file = backups.join(name);
+        fs::write(&scene.file, "").unwrap();
+        scene.snapshot(&[]).exits(1).says("files of its own");
+        assert_eq!(fs::read_to_string(&scene.file).unwrap(), "", "{name}");
+    }
+}
+
+#[test]
 fn metrics_that_cannot_be_written_do_not_go_unnoticed() {
     // Guards against monitoring that looks at old numbers and finds them good.
     let mut scene = scene();

@@ -290,6 +290,11 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
         text(&ran, backups),
         "ETCD-ARK CRITICAL: no archive of a member infra9 in DIR"
     );
+    let ran = status(backups, &["--max-age", "500ms"]).exits(2);
+    assert!(
+        text(&ran, backups).ends_with("3.0 hours old, over less than a second"),
+        "{ran:#?}"
+    );
     fs::write(&archive, b"torn").unwrap();
     let ran = status(backups, &[]).exits(2);
     assert!(
@@ -376,6 +381,11 @@ fn who_is_gone_for_good_raises_no_alarm() {
         "{told}"
     );
     assert!(!told.contains("infra2") && !told.contains("old:"), "{told}");
+    // But nobody is to believe that they are watched.
+    assert!(
+        told.contains("; 1 other cluster and 1 other member not watched"),
+        "{told}"
+    );
     // Whoever is asked about by name is looked at all the same.
     let ran = status(backups, &["--member", "infra2"]).exits(2);
     assert!(text(&ran, backups).contains("infra2: newest archive is 38 days old, over 26 hours"));
@@ -454,17 +464,67 @@ fn scripts_get_all_of_it_as_json() {
 }
 
 #[test]
-fn wrong_usage_is_wrong_usage() {
-    ark(["status", "--max-age", "soon", "x"])
+fn whatever_keeps_it_from_looking_is_unknown_and_said_in_its_line() {
+    // A plugin that says nothing and exits with 2 is shown as CRITICAL, without a word why.
+    let dir = TempDir::new().unwrap();
+    let config = dir.path().join("typo.toml");
+    fs::write(&config, "bakcup-dir = '/b'\n").unwrap();
+    let config = config.to_str().unwrap();
+    for (args, says) in [
+        (
+            vec!["status", "--max-age", "soon", "x"],
+            "a length of time is written like",
+        ),
+        (vec!["status"], "BACKUP_DIR"),
+        (
+            vec!["status", "--bogus", "x"],
+            "unexpected argument '--bogus'",
+        ),
+        (
+            vec!["status", "--member", "", "x"],
+            "a value is required for '--member",
+        ),
+        (
+            vec!["--config", config, "status", "x"],
+            "no command has a flag `bakcup-dir`",
+        ),
+        (
+            vec!["--config", "nowhere.toml", "status", "x"],
+            "no configuration file at `nowhere.toml`",
+        ),
+        (
+            vec!["status", "--repo", "ftp://backups"],
+            "begins with none of s3://",
+        ),
+    ] {
+        let ran = ark(args).exits(3);
+        assert_eq!(ran.stderr, "", "{ran:#?}");
+        assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
+        assert!(ran.stdout.contains(says), "no {says:?} in {ran:#?}");
+        assert_eq!(ran.stdout.lines().count(), 1, "{ran:#?}");
+    }
+    let told = ark(["--json", "status"]).exits(3).json();
+    assert_eq!(
+        (&told["status"], &told["code"]),
+        (&json!("unknown"), &json!(3))
+    );
+    // What another command is asked for may have that word in it.
+    ark(["snapshot", "--label", "status"])
         .exits(2)
-        .says("a length of time is written like");
-    ark(["status"]).exits(2).says("BACKUP_DIR");
+        .says("--data-dir");
+    let page = ark(["man", "status"]).exits(0).stdout;
+    assert!(
+        page.contains("UNKNOWN: it could not be looked at"),
+        "{page}"
+    );
+    assert!(!page.contains("Corrupt"), "{page}");
     let help = ark(["status", "--help"]).exits(0).stdout;
     for told in [
         "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN",
         "ETCD_ARK_MAX_AGE",
         "fewer than 2 more archives",
     ] {
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(help.contains(told), "{help}");
     }
 }
@@ -509,4 +569,25 @@ fn a_disk_that_fills_up_warns_before_it_is_critical() {
     assert!(lines[4].starts_with("ETCD-ARK CRITICAL: "), "{ran:?}");
     let thresholds = format!("B;{}:;{}:", length * 10, length * 2);
     assert!(lines[0].ends_with(&thresholds), "{ran:?}");
+}
+
+#[test]
+fn a_backup_dir_that_went_read_only_is_a_warning() {
+    if !need("unshare") || !need_root() {
+        return;
+    }
+    let Scene {
+        backups, members, ..
+    } = &scene();
+    members[0].ago(backups, 3.0, |_| {});
+    let script =
+        r#"mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; exec "$ARK" status "$1""#;
+    let ran = in_own_mounts(script, &[backups]).expect(1);
+    assert!(
+        ran.stdout.starts_with("ETCD-ARK WARNING: ")
+            && ran
+                .stdout
+                .contains("is mounted read-only: nothing can be written there"),
+        "{ran:#?}"
+    );
 }

@@ -98,7 +98,8 @@ fn stop(mut child: Child, signal: Signal) -> (Option<i32>, String) {
     (child.wait().unwrap().code(), told.join("\n"))
 }
 
-const STOPPED: [(Signal, i32, &str); 2] = [
+const STOPPED: [(Signal, i32, &str); 3] = [
+    (Signal::HUP, 129, "hung-up"),
     (Signal::INT, 130, "interrupted"),
     (Signal::TERM, 143, "terminated"),
 ];
@@ -122,6 +123,17 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
         assert_eq!(names_in(&backups), Vec::<String>::new());
     }
     assert_eq!(tree(&source), before);
+    // Who starts it with nohup wants it to go on when the terminal is gone.
+    let backups = dir.path().join("nohup");
+    let mut command = clean("nohup");
+    command.arg(BINARY).args(snapshot_args(&source, &backups));
+    command
+        .args(["--level", "9", "--threads", "1"])
+        .stdin(Stdio::null());
+    let child = start(command);
+    wait_for_staged_bytes(&backups);
+    let (ended, told) = stop(child, Signal::HUP);
+    assert_eq!(ended, Some(0), "{told:?}");
     let backups = dir.path().join("afterwards");
     snapshot(&source, &backups);
     assert_eq!(archives_in(&backups).len(), 1);

@@ -28,7 +28,7 @@ use super::connection::{Connection, Tls};
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
     5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, \
-    130 interrupted (SIGINT), 143 terminated (SIGTERM)."
+    129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated (SIGTERM)."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -42,7 +42,8 @@ impl Args {
     /// to nothing counts as not set, as etcd itself takes it.
     pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(Self::command());
-        let typed = std::env::args_os().collect();
+        let typed: Vec<_> = std::env::args_os().collect();
+        let command = super::repository::decide(command, &typed).map_err(Misread::Line)?;
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(Misread::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
@@ -185,10 +186,21 @@ impl Command {
     pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
         let (name, file) = match self {
             Self::Snapshot(args) => ("snapshot", &args.metrics),
+            // Nothing was pruned, so no number is new.
+            Self::Prune(args) if args.dry_run => return None,
             Self::Prune(args) => ("prune", &args.metrics),
             _ => return None,
         };
         Some((name, file.metrics_file.as_deref()?))
+    }
+
+    /// Where the command writes before it writes where it was told to, if it may.
+    pub(crate) fn spool_dir(&self) -> Option<PathBuf> {
+        let Self::Snapshot(args) = self else {
+            return None;
+        };
+        let spool = args.spool_dir.clone();
+        Some(spool.unwrap_or_else(std::env::temp_dir))
     }
 }
 

@@ -60,6 +60,14 @@ pub(crate) enum ConfigError {
         line: usize,
         what: String,
     },
+    /// The value in a line is none that its flag takes.
+    #[error("`{}`, line {line}: {what}", path.display())]
+    Value {
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        what: String,
+    },
     /// What it sets does not go with the command line.
     #[error("with what `{}` sets ({keys}): {what}", path.display())]
     Together {
@@ -259,7 +267,7 @@ impl Completed {
             _ => None,
         };
         Misread::File(if let Some(one) = blamed {
-            ConfigError::Line {
+            ConfigError::Value {
                 path,
                 line: one.line,
                 what,
@@ -273,7 +281,7 @@ impl Completed {
 }
 
 /// The message without usage and hints, on one line.
-fn said_by(error: &clap::Error) -> String {
+pub(super) fn said_by(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<_> = paragraph.lines().map(str::trim).collect();

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use etcd_ark::deed::copy::{Copied, copy};
 use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::repository::Listed;
+use etcd_ark::place::backup_lock::BackupLock;
+use etcd_ark::place::repository::{Listed, Repository};
 use serde_json::json;
 
+use super::backup_lock::{LockWait, UNLOCKED};
 use super::failure::{Failure, Kind, Told};
 use super::out::{Out, size, text};
 use super::places::Places;
@@ -24,6 +26,8 @@ pub(crate) struct Copy {
     /// Only these archives, by their names; all by default
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    lock: LockWait,
 }
 
 pub(crate) fn run(
@@ -34,8 +38,13 @@ pub(crate) fn run(
 ) -> Result<u8> {
     let from = places.repository(&args.from)?;
     let to = places.repository(&args.to)?;
+    refuse_same(&*from, &*to)?;
     let wanted: Vec<Listed> = if args.names.is_empty() {
-        from.list()?
+        let all = from.list()?;
+        if all.is_empty() {
+            return Err(nothing_in(&*from));
+        }
+        all
     } else {
         let names = args.names.iter();
         names
@@ -43,6 +52,13 @@ pub(crate) fn run(
             .collect::<Result<_, _>>()?
     };
     to.prepare()?;
+    let lock = to.directory();
+    let lock = lock
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("copy"), interrupt))
+        .transpose()?;
+    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
+        out.warn(UNLOCKED);
+    }
     let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
     let mut results = Vec::new();
     let mut worst: Option<(Kind, String)> = None;
@@ -71,11 +87,11 @@ pub(crate) fn run(
                 if wanted.len() > 1 {
                     out.warn(&failure.message);
                 }
-                // Corruption outweighs every other failure.
-                if worst
-                    .as_ref()
-                    .is_none_or(|(kind, _)| *kind != Kind::Corrupt)
-                {
+                // The first one tells, but corruption outweighs every other.
+                let outweighs = |(kind, _): &(Kind, String)| {
+                    *kind != Kind::Corrupt && failure.kind == Kind::Corrupt
+                };
+                if worst.as_ref().is_none_or(outweighs) {
                     worst = Some((failure.kind, failure.message));
                 }
             }
@@ -102,4 +118,36 @@ pub(crate) fn run(
         hint: Some("those that were copied are whole; run it again for the rest"),
     };
     Err(told.into())
+}
+
+/// A place is no copy of itself, whatever it is called.
+fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
+    let real = |place: &dyn Repository| {
+        let dir = place.directory();
+        dir.and_then(|dir| std::fs::canonicalize(dir).ok())
+            .unwrap_or_else(|| PathBuf::from(place.location()))
+    };
+    if real(from) != real(to) {
+        return Ok(());
+    }
+    let told = Told {
+        kind: Kind::Usage,
+        message: format!(
+            "`{}` and `{}` are one place",
+            from.location(),
+            to.location()
+        ),
+        hint: Some("a copy is worth something elsewhere: on another disk, or in a bucket"),
+    };
+    Err(told.into())
+}
+
+/// A nightly copy from a wrong prefix must not be green for ever.
+fn nothing_in(from: &dyn Repository) -> anyhow::Error {
+    let told = Told {
+        kind: Kind::NotFound,
+        message: format!("no archives in `{}`", from.location()),
+        hint: Some("is that the place that `etcd-ark snapshot` writes to?"),
+    };
+    told.into()
 }

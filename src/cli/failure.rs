@@ -2,11 +2,13 @@
 //! where that is decided.
 
 mod misread;
+mod owner;
 mod place;
 mod rewind;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use etcd_ark::deed::capture::CaptureError;
 use etcd_ark::deed::copy::CopyError;
@@ -14,6 +16,8 @@ use etcd_ark::deed::restore::RestoreError;
 use etcd_ark::deed::store::StoreError;
 use etcd_ark::deed::survey::SurveyError;
 use etcd_ark::ground::interrupt::Interrupted;
+use etcd_ark::ground::publish::cause_of;
+use etcd_ark::language::member::printable;
 use etcd_ark::language::replay::ReplayFault;
 use etcd_ark::place::archive::manifest::ManifestFault;
 use etcd_ark::place::archive::{ArchiveError, ArchiveFault, format::TailFault};
@@ -32,6 +36,7 @@ use etcd_ark::workflow::stale_member::StaleMemberError;
 use super::config::ConfigError;
 
 pub(crate) use misread::misread;
+pub(crate) use place::of_keys;
 
 #[cfg(feature = "encryption")]
 use place::of_encryption;
@@ -47,6 +52,8 @@ pub(crate) enum Kind {
     NotFound,
     Busy,
     NoSpace,
+    /// By SIGHUP: the terminal is gone, as with its ssh.
+    HungUp,
     /// By SIGINT, or Ctrl-C at a question.
     Interrupted,
     /// By SIGTERM.
@@ -55,7 +62,8 @@ pub(crate) enum Kind {
 
 /// The signals that stop a run, and what it then ends with: 128 and the signal's number, as a shell
 /// has it.
-pub(crate) const SIGNALS: [(i32, Kind); 2] = [
+pub(crate) const SIGNALS: [(i32, Kind); 3] = [
+    (signal_hook::consts::SIGHUP, Kind::HungUp),
     (signal_hook::consts::SIGINT, Kind::Interrupted),
     (signal_hook::consts::SIGTERM, Kind::Terminated),
 ];
@@ -70,6 +78,7 @@ impl Kind {
             Self::NotFound => 10,
             Self::Busy => 11,
             Self::NoSpace => 12,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -84,6 +93,7 @@ impl Kind {
             Self::NotFound => "not-found",
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
+            Self::HungUp => "hung-up",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
@@ -119,6 +129,9 @@ pub(crate) struct Told {
 
 type Judged = (Kind, Option<&'static str>);
 
+/// What to do where something may not be opened, if nobody knows whose it is.
+const DENIED: &str = "run it as its owner, or as root";
+
 impl Failure {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         let (kind, hint) = judge(error);
@@ -132,11 +145,27 @@ impl Failure {
                 message += &text;
             }
         }
+        let hint = match hint {
+            Some(DENIED) => Some(owner::hint(&message)),
+            hint => hint.map(str::to_owned),
+        };
         Self {
             kind,
-            message,
-            hint: hint.map(str::to_owned),
+            // Names of files come from whoever made them.
+            message: printable(&message),
+            hint,
         }
+    }
+
+    /// The same, of a run that writes into `spool` first: it can be told to write elsewhere.
+    pub(crate) fn of_spool(mut self, spool: Option<&Path>) -> Self {
+        let place = owner::quoted(&self.message);
+        let is_there = |spool| place.is_some_and(|at| at == spool || at.parent() == Some(spool));
+        if self.kind == Kind::NoSpace && spool.is_some_and(is_there) {
+            let hint = "make room there, or pass a `--spool-dir` on another disk; nothing was kept and nothing was lost";
+            self.hint = Some(hint.to_owned());
+        }
+        self
     }
 
     /// The same, of a run that `signal` asked to stop: work that stops does not know which it was.
@@ -265,10 +294,16 @@ fn of_capture(error: &CaptureError) -> Judged {
 
 fn of_lock(error: &LockError) -> Judged {
     match error {
-        LockError::Busy { .. } => (
+        LockError::Busy { waited: false, .. } => (
             Kind::Busy,
             Some(
-                "nothing was done; run it again when that run is over; with `--lock-wait 10m` a snapshot waits for it",
+                "run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`",
+            ),
+        ),
+        LockError::Busy { waited: true, .. } => (
+            Kind::Busy,
+            Some(
+                "it did not end in time; run it again when it is over, or with a longer `--lock-wait`",
             ),
         ),
         LockError::Io(error) => of_io(error),
@@ -468,6 +503,12 @@ fn of_archive(error: &ArchiveError) -> Judged {
             ),
             #[cfg(feature = "encryption")]
             ArchiveFault::Encryption(fault) => of_encryption(fault),
+            ArchiveFault::Sidecar(_) | ArchiveFault::Ciphertext => (
+                Kind::Corrupt,
+                Some(
+                    "the archive inside may be whole all the same: with its key, `etcd-ark verify -i KEY` tells, once the `.json` beside it is moved away",
+                ),
+            ),
             ArchiveFault::NoEncryption => (
                 Kind::Usage,
                 Some("use a build with the feature `encryption`, which is on by default"),
@@ -547,6 +588,7 @@ fn of_access(error: &AccessError) -> Judged {
 }
 
 fn of_io(error: &io::Error) -> Judged {
+    let error = cause_of(error);
     if error.get_ref().is_some_and(|inner| {
         inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
     }) {
@@ -566,10 +608,7 @@ fn of_io(error: &io::Error) -> Judged {
             Kind::Corrupt,
             Some("do not rely on it; `etcd-ark list` shows the other archives"),
         ),
-        io::ErrorKind::PermissionDenied => (
-            Kind::Failed,
-            Some("run it as root, or as the user that etcd runs as"),
-        ),
+        io::ErrorKind::PermissionDenied => (Kind::Failed, Some(DENIED)),
         io::ErrorKind::ReadOnlyFilesystem => {
             (Kind::Failed, Some("that filesystem is mounted read-only"))
         }

@@ -18,11 +18,28 @@ pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     let files = files.iter();
     let files = files.map(|file| {
         // What is not UTF-8 is no recipient, and the line is told.
-        let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
+        let bytes = read("--recipients-file", file)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok((file.display().to_string(), text))
     });
     let files: Vec<_> = files.collect::<Result<_>>()?;
     Ok(Some(Box::new(Recipients::read(named, &files)?)))
+}
+
+/// The file that `flag` names.
+#[cfg(feature = "encryption")]
+fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
+    use super::failure::{Kind, Told};
+    fs::read(file).map_err(|error| {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("what {flag} names cannot be read: {error}"),
+            hint: Some(
+                "pass the path of a file that is there, and that whoever runs this may read",
+            ),
+        };
+        told.into()
+    })
 }
 
 /// The inside of an encrypted file; `path` is what it is called.
@@ -34,7 +51,7 @@ pub(super) fn decrypt(
 ) -> Result<std::sync::Arc<dyn Source>> {
     use etcd_ark::place::archive::ArchiveError;
     let files = identities.iter();
-    let files = files.map(|file| Ok((file.display().to_string(), fs::read(file)?)));
+    let files = files.map(|file| Ok((file.display().to_string(), read("--identity", file)?)));
     let files: Vec<_> = files.collect::<Result<_>>()?;
     match Identities::read(&files)?.decrypt(outside)? {
         Ok(inside) => Ok(std::sync::Arc::new(inside)),

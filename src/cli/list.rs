@@ -17,6 +17,7 @@ use super::places::Places;
 pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     let repository = args.repository.open(places)?;
     let catalog = summarize(&*repository)?;
+    places.interrupt().check()?;
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
@@ -90,7 +91,7 @@ fn table(summaries: &[Summary]) -> Table {
             size(summary.sizes.data),
             size(summary.listed.bytes),
             printable(&summary.labels.join(",")),
-            summary.name().to_owned(),
+            printable(summary.name()),
         ]);
     }
     for number in [3, 5, 6] {

@@ -156,7 +156,7 @@ fn further_description(name: &str, command: &Command) -> Roff {
 fn prose_sections(name: &str) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in prose::EXIT_STATUS {
+    for (code, meaning) in prose::exit_status(name) {
         item(&mut roff, bold(*code), meaning);
     }
     if name == "etcd-ark" {

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use etcd_ark::deed::capture::Captured;
-use etcd_ark::ground::publish::{StagedFile, parent_of, remove_stale};
+use etcd_ark::ground::publish::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
+use etcd_ark::place::archive::SUM_EXTENSION;
+use etcd_ark::place::repository::is_archive_name;
+use etcd_ark::place::repository::sidecar::SIDECAR_EXTENSION;
 use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::FlockOperation;
@@ -23,6 +26,8 @@ use exposition::{Family, Series};
 
 /// How often, and how far apart, the file's directory is tried for its lock.
 const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
+/// How many links one may be behind another.
+const MOST_LINKS: usize = 8;
 /// The file is for whoever collects metrics to read.
 const MODE: u32 = 0o644;
 
@@ -127,6 +132,8 @@ fn seconds(at: Timestamp) -> f64 {
 /// Why the metrics cannot be written.
 #[derive(Debug, thiserror::Error)]
 enum MetricsError {
+    #[error("`{}` has a name that etcd-ark gives to files of its own", .0.display())]
+    Ours(PathBuf),
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
     #[error("`{}` holds something that etcd-ark did not write, in line {line}", file.display())]
@@ -137,7 +144,9 @@ enum MetricsError {
 
 fn hint(error: &MetricsError) -> String {
     let hint = match error {
-        MetricsError::NotAFile(_) => "pass a file of its own to --metrics-file",
+        MetricsError::NotAFile(_) | MetricsError::Ours(_) => {
+            "pass a file of its own to --metrics-file"
+        }
         MetricsError::Foreign { .. } => {
             "it was left as it is; move it away, or pass another --metrics-file"
         }
@@ -150,8 +159,10 @@ fn hint(error: &MetricsError) -> String {
 
 /// Replaces in `file` what there is a new value for.
 fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsError> {
-    // A link keeps leading where it leads.
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    let file = at_its_end(file);
+    if is_ours(&file) {
+        return Err(MetricsError::Ours(file));
+    }
     let dir = parent_of(&file);
     // Held until the end: two commands that share the file must not lose each other's numbers.
     let _lock = lock(&dir)?;
@@ -175,6 +186,27 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
     staged.sync()?;
     staged.replace(&file)?;
     Ok(())
+}
+
+/// Where a link leads, so that it keeps leading there, also if nothing is there yet.
+fn at_its_end(file: &Path) -> PathBuf {
+    let mut file = file.to_path_buf();
+    // Who leads in a circle leads nowhere: writing there then fails.
+    for _ in 0..MOST_LINKS {
+        let Ok(next) = std::fs::read_link(&file) else {
+            break;
+        };
+        file = parent_of(&file).join(next);
+    }
+    fs::canonicalize(&file).unwrap_or(file)
+}
+
+/// Whether a file is a lock, an archive or what stands beside one: an empty one could be replaced.
+fn is_ours(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let sides = [SUM_EXTENSION, SIDECAR_EXTENSION].into_iter();
+    let mut of = sides.filter_map(|side| name.strip_suffix(side));
+    name.starts_with(STAGING_PREFIX) || is_archive_name(&name) || of.any(is_archive_name)
 }
 
 /// Somebody else who holds the lock of a directory may do so for other reasons: after a second

@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use etcd_ark::ground::interrupt::Interrupt;
+use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
 
 use args::{Args, Command};
@@ -91,7 +92,9 @@ pub(crate) fn main() -> u8 {
         }),
         Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),
         Ok(code) => Ok(code),
-        Err(error) => Err(Failure::of(&error).stopped_by(interrupt.signal())),
+        Err(error) => Err(Failure::of(&error)
+            .stopped_by(interrupt.signal())
+            .of_spool(args.command.spool_dir().as_deref())),
     };
     match record.end(ended) {
         Ok(code) => code,
@@ -102,16 +105,29 @@ pub(crate) fn main() -> u8 {
     }
 }
 
-/// The first SIGINT or SIGTERM asks the work to stop and clean up; a second one ends it.
+/// The first SIGINT, SIGTERM or SIGHUP asks the work to stop and clean up; a second one ends it.
 fn watch_signals(interrupt: &Interrupt) {
     let asked = Arc::new(AtomicBool::new(false));
     for (signal, kind) in failure::SIGNALS {
+        // Whoever started it with `nohup` wants it to go on without a terminal.
+        if signal == SIGHUP && is_ignored(signal) {
+            continue;
+        }
         let code = kind.exit_code().into();
         // Without a handler the signal ends the process, which loses nothing but tidiness.
         let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
         let _ = flag::register(signal, asked.clone());
         let _ = flag::register_usize(signal, interrupt.flag(), signal.cast_unsigned() as usize);
     }
+}
+
+/// Whether the process was started with `signal` ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signals are counted from 1.
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// A capture holds every file of a member open, and there may be more than 1024 of them.

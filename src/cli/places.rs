@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
+use etcd_ark::deed::proof::prove;
 use etcd_ark::deed::store::Target;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::ground::publish::parent_of;
 use etcd_ark::place::archive::{Archive, ArchiveError, ArchiveFault};
 use etcd_ark::place::repository::sidecar::SIDECAR_EXTENSION;
 use etcd_ark::place::repository::summary::{Summary, read_one, sidecar_of};
-use etcd_ark::place::repository::{Directory, Repository, is_archive_name};
+use etcd_ark::place::repository::{Directory, Listed, Repository, is_archive_name};
 
 use super::failure::{Kind, Told};
 use super::keys_of_age::decrypt;
@@ -80,6 +82,9 @@ impl<'p> Places<'p> {
     /// The archive at `place`: a path, or the URL of a repository with the archive's name behind it.
     pub(crate) fn archive(&self, place: &Path) -> Result<Archive> {
         let is_encrypted = place.extension().is_some_and(|last| last == "age");
+        if url(place).is_none() && place.is_dir() {
+            return Err(told_directory(place));
+        }
         if url(place).is_none() && !is_encrypted {
             return Ok(Archive::open(place)?);
         }
@@ -90,7 +95,14 @@ impl<'p> Places<'p> {
         if !is_encrypted {
             return Ok(Archive::from_source(source, &path)?);
         }
-        let inside = decrypt(source, &path, self.identities)?;
+        let inside = match decrypt(Arc::clone(&source), &path, self.identities) {
+            Err(error) if is_of_header(&error) => {
+                // Damage to the header looks like a wrong key; the sidecar tells them apart.
+                self.prove_ciphertext(&*repository, listed)?;
+                return Err(error);
+            }
+            inside => inside?,
+        };
         let archive = Archive::from_source(inside, &path)?;
         // What was encrypted by hand has no sidecar; one that is there must tell the truth.
         let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
@@ -100,6 +112,14 @@ impl<'p> Places<'p> {
             return Err(ArchiveError::Fault { path, fault }.into());
         }
         Ok(archive)
+    }
+
+    /// An error if there is a sidecar, and the archive's bytes are not those that it tells of.
+    fn prove_ciphertext(&self, repository: &dyn Repository, listed: Listed) -> Result<()> {
+        if let Ok(summary) = read_one(repository, listed) {
+            prove(repository, &summary, self.interrupt)?;
+        }
+        Ok(())
     }
 
     /// What can be known of the archive at `place` without a key, if it is encrypted and no key
@@ -122,7 +142,13 @@ impl<'p> Places<'p> {
     /// The archive or data dir at `place`.
     pub(crate) fn target(&self, place: &Path, wal_dir: Option<&Path>) -> Result<Target> {
         if place.is_dir() {
-            return Ok(Target::open(place, wal_dir)?);
+            return match Target::open(place, wal_dir) {
+                // No data dir, but something that is one could not be in.
+                Err(_) if Directory::new(place).list().is_ok_and(|l| !l.is_empty()) => {
+                    Err(told_directory(place))
+                }
+                target => Ok(target?),
+            };
         }
         Ok(Target::Archive(Box::new(self.archive(place)?)))
     }
@@ -148,13 +174,44 @@ impl<'p> Places<'p> {
     }
 }
 
+fn told_directory(place: &Path) -> anyhow::Error {
+    let told = Told {
+        kind: Kind::Usage,
+        message: format!("`{}` is a directory, not an archive", place.display()),
+        hint: Some("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir"),
+    };
+    told.into()
+}
+
+/// Whether an archive cannot be decrypted because of what its header says.
+#[cfg(feature = "encryption")]
+fn is_of_header(error: &anyhow::Error) -> bool {
+    use etcd_ark::place::archive::encryption::EncryptionFault::{Header, WrongIdentity};
+    matches!(
+        error.downcast_ref(),
+        Some(ArchiveError::Fault {
+            fault: ArchiveFault::Encryption(WrongIdentity | Header(_)),
+            ..
+        })
+    )
+}
+
+#[cfg(not(feature = "encryption"))]
+fn is_of_header(_: &anyhow::Error) -> bool {
+    false
+}
+
 /// Whether a place is a bucket, and not an archive in one.
 pub(crate) fn is_bucket(place: &Path) -> bool {
     let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
     url(place).is_some_and(|url| !name(url))
 }
 
-/// A place that is named by a URL.
+/// Whether a place is named by a URL.
+pub(crate) fn is_url(place: &Path) -> bool {
+    url(place).is_some()
+}
+
 fn url(place: &Path) -> Option<&str> {
     place.to_str().filter(|text| text.contains("://"))
 }

@@ -36,7 +36,7 @@ pub(crate) struct Prune {
     repository: RepositoryFlags,
     /// Show what would be removed, and remove nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     keep: Keep,
     #[command(flatten)]

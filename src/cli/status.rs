@@ -5,34 +5,38 @@
 
 mod perfdata;
 
+use std::io::Write as _;
+use std::path::Path;
+
 use anyhow::Result;
 use bytesize::ByteSize;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use etcd_ark::deed::proof::prove;
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::place::archive::ArchiveError;
-use etcd_ark::place::repository::{Catalog, Listed, Repository, RepositoryError, summarize};
-use etcd_ark::workflow::health::scope::{Watched, watched};
+use etcd_ark::place::repository::{Listed, Repository, RepositoryError, summarize};
+use etcd_ark::workflow::health::scope::{Others, Watched, others, watched};
 use etcd_ark::workflow::health::{Facts, Finding, Level, Proof, Report, Rules, Unreadable, judge};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use rustix::fs::StatVfsMountFlags;
+use serde_json::{Value, json};
 
 use super::args::length_of_time;
-use super::failure::{Failure, plugin_exit_code};
+use super::failure::{Failure, Kind, plugin_exit_code};
 use super::out::Out;
 use super::places::Places;
 use super::repository::RepositoryFlags;
 
 pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
-    are this command's own codes; wrong usage is 2, as ever.\n\n\
-    CRITICAL: no archive; the newest is older than --max-age, or dated in the future, so that its age is \
+    are this command's own codes: whatever keeps it from looking, wrong usage too, is 3, with its line.\n\n\
+    CRITICAL: no backup dir, or no archive in it; the newest is older than --max-age, or dated in the future, so that its age is \
     not known; the newest does not check; room for fewer than 2 more archives. WARNING: older than \
     --warn-age; more data than --size-limit; less room than --min-free; an archive that cannot be opened; \
-    the newest carries a warning, such as that its member was removed. UNKNOWN: the backup dir, or any \
-    archive in it, cannot be looked at.\n\n\
+    the newest carries a warning, such as that its member was removed; the file system is mounted \
+    read-only. UNKNOWN: the place, or a newest archive in it, cannot be looked at.\n\n\
     Where several members' archives are in one place, the cluster of the newest counts, and those of its \
-    members that have archives there: each must have a fresh one. Members that were removed, older \
-    clusters, and archives that `rewind` made raise no alarm.";
+    members that have archives there: each must have a fresh one. Members that were removed, other \
+    clusters, and archives that `rewind` made raise no alarm; that such are not watched is told.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
@@ -60,7 +64,7 @@ pub(crate) struct Status {
     #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
     quick: bool,
     /// Look at one member only, by name or id
-    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_MEMBER")]
+    #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]
     member: Option<String>,
 }
 
@@ -71,34 +75,56 @@ pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
         size_limit: args.size_limit.as_u64(),
         min_free: args.min_free.map(|size| size.as_u64()),
     };
-    let repository = args.repository.open(places)?;
-    let report = match summarize(&*repository) {
-        Ok(catalog) => judge(
-            &look(args, &*repository, catalog, places.interrupt())?,
-            &rules,
-        ),
+    let report = match look(args, places) {
+        Ok(facts) => judge(&facts, &rules),
         Err(error) => {
+            let failure = Failure::of(&error);
+            if failure.kind == Kind::Interrupted {
+                return Err(error);
+            }
             // Where there is no backup dir there is no archive: that is known.
-            let level = match error {
-                RepositoryError::NotFound(_) => Level::Critical,
-                RepositoryError::Io(_) => Level::Unknown,
+            let is_missing = matches!(error.downcast_ref(), Some(RepositoryError::NotFound(_)));
+            let level = if is_missing {
+                Level::Critical
+            } else {
+                Level::Unknown
             };
-            Report::nothing_seen(level, Failure::of(&error.into()).message)
+            Report::nothing_seen(level, failure.message)
         }
     };
     tell(&report, &rules, out);
     Ok(plugin_exit_code(report.level))
 }
 
-fn look(
-    args: &Status,
-    repository: &dyn Repository,
-    catalog: Catalog,
-    interrupt: &Interrupt,
-) -> Result<Facts> {
+/// Tells that `failure` came before any look, as a plugin does; gives the exit code.
+pub(crate) fn tell_unknown(failure: &Failure, as_json: bool) -> u8 {
+    let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
+    let text = if as_json {
+        serde_json::to_string_pretty(&to_json(&report)).unwrap_or_default()
+    } else {
+        line(&report)
+    };
+    // Where stdout cannot be written to, the code still tells.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    plugin_exit_code(report.level)
+}
+
+fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
+    let repository = args.repository.open(places)?;
+    let repository = &*repository;
+    let interrupt = places.interrupt();
+    let catalog = summarize(repository)?;
+    // Whoever was stopped has read no archive, which is no word on any.
+    interrupt.check()?;
     let now = Timestamp::now();
+    let watched = watched(&catalog.summaries, now, args.member.as_deref());
+    // Whoever asks about one member knows of the others.
+    let others = match args.member {
+        Some(_) => Others::default(),
+        None => others(&catalog.summaries, &watched),
+    };
     let mut proven = Vec::new();
-    for watched in watched(&catalog.summaries, now, args.member.as_deref()) {
+    for watched in watched {
         let proof = if args.quick {
             Proof::EndOnly
         } else {
@@ -116,7 +142,15 @@ fn look(
         free: repository
             .free_bytes()
             .map_err(|error| Failure::of(&error.into()).message),
+        read_only: repository.directory().is_some_and(is_read_only),
+        others,
     })
+}
+
+/// Whether `dir` is on a filesystem that is mounted read-only, as one is after a fault of its disk.
+fn is_read_only(dir: &Path) -> bool {
+    let found = rustix::fs::statvfs(dir);
+    found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
@@ -136,7 +170,8 @@ fn prove_newest(
     let why = match prove(repository, &watched.newest, interrupt) {
         Ok(()) => return Ok(Proof::Whole),
         Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
-        Err(error) => Failure::of(&error.into()).message,
+        Err(fault @ ArchiveError::Fault { .. }) => Failure::of(&fault.into()).message,
+        Err(error) => return Ok(Proof::Unread(Failure::of(&error.into()).message)),
     };
     let mut good = None;
     for older in &watched.older {
@@ -154,23 +189,13 @@ fn prove_newest(
 
 fn tell(report: &Report, rules: &Rules, out: &Out) {
     if out.is_json() {
-        out.json(|| {
-            json!({
-                "status": report.level,
-                "code": plugin_exit_code(report.level),
-                "text": summary(report),
-                "members": report.members,
-                "room": report.room,
-                "findings": report.findings,
-            })
-        });
+        out.json(|| to_json(report));
         return;
     }
     if out.is_quiet() && report.level == Level::Ok {
         return;
     }
-    let word = word(report.level);
-    let mut text = format!("ETCD-ARK {word}: {}", clean(&summary(report)));
+    let mut text = line(report);
     let data = perfdata::of(report, rules);
     if !data.is_empty() {
         text += " | ";
@@ -180,11 +205,27 @@ fn tell(report: &Report, rules: &Rules, out: &Out) {
     if out.verbose {
         let findings = report.findings.iter();
         lines.extend(findings.map(|finding| {
-            let word = self::word(finding.level);
+            let word = word(finding.level);
             format!("{word}: {}", clean(&whole(finding)))
         }));
     }
     out.stream(|stdout| writeln!(stdout, "{}", lines.join("\n")));
+}
+
+fn line(report: &Report) -> String {
+    let word = word(report.level);
+    format!("ETCD-ARK {word}: {}", clean(&summary(report)))
+}
+
+fn to_json(report: &Report) -> Value {
+    json!({
+        "status": report.level,
+        "code": plugin_exit_code(report.level),
+        "text": summary(report),
+        "members": report.members,
+        "room": report.room,
+        "findings": report.findings,
+    })
 }
 
 fn word(level: Level) -> &'static str {

@@ -9,8 +9,9 @@ use etcd_ark::deed::store::Target;
 use etcd_ark::deed::survey::{FileReport, Reading, survey};
 use etcd_ark::deed::verify::verify;
 use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::ground::publish::STAGING_PREFIX;
 use etcd_ark::language::examine::Outcome;
-use etcd_ark::language::member::MemberFacts;
+use etcd_ark::language::member::{MemberFacts, printable};
 use etcd_ark::language::replay::Replayed;
 use etcd_ark::place::archive::{Archive, ArchiveError};
 use etcd_ark::place::data_dir::DataDir;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::args::Verify;
 use super::deep::Deep;
-use super::failure::{Failure, Kind, Told};
+use super::failure::{Failure, Kind, Told, of_keys};
 use super::out::{Out, Paint, size, text};
 use super::places::{self, Places};
 use super::progress::Progress;
@@ -50,8 +51,11 @@ impl Verdict {
     }
 }
 
+const QUIET: &str =
+    "without --quiet every fault is shown; `etcd-ark list` shows the other archives";
+
 pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
-    let (mut failed, mut worst, mut first) = (0, None, None);
+    let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
     let targets = with_repositories_opened(&args.targets, places)?;
     for target in &targets {
@@ -69,8 +73,9 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 if failure.kind == Kind::Interrupted {
                     return Err(error);
                 }
+                key_hint = key_hint.or(of_keys(&error));
                 let word = out.paint(Paint::Bad, "FAILED ");
-                out.line(&format!("{word} {}  {}", target.display(), failure.message));
+                out.line(&format!("{word} {}  {}", shown(target), failure.message));
                 results.push(
                     json!({"target": text(target), "sound": false, "error": failure.message}),
                 );
@@ -79,7 +84,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
         };
         if let Some((kind, fault)) = wrong {
             failed += 1;
-            first.get_or_insert_with(|| format!("`{}`: {fault}", target.display()));
+            first.get_or_insert_with(|| format!("`{}`: {fault}", shown(target)));
             // Corruption outweighs every other failure.
             if worst != Some(Kind::Corrupt) {
                 worst = Some(kind);
@@ -90,6 +95,10 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (Some(kind), Some(first)) = (worst, first) else {
         return Ok(0);
     };
+    // Where bytes are wrong no key helps.
+    let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
+    let hint = key_hint.or_else(|| out.is_quiet().then_some(QUIET));
+    let hint = hint.unwrap_or("`etcd-ark list` shows the other archives");
     // Under --quiet this is all that is said, so it says where.
     let message = match targets.as_slice() {
         [_] => format!("does not check: {first}"),
@@ -98,12 +107,10 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
             targets.len()
         ),
     };
-    let hint =
-        Some("without --quiet every fault is shown; `etcd-ark list` shows the other archives");
     Err(Told {
         kind,
         message,
-        hint,
+        hint: Some(hint),
     }
     .into())
 }
@@ -113,11 +120,43 @@ fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> R
     if let Some((repository, summary)) = places.locked(target)? {
         return locked_verdict(&*repository, &summary, interrupt);
     }
+    if places::is_bucket(target) || is_bare(target) {
+        return Err(nothing_in(target));
+    }
     let opened = places.target(target, args.wal_dir.as_deref())?;
     match &opened {
         Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
         Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
     }
+}
+
+/// Whether `target` is a directory without anything in it but what we leave in a backup dir.
+fn is_bare(target: &Path) -> bool {
+    let is_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name());
+        name.is_ok_and(|name| name.to_string_lossy().starts_with(STAGING_PREFIX))
+    };
+    std::fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_ours))
+}
+
+fn nothing_in(target: &Path) -> anyhow::Error {
+    let (what, hint) = if places::is_bucket(target) {
+        (
+            "no archives in",
+            "is the prefix right? it is the URL that `--repo` was given",
+        )
+    } else {
+        (
+            "no archives and no member in",
+            "pass the directory that `etcd-ark snapshot --backup-dir` was given, or a data dir; is its disk mounted?",
+        )
+    };
+    let told = Told {
+        kind: Kind::NotFound,
+        message: format!("{what} `{}`", target.display()),
+        hint: Some(hint),
+    };
+    told.into()
 }
 
 /// Of an encrypted archive without a key only the ciphertext can be proven.
@@ -131,21 +170,29 @@ fn locked_verdict(
         Err(ArchiveError::Fault { fault, .. }) => vec![fault.to_string()],
         Err(error) => return Err(error.into()),
     };
+    let is_sound = faults.is_empty();
+    let note = format!(
+        "`{}` is encrypted: its ciphertext is proven, what is in it only with --identity",
+        summary.name()
+    );
     Ok(Verdict {
         files: Vec::new(),
         faults,
-        notes: vec![format!(
-            "`{}` is encrypted: its ciphertext is proven, what is in it only with --identity",
-            summary.name()
-        )],
+        notes: is_sound.then_some(note).into_iter().collect(),
         summary: format!(
-            "{}, index {}, {} of ciphertext proven",
+            "{}, index {}, {} of ciphertext {}",
             summary.identity,
             summary.position.index,
-            size(summary.listed.bytes)
+            size(summary.listed.bytes),
+            worth(is_sound)
         ),
         deep: None,
     })
+}
+
+/// What reading it all made of its bytes.
+fn worth(is_sound: bool) -> &'static str {
+    if is_sound { "proven" } else { "read" }
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.
@@ -186,13 +233,15 @@ fn archive_verdict(
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
         deep: None,
-        summary: format!(
-            "{}, index {}, {} proven",
-            member.identity,
-            member.position.index,
-            size(archive.plain_bytes())
-        ),
+        summary: String::new(),
     };
+    verdict.summary = format!(
+        "{}, index {}, {} {}",
+        member.identity,
+        member.position.index,
+        size(archive.plain_bytes()),
+        worth(verdict.is_sound())
+    );
     if args.deep && verdict.is_sound() {
         let first = first_read(member, report.replay);
         verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
@@ -250,13 +299,18 @@ fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFa
     Some((member.clone(), replay?.ok()?))
 }
 
+/// A target on one line: whoever made the file chose its name.
+fn shown(target: &Path) -> String {
+    printable(&target.display().to_string())
+}
+
 fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     let word = if verdict.is_sound() {
         out.paint(Paint::Good, "OK     ")
     } else {
         out.paint(Paint::Bad, "CORRUPT")
     };
-    out.line(&format!("{word} {}  {}", target.display(), verdict.summary));
+    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
     for file in &verdict.files {
         match &file.fault {
             None if out.verbose => {

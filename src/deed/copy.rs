@@ -3,6 +3,7 @@
 //! In: two repositories and an archive's place in the first. Out: whether it is in the second
 //! now. The bytes are copied as they are, with what stands beside them.
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 
@@ -72,17 +73,19 @@ pub fn copy(
             if !same {
                 return Err(CopyError::Different(to.path_of(name)));
             }
-            let beside = sum(name, digest);
-            let beside_name = format!("{name}{}", beside.extension);
             // A run that was killed may have left it without what belongs beside it.
-            if to.read_beside(&beside_name)?.is_none() {
-                to.write_beside(&beside_name, &beside.bytes)?;
+            for beside in beside(name, sidecar, digest) {
+                let beside_name = format!("{name}{}", beside.extension);
+                if to.read_beside(&beside_name)?.is_none() {
+                    to.write_beside(&beside_name, &beside.bytes)?;
+                }
             }
             return Ok(Copied::AlreadyThere);
         }
         Err(ArchiveError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    let changed = Cell::new(false);
     let deposited = deposit(
         to,
         &mut Deposit {
@@ -91,19 +94,29 @@ pub fn copy(
             write: &mut |out| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes)),
             sides: &|sha256, _| {
                 if sha256 != digest {
-                    return Err(io::Error::other(CopyError::Changed(path.clone())));
+                    changed.set(true);
+                    // Of another kind than what may pass: another try would read the new bytes again.
+                    return Err(io::ErrorKind::InvalidData.into());
                 }
-                let sidecar = sidecar.clone().map(|bytes| Side {
-                    extension: SIDECAR_EXTENSION,
-                    bytes,
-                });
-                Ok(sidecar.into_iter().chain([sum(name, digest)]).collect())
+                Ok(beside(name, sidecar.clone(), digest))
             },
         },
         interrupt,
         observe,
-    )?;
-    Ok(Copied::New(deposited.bytes))
+    );
+    match deposited {
+        Err(_) if changed.get() => Err(CopyError::Changed(path)),
+        deposited => Ok(Copied::New(deposited?.bytes)),
+    }
+}
+
+/// What stands beside an archive, the last one last.
+fn beside(name: &str, sidecar: Option<Vec<u8>>, digest: Digest) -> Vec<Side> {
+    let sidecar = sidecar.map(|bytes| Side {
+        extension: SIDECAR_EXTENSION,
+        bytes,
+    });
+    sidecar.into_iter().chain([sum(name, digest)]).collect()
 }
 
 /// The checksum file of an archive, as `sha256sum` writes it.

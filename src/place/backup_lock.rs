@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::ground::publish::with_path;
+use crate::language::member::printable;
 
 /// The file's name: staged things begin like this too, but end otherwise, so that no clean-up takes
 /// it for one of them.
@@ -51,6 +52,8 @@ pub enum LockError {
         dir: PathBuf,
         /// What the other run says of itself.
         holder: Option<String>,
+        /// Whether it was waited for.
+        waited: bool,
     },
     /// The operating system says no.
     #[error(transparent)]
@@ -85,7 +88,12 @@ impl BackupLock {
                 Tried::Gone => {}
                 Tried::Held(file) if until.is_some_and(|until| Instant::now() >= until) => {
                     let (dir, holder) = (dir.to_path_buf(), holder_of(&file));
-                    return Err(LockError::Busy { dir, holder });
+                    let waited = !claim.wait.is_zero();
+                    return Err(LockError::Busy {
+                        dir,
+                        holder,
+                        waited,
+                    });
                 }
                 Tried::Held(_) => std::thread::sleep(POLL),
             }
@@ -194,7 +202,7 @@ fn holder_of(file: &fs::File) -> Option<String> {
             .and_then(|file| file.take(LONGEST_HOLDER).read_to_string(&mut line));
         let line = line.lines().next().unwrap_or_default();
         if read.is_ok() && !line.is_empty() {
-            return Some(line.to_owned());
+            return Some(printable(line));
         }
         std::thread::sleep(POLL / 2);
     }

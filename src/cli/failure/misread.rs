@@ -1,6 +1,10 @@
 //! How it is told that the command line, or the file that completes it, cannot be obeyed.
 
-use super::super::config::{ConfigError, Misread};
+use clap::CommandFactory as _;
+
+use super::super::args::Args;
+use super::super::config::{ConfigError, Misread, said_by};
+use super::super::status::tell_unknown;
 use super::{Failure, Judged, Kind, of_io};
 
 pub(super) fn of_config(error: &ConfigError) -> Judged {
@@ -11,7 +15,13 @@ pub(super) fn of_config(error: &ConfigError) -> Judged {
         ),
         ConfigError::NoConfig { .. } | ConfigError::Line { .. } => (
             Kind::Usage,
-            Some("its keys are the long names of the flags that `etcd-ark COMMAND --help` shows"),
+            Some(
+                "its keys are the long names of the flags that `etcd-ark COMMAND --help` shows, its values what those take",
+            ),
+        ),
+        ConfigError::Value { .. } => (
+            Kind::Usage,
+            Some("`etcd-ark COMMAND --help` shows what the flag of that name takes"),
         ),
         ConfigError::Together { .. } => (
             Kind::Usage,
@@ -25,52 +35,60 @@ pub(super) fn of_config(error: &ConfigError) -> Judged {
 
 /// Tells why the command line cannot be obeyed, or shows the help that was asked for; gives the
 /// exit code.
-#[expect(
-    clippy::print_stderr,
-    reason = "no Out exists before the arguments are read"
-)]
 pub(crate) fn misread(misread: Misread) -> u8 {
     let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
-    match misread {
-        Misread::Line(error) => usage(&error, asks_json),
-        Misread::File(error) => {
-            let failure = Failure::of(&error.into());
-            if asks_json {
-                eprintln!("{}", failure.to_json());
-            } else {
-                eprintln!("error: {}", failure.message);
-                if let Some(hint) = &failure.hint {
-                    eprintln!("hint: {hint}");
-                }
+    let failure = match misread {
+        Misread::Line(error) => match usage(&error) {
+            // Also for people, whose clap shows how it is used.
+            Some(_) if !asks_json && !is_status() => {
+                let _ = error.print();
+                return Kind::Usage.exit_code();
             }
-            failure.kind.exit_code()
-        }
+            Some(failure) => failure,
+            None => {
+                let _ = error.print();
+                return 0;
+            }
+        },
+        Misread::File(error) => Failure::of(&error.into()),
+    };
+    if is_status() {
+        return tell_unknown(&failure, asks_json);
     }
+    tell(&failure, asks_json);
+    failure.kind.exit_code()
 }
 
 #[expect(
     clippy::print_stderr,
     reason = "no Out exists before the arguments are read"
 )]
-fn usage(error: &clap::Error, asks_json: bool) -> u8 {
-    if !error.use_stderr() || !asks_json {
-        let _ = error.print();
-    } else {
-        let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let failure = Failure {
-            kind: Kind::Usage,
-            message: first.trim_start_matches("error: ").to_owned(),
-            hint: Some("see `etcd-ark --help`".to_owned()),
-        };
+fn tell(failure: &Failure, asks_json: bool) {
+    if asks_json {
         eprintln!("{}", failure.to_json());
+        return;
     }
-    if error.use_stderr() {
-        Kind::Usage.exit_code()
-    } else {
-        0
+    eprintln!("error: {}", failure.message);
+    if let Some(hint) = &failure.hint {
+        eprintln!("hint: {hint}");
     }
+}
+
+/// What clap says is wrong, if it is not the help that it shows.
+fn usage(error: &clap::Error) -> Option<Failure> {
+    error.use_stderr().then(|| Failure {
+        kind: Kind::Usage,
+        message: said_by(error),
+        hint: Some("see `etcd-ark --help`".to_owned()),
+    })
+}
+
+/// Whether the command is the one whose stdout and exit code a monitoring system reads, also if
+/// something is wrong with the rest of the line.
+fn is_status() -> bool {
+    let lenient = Args::command().ignore_errors(true);
+    let matches = lenient.try_get_matches_from(std::env::args_os());
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("status"))
 }
 
 /// As clap reads a flag's variable: set, and not to one of its words for no.

@@ -5,6 +5,7 @@ use std::io;
 
 use etcd_ark::deed::copy::CopyError;
 use etcd_ark::deed::deposit::DepositError;
+use etcd_ark::place::archive::ArchiveError;
 #[cfg(feature = "encryption")]
 use etcd_ark::place::archive::encryption::EncryptionFault;
 use etcd_ark::place::repository::RepositoryError;
@@ -23,7 +24,7 @@ pub(super) fn of_encryption(fault: &EncryptionFault) -> Judged {
         EncryptionFault::WrongIdentity => (
             Kind::Refused,
             Some(
-                "pass the private key that belongs to a recipient of it; an archive keeps the recipients of the day it was made",
+                "pass the private key that belongs to a recipient of it: it keeps those of the day it was made; `etcd-ark verify` without --identity tells whether it is whole",
             ),
         ),
         EncryptionFault::Armored => (
@@ -58,6 +59,14 @@ pub(super) fn of_key(error: &anyhow::Error) -> Option<Judged> {
 #[cfg(not(feature = "encryption"))]
 pub(super) fn of_key(_: &anyhow::Error) -> Option<Judged> {
     None
+}
+
+/// What to do, if it is a key that an archive cannot be opened without.
+pub(crate) fn of_keys(error: &anyhow::Error) -> Option<&'static str> {
+    match error.downcast_ref()? {
+        error @ ArchiveError::Fault { fault, .. } if fault.is_of_keys() => of_archive(error).1,
+        _ => None,
+    }
 }
 
 pub(super) fn of_repository(error: &RepositoryError) -> Judged {
@@ -113,21 +122,56 @@ pub(super) fn of_bucket_url(_: &anyhow::Error) -> Option<Judged> {
     None
 }
 
+/// Whether a fault is of a URL with this scheme.
+#[cfg(feature = "object-store")]
+fn is_of(scheme: &str, told: &str) -> bool {
+    told.contains(&format!("`{scheme}://"))
+}
+
+/// Without any credentials the service that gives a cloud's own machines theirs is asked, where there
+/// is one.
+#[cfg(feature = "object-store")]
+fn lacks_credentials(told: &str) -> bool {
+    let asked = ["/latest/api/token", "/latest/meta-data", "169.254.169.254"];
+    is_of("s3", told)
+        && std::env::var_os("AWS_ACCESS_KEY_ID").is_none_or(|key| key.is_empty())
+        && asked.iter().any(|path| told.contains(path))
+}
+
+#[cfg(feature = "object-store")]
+fn denied(told: &str) -> &'static str {
+    if told.contains("SignatureDoesNotMatch") {
+        "the secret key is wrong: AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID"
+    } else if is_of("gs", told) {
+        "the credentials in the environment do not allow it: GOOGLE_APPLICATION_CREDENTIALS"
+    } else if is_of("az", told) {
+        "the credentials in the environment do not allow it: AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
+    } else {
+        "the credentials in the environment do not allow it, or the secret key is wrong: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    }
+}
+
 /// What an object store's answer means, if that is what went wrong.
 #[cfg(feature = "object-store")]
 pub(super) fn of_bucket(error: &io::Error) -> Option<Judged> {
     use etcd_ark::place::repository::bucket::{BucketFault, BucketFaultKind};
     let fault = error.get_ref()?.downcast_ref::<BucketFault>()?;
+    let told = fault.to_string();
     Some(match fault.kind {
-        BucketFaultKind::Denied => (
+        _ if lacks_credentials(&told) => (
             Kind::Failed,
             Some(
-                "the credentials in the environment do not allow it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and …_KEY",
+                "there are no credentials in the environment: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `~/.aws` is not read",
             ),
         ),
+        BucketFaultKind::Denied => (Kind::Failed, Some(denied(&told))),
         BucketFaultKind::NotFound => (
             Kind::NotFound,
-            Some("is the bucket's name right, and AWS_REGION or AWS_ENDPOINT_URL?"),
+            Some(if is_of("s3", &told) {
+                "is the bucket's name right, and AWS_REGION or AWS_ENDPOINT_URL?"
+            } else {
+                "is the bucket's name right?"
+            }),
         ),
         BucketFaultKind::Exists => (
             Kind::Busy,
@@ -143,9 +187,11 @@ pub(super) fn of_bucket(error: &io::Error) -> Option<Judged> {
         ),
         BucketFaultKind::Other => (
             Kind::Failed,
-            Some(
-                "nothing was kept; is the store reachable? AWS_ENDPOINT_URL names one that is not Amazon's",
-            ),
+            Some(if is_of("s3", &told) {
+                "nothing was kept; is the store reachable? AWS_ENDPOINT_URL names one that is not Amazon's"
+            } else {
+                "nothing was kept; is the store reachable?"
+            }),
         ),
     })
 }

@@ -24,11 +24,32 @@ pub(super) const EXIT_STATUS: &[(&str, &str)] = &[
     ),
     ("12", "No space."),
     (
-        "130",
-        "Interrupted by SIGINT; what was begun has been cleaned up.",
+        "129",
+        "Hung up (SIGHUP): the terminal is gone; what was begun has been cleaned up.",
     ),
+    ("130", "The same by SIGINT."),
     ("143", "The same by SIGTERM."),
 ];
+
+/// Those of a command that has its own.
+pub(super) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)] {
+    match name {
+        "etcd-ark-status" => &[
+            ("0", "OK: the backups are in order."),
+            ("1", "WARNING: worth a look."),
+            ("2", "CRITICAL: there may be no backup when one is needed."),
+            (
+                "3",
+                "UNKNOWN: it could not be looked at, or the command line or the configuration is wrong.",
+            ),
+            (
+                "129, 130, 143",
+                "Stopped by SIGHUP, SIGINT or SIGTERM, without a line on stdout.",
+            ),
+        ],
+        _ => EXIT_STATUS,
+    }
+}
 
 /// The environment beyond the variables of the flags.
 pub(super) const ENVIRONMENT: &[(&str, &str)] = &[

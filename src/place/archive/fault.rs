@@ -1,11 +1,12 @@
 //! What can be wrong with an archive, each with a name of its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::format::TailFault;
 use super::manifest::{MANIFEST, ManifestFault, SUMS};
 use crate::ground::interrupt::Interrupted;
+use crate::ground::publish::{cause_of, with_path};
 
 /// Why an archive cannot be read, and which one.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum ArchiveError {
     #[error("there is no archive at `{0}`")]
     NotFound(PathBuf),
     /// Its bytes do not check.
-    #[error("`{path}` is not a sound archive")]
+    #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
     Fault {
         /// The archive.
         path: PathBuf,
@@ -24,10 +25,45 @@ pub enum ArchiveError {
     },
     /// The operating system says no.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// Somebody asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl ArchiveFault {
+    /// Whether it is whoever reads who lacks something: the archive itself may be whole.
+    pub fn is_of_keys(&self) -> bool {
+        #[cfg(feature = "encryption")]
+        {
+            use super::encryption::EncryptionFault::{Armored, NoIdentity, WrongIdentity};
+            if let Self::Encryption(NoIdentity | WrongIdentity | Armored) = self {
+                return true;
+            }
+        }
+        matches!(self, Self::NoEncryption)
+    }
+}
+
+impl From<io::Error> for ArchiveError {
+    /// Of a bucket the wish to stop comes through the reading.
+    fn from(error: io::Error) -> Self {
+        let cause = cause_of(&error).get_ref();
+        match cause.and_then(|cause| cause.downcast_ref::<Interrupted>()) {
+            Some(interrupted) => Self::Interrupted(*interrupted),
+            None => Self::Io(error),
+        }
+    }
+}
+
+impl ArchiveError {
+    /// That the archive at `path` could not be read: one that is gone was removed since it was listed.
+    pub(super) fn unread(error: io::Error, path: &Path) -> Self {
+        if cause_of(&error).kind() == io::ErrorKind::NotFound {
+            return Self::NotFound(path.to_path_buf());
+        }
+        with_path(error, "read", path).into()
+    }
 }
 
 /// What is wrong with an archive.

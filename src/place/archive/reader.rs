@@ -18,7 +18,6 @@ use super::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
 use super::source::{FileSource, Source};
 use crate::ground::digest::{Digest, Hasher};
 use crate::ground::interrupt::Interrupt;
-use crate::ground::publish::with_path;
 use crate::language::examine::FileKind;
 
 /// How much of the end is read at once, in bytes: enough for the manifest of a usual archive.
@@ -78,8 +77,8 @@ impl Archive {
             fault,
         };
         let bytes = source.length();
-        let mut end =
-            End::read(&*source, bytes, FIRST_READ).map_err(|e| with_path(e, "read", path))?;
+        let unread = |error| ArchiveError::unread(error, path);
+        let mut end = End::read(&*source, bytes, FIRST_READ).map_err(unread)?;
         let footer = end
             .last_chunk::<TABLE_FOOTER>()
             .ok_or_else(|| fault(TailFault::NoTable.into()))?;
@@ -87,14 +86,13 @@ impl Archive {
         if tail > bytes {
             return Err(fault(TailFault::Table.into()));
         }
-        end.reach(&*source, tail)
-            .map_err(|error| with_path(error, "read", path))?;
+        end.reach(&*source, tail).map_err(unread)?;
         let frames = read_tail(end.last(tail), bytes).map_err(|found| fault(found.into()))?;
         let last = *frames
             .last()
             .ok_or_else(|| fault(ArchiveFault::NoManifest))?;
         end.reach(&*source, tail + u64::from(last.compressed))
-            .map_err(|error| with_path(error, "read", path))?;
+            .map_err(unread)?;
         let packed = end.last(tail + u64::from(last.compressed));
         let packed = packed.get(..last.compressed as usize).unwrap_or_default();
         let number = frames.len() - 1;
@@ -236,7 +234,7 @@ impl Archive {
         for (number, frame) in self.frames.iter().enumerate() {
             interrupt.check()?;
             self.read_frame(*frame, &mut packed)
-                .map_err(|error| with_path(error, "read", &self.path))?;
+                .map_err(|error| ArchiveError::unread(error, &self.path))?;
             if Digest::of(&packed) != frame.digest {
                 return Err(self.fault(ArchiveFault::FrameDigest {
                     frame: number,
@@ -290,7 +288,7 @@ impl Archive {
         match stream.broke.take() {
             None => Ok(()),
             Some(Broke::Fault(fault)) => Err(self.fault(fault)),
-            Some(Broke::Io(error)) => Err(with_path(error, "read", &self.path).into()),
+            Some(Broke::Io(error)) => Err(ArchiveError::unread(error, &self.path)),
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! In: the facts. Out: a [`Finding`] a check.
 
-use super::scope::{Watched, log_order};
+use jiff::SignedDuration;
+
+use super::scope::{Others, Watched, log_order};
 use super::{Facts, Finding, Level, Proof, Room, Rules, age};
 use crate::deed::capture::is_passing;
-use crate::workflow::words::{about, count, moment, size};
+use crate::workflow::words::{about, count, list, moment, size};
 
 fn finding(level: Level, check: &'static str, member: Option<&str>, text: String) -> Finding {
     Finding {
@@ -68,13 +70,21 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
             ];
             let passed = limits.into_iter().find_map(|(level, limit)| {
                 let limit = limit?;
-                over(limit).map(|_| (level, format!(", over {}", about(limit))))
+                over(limit).map(|_| (level, format!(", over {}", limit_of(limit))))
             });
             let (level, over) = passed.unwrap_or((Level::Ok, String::new()));
             (level, format!("{is} {} old{over}", about(age)))
         }
     };
     finding(level, "age", Some(name), text)
+}
+
+fn limit_of(age: SignedDuration) -> String {
+    if age < SignedDuration::from_secs(1) {
+        "less than a second".to_owned()
+    } else {
+        about(age)
+    }
 }
 
 fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
@@ -93,13 +103,20 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
             let text = format!("{newest} does not check: {why}; {rest}");
             (Level::Critical, text)
         }
+        (Proof::Unread(why), _) => (Level::Unknown, format!("{newest} could not be read: {why}")),
         (_, Some(newer)) => {
             let rest = format!(
                 "the newest that can be opened is {} old",
                 old(watched.newest.created)
             );
             let text = format!("{newest} cannot be opened: {}; {rest}", newer.why);
-            (Level::Critical, text)
+            // What was not looked at may be whole.
+            let level = if newer.looked {
+                Level::Critical
+            } else {
+                Level::Unknown
+            };
+            (level, text)
         }
         (Proof::Whole, None) => (Level::Ok, "proven".to_owned()),
         (Proof::EndOnly, None) => (Level::Ok, "only its end was read".to_owned()),
@@ -150,7 +167,7 @@ pub(super) fn unreadable(facts: &Facts) -> Option<Finding> {
     let told = |name: &str| {
         let mut watched = facts.watched.iter();
         watched.any(|(watched, proof)| {
-            !matches!(proof, Proof::Bad { .. }) && watched.is_newer_by_name(name)
+            !matches!(proof, Proof::Bad { .. } | Proof::Unread(_)) && watched.is_newer_by_name(name)
         })
     };
     let unreadable = facts.unreadable.iter();
@@ -188,4 +205,28 @@ pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
         (Level::Ok, fits)
     };
     Some(finding(level, "free", None, text))
+}
+
+/// That no snapshot can be written there, however much room there is.
+pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
+    let text = format!(
+        "{} is mounted read-only: nothing can be written there",
+        facts.location
+    );
+    (facts.read_only).then(|| finding(Level::Warning, "writable", None, text))
+}
+
+/// Whose archives are there and raise no alarm: so that nobody believes them watched.
+pub(super) fn others(facts: &Facts) -> Option<Finding> {
+    let Others { clusters, members } = facts.others;
+    let told = [
+        (clusters, "other cluster", "other clusters"),
+        (members, "other member", "other members"),
+    ];
+    let told = told.into_iter().filter(|(number, ..)| *number > 0);
+    let told: Vec<_> = told
+        .map(|(number, one, more)| count(number, one, more))
+        .collect();
+    let text = format!("{} not watched", list(&told));
+    (!told.is_empty()).then(|| finding(Level::Ok, "others", None, text))
 }

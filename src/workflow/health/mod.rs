@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::ground::ids::{ClusterId, Index, MemberId};
 use crate::place::repository::Summary;
-use scope::{Watched, is_ahead};
+use scope::{Others, Watched, is_ahead};
 
 /// How many more rounds of archives must fit before there is no alarm: with fewer the next ones
 /// may not be written, since archives grow.
@@ -65,6 +65,10 @@ pub struct Facts {
     pub unreadable: Vec<Unreadable>,
     /// How many bytes can still be written; `None` where nobody knows, or why nobody could ask.
     pub free: Result<Option<u64>, String>,
+    /// Whether nothing can be written there at all, because it is mounted read-only.
+    pub read_only: bool,
+    /// Whose archives are there and raise no alarm.
+    pub others: Others,
 }
 
 /// What reading an archive gave.
@@ -74,7 +78,9 @@ pub enum Proof {
     EndOnly,
     /// Every byte is what it was.
     Whole,
-    /// It does not check, or cannot be read.
+    /// It could not be read: nobody knows what it is worth.
+    Unread(String),
+    /// It does not check.
     Bad {
         /// What is wrong.
         why: String,
@@ -192,6 +198,8 @@ pub fn judge(facts: &Facts, rules: &Rules) -> Report {
         findings.extend(findings::unreadable(facts));
     }
     findings.extend(findings::free(facts, &room));
+    findings.extend(findings::read_only(facts));
+    findings.extend(findings::others(facts));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Report {
         level: findings.first().map_or(Level::Unknown, |worst| worst.level),

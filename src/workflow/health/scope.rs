@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ground::ids::MemberId;
 use crate::language::member::printable;
-use crate::place::archive::EXTENSION;
+use crate::place::archive::{ENCRYPTED, EXTENSION};
 use crate::place::repository::Summary;
 
 /// How far a clock may be ahead of this one's before an archive counts as one from the future.
@@ -68,6 +68,37 @@ pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> V
     name_by_id_where_names_are_shared(&mut watched);
     watched.sort_by(|a, b| a.name.cmp(&b.name));
     watched
+}
+
+/// Whose archives are there and are not watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Other clusters.
+    pub clusters: u64,
+    /// Other members of the same cluster.
+    pub members: u64,
+}
+
+/// Whose captured archives are among `summaries` and not among those of the `watched`.
+pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
+    let Some(first) = watched.first() else {
+        return Others::default();
+    };
+    let cluster = first.newest.identity.cluster_id;
+    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let (own, other): (Vec<_>, Vec<_>) = captured
+        .map(|summary| &summary.identity)
+        .partition(|identity| identity.cluster_id == cluster);
+    let is_watched = |id: &MemberId| {
+        let mut watched = watched.iter();
+        watched.any(|one| one.newest.identity.member_id == *id)
+    };
+    let own: BTreeSet<_> = own.into_iter().map(|identity| identity.member_id).collect();
+    let other: BTreeSet<_> = other.into_iter().map(|i| i.cluster_id).collect();
+    Others {
+        clusters: other.len() as u64,
+        members: own.iter().filter(|id| !is_watched(id)).count() as u64,
+    }
 }
 
 fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
@@ -132,7 +163,8 @@ impl Watched {
 
 /// The member and the time in an archive's name (see [`capture`](crate::deed::capture)).
 fn parts(name: &str) -> Option<(&str, Timestamp)> {
-    let stem = name.strip_prefix("etcd-")?.strip_suffix(EXTENSION)?;
+    let plain = name.strip_suffix(ENCRYPTED).unwrap_or(name);
+    let stem = plain.strip_prefix("etcd-")?.strip_suffix(EXTENSION)?;
     let (rest, _index) = stem.rsplit_once('-')?;
     let (member, time) = rest.rsplit_once('-')?;
     let time = time.strip_suffix('Z')?;

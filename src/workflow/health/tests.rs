@@ -60,6 +60,8 @@ fn judged(archives: &[Summary], free: Result<Option<u64>, String>) -> Report {
         watched: watched.map(|one| (one, Proof::Whole)).collect(),
         unreadable: Vec::new(),
         free,
+        read_only: false,
+        others: Others::default(),
     };
     let rules = Rules {
         max_age: SignedDuration::from_hours(26),
@@ -124,4 +126,53 @@ fn the_name_of_an_archive_that_cannot_be_opened_tells_whose_newest_it_is() {
     for odd in ["etcd-.tar.zst", "etcd-node-1-x-y.tar.zst", "node-1"] {
         assert!(!own.is_newer_by_name(odd), "{odd}");
     }
+}
+
+#[test]
+fn a_newest_archive_that_nobody_could_read_is_unknown() {
+    let name = |archive: Summary, extension: &str| Unreadable {
+        name: archive.listed.name + extension,
+        why: "why".to_owned(),
+        looked: true,
+    };
+    let archives = [archive("infra0", 0xa, 3)];
+    let judged = |proof: Proof, unreadable: Vec<Unreadable>| {
+        let watched = watched(&archives, now(), None).into_iter();
+        let facts = Facts {
+            location: "s3://backups".to_owned(),
+            now: now(),
+            wanted: None,
+            watched: watched.map(|one| (one, proof.clone())).collect(),
+            unreadable,
+            free: Ok(None),
+            read_only: false,
+            others: Others::default(),
+        };
+        let rules = Rules {
+            max_age: SignedDuration::from_hours(26),
+            warn_age: None,
+            size_limit: 100_000_000,
+            min_free: None,
+        };
+        judge(&facts, &rules).level
+    };
+    assert_eq!(
+        judged(Proof::Unread("no".to_owned()), Vec::new()),
+        Level::Unknown
+    );
+    let newer = || archive("infra0", 0xa, 1);
+    let mut unseen = name(newer(), "");
+    unseen.looked = false;
+    assert_eq!(judged(Proof::Whole, vec![unseen]), Level::Unknown);
+    assert_eq!(
+        judged(Proof::Whole, vec![name(newer(), "")]),
+        Level::Critical
+    );
+    // An encrypted one whose sidecar is lost is the newest all the same.
+    assert_eq!(
+        judged(Proof::Whole, vec![name(newer(), ".age")]),
+        Level::Critical
+    );
+    let older = archive("infra0", 0xa, 9);
+    assert_eq!(judged(Proof::Whole, vec![name(older, "")]), Level::Warning);
 }
