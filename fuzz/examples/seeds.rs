@@ -128,7 +128,7 @@ fn archive_manifest(data_dir: &Path) -> Done {
         level: 3,
         threads: 1,
         size_limit: 100_000_000,
-        created: jiff::Timestamp::from_second(1_450_000_000)?,
+        created: Moment::At(jiff::Timestamp::from_second(1_450_000_000)?),
         lock: None,
     };
     let captured = capture(&request, &Interrupt::default(), &mut |_| ())?;

@@ -36,8 +36,8 @@ use crate::place::archive::{
 };
 use crate::place::backup_lock::{BackupLock, Claim, LockError};
 use crate::place::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
-use crate::place::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
 use crate::place::repository::directory::publish;
+use crate::place::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
 use crate::place::repository::{Directory, Repository, Side};
 use content::Content;
 use opening::Opening;

@@ -102,9 +102,8 @@ pub fn plan<'c>(
 /// The archives for whose sake others are removed that could stand in for them: they must not have
 /// rotted since they were proven.
 fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
-    let is_guard = |reason: &Reason| {
-        matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. })
-    };
+    let is_guard =
+        |reason: &Reason| matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. });
     let guards = decisions
         .iter()
         .filter(|decision| decision.reasons.iter().any(is_guard))

@@ -17,9 +17,9 @@ pub(in crate::workflow) fn by_log(a: &Summary, b: &Summary) -> Ordering {
 
 /// Splits archives, given in the order of the log, into those that differ and the copies of one of
 /// them, each with the one that it equals: the first by name.
-pub(super) fn apart_from_copies<'s>(
-    archives: Vec<&'s Summary>,
-) -> (Vec<&'s Summary>, Vec<(&'s Summary, &'s Summary)>) {
+pub(super) fn apart_from_copies(
+    archives: Vec<&Summary>,
+) -> (Vec<&Summary>, Vec<(&Summary, &Summary)>) {
     let mut apart: Vec<&Summary> = Vec::new();
     let mut copies = Vec::new();
     for archive in archives {
