@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use etcd_ark::deed::capture::{Destination, Request, capture};
+use etcd_ark::deed::capture::{Destination, Moment, Request, capture};
 use etcd_ark::ground::interrupt::Interrupt;
 use etcd_ark::language::raft_snapshot::SnapshotId;
 use etcd_ark::language::wal::segment::SegmentScan;
