@@ -535,3 +535,96 @@ fn whoever_is_stopped_while_a_bucket_is_read_judges_nothing() {
         assert_eq!(stdout, "", "{args:?}");
     }
 }
+
+/// Puts the time of writing of all objects three days back.
+fn age(place: &Place) {
+    let old = std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
+    for name in place.objects() {
+        let path = place.path("s3/backups/etcd").join(name);
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.file().set_modified(old).unwrap();
+    }
+}
+
+#[test]
+fn an_archive_that_was_put_there_by_other_means_counts_and_is_not_swept_away() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let bucket = place.path("s3/backups/etcd");
+    let name = url.rsplit('/').next().unwrap();
+    fs::remove_file(bucket.join(format!("{name}.sha256"))).unwrap();
+    age(&place);
+    let prune = ["prune", "--repo", URL, "--keep-last", "1"];
+    place.run(&road, &prune).exits(0);
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
+    place.run(&road, &["verify", &url]).exits(0);
+    // What a run left that died is told by its claim, and goes once it is old.
+    let claim = bucket.join(format!(".etcd-ark-claim-{name}"));
+    fs::write(&claim, "somebody\n").unwrap();
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 0);
+    place.run(&road, &["verify", &url]).exits(10);
+    place.run(&road, &prune).exits(0);
+    assert!(
+        place.objects().iter().any(|object| object == name),
+        "it is young"
+    );
+    age(&place);
+    place.run(&road, &prune).exits(0);
+    let left = place.objects();
+    assert!(left.iter().all(|object| !object.contains(name)), "{left:?}");
+}
+
+#[test]
+fn a_list_that_names_an_archive_twice_does_not_have_it_removed() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    let twice = Road::to(&place.server, |method, target| {
+        if method == "GET" && target.contains("list-type=2") {
+            Then::NameTwice
+        } else {
+            Then::Pass
+        }
+    });
+    let prune = ["--json", "prune", "--repo", URL, "--keep-last", "1"];
+    let told = place.run(&twice, &prune).exits(0).json();
+    assert_eq!(told["archives"].as_array().unwrap().len(), 1, "{told}");
+    place
+        .run(&Road::open(&place.server), &["verify", &url])
+        .exits(0);
+}
+
+#[test]
+fn a_store_that_says_it_has_the_marker_and_has_not_is_no_success() {
+    let Some(place) = Place::new() else { return };
+    let lying = Road::to(&place.server, |method, target| {
+        if method == "PUT" && target.contains(".sha256") {
+            Then::Pretend
+        } else {
+            Then::Pass
+        }
+    });
+    place
+        .run(&lying, &place.snapshot_args())
+        .exits(1)
+        .says("has not kept");
+    let open = Road::open(&place.server);
+    assert_eq!(place.listed(&open).as_array().unwrap().len(), 0);
+    assert_eq!(place.objects(), [""; 0]);
+}
+
+#[test]
+fn a_variable_of_somebody_elses_is_no_setting_of_the_store() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let mut command = place.command(&road, &place.snapshot_args());
+    for (name, value) in [
+        ("ENDPOINT", "http://127.0.0.1:9"),
+        ("TOKEN", "x"),
+        ("TIMEOUT", "bogus"),
+        ("SKIP_SIGNATURE", "true"),
+    ] {
+        command.env(name, value);
+    }
+    ark::run(&mut command).exits(0);
+}

@@ -81,6 +81,10 @@ pub enum Then {
     NoBucket,
     /// The server is killed before it sees the request, and started again a second later.
     Outage,
+    /// Says that it is done, and does nothing.
+    Pretend,
+    /// Passes it on, and names each object of a list twice.
+    NameTwice,
 }
 
 /// How many requests went over a road, and how many bytes came back.
@@ -182,7 +186,12 @@ fn pass(
             server.start_again();
             return None;
         }
-        Then::Pass => {}
+        Then::Pretend => {
+            let done =
+                "HTTP/1.1 200 OK\r\nETag: \"0\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            return client.write_all(done.as_bytes()).ok();
+        }
+        Then::Pass | Then::NameTwice => {}
     }
     let mut upstream = TcpStream::connect(server.address).ok()?;
     let head = head.concat() + "Connection: close\r\n\r\n";
@@ -191,7 +200,30 @@ fn pass(
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).ok()?;
     traffic.lock().unwrap().bytes_back += answer.len() as u64;
+    if then == Then::NameTwice {
+        answer = name_twice(&String::from_utf8(answer).unwrap()).into_bytes();
+    }
     client.write_all(&answer).ok()
+}
+
+/// A list in which each object stands twice.
+fn name_twice(answer: &str) -> String {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let parts: Vec<_> = body.split_inclusive("</Contents>").collect();
+    let twice = |part: &&str| match part.find("<Contents>") {
+        Some(at) => format!("{part}{}", &part[at..]),
+        None => (*part).to_owned(),
+    };
+    let body: String = parts.iter().map(twice).collect();
+    let lines = head.lines();
+    let kept: Vec<_> = lines
+        .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"))
+        .collect();
+    let length = body.len();
+    format!(
+        "{}\r\nContent-Length: {length}\r\n\r\n{body}",
+        kept.join("\r\n")
+    )
 }
 
 fn refuse(mut client: &TcpStream, status: &str, code: &str) -> Option<()> {

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! <prefix>/etcd-….tar.zst             the archive
-//! <prefix>/etcd-….tar.zst.sha256      its marker: an archive without one is not listed
+//! <prefix>/etcd-….tar.zst.sha256      its marker
 //! <prefix>/.etcd-ark-claim-etcd-…     who is writing it; gone when the marker stands
 //! ```
 //!
 //! In: a URL such as `s3://bucket/prefix` and the settings that the cloud's own tools read from
 //! the environment. Out: a [`Repository`]. No object store can refuse to overwrite at the end of
 //! an upload in parts, so a claim is made first, in one request that fails if it is there, and
-//! the marker last, likewise: of two writers of one name only one goes on, and an upload that
-//! died halfway is in nobody's list.
+//! the marker last, likewise: of two writers of one name only one goes on. An archive that is
+//! claimed and not marked was left by an upload that died, or is on its way: it is in nobody's
+//! list. One with neither was put there by other means, and is an archive as any other.
 
 mod source;
 mod upload;
@@ -28,10 +29,12 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
-    BackoffConfig, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+    RetryConfig,
 };
 use tokio::runtime::Runtime;
 
+use super::sidecar::SIDECAR_EXTENSION;
 use super::{
     Listed, MOST_BESIDE, Receiving, Repository, RepositoryError, SIDES, beside_of, is_archive_name,
     refuse_large,
@@ -49,6 +52,12 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: usize = 16;
 /// How often a wait for an answer looks whether to stop.
 const TICK: Duration = Duration::from_millis(100);
+/// For how long one request may go on: a part of 8 MiB beside two others at 500 kbit/s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(420);
+/// For how long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long nothing may come while an answer is read.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// For how long a request is tried again before the store counts as gone.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
@@ -228,12 +237,43 @@ impl Bucket {
             .filter_map(|object| Some((object.location.filename()?.to_owned(), object)))
             .collect();
         objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // Some stores name an object twice where a page of the list ends.
+        objects.dedup_by(|(a, _), (b, _)| a == b);
         Ok(objects)
     }
 
     fn head(&self, name: &str) -> io::Result<Listed> {
         let head = self.wait("look at", name, self.store.head(&self.key(name)))?;
         Ok(listed(name, &head))
+    }
+
+    fn find(&self, name: &str) -> io::Result<Option<Listed>> {
+        match self.head(name) {
+            Ok(listed) => Ok(Some(listed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what a run left that claimed `name` and died: the archive, if it has no marker, and the
+    /// claim. An archive without a marker and without a claim is no run's of ours, and stays.
+    fn end_claim(&self, name: &str, now: Timestamp) -> io::Result<()> {
+        // Looked at once more, now: another run may have come since the list was made.
+        let is_stale = |listed: &Listed| {
+            let written = listed.modified.map(|time| now.duration_since(time));
+            written.is_some_and(|age| age > STALE_AFTER)
+        };
+        let claim = claim_of(name);
+        let still_stale = self.find(&claim)?.as_ref().is_some_and(is_stale);
+        if !still_stale {
+            return Ok(());
+        }
+        let unmarked = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_none();
+        if unmarked && self.find(name)?.as_ref().is_some_and(is_stale) {
+            self.delete(name)?;
+            self.delete(&format!("{name}{SIDECAR_EXTENSION}"))?;
+        }
+        self.delete(&claim)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
@@ -265,22 +305,20 @@ impl Repository for Bucket {
         };
         let archives = objects
             .iter()
-            .filter(|(name, _)| is_archive_name(name) && has(&format!("{name}{SUM_EXTENSION}")));
+            .filter(|(name, _)| is_archive_name(name))
+            .filter(|(name, _)| has(&format!("{name}{SUM_EXTENSION}")) || !has(&claim_of(name)));
         Ok(archives
             .map(|(name, object)| listed(name, object))
             .collect())
     }
 
     fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
-        // One without a marker is being written, or was left by a run that died.
-        let marked = self.head(&format!("{name}{SUM_EXTENSION}"));
-        match marked.and_then(|_| self.head(name)) {
-            Ok(listed) => Ok(listed),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(ArchiveError::NotFound(self.path_of(name)))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let not_found = || ArchiveError::NotFound(self.path_of(name));
+        let listed = self.find(name)?.ok_or_else(not_found)?;
+        // One with a claim and without a marker is being written, or was left by a run that died.
+        let is_whole = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_some()
+            || self.find(&claim_of(name))?.is_none();
+        is_whole.then_some(listed).ok_or_else(not_found)
     }
 
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
@@ -334,14 +372,12 @@ impl Repository for Bucket {
         for (name, object) in &objects {
             let written = object.last_modified.timestamp();
             let is_stale = now.as_second() - written > STALE_AFTER.as_secs();
-            let orphaned = if let Some(of) = beside_of(name) {
-                !has(of)
-            } else if is_archive_name(name) {
-                !has(&format!("{name}{SUM_EXTENSION}"))
-            } else {
-                name.starts_with(CLAIM)
-            };
-            if orphaned && is_stale {
+            if !is_stale {
+                continue;
+            }
+            if let Some(of) = name.strip_prefix(CLAIM) {
+                self.end_claim(of, now)?;
+            } else if beside_of(name).is_some_and(|of| !has(of) && !has(&claim_of(of))) {
                 self.delete(name)?;
             }
         }
@@ -353,6 +389,11 @@ impl Repository for Bucket {
     }
 }
 
+/// The name of the claim on an archive's name.
+fn claim_of(name: &str) -> String {
+    format!("{CLAIM}{name}")
+}
+
 fn listed(name: &str, object: &ObjectMeta) -> Listed {
     Listed {
         name: name.to_owned(),
@@ -360,6 +401,14 @@ fn listed(name: &str, object: &ObjectMeta) -> Listed {
         modified: Timestamp::from_second(object.last_modified.timestamp()).ok(),
         is_link: false,
     }
+}
+
+/// A part takes as long as a slow line needs; a line that is dead is noticed by the silence.
+fn client() -> ClientOptions {
+    ClientOptions::new()
+        .with_timeout(REQUEST_TIMEOUT)
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(READ_TIMEOUT)
 }
 
 fn retry() -> RetryConfig {
@@ -376,17 +425,25 @@ fn retry() -> RetryConfig {
 
 type Built = Result<Arc<dyn ObjectStore>, Error>;
 
-/// The settings whose names a store knows, as it wants them.
-fn known<K: std::str::FromStr>(settings: &[(String, String)]) -> Vec<(K, &str)> {
+/// The settings whose names a store knows, as it wants them. It would know them without their
+/// `prefix`, too, but a variable `ENDPOINT` is somebody else's.
+fn known<'s, K: std::str::FromStr>(
+    settings: &'s [(String, String)],
+    prefix: &str,
+) -> Vec<(K, &'s str)> {
     settings
         .iter()
+        .filter(|(name, _)| name.starts_with(prefix))
         .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.as_str())))
         .collect()
 }
 
 fn s3(url: &str, settings: &[(String, String)]) -> Built {
-    let mut builder = AmazonS3Builder::new().with_url(url).with_retry(retry());
-    for (key, value) in known::<AmazonS3ConfigKey>(settings) {
+    let mut builder = AmazonS3Builder::new()
+        .with_url(url)
+        .with_retry(retry())
+        .with_client_options(client());
+    for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
         // An endpoint of the user's own that is plain HTTP is what the user wants.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);
@@ -399,8 +456,9 @@ fn s3(url: &str, settings: &[(String, String)]) -> Built {
 fn gcs(url: &str, settings: &[(String, String)]) -> Built {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_url(url)
-        .with_retry(retry());
-    for (key, value) in known::<GoogleConfigKey>(settings) {
+        .with_retry(retry())
+        .with_client_options(client());
+    for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
     Ok(Arc::new(builder.build()?))
@@ -409,8 +467,9 @@ fn gcs(url: &str, settings: &[(String, String)]) -> Built {
 fn azure(url: &str, settings: &[(String, String)]) -> Built {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_url(url)
-        .with_retry(retry());
-    for (key, value) in known::<AzureConfigKey>(settings) {
+        .with_retry(retry())
+        .with_client_options(client());
+    for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
         if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);
         }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
 
-use super::{Bucket, CLAIM};
+use super::{Bucket, claim_of};
 use crate::place::archive::{SUM_EXTENSION, Source};
+use crate::place::repository::sidecar::SIDECAR_EXTENSION;
 use crate::place::repository::{Receiving, Repository, Side};
 
 /// Bytes of a part: S3 wants at least 5 MiB and at most 10,000 parts.
@@ -42,7 +43,7 @@ impl fmt::Debug for Upload {
 
 impl Upload {
     pub(super) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
-        bucket.put_new("claim", &format!("{CLAIM}{name}"), token().as_bytes())?;
+        bucket.put_new("claim", &claim_of(name), token().as_bytes())?;
         // From here on the claim goes with whatever fails.
         let mut upload = Self {
             bucket: bucket.clone(),
@@ -53,8 +54,8 @@ impl Upload {
             stands: false,
             published: false,
         };
-        let marker = format!("{name}{SUM_EXTENSION}");
-        if bucket.exists(name)? && bucket.exists(&marker)? {
+        // Whoever put it there without a claim meant it to be there.
+        if bucket.exists(name)? {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("`{}` is there already", bucket.url_of(name)),
@@ -108,17 +109,29 @@ impl Upload {
         if let Some(mut parts) = self.parts.take() {
             let _ = self.bucket.wait_briefly(async move { parts.abort().await });
         }
-        let mut gone = vec![format!("{CLAIM}{}", self.name)];
         let marker = format!("{}{SUM_EXTENSION}", self.name);
+        let mut gone = Vec::new();
         // Where creating is no single step after all, somebody else may have marked it.
-        if self.stands && self.bucket.exists(&marker).is_ok_and(|marked| !marked) {
-            gone.insert(0, self.name.clone());
+        if self.stands {
+            match self.bucket.exists(&marker) {
+                Ok(true) => {}
+                Ok(false) => {
+                    gone.push(self.name.clone());
+                    gone.push(format!("{}{SIDECAR_EXTENSION}", self.name));
+                }
+                Err(_) => return,
+            }
         }
+        // The claim last: it tells a later `prune` that what stands here was left by a run.
+        gone.push(claim_of(&self.name));
         for name in gone {
             let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&name));
-            let _ = self
+            let removed = self
                 .bucket
                 .wait_briefly(async move { store.delete(&key).await });
+            if !matches!(removed, Some(Ok(()) | Err(Error::NotFound { .. }))) {
+                return;
+            }
         }
     }
 }
@@ -158,13 +171,24 @@ impl Receiving for Upload {
     }
 
     fn publish(mut self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+        let bytes = self.bucket.head(&self.name)?.bytes;
         for side in sides {
             let name = format!("{}{}", self.name, side.extension);
             self.bucket.put_new("write", &name, &side.bytes)?;
         }
+        // Read back as the archive was: what is answered and not kept must not count as a backup.
+        for side in sides {
+            let name = format!("{}{}", self.name, side.extension);
+            if self.bucket.read_beside(&name)?.as_deref() != Some(&side.bytes) {
+                return Err(not_kept(&self.bucket, &name));
+            }
+        }
+        if self.bucket.head(&self.name)?.bytes != bytes {
+            return Err(not_kept(&self.bucket, &self.name));
+        }
         self.published = true;
         // Where nothing may be removed the claim stays; it keeps nobody from anything.
-        let _ = self.bucket.delete(&format!("{CLAIM}{}", self.name));
+        let _ = self.bucket.delete(&claim_of(&self.name));
         Ok(())
     }
 }
@@ -175,6 +199,13 @@ impl Drop for Upload {
             self.withdraw();
         }
     }
+}
+
+fn not_kept(bucket: &Bucket, name: &str) -> io::Error {
+    io::Error::other(format!(
+        "the store has not kept `{}` as it was written",
+        bucket.url_of(name)
+    ))
 }
 
 /// What no other run writes into its claim.
@@ -193,8 +224,9 @@ impl Bucket {
         match self.wait(tried, name, put) {
             // The same bytes are our own: the answer to the first request was lost on its way.
             Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists
-                    && self.read_beside(name)?.as_deref() == Some(bytes) =>
+                if [io::ErrorKind::AlreadyExists, io::ErrorKind::Other].contains(&error.kind())
+                    && self.interrupt.check().is_ok()
+                    && self.read_beside(name).ok().flatten().as_deref() == Some(bytes) =>
             {
                 Ok(())
             }
@@ -203,11 +235,7 @@ impl Bucket {
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        match self.head(name) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.find(name)?.is_some())
     }
 
     /// Waits a little, whoever asked to stop: for cleaning up.
