@@ -6,7 +6,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, names};
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run};
 use crate::support::recordings::{copy_dir, tree};
 use crate::support::tools;
 
@@ -249,6 +249,34 @@ fn a_recipient_that_is_none_is_wrong_usage_and_leaves_nothing() {
     assert!(!Path::new(&backups).exists());
     fs::write(&file, format!("# ours\n{}\n", place.recipient)).unwrap();
     run(["-R", &file]).exits(0);
+}
+
+#[test]
+fn a_recipient_that_came_out_empty_leaves_nothing_in_the_open() {
+    // Guards against a script whose key was not found, and plaintext where there was to be none.
+    let dir = TempDir::new().unwrap();
+    let backups = dir.path().join("backups");
+    let config = dir.path().join("ark.toml");
+    let command = || {
+        let mut command = clean(BINARY);
+        command.args(["--config", config.to_str().unwrap(), "snapshot"]);
+        command.args(["--data-dir", "testdata/infra0.etcd", "--backup-dir"]);
+        command.arg(&backups);
+        command
+    };
+    fs::write(&config, "").unwrap();
+    for name in ["ETCD_ARK_RECIPIENT", "ETCD_ARK_RECIPIENTS_FILE"] {
+        run(command().env(name, ""))
+            .exits(2)
+            .says("nothing would be encrypted");
+    }
+    for key in ["recipient", "recipients-file"] {
+        for value in ["\"\"", "[]", "[\"\"]"] {
+            fs::write(&config, format!("[snapshot]\n{key} = {value}\n")).unwrap();
+            run(&mut command()).exits(2).says("names nobody");
+        }
+    }
+    assert!(!backups.exists());
 }
 
 #[test]

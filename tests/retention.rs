@@ -407,3 +407,77 @@ fn what_a_snapshot_has_just_proven_is_not_read_again() {
     assert!(!ran.stderr.contains("reading etcd-"), "{ran:#?}");
     assert_eq!(place.archives().len(), 3);
 }
+
+#[test]
+fn a_link_to_an_archive_does_not_have_it_removed() {
+    // Guards against `etcd-latest.tar.zst`, which an operator's own script makes.
+    for link in ["etcd-a.tar.zst", "etcd-zz.tar.zst"] {
+        let place = place(4);
+        let newest = place.archives().pop().unwrap();
+        std::os::unix::fs::symlink(&newest, place.backups().join(link)).unwrap();
+        let told = place.prune(&["--keep-last=1"]).exits(0).json();
+        assert_eq!(told["removed"], 3, "{told}");
+        let backups = place.backups();
+        assert!(backups.join(&newest).is_file(), "{told}");
+        assert!(backups.join(link).is_file(), "{told}");
+    }
+}
+
+#[test]
+fn an_archive_that_rotted_since_it_was_proven_has_none_removed_for_its_sake() {
+    let place = place(4);
+    let all = place.archives();
+    place.prune(&["--keep-last=9"]).exits(0);
+    // Bits rot without a word: the size and the time of writing stay.
+    let newest = place.backups().join(&all[3]);
+    let written = fs::metadata(&newest).unwrap().modified().unwrap();
+    flip(&newest);
+    let file = fs::OpenOptions::new().write(true).open(&newest).unwrap();
+    file.file().set_modified(written).unwrap();
+    let ran = place.prune(&["--keep-last=1"]).exits(0);
+    let told = ran.json();
+    assert_eq!(told["archives"][0]["reasons"][0]["rule"], "bad", "{told}");
+    assert_eq!(place.archives(), [all[2].clone(), all[3].clone()]);
+    // And it is not believed again because it once was.
+    place.prune(&["--keep-last=1"]).exits(0);
+    assert_eq!(place.archives(), [all[2].clone(), all[3].clone()]);
+}
+
+#[test]
+fn what_was_just_taken_is_not_removed_whatever_the_clock() {
+    let place = place(0);
+    // Another machine's clock is three minutes ahead, which is tolerated.
+    let ahead = Timestamp::now() + SignedDuration::from_mins(3);
+    place.night.put(&place.backups(), ahead, |_| ());
+    let backups = place.backups();
+    let told = ark([
+        "--json",
+        "snapshot",
+        "--data-dir",
+        "testdata/infra0.etcd",
+        "--backup-dir",
+        backups.to_str().unwrap(),
+        "--keep-last=1",
+        "--label=pre-upgrade",
+    ])
+    .exits(0)
+    .json();
+    let taken = PathBuf::from(told["archive"].as_str().unwrap());
+    assert!(taken.is_file(), "{told}");
+}
+
+#[test]
+fn labels_are_told_apart_without_the_blanks_around_them() {
+    let place = place(2);
+    for night in [2, 3] {
+        place.add(night, |manifest| manifest["labels"] = json!(["golden"]));
+    }
+    place.add(4, |_| ());
+    place
+        .prune(&["--keep-last=1", "--keep-label=pre-upgrade, golden"])
+        .exits(0);
+    assert_eq!(place.archives().len(), 3);
+    place
+        .prune(&["--keep-last=1", "--keep-label=a,,b"])
+        .exits(2);
+}

@@ -321,3 +321,39 @@ fn a_real_server_that_idles_is_unchanged_until_somebody_writes() {
     etcd.stop();
     assert!(!scratch.is_unchanged(&[]), "a write to the other store");
 }
+
+#[test]
+fn an_idle_cluster_rings_no_alarm_and_its_backup_dir_is_pruned_all_the_same() {
+    // Guards against a `status` that calls a backup old which every run finds to hold all there is.
+    let scratch = Scratch::new();
+    small_member(&scratch.source);
+    let backups = scratch.backups.to_str().unwrap();
+    ark([
+        "snapshot",
+        "--data-dir",
+        scratch.source.to_str().unwrap(),
+        "--backup-dir",
+        backups,
+    ])
+    .exits(0);
+    assert!(!scratch.is_unchanged(&["--label", "second"]));
+    std::thread::sleep(Duration::from_secs(6));
+    let status = ["status", backups, "--max-age", "5s"];
+    let old = ark(status).exits(2);
+    assert!(old.stdout.contains("over 5 seconds"), "{old:#?}");
+    let told = scratch.told(&scratch.source, &["--keep-last", "1"]);
+    assert_eq!(told["unchanged"], true, "{told}");
+    assert_eq!(told["pruned"]["removed"], 1, "{told}");
+    assert_eq!(archives_in(&scratch.backups).len(), 1);
+    let fresh = ark(status).exits(0);
+    assert!(
+        fresh.stdout.contains("and held all there was"),
+        "{fresh:#?}"
+    );
+    // What was noted is of that file: another one under its name is as old as it is.
+    let newest = scratch.newest();
+    let bytes = fs::read(&newest).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    fs::write(&newest, bytes).unwrap();
+    ark(status).exits(2);
+}

@@ -238,7 +238,7 @@ pub(crate) struct Snapshot {
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
     /// Call it something, such as pre-upgrade; can be given more than once
-    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_LABEL")]
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
     pub(crate) label: Vec<String>,
     /// zstd's compression level
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
@@ -438,6 +438,14 @@ pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
         .ok()
         .filter(SignedDuration::is_positive)
         .ok_or_else(|| LIKE_A_TIME.to_owned())
+}
+
+/// A label, without the blanks around it that `a, b` leaves.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a label is not empty".to_owned()),
+        label => Ok(label.to_owned()),
+    }
 }
 
 /// The same, or `0s`.

@@ -7,7 +7,7 @@ use clap::ArgAction;
 use etcd_ark::workflow::retention::{Policy, Rules};
 use jiff::SignedDuration;
 
-use super::args::{length_of_time, time_or_none};
+use super::args::{label, length_of_time, time_or_none};
 
 /// The flags of a policy.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(crate) struct Keep {
     #[arg(long, value_name = "TIME", value_parser = length_of_time, env = "ETCD_ARK_KEEP_WITHIN")]
     keep_within: Option<SignedDuration>,
     /// Keep all with this label, whatever their age; can be given more than once
-    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_KEEP_LABEL")]
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_KEEP_LABEL")]
     keep_label: Vec<String>,
     /// Only archives that check count, and to know it they are read: how long that counts, 0s for
     /// not at all

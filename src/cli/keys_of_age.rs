@@ -13,7 +13,7 @@ use fs_err as fs;
 #[cfg(feature = "encryption")]
 pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
     if named.is_empty() && files.is_empty() {
-        return Ok(None);
+        return refuse_empty_variables().map(|()| None);
     }
     let files = files.iter();
     let files = files.map(|file| {
@@ -42,6 +42,22 @@ fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
     })
 }
 
+/// A variable that came out empty, as of a script that found no key, must not leave an archive in the
+/// open that was to be encrypted.
+fn refuse_empty_variables() -> Result<()> {
+    let is_empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut names = ["ETCD_ARK_RECIPIENT", "ETCD_ARK_RECIPIENTS_FILE"].into_iter();
+    let Some(empty) = names.find(is_empty) else {
+        return Ok(());
+    };
+    let told = super::failure::Told {
+        kind: super::failure::Kind::Usage,
+        message: format!("`{empty}` is set and empty: nothing would be encrypted"),
+        hint: Some("name who may read the archives, or unset the variable if all may"),
+    };
+    Err(told.into())
+}
+
 /// The inside of an encrypted file; `path` is what it is called.
 #[cfg(feature = "encryption")]
 pub(super) fn decrypt(
@@ -67,7 +83,7 @@ pub(super) fn decrypt(
 pub(super) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
     use super::failure::{Kind, Told};
     if named.is_empty() && files.is_empty() {
-        return Ok(None);
+        return refuse_empty_variables().map(|()| None);
     }
     let told = Told {
         kind: Kind::Usage,

@@ -1,9 +1,14 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
+use std::path::Path;
+
 use anyhow::Result;
 use etcd_ark::deed::capture::{Captured, Destination, Moment, Request, capture};
 use etcd_ark::deed::unchanged::{Unchanged, unchanged};
+use etcd_ark::ground::interrupt::Interrupt;
+use etcd_ark::language::member::Identity;
 use etcd_ark::place::archive::manifest::Scope;
+use etcd_ark::place::backup_lock::{BackupLock, Claim};
 use etcd_ark::place::data_dir::DataDir;
 use etcd_ark::place::repository::Repository;
 use etcd_ark::workflow::prune;
@@ -54,8 +59,20 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         && let Some(found) = unchanged(&request, interrupt, observe)?
     {
         drop(progress);
-        tell_unchanged(&found, out);
-        return Ok(0);
+        let Request { lock, .. } = &request;
+        note_current(&found, &*repository, lock.as_ref(), interrupt, out)?;
+        let (pruned, ended) = prune(
+            policy.as_ref(),
+            &found.summary.identity,
+            &found.path,
+            &*repository,
+            args,
+            places,
+            out,
+            record,
+        );
+        tell_unchanged(&found, &pruned, out);
+        return ended;
     }
     let captured = capture(&request, interrupt, observe)?;
     drop(progress);
@@ -72,7 +89,8 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     tell(&captured, out);
     let (pruned, ended) = prune(
         policy.as_ref(),
-        &captured,
+        &captured.manifest.member.identity,
+        &captured.path,
         &*repository,
         args,
         places,
@@ -98,10 +116,33 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     })
 }
 
-/// Prunes this member's archives, if that is wanted.
+/// Notes that the archive found is as good as one of now.
+fn note_current(
+    found: &Unchanged,
+    repository: &dyn Repository,
+    claim: Option<&Claim>,
+    interrupt: &Interrupt,
+    out: &Out,
+) -> Result<()> {
+    let lock = repository.directory().zip(claim);
+    let _lock = lock
+        .map(|(dir, claim)| BackupLock::take(dir, claim, interrupt))
+        .transpose()?;
+    let listed = &found.summary.listed;
+    if let Err(error) = prune::note_current(repository, listed, Timestamp::now()) {
+        out.warn(&format!(
+            "that nothing has changed could not be noted, so `status` will take the archive for an old one: {error}"
+        ));
+    }
+    Ok(())
+}
+
+/// Prunes the member's archives, if that is wanted; the one at `proven` was proven just now.
+#[expect(clippy::too_many_arguments, reason = "what a command has at hand")]
 fn prune(
     policy: Option<&Policy>,
-    captured: &Captured,
+    identity: &Identity,
+    proven: &Path,
     repository: &dyn Repository,
     args: &Snapshot,
     places: &Places<'_>,
@@ -111,7 +152,6 @@ fn prune(
     let Some(policy) = policy else {
         return (serde_json::Value::Null, Ok(0));
     };
-    let identity = &captured.manifest.member.identity;
     let group = Group {
         cluster_id: identity.cluster_id,
         member_id: identity.member_id,
@@ -121,7 +161,7 @@ fn prune(
         policy,
         prove_again_after: args.keep.prove_again_after,
         now: Timestamp::now(),
-        proven: captured.path.file_name().and_then(|name| name.to_str()),
+        proven: proven.file_name().and_then(|name| name.to_str()),
     };
     after_snapshot(
         &request,
@@ -134,7 +174,7 @@ fn prune(
 }
 
 /// What was worth a warning when the archive was taken still is.
-fn tell_unchanged(found: &Unchanged, out: &Out) {
+fn tell_unchanged(found: &Unchanged, pruned: &serde_json::Value, out: &Out) {
     let summary = &found.summary;
     for warning in &summary.warnings {
         out.warn(warning);
@@ -148,6 +188,7 @@ fn tell_unchanged(found: &Unchanged, out: &Out) {
             "identity": summary.identity,
             "position": summary.position,
             "labels": summary.labels,
+            "pruned": pruned,
         })
     });
     let path = found.path.display().to_string();

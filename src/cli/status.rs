@@ -17,6 +17,7 @@ use etcd_ark::place::archive::ArchiveError;
 use etcd_ark::place::repository::{Listed, Repository, RepositoryError, summarize};
 use etcd_ark::workflow::health::scope::{Others, Watched, others, watched};
 use etcd_ark::workflow::health::{Facts, Finding, Level, Proof, Report, Rules, Unreadable, judge};
+use etcd_ark::workflow::prune::ledger;
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
@@ -124,7 +125,9 @@ fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
         None => others(&catalog.summaries, &watched),
     };
     let mut proven = Vec::new();
-    for watched in watched {
+    let ledger = ledger(repository);
+    for mut watched in watched {
+        watched.current = ledger.current(&watched.newest.listed);
         let proof = if args.quick {
             Proof::EndOnly
         } else {

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 use crate::deed::proof::prove;
 use crate::ground::interrupt::{Interrupt, Interrupted};
-use crate::place::repository::{Catalog, Repository, Summary};
+use crate::place::repository::{Catalog, Listed, Repository, Summary};
 use ledger::{LEDGER, Ledger};
 
 /// What to prune, and how.
@@ -70,8 +70,7 @@ pub fn plan<'c>(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(&Summary),
 ) -> Result<Plan<'c>, Interrupted> {
-    let there = request.repository.read_beside(LEDGER).ok().flatten();
-    let known = there.as_deref().map_or_else(Ledger::default, Ledger::read);
+    let known = ledger(request.repository);
     let mut prover = Prover {
         request,
         interrupt,
@@ -195,6 +194,25 @@ pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) 
     pruned.orphans = request.repository.remove_orphans(request.now).err();
     pruned.unnoted = note(request.repository, plan).err();
     pruned
+}
+
+/// Notes that an archive was proven at `now` and holds all that its member holds, so that
+/// monitoring knows that no newer one is missing.
+pub fn note_current(
+    repository: &dyn Repository,
+    listed: &Listed,
+    now: Timestamp,
+) -> io::Result<()> {
+    let mut ledger = ledger(repository);
+    ledger.note_current(listed, now);
+    let json = ledger.write().map_err(io::Error::other)?;
+    repository.write_beside(LEDGER, &json)
+}
+
+/// What is noted about the archives of `repository`; what cannot be read says nothing.
+pub fn ledger(repository: &dyn Repository) -> Ledger {
+    let there = repository.read_beside(LEDGER).ok().flatten();
+    there.as_deref().map_or_else(Ledger::default, Ledger::read)
 }
 
 /// Writes the ledger, if there is news, for the archives that are left.

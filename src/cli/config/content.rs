@@ -21,6 +21,8 @@ use toml::de::{DeTable, DeValue};
 const OTHER_MEANING: [&str; 1] = ["ETCD_ARK_WAL_DIRS"];
 /// What every command has, and no file can set.
 const NOT_FOR_FILES: [&str; 3] = ["help", "version", "config"];
+/// Said to be nobody, they would leave an archive in the open that was to be encrypted.
+const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
 /// From this likeness on a known name is suggested, as clap does.
 const ALIKE: f64 = 0.7;
 
@@ -212,6 +214,19 @@ fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
 }
 
 fn read(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
+    let said = said(key, value, arg)?;
+    if let Said::Values(values) = &said
+        && NEVER_EMPTY.contains(&key)
+        && values.iter().all(String::is_empty)
+    {
+        return Err(format!(
+            "`{key}` names nobody: name who may read the archives, or leave the line out if all may"
+        ));
+    }
+    Ok(said)
+}
+
+fn said(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
     match value {
         _ if !arg.get_action().takes_values() => match value {
             DeValue::Boolean(on) => Ok(Said::Switch(*on)),

@@ -56,8 +56,8 @@ pub(super) fn member(
 fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
     let Watched { name, newest, .. } = watched;
     let is = "newest archive is";
-    let over = |limit| age(newest, facts.now).filter(|age| *age > limit);
-    let (level, text) = match age(newest, facts.now) {
+    let over = |limit| age(watched, facts.now).filter(|age| *age > limit);
+    let (level, text) = match age(watched, facts.now) {
         None => {
             let created = moment(newest.created);
             let text = format!("{is} dated {created}, in the future: its age is not known");
@@ -73,7 +73,17 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
                 over(limit).map(|_| (level, format!(", over {}", limit_of(limit))))
             });
             let (level, over) = passed.unwrap_or((Level::Ok, String::new()));
-            (level, format!("{is} {} old{over}", about(age)))
+            let taken = facts.now.duration_since(newest.created);
+            let text = if watched.current.is_some() && age < taken {
+                format!(
+                    "{is} {} old, and held all there was {} ago{over}",
+                    about(taken),
+                    about(age)
+                )
+            } else {
+                format!("{is} {} old{over}", about(age))
+            };
+            (level, text)
         }
     };
     finding(level, "age", Some(name), text)
@@ -140,7 +150,7 @@ fn of_size(watched: &Watched, rules: &Rules) -> Finding {
 /// That a clock was wrong, where that may hide something: an archive from the future that the
 /// newest has caught up with hides nothing.
 fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
-    age(&watched.newest, facts.now)?;
+    age(watched, facts.now)?;
     let reached = log_order(&watched.newest);
     let mut ahead = watched.ahead.iter();
     let beyond = ahead.find(|summary| log_order(summary) > reached)?;

@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::ground::ids::{ClusterId, Index, MemberId};
-use crate::place::repository::Summary;
 use scope::{Others, Watched, is_ahead};
 
 /// How many more rounds of archives must fit before there is no alarm: with fewer the next ones
@@ -209,9 +208,14 @@ pub fn judge(facts: &Facts, rules: &Rules) -> Report {
     }
 }
 
-fn age(summary: &Summary, now: Timestamp) -> Option<SignedDuration> {
-    let age = now.duration_since(summary.created);
-    (!is_ahead(summary, now)).then_some(age.max(SignedDuration::ZERO))
+/// How long ago the newest archive held all that its member held: since it was taken, or found to be
+/// current; `None` if it is dated in the future.
+fn age(watched: &Watched, now: Timestamp) -> Option<SignedDuration> {
+    let newest = &watched.newest;
+    let current = watched.current.filter(|current| *current <= now);
+    let since = current.map_or(newest.created, |current| current.max(newest.created));
+    let age = now.duration_since(since);
+    (!is_ahead(newest, now)).then_some(age.max(SignedDuration::ZERO))
 }
 
 fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
@@ -222,7 +226,7 @@ fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
         member_id: newest.identity.member_id,
         newest: newest.name().to_owned(),
         created: newest.created,
-        age_seconds: age(newest, facts.now).map(|age| age.as_secs()),
+        age_seconds: age(watched, facts.now).map(|age| age.as_secs()),
         proven: *proof == Proof::Whole,
         index: newest.position.index,
         data_size: newest.sizes.data,

@@ -26,6 +26,8 @@ pub struct Watched {
     /// Its newest archive: of those that are not dated in the future, or else the one that goes
     /// furthest in the log.
     pub newest: Summary,
+    /// When the member was last found to hold nothing that is not in it, if that was noted.
+    pub current: Option<Timestamp>,
     /// The archives before it, newest first.
     pub older: Vec<Summary>,
     /// Other archives of it that are dated in the future.
@@ -136,6 +138,7 @@ fn of_member(id: MemberId, captured: &[&Summary], now: Timestamp) -> Option<Watc
     Some(Watched {
         name: name.unwrap_or_else(|| identity.member_id.to_string()),
         newest,
+        current: None,
         older: dated,
         ahead,
     })

@@ -6,6 +6,7 @@ use crate::ground::ids::Term;
 use crate::language::member::{Identity, Position};
 use crate::place::archive::manifest::{Scope, Sizes};
 use crate::place::repository::Listed;
+use crate::place::repository::Summary;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_440_000_000).unwrap()

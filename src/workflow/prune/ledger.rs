@@ -31,6 +31,9 @@ struct Proven {
     bytes: u64,
     modified: Timestamp,
     at: Timestamp,
+    /// When its member was last found to hold nothing that is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    current: Option<Timestamp>,
 }
 
 impl Default for Ledger {
@@ -57,23 +60,41 @@ impl Ledger {
 
     /// Whether the archive, as it is now, was proven less than `again_after` before `now`.
     pub fn covers(&self, listed: &Listed, now: Timestamp, again_after: SignedDuration) -> bool {
-        self.proofs.get(&listed.name).is_some_and(|proven| {
+        self.of(listed).is_some_and(|proven| {
             let age = now.duration_since(proven.at);
             // A proof from the future does not say how old it is.
-            proven.bytes == listed.bytes
-                && Some(proven.modified) == listed.modified
-                && !age.is_negative()
-                && age < again_after
+            !age.is_negative() && age < again_after
         })
+    }
+
+    fn of(&self, listed: &Listed) -> Option<&Proven> {
+        self.proofs.get(&listed.name).filter(|proven| {
+            proven.bytes == listed.bytes && Some(proven.modified) == listed.modified
+        })
+    }
+
+    /// When the archive's member was last found to hold nothing that is not in the archive.
+    pub fn current(&self, listed: &Listed) -> Option<Timestamp> {
+        self.of(listed).and_then(|proven| proven.current)
+    }
+
+    /// Notes that the archive was proven at `now`, and holds all that its member holds.
+    pub fn note_current(&mut self, listed: &Listed, now: Timestamp) {
+        self.note(listed, now);
+        if let Some(proven) = self.proofs.get_mut(&listed.name) {
+            proven.current = Some(now);
+        }
     }
 
     /// Notes that the archive was proven at `now`.
     pub fn note(&mut self, listed: &Listed, now: Timestamp) {
+        let current = self.current(listed);
         if let Some(modified) = listed.modified {
             let proven = Proven {
                 bytes: listed.bytes,
                 modified,
                 at: now,
+                current,
             };
             self.proofs.insert(listed.name.clone(), proven);
         }
