@@ -628,3 +628,29 @@ fn a_variable_of_somebody_elses_is_no_setting_of_the_store() {
     }
     ark::run(&mut command).exits(0);
 }
+
+#[test]
+fn a_name_that_no_object_can_have_is_not_copied_to_where_nobody_finds_it() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    place.snapshot(&road);
+    let local = place.path("local");
+    place
+        .run(&road, &["copy", URL, local.to_str().unwrap()])
+        .exits(0);
+    let name = names(&local)
+        .into_iter()
+        .find(|name| name.ends_with(".zst"))
+        .unwrap();
+    fs::rename(local.join(name), local.join("etcd-pre#upgrade.tar.zst")).unwrap();
+    place
+        .run(
+            &road,
+            &["copy", local.to_str().unwrap(), "s3://backups/odd"],
+        )
+        .exits(1)
+        .says("another name");
+    assert!(
+        !place.path("s3/backups/odd").exists() || objects(&place.path("s3/backups/odd")).is_empty()
+    );
+}

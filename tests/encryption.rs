@@ -245,7 +245,10 @@ fn a_recipient_that_is_none_is_wrong_usage_and_leaves_nothing() {
     fs::write(&file, format!("# ours\n{}\nnonsense\n", place.recipient)).unwrap();
     run(["-R", &file]).exits(2).says("line 3");
     fs::write(&file, "# nobody yet\n").unwrap();
-    run(["-R", &file]).exits(2).says("holds no key");
+    run(["-R", &file])
+        .exits(2)
+        .says("names no recipient")
+        .says("age-keygen -y");
     assert!(!Path::new(&backups).exists());
     fs::write(&file, format!("# ours\n{}\n", place.recipient)).unwrap();
     run(["-R", &file]).exits(0);
@@ -277,6 +280,42 @@ fn a_recipient_that_came_out_empty_leaves_nothing_in_the_open() {
         }
     }
     assert!(!backups.exists());
+}
+
+#[test]
+fn a_header_without_an_end_is_refused_before_it_costs_anything() {
+    let Some(place) = Place::new() else { return };
+    let archive = place.path("etcd-endless.tar.zst.age");
+    for line in ["-> X25519 AAAA\nAAAA\n", "-> ", "A"] {
+        let header = format!("age-encryption.org/v1\n{}", line.repeat(200_000));
+        fs::write(&archive, header).unwrap();
+        ark(["verify", "--identity", &place.key, &archive])
+            .exits(4)
+            .says("does not end within 65536 bytes");
+    }
+    let many: String = (0..501).map(|_| format!("{}\n", place.recipient)).collect();
+    let file = place.path("many");
+    fs::write(&file, many).unwrap();
+    let data_dir = place.path("infra0.etcd");
+    let backups = place.path("backups");
+    let args = [
+        "snapshot",
+        "--data-dir",
+        &data_dir,
+        "--backup-dir",
+        &backups,
+    ];
+    ark(args.into_iter().chain(["-R", &file]))
+        .exits(2)
+        .says("501 recipients");
+    // As many as can be read back.
+    let many: String = (0..500).map(|_| format!("{}\n", place.recipient)).collect();
+    fs::write(&file, many).unwrap();
+    let told = ark(["--json"].into_iter().chain(args).chain(["-R", &file]))
+        .exits(0)
+        .json();
+    let archive = told["archive"].as_str().unwrap();
+    ark(["verify", "--identity", &place.key, archive]).exits(0);
 }
 
 #[test]

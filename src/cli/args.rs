@@ -253,7 +253,8 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
-    /// Take none if no client wrote since this member's newest archive there, which is proven anew
+    /// Take none if no client wrote since this member's newest archive there, which is proven anew; who can
+    /// read that one is not looked at, so leave this out once when the recipients change
     #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
     pub(crate) if_changed: bool,
     #[command(flatten)]

@@ -347,7 +347,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
                 summary.pending_version.as_ref(),
             ),
             size(summary.listed.bytes),
-            summary.name().to_owned(),
+            printable(summary.name()),
             printable(&why.join(", ")),
         ]);
     }

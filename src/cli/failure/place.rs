@@ -45,12 +45,13 @@ pub(super) fn of_key(error: &anyhow::Error) -> Option<Judged> {
     use etcd_ark::place::archive::encryption::KeyError;
     let error = error.downcast_ref::<KeyError>()?;
     let hint = match error {
-        KeyError::Recipient(_) | KeyError::RecipientsFile { .. } => {
+        KeyError::Recipient(_) | KeyError::RecipientsFile { .. } | KeyError::Nobody(_) => {
             "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
         }
         KeyError::Empty(_) | KeyError::IdentityFile(_) => {
             "an identity is the file that `age-keygen -o KEY` makes: AGE-SECRET-KEY-1…"
         }
+        KeyError::TooMany(_) => "encrypt for the key of a team instead of for each of its people",
         KeyError::Passphrase(_) => "decrypt it first: `age -d FILE > KEY`",
     };
     Some((Kind::Usage, Some(hint)))

@@ -17,6 +17,12 @@ use super::{Cipher, Source};
 
 /// How much is read at once of the header, in bytes: one of a few recipients is smaller.
 const HEADER: usize = 8 << 10;
+/// No header is longer, in bytes: the crate reads one of any length, and each line of it anew.
+const LONGEST_HEADER: usize = 64 << 10;
+/// More recipients do not fit into such a header.
+const MOST_RECIPIENTS: usize = 500;
+/// How the last line of a header begins, and the end of the line before.
+const LAST_LINE: &[u8] = b"\n---";
 /// How an age file that is wrapped in text begins.
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
@@ -43,6 +49,12 @@ pub enum KeyError {
     /// A file without any.
     #[error("`{0}` holds no key")]
     Empty(String),
+    /// A file without any recipient.
+    #[error("`{0}` names no recipient")]
+    Nobody(String),
+    /// So many that what is encrypted for them could not be read here.
+    #[error("{0} recipients are more than {MOST_RECIPIENTS}")]
+    TooMany(usize),
     /// A key that is itself under a passphrase.
     #[error("`{0}` is itself encrypted with a passphrase, which nobody is asked for here")]
     Passphrase(String),
@@ -105,8 +117,11 @@ impl Recipients {
                 })?);
             }
             if all.len() == before {
-                return Err(KeyError::Empty(file.clone()));
+                return Err(KeyError::Nobody(file.clone()));
             }
+        }
+        if all.len() > MOST_RECIPIENTS {
+            return Err(KeyError::TooMany(all.len()));
         }
         Ok(Self(all))
     }
@@ -165,6 +180,10 @@ impl Identities {
         if self.0.is_empty() {
             return Ok(Err(EncryptionFault::NoIdentity));
         }
+        if !ends_in_time(&*outside)? {
+            let why = format!("it does not end within {LONGEST_HEADER} bytes");
+            return Ok(Err(EncryptionFault::Header(why)));
+        }
         let decryptor = match Decryptor::new_buffered(BufReader::with_capacity(
             HEADER,
             Cursor { outside, at: 0 },
@@ -195,6 +214,25 @@ impl Identities {
             reading: Mutex::new(reading),
         }))
     }
+}
+
+/// Whether the header ends before it is too long.
+fn ends_in_time(outside: &dyn Source) -> io::Result<bool> {
+    let mut read = Vec::new();
+    let most = outside.length().min(LONGEST_HEADER as u64) as usize;
+    while read.len() < most {
+        // Most end within the first piece.
+        let from = read.len();
+        read.resize((from + HEADER).min(most), 0);
+        outside.read_exact_at(read.get_mut(from..).unwrap_or_default(), from as u64)?;
+        let seen = read.get(from.saturating_sub(LAST_LINE.len())..);
+        let mut windows = seen.unwrap_or_default().windows(LAST_LINE.len());
+        if windows.any(|window| window == LAST_LINE) {
+            return Ok(true);
+        }
+    }
+    // One that is shorter than that is cut short, and the crate says how.
+    Ok(most < LONGEST_HEADER)
 }
 
 /// A private key that was given for a recipient is not shown to anybody.

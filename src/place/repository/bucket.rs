@@ -482,8 +482,16 @@ fn azure(url: &str, settings: &[(String, String)]) -> Built {
 fn one_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = line.char_indices().nth(400) {
+        // What the store calls the error stands far behind in some answers.
+        let code = line
+            .split_once("<Code>")
+            .and_then(|(_, rest)| rest.split_once("</Code>"));
+        let code = code
+            .map(|(code, _)| format!(" ({code})"))
+            .unwrap_or_default();
         line.truncate(at);
         line.push('…');
+        line.push_str(&code);
     }
     line
 }

@@ -43,6 +43,14 @@ impl fmt::Debug for Upload {
 
 impl Upload {
     pub(super) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
+        if bucket.key(name).filename() != Some(name) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "`{name}` has signs in it that no object's name can have; give it another name"
+                ),
+            ));
+        }
         bucket.put_new("claim", &claim_of(name), token().as_bytes())?;
         // From here on the claim goes with whatever fails.
         let mut upload = Self {
