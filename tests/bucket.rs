@@ -640,7 +640,7 @@ fn a_name_that_no_object_can_have_is_not_copied_to_where_nobody_finds_it() {
         .exits(0);
     let name = names(&local)
         .into_iter()
-        .find(|name| name.ends_with(".zst"))
+        .find(|name| name.starts_with("etcd-") && !name.ends_with(".sha256"))
         .unwrap();
     fs::rename(local.join(name), local.join("etcd-pre#upgrade.tar.zst")).unwrap();
     place

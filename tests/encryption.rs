@@ -293,7 +293,7 @@ fn a_header_without_an_end_is_refused_before_it_costs_anything() {
             .exits(4)
             .says("does not end within 65536 bytes");
     }
-    let many: String = (0..501).map(|_| format!("{}\n", place.recipient)).collect();
+    let many = format!("{}\n", place.recipient).repeat(501);
     let file = place.path("many");
     fs::write(&file, many).unwrap();
     let data_dir = place.path("infra0.etcd");
@@ -309,7 +309,7 @@ fn a_header_without_an_end_is_refused_before_it_costs_anything() {
         .exits(2)
         .says("501 recipients");
     // As many as can be read back.
-    let many: String = (0..500).map(|_| format!("{}\n", place.recipient)).collect();
+    let many = format!("{}\n", place.recipient).repeat(500);
     fs::write(&file, many).unwrap();
     let told = ark(["--json"].into_iter().chain(args).chain(["-R", &file]))
         .exits(0)
