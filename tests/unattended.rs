@@ -85,9 +85,16 @@ fn slow_snapshot(source: &Path, backups: &Path, more: &[&str]) -> Command {
     command
 }
 
-fn start(mut command: Command) -> Child {
-    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+/// Starts it as a shell on a terminal does, also where these stories run under `nohup`, whose children ignore SIGHUP.
+fn start(command: &Command) -> Child {
+    let mut heeding = clean("env");
+    heeding.arg("--default-signal=HUP");
+    heeding.arg(command.get_program()).args(command.get_args());
+    let heeding = heeding
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    heeding.spawn().unwrap()
 }
 
 /// Sends `signal`, and gives the exit code and stderr.
@@ -112,7 +119,7 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
     let before = tree(&source);
     for (signal, code, kind) in STOPPED {
         let backups = dir.path().join(kind);
-        let child = start(slow_snapshot(&source, &backups, &["--json"]));
+        let child = start(&slow_snapshot(&source, &backups, &["--json"]));
         wait_for_staged_bytes(&backups);
         let (ended, told) = stop(child, signal);
         assert_eq!(ended, Some(code), "{told:?}");
@@ -127,10 +134,8 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
     let backups = dir.path().join("nohup");
     let mut command = clean("nohup");
     command.arg(BINARY).args(snapshot_args(&source, &backups));
-    command
-        .args(["--level", "9", "--threads", "1"])
-        .stdin(Stdio::null());
-    let child = start(command);
+    command.args(["--level", "9", "--threads", "1"]);
+    let child = start(&command);
     wait_for_staged_bytes(&backups);
     let (ended, told) = stop(child, Signal::HUP);
     assert_eq!(ended, Some(0), "{told:?}");
@@ -163,7 +168,7 @@ fn a_restore_stopped_by_a_signal_leaves_nothing() {
     for (signal, code, kind) in STOPPED {
         let parent = dir.path().join(kind);
         fs::create_dir(&parent).unwrap();
-        let child = start(slow_restore(&archive, &parent.join("data")));
+        let child = start(&slow_restore(&archive, &parent.join("data")));
         wait_until("it unpacks", || !names_in(&parent).is_empty());
         let (ended, told) = stop(child, signal);
         assert_eq!(ended, Some(code), "{told:?}");
@@ -197,7 +202,7 @@ fn a_second_signal_ends_a_run_at_once_and_with_its_own_code() {
     let archive = snapshot(&source, &dir.path().join("backups"));
     let parent = dir.path().join("parent");
     fs::create_dir(&parent).unwrap();
-    let child = start(restore_slow_to_clean_up(&archive, &parent.join("data")));
+    let child = start(&restore_slow_to_clean_up(&archive, &parent.join("data")));
     wait_until("it unpacks", || !names_in(&parent).is_empty());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     // The first removal begins within the two seconds after the sync, and takes as long.
