@@ -444,6 +444,8 @@ fn a_sidecar_that_lies_or_is_nonsense_is_found() {
     other_digest["sha256"] = json!("0".repeat(64));
     fs::write(&sidecar, other_digest.to_string()).unwrap();
     ark(["verify", &archive]).exits(4);
+    // Nor does it pass with the key, while all who have none call the archive corrupt.
+    ark(["verify", &archive, "-i", &place.key]).exits(4);
     let nonsense = [
         String::new(),
         "{".to_owned(),

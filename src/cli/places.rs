@@ -114,6 +114,16 @@ impl<'p> Places<'p> {
         Ok(archive)
     }
 
+    /// An error if the archive at `place` is encrypted and has a sidecar that tells of other bytes.
+    pub(crate) fn prove_beside(&self, place: &Path) -> Result<()> {
+        if place.extension().is_none_or(|last| last != "age") {
+            return Ok(());
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        self.prove_ciphertext(&*repository, listed)
+    }
+
     /// An error if there is a sidecar, and the archive's bytes are not those that it tells of.
     fn prove_ciphertext(&self, repository: &dyn Repository, listed: Listed) -> Result<()> {
         if let Ok(summary) = read_one(repository, listed) {

@@ -126,7 +126,11 @@ fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> R
     let opened = places.target(target, args.wal_dir.as_deref())?;
     match &opened {
         Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
-        Target::Archive(archive) => archive_verdict(&opened, archive, args, out, interrupt),
+        Target::Archive(archive) => {
+            // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
+            places.prove_beside(target)?;
+            archive_verdict(&opened, archive, args, out, interrupt)
+        }
     }
 }
 
