@@ -654,3 +654,17 @@ fn a_name_that_no_object_can_have_is_not_copied_to_where_nobody_finds_it() {
         !place.path("s3/backups/odd").exists() || objects(&place.path("s3/backups/odd")).is_empty()
     );
 }
+
+#[test]
+fn a_line_on_which_a_part_takes_long_carries_it_all_the_same() {
+    // Guards against a time limit on a whole request: at 500 kbit/s a part takes minutes.
+    let Some(place) = Place::new() else { return };
+    let slow = Road::to(&place.server, |method, target| {
+        if method == "PUT" && target.contains("partNumber=") {
+            std::thread::sleep(Duration::from_secs(35));
+        }
+        Then::Pass
+    });
+    let told = place.run(&slow, &place.snapshot_args()).exits(0);
+    assert!(!told.stderr.contains("starting over"), "{told:#?}");
+}

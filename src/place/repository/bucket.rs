@@ -52,19 +52,21 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: usize = 16;
 /// How often a wait for an answer looks whether to stop.
 const TICK: Duration = Duration::from_millis(100);
-/// For how long one request may go on: a part of 8 MiB beside two others at 500 kbit/s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(420);
 /// For how long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For how long nothing may come while an answer is read.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// For how long a request is tried again before the store counts as gone.
+const CONNECT_FOR: Duration = Duration::from_secs(10);
+/// For how long a request is tried again before the store counts as gone, and for how long nothing
+/// may come of its answer.
 const RETRY_FOR: Duration = Duration::from_secs(30);
+/// The same of a part, and for how long one request may go on at all: of three parts of 8 MiB, side
+/// by side, on a line of 500 kbit/s.
+const PART_FOR: Duration = Duration::from_secs(420);
 
 /// A place in a bucket.
 #[derive(Clone)]
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
+    /// The same one, for what takes long to go up.
+    for_parts: Arc<dyn ObjectStore>,
     /// Below which all keys are; may be empty.
     prefix: Key,
     /// As the user wrote it, without a slash at the end.
@@ -142,20 +144,22 @@ impl Bucket {
         let prefix = Key::parse(prefix).map_err(|error| unusable(error.to_string()))?;
         // It fails if there is one already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = match scheme {
-            "s3" => s3(url, settings),
-            "gs" => gcs(url, settings),
-            "az" => azure(url, settings),
+        let build = match scheme {
+            "s3" => s3,
+            "gs" => gcs,
+            "az" => azure,
             _ => return Err(BucketUrlError::Scheme(url.to_owned())),
         };
-        let store = store.map_err(|error| unusable(error.to_string()))?;
+        let build =
+            |patience| build(url, settings, patience).map_err(|error| unusable(error.to_string()));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
-            store,
+            store: build(Patience::Silence)?,
+            for_parts: build(Patience::Parts)?,
             prefix,
             url: url.to_owned(),
             runtime: Arc::new(runtime),
@@ -403,23 +407,39 @@ fn listed(name: &str, object: &ObjectMeta) -> Listed {
     }
 }
 
-/// A part takes as long as a slow line needs; a line that is dead is noticed by the silence.
-fn client() -> ClientOptions {
-    ClientOptions::new()
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_read_timeout(READ_TIMEOUT)
+/// How patient a client of a store is.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// With what is answered at once; silence means that the store is gone.
+    Silence,
+    /// With parts on their way up, during which nothing comes back.
+    Parts,
 }
 
-fn retry() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(5),
-            base: 2.0,
-        },
-        max_retries: 100,
-        retry_timeout: RETRY_FOR,
+impl Patience {
+    fn client(self) -> ClientOptions {
+        let client = ClientOptions::new()
+            .with_timeout(PART_FOR)
+            .with_connect_timeout(CONNECT_FOR);
+        match self {
+            Self::Silence => client.with_read_timeout(RETRY_FOR),
+            Self::Parts => client,
+        }
+    }
+
+    fn retry(self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(5),
+                base: 2.0,
+            },
+            max_retries: 100,
+            retry_timeout: match self {
+                Self::Silence => RETRY_FOR,
+                Self::Parts => PART_FOR,
+            },
+        }
     }
 }
 
@@ -438,11 +458,11 @@ fn known<'s, K: std::str::FromStr>(
         .collect()
 }
 
-fn s3(url: &str, settings: &[(String, String)]) -> Built {
+fn s3(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = AmazonS3Builder::new()
         .with_url(url)
-        .with_retry(retry())
-        .with_client_options(client());
+        .with_retry(patience.retry())
+        .with_client_options(patience.client());
     for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
         // An endpoint of the user's own that is plain HTTP is what the user wants.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
@@ -453,22 +473,22 @@ fn s3(url: &str, settings: &[(String, String)]) -> Built {
     Ok(Arc::new(builder.build()?))
 }
 
-fn gcs(url: &str, settings: &[(String, String)]) -> Built {
+fn gcs(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_url(url)
-        .with_retry(retry())
-        .with_client_options(client());
+        .with_retry(patience.retry())
+        .with_client_options(patience.client());
     for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
     Ok(Arc::new(builder.build()?))
 }
 
-fn azure(url: &str, settings: &[(String, String)]) -> Built {
+fn azure(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_url(url)
-        .with_retry(retry())
-        .with_client_options(client());
+        .with_retry(patience.retry())
+        .with_client_options(patience.client());
     for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
         if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);

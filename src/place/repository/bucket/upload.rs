@@ -1,7 +1,7 @@
 //! Putting an archive into a bucket: claimed, uploaded in parts, then marked.
 //!
 //! In: bytes, one after the other. Out: an object that nobody lists before its marker stands.
-//! A part that does not arrive is sent again, for a minute; memory: a few parts.
+//! A part that does not arrive is sent again, for minutes; memory: a few parts.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -70,7 +70,7 @@ impl Upload {
             ));
         }
         let key = bucket.key(name);
-        let begun = bucket.wait("upload", name, bucket.store.put_multipart(&key))?;
+        let begun = bucket.wait("upload", name, bucket.for_parts.put_multipart(&key))?;
         upload.parts = Some(begun);
         Ok(upload)
     }
