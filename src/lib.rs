@@ -38,6 +38,8 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod cli;
 pub mod deed;
 pub mod ground;
 pub mod language;

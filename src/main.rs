@@ -1,9 +1,7 @@
 //! The `etcd-ark` command.
 
-mod cli;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(cli::main())
+    ExitCode::from(etcd_ark::cli::main())
 }

@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::ground::ids::Release;
+use crate::language::replay::InOrderRules;
+use crate::workflow::rewind::moment::To;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::{
     ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
     ValueEnum,
 };
-use etcd_ark::ground::ids::Release;
-use etcd_ark::language::replay::InOrderRules;
-use etcd_ark::workflow::rewind::moment::To;
 use jiff::SignedDuration;
 
 use super::config::{self, Misread};
@@ -275,7 +275,7 @@ pub(crate) struct Threads {
 impl Threads {
     pub(crate) fn count(&self) -> usize {
         self.threads
-            .map_or_else(etcd_ark::ground::parallel::default_threads, usize::from)
+            .map_or_else(crate::ground::parallel::default_threads, usize::from)
     }
 }
 

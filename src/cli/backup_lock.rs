@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_ark::place::backup_lock::Claim;
+use crate::place::backup_lock::Claim;
 use jiff::{SignedDuration, Timestamp};
 
 use super::args::time_or_none;

@@ -8,9 +8,9 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::ground::interrupt::Interrupted;
+use crate::place::cluster::{Access, User};
 use anyhow::{Context as _, Result};
-use etcd_ark::ground::interrupt::Interrupted;
-use etcd_ark::place::cluster::{Access, User};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };

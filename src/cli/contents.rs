@@ -1,11 +1,11 @@
 //! What is in a store, for `inspect`: counts, the largest keys, what expires, in-order creations.
 
+use crate::deed::store::{StoreRead, Target, Wanted};
+use crate::ground::interrupt::Interrupt;
+use crate::language::replay::{InOrderRules, Until};
+use crate::language::store::json::{Expiration, api_key};
+use crate::language::store::summary::{Expiring, Summary};
 use anyhow::Result;
-use etcd_ark::deed::store::{StoreRead, Target, Wanted};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::replay::{InOrderRules, Until};
-use etcd_ark::language::store::json::{Expiration, api_key};
-use etcd_ark::language::store::summary::{Expiring, Summary};
 use serde_json::{Value, json};
 
 use super::inspect::row;
@@ -61,7 +61,7 @@ impl Contents {
         }
     }
 
-    fn key(&self, id: etcd_ark::language::store::NodeId) -> String {
+    fn key(&self, id: crate::language::store::NodeId) -> String {
         let path = self.read.replayed.store.path(id);
         String::from_utf8_lossy(api_key(&path)).into_owned()
     }

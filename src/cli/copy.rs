@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::deed::copy::{Copied, copy};
+use crate::ground::interrupt::Interrupt;
+use crate::place::backup_lock::BackupLock;
+use crate::place::repository::{Listed, Repository};
 use anyhow::Result;
-use etcd_ark::deed::copy::{Copied, copy};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::backup_lock::BackupLock;
-use etcd_ark::place::repository::{Listed, Repository};
 use serde_json::json;
 
 use super::backup_lock::{LockWait, UNLOCKED};

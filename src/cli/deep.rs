@@ -1,12 +1,12 @@
 //! The deep part of `verify`: raft snapshots held against the replay, and what would expire.
 
+use crate::deed::deep::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
+use crate::deed::store::Target;
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::MemberFacts;
+use crate::language::replay::Replayed;
+use crate::language::store::json::{Expiration, api_key};
 use anyhow::Result;
-use etcd_ark::deed::deep::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
-use etcd_ark::deed::store::Target;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::MemberFacts;
-use etcd_ark::language::replay::Replayed;
-use etcd_ark::language::store::json::{Expiration, api_key};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use crate::deed::diff::{Comparison, KeyDifference, diff};
+use crate::deed::store::{StoreRead, Wanted};
+use crate::ground::ids::MemberId;
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::printable;
+use crate::language::store::compare::Part;
+use crate::language::store::json::{Expiration, api_key};
+use crate::language::store::{NodeId, Store};
+use crate::language::store_facts::StoreFacts;
 use anyhow::Result;
-use etcd_ark::deed::diff::{Comparison, KeyDifference, diff};
-use etcd_ark::deed::store::{StoreRead, Wanted};
-use etcd_ark::ground::ids::MemberId;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::printable;
-use etcd_ark::language::store::compare::Part;
-use etcd_ark::language::store::json::{Expiration, api_key};
-use etcd_ark::language::store::{NodeId, Store};
-use etcd_ark::language::store_facts::StoreFacts;
 use serde_json::{Value, json};
 
 use super::args::Diff;

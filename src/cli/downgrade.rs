@@ -8,16 +8,16 @@ mod verdict_json;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::deed::store::Target;
+use crate::ground::interrupt::Interrupt;
+use crate::place::cluster::Cluster;
+use crate::place::data_dir::DataDirError;
+use crate::workflow::collect::{Collected, Request, collect};
+use crate::workflow::downgrade::{self, LABEL, Prepared};
+use crate::workflow::evidence::{DiskKind, Step};
+use crate::workflow::gate::{Verdict, decide};
+use crate::workflow::move_wal::{self, Found};
 use anyhow::Result;
-use etcd_ark::deed::store::Target;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::cluster::Cluster;
-use etcd_ark::place::data_dir::DataDirError;
-use etcd_ark::workflow::collect::{Collected, Request, collect};
-use etcd_ark::workflow::downgrade::{self, LABEL, Prepared};
-use etcd_ark::workflow::evidence::{DiskKind, Step};
-use etcd_ark::workflow::gate::{Verdict, decide};
-use etcd_ark::workflow::move_wal::{self, Found};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

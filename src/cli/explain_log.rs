@@ -6,10 +6,10 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::ground::interrupt::Interrupt;
+use crate::workflow::explain_log::{Class, Explained, Explainer, Verdict};
 use anyhow::Result;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::workflow::explain_log::{Class, Explained, Explainer, Verdict};
 use serde_json::{Value, json};
 
 use super::args::ExplainLog;

@@ -5,10 +5,10 @@
 
 mod picture;
 
+use crate::place::repository::Summary;
+use crate::workflow::growth::{Forecast, History, histories};
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
-use etcd_ark::place::repository::Summary;
-use etcd_ark::workflow::growth::{Forecast, History, histories};
 use jiff::Timestamp;
 use serde_json::Value;
 

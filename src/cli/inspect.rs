@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
+use crate::deed::store::Target;
+use crate::deed::survey::{Reading, Survey, survey};
+use crate::ground::ids::ClusterVersion;
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::{MemberFacts, VersionChange, printable};
+use crate::language::raft_snapshot::SnapshotId;
+use crate::place::archive::manifest::Role;
+use crate::place::archive::{Archive, Manifest};
+use crate::place::data_dir::DataDir;
 use anyhow::Result;
-use etcd_ark::deed::store::Target;
-use etcd_ark::deed::survey::{Reading, Survey, survey};
-use etcd_ark::ground::ids::ClusterVersion;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::{MemberFacts, VersionChange, printable};
-use etcd_ark::language::raft_snapshot::SnapshotId;
-use etcd_ark::place::archive::manifest::Role;
-use etcd_ark::place::archive::{Archive, Manifest};
-use etcd_ark::place::data_dir::DataDir;
 use serde_json::json;
 
 use super::args::Inspect;
@@ -260,7 +260,7 @@ fn tell_archive(archive: &Archive, out: &Out) {
         row(out, "labels", &printable(&manifest.labels.join(", ")));
     }
     out.line("");
-    let kept = |file: &&etcd_ark::place::archive::FileEntry| file.role != Role::Leftover;
+    let kept = |file: &&crate::place::archive::FileEntry| file.role != Role::Leftover;
     let mut snapshots: Vec<_> = manifest
         .files
         .iter()

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use crate::workflow::retention::{Policy, Rules};
 use anyhow::Result;
 use clap::ArgAction;
-use etcd_ark::workflow::retention::{Policy, Rules};
 use jiff::SignedDuration;
 
 use super::args::{label, length_of_time, time_or_none};

@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::deed::store::{StoreRead, Wanted};
+use crate::deed::survey::SurveyError;
+use crate::ground::ids::Index;
+use crate::ground::interrupt::Interrupt;
+use crate::language::replay::Until;
+use crate::language::store::json::{Expiration, Shown, api_key, write_answer};
+use crate::language::store::{Node, NodeId, Step, Store, path};
 use anyhow::Result;
-use etcd_ark::deed::store::{StoreRead, Wanted};
-use etcd_ark::deed::survey::SurveyError;
-use etcd_ark::ground::ids::Index;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::replay::Until;
-use etcd_ark::language::store::json::{Expiration, Shown, api_key, write_answer};
-use etcd_ark::language::store::{Node, NodeId, Step, Store, path};
 
 use super::args::Keys;
 use super::failure::{Kind, Told};

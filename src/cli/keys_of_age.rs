@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 #[cfg(feature = "encryption")]
-use etcd_ark::place::archive::encryption::{Identities, Recipients};
-use etcd_ark::place::archive::{Cipher, Source};
+use crate::place::archive::encryption::{Identities, Recipients};
+use crate::place::archive::{Cipher, Source};
+use anyhow::Result;
 #[cfg(feature = "encryption")]
 use fs_err as fs;
 
@@ -65,7 +65,7 @@ pub(super) fn decrypt(
     path: &Path,
     identities: &[PathBuf],
 ) -> Result<std::sync::Arc<dyn Source>> {
-    use etcd_ark::place::archive::ArchiveError;
+    use crate::place::archive::ArchiveError;
     let files = identities.iter();
     let files = files.map(|file| Ok((file.display().to_string(), read("--identity", file)?)));
     let files: Vec<_> = files.collect::<Result<_>>()?;
@@ -99,7 +99,7 @@ pub(super) fn decrypt(
     path: &Path,
     _: &[PathBuf],
 ) -> Result<std::sync::Arc<dyn Source>> {
-    use etcd_ark::place::archive::{ArchiveError, ArchiveFault};
+    use crate::place::archive::{ArchiveError, ArchiveFault};
     Err(ArchiveError::Fault {
         path: path.to_path_buf(),
         fault: ArchiveFault::NoEncryption,

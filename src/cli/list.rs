@@ -1,10 +1,10 @@
 //! `list`: the archives of a backup dir, newest first, from their ends alone.
 
+use crate::language::member::printable;
+use crate::place::repository::{Repository, Summary, summarize};
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use etcd_ark::language::member::printable;
-use etcd_ark::place::repository::{Repository, Summary, summarize};
 use serde_json::{Value, json};
 
 use super::args::List;

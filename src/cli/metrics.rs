@@ -12,11 +12,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use etcd_ark::deed::capture::Captured;
-use etcd_ark::ground::publish::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
-use etcd_ark::place::archive::SUM_EXTENSION;
-use etcd_ark::place::repository::is_archive_name;
-use etcd_ark::place::repository::sidecar::SIDECAR_EXTENSION;
+use crate::deed::capture::Captured;
+use crate::ground::publish::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
+use crate::place::archive::SUM_EXTENSION;
+use crate::place::repository::is_archive_name;
+use crate::place::repository::sidecar::SIDECAR_EXTENSION;
 use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::FlockOperation;

@@ -39,7 +39,7 @@ mod watch;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use etcd_ark::ground::interrupt::Interrupt;
+use crate::ground::interrupt::Interrupt;
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
 
@@ -53,7 +53,7 @@ use places::Places;
 const DONE_WITH_WARNINGS: u8 = 5;
 
 /// Runs the command that the process was started with and gives its exit code.
-pub(crate) fn main() -> u8 {
+pub fn main() -> u8 {
     let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return failure::misread(error),

@@ -2,9 +2,9 @@
 //!
 //! In: a member's facts. Out: lines of at most 80 columns.
 
-use etcd_ark::ground::ids::Index;
-use etcd_ark::language::member::MemberFacts;
-use etcd_ark::language::raft_snapshot::SnapshotId;
+use crate::ground::ids::Index;
+use crate::language::member::MemberFacts;
+use crate::language::raft_snapshot::SnapshotId;
 
 /// Columns of the axis.
 pub(super) const WIDTH: usize = 62;

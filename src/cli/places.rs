@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::deed::proof::prove;
+use crate::deed::store::Target;
+use crate::ground::interrupt::Interrupt;
+use crate::ground::publish::parent_of;
+use crate::place::archive::{Archive, ArchiveError, ArchiveFault};
+use crate::place::repository::sidecar::SIDECAR_EXTENSION;
+use crate::place::repository::summary::{Summary, read_one, sidecar_of};
+use crate::place::repository::{Directory, Listed, Repository, is_archive_name};
 use anyhow::Result;
-use etcd_ark::deed::proof::prove;
-use etcd_ark::deed::store::Target;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::ground::publish::parent_of;
-use etcd_ark::place::archive::{Archive, ArchiveError, ArchiveFault};
-use etcd_ark::place::repository::sidecar::SIDECAR_EXTENSION;
-use etcd_ark::place::repository::summary::{Summary, read_one, sidecar_of};
-use etcd_ark::place::repository::{Directory, Listed, Repository, is_archive_name};
 
 use super::failure::{Kind, Told};
 use super::keys_of_age::decrypt;
@@ -165,7 +165,7 @@ impl<'p> Places<'p> {
 
     #[cfg(feature = "object-store")]
     fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
-        use etcd_ark::place::repository::bucket::Bucket;
+        use crate::place::repository::bucket::Bucket;
         let settings: Vec<_> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -196,7 +196,7 @@ fn told_directory(place: &Path) -> anyhow::Error {
 /// Whether an archive cannot be decrypted because of what its header says.
 #[cfg(feature = "encryption")]
 fn is_of_header(error: &anyhow::Error) -> bool {
-    use etcd_ark::place::archive::encryption::EncryptionFault::{Header, WrongIdentity};
+    use crate::place::archive::encryption::EncryptionFault::{Header, WrongIdentity};
     matches!(
         error.downcast_ref(),
         Some(ArchiveError::Fault {

@@ -1,18 +1,18 @@
 //! `preflight`: the upgrade guide as a checklist, an OK, WARN or FAIL with its evidence each.
 
+use crate::ground::ids::ClusterId;
+use crate::ground::ids::V2_1;
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::{MemberFacts, printable};
+use crate::language::store_facts::Member;
+use crate::place::cluster::Cluster;
+use crate::place::data_dir::DataDir;
+use crate::place::repository::{Directory, summarize};
+use crate::workflow::preflight::backups::Backups;
+use crate::workflow::preflight::data::DataFacts;
+use crate::workflow::preflight::roll::standings;
+use crate::workflow::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
 use anyhow::Result;
-use etcd_ark::ground::ids::ClusterId;
-use etcd_ark::ground::ids::V2_1;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::{MemberFacts, printable};
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::Cluster;
-use etcd_ark::place::data_dir::DataDir;
-use etcd_ark::place::repository::{Directory, summarize};
-use etcd_ark::workflow::preflight::backups::Backups;
-use etcd_ark::workflow::preflight::data::DataFacts;
-use etcd_ark::workflow::preflight::roll::standings;
-use etcd_ark::workflow::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
 use serde_json::{Value, json};
 
 use super::args::Preflight;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_ark::deed::Event;
-use etcd_ark::ground::interrupt::{Interrupt, Interrupted};
+use crate::deed::Event;
+use crate::ground::interrupt::{Interrupt, Interrupted};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::Out;

@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::language::member::printable;
+use crate::place::backup_lock::{BackupLock, Claim};
+use crate::place::repository::{Catalog, Repository, summarize};
+use crate::workflow::prune::{Pruned, Request, carry_out, only, plan};
+use crate::workflow::retention::{Decision, Group, Reason};
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use etcd_ark::language::member::printable;
-use etcd_ark::place::backup_lock::{BackupLock, Claim};
-use etcd_ark::place::repository::{Catalog, Repository, summarize};
-use etcd_ark::workflow::prune::{Pruned, Request, carry_out, only, plan};
-use etcd_ark::workflow::retention::{Decision, Group, Reason};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -122,7 +122,7 @@ fn prune<'c>(
     out: &Out,
 ) -> Result<Outcome<'c>> {
     let interrupt = places.interrupt();
-    let mut observe = |summary: &etcd_ark::place::repository::Summary| {
+    let mut observe = |summary: &crate::place::repository::Summary| {
         if out.verbose {
             out.tell_note(&format!("reading {}", summary.name()));
         }
@@ -309,7 +309,7 @@ fn copy_of(error: &std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), error.to_string())
 }
 
-fn whole(error: &etcd_ark::place::archive::ArchiveError) -> String {
+fn whole(error: &crate::place::archive::ArchiveError) -> String {
     let mut told = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

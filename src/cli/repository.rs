@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::place::repository::Repository;
 use anyhow::Result;
 use clap::Command;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use etcd_ark::place::repository::Repository;
 
 use super::failure::{Kind, Told};
 use super::places::{Places, is_url};

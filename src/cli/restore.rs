@@ -1,11 +1,11 @@
 //! `restore`: put an archive's member directory in place, or not at all.
 
+use crate::deed::restore::{Request, check_target, restore};
+use crate::ground::interrupt::Interrupt;
+use crate::place::archive::manifest::Manifest;
+use crate::place::cluster::{Cluster, Presence};
+use crate::workflow::stale_member::{Asked, WITHIN, unasked};
 use anyhow::Result;
-use etcd_ark::deed::restore::{Request, check_target, restore};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::place::archive::manifest::Manifest;
-use etcd_ark::place::cluster::{Cluster, Presence};
-use etcd_ark::workflow::stale_member::{Asked, WITHIN, unasked};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>,
 
 fn asked_json(asked: &Asked) -> Value {
     let one = |(member, presence): &(_, Presence)| {
-        let member: &etcd_ark::language::store_facts::Member = member;
+        let member: &crate::language::store_facts::Member = member;
         let (what, url, cluster_id, why) = match presence {
             Presence::Here { url, .. } => ("here", Some(url), Some(asked.cluster_id), None),
             Presence::OtherCluster { url, found } => {

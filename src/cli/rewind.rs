@@ -6,17 +6,17 @@ mod picture;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::printable;
+use crate::language::store::json::{Expiration, api_key};
+use crate::language::store_facts::Member;
+use crate::workflow::rewind::incarnation::{ChangeKind, Wishes};
+use crate::workflow::rewind::moment::stretches;
+use crate::workflow::rewind::stores::Renamed;
+use crate::workflow::rewind::witness::Witness;
+use crate::workflow::rewind::write::{Archived, Output};
+use crate::workflow::rewind::{Input, Plan, Request, RewindError, plan, write};
 use anyhow::Result;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::printable;
-use etcd_ark::language::store::json::{Expiration, api_key};
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::workflow::rewind::incarnation::{ChangeKind, Wishes};
-use etcd_ark::workflow::rewind::moment::stretches;
-use etcd_ark::workflow::rewind::stores::Renamed;
-use etcd_ark::workflow::rewind::witness::Witness;
-use etcd_ark::workflow::rewind::write::{Archived, Output};
-use etcd_ark::workflow::rewind::{Input, Plan, Request, RewindError, plan, write};
 use jiff::Timestamp;
 
 use super::args::Rewind;

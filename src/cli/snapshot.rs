@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
+use crate::deed::capture::{Captured, Destination, Moment, Request, capture};
+use crate::deed::unchanged::{Unchanged, unchanged};
+use crate::ground::interrupt::Interrupt;
+use crate::language::member::Identity;
+use crate::place::archive::manifest::Scope;
+use crate::place::backup_lock::{BackupLock, Claim};
+use crate::place::data_dir::DataDir;
+use crate::place::repository::Repository;
+use crate::workflow::prune;
+use crate::workflow::retention::{Group, Policy};
 use anyhow::Result;
-use etcd_ark::deed::capture::{Captured, Destination, Moment, Request, capture};
-use etcd_ark::deed::unchanged::{Unchanged, unchanged};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::member::Identity;
-use etcd_ark::place::archive::manifest::Scope;
-use etcd_ark::place::backup_lock::{BackupLock, Claim};
-use etcd_ark::place::data_dir::DataDir;
-use etcd_ark::place::repository::Repository;
-use etcd_ark::workflow::prune;
-use etcd_ark::workflow::retention::{Group, Policy};
 use jiff::Timestamp;
 
 use super::args::Snapshot;

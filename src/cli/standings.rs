@@ -1,6 +1,6 @@
 //! How the members of a cluster stand, as a table that fits 80 columns.
 
-use etcd_ark::workflow::preflight::roll::{Health, Part, Standing};
+use crate::workflow::preflight::roll::{Health, Part, Standing};
 use jiff::Timestamp;
 
 use super::out::{Out, Paint};

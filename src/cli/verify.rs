@@ -2,20 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::deed::deep::first_look;
+use crate::deed::proof::prove;
+use crate::deed::store::Target;
+use crate::deed::survey::{FileReport, Reading, survey};
+use crate::deed::verify::verify;
+use crate::ground::interrupt::Interrupt;
+use crate::ground::publish::STAGING_PREFIX;
+use crate::language::examine::Outcome;
+use crate::language::member::{MemberFacts, printable};
+use crate::language::replay::Replayed;
+use crate::place::archive::{Archive, ArchiveError};
+use crate::place::data_dir::DataDir;
+use crate::place::repository::{Repository, Summary};
 use anyhow::Result;
-use etcd_ark::deed::deep::first_look;
-use etcd_ark::deed::proof::prove;
-use etcd_ark::deed::store::Target;
-use etcd_ark::deed::survey::{FileReport, Reading, survey};
-use etcd_ark::deed::verify::verify;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::ground::publish::STAGING_PREFIX;
-use etcd_ark::language::examine::Outcome;
-use etcd_ark::language::member::{MemberFacts, printable};
-use etcd_ark::language::replay::Replayed;
-use etcd_ark::place::archive::{Archive, ArchiveError};
-use etcd_ark::place::data_dir::DataDir;
-use etcd_ark::place::repository::{Repository, Summary};
 use serde_json::{Value, json};
 
 use super::args::Verify;

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::deed::survey::SurveyError;
+use crate::ground::ids::ClusterId;
+use crate::ground::interrupt::Interrupt;
+use crate::language::store_facts::Member;
+use crate::place::cluster::{Cluster, Look};
+use crate::workflow::preflight::cluster_members;
+use crate::workflow::preflight::roll::{Health, Moment, Roll, Standing};
 use anyhow::{Result, anyhow};
-use etcd_ark::deed::survey::SurveyError;
-use etcd_ark::ground::ids::ClusterId;
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::{Cluster, Look};
-use etcd_ark::workflow::preflight::cluster_members;
-use etcd_ark::workflow::preflight::roll::{Health, Moment, Roll, Standing};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 

@@ -21,6 +21,15 @@ pub fn need(program: &str) -> bool {
     there || skip(&format!("`{program}` is not installed"))
 }
 
+/// As [`need`], of a module of Python's.
+pub fn need_python_module(name: &str) -> bool {
+    let import = Command::new("python3")
+        .args(["-c", &format!("import {name}")])
+        .output();
+    let there = import.is_ok_and(|import| import.status.success());
+    there || skip(&format!("python3 has no module `{name}`"))
+}
+
 /// Whether the tests run as root, who alone can mount; else as [`need`].
 pub fn need_root() -> bool {
     rustix::process::geteuid().is_root() || skip("mounting takes root")

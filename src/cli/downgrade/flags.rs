@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::ground::ids::Release;
+use crate::workflow::evidence::Step;
 use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::FalseyValueParser;
-use etcd_ark::ground::ids::Release;
-use etcd_ark::workflow::evidence::Step;
 
 use super::super::args::Threads;
 use super::super::connection::Connection;

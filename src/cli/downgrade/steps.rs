@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use etcd_ark::ground::ids::{MemberId, Release};
-use etcd_ark::language::member::printable;
-use etcd_ark::workflow::downgrade::Prepared;
-use etcd_ark::workflow::evidence::{Evidence, MemberEvidence, Step};
+use crate::ground::ids::{MemberId, Release};
+use crate::language::member::printable;
+use crate::workflow::downgrade::Prepared;
+use crate::workflow::evidence::{Evidence, MemberEvidence, Step};
 
 use super::super::out::text;
 

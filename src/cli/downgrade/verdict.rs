@@ -1,13 +1,13 @@
 //! What the gate saw and decided, as text and as JSON.
 
-use etcd_ark::ground::ids::{ClusterVersion, Index, MemberId};
-use etcd_ark::language::member::{VersionChange, printable};
-use etcd_ark::language::since_version::SinceVersion;
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::{SaidVersion, Silence};
-use etcd_ark::workflow::collect::Collected;
-use etcd_ark::workflow::evidence::{Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence};
-use etcd_ark::workflow::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
+use crate::ground::ids::{ClusterVersion, Index, MemberId};
+use crate::language::member::{VersionChange, printable};
+use crate::language::since_version::SinceVersion;
+use crate::language::store_facts::Member;
+use crate::place::cluster::{SaidVersion, Silence};
+use crate::workflow::collect::Collected;
+use crate::workflow::evidence::{Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence};
+use crate::workflow::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
 
 use super::super::failure::{Kind, Told};
 use super::super::out::{Out, Paint, text};

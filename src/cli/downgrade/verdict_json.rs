@@ -1,8 +1,8 @@
 //! What the gate saw and decided, as JSON: equal in content to the text.
 
-use etcd_ark::place::cluster::SaidVersion;
-use etcd_ark::workflow::evidence::{DiskEvidence, DiskKind, MemberEvidence};
-use etcd_ark::workflow::gate::{Claim, Ground, Source, Verdict};
+use crate::place::cluster::SaidVersion;
+use crate::workflow::evidence::{DiskEvidence, DiskKind, MemberEvidence};
+use crate::workflow::gate::{Claim, Ground, Source, Verdict};
 use serde_json::{Value, json};
 
 use super::super::out::text;

@@ -3,12 +3,12 @@
 
 use std::io;
 
-use etcd_ark::deed::copy::CopyError;
-use etcd_ark::deed::deposit::DepositError;
-use etcd_ark::place::archive::ArchiveError;
+use crate::deed::copy::CopyError;
+use crate::deed::deposit::DepositError;
+use crate::place::archive::ArchiveError;
 #[cfg(feature = "encryption")]
-use etcd_ark::place::archive::encryption::EncryptionFault;
-use etcd_ark::place::repository::RepositoryError;
+use crate::place::archive::encryption::EncryptionFault;
+use crate::place::repository::RepositoryError;
 
 use super::{Judged, Kind, of_archive, of_io};
 
@@ -42,7 +42,7 @@ pub(super) fn of_encryption(fault: &EncryptionFault) -> Judged {
 
 #[cfg(feature = "encryption")]
 pub(super) fn of_key(error: &anyhow::Error) -> Option<Judged> {
-    use etcd_ark::place::archive::encryption::KeyError;
+    use crate::place::archive::encryption::KeyError;
     let error = error.downcast_ref::<KeyError>()?;
     let hint = match error {
         KeyError::Recipient(_) | KeyError::RecipientsFile { .. } | KeyError::Nobody(_) => {
@@ -108,7 +108,7 @@ pub(super) fn of_deposit(error: &DepositError) -> Judged {
 
 #[cfg(feature = "object-store")]
 pub(super) fn of_bucket_url(error: &anyhow::Error) -> Option<Judged> {
-    use etcd_ark::place::repository::bucket::BucketUrlError;
+    use crate::place::repository::bucket::BucketUrlError;
     error.downcast_ref::<BucketUrlError>()?;
     Some((
         Kind::Usage,
@@ -155,7 +155,7 @@ fn denied(told: &str) -> &'static str {
 /// What an object store's answer means, if that is what went wrong.
 #[cfg(feature = "object-store")]
 pub(super) fn of_bucket(error: &io::Error) -> Option<Judged> {
-    use etcd_ark::place::repository::bucket::{BucketFault, BucketFaultKind};
+    use crate::place::repository::bucket::{BucketFault, BucketFaultKind};
     let fault = error.get_ref()?.downcast_ref::<BucketFault>()?;
     let told = fault.to_string();
     Some(match fault.kind {

@@ -1,6 +1,6 @@
 //! What a rewind's failure is called, which exit code it has and what to do about it.
 
-use etcd_ark::workflow::rewind::RewindError;
+use crate::workflow::rewind::RewindError;
 
 use super::{Judged, Kind, of_archive, of_capture, of_data_dir, of_io, of_store};
 

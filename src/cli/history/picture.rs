@@ -4,7 +4,7 @@
 //! high as the largest archive in it; where there is none, it is empty. The limit's line lies
 //! between two rows, so that whatever is above it is over it.
 
-use etcd_ark::workflow::growth::History;
+use crate::workflow::growth::History;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::out::size;

@@ -2,12 +2,12 @@
 //!
 //! In: a plan and what was made of it. Out: JSON that says what the text says.
 
-use etcd_ark::ground::ids::Index;
-use etcd_ark::language::store::json::{Expiration, api_key};
-use etcd_ark::workflow::rewind::Plan;
-use etcd_ark::workflow::rewind::incarnation::ChangeKind;
-use etcd_ark::workflow::rewind::stores::Renamed;
-use etcd_ark::workflow::rewind::write::Archived;
+use crate::ground::ids::Index;
+use crate::language::store::json::{Expiration, api_key};
+use crate::workflow::rewind::Plan;
+use crate::workflow::rewind::incarnation::ChangeKind;
+use crate::workflow::rewind::stores::Renamed;
+use crate::workflow::rewind::write::Archived;
 use serde_json::{Value, json};
 
 use super::next_steps;

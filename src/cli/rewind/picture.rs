@@ -2,11 +2,11 @@
 //!
 //! In: a plan. Out: lines of at most 80 columns.
 
-use etcd_ark::ground::ids::Index;
-use etcd_ark::language::member::printable;
-use etcd_ark::language::trace::TracedEntry;
-use etcd_ark::workflow::rewind::Plan;
-use etcd_ark::workflow::rewind::witness::Witness;
+use crate::ground::ids::Index;
+use crate::language::member::printable;
+use crate::language::trace::TracedEntry;
+use crate::workflow::rewind::Plan;
+use crate::workflow::rewind::witness::Witness;
 
 use crate::cli::picture::{Axis, NAMES, WIDTH, named};
 

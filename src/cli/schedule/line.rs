@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::deed::capture::{CaptureError, refuse_backup_inside};
+use crate::place::data_dir::{DataDir, DataDirError};
 use anyhow::Result;
-use etcd_ark::deed::capture::{CaptureError, refuse_backup_inside};
-use etcd_ark::place::data_dir::{DataDir, DataDirError};
 
 use super::super::args::Snapshot;
 use super::super::failure::{Kind, Told};

@@ -4,7 +4,7 @@
 //! In: a report. Out: one line. A threshold `N` is passed above N, `N:` below it; `U` is a value
 //! that is not known.
 
-use etcd_ark::workflow::health::{MemberReport, Report, Rules};
+use crate::workflow::health::{MemberReport, Report, Rules};
 
 pub(super) fn of(report: &Report, rules: &Rules) -> String {
     let mut data = Vec::new();

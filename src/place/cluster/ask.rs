@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,12 +89,7 @@ impl Cluster {
             .iter()
             .map(endpoint)
             .collect::<Result<_, _>>()?;
-        let provider = Arc::new(default_provider());
-        let tls = TlsConfig::builder()
-            .root_certs(root_certs(access.ca_cert.as_deref())?)
-            .client_cert(client_cert(access)?)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
+        let tls = tls(root_certs(access.ca_cert.as_deref())?, client_cert(access)?);
         let config = Agent::config_builder()
             .tls_config(tls)
             .proxy(None)
@@ -312,13 +307,37 @@ impl Answer {
     }
 }
 
+/// TLS with the certificates that this machine trusts, and none of a client.
+#[cfg(feature = "object-store")]
+pub(crate) fn system_tls() -> TlsConfig {
+    tls(system_certs(), None)
+}
+
+fn tls(roots: RootCerts, client: Option<ClientCert>) -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(roots)
+        .client_cert(client)
+        .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+        .build()
+}
+
 fn root_certs(ca_cert: Option<&Path>) -> Result<RootCerts, AccessError> {
-    if let Some(path) = ca_cert {
-        return Ok(RootCerts::new_with_certs(&certificates(path)?));
+    match ca_cert {
+        Some(path) => Ok(RootCerts::new_with_certs(&certificates(path)?)),
+        None => Ok(system_certs()),
     }
-    let system = SYSTEM_CERTS.iter().find_map(|path| fs::read(path).ok());
-    let certs = system.map_or_else(Vec::new, |pem| certificates_in(&pem));
-    Ok(RootCerts::new_with_certs(&certs))
+}
+
+/// The file that `SSL_CERT_FILE` names, as OpenSSL's tools have it, or the distribution's.
+fn system_certs() -> RootCerts {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_CERTS.iter().map(PathBuf::from);
+    let pem = named
+        .into_iter()
+        .chain(known)
+        .find_map(|path| fs::read(path).ok());
+    let certs = pem.map_or_else(Vec::new, |pem| certificates_in(&pem));
+    RootCerts::new_with_certs(&certs)
 }
 
 /// The client's certificate and key, if they fit together: ureq would panic over a pair that does

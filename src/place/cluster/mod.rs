@@ -22,6 +22,8 @@ use crate::ground::ids::{ClusterId, ClusterVersion, Index, MemberId, Term};
 use crate::language::store_facts::Member;
 
 pub use ask::Cluster;
+#[cfg(feature = "object-store")]
+pub(crate) use ask::system_tls;
 pub use presence::Presence;
 
 /// Where a member says who it is.

@@ -13,6 +13,7 @@
 //! claimed and not marked was left by an upload that died, or is on its way: it is in nobody's
 //! list. One with neither was put there by other means, and is an archive as any other.
 
+mod http;
 mod source;
 mod upload;
 
@@ -29,8 +30,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
-    RetryConfig,
+    BackoffConfig, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
 };
 use tokio::runtime::Runtime;
 
@@ -41,6 +41,7 @@ use super::{
 };
 use crate::ground::interrupt::{Interrupt, Interrupted};
 use crate::place::archive::{ArchiveError, SUM_EXTENSION, Source};
+use http::Waits;
 use source::ObjectSource;
 use upload::Upload;
 
@@ -142,8 +143,6 @@ impl Bucket {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (_, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = Key::parse(prefix).map_err(|error| unusable(error.to_string()))?;
-        // It fails if there is one already, which then serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let build = match scheme {
             "s3" => s3,
             "gs" => gcs,
@@ -417,13 +416,14 @@ enum Patience {
 }
 
 impl Patience {
-    fn client(self) -> ClientOptions {
-        let client = ClientOptions::new()
-            .with_timeout(PART_FOR)
-            .with_connect_timeout(CONNECT_FOR);
-        match self {
-            Self::Silence => client.with_read_timeout(RETRY_FOR),
-            Self::Parts => client,
+    fn waits(self) -> Waits {
+        Waits {
+            connect: CONNECT_FOR,
+            read: match self {
+                Self::Silence => Some(RETRY_FOR),
+                Self::Parts => None,
+            },
+            total: PART_FOR,
         }
     }
 
@@ -462,7 +462,7 @@ fn s3(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = AmazonS3Builder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_client_options(patience.client());
+        .with_http_connector(patience.waits());
     for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
         // An endpoint of the user's own that is plain HTTP is what the user wants.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
@@ -477,7 +477,7 @@ fn gcs(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_client_options(patience.client());
+        .with_http_connector(patience.waits());
     for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
@@ -488,7 +488,7 @@ fn azure(url: &str, settings: &[(String, String)], patience: Patience) -> Built 
     let mut builder = MicrosoftAzureBuilder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_client_options(patience.client());
+        .with_http_connector(patience.waits());
     for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
         if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);
