@@ -1,22 +1,23 @@
-//! Snapshots an etcd 2.x member's data directory into one sealed archive, proves it, restores it.
+//! Backs up, verifies and restores etcd 2.x data directories, and takes a cluster back to the
+//! release before.
 //!
-//! The layers, each knowing only those below it:
+//! From the bottom up; a module uses only those in lines above its own:
 //!
-//! - [`workflow`]: what etcd's upgrade guide says, and its way back: the gate, rewinding a cluster.
-//! - [`deed`]: what is done to a member's bytes: capture, survey, verify, restore; its store read,
-//!   compared and proven.
-//! - [`place`]: where they are: a data dir on disk, an archive in one file.
-//! - [`language`]: what etcd's bytes mean: WAL, raft snapshot, the v2 store and its rules.
-//! - [`ground`]: ids, digests, JSON in pieces, ordered parallel work, publishing by rename.
+//! - [`etcd`]: what etcd's bytes mean: WAL, raft snapshots, the v2 store and its rules. Pure: no files, clock or environment.
+//! - [`fs`], [`text`], [`progress`], [`interrupt`], [`thread_pool`]: small tools that everything uses.
+//! - [`data_dir`], [`archive`], [`cluster`]: a member's directory, an archive, a running cluster over HTTP.
+//! - [`repository`]: the places of archives, directories and buckets, and their lock.
+//! - [`target`]: an archive or a data dir, read in the same way.
+//! - [`snapshot`], [`restore`], [`rewind`], [`retention`], [`monitoring`], [`upgrade`]: what is done with them.
+//! - [`cli`]: arguments in, text and JSON out.
 //!
-//! Values come back, events go up through an `observe` function, and nothing here prints or reads
-//! the environment or the clock.
+//! Values come back and events go up through an `observe` function. Only `cli` prints.
 //!
 //! ```
-//! use etcd_ark::deed::capture::{Destination, Moment, Request, capture};
-//! use etcd_ark::ground::interrupt::Interrupt;
-//! use etcd_ark::place::archive::manifest::Scope;
-//! use etcd_ark::place::data_dir::DataDir;
+//! use etcd_ark::snapshot::{Destination, Moment, Request, capture};
+//! use etcd_ark::interrupt::Interrupt;
+//! use etcd_ark::archive::manifest::Scope;
+//! use etcd_ark::data_dir::DataDir;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let backups = tempfile::tempdir()?;
@@ -38,10 +39,22 @@
 //! # }
 //! ```
 
+pub mod archive;
 #[doc(hidden)]
 pub mod cli;
-pub mod deed;
-pub mod ground;
-pub mod language;
-pub mod place;
-pub mod workflow;
+pub mod cluster;
+pub mod data_dir;
+pub mod etcd;
+pub mod fs;
+pub mod interrupt;
+pub mod monitoring;
+pub mod progress;
+pub mod repository;
+pub mod restore;
+pub mod retention;
+pub mod rewind;
+pub mod snapshot;
+pub mod target;
+pub mod text;
+pub mod thread_pool;
+pub mod upgrade;

@@ -11,11 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{self, Ran, clean, names};
+use crate::support::ark::{Ran, clean, names};
 use crate::support::encode::write_file;
 use crate::support::recordings::{copy_dir, tree};
 use crate::support::s3::{ACCESS_KEY, Road, S3, SERVER, Then, objects};
-use crate::support::tools;
+use crate::support::{ark, tools};
 
 const URL: &str = "s3://backups/etcd";
 

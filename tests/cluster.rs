@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_ark::ground::ids::{ClusterId, MemberId};
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::{
+use etcd_ark::cluster::{
     Access, AccessError, Cluster, Look, MemberLook, Presence, Said, SaidVersion, Silence, User,
 };
+use etcd_ark::etcd::ids::{ClusterId, MemberId};
+use etcd_ark::etcd::membership::Member;
 
 use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember, Quorum};
 

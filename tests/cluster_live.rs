@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use etcd_ark::language::store_facts::Member;
-use etcd_ark::place::cluster::{Access, AccessError, Cluster, Presence, Said, Silence, User};
+use etcd_ark::cluster::{Access, AccessError, Cluster, Presence, Said, Silence, User};
+use etcd_ark::etcd::membership::Member;
 use tempfile::TempDir;
 
 use crate::support::certs::{Authority, Pair};

@@ -6,20 +6,20 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use etcd_ark::deed::capture::{CaptureError, Captured, capture};
-use etcd_ark::deed::restore::{RestoreError, restore};
-use etcd_ark::deed::survey::{Reading, Survey, survey};
-use etcd_ark::deed::verify::verify;
-use etcd_ark::deed::{capture, restore};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::examine::FileFault;
-use etcd_ark::language::member::StartFault;
-use etcd_ark::language::wal::log::LogFault;
-use etcd_ark::language::wal::segment::{Break, SegmentFault};
-use etcd_ark::place::archive::format::TailFault;
-use etcd_ark::place::archive::manifest::{ManifestFault, Scope};
-use etcd_ark::place::archive::{Archive, ArchiveError, ArchiveFault, EXTENSION, Role};
-use etcd_ark::place::data_dir::DataDir;
+use etcd_ark::archive::format::TailFault;
+use etcd_ark::archive::manifest::{ManifestFault, Scope};
+use etcd_ark::archive::verify::verify;
+use etcd_ark::archive::{Archive, ArchiveError, ArchiveFault, EXTENSION, Role};
+use etcd_ark::data_dir::DataDir;
+use etcd_ark::data_dir::scan::{Reading, Survey, survey};
+use etcd_ark::etcd::member::StartFault;
+use etcd_ark::etcd::scan::FileFault;
+use etcd_ark::etcd::wal::log::LogFault;
+use etcd_ark::etcd::wal::segment::{Break, SegmentFault};
+use etcd_ark::interrupt::Interrupt;
+use etcd_ark::restore::{RestoreError, restore};
+use etcd_ark::snapshot::{CaptureError, Captured, capture};
+use etcd_ark::{restore, snapshot as capture};
 use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -246,13 +246,13 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
     let request = capture::Request {
         data_dir: &data_dir,
-        to: etcd_ark::deed::capture::Destination::BackupDir(backups),
+        to: etcd_ark::snapshot::Destination::BackupDir(backups),
         scope: Scope::Live,
         labels: Vec::new(),
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: etcd_ark::deed::capture::Moment::At(Timestamp::UNIX_EPOCH),
+        created: etcd_ark::snapshot::Moment::At(Timestamp::UNIX_EPOCH),
         lock: None,
     };
     capture(&request, &Interrupt::default(), &mut |_| {})

@@ -18,7 +18,7 @@ use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapsh
 use crate::support::decode;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::rewrite::{make_member, make_unreachable};
+use crate::support::relabel_member::{make_member, make_unreachable};
 use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
 
 /// The entry that moved the recorded cluster.

@@ -13,7 +13,7 @@ use crate::faults::{
 };
 use crate::support::encode::{members, small_member};
 use crate::support::recordings::copy_dir;
-use crate::support::rewrite::make_member;
+use crate::support::relabel_member::make_member;
 use crate::support::tools::{Ran, fast_dir, names_in, need};
 
 const NOTE: &str = "moved-to-member-wal.wal";

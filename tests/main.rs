@@ -14,9 +14,9 @@ mod corruption;
 /// Every system call fails once, or is the last one: what stands afterwards.
 mod faults;
 /// Archives that somebody made to do harm, with all their digests right.
-mod hostile;
+mod malicious_archives;
 /// Stores that somebody made to do harm, and comforting answers where something is wrong.
-mod hostile_store;
+mod malicious_stores;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
@@ -32,7 +32,7 @@ mod unattended;
 mod unchanged;
 
 /// Captures beside a member at full load, and of one that was killed.
-mod hot;
+mod live_capture;
 
 /// Archives of a real etcd 3.4, and real servers started on what is restored.
 mod real_etcd;
@@ -41,7 +41,7 @@ mod real_etcd;
 mod real_store;
 
 /// What a hostile reader of the code found, each told as the story of its failure.
-mod found;
+mod regressions;
 
 /// The cluster client, against everything that can be listening where a member should.
 mod cluster;
@@ -66,10 +66,10 @@ mod gate_live;
 /// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
 mod stale_member;
 
+/// A real cluster of three: backups taken at different times, restored in every way.
+mod real_cluster;
 /// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
 mod rewind;
-/// A real cluster of three: backups taken at different times, restored in every way.
-mod trio;
 
 /// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
 mod bucket;
@@ -77,14 +77,14 @@ mod bucket;
 mod encryption;
 /// Data size over time against the limit.
 mod history;
+/// What a place is that the command line names: which one counts, and what is none; what is copied from where.
+mod locations;
 /// What a run leaves for Prometheus, however it ended.
 mod metrics;
-/// Ten nights of a real etcd, with a snapshot each, pruned on the way.
-mod nights;
-/// What a place is that the command line names: which one counts, and what is none; what is copied from where.
-mod places;
 /// Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
 mod retention;
+/// Ten nights of a real etcd, with a snapshot each, pruned on the way.
+mod retention_real_etcd;
 /// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.
 mod schedule;
 /// Whether the backups are in order, as a monitoring system is told: every state once.

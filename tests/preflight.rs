@@ -10,9 +10,10 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{self, Ran, ark};
+use crate::support::archive_builder::Forge;
+use crate::support::ark;
+use crate::support::ark::{Ran, ark};
 use crate::support::fake_cluster::{FakeCluster, Quorum};
-use crate::support::forge::Forge;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 
 /// A moment of the recorded upgrade: three members that answer, their data dirs, and a backup dir with an archive of each.

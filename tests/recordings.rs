@@ -777,7 +777,7 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
         assert_eq!(entry.size, end as u64, "cut at {length}");
         assert_eq!(
             entry.sha256,
-            etcd_ark::ground::digest::Digest::of(&whole[..end]),
+            etcd_ark::etcd::digest::Digest::of(&whole[..end]),
             "cut at {length}"
         );
         let warned = captured
@@ -1111,12 +1111,12 @@ fn wrong_usage_is_json_when_the_environment_asks_for_it() {
     assert_is_error(&told.json_error(), 2, "nonsense");
 }
 
-fn survey(data: &Path) -> etcd_ark::deed::survey::Survey {
-    let dir = etcd_ark::place::data_dir::DataDir::open(data, None).unwrap();
-    etcd_ark::deed::survey::survey(
+fn survey(data: &Path) -> etcd_ark::data_dir::scan::Survey {
+    let dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
+    etcd_ark::data_dir::scan::survey(
         &dir,
-        etcd_ark::deed::survey::Reading::Whole,
-        &etcd_ark::ground::interrupt::Interrupt::default(),
+        etcd_ark::data_dir::scan::Reading::Whole,
+        &etcd_ark::interrupt::Interrupt::default(),
         &mut |_| {},
     )
     .unwrap()
@@ -1125,22 +1125,22 @@ fn survey(data: &Path) -> etcd_ark::deed::survey::Survey {
 fn capture(
     data: &Path,
     backups: &Path,
-) -> Result<etcd_ark::deed::capture::Captured, etcd_ark::deed::capture::CaptureError> {
-    let data_dir = etcd_ark::place::data_dir::DataDir::open(data, None).unwrap();
-    let request = etcd_ark::deed::capture::Request {
+) -> Result<etcd_ark::snapshot::Captured, etcd_ark::snapshot::CaptureError> {
+    let data_dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
+    let request = etcd_ark::snapshot::Request {
         data_dir: &data_dir,
-        to: etcd_ark::deed::capture::Destination::BackupDir(backups),
-        scope: etcd_ark::place::archive::manifest::Scope::Live,
+        to: etcd_ark::snapshot::Destination::BackupDir(backups),
+        scope: etcd_ark::archive::manifest::Scope::Live,
         labels: Vec::new(),
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: etcd_ark::deed::capture::Moment::At(jiff::Timestamp::UNIX_EPOCH),
+        created: etcd_ark::snapshot::Moment::At(jiff::Timestamp::UNIX_EPOCH),
         lock: None,
     };
-    etcd_ark::deed::capture::capture(
+    etcd_ark::snapshot::capture(
         &request,
-        &etcd_ark::ground::interrupt::Interrupt::default(),
+        &etcd_ark::interrupt::Interrupt::default(),
         &mut |_| {},
     )
 }

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{self, Ran, ark, clean, names};
+use crate::support::ark::{Ran, ark, clean, names};
 use crate::support::nights::Night;
-use crate::support::tools;
+use crate::support::{ark, tools};
 
 /// A backup dir with an archive of each of `nights` nights, the newest last.
 struct Place {

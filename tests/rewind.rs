@@ -12,15 +12,16 @@ use tempfile::TempDir;
 
 use crate::faults::{Blow, Call, Story, ensure, ensure_no_staging, strike_everywhere};
 use crate::support::ark::{Ran, ark, names, run, snapshot, tool};
-use crate::support::decode::{self, number};
+use crate::support::decode::number;
 use crate::support::encode::{
-    self, CONF_CHANGE, CRC, ENTRY, HARD_STATE, MARKER, METADATA, NORMAL, REMOVE_NODE,
-    SegmentBuilder, StoreImage, UPDATE_NODE, bootstrap, make_dir, members, raft_snapshot, request,
-    segment_name, small_member, snap_name, write_file,
+    CONF_CHANGE, CRC, ENTRY, HARD_STATE, MARKER, METADATA, NORMAL, REMOVE_NODE, SegmentBuilder,
+    StoreImage, UPDATE_NODE, bootstrap, make_dir, members, raft_snapshot, request, segment_name,
+    small_member, snap_name, write_file,
 };
 use crate::support::etcd::{Addresses, Etcd};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 use crate::support::tools::{archives_in, fast_dir, names_in, need};
+use crate::support::{decode, encode};
 
 /// `rewind` of `targets` with further flags.
 fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {

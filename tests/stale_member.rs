@@ -11,12 +11,12 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::archive_builder::Forge;
 use crate::support::ark::{Ran, ark, names, snapshot};
 use crate::support::certs::Authority;
 use crate::support::encode::{CLUSTER_ID, MEMBER_ID, members, small_member_of};
 use crate::support::etcd::{Etcd, ServerTls};
 use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
-use crate::support::forge::Forge;
 use crate::support::recordings::tree;
 use crate::support::tools::need;
 

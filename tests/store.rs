@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::support::ark::{Ran, ark, names, snapshot};
-use crate::support::decode;
-use crate::support::encode::{self, small_member};
+use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, unpack};
+use crate::support::{decode, encode};
 
 /// A data directory that was recorded, with what its server answered before it stopped.
 struct Server {

@@ -17,7 +17,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{copy_dir, unpack};
-use crate::support::rewrite::make_member;
+use crate::support::relabel_member::make_member;
 use crate::support::tools::{archives_in, need};
 
 struct Scratch {

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use etcd_ark::ground::ids::{Index, MemberId, Term};
-use etcd_ark::language::messages::{Entry, HardState, Metadata, Request, SnapshotMarker};
-use etcd_ark::language::raft_snapshot::{self, SnapshotId};
-use etcd_ark::language::wal::SegmentName;
-use etcd_ark::language::wal::record::{Kind, Record};
+use etcd_ark::etcd::ids::{Index, MemberId, Term};
+use etcd_ark::etcd::proto::{Entry, HardState, Metadata, Request, SnapshotMarker};
+use etcd_ark::etcd::raft_snapshot;
+use etcd_ark::etcd::raft_snapshot::SnapshotId;
+use etcd_ark::etcd::wal::SegmentName;
+use etcd_ark::etcd::wal::record::{Kind, Record};
 use prost::Message;
 
 pub(crate) const MEMBER: u64 = 0x8998_a2fa_ce6f_b7ba;
@@ -129,7 +130,7 @@ impl Log {
     fn add_own_member(&mut self) {
         let context =
             format!(r#"{{"id":{MEMBER},"peerURLs":["http://10.0.0.1:2380"],"name":"bench"}}"#);
-        let change = etcd_ark::language::messages::ConfChange {
+        let change = etcd_ark::etcd::proto::ConfChange {
             id: Some(1),
             kind: Some(0),
             node_id: Some(MEMBER),

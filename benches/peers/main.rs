@@ -12,8 +12,8 @@
 //! raft snapshot's JSON with `serde_json` into a plain `Value`, a process for each raft snapshot.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
+mod aged_store;
 mod generate;
-mod lived;
 mod measure;
 mod parse;
 
@@ -96,7 +96,7 @@ impl Bench {
 
     /// What looks into the store.
     fn store(&self, scale: u64) {
-        let one = lived::data_dir(&self.path("lived"), scale, 1);
+        let one = aged_store::data_dir(&self.path("lived"), scale, 1);
         self.look("keys --json of a data dir", "--json keys", &one.dir, &one);
         self.fresh("ours");
         shell(&format!(
@@ -108,13 +108,13 @@ impl Bench {
         let title = "keys --json of its archive";
         self.look(title, "--json keys", &self.archive(), &one);
         self.look("verify --deep of it", "verify --deep", &one.dir, &one);
-        let more = lived::data_dir(&self.path("lived-longer"), scale, 3);
+        let more = aged_store::data_dir(&self.path("lived-longer"), scale, 3);
         let title = "verify --deep of three raft snapshots, each led to by the log";
         self.look(title, "verify --deep", &more.dir, &more);
     }
 
     /// Runs `command` on `target` beside the parse of each raft snapshot in it.
-    fn look(&self, title: &str, command: &str, target: &Path, lived: &lived::Lived) {
+    fn look(&self, title: &str, command: &str, target: &Path, lived: &aged_store::Lived) {
         let ark = &self.ark;
         let a = Job::new(
             "etcd-ark",

@@ -6,12 +6,12 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use etcd_ark::deed::capture::{Destination, Moment, Request, capture};
-use etcd_ark::ground::interrupt::Interrupt;
-use etcd_ark::language::raft_snapshot::SnapshotId;
-use etcd_ark::language::wal::segment::SegmentScan;
-use etcd_ark::place::archive::manifest::Scope;
-use etcd_ark::place::data_dir::DataDir;
+use etcd_ark::snapshot::{Destination, Moment, Request, capture};
+use etcd_ark::interrupt::Interrupt;
+use etcd_ark::etcd::raft_snapshot::SnapshotId;
+use etcd_ark::etcd::wal::segment::SegmentScan;
+use etcd_ark::archive::manifest::Scope;
+use etcd_ark::data_dir::DataDir;
 use serde_json::Value;
 
 type Done = Result<(), Box<dyn Error>>;
@@ -108,7 +108,7 @@ fn raft_snapshot(dir: &Path) -> Done {
     let json = store.to_string();
     let name = path.file_name().and_then(|name| name.to_str());
     let id = name.and_then(SnapshotId::from_file_name).ok_or("a name")?;
-    let file = etcd_ark::language::raft_snapshot::write(id, &[], json.as_bytes());
+    let file = etcd_ark::etcd::raft_snapshot::write(id, &[], json.as_bytes());
     seed("raft_snapshot", "raw", &[&[0, 9, 0, 0, 1, 1], &file])?;
     seed(
         "raft_snapshot",

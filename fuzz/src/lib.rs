@@ -1,6 +1,6 @@
 //! What the targets share: cutting an input into pieces, and frames around it that check.
 
-use etcd_ark::language::wal::record::{Kind, LENGTH_WORD, Record};
+use etcd_ark::etcd::wal::record::{Kind, LENGTH_WORD, Record};
 
 /// Passes `bytes` on in pieces of `sizes` bytes, in turn; a size of 0 is all that is left.
 pub fn in_pieces(sizes: &[u8], mut bytes: &[u8], mut take: impl FnMut(&[u8])) {

@@ -2,13 +2,14 @@
 //! or above a raft snapshot.
 #![no_main]
 
-use etcd_ark::ground::ids::{Index, Term};
-use etcd_ark::language::examine::{Examiner, FileEnd, FileFault, FileKind};
-use etcd_ark::language::member::{MemberFacts, StartFault};
-use etcd_ark::language::raft_snapshot::{self, SnapshotId};
-use etcd_ark::language::wal::SegmentName;
-use etcd_ark::language::wal::resync::next_whole_record;
-use etcd_ark::language::wal::segment::{Break, SegmentEnd, SegmentFault};
+use etcd_ark::etcd::ids::{Index, Term};
+use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::member::{MemberFacts, StartFault};
+use etcd_ark::etcd::raft_snapshot;
+use etcd_ark::etcd::raft_snapshot::SnapshotId;
+use etcd_ark::etcd::wal::SegmentName;
+use etcd_ark::etcd::wal::resync::next_whole_record;
+use etcd_ark::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use libfuzzer_sys::fuzz_target;
 
 /// The store of a member that nothing has happened to, as etcd 2.1 saves it.

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::ground::ids::Release;
-use crate::language::replay::InOrderRules;
-use crate::workflow::rewind::moment::To;
+use crate::etcd::ids::Release;
+use crate::etcd::replay::InOrderRules;
+use crate::rewind::cut::To;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::{
@@ -14,8 +14,9 @@ use clap::{
 };
 use jiff::SignedDuration;
 
-use super::config::{self, Misread};
-use super::connection::{Connection, Tls};
+use crate::cli::config;
+use crate::cli::config::Misread;
+use crate::cli::connection::{Connection, Tls};
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -43,7 +44,8 @@ impl Args {
     pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(Self::command());
         let typed: Vec<_> = std::env::args_os().collect();
-        let command = super::repository::decide(command, &typed).map_err(Misread::Line)?;
+        let command =
+            crate::cli::flags::repository::decide(command, &typed).map_err(Misread::Line)?;
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(Misread::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
@@ -129,7 +131,7 @@ pub(crate) enum Command {
     /// List the archives of a backup dir, newest first
     List(List),
     /// Copy archives from one backup dir or bucket to another, each proven before and after
-    Copy(super::copy::Copy),
+    Copy(crate::cli::commands::copy::Copy),
     /// Show what is in an archive or a data dir: identity, members, positions, versions, its store
     Inspect(Inspect),
     /// List or print the keys of the v2 store as of an index of the log
@@ -155,7 +157,7 @@ pub(crate) enum Command {
     )]
     Rewind(Rewind),
     /// Go back a release: whether the cluster still may, and this member's part of it
-    Downgrade(Box<super::downgrade::flags::Downgrade>),
+    Downgrade(Box<crate::cli::commands::downgrade::flags::Downgrade>),
     /// Check everything that the guide asks for before an upgrade, such as 2.1 to 2.2
     #[command(
         after_help = "Exits with 0 if nothing stands in the way, with 5 under --strict if something was worth \
@@ -164,21 +166,21 @@ pub(crate) enum Command {
     )]
     Preflight(Preflight),
     /// Remove the archives that no rule keeps
-    #[command(after_help = super::prune::AFTER_HELP)]
-    Prune(super::prune::Prune),
+    #[command(after_help = crate::cli::commands::prune::AFTER_HELP)]
+    Prune(crate::cli::commands::prune::Prune),
     /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
-    #[command(after_help = super::status::AFTER_HELP)]
-    Status(super::status::Status),
+    #[command(after_help = crate::cli::commands::status::AFTER_HELP)]
+    Status(crate::cli::commands::status::Status),
     /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
     #[command(
         after_help = "Takes the flags of `snapshot`, and writes them into what it prints; what the configuration file sets \
         is left to the runs, which read it anew. Installs nothing: the text says how to."
     )]
-    Schedule(Box<super::schedule::flags::Schedule>),
+    Schedule(Box<crate::cli::commands::schedule::flags::Schedule>),
     /// Print what a shell needs to complete this command's words
-    Completions(super::completions::Completions),
+    Completions(crate::cli::commands::completions::Completions),
     /// Print a page of the manual, or write all of them
-    Man(super::man::Man),
+    Man(crate::cli::commands::man::Man),
 }
 
 impl Command {
@@ -258,11 +260,11 @@ pub(crate) struct Snapshot {
     #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
     pub(crate) if_changed: bool,
     #[command(flatten)]
-    pub(crate) keep: super::keep::Keep,
+    pub(crate) keep: crate::cli::flags::retention::Keep,
     #[command(flatten)]
-    pub(crate) lock: super::backup_lock::LockWait,
+    pub(crate) lock: crate::cli::flags::lock_wait::LockWait,
     #[command(flatten)]
-    pub(crate) metrics: super::metrics::MetricsFile,
+    pub(crate) metrics: crate::cli::metrics::MetricsFile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -275,7 +277,7 @@ pub(crate) struct Threads {
 impl Threads {
     pub(crate) fn count(&self) -> usize {
         self.threads
-            .map_or_else(crate::ground::parallel::default_threads, usize::from)
+            .map_or_else(crate::thread_pool::default_threads, usize::from)
     }
 }
 
@@ -434,7 +436,7 @@ pub(crate) struct Preflight {
 const LIKE_A_TIME: &str = "a length of time is written like `90m`, `24h` or `7d`";
 
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
-pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
     time_or_none(text)
         .ok()
         .filter(SignedDuration::is_positive)
@@ -442,7 +444,7 @@ pub(super) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
 }
 
 /// A label, without the blanks around it that `a, b` leaves.
-pub(super) fn label(text: &str) -> Result<String, String> {
+pub(crate) fn label(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a label is not empty".to_owned()),
         label => Ok(label.to_owned()),
@@ -450,7 +452,7 @@ pub(super) fn label(text: &str) -> Result<String, String> {
 }
 
 /// The same, or `0s`.
-pub(super) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
     let wrong = || LIKE_A_TIME.to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let days = jiff::SpanRelativeTo::days_are_24_hours();
@@ -554,9 +556,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    pub(crate) repository: super::repository::RepositoryFlags,
+    pub(crate) repository: crate::cli::flags::repository::RepositoryFlags,
     #[command(flatten)]
-    pub(crate) history: super::history::HistoryFlags,
+    pub(crate) history: crate::cli::commands::list::history::HistoryFlags,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,14 +8,14 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ground::interrupt::Interrupted;
-use crate::place::cluster::{Access, User};
+use crate::cluster::{Access, User};
+use crate::interrupt::Interrupted;
 use anyhow::{Context as _, Result};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-use super::failure::{Kind, Told};
+use crate::cli::error::{Kind, Told};
 
 /// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
 const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
@@ -182,7 +182,7 @@ impl Tls {
 }
 
 /// The variables that count for `flag` beside its own.
-pub(super) fn also_read(flag: &str) -> &'static [&'static str] {
+pub(crate) fn also_read(flag: &str) -> &'static [&'static str] {
     let found = ALSO_READ.iter().find(|(name, _)| *name == flag);
     found.map_or(&[], |(_, variables)| variables)
 }

@@ -1,53 +1,30 @@
 //! The command line: arguments in, a deed done, text or JSON and an exit code out.
 
-mod args;
-mod backup_lock;
-mod completions;
-mod config;
-mod connection;
-mod contents;
-mod copy;
-mod deep;
-mod diff;
-mod downgrade;
-mod explain_log;
-mod failure;
-mod history;
-mod inspect;
-mod keep;
-mod keys;
-mod keys_of_age;
-mod list;
-mod man;
-mod metrics;
-mod out;
-mod picture;
-mod places;
-mod preflight;
-mod progress;
-mod prune;
-mod repository;
-mod restore;
-mod rewind;
-mod schedule;
-mod snapshot;
-mod standings;
-mod status;
-mod verify;
-mod watch;
+pub(crate) mod args;
+pub(crate) mod commands;
+pub(crate) mod config;
+pub(crate) mod connection;
+pub(crate) mod encryption;
+pub(crate) mod error;
+pub(crate) mod flags;
+pub(crate) mod metrics;
+pub(crate) mod open;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod render;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::ground::interrupt::Interrupt;
+use crate::interrupt::Interrupt;
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
 
-use args::{Args, Command};
-use failure::{Failure, Kind};
-use metrics::Record;
-use out::Out;
-use places::Places;
+use crate::cli::args::{Args, Command};
+use crate::cli::error::{Failure, Kind};
+use crate::cli::metrics::Record;
+use crate::cli::open::Places;
+use crate::cli::output::Out;
 
 /// Exit code for a deed done whose warnings count under `--strict`.
 const DONE_WITH_WARNINGS: u8 = 5;
@@ -56,7 +33,7 @@ const DONE_WITH_WARNINGS: u8 = 5;
 pub fn main() -> u8 {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return failure::misread(error),
+        Err(error) => return crate::cli::error::misread(error),
     };
     let out = Out::new(&args.global);
     raise_file_limit();
@@ -66,23 +43,31 @@ pub fn main() -> u8 {
     let strict = args.global.strict;
     let record = Record::begin(args.command.metrics());
     let outcome = match &args.command {
-        Command::Snapshot(args) => snapshot::run(args, &places, &out, &record),
-        Command::Verify(args) => verify::run(args, &places, &out),
-        Command::Restore(args) => restore::run(args, &places, &out, &interrupt),
-        Command::List(args) => list::run(args, &places, &out),
-        Command::Inspect(args) => inspect::run(args, &places, &out, &interrupt),
-        Command::Keys(args) => keys::run(args, &places, &out, &interrupt),
-        Command::Diff(args) => diff::run(args, &places, &out, &interrupt),
-        Command::ExplainLog(args) => explain_log::run(args, &out, &interrupt),
-        Command::Rewind(args) => rewind::run(args, &places, &out, &interrupt),
-        Command::Copy(args) => copy::run(args, &places, &out, &interrupt),
-        Command::Downgrade(args) => downgrade::run(args, strict, &places, &out),
-        Command::Preflight(args) => preflight::run(args, &out, &interrupt),
-        Command::Status(args) => status::run(args, &places, &out),
-        Command::Prune(args) => prune::run(args, &places, &out, &record),
-        Command::Schedule(args) => schedule::run(args, &places, &out),
-        Command::Completions(args) => Ok(completions::run(args, &out)),
-        Command::Man(args) => man::run(args, &out),
+        Command::Snapshot(args) => {
+            crate::cli::commands::snapshot::run(args, &places, &out, &record)
+        }
+        Command::Verify(args) => crate::cli::commands::verify::run(args, &places, &out),
+        Command::Restore(args) => {
+            crate::cli::commands::restore::run(args, &places, &out, &interrupt)
+        }
+        Command::List(args) => crate::cli::commands::list::run(args, &places, &out),
+        Command::Inspect(args) => {
+            crate::cli::commands::inspect::run(args, &places, &out, &interrupt)
+        }
+        Command::Keys(args) => crate::cli::commands::keys::run(args, &places, &out, &interrupt),
+        Command::Diff(args) => crate::cli::commands::diff::run(args, &places, &out, &interrupt),
+        Command::ExplainLog(args) => crate::cli::commands::explain_log::run(args, &out, &interrupt),
+        Command::Rewind(args) => crate::cli::commands::rewind::run(args, &places, &out, &interrupt),
+        Command::Copy(args) => crate::cli::commands::copy::run(args, &places, &out, &interrupt),
+        Command::Downgrade(args) => {
+            crate::cli::commands::downgrade::run(args, strict, &places, &out)
+        }
+        Command::Preflight(args) => crate::cli::commands::preflight::run(args, &out, &interrupt),
+        Command::Status(args) => crate::cli::commands::status::run(args, &places, &out),
+        Command::Prune(args) => crate::cli::commands::prune::run(args, &places, &out, &record),
+        Command::Schedule(args) => crate::cli::commands::schedule::run(args, &places, &out),
+        Command::Completions(args) => Ok(crate::cli::commands::completions::run(args, &out)),
+        Command::Man(args) => crate::cli::commands::man::run(args, &out),
     };
     let ended = match outcome {
         Ok(_) if out.lost_output() => Err(Failure {
@@ -108,7 +93,7 @@ pub fn main() -> u8 {
 /// The first SIGINT, SIGTERM or SIGHUP asks the work to stop and clean up; a second one ends it.
 fn watch_signals(interrupt: &Interrupt) {
     let asked = Arc::new(AtomicBool::new(false));
-    for (signal, kind) in failure::SIGNALS {
+    for (signal, kind) in crate::cli::error::SIGNALS {
         // Whoever started it with `nohup` wants it to go on without a terminal.
         if signal == SIGHUP && is_ignored(signal) {
             continue;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deed::Event;
-use crate::ground::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::out::Out;
+use crate::cli::output::Out;
 
 /// Shows events while a deed is done.
 pub(crate) struct Progress<'o> {

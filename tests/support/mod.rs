@@ -11,6 +11,8 @@
     reason = "shared by all stories: not each uses everything, and a failure to prepare a test is a failed test"
 )]
 
+/// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
+pub mod archive_builder;
 /// Runs the real binary, and the tools an operator has beside it.
 pub mod ark;
 /// Certificates of an authority made for one test.
@@ -23,8 +25,6 @@ pub mod encode;
 pub mod etcd;
 /// Servers on the loopback that answer as a cluster of etcd 2.x does, or as badly as a test wants.
 pub mod fake_cluster;
-/// Builds archives from the drawing in the format's documentation, right ones and hostile ones.
-pub mod forge;
 /// Behaves like a busy etcd 2.x member in threads of the test process, and remembers what it wrote.
 pub mod live_writer;
 /// Archives as many nights leave them in a backup dir.
@@ -34,7 +34,7 @@ pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
 pub mod recordings;
 /// Rewrites a copy of a data dir: other URLs, another member.
-pub mod rewrite;
+pub mod relabel_member;
 /// A real S3 server, and a road to it that counts, refuses and breaks down.
 pub mod s3;
 /// Runs the binary under test and the real tools beside it.

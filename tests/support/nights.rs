@@ -9,7 +9,7 @@ use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::forge::Forge;
+use super::archive_builder::Forge;
 
 /// An archive to make others from.
 #[derive(Debug)]

@@ -5,7 +5,8 @@
 //! of the hidden nodes among them, which no listing tells.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 

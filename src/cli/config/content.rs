@@ -27,17 +27,17 @@ const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
 const ALIKE: f64 = 0.7;
 
 /// One key of the file.
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// The command's names if it stands in its table; empty at the top.
-    pub(super) table: Vec<String>,
-    pub(super) key: String,
+    pub(crate) table: Vec<String>,
+    pub(crate) key: String,
     /// From 1.
-    pub(super) line: usize,
-    pub(super) said: Said,
+    pub(crate) line: usize,
+    pub(crate) said: Said,
 }
 
 /// What a key is set to.
-pub(super) enum Said {
+pub(crate) enum Said {
     Switch(bool),
     Values(Vec<String>),
 }
@@ -47,14 +47,14 @@ type Wrong = (usize, String);
 
 impl Setting {
     /// Whether it sets `arg`, one of its command's.
-    pub(super) fn is_for(&self, arg: &Arg) -> bool {
+    pub(crate) fn is_for(&self, arg: &Arg) -> bool {
         let is_shared = || variable(arg).is_none_or(|name| !OTHER_MEANING.contains(&name));
         key_of(arg).as_deref() == Some(&self.key) && (!self.table.is_empty() || is_shared())
     }
 }
 
 /// What a file calls `arg`: its long name; an argument without one has a key if it has a variable.
-pub(super) fn key_of(arg: &Arg) -> Option<String> {
+pub(crate) fn key_of(arg: &Arg) -> Option<String> {
     if NOT_FOR_FILES.contains(&arg.get_id().as_str()) {
         return None;
     }
@@ -67,7 +67,7 @@ fn variable(arg: &Arg) -> Option<&str> {
 }
 
 /// Reads `text`; `known` is the whole tree of commands, built.
-pub(super) fn parse(text: &str, known: &Command) -> Result<Vec<Setting>, Wrong> {
+pub(crate) fn parse(text: &str, known: &Command) -> Result<Vec<Setting>, Wrong> {
     let line_of = |offset: usize| {
         let before = text.as_bytes().iter().take(offset);
         1 + before.filter(|byte| **byte == b'\n').count()

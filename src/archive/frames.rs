@@ -1,0 +1,191 @@
+//! An archive's content frames as one stream: each proven, then decompressed, on all cores.
+//!
+//! In: an open file and its sealed frame list. Out: the tar stream. Memory: a few frames a thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::io::Read;
+use std::sync::Arc;
+
+use zstd::zstd_safe::DParameter;
+
+use crate::archive::error::ArchiveFault;
+use crate::archive::format::Frame;
+use crate::archive::read_at::Source;
+use crate::etcd::digest::Digest;
+use crate::thread_pool::{Buffers, Ordered};
+
+/// How far the disk reads ahead of the decompression, in bytes.
+const READ_AHEAD: u64 = 8 << 20;
+
+/// A decompressor and the buffers it fills; one a thread.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    pub(super) buffers: Buffers,
+    /// Whether zstd's own checksum is left alone because a SHA-256 of the content follows.
+    pub(super) skip_checksum: bool,
+}
+
+/// Proves a frame's bytes and decompresses them.
+pub(super) fn unpack_frame(
+    unpacker: &mut Unpacker,
+    number: usize,
+    frame: Frame,
+    packed: &[u8],
+) -> Result<Vec<u8>, ArchiveFault> {
+    if Digest::of(packed) != frame.digest {
+        return Err(ArchiveFault::FrameDigest {
+            frame: number,
+            offset: frame.offset,
+        });
+    }
+    let broken = ArchiveFault::FrameContent {
+        frame: number,
+        offset: frame.offset,
+        plain: frame.plain,
+    };
+    if unpacker.decompressor.is_none() {
+        let mut made = zstd::bulk::Decompressor::new().map_err(|_| broken.clone())?;
+        made.set_parameter(DParameter::ForceIgnoreChecksum(unpacker.skip_checksum))
+            .map_err(|_| broken.clone())?;
+        unpacker.decompressor = Some(made);
+    }
+    let mut plain = unpacker.buffers.get();
+    plain.reserve_exact(frame.plain as usize);
+    let outcome = unpacker
+        .decompressor
+        .as_mut()
+        .map(|decompressor| decompressor.decompress_to_buffer(packed, &mut plain));
+    match outcome {
+        Some(Ok(length)) if length == frame.plain as usize => Ok(plain),
+        _ => Err(broken),
+    }
+}
+
+/// What became of a frame: its plain bytes, or what is wrong with it.
+type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
+
+/// What broke a stream off: the archive's bytes, or the disk they are on.
+pub(super) enum Broke {
+    Fault(ArchiveFault),
+    Io(io::Error),
+}
+
+/// The decompressed frames as one stream.
+pub(super) struct FrameStream {
+    source: Arc<dyn Source>,
+    /// Up to which offset the source was asked to read ahead.
+    fetched: u64,
+    pool: Ordered<(usize, Frame), Unpacked>,
+    waiting: VecDeque<(usize, Frame)>,
+    now: Vec<u8>,
+    at: usize,
+    buffers: Buffers,
+    /// What broke the stream off.
+    pub(super) broke: Option<Broke>,
+}
+
+impl FrameStream {
+    /// The stream of `frames`, proven and decompressed on `threads` threads; without zstd's own
+    /// checksum if the content's digests are taken behind it.
+    pub(super) fn new(
+        source: &Arc<dyn Source>,
+        frames: &[Frame],
+        threads: usize,
+        skip_checksum: bool,
+    ) -> Self {
+        let buffers = Buffers::default();
+        let pool = Ordered::new(threads, || {
+            let source = Arc::clone(source);
+            let buffers = buffers.clone();
+            let mut unpacker = Unpacker {
+                buffers: buffers.clone(),
+                skip_checksum,
+                ..Unpacker::default()
+            };
+            move |(number, frame): (usize, Frame)| {
+                let mut packed = buffers.get();
+                packed.resize(frame.compressed as usize, 0);
+                source.read_exact_at(&mut packed, frame.offset)?;
+                let plain = unpack_frame(&mut unpacker, number, frame, &packed);
+                buffers.put(packed);
+                Ok(plain)
+            }
+        });
+        Self {
+            pool,
+            source: Arc::clone(source),
+            fetched: 0,
+            waiting: frames.iter().copied().enumerate().collect(),
+            now: Vec::new(),
+            at: 0,
+            buffers,
+            broke: None,
+        }
+    }
+
+    /// Keeps the disk ahead of the workers: they would wait for it, each for its own frame.
+    fn read_ahead(&mut self, offset: u64) {
+        if self.fetched < offset + READ_AHEAD / 2 {
+            self.source.read_ahead(offset, READ_AHEAD);
+            self.fetched = offset + READ_AHEAD;
+        }
+    }
+
+    /// Puts the next frame in place; whether there was one.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.pool.is_full() {
+            let Some(job) = self.waiting.pop_front() else {
+                break;
+            };
+            self.read_ahead(job.1.offset);
+            self.pool.submit(job);
+        }
+        let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {
+            return Ok(false);
+        };
+        let broke = match unpacked {
+            Ok(Ok(plain)) => {
+                self.buffers.put(std::mem::replace(&mut self.now, plain));
+                self.at = 0;
+                return Ok(true);
+            }
+            Ok(Err(fault)) => Broke::Fault(fault),
+            Err(error) => Broke::Io(error),
+        };
+        self.waiting.clear();
+        self.broke = Some(broke);
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    /// Whether nothing but zeros is left.
+    pub(super) fn rest_is_zero(&mut self) -> io::Result<bool> {
+        loop {
+            let rest = self.now.get(self.at..).unwrap_or_default();
+            if rest.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            if !self.next_frame()? {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl Read for FrameStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.now.len() {
+            if !self.next_frame()? {
+                return Ok(0);
+            }
+        }
+        let rest = self.now.get(self.at..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        self.at += length;
+        Ok(length)
+    }
+}

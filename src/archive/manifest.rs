@@ -1,0 +1,359 @@
+//! What an archive says of itself: `manifest.json`.
+//!
+//! In and out: JSON. A reader takes nothing in it on trust: [`Manifest::read`] accepts only the
+//! paths, kinds and sizes that this crate writes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::digest::Digest;
+use crate::etcd::ids::{ClusterId, Index};
+use crate::etcd::member::{Identity, MemberFacts, Position};
+use crate::etcd::membership::Member;
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::scan::FileKind;
+use crate::etcd::wal::SegmentName;
+
+/// The format this release writes and the highest major version it reads.
+const FORMAT: Format = Format { major: 1, minor: 0 };
+/// The manifest's name in the archive.
+pub const MANIFEST: &str = "manifest.json";
+/// The name of the list of digests in the archive.
+pub const SUMS: &str = "SHA256SUMS";
+/// The directories of every archive, in the order they are written.
+pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
+/// The permission bits that a file may have: none that make a program run as somebody else.
+pub const FILE_MODE: u32 = 0o777;
+/// The mode bits that a directory may have.
+pub const DIRECTORY_MODE: u32 = 0o7777;
+/// The longest file name accepted below `member/snap` and `member/wal`: what a tar header's
+/// name field holds.
+const MAX_NAME: usize = 80;
+
+/// The version of the archive's format. A higher minor adds; a higher major changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// Readers of a lower major cannot read it.
+    pub major: u32,
+    /// Readers of a lower minor can.
+    pub minor: u32,
+}
+
+/// The program that wrote an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// How much of a data dir is in the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// What a restart of etcd needs.
+    Live,
+    /// Every regular file of the member.
+    All,
+}
+
+/// What a file is to the member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The raft snapshot that a start loads.
+    RaftSnapshot,
+    /// A segment that a start reads.
+    Wal,
+    /// 3.x: the backend of the v3 store.
+    V3Backend,
+    /// A raft snapshot that a start could fall back to.
+    OlderRaftSnapshot,
+    /// A segment from before the raft snapshot.
+    OlderWal,
+    /// A file that etcd would not load.
+    Leftover,
+}
+
+/// One file in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// `member/snap/…` or `member/wal/…`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// When it was last written.
+    pub mtime: Timestamp,
+    /// The digest of its bytes.
+    pub sha256: Digest,
+    /// What it is to the member.
+    pub role: Role,
+}
+
+/// One directory in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryEntry {
+    /// One of [`DIRECTORIES`].
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// How much data a member has, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// The raft snapshot and the log's entries above it: what the 100 MB rule measures.
+    pub data: u64,
+    /// The limit it was held against.
+    pub limit: u64,
+    /// The whole data dir.
+    pub directory: u64,
+}
+
+/// What an archive says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of the format.
+    pub format: Format,
+    /// Who wrote it.
+    pub tool: Tool,
+    /// When the capture began.
+    pub created: Timestamp,
+    /// How much of the data dir is in it.
+    pub scope: Scope,
+    /// What the user called it.
+    pub labels: Vec<String>,
+    /// Who the member is and where it stood.
+    pub member: MemberFacts,
+    /// How much data it has.
+    pub sizes: Sizes,
+    /// The directories, in archive order.
+    pub directories: Vec<DirectoryEntry>,
+    /// The files, in archive order.
+    pub files: Vec<FileEntry>,
+    /// What was worth a warning when it was taken.
+    pub warnings: Vec<String>,
+    /// What is good to know about it.
+    pub notes: Vec<String>,
+    /// What a rewind made it from; none for what was captured from a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind: Option<Rewind>,
+}
+
+/// What an archive was made from, and how far back it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewind {
+    /// The cluster whose history it continues; nobody of it may run when the archive is restored.
+    pub old_cluster_id: ClusterId,
+    /// That cluster's members, as far as any input knew them.
+    pub old_members: Vec<Member>,
+    /// The last entry of that cluster that was kept.
+    pub rewound_to: Index,
+    /// The archives and data dirs it was made from.
+    pub derived_from: Vec<Origin>,
+}
+
+/// One input of a rewind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its file name.
+    pub name: String,
+    /// Whose data it was.
+    pub identity: Identity,
+    /// How far its log went.
+    pub position: Position,
+    /// What was taken from it, such as `raft snapshot`, `log`; nothing if it only bore witness.
+    pub used_for: Vec<String>,
+}
+
+/// What is wrong with a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    /// Not the JSON of a manifest.
+    #[error("its manifest cannot be read: {0}")]
+    Json(String),
+    /// Written by a later release.
+    #[error("it has format {}.{} and was written by {writer}; that release and later ones read it", .format.major, .format.minor)]
+    LaterFormat {
+        /// Its format.
+        format: Format,
+        /// The program that wrote it, as far as it can be read.
+        writer: String,
+    },
+    /// A path that does not belong into an archive.
+    #[error("its manifest names `{path}`: {why}")]
+    Path {
+        /// The path, shortened if long.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The directories are not those of a member.
+    #[error("its manifest does not list the directories of a member")]
+    Directories,
+}
+
+#[derive(Deserialize)]
+struct OnlyFormat {
+    format: Format,
+    tool: Option<serde_json::Value>,
+}
+
+impl Tool {
+    /// This program.
+    pub fn this() -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl Format {
+    /// The format that this release writes.
+    pub fn current() -> Self {
+        FORMAT
+    }
+}
+
+impl Manifest {
+    /// Reads and checks `manifest.json`.
+    pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
+        let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
+        let OnlyFormat { format, tool } = serde_json::from_slice(json).map_err(unreadable)?;
+        if format.major > FORMAT.major {
+            let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
+            let writer = tool.map_or_else(
+                || "a later release of etcd-ark".to_owned(),
+                |tool| format!("{} {}", tool.name, tool.version),
+            );
+            return Err(ManifestFault::LaterFormat { format, writer });
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The bytes of `manifest.json`.
+    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// The text of `SHA256SUMS`, as `sha256sum` writes it.
+    pub fn sums(&self) -> String {
+        sums(&self.files)
+    }
+
+    fn check(&self) -> Result<(), ManifestFault> {
+        let directories = self.directories.iter().map(|entry| entry.path.as_str());
+        if !directories.eq(DIRECTORIES) {
+            return Err(ManifestFault::Directories);
+        }
+        let odd = |entry: &&DirectoryEntry| entry.mode & !DIRECTORY_MODE != 0;
+        if let Some(entry) = self.directories.iter().find(odd) {
+            let path = entry.path.clone();
+            let why = "a mode that no directory has";
+            return Err(ManifestFault::Path { path, why });
+        }
+        let mut seen = BTreeSet::new();
+        for file in &self.files {
+            let refuse = |why| ManifestFault::Path {
+                path: file.path.chars().take(200).collect(),
+                why,
+            };
+            check_path(&file.path).map_err(refuse)?;
+            if file.mode & !FILE_MODE != 0 {
+                return Err(refuse("a mode that no file of an etcd member has"));
+            }
+            if !role_fits(file) {
+                return Err(refuse("its role and its name do not fit together"));
+            }
+            if !seen.insert(&file.path) {
+                return Err(refuse("it is listed twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FileEntry {
+    /// How its bytes are to be checked.
+    pub fn kind(&self) -> FileKind {
+        if self.role == Role::Leftover {
+            FileKind::Other
+        } else {
+            kind_of(&self.path)
+        }
+    }
+}
+
+/// What a path's name says the file is.
+pub fn kind_of(path: &str) -> FileKind {
+    if let Some(name) = path.strip_prefix("member/snap/") {
+        SnapshotId::from_file_name(name).map_or(FileKind::Other, FileKind::Snapshot)
+    } else if let Some(name) = path.strip_prefix("member/wal/") {
+        SegmentName::parse(name).map_or(FileKind::Other, FileKind::Segment)
+    } else {
+        FileKind::Other
+    }
+}
+
+fn role_fits(file: &FileEntry) -> bool {
+    match file.role {
+        Role::RaftSnapshot | Role::OlderRaftSnapshot => {
+            matches!(kind_of(&file.path), FileKind::Snapshot(_))
+        }
+        Role::Wal | Role::OlderWal => matches!(kind_of(&file.path), FileKind::Segment(_)),
+        Role::V3Backend => file.path == "member/snap/db",
+        Role::Leftover => true,
+    }
+}
+
+/// The text of `SHA256SUMS` for `files`.
+pub fn sums(files: &[FileEntry]) -> String {
+    let mut sums = String::new();
+    for file in files {
+        // Writing to a String cannot fail.
+        let _ = writeln!(sums, "{}  {}", file.sha256, file.path);
+    }
+    sums
+}
+
+/// Whether a path is one that an archive may hold; if not, why.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.starts_with('/') {
+        return Err("an absolute path");
+    }
+    if path.split('/').any(|part| part == ".." || part == ".") {
+        return Err("a path that goes up");
+    }
+    let name = path
+        .strip_prefix("member/snap/")
+        .or_else(|| path.strip_prefix("member/wal/"))
+        .ok_or("not below member/snap or member/wal")?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let starts_well = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric());
+    if !starts_well || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
+        return Err("not a name that an etcd member has");
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
+//!
+//! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
+//! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
+
+#[cfg(feature = "encryption")]
+pub mod encryption;
+pub mod error;
+pub mod format;
+pub mod frames;
+pub mod manifest;
+pub mod read_at;
+pub mod reader;
+pub mod tar;
+pub mod verify;
+pub mod writer;
+
+pub use crate::archive::error::{ArchiveError, ArchiveFault};
+pub use crate::archive::manifest::{FileEntry, Manifest, Role};
+pub use crate::archive::read_at::{FileSource, Source};
+pub use crate::archive::reader::{Archive, Digests, Sink};
+pub use crate::archive::writer::{Cipher, NewFile, Writer};
+
+/// The last part of an archive's name, before [`ENCRYPTED`].
+pub const EXTENSION: &str = ".tar.zst";
+/// The last part of an encrypted archive's name.
+pub const ENCRYPTED: &str = ".age";
+/// What stands behind an archive's name in the name of its checksum file.
+pub const SUM_EXTENSION: &str = ".sha256";

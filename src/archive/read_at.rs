@@ -1,0 +1,76 @@
+//! Where an archive's bytes are read from: any part at any time, from several threads.
+//!
+//! In: an offset and a buffer. Out: the bytes there. A file on disk is one source; an object in a
+//! bucket and the inside of an encrypted file are others.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::archive::error::ArchiveError;
+use crate::fs::staged::with_path;
+
+/// The bytes of one file that does not change.
+pub trait Source: Debug + Send + Sync {
+    /// How many bytes there are.
+    fn length(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `offset` on, in bytes from the start; fewer are an error.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// A hint that `length` bytes from `offset` on will be wanted soon.
+    fn read_ahead(&self, _offset: u64, _length: u64) {}
+}
+
+/// A file on disk.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    length: u64,
+}
+
+impl FileSource {
+    /// Opens the regular file at `path`.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        // Without waiting: a pipe with an archive's name must not hold up a whole `list`.
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArchiveError::NotFound(path.to_path_buf()),
+            _ => with_path(error, "open", path).into(),
+        })?;
+        Ok(Self::of(file).map_err(|error| with_path(error, "look at", path))?)
+    }
+
+    /// A file that is open for reading; one that is not regular counts as empty.
+    pub fn of(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let length = if metadata.is_file() {
+            metadata.len()
+        } else {
+            0
+        };
+        Ok(Self { file, length })
+    }
+}
+
+impl Source for FileSource {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_ahead(&self, offset: u64, length: u64) {
+        let advice = rustix::fs::Advice::WillNeed;
+        let length = std::num::NonZeroU64::new(length);
+        // Without it the bytes come a little later.
+        let _ = rustix::fs::fadvise(&self.file, offset, length, advice);
+    }
+}

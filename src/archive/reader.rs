@@ -1,0 +1,334 @@
+//! Reading an archive, from its end: the seal, the manifest, then the content.
+//!
+//! In: a file. Out: an [`Archive`] whose manifest is proven, and its files passed to a [`Sink`]
+//! in order while every digest is checked. Nothing is taken on trust: what the tar stream holds
+//! must be what the manifest lists, entry for entry, and nothing else.
+
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::error::{ArchiveError, ArchiveFault};
+use crate::archive::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
+use crate::archive::frames::{Broke, FrameStream, Unpacker, unpack_frame};
+use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
+use crate::archive::read_at::{FileSource, Source};
+use crate::archive::tar::{
+    BLOCK, check_entry, check_header, check_time, read_manifest_frame, tar_entry_length, tar_length,
+};
+use crate::etcd::digest::{Digest, Hasher};
+use crate::etcd::scan::FileKind;
+use crate::interrupt::Interrupt;
+
+/// How much of the end is read at once, in bytes: enough for the manifest of a usual archive.
+const FIRST_READ: u64 = 32 << 10;
+/// How much is passed to a sink at once, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// Which digests are taken while an archive is unpacked. Every frame's always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// Every file's.
+    All,
+    /// Only those of files whose bytes etcd itself does not check: for an archive that this
+    /// process has just written, whose frames prove that the disk holds what was written.
+    Unchecked,
+}
+
+/// Where an archive's content goes.
+pub trait Sink {
+    /// What can go wrong with it.
+    type Error: From<ArchiveError>;
+
+    /// A directory.
+    fn directory(&mut self, entry: &DirectoryEntry) -> Result<(), Self::Error>;
+    /// A file begins.
+    fn begin(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
+    /// The file's next bytes.
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+    /// The file ends; `digest` tells whether its bytes are those that the manifest lists.
+    fn end(
+        &mut self,
+        entry: &FileEntry,
+        digest: Result<(), ArchiveFault>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// An archive whose seal and manifest have been proven.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    source: Arc<dyn Source>,
+    bytes: u64,
+    frames: Vec<Frame>,
+    manifest: Manifest,
+}
+
+impl Archive {
+    /// Opens an archive on disk, reading its end only.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        Self::from_source(Arc::new(FileSource::open(path)?), path)
+    }
+
+    /// Opens the archive that `source` gives, reading its end only; `path` is what it is called.
+    pub fn from_source(source: Arc<dyn Source>, path: &Path) -> Result<Self, ArchiveError> {
+        let fault = |fault: ArchiveFault| ArchiveError::Fault {
+            path: path.to_path_buf(),
+            fault,
+        };
+        let bytes = source.length();
+        let unread = |error| ArchiveError::unread(error, path);
+        let mut end = End::read(&*source, bytes, FIRST_READ).map_err(unread)?;
+        let footer = end
+            .last_chunk::<TABLE_FOOTER>()
+            .ok_or_else(|| fault(TailFault::NoTable.into()))?;
+        let tail = tail_length(*footer).map_err(|found| fault(found.into()))?;
+        if tail > bytes {
+            return Err(fault(TailFault::Table.into()));
+        }
+        end.reach(&*source, tail).map_err(unread)?;
+        let frames = read_tail(end.last(tail), bytes).map_err(|found| fault(found.into()))?;
+        let last = *frames
+            .last()
+            .ok_or_else(|| fault(ArchiveFault::NoManifest))?;
+        end.reach(&*source, tail + u64::from(last.compressed))
+            .map_err(unread)?;
+        let packed = end.last(tail + u64::from(last.compressed));
+        let packed = packed.get(..last.compressed as usize).unwrap_or_default();
+        let number = frames.len() - 1;
+        let plain = unpack_frame(&mut Unpacker::default(), number, last, packed).map_err(fault)?;
+        let manifest = read_manifest_frame(&plain).map_err(fault)?;
+        let held = frames.iter().map(|frame| u64::from(frame.plain)).sum();
+        let listed = tar_length(&manifest).saturating_add(plain.len() as u64);
+        if listed != held {
+            return Err(fault(ArchiveFault::Size { listed, held }));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            source,
+            bytes,
+            frames,
+            manifest,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Bytes of all files in it.
+    pub fn plain_bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Passes everything in it to `sink`, decompressing on `threads` threads and taking `digests`
+    /// on the way.
+    pub fn unpack<S: Sink>(
+        &self,
+        threads: usize,
+        digests: Digests,
+        interrupt: &Interrupt,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        let all = digests == Digests::All;
+        let stream = FrameStream::new(&self.source, &self.frames, threads, all);
+        let mut tar = tar::Archive::new(stream);
+        let outcome = self.unpack_entries(&mut tar, digests, interrupt, sink);
+        let mut stream = tar.into_inner();
+        // A frame that does not check is the cause of whatever went wrong behind it.
+        self.broken_off(&mut stream)?;
+        outcome?;
+        let trailing = stream.rest_is_zero();
+        self.broken_off(&mut stream)?;
+        if trailing.map_err(ArchiveError::Io)? {
+            Ok(())
+        } else {
+            Err(self.fault(ArchiveFault::Trailing).into())
+        }
+    }
+
+    fn unpack_entries<S: Sink>(
+        &self,
+        tar: &mut tar::Archive<FrameStream>,
+        digests: Digests,
+        interrupt: &Interrupt,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        let broken = |error: io::Error| self.fault(ArchiveFault::Tar(error.to_string()));
+        let mut entries = tar.entries().map_err(broken)?.raw(true);
+        let mut next = |listed: &str| -> Result<_, ArchiveError> {
+            let entry = entries.next().transpose().map_err(broken)?;
+            let entry = entry.ok_or_else(|| {
+                self.fault(ArchiveFault::Entry {
+                    listed: listed.to_owned(),
+                    found: "the end".to_owned(),
+                })
+            })?;
+            check_entry(&entry, listed).map_err(|fault| self.fault(fault))?;
+            Ok(entry)
+        };
+        for directory in &self.manifest.directories {
+            let entry = next(&directory.path)?;
+            let owned = (directory.mode, directory.uid, directory.gid);
+            check_header(entry.header(), &directory.path, 0, owned).map_err(|f| self.fault(f))?;
+            sink.directory(directory)?;
+        }
+        let mut piece = vec![0; PIECE];
+        for file in &self.manifest.files {
+            let mut entry = next(&file.path)?;
+            let owned = (file.mode, file.uid, file.gid);
+            check_header(entry.header(), &file.path, file.size, owned)
+                .and_then(|()| check_time(entry.header(), file))
+                .map_err(|fault| self.fault(fault))?;
+            sink.begin(file)?;
+            let wanted = digests == Digests::All || file.kind() == FileKind::Other;
+            let mut hasher = wanted.then(Hasher::default);
+            loop {
+                interrupt.check().map_err(ArchiveError::Interrupted)?;
+                let read = entry.read(&mut piece).map_err(broken)?;
+                let bytes = piece.get(..read).unwrap_or_default();
+                if bytes.is_empty() {
+                    break;
+                }
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(bytes);
+                }
+                sink.data(bytes)?;
+            }
+            let same = hasher.is_none_or(|hasher| hasher.finish() == file.sha256);
+            let mismatch = || ArchiveFault::FileDigest {
+                path: file.path.clone(),
+            };
+            sink.end(file, if same { Ok(()) } else { Err(mismatch()) })?;
+        }
+        let expected = self.manifest.sums();
+        let mut sums = String::new();
+        let length = expected.len() as u64 + 1;
+        let read = next(SUMS)?.take(length).read_to_string(&mut sums);
+        if read.is_err() || sums != expected {
+            return Err(self.fault(ArchiveFault::Sums).into());
+        }
+        next(MANIFEST)?;
+        match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(self.fault(ArchiveFault::Trailing).into()),
+        }
+    }
+
+    /// Holds every frame against its digest, without decompressing it; the first that does not
+    /// match is the error. With the seal and the manifest, which were proven when the archive was
+    /// opened, that is every byte.
+    pub fn check_frames(&self, interrupt: &Interrupt) -> Result<(), ArchiveError> {
+        let mut packed = Vec::new();
+        for (number, frame) in self.frames.iter().enumerate() {
+            interrupt.check()?;
+            self.read_frame(*frame, &mut packed)
+                .map_err(|error| ArchiveError::unread(error, &self.path))?;
+            if Digest::of(&packed) != frame.digest {
+                return Err(self.fault(ArchiveFault::FrameDigest {
+                    frame: number,
+                    offset: frame.offset,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_frame(&self, frame: Frame, packed: &mut Vec<u8>) -> io::Result<()> {
+        packed.resize(frame.compressed as usize, 0);
+        self.source.read_exact_at(packed, frame.offset)
+    }
+
+    /// Every frame that does not match its digest, with the files that it holds a part of.
+    pub fn damaged_frames(&self) -> io::Result<Vec<(ArchiveFault, Vec<String>)>> {
+        let mut damaged = Vec::new();
+        let mut packed = Vec::new();
+        let mut from = 0;
+        for (number, frame) in self.frames.iter().enumerate() {
+            let to = from + u64::from(frame.plain);
+            self.read_frame(*frame, &mut packed)?;
+            if Digest::of(&packed) != frame.digest {
+                let fault = ArchiveFault::FrameDigest {
+                    frame: number,
+                    offset: frame.offset,
+                };
+                damaged.push((fault, self.files_between(from, to)));
+            }
+            from = to;
+        }
+        Ok(damaged)
+    }
+
+    /// The files that have a part between two offsets of the tar stream.
+    fn files_between(&self, from: u64, to: u64) -> Vec<String> {
+        let mut at = self.manifest.directories.len() as u64 * BLOCK;
+        let mut found = Vec::new();
+        for file in &self.manifest.files {
+            let end = at + tar_entry_length(file.size);
+            if at < to && end > from {
+                found.push(file.path.clone());
+            }
+            at = end;
+        }
+        found
+    }
+
+    fn broken_off(&self, stream: &mut FrameStream) -> Result<(), ArchiveError> {
+        match stream.broke.take() {
+            None => Ok(()),
+            Some(Broke::Fault(fault)) => Err(self.fault(fault)),
+            Some(Broke::Io(error)) => Err(ArchiveError::unread(error, &self.path)),
+        }
+    }
+
+    fn fault(&self, fault: ArchiveFault) -> ArchiveError {
+        ArchiveError::Fault {
+            path: self.path.clone(),
+            fault,
+        }
+    }
+}
+
+/// The end of a file, as far back as it has been read.
+struct End {
+    bytes: Vec<u8>,
+    file_length: u64,
+}
+
+impl End {
+    fn read(source: &dyn Source, file_length: u64, wanted: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; wanted.min(file_length) as usize];
+        let from = file_length - bytes.len() as u64;
+        source.read_exact_at(&mut bytes, from)?;
+        Ok(Self { bytes, file_length })
+    }
+
+    /// Makes sure that at least the last `wanted` bytes are at hand.
+    fn reach(&mut self, source: &dyn Source, wanted: u64) -> io::Result<()> {
+        if wanted > self.bytes.len() as u64 {
+            *self = Self::read(source, self.file_length, wanted)?;
+        }
+        Ok(())
+    }
+
+    fn last(&self, wanted: u64) -> &[u8] {
+        let from = self.bytes.len().saturating_sub(wanted as usize);
+        self.bytes.get(from..).unwrap_or_default()
+    }
+
+    fn last_chunk<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.bytes.last_chunk()
+    }
+}

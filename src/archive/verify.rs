@@ -1,0 +1,298 @@
+//! Proving an archive: every byte's digest, every record, the whole chain, and that what the
+//! manifest says of the member is what its files say.
+//!
+//! In: an [`Archive`]. Out: a verdict a file. Goes on past what does not check.
+
+use crate::archive::manifest::DirectoryEntry;
+use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
+use crate::data_dir::scan::FileReport;
+use crate::etcd::ids::Release;
+use crate::etcd::member::StartFault;
+use crate::etcd::replay::{Plan, Replay};
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome};
+use crate::etcd::trace::Trace;
+use crate::etcd::version_tally::SinceVersion;
+use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+
+/// What proving an archive gave.
+#[derive(Debug, Default)]
+pub struct ArchiveReport {
+    /// Every file, in archive order; those behind a break are missing.
+    pub files: Vec<FileReport>,
+    /// What is wrong with it, apart from single files.
+    pub faults: Vec<VerifyFault>,
+    /// The store, if a replay was asked for and nothing is wrong.
+    pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for and nothing is wrong.
+    pub trace: Option<Trace>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
+}
+
+/// What can be wrong with an archive whose seal and manifest are right.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VerifyFault {
+    /// The archive's own bytes.
+    #[error(transparent)]
+    Archive(#[from] ArchiveFault),
+    /// A frame that does not check, and the files that lose by it.
+    #[error("{fault}; it holds a part of {}", files.join(", "))]
+    Frame {
+        /// Which frame.
+        fault: ArchiveFault,
+        /// The files that have a part in it.
+        files: Vec<String>,
+    },
+    /// The files are each right, but etcd could not start from them together.
+    #[error("etcd could not start from it: {0}")]
+    Start(#[from] StartFault),
+    /// The manifest says something else of the member than its files.
+    #[error("its manifest says something else of the member than its files do")]
+    Facts,
+    /// A file does not check.
+    #[error("`{path}`: {fault}")]
+    File {
+        /// Its path in the archive.
+        path: String,
+        /// What is wrong.
+        fault: FileFault,
+    },
+}
+
+impl ArchiveReport {
+    /// Whether nothing at all is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
+    }
+
+    /// The first thing that is wrong.
+    pub fn first_fault(&self) -> Option<VerifyFault> {
+        let in_file = self.files.iter().find_map(|file| {
+            file.fault.as_ref().map(|fault| VerifyFault::File {
+                path: file.path.clone(),
+                fault: fault.clone(),
+            })
+        });
+        in_file.or_else(|| self.faults.first().cloned())
+    }
+}
+
+/// Proves `archive`, decompressing on `threads` threads; with a plan, replays its log onto the
+/// store on the way.
+pub fn verify(
+    archive: &Archive,
+    plan: Option<Plan>,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let check = plan.map_or_else(MemberCheck::default, MemberCheck::replaying);
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+}
+
+/// Proves `archive` and counts the entries from the first cluster version on that is at or above
+/// `release`.
+pub fn verify_counting(
+    archive: &Archive,
+    release: Release,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let check = MemberCheck {
+        examiner: Examiner::counting(release),
+    };
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+}
+
+/// Replays the log in `archive` onto its store, proving what that reads on the way.
+pub fn replay(
+    archive: &Archive,
+    plan: Plan,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let (digests, check) = (Digests::Unchecked, MemberCheck::replaying(plan));
+    verify_with(archive, threads, digests, check, interrupt, observe)
+}
+
+/// Proves `archive` as [`verify`] does, taking note of every entry on the way.
+pub fn trace(
+    archive: &Archive,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let (digests, check) = (Digests::All, MemberCheck::tracing());
+    verify_with(archive, threads, digests, check, interrupt, observe)
+}
+
+/// Proves an archive that this process has just written, reading it back.
+pub(crate) fn read_back(
+    archive: &Archive,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
+    verify_with(archive, threads, digests, check, interrupt, observe)
+}
+
+fn verify_with(
+    archive: &Archive,
+    threads: usize,
+    digests: Digests,
+    check: MemberCheck,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<ArchiveReport, ArchiveError> {
+    observe(Event::Begin {
+        part: "verifying",
+        bytes: archive.plain_bytes(),
+    });
+    let mut checking = Checking {
+        check,
+        files: Vec::new(),
+        faults: Vec::new(),
+        observe,
+    };
+    let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
+    let Checking {
+        mut check,
+        files,
+        mut faults,
+        ..
+    } = checking;
+    let since_version = check.examiner.take_count();
+    let (mut replay, mut trace) = (None, None);
+    match outcome {
+        Ok(()) => {
+            // One fault in a file makes the facts differ too; saying so twice helps nobody.
+            if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
+                match check.finish(archive) {
+                    Ok(found) => (replay, trace) = (found.replay, found.trace),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+        }
+        Err(ArchiveError::Fault { fault, .. }) => {
+            let damaged = archive.damaged_frames()?;
+            if damaged.is_empty() {
+                faults.push(fault.into());
+            }
+            let frames = damaged.into_iter();
+            faults.extend(frames.map(|(fault, files)| VerifyFault::Frame { fault, files }));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(ArchiveReport {
+        files,
+        faults,
+        replay,
+        trace,
+        since_version,
+    })
+}
+
+/// The member's files as they come out of an archive, held against etcd's rules.
+#[derive(Default)]
+pub(crate) struct MemberCheck {
+    examiner: Examiner,
+}
+
+impl MemberCheck {
+    fn replaying(plan: Plan) -> Self {
+        Self {
+            examiner: Examiner::replaying(Replay::new(plan)),
+        }
+    }
+
+    fn tracing() -> Self {
+        Self {
+            examiner: Examiner::tracing(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, entry: &FileEntry) {
+        self.examiner.begin(entry.kind(), entry.size);
+    }
+
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        self.examiner.update(bytes);
+    }
+
+    /// An archive holds no torn tail: the capture cut it off.
+    pub(crate) fn end(&mut self) -> Option<FileFault> {
+        match self.examiner.end() {
+            Err(fault) => Some(fault),
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                self.examiner.forget_chain();
+                Some(FileFault::Segment(Break {
+                    offset,
+                    fault: SegmentFault::CutShort,
+                }))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Whether etcd could start from all of it, and whether the manifest tells the truth.
+    pub(crate) fn finish(self, archive: &Archive) -> Result<Findings, VerifyFault> {
+        let manifest = archive.manifest();
+        let snapshot = manifest
+            .files
+            .iter()
+            .find(|file| file.role == Role::RaftSnapshot);
+        let found = self.examiner.finish_all()?;
+        let data = snapshot.map_or(0, |file| file.size) + found.facts.log_bytes_above_snapshot;
+        let told = found.facts == manifest.member && data == manifest.sizes.data;
+        if told {
+            Ok(found)
+        } else {
+            Err(VerifyFault::Facts)
+        }
+    }
+}
+
+struct Checking<'o> {
+    check: MemberCheck,
+    files: Vec<FileReport>,
+    faults: Vec<VerifyFault>,
+    observe: &'o mut dyn FnMut(Event),
+}
+
+impl Sink for Checking<'_> {
+    type Error = ArchiveError;
+
+    fn directory(&mut self, _: &DirectoryEntry) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        self.check.begin(entry);
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.check.data(bytes);
+        (self.observe)(Event::Advance(bytes.len() as u64));
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        entry: &FileEntry,
+        digest: Result<(), ArchiveFault>,
+    ) -> Result<(), ArchiveError> {
+        self.files.push(FileReport {
+            path: entry.path.clone(),
+            bytes: entry.size,
+            fault: self.check.end(),
+        });
+        self.faults.extend(digest.err().map(VerifyFault::Archive));
+        Ok(())
+    }
+}

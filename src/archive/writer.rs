@@ -1,0 +1,336 @@
+//! Writing an archive: a tar stream cut into frames, compressed on all cores, sealed.
+//!
+//! In: files as `(facts, reader)`, one after the other, then the manifest. Out: the bytes drawn
+//! in [`crate::archive::format`], and the digest of all of them. Memory: a few frames a thread.
+
+use std::fs::File;
+use std::io;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+
+use jiff::Timestamp;
+use tar::{EntryType, Header};
+
+use crate::archive::format::{FRAME, Frame, MAX_FRAME, write_tail};
+use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, Role, SUMS, sums};
+use crate::etcd::digest::{Digest, Hasher};
+use crate::fs::staged::start_writeback;
+use crate::thread_pool::{Buffers, Ordered, WorkerDied};
+
+/// After how many compressed bytes the kernel is asked to begin writing them to the disk.
+const WRITEBACK: u64 = 8 << 20;
+
+/// A file about to be written.
+#[derive(Clone, Debug)]
+pub struct NewFile {
+    /// Its path in the archive.
+    pub path: String,
+    /// Bytes that its reader must give.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// When it was last written.
+    pub mtime: Timestamp,
+}
+
+/// A finished archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The digest of all of it.
+    pub sha256: Digest,
+}
+
+/// What an archive goes through on its way into a repository, such as encryption.
+pub trait Cipher: std::fmt::Debug {
+    /// Lets `content` write, and writes what becomes of that to `out`.
+    fn pass(
+        &self,
+        out: &mut dyn Write,
+        content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+}
+
+/// An archive being written to an open file, from its beginning.
+pub struct Writer<'f> {
+    tar: tar::Builder<FrameCutter<'f>>,
+    files: Vec<FileEntry>,
+}
+
+impl<'f> Writer<'f> {
+    /// An archive in `file`, which is emptied, compressed at zstd `level` on `threads` threads.
+    pub fn new(file: &'f File, level: i32, threads: usize) -> io::Result<Self> {
+        file.set_len(0)?;
+        let buffers = Buffers::default();
+        let pool = Ordered::new(threads, || {
+            let buffers = buffers.clone();
+            let mut compressor = None;
+            move |plain| pack(&mut compressor, level, plain, &buffers)
+        });
+        Ok(Self {
+            tar: tar::Builder::new(FrameCutter {
+                file,
+                pool,
+                plain: Vec::with_capacity(FRAME),
+                frame_size: FRAME,
+                buffers,
+                frames: Vec::new(),
+                written: 0,
+                written_back: 0,
+                whole: Hasher::default(),
+            }),
+            files: Vec::new(),
+        })
+    }
+
+    /// Writes a directory.
+    pub fn directory(&mut self, entry: &DirectoryEntry, mtime: Timestamp) -> io::Result<()> {
+        let mut header = header(&entry.path, 0, EntryType::Directory, mtime)?;
+        header.set_mode(entry.mode);
+        header.set_uid(entry.uid.into());
+        header.set_gid(entry.gid.into());
+        header.set_cksum();
+        self.tar.append(&header, io::empty())
+    }
+
+    /// Writes a file of exactly `new.size` bytes from `reader`. What it is to the member is said
+    /// with [`Writer::role`], once its bytes have been seen.
+    pub fn append(&mut self, new: &NewFile, reader: impl Read) -> io::Result<()> {
+        let mut header = header(&new.path, new.size, EntryType::Regular, new.mtime)?;
+        header.set_mode(new.mode);
+        header.set_uid(new.uid.into());
+        header.set_gid(new.gid.into());
+        header.set_cksum();
+        let mut hashing = Hashing {
+            reader: reader.take(new.size),
+            hasher: Hasher::default(),
+            bytes: 0,
+        };
+        self.tar.append(&header, &mut hashing)?;
+        if hashing.bytes != new.size {
+            let (path, size, bytes) = (&new.path, new.size, hashing.bytes);
+            let short = format!("`{path}` gave {bytes} of {size} bytes");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
+        }
+        self.files.push(FileEntry {
+            path: new.path.clone(),
+            size: new.size,
+            mode: new.mode,
+            uid: new.uid,
+            gid: new.gid,
+            mtime: new.mtime,
+            sha256: hashing.hasher.finish(),
+            role: Role::Leftover,
+        });
+        Ok(())
+    }
+
+    /// Says what the file written last is to the member.
+    pub fn role(&mut self, role: Role) {
+        if let Some(file) = self.files.last_mut() {
+            file.role = role;
+        }
+    }
+
+    /// Changes what the files written so far are to the member.
+    pub fn change_roles(&mut self, change: impl Fn(Role) -> Role) {
+        for file in &mut self.files {
+            file.role = change(file.role);
+        }
+    }
+
+    /// Ends the archive with `SHA256SUMS`, the manifest that `complete` makes of the files, and
+    /// the seal. Gives the manifest back with what was written.
+    pub fn finish(
+        mut self,
+        mtime: Timestamp,
+        complete: impl FnOnce(Vec<FileEntry>) -> Manifest,
+    ) -> io::Result<(Manifest, Finished)> {
+        let sums = sums(&self.files);
+        self.text(SUMS, sums.as_bytes(), mtime)?;
+        let manifest = complete(self.files.split_off(0));
+        let json = manifest.write()?;
+        self.tar.get_mut().begin_last_frame();
+        self.text(MANIFEST, &json, mtime)?;
+        self.tar.finish()?;
+        let finished = self.tar.into_inner()?.finish()?;
+        Ok((manifest, finished))
+    }
+
+    fn text(&mut self, path: &str, text: &[u8], mtime: Timestamp) -> io::Result<()> {
+        let mut header = header(path, text.len() as u64, EntryType::Regular, mtime)?;
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        self.tar.append(&header, text)
+    }
+}
+
+fn header(path: &str, size: u64, kind: EntryType, mtime: Timestamp) -> io::Result<Header> {
+    let mut header = Header::new_ustar();
+    header.set_path(path)?;
+    header.set_size(size);
+    header.set_entry_type(kind);
+    header.set_mtime(u64::try_from(mtime.as_second()).unwrap_or(0));
+    Ok(header)
+}
+
+/// Takes the digest of what is read through it.
+struct Hashing<R> {
+    reader: R,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.hasher.update(buffer.get(..read).unwrap_or_default());
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// The tar stream's other end: cuts it into frames and writes them in order.
+struct FrameCutter<'f> {
+    file: &'f File,
+    pool: Ordered<Vec<u8>, io::Result<Packed>>,
+    plain: Vec<u8>,
+    /// How large a frame may become.
+    frame_size: usize,
+    buffers: Buffers,
+    frames: Vec<Frame>,
+    /// Bytes in the file.
+    written: u64,
+    /// Bytes that the kernel was asked to write to the disk.
+    written_back: u64,
+    whole: Hasher,
+}
+
+struct Packed {
+    bytes: Vec<u8>,
+    plain: usize,
+    digest: Digest,
+}
+
+impl FrameCutter<'_> {
+    /// Ends the frame that is being filled, if there is anything in it.
+    fn cut(&mut self) {
+        if self.plain.is_empty() {
+            return;
+        }
+        let mut next = self.buffers.get();
+        next.reserve(FRAME);
+        self.pool.submit(std::mem::replace(&mut self.plain, next));
+    }
+
+    /// What follows goes into one frame: the manifest and the end of the tar stream.
+    fn begin_last_frame(&mut self) {
+        self.cut();
+        self.frame_size = MAX_FRAME as usize;
+    }
+
+    fn cut_and_drain(&mut self) -> io::Result<()> {
+        self.cut();
+        while self.pool.is_full() {
+            self.write_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the oldest frame in flight; whether there was one.
+    fn write_oldest(&mut self) -> io::Result<bool> {
+        let died = |error: WorkerDied| io::Error::other(error);
+        let Some(packed) = self.pool.take().map_err(died)? else {
+            return Ok(false);
+        };
+        let packed = packed?;
+        self.frames.push(Frame {
+            offset: self.written,
+            compressed: packed.bytes.len() as u32,
+            plain: packed.plain as u32,
+            digest: packed.digest,
+        });
+        self.put(&packed.bytes)?;
+        self.buffers.put(packed.bytes);
+        Ok(true)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.written)?;
+        self.whole.update(bytes);
+        self.written += bytes.len() as u64;
+        if self.written - self.written_back >= WRITEBACK {
+            // The disk works while the next frames are compressed; less is left to wait for.
+            start_writeback(
+                self.file,
+                self.written_back,
+                self.written - self.written_back,
+            );
+            self.written_back = self.written;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Finished> {
+        self.cut();
+        while self.write_oldest()? {}
+        let tail = write_tail(&self.frames);
+        self.put(&tail)?;
+        Ok(Finished {
+            bytes: self.written,
+            sha256: self.whole.finish(),
+        })
+    }
+}
+
+impl Write for FrameCutter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.frame_size.saturating_sub(self.plain.len());
+        let now = bytes.get(..room).unwrap_or(bytes);
+        self.plain.extend_from_slice(now);
+        if self.plain.len() >= self.frame_size {
+            if self.frame_size > FRAME {
+                return Err(io::Error::other("the manifest is too large for a frame"));
+            }
+            self.cut_and_drain()?;
+        }
+        Ok(now.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn pack(
+    compressor: &mut Option<zstd::bulk::Compressor<'static>>,
+    level: i32,
+    plain: Vec<u8>,
+    buffers: &Buffers,
+) -> io::Result<Packed> {
+    if compressor.is_none() {
+        let mut made = zstd::bulk::Compressor::new(level)?;
+        made.include_checksum(true)?;
+        made.include_contentsize(true)?;
+        *compressor = Some(made);
+    }
+    let mut bytes = buffers.get();
+    bytes.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+    if let Some(compressor) = compressor {
+        compressor.compress_to_buffer(&plain, &mut bytes)?;
+    }
+    let packed = Packed {
+        plain: plain.len(),
+        digest: Digest::of(&bytes),
+        bytes,
+    };
+    buffers.put(plain);
+    Ok(packed)
+}

@@ -1,0 +1,30 @@
+//! `completions`: what a shell needs to complete this command's words.
+//!
+//! In: which shell. Out: its script on stdout.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde_json::json;
+
+use crate::cli::args::Args;
+use crate::cli::output::Out;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Completions, out: &Out) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "etcd-ark", &mut script);
+    // clap_complete 4.6.11 writes the dash of a binary's name in two ways for bash, and then finds no command's flags.
+    let script = String::from_utf8_lossy(&script).replace("etcd__subcmd__ark", "etcd__ark");
+    if out.is_json() {
+        out.json(|| json!({ "shell": args.shell.to_string(), "script": script }));
+    } else {
+        out.stream(|stdout| stdout.write_all(script.as_bytes()));
+    }
+    0
+}

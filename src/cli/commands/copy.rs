@@ -1,0 +1,153 @@
+//! `copy`: archives from one repository to another, each proven before and after.
+
+use std::path::PathBuf;
+
+use crate::interrupt::Interrupt;
+use crate::repository::copy::{Copied, copy};
+use crate::repository::lock::BackupLock;
+use crate::repository::{Listed, Repository};
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, size, text};
+use crate::cli::progress::Progress;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Copy {
+    /// Where the archives are: a backup dir, or a URL such as `s3://bucket/prefix`
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// Where they go
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+    /// Only these archives, by their names; all by default
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    lock: LockWait,
+}
+
+pub(crate) fn run(
+    args: &Copy,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let from = places.repository(&args.from)?;
+    let to = places.repository(&args.to)?;
+    refuse_same(&*from, &*to)?;
+    let wanted: Vec<Listed> = if args.names.is_empty() {
+        let all = from.list()?;
+        if all.is_empty() {
+            return Err(nothing_in(&*from));
+        }
+        all
+    } else {
+        let names = args.names.iter();
+        names
+            .map(|name| from.look_up(name))
+            .collect::<Result<_, _>>()?
+    };
+    to.prepare()?;
+    let lock = to.directory();
+    let lock = lock
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("copy"), interrupt))
+        .transpose()?;
+    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
+        out.warn(UNLOCKED);
+    }
+    let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
+    let mut results = Vec::new();
+    let mut worst: Option<(Kind, String)> = None;
+    for listed in &wanted {
+        let mut progress = Progress::new(out);
+        let observe = &mut |event| progress.observe(event);
+        let outcome = copy(&*from, &*to, listed, interrupt, observe);
+        drop(progress);
+        let path = text(&to.path_of(&listed.name));
+        match outcome {
+            Ok(Copied::New(copied)) => {
+                new += 1;
+                bytes += copied;
+                out.tell(&format!("copied {path}  {}", size(copied)));
+                results.push(json!({"archive": path, "copied": true, "bytes": copied}));
+            }
+            Ok(Copied::AlreadyThere) => {
+                there += 1;
+                results.push(json!({"archive": path, "copied": false}));
+            }
+            Err(error) => {
+                let failure = Failure::of(&error.into());
+                interrupt.check()?;
+                results.push(json!({"archive": path, "copied": false, "error": failure.message}));
+                // Of one alone the failure itself tells.
+                if wanted.len() > 1 {
+                    out.warn(&failure.message);
+                }
+                // The first one tells, but corruption outweighs every other.
+                let outweighs = |(kind, _): &(Kind, String)| {
+                    *kind != Kind::Corrupt && failure.kind == Kind::Corrupt
+                };
+                if worst.as_ref().is_none_or(outweighs) {
+                    worst = Some((failure.kind, failure.message));
+                }
+            }
+        }
+    }
+    out.json(
+        || json!({"copied": new, "bytes": bytes, "already_there": there, "archives": results}),
+    );
+    out.tell(&format!(
+        "{new} copied ({}), {there} there already, of {}",
+        size(bytes),
+        wanted.len()
+    ));
+    let Some((kind, first)) = worst else {
+        return Ok(0);
+    };
+    let failed = wanted.len() as u64 - new - there;
+    let told = Told {
+        kind,
+        message: format!(
+            "{failed} of {} archives were not copied: {first}",
+            wanted.len()
+        ),
+        hint: Some("those that were copied are whole; run it again for the rest"),
+    };
+    Err(told.into())
+}
+
+/// A place is no copy of itself, whatever it is called.
+fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
+    let real = |place: &dyn Repository| {
+        let dir = place.directory();
+        dir.and_then(|dir| std::fs::canonicalize(dir).ok())
+            .unwrap_or_else(|| PathBuf::from(place.location()))
+    };
+    if real(from) != real(to) {
+        return Ok(());
+    }
+    let told = Told {
+        kind: Kind::Usage,
+        message: format!(
+            "`{}` and `{}` are one place",
+            from.location(),
+            to.location()
+        ),
+        hint: Some("a copy is worth something elsewhere: on another disk, or in a bucket"),
+    };
+    Err(told.into())
+}
+
+/// A nightly copy from a wrong prefix must not be green for ever.
+fn nothing_in(from: &dyn Repository) -> anyhow::Error {
+    let told = Told {
+        kind: Kind::NotFound,
+        message: format!("no archives in `{}`", from.location()),
+        hint: Some("is that the place that `etcd-ark snapshot` writes to?"),
+    };
+    told.into()
+}

@@ -1,0 +1,318 @@
+//! `diff`: what differs between two archives or data dirs, and which entry made the difference.
+
+use std::collections::BTreeSet;
+
+use crate::etcd::ids::MemberId;
+use crate::etcd::member::printable;
+use crate::etcd::membership::StoreFacts;
+use crate::etcd::store::diff::Part;
+use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::{NodeId, Store};
+use crate::interrupt::Interrupt;
+use crate::target::diff::{Comparison, KeyDifference, diff};
+use crate::target::{StoreRead, Wanted};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cli::args::Diff;
+use crate::cli::commands::keys::{rules_text, tell_passed_over};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, one_line, text};
+use crate::cli::progress::Progress;
+
+/// How many key differences are shown, unless `--verbose`.
+const SHOWN: usize = 50;
+
+/// Exit code when something differs.
+const DIFFERENT: u8 = 1;
+
+pub(crate) fn run(
+    args: &Diff,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let a = places.target(&args.a, args.a_wal_dir.as_deref())?;
+    let b = places.target(&args.b, args.b_wal_dir.as_deref())?;
+    let wanted = Wanted {
+        rules: args.rules.in_order_rules,
+        threads: args.threads.count(),
+        ..Wanted::default()
+    };
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let found = diff(&a, &b, args.at_common_index, wanted, interrupt, observe)?;
+    drop(progress);
+    for read in [&found.a, &found.b] {
+        tell_passed_over(read, out);
+    }
+    out.json(|| to_json(args, &found));
+    tell(args, &found, out);
+    Ok(if found.is_equal() { 0 } else { DIFFERENT })
+}
+
+fn to_json(args: &Diff, found: &Comparison) -> Value {
+    let side = |path, read: &StoreRead| {
+        json!({
+            "target": text(path),
+            "member": read.member.identity,
+            "at_index": read.replayed.at,
+            "store_index": read.replayed.store.index(),
+            "in_order_rules": read.replayed.rules,
+        })
+    };
+    let (stores, keys) = (stores(found), found.keys.iter());
+    let versions = (
+        &found.clusters.0.cluster_version,
+        &found.clusters.1.cluster_version,
+    );
+    let common = found.logs.common;
+    json!({
+        "equal": found.is_equal(),
+        "a": side(&args.a, &found.a),
+        "b": side(&args.b, &found.b),
+        "keys": keys.map(|key| key_json(key, stores)).collect::<Vec<_>>(),
+        "in_order_trap": found.in_order(),
+        "members": member_differences(found).iter().map(|(id, what)| json!({
+            "id": id, "what": what,
+            "a": found.clusters.0.members.get(id), "b": found.clusters.1.members.get(id),
+        })).collect::<Vec<_>>(),
+        "cluster_version": (versions.0 != versions.1).then(|| json!({
+            "a": versions.0, "b": versions.1,
+        })),
+        "log": {
+            "common_from": common.map(|(from, _)| from),
+            "common_to": common.map(|(_, to)| to),
+            "first_difference": found.logs.first_difference,
+        },
+    })
+}
+
+fn stores(found: &Comparison) -> (&Store, &Store) {
+    (&found.a.replayed.store, &found.b.replayed.store)
+}
+
+fn key_json(key: &KeyDifference, stores: (&Store, &Store)) -> Value {
+    let difference = &key.difference;
+    let change = match (difference.a, difference.b) {
+        (Some(_), None) => "removed",
+        (None, Some(_)) => "added",
+        _ => "changed",
+    };
+    let twin = difference.twin.as_deref();
+    json!({
+        "key": key_text(&difference.path),
+        "change": change,
+        "fields": difference.parts,
+        "a": difference.a.map(|id| node_json(stores.0, id)),
+        "b": difference.b.map(|id| node_json(stores.1, id)),
+        "raft_index": key.entry,
+        "in_order": key.in_order.then(|| json!({"other": twin.map(key_text)})),
+    })
+}
+
+fn node_json(store: &Store, id: NodeId) -> Value {
+    let node = store.node(id);
+    json!({
+        "value": node.value().map(|value| String::from_utf8_lossy(&value.bytes()).into_owned()),
+        "dir": node.is_dir(),
+        "expiration": node.expires.map(|expires| Expiration(expires).to_string()),
+        "modifiedIndex": node.modified,
+        "createdIndex": node.created,
+    })
+}
+
+fn key_text(path: &[u8]) -> String {
+    String::from_utf8_lossy(api_key(path)).into_owned()
+}
+
+/// What differs about the members: added, removed, renamed, moved.
+fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
+    let (a, b) = &found.clusters;
+    let all: BTreeSet<_> = [a, b]
+        .into_iter()
+        .flat_map(|facts: &StoreFacts| facts.members.keys().chain(&facts.removed))
+        .copied()
+        .collect();
+    let what = |id: &MemberId| match (a.members.get(id), b.members.get(id)) {
+        (Some(_), None) => Some("only in A"),
+        (None, Some(_)) => Some("only in B"),
+        (Some(a), Some(b)) if a.peer_urls != b.peer_urls => Some("peer URLs differ"),
+        (Some(a), Some(b)) if a != b => Some("name or client URLs differ"),
+        _ if a.removed.contains(id) != b.removed.contains(id) => Some("removed in one only"),
+        _ => None,
+    };
+    all.iter().filter_map(|id| Some((*id, what(id)?))).collect()
+}
+
+fn tell(args: &Diff, found: &Comparison, out: &Out) {
+    for (name, path, read) in [("A", &args.a, &found.a), ("B", &args.b, &found.b)] {
+        let name = out.paint(Paint::Strong, name);
+        out.line(&format!("{name}  {}", path.display()));
+        out.line(&format!("   {}", read.member.identity));
+        let (at, index) = (read.replayed.at, read.replayed.store.index());
+        out.line(&format!("   index {at}, X-Etcd-Index {index}"));
+        out.line(&format!("   {}", rules_text(read)));
+    }
+    if found.is_equal() {
+        out.line(&out.paint(Paint::Good, "equal"));
+        return;
+    }
+    let (at_a, at_b) = (found.a.replayed.at, found.b.replayed.at);
+    if at_a != at_b {
+        out.note(&format!(
+            "A is at index {at_a} and B at {at_b}; `--at-common-index` compares them where both were"
+        ));
+    }
+    tell_cluster(found, out);
+    if found.counts_differ() {
+        let (a, b) = stores(found);
+        let what = format!(
+            "X-Etcd-Index: {} in A, {} in B: one of them counted a change that the other did not",
+            a.index(),
+            b.index()
+        );
+        out.line(&out.paint(Paint::Bad, &what));
+    }
+    let shown = if out.verbose { usize::MAX } else { SHOWN };
+    let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
+    if !plain.is_empty() {
+        let head = count(plain.len(), "key differs", "keys differ");
+        out.line(&out.paint(Paint::Bad, &head));
+        for key in plain.iter().take(shown) {
+            out.line(&key_line(key, stores(found)));
+        }
+        tell_rest(plain.len(), shown, out);
+    }
+    if !trap.is_empty() {
+        tell_trap(&trap, shown, out);
+    }
+    match (found.logs.first_difference, found.logs.common) {
+        (Some(index), _) => {
+            let what =
+                format!("the logs differ from entry {index} on: no common history from there");
+            out.line(&out.paint(Paint::Bad, &what));
+        }
+        (None, Some((from, to))) => {
+            out.line(&format!("the logs agree on entries {from} to {to}"));
+        }
+        (None, None) => out.line("the logs have no entry in common to compare"),
+    }
+}
+
+fn tell_cluster(found: &Comparison, out: &Out) {
+    let (a, b) = (&found.a.member.identity, &found.b.member.identity);
+    if a.cluster_id != b.cluster_id {
+        out.line(&out.paint(
+            Paint::Bad,
+            &format!("two clusters: {} and {}", a.cluster_id, b.cluster_id),
+        ));
+    }
+    let version = |facts: &StoreFacts| {
+        let version = facts.cluster_version.as_ref();
+        version.map_or("not decided".to_owned(), ToString::to_string)
+    };
+    let (a, b) = (version(&found.clusters.0), version(&found.clusters.1));
+    if a != b {
+        out.line(&format!("cluster version: {a} in A, {b} in B"));
+    }
+    for (id, what) in member_differences(found) {
+        let known = [&found.clusters.0, &found.clusters.1];
+        let name = known
+            .iter()
+            .find_map(|facts| facts.members.get(&id))
+            .map_or(String::new(), |member| printable(&member.name));
+        out.line(&format!("member {name} ({id}): {what}"));
+    }
+}
+
+fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
+    let difference = &key.difference;
+    let path = one_line(api_key(&difference.path));
+    let kind = |store: &Store, id| {
+        if store.node(id).is_dir() {
+            "directory"
+        } else {
+            "key"
+        }
+    };
+    let what = match (difference.a, difference.b) {
+        (Some(id), None) => format!("{} only in A", kind(stores.0, id)),
+        (None, Some(id)) => format!("{} only in B", kind(stores.1, id)),
+        _ => parts_text(&difference.parts),
+    };
+    format!("  {path}  {what}, {}", entry_text(key))
+}
+
+fn parts_text(parts: &[Part]) -> String {
+    let names = |part: &Part| match part {
+        Part::Dir => "key or directory",
+        Part::Value => "value",
+        Part::Expiration => "expiry",
+        Part::ModifiedIndex => "modified index",
+        Part::CreatedIndex => "created index",
+    };
+    let names: Vec<_> = parts.iter().map(names).collect();
+    names.join(", ")
+}
+
+fn entry_text(key: &KeyDifference) -> String {
+    match key.entry {
+        Some(entry) => format!("entry {entry}"),
+        None => "from before the logs at hand".to_owned(),
+    }
+}
+
+fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
+    // A pair shows up on both sides; a name without its other is told alone.
+    let once: Vec<_> = trap
+        .iter()
+        .filter(|key| key.difference.twin.is_none() || key.difference.b.is_none())
+        .collect();
+    let head = count(once.len(), "in-order key is", "in-order keys are");
+    out.line(&out.paint(
+        Paint::Warn,
+        &format!("the in-order trap: {head} named as 2.1 does in one, as 2.2 does in the other"),
+    ));
+    for key in once.iter().take(shown) {
+        let path = one_line(api_key(&key.difference.path));
+        let entry = entry_text(key);
+        let line = match (&key.difference.twin, key.difference.a) {
+            (Some(twin), _) => {
+                let twin = one_line(api_key(twin));
+                let parts = match key.difference.parts.as_slice() {
+                    [] => String::new(),
+                    parts => format!(", and with another {}", parts_text(parts)),
+                };
+                format!("  {path} in A is {twin} in B, {entry}{parts}")
+            }
+            (None, Some(_)) => format!("  {path} only in A, {entry}"),
+            (None, None) => format!("  {path} only in B, {entry}"),
+        };
+        out.line(&line);
+    }
+    tell_rest(once.len(), shown, out);
+    for line in TRAP_EXPLAINED {
+        out.line(line);
+    }
+}
+
+/// What the trap is and what helps.
+const TRAP_EXPLAINED: [&str; 6] = [
+    "  Each is one POST that these members applied with different releases: 2.2 names",
+    "  in-order keys with 20 digits, and a member that first starts with 2.2 renames",
+    "  those above its raft snapshot. Nothing is lost, but clients see one name or the",
+    "  other, depending on the member they ask. What helps: copy what is needed by PUT",
+    "  to a new directory, then delete the old one with `recursive=true`: that one",
+    "  request leaves every member with the same keys.",
+];
+
+fn tell_rest(all: usize, shown: usize, out: &Out) {
+    if all > shown {
+        out.line(&format!("  and {} more; --verbose shows all", all - shown));
+    }
+}
+
+fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}

@@ -1,0 +1,131 @@
+//! What `downgrade` can be told.
+
+use std::path::PathBuf;
+
+use crate::etcd::ids::Release;
+use crate::upgrade::downgrade::evidence::Step;
+use anyhow::Result;
+use clap::Subcommand;
+use clap::builder::FalseyValueParser;
+
+use crate::cli::args::Threads;
+use crate::cli::connection::Connection;
+use crate::cli::error::{Kind, Told};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Downgrade {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether the cluster may still go back, and what says so
+    #[command(
+        after_help = "Exits with 0 where going back is allowed, or there is nothing to go back from, and with 3 where it is \
+        refused: the cluster has moved, is moving, or too little is known. Nothing is changed."
+    )]
+    Check(Check),
+    /// This member's part of going back: with etcd stopped, the check, a safety snapshot, proof of
+    /// its data, and what to do next
+    #[command(
+        after_help = "The member's own data are good for the release to go back to and are kept: only the binary is \
+        swapped, and not by this command."
+    )]
+    Run(GoBack),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// This machine's member's data dir; it is only read
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) gate: Gate,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GoBack {
+    /// This member's data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) gate: Gate,
+    /// Where the safety snapshot goes; made with mode 0700 if it is missing
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    pub(crate) backup_dir: PathBuf,
+    /// Move the segments of a dedicated WAL dir into `member/wal`: etcd 2.1 looks nowhere else. The
+    /// old ones are kept
+    #[arg(long, env = "ETCD_ARK_MOVE_WAL", value_parser = FalseyValueParser::new())]
+    pub(crate) move_wal: bool,
+    /// Do everything but take the snapshot and move segments
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// How long to wait, in seconds, for a move that was begun before etcd was stopped
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = crate::cli::commands::downgrade::SETTLED_AFTER,
+        hide = true,
+        env = "ETCD_ARK_SETTLE"
+    )]
+    pub(crate) settle: u16,
+}
+
+/// What the gate looks at.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gate {
+    /// Further archives and data dirs of the cluster's members
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<PathBuf>,
+    /// The data dir's dedicated WAL dir, where etcd was started with one (2.2 and later)
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// I vouch that all members are stopped: the data dirs or archives of a majority of them decide,
+    /// and nobody is asked unless --endpoints says whom
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    /// The release to go back from
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.2",
+        env = "ETCD_ARK_DOWNGRADE_FROM"
+    )]
+    from: Release,
+    /// The release to go back to
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.1",
+        env = "ETCD_ARK_DOWNGRADE_TO"
+    )]
+    to: Release,
+    /// The release that this machine's member ran before it was stopped, which its data do not tell;
+    /// --from by default
+    #[arg(long, value_name = "RELEASE", env = "ETCD_ARK_STOPPED_VERSION")]
+    stopped_version: Option<Release>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+impl Gate {
+    pub(crate) fn step(&self) -> Result<Step> {
+        let (from, to) = (self.from, self.to);
+        if from <= to {
+            let told = Told {
+                kind: Kind::Usage,
+                message: format!("going back from {from} to {to} is no way back"),
+                hint: Some("--from is the release to leave, --to an earlier one"),
+            };
+            return Err(told.into());
+        }
+        Ok(Step { from, to })
+    }
+
+    pub(crate) fn ran(&self) -> Release {
+        self.stopped_version.unwrap_or(self.from)
+    }
+}

@@ -1,0 +1,400 @@
+//! `downgrade`: whether the cluster may still go back, and this member's part of it.
+
+pub(crate) mod flags;
+pub(crate) mod next_steps;
+pub(crate) mod report;
+pub(crate) mod report_json;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::data_dir::DataDirError;
+use crate::interrupt::Interrupt;
+use crate::target::Target;
+use crate::upgrade::downgrade::collect::{Collected, Request, collect};
+use crate::upgrade::downgrade::evidence::{DiskKind, Step};
+use crate::upgrade::downgrade::gate::{Verdict, decide};
+use crate::upgrade::downgrade::move_wal::Found;
+use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
+use crate::upgrade::downgrade::{move_wal, prepare as downgrade};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, Gate, GoBack};
+use crate::cli::commands::downgrade::next_steps::Steps;
+use crate::cli::commands::downgrade::report::Judgement;
+
+use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::flags::lock_wait::{UNLOCKED, claim};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::progress::{Progress, countdown};
+
+/// Within so many seconds a move that was begun has shown: the leader looks every 5.
+const SETTLED_AFTER: u16 = 10;
+/// The data size in bytes above which the safety snapshot warns, as `snapshot` does.
+const SIZE_LIMIT: u64 = 100_000_000;
+/// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: &Downgrade, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+    match &args.command {
+        Command::Check(args) => check(args, strict, places, out),
+        Command::Run(args) => go_back(args, strict, places, out),
+    }
+}
+
+fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let interrupt = places.interrupt();
+    let gate = &args.gate;
+    let step = gate.step()?;
+    if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
+        let told = Told {
+            kind: Kind::Usage,
+            message: "there is nobody to ask and nothing to read".to_owned(),
+            hint: Some("pass --endpoints, --data-dir, or archives and data dirs of the members"),
+        };
+        return Err(told.into());
+    }
+    let wal_dir = gate.wal_dir.as_deref();
+    let own = args.data_dir.as_deref().map(|dir| own(dir, wal_dir));
+    let own = own.transpose()?.map(|(_, target)| target);
+    let mut collected =
+        Asked::open(gate, places)?.look(gate, step, own.as_ref(), out, interrupt)?;
+    let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
+    if let Some(fault) = collected.unreadable.take_if(|_| nothing_else) {
+        return Err(fault.into());
+    }
+    let judgement = judge(&collected, strict);
+    out.json(|| judgement.to_json());
+    judgement.tell(out);
+    for warning in judgement.warnings() {
+        out.warn(&warning);
+    }
+    if let Some(refusal) = judgement.failure() {
+        return Err(refusal.into());
+    }
+    if judgement.verdict != Verdict::NothingToGoBackFrom {
+        out.line(&format!(
+            "next, on each member of {} and one at a time: stop etcd, then `etcd-ark downgrade run`",
+            step.from
+        ));
+    }
+    Ok(0)
+}
+
+/// A stopped member, and what the gate saw of its cluster.
+struct Seen {
+    step: Step,
+    found: Found,
+    collected: Collected,
+    /// Seconds.
+    waited: u16,
+}
+
+fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let interrupt = places.interrupt();
+    let seen = look_at_stopped(args, places, out)?;
+    let judgement = judge(&seen.collected, strict);
+    let nothing = judgement.verdict == Verdict::NothingToGoBackFrom;
+    if nothing || judgement.is_refusal() {
+        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
+        judgement.tell(out);
+        return judgement.failure().map_or(Ok(0), |told| Err(told.into()));
+    }
+    refuse_wal_elsewhere(&seen.found, seen.step, args)?;
+    let wal_dir = args.gate.wal_dir.as_deref();
+    let request = downgrade::Request {
+        found: &seen.found,
+        move_wal: wal_dir.filter(|_| args.move_wal),
+        backup_dir: &args.backup_dir,
+        dry_run: args.dry_run,
+        threads: args.gate.threads.count(),
+        size_limit: SIZE_LIMIT,
+        now: Timestamp::now(),
+        lock: claim("downgrade run", LOCK_WAIT),
+    };
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let prepared = downgrade::prepare(&request, interrupt, observe)?;
+    drop(progress);
+    let warnings = warnings(&judgement, &seen, &prepared);
+    for warning in &warnings {
+        out.warn(warning);
+    }
+    let evidence = &seen.collected.evidence;
+    let steps = Steps::after(&prepared, &args.data_dir, evidence, wal_dir, args.dry_run);
+    out.json(|| {
+        let mut told = to_json(&judgement, &prepared, &steps, args);
+        told["waited_seconds"] = seen.waited.into();
+        told["warnings"] = warnings.into();
+        told
+    });
+    judgement.tell(out);
+    tell(&prepared, &steps, args, &seen, out);
+    Ok(0)
+}
+
+/// Waits until a move has shown that was begun before etcd was stopped, and looks.
+fn look_at_stopped(args: &GoBack, places: &Places<'_>, out: &Out) -> Result<Seen> {
+    let interrupt = places.interrupt();
+    let gate = &args.gate;
+    let step = gate.step()?;
+    let opened = own(&args.data_dir, gate.wal_dir.as_deref());
+    let (found, own) = opened.inspect_err(|error| tell_restoring(error, args, step, out))?;
+    if let Some(running) = downgrade::running(found.data_dir())? {
+        return Err(downgrade::PrepareError::Running(running).into());
+    }
+    let asked = Asked::open(gate, places)?;
+    let waited = if gate.offline { 0 } else { args.settle };
+    countdown(
+        Duration::from_secs(waited.into()),
+        "waiting for a move that was begun before etcd stopped to show",
+        out,
+        interrupt,
+    )?;
+    let mut collected = asked.look(gate, step, Some(&own), out, interrupt)?;
+    if let Some(fault) = collected.unreadable.take() {
+        let error = anyhow::Error::from(fault);
+        tell_restoring(&error, args, step, out);
+        return Err(error);
+    }
+    refuse_if_it_answers(&collected)?;
+    Ok(Seen {
+        step,
+        found,
+        collected,
+        waited,
+    })
+}
+
+fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<String> {
+    let mut warnings = judgement.warnings();
+    let waited = seen.waited;
+    if !seen.collected.evidence.offline && waited < SETTLED_AFTER {
+        warnings.push(format!(
+            "waited {waited} s only: a move that was begun before etcd stopped takes up to {SETTLED_AFTER} s to show"
+        ));
+    }
+    let snapshot = prepared.snapshot.iter();
+    warnings.extend(
+        snapshot
+            .clone()
+            .flat_map(|taken| taken.manifest.warnings.clone()),
+    );
+    warnings.extend(
+        snapshot
+            .filter(|taken| !taken.alone)
+            .map(|_| UNLOCKED.to_owned()),
+    );
+    warnings
+}
+
+/// The own data dir, with its segments wherever they are.
+fn own(dir: &Path, wal_dir: Option<&Path>) -> Result<(Found, Target)> {
+    let found = move_wal::find(dir, wal_dir)?;
+    let target = Target::DataDir(found.data_dir().clone());
+    // What cannot be listed is no data dir, however it looks from above.
+    found.data_dir().list()?;
+    Ok((found, target))
+}
+
+/// Who and what is asked beside the own data dir.
+struct Asked {
+    others: Vec<Target>,
+    cluster: Option<Cluster>,
+}
+
+impl Asked {
+    /// What cannot be opened is said before anybody waits for anything.
+    fn open(gate: &Gate, places: &Places<'_>) -> Result<Self> {
+        let targets = gate.targets.iter().map(|path| places.target(path, None));
+        let others = targets.collect::<Result<_, _>>()?;
+        let asks = !gate.offline || gate.connection.is_given();
+        let cluster = if asks {
+            Some(Cluster::new(&gate.connection.access()?)?)
+        } else {
+            None
+        };
+        Ok(Self { others, cluster })
+    }
+
+    fn look(
+        &self,
+        gate: &Gate,
+        step: Step,
+        own: Option<&Target>,
+        out: &Out,
+        interrupt: &Interrupt,
+    ) -> Result<Collected> {
+        let mut progress = Progress::new(out);
+        let request = Request {
+            step,
+            own,
+            others: &self.others,
+            cluster: self.cluster.as_ref(),
+            offline: gate.offline,
+            ran: gate.ran(),
+            threads: gate.threads.count(),
+        };
+        let collected = collect(&request, interrupt, &mut |event| progress.observe(event))?;
+        interrupt.check()?;
+        Ok(collected)
+    }
+}
+
+fn judge(collected: &Collected, strict: bool) -> Judgement<'_> {
+    Judgement {
+        verdict: decide(&collected.evidence),
+        collected,
+        strict,
+    }
+}
+
+/// Locks can be blind in a container: a member that answers runs.
+fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
+    let evidence = &collected.evidence;
+    let is_own = |kind: DiskKind| matches!(kind, DiskKind::Own { .. });
+    let own = evidence.disks.iter().find(|disk| is_own(disk.kind));
+    let own = own.map(|disk| disk.identity.member_id);
+    let mut members = evidence.members.iter();
+    let answer = members.find_map(|known| {
+        let answer = known.answer.as_ref().ok()?;
+        (Some(known.member.id) == own).then_some(answer)
+    });
+    answer.map_or(Ok(()), |answer| {
+        let told = Told {
+            kind: Kind::Busy,
+            message: format!("this member runs: it answers at {}", answer.url),
+            hint: Some(STOP_FIRST),
+        };
+        Err(told.into())
+    })
+}
+
+const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl mask --now etcd`";
+
+/// 2.1 must find all segments in `member/wal`, and nobody may go on with others.
+fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {
+    let wal_dir = args.gate.wal_dir.as_deref().map(text).unwrap_or_default();
+    let message = match found {
+        _ if args.move_wal || !step.needs_wal_at_home() => return Ok(()),
+        Found::AtHome(_) => return Ok(()),
+        Found::Elsewhere(_) => format!(
+            "the WAL is in `{wal_dir}`, and etcd {} has no --wal-dir: it would take this member for a new one and begin an empty WAL",
+            step.to
+        ),
+        Found::Both(_) => format!(
+            "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would part"
+        ),
+    };
+    let told = Told {
+        kind: Kind::Refused,
+        message,
+        hint: Some(
+            "nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones",
+        ),
+    };
+    Err(told.into())
+}
+
+/// Only where the data dir is missing or does not check is a backup put back, and not by us.
+fn tell_restoring(error: &anyhow::Error, args: &GoBack, step: Step, out: &Out) {
+    let lost = match error.downcast_ref::<DataDirError>() {
+        Some(error) => matches!(
+            error,
+            DataDirError::NotFound(_)
+                | DataDirError::Empty(_)
+                | DataDirError::SegmentGap { .. }
+                | DataDirError::BeginsLate { .. }
+        ),
+        None => Failure::of(error).kind == Kind::Corrupt,
+    };
+    if !lost {
+        return;
+    }
+    let steps = crate::cli::commands::downgrade::next_steps::restoring(&args.data_dir, step);
+    out.json(|| json!({"restore_steps": steps}));
+    let head = "this member's data dir is missing or does not check; only then is a backup put back, and so:";
+    out.line(&out.paint(Paint::Strong, head));
+    tell_numbered(&steps, out);
+}
+
+fn tell_numbered(steps: &[String], out: &Out) {
+    for (number, step) in steps.iter().enumerate() {
+        out.line(&format!("  {}. {step}", number + 1));
+    }
+}
+
+fn to_json(judgement: &Judgement<'_>, prepared: &Prepared, steps: &Steps, args: &GoBack) -> Value {
+    json!({
+        "gate": judgement.to_json(),
+        "dry_run": args.dry_run,
+        "snapshot": prepared.snapshot.as_ref().map(|taken| json!({
+            "archive": text(&taken.path),
+            "bytes": taken.bytes,
+            "sha256": taken.sha256,
+        })),
+        "member": {"identity": prepared.member.identity, "position": prepared.member.position},
+        "wal_moved": prepared.moved.as_ref().map(|moved| json!({
+            "wal": text(&moved.wal), "kept": text(&moved.kept),
+        })),
+        "keep_data_dir": text(&args.data_dir),
+        "this_member": steps.this_member,
+        "others": steps.others,
+    })
+}
+
+fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen, out: &Out) {
+    let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
+    out.line("");
+    let head = if args.dry_run {
+        "what was looked at; nothing was changed"
+    } else {
+        "what was done"
+    };
+    out.line(&out.paint(Paint::Strong, head));
+    let (waited, step) = (seen.waited, seen.step);
+    if waited > 0 {
+        row(
+            "waited",
+            &format!("{waited} s for a move that was begun before etcd stopped to show"),
+        );
+    }
+    if let Some(taken) = &prepared.snapshot {
+        row(
+            "snapshot",
+            &format!(
+                "{} ({}), labelled {LABEL}, read back and proven",
+                taken.path.display(),
+                size(taken.bytes)
+            ),
+        );
+    }
+    if let Some(moved) = &prepared.moved {
+        row("WAL", &format!("moved to {}", moved.wal.display()));
+        row(
+            "",
+            &format!("the old segments are kept in {}", moved.kept.display()),
+        );
+    }
+    let member = &prepared.member;
+    row(
+        "data dir",
+        &format!("reads well from end to end: {}", member.identity),
+    );
+    row("", &crate::cli::commands::inspect::position_text(member));
+    out.line("");
+    out.line(&format!(
+        "This member's own data are good for etcd {} and must be kept: only the binary is swapped.",
+        step.to
+    ));
+    out.line(&out.paint(Paint::Strong, "on this member"));
+    tell_numbered(&steps.this_member, out);
+    if !steps.others.is_empty() {
+        out.line(&out.paint(Paint::Strong, "on the others"));
+        tell_numbered(&steps.others, out);
+    }
+}

@@ -1,0 +1,178 @@
+//! What is left to do by hand, in words.
+//!
+//! In: where everything is and what the gate saw. Out: numbered steps for this member and for the
+//! others, and for the one case in which a backup is put back.
+
+use std::path::Path;
+
+use crate::etcd::ids::{MemberId, Release};
+use crate::etcd::member::printable;
+use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
+use crate::upgrade::downgrade::prepare::Prepared;
+
+use crate::cli::output::text;
+
+/// What to do next.
+pub(crate) struct Steps {
+    pub(crate) this_member: Vec<String>,
+    pub(crate) others: Vec<String>,
+}
+
+impl Steps {
+    pub(crate) fn after(
+        prepared: &Prepared,
+        data_dir: &Path,
+        evidence: &Evidence,
+        wal_dir: Option<&Path>,
+        dry_run: bool,
+    ) -> Self {
+        let own = prepared.member.identity.member_id;
+        let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
+        if dry_run {
+            // What follows is true only then.
+            let first = "Run this without --dry-run first: nothing has been done yet.";
+            this_member.insert(0, first.to_owned());
+        }
+        let members = evidence.members.iter();
+        let others: Vec<_> = members.filter(|known| known.member.id != own).collect();
+        Self {
+            this_member,
+            others: if others.is_empty() {
+                Vec::new()
+            } else {
+                other_members(&others, evidence)
+            },
+        }
+    }
+}
+
+fn this_member(
+    prepared: &Prepared,
+    data_dir: &Path,
+    evidence: &Evidence,
+    wal_dir: Option<&Path>,
+) -> Vec<String> {
+    let step = evidence.step;
+    let to = step.to;
+    let dir = text(data_dir);
+    let mut steps = vec![
+        format!("Keep {dir} as it is, and restore nothing into it."),
+        format!("Install the etcd {to} binary."),
+    ];
+    let flags: Vec<_> = step.later_flags().collect();
+    if flags.is_empty() {
+        steps.push(format!(
+            "Compare the flags it is started with to `etcd --help` of {to}: it does not start with one that it does not know."
+        ));
+    } else {
+        let names: Vec<_> = flags
+            .iter()
+            .map(|flag| format!("{} ({})", flag.flag, flag.variable))
+            .collect();
+        steps.push(format!(
+            "Take out what etcd {to} does not know, as flags and in the environment, wherever it is set: {}.",
+            names.join(", ")
+        ));
+    }
+    if let (Some(wal_dir), true) = (wal_dir, step.needs_wal_at_home()) {
+        steps.push(format!(
+            "--wal-dir {} must be gone from the unit before etcd starts, and its segments must be in member/wal, where `ls {dir}/member/wal` shows them.",
+            text(wal_dir)
+        ));
+    }
+    let url = client_url(evidence, prepared.member.identity.member_id);
+    if evidence.offline && evidence.members.len() > 1 {
+        steps.push(format!(
+            "Leave etcd stopped until all members have the etcd {to} binary: were all of them started as {from}, the cluster would move.",
+            from = step.from
+        ));
+    }
+    steps.push(format!(
+        "Start etcd, with the same name and URLs; `curl {url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl cluster-health` that all is well."
+    ));
+    steps
+}
+
+fn client_url(evidence: &Evidence, id: MemberId) -> String {
+    let mut members = evidence.members.iter();
+    let own = members.find(|known| known.member.id == id);
+    let url = own.and_then(|own| own.member.client_urls.first());
+    url.map_or_else(|| "http://127.0.0.1:2379".to_owned(), |url| printable(url))
+}
+
+fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String> {
+    let step = evidence.step;
+    let (from, to) = (step.from, step.to);
+    let of = |wanted: &dyn Fn(Release) -> bool| -> Vec<String> {
+        let found = others
+            .iter()
+            .filter(|known| known.release().is_some_and(wanted));
+        found.map(|known| name(known)).collect()
+    };
+    let (ahead, back) = (of(&|release| release > to), of(&|release| release == to));
+    let silent = others.iter().filter(|known| known.release().is_none());
+    let silent: Vec<_> = silent.map(|known| name(known)).collect();
+    let mut steps = Vec::new();
+    if evidence.offline {
+        let others: Vec<_> = others.iter().map(|known| name(known)).collect();
+        steps.push(format!(
+            "On {}, all of them stopped, too: run `etcd-ark downgrade run` there and swap the binary wherever it is not {to}. Then start all members, one soon after the other: none is healthy before a majority runs.",
+            others.join(", ")
+        ));
+    } else if !ahead.is_empty() {
+        steps.push(format!(
+            "Then one at a time, each only when the one before is healthy again: on {}, stop etcd, run `etcd-ark downgrade run` there, swap the binary, start.",
+            ahead.join(", ")
+        ));
+    }
+    if !back.is_empty() {
+        steps.push(format!(
+            "{}: nothing to do, already of {to}. Until the last member is back, none of {to} may be upgraded or removed: without one of {to} the cluster moves to {from}.",
+            back.join(", ")
+        ));
+    }
+    if !silent.is_empty() {
+        steps.push(format!(
+            "{}: not heard of; before it starts again make sure that its binary is etcd {to}.",
+            silent.join(", ")
+        ));
+    }
+    if step.needs_wal_at_home() && ahead_of_names(step) {
+        steps.push(
+            "In-order keys that were made while releases were mixed may have two names; `etcd-ark diff --at-common-index` of two members' data shows them."
+                .to_owned(),
+        );
+    }
+    steps
+}
+
+/// Whether the two releases name in-order keys differently.
+fn ahead_of_names(step: Step) -> bool {
+    let padded = Release { major: 2, minor: 2 };
+    step.to < padded && step.from >= padded
+}
+
+fn name(known: &MemberEvidence) -> String {
+    if known.member.name.is_empty() {
+        known.member.id.to_string()
+    } else {
+        printable(&known.member.name)
+    }
+}
+
+/// How a backup is put back where the data dir is missing or does not check: the only case in which
+/// one is.
+pub(crate) fn restoring(data_dir: &Path, step: Step) -> Vec<String> {
+    let (dir, to) = (text(data_dir), step.to);
+    vec![
+        format!("Leave {dir} as it is; it may still be evidence, and etcd must not start on it."),
+        format!(
+            "If the other members have a quorum without this one: go back with each of them first, on its own data. When all run {to}, replace this member: `etcdctl member remove ID`, `etcdctl member add NAME PEER_URL`, and start etcd {to} with an empty data dir. Not before: removing a member while releases are mixed can move the cluster."
+        ),
+        format!(
+            "If they have none: stop them all, and restore this member's newest archive, which `etcd-ark list BACKUP_DIR` shows: `etcd-ark restore ARCHIVE --data-dir {dir}`. It asks the members first and refuses if any of them went on: an older log that comes back has forgotten what it acknowledged."
+        ),
+        "If any of them did go on since that archive: `etcd-ark rewind` makes one consistent archive for every member."
+            .to_owned(),
+    ]
+}

@@ -1,0 +1,450 @@
+//! What the gate saw and decided, as text and as JSON.
+
+use crate::cluster::{SaidVersion, Silence};
+use crate::etcd::ids::{ClusterVersion, Index, MemberId};
+use crate::etcd::member::{VersionChange, printable};
+use crate::etcd::membership::Member;
+use crate::etcd::version_tally::SinceVersion;
+use crate::upgrade::downgrade::collect::Collected;
+use crate::upgrade::downgrade::evidence::{
+    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence,
+};
+use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
+
+use crate::cli::error::{Kind, Told};
+use crate::cli::output::{Out, Paint, text};
+
+/// What was seen, what follows from it, and for whom.
+pub(crate) struct Judgement<'c> {
+    pub(crate) collected: &'c Collected,
+    pub(crate) verdict: Verdict,
+    /// Whether a warning is a refusal.
+    pub(crate) strict: bool,
+}
+
+impl Judgement<'_> {
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.collected.evidence
+    }
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.verdict.is_refusal(self.strict)
+    }
+
+    /// What is worth a warning about an allowance.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        match &self.verdict {
+            Verdict::AllowedWithWarning(_, cautions) => cautions
+                .iter()
+                .map(|caution| self.caution(caution))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What was seen, one line each with who says so; then what follows.
+    pub(crate) fn tell(&self, out: &Out) {
+        out.line(&out.paint(Paint::Strong, "what is known"));
+        for line in self.seen() {
+            out.line(&format!("  {line}"));
+        }
+        out.line("");
+        let (paint, word) = match &self.verdict {
+            _ if self.is_refusal() => (Paint::Bad, "REFUSED"),
+            Verdict::AllowedWithWarning(..) => (Paint::Warn, "ALLOWED, with a warning"),
+            _ => (Paint::Good, "ALLOWED"),
+        };
+        let word = match &self.verdict {
+            Verdict::NothingToGoBackFrom => out.paint(paint, "NOTHING TO GO BACK FROM"),
+            _ => out.paint(paint, word),
+        };
+        out.line(&format!("{word}: {}", self.headline()));
+        for line in self.reasons() {
+            out.line(&format!("  {line}"));
+        }
+        let left = self.left();
+        if !left.is_empty() {
+            out.line("what is left");
+            for line in left {
+                out.line(&format!("  {line}"));
+            }
+        }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        let members = self.evidence().members.iter();
+        let mut lines: Vec<_> = members.map(|known| self.member_line(known)).collect();
+        let strays = self.collected.strays.iter();
+        lines.extend(strays.map(|stray| format!("endpoint {}", stray.silence)));
+        lines.extend(self.evidence().disks.iter().map(disk_line));
+        if let Some(fault) = &self.collected.unreadable {
+            lines.push(format!("this member's data dir says nothing: {fault}"));
+        }
+        lines
+    }
+
+    fn member_line(&self, known: &MemberEvidence) -> String {
+        let who = who(&known.member);
+        match (&known.answer, known.stopped) {
+            (Ok(answer), _) => format!("{who} at {}: {}", answer.url, answer_text(answer)),
+            (Err(_), Some(_)) if self.evidence().offline => {
+                format!("{who}: stopped, as --offline vouches")
+            }
+            (Err(_), Some(ran)) => format!(
+                "{who}: stopped on this machine, where it ran etcd {ran}; its disk speaks for it"
+            ),
+            (Err(why), None) => format!("{who}: no answer: {why}"),
+        }
+    }
+
+    /// The verdict in one line.
+    pub(crate) fn headline(&self) -> String {
+        let step = self.evidence().step;
+        let (from, to) = (step.from, step.to);
+        match &self.verdict {
+            Verdict::Moved(_) => format!("the cluster has moved to {from}"),
+            Verdict::Moving { .. } => format!("the cluster is moving to {from} now"),
+            Verdict::Allowed(ground) | Verdict::AllowedWithWarning(ground, _) => match ground {
+                Ground::OwnDataDir => format!(
+                    "the cluster version is {to}; the only member is stopped, and its data dir is the whole truth"
+                ),
+                Ground::QuorumRead => {
+                    format!("the cluster version is {to}, as of a quorum read just now")
+                }
+                Ground::Majority => format!(
+                    "the cluster version is {to}, by the data of a majority of the members, all stopped"
+                ),
+            },
+            Verdict::NothingToGoBackFrom => {
+                format!("the cluster version has not come to {to} yet")
+            }
+            Verdict::Unknown(_) => {
+                format!("it is not known that the cluster is still at {to}, and unknown is no")
+            }
+        }
+    }
+
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let step = self.evidence().step;
+        match &self.verdict {
+            Verdict::Moved(claims) => {
+                let mut lines = vec!["who says so:".to_owned()];
+                lines.extend(
+                    claims
+                        .iter()
+                        .map(|claim| format!("  {}", self.claim(claim))),
+                );
+                lines.push(format!(
+                    "etcd {} would start on this data all the same, say nothing of it, and report itself healthy.",
+                    step.to
+                ));
+                lines.push("No flag overrides this.".to_owned());
+                lines
+            }
+            Verdict::Moving {
+                pending,
+                everybody_ahead,
+            } => {
+                let mut lines: Vec<_> = pending.iter().map(|claim| {
+                    format!("{}: not known to be committed, and it may be as soon as there is a leader", self.claim(claim))
+                }).collect();
+                if *everybody_ahead {
+                    lines.push(format!(
+                        "every member is of {} or later: the leader raises the cluster version within seconds of hearing from all of them",
+                        step.from
+                    ));
+                }
+                lines
+            }
+            Verdict::AllowedWithWarning(..) => self.warnings(),
+            Verdict::Unknown(doubts) => doubts.iter().flat_map(|doubt| self.doubt(doubt)).collect(),
+            Verdict::Allowed(_) | Verdict::NothingToGoBackFrom => Vec::new(),
+        }
+    }
+
+    /// What can still be done where the cluster has moved, or may have.
+    fn left(&self) -> Vec<String> {
+        if !matches!(self.verdict, Verdict::Moved(_) | Verdict::Moving { .. }) {
+            return Vec::new();
+        }
+        let from = self.evidence().step.from;
+        let mut lines = vec![format!("stay on {from}, with the data as they are; or")];
+        if let Some((disk, since)) = self.since_move() {
+            let at_least = if since.is_whole() { "" } else { "at least " };
+            lines.push(format!(
+                "rewind the whole cluster to before entry {}, which loses {at_least}{} entries, {} of them client writes,",
+                since.from, since.count.entries, since.count.client_writes
+            ));
+            lines.push(format!(
+                "  by {}, whose log ends at {}: `etcd-ark rewind TARGET… --out DIR`",
+                text(&disk.path),
+                since.last
+            ));
+        } else {
+            lines.push(
+                "rewind the whole cluster to before the move: `etcd-ark rewind TARGET… --out DIR`;"
+                    .to_owned(),
+            );
+            lines.push("  give a member's data dir here to see how much that loses".to_owned());
+        }
+        lines
+    }
+
+    /// The longest log that holds the entry that moved the cluster.
+    pub(crate) fn since_move(&self) -> Option<(&DiskEvidence, SinceVersion)> {
+        let disks = self.evidence().disks.iter();
+        let moved = disks.filter_map(|disk| Some((disk, disk.since_move?)));
+        moved.max_by_key(|(_, since)| since.last)
+    }
+
+    fn claim(&self, claim: &Claim) -> String {
+        let version = &claim.version;
+        match claim.source {
+            Source::Member(id) => {
+                let answer = self.answer(id);
+                let url = answer.map_or_else(String::new, |answer| format!(" at {}", answer.url));
+                format!("{}{url} says {version}", self.name(id))
+            }
+            Source::Disk(number) => {
+                let disk = self.evidence().disks.get(number);
+                let whose = disk.map_or_else(String::new, |disk| {
+                    format!("{} ({})", text(&disk.path), kind_text(disk))
+                });
+                match claim.set_at {
+                    Some(index) => format!("{whose} has {version}, set by raft entry {index}"),
+                    None => format!("{whose} has {version}, set before the log at hand"),
+                }
+            }
+        }
+    }
+
+    fn caution(&self, caution: &Caution) -> String {
+        match caution {
+            Caution::Silent(id) => format!(
+                "{} does not answer: what it runs, and what is in its log, is not known",
+                self.name(*id)
+            ),
+            Caution::NotGiven(id) => format!(
+                "of {} nothing is given: a move that is only in its log would not be seen here",
+                self.name(*id)
+            ),
+            Caution::OnlyArchive(id, created) => format!(
+                "of {} there is only an archive, taken {created}: if the member ran after that, this says nothing of it",
+                self.name(*id)
+            ),
+            Caution::Behind {
+                member,
+                end,
+                committed,
+            } => format!(
+                "the data of {} end at {end}, and entries up to {committed} are known to be committed: if they are a copy and not what it stopped with, they say nothing of a move after that",
+                self.name(*member)
+            ),
+        }
+    }
+
+    fn doubt(&self, doubt: &Doubt) -> Vec<String> {
+        let step = self.evidence().step;
+        let one = match doubt {
+            Doubt::NobodyAnswers => "no member answers".to_owned(),
+            Doubt::NoQuorumRead(_) if self.wants_a_user() => {
+                "no quorum read is allowed without a user, or with the one that asks".to_owned()
+            }
+            Doubt::NoQuorumRead(ids) => format!(
+                "no quorum read succeeds: {} may be cut off from a cluster that has moved",
+                self.names(ids)
+            ),
+            Doubt::Between(version) => format!(
+                "the cluster version is {version}, above {}: going back as far as to that, with `--to {}`, may be possible",
+                step.to,
+                version.release()
+            ),
+            Doubt::NobodyOf(release) => format!(
+                "no member is known to be of {release}, so nothing is known to hold the cluster there"
+            ),
+            Doubt::NobodyBelow(release) => format!(
+                "the cluster version is below {} or undecided, and no member is known to be below {release}; if the member stopped here ran an earlier release, say so with `--stopped-version`",
+                step.to
+            ),
+            Doubt::NotStopped(ids) => {
+                format!(
+                    "--offline vouches that all are stopped, but {} answers",
+                    self.names(ids)
+                )
+            }
+            Doubt::RunsOn(path) => format!(
+                "--offline vouches that all are stopped, but etcd runs on {}",
+                text(path)
+            ),
+            Doubt::NoMembers => {
+                "nobody answers, and no data at hand say who the members are".to_owned()
+            }
+            Doubt::NoMajority {
+                given,
+                needed,
+                outdated,
+            } => {
+                let all = self.evidence().members.len();
+                let mut lines = vec![format!(
+                    "of {all} members {needed} make a majority, and data of {given} are given"
+                )];
+                lines.extend(outdated.iter().map(|path| {
+                    format!(
+                        "{} does not count: it ends before an entry that others know to be committed, so it was taken before the end",
+                        text(path)
+                    )
+                }));
+                return lines;
+            }
+            Doubt::NotTheLast {
+                committed,
+                holders,
+                needed,
+            } => format!(
+                "entry {committed} is known to be committed, so {needed} members must have it, and by the data given only {holders} can: they are copies from before, and not what the members stopped with"
+            ),
+        };
+        vec![one]
+    }
+
+    fn answer(&self, id: MemberId) -> Option<&Answer> {
+        let mut members = self.evidence().members.iter();
+        let known = members.find(|known| known.member.id == id)?;
+        known.answer.as_ref().ok()
+    }
+
+    fn name(&self, id: MemberId) -> String {
+        let mut members = self.evidence().members.iter();
+        let known = members.find(|known| known.member.id == id);
+        known.map_or_else(|| id.to_string(), |known| who(&known.member))
+    }
+
+    fn names(&self, ids: &[MemberId]) -> String {
+        let names: Vec<_> = ids.iter().map(|id| self.name(*id)).collect();
+        names.join(", ")
+    }
+
+    /// Whether all that keeps those who answer from a quorum read is that auth is on.
+    fn wants_a_user(&self) -> bool {
+        let members = self.evidence().members.iter();
+        let mut reads = members.filter_map(|known| Some(&known.answer.as_ref().ok()?.quorum_read));
+        let mut any = false;
+        let all = reads.all(|read| {
+            any = true;
+            matches!(read, Err(Silence::NotAllowed { .. }))
+        });
+        any && all
+    }
+
+    /// The refusal for stderr and the exit code; none if it is none.
+    pub(crate) fn failure(&self) -> Option<Told> {
+        if !self.is_refusal() {
+            return None;
+        }
+        let (detail, hint) = match &self.verdict {
+            Verdict::Moved(claims) => (
+                claims.first().map(|claim| self.claim(claim)),
+                "stay on it, or `etcd-ark rewind` the whole cluster to before the move; no flag overrides this",
+            ),
+            Verdict::Moving { .. } => (
+                self.reasons().into_iter().next(),
+                "do not start the older release; start the members as they were and check again, or `etcd-ark rewind` the whole cluster",
+            ),
+            Verdict::AllowedWithWarning(..) => (
+                self.warnings().into_iter().next(),
+                "--strict takes a warning for a refusal; see to what is named here, or leave it out",
+            ),
+            _ if self.wants_a_user() => (
+                self.reasons().into_iter().next(),
+                "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
+            ),
+            _ => (
+                self.reasons().into_iter().next(),
+                "bring back enough members for a quorum and name one with --endpoints; if all are stopped, pass --offline and the data dirs of a majority",
+            ),
+        };
+        let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+        Some(Told {
+            kind: Kind::Refused,
+            message: format!("{}{detail}", self.headline()),
+            hint: Some(hint),
+        })
+    }
+}
+
+fn who(member: &Member) -> String {
+    if member.name.is_empty() {
+        member.id.to_string()
+    } else {
+        format!("{} ({})", printable(&member.name), member.id)
+    }
+}
+
+fn answer_text(answer: &Answer) -> String {
+    let current = match &answer.quorum_read {
+        // It is 0 until something is applied after a restart.
+        Ok(Index(0)) => "current: it answers a quorum read".to_owned(),
+        Ok(index) => format!("current: it answers a quorum read, at raft index {index}"),
+        Err(why) => {
+            format!("perhaps an old story: it answers no quorum read, as {why}")
+        }
+    };
+    format!(
+        "etcd {}, cluster version {}; {current}",
+        answer.server,
+        said_text(&answer.cluster)
+    )
+}
+
+fn said_text(said: &SaidVersion) -> String {
+    match said {
+        SaidVersion::Unknown20 => "none, as in 2.0".to_owned(),
+        SaidVersion::NotDecided => "not decided".to_owned(),
+        SaidVersion::Is(version) => version.to_string(),
+    }
+}
+
+fn disk_line(disk: &DiskEvidence) -> String {
+    let position = &disk.position;
+    let versions: Vec<_> = disk.versions.iter().map(change_text).collect();
+    let versions = if versions.is_empty() {
+        "no cluster version decided".to_owned()
+    } else {
+        format!("cluster version {}", versions.join(", then "))
+    };
+    format!(
+        "{}, {}: {versions}; log to index {}, commit {}",
+        text(&disk.path),
+        kind_text(disk),
+        position.index,
+        position.commit
+    )
+}
+
+fn kind_text(disk: &DiskEvidence) -> String {
+    let identity = &disk.identity;
+    let id = identity.member_id;
+    let whose = match &identity.name {
+        Some(name) => printable(name),
+        None => id.to_string(),
+    };
+    match disk.kind {
+        DiskKind::Own { running: false } => format!("data dir of {whose}, stopped"),
+        DiskKind::DataDir { running: false } => format!("data dir of {whose}"),
+        DiskKind::Own { running: true } | DiskKind::DataDir { running: true } => {
+            format!("data dir of {whose}, on which etcd runs")
+        }
+        DiskKind::Archive { created } => format!("archive of {whose}, taken {created}"),
+    }
+}
+
+fn change_text(change: &VersionChange) -> String {
+    let version: &ClusterVersion = &change.version;
+    match (change.set_at, change.committed) {
+        (Some(index), true) => format!("{version} set by raft entry {index}, committed"),
+        (Some(index), false) => {
+            format!("{version} in raft entry {index}, not known to be committed")
+        }
+        (None, _) => format!("{version} set before the log at hand, committed"),
+    }
+}

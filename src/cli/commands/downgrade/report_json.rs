@@ -1,0 +1,127 @@
+//! What the gate saw and decided, as JSON: equal in content to the text.
+
+use crate::cluster::SaidVersion;
+use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, MemberEvidence};
+use crate::upgrade::downgrade::gate::{Claim, Ground, Source, Verdict};
+use serde_json::{Value, json};
+
+use crate::cli::commands::downgrade::report::Judgement;
+use crate::cli::output::text;
+
+impl Judgement<'_> {
+    pub(crate) fn to_json(&self) -> Value {
+        let (verdict, reason) = match &self.verdict {
+            Verdict::Moved(_) => ("refused", "moved"),
+            Verdict::Moving { .. } => ("refused", "moving"),
+            Verdict::Unknown(_) => ("refused", "unknown"),
+            Verdict::AllowedWithWarning(..) if self.strict => ("refused", "warning"),
+            Verdict::AllowedWithWarning(ground, _) => {
+                ("allowed-with-warning", ground_name(*ground))
+            }
+            Verdict::Allowed(ground) => ("allowed", ground_name(*ground)),
+            Verdict::NothingToGoBackFrom => ("nothing-to-go-back-from", "below"),
+        };
+        let claims = match &self.verdict {
+            Verdict::Moved(claims) => claims.as_slice(),
+            Verdict::Moving { pending, .. } => pending,
+            _ => &[],
+        };
+        let evidence = self.evidence();
+        let disks = &evidence.disks;
+        let left = self.since_move();
+        json!({
+            "from": evidence.step.from,
+            "to": evidence.step.to,
+            "offline": evidence.offline,
+            "verdict": verdict,
+            "reason": reason,
+            "text": self.headline(),
+            "details": self.reasons(),
+            "said_by": claims.iter().map(|claim| claim_json(claim, disks)).collect::<Vec<_>>(),
+            "left": left.map(|(disk, since)| json!({
+                "rewind_to_before": since.from,
+                "entries": since.count.entries,
+                "client_writes": since.count.client_writes,
+                "all_at_hand": since.is_whole(),
+                "by": text(&disk.path),
+                "log_ends_at": since.last,
+            })),
+            "warnings": self.warnings(),
+            "members": evidence.members.iter().map(member_json).collect::<Vec<_>>(),
+            "disks": disks.iter().map(disk_json).collect::<Vec<_>>(),
+            "endpoints_without_a_member": self.collected.strays.iter().map(|stray| json!({
+                "endpoint": stray.endpoint, "why": stray.silence.to_string(),
+            })).collect::<Vec<_>>(),
+            "unreadable": self.collected.unreadable.as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+fn ground_name(ground: Ground) -> &'static str {
+    match ground {
+        Ground::OwnDataDir => "own-data-dir",
+        Ground::QuorumRead => "quorum-read",
+        Ground::Majority => "majority",
+    }
+}
+
+fn claim_json(claim: &Claim, disks: &[DiskEvidence]) -> Value {
+    let disk = match claim.source {
+        Source::Disk(number) => disks.get(number),
+        Source::Member(_) => None,
+    };
+    let member = match claim.source {
+        Source::Member(id) => Some(id),
+        Source::Disk(_) => disk.map(|disk| disk.identity.member_id),
+    };
+    json!({
+        "member": member,
+        "path": disk.map(|disk| text(&disk.path)),
+        "version": claim.version,
+        "set_at": claim.set_at,
+    })
+}
+
+fn member_json(known: &MemberEvidence) -> Value {
+    let answer = known.answer.as_ref();
+    json!({
+        "id": known.member.id,
+        "name": known.member.name,
+        "url": answer.ok().map(|answer| &answer.url),
+        "server_version": answer.ok().map(|answer| answer.server.to_string()),
+        "cluster_version": answer.ok().map(|answer| said_json(&answer.cluster)),
+        "quorum_read": answer.is_ok_and(|answer| answer.quorum_read.is_ok()),
+        "raft_index": answer.ok().and_then(|answer| answer.quorum_read.as_ref().ok()),
+        "no_quorum_read": answer.ok().and_then(|answer| answer.quorum_read.as_ref().err()).map(ToString::to_string),
+        "no_answer": answer.err().map(ToString::to_string),
+        "stopped_and_ran": known.stopped,
+    })
+}
+
+fn disk_json(disk: &DiskEvidence) -> Value {
+    let kind = match disk.kind {
+        DiskKind::Own { .. } => "own-data-dir",
+        DiskKind::DataDir { .. } => "data-dir",
+        DiskKind::Archive { .. } => "archive",
+    };
+    json!({
+        "path": text(&disk.path),
+        "kind": kind,
+        "created": disk.created(),
+        "running": disk.is_running(),
+        "identity": disk.identity,
+        "position": disk.position,
+        "cluster_version": disk.cluster_version,
+        "versions": disk.versions,
+        "since_move": disk.since_move,
+    })
+}
+
+/// As `/version` has it; 2.0 has nothing.
+fn said_json(said: &SaidVersion) -> Value {
+    match said {
+        SaidVersion::Unknown20 => Value::Null,
+        SaidVersion::NotDecided => json!("not_decided"),
+        SaidVersion::Is(version) => json!(version),
+    }
+}

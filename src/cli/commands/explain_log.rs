@@ -1,0 +1,365 @@
+//! `explain-log`: the lines of an etcd log, each with a mark, as they come; at the end how many
+//! there were of each kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::interrupt::Interrupt;
+use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
+use anyhow::Result;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde_json::{Value, json};
+
+use crate::cli::args::ExplainLog;
+use crate::cli::output::{Out, Paint, one_line, size, text};
+
+/// How much of a line is kept, in bytes; etcd's own are much shorter.
+const LINE: usize = 8 << 10;
+/// How many lines may wait between the reading and the telling.
+const AHEAD: usize = 256;
+/// How often a wish to stop is looked for while no line comes.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How many lines worth a look are told again at the end.
+const TOLD_AGAIN: usize = 10;
+/// How wide a reason is written, in characters.
+const WIDTH: usize = 100;
+
+/// What comes from the thread that reads.
+enum Piece {
+    /// The lines of this file follow.
+    File(PathBuf),
+    /// The beginning of a line, and how many bytes more it has.
+    Line(Vec<u8>, u64),
+    /// A file cannot be read.
+    Failed(io::Error),
+}
+
+pub(crate) fn run(args: &ExplainLog, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+    let mut files = args.files.clone();
+    if files.is_empty() {
+        files.push(PathBuf::from("-"));
+    }
+    if files.iter().any(|file| is_stdin(file)) && io::stdin().is_terminal() {
+        out.note("reading a log from the terminal; Ctrl-D ends it");
+    }
+    let mut teller = Teller {
+        only_notable: args.only_notable,
+        several: files.len() > 1,
+        out,
+        file: PathBuf::new(),
+        line: 0,
+        explainer: Explainer::default(),
+        told: BTreeSet::new(),
+        summary: Summary::default(),
+    };
+    let (sender, receiver) = bounded(AHEAD);
+    // It ends with the process: a read from a terminal or a pipe cannot be called off.
+    std::thread::spawn(move || read_all(files, &sender));
+    let mut read = Ok(());
+    out.stream(|stdout| {
+        read = teller.tell_all(&receiver, interrupt, stdout)?;
+        teller.tell_summary(stdout)
+    });
+    read?;
+    let notable = teller.summary.count(Verdict::WorthALook);
+    if notable > 0 {
+        let are = if notable == 1 { "line is" } else { "lines are" };
+        out.warn(&format!("{notable} {are} worth a look"));
+    }
+    interrupt.check()?;
+    Ok(0)
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+fn read_all(files: Vec<PathBuf>, sender: &Sender<Piece>) {
+    for file in files {
+        let lines = if is_stdin(&file) {
+            sender
+                .send(Piece::File(file))
+                .map(|()| read_lines(io::stdin().lock(), sender))
+        } else {
+            match fs_err::File::open(&file) {
+                Ok(opened) => sender
+                    .send(Piece::File(file))
+                    .map(|()| read_lines(BufReader::new(opened), sender)),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        // Nobody listens when the telling has ended.
+        let Ok(lines) = lines else { return };
+        if let Err(error) = lines {
+            let _ = sender.send(Piece::Failed(error));
+            return;
+        }
+    }
+}
+
+fn read_lines(mut from: impl BufRead, sender: &Sender<Piece>) -> io::Result<()> {
+    loop {
+        let (mut line, mut more) = (Vec::new(), 0);
+        if !read_line(&mut from, &mut line, &mut more)?
+            || sender.send(Piece::Line(line, more)).is_err()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The beginning of the next line, and how many bytes `more` it has; whether there was one.
+fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>, more: &mut u64) -> io::Result<bool> {
+    let mut any = false;
+    loop {
+        let held = match from.fill_buf() {
+            Ok(held) => held,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = memchr::memchr(b'\n', held);
+        let piece = held.get(..end.unwrap_or(held.len())).unwrap_or_default();
+        let room = LINE.saturating_sub(line.len()).min(piece.len());
+        let (kept, dropped) = piece.split_at(room);
+        line.extend_from_slice(kept);
+        *more += dropped.len() as u64;
+        let used = piece.len() + usize::from(end.is_some());
+        any |= used > 0;
+        from.consume(used);
+        if end.is_some() || used == 0 {
+            return Ok(any);
+        }
+    }
+}
+
+/// Tells of each line, and remembers what to tell at the end.
+struct Teller<'a> {
+    only_notable: bool,
+    several: bool,
+    out: &'a Out,
+    file: PathBuf,
+    /// The number of the line in its file.
+    line: u64,
+    explainer: Explainer,
+    /// Whose reason has been told.
+    told: BTreeSet<&'static str>,
+    summary: Summary,
+}
+
+#[derive(Default)]
+struct Summary {
+    /// How many lines there are of each class, by its name.
+    classes: BTreeMap<&'static str, (Class, u64)>,
+    /// The first lines worth a look: file, number, class, line.
+    notable: Vec<(PathBuf, u64, Class, String)>,
+}
+
+impl Summary {
+    fn count(&self, verdict: Verdict) -> u64 {
+        let counted = self.classes.values();
+        let of_it = counted.filter(|(class, _)| class.verdict == verdict);
+        of_it.map(|(_, lines)| lines).sum()
+    }
+}
+
+impl Teller<'_> {
+    /// An error of the outer kind is stdout's, one of the inner kind the log's.
+    fn tell_all(
+        &mut self,
+        pieces: &Receiver<Piece>,
+        interrupt: &Interrupt,
+        stdout: &mut dyn Write,
+    ) -> io::Result<io::Result<()>> {
+        while interrupt.check().is_ok() {
+            if pieces.is_empty() {
+                // Who follows a log sees each line as it comes.
+                stdout.flush()?;
+            }
+            match pieces.recv_timeout(PATIENCE) {
+                Ok(Piece::File(file)) => self.begin(file, stdout)?,
+                Ok(Piece::Line(line, more)) => self.tell_line(&line, more, stdout)?,
+                Ok(Piece::Failed(error)) => return Ok(Err(error)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn begin(&mut self, file: PathBuf, stdout: &mut dyn Write) -> io::Result<()> {
+        if self.several && self.out.is_told() {
+            let name = one_line(file.as_os_str().as_encoded_bytes());
+            let name = format!("==> {name} <==");
+            writeln!(stdout, "{}", self.out.paint(Paint::Strong, &name))?;
+        }
+        (self.file, self.line) = (file, 0);
+        self.explainer = Explainer::default();
+        Ok(())
+    }
+
+    fn tell_line(&mut self, line: &[u8], more: u64, stdout: &mut dyn Write) -> io::Result<()> {
+        self.line += 1;
+        let readable = String::from_utf8_lossy(line);
+        let explained = self.explainer.explain(&readable);
+        let class = explained.class;
+        let count = self.summary.classes.entry(class.name);
+        count.or_insert((class, 0)).1 += 1;
+        let shown = shown(line, more);
+        if class.verdict == Verdict::WorthALook && self.summary.notable.len() < TOLD_AGAIN {
+            let again = (self.file.clone(), self.line, class, shown.clone());
+            self.summary.notable.push(again);
+        }
+        if self.only_notable && matches!(class.verdict, Verdict::Expected | Verdict::Routine) {
+            return Ok(());
+        }
+        if self.out.is_json() {
+            return writeln!(stdout, "{}", self.to_json(&explained, more));
+        }
+        if !self.out.is_told() {
+            return Ok(());
+        }
+        self.write_line(class, &shown, stdout)
+    }
+
+    fn write_line(&mut self, class: Class, shown: &str, stdout: &mut dyn Write) -> io::Result<()> {
+        let mark = match class.verdict {
+            Verdict::Expected => self.out.paint(Paint::Good, "ok  "),
+            Verdict::WorthALook => self.out.paint(Paint::Bad, "LOOK"),
+            Verdict::Routine | Verdict::NotKnown => "    ".to_owned(),
+        };
+        let shown = match class.verdict {
+            Verdict::NotKnown => self.out.paint(Paint::Dim, shown),
+            _ => shown.to_owned(),
+        };
+        // Where lines are hidden their numbers say where the others stand.
+        let number = if self.only_notable {
+            format!("{}: ", self.line)
+        } else {
+            String::new()
+        };
+        writeln!(stdout, "{mark} {number}{shown}")?;
+        let first_time = self.told.insert(class.name);
+        let speaks = matches!(class.verdict, Verdict::Expected | Verdict::WorthALook);
+        if self.out.verbose || (speaks && first_time) {
+            for line in wrapped(class.why) {
+                writeln!(stdout, "       {}", self.out.paint(Paint::Dim, &line))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn to_json(&self, explained: &Explained<'_>, more: u64) -> Value {
+        let Explained { line, class } = explained;
+        let mut value = json!({
+            "file": text(&self.file),
+            "line": self.line,
+            "verdict": class.verdict,
+            "class": class.name,
+            "why": class.why,
+            "level": line.level,
+            "package": line.package,
+            "message": line.message,
+        });
+        if more > 0 {
+            value["bytes_left_out"] = json!(more);
+        }
+        value
+    }
+
+    fn tell_summary(&self, stdout: &mut dyn Write) -> io::Result<()> {
+        if self.out.is_json() {
+            return writeln!(stdout, "{}", self.summary_json());
+        }
+        if !self.out.is_told() {
+            return Ok(());
+        }
+        let [expected, routine, notable, unknown] = VERDICTS.map(|(of, _)| self.summary.count(of));
+        let all = expected + routine + notable + unknown;
+        let head = format!(
+            "{all} lines: {expected} expected, {routine} routine, {notable} worth a look, {unknown} not known"
+        );
+        writeln!(stdout, "\n{}", self.out.paint(Paint::Strong, &head))?;
+        for (verdict, name) in VERDICTS {
+            let of_it = self.summary.classes.values();
+            for (class, lines) in of_it.filter(|(class, _)| class.verdict == verdict) {
+                writeln!(stdout, "  {name:<12} {lines:>8}  {}", class.name)?;
+            }
+        }
+        for (file, line, class, shown) in &self.summary.notable {
+            let place = if self.several {
+                format!("{}:{line}", one_line(file.as_os_str().as_encoded_bytes()))
+            } else {
+                format!("line {line}")
+            };
+            let what = format!("{place}, {}:", class.name);
+            writeln!(stdout, "{} {shown}", self.out.paint(Paint::Bad, &what))?;
+        }
+        let told = self.summary.notable.len() as u64;
+        if notable > told {
+            writeln!(stdout, "and {} more worth a look", notable - told)?;
+        }
+        Ok(())
+    }
+
+    fn summary_json(&self) -> Value {
+        let classes = self.summary.classes.values();
+        let classes = classes.map(
+            |(class, lines)| json!({"class": class.name, "verdict": class.verdict, "lines": lines}),
+        );
+        let notable = self.summary.notable.iter();
+        let notable = notable.map(
+            |(file, line, class, _)| json!({"file": text(file), "line": line, "class": class.name}),
+        );
+        let counts = VERDICTS.map(|(verdict, _)| self.summary.count(verdict));
+        json!({"summary": {
+            "lines": counts.iter().sum::<u64>(),
+            "expected": counts[0],
+            "routine": counts[1],
+            "worth_a_look": counts[2],
+            "not_known": counts[3],
+            "classes": classes.collect::<Vec<_>>(),
+            "first_worth_a_look": notable.collect::<Vec<_>>(),
+        }})
+    }
+}
+
+/// All verdicts, in the order they are told.
+const VERDICTS: [(Verdict, &str); 4] = [
+    (Verdict::Expected, "expected"),
+    (Verdict::Routine, "routine"),
+    (Verdict::WorthALook, "worth a look"),
+    (Verdict::NotKnown, "not known"),
+];
+
+/// A line as it is shown: nothing in it that a terminal would obey.
+fn shown(line: &[u8], more: u64) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // The lines of a stack trace begin with a tab.
+    let shown = one_line(line).replace("\\t", "    ");
+    if more > 0 {
+        format!("{shown} … and {} more", size(more))
+    } else {
+        shown
+    }
+}
+
+/// `text` in lines that are not too wide.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        if let Some(line) = lines.last_mut() {
+            if line.is_empty() {
+                word.clone_into(line);
+            } else if line.chars().count() + 1 + word.chars().count() <= WIDTH {
+                *line += " ";
+                *line += word;
+            } else {
+                lines.push(word.to_owned());
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,388 @@
+//! `inspect`: what is in an archive or a data dir, as text, as a picture, as JSON.
+
+pub(crate) mod store;
+
+use std::path::Path;
+
+use crate::archive::manifest::Role;
+use crate::archive::{Archive, Manifest};
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::{Reading, Survey, survey};
+use crate::etcd::ids::ClusterVersion;
+use crate::etcd::member::{MemberFacts, VersionChange, printable};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::interrupt::Interrupt;
+use crate::target::Target;
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::args::Inspect;
+use crate::cli::commands::inspect::store as contents;
+use crate::cli::commands::inspect::store::Contents;
+use crate::cli::error::Kind;
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::progress::Progress;
+use crate::cli::render::log::picture;
+
+pub(crate) fn run(
+    args: &Inspect,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let target = places.target(&args.target, args.wal_dir.as_deref())?;
+    let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
+    match &target {
+        Target::Archive(archive) => inspect_archive(archive, contents, args, out),
+        Target::DataDir(data_dir) => inspect_data_dir(data_dir, contents, args, out, interrupt),
+    }
+}
+
+fn inspect_archive<'o>(
+    archive: &Archive,
+    contents: impl FnOnce(&'o Out) -> Result<Contents>,
+    args: &Inspect,
+    out: &'o Out,
+) -> Result<u8> {
+    let manifest = archive.manifest();
+    for warning in &manifest.warnings {
+        out.warn(warning);
+    }
+    for note in &manifest.notes {
+        out.note(note);
+    }
+    let contents = contents(out);
+    out.json(|| {
+        json!({
+            "target": text(&args.target),
+            "kind": "archive",
+            "bytes": archive.bytes(),
+            "manifest": manifest,
+            "member": manifest.member,
+            "store": contents.as_ref().ok().map(Contents::to_json),
+        })
+    });
+    // What the manifest says is worth showing even if the rest does not check.
+    tell_archive(archive, out);
+    contents?.tell(out);
+    Ok(0)
+}
+
+fn inspect_data_dir<'o>(
+    data_dir: &DataDir,
+    contents: impl FnOnce(&'o Out) -> Result<Contents>,
+    args: &Inspect,
+    out: &'o Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let found = survey(data_dir, Reading::Whole, interrupt, observe)?;
+    drop(progress);
+    // What etcd could not start from has no store; why not is told below.
+    let contents = found.facts.is_ok().then(|| contents(out)).transpose();
+    let snapshots = sound_snapshots(&found);
+    out.json(|| {
+        json!({
+            "target": text(&args.target),
+            "kind": "data-dir",
+            "sound": found.is_sound(),
+            "member": found.facts.as_ref().ok(),
+            "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
+            "raft_snapshots": snapshots,
+            "sizes": {
+                "data": data_size(&found),
+                "directory": data_dir.total_bytes(),
+            },
+            "dedicated_wal_dir": data_dir.has_dedicated_wal(),
+            "running": found.running.is_some(),
+            "torn_tail": found.torn_tail.as_ref().map(|(segment, offset)| json!({
+                "segment": segment, "offset": offset,
+            })),
+            "faults": found.files.iter().filter_map(|file| file.fault.as_ref().map(|fault| json!({
+                "path": file.path, "fault": fault.to_string(),
+            }))).collect::<Vec<_>>(),
+            "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
+                "path": file.archive_path, "bytes": file.bytes, "what": kind.explain(),
+                "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
+            })).collect::<Vec<_>>(),
+            "outside": found.outside,
+            "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
+        })
+    });
+    tell_data_dir(&args.target, data_dir, &found, &snapshots, out);
+    match contents {
+        Ok(Some(contents)) => contents.tell(out),
+        // The fault that stands in its way has been told.
+        Err(_) if !found.is_sound() => {}
+        Err(error) => return Err(error),
+        Ok(None) => {}
+    }
+    Ok(if found.is_sound() {
+        0
+    } else {
+        Kind::Corrupt.exit_code()
+    })
+}
+
+fn data_size(found: &Survey) -> u64 {
+    let log = found
+        .facts
+        .as_ref()
+        .map_or(0, |facts| facts.log_bytes_above_snapshot);
+    found.snapshot_bytes + log
+}
+
+/// The raft snapshots that check, oldest first.
+fn sound_snapshots(found: &Survey) -> Vec<SnapshotId> {
+    let sound = found.files.iter().filter(|file| file.fault.is_none());
+    let mut ids: Vec<_> = sound.filter_map(|file| snapshot_id(&file.path)).collect();
+    ids.sort();
+    ids
+}
+
+fn snapshot_id(path: &str) -> Option<SnapshotId> {
+    SnapshotId::from_file_name(path.strip_prefix("member/snap/")?)
+}
+
+fn tell_data_dir(
+    target: &Path,
+    data_dir: &DataDir,
+    found: &Survey,
+    snapshots: &[SnapshotId],
+    out: &Out,
+) {
+    let running = match &found.running {
+        Some(running) => match running.pid {
+            Some(pid) => format!(", etcd runs on it (process {pid})"),
+            None => ", etcd runs on it".to_owned(),
+        },
+        None => String::new(),
+    };
+    out.line(&out.paint(
+        Paint::Strong,
+        &format!("data dir {}{running}", target.display()),
+    ));
+    match &found.facts {
+        Ok(facts) => {
+            tell_member(facts, out);
+            let sizes = format!(
+                "{} of data, {} in the directory",
+                size(data_size(found)),
+                size(data_dir.total_bytes())
+            );
+            row(out, "size", &sizes);
+            if data_dir.has_dedicated_wal() {
+                row(out, "WAL dir", &data_dir.wal_dir().display().to_string());
+            }
+            out.line("");
+            out.line(&picture(facts, snapshots));
+        }
+        Err(fault) => row(
+            out,
+            "problem",
+            &out.paint(
+                Paint::Bad,
+                &format!("etcd could not start from it: {fault}"),
+            ),
+        ),
+    }
+    for file in found.files.iter().filter(|file| file.fault.is_some()) {
+        if let Some(fault) = &file.fault {
+            out.line(&format!(
+                "  {} {}: {fault}",
+                out.paint(Paint::Bad, "BAD"),
+                file.path
+            ));
+        }
+    }
+    if let Some((segment, offset)) = &found.torn_tail {
+        out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
+    }
+    if !found.leftovers.is_empty() {
+        out.line("leftovers, which etcd does not load:");
+        for (kind, file) in &found.leftovers {
+            out.line(&format!(
+                "  {} ({}): {}",
+                file.archive_path,
+                size(file.bytes),
+                kind.explain()
+            ));
+            row(out, "", &format!("  from: {}", kind.origin()));
+            row(out, "", &format!("  remove? {}", kind.removable()));
+        }
+    }
+    if !found.outside.is_empty() {
+        out.line(&format!(
+            "no part of the member: {}",
+            found.outside.join(", ")
+        ));
+    }
+}
+
+fn tell_archive(archive: &Archive, out: &Out) {
+    let manifest: &Manifest = archive.manifest();
+    let path = archive.path().display();
+    out.line(&out.paint(Paint::Strong, &format!("archive {path}")));
+    row(
+        out,
+        "created",
+        &format!(
+            "{} by {} {}",
+            manifest.created, manifest.tool.name, manifest.tool.version
+        ),
+    );
+    if let Some(rewind) = &manifest.rewind {
+        let (to, old) = (rewind.rewound_to, rewind.old_cluster_id);
+        row(out, "rewound", &format!("to entry {to} of cluster {old}"));
+        for origin in &rewind.derived_from {
+            let used = match origin.used_for.as_slice() {
+                [] => "bore witness".to_owned(),
+                used => used.join(", "),
+            };
+            let name = printable(&origin.name);
+            row(
+                out,
+                "",
+                &format!("from {name} ({}): {used}", origin.identity),
+            );
+        }
+    }
+    tell_member(&manifest.member, out);
+    let plain = archive.plain_bytes();
+    let sizes = format!(
+        "{} of data, {} in {} files, {} in the archive",
+        size(manifest.sizes.data),
+        size(plain),
+        manifest.files.len(),
+        size(archive.bytes())
+    );
+    row(out, "size", &sizes);
+    if !manifest.labels.is_empty() {
+        row(out, "labels", &printable(&manifest.labels.join(", ")));
+    }
+    out.line("");
+    let kept = |file: &&crate::archive::FileEntry| file.role != Role::Leftover;
+    let mut snapshots: Vec<_> = manifest
+        .files
+        .iter()
+        .filter(kept)
+        .filter_map(|file| snapshot_id(&file.path))
+        .collect();
+    snapshots.sort();
+    out.line(&picture(&manifest.member, &snapshots));
+    for file in &manifest.files {
+        if file.role == Role::Leftover {
+            out.line(&format!("  leftover {} ({})", file.path, size(file.size)));
+        }
+    }
+}
+
+fn tell_member(facts: &MemberFacts, out: &Out) {
+    row(out, "member", &facts.identity.to_string());
+    if facts.is_removed() {
+        row(out, "", "removed from its cluster for good");
+    }
+    if facts.removal_pending {
+        row(
+            out,
+            "",
+            "its removal is in the log, not known to be committed",
+        );
+    }
+    row(out, "position", &position_text(facts));
+    row(out, "version", &version_text(facts));
+    for change in &facts.versions {
+        row(out, "", &version_change_text(change));
+    }
+    let noun = if facts.members.len() == 1 {
+        "member"
+    } else {
+        "members"
+    };
+    row(out, "cluster", &format!("{} {noun}", facts.members.len()));
+    for member in &facts.members {
+        let own = if member.id == facts.identity.member_id {
+            "  <- this one"
+        } else {
+            ""
+        };
+        let name = if member.name.is_empty() {
+            "(not published)"
+        } else {
+            &member.name
+        };
+        let urls = member.peer_urls.join(",");
+        row(
+            out,
+            "",
+            &format!(
+                "{} ({}) {}{own}",
+                printable(name),
+                member.id,
+                printable(&urls)
+            ),
+        );
+    }
+    for id in &facts.removed_members {
+        row(out, "", &format!("({id}) removed"));
+    }
+    if facts.replaced_entries > 0 {
+        row(
+            out,
+            "note",
+            &format!(
+                "{} entries of the log were replaced by a later leader's",
+                facts.replaced_entries
+            ),
+        );
+    }
+}
+
+/// One fact with its name.
+pub(crate) fn row(out: &Out, name: &str, text: &str) {
+    out.line(&format!("  {name:<10} {text}"));
+}
+
+/// A member's place in the log in one line.
+pub(crate) fn position_text(facts: &MemberFacts) -> String {
+    let position = &facts.position;
+    let snapshot = match facts.raft_snapshot {
+        Some(id) => format!("raft snapshot at {}", id.index),
+        None => "no raft snapshot yet".to_owned(),
+    };
+    format!(
+        "term {}, index {}, commit {}; {snapshot}",
+        position.term, position.index, position.commit
+    )
+}
+
+/// The cluster version in force, and one that may be about to be.
+pub(crate) fn version_text(facts: &MemberFacts) -> String {
+    let pending = facts.pending_version().map(|pending| &pending.version);
+    versions_text(facts.cluster_version.as_ref(), pending)
+}
+
+/// The cluster version in force and one that is not known to be committed.
+pub(crate) fn versions_text(
+    now: Option<&ClusterVersion>,
+    pending: Option<&ClusterVersion>,
+) -> String {
+    let now = now.map_or_else(|| "not decided".to_owned(), ToString::to_string);
+    match pending {
+        Some(pending) => format!("{now}, {pending} pending"),
+        None => now,
+    }
+}
+
+fn version_change_text(change: &VersionChange) -> String {
+    let version = &change.version;
+    match (change.set_at, change.committed) {
+        (Some(index), true) => format!("{version} set at index {index}"),
+        (Some(index), false) => {
+            format!("{version} at index {index}, not known to be committed: about to move")
+        }
+        (None, _) => format!("{version} set before the log at hand"),
+    }
+}

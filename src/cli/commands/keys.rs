@@ -1,0 +1,236 @@
+//! `keys`: the keys of the v2 store as of an index, as a tree, as the API's JSON, or one value.
+
+use std::ffi::OsStr;
+use std::io;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::data_dir::scan::SurveyError;
+use crate::etcd::ids::Index;
+use crate::etcd::replay::Until;
+use crate::etcd::store::to_json::{Expiration, Shown, api_key, write_answer};
+use crate::etcd::store::{Node, NodeId, Step, Store, path};
+use crate::interrupt::Interrupt;
+use crate::target::{StoreRead, Wanted};
+use anyhow::Result;
+
+use crate::cli::args::Keys;
+use crate::cli::error::{Kind, Told};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::progress::Progress;
+
+/// How many characters of a value are shown, unless all are asked for.
+const SHORT: usize = 60;
+
+pub(crate) fn run(
+    args: &Keys,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let target = places.target(&args.target, args.wal_dir.as_deref())?;
+    let mut progress = Progress::new(out);
+    let wanted = Wanted {
+        until: until(args),
+        rules: args.rules.in_order_rules,
+        threads: args.threads.count(),
+        ..Wanted::default()
+    };
+    let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
+    drop(progress);
+    tell_passed_over(&read, out);
+    let store = &read.replayed.store;
+    let asked = args.get.as_deref().or(args.prefix.as_deref());
+    let top = find(store, asked, &read)?;
+    if out.is_json() {
+        let (hidden, threads) = (args.hidden, args.threads.count());
+        out.stream(|stdout| {
+            let mut stdout = Stoppable { stdout, interrupt };
+            write_answer(store, top, Shown { hidden }, threads, &mut stdout)
+        });
+    } else if let Some(key) = &args.get {
+        let value = store.node(top).value().ok_or_else(|| Told {
+            kind: Kind::Failed,
+            message: format!("`{}` is a directory", key.display()),
+            hint: Some("name one of the keys in it; without --get they are listed"),
+        })?;
+        out.stream(|stdout| stdout.write_all(&value.bytes()));
+    } else if out.is_told() {
+        out.line(&out.paint(Paint::Strong, &header(args, &read)));
+        let rules = rules_text(&read);
+        out.line(&out.paint(Paint::Dim, &rules));
+        let tree = Tree { store, args, out };
+        out.stream(|stdout| tree.write(top, &mut Stoppable { stdout, interrupt }));
+    }
+    interrupt.check().map_err(SurveyError::from)?;
+    // The process ends here; freeing every node first would only take time.
+    std::mem::forget(read);
+    Ok(0)
+}
+
+fn until(args: &Keys) -> Until {
+    match (args.at_index.map(Index), args.pending) {
+        (None, false) => Until::Commit,
+        (None, true) => Until::End,
+        (Some(index), false) => Until::Index(index),
+        (Some(index), true) => Until::PendingIndex(index),
+    }
+}
+
+/// Says which raft snapshots do not check: etcd would pass them over too.
+pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
+    for file in &read.passed_over {
+        if let Some(fault) = &file.fault {
+            out.warn(&format!(
+                "`{}` does not check and was passed over: {fault}",
+                file.path
+            ));
+        }
+    }
+}
+
+fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId> {
+    let asked = asked.unwrap_or_default();
+    let mut names = vec![&b"1"[..]];
+    names.extend(path::components(asked.as_bytes()));
+    let found = store.get(&path::join(&names));
+    found.ok_or_else(|| {
+        Told {
+            kind: Kind::NotFound,
+            message: format!(
+                "there is no key `{}` at index {}",
+                asked.display(),
+                read.replayed.at
+            ),
+            hint: Some("without PREFIX all keys are listed; `--at-index` shows them as of an earlier index"),
+        }
+        .into()
+    })
+}
+
+fn header(args: &Keys, read: &StoreRead) -> String {
+    let replayed = &read.replayed;
+    let commit = read.member.position.commit;
+    let at = match replayed.at.cmp(&commit) {
+        std::cmp::Ordering::Less => format!("index {} (commit is {commit})", replayed.at),
+        std::cmp::Ordering::Equal => format!("index {commit} (commit)"),
+        std::cmp::Ordering::Greater => format!(
+            "index {}, of which those above {commit} are not known to be committed",
+            replayed.at
+        ),
+    };
+    format!(
+        "keys of {} at {at}, X-Etcd-Index {}",
+        args.target.display(),
+        replayed.store.index()
+    )
+}
+
+/// Whose names in-order keys have, and why.
+pub(crate) fn rules_text(read: &StoreRead) -> String {
+    format!(
+        "in-order names by the {} rules: {}",
+        read.replayed.rules, read.rules_from
+    )
+}
+
+/// Ends the writing when somebody asks to stop: an answer can be far larger than what it is made of.
+struct Stoppable<'a> {
+    stdout: &'a mut dyn Write,
+    interrupt: &'a Interrupt,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.interrupt.check().map_err(io::Error::other)?;
+        self.stdout.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+}
+
+struct Tree<'a> {
+    store: &'a Store,
+    args: &'a Keys,
+    out: &'a Out,
+}
+
+impl Tree<'_> {
+    fn write(&self, top: NodeId, stdout: &mut dyn Write) -> io::Result<()> {
+        let mut walk = self.store.walk(top);
+        let mut depth = 0_usize;
+        let mut hidden = 0_u64;
+        while let Some(step) = walk.step() {
+            let id = match step {
+                Step::Key(id) | Step::Open(id) => id,
+                Step::Close => {
+                    depth -= 1;
+                    continue;
+                }
+            };
+            let node = self.store.node(id);
+            let leave_out = id != top && node.is_hidden() && !self.args.hidden;
+            hidden += u64::from(leave_out);
+            if leave_out {
+                walk.skip();
+            } else {
+                let name = if id == top {
+                    api_key(walk.path())
+                } else {
+                    node.name()
+                };
+                self.write_node(name, node, depth, stdout)?;
+            }
+            depth += usize::from(matches!(step, Step::Open(_)));
+        }
+        if hidden > 0 {
+            let noun = if hidden == 1 { "node" } else { "nodes" };
+            let text = format!("{hidden} hidden {noun} left out; --hidden shows them");
+            writeln!(stdout, "{}", self.out.paint(Paint::Dim, &text))?;
+        }
+        Ok(())
+    }
+
+    fn write_node(
+        &self,
+        name: &[u8],
+        node: &Node,
+        depth: usize,
+        stdout: &mut dyn Write,
+    ) -> io::Result<()> {
+        // A tree deeper than a screen is wide is of no use as one.
+        let indent = " ".repeat(2 * depth.min(40));
+        let name = one_line(name);
+        let expires = match node.expires {
+            Some(expires) => {
+                let text = format!("  (expires {})", Expiration(expires));
+                self.out.paint(Paint::Dim, &text)
+            }
+            None => String::new(),
+        };
+        match node.value() {
+            None => writeln!(stdout, "{indent}{name}/{expires}"),
+            Some(value) => {
+                let value = self.shorten(&value.bytes());
+                writeln!(stdout, "{indent}{name} = {value}{expires}")
+            }
+        }
+    }
+
+    fn shorten(&self, value: &[u8]) -> String {
+        if self.args.values {
+            return one_line(value);
+        }
+        let beginning = value.get(..SHORT * 4).unwrap_or(value);
+        let line = one_line(beginning);
+        let short: String = line.chars().take(SHORT).collect();
+        if short.len() < line.len() || beginning.len() < value.len() {
+            format!("{short}… ({})", size(value.len() as u64))
+        } else {
+            line
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `list --history`: data size over time against the limit, and when it will reach it.
+//!
+//! In: the archives of a backup dir. Out: a chart a member, or its points and the forecast as
+//! JSON.
+
+use crate::monitoring::growth::{Forecast, History, histories};
+use crate::repository::Summary;
+use bytesize::ByteSize;
+use clap::builder::FalseyValueParser;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cli::output::{Out, Paint, size};
+
+/// How wide a chart is where there is no terminal, in columns.
+const WIDTH: usize = 80;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryFlags {
+    /// Draw the data size over time against the limit, for each member, and say when it will reach
+    /// it
+    #[arg(long, env = "ETCD_ARK_HISTORY", value_parser = FalseyValueParser::new())]
+    pub(crate) history: bool,
+    /// With --history: the limit
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    size_limit: ByteSize,
+}
+
+/// Every member's history.
+pub(crate) fn of(flags: &HistoryFlags, summaries: &[Summary]) -> Vec<History> {
+    histories(summaries, flags.size_limit.as_u64(), Timestamp::now())
+}
+
+pub(crate) fn to_json(histories: &[History]) -> Value {
+    serde_json::json!(histories)
+}
+
+/// Draws each member's history.
+pub(crate) fn tell(histories: &[History], out: &Out) {
+    for (place, history) in histories.iter().enumerate() {
+        if place > 0 {
+            out.line("");
+        }
+        out.line(&out.paint(Paint::Strong, &history.identity.to_string()));
+        if !history.points.is_empty() {
+            out.line(&crate::cli::render::size_chart::picture(
+                history,
+                terminal_width(),
+            ));
+        }
+        out.line(&summary(history));
+        let (how, text) = forecast(history);
+        let text = how.map_or_else(|| text.clone(), |how| out.paint(how, &text));
+        out.line(&format!("  {text}"));
+    }
+}
+
+fn terminal_width() -> usize {
+    let window = rustix::termios::tcgetwinsize(std::io::stdout());
+    let columns = window.map_or(0, |window| usize::from(window.ws_col));
+    if columns == 0 { WIDTH } else { columns }
+}
+
+fn summary(history: &History) -> String {
+    let sizes = history.points.iter().map(|point| point.bytes);
+    let number = history.points.len();
+    let archives = if number == 1 { "archive" } else { "archives" };
+    let range = match (sizes.clone().min(), sizes.max(), history.points.last()) {
+        (Some(least), Some(most), Some(newest)) => {
+            let (least, most, now) = (size(least), size(most), size(newest.bytes));
+            format!(", {least} to {most}, now {now}")
+        }
+        _ => String::new(),
+    };
+    let left_out = match history.left_out {
+        0 => String::new(),
+        more => format!("; {more} more left out, whose dates cannot be right"),
+    };
+    format!("  {number} {archives}{range}{left_out}")
+}
+
+/// What is to be expected, in words.
+fn forecast(history: &History) -> (Option<Paint>, String) {
+    let limit = size(history.limit);
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    #[expect(clippy::cast_sign_loss, reason = "only growth is told as a rate")]
+    let rate = |bytes: f64| format!("{} a day", size(bytes as u64));
+    match history.forecast {
+        Forecast::Over { since } => {
+            let text = format!(
+                "over {limit} since {}: get help before an upgrade, says etcd's guide",
+                day(since)
+            );
+            (Some(Paint::Bad), text)
+        }
+        Forecast::TooFew => (
+            None,
+            "too few archives, or too close together, to tell how it grows".to_owned(),
+        ),
+        Forecast::NotGrowing { .. } => (None, "not growing".to_owned()),
+        Forecast::Far { bytes_per_day } => {
+            let text = format!(
+                "grows by {}: {limit} is more than 10 years away",
+                rate(bytes_per_day)
+            );
+            (None, text)
+        }
+        Forecast::At { at, bytes_per_day } => {
+            let text = format!(
+                "grows by {}: reaches {limit} around {}, if it goes on like this",
+                rate(bytes_per_day),
+                day(at)
+            );
+            (Some(Paint::Warn), text)
+        }
+    }
+}

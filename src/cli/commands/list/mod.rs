@@ -1,0 +1,120 @@
+//! `list`: the archives of a backup dir, newest first, from their ends alone.
+
+pub(crate) mod history;
+
+use crate::etcd::member::printable;
+use crate::repository::{Repository, Summary, summarize};
+use anyhow::Result;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde_json::{Value, json};
+
+use crate::cli::args::List;
+use crate::cli::commands::inspect::versions_text;
+use crate::cli::error::Failure;
+use crate::cli::open::Places;
+use crate::cli::output::{Out, size, text};
+
+pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let repository = args.repository.open(places)?;
+    let catalog = summarize(&*repository)?;
+    places.interrupt().check()?;
+    let unreadable = catalog.unreadable.into_iter();
+    let unreadable: Vec<_> = unreadable
+        .map(|(listed, error)| {
+            let failure = Failure::of(&error.into());
+            (repository.path_of(&listed.name), failure.message)
+        })
+        .collect();
+    let unreadable_json = || {
+        let all = unreadable.iter();
+        all.map(|(path, why)| json!({"archive": text(path), "error": why}))
+            .collect::<Vec<_>>()
+    };
+    let summaries = &catalog.summaries;
+    if args.history.history {
+        let histories = history::of(&args.history, summaries);
+        out.json(|| {
+            json!({
+                "members": history::to_json(&histories),
+                "unreadable": unreadable_json(),
+            })
+        });
+        history::tell(&histories, out);
+    } else {
+        let archives = summaries.iter();
+        let archives = archives.map(|summary| to_json(&*repository, summary));
+        out.json(|| {
+            json!({
+                "archives": archives.collect::<Vec<_>>(),
+                "unreadable": unreadable_json(),
+            })
+        });
+        if !summaries.is_empty() {
+            out.line(&table(summaries).to_string());
+        }
+    }
+    if summaries.is_empty() && unreadable.is_empty() {
+        out.line(&format!("no archives in {}", repository.location()));
+    }
+    for (_, why) in &unreadable {
+        out.warn(why);
+    }
+    Ok(0)
+}
+
+fn table(summaries: &[Summary]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header([
+        "CREATED (UTC)",
+        "MEMBER",
+        "CLUSTER",
+        "INDEX",
+        "VERSION",
+        "DATA",
+        "ARCHIVE",
+        "LABELS",
+        "FILE",
+    ]);
+    for summary in summaries {
+        let identity = &summary.identity;
+        let name = identity.name.as_deref().map(printable);
+        table.add_row([
+            summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            name.unwrap_or_else(|| identity.member_id.to_string()),
+            identity.cluster_id.to_string(),
+            summary.position.index.to_string(),
+            versions_text(
+                summary.cluster_version.as_ref(),
+                summary.pending_version.as_ref(),
+            ),
+            size(summary.sizes.data),
+            size(summary.listed.bytes),
+            printable(&summary.labels.join(",")),
+            printable(summary.name()),
+        ]);
+    }
+    for number in [3, 5, 6] {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
+    json!({
+        "archive": text(&repository.path_of(summary.name())),
+        "bytes": summary.listed.bytes,
+        "created": summary.created,
+        "scope": summary.scope,
+        "labels": summary.labels,
+        "identity": summary.identity,
+        "position": summary.position,
+        "cluster_version": summary.cluster_version,
+        "sizes": summary.sizes,
+        "warnings": summary.warnings,
+        "encrypted": summary.ciphertext.is_some(),
+    })
+}

@@ -1,0 +1,244 @@
+//! `man`: the manual, made from the same text as `--help`.
+//!
+//! In: a command's name, or a directory. Out: one page on stdout, or all of them as files. Nothing of this machine and no
+//! date gets into a page: the same release makes the same bytes.
+
+pub(crate) mod text;
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Command, CommandFactory};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use fs_err as fs;
+use serde_json::json;
+
+use crate::cli::args::Args;
+use crate::cli::error::{Kind, Told};
+use crate::cli::output::{Out, text};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// Which command's page, such as `snapshot` or `downgrade check`; etcd-ark(1) by default
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Write every page into this directory, made if it is missing
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "command",
+        env = "ETCD_ARK_MAN_OUT"
+    )]
+    out: Option<PathBuf>,
+}
+
+/// A page of section 1.
+struct Page {
+    /// Its name without the section, such as `etcd-ark-snapshot`.
+    name: String,
+    roff: String,
+}
+
+pub(crate) fn run(args: &Man, out: &Out) -> Result<u8> {
+    let pages = pages(&whole_command())?;
+    if let Some(dir) = &args.out {
+        fs::create_dir_all(dir)?;
+        let mut written = Vec::new();
+        for page in &pages {
+            let path = dir.join(format!("{}.1", page.name));
+            fs::write(&path, &page.roff)?;
+            written.push(text(&path));
+        }
+        out.line(&format!("{} pages in {}", pages.len(), dir.display()));
+        out.json(|| json!({ "pages": written }));
+        return Ok(0);
+    }
+    let mut name = vec!["etcd-ark"];
+    name.extend(args.command.iter().map(String::as_str));
+    let name = name.join("-");
+    let page = pages
+        .iter()
+        .find(|page| page.name == name)
+        .ok_or_else(|| Told {
+            kind: Kind::Usage,
+            message: format!("there is no command `{}`", args.command.join(" ")),
+            hint: Some("`etcd-ark --help` lists the commands"),
+        })?;
+    if out.is_json() {
+        out.json(|| json!({ "name": page.name, "section": 1, "roff": page.roff }));
+    } else {
+        out.stream(|stdout| stdout.write_all(page.roff.as_bytes()));
+    }
+    Ok(0)
+}
+
+/// The command line with every command's name in full, and the flags of all commands set apart.
+fn whole_command() -> Command {
+    let mut command = Args::command()
+        .disable_help_subcommand(true)
+        .mut_args(|arg| {
+            if arg.is_global_set() {
+                arg.help_heading("Options of every command")
+            } else {
+                arg
+            }
+        });
+    command.build();
+    command
+}
+
+/// The page of a command, then those of its own commands.
+fn pages(command: &Command) -> io::Result<Vec<Page>> {
+    let mut pages = vec![page(command)?];
+    for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+        pages.extend(self::pages(command)?);
+    }
+    Ok(pages)
+}
+
+fn page(command: &Command) -> io::Result<Page> {
+    let name = command.get_display_name().unwrap_or("etcd-ark").to_owned();
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim().to_owned();
+    let man = clap_mangen::Man::new(command.clone().override_usage(usage));
+    let mut roff = Vec::new();
+    man.render_name_section(&mut roff)?;
+    man.render_synopsis_section(&mut roff)?;
+    man.render_description_section(&mut roff)?;
+    further_description(&name, command).to_writer(&mut roff)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut roff)?;
+    }
+    man.render_options_section(&mut roff)?;
+    prose_sections(&name).to_writer(&mut roff)?;
+    let roff = in_one(&name, &String::from_utf8_lossy(&roff));
+    Ok(Page { name, roff })
+}
+
+/// A page from its sections, each of which comes with the same lines at its head. The title is written here because the
+/// crate leaves an empty date out, so that the version takes its place.
+fn in_one(name: &str, sections: &str) -> String {
+    let is_head = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
+    let mut page: Vec<_> = sections.lines().take_while(is_head).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let title = format!(
+        ".TH \"{}\" \"1\" \"\" \"etcd-ark {version}\" \"etcd-ark\"",
+        name.to_uppercase()
+    );
+    page.push(&title);
+    page.extend(sections.lines().filter(|line| !is_head(line)));
+    let mut text = String::new();
+    for c in page.join("\n").chars() {
+        // Not every roff is told of UTF-8, but all know the numbers.
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            text.extend(["\\[u", &format!("{:04X}", u32::from(c)), "]"]);
+        }
+    }
+    text + "\n"
+}
+
+fn further_description(name: &str, command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    // The main page lists the exit codes in a section of their own.
+    let after = command.get_after_help().filter(|_| name != "etcd-ark");
+    let after = after.map(ToString::to_string);
+    let paragraphs = crate::cli::commands::man::text::description(name)
+        .iter()
+        .copied();
+    for paragraph in paragraphs.chain(after.as_deref()) {
+        roff.control("PP", []);
+        roff.text([roman(paragraph)]);
+    }
+    roff
+}
+
+fn prose_sections(name: &str) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in crate::cli::commands::man::text::exit_status(name) {
+        item(&mut roff, bold(*code), meaning);
+    }
+    if name == "etcd-ark" {
+        roff.control("SH", ["ENVIRONMENT"]);
+        for (variable, meaning) in crate::cli::commands::man::text::ENVIRONMENT {
+            item(&mut roff, bold(*variable), meaning);
+        }
+    }
+    roff.control("SH", ["FILES"]);
+    for (path, meaning) in crate::cli::commands::man::text::FILES {
+        item(&mut roff, italic(*path), meaning);
+    }
+    let examples = crate::cli::commands::man::text::examples(name);
+    if !examples.is_empty() {
+        roff.control("SH", ["EXAMPLES"]);
+    }
+    for (number, (intro, lines)) in examples.iter().enumerate() {
+        if number > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(*intro)]);
+        roff.control("PP", []);
+        roff.control("RS", ["4"]);
+        roff.control("nf", []);
+        for line in lines.lines() {
+            roff.text([roman(line)]);
+        }
+        roff.control("fi", []);
+        roff.control("RE", []);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(crate::cli::commands::man::text::see_also(name))]);
+    roff
+}
+
+fn item(roff: &mut Roff, tag: Inline, meaning: &str) {
+    roff.control("TP", []);
+    roff.text([tag]);
+    roff.text([roman(meaning)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_and_the_help_name_the_same_exit_codes() {
+        let command = Args::command();
+        let help = command.get_after_help().expect("exit codes").to_string();
+        let told = help.split([' ', ',', '/', '.', '\n']);
+        let told: Vec<_> = told.filter(|word| word.parse::<u8>().is_ok()).collect();
+        let codes: Vec<_> = crate::cli::commands::man::text::EXIT_STATUS
+            .iter()
+            .map(|(code, _)| *code)
+            .collect();
+        assert_eq!(codes, told);
+    }
+
+    #[test]
+    fn every_example_and_paragraph_is_of_a_command_that_there_is() {
+        let pages = pages(&whole_command()).expect("pages");
+        let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
+        for name in crate::cli::commands::man::text::NAMED {
+            assert!(names.contains(name), "no page {name}");
+        }
+    }
+
+    #[test]
+    fn what_an_example_types_is_what_the_command_line_takes() {
+        for (_, lines) in crate::cli::commands::man::text::NAMED
+            .iter()
+            .flat_map(|name| crate::cli::commands::man::text::examples(name))
+        {
+            let lines = lines.replace("\\\n", " ");
+            for line in lines.lines().filter(|line| line.starts_with("etcd-ark ")) {
+                let words = line.split_whitespace();
+                let words = words.take_while(|word| !matches!(*word, "|" | ">" | "&&"));
+                let parsed = Args::command().try_get_matches_from(words);
+                assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("usage"));
+            }
+        }
+    }
+}

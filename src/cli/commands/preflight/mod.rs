@@ -1,0 +1,296 @@
+//! `preflight`: the upgrade guide as a checklist, an OK, WARN or FAIL with its evidence each.
+
+pub(crate) mod watch;
+
+use crate::cluster::Cluster;
+use crate::data_dir::DataDir;
+use crate::etcd::ids::{ClusterId, V2_1};
+use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::membership::Member;
+use crate::interrupt::Interrupt;
+use crate::repository::{Directory, summarize};
+use crate::upgrade::preflight::backups::Backups;
+use crate::upgrade::preflight::data_dir::DataFacts;
+use crate::upgrade::preflight::watch::standings;
+use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cli::args::Preflight;
+use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::output::{Out, Paint};
+use crate::cli::progress::Progress;
+use crate::cli::render::member_table::{table, wrap};
+
+/// Where a check's evidence begins, and how wide a line is, in columns.
+const INDENT: usize = 23;
+const WIDTH: usize = 80;
+
+pub(crate) fn run(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+    demand_one_step(args)?;
+    demand_somebody_to_ask(args)?;
+    let cluster = Cluster::new(&args.connection.access()?)?;
+    let data = see(|| data_facts(args, out, interrupt))?;
+    let (known, expected) = known(&data);
+    if args.watch && known.is_empty() && !args.connection.is_given() {
+        let told = Told {
+            kind: Kind::NotFound,
+            message: "the data dir does not say who the members are".to_owned(),
+            hint: Some(
+                "give --endpoints; without --watch it is said what is wrong with the data dir",
+            ),
+        };
+        return Err(told.into());
+    }
+    if args.watch {
+        return watch::run(args, &cluster, (known, expected), out, interrupt);
+    }
+    let look = watch::look(&cluster, known, expected, interrupt)?;
+    let cluster_id = expected.or(look.cluster_id);
+    let facts = Facts {
+        rules: Rules {
+            from: args.from,
+            to: args.to,
+            size_limit: args.size_limit.as_u64(),
+            accept_data_size: args.accept_data_size,
+            max_backup_age: args.max_backup_age,
+        },
+        now: jiff::Timestamp::now(),
+        backups: see(|| backups(args, cluster_id, out, interrupt))?,
+        look,
+        data,
+    };
+    let all = checks(&facts);
+    out.json(|| to_json(&facts, &all));
+    tell(&facts, &all, out);
+    refuse_if_failed(&facts, &all)?;
+    if out.is_told() {
+        tell_ready(&facts, &all, out);
+    }
+    Ok(0)
+}
+
+/// etcd goes one minor release at a time, and this guide is about 2.x since there has been a
+/// cluster version.
+fn demand_one_step(args: &Preflight) -> Result<()> {
+    if args.from >= V2_1 && args.to.major == 2 && args.from.next() == args.to {
+        return Ok(());
+    }
+    Err(Told {
+        kind: Kind::Usage,
+        message: format!(
+            "from {} to {} is not one step from 2.1 on",
+            args.from, args.to
+        ),
+        hint: Some("etcd is upgraded by one minor release at a time, such as --from 2.1 --to 2.2"),
+    }
+    .into())
+}
+
+fn demand_somebody_to_ask(args: &Preflight) -> Result<()> {
+    if args.connection.is_given() || args.data_dir.is_some() {
+        return Ok(());
+    }
+    Err(Told {
+        kind: Kind::Usage,
+        message: "there is nobody to ask".to_owned(),
+        hint: Some("give --endpoints with client URLs of members, or --data-dir of a member, which knows them"),
+    }
+    .into())
+}
+
+/// What reading something gave; only an interruption ends it all.
+fn see<T>(read: impl FnOnce() -> Result<Option<T>>) -> Result<Seen<T>> {
+    match read() {
+        Ok(Some(found)) => Ok(Seen::Found(found)),
+        Ok(None) => Ok(Seen::NotGiven),
+        Err(error) => {
+            let failure = Failure::of(&error);
+            if failure.kind == Kind::Interrupted {
+                return Err(error);
+            }
+            Ok(Seen::Unreadable {
+                why: failure.message,
+                hint: failure.hint,
+            })
+        }
+    }
+}
+
+fn data_facts(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<Option<DataFacts>> {
+    let Some(path) = &args.data_dir else {
+        return Ok(None);
+    };
+    let data_dir = DataDir::open(path, args.wal_dir.as_deref())?;
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    Ok(Some(collect::data_facts(&data_dir, interrupt, observe)?))
+}
+
+fn backups(
+    args: &Preflight,
+    cluster: Option<ClusterId>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Option<Backups>> {
+    let Some(dir) = &args.backup_dir else {
+        return Ok(None);
+    };
+    let repository = Directory::new(dir);
+    let catalog = summarize(&repository)?;
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let threads = args.threads.count();
+    let found = collect::backups(&repository, catalog, cluster, threads, interrupt, observe)?;
+    Ok(Some(found))
+}
+
+/// The members and the cluster that the data dir names.
+fn known(data: &Seen<DataFacts>) -> (&[Member], Option<ClusterId>) {
+    match own(data) {
+        Some(member) => (&member.members, Some(member.identity.cluster_id)),
+        None => (&[], None),
+    }
+}
+
+fn own(data: &Seen<DataFacts>) -> Option<&MemberFacts> {
+    data.found()?.member.as_ref().ok()
+}
+
+fn count(all: &[Check], status: Status) -> usize {
+    all.iter().filter(|check| check.status == status).count()
+}
+
+fn to_json(facts: &Facts, all: &[Check]) -> Value {
+    json!({
+        "ready": count(all, Status::Fail) == 0,
+        "from": facts.rules.from,
+        "to": facts.rules.to,
+        "cluster_id": facts.look.cluster_id,
+        "member_id": own(&facts.data).map(|member| member.identity.member_id),
+        "members": standings(&facts.look),
+        "checks": all,
+        "counts": {
+            "ok": count(all, Status::Ok),
+            "warn": count(all, Status::Warn),
+            "fail": count(all, Status::Fail),
+        },
+        "way_back": facts.way_back(),
+    })
+}
+
+fn tell(facts: &Facts, all: &[Check], out: &Out) {
+    if !out.is_told() {
+        // With --quiet the failures are in the error that ends the command.
+        for check in all.iter().filter(|check| check.status == Status::Warn) {
+            out.warn(&format!("{}: {}", check.title, check.evidence.join("; ")));
+        }
+        return;
+    }
+    out.line(&out.paint(Paint::Strong, &header(facts)));
+    let members = standings(&facts.look);
+    if !members.is_empty() {
+        out.line("");
+        for line in table(&members, out) {
+            out.line(&line);
+        }
+    }
+    out.line("");
+    for check in all {
+        tell_check(check, out);
+    }
+    out.line("");
+}
+
+fn header(facts: &Facts) -> String {
+    let (from, to) = (facts.rules.from, facts.rules.to);
+    let cluster = match facts.look.cluster_id {
+        Some(id) => format!("cluster {id}"),
+        None => "a cluster that nobody speaks for".to_owned(),
+    };
+    let own = own(&facts.data).map(|member| &member.identity);
+    let own = own.map_or(String::new(), |own| {
+        let name = own.name.as_deref().map(printable);
+        let name = name.unwrap_or_else(|| own.member_id.to_string());
+        format!("; this member is {name}")
+    });
+    format!("upgrade {from} to {to}, {cluster}{own}")
+}
+
+fn tell_check(check: &Check, out: &Out) {
+    let (mark, paint) = match check.status {
+        Status::Ok => ("OK  ", Paint::Good),
+        Status::Warn => ("WARN", Paint::Warn),
+        Status::Fail => ("FAIL", Paint::Bad),
+        Status::Note => ("note", Paint::Dim),
+    };
+    if check.status == Status::Warn {
+        out.count_warning();
+    }
+    let indent = " ".repeat(INDENT);
+    let mut lines = check
+        .evidence
+        .iter()
+        .flat_map(|text| wrap(text, WIDTH - INDENT));
+    let first = lines.next().unwrap_or_default();
+    let mark = out.paint(paint, mark);
+    out.line(&format!("{mark}  {:<15}  {first}", check.title));
+    for line in lines {
+        out.line(&format!("{indent}{line}"));
+    }
+    let advice = check.advice.iter().map(|advice| format!("hint: {advice}"));
+    for line in advice.flat_map(|text| wrap(&text, WIDTH - INDENT)) {
+        let line = match line.strip_prefix("hint:") {
+            Some(rest) => out.paint(Paint::Strong, "hint:") + rest,
+            None => line,
+        };
+        out.line(&format!("{indent}{line}"));
+    }
+}
+
+fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
+    let failed: Vec<_> = all
+        .iter()
+        .filter(|check| check.status == Status::Fail)
+        .map(|check| check.title)
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Told {
+        kind: Kind::Refused,
+        message: format!(
+            "not ready for {}: {} of {} checks failed: {}",
+            facts.rules.to,
+            failed.len(),
+            all.len(),
+            failed.join(", ")
+        ),
+        hint: Some("put these right, do not upgrade meanwhile, and run this again"),
+    }
+    .into())
+}
+
+fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {
+    let to = facts.rules.to;
+    let warned = all.iter().filter(|check| check.status == Status::Warn);
+    let warned: Vec<_> = warned.map(|check| check.title).collect();
+    if warned.is_empty() {
+        out.line(&out.paint(Paint::Good, &format!("ready for {to}")));
+    } else {
+        let verdict = format!(
+            "no check failed; weigh what is marked WARN first: {}",
+            warned.join(", ")
+        );
+        for line in wrap(&verdict, WIDTH) {
+            out.line(&out.paint(Paint::Warn, &line));
+        }
+    }
+    let next = format!(
+        "next: {}: stop etcd, start {to} with the same configuration, and go on once the member is healthy; `etcd-ark preflight --watch` shows the roll",
+        facts.still_to_do()
+    );
+    for line in wrap(&next, WIDTH) {
+        out.line(&line);
+    }
+}

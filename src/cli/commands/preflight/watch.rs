@@ -1,0 +1,249 @@
+//! `preflight --watch`: how the members stand, look after look, until the cluster is at the new
+//! version.
+//!
+//! On a terminal one table is drawn anew in its place; elsewhere a line is written when something
+//! changes, and under `--json` an object.
+
+use std::collections::VecDeque;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, Look};
+use crate::data_dir::scan::SurveyError;
+use crate::etcd::ids::ClusterId;
+use crate::etcd::membership::Member;
+use crate::interrupt::Interrupt;
+use crate::upgrade::preflight::cluster_members;
+use crate::upgrade::preflight::watch::{Health, Moment, Roll, Standing};
+use anyhow::{Result, anyhow};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+
+use crate::cli::args::Preflight;
+use crate::cli::output::{Out, Paint};
+use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
+
+/// How long somebody who asks to stop may have to wait.
+const TICK: Duration = Duration::from_millis(50);
+/// How many changes are shown below the table.
+const HISTORY: usize = 8;
+/// How wide a line is, in columns.
+const WIDTH: usize = 80;
+
+pub(crate) fn run(
+    args: &Preflight,
+    cluster: &Cluster,
+    (known, expected): (&[Member], Option<ClusterId>),
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let (mut known, mut expected) = (known.to_vec(), expected);
+    let mut roll = Roll::new(args.to);
+    let mut shown = Shown::new(args, out);
+    let last = loop {
+        let begun = Instant::now();
+        let look = look(cluster, &known, expected, interrupt)?;
+        // Whoever stops answering is still asked, and no other cluster gets in between.
+        expected = expected.or(look.cluster_id);
+        let named = look.members.iter().any(|look| look.named_by_cluster);
+        if named {
+            let members = cluster_members(&look).into_iter();
+            known = members.map(|look| look.member.clone()).collect();
+        }
+        let moment = roll.take(&look, Timestamp::now());
+        shown.show(&moment);
+        if moment.done {
+            break moment;
+        }
+        let rest = args.interval.unsigned_abs().saturating_sub(begun.elapsed());
+        sleep(rest, interrupt)?;
+    };
+    drop(shown);
+    tell_end(args, &last, out);
+    Ok(0)
+}
+
+/// A look that does not hold up somebody who asks to stop.
+pub(crate) fn look(
+    cluster: &Cluster,
+    known: &[Member],
+    expected: Option<ClusterId>,
+    interrupt: &Interrupt,
+) -> Result<Look> {
+    let (sender, receiver) = mpsc::channel();
+    let (cluster, known) = (cluster.clone(), known.to_vec());
+    std::thread::spawn(move || sender.send(cluster.look(&known, expected)));
+    loop {
+        interrupt.check().map_err(SurveyError::from)?;
+        match receiver.recv_timeout(TICK) {
+            Ok(look) => return Ok(look),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(anyhow!("asking the members broke off"));
+            }
+        }
+    }
+}
+
+fn sleep(rest: Duration, interrupt: &Interrupt) -> Result<()> {
+    let end = Instant::now() + rest;
+    loop {
+        interrupt.check().map_err(SurveyError::from)?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+}
+
+/// What the user sees of the roll.
+struct Shown<'o> {
+    out: &'o Out,
+    title: String,
+    /// The table's place on the terminal; hidden where there is none.
+    place: ProgressBar,
+    history: VecDeque<String>,
+    looks: u64,
+}
+
+impl<'o> Shown<'o> {
+    fn new(args: &Preflight, out: &'o Out) -> Self {
+        let place = if out.is_told() {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout())
+        } else {
+            ProgressBar::hidden()
+        };
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            place.set_style(style);
+        }
+        Self {
+            out,
+            title: format!("upgrade {} to {}", args.from, args.to),
+            place,
+            history: VecDeque::new(),
+            looks: 0,
+        }
+    }
+
+    fn show(&mut self, moment: &Moment) {
+        if moment.is_news() {
+            self.out.json_line(|| moment);
+        }
+        let first = self.looks == 0;
+        self.looks += 1;
+        if self.place.is_hidden() {
+            for line in changes(moment, true) {
+                self.out
+                    .line(&format!("{}  {line}", moment.at.strftime("%FT%TZ")));
+            }
+            return;
+        }
+        if !first {
+            // Why somebody is down stands below the table.
+            let at = clock(moment.at);
+            let lines = changes(moment, false).into_iter();
+            self.history
+                .extend(lines.map(|line| format!("{at}  {line}")));
+        }
+        while self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        self.place.set_message(self.screen(moment).join("\n"));
+        self.place.tick();
+    }
+
+    fn screen(&self, moment: &Moment) -> Vec<String> {
+        let title = format!(
+            "{}, {} UTC: {} of {} members there",
+            self.title,
+            clock(moment.at),
+            moment.there,
+            moment.members.len()
+        );
+        let mut lines = vec![self.out.paint(Paint::Strong, &title), String::new()];
+        lines.extend(table(&moment.members, self.out));
+        if !self.history.is_empty() {
+            lines.push(String::new());
+            lines.extend(
+                self.history
+                    .iter()
+                    .map(|line| self.out.paint(Paint::Dim, line)),
+            );
+        }
+        lines
+    }
+}
+
+impl Drop for Shown<'_> {
+    /// The last table stays on the screen, also when the watch is interrupted.
+    fn drop(&mut self) {
+        if !self.place.is_hidden() {
+            // Not drawn once more: the terminal may have moved the cursor with its own `^C`.
+            self.place.set_draw_target(ProgressDrawTarget::hidden());
+            self.place.abandon();
+            self.out.line("");
+        }
+    }
+}
+
+/// What has changed, a line each.
+fn changes(moment: &Moment, with_reasons: bool) -> Vec<String> {
+    let members = moment.members.iter();
+    let changed = members.filter(|member| moment.changed.contains(&member.id));
+    let gone = moment.gone.iter();
+    changed
+        .map(|member| change_text(member, with_reasons))
+        .chain(gone.map(|member| format!("{} is no longer a member", name(member))))
+        .collect()
+}
+
+fn change_text(member: &Standing, with_reason: bool) -> String {
+    let name = name(member);
+    if member.health == Health::Down {
+        return match &member.silence {
+            Some(why) if with_reason => format!("{name}  down: {why}"),
+            _ => format!("{name}  down"),
+        };
+    }
+    let server = member.server_version.as_ref().map(ToString::to_string);
+    let cluster = member.cluster_version.as_ref().map(ToString::to_string);
+    format!(
+        "{name}  {}, cluster version {}, {}, {}",
+        server.unwrap_or_default(),
+        cluster.unwrap_or_default(),
+        health_text(member.health),
+        role_text(member.role)
+    )
+}
+
+fn tell_end(args: &Preflight, last: &Moment, out: &Out) {
+    let unwell = last.members.iter();
+    let unwell: Vec<_> = unwell
+        .filter(|member| !matches!(member.health, Health::Healthy | Health::NoAccess))
+        .map(name)
+        .collect();
+    let (from, to) = (args.from, args.to);
+    out.line("");
+    let done = format!(
+        "the cluster is at {to}: {} members run it and the cluster version has moved",
+        last.members.len()
+    );
+    out.line(&out.paint(Paint::Good, &done));
+    let points = [
+        format!("going back to {from} by changing binaries is over: {from} would start on these data without a word, and `etcd-ark downgrade check` refuses"),
+        "keep the archives from before the upgrade, of every member: `etcd-ark rewind` needs them to go back, and what was written since is lost then".to_owned(),
+        "look at what clients see: read and write through each member; `etcd-ark diff --at-common-index` on two members' archives shows in-order keys that got two names".to_owned(),
+        "take a snapshot of every member: the old ones do not hold what comes from here on".to_owned(),
+    ];
+    for point in points {
+        for (number, line) in wrap(&point, WIDTH - 2).iter().enumerate() {
+            let lead = if number == 0 { "- " } else { "  " };
+            out.line(&format!("{lead}{line}"));
+        }
+    }
+    if !unwell.is_empty() {
+        out.warn(&format!("not healthy: {}", unwell.join(", ")));
+    }
+}

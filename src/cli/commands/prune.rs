@@ -1,0 +1,360 @@
+//! `prune`: remove the archives that no rule keeps; `snapshot --keep-…` does the same for its own.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::etcd::member::printable;
+use crate::repository::lock::{BackupLock, Claim};
+use crate::repository::{Catalog, Repository, summarize};
+use crate::retention::prune::{Pruned, Request, carry_out, only, plan};
+use crate::retention::{Decision, Group, Reason};
+use anyhow::Result;
+use clap::builder::FalseyValueParser;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::commands::inspect::versions_text;
+use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::flags::repository::RepositoryFlags;
+use crate::cli::flags::retention::Keep;
+use crate::cli::metrics::{MetricsFile, Record};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, size, text};
+
+pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only those that check count: one that does not \
+    takes no other one's place, is never removed, and is named in a warning.\n\n\
+    Always kept: the newest good archive of each member; the newest from before each move of the cluster version, which is \
+    the only way back; what --keep-label names; what `rewind` made.\n\n\
+    Kept and counted for nothing, because a clock was wrong: archives dated in the future, and those whose time contradicts \
+    the order of the log, as long as they are the fewer.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    #[command(flatten)]
+    repository: RepositoryFlags,
+    /// Show what would be removed, and remove nothing
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    keep: Keep,
+    #[command(flatten)]
+    lock: LockWait,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFile,
+}
+
+pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+    let policy = args.keep.policy()?;
+    let repository = args.repository.open(places)?;
+    let locked = repository
+        .directory()
+        .filter(|dir| !args.dry_run && dir.is_dir());
+    let lock = locked
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), places.interrupt()))
+        .transpose()?;
+    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
+        out.warn(UNLOCKED);
+    }
+    let request = Request {
+        repository: &*repository,
+        policy: &policy,
+        prove_again_after: args.keep.prove_again_after,
+        now: Timestamp::now(),
+        proven: None,
+    };
+    let catalog = summarize(&*repository)?;
+    let outcome = prune(&request, &catalog, args.dry_run, places, out)?;
+    out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
+    if args.dry_run || !outcome.is_done() {
+        // What was asked for, or how things stand after a failure: on a terminal or off it.
+        outcome.show(&mut |line| out.line(line));
+    } else {
+        outcome.show(&mut |line| out.tell(line));
+    }
+    record.pruned(outcome.kept(), outcome.pruned.removed.len());
+    outcome.end(places)
+}
+
+/// Prunes the archives of one member, after a snapshot of it; what it says for scripts.
+pub(crate) fn after_snapshot(
+    request: &Request<'_>,
+    group: Group,
+    claim: &Claim,
+    places: &Places<'_>,
+    out: &Out,
+    record: &Record,
+) -> (Value, Result<u8>) {
+    let pruned = || -> Result<(Value, Result<u8>)> {
+        let dir = request.repository.directory();
+        let _lock = dir
+            .map(|dir| BackupLock::take(dir, claim, places.interrupt()))
+            .transpose()?;
+        let mut catalog = summarize(request.repository)?;
+        only(&mut catalog, group);
+        let outcome = prune(request, &catalog, false, places, out)?;
+        let json = outcome.to_json(request.repository, &catalog, false);
+        let removed = outcome.pruned.removed.len();
+        let told = format!("  pruned     {removed} removed, {} kept", outcome.kept());
+        if outcome.is_done() {
+            out.tell(&told);
+        } else {
+            out.line(&told);
+        }
+        record.pruned(outcome.kept(), removed);
+        Ok((json, outcome.end(places)))
+    };
+    pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
+}
+
+/// What was decided, and what became of it.
+struct Outcome<'c> {
+    decisions: Vec<Decision<'c>>,
+    pruned: Pruned,
+}
+
+fn prune<'c>(
+    request: &Request<'_>,
+    catalog: &'c Catalog,
+    dry_run: bool,
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Outcome<'c>> {
+    let interrupt = places.interrupt();
+    let mut observe = |summary: &crate::repository::Summary| {
+        if out.verbose {
+            out.tell_note(&format!("reading {}", summary.name()));
+        }
+    };
+    let plan = plan(request, catalog, interrupt, &mut observe)?;
+    warn(request.repository, &plan.decisions, catalog, out);
+    let pruned = if dry_run {
+        Pruned::default()
+    } else {
+        carry_out(request, &plan, interrupt)
+    };
+    if let Some(error) = &pruned.unnoted {
+        out.warn(&format!(
+            "which archives were proven could not be noted, so all are read again next time: {error}"
+        ));
+    }
+    Ok(Outcome {
+        decisions: plan.decisions,
+        pruned,
+    })
+}
+
+/// Names what is kept because something is wrong.
+fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Out) {
+    let path = |decision: &Decision<'_>| repository.path_of(decision.summary.name());
+    for decision in decisions {
+        for reason in &decision.reasons {
+            if matches!(reason, Reason::Bad(_) | Reason::Undecided(_)) {
+                let path = path(decision);
+                out.warn(&format!(
+                    "`{}` {reason}; it stays and does not count",
+                    path.display()
+                ));
+            }
+        }
+    }
+    for (_, error) in &catalog.unreadable {
+        out.warn(&format!("{}; it stays and does not count", whole(error)));
+    }
+    // A line for all of them: after a night with a wrong clock there may be thousands.
+    for (reason, what) in [
+        (
+            Reason::Future,
+            "dated later than now, as this machine has it",
+        ),
+        (
+            Reason::Contradiction,
+            "dated as the order of the log cannot be",
+        ),
+    ] {
+        let mut wrong = decisions.iter().filter(|d| d.reasons.contains(&reason));
+        if let Some(newest) = wrong.next() {
+            out.warn(&format!(
+                "{} of {} archives are {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
+                 back to older data; they stay and do not count",
+                1 + wrong.count(),
+                decisions.len(),
+                path(newest).display()
+            ));
+        }
+    }
+}
+
+impl Outcome<'_> {
+    fn kept(&self) -> usize {
+        self.decisions.iter().filter(|d| d.is_kept()).count()
+    }
+
+    /// How it ends: with what could not be removed, or because somebody asked to stop.
+    fn end(&self, places: &Places<'_>) -> Result<u8> {
+        let pruned = &self.pruned;
+        if let Some((name, error)) = pruned.failed.first() {
+            let told = Told {
+                kind: Failure::of(&anyhow::Error::from(copy_of(error))).kind,
+                message: format!(
+                    "{} of {} archives could not be removed, first `{name}`: {error}",
+                    pruned.failed.len(),
+                    pruned.failed.len() + pruned.removed.len()
+                ),
+                hint: Some("what was removed is gone whole; run it again once the cause is mended"),
+            };
+            return Err(told.into());
+        }
+        if let Some(error) = &pruned.orphans {
+            let told = Told {
+                kind: Kind::Failed,
+                message: format!(
+                    "what stood beside archives that are gone could not be removed: {error}"
+                ),
+                hint: None,
+            };
+            return Err(told.into());
+        }
+        places.interrupt().check()?;
+        Ok(0)
+    }
+
+    /// Whether all that no rule keeps is gone.
+    fn is_done(&self) -> bool {
+        self.kept() + self.pruned.removed.len() == self.decisions.len()
+    }
+
+    /// What became of each archive, in one word.
+    fn fates(&self) -> Vec<&'static str> {
+        let removed: HashSet<&str> = self.pruned.removed.iter().map(String::as_str).collect();
+        let failed = self.pruned.failed.iter();
+        let failed: HashSet<&str> = failed.map(|(name, _)| name.as_str()).collect();
+        let fate = |decision: &Decision<'_>| match decision.summary.name() {
+            _ if decision.is_kept() => "KEEP",
+            name if removed.contains(name) => "REMOVED",
+            name if failed.contains(name) => "FAILED",
+            _ => "REMOVE",
+        };
+        self.decisions.iter().map(fate).collect()
+    }
+
+    /// How many archives have this fate, and their bytes.
+    fn sum(&self, of: &str) -> (usize, u64) {
+        let all = self.decisions.iter().zip(self.fates());
+        let of_it = all.filter(|(_, fate)| *fate == of);
+        of_it.fold((0, 0), |(count, bytes), (decision, _)| {
+            (count + 1, bytes + decision.summary.listed.bytes)
+        })
+    }
+
+    fn show(&self, line: &mut dyn FnMut(&str)) {
+        if self.decisions.is_empty() {
+            line("no archives");
+            return;
+        }
+        line(&table(&self.decisions, &self.fates()).to_string());
+        let words = [
+            ("KEEP", "kept"),
+            ("REMOVE", "to be removed"),
+            ("REMOVED", "removed"),
+            ("FAILED", "could not be removed"),
+        ];
+        let sums = words.map(|(fate, word)| {
+            let (count, bytes) = self.sum(fate);
+            (count > 0 || fate == "KEEP").then(|| format!("{count} {word} ({})", size(bytes)))
+        });
+        let sums: Vec<_> = sums.into_iter().flatten().collect();
+        line(&sums.join(", "));
+    }
+
+    fn to_json(&self, repository: &dyn Repository, catalog: &Catalog, dry_run: bool) -> Value {
+        let failed: HashMap<_, _> = self.pruned.failed.iter().map(|(n, e)| (n, e)).collect();
+        let one = |(decision, fate): (&Decision<'_>, &'static str)| {
+            let summary = decision.summary;
+            json!({
+                "archive": text(&repository.path_of(summary.name())),
+                "keep": decision.is_kept(),
+                "removed": fate == "REMOVED",
+                "error": failed.get(&summary.listed.name).map(ToString::to_string),
+                "reasons": decision.reasons.iter().map(|reason| json!({
+                    "rule": reason.rule(), "text": reason.to_string(),
+                })).collect::<Vec<_>>(),
+                "created": summary.created,
+                "identity": summary.identity,
+                "position": summary.position,
+                "cluster_version": summary.cluster_version,
+                "bytes": summary.listed.bytes,
+            })
+        };
+        let [kept, planned, removed] = ["KEEP", "REMOVE", "REMOVED"].map(|fate| self.sum(fate));
+        json!({
+            "dry_run": dry_run,
+            "kept": kept.0,
+            "kept_bytes": kept.1,
+            "to_be_removed": planned.0,
+            "to_be_removed_bytes": planned.1,
+            "removed": removed.0,
+            "removed_bytes": removed.1,
+            "archives": self.decisions.iter().zip(self.fates()).map(one).collect::<Vec<_>>(),
+            "unreadable": catalog.unreadable.iter().map(|(listed, error)| json!({
+                "archive": text(&repository.path_of(&listed.name)), "error": whole(error),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// An error whose cause is told by [`Failure`] as any other.
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), error.to_string())
+}
+
+fn whole(error: &crate::archive::ArchiveError) -> String {
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
+fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header([
+        "",
+        "CREATED (UTC)",
+        "MEMBER",
+        "INDEX",
+        "VERSION",
+        "ARCHIVE",
+        "FILE",
+        "WHY",
+    ]);
+    for (decision, fate) in decisions.iter().zip(fates) {
+        let summary = decision.summary;
+        let identity = &summary.identity;
+        let name = identity.name.as_deref().map(printable);
+        let why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
+        table.add_row([
+            (*fate).to_owned(),
+            summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            name.unwrap_or_else(|| identity.member_id.to_string()),
+            summary.position.index.to_string(),
+            versions_text(
+                summary.cluster_version.as_ref(),
+                summary.pending_version.as_ref(),
+            ),
+            size(summary.listed.bytes),
+            printable(summary.name()),
+            printable(&why.join(", ")),
+        ]);
+    }
+    for number in [3, 5] {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}

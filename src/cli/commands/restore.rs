@@ -1,0 +1,167 @@
+//! `restore`: put an archive's member directory in place, or not at all.
+
+use crate::archive::manifest::Manifest;
+use crate::cluster::{Cluster, Presence};
+use crate::interrupt::Interrupt;
+use crate::restore::stale_member::{Asked, WITHIN, unasked};
+use crate::restore::{Request, check_target, restore};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::args::Restore;
+use crate::cli::error::{Kind, Told};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::progress::Progress;
+
+pub(crate) fn run(
+    args: &Restore,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let archive = places.archive(&args.archive)?;
+    let owner = args.owner.as_deref().map(owner).transpose()?;
+    let request = Request {
+        archive: &archive,
+        data_dir: &args.data_dir,
+        wal_dir: args.wal_dir.as_deref(),
+        replace: args.replace,
+        owner,
+        dry_run: args.dry_run,
+        threads: args.threads.count(),
+        now: Timestamp::now(),
+    };
+    check_target(&request)?;
+    let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
+    let mut progress = Progress::new(out);
+    let restored = restore(&request, interrupt, &mut |event| progress.observe(event))?;
+    drop(progress);
+    warnings.extend(restored.warnings);
+    for warning in &warnings {
+        out.warn(warning);
+    }
+    let member = &archive.manifest().member;
+    out.json(|| {
+        json!({
+            "member_dir": text(&restored.member),
+            "dry_run": args.dry_run,
+            "kept": restored.kept.as_deref().map(text),
+            "kept_wal": restored.kept_wal.as_deref().map(text),
+            "undo": restored.undo,
+            "bytes": restored.bytes,
+            "identity": member.identity,
+            "position": member.position,
+            "members_asked": asked.as_ref().map(asked_json),
+            "warnings": warnings,
+        })
+    });
+    let place = restored.member.display().to_string();
+    if args.dry_run {
+        out.line(&format!(
+            "would restore {} to {place}; everything checks, nothing was changed",
+            size(restored.bytes)
+        ));
+        return Ok(0);
+    }
+    out.line(&format!(
+        "restored {} to {}",
+        size(restored.bytes),
+        out.paint(Paint::Strong, &place)
+    ));
+    out.line(&format!("  member     {}", member.identity));
+    out.line(&format!(
+        "  position   {}",
+        crate::cli::commands::inspect::position_text(member)
+    ));
+    for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
+        if let Some(kept) = kept {
+            out.line(&format!("  {name:<10} {}", kept.display()));
+        }
+    }
+    if !restored.undo.is_empty() {
+        out.line("to undo it, with etcd stopped:");
+        for command in &restored.undo {
+            out.line(&format!("  {command}"));
+        }
+    }
+    Ok(0)
+}
+
+/// Holds the archive against the members that are running: who was asked, unless nobody was to be,
+/// and what is worth a warning.
+fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
+    if args.offline {
+        return Ok((None, vec![unasked(manifest)]));
+    }
+    let cluster = Cluster::new(&args.tls.access()?)?;
+    let asked = Asked::about(manifest, |members, cluster_id| {
+        cluster.anybody_there(members, cluster_id, WITHIN)
+    });
+    for note in asked.notes() {
+        out.note(&note);
+    }
+    let warning = match asked.verdict() {
+        Ok(()) => asked.warning(),
+        Err(error) if args.allow_stale_member && !asked.rewound => {
+            Some(format!("{error}; restored all the same, as told"))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Some(asked), warning.into_iter().collect()))
+}
+
+fn asked_json(asked: &Asked) -> Value {
+    let one = |(member, presence): &(_, Presence)| {
+        let member: &crate::etcd::membership::Member = member;
+        let (what, url, cluster_id, why) = match presence {
+            Presence::Here { url, .. } => ("here", Some(url), Some(asked.cluster_id), None),
+            Presence::OtherCluster { url, found } => {
+                ("other-cluster", Some(url), Some(*found), None)
+            }
+            Presence::Unclear(silence) => ("unclear", None, None, Some(silence.to_string())),
+            Presence::Nobody => ("nobody", None, None, None),
+        };
+        json!({
+            "id": member.id, "name": member.name, "presence": what,
+            "url": url, "cluster_id": cluster_id, "why": why,
+        })
+    };
+    asked.found.iter().map(one).collect()
+}
+
+/// `USER[:GROUP]`, each a number or a name of this machine's.
+fn owner(text: &str) -> Result<(u32, u32)> {
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    let (uid, own_group) = look_up(user, "/etc/passwd")?;
+    let gid = match (group, own_group) {
+        ("", Some(group)) => group,
+        ("", None) => uid,
+        (group, _) => look_up(group, "/etc/group")?.0,
+    };
+    Ok((uid, gid))
+}
+
+/// A number, or the third field of the line that begins with the name; with a user's group.
+fn look_up(name: &str, table: &str) -> Result<(u32, Option<u32>)> {
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    let found = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let known = fields.next()?;
+        let id = fields.nth(1)?;
+        (known == name || id == name).then(|| {
+            let group = fields.next().and_then(|group| group.parse().ok());
+            Some((id.parse().ok()?, group))
+        })?
+    });
+    let number = name.parse().ok().map(|id| (id, None));
+    found.or(number).ok_or_else(|| {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("`{name}` is neither a number nor in {table}"),
+            hint: Some("give --owner as USER or USER:GROUP"),
+        };
+        told.into()
+    })
+}

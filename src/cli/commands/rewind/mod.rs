@@ -1,0 +1,425 @@
+//! `rewind`: take a whole cluster back to one moment, an archive for every member.
+
+pub(crate) mod report;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::etcd::member::printable;
+use crate::etcd::membership::Member;
+use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::interrupt::Interrupt;
+use crate::rewind::cut::stretches;
+use crate::rewind::input::Witness;
+use crate::rewind::new_cluster::{ChangeKind, Wishes};
+use crate::rewind::stores::Renamed;
+use crate::rewind::write::{Archived, Output};
+use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::cli::args::Rewind;
+use crate::cli::commands::inspect::row;
+use crate::cli::commands::inspect::store::plural;
+use crate::cli::commands::rewind::report::to_json;
+use crate::cli::error::{Kind, Told};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::progress::Progress;
+use crate::cli::render::rewind_plan::picture;
+
+/// How many renamed keys are shown, unless `--verbose`.
+const SHOWN: usize = 50;
+
+pub(crate) fn run(
+    args: &Rewind,
+    places: &Places<'_>,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let inputs = open(args, places)?;
+    let request = Request {
+        to: args.to.clone(),
+        base: args.base.as_deref(),
+        wishes: Wishes {
+            single: args.single.as_deref(),
+            peer_urls: &args.peer_url,
+        },
+        keep_cluster_id: args.keep_cluster_id,
+        may_run: args.dry_run,
+        now: Timestamp::now(),
+        threads: args.threads.count(),
+    };
+    let mut progress = Progress::new(out);
+    let planned = plan(&request, &inputs, interrupt, &mut |e| progress.observe(e));
+    drop(progress);
+    let planned = planned.inspect_err(|error| tell_refusal(error, out))?;
+    let warnings = warnings(&planned, args);
+    for warning in &warnings {
+        out.warn(warning);
+    }
+    tell_plan(&planned, out);
+    let mut archived = Vec::new();
+    if let Some(dir) = args.out.as_deref().filter(|_| !args.dry_run) {
+        let output = Output {
+            dir,
+            level: args.level,
+            threads: args.threads.count(),
+        };
+        let mut progress = Progress::new(out);
+        archived = write(&planned, &inputs, output, interrupt, &mut |event| {
+            progress.observe(event);
+        })?;
+    }
+    out.json(|| to_json(&planned, &archived, &warnings, args));
+    tell_archives(&planned, &archived, args, out);
+    Ok(0)
+}
+
+fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
+    let is_of = |data_dir: &str, target: &Path| Path::new(data_dir) == target;
+    for (data_dir, _) in &args.wal_dir {
+        if !args.targets.iter().any(|target| is_of(data_dir, target)) {
+            return Err(Told {
+                kind: Kind::Usage,
+                message: format!("`--wal-dir` names `{data_dir}`, which is none of the targets"),
+                hint: Some("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"),
+            }
+            .into());
+        }
+    }
+    let mut inputs = Vec::new();
+    for path in &args.targets {
+        let mut wal_dirs = args.wal_dir.iter();
+        let wal_dir = wal_dirs.find(|(data_dir, _)| is_of(data_dir, path));
+        let target = places.target(path, wal_dir.map(|(_, dir)| Path::new(dir)))?;
+        inputs.push(Input { target });
+    }
+    Ok(inputs)
+}
+
+/// The keys for which it has to be said whose names count; the failure itself follows on stderr.
+fn tell_refusal(error: &RewindError, out: &Out) {
+    let RewindError::InOrder { keys, names } = error else {
+        return;
+    };
+    let name = |input: &usize| names.get(*input).cloned().unwrap_or_default();
+    out.json(|| crate::cli::commands::rewind::report::disagreement(keys, names));
+    for ((path, other), inputs) in &keys.0 {
+        let inputs: Vec<_> = inputs.iter().map(name).collect();
+        let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
+        out.line(&format!("  {path} is {other} in {}", inputs.join(", ")));
+    }
+}
+
+/// What should not be passed over.
+fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for witness in &plan.witnesses {
+        for file in &witness.passed_over {
+            if let Some(fault) = &file.fault {
+                let path = witness.path.join(&file.path);
+                let path = path.display();
+                warnings.push(format!(
+                    "`{path}` does not check and was passed over: {fault}"
+                ));
+            }
+        }
+        if let Some(running) = &witness.running {
+            let file = running.file.display();
+            warnings.push(format!(
+                "etcd runs on `{}` (`{file}` is locked): what it writes from now on is not in this plan",
+                witness.path.display()
+            ));
+        }
+    }
+    warnings.extend(other_members(plan));
+    if args.keep_cluster_id {
+        warnings.push(format!(
+            "the cluster keeps its id {}: a member of the old one that still runs, or comes back later, mixes in silently",
+            plan.cluster_id
+        ));
+    }
+    if !plan.renamed.is_empty() {
+        let keys = plural(
+            plan.renamed.len() as u64,
+            "in-order key gets",
+            "in-order keys get",
+        );
+        warnings.push(format!(
+            "{keys} another name than a member serves now; clients that keep such names must look them up anew"
+        ));
+    }
+    let (kept, known) = (plan.moment.index, plan.agreement.committed);
+    if kept > known {
+        let first = known.next();
+        warnings.push(format!(
+            "entries {first} to {kept} are not known to be committed: clients may have been told that what they hold failed, and it will have succeeded"
+        ));
+    }
+    warnings
+}
+
+/// Who is a member now and was not then, and the other way round, as far as the inputs know.
+fn other_members(plan: &Plan) -> Vec<String> {
+    let Some(latest) = plan
+        .witnesses
+        .iter()
+        .max_by_key(|witness| witness.facts.position.commit)
+    else {
+        return Vec::new();
+    };
+    let at = plan.moment.index;
+    let name = |member: &Member| match printable(&member.name) {
+        name if name.is_empty() => member.id.to_string(),
+        name => format!("{name} ({})", member.id),
+    };
+    let removed = plan.changes.iter().map(|change| &change.member);
+    let then: BTreeSet<_> = plan.members.iter().chain(removed).map(|m| m.id).collect();
+    let now = latest.facts.members.iter();
+    let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
+        format!(
+            "{} is a member now and was none as of entry {at}: there is no archive for it, and it must not start on its old data",
+            name(member)
+        )
+    });
+    let left = plan.members.iter();
+    let left = left
+        .filter(|member| latest.facts.removed_members.contains(&member.id))
+        .map(|member| {
+            format!(
+                "{} was removed after entry {at} and is a member again: the cluster counts on it",
+                name(member)
+            )
+        });
+    joined.chain(left).collect()
+}
+
+fn tell_plan(plan: &Plan, out: &Out) {
+    let head = format!(
+        "cluster {} taken back to entry {}",
+        plan.old_cluster_id, plan.moment.index
+    );
+    out.line(&out.paint(Paint::Strong, &head));
+    row(out, "moment", &moment_text(plan));
+    if let Some(clock) = clock_text(plan) {
+        row(out, "", &clock);
+    }
+    let version = plan.moment.cluster_version.as_ref();
+    let version = version.map_or("not decided".to_owned(), ToString::to_string);
+    row(out, "version", &version);
+    out.line("");
+    out.line(&picture(plan));
+    out.line("");
+    for (place, witness) in plan.witnesses.iter().enumerate() {
+        let used = plan.used_for(place);
+        let used = match used.as_slice() {
+            [] => "bears witness only".to_owned(),
+            used => format!("gives {}", used.join(", ")),
+        };
+        let position = &witness.facts.position;
+        let number = format!("input {}", place + 1);
+        row(out, &number, &witness.path.display().to_string());
+        row(out, "", &witness.facts.identity.to_string());
+        row(
+            out,
+            "",
+            &format!(
+                "term {}, index {}, commit {}; {used}",
+                position.term, position.index, position.commit
+            ),
+        );
+    }
+    out.line("");
+    tell_kept(plan, out);
+    tell_lost(plan, out);
+    tell_renamed(&plan.renamed, plan, out);
+}
+
+fn moment_text(plan: &Plan) -> String {
+    match &plan.moment.moved {
+        Some(moved) => {
+            let known = if moved.committed {
+                ""
+            } else {
+                ", not known to be committed"
+            };
+            let (version, at) = (&moved.version, moved.at);
+            format!("the last before {version}, which entry {at} set{known}")
+        }
+        None if plan.moment.index == plan.agreement.end.index => {
+            "the end of the most up-to-date log".to_owned()
+        }
+        None => format!("entry {}, as asked for", plan.moment.index),
+    }
+}
+
+/// The log's own clock: every SYNC has its leader's.
+fn clock_text(plan: &Plan) -> Option<String> {
+    match plan.clocks {
+        (Some(kept), Some(all)) if kept < all => Some(format!(
+            "{} by the log's own clock, which goes on to {}",
+            Expiration(kept),
+            Expiration(all)
+        )),
+        (Some(kept), _) => Some(format!("{} by the log's own clock", Expiration(kept))),
+        (None, _) => None,
+    }
+}
+
+fn tell_kept(plan: &Plan, out: &Out) {
+    let name = |place: usize| format!("input {}", place + 1);
+    let start = match plan.base.snapshot {
+        Some(id) => format!("raft snapshot at {id} of {}", name(plan.base.input)),
+        None => "the log from its beginning".to_owned(),
+    };
+    row(out, "kept", &start);
+    for part in &plan.log {
+        let entries = format!("entries {} to {} of", part.from, part.to);
+        row(out, "", &format!("{entries} {}", name(part.input)));
+    }
+    let store = &plan.store;
+    let (keys, index, before) = (store.keys, store.index, store.index_before);
+    let keys = plural(keys, "key", "keys");
+    let index = if before > index {
+        format!("X-Etcd-Index {index}, goes back from {before}")
+    } else {
+        format!("X-Etcd-Index {index}")
+    };
+    row(out, "", &format!("{keys}, {index}"));
+    let expiring = &store.expiring;
+    if expiring.total > 0 {
+        let total = plural(expiring.total, "has a TTL", "have a TTL");
+        row(
+            out,
+            "",
+            &format!(
+                "{total}; {} expired by now and go at the start",
+                expiring.expired
+            ),
+        );
+    }
+}
+
+fn tell_lost(plan: &Plan, out: &Out) {
+    let lost = &plan.lost;
+    let mut lines = Vec::new();
+    if lost.count.entries > 0 {
+        lines.push(format!(
+            "{}, {} of them client writes ({} and {} known to be committed)",
+            plural(lost.count.entries, "entry", "entries"),
+            lost.count.client_writes,
+            lost.committed.entries,
+            lost.committed.client_writes
+        ));
+    }
+    if !lost.unseen.is_empty() {
+        lines.push(format!(
+            "and what is in entries {}, which no input has",
+            stretches(&lost.unseen)
+        ));
+    }
+    for (place, from, to) in &lost.tails {
+        lines.push(format!(
+            "entries {from} to {to} of input {}, which nobody knows to be committed",
+            place + 1
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("nothing that these inputs know of".to_owned());
+    }
+    let unheard = plan.unheard();
+    if !unheard.is_empty() {
+        let members: Vec<_> = unheard
+            .iter()
+            .map(|member| match printable(&member.name) {
+                name if name.is_empty() => member.id.to_string(),
+                name => name,
+            })
+            .collect();
+        lines.push(format!(
+            "and what only the logs of {} hold, which are not among the inputs",
+            members.join(", ")
+        ));
+    }
+    for (at, line) in lines.iter().enumerate() {
+        row(out, if at == 0 { "lost" } else { "" }, line);
+    }
+}
+
+fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
+    let shown = if out.verbose { usize::MAX } else { SHOWN };
+    for (at, ((path, other), inputs)) in renamed.0.iter().take(shown).enumerate() {
+        let served = inputs.iter().filter_map(|at| plan.witnesses.get(*at));
+        let mut members: Vec<_> = served.map(Witness::member).collect();
+        members.dedup();
+        let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
+        let line = format!("{path}, now {other} on {}", members.join(", "));
+        row(out, if at == 0 { "renamed" } else { "" }, &line);
+    }
+    if renamed.len() > shown {
+        let more = renamed.len() - shown;
+        row(out, "", &format!("and {more} more; --verbose shows all"));
+    }
+}
+
+fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Out) {
+    let id = if args.keep_cluster_id {
+        format!("the same cluster id {}", plan.cluster_id)
+    } else {
+        format!("new cluster id {}", plan.cluster_id)
+    };
+    let last = plan.last_index();
+    row(
+        out,
+        "members",
+        &format!("{id}, term {}, all committed up to {last}", plan.term),
+    );
+    for change in &plan.changes {
+        let name = printable(&change.member.name);
+        let what = match change.kind {
+            ChangeKind::Remove => format!("removes {name} ({})", change.member.id),
+            ChangeKind::Update => {
+                let urls = change.member.peer_urls.join(",");
+                format!("moves {name} to {}", printable(&urls))
+            }
+        };
+        row(out, "", &format!("entry {} {what}", change.index));
+    }
+    for member in &plan.members {
+        let name = printable(&member.name);
+        let urls = printable(&member.peer_urls.join(","));
+        row(out, "", &format!("{name} ({}) {urls}", member.id));
+        let own = archived.iter().find(|one| one.member.id == member.id);
+        if let Some(captured) = own.map(|one| &one.captured) {
+            let path = captured.path.display().to_string();
+            let path = out.paint(Paint::Strong, &path);
+            row(out, "", &format!("  {path} ({})", size(captured.bytes)));
+        }
+    }
+    out.line("");
+    if args.dry_run {
+        out.line("nothing was written; without --dry-run this makes an archive for each member");
+        return;
+    }
+    for line in next_steps(plan) {
+        out.line(&line);
+    }
+}
+
+/// What is left to do, and what clients will see.
+fn next_steps(plan: &Plan) -> Vec<String> {
+    let binary = match &plan.moment.cluster_version {
+        Some(version) => format!("etcd {}", version.release()),
+        None => "the release that they ran then".to_owned(),
+    };
+    vec![
+        "next:".to_owned(),
+        "  1. stop all members of the old cluster and keep them stopped".to_owned(),
+        "  2. on each host: etcd-ark restore ARCHIVE --data-dir DIR, with that member's own archive"
+            .to_owned(),
+        format!("  3. start them all, with {binary}"),
+        "  4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over"
+            .to_owned(),
+    ]
+}

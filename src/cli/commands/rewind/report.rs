@@ -1,0 +1,136 @@
+//! A rewind's plan and its archives for scripts.
+//!
+//! In: a plan and what was made of it. Out: JSON that says what the text says.
+
+use crate::etcd::ids::Index;
+use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::rewind::Plan;
+use crate::rewind::new_cluster::ChangeKind;
+use crate::rewind::stores::Renamed;
+use crate::rewind::write::Archived;
+use serde_json::{Value, json};
+
+use crate::cli::args::Rewind;
+use crate::cli::commands::rewind::next_steps;
+use crate::cli::output::text;
+
+/// The keys for which it has to be said whose names count; `names` are the inputs'.
+pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
+    let keys = keys.0.iter().map(|((path, other), inputs)| {
+        let other_in = inputs.iter().filter_map(|place| names.get(*place));
+        json!({
+            "key": key_text(path),
+            "other": key_text(other),
+            "other_in": other_in.collect::<Vec<_>>(),
+        })
+    });
+    json!({ "in_order_keys": keys.collect::<Vec<_>>() })
+}
+
+fn key_text(path: &[u8]) -> String {
+    String::from_utf8_lossy(api_key(path)).into_owned()
+}
+
+pub(crate) fn to_json(
+    plan: &Plan,
+    archived: &[Archived],
+    warnings: &[String],
+    args: &Rewind,
+) -> Value {
+    let store = &plan.store;
+    json!({
+        "dry_run": args.dry_run,
+        "out": args.out.as_deref().map(text),
+        "cluster_id": plan.old_cluster_id,
+        "new_cluster_id": plan.cluster_id,
+        "rewound_to": plan.moment.index,
+        "last_index": plan.last_index(),
+        "term": plan.term,
+        "cluster_version": plan.moment.cluster_version,
+        "moved": plan.moment.moved.as_ref().map(|moved| json!({
+            "version": moved.version, "at": moved.at, "committed": moved.committed,
+        })),
+        "committed": plan.agreement.committed,
+        "end": plan.agreement.end.index,
+        "inputs": inputs_json(plan),
+        "base": {
+            "input": plan.base.input + 1,
+            "raft_snapshot": plan.base.snapshot,
+        },
+        "log": plan.log.iter().map(|part| json!({
+            "from": part.from, "to": part.to, "input": part.input + 1,
+        })).collect::<Vec<_>>(),
+        "in_order_rules": plan.rules,
+        "store": {
+            "keys": store.keys,
+            "index": store.index,
+            "index_before": store.index_before,
+            "expiring": store.expiring.total,
+            "expired": store.expiring.expired,
+        },
+        "kept_until": plan.clocks.0.map(|clock| Expiration(clock).to_string()),
+        "logged_until": plan.clocks.1.map(|clock| Expiration(clock).to_string()),
+        "lost": {
+            "entries": plan.lost.count.entries,
+            "client_writes": plan.lost.count.client_writes,
+            "committed": plan.lost.committed,
+            "members_unheard": plan.unheard(),
+            "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),
+            "tails": plan.lost.tails.iter().map(|(place, from, to)| json!({
+                "input": place + 1, "from": from, "to": to,
+            })).collect::<Vec<_>>(),
+        },
+        "disagreed": renamed_json(&plan.disagreed),
+        "renamed": renamed_json(&plan.renamed),
+        "changes": plan.changes.iter().map(|change| json!({
+            "index": change.index,
+            "kind": match change.kind { ChangeKind::Remove => "remove", ChangeKind::Update => "update" },
+            "member": change.member,
+        })).collect::<Vec<_>>(),
+        "members": plan.members.iter().map(|member| {
+            let own = archived.iter().find(|one| one.member.id == member.id);
+            let captured = own.map(|one| &one.captured);
+            json!({
+                "member": member,
+                "archive": captured.map(|captured| text(&captured.path)),
+                "bytes": captured.map(|captured| captured.bytes),
+                "sha256": captured.map(|captured| captured.sha256),
+            })
+        }).collect::<Vec<_>>(),
+        "warnings": warnings,
+        "next": next_steps(plan),
+    })
+}
+
+fn inputs_json(plan: &Plan) -> Vec<Value> {
+    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure).enumerate();
+    let json = inputs.map(|(place, (witness, sure))| {
+        let snapshots = witness.trace.snapshots.iter();
+        json!({
+            "input": place + 1,
+            "target": text(&witness.path),
+            "member": witness.facts.identity,
+            "position": witness.facts.position,
+            "first_entry": witness.trace.entries.first().map(|entry| entry.index),
+            "agrees_up_to": sure,
+            "raft_snapshots": snapshots.map(|snapshot| snapshot.id).collect::<Vec<_>>(),
+            "used_for": plan.used_for(place),
+        })
+    });
+    json.collect()
+}
+
+fn range(from: Index, to: Index) -> Value {
+    json!({ "from": from, "to": to })
+}
+
+fn renamed_json(renamed: &Renamed) -> Vec<Value> {
+    let keys = renamed.0.iter().map(|((path, other), inputs)| {
+        json!({
+            "key": key_text(path),
+            "other": key_text(other),
+            "inputs": inputs.iter().map(|place| place + 1).collect::<Vec<_>>(),
+        })
+    });
+    keys.collect()
+}

@@ -1,0 +1,178 @@
+//! The line that is to be run again and again: its words, and the places that it reads and writes.
+//!
+//! In: what was given, and what the configuration file adds. Out: text that a unit and a crontab can hold. What every run would
+//! be refused for is refused here, by the same checks.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::data_dir::{DataDir, DataDirError};
+use crate::snapshot::{CaptureError, refuse_backup_inside};
+use anyhow::Result;
+
+use crate::cli::args::Snapshot;
+use crate::cli::commands::schedule::flags::{SnapshotLine, Word};
+use crate::cli::commands::schedule::paths::Place;
+use crate::cli::commands::schedule::quote::plain;
+use crate::cli::encryption::cipher;
+use crate::cli::error::{Kind, Told};
+use crate::cli::flags::repository::one_place;
+use crate::cli::open::Places;
+
+/// Buckets, which need credentials to be opened, and those are not for this run to have.
+const BUCKETS: [&str; 3] = ["s3://", "gs://", "az://"];
+
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// Flags before the command's name.
+    pub(crate) global: Vec<String>,
+    /// Flags after it.
+    pub(crate) flags: Vec<String>,
+    /// What it reads.
+    pub(crate) reads: Vec<Place>,
+    /// The backup dir; none if the archives go to a bucket.
+    pub(crate) backups: Option<Place>,
+    pub(crate) spool: Option<Place>,
+    /// The directory of the metrics file, which is somebody else's.
+    pub(crate) metrics: Option<Place>,
+}
+
+impl Line {
+    pub(crate) fn new(given: &SnapshotLine) -> Result<Self> {
+        given.flags.iter().try_for_each(refuse_relative)?;
+        let snapshot = &given.snapshot;
+        let place = |path: Option<&Path>| {
+            let local = path.and_then(local);
+            local.map(|path| Place::of(&path)).transpose()
+        };
+        let reads = [
+            Some(snapshot.data_dir.as_path()),
+            snapshot.wal_dir.as_deref(),
+        ]
+        .into_iter();
+        let reads = reads.chain(
+            snapshot
+                .recipients_file
+                .iter()
+                .map(|file| Some(file.as_path())),
+        );
+        let reads = reads.chain([given.config.as_deref()]);
+        let reads = reads.filter_map(|path| place(path).transpose());
+        let archives = one_place(snapshot.backup_dir.as_deref(), snapshot.repo.as_deref())?;
+        let metrics = snapshot.metrics.metrics_file.as_deref();
+        let metrics = metrics.map(std::path::absolute).transpose()?;
+        Ok(Self {
+            global: words(&given.global)?,
+            flags: words(&given.flags)?,
+            reads: reads.collect::<Result<_>>()?,
+            backups: place(Some(archives))?,
+            spool: place(snapshot.spool_dir.as_deref())?,
+            metrics: place(metrics.as_deref().and_then(Path::parent))?,
+        })
+    }
+
+    /// What it writes to and must be able to lock or make files in.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = &Place> {
+        self.backups.iter().chain(&self.spool)
+    }
+
+    /// Refuses what `snapshot` would refuse every time; gives what is worth a warning.
+    pub(crate) fn check(&self, snapshot: &Snapshot, places: &Places<'_>) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        if snapshot.keep.wanted()?.is_none() {
+            warnings.push(
+                "without any of `--keep-last` and the like nothing is ever removed: the archives fill the disk in time"
+                    .to_owned(),
+            );
+        }
+        cipher(&snapshot.recipient, &snapshot.recipients_file)?;
+        let archives = one_place(snapshot.backup_dir.as_deref(), snapshot.repo.as_deref())?;
+        let text = archives.to_string_lossy();
+        let is_bucket = BUCKETS.iter().any(|scheme| text.starts_with(scheme));
+        if !(cfg!(feature = "object-store") && is_bucket) {
+            places.repository(archives)?;
+        }
+        let source = Place::of(&snapshot.data_dir)?;
+        match DataDir::open(&snapshot.data_dir, snapshot.wal_dir.as_deref()) {
+            Ok(data_dir) => {
+                for dir in self.writes() {
+                    refuse_backup_inside(&data_dir, Path::new(&dir.real))?;
+                }
+            }
+            Err(error) => {
+                let is_inside = |dir: &&Place| Path::new(&dir.real).starts_with(&source.real);
+                if let Some(dir) = self.writes().find(is_inside) {
+                    return Err(CaptureError::BackupInside(PathBuf::from(&dir.named)).into());
+                }
+                // Who may not look into it may still say when others shall.
+                let is_hidden = matches!(&error, DataDirError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
+                if !is_hidden {
+                    warnings.push(format!("as things are now every run fails: {error}"));
+                }
+            }
+        }
+        Ok(warnings)
+    }
+}
+
+/// A path in the file is read anew by every run, from another working directory.
+fn refuse_relative(word: &Word) -> Result<()> {
+    let path = word
+        .value
+        .as_ref()
+        .filter(|_| word.is_of_file && word.is_path);
+    let path = path.and_then(|path| local(Path::new(path)));
+    match path.filter(|path| path.is_relative()) {
+        None => Ok(()),
+        Some(path) => {
+            let told = Told {
+                kind: Kind::Usage,
+                message: format!(
+                    "the configuration file sets `{}` to `{}`, which is somewhere else for a run that is started by systemd or cron",
+                    word.flag,
+                    path.display()
+                ),
+                hint: Some("write it there as a path that begins with /"),
+            };
+            Err(told.into())
+        }
+    }
+}
+
+/// What is written down; the file's are not.
+fn words(words: &[Word]) -> Result<Vec<String>> {
+    let typed = words.iter().filter(|word| !word.is_of_file);
+    let texts = typed.map(|word| {
+        let Some(value) = &word.value else {
+            return Ok(format!("--{}", word.flag));
+        };
+        let path = word.is_path.then(|| local(Path::new(value))).flatten();
+        let value = match path {
+            // An empty name is no path: no configuration file.
+            Some(path) if !path.as_os_str().is_empty() => in_place_of(value, &path)?,
+            _ => plain(value)?.to_owned(),
+        };
+        Ok(format!("--{}={value}", word.flag))
+    });
+    texts.collect()
+}
+
+/// `value`, which names `path`, for any working directory.
+fn in_place_of(value: &OsString, path: &Path) -> Result<String> {
+    let named = Place::of(path)?.named;
+    let is_url = value != path.as_os_str();
+    Ok(if is_url {
+        format!("file://{named}")
+    } else {
+        named
+    })
+}
+
+/// Where it is on this machine, if it is here.
+fn local(path: &Path) -> Option<PathBuf> {
+    match path.to_string_lossy().split_once("://") {
+        None => Some(path.to_owned()),
+        Some(("file", path)) => Some(PathBuf::from(path)),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,174 @@
+//! What `schedule` can be told, and the `snapshot` command line that it writes down.
+//!
+//! The flags of `snapshot` are not listed here: they are the ones that `snapshot` has, and what was given of them is written
+//! down again word by word. What the configuration file sets is known here and not written down: the runs read it anew.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
+
+use crate::cli::args::{Global, Snapshot, length_of_time};
+use crate::cli::commands::schedule::interval::When;
+use crate::cli::config;
+
+#[derive(Debug, Args)]
+pub(crate) struct Schedule {
+    /// What shall start it
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "systemd",
+        env = "ETCD_ARK_SCHEDULE_KIND"
+    )]
+    pub(crate) kind: Scheduler,
+    /// Every day at this time of day, by this machine's clock; 03:30 by default
+    #[arg(long, value_name = "HH:MM", conflicts_with = "every", value_parser = When::at, env = "ETCD_ARK_SCHEDULE_AT")]
+    pub(crate) at: Option<When>,
+    /// Again and again: any part of an hour or of a day that leaves no rest, such as 15m or 6h
+    #[arg(long, value_name = "TIME", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
+    pub(crate) every: Option<When>,
+    /// As which user it runs; by default etcd-ark under systemd, whose unit grants it the right to
+    /// read the data dir, and root under cron, because cron cannot grant a right
+    #[arg(long, value_name = "USER", value_parser = user, env = "ETCD_ARK_SCHEDULE_RUN_AS")]
+    pub(crate) run_as: Option<String>,
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotLine,
+}
+
+/// What starts things at their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduler {
+    /// a service and a timer
+    Systemd,
+    /// a line for /etc/cron.d
+    Cron,
+}
+
+fn every(text: &str) -> Result<When, String> {
+    When::every(length_of_time(text)?)
+}
+
+/// A user's name that every scheduler reads as one.
+fn user(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with(['-', '.']) {
+        Ok(text.to_owned())
+    } else {
+        Err("a user is named by letters, digits, `_`, `-` and `.`".to_owned())
+    }
+}
+
+impl Schedule {
+    /// Leaves what the configuration file sets to the runs to come, which read it themselves.
+    pub(crate) fn leave_to_file(&mut self, keys: &[String]) {
+        let snapshot = &mut self.snapshot;
+        let words = snapshot.global.iter_mut().chain(&mut snapshot.flags);
+        for word in words {
+            word.is_of_file = keys.contains(&word.flag);
+        }
+    }
+}
+
+/// How `snapshot` is to be called.
+#[derive(Debug)]
+pub(crate) struct SnapshotLine {
+    /// What it makes of it, and of the configuration file.
+    pub(crate) snapshot: Snapshot,
+    /// The configuration file, if it is not the usual one.
+    pub(crate) config: Option<PathBuf>,
+    /// Flags before the command's name.
+    pub(crate) global: Vec<Word>,
+    /// Flags after it.
+    pub(crate) flags: Vec<Word>,
+}
+
+/// One flag, as it was given.
+#[derive(Debug)]
+pub(crate) struct Word {
+    /// Its long name, without dashes.
+    pub(crate) flag: String,
+    pub(crate) value: Option<OsString>,
+    pub(crate) is_path: bool,
+    /// Whether the configuration file gave it.
+    pub(crate) is_of_file: bool,
+}
+
+/// Flags on how *this* run speaks, which are nothing to the runs to come; and the key to encrypted archives, which no snapshot
+/// needs and no unattended run should.
+const NOT_CARRIED: [&str; 6] = [
+    "json",
+    "quiet",
+    "verbose",
+    "color",
+    "no_progress",
+    "identity",
+];
+
+impl FromArgMatches for SnapshotLine {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let snapshot = Snapshot::augment_args(Command::new("snapshot"));
+        let global = Global::augment_args(Command::new("etcd-ark"));
+        let config = matches.get_one::<OsString>(config::FLAG);
+        let config = config.filter(|path| *path != config::DEFAULT);
+        let carried = |arg: &&Arg| {
+            let id = arg.get_id().as_str();
+            !NOT_CARRIED.contains(&id) && (id != config::FLAG || config.is_some())
+        };
+        Ok(Self {
+            snapshot: Snapshot::from_arg_matches(matches)?,
+            config: config.filter(|path| !path.is_empty()).map(PathBuf::from),
+            global: words(global.get_arguments().filter(carried), matches),
+            flags: words(snapshot.get_arguments(), matches),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for SnapshotLine {
+    fn augment_args(command: Command) -> Command {
+        Snapshot::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Snapshot::augment_args_for_update(command)
+    }
+}
+
+/// What was given for `args`, on the command line or in the environment, as a command line again.
+fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<Word> {
+    let mut words = Vec::new();
+    for arg in args {
+        let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else {
+            continue;
+        };
+        let given = matches.value_source(id);
+        if !matches!(
+            given,
+            Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+        ) {
+            continue;
+        }
+        let word = |value: Option<&OsStr>| Word {
+            flag: long.to_owned(),
+            value: value.map(OsStr::to_owned),
+            is_path: matches!(
+                arg.get_value_hint(),
+                ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
+            ),
+            is_of_file: false,
+        };
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            words.extend(matches.get_flag(id).then(|| word(None)));
+        } else {
+            let values = matches.get_raw(id).into_iter().flatten();
+            words.extend(values.map(|value| word(Some(value))));
+        }
+    }
+    words
+}

@@ -1,0 +1,70 @@
+//! `schedule`: the text that makes systemd or cron take snapshots on this machine.
+//!
+//! In: when, as whom, and `snapshot`'s own flags. Out: two units or a crontab on stdout; nothing is installed. The units are
+//! those of the Debian package, `dist/etcd-ark.service` and `.timer`, with a few lines changed.
+
+pub(crate) mod command_line;
+pub(crate) mod cron;
+pub(crate) mod flags;
+pub(crate) mod interval;
+pub(crate) mod paths;
+pub(crate) mod quote;
+pub(crate) mod systemd;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cli::commands::schedule::command_line::Line;
+use crate::cli::commands::schedule::flags::{Schedule, Scheduler};
+use crate::cli::commands::schedule::interval::When;
+use crate::cli::commands::schedule::paths::Place;
+use crate::cli::commands::schedule::systemd::{USER, Unit};
+use crate::cli::open::Places;
+use crate::cli::output::Out;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A file that is to be written.
+pub(crate) struct Text {
+    path: &'static str,
+    text: String,
+}
+
+pub(crate) fn run(args: &Schedule, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let when = args.at.or(args.every).unwrap_or(When::NIGHTLY);
+    let exe = Place::of(&std::env::current_exe()?)?;
+    let line = Line::new(&args.snapshot)?;
+    let warnings = line.check(&args.snapshot.snapshot, places)?;
+    let user = args.run_as.as_deref();
+    let texts = match args.kind {
+        Scheduler::Systemd => {
+            let unit = Unit {
+                exe: &exe,
+                user: user.unwrap_or(USER),
+                when,
+                line: &line,
+            };
+            vec![unit.service(), unit.timer()]
+        }
+        Scheduler::Cron => vec![crate::cli::commands::schedule::cron::crontab(
+            &exe,
+            user.unwrap_or("root"),
+            when,
+            &line,
+        )?],
+    };
+    for warning in &warnings {
+        out.warn(warning);
+    }
+    if out.is_json() {
+        let files: Vec<Value> = texts
+            .iter()
+            .map(|text| json!({ "path": text.path, "text": text.text }))
+            .collect();
+        out.json(|| json!({ "files": files, "warnings": warnings }));
+    } else {
+        let texts: Vec<_> = texts.into_iter().map(|text| text.text).collect();
+        out.stream(|stdout| stdout.write_all(texts.join("\n").as_bytes()));
+    }
+    Ok(0)
+}

@@ -1,0 +1,60 @@
+//! Words written so that systemd, cron and a shell read back what was meant.
+//!
+//! In: words that are text without control characters ([`plain`] sees to that). Out: the same, quoted for their place.
+
+use std::ffi::OsStr;
+
+use anyhow::Result;
+
+use crate::cli::error::{Kind, Told};
+
+/// A word as text, if a line of text can hold it.
+pub(crate) fn plain(word: &OsStr) -> Result<&str> {
+    let text = word
+        .to_str()
+        .filter(|text| !text.contains(char::is_control));
+    let told = || Told {
+        kind: Kind::Usage,
+        message: format!(
+            "`{}` cannot be written into a unit or a crontab",
+            word.display()
+        ),
+        hint: Some(
+            "only text without line breaks and control characters can; for a path, make a symlink to it with another name",
+        ),
+    };
+    Ok(text.ok_or_else(told)?)
+}
+
+fn needs_quotes(word: &str) -> bool {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+".contains(c);
+    word.is_empty() || !word.chars().all(harmless)
+}
+
+/// A path in a unit: `ExecStart=`'s first word, `ReadWritePaths=`, `RequiresMountsFor=`.
+pub(crate) fn unit_path(path: &str) -> String {
+    if !needs_quotes(path) {
+        return path.to_owned();
+    }
+    let escaped = path.replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('%', "%%"))
+}
+
+/// A further word of `ExecStart=`, in which `$` begins a variable.
+pub(crate) fn unit_argument(word: &str) -> String {
+    unit_path(word).replace('$', "$$")
+}
+
+/// A word for a POSIX shell.
+pub(crate) fn shell(word: &str) -> String {
+    if needs_quotes(word) {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    } else {
+        word.to_owned()
+    }
+}
+
+/// A shell's line for cron, to which a bare `%` is the end of the line.
+pub(crate) fn cron(line: &str) -> String {
+    line.replace('%', r"\%")
+}

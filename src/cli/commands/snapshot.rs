@@ -1,0 +1,231 @@
+//! `snapshot`: capture a data dir, read the archive back, say where it stands.
+
+use std::path::Path;
+
+use crate::archive::manifest::Scope;
+use crate::data_dir::DataDir;
+use crate::etcd::member::Identity;
+use crate::interrupt::Interrupt;
+use crate::repository::Repository;
+use crate::repository::lock::{BackupLock, Claim};
+use crate::retention::{Group, Policy, prune};
+use crate::snapshot::if_changed::{Unchanged, unchanged};
+use crate::snapshot::{Captured, Destination, Moment, Request, capture};
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::cli::args::Snapshot;
+use crate::cli::commands::inspect::{position_text, version_text};
+use crate::cli::commands::prune::after_snapshot;
+use crate::cli::encryption::cipher;
+use crate::cli::flags::lock_wait::UNLOCKED;
+use crate::cli::flags::repository::one_place;
+use crate::cli::metrics::Record;
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::progress::Progress;
+
+pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+    let interrupt = places.interrupt();
+    let policy = args.keep.wanted()?;
+    let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
+    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
+    let repository = places.repository(place)?;
+    let spool = args.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let cipher = cipher(&args.recipient, &args.recipients_file)?;
+    let to = match (repository.directory(), &cipher) {
+        (Some(dir), None) => Destination::BackupDir(dir),
+        _ => Destination::Through {
+            repository: &*repository,
+            spool: &spool,
+            cipher: cipher.as_deref(),
+        },
+    };
+    let request = Request {
+        data_dir: &data_dir,
+        to,
+        scope: if args.all { Scope::All } else { Scope::Live },
+        labels: args.label.clone(),
+        level: args.level,
+        threads: args.threads.count(),
+        size_limit: args.size_limit.as_u64(),
+        created: Moment::Beginning(Timestamp::now),
+        lock: Some(args.lock.claim("snapshot")),
+    };
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    if args.if_changed
+        && let Some(found) = unchanged(&request, interrupt, observe)?
+    {
+        drop(progress);
+        let Request { lock, .. } = &request;
+        note_current(&found, &*repository, lock.as_ref(), interrupt, out)?;
+        let (pruned, ended) = prune(
+            policy.as_ref(),
+            &found.summary.identity,
+            &found.path,
+            &*repository,
+            args,
+            places,
+            out,
+            record,
+        );
+        tell_unchanged(&found, &pruned, out);
+        return ended;
+    }
+    let captured = capture(&request, interrupt, observe)?;
+    drop(progress);
+    record.archive(&captured);
+    for warning in &captured.manifest.warnings {
+        out.warn(warning);
+    }
+    if !captured.alone {
+        out.warn(UNLOCKED);
+    }
+    for note in &captured.manifest.notes {
+        out.tell_note(note);
+    }
+    tell(&captured, out);
+    let (pruned, ended) = prune(
+        policy.as_ref(),
+        &captured.manifest.member.identity,
+        &captured.path,
+        &*repository,
+        args,
+        places,
+        out,
+        record,
+    );
+    out.json(|| {
+        serde_json::json!({
+            "unchanged": false,
+            "archive": text(&captured.path),
+            "created": captured.manifest.created,
+            "identity": captured.manifest.member.identity,
+            "position": captured.manifest.member.position,
+            "bytes": captured.bytes,
+            "sha256": captured.sha256,
+            "manifest": captured.manifest,
+            "locked": captured.alone,
+            "pruned": pruned,
+        })
+    });
+    ended.map_err(|error| {
+        error.context("the snapshot is taken, but its predecessors could not be pruned")
+    })
+}
+
+/// Notes that the archive found is as good as one of now.
+fn note_current(
+    found: &Unchanged,
+    repository: &dyn Repository,
+    claim: Option<&Claim>,
+    interrupt: &Interrupt,
+    out: &Out,
+) -> Result<()> {
+    let lock = repository.directory().zip(claim);
+    let _lock = lock
+        .map(|(dir, claim)| BackupLock::take(dir, claim, interrupt))
+        .transpose()?;
+    let listed = &found.summary.listed;
+    if let Err(error) = prune::note_current(repository, listed, Timestamp::now()) {
+        out.warn(&format!(
+            "that nothing has changed could not be noted, so `status` will take the archive for an old one: {error}"
+        ));
+    }
+    Ok(())
+}
+
+/// Prunes the member's archives, if that is wanted; the one at `proven` was proven just now.
+#[expect(clippy::too_many_arguments, reason = "what a command has at hand")]
+fn prune(
+    policy: Option<&Policy>,
+    identity: &Identity,
+    proven: &Path,
+    repository: &dyn Repository,
+    args: &Snapshot,
+    places: &Places<'_>,
+    out: &Out,
+    record: &Record,
+) -> (serde_json::Value, Result<u8>) {
+    let Some(policy) = policy else {
+        return (serde_json::Value::Null, Ok(0));
+    };
+    let group = Group {
+        cluster_id: identity.cluster_id,
+        member_id: identity.member_id,
+    };
+    let request = prune::Request {
+        repository,
+        policy,
+        prove_again_after: args.keep.prove_again_after,
+        now: Timestamp::now(),
+        proven: proven.file_name().and_then(|name| name.to_str()),
+    };
+    after_snapshot(
+        &request,
+        group,
+        &args.lock.claim("snapshot"),
+        places,
+        out,
+        record,
+    )
+}
+
+/// What was worth a warning when the archive was taken still is.
+fn tell_unchanged(found: &Unchanged, pruned: &serde_json::Value, out: &Out) {
+    let summary = &found.summary;
+    for warning in &summary.warnings {
+        out.warn(warning);
+    }
+    out.json(|| {
+        serde_json::json!({
+            "unchanged": true,
+            "archive": text(&found.path),
+            "bytes": summary.listed.bytes,
+            "created": summary.created,
+            "identity": summary.identity,
+            "position": summary.position,
+            "labels": summary.labels,
+            "pruned": pruned,
+        })
+    });
+    let path = found.path.display().to_string();
+    out.tell(&out.paint(Paint::Strong, &path));
+    out.tell(&format!(
+        "  unchanged since {}: no new archive; this one was read and proven again",
+        summary.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+    ));
+}
+
+fn tell(captured: &Captured, out: &Out) {
+    let manifest = &captured.manifest;
+    let member = &manifest.member;
+    let plain: u64 = manifest.files.iter().map(|file| file.size).sum();
+    let path = captured.path.display().to_string();
+    out.tell(&out.paint(Paint::Strong, &path));
+    let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
+    row("member", &member.identity.to_string());
+    row("position", &position_text(member));
+    row("version", &version_text(member));
+    row(
+        "data size",
+        &format!(
+            "{} of {}",
+            size(manifest.sizes.data),
+            size(manifest.sizes.limit)
+        ),
+    );
+    row(
+        "archive",
+        &format!(
+            "{}: {} files of {}, read back and proven",
+            size(captured.bytes),
+            manifest.files.len(),
+            size(plain)
+        ),
+    );
+    if !manifest.labels.is_empty() {
+        row("labels", &manifest.labels.join(", "));
+    }
+}

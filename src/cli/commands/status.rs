@@ -1,0 +1,276 @@
+//! `status`: whether the backups are in order, as a plugin of a monitoring system says it.
+//!
+//! In: a backup dir. Out: one line with performance data behind a `|`, more lines with `-v`, and
+//! the plugin's exit code. The line is the result: it is written off a terminal, too.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::archive::ArchiveError;
+use crate::interrupt::Interrupt;
+use crate::monitoring::scope::{Others, Watched, others, watched};
+use crate::monitoring::{Facts, Finding, Level, Proof, Report, Rules, Unreadable, judge};
+use crate::repository::check::prove;
+use crate::repository::{Listed, Repository, RepositoryError, summarize};
+use crate::retention::prune::ledger;
+use anyhow::Result;
+use bytesize::ByteSize;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::StatVfsMountFlags;
+use serde_json::{Value, json};
+
+use crate::cli::args::length_of_time;
+use crate::cli::error::{Failure, Kind, plugin_exit_code};
+use crate::cli::flags::repository::RepositoryFlags;
+use crate::cli::open::Places;
+use crate::cli::output::Out;
+
+pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
+    are this command's own codes: whatever keeps it from looking, wrong usage too, is 3, with its line.\n\n\
+    CRITICAL: no backup dir, or no archive in it; the newest is older than --max-age, or dated in the future, so that its age is \
+    not known; the newest does not check; room for fewer than 2 more archives. WARNING: older than \
+    --warn-age; more data than --size-limit; less room than --min-free; an archive that cannot be opened; \
+    the newest carries a warning, such as that its member was removed; the file system is mounted \
+    read-only. UNKNOWN: the place, or a newest archive in it, cannot be looked at.\n\n\
+    Where several members' archives are in one place, the cluster of the newest counts, and those of its \
+    members that have archives there: each must have a fresh one. Members that were removed, other \
+    clusters, and archives that `rewind` made raise no alarm; that such are not watched is told.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    repository: RepositoryFlags,
+    /// How old the newest archive may be, such as 90m, 26h or 7d
+    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = length_of_time, env = "ETCD_ARK_MAX_AGE")]
+    max_age: SignedDuration,
+    /// Warn from this age on
+    #[arg(long, value_name = "AGE", value_parser = length_of_time, env = "ETCD_ARK_WARN_AGE")]
+    warn_age: Option<SignedDuration>,
+    /// Warn when the data size is over this
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    size_limit: ByteSize,
+    /// Warn when there is less room than this; by default than for 10 archives like the newest, of
+    /// each member
+    #[arg(long, value_name = "SIZE", env = "ETCD_ARK_MIN_FREE")]
+    min_free: Option<ByteSize>,
+    /// Read the ends of the archives only, not the newest ones whole
+    #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
+    quick: bool,
+    /// Look at one member only, by name or id
+    #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]
+    member: Option<String>,
+}
+
+pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let rules = Rules {
+        max_age: args.max_age,
+        warn_age: args.warn_age,
+        size_limit: args.size_limit.as_u64(),
+        min_free: args.min_free.map(|size| size.as_u64()),
+    };
+    let report = match look(args, places) {
+        Ok(facts) => judge(&facts, &rules),
+        Err(error) => {
+            let failure = Failure::of(&error);
+            if failure.kind == Kind::Interrupted {
+                return Err(error);
+            }
+            // Where there is no backup dir there is no archive: that is known.
+            let is_missing = matches!(error.downcast_ref(), Some(RepositoryError::NotFound(_)));
+            let level = if is_missing {
+                Level::Critical
+            } else {
+                Level::Unknown
+            };
+            Report::nothing_seen(level, failure.message)
+        }
+    };
+    tell(&report, &rules, out);
+    Ok(plugin_exit_code(report.level))
+}
+
+/// Tells that `failure` came before any look, as a plugin does; gives the exit code.
+pub(crate) fn tell_unknown(failure: &Failure, as_json: bool) -> u8 {
+    let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
+    let text = if as_json {
+        serde_json::to_string_pretty(&to_json(&report)).unwrap_or_default()
+    } else {
+        line(&report)
+    };
+    // Where stdout cannot be written to, the code still tells.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    plugin_exit_code(report.level)
+}
+
+fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
+    let repository = args.repository.open(places)?;
+    let repository = &*repository;
+    let interrupt = places.interrupt();
+    let catalog = summarize(repository)?;
+    // Whoever was stopped has read no archive, which is no word on any.
+    interrupt.check()?;
+    let now = Timestamp::now();
+    let watched = watched(&catalog.summaries, now, args.member.as_deref());
+    // Whoever asks about one member knows of the others.
+    let others = match args.member {
+        Some(_) => Others::default(),
+        None => others(&catalog.summaries, &watched),
+    };
+    let mut proven = Vec::new();
+    let ledger = ledger(repository);
+    for mut watched in watched {
+        watched.current = ledger.current(&watched.newest.listed);
+        let proof = if args.quick {
+            Proof::EndOnly
+        } else {
+            prove_newest(repository, &watched, interrupt)?
+        };
+        proven.push((watched, proof));
+    }
+    let unreadable = catalog.unreadable.into_iter().map(why_unreadable);
+    Ok(Facts {
+        location: repository.location(),
+        now,
+        wanted: args.member.clone(),
+        watched: proven,
+        unreadable: unreadable.collect(),
+        free: repository
+            .free_bytes()
+            .map_err(|error| Failure::of(&error.into()).message),
+        read_only: repository.directory().is_some_and(is_read_only),
+        others,
+    })
+}
+
+/// Whether `dir` is on a filesystem that is mounted read-only, as one is after a fault of its disk.
+fn is_read_only(dir: &Path) -> bool {
+    let found = rustix::fs::statvfs(dir);
+    found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
+    Unreadable {
+        name: listed.name,
+        looked: matches!(error, ArchiveError::Fault { .. }),
+        why: Failure::of(&error.into()).message,
+    }
+}
+
+/// Proves a member's newest archive; if it does not check, those before it, until one does.
+fn prove_newest(
+    repository: &dyn Repository,
+    watched: &Watched,
+    interrupt: &Interrupt,
+) -> Result<Proof> {
+    let why = match prove(repository, &watched.newest, interrupt) {
+        Ok(()) => return Ok(Proof::Whole),
+        Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
+        Err(fault @ ArchiveError::Fault { .. }) => Failure::of(&fault.into()).message,
+        Err(error) => return Ok(Proof::Unread(Failure::of(&error.into()).message)),
+    };
+    let mut good = None;
+    for older in &watched.older {
+        match prove(repository, older, interrupt) {
+            Ok(()) => {
+                good = Some(older.created);
+                break;
+            }
+            Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(Proof::Bad { why, good })
+}
+
+fn tell(report: &Report, rules: &Rules, out: &Out) {
+    if out.is_json() {
+        out.json(|| to_json(report));
+        return;
+    }
+    if out.is_quiet() && report.level == Level::Ok {
+        return;
+    }
+    let mut text = line(report);
+    let data = crate::cli::render::perfdata::of(report, rules);
+    if !data.is_empty() {
+        text += " | ";
+        text += &data;
+    }
+    let mut lines = vec![text];
+    if out.verbose {
+        let findings = report.findings.iter();
+        lines.extend(findings.map(|finding| {
+            let word = word(finding.level);
+            format!("{word}: {}", clean(&whole(finding)))
+        }));
+    }
+    out.stream(|stdout| writeln!(stdout, "{}", lines.join("\n")));
+}
+
+fn line(report: &Report) -> String {
+    let word = word(report.level);
+    format!("ETCD-ARK {word}: {}", clean(&summary(report)))
+}
+
+fn to_json(report: &Report) -> Value {
+    json!({
+        "status": report.level,
+        "code": plugin_exit_code(report.level),
+        "text": summary(report),
+        "members": report.members,
+        "room": report.room,
+        "findings": report.findings,
+    })
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "OK",
+        Level::Warning => "WARNING",
+        Level::Unknown => "UNKNOWN",
+        Level::Critical => "CRITICAL",
+    }
+}
+
+/// What is wrong, the worst first; if nothing is, how things stand.
+fn summary(report: &Report) -> String {
+    let told = |finding: &&Finding| report.level == Level::Ok || finding.level > Level::Ok;
+    let mut text = String::new();
+    let mut about = None;
+    for finding in report.findings.iter().filter(told) {
+        let member = finding.member.as_deref();
+        // What is in order is told member by member; what is not, one by one.
+        if finding.level == Level::Ok && member.is_some() && about == member {
+            text = format!("{text}, {}", finding.text);
+        } else {
+            let separator = if text.is_empty() { "" } else { "; " };
+            text = format!("{text}{separator}{}", whole(finding));
+        }
+        about = member;
+    }
+    text
+}
+
+fn whole(finding: &Finding) -> String {
+    match &finding.member {
+        Some(member) => format!("{member}: {}", finding.text),
+        None => finding.text.clone(),
+    }
+}
+
+/// A text as a plugin may write it: on one line, and without the sign that performance data begin
+/// with.
+fn clean(text: &str) -> String {
+    let replaced = |c: char| match c {
+        '|' => '/',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.chars().map(replaced).collect()
+}

@@ -1,0 +1,209 @@
+//! The deep part of `verify`: raft snapshots held against the replay, and what would expire.
+
+use crate::etcd::member::MemberFacts;
+use crate::etcd::replay::Replayed;
+use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::interrupt::Interrupt;
+use crate::target::Target;
+use crate::target::deep_verify::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::args::Verify;
+use crate::cli::commands::inspect::store::plural;
+use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::progress::Progress;
+
+/// How many keys are named.
+const NAMED: usize = 10;
+
+/// What a deep look gave, and for when.
+pub(crate) struct Deep {
+    report: DeepReport,
+    restore_at: Timestamp,
+    /// Keys that expire before that, soonest first, as far as they are named.
+    expiring: Vec<String>,
+    expires: u64,
+}
+
+impl Deep {
+    pub(crate) fn look(
+        target: &Target,
+        first: Option<(MemberFacts, Replayed)>,
+        args: &Verify,
+        out: &Out,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let mut progress = Progress::new(out);
+        let threads = args.threads.count();
+        let observe = &mut |event| progress.observe(event);
+        let report = look_deep(target, first, threads, interrupt, observe)?;
+        let restore_at = args.restore_at.unwrap_or_else(Timestamp::now);
+        let until = restore_at.as_nanosecond();
+        let due = report.store.expiries();
+        let due = due.take_while(|(expires, _)| i128::from(*expires) <= until);
+        let (mut expiring, mut expires) = (Vec::new(), 0);
+        for (at, id) in due {
+            if expiring.len() < NAMED {
+                let path = report.store.path(id);
+                expiring.push(format!(
+                    "{} at {}",
+                    one_line(api_key(&path)),
+                    Expiration(at)
+                ));
+            }
+            expires += 1;
+        }
+        Ok(Self {
+            report,
+            restore_at,
+            expiring,
+            expires,
+        })
+    }
+
+    /// The first thing that is wrong.
+    pub(crate) fn first_fault(&self) -> Option<String> {
+        let snapshot = self
+            .report
+            .snapshots
+            .iter()
+            .find_map(|check| match &check.verdict {
+                SnapshotVerdict::Different(keys) => {
+                    let first = keys.first().map_or(String::new(), |key| {
+                        format!(", first {}: {}", one_line(&key.path), key.what)
+                    });
+                    Some(format!(
+                        "the raft snapshot at {} is not what the log leads to{first}",
+                        check.id
+                    ))
+                }
+                _ => None,
+            });
+        snapshot.or_else(|| self.report.cluster.first().map(ToString::to_string))
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let report = &self.report;
+        json!({
+            "replayed_entries": report.entries,
+            "from": report.start.map_or(0, |id| id.index.0),
+            "to": report.at,
+            "raft_snapshots": report.snapshots.iter().map(check_json).collect::<Vec<_>>(),
+            "not_compared": report.not_compared,
+            "cluster": report.cluster.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "expires": {
+                "before": self.restore_at,
+                "count": self.expires,
+                "keys": self.expiring,
+            },
+        })
+    }
+
+    pub(crate) fn tell(&self, out: &Out) {
+        let report = &self.report;
+        let from = match report.start {
+            Some(id) => format!("from the raft snapshot at {}", id.index),
+            None => "from the empty store".to_owned(),
+        };
+        out.line(&format!(
+            "  replayed {from} to {}: {}",
+            report.at,
+            plural(report.entries, "entry", "entries")
+        ));
+        for check in &report.snapshots {
+            tell_check(check, out);
+        }
+        if report.snapshots.is_empty() && report.not_compared.is_empty() {
+            out.line("  no other raft snapshot in it to hold against the log");
+        }
+        for id in &report.not_compared {
+            let word = out.paint(Paint::Warn, "?  ");
+            out.line(&format!(
+                "  {word} raft snapshot {} not compared: the replay did not come to it",
+                id.index
+            ));
+        }
+        for fault in &report.cluster {
+            out.line(&format!("  {} {fault}", out.paint(Paint::Bad, "BAD")));
+        }
+        self.tell_expiring(out);
+    }
+
+    fn tell_expiring(&self, out: &Out) {
+        let before = self.restore_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        if self.expires == 0 {
+            out.line(&format!("  nothing in it expires before {before}"));
+            return;
+        }
+        out.line(&format!(
+            "  {} before {before}; restored after that, they are gone at once:",
+            plural(self.expires, "key expires", "keys expire")
+        ));
+        for key in &self.expiring {
+            out.line(&format!("    {key}"));
+        }
+        let more = self.expires - self.expiring.len() as u64;
+        if more > 0 {
+            out.line(&format!("    and {more} more"));
+        }
+    }
+}
+
+fn check_json(check: &SnapshotCheck) -> Value {
+    let (equal, rules, differences) = match &check.verdict {
+        SnapshotVerdict::Equal(rules) => (true, rules.to_string(), 0),
+        SnapshotVerdict::MixedNames(renamed) => (false, "mixed".to_owned(), *renamed),
+        SnapshotVerdict::Different(keys) => (false, String::new(), keys.len()),
+    };
+    let different = match &check.verdict {
+        SnapshotVerdict::Different(keys) => keys.as_slice(),
+        _ => &[],
+    };
+    json!({
+        "index": check.id.index,
+        "term": check.id.term,
+        "equal": equal,
+        "in_order_rules": Some(rules).filter(|rules| !rules.is_empty()),
+        "differences": differences,
+        "keys": different.iter().take(NAMED).map(|key| json!({
+            "path": String::from_utf8_lossy(&key.path), "what": key.what,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn tell_check(check: &SnapshotCheck, out: &Out) {
+    let index = check.id.index;
+    match &check.verdict {
+        SnapshotVerdict::Equal(rules) => {
+            let word = out.paint(Paint::Good, "ok ");
+            out.line(&format!(
+                "  {word} raft snapshot {index} is what the log leads to; in-order names of {rules}"
+            ));
+        }
+        SnapshotVerdict::MixedNames(renamed) => {
+            let word = out.paint(Paint::Warn, "ok ");
+            let renamed = plural(*renamed as u64, "in-order key", "in-order keys");
+            out.line(&format!(
+                "  {word} raft snapshot {index} is what the log leads to, but for the names of"
+            ));
+            out.line(&format!(
+                "      {renamed}: the in-order trap, see `etcd-ark diff`"
+            ));
+        }
+        SnapshotVerdict::Different(keys) => {
+            let word = out.paint(Paint::Bad, "BAD");
+            out.line(&format!(
+                "  {word} raft snapshot {index} is not what the log leads to"
+            ));
+            for key in keys.iter().take(NAMED) {
+                out.line(&format!("        {}: {}", one_line(&key.path), key.what));
+            }
+            let more = keys.len().saturating_sub(NAMED);
+            if more > 0 {
+                out.line(&format!("        and {more} more"));
+            }
+        }
+    }
+}

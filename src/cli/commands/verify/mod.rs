@@ -1,0 +1,367 @@
+//! `verify`: prove archives and data dirs, and go on past what does not check.
+
+pub(crate) mod deep;
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::verify::verify;
+use crate::archive::{Archive, ArchiveError};
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::{FileReport, Reading, survey};
+use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::replay::Replayed;
+use crate::etcd::scan::Outcome;
+use crate::fs::staged::STAGING_PREFIX;
+use crate::interrupt::Interrupt;
+use crate::repository::check::prove;
+use crate::repository::{Repository, Summary};
+use crate::target::Target;
+use crate::target::deep_verify::first_look;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cli::args::Verify;
+use crate::cli::commands::verify::deep::Deep;
+use crate::cli::error::{Failure, Kind, Told, of_keys};
+use crate::cli::open as places;
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::progress::Progress;
+
+/// What proving one target gave.
+struct Verdict {
+    files: Vec<FileReport>,
+    faults: Vec<String>,
+    notes: Vec<String>,
+    summary: String,
+    deep: Option<Deep>,
+}
+
+impl Verdict {
+    fn is_sound(&self) -> bool {
+        self.first_fault().is_none()
+    }
+
+    /// The first thing that is wrong, and with which file.
+    fn first_fault(&self) -> Option<String> {
+        let mut files = self.files.iter();
+        let in_file =
+            files.find_map(|file| Some(format!("{}: {}", file.path, file.fault.as_ref()?)));
+        let deep = || self.deep.as_ref()?.first_fault();
+        in_file
+            .or_else(|| self.faults.first().cloned())
+            .or_else(deep)
+    }
+}
+
+const QUIET: &str =
+    "without --quiet every fault is shown; `etcd-ark list` shows the other archives";
+
+pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
+    let mut results = Vec::new();
+    let targets = with_repositories_opened(&args.targets, places)?;
+    for target in &targets {
+        let verdict = verdict_of(target, args, places, out);
+        let wrong = match verdict {
+            Ok(verdict) => {
+                tell(target, &verdict, out);
+                results.push(to_json(target, &verdict));
+                verdict.first_fault().map(|fault| (Kind::Corrupt, fault))
+            }
+            // One target alone fails as any command does; of several each gets its verdict.
+            Err(error) if targets.len() == 1 => return Err(error),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                if failure.kind == Kind::Interrupted {
+                    return Err(error);
+                }
+                key_hint = key_hint.or(of_keys(&error));
+                let word = out.paint(Paint::Bad, "FAILED ");
+                out.line(&format!("{word} {}  {}", shown(target), failure.message));
+                results.push(
+                    json!({"target": text(target), "sound": false, "error": failure.message}),
+                );
+                Some((failure.kind, failure.message))
+            }
+        };
+        if let Some((kind, fault)) = wrong {
+            failed += 1;
+            first.get_or_insert_with(|| format!("`{}`: {fault}", shown(target)));
+            // Corruption outweighs every other failure.
+            if worst != Some(Kind::Corrupt) {
+                worst = Some(kind);
+            }
+        }
+    }
+    out.json(|| &results);
+    let (Some(kind), Some(first)) = (worst, first) else {
+        return Ok(0);
+    };
+    // Where bytes are wrong no key helps.
+    let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
+    let hint = key_hint.or_else(|| out.is_quiet().then_some(QUIET));
+    let hint = hint.unwrap_or("`etcd-ark list` shows the other archives");
+    // Under --quiet this is all that is said, so it says where.
+    let message = match targets.as_slice() {
+        [_] => format!("does not check: {first}"),
+        targets => format!(
+            "{failed} of {} targets do not check, first {first}",
+            targets.len()
+        ),
+    };
+    Err(Told {
+        kind,
+        message,
+        hint: Some(hint),
+    }
+    .into())
+}
+
+fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
+    let interrupt = places.interrupt();
+    if let Some((repository, summary)) = places.locked(target)? {
+        return locked_verdict(&*repository, &summary, interrupt);
+    }
+    if places::is_bucket(target) || is_bare(target) {
+        return Err(nothing_in(target));
+    }
+    let opened = places.target(target, args.wal_dir.as_deref())?;
+    match &opened {
+        Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
+        Target::Archive(archive) => {
+            // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
+            places.prove_beside(target)?;
+            archive_verdict(&opened, archive, args, out, interrupt)
+        }
+    }
+}
+
+/// Whether `target` is a directory without anything in it but what we leave in a backup dir.
+fn is_bare(target: &Path) -> bool {
+    let is_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name());
+        name.is_ok_and(|name| name.to_string_lossy().starts_with(STAGING_PREFIX))
+    };
+    std::fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_ours))
+}
+
+fn nothing_in(target: &Path) -> anyhow::Error {
+    let (what, hint) = if places::is_bucket(target) {
+        (
+            "no archives in",
+            "is the prefix right? it is the URL that `--repo` was given",
+        )
+    } else {
+        (
+            "no archives and no member in",
+            "pass the directory that `etcd-ark snapshot --backup-dir` was given, or a data dir; is its disk mounted?",
+        )
+    };
+    let told = Told {
+        kind: Kind::NotFound,
+        message: format!("{what} `{}`", target.display()),
+        hint: Some(hint),
+    };
+    told.into()
+}
+
+/// Of an encrypted archive without a key only the ciphertext can be proven.
+fn locked_verdict(
+    repository: &dyn Repository,
+    summary: &Summary,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let faults = match prove(repository, summary, interrupt) {
+        Ok(()) => Vec::new(),
+        Err(ArchiveError::Fault { fault, .. }) => vec![fault.to_string()],
+        Err(error) => return Err(error.into()),
+    };
+    let is_sound = faults.is_empty();
+    let note = format!(
+        "`{}` is encrypted: its ciphertext is proven, what is in it only with --identity",
+        summary.name()
+    );
+    Ok(Verdict {
+        files: Vec::new(),
+        faults,
+        notes: is_sound.then_some(note).into_iter().collect(),
+        summary: format!(
+            "{}, index {}, {} of ciphertext {}",
+            summary.identity,
+            summary.position.index,
+            size(summary.listed.bytes),
+            worth(is_sound)
+        ),
+        deep: None,
+    })
+}
+
+/// What reading it all made of its bytes.
+fn worth(is_sound: bool) -> &'static str {
+    if is_sound { "proven" } else { "read" }
+}
+
+/// A backup dir or bucket among the targets stands for every archive in it.
+fn with_repositories_opened(targets: &[PathBuf], places: &Places<'_>) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for target in targets {
+        let archives = if target.is_dir() || places::is_bucket(target) {
+            let repository = places.repository(target)?;
+            let listed = repository.list()?.into_iter();
+            listed.map(|one| repository.path_of(&one.name)).collect()
+        } else {
+            Vec::new()
+        };
+        if archives.is_empty() {
+            all.push(target.clone());
+        } else {
+            all.extend(archives);
+        }
+    }
+    Ok(all)
+}
+
+fn archive_verdict(
+    target: &Target,
+    archive: &Archive,
+    args: &Verify,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let mut progress = Progress::new(out);
+    let threads = args.threads.count();
+    let plan = args.deep.then(|| first_look(target)).transpose()?;
+    let observe = &mut |event| progress.observe(event);
+    let report = verify(archive, plan, threads, interrupt, observe)?;
+    let member = &archive.manifest().member;
+    let mut verdict = Verdict {
+        files: report.files,
+        faults: report.faults.iter().map(ToString::to_string).collect(),
+        notes: Vec::new(),
+        deep: None,
+        summary: String::new(),
+    };
+    verdict.summary = format!(
+        "{}, index {}, {} {}",
+        member.identity,
+        member.position.index,
+        size(archive.plain_bytes()),
+        worth(verdict.is_sound())
+    );
+    if args.deep && verdict.is_sound() {
+        let first = first_read(member, report.replay);
+        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+    }
+    Ok(verdict)
+}
+
+fn data_dir_verdict(
+    target: &Target,
+    data_dir: &DataDir,
+    args: &Verify,
+    out: &Out,
+    interrupt: &Interrupt,
+) -> Result<Verdict> {
+    let reading = if args.deep {
+        Reading::WholeReplayed(first_look(target)?)
+    } else {
+        Reading::Whole
+    };
+    let mut progress = Progress::new(out);
+    let observe = &mut |event| progress.observe(event);
+    let found = survey(data_dir, reading, interrupt, observe)?;
+    drop(progress);
+    let mut faults = Vec::new();
+    let summary = match &found.facts {
+        Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
+        Err(fault) => {
+            // A file that does not check is reason enough; what it leaves would mislead.
+            if found.files.iter().all(|file| file.fault.is_none()) {
+                faults.push(format!("etcd could not start from it: {fault}"));
+            }
+            String::new()
+        }
+    };
+    let notes = found.torn_tail.iter().map(|(segment, offset)| {
+        format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
+    });
+    let mut verdict = Verdict {
+        notes: notes.collect(),
+        deep: None,
+        files: found.files,
+        faults,
+        summary,
+    };
+    if args.deep && verdict.is_sound() {
+        let member = found.facts.as_ref().ok();
+        let first = member.and_then(|member| first_read(member, found.replay));
+        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+    }
+    Ok(verdict)
+}
+
+fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
+    // If it failed the log does not reach back to where it began; the deep look finds where it does.
+    Some((member.clone(), replay?.ok()?))
+}
+
+/// A target on one line: whoever made the file chose its name.
+fn shown(target: &Path) -> String {
+    printable(&target.display().to_string())
+}
+
+fn tell(target: &Path, verdict: &Verdict, out: &Out) {
+    let word = if verdict.is_sound() {
+        out.paint(Paint::Good, "OK     ")
+    } else {
+        out.paint(Paint::Bad, "CORRUPT")
+    };
+    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
+    for file in &verdict.files {
+        match &file.fault {
+            None if out.verbose => {
+                let word = out.paint(Paint::Good, "ok ");
+                out.line(&format!("  {word} {}  {}", file.path, size(file.bytes)));
+            }
+            None => {}
+            Some(fault) => {
+                let word = out.paint(Paint::Bad, "BAD");
+                out.line(&format!("  {word} {}: {fault}", file.path));
+            }
+        }
+    }
+    for fault in &verdict.faults {
+        let word = out.paint(Paint::Bad, "BAD");
+        out.line(&format!("  {word} {fault}"));
+    }
+    for note in &verdict.notes {
+        out.note(note);
+    }
+    if let Some(deep) = &verdict.deep {
+        deep.tell(out);
+    }
+}
+
+fn to_json(target: &Path, verdict: &Verdict) -> Value {
+    let files: Vec<_> = verdict
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "path": file.path,
+                "bytes": file.bytes,
+                "sound": file.fault.is_none(),
+                "fault": file.fault.as_ref().map(ToString::to_string),
+            })
+        })
+        .collect();
+    json!({
+        "target": text(target),
+        "sound": verdict.is_sound(),
+        "files": files,
+        "faults": verdict.faults,
+        "notes": verdict.notes,
+        "deep": verdict.deep.as_ref().map(Deep::to_json),
+    })
+}

@@ -1,0 +1,338 @@
+//! The configuration file: flags that need not be said again and again.
+//!
+//! ```toml
+//! # /etc/etcd-ark.toml, or what --config names
+//! data-dir = "/var/lib/etcd"            # for every command that has this flag
+//! backup-dir = "/var/backups/etcd"
+//! strict = true
+//!
+//! [snapshot]                            # for this command only; wins over the lines above
+//! label = ["nightly", "node-1"]
+//! lock-wait = "10m"
+//!
+//! [downgrade.run]
+//! move-wal = true
+//! ```
+//!
+//! In: the command line, and the file. Out: the command line with what the file adds, which clap
+//! then reads as if all of it had been typed, so that its checks hold for both. A flag that the
+//! command line or the environment sets is left alone, and so is one that conflicts with such a flag.
+
+pub(crate) mod content;
+
+use std::ffi::OsString;
+use std::io;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
+use fs_err as fs;
+
+use crate::cli::config::content::{Said, Setting, key_of};
+use crate::cli::connection::also_read;
+
+/// What is read when nothing else is named, if it is there.
+pub(crate) const DEFAULT: &str = "/etc/etcd-ark.toml";
+/// The id of the flag that names the file.
+pub(crate) const FLAG: &str = "config";
+/// Of two flags that say the same in two ways one is not taken from the file where the other is set.
+const INSTEAD: [(&str, &str); 1] = [("backup-dir", "repo")];
+/// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
+const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
+/// No configuration is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// It was named, and is not there.
+    #[error("there is no configuration file at `{}`", .0.display())]
+    NotFound(PathBuf),
+    /// It is something else.
+    #[error("`{}` is no configuration file: {what}", path.display())]
+    NoConfig { path: PathBuf, what: &'static str },
+    /// A line of it is wrong.
+    #[error("`{}`, line {line}: {what}", path.display())]
+    Line {
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        what: String,
+    },
+    /// The value in a line is none that its flag takes.
+    #[error("`{}`, line {line}: {what}", path.display())]
+    Value {
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        what: String,
+    },
+    /// What it sets does not go with the command line.
+    #[error("with what `{}` sets ({keys}): {what}", path.display())]
+    Together {
+        path: PathBuf,
+        /// What it added to the command line.
+        keys: String,
+        what: String,
+    },
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why the command line cannot be obeyed.
+#[derive(Debug)]
+pub(crate) enum Misread {
+    /// It is wrong by itself, or asks for help.
+    Line(clap::Error),
+    /// The file is.
+    File(ConfigError),
+}
+
+/// A command line with what the file adds.
+pub(crate) struct Completed {
+    line: Vec<OsString>,
+    /// The line as it was typed.
+    typed: Vec<OsString>,
+    path: PathBuf,
+    added: Vec<Added>,
+}
+
+struct Added {
+    /// The flag as clap shows it, such as `--level <N>`.
+    shown: String,
+    key: String,
+    /// Line in the file, from 1.
+    line: usize,
+    /// Whether it stands in the command's own table.
+    own: bool,
+}
+
+/// Completes what was typed. `known` are the commands with all that a file may set, `command` the
+/// same as they are to read the command line.
+pub(crate) fn complete(
+    known: &Command,
+    command: &Command,
+    typed: Vec<OsString>,
+) -> Result<Completed, ConfigError> {
+    let mut completed = Completed {
+        line: typed.clone(),
+        typed,
+        path: PathBuf::new(),
+        added: Vec::new(),
+    };
+    // What is wrong with the line is said when it is read in earnest.
+    let lenient = command.clone().ignore_errors(true);
+    let Ok(matches) = lenient.try_get_matches_from(&completed.typed) else {
+        return Ok(completed);
+    };
+    let mut known = known.clone();
+    known.build();
+    let (mut chosen, mut matches) = (&known, &matches);
+    let mut names = Vec::new();
+    while let Some((name, below)) = matches.subcommand() {
+        let Some(next) = chosen.find_subcommand(name) else {
+            return Ok(completed);
+        };
+        (chosen, matches) = (next, below);
+        names.push(name.to_owned());
+    }
+    let Some((path, text)) = read(matches)? else {
+        return Ok(completed);
+    };
+    completed.path = path;
+    let settings = content::parse(&text, &known).map_err(|(line, what)| ConfigError::Line {
+        path: completed.path.clone(),
+        line,
+        what,
+    })?;
+    completed.add(&settings, chosen, &names, matches);
+    Ok(completed)
+}
+
+/// The file's path and text; none if none is wanted, or nobody named the default one and it is not there.
+fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let named = matches.value_source(FLAG) != Some(ValueSource::DefaultValue);
+    let path = matches.get_one::<OsString>(FLAG);
+    let Some(path) = path.filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let no_config = |what| {
+        let path = path.clone();
+        Err(ConfigError::NoConfig { path, what })
+    };
+    let file = match fs::File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if named {
+                Err(ConfigError::NotFound(path))
+            } else {
+                Ok(None)
+            };
+        }
+        opened => opened?,
+    };
+    if file.metadata()?.is_dir() {
+        return no_config("it is a directory");
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return no_config("it is over 1 MiB");
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(_) => no_config("it is not UTF-8 text"),
+    }
+}
+
+impl Completed {
+    /// The whole line.
+    pub(crate) fn line(&self) -> &[OsString] {
+        &self.line
+    }
+
+    /// The keys that were added and are not the command's own: other commands have them from the file, too.
+    pub(crate) fn shared(&self) -> Vec<String> {
+        let shared = self.added.iter().filter(|one| !one.own);
+        shared.map(|one| one.key.clone()).collect()
+    }
+
+    /// Adds what `settings` say for the command `names`: its own table first.
+    fn add(
+        &mut self,
+        settings: &[Setting],
+        chosen: &Command,
+        names: &[String],
+        matches: &ArgMatches,
+    ) {
+        let flags: Vec<&Arg> = chosen.get_arguments().collect();
+        let mut set: Vec<&Arg> = flags
+            .iter()
+            .copied()
+            .filter(|arg| is_set(arg, matches))
+            .collect();
+        let mut new = Vec::new();
+        let written_down = [WRITES_DOWN.1.to_owned()];
+        let mut tables = vec![names, &[]];
+        if names == [WRITES_DOWN.0] {
+            tables.insert(1, &written_down);
+        }
+        for table in tables {
+            let before = set.clone();
+            // How this run speaks is no business of another command's table.
+            let is_others = table == written_down && table != names;
+            for setting in settings.iter().filter(|setting| setting.table == table) {
+                let is_it =
+                    |arg: &&&Arg| setting.is_for(arg) && !(is_others && arg.is_global_set());
+                let Some(arg) = flags.iter().find(is_it).copied() else {
+                    continue;
+                };
+                if before.iter().any(|other| excludes(chosen, arg, other)) {
+                    continue;
+                }
+                let words = words(arg, &setting.said);
+                if !words.is_empty() {
+                    new.extend(words);
+                    self.added.push(Added {
+                        shown: arg.to_string(),
+                        key: setting.key.clone(),
+                        line: setting.line,
+                        own: table == names,
+                    });
+                }
+                // Also what says no: it wins over the lines above.
+                set.push(arg);
+            }
+        }
+        // Behind `--` nothing is a flag.
+        let end = self.line.iter().position(|word| word == "--");
+        let end = end.unwrap_or(self.line.len());
+        self.line.splice(end..end, new);
+    }
+
+    /// What clap says of the whole line, and where that came from.
+    pub(crate) fn explain(&self, command: &Command, error: clap::Error) -> Misread {
+        if self.added.is_empty() || !error.use_stderr() {
+            return Misread::Line(error);
+        }
+        let what = said_by(&error);
+        let by_itself = command.clone().try_get_matches_from(&self.typed);
+        if by_itself.is_err_and(|by_itself| said_by(&by_itself) == what) {
+            return Misread::Line(error);
+        }
+        let path = self.path.clone();
+        let blamed = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(shown)) => self.added.iter().find(|one| one.shown == *shown),
+            _ => None,
+        };
+        Misread::File(if let Some(one) = blamed {
+            ConfigError::Value {
+                path,
+                line: one.line,
+                what,
+            }
+        } else {
+            let keys: Vec<_> = self.added.iter().map(|one| one.key.as_str()).collect();
+            let keys = keys.join(", ");
+            ConfigError::Together { path, keys, what }
+        })
+    }
+}
+
+/// The message without usage and hints, on one line.
+pub(crate) fn said_by(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<_> = paragraph.lines().map(str::trim).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn is_set(arg: &Arg, matches: &ArgMatches) -> bool {
+    let is_filled = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let source = matches.value_source(arg.get_id().as_str());
+    matches!(
+        source,
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+    ) || also_read(arg.get_long().unwrap_or_default())
+        .iter()
+        .any(is_filled)
+}
+
+/// Whether `arg` cannot be added where `other` is set.
+fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
+    let conflicts = |one: &Arg, with: &Arg| {
+        let all = command.get_arg_conflicts_with(one);
+        all.iter()
+            .any(|conflict| conflict.get_id() == with.get_id())
+    };
+    let keys = (key_of(arg), key_of(other));
+    let instead = INSTEAD.iter().any(|(one, two)| {
+        let (one, two) = (Some(*one), Some(*two));
+        let keys = (keys.0.as_deref(), keys.1.as_deref());
+        keys == (one, two) || keys == (two, one)
+    });
+    arg.get_id() == other.get_id() || instead || conflicts(arg, other) || conflicts(other, arg)
+}
+
+/// What is typed to say the same.
+fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
+    match said {
+        Said::Switch(on) => arg
+            .get_long()
+            .filter(|_| *on)
+            .map(|long| OsString::from(format!("--{long}")))
+            .into_iter()
+            .collect(),
+        Said::Values(values) => {
+            // A value that is empty counts as not set, as in the environment.
+            let values = values.iter().filter(|value| !value.is_empty());
+            let word = |value: &String| match arg.get_long() {
+                Some(long) => format!("--{long}={value}"),
+                None => value.clone(),
+            };
+            values.map(|value| word(value).into()).collect()
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Recipients and identities of age, as the command line names them.
+
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "encryption")]
+use crate::archive::encryption::{Identities, Recipients};
+use crate::archive::{Cipher, Source};
+use anyhow::Result;
+#[cfg(feature = "encryption")]
+use fs_err as fs;
+
+/// How an archive is encrypted, if anybody is named who shall read it.
+#[cfg(feature = "encryption")]
+pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
+    if named.is_empty() && files.is_empty() {
+        return refuse_empty_variables().map(|()| None);
+    }
+    let files = files.iter();
+    let files = files.map(|file| {
+        // What is not UTF-8 is no recipient, and the line is told.
+        let bytes = read("--recipients-file", file)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok((file.display().to_string(), text))
+    });
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    Ok(Some(Box::new(Recipients::read(named, &files)?)))
+}
+
+/// The file that `flag` names.
+#[cfg(feature = "encryption")]
+fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
+    use crate::cli::error::{Kind, Told};
+    fs::read(file).map_err(|error| {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("what {flag} names cannot be read: {error}"),
+            hint: Some(
+                "pass the path of a file that is there, and that whoever runs this may read",
+            ),
+        };
+        told.into()
+    })
+}
+
+/// A variable that came out empty, as of a script that found no key, must not leave an archive in the
+/// open that was to be encrypted.
+fn refuse_empty_variables() -> Result<()> {
+    let is_empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut names = ["ETCD_ARK_RECIPIENT", "ETCD_ARK_RECIPIENTS_FILE"].into_iter();
+    let Some(empty) = names.find(is_empty) else {
+        return Ok(());
+    };
+    let told = crate::cli::error::Told {
+        kind: crate::cli::error::Kind::Usage,
+        message: format!("`{empty}` is set and empty: nothing would be encrypted"),
+        hint: Some("name who may read the archives, or unset the variable if all may"),
+    };
+    Err(told.into())
+}
+
+/// The inside of an encrypted file; `path` is what it is called.
+#[cfg(feature = "encryption")]
+pub(crate) fn decrypt(
+    outside: std::sync::Arc<dyn Source>,
+    path: &Path,
+    identities: &[PathBuf],
+) -> Result<std::sync::Arc<dyn Source>> {
+    use crate::archive::ArchiveError;
+    let files = identities.iter();
+    let files = files.map(|file| Ok((file.display().to_string(), read("--identity", file)?)));
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    match Identities::read(&files)?.decrypt(outside)? {
+        Ok(inside) => Ok(std::sync::Arc::new(inside)),
+        Err(fault) => Err(ArchiveError::Fault {
+            path: path.to_path_buf(),
+            fault: fault.into(),
+        }
+        .into()),
+    }
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
+    use crate::cli::error::{Kind, Told};
+    if named.is_empty() && files.is_empty() {
+        return refuse_empty_variables().map(|()| None);
+    }
+    let told = Told {
+        kind: Kind::Usage,
+        message: "this build of etcd-ark knows no encryption".to_owned(),
+        hint: Some("build it with the feature `encryption`, which is on by default"),
+    };
+    Err(told.into())
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(crate) fn decrypt(
+    _: std::sync::Arc<dyn Source>,
+    path: &Path,
+    _: &[PathBuf],
+) -> Result<std::sync::Arc<dyn Source>> {
+    use crate::archive::{ArchiveError, ArchiveFault};
+    Err(ArchiveError::Fault {
+        path: path.to_path_buf(),
+        fault: ArchiveFault::NoEncryption,
+    }
+    .into())
+}

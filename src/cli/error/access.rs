@@ -1,0 +1,76 @@
+//! Whose a file is that may not be opened: what to run a command as.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What to do about a message that says where something was denied.
+pub(crate) fn hint(message: &str) -> String {
+    owner_hint(message).unwrap_or_else(|| crate::cli::error::DENIED.to_owned())
+}
+
+/// The first path that a message names.
+pub(crate) fn quoted(message: &str) -> Option<&Path> {
+    message.split('`').nth(1).map(Path::new)
+}
+
+fn owner_hint(message: &str) -> Option<String> {
+    let path = std::path::absolute(quoted(message)?).ok()?;
+    let (path, uid) = nearest(&path)?;
+    let path = path.display();
+    if rustix::process::geteuid().as_raw() == uid {
+        return Some(format!(
+            "see the mode of `{path}`: its owner is who runs this"
+        ));
+    }
+    if uid == 0 {
+        return Some(format!("run it as root, who owns `{path}`"));
+    }
+    Some(match name_of(uid) {
+        Some(name) => format!("run it as `{name}`, who owns `{path}`, or as root"),
+        None => format!("run it as the user {uid}, who owns `{path}`, or as root"),
+    })
+}
+
+/// What can be looked at of a path, from its end, and whose it is: that is what keeps us out.
+fn nearest(path: &Path) -> Option<(&Path, u32)> {
+    let denied = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+        )
+    };
+    for path in path.ancestors() {
+        match std::fs::metadata(path) {
+            Ok(found) => return Some((path, found.uid())),
+            Err(error) if denied(&error) => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// As `/etc/passwd` has it.
+fn name_of(uid: u32) -> Option<String> {
+    let table = std::fs::read_to_string("/etc/passwd").ok()?;
+    let uid = uid.to_string();
+    table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_owns_a_path_is_named_by_the_nearest_that_is_there() {
+        assert_eq!(name_of(0).as_deref(), Some("root"));
+        assert_eq!(quoted("failed to open `/x`: no").unwrap(), Path::new("/x"));
+        let (path, uid) = nearest(Path::new("/nowhere/at/all")).unwrap();
+        assert_eq!((path, uid), (Path::new("/"), 0));
+        assert_eq!(hint("denied"), "run it as its owner, or as root");
+    }
+}

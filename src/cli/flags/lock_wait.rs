@@ -1,0 +1,38 @@
+//! The lock on a backup dir: how long a run waits for it, and what it says of itself.
+
+use std::time::Duration;
+
+use crate::repository::lock::Claim;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cli::args::time_or_none;
+
+/// What is worth a warning where the filesystem knows no locks.
+pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no locks: nothing kept another run from working on it at the same time";
+
+/// For the commands that change a backup dir.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LockWait {
+    /// How long to wait for another run on the same backup dir to end, such as 10m
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time_or_none, env = "ETCD_ARK_LOCK_WAIT")]
+    lock_wait: SignedDuration,
+}
+
+impl LockWait {
+    /// The lock for `command`.
+    pub(crate) fn claim(&self, command: &str) -> Claim {
+        claim(command, self.lock_wait.unsigned_abs())
+    }
+}
+
+/// The lock for `command`, which waits for `wait`.
+pub(crate) fn claim(command: &str, wait: Duration) -> Claim {
+    let host = rustix::system::uname();
+    let holder = format!(
+        "`etcd-ark {command}`, process {} on {}, since {:.0}",
+        std::process::id(),
+        host.nodename().to_string_lossy(),
+        Timestamp::now(),
+    );
+    Claim { holder, wait }
+}

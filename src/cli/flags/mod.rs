@@ -1,0 +1,5 @@
+//! Groups of flags that several commands share.
+
+pub(crate) mod lock_wait;
+pub(crate) mod repository;
+pub(crate) mod retention;

@@ -1,0 +1,73 @@
+//! What is to be kept of the archives, as the command line says it.
+
+use std::num::NonZeroU32;
+
+use crate::retention::{Policy, Rules};
+use anyhow::Result;
+use clap::ArgAction;
+use jiff::SignedDuration;
+
+use crate::cli::args::{label, length_of_time, time_or_none};
+
+/// The flags of a policy.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What is kept of each member's archives")]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
+pub(crate) struct Keep {
+    /// Keep so many of the newest
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_LAST")]
+    keep_last: Option<NonZeroU32>,
+    /// Keep the newest of each of so many hours that have one; this and all below in UTC
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_HOURLY")]
+    keep_hourly: Option<NonZeroU32>,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_DAILY")]
+    keep_daily: Option<NonZeroU32>,
+    /// Keep the newest of each of so many weeks, which begin on Monday
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_WEEKLY")]
+    keep_weekly: Option<NonZeroU32>,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_MONTHLY")]
+    keep_monthly: Option<NonZeroU32>,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_YEARLY")]
+    keep_yearly: Option<NonZeroU32>,
+    /// Keep all that are at most so much older than the newest, such as 30d
+    #[arg(long, value_name = "TIME", value_parser = length_of_time, env = "ETCD_ARK_KEEP_WITHIN")]
+    keep_within: Option<SignedDuration>,
+    /// Keep all with this label, whatever their age; can be given more than once
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_KEEP_LABEL")]
+    keep_label: Vec<String>,
+    /// Only archives that check count, and to know it they are read: how long that counts, 0s for
+    /// not at all
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_or_none, env = "ETCD_ARK_PROVE_AGAIN_AFTER")]
+    pub(crate) prove_again_after: SignedDuration,
+}
+
+impl Keep {
+    fn rules(&self) -> Rules {
+        Rules {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within: self.keep_within,
+            labels: self.keep_label.clone(),
+        }
+    }
+
+    /// The policy, which must keep something.
+    pub(crate) fn policy(&self) -> Result<Policy> {
+        Ok(Policy::try_from(self.rules())?)
+    }
+
+    /// The policy, if any of its flags was given.
+    pub(crate) fn wanted(&self) -> Result<Option<Policy>> {
+        if self.rules() == Rules::default() {
+            return Ok(None);
+        }
+        self.policy().map(Some)
+    }
+}

@@ -1,0 +1,243 @@
+//! `--metrics-file`: what a run did, for the textfile collector of Prometheus's node exporter.
+//!
+//! In: what the run did and how it ended. Out: the file, replaced in one step, by success and
+//! failure alike. A run replaces the series that it has a new value for and keeps the others: so
+//! commands share a file, and a failed run leaves standing when the last good one was.
+
+pub(crate) mod prometheus;
+
+use std::cell::RefCell;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::archive::SUM_EXTENSION;
+use crate::fs::staged::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
+use crate::repository::is_archive_name;
+use crate::repository::sidecar::SIDECAR_EXTENSION;
+use crate::snapshot::Captured;
+use fs_err as fs;
+use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+
+use crate::cli::error::{Failure, Kind};
+use crate::cli::metrics::prometheus::{Family, Series};
+
+/// How often, and how far apart, the file's directory is tried for its lock.
+const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
+/// How many links one may be behind another.
+const MOST_LINKS: usize = 8;
+/// The file is for whoever collects metrics to read.
+const MODE: u32 = 0o644;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetricsFile {
+    /// Write how the run ended, also if it failed, to this file for Prometheus's textfile
+    /// collector, which takes files named *.prom; commands can share it, members cannot
+    #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
+}
+
+/// What a run tells of itself.
+pub(crate) struct Record {
+    wanted: Option<(&'static str, PathBuf)>,
+    begun: Instant,
+    series: RefCell<Vec<Series>>,
+}
+
+impl Record {
+    /// The run of a command begins; its name and its metrics file, if it has one.
+    pub(crate) fn begin(wanted: Option<(&'static str, &Path)>) -> Self {
+        Self {
+            wanted: wanted.map(|(name, file)| (name, file.to_path_buf())),
+            begun: Instant::now(),
+            series: RefCell::default(),
+        }
+    }
+
+    /// An archive was made.
+    pub(crate) fn archive(&self, captured: &Captured) {
+        let manifest = &captured.manifest;
+        let member = &manifest.member;
+        let identity = &member.identity;
+        let labels = [
+            ("cluster_id", identity.cluster_id.to_string()),
+            ("member_id", identity.member_id.to_string()),
+            ("member", identity.name.clone().unwrap_or_default()),
+        ];
+        let add = |family, value| self.add(family, &labels, value);
+        add(Family::ArchiveTime, seconds(manifest.created));
+        add(Family::ArchiveBytes, captured.bytes as f64);
+        add(Family::ArchiveIndex, member.position.index.0 as f64);
+        add(Family::DataSize, manifest.sizes.data as f64);
+        add(Family::DataSizeLimit, manifest.sizes.limit as f64);
+    }
+
+    /// Retention ran: how many archives it kept and how many it removed.
+    pub(crate) fn pruned(&self, kept: usize, removed: usize) {
+        self.add(Family::Kept, &[], kept as f64);
+        self.add(Family::Removed, &[], removed as f64);
+    }
+
+    fn add(&self, family: Family, labels: &[(&str, String)], value: f64) {
+        let Some((command, _)) = &self.wanted else {
+            return;
+        };
+        let mut series = Series::new(family, command, value);
+        let labels = labels.iter();
+        series.extend(labels.map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.series.borrow_mut().push(series);
+    }
+
+    /// The run has ended so; gives how it ends with the metrics written. If they could not be, it
+    /// has failed, whatever it did: monitoring would not notice that it looks at old numbers.
+    pub(crate) fn end(self, ended: Result<u8, Failure>) -> Result<u8, Failure> {
+        let Some((command, file)) = &self.wanted else {
+            return ended;
+        };
+        let now = seconds(Timestamp::now());
+        let code = match &ended {
+            Ok(code) => *code,
+            Err(failure) => failure.kind.exit_code(),
+        };
+        self.add(Family::RunTime, &[], now);
+        if ended.is_ok() {
+            self.add(Family::SuccessTime, &[], now);
+        }
+        self.add(Family::ExitCode, &[], f64::from(code));
+        self.add(Family::Duration, &[], self.begun.elapsed().as_secs_f64());
+        let Err(error) = update(file, command, self.series.take()) else {
+            return ended;
+        };
+        let what = format!("its metrics could not be written: {error}");
+        Err(match ended {
+            Ok(_) => Failure {
+                kind: Kind::Failed,
+                message: format!("the {command} is done, but {what}"),
+                hint: Some(hint(&error)),
+            },
+            Err(failure) => Failure {
+                message: format!("{}; and {what}", failure.message),
+                ..failure
+            },
+        })
+    }
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+/// Why the metrics cannot be written.
+#[derive(Debug, thiserror::Error)]
+enum MetricsError {
+    #[error("`{}` has a name that etcd-ark gives to files of its own", .0.display())]
+    Ours(PathBuf),
+    #[error("`{}` is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    #[error("`{}` holds something that etcd-ark did not write, in line {line}", file.display())]
+    Foreign { file: PathBuf, line: usize },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn hint(error: &MetricsError) -> String {
+    let hint = match error {
+        MetricsError::NotAFile(_) | MetricsError::Ours(_) => {
+            "pass a file of its own to --metrics-file"
+        }
+        MetricsError::Foreign { .. } => {
+            "it was left as it is; move it away, or pass another --metrics-file"
+        }
+        MetricsError::Io(_) => {
+            "the directory of --metrics-file must be there, and whoever runs this must be able to write to it"
+        }
+    };
+    hint.to_owned()
+}
+
+/// Replaces in `file` what there is a new value for.
+fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsError> {
+    let file = at_its_end(file);
+    if is_ours(&file) {
+        return Err(MetricsError::Ours(file));
+    }
+    let dir = parent_of(&file);
+    // Held until the end: two commands that share the file must not lose each other's numbers.
+    let _lock = lock(&dir)?;
+    let old = read(&file)?;
+    let is_new = |old: &Series| new.iter().any(|new| new.stands_for(old));
+    let mut series: Vec<_> = old.into_iter().filter(|old| !is_new(old)).collect();
+    series.extend(new);
+    let succeeded = |one: &Series| one.is(Family::SuccessTime, command);
+    if !series.iter().any(succeeded) {
+        // A rule that asks how long ago that was would be silent if there were no number.
+        series.push(Series::new(Family::SuccessTime, command, 0.0));
+    }
+    remove_stale(&dir);
+    let staged = StagedFile::create(&dir)?;
+    staged
+        .file()
+        .write_all(crate::cli::metrics::prometheus::write(&series).as_bytes())?;
+    staged
+        .file()
+        .set_permissions(std::fs::Permissions::from_mode(MODE))?;
+    staged.sync()?;
+    staged.replace(&file)?;
+    Ok(())
+}
+
+/// Where a link leads, so that it keeps leading there, also if nothing is there yet.
+fn at_its_end(file: &Path) -> PathBuf {
+    let mut file = file.to_path_buf();
+    // Who leads in a circle leads nowhere: writing there then fails.
+    for _ in 0..MOST_LINKS {
+        let Ok(next) = std::fs::read_link(&file) else {
+            break;
+        };
+        file = parent_of(&file).join(next);
+    }
+    fs::canonicalize(&file).unwrap_or(file)
+}
+
+/// Whether a file is a lock, an archive or what stands beside one: an empty one could be replaced.
+fn is_ours(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let sides = [SUM_EXTENSION, SIDECAR_EXTENSION].into_iter();
+    let mut of = sides.filter_map(|side| name.strip_suffix(side));
+    name.starts_with(STAGING_PREFIX) || is_archive_name(&name) || of.any(is_archive_name)
+}
+
+/// Somebody else who holds the lock of a directory may do so for other reasons: after a second
+/// this goes on without.
+fn lock(dir: &Path) -> io::Result<fs::File> {
+    let dir = fs::File::open(dir)?;
+    let (tries, pause) = LOCK_TRIES;
+    for _ in 0..tries {
+        match rustix::fs::flock(dir.file(), FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(pause),
+            _ => break,
+        }
+    }
+    Ok(dir)
+}
+
+fn read(file: &Path) -> Result<Vec<Series>, MetricsError> {
+    match fs::metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(MetricsError::NotAFile(file.to_path_buf()));
+        }
+        Ok(_) => {}
+    }
+    let text = fs::read(file)?;
+    crate::cli::metrics::prometheus::read(&String::from_utf8_lossy(&text)).map_err(|line| {
+        MetricsError::Foreign {
+            file: file.to_path_buf(),
+            line,
+        }
+    })
+}

@@ -1,0 +1,260 @@
+//! The text that Prometheus reads (exposition format 0.0.4), as far as it is written here.
+//!
+//! In and out: [`Series`]. A metric family is written once, with its help and type, and all its
+//! series behind it. Reading takes back what was written, and nothing else: a line that is not
+//! ours means that the file is not.
+
+use std::fmt::Write as _;
+
+/// What is measured. All are gauges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    RunTime,
+    SuccessTime,
+    ExitCode,
+    Duration,
+    ArchiveTime,
+    ArchiveBytes,
+    ArchiveIndex,
+    DataSize,
+    DataSizeLimit,
+    Kept,
+    Removed,
+}
+
+/// In the order they are written.
+const FAMILIES: [Family; 11] = [
+    Family::RunTime,
+    Family::SuccessTime,
+    Family::ExitCode,
+    Family::Duration,
+    Family::ArchiveTime,
+    Family::ArchiveBytes,
+    Family::ArchiveIndex,
+    Family::DataSize,
+    Family::DataSizeLimit,
+    Family::Kept,
+    Family::Removed,
+];
+
+impl Family {
+    /// Its name and what it is.
+    fn text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::RunTime => (
+                "etcd_ark_last_run_timestamp_seconds",
+                "When the last run ended.",
+            ),
+            Self::SuccessTime => (
+                "etcd_ark_last_success_timestamp_seconds",
+                "When the last run ended that succeeded; 0 if none did.",
+            ),
+            Self::ExitCode => (
+                "etcd_ark_last_run_exit_code",
+                "The exit code of the last run; 0 is success, 5 success with warnings.",
+            ),
+            Self::Duration => (
+                "etcd_ark_last_run_duration_seconds",
+                "How long the last run took.",
+            ),
+            Self::ArchiveTime => (
+                "etcd_ark_last_archive_timestamp_seconds",
+                "When the capture of the last archive began.",
+            ),
+            Self::ArchiveBytes => (
+                "etcd_ark_last_archive_bytes",
+                "How large the last archive is.",
+            ),
+            Self::ArchiveIndex => (
+                "etcd_ark_last_archive_raft_index",
+                "The raft index of the last entry in the last archive.",
+            ),
+            Self::DataSize => (
+                "etcd_ark_data_size_bytes",
+                "The member's data size: its raft snapshot and the log's entries above it.",
+            ),
+            Self::DataSizeLimit => (
+                "etcd_ark_data_size_limit_bytes",
+                "The data size above which etcd's guide says to get help before an upgrade.",
+            ),
+            Self::Kept => (
+                "etcd_ark_archives_kept",
+                "How many archives the last pruning kept.",
+            ),
+            Self::Removed => (
+                "etcd_ark_archives_removed",
+                "How many archives the last pruning removed.",
+            ),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        self.text().0
+    }
+}
+
+/// One number, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    family: Family,
+    /// The first is `command`.
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+impl Series {
+    pub(crate) fn new(family: Family, command: &str, value: f64) -> Self {
+        Self {
+            family,
+            labels: vec![("command".to_owned(), command.to_owned())],
+            value,
+        }
+    }
+
+    /// Adds labels, which no two series of a command differ in.
+    pub(crate) fn extend(&mut self, labels: impl Iterator<Item = (String, String)>) {
+        self.labels.extend(labels);
+    }
+
+    /// Whether it is this command's number of this family.
+    pub(crate) fn is(&self, family: Family, command: &str) -> bool {
+        self.family == family && self.command() == Some(command)
+    }
+
+    /// Whether it takes the place of an older one.
+    pub(crate) fn stands_for(&self, old: &Self) -> bool {
+        self.family == old.family && self.command() == old.command()
+    }
+
+    fn command(&self) -> Option<&str> {
+        let (name, value) = self.labels.first()?;
+        (name == "command").then_some(value)
+    }
+}
+
+/// The text of a file.
+pub(crate) fn write(series: &[Series]) -> String {
+    let mut text = String::new();
+    for family in FAMILIES {
+        let mut own = series.iter().filter(|one| one.family == family).peekable();
+        if own.peek().is_some() {
+            text += &head(family);
+        }
+        for one in own {
+            let labels: Vec<_> = one.labels.iter().map(label).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{}{{{}}} {}",
+                family.name(),
+                labels.join(","),
+                one.value
+            );
+        }
+    }
+    text
+}
+
+fn head(family: Family) -> String {
+    let (name, help) = family.text();
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
+}
+
+fn label((name, value): &(String, String)) -> String {
+    let value = value.replace('\\', r"\\");
+    let value = value.replace('"', "\\\"").replace('\n', r"\n");
+    format!("{name}=\"{value}\"")
+}
+
+/// The series in a text; the number of the first line that is not ours.
+pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
+    let mut series = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        // Help texts may have been worded otherwise by another release.
+        let ours = ["# HELP etcd_ark_", "# TYPE etcd_ark_"];
+        if ours.iter().any(|start| line.starts_with(start)) {
+            continue;
+        }
+        let (name, labels, value) = parse(line).ok_or(number + 1)?;
+        // A name of ours that is in no list was written by another release.
+        let family = FAMILIES.into_iter().find(|family| family.name() == name);
+        series.extend(family.map(|family| Series {
+            family,
+            labels,
+            value,
+        }));
+    }
+    Ok(series)
+}
+
+/// A line's name, labels and value.
+fn parse(line: &str) -> Option<(&str, Labels, f64)> {
+    let (name, rest) = line.split_once('{')?;
+    name.strip_prefix("etcd_ark_")?;
+    let (labels, rest) = parse_labels(rest)?;
+    let value = rest.strip_prefix(' ')?.parse().ok()?;
+    Some((name, labels, value))
+}
+
+type Labels = Vec<(String, String)>;
+
+/// The labels up to the closing brace, and what is behind it.
+fn parse_labels(mut rest: &str) -> Option<(Labels, &str)> {
+    let mut labels = Vec::new();
+    loop {
+        let (name, after) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = after.chars();
+        loop {
+            match chars.next()? {
+                '"' => break,
+                '\\' => value.push(match chars.next()? {
+                    'n' => '\n',
+                    c @ ('\\' | '"') => c,
+                    _ => return None,
+                }),
+                c => value.push(c),
+            }
+        }
+        labels.push((name.to_owned(), value));
+        match chars.next()? {
+            ',' => rest = chars.as_str(),
+            '}' => return Some((labels, chars.as_str())),
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut odd = Series::new(Family::ArchiveBytes, "snapshot", 1_700_000_000.125);
+        let name = "a\\b\"c\nd,e}f{g= é";
+        odd.extend([("member".to_owned(), name.to_owned())].into_iter());
+        let plain = Series::new(Family::ExitCode, "prune", 0.0);
+        let series = vec![plain, odd];
+        assert_eq!(read(&write(&series)), Ok(series));
+        assert_eq!(read(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_line_of_somebody_else_is_not_taken_for_ours() {
+        let good = write(&[Series::new(Family::ExitCode, "prune", 0.0)]);
+        for foreign in [
+            "up 1",
+            "node_textfile_mtime{file=\"x\"} 1",
+            "etcd_ark_last_run_exit_code{command=\"prune\" 1",
+            "etcd_ark_last_run_exit_code{command=\"prune\"} much",
+            "# a comment",
+            "\u{0}",
+        ] {
+            assert_eq!(read(&format!("{good}{foreign}\n")), Err(4), "{foreign}");
+        }
+        // What another release writes is ours.
+        let other = "etcd_ark_of_another_release{command=\"prune\"} 1\n";
+        assert_eq!(read(other), Ok(vec![]));
+    }
+}

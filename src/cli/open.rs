@@ -1,0 +1,227 @@
+//! Opening what the command line names: a backup dir, a bucket by its URL, an archive in either.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::archive::{Archive, ArchiveError, ArchiveFault};
+use crate::fs::staged::parent_of;
+use crate::interrupt::Interrupt;
+use crate::repository::catalog::{Summary, read_one, sidecar_of};
+use crate::repository::check::prove;
+use crate::repository::sidecar::SIDECAR_EXTENSION;
+use crate::repository::{Directory, Listed, Repository, is_archive_name};
+use crate::target::Target;
+use anyhow::Result;
+
+use crate::cli::encryption::decrypt;
+use crate::cli::error::{Kind, Told};
+
+/// Opens places, and stops waiting for them when somebody asks to stop.
+pub(crate) struct Places<'p> {
+    interrupt: &'p Interrupt,
+    /// Files of keys to encrypted archives.
+    identities: &'p [PathBuf],
+    /// Buckets that are open, by their URLs: a connection is worth keeping.
+    buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,
+}
+
+impl<'p> Places<'p> {
+    pub(crate) fn new(interrupt: &'p Interrupt, identities: &'p [PathBuf]) -> Self {
+        Self {
+            interrupt,
+            identities,
+            buckets: RefCell::default(),
+        }
+    }
+
+    /// Whether somebody asked to stop.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        self.interrupt
+    }
+
+    /// The repository at `place`: a URL, or the path of a backup dir.
+    pub(crate) fn repository(&self, place: &Path) -> Result<Rc<dyn Repository>> {
+        let Some(url) = url(place) else {
+            return Ok(Rc::new(Directory::new(place)));
+        };
+        if let Some(path) = url.strip_prefix("file://") {
+            return Ok(Rc::new(Directory::new(Path::new(path))));
+        }
+        let mut buckets = self.buckets.borrow_mut();
+        if let Some((_, known)) = buckets.iter().find(|(known, _)| known == url) {
+            return Ok(Rc::clone(known));
+        }
+        let bucket = self.bucket(url)?;
+        buckets.push((url.to_owned(), Rc::clone(&bucket)));
+        Ok(bucket)
+    }
+
+    /// The repository that holds the archive at `place`, a path or a URL, and the archive's name.
+    pub(crate) fn locate(&self, place: &Path) -> Result<(Rc<dyn Repository>, String)> {
+        if let Some(url) = url(place) {
+            let named = url
+                .rsplit_once('/')
+                .filter(|(_, name)| is_archive_name(name));
+            let Some((repository, name)) = named else {
+                let told = Told {
+                    kind: Kind::Usage,
+                    message: format!("`{url}` does not end in the name of an archive"),
+                    hint: Some("`etcd-ark list --repo URL` shows the archives there are"),
+                };
+                return Err(told.into());
+            };
+            return Ok((self.repository(Path::new(repository))?, name.to_owned()));
+        }
+        let name = place.file_name().unwrap_or_default();
+        let directory = Directory::new(&parent_of(place));
+        Ok((Rc::new(directory), name.to_string_lossy().into_owned()))
+    }
+
+    /// The archive at `place`: a path, or the URL of a repository with the archive's name behind it.
+    pub(crate) fn archive(&self, place: &Path) -> Result<Archive> {
+        let is_encrypted = place.extension().is_some_and(|last| last == "age");
+        if url(place).is_none() && place.is_dir() {
+            return Err(told_directory(place));
+        }
+        if url(place).is_none() && !is_encrypted {
+            return Ok(Archive::open(place)?);
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        let path = repository.path_of(&name);
+        let source = repository.source(&listed)?;
+        if !is_encrypted {
+            return Ok(Archive::from_source(source, &path)?);
+        }
+        let inside = match decrypt(Arc::clone(&source), &path, self.identities) {
+            Err(error) if is_of_header(&error) => {
+                // Damage to the header looks like a wrong key; the sidecar tells them apart.
+                self.prove_ciphertext(&*repository, listed)?;
+                return Err(error);
+            }
+            inside => inside?,
+        };
+        let archive = Archive::from_source(inside, &path)?;
+        // What was encrypted by hand has no sidecar; one that is there must tell the truth.
+        let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
+        if there.is_some() && !sidecar_of(&*repository, &name)?.is_of(archive.manifest()) {
+            let why = "it says something else than the manifest inside".to_owned();
+            let fault = ArchiveFault::Sidecar(why);
+            return Err(ArchiveError::Fault { path, fault }.into());
+        }
+        Ok(archive)
+    }
+
+    /// An error if the archive at `place` is encrypted and has a sidecar that tells of other bytes.
+    pub(crate) fn prove_beside(&self, place: &Path) -> Result<()> {
+        if place.extension().is_none_or(|last| last != "age") {
+            return Ok(());
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        self.prove_ciphertext(&*repository, listed)
+    }
+
+    /// An error if there is a sidecar, and the archive's bytes are not those that it tells of.
+    fn prove_ciphertext(&self, repository: &dyn Repository, listed: Listed) -> Result<()> {
+        if let Ok(summary) = read_one(repository, listed) {
+            prove(repository, &summary, self.interrupt)?;
+        }
+        Ok(())
+    }
+
+    /// What can be known of the archive at `place` without a key, if it is encrypted and no key
+    /// was given.
+    pub(crate) fn locked(&self, place: &Path) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
+        let is_encrypted = place.extension().is_some_and(|last| last == "age");
+        if !is_encrypted || !self.identities.is_empty() {
+            return Ok(None);
+        }
+        let (repository, name) = self.locate(place)?;
+        let listed = repository.look_up(&name)?;
+        let sidecar = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
+        if sidecar.is_none() {
+            return Ok(None);
+        }
+        let summary = read_one(&*repository, listed)?;
+        Ok(Some((repository, summary)))
+    }
+
+    /// The archive or data dir at `place`.
+    pub(crate) fn target(&self, place: &Path, wal_dir: Option<&Path>) -> Result<Target> {
+        if place.is_dir() {
+            return match Target::open(place, wal_dir) {
+                // No data dir, but something that is one could not be in.
+                Err(_) if Directory::new(place).list().is_ok_and(|l| !l.is_empty()) => {
+                    Err(told_directory(place))
+                }
+                target => Ok(target?),
+            };
+        }
+        Ok(Target::Archive(Box::new(self.archive(place)?)))
+    }
+
+    #[cfg(feature = "object-store")]
+    fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
+        use crate::repository::bucket::Bucket;
+        let settings: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Rc::new(Bucket::open(url, &settings, self.interrupt)?))
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[expect(clippy::unused_self, reason = "as where there are object stores")]
+    fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
+        let told = Told {
+            kind: Kind::Usage,
+            message: format!("`{url}`: this build of etcd-ark knows no object stores"),
+            hint: Some("build it with the feature `object-store`, which is on by default"),
+        };
+        Err(told.into())
+    }
+}
+
+fn told_directory(place: &Path) -> anyhow::Error {
+    let told = Told {
+        kind: Kind::Usage,
+        message: format!("`{}` is a directory, not an archive", place.display()),
+        hint: Some("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir"),
+    };
+    told.into()
+}
+
+/// Whether an archive cannot be decrypted because of what its header says.
+#[cfg(feature = "encryption")]
+fn is_of_header(error: &anyhow::Error) -> bool {
+    use crate::archive::encryption::EncryptionFault::{Header, WrongIdentity};
+    matches!(
+        error.downcast_ref(),
+        Some(ArchiveError::Fault {
+            fault: ArchiveFault::Encryption(WrongIdentity | Header(_)),
+            ..
+        })
+    )
+}
+
+#[cfg(not(feature = "encryption"))]
+fn is_of_header(_: &anyhow::Error) -> bool {
+    false
+}
+
+/// Whether a place is a bucket, and not an archive in one.
+pub(crate) fn is_bucket(place: &Path) -> bool {
+    let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
+    url(place).is_some_and(|url| !name(url))
+}
+
+/// Whether a place is named by a URL.
+pub(crate) fn is_url(place: &Path) -> bool {
+    url(place).is_some()
+}
+
+fn url(place: &Path) -> Option<&str> {
+    place.to_str().filter(|text| text.contains("://"))
+}

@@ -1,0 +1,269 @@
+//! Where everything that is said goes: stdout for results, stderr for warnings and failures.
+
+use std::cell::Cell;
+use std::io::{BufWriter, IsTerminal, Write};
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use crate::cli::args::{Color, Global};
+use crate::cli::error::Failure;
+
+/// How much is gathered for stdout at once, in bytes.
+const STREAM_BUFFER: usize = 64 << 10;
+
+/// A colour that means something.
+#[derive(Clone, Copy)]
+pub(crate) enum Paint {
+    Good,
+    Bad,
+    Warn,
+    Dim,
+    Strong,
+}
+
+/// The two streams, and how to write to them.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers a question of its own"
+)]
+pub(crate) struct Out {
+    json: bool,
+    quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) progress: bool,
+    /// Whether a deed that went well says so: somebody looks, or asked for it.
+    tells_success: bool,
+    color_stdout: bool,
+    color_stderr: bool,
+    warned: Cell<bool>,
+    lost_output: Cell<bool>,
+}
+
+impl Out {
+    pub(crate) fn new(global: &Global) -> Self {
+        let wanted = |is_terminal: bool| match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        let terminal = std::io::stderr().is_terminal();
+        let watched = terminal || std::io::stdout().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            progress: terminal && !global.no_progress && !global.quiet && !global.json,
+            tells_success: watched || global.verbose,
+            color_stdout: wanted(std::io::stdout().is_terminal()),
+            color_stderr: wanted(terminal),
+            warned: Cell::new(false),
+            lost_output: Cell::new(false),
+        }
+    }
+
+    /// Whether anything was worth a warning.
+    pub(crate) fn warned(&self) -> bool {
+        self.warned.get()
+    }
+
+    /// Whether something could not be written to stdout, other than because nobody reads it.
+    pub(crate) fn lost_output(&self) -> bool {
+        self.lost_output.get()
+    }
+
+    fn to_stdout(&self, text: &str) {
+        self.stream(|stdout| writeln!(stdout, "{}", visible(text)));
+    }
+
+    /// Lets `write` write to stdout as much as it likes, its bytes as they are.
+    pub(crate) fn stream(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+        let mut stdout = BufWriter::with_capacity(STREAM_BUFFER, std::io::stdout().lock());
+        let written = write(&mut stdout).and_then(|()| stdout.flush());
+        // A reader that went away (`| head`) is no failure of ours.
+        if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+            self.lost_output.set(true);
+        }
+    }
+
+    /// Whether the result is for scripts.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether nothing is to be said but warnings and errors.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether a result is written for people.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.json && !self.quiet
+    }
+
+    /// What a deed that runs from cron says when it went well: nothing off a terminal, because cron
+    /// mails every word. The result of a question, and what is needed to go on, is a [`Self::line`].
+    pub(crate) fn tell(&self, text: &str) {
+        if self.tells_success {
+            self.line(text);
+        }
+    }
+
+    /// A [`Self::note`] of such a deed.
+    pub(crate) fn tell_note(&self, text: &str) {
+        if self.tells_success {
+            self.note(text);
+        }
+    }
+
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.to_stdout(text.trim_end());
+        }
+    }
+
+    /// The result for scripts, made only if they asked for it.
+    pub(crate) fn json<T: Serialize>(&self, value: impl FnOnce() -> T) {
+        if self.json
+            && let Ok(text) = serde_json::to_string_pretty(&value())
+        {
+            self.to_stdout(&text);
+        }
+    }
+
+    /// The same on one line, for results that come one after another.
+    pub(crate) fn json_line<T: Serialize>(&self, value: impl FnOnce() -> T) {
+        if self.json
+            && let Ok(text) = serde_json::to_string(&value())
+        {
+            self.to_stdout(&text);
+        }
+    }
+
+    /// Counts a warning that the result itself tells of.
+    pub(crate) fn count_warning(&self) {
+        self.warned.set(true);
+    }
+
+    /// Something that the user should know; it counts under `--strict`.
+    pub(crate) fn warn(&self, text: &str) {
+        self.warned.set(true);
+        let word = paint(self.color_stderr, Paint::Warn, "warning:");
+        self.to_stderr(&format!("{word} {text}"));
+    }
+
+    /// Something good to know, which does not count.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            let word = paint(self.color_stderr, Paint::Dim, "note:");
+            self.to_stderr(&format!("{word} {text}"));
+        }
+    }
+
+    /// Why the command failed.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if self.json {
+            write_line(&mut std::io::stderr().lock(), &failure.to_json());
+            return;
+        }
+        let word = paint(self.color_stderr, Paint::Bad, "error:");
+        let mut stderr = std::io::stderr().lock();
+        write_line(&mut stderr, &format!("{word} {}", failure.message));
+        if let Some(hint) = &failure.hint {
+            let word = paint(self.color_stderr, Paint::Strong, "hint:");
+            write_line(&mut stderr, &format!("{word} {hint}"));
+        }
+    }
+
+    /// `text` in a colour, where stdout shows colours.
+    pub(crate) fn paint(&self, how: Paint, text: &str) -> String {
+        paint(self.color_stdout, how, text)
+    }
+
+    /// Under `--json` stderr holds nothing but an error object: warnings are in the result.
+    fn to_stderr(&self, text: &str) {
+        if !self.json {
+            write_line(&mut std::io::stderr().lock(), text);
+        }
+    }
+}
+
+/// Where stderr cannot be written to, there is nobody left to tell.
+fn write_line(stream: &mut dyn Write, text: &str) {
+    let _ = writeln!(stream, "{}", visible(text));
+}
+
+/// `text` without what a terminal would obey: names and labels come from files that anybody may
+/// have made. Line breaks and colours stay.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if !c.is_control() || c == '\n' {
+            shown.push(c);
+            continue;
+        }
+        let after = rest.as_str();
+        let colour = after
+            .strip_prefix('[')
+            .and_then(|codes| codes.split_once('m'));
+        match colour {
+            Some((codes, _))
+                if c == '\x1b' && codes.bytes().all(|b| b.is_ascii_digit() || b == b';') =>
+            {
+                shown.push(c);
+            }
+            _ => shown.push('\u{fffd}'),
+        }
+    }
+    shown
+}
+
+fn paint(color: bool, how: Paint, text: &str) -> String {
+    if !color {
+        return text.to_owned();
+    }
+    let code = match how {
+        Paint::Good => "32",
+        Paint::Bad => "1;31",
+        Paint::Warn => "33",
+        Paint::Dim => "2",
+        Paint::Strong => "1",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// A path as JSON can hold it: what is not UTF-8 is replaced.
+pub(crate) fn text(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A size in decimal units.
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().si().to_string()
+}
+
+/// Bytes of a key or value on one line: control characters and what is not UTF-8 as `\xNN`, line
+/// ends and tabs as `\n`, `\r`, `\t`.
+pub(crate) fn one_line(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut line = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => line += "\\n",
+                '\r' => line += "\\r",
+                '\t' => line += "\\t",
+                c if c.is_control() => {
+                    let _ = write!(line, "\\x{:02x}", u32::from(c));
+                }
+                c => line.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(line, "\\x{byte:02x}");
+        }
+    }
+    line
+}

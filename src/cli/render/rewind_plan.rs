@@ -1,0 +1,93 @@
+//! The inputs of a rewind drawn on one index axis: who has what, what is kept, what is lost.
+//!
+//! In: a plan. Out: lines of at most 80 columns.
+
+use crate::etcd::ids::Index;
+use crate::etcd::member::printable;
+use crate::etcd::trace::TracedEntry;
+use crate::rewind::Plan;
+use crate::rewind::input::Witness;
+
+use crate::cli::render::log::{Axis, NAMES, WIDTH, named};
+
+/// Entries of the history.
+const ENTRIES: char = '━';
+/// Entries that are not, or not known to be.
+const TAIL: char = '┄';
+const SNAPSHOT: char = '◆';
+
+/// Draws it.
+pub(crate) fn picture(plan: &Plan) -> String {
+    let axis = axis(plan);
+    let mut lines = vec![axis.scale()];
+    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure);
+    for (place, (witness, sure)) in inputs.enumerate() {
+        let name = input_name(place, witness);
+        lines.push(named(&name, &row(&axis, witness, *sure)));
+    }
+    let (kept, end) = (plan.moment.index, plan.agreement.end.index);
+    lines.push(axis.bar("kept", axis.first, kept, '═', kept));
+    if kept < end {
+        lines.push(axis.bar("lost", kept.next(), end, '╌', end));
+    }
+    if let Some(moved) = &plan.moment.moved {
+        let label = |_| format!("{}@{}", moved.version, moved.at);
+        lines.extend(axis.marks("moved", '▲', &[moved.at], label));
+    }
+    lines.join("\n")
+}
+
+/// An input's number and its member's name, as short as the column is.
+fn input_name(place: usize, witness: &Witness) -> String {
+    let name = printable(&witness.member());
+    let text = format!("{} {name}", place + 1);
+    text.chars().take(NAMES - 1).collect()
+}
+
+fn axis(plan: &Plan) -> Axis {
+    let all = |witness: &Witness| {
+        let first = witness.trace.entries.first().map(|entry| entry.index);
+        let snapshots = witness.trace.snapshots.iter();
+        let lowest = snapshots.map(|snapshot| snapshot.id.index).min();
+        [first, lowest].into_iter().flatten().min()
+    };
+    let first = plan.witnesses.iter().filter_map(all).min();
+    let lasts = plan.witnesses.iter().map(|one| one.facts.position.index);
+    let first = first.unwrap_or(Index(0));
+    Axis {
+        first,
+        last: lasts.max().unwrap_or(first).max(first),
+    }
+}
+
+fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
+    let mut line = vec![' '; WIDTH];
+    let mut draw = |columns: std::ops::RangeInclusive<usize>, stroke: char| {
+        if let Some(places) = line.get_mut(columns) {
+            places.fill(stroke);
+        }
+    };
+    let mut before: Option<Index> = None;
+    for TracedEntry { index, .. } in &witness.trace.entries {
+        let stroke = if *index <= sure { ENTRIES } else { TAIL };
+        let column = axis.column(*index);
+        // Where there are more columns than entries, what follows each other is one line.
+        let follows = before.filter(|before| before.next() == *index);
+        let from = follows.map_or(column, |before| (axis.column(before) + 1).min(column));
+        draw(from..=column, stroke);
+        before = Some(*index);
+    }
+    for snapshot in &witness.trace.snapshots {
+        let column = axis.column(snapshot.id.index);
+        draw(column..=column, SNAPSHOT);
+    }
+    let line: String = line.into_iter().collect();
+    let line = line.trim_end();
+    let last = witness.facts.position.index.to_string();
+    let length = line.chars().count();
+    if length + 1 + last.len() <= WIDTH {
+        format!("{line} {last}")
+    } else {
+        line.to_owned()
+    }
+}

@@ -1,0 +1,392 @@
+//! One question to one server, and every way in which it can go unanswered.
+//!
+//! In: an [`Access`], the URL of a server, a path. Out: an [`Answer`], or a [`Silence`] that tells
+//! those ways apart. Whatever a server does, a talk with it ends when its time is up, and no more
+//! is read than an answer may have.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fs_err as fs;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use ureq::http::{HeaderMap, Response};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Error};
+
+use crate::cluster::connector::{ByStage, Failed, Names};
+use crate::cluster::response::{base_of, message, shown};
+use crate::cluster::{Access, AccessError, Silence};
+use crate::etcd::ids::{ClusterId, MemberId};
+
+/// Bytes of the longest answer that is read, other than of a list of members.
+pub(super) const SHORT: u64 = 64 << 10;
+/// Bytes of the longest list of members that is read.
+pub(super) const LONG: u64 = 1 << 20;
+/// Bytes of the longest head of an answer.
+const HEAD: usize = 16 << 10;
+/// Where the distributions keep the certificates that a machine trusts.
+const SYSTEM_CERTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A way to ask the servers of one cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) agent: Agent,
+    /// The URLs to begin from, without a path.
+    pub(super) endpoints: Vec<String>,
+    pub(super) timeout: Duration,
+    /// `Authorization`, and whether it may go over plain HTTP.
+    user: Option<(Arc<str>, bool)>,
+}
+
+/// What a server answered, whatever the status.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// A talk with one server, for as long as it may take.
+#[derive(Debug)]
+pub(super) struct Talk<'c> {
+    cluster: &'c Cluster,
+    pub(super) url: &'c str,
+    allowed: Duration,
+    until: Instant,
+    /// The cluster that must answer.
+    pub(super) expected: Option<ClusterId>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("endpoints", &self.endpoints)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Reads what `access` names; asks nobody yet.
+    pub fn new(access: &Access) -> Result<Self, AccessError> {
+        let endpoint = |url: &String| base_of(url).ok_or_else(|| AccessError::Endpoint(shown(url)));
+        let endpoints: Vec<_> = access
+            .endpoints
+            .iter()
+            .map(endpoint)
+            .collect::<Result<_, _>>()?;
+        let tls = tls(root_certs(access.ca_cert.as_deref())?, client_cert(access)?);
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent(concat!("etcd-ark/", env!("CARGO_PKG_VERSION")))
+            .max_response_header_size(HEAD)
+            .input_buffer_size(2 * HEAD)
+            .output_buffer_size(HEAD)
+            .build();
+        let plain = endpoints.iter().any(|url| url.starts_with("http:"));
+        let user = access.user.as_ref().map(|user| {
+            let secret = STANDARD.encode(format!("{}:{}", user.name, user.password));
+            (Arc::from(format!("Basic {secret}")), plain)
+        });
+        Ok(Self {
+            agent: Agent::with_parts(config, ByStage::default(), Names::default()),
+            endpoints,
+            timeout: access.timeout,
+            user,
+        })
+    }
+
+    /// Begins a talk with the server at `url`, which [`base_of`] gave.
+    pub(super) fn talk<'c>(&'c self, url: &'c str, expected: Option<ClusterId>) -> Talk<'c> {
+        Talk {
+            cluster: self,
+            url,
+            allowed: self.timeout,
+            until: Instant::now() + self.timeout,
+            expected,
+        }
+    }
+
+    /// The header that says who asks, for a server at `url`. A member may name any URL as its own:
+    /// the password does not go over plain HTTP to where it was not sent so by the user's wish.
+    fn user_for(&self, url: &str) -> Option<&str> {
+        let (header, may_be_plain) = self.user.as_ref()?;
+        (*may_be_plain || url.starts_with("https:")).then_some(header)
+    }
+}
+
+impl Talk<'_> {
+    /// Asks for `path`; an answer of any status will do.
+    pub(super) fn fetch(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
+        self.exchange(path, None, |response| {
+            response.body_mut().with_config().limit(limit).read_to_vec()
+        })
+    }
+
+    /// Asks for `path`, which must be there.
+    pub(super) fn get(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
+        let answer = self.fetch(path, limit)?;
+        self.accept(path, answer)
+    }
+
+    /// Asks for the head of the answer to `path`, as the user.
+    pub(super) fn head_as_user(&self, path: &str) -> Result<Answer, Silence> {
+        let user = self.cluster.user_for(self.url);
+        let answer = self.exchange(path, user, |response| {
+            if response.status().is_success() {
+                return Ok(Vec::new());
+            }
+            let body = response.body_mut().with_config().limit(SHORT);
+            body.read_to_vec()
+        })?;
+        self.accept(path, answer)
+    }
+
+    fn exchange(
+        &self,
+        path: &str,
+        user: Option<&str>,
+        read: impl FnOnce(&mut Response<Body>) -> Result<Vec<u8>, Error>,
+    ) -> Result<Answer, Silence> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self.too_slow());
+        }
+        let request = self.cluster.agent.get(format!("{}{path}", self.url));
+        let mut request = request.config().timeout_global(Some(left)).build();
+        if let Some(user) = user {
+            request = request.header("Authorization", user);
+        }
+        let attempt = || {
+            let mut response = request.call()?;
+            let body = read(&mut response)?;
+            let (head, _) = response.into_parts();
+            Ok(Answer {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                body,
+            })
+        };
+        // No server shall be able to end this program by what it sends.
+        let answer = catch_unwind(AssertUnwindSafe(attempt))
+            .map_err(|_| self.rubbish("what it sent made the HTTP library fail"))?
+            .map_err(|error| self.silence(error))?;
+        match (self.expected, answer.cluster_id()) {
+            (Some(expected), Some(found)) if expected != found => Err(self.other_cluster(found)),
+            _ => Ok(answer),
+        }
+    }
+
+    fn accept(&self, path: &str, answer: Answer) -> Result<Answer, Silence> {
+        let url = self.url.to_owned();
+        match answer.status {
+            200 => Ok(answer),
+            401 | 403 => Err(Silence::NotAllowed { url }),
+            300..=399 => Err(self.rubbish("it wants to be asked elsewhere")),
+            // As servers written in Go say it.
+            400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
+                let why = "it speaks TLS: its URL begins with https".to_owned();
+                Err(Silence::Tls { url, why })
+            }
+            status => Err(Silence::Refused {
+                url: url + path,
+                status,
+                message: message(&answer.body),
+            }),
+        }
+    }
+
+    /// Why an answer that names no cluster is none of an etcd member.
+    pub(super) fn not_etcd(&self, path: &str, answer: Answer) -> Silence {
+        let begins = shown(&String::from_utf8_lossy(&answer.body));
+        let why = format!("it names no cluster: {begins}");
+        self.accept(path, answer)
+            .err()
+            .unwrap_or_else(|| self.rubbish(why))
+    }
+
+    /// That another cluster's member answers here.
+    pub(super) fn other_cluster(&self, found: ClusterId) -> Silence {
+        let url = self.url.to_owned();
+        Silence::OtherCluster { url, found }
+    }
+
+    /// That another member of the cluster answers here.
+    pub(super) fn other_member(&self, found: MemberId) -> Silence {
+        let url = self.url.to_owned();
+        Silence::OtherMember { url, found }
+    }
+
+    /// That what answers is odd.
+    pub(super) fn rubbish(&self, why: impl Into<String>) -> Silence {
+        Silence::Rubbish {
+            url: self.url.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    fn too_slow(&self) -> Silence {
+        Silence::TooSlow {
+            url: self.url.to_owned(),
+            after: self.allowed,
+        }
+    }
+
+    fn silence(&self, error: Error) -> Silence {
+        let url = self.url.to_owned();
+        let why = shown(&error.to_string());
+        match error {
+            Error::Timeout(_) => self.too_slow(),
+            Error::Other(error) => match error.downcast_ref() {
+                Some(Failed::Reaching(why)) => Silence::Unreachable {
+                    url,
+                    why: shown(why),
+                },
+                Some(Failed::Tls(why)) => Silence::Tls {
+                    url,
+                    why: shown(why),
+                },
+                None => self.rubbish(why),
+            },
+            Error::Rustls(_) | Error::Tls(_) => Silence::Tls { url, why },
+            Error::Io(error) => self.broken_off(&error),
+            Error::BodyExceedsLimit(limit) => {
+                self.rubbish(format!("its answer has more than {limit} bytes"))
+            }
+            Error::LargeResponseHeader(..) => self.rubbish("the head of its answer has no end"),
+            Error::Protocol(_) => self.rubbish(format!("this is not HTTP: {why}")),
+            _ => self.rubbish(why),
+        }
+    }
+
+    /// What it means when a connection ends that was made.
+    fn broken_off(&self, error: &io::Error) -> Silence {
+        let url = self.url.to_owned();
+        let inner = error.get_ref();
+        if let Some(alert) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let why = shown(&alert.to_string());
+            return Silence::Tls { url, why };
+        }
+        // With TLS 1.3 a server may refuse a client's certificate, or the want of one, after the
+        // handshake, and its alert may be lost with the connection.
+        if url.starts_with("https:") {
+            let why = "it hung up; it may want a client certificate".to_owned();
+            return Silence::Tls { url, why };
+        }
+        self.rubbish("it hung up without an answer; perhaps its URL begins with https")
+    }
+}
+
+impl Answer {
+    /// `X-Etcd-Cluster-Id`.
+    pub(super) fn cluster_id(&self) -> Option<ClusterId> {
+        self.header("X-Etcd-Cluster-Id")
+    }
+
+    /// A header that can be read as what is wanted.
+    pub(super) fn header<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    }
+}
+
+/// TLS with the certificates that this machine trusts, and none of a client.
+#[cfg(feature = "object-store")]
+pub(crate) fn system_tls() -> TlsConfig {
+    tls(system_certs(), None)
+}
+
+fn tls(roots: RootCerts, client: Option<ClientCert>) -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(roots)
+        .client_cert(client)
+        .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+        .build()
+}
+
+fn root_certs(ca_cert: Option<&Path>) -> Result<RootCerts, AccessError> {
+    match ca_cert {
+        Some(path) => Ok(RootCerts::new_with_certs(&certificates(path)?)),
+        None => Ok(system_certs()),
+    }
+}
+
+/// The file that `SSL_CERT_FILE` names, as OpenSSL's tools have it, or the distribution's.
+fn system_certs() -> RootCerts {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_CERTS.iter().map(PathBuf::from);
+    let pem = named
+        .into_iter()
+        .chain(known)
+        .find_map(|path| fs::read(path).ok());
+    let certs = pem.map_or_else(Vec::new, |pem| certificates_in(&pem));
+    RootCerts::new_with_certs(&certs)
+}
+
+/// The client's certificate and key, if they fit together: ureq would panic over a pair that does
+/// not.
+fn client_cert(access: &Access) -> Result<Option<ClientCert>, AccessError> {
+    let Some((cert, key)) = &access.client_cert else {
+        return Ok(None);
+    };
+    let chain = certificates(cert)?;
+    let pem = fs::read(key)?;
+    let no_key = || AccessError::Pem {
+        path: key.clone(),
+        what: "private key without a passphrase",
+    };
+    let own = PrivateKey::from_pem(&pem).map_err(|_| no_key())?;
+    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
+    let chain_der = chain
+        .iter()
+        .map(|cert| CertificateDer::from(cert.der()).into_owned());
+    let pair = CertifiedKey::from_der(chain_der.collect(), der, &default_provider());
+    pair.map_err(|why| AccessError::KeyMismatch {
+        cert: cert.clone(),
+        key: key.clone(),
+        why: why.to_string(),
+    })?;
+    Ok(Some(ClientCert::new_with_certs(&chain, own)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, AccessError> {
+    let found = certificates_in(&fs::read(path)?);
+    if found.is_empty() {
+        let path = path.to_path_buf();
+        let what = "certificate";
+        return Err(AccessError::Pem { path, what });
+    }
+    Ok(found)
+}
+
+/// Those certificates in a PEM file that can be read.
+fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    let is_sound = |certificate: &Certificate<'_>| {
+        let der = CertificateDer::from(certificate.der());
+        rustls::RootCertStore::empty().add(der.into_owned()).is_ok()
+    };
+    parse_pem(pem)
+        .filter_map(certificate)
+        .filter(is_sound)
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! Whether anybody of a cluster is there, which is all that a restore needs to know.
+//!
+//! In: members that files name, and the cluster they belong to. Out: a [`Presence`] for each. Peer
+//! URLs are asked as well as client URLs: they answer without authentication, and a member that
+//! never published itself has no others.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cluster::fan_out::{Enough, at_once};
+use crate::cluster::http::{Cluster, LONG, SHORT, Talk};
+use crate::cluster::probe::no_url;
+use crate::cluster::response::base_of;
+use crate::cluster::{MEMBERS, OWN, Silence, response as answers};
+use crate::etcd::ids::{ClusterId, MemberId};
+use crate::etcd::membership::Member;
+
+/// The list of members at a peer URL.
+const PEER_MEMBERS: &str = "/members";
+
+/// Who is where a member should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A member of the cluster.
+    Here {
+        /// The URL that answers.
+        url: String,
+        /// Which member; none at a peer URL, which does not say.
+        member: Option<MemberId>,
+    },
+    /// Somebody who could not be asked.
+    Unclear(Silence),
+    /// A member of another cluster.
+    OtherCluster {
+        /// The URL that answers.
+        url: String,
+        /// Its cluster.
+        found: ClusterId,
+    },
+    /// Nobody.
+    Nobody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Peer,
+    Client,
+}
+
+impl Cluster {
+    /// Asks where `members` are whether anybody of the cluster answers, for no longer than `within`.
+    /// Of what is found at a member's URLs, the most alarming counts.
+    pub fn anybody_there(
+        &self,
+        members: &[Member],
+        cluster_id: ClusterId,
+        within: Duration,
+    ) -> Vec<(Member, Presence)> {
+        let mut found: Vec<_> = members
+            .iter()
+            .map(|member| (member.clone(), Presence::Nobody))
+            .collect();
+        let mut jobs = BTreeSet::new();
+        for (place, (member, presence)) in found.iter_mut().enumerate() {
+            let peers = member.peer_urls.iter().map(|url| (Kind::Peer, url));
+            let clients = member.client_urls.iter().map(|url| (Kind::Client, url));
+            for (kind, url) in peers.chain(clients) {
+                match base_of(url) {
+                    Some(url) => _ = jobs.insert((place, kind, url)),
+                    None => *presence = Presence::Unclear(no_url(url)),
+                }
+            }
+        }
+        let mut cluster = self.clone();
+        cluster.timeout = within;
+        let ask = move |(_, kind, url): &(usize, Kind, String)| {
+            let talk = cluster.talk(url, None);
+            presence(&talk, *kind, cluster_id)
+        };
+        at_once(jobs.into_iter().collect(), ask, |(place, ..), heard| {
+            if let Some((_, presence)) = found.get_mut(place)
+                && rank(&heard) < rank(presence)
+            {
+                *presence = heard;
+            }
+            Enough::NotYet
+        });
+        found
+    }
+}
+
+/// The most alarming first.
+fn rank(presence: &Presence) -> u8 {
+    match presence {
+        // Who says which member it is, says more.
+        Presence::Here { member, .. } => u8::from(member.is_none()),
+        Presence::Unclear(_) => 2,
+        Presence::OtherCluster { .. } => 3,
+        Presence::Nobody => 4,
+    }
+}
+
+fn presence(talk: &Talk<'_>, kind: Kind, cluster_id: ClusterId) -> Presence {
+    let path = match kind {
+        Kind::Peer => PEER_MEMBERS,
+        Kind::Client => MEMBERS,
+    };
+    let url = talk.url.to_owned();
+    // Whatever the status: the head of the answer says whose it is.
+    let found = match talk.fetch(path, LONG) {
+        Ok(answer) => match answer.cluster_id() {
+            Some(found) => found,
+            None => return Presence::Unclear(talk.not_etcd(path, answer)),
+        },
+        Err(silence) if silence.somebody_is_there() => return Presence::Unclear(silence),
+        Err(_) => return Presence::Nobody,
+    };
+    if found != cluster_id {
+        return Presence::OtherCluster { url, found };
+    }
+    let own = match kind {
+        Kind::Peer => None,
+        Kind::Client => talk.get(OWN, SHORT).ok(),
+    };
+    let member = own.and_then(|answer| Some(answers::own(&answer.body).ok()?.0));
+    Presence::Here { url, member }
+}

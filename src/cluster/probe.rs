@@ -1,0 +1,332 @@
+//! A look at a cluster: who its members are, and what each says.
+//!
+//! In: the endpoints of an [`Access`](crate::cluster::Access), and the members known from files. Out: a
+//! [`Look`]. First everybody who may know is asked who the members are, then every member what it
+//! has to say; an answer counts as a member's only if it proves to be from it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::cluster::fan_out::{Enough, at_once};
+use crate::cluster::http::{Answer, Cluster, LONG, SHORT, Talk};
+use crate::cluster::response::{base_of, shown};
+use crate::cluster::{
+    Applied, Look, MEMBERS, MemberLook, OWN, Role, Said, SaidVersion, Silence, Stray,
+    response as answers,
+};
+use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::etcd::membership::Member;
+
+/// Asks for no more than a directory's head, through raft.
+const QUORUM_READ: &str = "/v2/keys/?quorum=true";
+
+/// What a server tells of its cluster.
+#[derive(Debug)]
+struct Told {
+    cluster_id: ClusterId,
+    members: Vec<Member>,
+    /// Which of them it is.
+    own: Option<MemberId>,
+}
+
+type ToldBy = HashMap<String, Result<Told, Silence>>;
+
+impl Cluster {
+    /// Asks everybody: at the endpoints, and where the members are that are `known` from files. With
+    /// `expected` the answers of any other cluster do not count; without, those of any other
+    /// than the first one found.
+    pub fn look(&self, known: &[Member], expected: Option<ClusterId>) -> Look {
+        let doors = self.doors(known);
+        let told = self.ask_who(doors.clone());
+        let first = doors.iter().find_map(|url| told.get(url)?.as_ref().ok());
+        let cluster_id = expected.or(first.map(|told| told.cluster_id));
+        let strays = self.strays(&told, cluster_id);
+        let members = members(&doors, &told, cluster_id, known);
+        let heard = self.ask_all(members.iter().map(|(member, _)| member), &told, cluster_id);
+        let cluster_id = cluster_id.or_else(|| heard.iter().find_map(Heard::cluster_id));
+        let looks = members.into_iter().zip(heard);
+        Look {
+            cluster_id,
+            strays,
+            members: looks
+                .map(|((member, named_by_cluster), heard)| MemberLook {
+                    member,
+                    named_by_cluster,
+                    said: heard.end(cluster_id),
+                })
+                .collect(),
+        }
+    }
+
+    /// Where somebody may know who the members are, in the order in which they are believed.
+    fn doors(&self, known: &[Member]) -> Vec<String> {
+        let files = known.iter().flat_map(|member| &member.client_urls);
+        let mut doors = self.endpoints.clone();
+        for url in files.filter_map(|url| base_of(url)) {
+            if !doors.contains(&url) {
+                doors.push(url);
+            }
+        }
+        doors
+    }
+
+    fn ask_who(&self, doors: Vec<String>) -> ToldBy {
+        let (cluster, mut told) = (self.clone(), ToldBy::new());
+        let ask = move |url: &String| who(&cluster.talk(url, None));
+        at_once(doors, ask, |url, answer| {
+            told.insert(url, answer);
+            Enough::NotYet
+        });
+        told
+    }
+
+    fn strays(&self, told: &ToldBy, cluster_id: Option<ClusterId>) -> Vec<Stray> {
+        let silence = |url: &String| match told.get(url)? {
+            Ok(told) if Some(told.cluster_id) != cluster_id => Some(Silence::OtherCluster {
+                url: url.clone(),
+                found: told.cluster_id,
+            }),
+            Ok(_) => None,
+            Err(silence) => Some(silence.clone()),
+        };
+        let stray = |url: &String| {
+            Some(Stray {
+                endpoint: url.clone(),
+                silence: silence(url)?,
+            })
+        };
+        self.endpoints.iter().filter_map(stray).collect()
+    }
+
+    /// What each of `members` says, in their order.
+    fn ask_all<'m>(
+        &self,
+        members: impl Iterator<Item = &'m Member>,
+        told: &ToldBy,
+        cluster_id: Option<ClusterId>,
+    ) -> Vec<Heard> {
+        let mut jobs = Vec::new();
+        let mut heard: Vec<Heard> = Vec::new();
+        for (place, member) in members.enumerate() {
+            let mut all = Heard::default();
+            for url in urls_of(member, told) {
+                match url {
+                    Ok(url) => {
+                        all.waiting += 1;
+                        jobs.push((place, member.id, url));
+                    }
+                    Err(silence) => all.silences.push(silence),
+                }
+            }
+            heard.push(all);
+        }
+        let cluster = self.clone();
+        let ask = move |(_, id, url): &(usize, MemberId, String)| {
+            what_it_says(&mut cluster.talk(url, cluster_id), *id)
+        };
+        at_once(jobs, ask, |(place, ..), answer| {
+            if let Some(heard) = heard.get_mut(place) {
+                heard.take(answer);
+            }
+            if heard.iter().all(Heard::is_enough) {
+                Enough::Yes
+            } else {
+                Enough::NotYet
+            }
+        });
+        heard
+    }
+}
+
+/// What came back from the URLs of one member.
+#[derive(Debug, Default)]
+struct Heard {
+    said: Option<(ClusterId, Said)>,
+    silences: Vec<Silence>,
+    waiting: usize,
+}
+
+impl Heard {
+    fn take(&mut self, answer: Result<(ClusterId, Said), Silence>) {
+        self.waiting = self.waiting.saturating_sub(1);
+        match answer {
+            Ok(said) if self.said.is_none() => self.said = Some(said),
+            Ok(_) => {}
+            Err(silence) => self.silences.push(silence),
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.said.is_some() || self.waiting == 0
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        self.said.as_ref().map(|(cluster_id, _)| *cluster_id)
+    }
+
+    fn end(self, cluster_id: Option<ClusterId>) -> Result<Said, Silence> {
+        match self.said {
+            Some((found, said)) if Some(found) != cluster_id => Err(Silence::OtherCluster {
+                url: said.url,
+                found,
+            }),
+            Some((_, said)) => Ok(said),
+            None => Err(most_telling(self.silences)),
+        }
+    }
+}
+
+/// Of what keeps a member's URLs from answering, what tells most about the member.
+fn most_telling(silences: Vec<Silence>) -> Silence {
+    let rank = |silence: &Silence| match silence {
+        Silence::OtherCluster { .. } | Silence::OtherMember { .. } => 1,
+        silence if silence.somebody_is_there() => 0,
+        _ => 2,
+    };
+    let best = silences.into_iter().min_by_key(rank);
+    best.unwrap_or(Silence::NoClientUrl)
+}
+
+/// The members that anybody knows of, by id, and whether a running one named them.
+fn members(
+    doors: &[String],
+    told: &ToldBy,
+    cluster_id: Option<ClusterId>,
+    known: &[Member],
+) -> Vec<(Member, bool)> {
+    let mut found: BTreeMap<MemberId, (Member, bool)> = BTreeMap::new();
+    let lists = doors.iter().filter_map(|url| told.get(url)?.as_ref().ok());
+    let lists = lists.filter(|told| Some(told.cluster_id) == cluster_id);
+    for member in lists.flat_map(|told| &told.members) {
+        let entry = found.entry(member.id);
+        let (first, _) = entry.or_insert_with(|| (member.clone(), true));
+        // A member that lags behind may not have heard yet where this one is.
+        if first.client_urls.is_empty() {
+            *first = member.clone();
+        }
+    }
+    for member in known {
+        let entry = found.entry(member.id);
+        entry.or_insert_with(|| (member.clone(), false));
+    }
+    found.into_values().collect()
+}
+
+/// Where a member can be asked: an endpoint that proved to be it, and its client URLs.
+fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
+    let is_own = |told: &Result<Told, Silence>| {
+        let told = told.as_ref().ok();
+        told.and_then(|told| told.own) == Some(member.id)
+    };
+    let mut urls: Vec<_> = told.iter().filter(|(_, told)| is_own(told)).collect();
+    urls.sort_by_key(|(url, _)| *url);
+    let mut urls: Vec<_> = urls.into_iter().map(|(url, _)| Ok(url.clone())).collect();
+    for url in &member.client_urls {
+        let url = base_of(url).ok_or_else(|| no_url(url));
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    let worth_asking = |url: String| no_connection(told, &url).map_or(Ok(url), Err);
+    let urls = urls.into_iter();
+    urls.map(|url| url.and_then(worth_asking)).collect()
+}
+
+/// That a member names a URL where nobody can be asked.
+pub(super) fn no_url(url: &str) -> Silence {
+    Silence::Rubbish {
+        url: shown(url),
+        why: "this is no URL of an etcd server, although a member names it as its own".to_owned(),
+    }
+}
+
+/// What kept a URL from answering a moment ago, if asking again would only take as long again.
+fn no_connection(told: &ToldBy, url: &str) -> Option<Silence> {
+    let silence = told.get(url)?.as_ref().err()?;
+    let is_final = matches!(
+        silence,
+        Silence::Unreachable { .. } | Silence::TooSlow { .. } | Silence::Tls { .. }
+    );
+    is_final.then(|| silence.clone())
+}
+
+fn who(talk: &Talk<'_>) -> Result<Told, Silence> {
+    let (cluster_id, members) = members_by(talk)?;
+    let own = talk.get(OWN, SHORT).ok();
+    Ok(Told {
+        cluster_id,
+        members,
+        own: own.and_then(|answer| Some(answers::own(&answer.body).ok()?.0)),
+    })
+}
+
+fn members_by(talk: &Talk<'_>) -> Result<(ClusterId, Vec<Member>), Silence> {
+    let answer = talk.get(MEMBERS, LONG)?;
+    let Some(cluster_id) = answer.cluster_id() else {
+        return Err(talk.not_etcd(MEMBERS, answer));
+    };
+    let members = answers::members(&answer.body).map_err(|odd| talk.rubbish(odd))?;
+    Ok((cluster_id, members))
+}
+
+/// Everything that a member has to say, if it is the one that is meant.
+fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), Silence> {
+    own_role(talk, id)?;
+    let (cluster_id, members) = members_by(talk)?;
+    talk.expected.get_or_insert(cluster_id);
+    let mut said_versions = versions(talk)?;
+    // Behind one name there may be several servers: still the same one?
+    let role = own_role(talk, id)?;
+    // Unhealthy is said with the status 503.
+    let health = talk.fetch("/health", SHORT).ok();
+    let health = health.filter(|answer| matches!(answer.status, 200 | 503));
+    let quorum_read = talk.head_as_user(QUORUM_READ);
+    if let Err(other @ Silence::OtherCluster { .. }) = quorum_read {
+        return Err(other);
+    }
+    let mut quorum_read = quorum_read.and_then(|answer| applied(talk, &answer));
+    // What it said before the quorum read may be older than that.
+    if let Ok(applied) = quorum_read {
+        quorum_read = versions(talk).and_then(|after| {
+            own_role(talk, id)?;
+            said_versions = after;
+            Ok(applied)
+        });
+    }
+    let (server_version, cluster_version) = said_versions;
+    let said = Said {
+        url: talk.url.to_owned(),
+        server_version,
+        cluster_version,
+        healthy: health.and_then(|answer| answers::health(&answer.body)),
+        role: Some(role),
+        quorum_read,
+        members: Some(members.into_iter().map(|member| member.id).collect()),
+    };
+    Ok((cluster_id, said))
+}
+
+/// The version of its binary, and what it holds to be the cluster's.
+fn versions(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
+    let answer = talk.get("/version", SHORT)?;
+    answers::version(&answer.body).map_err(|odd| talk.rubbish(odd))
+}
+
+fn own_role(talk: &Talk<'_>, id: MemberId) -> Result<Role, Silence> {
+    let answer = talk.get(OWN, SHORT)?;
+    let (found, role) = answers::own(&answer.body).map_err(|odd| talk.rubbish(odd))?;
+    if found != id {
+        return Err(talk.other_member(found));
+    }
+    Ok(role)
+}
+
+fn applied(talk: &Talk<'_>, answer: &Answer) -> Result<Applied, Silence> {
+    let applied = || {
+        Some(Applied {
+            raft_index: Index(answer.header("X-Raft-Index")?),
+            raft_term: Term(answer.header("X-Raft-Term")?),
+            etcd_index: answer.header("X-Etcd-Index")?,
+        })
+    };
+    applied().ok_or_else(|| talk.rubbish("its answer does not say how far it has come"))
+}

@@ -1,0 +1,382 @@
+//! Reading a whole data dir where it is: every raft snapshot, every segment, the whole chain.
+//!
+//! In: a [`DataDir`]. Out: a verdict a file, the member's facts, and what is lying about.
+//! Reads only; a directory that moves meanwhile is read again.
+
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs_err as fs;
+
+use crate::data_dir::{
+    DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
+};
+use crate::etcd::ids::{Index, Release};
+use crate::etcd::member::{MemberFacts, StartFault};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::replay::{Plan, Replay};
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, Outcome};
+use crate::etcd::trace::Trace;
+use crate::etcd::version_tally::SinceVersion;
+use crate::etcd::wal::resync::next_whole_record;
+use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
+use crate::fs::staged::with_path;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::thread_pool::{Buffers, Ordered};
+
+/// How much is read at once, in bytes.
+pub(crate) const PIECE: usize = 256 << 10;
+/// How often a running member's directory is read again before its faults are believed.
+const TRIES: u32 = 5;
+/// From which size on a file is read ahead, in bytes, and by how many threads.
+const AHEAD: u64 = 4 << 20;
+const READERS: usize = 2;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What reading a data dir gave.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every raft snapshot, newest first, then every segment in order.
+    pub files: Vec<FileReport>,
+    /// What they say together, or why etcd could not start from them.
+    pub facts: Result<MemberFacts, StartFault>,
+    /// Bytes of the raft snapshot that a start loads.
+    pub snapshot_bytes: u64,
+    /// Where the last segment's unfinished record begins: `(segment, offset)`.
+    pub torn_tail: Option<(String, u64)>,
+    /// What etcd would not load.
+    pub leftovers: Vec<(LeftoverKind, SourceFile)>,
+    /// Names in the data dir that are no part of the member.
+    pub outside: Vec<String>,
+    /// Whether etcd runs on it.
+    pub running: Option<Running>,
+    /// Whether there is a `snap/db`: the directory is one of 3.x.
+    pub has_db: bool,
+    /// The store, if a replay was asked for and etcd could start from the files.
+    pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for and etcd could start from the files.
+    pub trace: Option<Trace>,
+    /// The entries from a change of the cluster version on, if that was asked for.
+    pub since_version: Option<SinceVersion>,
+}
+
+/// How much of a data dir is read, and what for.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// Everything.
+    Whole,
+    /// Everything, replayed onto the store.
+    WholeReplayed(Plan),
+    /// What a replay needs.
+    Needed(Plan),
+    /// Everything, with a trace of every entry.
+    Traced,
+    /// Everything, with a count from the first cluster version on that is at or above this.
+    WholeCounting(Release),
+}
+
+impl Reading {
+    fn examiner(self) -> Examiner {
+        match self {
+            Self::Whole => Examiner::default(),
+            Self::Traced => Examiner::tracing(),
+            Self::WholeCounting(release) => Examiner::counting(release),
+            Self::WholeReplayed(plan) | Self::Needed(plan) => {
+                Examiner::replaying(Replay::new(plan))
+            }
+        }
+    }
+}
+
+/// What checking one file gave.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// Its path in an archive.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// What is wrong with it, if anything.
+    pub fault: Option<FileFault>,
+}
+
+/// Why a data dir could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// It is none.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl Survey {
+    /// Whether everything checks and etcd could start from it.
+    pub fn is_sound(&self) -> bool {
+        self.facts.is_ok() && self.files.iter().all(|file| file.fault.is_none())
+    }
+}
+
+/// Reads `data_dir`.
+pub fn survey(
+    data_dir: &DataDir,
+    reading: Reading,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Survey, SurveyError> {
+    let mut attempt = 1;
+    let mut unmarked = Vec::new();
+    loop {
+        let found = survey_once(data_dir, reading, &unmarked, interrupt, observe);
+        if let Ok(Survey {
+            facts: Err(StartFault::NoMarker(id)),
+            has_db: true,
+            ..
+        }) = &found
+        {
+            // 3.4 writes the file first and its marker after it, and starts from an older one.
+            unmarked.push(*id);
+            continue;
+        }
+        let moved = match &found {
+            Ok(found) => !found.is_sound() && found.running.is_some(),
+            Err(SurveyError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
+            Err(_) => false,
+        };
+        if !moved || attempt == TRIES {
+            return found;
+        }
+        observe(Event::Again {
+            attempt,
+            reason: "etcd is writing to the directory".to_owned(),
+        });
+        attempt += 1;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn survey_once(
+    data_dir: &DataDir,
+    reading: Reading,
+    unmarked: &[SnapshotId],
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Survey, SurveyError> {
+    let mut listing = data_dir.list()?;
+    let (passed_over, kept) = std::mem::take(&mut listing.snapshots)
+        .into_iter()
+        .partition(|(id, _)| unmarked.contains(id));
+    let passed_over: Vec<(SnapshotId, SourceFile)> = passed_over;
+    listing.snapshots = kept;
+    let as_leftovers = passed_over.into_iter();
+    listing
+        .leftovers
+        .extend(as_leftovers.map(|(_, file)| (LeftoverKind::UnmarkedSnapshot, file)));
+    let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
+    let running = is_running(paths.chain(listing.db.as_ref().map(|db| db.path.as_path())))?;
+    let snapshots = listing.snapshots.iter().map(|(_, file)| file);
+    let segments = listing.segments.iter().map(|(_, file)| file);
+    let sources: Vec<_> = snapshots.chain(segments).collect();
+    observe(Event::Begin {
+        part: "reading",
+        bytes: sources.iter().map(|file| file.bytes).sum(),
+    });
+    let needed_only = matches!(reading, Reading::Needed(_));
+    let last = listing.segments.last().map(|(_, file)| file.path.clone());
+    let mut files_read = FilesRead {
+        examiner: reading.examiner(),
+        last,
+        snapshot_bytes: None,
+        torn_tail: None,
+    };
+    let mut files = Vec::new();
+    for source in sources {
+        if needed_only && !files_read.is_needed(data_dir, &listing, source)? {
+            observe(Event::Advance(source.bytes));
+            continue;
+        }
+        let fault = files_read.file(source, interrupt, observe)?;
+        files.push(FileReport {
+            path: source.archive_path.clone(),
+            bytes: source.bytes,
+            fault,
+        });
+    }
+    let since_version = files_read.examiner.take_count();
+    let (facts, replay, trace) = match files_read.examiner.finish_all() {
+        Ok(found) => (Ok(found.facts), found.replay, found.trace),
+        Err(fault) => (Err(fault), None, None),
+    };
+    Ok(Survey {
+        files,
+        facts,
+        replay,
+        trace,
+        since_version,
+        snapshot_bytes: files_read.snapshot_bytes.unwrap_or(0),
+        torn_tail: files_read.torn_tail,
+        leftovers: listing.leftovers,
+        outside: listing.outside,
+        running,
+        has_db: listing.db.is_some(),
+    })
+}
+
+struct FilesRead {
+    examiner: Examiner,
+    /// The last segment: the only one that may end in a torn tail.
+    last: Option<PathBuf>,
+    snapshot_bytes: Option<u64>,
+    torn_tail: Option<(String, u64)>,
+}
+
+impl FilesRead {
+    /// Whether a replay can need `source`: raft snapshots until there is one to begin from, and
+    /// the segments from the one that covers it.
+    fn is_needed(
+        &self,
+        data_dir: &DataDir,
+        listing: &Listing,
+        source: &SourceFile,
+    ) -> Result<bool, DataDirError> {
+        match source.kind {
+            FileKind::Snapshot(id) => Ok(self.examiner.wants_tree(id)),
+            FileKind::Segment(name) => {
+                let start = self.examiner.snapshot_index().unwrap_or(Index(0));
+                let covering = data_dir.covering(listing, start)?;
+                Ok(covering.iter().any(|(covering, _)| *covering == name))
+            }
+            FileKind::Other => Ok(false),
+        }
+    }
+
+    fn file(
+        &mut self,
+        source: &SourceFile,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Option<FileFault>, SurveyError> {
+        let file = Arc::new(fs::File::open(&source.path)?);
+        let length = file.metadata()?.len();
+        self.examiner.begin(source.kind, length);
+        let mut pieces = Pieces::new(&file, length);
+        while let Some(piece) = pieces.next()? {
+            interrupt.check()?;
+            self.examiner.update(&piece);
+            observe(Event::Advance(piece.len() as u64));
+            pieces.give_back(piece);
+        }
+        drop(pieces);
+        match self.examiner.end() {
+            Err(fault) => Ok(Some(fault)),
+            Ok(
+                FileEnd::Other
+                | FileEnd::Segment(SegmentEnd::Whole { .. } | SegmentEnd::Preallocated { .. }),
+            ) => Ok(None),
+            Ok(FileEnd::Snapshot(_)) => {
+                self.snapshot_bytes.get_or_insert(length);
+                Ok(None)
+            }
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                let is_last = self.last.as_deref() == Some(&source.path);
+                let fault = torn_tail_fault(&file, offset, length, is_last)?;
+                if fault.is_some() {
+                    self.examiner.forget_chain();
+                } else {
+                    self.torn_tail = Some((source.archive_path.clone(), offset));
+                }
+                Ok(fault)
+            }
+        }
+    }
+}
+
+/// A file's bytes, piece by piece; those of a large one are read while others are looked at.
+struct Pieces {
+    readers: Ordered<(u64, Vec<u8>), io::Result<Vec<u8>>>,
+    buffers: Buffers,
+    /// Where the next piece to be asked for begins, in bytes from the start of the file.
+    offset: u64,
+    length: u64,
+}
+
+impl Pieces {
+    fn new(file: &Arc<fs::File>, length: u64) -> Self {
+        let threads = if length < AHEAD { 1 } else { READERS };
+        let readers = Ordered::new(threads, || {
+            let file = Arc::clone(file);
+            move |(offset, buffer)| read_piece(&file, offset, buffer)
+        });
+        Self {
+            readers,
+            buffers: Buffers::default(),
+            offset: 0,
+            length,
+        }
+    }
+
+    /// The next piece; `None` at the end, which comes early if the file has been cut.
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while self.offset < self.length && !self.readers.is_full() {
+            let mut buffer = self.buffers.get();
+            buffer.resize((self.length - self.offset).min(PIECE as u64) as usize, 0);
+            self.readers.submit((self.offset, buffer));
+            self.offset += PIECE as u64;
+        }
+        match self.readers.take().map_err(io::Error::other)? {
+            Some(piece) => piece.map(|piece| Some(piece).filter(|piece| !piece.is_empty())),
+            None => Ok(None),
+        }
+    }
+
+    fn give_back(&self, piece: Vec<u8>) {
+        self.buffers.put(piece);
+    }
+}
+
+fn read_piece(file: &fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match file.file().read_at(room, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(with_path(error, "read", file.path())),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// What is wrong with a segment of `length` bytes that ends in an unfinished record at `offset`:
+/// nothing if it is the last segment and no whole record stands behind the break.
+pub(crate) fn torn_tail_fault(
+    file: &fs::File,
+    offset: u64,
+    length: u64,
+    is_last: bool,
+) -> io::Result<Option<FileFault>> {
+    use std::io::{Seek, SeekFrom};
+    let broken = |fault| Some(FileFault::Segment(Break { offset, fault }));
+    let behind = offset + 1;
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(behind))?;
+    let left = length.saturating_sub(behind);
+    if let Some(distance) = next_whole_record(reader.take(left), left)? {
+        let next = behind + distance;
+        return Ok(broken(SegmentFault::RecordsBehind { next }));
+    }
+    Ok(if is_last {
+        None
+    } else {
+        broken(SegmentFault::CutShort)
+    })
+}

@@ -1,0 +1,551 @@
+//! JSON in pieces, token by token: for documents of which only a part is to be kept.
+//!
+//! In: bytes, cut anywhere. Out: tokens to a [`TokenSink`], which may say that it wants no text
+//! for now, so that whatever is of no interest is only skimmed. Memory: the longest text that is
+//! wanted. Text comes unescaped; what is not UTF-8 in it is replaced as Go's decoder does.
+
+use memchr::{memchr, memchr2};
+
+use crate::etcd::json::swar::{below, copy_until, equal, length_until};
+
+/// The longest number or literal believed, in bytes.
+const MAX_SCALAR: usize = 64;
+/// The longest text believed, in bytes.
+const MAX_TEXT: usize = 1 << 30;
+
+/// One token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token<'t> {
+    /// `{`
+    BeginObject,
+    /// `}`
+    EndObject,
+    /// `[`
+    BeginArray,
+    /// `]`
+    EndArray,
+    /// The name of a member of an object.
+    Key(&'t [u8]),
+    /// A text.
+    Text(&'t [u8]),
+    /// A text as it is written, without its quotes: ASCII without control characters, `<`, `>` and
+    /// `&`, and no escapes but `\"`, `\n`, `\r` and `\t`. Go's encoder would write it the same way.
+    Written(&'t [u8]),
+    /// A number, as it is written.
+    Number(&'t [u8]),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`
+    Null,
+}
+
+/// Why a document is not read on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {offset} of the JSON")]
+pub struct JsonFault {
+    /// Bytes from the start of the document to the lexeme that is at fault.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// How a key or text is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedText {
+    /// Empty: it is not needed.
+    Nothing,
+    /// Unescaped.
+    Plain,
+    /// As [`Token::Written`] if it can, unescaped otherwise. Not for a key.
+    AsWritten,
+}
+
+/// Who takes the tokens.
+pub trait TokenSink {
+    /// Takes the next token; an error ends the reading.
+    fn token(&mut self, token: Token<'_>) -> Result<(), &'static str>;
+
+    /// How the next key or text is to come.
+    fn wants_text(&self) -> WantedText;
+
+    /// Whether nothing more is needed; what follows is then not looked at.
+    fn has_enough(&self) -> bool;
+}
+
+/// A document being read.
+#[derive(Debug)]
+pub struct JsonTokens {
+    /// Bytes taken before the piece at hand.
+    offset: u64,
+    /// What is open: `true` for an object.
+    open: Vec<bool>,
+    expect: Expect,
+    lexeme: Lexeme,
+    /// Where the lexeme read last begins, in bytes from the start of the document.
+    lexeme_at: u64,
+    /// The beginning of a text or scalar, unescaped.
+    text: Vec<u8>,
+    fault: Option<JsonFault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    Value,
+    FirstValueOrEnd,
+    FirstKeyOrEnd,
+    Key,
+    Colon,
+    CommaOrEnd,
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Lexeme {
+    Between,
+    Scalar,
+    Text(Text),
+}
+
+/// Where in a text the reading is.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    is_key: bool,
+    keep: bool,
+    as_written: bool,
+    escape: Escape,
+    /// The first half of a surrogate pair whose second half may follow.
+    high: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Escape {
+    No,
+    Begun,
+    Unicode { digits: u8, value: u16 },
+}
+
+impl Default for JsonTokens {
+    fn default() -> Self {
+        Self {
+            offset: 0,
+            open: Vec::new(),
+            expect: Expect::Value,
+            lexeme: Lexeme::Between,
+            lexeme_at: 0,
+            text: Vec::new(),
+            fault: None,
+        }
+    }
+}
+
+impl JsonTokens {
+    /// Takes the next bytes. After a fault nothing more is read.
+    pub fn update(&mut self, bytes: &[u8], sink: &mut impl TokenSink) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.fault.is_none() && !sink.has_enough() {
+            let at = self.offset + (bytes.len() - rest.len()) as u64;
+            let outcome = match self.lexeme {
+                Lexeme::Between => self.between(at, rest, sink),
+                Lexeme::Scalar => self.scalar(rest, sink),
+                Lexeme::Text(text) => self.text(text, rest, sink),
+            };
+            match outcome {
+                Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                Err(what) => {
+                    let offset = self.lexeme_at;
+                    self.fault = Some(JsonFault { offset, what });
+                }
+            }
+        }
+        self.offset += bytes.len() as u64;
+    }
+
+    /// Whether it was one whole document, unless the sink had enough before.
+    pub fn finish(self, sink: &impl TokenSink) -> Result<(), JsonFault> {
+        let ended = self.expect == Expect::Nothing || sink.has_enough();
+        match self.fault {
+            Some(fault) => Err(fault),
+            None if ended => Ok(()),
+            None => Err(JsonFault {
+                offset: self.offset,
+                what: "unexpected end",
+            }),
+        }
+    }
+
+    /// Reads between lexemes, from the byte `at` of the document on; gives how many bytes were
+    /// taken.
+    fn between(
+        &mut self,
+        at: u64,
+        bytes: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<usize, &'static str> {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let spaces = bytes.iter().take_while(|byte| is_space(byte)).count();
+        let Some(&byte) = bytes.get(spaces) else {
+            return Ok(spaces);
+        };
+        self.lexeme_at = at + spaces as u64;
+        let value = matches!(self.expect, Expect::Value | Expect::FirstValueOrEnd);
+        let key = matches!(self.expect, Expect::Key | Expect::FirstKeyOrEnd);
+        match byte {
+            b'"' if value || key => {
+                self.text.clear();
+                let wanted = sink.wants_text();
+                self.lexeme = Lexeme::Text(Text {
+                    is_key: key,
+                    keep: wanted != WantedText::Nothing,
+                    as_written: wanted == WantedText::AsWritten,
+                    escape: Escape::No,
+                    high: None,
+                });
+            }
+            b'{' if value => {
+                self.open.push(true);
+                self.expect = Expect::FirstKeyOrEnd;
+                sink.token(Token::BeginObject)?;
+            }
+            b'[' if value => {
+                self.open.push(false);
+                self.expect = Expect::FirstValueOrEnd;
+                sink.token(Token::BeginArray)?;
+            }
+            b'}' if matches!(self.expect, Expect::FirstKeyOrEnd)
+                || self.expect == Expect::CommaOrEnd && self.open.last() == Some(&true) =>
+            {
+                self.close();
+                sink.token(Token::EndObject)?;
+            }
+            b']' if matches!(self.expect, Expect::FirstValueOrEnd)
+                || self.expect == Expect::CommaOrEnd && self.open.last() == Some(&false) =>
+            {
+                self.close();
+                sink.token(Token::EndArray)?;
+            }
+            b':' if self.expect == Expect::Colon => self.expect = Expect::Value,
+            b',' if self.expect == Expect::CommaOrEnd => {
+                let in_object = self.open.last() == Some(&true);
+                self.expect = if in_object {
+                    Expect::Key
+                } else {
+                    Expect::Value
+                };
+            }
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' if value => {
+                self.text.clear();
+                self.lexeme = Lexeme::Scalar;
+                return Ok(spaces);
+            }
+            _ => return Err("unexpected character"),
+        }
+        Ok(spaces + 1)
+    }
+
+    fn close(&mut self) {
+        self.open.pop();
+        self.value_ended();
+    }
+
+    fn value_ended(&mut self) {
+        self.lexeme = Lexeme::Between;
+        self.expect = if self.open.is_empty() {
+            Expect::Nothing
+        } else {
+            Expect::CommaOrEnd
+        };
+    }
+
+    fn scalar(&mut self, bytes: &[u8], sink: &mut impl TokenSink) -> Result<usize, &'static str> {
+        let goes_on =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        let length = bytes.iter().take_while(|byte| goes_on(byte)).count();
+        if self.text.len() + length > MAX_SCALAR {
+            return Err("impossible number");
+        }
+        self.text
+            .extend_from_slice(bytes.get(..length).unwrap_or_default());
+        if length == bytes.len() {
+            return Ok(length);
+        }
+        self.value_ended();
+        let token = match self.text.as_slice() {
+            b"null" => Token::Null,
+            b"true" => Token::Bool(true),
+            b"false" => Token::Bool(false),
+            number if is_number(number) => Token::Number(number),
+            _ => return Err("neither number nor literal"),
+        };
+        sink.token(token)?;
+        Ok(length)
+    }
+
+    fn text(
+        &mut self,
+        mut text: Text,
+        bytes: &[u8],
+        sink: &mut impl TokenSink,
+    ) -> Result<usize, &'static str> {
+        let mut taken = 0;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            if !matches!(text.escape, Escape::No) {
+                let Some(&byte) = rest.first() else { break };
+                self.escaped(&mut text, byte)?;
+                taken += 1;
+                continue;
+            }
+            let length = if !text.keep {
+                memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+            } else if self.text.is_empty() && text.high.is_none() {
+                if text.as_written
+                    && let Some(length) = written_length(rest)
+                {
+                    self.value_ended();
+                    sink.token(Token::Written(rest.get(..length).unwrap_or_default()))?;
+                    return Ok(taken + length + 1);
+                }
+                let length = length_until(rest, stops);
+                let (plain, behind) = rest.split_at(length);
+                if behind.first() == Some(&b'"') {
+                    // The usual case: no escape, and all of it at hand.
+                    self.emit(text, Some(plain), sink)?;
+                    return Ok(taken + length + 1);
+                }
+                self.text.extend_from_slice(plain);
+                length
+            } else {
+                if rest.first().is_some_and(|&byte| byte != b'\\') {
+                    self.lone_surrogate(&mut text);
+                }
+                copy_until(rest, &mut self.text, stops)
+            };
+            if self.text.len() > MAX_TEXT {
+                return Err("text too long");
+            }
+            taken += length;
+            let behind = rest.get(length..).unwrap_or_default();
+            match behind.first() {
+                None => break,
+                Some(b'"') => {
+                    self.emit(text, None, sink)?;
+                    return Ok(taken + 1);
+                }
+                Some(b'\\') => text.escape = Escape::Begun,
+                Some(_) => return Err("control character in a text"),
+            }
+            taken += 1;
+            // Most escapes are of one character, which is at hand.
+            if let Some(&byte) = behind.get(1)
+                && text.high.is_none()
+                && let Some(plain) = simple_escape(byte)
+            {
+                if text.keep {
+                    self.text.push(plain);
+                }
+                text.escape = Escape::No;
+                taken += 1;
+            }
+        }
+        self.lexeme = Lexeme::Text(text);
+        Ok(taken)
+    }
+
+    /// Gives a text that has ended: the one gathered, or `whole` as it stands.
+    fn emit(
+        &mut self,
+        text: Text,
+        whole: Option<&[u8]>,
+        sink: &mut impl TokenSink,
+    ) -> Result<(), &'static str> {
+        if text.is_key {
+            self.lexeme = Lexeme::Between;
+            self.expect = Expect::Colon;
+        } else {
+            self.value_ended();
+        }
+        let found = go_utf8(whole.unwrap_or(&self.text));
+        sink.token(if text.is_key {
+            Token::Key(&found)
+        } else {
+            Token::Text(&found)
+        })
+    }
+
+    /// Takes one byte of an escape.
+    fn escaped(&mut self, text: &mut Text, byte: u8) -> Result<(), &'static str> {
+        const WRONG: &str = "impossible escape";
+        if let Escape::Unicode { digits, value } = text.escape {
+            let digit = char::from(byte).to_digit(16).ok_or(WRONG)? as u16;
+            let value = value << 4 | digit;
+            text.escape = Escape::Unicode {
+                digits: digits + 1,
+                value,
+            };
+            if digits == 3 {
+                text.escape = Escape::No;
+                self.code_unit(text, value);
+            }
+            return Ok(());
+        }
+        if byte == b'u' {
+            text.escape = Escape::Unicode {
+                digits: 0,
+                value: 0,
+            };
+            return Ok(());
+        }
+        let plain = simple_escape(byte).ok_or(WRONG)?;
+        text.escape = Escape::No;
+        if text.keep {
+            self.lone_surrogate(text);
+            self.text.push(plain);
+        }
+        Ok(())
+    }
+
+    /// Takes one UTF-16 code unit.
+    fn code_unit(&mut self, text: &mut Text, unit: u16) {
+        if !text.keep {
+            return;
+        }
+        if let Some(high) = text.high
+            && let Some(Ok(c)) = char::decode_utf16([high, unit]).next()
+            && (0xdc00..0xe000).contains(&unit)
+        {
+            text.high = None;
+            self.push(c);
+            return;
+        }
+        self.lone_surrogate(text);
+        match char::from_u32(u32::from(unit)) {
+            Some(c) => self.push(c),
+            None if unit < 0xdc00 => text.high = Some(unit),
+            None => self.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+
+    fn lone_surrogate(&mut self, text: &mut Text) {
+        if text.high.take().is_some() {
+            self.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    fn push(&mut self, c: char) {
+        let mut utf8 = [0; 4];
+        self.text
+            .extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+    }
+}
+
+/// What a backslash and `byte` stand for.
+fn simple_escape(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' | b'/' => byte,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return None,
+    })
+}
+
+/// Where plain text stops: at a quote, a backslash, a control character.
+fn stops(word: u64) -> u64 {
+    below(word, b' ') | equal(word, b'"') | equal(word, b'\\')
+}
+
+/// How long a text is that can come as a [`Token::Written`] and ends in `bytes`.
+fn written_length(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let end = if bytes
+        .first()
+        .is_some_and(|&byte| breaks_written(b' ', byte))
+    {
+        0
+    } else {
+        // Each byte beside the one before it, many at once and without a look at where.
+        let (before, here) = (bytes, bytes.get(1..)?);
+        let blocks = before.as_chunks::<BLOCK>().0.iter();
+        let blocks = blocks.zip(here.as_chunks::<BLOCK>().0);
+        let is_clear = |(before, here): &(&[u8; BLOCK], &[u8; BLOCK])| {
+            let pairs = before.iter().zip(here.iter());
+            !pairs.fold(false, |found, (&before, &byte)| {
+                found | breaks_written(before, byte)
+            })
+        };
+        let clear = blocks.take_while(is_clear).count() * BLOCK;
+        let mut pairs = before.iter().zip(here).skip(clear);
+        let found = pairs.position(|(&before, &byte)| breaks_written(before, byte));
+        1 + clear + found?
+    };
+    (bytes.get(end) == Some(&b'"')).then_some(end)
+}
+
+/// Whether `byte` behind `before` ends a [`Token::Written`] or cannot be in one.
+fn breaks_written(before: u8, byte: u8) -> bool {
+    if before == b'\\' {
+        !matches!(byte, b'"' | b'n' | b'r' | b't')
+    } else {
+        !matches!(byte, b' '..=0x7f) || matches!(byte, b'"' | b'&' | b'<' | b'>')
+    }
+}
+
+/// Puts what the text of a [`Token::Written`] stands for.
+pub fn put_unescaped(written: &[u8], out: &mut Vec<u8>) {
+    let mut rest = written;
+    while !rest.is_empty() {
+        let length = copy_until(rest, out, |word| equal(word, b'\\'));
+        let escape = rest.get(length + 1).copied();
+        out.extend(escape.and_then(simple_escape));
+        rest = rest.get(length + 2..).unwrap_or_default();
+    }
+}
+
+/// `-? (0 | [1-9] [0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let exponent = text.iter().position(|&byte| byte == b'e' || byte == b'E');
+    let (mantissa, exponent) = match exponent {
+        Some(at) => (text.get(..at), text.get(at + 1..)),
+        None => (Some(text), None),
+    };
+    let mantissa = mantissa.unwrap_or_default();
+    let (whole, fraction) = match memchr(b'.', mantissa) {
+        Some(at) => (mantissa.get(..at), mantissa.get(at + 1..)),
+        None => (Some(mantissa), None),
+    };
+    let whole = whole.unwrap_or_default();
+    let exponent = exponent.map(|e| {
+        e.strip_prefix(b"+")
+            .or_else(|| e.strip_prefix(b"-"))
+            .unwrap_or(e)
+    });
+    digits(whole)
+        && (whole.len() == 1 || whole.first() != Some(&b'0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
+
+/// `bytes` with every byte that is no part of a UTF-8 character replaced by U+FFFD: what Go makes
+/// of a string when it encodes or decodes JSON.
+pub fn go_utf8(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let mut rest = match std::str::from_utf8(bytes) {
+        Ok(_) => return bytes.into(),
+        Err(_) => bytes,
+    };
+    let mut replaced = Vec::with_capacity(bytes.len() + 16);
+    while let Err(error) = std::str::from_utf8(rest) {
+        let (valid, broken) = rest.split_at(error.valid_up_to());
+        replaced.extend_from_slice(valid);
+        replaced.extend_from_slice("\u{fffd}".as_bytes());
+        rest = broken.get(1..).unwrap_or_default();
+    }
+    replaced.extend_from_slice(rest);
+    replaced.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! What a member's files add up to: who it is, where it stands, what its cluster looks like.
+//!
+//! In: the raft snapshot that etcd would start from and the log. Out: [`MemberFacts`], the same
+//! whether they come from a data dir or from an archive of it; and a refusal where etcd could
+//! not start from these files.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::conf_change::{ClusterChange, LoggedChange};
+use crate::etcd::ids::{ClusterId, ClusterVersion, Index, MemberId, Term, missing};
+use crate::etcd::membership::{Member, StoreFacts};
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotId};
+use crate::etcd::wal::log::{Jump, Log};
+
+/// Who a member is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster it belongs to.
+    pub cluster_id: ClusterId,
+    /// Its id in that cluster.
+    pub member_id: MemberId,
+    /// The name it last published; none before that, or when it has been removed.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({})", printable(name), self.member_id)?,
+            None => write!(f, "{}", self.member_id)?,
+        }
+        write!(f, " of cluster {}", self.cluster_id)
+    }
+}
+
+/// A name on one line and without what a terminal would obey: members choose their names.
+pub fn printable(name: &str) -> String {
+    let replaced = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    name.chars().map(replaced).collect()
+}
+
+/// How far a log goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The term of the last entry.
+    pub term: Term,
+    /// The index of the last entry.
+    pub index: Index,
+    /// The highest index known to be committed.
+    pub commit: Index,
+    /// The term the member had seen.
+    pub hard_state_term: Term,
+    /// Whom it voted for in that term; `0` is nobody.
+    pub vote: MemberId,
+}
+
+/// A cluster version and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionChange {
+    /// The version.
+    pub version: ClusterVersion,
+    /// The entry that set it; none when that lies before the segments at hand.
+    pub set_at: Option<Index>,
+    /// Whether that entry is known to be committed; if not, it may be, once there is a leader.
+    pub committed: bool,
+}
+
+/// One WAL segment as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentFacts {
+    /// The file's name.
+    pub name: String,
+    /// Its number in the chain.
+    pub sequence: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes up to the end of the last whole record.
+    pub records_end: u64,
+    /// Whether an unfinished record follows.
+    pub torn: bool,
+    /// The lowest entry in it.
+    pub first: Option<Index>,
+    /// The last entry in it.
+    pub last: Option<Index>,
+}
+
+/// Everything that a member's files say about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    /// Who it is.
+    pub identity: Identity,
+    /// How far its log goes.
+    pub position: Position,
+    /// The raft snapshot that a start would load.
+    pub raft_snapshot: Option<SnapshotId>,
+    /// The cluster version that is in force.
+    pub cluster_version: Option<ClusterVersion>,
+    /// Every version the files know of, oldest first.
+    pub versions: Vec<VersionChange>,
+    /// The members as of the commit index.
+    pub members: Vec<Member>,
+    /// The members removed for good.
+    pub removed_members: Vec<MemberId>,
+    /// Whether this member's own removal is in the log, not known to be committed.
+    pub removal_pending: bool,
+    /// The segments, in order.
+    pub segments: Vec<SegmentFacts>,
+    /// Bytes of the WAL's entries above the raft snapshot, frames included.
+    pub log_bytes_above_snapshot: u64,
+    /// Entries that later ones of a higher term replaced.
+    pub replaced_entries: u64,
+    /// Where entries are left out because a raft snapshot stands for them.
+    pub jumps: Vec<Jump>,
+}
+
+/// Why etcd could not start from these files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartFault {
+    /// No segment at all.
+    #[error("there is no WAL")]
+    NoLog,
+    /// The log does not know of the raft snapshot.
+    #[error("the WAL has no marker of the raft snapshot at {0}")]
+    NoMarker(SnapshotId),
+    /// The log has a hole above the raft snapshot, or begins after it.
+    #[error(
+        "{}: the raft snapshot at {to} that stands for them is not here, does not check, or is not in the WAL",
+        missing(*.from, *.to)
+    )]
+    Hole {
+        /// The first missing index.
+        from: Index,
+        /// The last missing index.
+        to: Index,
+    },
+    /// etcd panics: `state.commit … is out of range`.
+    #[error(
+        "the commit index {commit} is not between the raft snapshot's index {snapshot} and the last index {last}; etcd panics at start on that"
+    )]
+    CommitOutOfRange {
+        /// The hard state's commit index.
+        commit: Index,
+        /// The raft snapshot's index, 0 without one.
+        snapshot: Index,
+        /// The last index of the log.
+        last: Index,
+    },
+}
+
+impl MemberFacts {
+    /// What `log` and the raft snapshot before it say together.
+    pub fn gather(log: Log, snapshot: Option<&SnapshotFacts>) -> Result<Self, StartFault> {
+        let (member_id, cluster_id) = log.metadata.ok_or(StartFault::NoLog)?;
+        check_start(&log, snapshot)?;
+        let base = snapshot.map_or(Index(0), |snapshot| snapshot.id.index);
+        let mut cluster = snapshot.map(|s| s.store.clone()).unwrap_or_default();
+        let versions = versions(&log, &cluster, base);
+        let committed = |at: &&LoggedChange| at.index > base && at.index <= log.commit;
+        let members = cluster.members.values();
+        let mut urls = members
+            .flat_map(|member| member.peer_urls.clone())
+            .collect();
+        for logged in log.changes.iter().filter(committed) {
+            logged.change.apply(&mut cluster, &mut urls);
+        }
+        let removal_pending = log.changes.iter().any(|logged| {
+            logged.index > log.commit && logged.change == ClusterChange::Remove(member_id)
+        });
+        let name = cluster.members.get(&member_id).map(|own| own.name.clone());
+        Ok(Self {
+            identity: Identity {
+                cluster_id,
+                member_id,
+                name: name.filter(|name| !name.is_empty()),
+            },
+            position: Position {
+                term: log.last.0,
+                index: log.last.1,
+                commit: log.commit,
+                hard_state_term: log.hard_state_term,
+                vote: log.vote,
+            },
+            raft_snapshot: snapshot.map(|snapshot| snapshot.id),
+            cluster_version: cluster.cluster_version,
+            versions,
+            members: cluster.members.into_values().collect(),
+            removed_members: cluster.removed.into_iter().collect(),
+            removal_pending,
+            segments: log.segments,
+            log_bytes_above_snapshot: log.bytes_above_snapshot,
+            replaced_entries: log.replaced_entries,
+            jumps: log.jumps,
+        })
+    }
+
+    /// The first version change that is not known to be committed.
+    pub fn pending_version(&self) -> Option<&VersionChange> {
+        self.versions.iter().find(|change| !change.committed)
+    }
+
+    /// Whether the member is no longer in the cluster that it knows.
+    pub fn is_removed(&self) -> bool {
+        self.removed_members.contains(&self.identity.member_id)
+    }
+
+    /// Whether the vote names somebody the files have never heard of.
+    pub fn has_stray_vote(&self) -> bool {
+        let vote = self.position.vote;
+        vote != MemberId(0)
+            && !self.members.iter().any(|member| member.id == vote)
+            && !self.removed_members.contains(&vote)
+    }
+}
+
+/// etcd's own conditions for a start (formats page §2).
+fn check_start(log: &Log, snapshot: Option<&SnapshotFacts>) -> Result<(), StartFault> {
+    let base = snapshot.map_or(Index(0), |snapshot| snapshot.id.index);
+    if let Some(id) = snapshot.map(|snapshot| snapshot.id)
+        && !log.markers.contains(&id)
+    {
+        return Err(StartFault::NoMarker(id));
+    }
+    let stands = |jump: &Jump| {
+        let marked = log.markers.iter().any(|marker| marker.index == jump.to);
+        marked && jump.to <= base
+    };
+    if let Some(jump) = log.jumps.iter().find(|jump| !stands(jump)) {
+        return Err(StartFault::Hole {
+            from: jump.after.next(),
+            to: jump.to,
+        });
+    }
+    let (commit, last) = (log.commit, log.last.1);
+    if commit < base || commit > last {
+        return Err(StartFault::CommitOutOfRange {
+            commit,
+            snapshot: base,
+            last,
+        });
+    }
+    Ok(())
+}
+
+fn versions(log: &Log, at_snapshot: &StoreFacts, base: Index) -> Vec<VersionChange> {
+    let mut versions: Vec<_> = log
+        .changes
+        .iter()
+        .filter_map(|logged| match &logged.change {
+            ClusterChange::Version(version) => Some(VersionChange {
+                version: version.clone(),
+                set_at: Some(logged.index),
+                committed: logged.index <= log.commit,
+            }),
+            _ => None,
+        })
+        .collect();
+    if let Some(version) = &at_snapshot.cluster_version {
+        let below = |change: &&VersionChange| change.set_at.is_some_and(|at| at <= base);
+        let place = versions.iter().take_while(below).count();
+        let known = versions.get(..place).and_then(<[_]>::last);
+        if known.is_none_or(|known| known.version != *version) {
+            let from_snapshot = VersionChange {
+                version: version.clone(),
+                set_at: None,
+                committed: true,
+            };
+            versions.insert(place, from_snapshot);
+        }
+    }
+    versions
+}

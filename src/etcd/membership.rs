@@ -1,0 +1,115 @@
+//! The cluster's own keys: its version and its members.
+//!
+//! In: keys below `/0` and their values. Out: what they say (formats page §4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::ids::{ClusterVersion, MemberId};
+use crate::etcd::json::tokens::JsonFault;
+use crate::etcd::member::printable;
+
+/// A member as the cluster knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name; empty until it has published itself.
+    pub name: String,
+    /// Where the other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; empty until it has published itself.
+    pub client_urls: Vec<String>,
+}
+
+/// What a store says about its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreFacts {
+    /// `/0/version`; absent in a 2.0 cluster and before the first decision.
+    pub cluster_version: Option<ClusterVersion>,
+    /// `/0/members`.
+    pub members: BTreeMap<MemberId, Member>,
+    /// `/0/removed_members`.
+    pub removed: BTreeSet<MemberId>,
+}
+
+/// What can be wrong with a stored store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// The JSON is not what etcd writes.
+    #[error("the store is not etcd's JSON: {0}")]
+    Json(JsonFault),
+    /// There is no tree in it.
+    #[error("the store is not etcd's JSON: it has no root")]
+    NoRoot,
+    /// A cluster key holds what etcd does not write there.
+    #[error("unreadable cluster key {key}")]
+    Key {
+        /// The store path.
+        key: String,
+    },
+}
+
+/// `raftAttributes` of a member, and what it looks like in a conf change's context.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct RaftAttributes {
+    #[serde(rename = "peerURLs", default)]
+    pub(crate) peer_urls: Option<Vec<String>>,
+}
+
+/// `attributes` of a member.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Attributes {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(rename = "clientURLs", default)]
+    pub(crate) client_urls: Option<Vec<String>>,
+}
+
+impl StoreFacts {
+    /// Takes a key of the store; those that say nothing of the cluster are passed over.
+    pub fn take(&mut self, path: &[u8], value: &[u8]) -> Result<(), StoreFault> {
+        let bad_key = || StoreFault::Key {
+            key: printable(&String::from_utf8_lossy(path)),
+        };
+        // The keys of interest lie four deep at most; the rest of a deeper path does not matter.
+        let components: Vec<_> = path.splitn(6, |&byte| byte == b'/').skip(1).collect();
+        if components.len() > 4 {
+            return Ok(());
+        }
+        let texts = components.into_iter().map(std::str::from_utf8);
+        let components: Vec<_> = texts.collect::<Result<_, _>>().map_err(|_| bad_key())?;
+        match components.as_slice() {
+            ["0", "version"] => {
+                let version = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+                self.cluster_version = Some(version.ok_or_else(bad_key)?);
+            }
+            ["0", "members", id, "raftAttributes"] => {
+                let found: RaftAttributes = serde_json::from_slice(value).map_err(|_| bad_key())?;
+                self.member(id).ok_or_else(bad_key)?.peer_urls =
+                    found.peer_urls.unwrap_or_default();
+            }
+            ["0", "members", id, "attributes"] => {
+                let found: Attributes = serde_json::from_slice(value).map_err(|_| bad_key())?;
+                let member = self.member(id).ok_or_else(bad_key)?;
+                member.name = found.name;
+                member.client_urls = found.client_urls.unwrap_or_default();
+            }
+            ["0", "removed_members", id] => {
+                self.removed.insert(id.parse().map_err(|_| bad_key())?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, id: &str) -> Option<&mut Member> {
+        let id = id.parse().ok()?;
+        let new = Member {
+            id,
+            ..Member::default()
+        };
+        Some(self.members.entry(id).or_insert(new))
+    }
+}

@@ -1,0 +1,583 @@
+//! The v2 store as a raft snapshot holds it: JSON, taken in pieces.
+//!
+//! ```text
+//! {"Root": node, "WatcherHub": {…}, "CurrentIndex": n, "Stats": {…}, "CurrentVersion": 2}
+//! node = {"Path", "CreatedIndex", "ModifiedIndex", "ExpireTime", "Value", "Children"}
+//! Children = null for a key, an object of nodes by name, in the order of the names, for a directory
+//! ```
+//!
+//! In: the JSON in pieces and what is wanted of it. Out: the cluster's own facts, and if wanted
+//! the whole [`Store`] and its [fingerprint](Store::fingerprint), each without keeping the JSON:
+//! `WatcherHub`, most of a busy member's snapshot, is skimmed. When only the cluster's facts are
+//! wanted the reading ends behind `/0`, which comes first.
+//! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::etcd::digest::Digest;
+use crate::etcd::json::tokens::{JsonTokens, Token, TokenSink, WantedText};
+use crate::etcd::membership::{StoreFacts, StoreFault};
+use crate::etcd::store::fingerprint::{Facts, Fingerprint};
+use crate::etcd::store::value::Value;
+use crate::etcd::store::{Content, Node, NodeId, Store, UnixNanos, directory};
+
+/// What Go makes of a zero `time.Time`: the node never expires.
+const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
+
+/// What is wanted of a saved store beside the cluster's facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The whole tree.
+    pub tree: bool,
+    /// Its fingerprint.
+    pub fingerprint: bool,
+}
+
+/// What a saved store gave.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The cluster's own keys.
+    pub facts: StoreFacts,
+    /// The whole tree, if wanted.
+    pub store: Option<Store>,
+    /// Its fingerprint, if wanted.
+    pub fingerprint: Option<Digest>,
+}
+
+/// A saved store being read.
+#[derive(Debug)]
+pub struct SavedScan {
+    tokens: JsonTokens,
+    shape: Shape,
+}
+
+impl SavedScan {
+    /// A scan for the cluster's facts and what else is `wanted`.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            tokens: JsonTokens::default(),
+            shape: Shape::new(wanted),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.tokens.update(bytes, &mut self.shape);
+    }
+
+    /// What the store says, if it is one.
+    pub fn finish(self) -> Result<Saved, StoreFault> {
+        let Self { tokens, mut shape } = self;
+        match (tokens.finish(&shape), shape.bad_key.take()) {
+            (Ok(()), _) => shape.finish(),
+            (Err(_), Some(bad_key)) => Err(bad_key),
+            (Err(fault), None) => Err(StoreFault::Json(fault)),
+        }
+    }
+}
+
+/// Which value comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    /// None: a name, or the end of the object.
+    None,
+    Root,
+    CurrentIndex,
+    Path,
+    CreatedIndex,
+    ModifiedIndex,
+    ExpireTime,
+    Value,
+    Children,
+    /// A node in `Children`.
+    Child,
+    /// Anything else.
+    Other,
+}
+
+/// What is open.
+#[derive(Debug)]
+enum Frame {
+    /// The outermost object.
+    Top,
+    Node {
+        facts: Facts,
+        /// Bytes of the path before the node's name was added.
+        parent_path: usize,
+        /// Whether it has said where it is.
+        placed: bool,
+        /// Whether its children have come, so that nothing may follow.
+        closed: bool,
+    },
+    Children,
+}
+
+/// Makes a store out of tokens.
+#[derive(Debug)]
+struct Shape {
+    frames: Vec<Frame>,
+    field: Field,
+    /// Objects and arrays open inside a value that is not wanted.
+    skipping: usize,
+    /// The store path of the node at hand, without a `/` at the end; empty for the root.
+    path: Vec<u8>,
+    value: Vec<u8>,
+    /// Whether that is as it is written.
+    written: bool,
+    has_root: bool,
+    cluster_done: bool,
+    facts: StoreFacts,
+    bad_key: Option<StoreFault>,
+    index: u64,
+    tree: Option<Tree>,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Shape {
+    fn new(wanted: Wanted) -> Self {
+        Self {
+            frames: Vec::new(),
+            field: Field::None,
+            skipping: 0,
+            path: Vec::new(),
+            value: Vec::new(),
+            written: false,
+            has_root: false,
+            cluster_done: false,
+            facts: StoreFacts::default(),
+            bad_key: None,
+            index: 0,
+            tree: wanted.tree.then(Tree::default),
+            fingerprint: wanted.fingerprint.then(Fingerprint::default),
+        }
+    }
+
+    fn finish(self) -> Result<Saved, StoreFault> {
+        let whole = self.tree.is_some() || self.fingerprint.is_some();
+        if whole && !self.has_root {
+            return Err(StoreFault::NoRoot);
+        }
+        Ok(Saved {
+            facts: self.facts,
+            store: self.tree.map(|tree| tree.finish(self.index)),
+            fingerprint: self.fingerprint.map(|f| f.finish(self.index)),
+        })
+    }
+
+    fn key(&mut self, name: &[u8]) -> Result<(), &'static str> {
+        self.field = match self.frames.last() {
+            Some(Frame::Top) => match name {
+                b"Root" if self.has_root => return Err("a second root"),
+                b"Root" => Field::Root,
+                b"CurrentIndex" => Field::CurrentIndex,
+                _ => Field::Other,
+            },
+            Some(Frame::Node { closed: true, .. }) => return Err("a field behind the children"),
+            Some(Frame::Node { .. }) => match name {
+                b"Path" => Field::Path,
+                b"CreatedIndex" => Field::CreatedIndex,
+                b"ModifiedIndex" => Field::ModifiedIndex,
+                b"ExpireTime" => Field::ExpireTime,
+                b"Value" => Field::Value,
+                b"Children" => Field::Children,
+                _ => Field::Other,
+            },
+            Some(Frame::Children) => {
+                // etcd cleans paths, so that no node has one of these names.
+                if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+                    return Err("an impossible node name");
+                }
+                self.path.push(b'/');
+                self.path.extend_from_slice(name);
+                Field::Child
+            }
+            None => Field::Other,
+        };
+        Ok(())
+    }
+
+    fn begin_object(&mut self) -> Result<(), &'static str> {
+        match self.field {
+            Field::None if self.frames.is_empty() => self.frames.push(Frame::Top),
+            Field::Root => self.begin_node(0),
+            Field::Child => {
+                let name = self.path.iter().rposition(|&byte| byte == b'/');
+                self.begin_node(name.unwrap_or(0));
+            }
+            Field::Children => {
+                let facts = self.node_facts()?;
+                if self.path.is_empty() && facts.expires.is_some() {
+                    // etcd lets nobody write to the root.
+                    return Err("a root that expires");
+                }
+                self.frames.push(Frame::Children);
+                let name = last_component(&self.path);
+                if let Some(tree) = &mut self.tree {
+                    tree.open(name, facts);
+                }
+                if let Some(fingerprint) = &mut self.fingerprint {
+                    fingerprint.node(name, facts, None);
+                }
+            }
+            Field::Other => self.skipping = 1,
+            _ => return Err("an object where etcd writes none"),
+        }
+        self.field = Field::None;
+        Ok(())
+    }
+
+    fn begin_node(&mut self, parent_path: usize) {
+        self.has_root = true;
+        self.value.clear();
+        self.written = false;
+        self.frames.push(Frame::Node {
+            facts: Facts::default(),
+            parent_path,
+            placed: false,
+            closed: false,
+        });
+    }
+
+    /// The facts of the node at hand, once all but its children have come.
+    fn node_facts(&self) -> Result<Facts, &'static str> {
+        match self.frames.last() {
+            // Every etcd writes it first. Without it a file could nest deeper than any path is long.
+            Some(Frame::Node { placed: false, .. }) => Err("a node that does not say where it is"),
+            Some(Frame::Node { facts, .. }) => Ok(*facts),
+            _ => Ok(Facts::default()),
+        }
+    }
+
+    fn end_object(&mut self) -> Result<(), &'static str> {
+        let facts = self.node_facts()?;
+        match self.frames.pop() {
+            Some(Frame::Children) => {
+                if let Some(tree) = &mut self.tree {
+                    tree.close();
+                }
+                if let Some(fingerprint) = &mut self.fingerprint {
+                    fingerprint.close();
+                }
+                if let Some(Frame::Node { closed, .. }) = self.frames.last_mut() {
+                    *closed = true;
+                }
+            }
+            Some(Frame::Node {
+                parent_path,
+                closed,
+                ..
+            }) => {
+                if !closed {
+                    self.end_key(facts)?;
+                }
+                self.cluster_done |= self.path == b"/0";
+                self.path.truncate(parent_path);
+            }
+            Some(Frame::Top) | None => {}
+        }
+        Ok(())
+    }
+
+    fn end_key(&mut self, facts: Facts) -> Result<(), &'static str> {
+        if self.path.is_empty() {
+            return Err("the root is no directory");
+        }
+        if self.path.starts_with(b"/0/")
+            && let Err(fault) = self.facts.take(&self.path, &self.value)
+        {
+            self.bad_key = Some(fault);
+            return Err("an unreadable cluster key");
+        }
+        let name = last_component(&self.path);
+        if let Some(fingerprint) = &mut self.fingerprint {
+            fingerprint.node(name, facts, Some(&self.value));
+        }
+        if let Some(tree) = &mut self.tree {
+            let value = std::mem::take(&mut self.value);
+            let value = if self.written {
+                Value::written(value)
+            } else {
+                value.into()
+            };
+            tree.key(name, facts, value);
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) -> Result<(), &'static str> {
+        match std::mem::replace(&mut self.field, Field::None) {
+            Field::Path => {
+                let path: &[u8] = if self.path.is_empty() {
+                    b"/"
+                } else {
+                    &self.path
+                };
+                if path != text {
+                    return Err("a node that says it is elsewhere");
+                }
+                if let Some(Frame::Node { placed, .. }) = self.frames.last_mut() {
+                    *placed = true;
+                }
+            }
+            Field::Value => {
+                self.written = false;
+                if self.tree.is_some() {
+                    // Its own allocation, of its own size, for the tree to keep.
+                    self.value = text.to_vec();
+                } else {
+                    self.value.clear();
+                    self.value.extend_from_slice(text);
+                }
+            }
+            Field::ExpireTime if text == PERMANENT => {}
+            Field::ExpireTime => {
+                let expires = read_time(text).ok_or("an impossible expiry")?;
+                if let Some(Frame::Node { facts, .. }) = self.frames.last_mut() {
+                    facts.expires = Some(expires);
+                }
+            }
+            Field::Other => {}
+            _ => return Err("a text where etcd writes none"),
+        }
+        Ok(())
+    }
+
+    /// Takes a text as it is written, of which only the values of a tree's keys are wanted.
+    fn written(&mut self, text: &[u8]) {
+        self.field = Field::None;
+        self.value = text.to_vec();
+        self.written = true;
+    }
+
+    fn number(&mut self, digits: &[u8]) -> Result<(), &'static str> {
+        let field = std::mem::replace(&mut self.field, Field::None);
+        if field == Field::Other {
+            return Ok(());
+        }
+        let number = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|d| d.parse().ok());
+        let number: u64 = number.ok_or("an impossible index")?;
+        match (field, self.frames.last_mut()) {
+            (Field::CurrentIndex, _) => self.index = number,
+            (Field::CreatedIndex, Some(Frame::Node { facts, .. })) => facts.created = number,
+            (Field::ModifiedIndex, Some(Frame::Node { facts, .. })) => facts.modified = number,
+            _ => return Err("a number where etcd writes none"),
+        }
+        Ok(())
+    }
+}
+
+impl TokenSink for Shape {
+    fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
+        if self.skipping > 0 {
+            match token {
+                Token::BeginObject | Token::BeginArray => self.skipping += 1,
+                Token::EndObject | Token::EndArray => self.skipping -= 1,
+                _ => {}
+            }
+            return Ok(());
+        }
+        match token {
+            Token::Key(name) => self.key(name),
+            Token::BeginObject => self.begin_object(),
+            Token::EndObject => self.end_object(),
+            Token::Text(text) => self.text(text),
+            Token::Written(text) => {
+                self.written(text);
+                Ok(())
+            }
+            Token::Number(digits) => self.number(digits),
+            Token::BeginArray if self.field == Field::Other => {
+                self.skipping = 1;
+                self.field = Field::None;
+                Ok(())
+            }
+            Token::Null if matches!(self.field, Field::Children | Field::Other) => {
+                self.field = Field::None;
+                Ok(())
+            }
+            Token::Bool(_) if self.field == Field::Other => {
+                self.field = Field::None;
+                Ok(())
+            }
+            _ => Err("a value where etcd writes none"),
+        }
+    }
+
+    fn wants_text(&self) -> WantedText {
+        if self.skipping > 0 || self.field == Field::Other {
+            return WantedText::Nothing;
+        }
+        if self.field != Field::Value || self.path.starts_with(b"/0/") {
+            return WantedText::Plain;
+        }
+        match (&self.tree, &self.fingerprint) {
+            (_, Some(_)) => WantedText::Plain,
+            (Some(_), None) => WantedText::AsWritten,
+            // Without a tree the values of other than the cluster's keys are of no use.
+            (None, None) => WantedText::Nothing,
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.cluster_done && self.tree.is_none() && self.fingerprint.is_none()
+    }
+}
+
+fn last_component(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+fn read_time(text: &[u8]) -> Option<UnixNanos> {
+    let time: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
+    time.as_nanosecond().try_into().ok()
+}
+
+/// Builds the tree.
+#[derive(Debug)]
+struct Tree {
+    store: Store,
+    /// The directories that are open, each with what it holds so far.
+    open: Vec<(NodeId, Vec<Child>)>,
+}
+
+/// A node and its name in its directory.
+type Child = (Arc<[u8]>, NodeId);
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self {
+            store: Store::bare(),
+            open: Vec::new(),
+        }
+    }
+}
+
+impl Tree {
+    fn open(&mut self, name: &[u8], facts: Facts) {
+        let id = self.add(name, facts, directory());
+        self.open.push((id, Vec::new()));
+    }
+
+    fn close(&mut self) {
+        if let Some((id, mut children)) = self.open.pop() {
+            self.leave_out_doubles(&mut children);
+            // In the order of the names, as etcd writes them: made at once, not one by one.
+            let children = children.into_iter().collect();
+            self.store.node_mut(id).content = Content::Directory(children);
+        }
+    }
+
+    /// Of two members of one name Go keeps the last.
+    fn leave_out_doubles(&mut self, children: &mut Vec<Child>) {
+        if children.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return;
+        }
+        let last: BTreeMap<_, _> = children.iter().cloned().collect();
+        for (name, id) in children.drain(..) {
+            if last.get(&name) != Some(&id) {
+                self.store.detach(id);
+            }
+        }
+        children.extend(last);
+    }
+
+    fn key(&mut self, name: &[u8], facts: Facts, value: Value) {
+        self.add(name, facts, Content::Key(value));
+    }
+
+    fn add(&mut self, name: &[u8], facts: Facts, content: Content) -> NodeId {
+        let Some((parent, children)) = self.open.last_mut() else {
+            let root = self.store.node_mut(NodeId::ROOT);
+            root.created = facts.created;
+            root.modified = facts.modified;
+            return NodeId::ROOT;
+        };
+        let name: Arc<[u8]> = Arc::from(name);
+        let id = self.store.place(Node {
+            parent: *parent,
+            name: Arc::clone(&name),
+            created: facts.created,
+            modified: facts.modified,
+            expires: None,
+            content,
+        });
+        children.push((name, id));
+        if facts.expires.is_some() {
+            self.store.set_expiry(id, facts.expires);
+        }
+        id
+    }
+
+    fn finish(mut self, index: u64) -> Store {
+        self.store.index = index;
+        self.store.nodes.shrink_to_fit();
+        self.store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a store, and from which byte of it on.
+    fn fault(json: &str, wanted: Wanted) -> Option<(&'static str, u64)> {
+        let mut scan = SavedScan::new(wanted);
+        scan.update(json.as_bytes());
+        match scan.finish() {
+            Ok(_) => None,
+            Err(StoreFault::Json(fault)) => Some((fault.what, fault.offset)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_root_never_expires() {
+        // The fuzzer found that a digest of such a store said otherwise than the store read from it.
+        let root = |time: &str| {
+            format!(
+                r#"{{"Root":{{"Path":"/","ExpireTime":"{time}","Children":{{}}}},"CurrentIndex":3}}"#
+            )
+        };
+        let wanted = Wanted {
+            tree: true,
+            fingerprint: true,
+        };
+        let expires = fault(&root("2001-01-01T00:00:00Z"), wanted);
+        assert_eq!(expires.map(|(what, _)| what), Some("a root that expires"));
+        assert_eq!(fault(&root("0001-01-01T00:00:00Z"), wanted), None);
+    }
+
+    #[test]
+    fn every_node_says_where_it_is() {
+        // Every etcd writes it; without it a file of 8 MB nested 200,000 deep.
+        let whole = concat!(
+            r#"{"Root":{"Path":"/","Children":{"0":{"Path":"/0","Children":{"#,
+            r#""version":{"Path":"/0/version","Value":"2.1.0","Children":null}}},"#,
+            r#""1":{"Path":"/1","Children":{"a":{"Path":"/1/a","Value":"x","Children":null}}}}}}"#,
+        );
+        let tree = Wanted {
+            tree: true,
+            fingerprint: false,
+        };
+        assert_eq!(fault(whole, tree), None);
+        for path in ["/", "/0", "/0/version", "/1", "/1/a"] {
+            let field = format!(r#""Path":"{path}","#);
+            let without = whole.replace(&field, "");
+            // Where the node's children begin, or where it ends.
+            let behind = whole.find(&field).unwrap();
+            let stop = match path {
+                "/0/version" | "/1/a" => "}",
+                _ => r#"{""#,
+            };
+            let at = behind + without[behind..].find(stop).unwrap();
+            let expected = Some(("a node that does not say where it is", at as u64));
+            assert_eq!(fault(&without, tree), expected, "{path}");
+            let of_cluster = !path.starts_with("/1");
+            let facts = fault(&without, Wanted::default());
+            assert_eq!(facts, expected.filter(|_| of_cluster), "{path}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! etcd's v2 store in memory: a tree of keys and directories, and the index that counts changes.
+//!
+//! ```text
+//! saved.rs    a raft snapshot's JSON, in pieces  ->  a Store, its cluster facts, its fingerprint
+//! operate.rs  create, set, update, compare, delete, expire: the rules of `store/store.go`
+//! apply.rs    a log entry  ->  the operation it asks for
+//! value.rs    a key's value, as it came
+//! json.rs     a Store  ->  the JSON of etcd's API
+//! compare.rs  two Stores  ->  what differs
+//! summary.rs  a Store  ->  how much of what is in it
+//! ```
+//!
+//! Nodes live in one arena and name each other by number: a tree of any depth is built, walked
+//! and dropped without recursion. Memory is that of names and values and some 150 bytes a node.
+//! Source: `store/node.go`, `store/store.go` at etcd 2.1.3 and 2.2.5 (formats page §3, §5).
+
+pub mod apply;
+pub mod diff;
+pub mod fingerprint;
+pub mod from_json;
+pub mod ops;
+pub mod path;
+pub mod stats;
+#[cfg(test)]
+mod tests;
+pub mod to_json;
+pub mod value;
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::sync::Arc;
+
+use crate::etcd::store::path::components;
+use crate::etcd::store::value::Value;
+
+/// The cluster's own keys.
+pub const CLUSTER: &str = "0";
+/// The users' keys: `/1/foo` is the API's `/foo`.
+pub const KEYS: &str = "1";
+
+/// A moment in nanoseconds since 1970, as a request holds it.
+pub type UnixNanos = i64;
+
+/// A node's place in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// The directory that everything is in.
+    pub const ROOT: Self = Self(0);
+}
+
+/// A key or a directory.
+#[derive(Clone, Debug)]
+pub struct Node {
+    parent: NodeId,
+    name: Arc<[u8]>,
+    /// The store's index when it was made.
+    pub created: u64,
+    /// The store's index when it last changed.
+    pub modified: u64,
+    /// When it expires; `None` is never.
+    pub expires: Option<UnixNanos>,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A value.
+    Key(Value),
+    /// Nodes by name, in the order of their bytes.
+    Directory(BTreeMap<Arc<[u8]>, NodeId>),
+}
+
+impl Node {
+    /// Its name in its directory; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self.content, Content::Directory(_))
+    }
+
+    /// Its value; `None` for a directory.
+    pub fn value(&self) -> Option<&Value> {
+        match &self.content {
+            Content::Key(value) => Some(value),
+            Content::Directory(_) => None,
+        }
+    }
+
+    /// Whether the API leaves it out of listings.
+    pub fn is_hidden(&self) -> bool {
+        self.name.first() == Some(&b'_')
+    }
+}
+
+/// The store at one moment.
+#[derive(Clone, Debug)]
+pub struct Store {
+    nodes: Vec<Node>,
+    /// Places in the arena that nothing uses any more.
+    free: Vec<NodeId>,
+    index: u64,
+    /// Every node that expires, soonest first.
+    expiries: BTreeSet<(UnixNanos, NodeId)>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store {
+    /// An empty store as a new member has it: index 0 and the directories `/`, `/0` and `/1`.
+    pub fn new() -> Self {
+        let mut store = Self::bare();
+        for name in [CLUSTER, KEYS] {
+            store.attach(NodeId::ROOT, name.as_bytes(), directory());
+        }
+        store
+    }
+
+    /// A store with nothing but its root.
+    fn bare() -> Self {
+        Self {
+            nodes: vec![Node {
+                parent: NodeId::ROOT,
+                name: Arc::from(&b""[..]),
+                created: 0,
+                modified: 0,
+                expires: None,
+                content: directory(),
+            }],
+            free: Vec::new(),
+            index: 0,
+            expiries: BTreeSet::new(),
+        }
+    }
+
+    /// The number of changes so far: `CurrentIndex`, the API's `X-Etcd-Index`.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// A node by its place.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// The node at a store path, such as `/1/foo`.
+    pub fn get(&self, path: &[u8]) -> Option<NodeId> {
+        let mut names = components(path).into_iter();
+        names.try_fold(NodeId::ROOT, |at, name| self.child(at, name))
+    }
+
+    /// The node called `name` in a directory.
+    pub fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        match &self.node(directory).content {
+            Content::Directory(children) => children.get(name).copied(),
+            Content::Key(_) => None,
+        }
+    }
+
+    /// What a directory holds, in the order of the names' bytes; nothing for a key.
+    pub fn children(&self, directory: NodeId) -> impl Iterator<Item = NodeId> {
+        let children = match &self.node(directory).content {
+            Content::Directory(children) => Some(children.values().copied()),
+            Content::Key(_) => None,
+        };
+        children.into_iter().flatten()
+    }
+
+    /// The store path of a node.
+    pub fn path(&self, id: NodeId) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = id;
+        while at != NodeId::ROOT {
+            let node = self.node(at);
+            names.push(node.name());
+            at = node.parent;
+        }
+        names.reverse();
+        path::join(&names)
+    }
+
+    /// Everything from `top` down, each directory before what it holds.
+    pub fn walk(&self, top: NodeId) -> Walk<'_> {
+        Walk {
+            store: self,
+            path: match top {
+                NodeId::ROOT => Vec::new(),
+                top => self.path(top),
+            },
+            top: Some(top),
+            open: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    /// Every node that expires and when, soonest first.
+    pub fn expiries(&self) -> impl Iterator<Item = (UnixNanos, NodeId)> {
+        self.expiries.iter().copied()
+    }
+
+    /// Puts a new node into a directory; `created` and `modified` are 0, and it never expires.
+    fn attach(&mut self, parent: NodeId, name: &[u8], content: Content) -> NodeId {
+        let name: Arc<[u8]> = Arc::from(name);
+        let node = Node {
+            parent,
+            name: Arc::clone(&name),
+            created: 0,
+            modified: 0,
+            expires: None,
+            content,
+        };
+        let id = self.place(node);
+        if let Content::Directory(children) = &mut self.node_mut(parent).content {
+            children.insert(name, id);
+        }
+        id
+    }
+
+    fn place(&mut self, node: Node) -> NodeId {
+        if let Some(id) = self.free.pop() {
+            *self.node_mut(id) = node;
+            id
+        } else {
+            let id = NodeId(self.nodes.len() as u32);
+            self.nodes.push(node);
+            id
+        }
+    }
+
+    fn set_expiry(&mut self, id: NodeId, expires: Option<UnixNanos>) {
+        let before = std::mem::replace(&mut self.node_mut(id).expires, expires);
+        if let Some(before) = before {
+            self.expiries.remove(&(before, id));
+        }
+        if let Some(expires) = expires {
+            self.expiries.insert((expires, id));
+        }
+    }
+
+    /// Takes a node out of its directory, with all below it.
+    fn detach(&mut self, id: NodeId) {
+        let (parent, name) = {
+            let node = self.node(id);
+            (node.parent, Arc::clone(&node.name))
+        };
+        if let Content::Directory(children) = &mut self.node_mut(parent).content {
+            children.remove(&name);
+        }
+        let mut gone = vec![id];
+        while let Some(id) = gone.pop() {
+            self.set_expiry(id, None);
+            let empty = Content::Key(Value::default());
+            if let Content::Directory(children) =
+                std::mem::replace(&mut self.node_mut(id).content, empty)
+            {
+                gone.extend(children.into_values());
+            }
+            self.free.push(id);
+        }
+    }
+}
+
+fn directory() -> Content {
+    Content::Directory(BTreeMap::new())
+}
+
+/// The length of its path and what it holds still to be walked.
+type OpenDirectory<'s> = (usize, btree_map::Values<'s, Arc<[u8]>, NodeId>);
+
+/// A walk through a part of the store, without recursion.
+#[derive(Debug)]
+pub struct Walk<'s> {
+    store: &'s Store,
+    /// Where it begins, until it has begun.
+    top: Option<NodeId>,
+    /// The path of the node given last, without a `/` at the end; empty for the root.
+    path: Vec<u8>,
+    open: Vec<OpenDirectory<'s>>,
+    /// How many directories the node given last is in.
+    depth: usize,
+}
+
+/// What a walk meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A key.
+    Key(NodeId),
+    /// A directory; what it holds follows.
+    Open(NodeId),
+    /// The end of the directory opened last.
+    Close,
+}
+
+impl Walk<'_> {
+    /// The next step.
+    pub fn step(&mut self) -> Option<Step> {
+        let id = if let Some(top) = self.top.take() {
+            top
+        } else {
+            let (length, children) = self.open.last_mut()?;
+            self.path.truncate(*length);
+            let Some(&id) = children.next() else {
+                self.open.pop();
+                return Some(Step::Close);
+            };
+            self.path.push(b'/');
+            self.path.extend_from_slice(self.store.node(id).name());
+            id
+        };
+        self.depth = self.open.len();
+        match &self.store.node(id).content {
+            Content::Key(_) => Some(Step::Key(id)),
+            Content::Directory(children) => {
+                self.open.push((self.path.len(), children.values()));
+                Some(Step::Open(id))
+            }
+        }
+    }
+
+    /// The next node, whatever it is.
+    pub fn next_node(&mut self) -> Option<NodeId> {
+        loop {
+            match self.step()? {
+                Step::Key(id) | Step::Open(id) => return Some(id),
+                Step::Close => {}
+            }
+        }
+    }
+
+    /// Leaves out what the directory opened last holds; its [`Step::Close`] still comes.
+    pub fn skip(&mut self) {
+        if let Some((_, children)) = self.open.last_mut() {
+            while children.next().is_some() {}
+        }
+    }
+
+    /// How many directories below the top the node given last is.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The store path of the node given last; empty for the root.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+}

@@ -1,0 +1,93 @@
+//! A key's value, as it came.
+//!
+//! ```text
+//! from the log               bytes
+//! from a raft snapshot       the text as the JSON has it, if it is a plain one; bytes otherwise
+//! ```
+//!
+//! What was saved is mostly shown or saved again: a text that Go's encoder would write the same
+//! way is kept as it is written, and is neither unescaped nor escaped on its way through.
+
+use std::borrow::Cow;
+
+use memchr::memchr_iter;
+
+use crate::etcd::json::tokens::put_unescaped;
+
+/// A key's value; etcd does not demand UTF-8.
+#[derive(Clone, Debug, Default)]
+pub struct Value {
+    kept: Box<[u8]>,
+    /// Whether it is kept as a [`Token::Written`](crate::etcd::json::tokens::Token::Written).
+    written: bool,
+}
+
+impl Value {
+    /// A value from a text of plain JSON, without its quotes.
+    pub(super) fn written(text: Vec<u8>) -> Self {
+        Self {
+            kept: text.into_boxed_slice(),
+            written: true,
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        if !self.written {
+            return Cow::Borrowed(&self.kept);
+        }
+        let mut bytes = Vec::with_capacity(self.kept.len());
+        put_unescaped(&self.kept, &mut bytes);
+        Cow::Owned(bytes)
+    }
+
+    /// How many bytes it has.
+    pub fn length(&self) -> usize {
+        // Each escape is of two bytes.
+        let escapes = if self.written {
+            memchr_iter(b'\\', &self.kept).count()
+        } else {
+            0
+        };
+        self.kept.len() - escapes
+    }
+
+    /// About how many bytes it takes as JSON.
+    pub(super) fn json_length(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// It as JSON without the quotes, if it is kept so.
+    pub(super) fn as_written(&self) -> Option<&[u8]> {
+        self.written.then_some(&self.kept)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        bytes.to_vec().into()
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            kept: bytes.into_boxed_slice(),
+            written: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_the_same_however_it_is_kept() {
+        let written = Value::written(br#"{\"a\":\t\"b\r\n\"}"#.to_vec());
+        let plain = Value::from(&b"{\"a\":\t\"b\r\n\"}"[..]);
+        assert_eq!(written.bytes(), plain.bytes());
+        assert_eq!(written.length(), plain.length());
+        assert_eq!(written.length(), written.bytes().len());
+    }
+}

@@ -1,0 +1,145 @@
+//! What a log holds, entry by entry, small enough to be held against other logs.
+//!
+//! In: raft snapshots and records as they go by. Out: a [`Trace`]: of every entry that no later one
+//! replaced its place, its term, a digest, and what it is; of every raft snapshot its place and the
+//! cluster version in it. Memory: some 50 bytes an entry, whatever it holds.
+
+use std::fmt;
+
+use crate::etcd::digest::Hasher;
+use crate::etcd::entry::EntryClass;
+use crate::etcd::ids::{ClusterVersion, Index, Term};
+use crate::etcd::proto::Request;
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotId};
+use crate::etcd::store::UnixNanos;
+use crate::etcd::wal::log::EntryView;
+use crate::etcd::wal::record::Kind;
+use crate::etcd::wal::segment::Located;
+
+/// Half of the SHA-256 of an entry's type and data. A CRC would do against accidents; two histories
+/// that somebody made alike must be told apart too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryDigest([u8; 16]);
+
+impl EntryDigest {
+    /// The digest of an entry.
+    pub fn of(entry: &EntryView<'_>) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.update(&entry.kind.to_le_bytes());
+        hasher.update(entry.data);
+        let mut half = [0; 16];
+        for (to, from) in half.iter_mut().zip(hasher.finish().0) {
+            *to = from;
+        }
+        Self(half)
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Its beginning: enough for people to tell two apart.
+impl fmt::Display for EntryDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut beginning = self.0.iter().take(4);
+        beginning.try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TracedEntry {
+    /// Its place in the log.
+    pub index: Index,
+    /// The term of the leader that proposed it.
+    pub term: Term,
+    /// What tells it from any other.
+    pub digest: EntryDigest,
+    /// Bytes of its data.
+    pub bytes: u32,
+    /// What it is.
+    pub class: EntryClass,
+    /// The moment that the leader told all members: a SYNC's.
+    pub clock: Option<UnixNanos>,
+}
+
+/// A raft snapshot that checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedSnapshot {
+    /// Its place in the log.
+    pub id: SnapshotId,
+    /// The cluster version in its store.
+    pub cluster_version: Option<ClusterVersion>,
+}
+
+/// What a log holds.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// Every entry, in order; with a hole where a raft snapshot stands for some.
+    pub entries: Vec<TracedEntry>,
+    /// Every raft snapshot that checks, in order.
+    pub snapshots: Vec<TracedSnapshot>,
+}
+
+impl Trace {
+    /// The entry at `index`.
+    pub fn entry(&self, index: Index) -> Option<&TracedEntry> {
+        let at = self.entries.partition_point(|entry| entry.index < index);
+        self.entries.get(at).filter(|entry| entry.index == index)
+    }
+
+    /// The entries above `index`.
+    pub fn above(&self, index: Index) -> &[TracedEntry] {
+        let from = self.entries.partition_point(|entry| entry.index <= index);
+        self.entries.get(from..).unwrap_or_default()
+    }
+
+    /// Takes a raft snapshot that checks.
+    pub(crate) fn snapshot(&mut self, facts: &SnapshotFacts) {
+        let place = self.snapshots.partition_point(|known| known.id < facts.id);
+        let snapshot = TracedSnapshot {
+            id: facts.id,
+            cluster_version: facts.store.cluster_version.clone(),
+        };
+        self.snapshots.insert(place, snapshot);
+    }
+
+    /// Takes the next record.
+    pub(crate) fn record(&mut self, at: &Located<'_>) {
+        if at.record.kind == Kind::Entry
+            && let Some(entry) = EntryView::read(at.record.data.unwrap_or_default())
+        {
+            let kept = self
+                .entries
+                .partition_point(|known| known.index < entry.index);
+            self.entries.truncate(kept);
+            self.entries.push(TracedEntry::of(&entry));
+        }
+    }
+
+    /// Lets go of the entries: what follows is another chain of segments.
+    pub(crate) fn forget_entries(&mut self) {
+        self.entries.clear();
+    }
+}
+
+impl TracedEntry {
+    fn of(entry: &EntryView<'_>) -> Self {
+        let class = EntryClass::of(entry.kind, entry.data);
+        let sync = (class == EntryClass::Sync).then(|| Request::in_entry(entry.data));
+        let clock = match sync {
+            Some(Ok(Some(request))) => request.time,
+            _ => None,
+        };
+        Self {
+            index: entry.index,
+            term: entry.term,
+            digest: EntryDigest::of(entry),
+            bytes: entry.data.len() as u32,
+            class,
+            clock,
+        }
+    }
+}

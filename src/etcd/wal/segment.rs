@@ -1,0 +1,494 @@
+//! A segment's bytes, taken in pieces; its records given back one by one, each proven.
+//!
+//! ```text
+//! segment = crc record · metadata record · [hard state] · (entry | hard state | marker)*
+//!           [a torn tail]                       2.x: the last frame, cut anywhere
+//!           [zeros]                             3.x: preallocated room
+//! ```
+//!
+//! The CRC is CRC-32C over the data of every record since the log began, carried on from
+//! segment to segment; a crc record states the value so far. Memory: one record.
+//! Source: `wal/decoder.go` at etcd 2.1.3 and 3.4.23 (formats page §2).
+
+use crate::etcd::wal::log::LogFault;
+use crate::etcd::wal::record::{Head, Kind, LENGTH_WORD, LengthWord, MAX_RECORD_HEAD, Record};
+
+/// How a segment ended; each of these is ordinary, where it may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentEnd {
+    /// After a whole record.
+    Whole {
+        /// Bytes of the segment.
+        offset: u64,
+    },
+    /// After a whole record, with nothing but zeros behind it.
+    Preallocated {
+        /// Where the zeros begin, in bytes from the start of the segment.
+        offset: u64,
+    },
+    /// In the middle of a frame, as far as it goes a proper one. Ordinary at the end of the last
+    /// segment; a hole anywhere else.
+    TornTail {
+        /// Where the unfinished frame begins, in bytes from the start of the segment.
+        offset: u64,
+    },
+}
+
+impl SegmentEnd {
+    /// Bytes from the start of the segment to the end of its last whole record.
+    pub fn records_end(self) -> u64 {
+        match self {
+            Self::Whole { offset } | Self::Preallocated { offset } | Self::TornTail { offset } => {
+                offset
+            }
+        }
+    }
+}
+
+/// What can be wrong with a segment's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentFault {
+    /// A length word that no etcd writes.
+    #[error("impossible length word")]
+    LengthWord,
+    /// A record whose fields are not what etcd writes, or do not fill its frame.
+    #[error("malformed record")]
+    Malformed,
+    /// The rolling CRC does not come out.
+    #[error("CRC mismatch (stored {stored:08x}, computed {computed:08x})")]
+    CrcMismatch {
+        /// The value in the record.
+        stored: u32,
+        /// The value of the data before and in it.
+        computed: u32,
+    },
+    /// Padding bytes that are not zero.
+    #[error("padding that is not zero")]
+    Padding,
+    /// Zeros after the last record of a segment that 2.x wrote.
+    #[error("zeros behind the last record, which etcd 2.x neither writes nor reads past")]
+    ZerosBehindEnd,
+    /// Something other than zeros after the end of the records.
+    #[error("data behind the end of the records")]
+    DataBehindEnd,
+    /// A frame cut short where more must follow.
+    #[error("record cut short")]
+    CutShort,
+    /// Well-formed records follow a break, so it is not a torn tail.
+    #[error("broken record with whole records behind it (the next at offset {next})")]
+    RecordsBehind {
+        /// Where the next whole record begins, in bytes from the start of the segment.
+        next: u64,
+    },
+    /// A segment that does not begin with a crc record and a metadata record.
+    #[error("no crc and metadata records at the start")]
+    NoHeader,
+    /// The records check, but what they say cannot be.
+    #[error(transparent)]
+    Log(#[from] LogFault),
+}
+
+/// A fault and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Bytes from the start of the segment to the frame that does not check.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub fault: SegmentFault,
+}
+
+/// A record and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Located<'a> {
+    /// Bytes from the start of the segment to the frame.
+    pub offset: u64,
+    /// Bytes of the frame, with length word and padding.
+    pub frame: u64,
+    /// The record.
+    pub record: Record<'a>,
+}
+
+/// Bytes of a sector: what a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// A segment being read.
+#[derive(Debug)]
+pub struct SegmentScan {
+    /// Bytes from the start of the segment to the next frame.
+    offset: u64,
+    /// The running CRC; `None` before the first crc record of a chain taken on trust.
+    crc: Option<u32>,
+    /// Records seen in this segment.
+    records: u64,
+    /// Whether a frame had padding, as only 3.x writes it.
+    padded: bool,
+    /// Whether every frame so far ended at a multiple of 8, as all of 3.x's do.
+    aligned: bool,
+    /// The beginning of a frame whose end has not come yet.
+    carry: Vec<u8>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    /// Behind the last record of a preallocated segment: zeros must follow.
+    Zeros,
+    /// In or behind a frame that does not check.
+    Unsound(Unsound),
+    Broken(Break),
+}
+
+/// A frame that does not check, looked through as it passes by: it may be too long to be gathered,
+/// for its length word may be what is wrong with it.
+#[derive(Debug)]
+struct Unsound {
+    found: Break,
+    /// Bytes from the start of the segment to the next byte.
+    at: u64,
+    /// Bytes of the frame that are still to come.
+    left: u64,
+    /// Whether all bytes since the last sector border, or the frame's beginning, are zeros.
+    zeros: bool,
+    /// Whether a part of it between two sector borders is all zeros.
+    zero_sector: bool,
+}
+
+enum Next {
+    /// This many more bytes are needed before anything can be said.
+    More(usize),
+    Frame {
+        record: usize,
+        padding: usize,
+    },
+    Nothing,
+    Impossible,
+    /// A record that is none, in a frame of `frame` bytes, not all of which may be at hand.
+    Malformed {
+        frame: usize,
+    },
+}
+
+impl SegmentScan {
+    /// A scan that carries on a chain at `crc`, or takes the first crc record on trust.
+    pub fn new(crc: Option<u32>) -> Self {
+        Self {
+            offset: 0,
+            crc,
+            records: 0,
+            padded: false,
+            aligned: true,
+            carry: Vec::new(),
+            state: State::Reading,
+        }
+    }
+
+    /// Takes the next bytes and gives every record that is complete to `sink`, whose refusal
+    /// counts as a break at that record. After a break nothing more is read.
+    pub fn update(
+        &mut self,
+        mut bytes: &[u8],
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) {
+        if !self.carry.is_empty() {
+            bytes = self.complete_carry(bytes, sink);
+        }
+        while matches!(self.state, State::Reading) && !bytes.is_empty() {
+            match next(bytes) {
+                Next::Frame { record, padding } => {
+                    let (frame, rest) = bytes.split_at(LENGTH_WORD + record + padding);
+                    self.take_frame(frame, record, sink);
+                    bytes = rest;
+                }
+                Next::More(_) => {
+                    self.carry.extend_from_slice(bytes);
+                    return;
+                }
+                Next::Nothing => self.end_in_zeros(),
+                Next::Impossible => self.break_here(SegmentFault::LengthWord),
+                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
+            }
+        }
+        self.pass_by(bytes);
+    }
+
+    /// Fills the carried frame from `bytes` and gives back what is left of them.
+    fn complete_carry<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) -> &'b [u8] {
+        let mut carry = std::mem::take(&mut self.carry);
+        loop {
+            match next(&carry) {
+                Next::More(missing) => {
+                    let (now, later) = bytes.split_at(missing.min(bytes.len()));
+                    carry.extend_from_slice(now);
+                    bytes = later;
+                    if now.len() < missing {
+                        self.carry = carry;
+                        return bytes;
+                    }
+                }
+                Next::Frame { record, .. } => {
+                    self.take_frame(&carry, record, sink);
+                    // Large frames are rare; do not keep their room for the whole log.
+                    if carry.capacity() <= 1 << 20 {
+                        carry.clear();
+                        self.carry = carry;
+                    }
+                    return bytes;
+                }
+                Next::Nothing => self.end_in_zeros(),
+                Next::Impossible => self.break_here(SegmentFault::LengthWord),
+                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
+            }
+            if !matches!(self.state, State::Reading) {
+                self.pass_by(&carry);
+                return bytes;
+            }
+        }
+    }
+
+    fn take_frame(
+        &mut self,
+        frame: &[u8],
+        record: usize,
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) {
+        if let Err(fault) = self.check_frame(frame, record, sink) {
+            self.tear_or_break(frame.len(), fault);
+            self.pass_by(frame);
+            return;
+        }
+        self.padded |= frame.len() > LENGTH_WORD + record;
+        self.aligned &= frame.len().is_multiple_of(8);
+        self.records += 1;
+        self.offset += frame.len() as u64;
+    }
+
+    fn check_frame(
+        &mut self,
+        frame: &[u8],
+        record: usize,
+        sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
+    ) -> Result<(), SegmentFault> {
+        let (body, padding) = frame
+            .get(LENGTH_WORD..)
+            .and_then(|rest| rest.split_at_checked(record))
+            .ok_or(SegmentFault::Malformed)?;
+        let record = Record::read(body).ok_or(SegmentFault::Malformed)?;
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(SegmentFault::Padding);
+        }
+        let header = match self.records {
+            0 => record.kind == Kind::Crc,
+            1 => record.kind == Kind::Metadata,
+            _ => true,
+        };
+        if !header {
+            return Err(SegmentFault::NoHeader);
+        }
+        let computed = match (record.data, self.crc) {
+            (Some(data), Some(crc)) => crc32c::crc32c_append(crc, data),
+            (None, Some(crc)) => crc,
+            (_, None) => record.crc,
+        };
+        if record.crc != computed {
+            return Err(SegmentFault::CrcMismatch {
+                stored: record.crc,
+                computed,
+            });
+        }
+        self.crc = Some(computed);
+        sink(Located {
+            offset: self.offset,
+            frame: frame.len() as u64,
+            record,
+        })
+    }
+
+    fn break_here(&mut self, fault: SegmentFault) {
+        self.carry = Vec::new();
+        self.state = State::Broken(Break {
+            offset: self.offset,
+            fault,
+        });
+    }
+
+    /// Only 3.x preallocates room that can be seen; to 2.x a zero length word is a record that
+    /// does not check.
+    fn end_in_zeros(&mut self) {
+        if self.padded || self.aligned {
+            self.state = State::Zeros;
+        } else {
+            self.break_here(SegmentFault::ZerosBehindEnd);
+        }
+    }
+
+    /// Ends the reading at a frame of `frame` bytes. If it is one that 3.x may call torn, what it
+    /// holds and what follows it decide.
+    fn tear_or_break(&mut self, frame: usize, fault: SegmentFault) {
+        let may_be_torn = matches!(
+            fault,
+            SegmentFault::CrcMismatch { .. } | SegmentFault::Malformed
+        ) && (self.padded || self.aligned)
+            && self.records >= 2;
+        if !may_be_torn {
+            self.break_here(fault);
+            return;
+        }
+        let offset = self.offset;
+        self.carry = Vec::new();
+        self.state = State::Unsound(Unsound {
+            found: Break { offset, fault },
+            at: offset,
+            left: frame as u64,
+            zeros: true,
+            zero_sector: false,
+        });
+    }
+
+    /// Takes bytes behind the last record: zeros, or what is left of a frame that does not check
+    /// and zeros behind it.
+    fn pass_by(&mut self, bytes: &[u8]) {
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+        match &mut self.state {
+            State::Zeros if !is_zero(bytes) => self.break_here(SegmentFault::DataBehindEnd),
+            State::Unsound(frame) => {
+                let behind = frame.pass_by(bytes);
+                if !is_zero(behind) {
+                    self.state = State::Broken(frame.found.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How the segment ended and the CRC that the next one carries on from.
+    pub fn finish(mut self) -> Result<(SegmentEnd, Option<u32>), Break> {
+        // The last bytes may have come one by one: fewer than were waited for may still tell.
+        let carry = std::mem::take(&mut self.carry);
+        if let Next::Malformed { frame } = next(&carry) {
+            self.tear_or_break(frame, SegmentFault::Malformed);
+            self.pass_by(&carry);
+        }
+        let offset = self.offset;
+        let broken = |fault| Err(Break { offset, fault });
+        let end = match self.state {
+            State::Broken(found) => return Err(found),
+            State::Zeros => SegmentEnd::Preallocated { offset },
+            State::Reading if carry.is_empty() => SegmentEnd::Whole { offset },
+            State::Unsound(frame) if !frame.is_torn() => return Err(frame.found),
+            State::Reading | State::Unsound(_) => SegmentEnd::TornTail { offset },
+        };
+        if self.records < 2 && !matches!(end, SegmentEnd::TornTail { .. }) {
+            return broken(SegmentFault::NoHeader);
+        }
+        Ok((end, self.crc))
+    }
+}
+
+impl Unsound {
+    /// Takes the frame's next bytes and gives back what is behind it.
+    fn pass_by<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let frame = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (mut frame, behind) = bytes.split_at(frame);
+        self.left -= frame.len() as u64;
+        while !frame.is_empty() {
+            let to_border = (SECTOR - self.at % SECTOR) as usize;
+            let (part, rest) = frame.split_at(to_border.min(frame.len()));
+            self.zeros &= part.iter().all(|&byte| byte == 0);
+            self.at += part.len() as u64;
+            if self.at.is_multiple_of(SECTOR) {
+                self.zero_sector |= self.zeros;
+                self.zeros = true;
+            }
+            frame = rest;
+        }
+        behind
+    }
+
+    /// What 3.x calls a torn entry: a sector of it was never written; `isTornEntry` in
+    /// `wal/decoder.go`.
+    fn is_torn(&self) -> bool {
+        self.zero_sector || (self.zeros && !self.at.is_multiple_of(SECTOR))
+    }
+}
+
+/// What stands at the beginning of `bytes`.
+fn next(bytes: &[u8]) -> Next {
+    let Some((word, rest)) = bytes.split_first_chunk::<LENGTH_WORD>() else {
+        return Next::More(LENGTH_WORD - bytes.len());
+    };
+    let (record, padding) = match LengthWord::read(*word) {
+        LengthWord::Nothing => return Next::Nothing,
+        LengthWord::Impossible => return Next::Impossible,
+        LengthWord::Frame { record, padding } => (record, padding),
+    };
+    let whole = record + padding;
+    if rest.len() >= whole {
+        return Next::Frame { record, padding };
+    }
+    // Do not gather a frame that is already known to hold no record.
+    let missing = whole - rest.len();
+    match Head::read(rest, record) {
+        Head::Malformed => Next::Malformed {
+            frame: LENGTH_WORD + whole,
+        },
+        Head::Cut => Next::More(missing.min(MAX_RECORD_HEAD)),
+        Head::Whole { .. } => Next::More(missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], size: usize) -> Result<SegmentEnd, Break> {
+        let mut scan = SegmentScan::new(Some(0));
+        for piece in bytes.chunks(size) {
+            scan.update(piece, &mut |_| Ok(()));
+        }
+        scan.finish().map(|(end, _)| end)
+    }
+
+    /// A crc and a metadata record as 3.x frames them, then `frame`, then room that was preallocated.
+    fn segment(frame: &[&[u8]]) -> Vec<u8> {
+        let crc = [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 16, 0, 0, 0, 0, 0];
+        let metadata = [6, 0, 0, 0, 0, 0, 0, 0x82, 8, 1, 16, 0, 26, 0, 0, 0];
+        [&crc, &metadata, &frame.concat()[..], &[0; 100]].concat()
+    }
+
+    #[test]
+    fn a_verdict_does_not_depend_on_how_the_bytes_come() {
+        // A frame of 1 KB that holds no record was called torn, or malformed, by what of it the reader
+        // happened to have in hand; and so was a file that ends within its first bytes.
+        let word = [0, 4, 0, 0, 0, 0, 0, 0];
+        let padded = [28, 0, 0, 0, 0, 0, 0, 0x84];
+        let malformed = |offset| {
+            let fault = SegmentFault::Malformed;
+            Err(Break { offset, fault })
+        };
+        let stories = [
+            (
+                segment(&[&word, &[0x1c; 472], &[0; 512], &[0x1c; 40]]),
+                Ok(SegmentEnd::TornTail { offset: 32 }),
+            ),
+            (
+                segment(&[&word, &[0x1c; 471], &[0; 512], &[0x1c; 41]]),
+                malformed(32),
+            ),
+            (segment(&[&padded, &[0x1c; 28], &[1; 4]]), malformed(32)),
+        ];
+        for (bytes, verdict) in stories {
+            assert_eq!(read(&bytes, bytes.len()), verdict);
+            for end in 1..=bytes.len() {
+                let bytes = &bytes[..end];
+                for size in [1, 8, 9, 15, 100, 513] {
+                    assert_eq!(read(bytes, size), read(bytes, end), "{end} in {size}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What each check found, in words.
+//!
+//! In: the facts. Out: a [`Finding`] a check.
+
+use jiff::SignedDuration;
+
+use crate::monitoring::scope::{Others, Watched, log_order};
+use crate::monitoring::{Facts, Finding, Level, Proof, Room, Rules, age};
+use crate::snapshot::is_passing;
+use crate::text::{about, count, list, moment, size};
+
+fn finding(level: Level, check: &'static str, member: Option<&str>, text: String) -> Finding {
+    Finding {
+        level,
+        check,
+        member: member.map(str::to_owned),
+        text,
+    }
+}
+
+/// That nobody is watched, because there is no archive.
+pub(super) fn nothing(facts: &Facts) -> Finding {
+    let location = &facts.location;
+    let unlooked = facts.unreadable.iter().find(|one| !one.looked);
+    let (level, text) = if let Some(unlooked) = unlooked {
+        (Level::Unknown, unlooked.why.clone())
+    } else if let Some(first) = facts.unreadable.first() {
+        let text = format!("no archive in {location} can be read: {}", first.why);
+        (Level::Critical, text)
+    } else if let Some(wanted) = &facts.wanted {
+        let text = format!("no archive of a member {wanted} in {location}");
+        (Level::Critical, text)
+    } else {
+        (Level::Critical, format!("no archive in {location}"))
+    };
+    finding(level, "archives", None, text)
+}
+
+/// Everything about one member's archives.
+pub(super) fn member(
+    watched: &Watched,
+    proof: &Proof,
+    facts: &Facts,
+    rules: &Rules,
+) -> Vec<Finding> {
+    let mut found = vec![
+        of_age(watched, facts, rules),
+        of_proof(watched, proof, facts),
+        of_size(watched, rules),
+    ];
+    found.extend(of_dates(watched, facts));
+    found.extend(of_warnings(watched));
+    found
+}
+
+fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
+    let Watched { name, newest, .. } = watched;
+    let is = "newest archive is";
+    let over = |limit| age(watched, facts.now).filter(|age| *age > limit);
+    let (level, text) = match age(watched, facts.now) {
+        None => {
+            let created = moment(newest.created);
+            let text = format!("{is} dated {created}, in the future: its age is not known");
+            (Level::Critical, text)
+        }
+        Some(age) => {
+            let limits = [
+                (Level::Critical, Some(rules.max_age)),
+                (Level::Warning, rules.warn_age),
+            ];
+            let passed = limits.into_iter().find_map(|(level, limit)| {
+                let limit = limit?;
+                over(limit).map(|_| (level, format!(", over {}", limit_of(limit))))
+            });
+            let (level, over) = passed.unwrap_or((Level::Ok, String::new()));
+            let taken = facts.now.duration_since(newest.created);
+            let text = if watched.current.is_some() && age < taken {
+                format!(
+                    "{is} {} old, and held all there was {} ago{over}",
+                    about(taken),
+                    about(age)
+                )
+            } else {
+                format!("{is} {} old{over}", about(age))
+            };
+            (level, text)
+        }
+    };
+    finding(level, "age", Some(name), text)
+}
+
+fn limit_of(age: SignedDuration) -> String {
+    if age < SignedDuration::from_secs(1) {
+        "less than a second".to_owned()
+    } else {
+        about(age)
+    }
+}
+
+fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
+    let name = &watched.name;
+    let newest = "newest archive";
+    let mut newer = facts.unreadable.iter();
+    let newer = newer.find(|one| watched.is_newer_by_name(&one.name));
+    let old = |created| about(facts.now.duration_since(created));
+    let (level, text) = match (proof, newer) {
+        (Proof::Bad { why, good }, _) => {
+            let rest = match good {
+                Some(good) => format!("the newest that does is {} old", old(*good)),
+                None if watched.older.is_empty() => "there is no older one".to_owned(),
+                None => "no older one is known to".to_owned(),
+            };
+            let text = format!("{newest} does not check: {why}; {rest}");
+            (Level::Critical, text)
+        }
+        (Proof::Unread(why), _) => (Level::Unknown, format!("{newest} could not be read: {why}")),
+        (_, Some(newer)) => {
+            let rest = format!(
+                "the newest that can be opened is {} old",
+                old(watched.newest.created)
+            );
+            let text = format!("{newest} cannot be opened: {}; {rest}", newer.why);
+            // What was not looked at may be whole.
+            let level = if newer.looked {
+                Level::Critical
+            } else {
+                Level::Unknown
+            };
+            (level, text)
+        }
+        (Proof::Whole, None) => (Level::Ok, "proven".to_owned()),
+        (Proof::EndOnly, None) => (Level::Ok, "only its end was read".to_owned()),
+    };
+    finding(level, "proof", Some(name), text)
+}
+
+fn of_size(watched: &Watched, rules: &Rules) -> Finding {
+    let (name, data) = (&watched.name, watched.newest.sizes.data);
+    let is = format!("data size {}", size(data));
+    let (level, text) = if data > rules.size_limit {
+        let limit = size(rules.size_limit);
+        let rule = "etcd's guide says to get help before an upgrade";
+        (Level::Warning, format!("{is}, over {limit}: {rule}"))
+    } else {
+        (Level::Ok, is)
+    };
+    finding(level, "data-size", Some(name), text)
+}
+
+/// That a clock was wrong, where that may hide something: an archive from the future that the
+/// newest has caught up with hides nothing.
+fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
+    age(watched, facts.now)?;
+    let reached = log_order(&watched.newest);
+    let mut ahead = watched.ahead.iter();
+    let beyond = ahead.find(|summary| log_order(summary) > reached)?;
+    let name = &watched.name;
+    let created = moment(beyond.created);
+    let text =
+        format!("an archive that goes further than the newest is dated {created}, in the future");
+    Some(finding(Level::Warning, "dates", Some(name), text))
+}
+
+fn of_warnings(watched: &Watched) -> Vec<Finding> {
+    let name = &watched.name;
+    let warnings = watched.newest.warnings.iter();
+    let lasting = warnings.filter(|warning| !is_passing(warning));
+    let found = lasting.map(|warning| {
+        let text = format!("newest archive warns: {warning}");
+        finding(Level::Warning, "warnings", Some(name), text)
+    });
+    found.collect()
+}
+
+/// Archives that cannot be opened, but for the one that is a member's newest.
+pub(super) fn unreadable(facts: &Facts) -> Option<Finding> {
+    let told = |name: &str| {
+        let mut watched = facts.watched.iter();
+        watched.any(|(watched, proof)| {
+            !matches!(proof, Proof::Bad { .. } | Proof::Unread(_)) && watched.is_newer_by_name(name)
+        })
+    };
+    let unreadable = facts.unreadable.iter();
+    let rest: Vec<_> = unreadable.filter(|one| !told(&one.name)).collect();
+    let first = rest.first()?;
+    let text = match rest.len() as u64 {
+        1 => format!("an archive cannot be opened: {}", first.why),
+        more => format!("{more} archives cannot be opened, the first: {}", first.why),
+    };
+    Some(finding(Level::Warning, "unreadable", None, text))
+}
+
+/// Whether more archives fit.
+pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
+    let free = match &facts.free {
+        Err(why) => {
+            return Some(finding(Level::Unknown, "free", None, why.clone()));
+        }
+        Ok(free) => (*free)?,
+    };
+    let rounds = free.checked_div(room.round)?;
+    let each = match facts.watched.len() {
+        1 => "like the newest",
+        _ => "of each member",
+    };
+    let fits = format!("room for {} {each}", count(rounds, "archive", "archives"));
+    let (level, text) = if free < room.critical_below {
+        let text = format!("{} free in {}: {fits}", size(free), facts.location);
+        (Level::Critical, text)
+    } else if free < room.warning_below {
+        let (free, below) = (size(free), size(room.warning_below));
+        let text = format!("{free} free in {}, under {below}: {fits}", facts.location);
+        (Level::Warning, text)
+    } else {
+        (Level::Ok, fits)
+    };
+    Some(finding(level, "free", None, text))
+}
+
+/// That no snapshot can be written there, however much room there is.
+pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
+    let text = format!(
+        "{} is mounted read-only: nothing can be written there",
+        facts.location
+    );
+    (facts.read_only).then(|| finding(Level::Warning, "writable", None, text))
+}
+
+/// Whose archives are there and raise no alarm: so that nobody believes them watched.
+pub(super) fn others(facts: &Facts) -> Option<Finding> {
+    let Others { clusters, members } = facts.others;
+    let told = [
+        (clusters, "other cluster", "other clusters"),
+        (members, "other member", "other members"),
+    ];
+    let told = told.into_iter().filter(|(number, ..)| *number > 0);
+    let told: Vec<_> = told
+        .map(|(number, one, more)| count(number, one, more))
+        .collect();
+    let text = format!("{} not watched", list(&told));
+    (!told.is_empty()).then(|| finding(Level::Ok, "others", None, text))
+}

@@ -1,0 +1,252 @@
+//! Whether the backups are in order: what a monitoring system asks, every few minutes.
+//!
+//! In: who is watched (see [`scope`]), what reading the newest archives gave, how much room is
+//! left, and the [`Rules`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
+//! whoever calls has looked.
+
+pub mod findings;
+pub mod growth;
+pub mod scope;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::etcd::ids::{ClusterId, Index, MemberId};
+use crate::monitoring::scope::{Others, Watched, is_ahead};
+
+/// How many more rounds of archives must fit before there is no alarm: with fewer the next ones
+/// may not be written, since archives grow.
+const ROUNDS_CRITICAL: u64 = 2;
+/// How many must fit before there is no warning.
+const ROUNDS_WARNING: u64 = 10;
+
+/// How bad it is; the worst counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// All is in order.
+    Ok,
+    /// Worth a look.
+    Warning,
+    /// It cannot be told.
+    Unknown,
+    /// There may be no backup when one is needed.
+    Critical,
+}
+
+/// From when on something is wrong.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// A newest archive that is older than this is critical.
+    pub max_age: SignedDuration,
+    /// One that is older than this is worth a warning.
+    pub warn_age: Option<SignedDuration>,
+    /// More data than this, in bytes, are worth a warning.
+    pub size_limit: u64,
+    /// Less room than this, in bytes, is worth a warning; room for ten rounds of archives by
+    /// default.
+    pub min_free: Option<u64>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where the archives are.
+    pub location: String,
+    /// The time now.
+    pub now: Timestamp,
+    /// The one member that was asked about, if not all are.
+    pub wanted: Option<String>,
+    /// Whose archives are watched, and what reading their newest ones gave.
+    pub watched: Vec<(Watched, Proof)>,
+    /// What has an archive's name and cannot be opened.
+    pub unreadable: Vec<Unreadable>,
+    /// How many bytes can still be written; `None` where nobody knows, or why nobody could ask.
+    pub free: Result<Option<u64>, String>,
+    /// Whether nothing can be written there at all, because it is mounted read-only.
+    pub read_only: bool,
+    /// Whose archives are there and raise no alarm.
+    pub others: Others,
+}
+
+/// What reading an archive gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its end is right; the rest was not read.
+    EndOnly,
+    /// Every byte is what it was.
+    Whole,
+    /// It could not be read: nobody knows what it is worth.
+    Unread(String),
+    /// It does not check.
+    Bad {
+        /// What is wrong.
+        why: String,
+        /// When the newest one before it that checks was made, if any does.
+        good: Option<Timestamp>,
+    },
+}
+
+/// An archive that cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub why: String,
+    /// Whether its bytes were read, and are wrong; if not, nobody knows what it is worth.
+    pub looked: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What was looked at.
+    pub check: &'static str,
+    /// Whose archives.
+    pub member: Option<String>,
+    /// What was found, without the member's name.
+    pub text: String,
+}
+
+/// A member that is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberReport {
+    /// What it is called here.
+    pub name: String,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// Its id.
+    pub member_id: MemberId,
+    /// The name of its newest archive.
+    pub newest: String,
+    /// When that was made.
+    pub created: Timestamp,
+    /// How long ago, in seconds; not known if it is dated in the future.
+    pub age_seconds: Option<i64>,
+    /// Whether every byte of it was read and is right.
+    pub proven: bool,
+    /// How far its log goes.
+    pub index: Index,
+    /// The data size, in bytes.
+    pub data_size: u64,
+    /// The archive's size, in bytes.
+    pub archive_bytes: u64,
+    /// How many archives of it can be opened.
+    pub archives: usize,
+    /// What was worth a warning when the newest was made.
+    pub warnings: Vec<String>,
+}
+
+/// The room that is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Room {
+    /// Bytes that can still be written, if anybody knows.
+    pub free: Option<u64>,
+    /// Bytes that one more archive of each member takes, by the newest ones.
+    pub round: u64,
+    /// Less than this is worth a warning.
+    pub warning_below: u64,
+    /// Less than this is critical.
+    pub critical_below: u64,
+}
+
+/// How the backups stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The worst of the findings.
+    pub level: Level,
+    /// The members, by name.
+    pub members: Vec<MemberReport>,
+    /// The room that is left.
+    pub room: Room,
+    /// Everything that was looked at, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// That nothing could be looked at, and how bad that is.
+    pub fn nothing_seen(level: Level, text: String) -> Self {
+        Self {
+            level,
+            members: Vec::new(),
+            room: Room::default(),
+            findings: vec![Finding {
+                level,
+                check: "archives",
+                member: None,
+                text,
+            }],
+        }
+    }
+}
+
+/// Judges what was found.
+pub fn judge(facts: &Facts, rules: &Rules) -> Report {
+    let room = room(facts, rules);
+    let mut findings = Vec::new();
+    if facts.watched.is_empty() {
+        findings.push(findings::nothing(facts));
+    } else {
+        for (watched, proof) in &facts.watched {
+            findings.extend(findings::member(watched, proof, facts, rules));
+        }
+        findings.extend(findings::unreadable(facts));
+    }
+    findings.extend(findings::free(facts, &room));
+    findings.extend(findings::read_only(facts));
+    findings.extend(findings::others(facts));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    Report {
+        level: findings.first().map_or(Level::Unknown, |worst| worst.level),
+        members: facts.watched.iter().map(|one| report(one, facts)).collect(),
+        room,
+        findings,
+    }
+}
+
+/// How long ago the newest archive held all that its member held: since it was taken, or found to be
+/// current; `None` if it is dated in the future.
+fn age(watched: &Watched, now: Timestamp) -> Option<SignedDuration> {
+    let newest = &watched.newest;
+    let current = watched.current.filter(|current| *current <= now);
+    let since = current.map_or(newest.created, |current| current.max(newest.created));
+    let age = now.duration_since(since);
+    (!is_ahead(newest, now)).then_some(age.max(SignedDuration::ZERO))
+}
+
+fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
+    let Watched { newest, .. } = watched;
+    MemberReport {
+        name: watched.name.clone(),
+        cluster_id: newest.identity.cluster_id,
+        member_id: newest.identity.member_id,
+        newest: newest.name().to_owned(),
+        created: newest.created,
+        age_seconds: age(watched, facts.now).map(|age| age.as_secs()),
+        proven: *proof == Proof::Whole,
+        index: newest.position.index,
+        data_size: newest.sizes.data,
+        archive_bytes: newest.listed.bytes,
+        archives: 1 + watched.older.len() + watched.ahead.len(),
+        warnings: newest.warnings.clone(),
+    }
+}
+
+fn room(facts: &Facts, rules: &Rules) -> Room {
+    let newest = facts.watched.iter().map(|(watched, _)| &watched.newest);
+    let round: u64 = newest.map(|newest| newest.listed.bytes).sum();
+    Room {
+        free: facts.free.as_ref().ok().copied().flatten(),
+        round,
+        warning_below: rules
+            .min_free
+            .unwrap_or(round.saturating_mul(ROUNDS_WARNING)),
+        critical_below: round.saturating_mul(ROUNDS_CRITICAL),
+    }
+}

@@ -1,0 +1,177 @@
+//! Whose archives are watched, and which of them is each member's newest.
+//!
+//! In: the archives of a repository and the time. Out: a [`Watched`] for each member that can
+//! raise an alarm. Those that a rewind made do not count: nobody captured them. Of what is left,
+//! the newest names the cluster, so that an older one, from before a rewind, raises no alarm for
+//! ever. Of that cluster's members those are watched that have archives here and are not removed;
+//! the others keep theirs elsewhere.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::archive::{ENCRYPTED, EXTENSION};
+use crate::etcd::ids::MemberId;
+use crate::etcd::member::printable;
+use crate::repository::Summary;
+
+/// How far a clock may be ahead of this one's before an archive counts as one from the future.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// A member whose archives are watched.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Its name, or its id where it has none of its own.
+    pub name: String,
+    /// Its newest archive: of those that are not dated in the future, or else the one that goes
+    /// furthest in the log.
+    pub newest: Summary,
+    /// When the member was last found to hold nothing that is not in it, if that was noted.
+    pub current: Option<Timestamp>,
+    /// The archives before it, newest first.
+    pub older: Vec<Summary>,
+    /// Other archives of it that are dated in the future.
+    pub ahead: Vec<Summary>,
+}
+
+/// Whether an archive is dated in the future.
+pub fn is_ahead(summary: &Summary, now: Timestamp) -> bool {
+    summary.created.duration_since(now) > CLOCK_SKEW
+}
+
+/// Where an archive stands in the order of the log.
+pub fn log_order(summary: &Summary) -> impl Ord + use<> {
+    let position = &summary.position;
+    (position.term, position.index, position.commit)
+}
+
+/// Who is watched, by name; only the member that is called `wanted`, by name or id, if any is.
+pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
+    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let mut captured: Vec<_> = captured.filter(|s| is_called(s, wanted)).collect();
+    // Newest first, those from the future behind all others.
+    captured.sort_by_key(|summary| {
+        let created = std::cmp::Reverse(summary.created);
+        (is_ahead(summary, now), created)
+    });
+    let Some(anchor) = captured.first() else {
+        return Vec::new();
+    };
+    let cluster = anchor.identity.cluster_id;
+    captured.retain(|summary| summary.identity.cluster_id == cluster);
+    let ids = match wanted {
+        Some(_) => captured.iter().map(|s| s.identity.member_id).collect(),
+        None => members(&captured),
+    };
+    let mut watched: Vec<_> = ids
+        .into_iter()
+        .filter_map(|id| of_member(id, &captured, now))
+        .collect();
+    name_by_id_where_names_are_shared(&mut watched);
+    watched.sort_by(|a, b| a.name.cmp(&b.name));
+    watched
+}
+
+/// Whose archives are there and are not watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Other clusters.
+    pub clusters: u64,
+    /// Other members of the same cluster.
+    pub members: u64,
+}
+
+/// Whose captured archives are among `summaries` and not among those of the `watched`.
+pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
+    let Some(first) = watched.first() else {
+        return Others::default();
+    };
+    let cluster = first.newest.identity.cluster_id;
+    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let (own, other): (Vec<_>, Vec<_>) = captured
+        .map(|summary| &summary.identity)
+        .partition(|identity| identity.cluster_id == cluster);
+    let is_watched = |id: &MemberId| {
+        let mut watched = watched.iter();
+        watched.any(|one| one.newest.identity.member_id == *id)
+    };
+    let own: BTreeSet<_> = own.into_iter().map(|identity| identity.member_id).collect();
+    let other: BTreeSet<_> = other.into_iter().map(|i| i.cluster_id).collect();
+    Others {
+        clusters: other.len() as u64,
+        members: own.iter().filter(|id| !is_watched(id)).count() as u64,
+    }
+}
+
+fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
+    let identity = &summary.identity;
+    wanted.is_none_or(|wanted| {
+        identity.name.as_deref() == Some(wanted) || identity.member_id.to_string() == wanted
+    })
+}
+
+/// The members of the cluster, as the newest archive of one that still is a member says.
+fn members(captured: &[&Summary]) -> BTreeSet<MemberId> {
+    let belongs = |summary: &&&Summary| summary.members.contains(&summary.identity.member_id);
+    let teller = captured.iter().find(belongs).or(captured.first());
+    let mut members = BTreeSet::new();
+    if let Some(teller) = teller {
+        members.extend(&teller.members);
+        members.insert(teller.identity.member_id);
+    }
+    members
+}
+
+/// `captured` is in the order that [`watched`] makes.
+fn of_member(id: MemberId, captured: &[&Summary], now: Timestamp) -> Option<Watched> {
+    let own = captured.iter().filter(|s| s.identity.member_id == id);
+    let (mut ahead, mut dated): (Vec<Summary>, Vec<Summary>) =
+        own.map(|s| (*s).clone()).partition(|s| is_ahead(s, now));
+    let newest = if dated.is_empty() {
+        ahead.sort_by_key(log_order);
+        ahead.pop()?
+    } else {
+        dated.remove(0)
+    };
+    let identity = &newest.identity;
+    let name = identity.name.as_deref().map(printable);
+    Some(Watched {
+        name: name.unwrap_or_else(|| identity.member_id.to_string()),
+        newest,
+        current: None,
+        older: dated,
+        ahead,
+    })
+}
+
+fn name_by_id_where_names_are_shared(watched: &mut [Watched]) {
+    let names: Vec<_> = watched.iter().map(|one| one.name.clone()).collect();
+    for one in watched {
+        if names.iter().filter(|name| **name == one.name).count() > 1 {
+            one.name = one.newest.identity.member_id.to_string();
+        }
+    }
+}
+
+impl Watched {
+    /// Whether an archive of this name, which cannot be opened, was made after this member's
+    /// newest: its name is all that is left to tell by.
+    pub(super) fn is_newer_by_name(&self, name: &str) -> bool {
+        match (parts(name), parts(self.newest.name())) {
+            (Some((member, at)), Some((own, _))) => member == own && at > self.newest.created,
+            _ => false,
+        }
+    }
+}
+
+/// The member and the time in an archive's name (see [`capture`](crate::snapshot)).
+fn parts(name: &str) -> Option<(&str, Timestamp)> {
+    let plain = name.strip_suffix(ENCRYPTED).unwrap_or(name);
+    let stem = plain.strip_prefix("etcd-")?.strip_suffix(EXTENSION)?;
+    let (rest, _index) = stem.rsplit_once('-')?;
+    let (member, time) = rest.rsplit_once('-')?;
+    let time = time.strip_suffix('Z')?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.f", time).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some((member, time.timestamp()))
+}

@@ -1,0 +1,185 @@
+//! The HTTP client under the object store: ureq, as for etcd itself, so that one HTTP and TLS stack
+//! serves both.
+//!
+//! In: the requests that `object_store` builds, and the limits a [`Waits`] sets. Out: its responses,
+//! their bodies read as they are consumed. ureq blocks, so each request has a thread of the
+//! runtime's blocking pool until its body has been read or dropped.
+
+use std::io::Read as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use tokio::sync::{mpsc, oneshot};
+use ureq::http::Method;
+use ureq::{Agent, Error, Proxy, Timeout};
+
+use crate::cluster::system_tls;
+
+/// Bytes of a response body that are handed on at once.
+const CHUNK: usize = 64 << 10;
+/// Chunks that are read ahead of their consumer.
+const CHUNKS_AHEAD: usize = 4;
+
+/// How long the parts of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// Until there is a connection.
+    pub(crate) connect: Duration,
+    /// Between two reads of the response.
+    pub(crate) read: Option<Duration>,
+    /// For the whole of it.
+    pub(crate) total: Duration,
+}
+
+/// Makes the HTTP client of a store.
+impl HttpConnector for Waits {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let agent = |proxy| -> Agent {
+            Agent::config_builder()
+                .tls_config(system_tls())
+                .proxy(proxy)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .http_status_as_error(false)
+                .user_agent(concat!("etcd-ark/", env!("CARGO_PKG_VERSION")))
+                .timeout_connect(Some(self.connect))
+                .timeout_per_read(self.read)
+                .timeout_global(Some(self.total))
+                .build()
+                .into()
+        };
+        Ok(HttpClient::new(Service {
+            // A store in plain HTTP is on this network, and so is a cloud's metadata server.
+            plain: agent(None),
+            tls: agent(Proxy::try_from_env()),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Service {
+    plain: Agent,
+    tls: Agent,
+}
+
+#[async_trait]
+impl HttpService for Service {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_tls = request.uri().scheme_str() == Some("https");
+        let agent = if is_tls { &self.tls } else { &self.plain }.clone();
+        let (head, mut body) = request.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
+            bytes.extend(frame?.into_data());
+        }
+        let (answer, answered) = oneshot::channel();
+        let exchange = move || {
+            let response = match send(&agent, head, bytes) {
+                Ok(response) => response,
+                Err(error) => return drop(answer.send(Err(failure(error)))),
+            };
+            let (head, body) = response.into_parts();
+            let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
+            let body_out = HttpResponseBody::new(Chunks(received));
+            let response = HttpResponse::from_parts(head, body_out);
+            if answer.send(Ok(response)).is_ok() {
+                pass_on(body, &chunks);
+            }
+        };
+        tokio::task::spawn_blocking(exchange);
+        let gone = |error| HttpError::new(HttpErrorKind::Interrupted, error);
+        answered.await.map_err(gone)?
+    }
+}
+
+fn send(
+    agent: &Agent,
+    head: ureq::http::request::Parts,
+    mut body: Vec<Bytes>,
+) -> Result<ureq::http::Response<ureq::Body>, Error> {
+    use ureq::http::Request;
+    let has_body = matches!(head.method, Method::PUT | Method::POST | Method::PATCH);
+    if !has_body {
+        return agent.run(Request::from_parts(head, ()));
+    }
+    // A part comes as one piece, which is sent without a copy.
+    let bytes = match body.len() {
+        1 => body.swap_remove(0),
+        _ => Bytes::from(body.concat()),
+    };
+    agent.run(Request::from_parts(head, &bytes[..]))
+}
+
+/// Reads a body to its end, for as long as its consumer wants it.
+fn pass_on(body: ureq::Body, chunks: &mpsc::Sender<Result<Bytes, HttpError>>) {
+    let mut body = body.into_reader();
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        let chunk = match body.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => {
+                chunk.truncate(read);
+                Ok(Bytes::from(chunk))
+            }
+            Err(error) => Err(failure(Error::from(error))),
+        };
+        let is_last = chunk.is_err();
+        if chunks.blocking_send(chunk).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// A response body as its chunks arrive.
+struct Chunks(mpsc::Receiver<Result<Bytes, HttpError>>);
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+/// What `object_store` decides on whether to try again.
+fn failure(error: Error) -> HttpError {
+    use std::io::ErrorKind as Io;
+    let kind = match &error {
+        Error::Timeout(Timeout::Resolve | Timeout::Connect)
+        | Error::ConnectionFailed
+        | Error::HostNotFound
+        | Error::ConnectProxyFailed(_) => HttpErrorKind::Connect,
+        Error::Timeout(_) => HttpErrorKind::Timeout,
+        Error::Io(error) => match error.kind() {
+            Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable => {
+                HttpErrorKind::Connect
+            }
+            Io::TimedOut | Io::WouldBlock => HttpErrorKind::Timeout,
+            Io::ConnectionAborted
+            | Io::ConnectionReset
+            | Io::BrokenPipe
+            | Io::NotConnected
+            | Io::UnexpectedEof => HttpErrorKind::Interrupted,
+            _ => HttpErrorKind::Unknown,
+        },
+        Error::BodyStalled => HttpErrorKind::Interrupted,
+        _ => HttpErrorKind::Unknown,
+    };
+    HttpError::new(kind, error)
+}

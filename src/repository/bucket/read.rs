@@ -1,0 +1,139 @@
+//! An object's bytes, read by ranges.
+//!
+//! In: offsets. Out: bytes. What was announced as wanted soon is fetched in blocks beside the
+//! work; anything else is a request of its own, of just that range. Memory: some blocks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
+
+use object_store::path::Path as Key;
+use object_store::{Error, ObjectStoreExt};
+use tokio::sync::OnceCell;
+
+use crate::archive::Source;
+use crate::repository::bucket::{Bucket, Listed};
+
+/// How much is fetched with one request, in bytes.
+const BLOCK: u64 = 4 << 20;
+/// How far behind what is announced blocks are kept, in bytes.
+const BEHIND: u64 = 16 << 20;
+
+type Block = Arc<OnceCell<Vec<u8>>>;
+
+/// One object.
+pub(crate) struct ObjectSource {
+    bucket: Bucket,
+    name: String,
+    key: Key,
+    length: u64,
+    /// Blocks that were announced, by their number.
+    blocks: Mutex<BTreeMap<u64, Block>>,
+}
+
+impl fmt::Debug for ObjectSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ObjectSource").field(&self.key).finish()
+    }
+}
+
+impl ObjectSource {
+    pub(crate) fn new(bucket: &Bucket, listed: &Listed) -> Self {
+        Self {
+            key: bucket.key(&listed.name),
+            bucket: bucket.clone(),
+            name: listed.name.clone(),
+            length: listed.bytes,
+            blocks: Mutex::default(),
+        }
+    }
+
+    fn block(&self, number: u64) -> Option<Block> {
+        let blocks = self.blocks.lock();
+        let blocks = blocks.unwrap_or_else(PoisonError::into_inner);
+        blocks.get(&number).map(Arc::clone)
+    }
+
+    /// The bytes of a block, whoever asks first fetching them.
+    async fn fetch(
+        bucket: Bucket,
+        key: Key,
+        block: Block,
+        from: u64,
+        to: u64,
+    ) -> Result<(), Error> {
+        let fetch = || async { Ok(bucket.store.get_range(&key, from..to).await?.to_vec()) };
+        block.get_or_try_init(fetch).await.map(|_| ())
+    }
+
+    fn fetch_block(
+        &self,
+        number: u64,
+        block: &Block,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let from = number * BLOCK;
+        let to = (from + BLOCK).min(self.length);
+        let (bucket, key) = (self.bucket.clone(), self.key.clone());
+        Self::fetch(bucket, key, Arc::clone(block), from, to)
+    }
+}
+
+impl Source for ObjectSource {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut buffer = buffer;
+        let mut offset = offset;
+        while !buffer.is_empty() {
+            let number = offset / BLOCK;
+            let within = (offset % BLOCK) as usize;
+            let now = if let Some(block) = self.block(number) {
+                let fetch = self.fetch_block(number, &block);
+                self.bucket.wait("read", &self.name, fetch)?;
+                let bytes = block.get().map(Vec::as_slice).unwrap_or_default();
+                copy(bytes.get(within..).unwrap_or_default(), buffer)
+            } else {
+                let range = offset..offset + buffer.len() as u64;
+                let fetch = self.bucket.store.get_range(&self.key, range);
+                copy(&self.bucket.wait("read", &self.name, fetch)?, buffer)
+            };
+            if now == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer = buffer.get_mut(now..).unwrap_or_default();
+            offset += now as u64;
+        }
+        Ok(())
+    }
+
+    fn read_ahead(&self, offset: u64, length: u64) {
+        let end = offset.saturating_add(length).min(self.length);
+        if offset >= end {
+            return;
+        }
+        let keep_from = offset.saturating_sub(BEHIND) / BLOCK;
+        let blocks = self.blocks.lock();
+        let mut blocks = blocks.unwrap_or_else(PoisonError::into_inner);
+        *blocks = blocks.split_off(&keep_from);
+        for number in offset / BLOCK..end.div_ceil(BLOCK) {
+            blocks.entry(number).or_insert_with(|| {
+                let block = Block::default();
+                // What fails here is tried again, and told, by whoever needs the bytes.
+                let fetch = self.fetch_block(number, &block);
+                self.bucket.runtime.spawn(async { drop(fetch.await) });
+                block
+            });
+        }
+    }
+}
+
+/// Copies as much as there is and as fits; gives how much that was.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let length = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..length), to.get_mut(..length)) {
+        to.copy_from_slice(from);
+    }
+    length
+}

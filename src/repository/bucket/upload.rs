@@ -1,0 +1,254 @@
+//! Putting an archive into a bucket: claimed, uploaded in parts, then marked.
+//!
+//! In: bytes, one after the other. Out: an object that nobody lists before its marker stands.
+//! A part that does not arrive is sent again, for minutes; memory: a few parts.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::{fmt, io};
+
+use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::task::JoinHandle;
+
+use crate::archive::{SUM_EXTENSION, Source};
+use crate::repository::bucket::{Bucket, claim_of};
+use crate::repository::sidecar::SIDECAR_EXTENSION;
+use crate::repository::{Receiving, Repository, Side};
+
+/// Bytes of a part: S3 wants at least 5 MiB and at most 10,000 parts.
+const PART: usize = 8 << 20;
+/// How many parts are on their way at once.
+const IN_FLIGHT: usize = 3;
+
+/// An archive on its way into a bucket.
+pub(crate) struct Upload {
+    bucket: Bucket,
+    name: String,
+    parts: Option<Box<dyn MultipartUpload>>,
+    part: Vec<u8>,
+    in_flight: VecDeque<JoinHandle<Result<(), Error>>>,
+    /// Whether the object stands, without its marker.
+    stands: bool,
+    published: bool,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upload").field(&self.name).finish()
+    }
+}
+
+impl Upload {
+    pub(crate) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
+        if bucket.key(name).filename() != Some(name) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "`{name}` has signs in it that no object's name can have; give it another name"
+                ),
+            ));
+        }
+        bucket.put_new("claim", &claim_of(name), token().as_bytes())?;
+        // From here on the claim goes with whatever fails.
+        let mut upload = Self {
+            bucket: bucket.clone(),
+            name: name.to_owned(),
+            parts: None,
+            part: Vec::new(),
+            in_flight: VecDeque::new(),
+            stands: false,
+            published: false,
+        };
+        // Whoever put it there without a claim meant it to be there.
+        if bucket.exists(name)? {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("`{}` is there already", bucket.url_of(name)),
+            ));
+        }
+        let key = bucket.key(name);
+        let begun = bucket.wait("upload", name, bucket.for_parts.put_multipart(&key))?;
+        upload.parts = Some(begun);
+        Ok(upload)
+    }
+
+    fn send_part(&mut self) -> io::Result<()> {
+        while self.in_flight.len() >= IN_FLIGHT {
+            self.await_oldest()?;
+        }
+        if let Some(parts) = &mut self.parts {
+            let bytes = std::mem::take(&mut self.part);
+            let sent = parts.put_part(PutPayload::from(bytes));
+            self.in_flight.push_back(self.bucket.runtime.spawn(sent));
+        }
+        Ok(())
+    }
+
+    fn await_oldest(&mut self) -> io::Result<()> {
+        let Some(mut sent) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        let arrived = async { (&mut sent).await.map_err(Error::from)? };
+        let arrived = self.bucket.wait("upload", &self.name, arrived);
+        arrived.map_err(|error| self.lost(error))
+    }
+
+    /// A store that no longer knows the upload lost it, as when it was started anew: another one
+    /// may go well.
+    fn lost(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::NotFound {
+            return io::Error::other(format!(
+                "the store has lost the upload of `{}`: {error}",
+                self.bucket.url_of(&self.name)
+            ));
+        }
+        error
+    }
+
+    /// Takes back what nobody has seen. What cannot be removed now, because the store is gone,
+    /// is removed as stale by a later `prune`.
+    fn withdraw(&mut self) {
+        for sent in self.in_flight.drain(..) {
+            sent.abort();
+        }
+        if let Some(mut parts) = self.parts.take() {
+            let _ = self.bucket.wait_briefly(async move { parts.abort().await });
+        }
+        let marker = format!("{}{SUM_EXTENSION}", self.name);
+        let mut gone = Vec::new();
+        // Where creating is no single step after all, somebody else may have marked it.
+        if self.stands {
+            match self.bucket.exists(&marker) {
+                Ok(true) => {}
+                Ok(false) => {
+                    gone.push(self.name.clone());
+                    gone.push(format!("{}{SIDECAR_EXTENSION}", self.name));
+                }
+                Err(_) => return,
+            }
+        }
+        // The claim last: it tells a later `prune` that what stands here was left by a run.
+        gone.push(claim_of(&self.name));
+        for name in gone {
+            let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&name));
+            let removed = self
+                .bucket
+                .wait_briefly(async move { store.delete(&key).await });
+            if !matches!(removed, Some(Ok(()) | Err(Error::NotFound { .. }))) {
+                return;
+            }
+        }
+    }
+}
+
+impl Receiving for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = PART - self.part.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.part.extend_from_slice(now);
+            rest = later;
+            if self.part.len() == PART {
+                self.send_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<Arc<dyn Source>> {
+        if !self.part.is_empty() {
+            self.send_part()?;
+        }
+        while !self.in_flight.is_empty() {
+            self.await_oldest()?;
+        }
+        if let Some(mut parts) = self.parts.take() {
+            let done = self.bucket.wait("upload", &self.name, parts.complete());
+            if done.is_err() {
+                self.parts = Some(parts);
+            }
+            done.map_err(|error| self.lost(error))?;
+        }
+        self.stands = true;
+        let listed = self.bucket.head(&self.name)?;
+        self.bucket.source(&listed).map_err(io::Error::other)
+    }
+
+    fn publish(mut self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+        let bytes = self.bucket.head(&self.name)?.bytes;
+        for side in sides {
+            let name = format!("{}{}", self.name, side.extension);
+            self.bucket.put_new("write", &name, &side.bytes)?;
+        }
+        // Read back as the archive was: what is answered and not kept must not count as a backup.
+        for side in sides {
+            let name = format!("{}{}", self.name, side.extension);
+            if self.bucket.read_beside(&name)?.as_deref() != Some(&side.bytes) {
+                return Err(not_kept(&self.bucket, &name));
+            }
+        }
+        if self.bucket.head(&self.name)?.bytes != bytes {
+            return Err(not_kept(&self.bucket, &self.name));
+        }
+        self.published = true;
+        // Where nothing may be removed the claim stays; it keeps nobody from anything.
+        let _ = self.bucket.delete(&claim_of(&self.name));
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.published {
+            self.withdraw();
+        }
+    }
+}
+
+fn not_kept(bucket: &Bucket, name: &str) -> io::Error {
+    io::Error::other(format!(
+        "the store has not kept `{}` as it was written",
+        bucket.url_of(name)
+    ))
+}
+
+/// What no other run writes into its claim.
+fn token() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}\n", random(), random())
+}
+
+impl Bucket {
+    /// Writes a small object that must not be there.
+    fn put_new(&self, tried: &'static str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let create = PutOptions::from(PutMode::Create);
+        let key = self.key(name);
+        let payload = PutPayload::from(bytes.to_vec());
+        let put = self.store.put_opts(&key, payload, create);
+        match self.wait(tried, name, put) {
+            // The same bytes are our own: the answer to the first request was lost on its way.
+            Err(error)
+                if [io::ErrorKind::AlreadyExists, io::ErrorKind::Other].contains(&error.kind())
+                    && self.interrupt.check().is_ok()
+                    && self.read_beside(name).ok().flatten().as_deref() == Some(bytes) =>
+            {
+                Ok(())
+            }
+            put => put.map(|_| ()),
+        }
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        Ok(self.find(name)?.is_some())
+    }
+
+    /// Waits a little, whoever asked to stop: for cleaning up.
+    fn wait_briefly<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        let patience = std::time::Duration::from_secs(5);
+        let wait = async { tokio::time::timeout(patience, request).await.ok() };
+        self.runtime.block_on(wait)
+    }
+}

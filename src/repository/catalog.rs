@@ -1,0 +1,156 @@
+//! What is to be known of an archive without its files: what lists, retention and monitoring use.
+//!
+//! In: a repository. Out: a [`Summary`] an archive, from its end alone, and the names of those
+//! that cannot be opened.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::archive::manifest::{Scope, Sizes};
+use crate::archive::{Archive, ArchiveError, ArchiveFault, Manifest};
+use crate::etcd::digest::Digest;
+use crate::etcd::ids::{ClusterVersion, MemberId};
+use crate::etcd::member::{Identity, Position};
+use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use crate::repository::{Listed, Repository, RepositoryError, is_encrypted_name};
+
+/// An archive without its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Where it stands in the repository.
+    pub listed: Listed,
+    /// When the capture began.
+    pub created: Timestamp,
+    /// Whose data it holds.
+    pub identity: Identity,
+    /// How far its log goes.
+    pub position: Position,
+    /// The cluster version in force.
+    pub cluster_version: Option<ClusterVersion>,
+    /// A cluster version that is in its log and not known to be committed.
+    pub pending_version: Option<ClusterVersion>,
+    /// How much data the member had.
+    pub sizes: Sizes,
+    /// How much of the data dir is in it.
+    pub scope: Scope,
+    /// What the user called it.
+    pub labels: Vec<String>,
+    /// What was worth a warning when it was taken.
+    pub warnings: Vec<String>,
+    /// Whether a rewind made it.
+    pub rewound: bool,
+    /// The members of its cluster as of its commit index.
+    pub members: Vec<MemberId>,
+    /// If it is encrypted: the ciphertext's size in bytes and digest, as its sidecar tells them.
+    pub ciphertext: Option<(u64, Digest)>,
+}
+
+/// The archives of a repository, newest first, and those that cannot be opened.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Those whose end is right, newest first.
+    pub summaries: Vec<Summary>,
+    /// Those that cannot be opened, and why.
+    pub unreadable: Vec<(Listed, ArchiveError)>,
+}
+
+impl Summary {
+    /// What `manifest` says.
+    pub fn of(listed: Listed, manifest: &Manifest) -> Self {
+        let member = &manifest.member;
+        Self {
+            listed,
+            created: manifest.created,
+            identity: member.identity.clone(),
+            position: member.position.clone(),
+            cluster_version: member.cluster_version.clone(),
+            pending_version: member.pending_version().map(|v| v.version.clone()),
+            sizes: manifest.sizes.clone(),
+            scope: manifest.scope,
+            labels: manifest.labels.clone(),
+            warnings: manifest.warnings.clone(),
+            rewound: manifest.rewind.is_some(),
+            members: member.members.iter().map(|member| member.id).collect(),
+            ciphertext: None,
+        }
+    }
+
+    /// Its name in the repository.
+    pub fn name(&self) -> &str {
+        &self.listed.name
+    }
+}
+
+/// Reads the end of every archive in `repository`.
+pub fn summarize(repository: &dyn Repository) -> Result<Catalog, RepositoryError> {
+    let mut catalog = Catalog::default();
+    for (listed, summary) in read_all(repository, repository.list()?) {
+        match summary {
+            Ok(summary) => catalog.summaries.push(summary),
+            // Pruned since the directory was listed.
+            Err(ArchiveError::NotFound(_)) => {}
+            Err(error) => catalog.unreadable.push((listed, error)),
+        }
+    }
+    catalog
+        .unreadable
+        .sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    catalog.summaries.sort_by(|a, b| {
+        let newest_first = b.created.cmp(&a.created);
+        newest_first.then_with(|| a.name().cmp(b.name()))
+    });
+    Ok(catalog)
+}
+
+/// Reads the end of each archive, as many at once as the repository bears.
+fn read_all(
+    repository: &dyn Repository,
+    listed: Vec<Listed>,
+) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
+    let threads = repository.at_once().min(listed.len());
+    if threads <= 1 {
+        let one = |listed: Listed| (listed.clone(), read_one(repository, listed));
+        return listed.into_iter().map(one).collect();
+    }
+    let waiting = Mutex::new(listed.into_iter());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    let work = || {
+        std::iter::from_fn(next)
+            .map(|listed| (listed.clone(), read_one(repository, listed)))
+            .collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        done.flatten().collect()
+    })
+}
+
+/// What is to be known of one archive.
+pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
+    if is_encrypted_name(&listed.name) {
+        return Ok(sidecar_of(repository, &listed.name)?.summary(listed));
+    }
+    let source = repository.source(&listed)?;
+    let archive = Archive::from_source(source, &repository.path_of(&listed.name))?;
+    Ok(Summary::of(listed, archive.manifest()))
+}
+
+/// What stands in the open beside an encrypted archive.
+pub fn sidecar_of(repository: &dyn Repository, name: &str) -> Result<Sidecar, ArchiveError> {
+    let beside = format!("{name}{SIDECAR_EXTENSION}");
+    let json = repository.read_beside(&beside)?;
+    let json = json.ok_or_else(|| "it is missing".to_owned());
+    json.and_then(|json| Sidecar::read(&json))
+        .map_err(|why| ArchiveError::Fault {
+            path: repository.path_of(name),
+            fault: ArchiveFault::Sidecar(why),
+        })
+}

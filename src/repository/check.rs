@@ -1,0 +1,33 @@
+//! Proving that an archive's bytes are still those that were proven when it was made.
+//!
+//! In: a repository and what a listing says of an archive in it. Out: nothing, or what is wrong.
+//! Of an encrypted archive that is the SHA-256 in its sidecar, which needs no key.
+//! Every byte is read and held against the SHA-256 that stands over it. Nothing is decompressed:
+//! what was in those bytes was proven before the archive got its name (see
+//! [`capture`](crate::snapshot)), and [`verify`](crate::archive::verify) proves it again.
+
+use crate::archive::{Archive, ArchiveError, ArchiveFault};
+use crate::interrupt::Interrupt;
+use crate::repository::upload::digest_of;
+use crate::repository::{Repository, Summary};
+
+/// Reads every byte of the archive that `summary` tells of.
+pub fn prove(
+    repository: &dyn Repository,
+    summary: &Summary,
+    interrupt: &Interrupt,
+) -> Result<(), ArchiveError> {
+    let path = repository.path_of(summary.name());
+    if let Some((bytes, sha256)) = summary.ciphertext {
+        let source = repository.source(&summary.listed)?;
+        let is_whole = source.length() == bytes && digest_of(&*source, interrupt)? == sha256;
+        let fault = ArchiveFault::Ciphertext;
+        return if is_whole {
+            Ok(())
+        } else {
+            Err(ArchiveError::Fault { path, fault })
+        };
+    }
+    let archive = Archive::from_source(repository.source(&summary.listed)?, &path)?;
+    archive.check_frames(interrupt)
+}

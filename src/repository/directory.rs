@@ -1,0 +1,237 @@
+//! A backup dir on disk.
+
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::archive::{ArchiveError, FileSource, Source};
+use crate::fs::staged::{StagedFile, parent_of, remove_stale, sync_dir, with_path};
+use crate::repository::{
+    Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
+    refuse_large,
+};
+
+/// A directory that holds archives, each with its checksum file beside it.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The backup dir at `path`, which need not be there yet.
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> Result<Vec<String>, RepositoryError> {
+        let entries = fs::read_dir(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RepositoryError::NotFound(self.path.clone()),
+            _ => error.into(),
+        })?;
+        let mut names = Vec::new();
+        for entry in entries {
+            // A name that is not UTF-8 is not one that an archive gets.
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn listed(&self, name: String, found: Option<&std::fs::Metadata>) -> Listed {
+        let modified = found.and_then(|found| found.modified().ok());
+        Listed {
+            bytes: found.map_or(0, std::fs::Metadata::len),
+            modified: modified.and_then(|time| Timestamp::try_from(time).ok()),
+            is_link: self.path_of(&name).is_symlink(),
+            name,
+        }
+    }
+}
+
+impl Repository for Directory {
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
+        let mut listed = Vec::new();
+        for name in self.names()?.into_iter().filter(|n| is_archive_name(n)) {
+            let found = fs::metadata(self.path_of(&name)).ok();
+            // Whoever opens one that was not found learns whether it is gone, or a link to nowhere.
+            listed.push(self.listed(name, found.as_ref()));
+        }
+        Ok(listed)
+    }
+
+    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+        let path = self.path_of(name);
+        let found = fs::metadata(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArchiveError::NotFound(path.clone()),
+            _ => error.into(),
+        })?;
+        Ok(self.listed(name.to_owned(), Some(&found)))
+    }
+
+    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
+        let path = self.path_of(&listed.name);
+        match FileSource::open(&path) {
+            // A link to nowhere is not one that was pruned meanwhile.
+            Err(ArchiveError::NotFound(_)) if path.is_symlink() => {
+                let nowhere = io::Error::from(io::ErrorKind::NotFound);
+                Err(with_path(nowhere, "open", &path).into())
+            }
+            opened => Ok(Arc::new(opened?)),
+        }
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|error| with_path(error, "make the backup dir", &self.path))
+    }
+
+    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
+        let path = self.path_of(name);
+        remove_stale(&self.path);
+        if path.is_symlink() || path.exists() {
+            return Err(with_path(
+                io::ErrorKind::AlreadyExists.into(),
+                "write",
+                &path,
+            ));
+        }
+        Ok(Box::new(Incoming {
+            path,
+            staged: StagedFile::create(&self.path)?,
+        }))
+    }
+
+    fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path_of(name);
+        let file = match FileSource::open(&path) {
+            Ok(file) => file,
+            Err(ArchiveError::NotFound(_)) => return Ok(None),
+            Err(ArchiveError::Io(error)) => return Err(error),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        refuse_large(file.length(), &path)?;
+        let mut bytes = vec![0; file.length() as usize];
+        file.read_exact_at(&mut bytes, 0)
+            .map_err(|error| with_path(error, "read", &path))?;
+        Ok(Some(bytes))
+    }
+
+    fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let staged = StagedFile::holding(&self.path, bytes)?;
+        staged.replace(&self.path_of(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        // The archive first: a checksum file without one misleads nobody and is removed later.
+        remove_if_there(&self.path_of(name))?;
+        for side in SIDES {
+            remove_if_there(&self.path_of(&format!("{name}{side}")))?;
+        }
+        sync_dir(&self.path)
+    }
+
+    fn remove_orphans(&self, _now: Timestamp) -> io::Result<()> {
+        remove_stale(&self.path);
+        let names = self.names().map_err(|error| match error {
+            RepositoryError::Io(error) => error,
+            gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
+        })?;
+        for name in &names {
+            let of = beside_of(name);
+            let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
+            // Looked at once more: an archive may have come since the directory was read.
+            if of.is_some_and(|of| !is_there(of) && !self.path_of(of).exists()) {
+                remove_if_there(&self.path_of(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let space = rustix::fs::statvfs(&self.path)
+            .map_err(|error| with_path(error.into(), "ask for the room in", &self.path))?;
+        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+}
+
+/// An archive that is being written under a staging name.
+#[derive(Debug)]
+struct Incoming {
+    path: PathBuf,
+    staged: StagedFile,
+}
+
+impl Receiving for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.staged.file().write_all(bytes);
+        written.map_err(|error| with_path(error, "write", self.staged.path()))
+    }
+
+    fn finish(&mut self) -> io::Result<Arc<dyn Source>> {
+        self.staged.sync_and_drop_cache()?;
+        let source = FileSource::open(self.staged.path()).map_err(io::Error::other)?;
+        Ok(Arc::new(source))
+    }
+
+    fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+        publish(self.staged, &self.path, sides)
+    }
+}
+
+/// Gives a staged archive its name at `path`, once `sides` stand beside it: an archive that is there
+/// has all that belongs to it, whenever the run is killed.
+pub(crate) fn publish(archive: StagedFile, path: &Path, sides: &[Side]) -> io::Result<()> {
+    let dir = parent_of(path);
+    let mut beside = Vec::new();
+    for side in sides {
+        let mut name = path.to_path_buf().into_os_string();
+        name.push(side.extension);
+        beside.push((StagedFile::holding(&dir, &side.bytes)?, PathBuf::from(name)));
+    }
+    if path.is_symlink() || path.exists() {
+        let exists = io::ErrorKind::AlreadyExists.into();
+        return Err(with_path(exists, "give the new file its name", path));
+    }
+    for (file, name) in beside {
+        // What has that name without an archive was left by a run that was killed.
+        file.replace(&name)?;
+    }
+    archive.publish(path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,287 @@
+//! One run at a time on a backup dir: a lock that the kernel gives back when its holder dies.
+//!
+//! In: the backup dir, and who wants it. Out: a [`BackupLock`], held until it is dropped, or who
+//! holds it. The lock is a `flock` on a file that stays in the directory. What the file says is for
+//! people only: a line that a killed run left behind means nothing, because its lock is free.
+
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::{FlockOperation, Gid, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::etcd::member::printable;
+use crate::fs::staged::with_path;
+use crate::interrupt::{Interrupt, Interrupted};
+
+/// The file's name: staged things begin like this too, but end otherwise, so that no clean-up takes
+/// it for one of them.
+pub const LOCK_FILE: &str = ".etcd-ark-lock";
+/// How often a taken lock is looked at again.
+const POLL: Duration = Duration::from_millis(100);
+/// How much of a holder's line is read, in bytes.
+const LONGEST_HOLDER: u64 = 500;
+
+/// Who wants the lock, and how long for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// What the file says while it is held: one line that names the run.
+    pub holder: String,
+    /// How long to wait for another run to end.
+    pub wait: Duration,
+}
+
+/// The lock on a backup dir; dropping it frees it.
+#[derive(Debug)]
+pub struct BackupLock {
+    /// None where the filesystem knows no locks.
+    file: Option<fs::File>,
+}
+
+/// Why the backup dir is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run works on it.
+    #[error("another run works on the backup dir `{}`: {}", dir.display(), holder.as_deref().unwrap_or("it does not say which"))]
+    Busy {
+        /// The backup dir.
+        dir: PathBuf,
+        /// What the other run says of itself.
+        holder: Option<String>,
+        /// Whether it was waited for.
+        waited: bool,
+    },
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// What one try gave.
+enum Tried {
+    Taken(fs::File),
+    Held(fs::File),
+    /// The file was removed, or made anew, after it was opened.
+    Gone,
+    NotSupported,
+}
+
+impl BackupLock {
+    /// Takes the lock on `dir`, which must exist.
+    pub fn take(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<Self, LockError> {
+        // A wait beyond what a clock can tell has no end.
+        let until = Instant::now().checked_add(claim.wait);
+        loop {
+            interrupt.check()?;
+            match try_once(dir)? {
+                Tried::Taken(file) => {
+                    sign(&file, &claim.holder)?;
+                    return Ok(Self { file: Some(file) });
+                }
+                Tried::NotSupported => return Ok(Self { file: None }),
+                Tried::Gone => {}
+                Tried::Held(file) if until.is_some_and(|until| Instant::now() >= until) => {
+                    let (dir, holder) = (dir.to_path_buf(), holder_of(&file));
+                    let waited = !claim.wait.is_zero();
+                    return Err(LockError::Busy {
+                        dir,
+                        holder,
+                        waited,
+                    });
+                }
+                Tried::Held(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Whether it keeps others out. Where the filesystem knows no locks it does not, and the run goes
+    /// on: archives get their names without overwriting, so what is at stake is order, not a backup.
+    pub fn keeps_others_out(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
+impl Drop for BackupLock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // So that whoever takes it next cannot be mistaken for us before it has signed.
+            let _ = file.file().set_len(0);
+        }
+    }
+}
+
+fn try_once(dir: &Path) -> Result<Tried, LockError> {
+    let path = dir.join(LOCK_FILE);
+    let Some(file) = open(dir, &path)? else {
+        return Ok(Tried::Gone);
+    };
+    match rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if is_at(&file, &path)? => Ok(Tried::Taken(file)),
+        Ok(()) => Ok(Tried::Gone),
+        Err(Errno::WOULDBLOCK) => Ok(Tried::Held(file)),
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Tried::NotSupported),
+        Err(error) => Err(with_path(error.into(), "lock", &path).into()),
+    }
+}
+
+/// The file at `path`, made if it is missing; none if another run made it first.
+fn open(dir: &Path, path: &Path) -> io::Result<Option<fs::File>> {
+    let mut options = fs::OpenOptions::new();
+    // A link would let whoever owns the directory have another file of ours emptied.
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    options.read(true).write(true).custom_flags(no_link);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened.map(Some),
+    }
+    match options.create_new(true).mode(0o600).open(path) {
+        Ok(file) => {
+            give_to_owner_of(dir, &file);
+            Ok(Some(file))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// One snapshot by hand as root must not lock out the user that the timer runs as.
+fn give_to_owner_of(dir: &Path, file: &fs::File) {
+    if let Ok(metadata) = fs::metadata(dir) {
+        let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+        // Only root can, and only root's file would be in the way. The packaged service, whose own file it is, may not ask.
+        let is_theirs = file
+            .metadata()
+            .is_ok_and(|file| file.uid() == metadata.uid());
+        if !is_theirs {
+            let _ = rustix::fs::fchown(file.file(), Some(uid), Some(gid));
+        }
+    }
+}
+
+/// Whether `file` is still what `path` names: a lock on a removed file keeps nobody out.
+fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes who holds the lock. A full disk may keep the name out, but not the run: it could be the
+/// one that makes room.
+fn sign(file: &fs::File, holder: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    match file
+        .file()
+        .write_all_at(format!("{holder}\n").as_bytes(), 0)
+    {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            Err(with_path(error, "write", file.path()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the holder of the lock on `file` wrote; it may not have come to that yet.
+fn holder_of(file: &fs::File) -> Option<String> {
+    for _ in 0..3 {
+        let mut line = String::new();
+        let read = fs::File::open(file.path())
+            .and_then(|file| file.take(LONGEST_HOLDER).read_to_string(&mut line));
+        let line = line.lines().next().unwrap_or_default();
+        if read.is_ok() && !line.is_empty() {
+            return Some(printable(line));
+        }
+        std::thread::sleep(POLL / 2);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(holder: &str) -> Claim {
+        Claim {
+            holder: holder.to_owned(),
+            wait: Duration::ZERO,
+        }
+    }
+
+    fn take(dir: &Path, holder: &str) -> Result<BackupLock, LockError> {
+        BackupLock::take(dir, &claim(holder), &Interrupt::default())
+    }
+
+    #[test]
+    fn a_lock_is_held_until_it_is_dropped_and_names_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = take(dir.path(), "the first").unwrap();
+        assert!(first.keeps_others_out());
+        let error = take(dir.path(), "the second").unwrap_err();
+        assert!(error.to_string().ends_with(": the first"), "{error}");
+        drop(first);
+        take(dir.path(), "the third").unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_holder_wrote_is_never_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        fs::write(&path, "a run that was killed\n").unwrap();
+        let held = take(dir.path(), "").unwrap();
+        let error = take(dir.path(), "another").unwrap_err();
+        assert!(error.to_string().contains("does not say"), "{error}");
+        drop(held);
+    }
+
+    #[test]
+    fn a_lock_file_that_is_removed_and_made_anew_locks_again() {
+        // Guards against two holders: one of a file that has no name any more, one of the new file.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        let opened = open(dir.path(), &path).unwrap().unwrap();
+        assert!(is_at(&opened, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+        let _new = take(dir.path(), "of the new file").unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.path().join(LOCK_FILE)).unwrap();
+        let error = take(dir.path(), "a run").unwrap_err();
+        assert!(matches!(error, LockError::Io(_)), "{error}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+    }
+
+    #[test]
+    fn whoever_waits_can_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = take(dir.path(), "the first").unwrap();
+        let interrupt = Interrupt::default();
+        interrupt
+            .flag()
+            .store(15, std::sync::atomic::Ordering::Relaxed);
+        let mut patient = claim("the second");
+        patient.wait = Duration::from_secs(3600);
+        let error = BackupLock::take(dir.path(), &patient, &interrupt).unwrap_err();
+        assert!(matches!(error, LockError::Interrupted(_)), "{error}");
+    }
+}

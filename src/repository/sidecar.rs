@@ -1,0 +1,116 @@
+//! What stands in the open beside an encrypted archive, so that it can be listed, watched, pruned
+//! and checked without a key.
+//!
+//! In and out: JSON. It names the cluster, the member, its position and versions, sizes, labels
+//! and the ciphertext's SHA-256: no URL, no file and no key of the store. It is not
+//! authenticated: whoever opens the archive holds it against the manifest inside.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::Manifest;
+use crate::archive::manifest::{Scope, Sizes};
+use crate::etcd::digest::Digest;
+use crate::etcd::ids::{ClusterVersion, MemberId};
+use crate::etcd::member::{Identity, Position};
+use crate::repository::{Listed, Summary};
+
+/// What stands behind an encrypted archive's name in the name of its sidecar.
+pub const SIDECAR_EXTENSION: &str = ".json";
+/// The format that this release writes, and the highest it reads.
+const FORMAT: u32 = 1;
+
+/// What is known of an encrypted archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sidecar {
+    format: u32,
+    created: Timestamp,
+    identity: Identity,
+    position: Position,
+    cluster_version: Option<ClusterVersion>,
+    pending_version: Option<ClusterVersion>,
+    members: Vec<MemberId>,
+    sizes: Sizes,
+    scope: Scope,
+    labels: Vec<String>,
+    rewound: bool,
+    /// Bytes of the ciphertext.
+    bytes: u64,
+    /// The digest of the ciphertext.
+    sha256: Digest,
+}
+
+impl Sidecar {
+    /// What is to be said of an archive with this manifest, encrypted to so many bytes.
+    pub fn of(manifest: &Manifest, bytes: u64, sha256: Digest) -> Self {
+        let listed = Listed {
+            name: String::new(),
+            bytes,
+            modified: None,
+            is_link: false,
+        };
+        let summary = Summary::of(listed, manifest);
+        Self {
+            format: FORMAT,
+            created: summary.created,
+            identity: summary.identity,
+            position: summary.position,
+            cluster_version: summary.cluster_version,
+            pending_version: summary.pending_version,
+            members: summary.members,
+            sizes: summary.sizes,
+            scope: summary.scope,
+            labels: summary.labels,
+            rewound: summary.rewound,
+            bytes,
+            sha256,
+        }
+    }
+
+    /// Reads what a file holds; if it cannot be used, why.
+    pub fn read(json: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct OnlyFormat {
+            format: u32,
+        }
+        let unreadable = |error: serde_json::Error| error.to_string();
+        let OnlyFormat { format } = serde_json::from_slice(json).map_err(unreadable)?;
+        if format > FORMAT {
+            return Err(format!(
+                "it has format {format}, of a later release of etcd-ark"
+            ));
+        }
+        serde_json::from_slice(json).map_err(unreadable)
+    }
+
+    /// The bytes of the file.
+    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Whether it says of the archive what its manifest says.
+    pub fn is_of(&self, manifest: &Manifest) -> bool {
+        *self == Self::of(manifest, self.bytes, self.sha256)
+    }
+
+    /// How it is listed.
+    pub(crate) fn summary(self, listed: Listed) -> Summary {
+        Summary {
+            listed,
+            created: self.created,
+            identity: self.identity,
+            position: self.position,
+            cluster_version: self.cluster_version,
+            pending_version: self.pending_version,
+            sizes: self.sizes,
+            scope: self.scope,
+            labels: self.labels,
+            warnings: Vec::new(),
+            rewound: self.rewound,
+            members: self.members,
+            ciphertext: Some((self.bytes, self.sha256)),
+        }
+    }
+}

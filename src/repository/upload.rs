@@ -1,0 +1,178 @@
+//! Putting an archive into a repository: written, read back from there, only then published.
+//!
+//! In: who writes the bytes, and a name. Out: their number and digest, once every one of them was
+//! read back from where it now is. An attempt that breaks off because the place went away is made
+//! again from the start; each leaves nothing behind.
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::archive::Source;
+use crate::etcd::digest::{Digest, Hasher};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::repository::{Receiving, Repository, Side};
+
+/// How often a whole deposit is tried.
+const TRIES: u32 = 3;
+/// How much is read at once, in bytes.
+const PIECE: u64 = 1 << 20;
+/// How far a source is asked to read ahead, in bytes.
+const READ_AHEAD: u64 = 8 << 20;
+
+/// An archive to be put into a repository.
+pub struct Deposit<'d> {
+    /// Its name.
+    pub name: &'d str,
+    /// How many bytes it will have, as far as known; for progress.
+    pub bytes: u64,
+    /// Writes all of it; called once an attempt.
+    pub write: &'d mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    /// What belongs beside it, given the digest of all of it and its size in bytes.
+    pub sides: &'d dyn Fn(Digest, u64) -> io::Result<Vec<Side>>,
+}
+
+/// What was put into a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deposited {
+    /// Bytes.
+    pub bytes: u64,
+    /// The digest of all of them.
+    pub sha256: Digest,
+}
+
+/// Why nothing was put into a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum DepositError {
+    /// What was written is not what is read back.
+    #[error("`{0}` does not read back as it was written")]
+    ReadBack(PathBuf),
+    /// The operating system, or whoever keeps the archives, says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Puts an archive into `repository`.
+pub fn deposit(
+    repository: &dyn Repository,
+    deposit: &mut Deposit<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Deposited, DepositError> {
+    let mut attempt = 1;
+    loop {
+        let error = match try_once(repository, deposit, interrupt, observe) {
+            Ok(deposited) => return Ok(deposited),
+            Err(error) => error,
+        };
+        interrupt.check()?;
+        let may_pass =
+            matches!(&error, DepositError::Io(error) if error.kind() == io::ErrorKind::Other);
+        if !may_pass || attempt == TRIES {
+            return Err(error);
+        }
+        let reason = error.to_string();
+        observe(Event::Again { attempt, reason });
+        attempt += 1;
+    }
+}
+
+fn try_once(
+    repository: &dyn Repository,
+    deposit: &mut Deposit<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Deposited, DepositError> {
+    let bytes = deposit.bytes;
+    let part = "writing";
+    observe(Event::Begin { part, bytes });
+    let mut receiving = repository.receive(deposit.name)?;
+    let mut passing = Passing {
+        receiving: receiving.as_mut(),
+        hasher: Hasher::default(),
+        bytes: 0,
+        interrupt,
+        observe,
+    };
+    (deposit.write)(&mut passing)?;
+    let deposited = Deposited {
+        bytes: passing.bytes,
+        sha256: passing.hasher.finish(),
+    };
+    let source = receiving.finish()?;
+    let part = "reading back";
+    let bytes = deposited.bytes;
+    observe(Event::Begin { part, bytes });
+    let mut hasher = Hasher::default();
+    read_all(&*source, interrupt, &mut |bytes| {
+        observe(Event::Advance(bytes.len() as u64));
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    if source.length() != deposited.bytes || hasher.finish() != deposited.sha256 {
+        return Err(DepositError::ReadBack(repository.path_of(deposit.name)));
+    }
+    let sides = (deposit.sides)(deposited.sha256, deposited.bytes)?;
+    interrupt.check()?;
+    receiving.publish(&sides)?;
+    Ok(deposited)
+}
+
+/// Passes every byte of `source` to `take`, in order.
+pub(crate) fn read_all(
+    source: &dyn Source,
+    interrupt: &Interrupt,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut piece = Vec::new();
+    let mut at = 0;
+    while at < source.length() {
+        interrupt.check().map_err(io::Error::other)?;
+        if at.is_multiple_of(READ_AHEAD / 2) {
+            source.read_ahead(at, READ_AHEAD);
+        }
+        piece.resize(PIECE.min(source.length() - at) as usize, 0);
+        source.read_exact_at(&mut piece, at)?;
+        take(&piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
+/// The digest of all bytes of `source`.
+pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    read_all(source, interrupt, &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
+/// Takes the digest of what goes into a repository.
+struct Passing<'p> {
+    receiving: &'p mut dyn Receiving,
+    hasher: Hasher,
+    bytes: u64,
+    interrupt: &'p Interrupt,
+    observe: &'p mut dyn FnMut(Event),
+}
+
+impl Write for Passing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.interrupt.check().map_err(io::Error::other)?;
+        self.receiving.write(bytes)?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        (self.observe)(Event::Advance(bytes.len() as u64));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

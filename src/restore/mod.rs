@@ -1,0 +1,418 @@
+//! Putting an archive's member directory in place: whole and proven, or not at all.
+//!
+//! In: an [`Archive`] and a target. Everything is unpacked into a staging directory beside the
+//! final place while every check runs, synced, and only then renamed. With `replace` old and new
+//! change places in one step, so that a supervisor which restarts etcd at that instant finds the
+//! one or the other. What is replaced is kept.
+
+pub mod publish;
+pub mod stale_member;
+pub mod unpack;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::archive::verify::VerifyFault;
+use crate::archive::{Archive, ArchiveError, Digests};
+use crate::data_dir::{HeldLocks, Running, take_locks};
+use crate::fs::staged::{StagedDir, exchange, parent_of, remove_stale, with_path};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::restore::publish::Publication;
+use crate::restore::unpack::{Owner, Unpacking};
+
+/// What to restore where.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// What to restore.
+    pub archive: &'r Archive,
+    /// Where `member/` goes; made if it is missing.
+    pub data_dir: &'r Path,
+    /// Where the segments go, if not into `member/wal`.
+    pub wal_dir: Option<&'r Path>,
+    /// Whether a member that is there makes room.
+    pub replace: bool,
+    /// Whose the files will be, `(uid, gid)`, if not as recorded.
+    pub owner: Option<(u32, u32)>,
+    /// Do everything but publish.
+    pub dry_run: bool,
+    /// Threads to decompress on.
+    pub threads: usize,
+    /// The time to put into the name of what is kept.
+    pub now: Timestamp,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    /// Where the member directory is now.
+    pub member: PathBuf,
+    /// Where the one that was there is now.
+    pub kept: Option<PathBuf>,
+    /// Where the segments that were in a dedicated WAL dir are now.
+    pub kept_wal: Option<PathBuf>,
+    /// Shell commands that undo it, etcd being stopped.
+    pub undo: Vec<String>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// What is worth a warning.
+    pub warnings: Vec<String>,
+}
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive's content does not check.
+    #[error("`{path}` does not check")]
+    Unsound {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        fault: VerifyFault,
+    },
+    /// etcd runs on the target.
+    #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
+    Running(Running),
+    /// There is a member already.
+    #[error("`{0}` exists")]
+    MemberExists(PathBuf),
+    /// There is a member, and its segments are somewhere else.
+    #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
+    WalElsewhere(PathBuf),
+    /// The data dir has something in it beside which etcd does not look for `member/`.
+    #[error("`{0}` exists: this is a proxy's directory, or one that etcd 2.0 has not moved yet")]
+    NotForAMember(PathBuf),
+    /// The filesystem cannot exchange two directories in one step.
+    #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
+    CannotExchange(PathBuf),
+    /// There are segments already.
+    #[error("`{0}` holds WAL segments")]
+    SegmentsExist(PathBuf),
+    /// Part of the member is a symlink or a mount point, which cannot be exchanged.
+    #[error("`{path}` is a {kind}: it cannot change places with what is restored")]
+    NotExchangeable {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The target's parent is missing.
+    #[error("the directory `{0}`, which is to hold the data dir, does not exist")]
+    NoParent(PathBuf),
+    /// The target is something else.
+    #[error("`{0}` is not a directory")]
+    NotADirectory(PathBuf),
+    /// Not enough room.
+    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Whether the target can take an archive, as [`restore`] itself looks first: before anything that
+/// takes its time.
+pub fn check_target(request: &Request<'_>) -> Result<(), RestoreError> {
+    drop(Target::find(request)?.take_over(request.replace)?);
+    Ok(())
+}
+
+/// Restores `request.archive`. Whether that is wise beside the other members is not its concern:
+/// see [`stale_member`](crate::restore::stale_member).
+pub fn restore(
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Restored, RestoreError> {
+    let target = Target::find(request)?;
+    drop(target.take_over(request.replace)?);
+    target.clean_up();
+    let staging = target.stage()?;
+    staging.refuse_if_no_exchange(&target)?;
+    staging.refuse_if_no_room(request.archive)?;
+    observe(Event::Begin {
+        part: if request.dry_run {
+            "checking"
+        } else {
+            "restoring"
+        },
+        bytes: request.archive.plain_bytes(),
+    });
+    let owner = Owner::choose(request, &target);
+    let mut unpacking = Unpacking::new(request.archive, &staging, owner, observe);
+    request
+        .archive
+        .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
+    let mut warnings = unpacking.finish()?;
+    warnings.extend(machine_warnings());
+    interrupt.check()?;
+    let published = if request.dry_run {
+        staging.remove()?;
+        Publication::default()
+    } else {
+        // Unpacking took its time: somebody may have started etcd meanwhile.
+        let _held = target.take_over(request.replace)?;
+        publish::publish(&target, staging, request.now)?
+    };
+    Ok(Restored {
+        member: target.member(),
+        kept: published.kept,
+        kept_wal: published.kept_wal,
+        undo: published.undo,
+        bytes: request.archive.plain_bytes(),
+        warnings,
+    })
+}
+
+fn machine_warnings() -> Vec<String> {
+    let mut warnings = Vec::new();
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        warnings.push(
+            "SELinux is on: run `restorecon -R` on the data dir, and keep the etcd unit masked until then"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// Where the member goes; symlinks to the data dir itself resolved.
+#[derive(Debug)]
+pub(crate) struct Target {
+    data_dir: PathBuf,
+    exists: bool,
+    wal_dir: Option<PathBuf>,
+}
+
+impl Target {
+    fn find(request: &Request<'_>) -> Result<Self, RestoreError> {
+        let (data_dir, exists) = resolve(request.data_dir)?;
+        let usual = data_dir.join("member/wal");
+        let own = request.data_dir.join("member/wal");
+        let elsewhere = request
+            .wal_dir
+            .filter(|path| **path != own && **path != usual);
+        let wal_dir = elsewhere.map(resolve).transpose()?;
+        Ok(Self {
+            data_dir,
+            exists,
+            wal_dir: wal_dir.map(|(path, _)| path).filter(|path| *path != usual),
+        })
+    }
+
+    /// Where `member/` goes.
+    fn member(&self) -> PathBuf {
+        self.data_dir.join("member")
+    }
+
+    fn wal_files(&self) -> Vec<PathBuf> {
+        let in_member = self.member().join("wal");
+        let dirs = [Some(&in_member), self.wal_dir.as_ref()];
+        dirs.into_iter()
+            .flatten()
+            .flat_map(|dir| segments_in(dir))
+            .collect()
+    }
+
+    /// Refuses if etcd runs on the target or if it may not be replaced; else holds its locks.
+    fn take_over(&self, replace: bool) -> Result<HeldLocks, RestoreError> {
+        let db = self.member().join("snap/db");
+        let mut files = self.wal_files();
+        if db.exists() {
+            files.push(db);
+        }
+        let held = take_locks(files.iter().map(PathBuf::as_path))?;
+        let held = held.map_err(RestoreError::Running)?;
+        self.refuse_if_taken(replace)?;
+        Ok(held)
+    }
+
+    fn refuse_if_taken(&self, replace: bool) -> Result<(), RestoreError> {
+        let member = self.member();
+        let taken = fs::symlink_metadata(&member).is_ok();
+        for other in ["proxy", "snap", "wal"] {
+            let path = self.data_dir.join(other);
+            // A dedicated WAL dir may be anywhere, also here.
+            if path.exists() && self.wal_dir.as_ref() != Some(&path) {
+                return Err(RestoreError::NotForAMember(path));
+            }
+        }
+        if taken && !replace {
+            return Err(RestoreError::MemberExists(member));
+        }
+        if let Some(wal_dir) = &self.wal_dir
+            && !replace
+            && !segments_in(wal_dir).is_empty()
+        {
+            return Err(RestoreError::SegmentsExist(wal_dir.clone()));
+        }
+        for part in [member.clone(), member.join("wal"), member.join("snap")] {
+            refuse_if_not_exchangeable(&part)?;
+        }
+        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal")).is_empty() {
+            return Err(RestoreError::WalElsewhere(member));
+        }
+        Ok(())
+    }
+
+    /// Removes what killed runs left staged.
+    fn clean_up(&self) {
+        remove_stale(&parent_of(&self.data_dir));
+        remove_stale(&self.data_dir);
+        if let Some(wal_dir) = &self.wal_dir {
+            remove_stale(&parent_of(wal_dir));
+            remove_stale(wal_dir);
+        }
+    }
+
+    fn stage(&self) -> Result<Staging, RestoreError> {
+        let beside = |path: &Path| -> io::Result<StagedDir> {
+            if path.is_dir() {
+                StagedDir::create(path)
+            } else {
+                StagedDir::create(&parent_of(path))
+            }
+        };
+        Ok(Staging {
+            data_dir: beside(&self.data_dir)?,
+            wal_dir: self.wal_dir.as_deref().map(beside).transpose()?,
+        })
+    }
+}
+
+/// Where the member is unpacked.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    /// Becomes the data dir, or holds the `member/` that goes into it.
+    data_dir: StagedDir,
+    /// Becomes the WAL dir, or holds the segments that go into it.
+    wal_dir: Option<StagedDir>,
+}
+
+impl Staging {
+    /// Where a file of the archive is staged.
+    fn place_of(&self, archive_path: &str) -> PathBuf {
+        match (&self.wal_dir, archive_path.strip_prefix("member/wal/")) {
+            (Some(wal_dir), Some(name)) => wal_dir.path().join(name),
+            _ => self.data_dir.path().join(archive_path),
+        }
+    }
+
+    /// Tries out, before any work is done, whether what is there can be exchanged.
+    fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
+        if !target.member().exists() || self.wal_dir.is_some() {
+            return Ok(());
+        }
+        let (one, other) = (
+            self.data_dir.path().join("1"),
+            self.data_dir.path().join("2"),
+        );
+        fs::create_dir(&one)?;
+        fs::create_dir(&other)?;
+        let outcome = exchange(&one, &other);
+        fs::remove_dir(&one)?;
+        fs::remove_dir(&other)?;
+        outcome.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+                RestoreError::CannotExchange(target.data_dir.clone())
+            }
+            _ => error.into(),
+        })
+    }
+
+    fn refuse_if_no_room(&self, archive: &Archive) -> Result<(), RestoreError> {
+        let files = &archive.manifest().files;
+        let room = |dir: &Path, in_wal: bool| -> Result<(), RestoreError> {
+            let here = files.iter().filter(|file| {
+                self.wal_dir.is_none() || file.path.starts_with("member/wal/") == in_wal
+            });
+            // A block more a file, and the directories.
+            let needed = here.fold(64 << 10, |sum: u64, file| {
+                sum.saturating_add(file.size).saturating_add(4096)
+            });
+            let space = rustix::fs::statvfs(dir)
+                .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
+            let available = space.f_bavail.saturating_mul(space.f_frsize);
+            if needed > available {
+                return Err(RestoreError::NoRoom {
+                    dir: parent_of(dir),
+                    needed,
+                    available,
+                });
+            }
+            Ok(())
+        };
+        room(self.data_dir.path(), false)?;
+        self.wal_dir
+            .as_ref()
+            .map_or(Ok(()), |dir| room(dir.path(), true))
+    }
+
+    fn remove(self) -> io::Result<()> {
+        if let Some(wal_dir) = self.wal_dir {
+            wal_dir.remove()?;
+        }
+        self.data_dir.remove()
+    }
+}
+
+/// A directory's path without symlinks, and whether it is there; its parent must be.
+fn resolve(path: &Path) -> Result<(PathBuf, bool), RestoreError> {
+    match fs::canonicalize(path) {
+        Ok(found) if found.is_dir() => Ok((found, true)),
+        Ok(found) => Err(RestoreError::NotADirectory(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = parent_of(path);
+            let dangling = fs::symlink_metadata(path).is_ok();
+            match (fs::canonicalize(&parent), path.file_name()) {
+                (Ok(found), Some(name)) if !dangling => Ok((found.join(name), false)),
+                _ => Err(RestoreError::NoParent(parent)),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn segments_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn refuse_if_not_exchangeable(path: &Path) -> Result<(), RestoreError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let refuse = |kind| RestoreError::NotExchangeable {
+        path: path.to_path_buf(),
+        kind,
+    };
+    if metadata.is_symlink() {
+        return Err(refuse("symbolic link"));
+    }
+    if metadata.dev() != fs::metadata(parent_of(path))?.dev() {
+        return Err(refuse("mount point"));
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The stale-member rule: no member comes back with an older log beside members that went on.
+//!
+//! In: an archive's manifest, and a way to ask where its members are. Out: who was found there, or
+//! why the archive must not be restored. A rewound archive has a cluster id of its own; there it is
+//! the cluster it was made from that must not run.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::archive::manifest::Manifest;
+use crate::cluster::Presence;
+use crate::etcd::ids::{ClusterId, MemberId};
+use crate::etcd::member::printable;
+use crate::etcd::membership::Member;
+
+/// How long the members have to answer.
+pub const WITHIN: Duration = Duration::from_secs(2);
+
+/// Who was found where the members of an archive's cluster should be.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The cluster that must not run.
+    pub cluster_id: ClusterId,
+    /// Its members, as the archive names them.
+    pub found: Vec<(Member, Presence)>,
+    /// Whether the archive was made by a rewind.
+    pub rewound: bool,
+    own: MemberId,
+    own_cluster: ClusterId,
+    created: Timestamp,
+}
+
+/// Why an archive must not be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StaleMemberError {
+    /// The cluster went on.
+    #[error(
+        "cluster {cluster_id} runs: {who}; a member that is put back to {created} has forgotten what it acknowledged since"
+    )]
+    ClusterRuns {
+        /// The cluster.
+        cluster_id: ClusterId,
+        /// Who answers, and where.
+        who: String,
+        /// When the archive was taken.
+        created: Timestamp,
+    },
+    /// The cluster that was rewound still runs.
+    #[error("cluster {cluster_id}, from which this archive was rewound, runs: {who}{same_id}")]
+    OldClusterRuns {
+        /// The cluster.
+        cluster_id: ClusterId,
+        /// Who answers, and where.
+        who: String,
+        /// A remark, if the rewound cluster has the same id.
+        same_id: &'static str,
+    },
+    /// Nobody can say whether the cluster runs.
+    #[error("whether cluster {cluster_id} runs cannot be told: {who}")]
+    CannotBeAsked {
+        /// The cluster.
+        cluster_id: ClusterId,
+        /// Who could not be asked, and why.
+        who: String,
+        /// Whether the archive was made from it by a rewind.
+        rewound: bool,
+    },
+}
+
+impl Asked {
+    /// Lets `ask` look for the members that `manifest` names, of the cluster that must not run.
+    pub fn about(
+        manifest: &Manifest,
+        ask: impl FnOnce(&[Member], ClusterId) -> Vec<(Member, Presence)>,
+    ) -> Self {
+        let identity = &manifest.member.identity;
+        let (members, cluster_id) = match &manifest.rewind {
+            Some(rewind) => (&rewind.old_members, rewind.old_cluster_id),
+            None => (&manifest.member.members, identity.cluster_id),
+        };
+        Self {
+            cluster_id,
+            found: ask(members, cluster_id),
+            rewound: manifest.rewind.is_some(),
+            own: identity.member_id,
+            own_cluster: identity.cluster_id,
+            created: manifest.created,
+        }
+    }
+
+    /// Whether the archive may be restored.
+    pub fn verdict(&self) -> Result<(), StaleMemberError> {
+        let cluster_id = self.cluster_id;
+        let running = self.tell(|member, presence| match presence {
+            Presence::Here { url, member: id } => Some(self.running(member, url, *id)),
+            _ => None,
+        });
+        if !running.is_empty() && self.rewound {
+            let is_same = self.own_cluster == cluster_id;
+            return Err(StaleMemberError::OldClusterRuns {
+                cluster_id,
+                who: running,
+                same_id: if is_same {
+                    " (the rewound cluster keeps its id, so this may also be a member that was restored and started already)"
+                } else {
+                    ""
+                },
+            });
+        }
+        if !running.is_empty() {
+            return Err(StaleMemberError::ClusterRuns {
+                cluster_id,
+                who: running,
+                created: self.created,
+            });
+        }
+        let unclear = self.tell(|member, presence| match presence {
+            Presence::Unclear(silence) => {
+                let name = self.name(member);
+                Some(format!("{}: {silence}", name.trim_end_matches(',')))
+            }
+            _ => None,
+        });
+        if unclear.is_empty() {
+            return Ok(());
+        }
+        Err(StaleMemberError::CannotBeAsked {
+            cluster_id,
+            who: unclear,
+            rewound: self.rewound,
+        })
+    }
+
+    /// What is worth a warning although the archive may be restored.
+    pub fn warning(&self) -> Option<String> {
+        if self.rewound {
+            return None;
+        }
+        match self.found.len() {
+            0 => Some(
+                "the archive names no member that could be asked whether its cluster runs"
+                    .to_owned(),
+            ),
+            1 => None,
+            members => Some(format!(
+                "none of the {members} members of the cluster answers; {}",
+                consequence(self.created)
+            )),
+        }
+    }
+
+    /// What is good to know: members of other clusters at these members' URLs.
+    pub fn notes(&self) -> Vec<String> {
+        let note = |(member, presence): &(Member, Presence)| {
+            let Presence::OtherCluster { url, found } = presence else {
+                return None;
+            };
+            let which = if self.rewound && *found == self.own_cluster {
+                "the rewound cluster"
+            } else {
+                "another cluster"
+            };
+            let name = self.name(member);
+            Some(format!(
+                "where {name} should be, {url} answers for {which}, {found}"
+            ))
+        };
+        let mut notes: Vec<_> = self.found.iter().filter_map(note).collect();
+        if self.rewound_cluster_runs() {
+            notes.push(
+                "a member that has been started in the rewound cluster before must not be put back to this archive: it would come back having forgotten what it acknowledged since"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn rewound_cluster_runs(&self) -> bool {
+        let is_new = |presence: &Presence| matches!(presence, Presence::OtherCluster { found, .. } if *found == self.own_cluster);
+        self.rewound && self.found.iter().any(|(_, presence)| is_new(presence))
+    }
+
+    fn tell(&self, about: impl Fn(&Member, &Presence) -> Option<String>) -> String {
+        let found = self.found.iter();
+        let told: Vec<_> = found
+            .filter_map(|(member, presence)| about(member, presence))
+            .collect();
+        told.join(", ")
+    }
+
+    fn running(&self, member: &Member, url: &str, id: Option<MemberId>) -> String {
+        let name = self.name(member);
+        match id {
+            Some(id) if id != member.id => {
+                format!("member {id} answers at {url}, where {name} should be")
+            }
+            _ => format!("{name} answers at {url}"),
+        }
+    }
+
+    fn name(&self, member: &Member) -> String {
+        let id = member.id;
+        let mut name = match printable(&member.name) {
+            name if name.is_empty() => format!("member {id}"),
+            name => format!("{name} ({id})"),
+        };
+        if id == self.own {
+            name += ", which the archive is of,";
+        }
+        name
+    }
+}
+
+/// What is worth a warning if nobody is asked.
+pub fn unasked(manifest: &Manifest) -> String {
+    if let Some(rewind) = &manifest.rewind {
+        return format!(
+            "nobody was asked whether cluster {} still runs; it must not when the rewound one starts",
+            rewind.old_cluster_id
+        );
+    }
+    format!(
+        "nobody was asked whether the cluster runs; {}",
+        consequence(manifest.created)
+    )
+}
+
+fn consequence(created: Timestamp) -> String {
+    format!(
+        "if any member went on after {created}, this one comes back having forgotten what it acknowledged since; never restore each member from its own backup, `etcd-ark rewind` takes all of them back together"
+    )
+}

@@ -1,0 +1,205 @@
+//! Retention: which archives of a repository are kept, and why.
+//!
+//! In: the [`Summary`] of every archive, a [`Policy`], the time, and a way to prove an archive. Out:
+//! a [`Decision`] an archive; one without a reason to be kept is to be removed. Nothing is read,
+//! removed or timed here.
+//!
+//! Archives are grouped by cluster id and member id. In a group only those count that prove good,
+//! that are not dated in the future and whose times and places in the log go forward together
+//! ([`order`]); all others are kept and named. So a bad archive or a broken clock can keep more than
+//! was asked for, and never less. Of equal archives one counts, and the others share its fate. Whatever the policy, two things stay: the newest good archive, and
+//! the newest good one from before each move of the cluster version ([`pins`]).
+//!
+//! A removal may change which archives go forward together. A group is therefore looked at again
+//! until nothing more is to be removed: the run after this one finds nothing left to do.
+
+pub mod order;
+pub mod pins;
+pub mod policy;
+pub mod proof;
+pub mod prune;
+pub mod reason;
+pub mod slots;
+pub mod verified_cache;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::etcd::ids::{ClusterId, MemberId};
+use crate::interrupt::Interrupted;
+use crate::repository::Summary;
+
+pub(crate) use crate::retention::order::by_log;
+pub use crate::retention::policy::{EmptyPolicy, Policy, Rules};
+pub use crate::retention::proof::Proof;
+pub use crate::retention::reason::{Period, Reason};
+
+use crate::retention::proof::Proofs;
+
+/// How far ahead of this machine's clock the clocks of others may be.
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whose archives are weighed against each other: never by host or path, which change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// The member of it.
+    pub member_id: MemberId,
+}
+
+impl Group {
+    /// The group that an archive belongs to.
+    pub fn of(summary: &Summary) -> Self {
+        Self {
+            cluster_id: summary.identity.cluster_id,
+            member_id: summary.identity.member_id,
+        }
+    }
+}
+
+/// What becomes of an archive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision<'s> {
+    /// The archive.
+    pub summary: &'s Summary,
+    /// Why it is kept; without any reason it is to be removed.
+    pub reasons: Vec<Reason>,
+}
+
+impl Decision<'_> {
+    /// Whether it stays.
+    pub fn is_kept(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+}
+
+/// How an archive is proven, asked at most once for each.
+pub type Prove<'p> = dyn FnMut(&Summary) -> Result<Proof, Interrupted> + 'p;
+
+/// Decides about `summaries`, which may come in any order, newest first. One that is gone when it is
+/// to be proven is left out. `now` is the time on this machine.
+pub fn decide<'s>(
+    summaries: &'s [Summary],
+    policy: &Policy,
+    now: Timestamp,
+    prove: &mut Prove<'_>,
+) -> Result<Vec<Decision<'s>>, Interrupted> {
+    let mut proofs = Proofs::new(prove);
+    let mut groups: BTreeMap<Group, Vec<&Summary>> = BTreeMap::new();
+    for summary in summaries {
+        groups.entry(Group::of(summary)).or_default().push(summary);
+    }
+    let mut decisions = Vec::new();
+    for mut archives in groups.into_values() {
+        archives.sort_by(|a, b| order::by_log(a, b));
+        decisions.extend(decide_group(archives, policy, now, &mut proofs)?);
+    }
+    decisions.sort_by(|a, b| {
+        let newest_first = b.summary.created.cmp(&a.summary.created);
+        newest_first.then_with(|| a.summary.name().cmp(b.summary.name()))
+    });
+    Ok(decisions)
+}
+
+fn decide_group<'s>(
+    mut archives: Vec<&'s Summary>,
+    policy: &Policy,
+    now: Timestamp,
+    proofs: &mut Proofs<'_, '_>,
+) -> Result<Vec<Decision<'s>>, Interrupted> {
+    let mut decisions = look(&archives, policy, now, proofs)?;
+    loop {
+        let kept: Vec<_> = decisions
+            .iter()
+            .filter(|decision| decision.is_kept())
+            .collect();
+        if kept.len() == archives.len() {
+            return Ok(decisions);
+        }
+        archives = kept.into_iter().map(|decision| decision.summary).collect();
+        for again in look(&archives, policy, now, proofs)? {
+            // What is kept in the end keeps its first reasons: they know of all archives.
+            let unwanted = |d: &&mut Decision<'_>| d.summary.name() == again.summary.name();
+            if !again.is_kept()
+                && let Some(decision) = decisions.iter_mut().find(unwanted)
+            {
+                decision.reasons.clear();
+            }
+        }
+    }
+}
+
+/// One look at a group, given and decided about in the order of its log.
+fn look<'s>(
+    archives: &[&'s Summary],
+    policy: &Policy,
+    now: Timestamp,
+    proofs: &mut Proofs<'_, '_>,
+) -> Result<Vec<Decision<'s>>, Interrupted> {
+    let (mut good, mut decisions) = (Vec::new(), Vec::new());
+    for &summary in archives {
+        let mut keep = |reason| {
+            let reasons = vec![reason];
+            decisions.push(Decision { summary, reasons });
+        };
+        match set_aside(summary, now) {
+            Some(reason) => keep(reason),
+            None => match proofs.of(summary)? {
+                Proof::Good => good.push(summary),
+                Proof::Bad(why) => keep(Reason::Bad(why.clone())),
+                Proof::Undecided(why) => keep(Reason::Undecided(why.clone())),
+                Proof::Gone => {}
+            },
+        }
+    }
+    let (good, copies) = order::apart_from_copies(good);
+    let times: Vec<_> = good.iter().map(|summary| summary.created).collect();
+    let mut chain = Vec::new();
+    for (summary, goes_forward) in good.into_iter().zip(order::longest_forward(&times)) {
+        let (to, reasons) = if goes_forward {
+            (&mut chain, Vec::new())
+        } else {
+            (&mut decisions, vec![Reason::Contradiction])
+        };
+        to.push(Decision { summary, reasons });
+    }
+    chain.reverse();
+    slots::fill(&mut chain, policy);
+    decisions.extend(chain);
+    decisions.sort_by(|a, b| order::by_log(a.summary, b.summary));
+    pins::pin(&mut decisions, proofs)?;
+    for decision in &mut decisions {
+        let labels = policy.labels_of(decision.summary);
+        decision.reasons.extend(labels.map(Reason::Label));
+    }
+    for (of, summary) in copies {
+        let is_kept = decisions
+            .iter()
+            .any(|decision| decision.summary.name() == of.name() && decision.is_kept());
+        let reasons = is_kept.then(|| Reason::CopyOf(of.name().to_owned()));
+        let reasons = reasons.into_iter().collect();
+        decisions.push(Decision { summary, reasons });
+    }
+    decisions.sort_by(|a, b| order::by_log(a.summary, b.summary));
+    Ok(decisions)
+}
+
+/// What is kept without being weighed.
+fn set_aside(summary: &Summary, now: Timestamp) -> Option<Reason> {
+    if summary.listed.is_link {
+        // What it leads to may be here as well, and must not seem to be there twice.
+        Some(Reason::Link)
+    } else if summary.rewound {
+        // A person made it, once, for a day that matters. It costs little and takes no slot.
+        Some(Reason::Rewound)
+    } else if summary.created.duration_since(now) > CLOCK_TOLERANCE {
+        Some(Reason::Future)
+    } else {
+        None
+    }
+}

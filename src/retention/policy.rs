@@ -1,0 +1,89 @@
+//! What is asked to be kept.
+//!
+//! In: [`Rules`] as an operator gives them. Out: a [`Policy`], which asks for something: rules that
+//! ask for nothing would empty the backup dir, and are refused.
+
+use std::num::NonZeroU32;
+
+use jiff::SignedDuration;
+
+use crate::repository::Summary;
+use crate::retention::reason::Period;
+
+/// What an operator asks to be kept of each group; all times are UTC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// So many of the newest.
+    pub last: Option<NonZeroU32>,
+    /// The newest of each of so many hours.
+    pub hourly: Option<NonZeroU32>,
+    /// The newest of each of so many days.
+    pub daily: Option<NonZeroU32>,
+    /// The newest of each of so many ISO weeks.
+    pub weekly: Option<NonZeroU32>,
+    /// The newest of each of so many months.
+    pub monthly: Option<NonZeroU32>,
+    /// The newest of each of so many years.
+    pub yearly: Option<NonZeroU32>,
+    /// All that are at most so much older than the newest.
+    pub within: Option<SignedDuration>,
+    /// All that are called so.
+    pub labels: Vec<String>,
+}
+
+/// Rules that keep nothing by age or number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no rule says how many archives, or of what age, are to be kept")]
+pub struct EmptyPolicy;
+
+/// Rules that keep something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy(Rules);
+
+impl TryFrom<Rules> for Policy {
+    type Error = EmptyPolicy;
+
+    /// Labels alone are no policy: every archive without one would go.
+    fn try_from(rules: Rules) -> Result<Self, EmptyPolicy> {
+        let policy = Self(rules);
+        if policy.last().is_none() && policy.within().is_none() && policy.periods().next().is_none()
+        {
+            return Err(EmptyPolicy);
+        }
+        Ok(policy)
+    }
+}
+
+impl Policy {
+    pub(crate) fn last(&self) -> Option<u32> {
+        self.0.last.map(NonZeroU32::get)
+    }
+
+    pub(crate) fn within(&self) -> Option<SignedDuration> {
+        self.0.within
+    }
+
+    /// Each kind of period that is asked for, and how many of them.
+    pub(crate) fn periods(&self) -> impl Iterator<Item = (Period, u32)> + use<> {
+        let rules = &self.0;
+        let asked = [
+            (Period::Hour, rules.hourly),
+            (Period::Day, rules.daily),
+            (Period::Week, rules.weekly),
+            (Period::Month, rules.monthly),
+            (Period::Year, rules.yearly),
+        ];
+        asked
+            .into_iter()
+            .filter_map(|(period, count)| Some((period, count?.get())))
+    }
+
+    pub(crate) fn labels_of(&self, summary: &Summary) -> impl Iterator<Item = String> {
+        let kept = &self.0.labels;
+        summary
+            .labels
+            .iter()
+            .filter(|label| kept.contains(label))
+            .cloned()
+    }
+}

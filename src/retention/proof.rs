@@ -1,0 +1,59 @@
+//! Whether an archive is good, asked at most once.
+//!
+//! In: what proving an archive gave. Out: a [`Proof`].
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::archive::ArchiveError;
+use crate::interrupt::Interrupted;
+use crate::repository::Summary;
+use crate::retention::Prove;
+
+/// Whether an archive is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Every byte is what it was.
+    Good,
+    /// It is not; what is wrong.
+    Bad(String),
+    /// It could not be read; why.
+    Undecided(String),
+    /// It is not there any more.
+    Gone,
+}
+
+impl Proof {
+    /// What proving an archive says of it.
+    pub fn of(proven: Result<(), ArchiveError>) -> Result<Self, Interrupted> {
+        Ok(match proven {
+            Ok(()) => Self::Good,
+            Err(ArchiveError::Interrupted(interrupted)) => return Err(interrupted),
+            Err(ArchiveError::NotFound(_)) => Self::Gone,
+            Err(ArchiveError::Fault { fault, .. }) => Self::Bad(fault.to_string()),
+            Err(ArchiveError::Io(error)) => Self::Undecided(error.to_string()),
+        })
+    }
+}
+
+/// The proofs of a run, by the archives' names.
+pub(crate) struct Proofs<'p, 'f> {
+    prove: &'p mut Prove<'f>,
+    known: HashMap<String, Proof>,
+}
+
+impl<'p, 'f> Proofs<'p, 'f> {
+    pub(crate) fn new(prove: &'p mut Prove<'f>) -> Self {
+        Self {
+            prove,
+            known: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn of(&mut self, summary: &Summary) -> Result<&Proof, Interrupted> {
+        Ok(match self.known.entry(summary.name().to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert((self.prove)(summary)?),
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! Removing the archives that no rule keeps.
+//!
+//! In: a repository and a policy. Out: what is decided about each archive, and what became of it.
+//! Everything is decided before the first archive goes; the oldest goes first, each with what
+//! stands beside it. An archive that was proven lately is not read again, see [`ledger`], unless it
+//! is the one for whose sake others go.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::repository::check::prove;
+use crate::repository::{Catalog, Listed, Repository, Summary};
+use crate::retention::verified_cache::{LEDGER, Ledger};
+use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
+
+/// What to prune, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// Where the archives are.
+    pub repository: &'r dyn Repository,
+    /// What is to be kept.
+    pub policy: &'r Policy,
+    /// How long a proof counts.
+    pub prove_again_after: SignedDuration,
+    /// The time.
+    pub now: Timestamp,
+    /// The name of an archive that was proven a moment ago, when it was taken.
+    pub proven: Option<&'r str>,
+}
+
+/// What is decided, and what was learnt about the archives on the way.
+#[derive(Debug)]
+pub struct Plan<'c> {
+    /// What becomes of each archive.
+    pub decisions: Vec<Decision<'c>>,
+    /// What the ledger says, and what it should say.
+    known: Ledger,
+    noted: Ledger,
+}
+
+/// What became of the archives that no rule keeps.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// The names of those that are gone.
+    pub removed: Vec<String>,
+    /// Those that could not be removed, and why.
+    pub failed: Vec<(String, io::Error)>,
+    /// Why what stood beside archives that are gone could not be removed.
+    pub orphans: Option<io::Error>,
+    /// Why the proofs could not be noted: they are made again next time.
+    pub unnoted: Option<io::Error>,
+}
+
+/// Leaves in `catalog` only the archives of one member.
+pub fn only(catalog: &mut Catalog, group: Group) {
+    catalog
+        .summaries
+        .retain(|summary| Group::of(summary) == group);
+}
+
+/// Decides what stays, and changes nothing. `observe` hears of each archive before it is read.
+pub fn plan<'c>(
+    request: &Request<'_>,
+    catalog: &'c Catalog,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(&Summary),
+) -> Result<Plan<'c>, Interrupted> {
+    let known = ledger(request.repository);
+    let mut prover = Prover {
+        request,
+        interrupt,
+        observe,
+        noted: known.clone(),
+        read: HashMap::new(),
+    };
+    let mut decisions = loop {
+        let policy = request.policy;
+        let mut proof = |summary: &Summary| prover.prove(summary);
+        let decisions = decide(&catalog.summaries, policy, request.now, &mut proof)?;
+        if prover.all_good(guards(&decisions))? {
+            break decisions;
+        }
+    };
+    for decision in &mut decisions {
+        if request.proven == Some(decision.summary.name()) && !decision.is_kept() {
+            decision.reasons.push(Reason::JustTaken);
+        }
+    }
+    Ok(Plan {
+        decisions,
+        known,
+        noted: prover.noted,
+    })
+}
+
+/// The archives for whose sake others are removed that could stand in for them: they must not have
+/// rotted since they were proven.
+fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
+    let is_guard =
+        |reason: &Reason| matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. });
+    let guards = decisions
+        .iter()
+        .filter(|decision| decision.reasons.iter().any(is_guard))
+        .map(|decision| decision.summary);
+    let stands_in = |guard: &Summary| {
+        decisions.iter().any(|decision| {
+            !decision.is_kept()
+                && Group::of(decision.summary) == Group::of(guard)
+                && by_log(decision.summary, guard).is_lt()
+        })
+    };
+    guards.filter(|guard| stands_in(guard)).collect()
+}
+
+/// Proves archives, each at most once a run.
+struct Prover<'p> {
+    request: &'p Request<'p>,
+    interrupt: &'p Interrupt,
+    observe: &'p mut dyn FnMut(&Summary),
+    noted: Ledger,
+    /// What reading gave, by the archives' names.
+    read: HashMap<String, Proof>,
+}
+
+impl Prover<'_> {
+    /// By the ledger, if that counts.
+    fn prove(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+        self.interrupt.check()?;
+        let request = self.request;
+        if let Some(proof) = self.read.get(summary.name()) {
+            return Ok(proof.clone());
+        }
+        let again_after = request.prove_again_after;
+        if self.noted.covers(&summary.listed, request.now, again_after) {
+            return Ok(Proof::Good);
+        }
+        self.prove_now(summary)
+    }
+
+    /// Whatever the ledger says.
+    fn prove_now(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+        if let Some(proof) = self.read.get(summary.name()) {
+            return Ok(proof.clone());
+        }
+        let proof = if self.request.proven == Some(summary.name()) {
+            Proof::Good
+        } else {
+            (self.observe)(summary);
+            Proof::of(prove(self.request.repository, summary, self.interrupt))?
+        };
+        if proof == Proof::Good {
+            self.noted.note(&summary.listed, self.request.now);
+        } else {
+            self.noted.forget(summary.name());
+        }
+        self.read.insert(summary.name().to_owned(), proof.clone());
+        Ok(proof)
+    }
+
+    fn all_good(&mut self, guards: Vec<&Summary>) -> Result<bool, Interrupted> {
+        let mut all_good = true;
+        for guard in guards {
+            all_good &= self.prove_now(guard)? == Proof::Good;
+        }
+        Ok(all_good)
+    }
+}
+
+/// Removes what `plan` does not keep; goes on past what cannot be removed. If somebody asks to
+/// stop, what was removed until then is told all the same.
+pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
+    let mut pruned = Pruned::default();
+    let kept = plan.decisions.iter().filter(|d| d.is_kept());
+    let kept: HashSet<_> = kept.map(|decision| decision.summary.name()).collect();
+    for decision in plan.decisions.iter().rev() {
+        // A listing that names an archive twice must not have it removed for its own sake.
+        if decision.is_kept() || kept.contains(decision.summary.name()) {
+            continue;
+        }
+        if interrupt.check().is_err() {
+            return pruned;
+        }
+        let name = decision.summary.name().to_owned();
+        match request.repository.remove(&name) {
+            Ok(()) => pruned.removed.push(name),
+            Err(error) => pruned.failed.push((name, error)),
+        }
+    }
+    pruned.orphans = request.repository.remove_orphans(request.now).err();
+    pruned.unnoted = note(request.repository, plan).err();
+    pruned
+}
+
+/// Notes that an archive was proven at `now` and holds all that its member holds, so that
+/// monitoring knows that no newer one is missing.
+pub fn note_current(
+    repository: &dyn Repository,
+    listed: &Listed,
+    now: Timestamp,
+) -> io::Result<()> {
+    let mut ledger = ledger(repository);
+    ledger.note_current(listed, now);
+    let json = ledger.write().map_err(io::Error::other)?;
+    repository.write_beside(LEDGER, &json)
+}
+
+/// What is noted about the archives of `repository`; what cannot be read says nothing.
+pub fn ledger(repository: &dyn Repository) -> Ledger {
+    let there = repository.read_beside(LEDGER).ok().flatten();
+    there.as_deref().map_or_else(Ledger::default, Ledger::read)
+}
+
+/// Writes the ledger, if there is news, for the archives that are left.
+fn note(repository: &dyn Repository, plan: &Plan<'_>) -> io::Result<()> {
+    let mut noted = plan.noted.clone();
+    // Of another member's archives only a listing tells whether they are gone.
+    if let Ok(all) = repository.list() {
+        let names: HashSet<_> = all.into_iter().map(|listed| listed.name).collect();
+        noted.retain(|name| names.contains(name));
+    }
+    if noted == plan.known {
+        return Ok(());
+    }
+    let json = noted.write().map_err(io::Error::other)?;
+    repository.write_beside(LEDGER, &json)
+}

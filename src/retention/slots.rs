@@ -1,0 +1,123 @@
+//! Filling what the policy asks for with archives.
+//!
+//! In: the good archives of a group that count, newest first, and the policy. Out: their reasons.
+//!
+//! A clock that is set ahead for a night dates real archives years from now, and they must not push
+//! the others out. So while the newest archives follow a pause that no schedule has, and have not
+//! gone on for long enough to be believed, the older ones are weighed as if they were alone.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::retention::Decision;
+use crate::retention::policy::Policy;
+use crate::retention::reason::{Period, Reason};
+
+/// Longer than the yearly archives of a group that is pruned lie apart.
+const PAUSE: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// For so long nobody lets a clock go wrong of which every run says something.
+const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How many times over the newest archives may follow a pause without being believed.
+const MOST_DOUBTED: usize = 2;
+
+/// Gives each archive of `chain`, newest first, the reasons that the policy has for it.
+pub(crate) fn fill(chain: &mut [Decision<'_>], policy: &Policy) {
+    for part in weighed_apart(chain, PAUSE, BELIEVED_AFTER) {
+        if let Some(count) = policy.last() {
+            keep_last(part, count);
+        }
+        for (period, count) in policy.periods() {
+            keep_newest_of_each(part, period, count);
+        }
+    }
+    if let Some(span) = policy.within() {
+        keep_within(chain, span);
+    }
+    if let Some(newest) = chain.first_mut() {
+        newest.reasons.push(Reason::LastGood);
+    }
+}
+
+fn keep_last(part: &mut [Decision<'_>], of: u32) {
+    for (place, decision) in (1..=of).zip(part) {
+        decision.reasons.push(Reason::Last { place, of });
+    }
+}
+
+fn keep_newest_of_each(part: &mut [Decision<'_>], period: Period, count: u32) {
+    let mut filled = None;
+    let mut left = count;
+    for decision in part {
+        let at = decision.summary.created;
+        let number = Some(period.number(at));
+        if filled == number {
+            continue;
+        }
+        if left == 0 {
+            return;
+        }
+        left -= 1;
+        filled = number;
+        decision.reasons.push(Reason::Newest { period, at });
+    }
+}
+
+/// Measured back from the newest, not from now: a group that is not backed up any more does not
+/// melt away. After a pause of half of `span`, if that is not usual here, it is measured from the
+/// newest before that, too, until a third of `span` is covered again.
+fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
+    let pause = (usual_gap(chain) * 4).max(span / 2).min(span);
+    for part in weighed_apart(chain, pause, span / 3) {
+        let Some(than) = part.first().map(|newest| newest.summary.created) else {
+            continue;
+        };
+        for decision in part {
+            if than.duration_since(decision.summary.created) <= span {
+                decision.reasons.push(Reason::Within { span, than });
+            }
+        }
+    }
+}
+
+/// How far the archives of `chain` lie apart: the median.
+fn usual_gap(chain: &[Decision<'_>]) -> SignedDuration {
+    let times = chain.iter().map(|decision| decision.summary.created);
+    let pairs = times.clone().zip(times.skip(1));
+    let mut gaps: Vec<_> = pairs.map(|(new, old)| new.duration_since(old)).collect();
+    gaps.sort();
+    gaps.get(gaps.len() / 2).copied().unwrap_or_default()
+}
+
+/// Splits off what follows a pause of more than `pause` and covers less than `believed_after`, and
+/// again what is then the newest.
+fn weighed_apart<'c, 's>(
+    chain: &'c mut [Decision<'s>],
+    pause: SignedDuration,
+    believed_after: SignedDuration,
+) -> Vec<&'c mut [Decision<'s>]> {
+    let mut parts = Vec::new();
+    let mut rest = chain;
+    for _ in 0..MOST_DOUBTED {
+        let (doubted, older) = rest.split_at_mut(fresh_after(rest, pause, believed_after));
+        parts.push(doubted);
+        rest = older;
+    }
+    parts.push(rest);
+    parts
+}
+
+/// How many of the newest follow a pause of more than `pause` and cover less than `believed_after`.
+fn fresh_after(
+    chain: &[Decision<'_>],
+    pause: SignedDuration,
+    believed_after: SignedDuration,
+) -> usize {
+    let times: Vec<Timestamp> = chain.iter().map(|d| d.summary.created).collect();
+    let covered = |to: Timestamp| times.first().map(|from| from.duration_since(to));
+    let mut pairs = times.iter().zip(times.iter().skip(1));
+    let pause = pairs.position(|(newer, older)| newer.duration_since(*older) > pause);
+    match pause.and_then(|at| Some((at, covered(*times.get(at)?)?))) {
+        Some((at, covered)) if covered < believed_after => at + 1,
+        _ => 0,
+    }
+}

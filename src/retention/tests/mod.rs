@@ -1,0 +1,594 @@
+//! What is kept, told as stories about what goes wrong with clocks, disks and members.
+
+mod properties;
+mod two_years;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CLOCK_TOLERANCE, Decision, EmptyPolicy, Policy, Proof, Reason, Rules, decide};
+use crate::archive::manifest::{Scope, Sizes};
+use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::etcd::member::{Identity, Position};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::repository::{Listed, Summary};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// An archive of the first member, of version 2.1.0.
+fn archive(name: &str, created: &str, index: u64) -> Summary {
+    at(name, created.parse().unwrap(), index)
+}
+
+fn at(name: &str, created: Timestamp, index: u64) -> Summary {
+    Summary {
+        listed: Listed {
+            name: name.to_owned(),
+            bytes: 1000,
+            modified: Some(created),
+            is_link: false,
+        },
+        created,
+        identity: Identity {
+            cluster_id: ClusterId(0xc),
+            member_id: MemberId(0xa),
+            name: Some("infra0".to_owned()),
+        },
+        position: Position {
+            term: Term(2),
+            index: Index(index),
+            commit: Index(index),
+            hard_state_term: Term(2),
+            vote: MemberId(0),
+        },
+        cluster_version: Some("2.1.0".parse().unwrap()),
+        pending_version: None,
+        sizes: Sizes {
+            data: 0,
+            limit: 0,
+            directory: 0,
+        },
+        scope: Scope::Live,
+        labels: Vec::new(),
+        warnings: Vec::new(),
+        rewound: false,
+        members: Vec::new(),
+        ciphertext: None,
+    }
+}
+
+fn version(mut summary: Summary, text: &str) -> Summary {
+    summary.cluster_version = Some(text.parse().unwrap());
+    summary
+}
+
+fn pending(mut summary: Summary, text: &str) -> Summary {
+    summary.pending_version = Some(text.parse().unwrap());
+    summary
+}
+
+/// One archive a day from 1 January 2015 at noon, named `d1` and so on.
+fn days(count: i64) -> Vec<Summary> {
+    let start: Timestamp = "2015-01-01T12:00:00Z".parse().unwrap();
+    let day = |n: i64| start + DAY * i32::try_from(n - 1).unwrap();
+    (1..=count)
+        .map(|n| at(&format!("d{n}"), day(n), n.unsigned_abs() * 100))
+        .collect()
+}
+
+fn policy(set: impl FnOnce(&mut Rules)) -> Policy {
+    let mut rules = Rules::default();
+    set(&mut rules);
+    Policy::try_from(rules).unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the rules hold it")]
+fn count(n: u32) -> Option<NonZeroU32> {
+    Some(NonZeroU32::new(n).unwrap())
+}
+
+/// A day after the newest archive.
+fn later(summaries: &[Summary]) -> Timestamp {
+    summaries.iter().map(|s| s.created).max().unwrap() + DAY
+}
+
+fn decided<'s>(
+    summaries: &'s [Summary],
+    policy: &Policy,
+    now: Timestamp,
+    bad: &[&str],
+) -> Vec<Decision<'s>> {
+    let mut asked = BTreeSet::new();
+    decide(summaries, policy, now, &mut |summary| {
+        assert!(asked.insert(summary.name().to_owned()), "proven twice");
+        Ok(if bad.contains(&summary.name()) {
+            Proof::Bad("frame 3".to_owned())
+        } else {
+            Proof::Good
+        })
+    })
+    .unwrap()
+}
+
+/// Every archive that is kept, with its reasons in words.
+fn kept(decisions: &[Decision<'_>]) -> BTreeMap<String, String> {
+    let kept = decisions.iter().filter(|decision| decision.is_kept());
+    kept.map(|decision| {
+        let reasons: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
+        (decision.summary.name().to_owned(), reasons.join(", "))
+    })
+    .collect()
+}
+
+fn names(decisions: &[Decision<'_>]) -> Vec<String> {
+    kept(decisions).into_keys().collect()
+}
+
+#[track_caller]
+fn assert_kept(decisions: &[Decision<'_>], expected: &[(&str, &str)]) {
+    let expected = expected
+        .iter()
+        .map(|(name, why)| ((*name).to_owned(), (*why).to_owned()));
+    assert_eq!(kept(decisions), expected.collect());
+}
+
+#[test]
+fn each_rule_gives_its_reason() {
+    let all = days(100);
+    let policy = policy(|rules| {
+        rules.last = count(2);
+        rules.hourly = count(1);
+        rules.daily = count(3);
+        rules.weekly = count(2);
+        rules.monthly = count(3);
+        rules.yearly = count(9);
+        rules.within = Some(DAY);
+    });
+    // Day 100 is Friday, 10 April 2015; day 95 a Sunday, day 90 the end of March, day 59 of February.
+    assert_kept(
+        &decided(&all, &policy, later(&all), &[]),
+        &[
+            (
+                "d100",
+                "last 1 of 2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, monthly 2015-04, \
+                 yearly 2015, within 1d of 2015-04-10 12:00, the last good one",
+            ),
+            (
+                "d99",
+                "last 2 of 2, daily 2015-04-09, within 1d of 2015-04-10 12:00",
+            ),
+            ("d98", "daily 2015-04-08"),
+            ("d95", "weekly 2015-W14"),
+            ("d90", "monthly 2015-03"),
+            ("d59", "monthly 2015-02"),
+        ],
+    );
+}
+
+#[test]
+fn weeks_are_those_of_iso_8601_and_days_begin_at_midnight_utc() {
+    // 2016 begins in the last week of 2015; 23:59:59 and 00:00:00 are two days.
+    let all = [
+        archive("friday", "2016-01-01T00:00:00Z", 10),
+        archive("sunday", "2016-01-03T23:59:59Z", 20),
+        archive("monday", "2016-01-04T00:00:00Z", 30),
+    ];
+    let weekly = policy(|rules| rules.weekly = count(5));
+    assert_kept(
+        &decided(&all, &weekly, later(&all), &[]),
+        &[
+            ("sunday", "weekly 2015-W53"),
+            ("monday", "weekly 2016-W01, the last good one"),
+        ],
+    );
+}
+
+#[test]
+fn rules_that_ask_for_nothing_are_refused_and_labels_alone_ask_for_nothing() {
+    assert_eq!(Policy::try_from(Rules::default()), Err(EmptyPolicy));
+    let labels = Rules {
+        labels: vec!["pre-upgrade".to_owned()],
+        ..Rules::default()
+    };
+    assert_eq!(Policy::try_from(labels), Err(EmptyPolicy));
+}
+
+#[test]
+fn a_bad_archive_fills_no_slot_and_is_not_removed() {
+    let all = days(6);
+    let policy = policy(|rules| rules.last = count(2));
+    let decisions = decided(&all, &policy, later(&all), &["d6", "d4", "d1"]);
+    assert_kept(
+        &decisions,
+        &[
+            ("d1", "does not check: frame 3"),
+            ("d3", "last 2 of 2"),
+            ("d4", "does not check: frame 3"),
+            ("d5", "last 1 of 2, the last good one"),
+            ("d6", "does not check: frame 3"),
+        ],
+    );
+}
+
+#[test]
+fn the_newest_that_proves_fills_its_day() {
+    let all = [
+        archive("morning", "2015-01-01T06:00:00Z", 10),
+        archive("noon", "2015-01-01T12:00:00Z", 20),
+        archive("night", "2015-01-01T23:00:00Z", 30),
+        archive("next", "2015-01-02T06:00:00Z", 40),
+    ];
+    let policy = policy(|rules| rules.daily = count(2));
+    let decisions = decided(&all, &policy, later(&all), &["night"]);
+    assert_eq!(kept(&decisions)["noon"], "daily 2015-01-01");
+    assert!(!kept(&decisions).contains_key("morning"));
+}
+
+#[test]
+fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
+    let all = days(4);
+    let policy = policy(|rules| rules.last = count(1));
+    let decisions = decide(&all, &policy, later(&all), &mut |summary| {
+        Ok(match summary.name() {
+            "d4" => Proof::Gone,
+            "d2" => Proof::Undecided("permission denied".to_owned()),
+            _ => Proof::Good,
+        })
+    });
+    let decisions = decisions.unwrap();
+    assert_eq!(decisions.len(), 3);
+    assert_kept(
+        &decisions,
+        &[
+            ("d2", "cannot be checked: permission denied"),
+            ("d3", "last 1 of 1, the last good one"),
+        ],
+    );
+}
+
+#[test]
+fn an_interrupt_decides_nothing() {
+    let all = days(4);
+    let interrupt = Interrupt::default();
+    let policy = policy(|rules| rules.last = count(1));
+    let decisions = decide(&all, &policy, later(&all), &mut |_| {
+        interrupt
+            .flag()
+            .store(15, std::sync::atomic::Ordering::Relaxed);
+        interrupt.check()?;
+        Ok(Proof::Good)
+    });
+    assert!(matches!(decisions, Err(Interrupted)));
+}
+
+#[test]
+fn members_are_weighed_by_themselves_and_a_removed_one_keeps_its_last_good_archive() {
+    let mut all = days(10);
+    for summary in all.iter_mut().take(4) {
+        summary.identity.member_id = MemberId(0xb);
+        // The same name and host as the other: names move, ids do not.
+        summary.identity.name = Some("infra0".to_owned());
+    }
+    let policy = policy(|rules| rules.last = count(2));
+    let decisions = decided(&all, &policy, later(&all), &["d4", "d3"]);
+    assert_eq!(names(&decisions), ["d1", "d10", "d2", "d3", "d4", "d9"]);
+    // Years later it is still there.
+    let one = self::policy(|rules| rules.last = count(1));
+    let much_later = later(&all) + DAY * 4000;
+    let decisions = decided(&all, &one, much_later, &[]);
+    assert_eq!(names(&decisions), ["d10", "d4"]);
+}
+
+#[test]
+fn an_archive_that_a_rewind_made_stays_and_takes_no_slot() {
+    let mut all = days(5);
+    all[4].rewound = true;
+    all[0].rewound = true;
+    let policy = policy(|rules| rules.last = count(1));
+    assert_kept(
+        &decided(&all, &policy, later(&all), &[]),
+        &[
+            ("d1", "made by rewind"),
+            ("d4", "last 1 of 1, the last good one"),
+            ("d5", "made by rewind"),
+        ],
+    );
+}
+
+#[test]
+fn labels_that_are_asked_for_are_kept() {
+    let mut all = days(5);
+    all[0].labels = vec!["pre-upgrade".to_owned(), "x".to_owned()];
+    all[1].labels = vec!["pre".to_owned()];
+    let policy = policy(|rules| {
+        rules.last = count(1);
+        rules.labels = vec!["pre-upgrade".to_owned()];
+    });
+    assert_kept(
+        &decided(&all, &policy, later(&all), &[]),
+        &[
+            ("d1", "label pre-upgrade"),
+            ("d5", "last 1 of 1, the last good one"),
+        ],
+    );
+}
+
+#[test]
+fn the_newest_from_before_each_move_of_the_version_stays() {
+    let mut all = days(9);
+    for (at, text) in [
+        (3, "2.2.0"),
+        (4, "2.2.0"),
+        (5, "2.2.0"),
+        (6, "2.3.0"),
+        (7, "2.3.0"),
+        (8, "2.3.0"),
+    ] {
+        all[at].cluster_version = Some(text.parse().unwrap());
+    }
+    all[0].cluster_version = None;
+    let policy = policy(|rules| rules.last = count(1));
+    assert_kept(
+        &decided(&all, &policy, later(&all), &["d6"]),
+        &[
+            ("d1", "newest before 2.1.0"),
+            ("d3", "newest before 2.2.0"),
+            ("d5", "newest before 2.3.0"),
+            ("d6", "does not check: frame 3"),
+            ("d9", "last 1 of 1, the last good one"),
+        ],
+    );
+}
+
+#[test]
+fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_it() {
+    let mut all = days(6);
+    all[2] = pending(all[2].clone(), "2.2.0");
+    all[3] = pending(all[3].clone(), "2.2.0");
+    for at in [4, 5] {
+        all[at] = version(all[at].clone(), "2.2.0");
+    }
+    let policy = policy(|rules| rules.last = count(1));
+    let expected = [
+        ("d2", "newest without 2.2.0 in its log"),
+        ("d4", "newest before 2.2.0"),
+        ("d6", "last 1 of 1, the last good one"),
+    ];
+    assert_kept(&decided(&all, &policy, later(&all), &[]), &expected);
+    // Before the move is seen, what its log announces counts as one.
+    let before = &all[..4];
+    assert_kept(
+        &decided(before, &policy, later(before), &[]),
+        &[
+            ("d2", "newest without 2.2.0 in its log"),
+            ("d4", "last 1 of 1, the last good one, newest before 2.2.0"),
+        ],
+    );
+}
+
+#[test]
+fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
+    let all = days(5);
+    let now = all[3].created;
+    let policy = policy(|rules| {
+        rules.last = count(1);
+        rules.within = Some(HOUR);
+    });
+    assert_kept(
+        &decided(&all, &policy, now, &[]),
+        &[
+            // Nothing else is within an hour of the newest, so the next ones are measured from, too.
+            ("d2", "within 1h of 2015-01-02 12:00"),
+            ("d3", "within 1h of 2015-01-03 12:00"),
+            (
+                "d4",
+                "last 1 of 1, within 1h of 2015-01-04 12:00, the last good one",
+            ),
+            ("d5", "from the future"),
+        ],
+    );
+    // Clocks of several machines differ by a little.
+    let decisions = decided(&all, &policy, all[4].created - CLOCK_TOLERANCE, &[]);
+    assert!(kept(&decisions)["d5"].starts_with("last 1 of 1"));
+}
+
+#[test]
+fn a_clock_before_all_archives_removes_nothing() {
+    let all = days(50);
+    let policy = policy(|rules| rules.last = count(1));
+    let decisions = decided(&all, &policy, Timestamp::UNIX_EPOCH, &[]);
+    assert!(decisions.iter().all(|d| d.reasons == [Reason::Future]));
+}
+
+#[test]
+fn a_time_that_contradicts_the_log_is_kept_and_counts_for_nothing() {
+    // One night the clock stood at 1970: by its time it is the oldest, by its log nearly the newest.
+    let mut all = days(6);
+    all[4].created = Timestamp::UNIX_EPOCH;
+    let policy = policy(|rules| rules.daily = count(2));
+    assert_kept(
+        &decided(&all, &policy, later(&all), &[]),
+        &[
+            ("d4", "daily 2015-01-04"),
+            ("d5", "its time and its index contradict each other"),
+            ("d6", "daily 2015-01-06, the last good one"),
+        ],
+    );
+}
+
+#[test]
+fn a_bad_archive_has_no_say_in_which_times_are_right() {
+    // With the two bad ones, more archives would agree with the wrong clock than with the right one.
+    let mut all = days(6);
+    for at in [0, 1, 2] {
+        all[at].created += DAY * 90;
+    }
+    let policy = policy(|rules| rules.last = count(2));
+    let now = later(&all);
+    let decisions = decided(&all, &policy, now, &["d1", "d2"]);
+    assert_eq!(names(&decisions), ["d1", "d2", "d3", "d5", "d6"]);
+    assert_eq!(
+        decisions
+            .iter()
+            .filter(|d| d.reasons == [Reason::Contradiction])
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn archives_of_the_same_second_and_of_the_same_entry_are_told_apart() {
+    let same_time = [
+        archive("x", "2015-01-01T00:00:00Z", 10),
+        archive("y", "2015-01-01T00:00:00Z", 30),
+        archive("z", "2015-01-01T00:00:00Z", 20),
+    ];
+    let policy = policy(|rules| rules.last = count(1));
+    let decisions = decided(&same_time, &policy, later(&same_time), &[]);
+    assert_eq!(names(&decisions), ["y"]);
+    let mut same_entry = [
+        archive("x", "2015-01-01T00:00:00Z", 10),
+        archive("z", "2015-01-02T00:00:00Z", 10),
+        archive("y", "2015-01-02T00:00:00Z", 10),
+    ];
+    same_entry[2].labels.push("another".to_owned());
+    let decisions = decided(&same_entry, &policy, later(&same_entry), &[]);
+    assert_eq!(names(&decisions), ["z"]);
+}
+
+#[test]
+fn within_is_measured_from_the_newest_archive_and_not_from_now() {
+    let all = days(20);
+    let policy = policy(|rules| rules.within = Some(DAY * 3));
+    let decisions = decided(&all, &policy, later(&all) + DAY * 1000, &[]);
+    assert_eq!(names(&decisions), ["d17", "d18", "d19", "d20"]);
+    // The newest good one, that is.
+    let decisions = decided(&all, &policy, later(&all), &["d20"]);
+    assert_eq!(names(&decisions), ["d16", "d17", "d18", "d19", "d20"]);
+}
+
+#[test]
+fn a_pause_does_not_empty_the_dir() {
+    // Two months without a backup, then one every quarter of an hour.
+    let mut all = days(40);
+    let policy = policy(|rules| rules.within = Some(DAY * 30));
+    let resumed = all[39].created + DAY * 61;
+    for n in 0..20_u64 {
+        let created = resumed + SignedDuration::from_mins(15) * i32::try_from(n).unwrap();
+        all.push(at(&format!("r{n}"), created, 10_000 + n));
+    }
+    let decisions = decided(&all, &policy, later(&all), &[]);
+    assert_eq!(names(&decisions).len(), 31 + 20);
+    // Once a third of the time is covered again, the time before the pause has had its day.
+    all.push(at("r20", resumed + DAY * 10, 20_000));
+    let decisions = decided(&all, &policy, later(&all), &[]);
+    assert_eq!(names(&decisions).len(), 21);
+}
+
+#[test]
+fn a_night_in_2038_pushes_nothing_out() {
+    let all = days(400);
+    let policy = policy(|rules| {
+        rules.last = count(3);
+        rules.daily = count(7);
+        rules.monthly = count(6);
+        rules.yearly = count(2);
+        rules.within = Some(DAY * 10);
+    });
+    let before = names(&decided(&all, &policy, later(&all), &[]));
+    let mut with_it = all.clone();
+    let night: Timestamp = "2038-01-19T03:00:00Z".parse().unwrap();
+    for n in 0..30_u64 {
+        let created = night + SignedDuration::from_mins(15) * i32::try_from(n).unwrap();
+        with_it.push(at(&format!("night{n}"), created, 100_000 + n));
+    }
+    let decisions = decided(&with_it, &policy, later(&with_it), &[]);
+    let after = names(&decisions);
+    assert!(before.iter().all(|name| after.contains(name)));
+    // The night itself is not kept for more than it is worth.
+    let of_it = after.iter().filter(|name| name.starts_with("night"));
+    assert_eq!(of_it.count(), 30, "all within ten days of its last");
+}
+
+#[test]
+fn clocks_that_are_ahead_for_a_night_or_two_do_not_empty_what_is_kept_within_a_time() {
+    let all = days(30);
+    let policy = policy(|rules| rules.within = Some(DAY * 30));
+    let last = all[29].created;
+    for nights in [&[29][..], &[20], &[800, 1500], &[29, 29 + 31]] {
+        let mut with_them = all.clone();
+        for (n, night) in nights.iter().enumerate() {
+            let created = last + DAY * *night;
+            with_them.push(at(&format!("night{n}"), created, 100_000 + n as u64));
+        }
+        let decisions = decided(&with_them, &policy, later(&with_them), &[]);
+        let kept = names(&decisions);
+        assert_eq!(kept.len(), with_them.len(), "{nights:?}: {kept:?}");
+    }
+}
+
+#[test]
+fn copies_of_one_archive_take_one_place_and_share_its_fate() {
+    let mut all = days(5);
+    for n in 0..3 {
+        let mut copy = all[4].clone();
+        copy.listed.name = format!("newest-copy{n}");
+        all.push(copy);
+        let mut copy = all[0].clone();
+        copy.listed.name = format!("oldest-copy{n}");
+        all.push(copy);
+    }
+    let policy = policy(|rules| rules.last = count(3));
+    let decisions = decided(&all, &policy, later(&all), &[]);
+    assert_kept(
+        &decisions,
+        &[
+            ("d3", "last 3 of 3"),
+            ("d4", "last 2 of 3"),
+            ("d5", "last 1 of 3, the last good one"),
+            ("newest-copy0", "the same as d5"),
+            ("newest-copy1", "the same as d5"),
+            ("newest-copy2", "the same as d5"),
+        ],
+    );
+    // If the first of them is bad, the next one stands for it.
+    let decisions = decided(&all, &policy, later(&all), &["d5"]);
+    let kept = kept(&decisions);
+    assert_eq!(kept["newest-copy0"], "last 1 of 3, the last good one");
+    assert_eq!(kept["newest-copy1"], "the same as newest-copy0");
+    assert!(kept["d5"].starts_with("does not check"));
+}
+
+#[test]
+fn a_symbolic_link_stands_for_nothing() {
+    let before = version(archive("a", "2015-01-01T00:00:00Z", 10), "2.1.0");
+    let after = version(archive("b", "2015-01-02T00:00:00Z", 20), "2.2.0");
+    for name in ["0-link", "z-link"] {
+        for of in [&before, &after] {
+            let mut link = of.clone();
+            link.listed.name = name.to_owned();
+            link.listed.is_link = true;
+            let all = [before.clone(), after.clone(), link];
+            let policy = policy(|rules| rules.last = count(1));
+            let kept = kept(&decided(&all, &policy, later(&all), &[]));
+            assert_eq!(kept["a"], "newest before 2.2.0", "{name}");
+            assert_eq!(kept["b"], "last 1 of 1, the last good one");
+            assert_eq!(kept[name], "a symbolic link");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_the_input_and_the_names_decide_nothing() {
+    let mut all = days(100);
+    let policy = policy(|rules| {
+        rules.daily = count(3);
+        rules.monthly = count(3);
+    });
+    let forwards = kept(&decided(&all, &policy, later(&all), &[]));
+    all.reverse();
+    assert_eq!(forwards, kept(&decided(&all, &policy, later(&all), &[])));
+}

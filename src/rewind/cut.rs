@@ -1,0 +1,200 @@
+//! Which moment of the history to go back to.
+//!
+//! In: the history and what the inputs say of the cluster version. Out: the last entry to keep.
+
+use std::str::FromStr;
+
+use crate::etcd::ids::{ClusterVersion, Index, Release};
+use crate::rewind::RewindError;
+use crate::rewind::history::{History, Missing};
+use crate::rewind::input::Witness;
+
+/// Where to go back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The entry before the one that moved the cluster version to this release or a later one; the
+    /// end if nothing did.
+    LastBefore(Release),
+    /// This entry.
+    Index(Index),
+    /// The end of the most up-to-date log.
+    End,
+}
+
+/// A text that names no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a moment is `last-before:RELEASE`, such as `last-before:2.2`, or `index:N`, or `end`")]
+pub struct NoMoment;
+
+impl FromStr for To {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        match text.split_once(':') {
+            None if text == "end" => Ok(Self::End),
+            Some(("last-before", release)) => {
+                let release = release.parse().map_err(|_| NoMoment)?;
+                Ok(Self::LastBefore(release))
+            }
+            Some(("index", index)) => {
+                let index = index.parse().ok().filter(|&index| index > 0);
+                index.map(|index| Self::Index(Index(index))).ok_or(NoMoment)
+            }
+            _ => Err(NoMoment),
+        }
+    }
+}
+
+/// The moment that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The last entry to keep.
+    pub index: Index,
+    /// The entry that moved the cluster version, if the moment is the one before it.
+    pub moved: Option<Move>,
+    /// The cluster version in force at that moment.
+    pub cluster_version: Option<ClusterVersion>,
+}
+
+/// An entry that moved the cluster version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// To what.
+    pub version: ClusterVersion,
+    /// The entry.
+    pub at: Index,
+    /// Whether anybody knows it to be committed.
+    pub committed: bool,
+}
+
+/// What is known of the cluster version as of an index.
+#[derive(Clone, Debug)]
+struct Evidence {
+    index: Index,
+    version: Option<ClusterVersion>,
+    /// Whether the entry there set it; else it had been set there or before.
+    set: bool,
+}
+
+impl Moment {
+    /// The moment `to`.
+    pub(crate) fn find(
+        to: &To,
+        history: &History<'_>,
+        witnesses: &[Witness],
+    ) -> Result<Self, RewindError> {
+        let evidence = evidence(history, witnesses);
+        let end = history.agreement.end.index;
+        let (index, moved) = match to {
+            To::End => (end, None),
+            To::Index(index) if *index > end => {
+                return Err(RewindError::Beyond {
+                    wanted: *index,
+                    last: end,
+                });
+            }
+            To::Index(index) => (*index, None),
+            To::LastBefore(release) => match last_before(*release, &evidence, history)? {
+                Some(moved) => (moved.at.previous(), Some(moved)),
+                None => (end, None),
+            },
+        };
+        // It only ever rises.
+        let known = evidence.iter().filter(|known| known.index <= index);
+        let cluster_version = known.filter_map(|known| known.version.clone()).max();
+        Ok(Self {
+            index,
+            moved,
+            cluster_version,
+        })
+    }
+}
+
+/// All that is known of the cluster version, in the order of the log.
+fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
+    let mut found = vec![Evidence {
+        index: Index(0),
+        version: None,
+        set: false,
+    }];
+    for (witness, sure) in witnesses.iter().zip(&history.agreement.sure) {
+        let snapshots = witness.trace.snapshots.iter();
+        found.extend(snapshots.map(|snapshot| Evidence {
+            index: snapshot.id.index,
+            version: snapshot.cluster_version.clone(),
+            set: false,
+        }));
+        let changes = witness.facts.versions.iter();
+        found.extend(changes.filter_map(|change| {
+            let index = change.set_at.filter(|index| index <= sure)?;
+            Some(Evidence {
+                index,
+                version: Some(change.version.clone()),
+                set: true,
+            })
+        }));
+    }
+    // Where an entry set it and a raft snapshot ends there too, the entry says more.
+    found.sort_by_key(|known| (known.index, !known.set));
+    found
+}
+
+fn last_before(
+    wanted: Release,
+    evidence: &[Evidence],
+    history: &History<'_>,
+) -> Result<Option<Move>, RewindError> {
+    let reached = |known: &&Evidence| {
+        let version = known.version.as_ref();
+        version.is_some_and(|version| version.release() >= wanted)
+    };
+    let Some(moved) = evidence.iter().find(reached) else {
+        return Ok(None);
+    };
+    let Some(version) = moved.version.clone() else {
+        return Ok(None);
+    };
+    let before = evidence.iter().rfind(|known| known.index < moved.index);
+    let from = before.map_or(Index(0), |before| before.index);
+    // If the entry is at hand, everything between must be, or another may have moved it before; if
+    // it is not, it is in what is missing.
+    let last = if moved.set {
+        moved.index.previous()
+    } else {
+        moved.index
+    };
+    let missing = history.missing(from.next(), last);
+    if !missing.is_empty() || !moved.set {
+        return Err(RewindError::MoveNotAtHand {
+            wanted,
+            after: from,
+            by: moved.index,
+            missing,
+        });
+    }
+    let mut below = evidence.iter().filter(|known| known.index < moved.index);
+    if below.all(|known| known.version.is_none()) {
+        return Err(RewindError::NeverBelow {
+            wanted,
+            version,
+            at: moved.index,
+        });
+    }
+    Ok(Some(Move {
+        version,
+        at: moved.index,
+        committed: moved.index <= history.agreement.committed,
+    }))
+}
+
+/// Stretches of indexes in words: `47 to 5661, 5700 to 5701`.
+pub fn stretches(missing: &[Missing]) -> String {
+    let texts: Vec<_> = missing
+        .iter()
+        .map(|missing| match missing {
+            Missing { from, to } if from == to => from.to_string(),
+            Missing { from, to } => format!("{from} to {to}"),
+        })
+        .collect();
+    texts.join(", ")
+}

@@ -1,0 +1,332 @@
+//! Why a cluster cannot be taken back, in words that name who says what.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+use crate::data_dir::{DataDirError, DbFault, Running};
+use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Release};
+use crate::etcd::replay::ReplayFault;
+use crate::interrupt::Interrupted;
+use crate::rewind::cut::stretches;
+use crate::rewind::fork::{Fork, Said, Side, Why};
+use crate::rewind::history::Missing;
+use crate::rewind::stores::Renamed;
+use crate::snapshot::CaptureError;
+use crate::target::StoreError;
+
+/// Why there are no rewound archives.
+#[derive(Debug, thiserror::Error)]
+pub enum RewindError {
+    /// An input is no archive or data dir, or does not check.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A data dir cannot be read.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Nothing to go by.
+    #[error("there is no archive and no data dir to go by")]
+    NoInput,
+    /// etcd runs on an input.
+    #[error("etcd runs on `{path}` (`{}` is locked): what it writes from now on would be lost", .running.file.display())]
+    Running {
+        /// The input.
+        path: PathBuf,
+        /// How that was seen.
+        running: Running,
+    },
+    /// Inputs of two clusters.
+    #[error(
+        "these are of two clusters: `{}` of {}, `{}` of {}",
+        .0.0.display(), .0.1, .1.0.display(), .1.1
+    )]
+    Clusters((PathBuf, ClusterId), (PathBuf, ClusterId)),
+    /// The logs are no single history.
+    #[error("{}", fork_text(.fork, .names))]
+    Fork {
+        /// Where and why.
+        fork: Box<Fork>,
+        /// What the inputs are called, by their place.
+        names: Vec<String>,
+    },
+    /// The moment lies beyond the history.
+    #[error("entry {wanted} is not there: the most up-to-date log ends at {last}")]
+    Beyond {
+        /// The entry asked for.
+        wanted: Index,
+        /// The last one.
+        last: Index,
+    },
+    /// The entry that moved the cluster version is not at hand.
+    #[error("{}", move_text(*.wanted, *.after, *.by, .missing))]
+    MoveNotAtHand {
+        /// The release that the cluster moved to, or beyond.
+        wanted: Release,
+        /// The last index at which it had not.
+        after: Index,
+        /// The first index at which it had.
+        by: Index,
+        /// What no input has of the entries between.
+        missing: Vec<Missing>,
+    },
+    /// There is no time before.
+    #[error(
+        "the cluster version was never below {wanted}: the first that was decided, {version}, was set by entry {at}"
+    )]
+    NeverBelow {
+        /// The release asked for.
+        wanted: Release,
+        /// The first version.
+        version: ClusterVersion,
+        /// The entry that set it.
+        at: Index,
+    },
+    /// No raft snapshot with the entries above it reaches the moment.
+    #[error("no raft snapshot with the log above it reaches entry {to}: {}", missing_text(.missing, *.from))]
+    Uncovered {
+        /// The moment.
+        to: Index,
+        /// The newest raft snapshot below it; 0 if there is none.
+        from: Index,
+        /// What no input has of the entries above that.
+        missing: Vec<Missing>,
+    },
+    /// Nothing shows that two inputs belong together.
+    #[error(
+        "nothing shows that {} goes on where {} ends, at entry {at}: neither has anything that the other has too",
+        .names[1], .names[0]
+    )]
+    Unjoined {
+        /// The last entry of the one.
+        at: Index,
+        /// The one and the other.
+        names: [String; 2],
+    },
+    /// A 3.x directory, and entries to be left out.
+    #[error(
+        "`{path}` is of etcd 3.x, whose `snap/db` holds what entries up to the end have done and cannot be cut back: entry {to} is below the end, {end}"
+    )]
+    CutOf3x {
+        /// An input with a `snap/db`.
+        path: PathBuf,
+        /// The moment.
+        to: Index,
+        /// The last entry.
+        end: Index,
+    },
+    /// No `snap/db` that fits.
+    #[error(
+        "no `snap/db` at hand stands between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
+    )]
+    NoDb {
+        /// The raft snapshot.
+        from: Index,
+        /// The last entry.
+        to: Index,
+    },
+    /// `snap/db` is not one that etcd could open.
+    #[error(transparent)]
+    Db(#[from] DbFault),
+    /// Members name in-order keys differently, and nobody has said whose names count.
+    #[error(
+        "the logs agree and the stores do not: {} in-order key{} named as 2.1 does by one member, as 2.2 does by another",
+        .keys.len(), if .keys.len() == 1 { " is" } else { "s are" }
+    )]
+    InOrder {
+        /// The keys, by the name that they would have.
+        keys: Renamed,
+        /// What the inputs are called, by their place.
+        names: Vec<String>,
+    },
+    /// Stores differ although their logs agree, and not in in-order names.
+    #[error("{}", stores_text(.sides, .indexes, .keys))]
+    StoresDiffer {
+        /// The two inputs.
+        sides: [String; 2],
+        /// The stores' indexes.
+        indexes: [u64; 2],
+        /// The store paths that differ.
+        keys: Vec<Vec<u8>>,
+    },
+    /// A name that no member, or more than one, has.
+    #[error("{} as of entry {at} called `{name}`: they are {known}", none_or_more(*.count))]
+    Member {
+        /// The name.
+        name: String,
+        /// How many have it.
+        count: usize,
+        /// The moment.
+        at: Index,
+        /// The members there are.
+        known: String,
+    },
+    /// A base that no input is of.
+    #[error("none of the inputs is of `{0}`")]
+    NoSuchInput(String),
+    /// A base that reaches not so far.
+    #[error(
+        "no raft snapshot of `{name}` with the log above it reaches entry {to}: those of {known} do"
+    )]
+    Base {
+        /// The member named.
+        name: String,
+        /// The moment.
+        to: Index,
+        /// Whose do.
+        known: String,
+    },
+    /// There is no cluster at that moment.
+    #[error("as of entry {0} the cluster has no members")]
+    NoMembers(Index),
+    /// A peer URL that etcd would not take.
+    #[error("`{0}` is no peer URL: `http://` or `https://`, a host, and a port")]
+    PeerUrl(String),
+    /// A peer URL for a member that is removed.
+    #[error("{0} is to be removed and to have a new peer URL")]
+    UrlOfRemoved(String),
+    /// Peer URLs that two members would have.
+    #[error("the peer URLs of {0} cannot be changed so: another member has one of them")]
+    PeerUrlInUse(String),
+    /// The terms are used up.
+    #[error("an input has seen the highest term there can be; nothing can come after it")]
+    NoTermLeft,
+    /// There is something at the place where the result should go.
+    #[error("`{0}` exists and is not an empty directory")]
+    OutTaken(PathBuf),
+    /// The directory that is to hold the result is missing.
+    #[error("the directory `{0}`, which is to hold the result, does not exist")]
+    OutNowhere(PathBuf),
+    /// The result would go into an input.
+    #[error("`{0}` is inside a data dir that is only read")]
+    OutInside(PathBuf),
+    /// Not enough room.
+    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+    /// An input is not what it was when it was proven.
+    #[error("`{0}` changed while it was being read")]
+    Changed(PathBuf),
+    /// An entry that etcd could not apply.
+    #[error("`{path}`: {fault}")]
+    Entry {
+        /// The input.
+        path: PathBuf,
+        /// Which entry.
+        fault: ReplayFault,
+    },
+    /// A member's new archive could not be made.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// What was written is not what was planned.
+    #[error(
+        "the archive made for {member} does not say what was planned ({what}); nothing was kept"
+    )]
+    Unproven {
+        /// Whose.
+        member: String,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+fn none_or_more(count: usize) -> String {
+    match count {
+        0 => "no member is".to_owned(),
+        count => format!("{count} members are"),
+    }
+}
+
+fn fork_text(fork: &Fork, names: &[String]) -> String {
+    let name = |input: usize| names.get(input).map_or("", String::as_str);
+    let side = |side: &Side| {
+        let said = match &side.said {
+            Said::Entry(entry) => {
+                let (term, bytes, digest) = (entry.term, entry.bytes, entry.digest);
+                format!("an entry of term {term} ({bytes} bytes, SHA-256 {digest}…)")
+            }
+            Said::Snapshot(term) => format!("a raft snapshot of term {term}"),
+            Said::Nothing(last) => format!("nothing: its log ends at {last}"),
+        };
+        let known = if side.committed {
+            "known to be committed"
+        } else {
+            "not known to be committed"
+        };
+        format!("{} has {said}, {known}", name(side.input))
+    };
+    let [one, other] = &fork.sides;
+    let why = match fork.why {
+        Why::SameTerm => "one leader proposes one thing at one index".to_owned(),
+        Why::Committed { commit, knower } => format!(
+            "{} knows everything up to {commit} to be committed",
+            name(knower)
+        ),
+        Why::MeetAgain { at } => {
+            format!("both have the same term again at {at}, which logs that part never have")
+        }
+        Why::Lacks { commit } => {
+            format!("a later leader's log lacks entries up to {commit} that were committed")
+        }
+    };
+    format!(
+        "these logs are not one history, from entry {} on: {}; {}; and {why}",
+        fork.index,
+        side(one),
+        side(other)
+    )
+}
+
+fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> String {
+    let before = match after {
+        Index(0) => "at the beginning".to_owned(),
+        after => format!("as of entry {after}"),
+    };
+    let lost = match missing {
+        [] => "no entry that sets it is among those at hand".to_owned(),
+        missing => format!("of the entries between, {} are missing", stretches(missing)),
+    };
+    format!(
+        "which entry moved the cluster version to {wanted} or more cannot be told: {before} it was below, as of entry {by} it was not, and {lost}"
+    )
+}
+
+fn missing_text(missing: &[Missing], from: Index) -> String {
+    let stretch = stretches(missing);
+    match from {
+        Index(0) => format!(
+            "there is none below it, and of the log from its beginning entries {stretch} are missing"
+        ),
+        from => format!("above the newest, at {from}, entries {stretch} are missing"),
+    }
+}
+
+fn stores_text(sides: &[String; 2], indexes: &[u64; 2], keys: &[Vec<u8>]) -> String {
+    let ([one, other], [index, other_index]) = (sides, indexes);
+    let first = keys.first().map_or(String::new(), |key| {
+        let (key, count) = (String::from_utf8_lossy(key), keys.len());
+        format!(": {count} keys differ, the first `{}`", key.escape_debug())
+    });
+    let counts = if index == other_index {
+        String::new()
+    } else {
+        format!(", and they count {index} and {other_index} changes")
+    };
+    format!(
+        "the logs of {one} and {other} agree and their stores do not, and not because of in-order names{first}{counts}"
+    )
+}

@@ -1,0 +1,282 @@
+//! Whether several logs are one history, and whose end of it counts.
+//!
+//! In: the [`Log`]s of one cluster's members, at whatever moments they were copied. Out: an
+//! [`Agreement`], or the first [`Fork`]. Pure: nothing here reads a file.
+//!
+//! Raft itself promises what is held against the logs here: two entries of one index and one term
+//! are the same, and so is everything before them; what is committed is in every later leader's log.
+//! So logs may differ only above all that anybody knows to be committed, and the one that raft
+//! would make leader has the say there: the highest last term, then the highest last index.
+
+use crate::etcd::ids::{Index, Term};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::trace::{Trace, TracedEntry};
+
+/// One input's log.
+#[derive(Clone, Copy, Debug)]
+pub struct Log<'t> {
+    /// Its entries and raft snapshots.
+    pub trace: &'t Trace,
+    /// The last entry, or the raft snapshot that stands for it.
+    pub last: SnapshotId,
+    /// The highest index that it knows to be committed.
+    pub commit: Index,
+}
+
+/// What the logs of one history have in common. Inputs are named by their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// The highest index that anybody knows to be committed.
+    pub committed: Index,
+    /// Who knows that.
+    pub knower: usize,
+    /// Whose log is the most up to date by raft's order.
+    pub winner: usize,
+    /// The last entry of that log.
+    pub end: SnapshotId,
+    /// For each input the highest index up to which its entries are those of the history: what it
+    /// knows to be committed, and what lies below a place where it meets the history.
+    pub sure: Vec<Index>,
+}
+
+/// Two inputs that cannot belong to one history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The first index at which that shows.
+    pub index: Index,
+    /// The two.
+    pub sides: [Side; 2],
+    /// Why it cannot be.
+    pub why: Why,
+}
+
+/// What an input says of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Which input.
+    pub input: usize,
+    /// What it has there.
+    pub said: Said,
+    /// Whether it knows that to be committed.
+    pub committed: bool,
+}
+
+/// What stands at an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// An entry.
+    Entry(TracedEntry),
+    /// A raft snapshot that ends there, in this term.
+    Snapshot(Term),
+    /// The log ended before.
+    Nothing(SnapshotId),
+}
+
+/// Why two inputs are no single history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// One leader proposed two things at one place.
+    SameTerm,
+    /// They differ where one thing was committed, as `knower` knows.
+    Committed {
+        /// Up to where it knows that.
+        commit: Index,
+        /// Which input.
+        knower: usize,
+    },
+    /// They part here and are the same again later, which no two logs of one cluster are.
+    MeetAgain {
+        /// Where.
+        at: Index,
+    },
+    /// A later leader's log has not got what was committed before.
+    Lacks {
+        /// Up to where that was committed.
+        commit: Index,
+    },
+}
+
+/// Holds `logs` against each other; there is at least one.
+pub fn agree(logs: &[Log<'_>]) -> Result<Agreement, Box<Fork>> {
+    let places = || logs.iter().enumerate();
+    let first_of_highest = |(place, log): &(usize, &Log<'_>)| (log.commit, usize::MAX - place);
+    let (knower, known) = places()
+        .max_by_key(first_of_highest)
+        .unwrap_or((0, &NOTHING));
+    let committed = known.commit;
+    let mut first: Option<Fork> = None;
+    for (one, a) in places() {
+        for (other, b) in places().skip(one) {
+            let commit = Committed {
+                index: committed,
+                knower,
+            };
+            let found = fork([(one, a), (other, b)], commit);
+            let earlier = |fork: &Fork| first.as_ref().is_none_or(|first| fork.index < first.index);
+            if let Some(fork) = found.filter(earlier) {
+                first = Some(fork);
+            }
+        }
+    }
+    let by_order = |(place, log): &(usize, &Log<'_>)| (log.last, usize::MAX - place);
+    let (winner, winning) = places().max_by_key(by_order).unwrap_or((0, &NOTHING));
+    if winning.last.index < committed {
+        let index = winning.last.index.next();
+        let lacks = Fork {
+            index,
+            sides: [side(winner, winning, index), side(knower, known, index)],
+            why: Why::Lacks { commit: committed },
+        };
+        if first.as_ref().is_none_or(|first| index < first.index) {
+            first = Some(lacks);
+        }
+    }
+    match first {
+        Some(fork) => Err(Box::new(fork)),
+        None => Ok(Agreement {
+            committed,
+            knower,
+            winner,
+            end: winning.last,
+            sure: places()
+                .map(|(place, _)| sure(logs, place, winner))
+                .collect(),
+        }),
+    }
+}
+
+const NOTHING: Log<'static> = Log {
+    trace: &Trace {
+        entries: Vec::new(),
+        snapshots: Vec::new(),
+    },
+    last: SnapshotId {
+        term: Term(0),
+        index: Index(0),
+    },
+    commit: Index(0),
+};
+
+impl Log<'_> {
+    /// The term at `index`, from its entry or the raft snapshot that ends there.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        let entry = self.trace.entry(index).map(|entry| entry.term);
+        entry.or_else(|| {
+            let mut ids = self.trace.snapshots.iter().map(|snapshot| snapshot.id);
+            ids.find(|id| id.index == index).map(|id| id.term)
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Committed {
+    index: Index,
+    knower: usize,
+}
+
+/// The first index at which two logs (or a log and its own raft snapshots) cannot be one history.
+fn fork(logs: [(usize, &Log<'_>); 2], committed: Committed) -> Option<Fork> {
+    let [(one, a), (other, b)] = logs;
+    let entries = if one == other {
+        None
+    } else {
+        entries_part(a.trace, b.trace, committed)
+    };
+    let snapshots = snapshots_part(a, b, committed).or_else(|| snapshots_part(b, a, committed));
+    let (index, why) = match (entries, snapshots) {
+        (Some(entries), Some(snapshots)) if snapshots.0 < entries.0 => snapshots,
+        (Some(entries), _) => entries,
+        (None, snapshots) => snapshots?,
+    };
+    let mut sides = [side(one, a, index), side(other, b, index)];
+    if one == other
+        && let Some(term) = snapshot_term(a, index)
+        && let Some(own) = sides.last_mut()
+    {
+        own.said = Said::Snapshot(term);
+    }
+    Some(Fork { index, sides, why })
+}
+
+fn snapshot_term(log: &Log<'_>, index: Index) -> Option<Term> {
+    let own = log.trace.entry(index).map(|entry| entry.term);
+    let mut ids = log.trace.snapshots.iter().map(|snapshot| snapshot.id);
+    ids.find(|id| id.index == index && Some(id.term) != own)
+        .map(|id| id.term)
+}
+
+fn side(input: usize, log: &Log<'_>, index: Index) -> Side {
+    let said = match (log.trace.entry(index), log.term_at(index)) {
+        (Some(entry), _) => Said::Entry(*entry),
+        (None, Some(term)) => Said::Snapshot(term),
+        (None, None) => Said::Nothing(log.last),
+    };
+    Side {
+        input,
+        said,
+        committed: index <= log.commit,
+    }
+}
+
+fn entries_part(a: &Trace, b: &Trace, committed: Committed) -> Option<(Index, Why)> {
+    let mut in_b = b.entries.iter().peekable();
+    let mut parted = None;
+    for entry in &a.entries {
+        while in_b.next_if(|other| other.index < entry.index).is_some() {}
+        let Some(other) = in_b.peek().filter(|other| other.index == entry.index) else {
+            continue;
+        };
+        let index = entry.index;
+        if entry.term == other.term {
+            if let Some(parted) = parted {
+                return Some((parted, Why::MeetAgain { at: index }));
+            }
+            if entry.digest != other.digest {
+                return Some((index, Why::SameTerm));
+            }
+        } else if index <= committed.index {
+            return Some((index, differ(committed)));
+        } else {
+            parted.get_or_insert(index);
+        }
+    }
+    None
+}
+
+fn differ(committed: Committed) -> Why {
+    Why::Committed {
+        commit: committed.index,
+        knower: committed.knower,
+    }
+}
+
+/// Where a raft snapshot of `a` ends in another term than `b` has there. A raft snapshot holds
+/// nothing but what is committed.
+fn snapshots_part(a: &Log<'_>, b: &Log<'_>, committed: Committed) -> Option<(Index, Why)> {
+    let ids = a.trace.snapshots.iter().map(|snapshot| snapshot.id);
+    ids.filter(|id| b.term_at(id.index).is_some_and(|term| term != id.term))
+        .map(|id| (id.index, differ(committed)))
+        .min_by_key(|(index, _)| *index)
+}
+
+/// Up to where the entries of the input at `place` are those of the history.
+fn sure(logs: &[Log<'_>], place: usize, winner: usize) -> Index {
+    let Some(log) = logs.get(place) else {
+        return Index(0);
+    };
+    if place == winner {
+        return log.last.index;
+    }
+    let on_history = |entry: &TracedEntry| {
+        logs.iter().enumerate().any(|(other, found)| {
+            let known = other == winner || entry.index <= found.commit;
+            other != place && known && found.term_at(entry.index) == Some(entry.term)
+        })
+    };
+    let tail = log.trace.above(log.commit).iter();
+    let meets = tail.rev().find(|entry| on_history(entry));
+    meets.map_or(log.commit, |entry| entry.index)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Every input read once from end to end: proven, and asked what its log holds.
+//!
+//! In: an archive or a data dir. Out: a [`Witness`]. Whatever does not check is refused here; only
+//! raft snapshots that etcd itself would pass over are passed over.
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::Role;
+use crate::archive::verify::trace;
+use crate::data_dir::Running;
+use crate::data_dir::scan::{FileReport, Reading, survey};
+use crate::etcd::ids::{Index, MemberId};
+use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::trace::Trace;
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::rewind::RewindError;
+use crate::rewind::fork::Log;
+use crate::target::{StoreError, Target};
+
+/// An input and what it says.
+#[derive(Debug)]
+pub struct Witness {
+    /// As the user named it.
+    pub path: PathBuf,
+    /// Whose data it is and how far they go.
+    pub facts: MemberFacts,
+    /// What its log holds.
+    pub trace: Trace,
+    /// Whether it has a `snap/db`: it is of 3.x.
+    pub has_db: bool,
+    /// Raft snapshots that do not check and were passed over.
+    pub passed_over: Vec<FileReport>,
+    /// Whether etcd runs on it.
+    pub running: Option<Running>,
+}
+
+impl Witness {
+    /// Proves `target` and takes down what its log holds.
+    pub(crate) fn hear(
+        target: &Target,
+        threads: usize,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Self, RewindError> {
+        let path = target.path().to_path_buf();
+        match target {
+            Target::Archive(archive) => {
+                let report = trace(archive, threads, interrupt, observe)?;
+                if let Some(fault) = report.first_fault() {
+                    let fault = Box::new(fault);
+                    return Err(StoreError::Unsound {
+                        target: path,
+                        fault,
+                    }
+                    .into());
+                }
+                let manifest = archive.manifest();
+                Ok(Self {
+                    path,
+                    facts: manifest.member.clone(),
+                    trace: report.trace.unwrap_or_default(),
+                    has_db: manifest
+                        .files
+                        .iter()
+                        .any(|file| file.role == Role::V3Backend),
+                    passed_over: Vec::new(),
+                    running: None,
+                })
+            }
+            Target::DataDir(data_dir) => {
+                let found = survey(data_dir, Reading::Traced, interrupt, observe)
+                    .map_err(StoreError::from)?;
+                let (facts, passed_over) = target.sound_member(found.facts, found.files)?;
+                Ok(Self {
+                    path,
+                    facts,
+                    trace: found.trace.unwrap_or_default(),
+                    has_db: found.has_db,
+                    passed_over,
+                    running: found.running,
+                })
+            }
+        }
+    }
+
+    /// Its log, to be held against others.
+    pub fn log(&self) -> Log<'_> {
+        let position = &self.facts.position;
+        let snapshot = self.facts.raft_snapshot.map_or(Index(0), |id| id.index);
+        Log {
+            trace: &self.trace,
+            last: SnapshotId {
+                term: position.term,
+                index: position.index,
+            },
+            commit: position.commit.max(snapshot),
+        }
+    }
+
+    /// Whether a user who says `name` means this input: its member's name or id, or its path.
+    pub fn is_called(&self, name: &str) -> bool {
+        let identity = &self.facts.identity;
+        identity.name.as_deref() == Some(name)
+            || identity.member_id.to_string() == name
+            || self.path == Path::new(name)
+    }
+
+    /// Its member, as people call it.
+    pub fn member(&self) -> String {
+        member_text(
+            self.facts.identity.name.as_deref(),
+            self.facts.identity.member_id,
+        )
+    }
+
+    /// The highest term that it has seen.
+    pub(crate) fn highest_term(&self) -> u64 {
+        let position = &self.facts.position;
+        let snapshots = self.trace.snapshots.iter();
+        let snapshot = snapshots.map(|snapshot| snapshot.id.term).max();
+        let terms = [
+            Some(position.term),
+            Some(position.hard_state_term),
+            snapshot,
+        ];
+        terms
+            .into_iter()
+            .flatten()
+            .map(|term| term.0)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// A member's name, or its id if it has none yet.
+pub(crate) fn member_text(name: Option<&str>, id: MemberId) -> String {
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => printable(name),
+        None => id.to_string(),
+    }
+}

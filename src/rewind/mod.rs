@@ -1,0 +1,361 @@
+//! Taking a whole cluster back to one moment of its history: one archive for every member, all the
+//! same but for whose it is.
+//!
+//! ```text
+//! witness.rs      each input proven, and asked what its log holds
+//! agreement.rs    whether the logs are one history, and whose end counts (pure)
+//! history.rs      who has which stretch of it, and what nobody has (pure)
+//! moment.rs       the last entry to keep (pure)
+//! stores.rs       the store at that moment, and whether the inputs have the same
+//! incarnation.rs  the new cluster: its id, its members
+//! plan.rs         what all that comes to
+//! write.rs        the archives
+//! ```
+//!
+//! In: archives and data dirs of any members of one cluster, and a moment. Out: a [`Plan`], from
+//! which [`write()`] makes the archives. Why all of them get the same snapshot and log, and a new cluster
+//! id and term: formats page §7. Nothing is guessed: what the inputs do not prove is refused.
+
+pub mod cut;
+pub mod error;
+pub mod fork;
+pub mod history;
+pub mod input;
+pub mod new_cluster;
+pub mod output_dir;
+pub mod plan;
+pub mod reread;
+pub mod stores;
+pub mod write;
+
+use std::os::unix::fs::MetadataExt;
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+pub use crate::rewind::error::RewindError;
+pub use crate::rewind::plan::Plan;
+pub use crate::rewind::write::write;
+
+use crate::archive::manifest::FILE_MODE;
+use crate::data_dir::DbLook;
+use crate::etcd::ids::{ClusterId, Index, Term};
+use crate::etcd::replay::InOrderRules;
+use crate::etcd::store::UnixNanos;
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::rewind::cut::{Moment, To};
+use crate::rewind::fork::agree;
+use crate::rewind::history::History;
+use crate::rewind::input::Witness;
+use crate::rewind::new_cluster::Wishes;
+use crate::rewind::plan::{Lost, PlannedStore};
+use crate::rewind::reread::Reading;
+use crate::rewind::stores::{Agreed, Stores, View};
+use crate::target::Target;
+
+/// What to take back, and to when.
+#[derive(Clone, Debug)]
+pub struct Request<'r> {
+    /// The moment.
+    pub to: To,
+    /// Whose raft snapshot everybody gets, by the member's name or id, or by an input's path; needed
+    /// only where names of in-order keys differ.
+    pub base: Option<&'r str>,
+    /// What changes about the members.
+    pub wishes: Wishes<'r>,
+    /// Whether the cluster keeps its id.
+    pub keep_cluster_id: bool,
+    /// Whether inputs may be in use: for a plan that is only looked at.
+    pub may_run: bool,
+    /// The time that goes into the new cluster's id, and against which expiry is held.
+    pub now: Timestamp,
+    /// Threads to decompress on.
+    pub threads: usize,
+}
+
+/// An archive or a data dir to go by.
+#[derive(Debug)]
+pub struct Input {
+    /// Where it is.
+    pub target: Target,
+}
+
+/// What is known of a file of an input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileFacts {
+    pub(crate) bytes: u64,
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+}
+
+impl Input {
+    /// The facts of the file that has `path` in an archive.
+    pub(crate) fn file(&self, path: &str) -> Result<FileFacts, RewindError> {
+        let changed = || RewindError::Changed(self.target.path().to_path_buf());
+        match &self.target {
+            Target::Archive(archive) => {
+                let mut files = archive.manifest().files.iter();
+                let file = files.find(|file| file.path == path).ok_or_else(changed)?;
+                Ok(FileFacts {
+                    bytes: file.size,
+                    mode: file.mode,
+                    owner: (file.uid, file.gid),
+                })
+            }
+            Target::DataDir(data_dir) => {
+                let listing = data_dir.list()?;
+                let snapshots = listing.snapshots.iter().map(|(_, file)| file);
+                let segments = listing.segments.iter().map(|(_, file)| file);
+                let mut files = snapshots.chain(segments).chain(&listing.db);
+                let file = files.find(|file| file.archive_path == path);
+                let metadata = fs::metadata(&file.ok_or_else(changed)?.path)?;
+                Ok(FileFacts {
+                    bytes: metadata.len(),
+                    mode: metadata.mode() & FILE_MODE,
+                    owner: (metadata.uid(), metadata.gid()),
+                })
+            }
+        }
+    }
+
+    /// A look at the `snap/db` of a data dir, which nothing in it proves.
+    pub(crate) fn look_at_db(&self) -> Result<Option<DbLook>, RewindError> {
+        let Target::DataDir(data_dir) = &self.target else {
+            return Ok(None);
+        };
+        let Some(db) = data_dir.list()?.db else {
+            return Ok(None);
+        };
+        Ok(Some(DbLook::take(&fs::File::open(db.path)?)?))
+    }
+}
+
+/// Reads `inputs` and finds out what `request` comes to. Writes nothing.
+pub fn plan(
+    request: &Request<'_>,
+    inputs: &[Input],
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Plan, RewindError> {
+    let witnesses = hear_all(request, inputs, interrupt, observe)?;
+    let names: Vec<String> = witnesses.iter().map(name_of).collect();
+    let logs: Vec<_> = witnesses.iter().map(Witness::log).collect();
+    let agreement = agree(&logs).map_err(|fork| RewindError::Fork {
+        fork,
+        names: names.clone(),
+    })?;
+    let history = History::new(logs, agreement.clone());
+    let moment = Moment::find(&request.to, &history, &witnesses)?;
+    refuse_cut_of_3x(&witnesses, &moment, &history)?;
+    let views = views(&witnesses, &history, &moment, &names)?;
+    let base = choose_base(request, &witnesses, &views, &moment)?;
+    let rules = InOrderRules::of(moment.cluster_version.as_ref());
+    let mut stores = Stores {
+        inputs,
+        witnesses: &witnesses,
+        history: &history,
+        moment: moment.index,
+        rules,
+        reading: Reading {
+            threads: request.threads,
+            interrupt,
+            observe,
+        },
+    };
+    let Agreed {
+        mut store,
+        disagreed,
+        served,
+    } = stores.agreed(base, &views, &names, request.base.is_some())?;
+    let term = next_term(&witnesses)?;
+    let changes =
+        crate::rewind::new_cluster::changes(request.wishes, &mut store, moment.index, term)?;
+    let members = crate::rewind::new_cluster::members_of(&store, moment.index)?;
+    let old_cluster_id = cluster_of(&witnesses);
+    let log = history.cover(base.index().next(), moment.index, Some(base.input));
+    Ok(Plan {
+        db: choose_db(&witnesses, base),
+        cluster_id: if request.keep_cluster_id {
+            old_cluster_id
+        } else {
+            crate::rewind::new_cluster::new_cluster_id(
+                old_cluster_id,
+                moment.index,
+                &witnesses,
+                request.now,
+            )
+        },
+        old_cluster_id,
+        store: PlannedStore::of(&store, served.highest_index, request.now),
+        lost: Lost::behind(&moment, &history),
+        clocks: clocks(&moment, &history),
+        members: members.into_values().collect(),
+        renamed: served.renamed,
+        agreement,
+        moment,
+        base,
+        log: log.parts,
+        term,
+        changes,
+        rules,
+        disagreed,
+        witnesses,
+        now: request.now,
+    })
+}
+
+fn hear_all(
+    request: &Request<'_>,
+    inputs: &[Input],
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Vec<Witness>, RewindError> {
+    let mut witnesses: Vec<Witness> = Vec::new();
+    for input in inputs {
+        let found = Witness::hear(&input.target, request.threads, interrupt, observe)?;
+        if let Some(running) = found.running.clone().filter(|_| !request.may_run) {
+            return Err(RewindError::Running {
+                path: found.path,
+                running,
+            });
+        }
+        if let Some(first) = witnesses.first() {
+            let cluster = |witness: &Witness| witness.facts.identity.cluster_id;
+            let (one, other) = (cluster(first), cluster(&found));
+            if one != other {
+                let first = (first.path.clone(), one);
+                return Err(RewindError::Clusters(first, (found.path, other)));
+            }
+        }
+        witnesses.push(found);
+    }
+    if witnesses.is_empty() {
+        return Err(RewindError::NoInput);
+    }
+    Ok(witnesses)
+}
+
+/// An input as a message names it.
+fn name_of(witness: &Witness) -> String {
+    format!("`{}` ({})", witness.path.display(), witness.member())
+}
+
+fn cluster_of(witnesses: &[Witness]) -> ClusterId {
+    let first = witnesses.first();
+    first.map_or(ClusterId(0), |witness| witness.facts.identity.cluster_id)
+}
+
+/// What 3.x has done to its `snap/db` cannot be undone by leaving out entries.
+fn refuse_cut_of_3x(
+    witnesses: &[Witness],
+    moment: &Moment,
+    history: &History<'_>,
+) -> Result<(), RewindError> {
+    let end = history.agreement.end.index;
+    match witnesses.iter().find(|witness| witness.has_db) {
+        Some(witness) if moment.index < end => Err(RewindError::CutOf3x {
+            path: witness.path.clone(),
+            to: moment.index,
+            end,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What each input can begin from; at least one can.
+fn views(
+    witnesses: &[Witness],
+    history: &History<'_>,
+    moment: &Moment,
+    names: &[String],
+) -> Result<Vec<View>, RewindError> {
+    let places = witnesses.iter().enumerate();
+    let views: Vec<_> = places
+        .filter_map(|(place, witness)| View::newest(place, witness, history, moment.index))
+        .collect();
+    if !views.is_empty() {
+        return Ok(views);
+    }
+    let places = witnesses.iter().enumerate();
+    let snapshots = places.flat_map(|(place, witness)| {
+        let ids = witness.trace.snapshots.iter();
+        ids.map(move |snapshot| (snapshot.id.index, place))
+    });
+    let newest = snapshots.filter(|(index, _)| *index <= moment.index).max();
+    let (from, place) = newest.map_or((Index(0), None), |(index, place)| (index, Some(place)));
+    let cover = history.cover(from.next(), moment.index, place);
+    match cover.unjoined.filter(|_| cover.missing.is_empty()) {
+        Some(unjoined) => Err(RewindError::Unjoined {
+            at: unjoined.at,
+            names: unjoined
+                .inputs
+                .map(|input| names.get(input).cloned().unwrap_or_default()),
+        }),
+        None => Err(RewindError::Uncovered {
+            to: moment.index,
+            from,
+            missing: cover.missing,
+        }),
+    }
+}
+
+/// The newest, for the shortest log; of the member that was named, if one was.
+fn choose_base(
+    request: &Request<'_>,
+    witnesses: &[Witness],
+    views: &[View],
+    moment: &Moment,
+) -> Result<View, RewindError> {
+    let witness = |view: &View| witnesses.get(view.input);
+    let is_meant = |view: &&View| match request.base {
+        Some(name) => witness(view).is_some_and(|witness| witness.is_called(name)),
+        None => true,
+    };
+    let first_of_newest = |view: &&View| (view.index(), usize::MAX - view.input);
+    let meant = views.iter().filter(is_meant).max_by_key(first_of_newest);
+    meant.copied().ok_or_else(|| {
+        let name = request.base.unwrap_or_default().to_owned();
+        if !witnesses.iter().any(|witness| witness.is_called(&name)) {
+            return RewindError::NoSuchInput(name);
+        }
+        let known = views
+            .iter()
+            .filter_map(|view| Some(witness(view)?.member()));
+        let mut known: Vec<_> = known.collect();
+        known.dedup();
+        RewindError::Base {
+            name,
+            to: moment.index,
+            known: known.join(", "),
+        }
+    })
+}
+
+fn next_term(witnesses: &[Witness]) -> Result<Term, RewindError> {
+    let highest = witnesses.iter().map(Witness::highest_term).max();
+    let next = highest.unwrap_or(0).checked_add(1);
+    next.map(Term).ok_or(RewindError::NoTermLeft)
+}
+
+/// The `snap/db` of the base, which has come at least as far as its raft snapshot, or else the one
+/// that has come furthest.
+fn choose_db(witnesses: &[Witness], base: View) -> Option<usize> {
+    let with_db = witnesses.iter().enumerate().filter(|(_, one)| one.has_db);
+    let best = with_db.max_by_key(|(place, one)| (*place == base.input, one.facts.position.commit));
+    best.map(|(place, _)| place)
+}
+
+/// The last moments that the kept entries and all entries tell of: each SYNC has its leader's clock.
+fn clocks(moment: &Moment, history: &History<'_>) -> (Option<UnixNanos>, Option<UnixNanos>) {
+    let (mut kept, mut all) = (None, None);
+    for entry in history.entries(Index(1), history.agreement.end.index) {
+        if let Some(clock) = entry.clock {
+            if entry.index <= moment.index {
+                kept = kept.max(Some(clock));
+            }
+            all = all.max(Some(clock));
+        }
+    }
+    (kept, all)
+}

@@ -1,0 +1,268 @@
+//! The cluster that begins anew at the moment gone back to: its id, its term, its members.
+//!
+//! In: the store at that moment and what was asked for. Out: the conf changes that stand at the end
+//! of everybody's log, and the members after them. They are entries like any other, all committed:
+//! a start applies them (proven on 2.1.3; formats page §7).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use prost::Message;
+use serde::Serialize;
+
+use crate::etcd::digest::Hasher;
+use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::etcd::membership::{Member, StoreFacts};
+use crate::etcd::proto::{ConfChange, Entry};
+use crate::etcd::store::Store;
+use crate::etcd::store::apply::{Applied, Names};
+use crate::etcd::store::to_json::go_text;
+use crate::rewind::RewindError;
+use crate::rewind::input::{Witness, member_text};
+
+/// What changes about the members.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'w> {
+    /// The member, by name or id, that is to be alone.
+    pub single: Option<&'w str>,
+    /// New peer URLs, each with the member's name or id; those of one member together.
+    pub peer_urls: &'w [(String, String)],
+}
+
+/// A conf change at the end of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it does.
+    pub kind: ChangeKind,
+    /// To whom.
+    pub member: Member,
+    /// The entry's index.
+    pub index: Index,
+    /// The data of the entry's record.
+    pub record: Vec<u8>,
+}
+
+/// What a conf change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// `RemoveNode`.
+    Remove,
+    /// `UpdateNode`: the member has the peer URLs that stand in [`Change::member`] from then on.
+    Update,
+}
+
+/// A member as etcd's own API writes it into an update: `etcdserver.Member`, what is empty left out.
+#[derive(Serialize)]
+struct Context<'a> {
+    id: u64,
+    #[serde(rename = "peerURLs")]
+    peer_urls: &'a [String],
+}
+
+/// The conf changes that make `wishes` come true, in an order in which each is valid, written as
+/// entries of `term` behind entry `after`; `store` has them applied.
+pub(crate) fn changes(
+    wishes: Wishes<'_>,
+    store: &mut Store,
+    after: Index,
+    term: Term,
+) -> Result<Vec<Change>, RewindError> {
+    let members = members_of(store, after)?;
+    let mut wanted = Vec::new();
+    if let Some(name) = wishes.single {
+        let alone = find(name, &members, after)?.id;
+        let others = members.values().filter(|member| member.id != alone);
+        wanted.extend(others.map(|member| (ChangeKind::Remove, member.clone())));
+    }
+    let mut urls: BTreeMap<MemberId, Vec<String>> = BTreeMap::new();
+    for (name, url) in wishes.peer_urls {
+        check_url(url)?;
+        let of = find(name, &members, after)?.id;
+        let of = urls.entry(of).or_default();
+        if !of.contains(url) {
+            of.push(url.clone());
+        }
+    }
+    for (id, peer_urls) in urls {
+        let member = members.get(&id).cloned().unwrap_or_default();
+        if wanted.iter().any(|(_, removed)| removed.id == id) {
+            let name = member_text(Some(&member.name), id);
+            return Err(RewindError::UrlOfRemoved(name));
+        }
+        if member.peer_urls != peer_urls {
+            let member = Member {
+                peer_urls,
+                ..member
+            };
+            wanted.push((ChangeKind::Update, member));
+        }
+    }
+    in_valid_order(wanted, store, after, term)
+}
+
+/// Does each change as soon as it is valid: a URL may be another member's until that one has moved.
+fn in_valid_order(
+    mut wanted: Vec<(ChangeKind, Member)>,
+    store: &mut Store,
+    after: Index,
+    term: Term,
+) -> Result<Vec<Change>, RewindError> {
+    let mut done = Vec::new();
+    let mut index = after;
+    while !wanted.is_empty() {
+        let mut waiting = Vec::new();
+        let before = done.len();
+        for (kind, member) in wanted {
+            let data = conf_change(kind, &member);
+            // How in-order keys are named does not matter to a conf change.
+            match store.apply(1, &data, Names::Plain) {
+                Ok(Applied::Done) => {
+                    index = index.next();
+                    let record = Entry {
+                        kind: Some(1),
+                        term: Some(term.0),
+                        index: Some(index.0),
+                        data: Some(data),
+                    }
+                    .encode_to_vec();
+                    done.push(Change {
+                        kind,
+                        member,
+                        index,
+                        record,
+                    });
+                }
+                _ => waiting.push((kind, member)),
+            }
+        }
+        if let (true, Some((_, member))) = (done.len() == before, waiting.first()) {
+            let name = member_text(Some(&member.name), member.id);
+            return Err(RewindError::PeerUrlInUse(name));
+        }
+        wanted = waiting;
+    }
+    Ok(done)
+}
+
+fn conf_change(kind: ChangeKind, member: &Member) -> Vec<u8> {
+    let (kind, context) = match kind {
+        ChangeKind::Remove => (1, None),
+        ChangeKind::Update => {
+            let context = Context {
+                id: member.id.0,
+                peer_urls: &member.peer_urls,
+            };
+            let json = serde_json::to_string(&context).unwrap_or_default();
+            (2, Some(go_text(&json).as_bytes().to_vec()))
+        }
+    };
+    ConfChange {
+        // 0, as etcd's own `--force-new-cluster` writes it: nobody waits for the answer.
+        id: Some(0),
+        kind: Some(kind),
+        node_id: Some(member.id.0),
+        context,
+    }
+    .encode_to_vec()
+}
+
+/// The members in `store`, of which there must be some.
+pub(crate) fn members_of(
+    store: &Store,
+    at: Index,
+) -> Result<BTreeMap<MemberId, Member>, RewindError> {
+    // It was read out of a raft snapshot that checks, or made by entries that do.
+    let StoreFacts { members, .. } = store.cluster_facts().unwrap_or_default();
+    if members.is_empty() {
+        return Err(RewindError::NoMembers(at));
+    }
+    Ok(members)
+}
+
+/// The one member that is called `name`, or has that id.
+fn find<'m>(
+    name: &str,
+    members: &'m BTreeMap<MemberId, Member>,
+    at: Index,
+) -> Result<&'m Member, RewindError> {
+    let named: Vec<_> = members
+        .values()
+        .filter(|member| member.name == name || member.id.to_string() == name)
+        .collect();
+    match named.as_slice() {
+        [member] => Ok(member),
+        named => {
+            let known = members.values().map(|member| {
+                let name = member_text(Some(&member.name), member.id);
+                format!("{name} ({})", member.id)
+            });
+            Err(RewindError::Member {
+                name: name.to_owned(),
+                count: named.len(),
+                at,
+                known: known.collect::<Vec<_>>().join(", "),
+            })
+        }
+    }
+}
+
+/// As etcd reads peer URLs: a scheme, a host, a port, and nothing behind them.
+fn check_url(url: &str) -> Result<(), RewindError> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let port = rest.and_then(|rest| rest.rsplit_once(':'));
+    let is_host = |host: &str| {
+        let (bracketed, inner) = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(inner) => (true, inner),
+            None => (false, host),
+        };
+        let fits = |c: char| {
+            c.is_ascii_alphanumeric() || "-._".contains(c) || bracketed && ":%".contains(c)
+        };
+        !inner.is_empty() && inner.chars().all(fits)
+    };
+    match port {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(())
+        }
+        _ => Err(RewindError::PeerUrl(url.to_owned())),
+    }
+}
+
+/// A cluster id that no other rewind has: from all that this one is made of, and when.
+pub(crate) fn new_cluster_id(
+    old: ClusterId,
+    to: Index,
+    witnesses: &[Witness],
+    now: Timestamp,
+) -> ClusterId {
+    let mut attempt = 0_u64;
+    loop {
+        let mut hasher = Hasher::default();
+        hasher.update(b"etcd-ark rewind");
+        hasher.update(&attempt.to_le_bytes());
+        hasher.update(&old.0.to_le_bytes());
+        hasher.update(&to.0.to_le_bytes());
+        hasher.update(&now.as_nanosecond().to_le_bytes());
+        for witness in witnesses {
+            let position = &witness.facts.position;
+            hasher.update(&witness.facts.identity.member_id.0.to_le_bytes());
+            for number in [position.term.0, position.index.0, position.commit.0] {
+                hasher.update(&number.to_le_bytes());
+            }
+            // The last entry's digest stands for all before it.
+            if let Some(last) = witness.trace.entries.last() {
+                hasher.update(last.digest.bytes());
+            }
+        }
+        let digest = hasher.finish().0;
+        let id = digest
+            .first_chunk()
+            .map_or(0, |eight| u64::from_le_bytes(*eight));
+        if id != 0 && id != old.0 {
+            return ClusterId(id);
+        }
+        attempt += 1;
+    }
+}

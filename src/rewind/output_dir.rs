@@ -1,0 +1,68 @@
+//! Where the result goes: a directory of its own, and its name given in one step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::fs::staged::{parent_of, rename_to_free_name, sync_dir, with_path};
+use crate::rewind::{Input, RewindError};
+use crate::target::Target;
+
+/// Where the result goes: checked once, before anything is done.
+pub(crate) struct Place {
+    path: PathBuf,
+    pub(crate) parent: PathBuf,
+    /// Whether it is there, as an empty directory.
+    exists: bool,
+}
+
+impl Place {
+    pub(crate) fn find(dir: &Path, inputs: &[Input]) -> Result<Self, RewindError> {
+        let (path, exists) = match fs::canonicalize(dir) {
+            Ok(found) => {
+                let empty = found.is_dir() && fs::read_dir(&found)?.next().is_none();
+                if !empty {
+                    return Err(RewindError::OutTaken(dir.to_path_buf()));
+                }
+                (found, true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = parent_of(dir);
+                let dangling = fs::symlink_metadata(dir).is_ok();
+                if dangling {
+                    return Err(RewindError::OutTaken(dir.to_path_buf()));
+                }
+                match (fs::canonicalize(&parent), dir.file_name()) {
+                    (Ok(found), Some(name)) => (found.join(name), false),
+                    _ => return Err(RewindError::OutNowhere(parent)),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for input in inputs {
+            if let Target::DataDir(data_dir) = &input.target
+                && data_dir.holds(&path)?
+            {
+                return Err(RewindError::OutInside(dir.to_path_buf()));
+            }
+        }
+        Ok(Self {
+            parent: parent_of(&path),
+            path,
+            exists,
+        })
+    }
+
+    /// Gives the finished set its name, in one step.
+    pub(crate) fn publish(&self, set: &Path) -> io::Result<()> {
+        if self.exists {
+            // Takes the place of an empty directory, and of nothing else.
+            fs::rename(set, &self.path)?;
+        } else {
+            rename_to_free_name(set, &self.path)?;
+        }
+        sync_dir(&self.parent)
+            .map_err(|error| with_path(error, "make durable the name of", &self.path))
+    }
+}

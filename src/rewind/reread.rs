@@ -1,0 +1,250 @@
+//! Reading single parts of an input again: its entries, one of its files.
+//!
+//! In: a target that has been proven. Out: bytes, each entry the one that was heard before: a source
+//! that has changed meanwhile is refused.
+
+use std::io::Read;
+use std::path::Path;
+
+use fs_err as fs;
+
+use crate::archive::manifest::{DirectoryEntry, kind_of};
+use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Sink};
+use crate::data_dir::scan::PIECE;
+use crate::etcd::ids::Index;
+use crate::etcd::scan::FileKind;
+use crate::etcd::trace::EntryDigest;
+use crate::etcd::wal::log::EntryView;
+use crate::etcd::wal::record::Kind;
+use crate::etcd::wal::segment::SegmentScan;
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::rewind::RewindError;
+use crate::rewind::history::Part;
+use crate::rewind::input::Witness;
+use crate::target::Target;
+
+/// How a source is read.
+pub(crate) struct Reading<'r> {
+    /// How many threads decompress.
+    pub(crate) threads: usize,
+    pub(crate) interrupt: &'r Interrupt,
+    pub(crate) observe: &'r mut dyn FnMut(Event),
+}
+
+/// The data of an entry's record, and where it stands.
+pub(crate) type GiveEntry<'g> =
+    &'g mut dyn FnMut(Index, &EntryView<'_>, &[u8]) -> Result<(), RewindError>;
+
+/// What takes the bytes of files as they go by.
+trait Taker {
+    /// A file begins; whether it is wanted.
+    fn begin(&mut self, path: &str) -> bool;
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RewindError>;
+}
+
+impl Reading<'_> {
+    /// Gives the entries of `part` in their order, each with the data of its record.
+    pub(crate) fn entries(
+        &mut self,
+        target: &Target,
+        witness: &Witness,
+        part: Part,
+        give: GiveEntry<'_>,
+    ) -> Result<(), RewindError> {
+        let mut entries = Entries {
+            witness,
+            next: part.from,
+            last: part.to,
+            scan: None,
+            give,
+        };
+        self.through(target, &mut entries)?;
+        if entries.next <= part.to {
+            return Err(RewindError::Changed(witness.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// Gives the bytes of the file at `path` in the archive, or where it would be in one.
+    pub(crate) fn file(
+        &mut self,
+        target: &Target,
+        path: &str,
+        give: &mut dyn FnMut(&[u8]) -> Result<(), RewindError>,
+    ) -> Result<(), RewindError> {
+        let mut file = OneFile {
+            path,
+            met: false,
+            give,
+        };
+        self.through(target, &mut file)?;
+        if !file.met {
+            return Err(RewindError::Changed(target.path().to_path_buf()));
+        }
+        Ok(())
+    }
+
+    fn through(&mut self, target: &Target, taker: &mut dyn Taker) -> Result<(), RewindError> {
+        match target {
+            Target::Archive(archive) => self.through_archive(archive, taker),
+            Target::DataDir(data_dir) => {
+                let listing = data_dir.list()?;
+                let snapshots = listing.snapshots.iter().map(|(_, file)| file);
+                let segments = listing.segments.iter().map(|(_, file)| file);
+                for source in snapshots.chain(segments).chain(&listing.db) {
+                    if taker.begin(&source.archive_path) {
+                        self.through_file(&source.path, taker)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn through_file(&mut self, path: &Path, taker: &mut dyn Taker) -> Result<(), RewindError> {
+        let mut file = fs::File::open(path)?;
+        (self.observe)(Event::Begin {
+            part: "reading",
+            bytes: file.metadata()?.len(),
+        });
+        let mut piece = vec![0; PIECE];
+        loop {
+            self.interrupt.check()?;
+            let read = file.read(&mut piece)?;
+            let bytes = piece.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            taker.take(bytes)?;
+            (self.observe)(Event::Advance(read as u64));
+        }
+    }
+
+    fn through_archive(
+        &mut self,
+        archive: &Archive,
+        taker: &mut dyn Taker,
+    ) -> Result<(), RewindError> {
+        (self.observe)(Event::Begin {
+            part: "reading",
+            bytes: archive.plain_bytes(),
+        });
+        let mut passing = Passing {
+            path: archive.path(),
+            taker,
+            wanted: false,
+            observe: self.observe,
+        };
+        // It was proven before; its frames are proven again by their checksums and the entries by
+        // their digests.
+        archive.unpack(
+            self.threads,
+            Digests::Unchecked,
+            self.interrupt,
+            &mut passing,
+        )
+    }
+}
+
+struct Entries<'e> {
+    witness: &'e Witness,
+    /// The entry that comes next.
+    next: Index,
+    last: Index,
+    /// The segment being read.
+    scan: Option<SegmentScan>,
+    give: GiveEntry<'e>,
+}
+
+impl Taker for Entries<'_> {
+    fn begin(&mut self, path: &str) -> bool {
+        let wanted = matches!(kind_of(path), FileKind::Segment(_)) && self.next <= self.last;
+        self.scan = wanted.then(|| SegmentScan::new(None));
+        wanted
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RewindError> {
+        let Self {
+            witness,
+            next,
+            last,
+            scan,
+            give,
+        } = self;
+        let mut outcome = Ok(());
+        let Some(scan) = scan else { return Ok(()) };
+        scan.update(bytes, &mut |at| {
+            let data = at.record.data.unwrap_or_default();
+            let is_entry = at.record.kind == Kind::Entry && outcome.is_ok() && *next <= *last;
+            if let Some(entry) = EntryView::read(data).filter(|_| is_entry)
+                && entry.index == *next
+                // One that a later one replaced is passed over.
+                && let Some(known) = witness.trace.entry(*next)
+                && (known.term, known.digest) == (entry.term, EntryDigest::of(&entry))
+            {
+                outcome = give(*next, &entry, data);
+                *next = next.next();
+            }
+            Ok(())
+        });
+        outcome
+    }
+}
+
+struct OneFile<'f> {
+    path: &'f str,
+    met: bool,
+    give: &'f mut dyn FnMut(&[u8]) -> Result<(), RewindError>,
+}
+
+impl Taker for OneFile<'_> {
+    fn begin(&mut self, path: &str) -> bool {
+        let is_it = path == self.path;
+        self.met |= is_it;
+        is_it
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RewindError> {
+        (self.give)(bytes)
+    }
+}
+
+/// An archive's files, of which those that are wanted are passed on.
+struct Passing<'p> {
+    path: &'p Path,
+    taker: &'p mut dyn Taker,
+    wanted: bool,
+    observe: &'p mut dyn FnMut(Event),
+}
+
+impl Sink for Passing<'_> {
+    type Error = RewindError;
+
+    fn directory(&mut self, _: &DirectoryEntry) -> Result<(), RewindError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, entry: &FileEntry) -> Result<(), RewindError> {
+        // A leftover is no part of the log, whatever its name.
+        self.wanted = entry.kind() == kind_of(&entry.path) && self.taker.begin(&entry.path);
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RewindError> {
+        (self.observe)(Event::Advance(bytes.len() as u64));
+        if self.wanted {
+            self.taker.take(bytes)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: &FileEntry, digest: Result<(), ArchiveFault>) -> Result<(), RewindError> {
+        digest.map_err(|fault| {
+            RewindError::Archive(ArchiveError::Fault {
+                path: self.path.to_path_buf(),
+                fault,
+            })
+        })
+    }
+}

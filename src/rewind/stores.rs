@@ -1,0 +1,378 @@
+//! The store at the moment gone back to, as each input has it, and whether they are the same.
+//!
+//! In: the history and a moment. Out: the store that every member will have, and each in-order key
+//! whose name differs from what a member has or served.
+//!
+//! Logs that agree lead to the same store, but for one thing: how in-order keys are named (formats
+//! page §5). An input's raft snapshot holds the names that its member gave; what is replayed above it
+//! is named by the rules of the cluster version gone back to. So two inputs may part in names, and
+//! somebody has to say whose count. Anything else that differs has no honest cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::etcd::ids::Index;
+use crate::etcd::raft_snapshot::{SnapshotId, SnapshotScan};
+use crate::etcd::replay::{InOrderRules, ReplayFault};
+use crate::etcd::store::diff::{Difference, compare, in_order_number};
+use crate::etcd::store::from_json::Wanted;
+use crate::etcd::store::{NodeId, Store};
+use crate::rewind::history::History;
+use crate::rewind::input::Witness;
+use crate::rewind::reread::Reading;
+use crate::rewind::{Input, RewindError};
+use crate::target as store;
+
+/// What an input can offer to begin from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Which input.
+    pub input: usize,
+    /// Its raft snapshot; none is the empty store, before the first entry.
+    pub snapshot: Option<SnapshotId>,
+}
+
+/// In-order keys by the name that they will have and the one that they have elsewhere, both store
+/// paths; and the inputs that have it there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renamed(pub BTreeMap<(Vec<u8>, Vec<u8>), BTreeSet<usize>>);
+
+impl Renamed {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many keys.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn add(&mut self, names: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, input: usize) {
+        for pair in names {
+            self.0.entry(pair).or_default().insert(input);
+        }
+    }
+}
+
+impl View {
+    /// The index that it stands at.
+    pub fn index(self) -> Index {
+        self.snapshot.map_or(Index(0), |id| id.index)
+    }
+
+    /// The newest that the input at `place` has for `moment`; the empty store only where it has no
+    /// raft snapshot that reaches the moment, and its own log begins at 1.
+    pub(crate) fn newest(
+        place: usize,
+        witness: &Witness,
+        history: &History<'_>,
+        moment: Index,
+    ) -> Option<Self> {
+        let snapshots = witness.trace.snapshots.iter().rev();
+        let mut below = snapshots
+            .map(|snapshot| snapshot.id)
+            .filter(|id| id.index <= moment);
+        let reaches = |from: Index| {
+            let cover = history.cover(from.next(), moment, Some(place));
+            cover.is_whole()
+        };
+        let snapshot = below.find(|id| reaches(id.index));
+        let from_empty = || witness.trace.entry(Index(1)).is_some() && reaches(Index(0));
+        (snapshot.is_some() || from_empty()).then_some(Self {
+            input: place,
+            snapshot,
+        })
+    }
+}
+
+/// What members serve now.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    /// In-order keys that one of them serves by another name.
+    pub(crate) renamed: Renamed,
+    /// The highest `X-Etcd-Index` of any of them.
+    pub(crate) highest_index: u64,
+}
+
+/// How stores are made.
+pub(crate) struct Stores<'s, 'r> {
+    pub(crate) inputs: &'s [Input],
+    pub(crate) witnesses: &'s [Witness],
+    pub(crate) history: &'s History<'s>,
+    pub(crate) moment: Index,
+    pub(crate) rules: InOrderRules,
+    pub(crate) reading: Reading<'r>,
+}
+
+/// The store that all will have, and what of it some have or serve otherwise.
+pub(crate) struct Agreed {
+    /// The store at the moment.
+    pub(crate) store: Store,
+    /// In-order keys that another input has by another name at that moment.
+    pub(crate) disagreed: Renamed,
+    /// What members serve now.
+    pub(crate) served: Served,
+}
+
+impl Stores<'_, '_> {
+    /// The store that `base` leads to, held against those of all `views`. Where they differ in names
+    /// the base must have been named by somebody.
+    pub(crate) fn agreed(
+        &mut self,
+        base: View,
+        views: &[View],
+        names: &[String],
+        is_named: bool,
+    ) -> Result<Agreed, RewindError> {
+        let store = self.at_moment(base)?;
+        let disagreed = self.compare(base, &store, views, names)?;
+        if !disagreed.is_empty() && !is_named {
+            return Err(RewindError::InOrder {
+                keys: disagreed,
+                names: names.to_vec(),
+            });
+        }
+        let served = self.served(&store)?;
+        Ok(Agreed {
+            store,
+            disagreed,
+            served,
+        })
+    }
+
+    /// The store that `view` leads to.
+    fn at_moment(&mut self, view: View) -> Result<Store, RewindError> {
+        let mut store = match view.snapshot {
+            Some(id) => self.load(view.input, id)?,
+            None => Store::new(),
+        };
+        let names = self.rules.names();
+        let history = self.history;
+        let parts = history.cover(view.index().next(), self.moment, Some(view.input));
+        let parts = parts.parts;
+        for part in parts {
+            let (Some(input), Some(witness)) =
+                (self.inputs.get(part.input), self.witnesses.get(part.input))
+            else {
+                continue;
+            };
+            self.reading
+                .entries(&input.target, witness, part, &mut |index, entry, _| {
+                    let applied = store.apply(entry.kind, entry.data, names);
+                    applied.map(|_| ()).map_err(|_| RewindError::Entry {
+                        path: witness.path.clone(),
+                        fault: ReplayFault::Unreadable(index),
+                    })
+                })?;
+        }
+        Ok(store)
+    }
+
+    fn load(&mut self, place: usize, id: SnapshotId) -> Result<Store, RewindError> {
+        let Some(input) = self.inputs.get(place) else {
+            return Ok(Store::new());
+        };
+        let path = snapshot_path(id);
+        let mut scan = None;
+        let length = input.file(&path)?.bytes;
+        self.reading.file(&input.target, &path, &mut |piece| {
+            let wanted = Wanted {
+                tree: true,
+                fingerprint: false,
+            };
+            let scan = scan.get_or_insert_with(|| SnapshotScan::new(id, length, wanted));
+            scan.update(piece);
+            Ok(())
+        })?;
+        let changed = || RewindError::Changed(input.target.path().to_path_buf());
+        let found = scan.ok_or_else(changed)?.finish().map_err(|_| changed())?;
+        found.1.ok_or_else(changed)
+    }
+
+    /// The keys of `store` that a member serves by another name now: by its newest raft snapshot and
+    /// the rules of its own cluster version.
+    fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
+        let mut found = Served::default();
+        for (place, input) in self.inputs.iter().enumerate() {
+            let wanted = store::Wanted {
+                threads: self.reading.threads,
+                ..store::Wanted::default()
+            };
+            let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
+            let read = input.target.read_store(wanted, interrupt, observe)?;
+            let theirs = &read.replayed.store;
+            found.renamed.add(renamed(store, theirs), place);
+            found.highest_index = found.highest_index.max(theirs.index());
+        }
+        Ok(found)
+    }
+
+    /// Holds the stores of `views` against `base`, which `store` is.
+    fn compare(
+        &mut self,
+        base: View,
+        store: &Store,
+        views: &[View],
+        names: &[String],
+    ) -> Result<Renamed, RewindError> {
+        let name = |input: usize| names.get(input).cloned().unwrap_or_default();
+        let fingerprint = store.fingerprint();
+        let mut found = Renamed::default();
+        for view in views.iter().filter(|view| view.input != base.input) {
+            let other = self.at_moment(*view)?;
+            if other.fingerprint() == fingerprint {
+                continue;
+            }
+            let differences = compare(store, &other);
+            let unexplained: Vec<_> = differences
+                .iter()
+                .filter(|difference| !is_in_order(difference, store, &other))
+                .map(|difference| difference.path.clone())
+                .collect();
+            if !unexplained.is_empty() || store.index() != other.index() {
+                return Err(RewindError::StoresDiffer {
+                    sides: [base, *view].map(|view| name(view.input)),
+                    indexes: [store.index(), other.index()],
+                    keys: unexplained,
+                });
+            }
+            for difference in &differences {
+                let pair = in_order_pair(difference, store, &other);
+                found.add(pair, view.input);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The path in an archive of a raft snapshot.
+pub(crate) fn snapshot_path(id: SnapshotId) -> String {
+    format!("member/snap/{}", id.file_name())
+}
+
+/// Whether a difference is a key's in-order name and nothing else, or what is below such a key.
+fn is_in_order(difference: &Difference, a: &Store, b: &Store) -> bool {
+    let renamed = difference.twin.is_some() || in_order_pair(difference, a, b).is_some();
+    renamed && difference.parts.is_empty()
+}
+
+/// The names that one in-order key has in `a` and in `b`, if a difference is of one.
+fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<(Vec<u8>, Vec<u8>)> {
+    let path = difference.path.clone();
+    let twin = other_name(&path)?;
+    let made_in_order = |store: &Store, id| {
+        let node = store.node(id);
+        in_order_number(node.name()) == Some(node.created)
+    };
+    match (difference.a, difference.b) {
+        // A later request by one of the names may have made another key of that name on one side,
+        // so the other name may be in both.
+        (Some(id), None) => {
+            let there = b.get(&twin)?;
+            (made_in_order(a, id) || made_in_order(b, there)).then_some((path, twin))
+        }
+        (None, Some(id)) => {
+            let there = a.get(&twin)?;
+            (made_in_order(b, id) || made_in_order(a, there)).then_some((twin, path))
+        }
+        _ => None,
+    }
+}
+
+/// The path of an in-order key by the rules that it is not named by.
+fn other_name(path: &[u8]) -> Option<Vec<u8>> {
+    let cut = path.iter().rposition(|&byte| byte == b'/')?;
+    let (directory, name) = path.split_at_checked(cut + 1)?;
+    let number = in_order_number(name)?;
+    let names = [InOrderRules::Before22, InOrderRules::From22]
+        .map(|rules| [directory, rules.names().name(number).as_bytes()].concat());
+    names.into_iter().find(|twin| twin != path)
+}
+
+/// The in-order keys of `ours` that `theirs` has by their other name only: store paths, ours first.
+fn renamed(ours: &Store, theirs: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut walk = ours.walk(NodeId::ROOT);
+    while let Some(id) = walk.next_node() {
+        let node = ours.node(id);
+        if in_order_number(node.name()) == Some(node.created)
+            && let Some(twin) = other_name(walk.path())
+            && theirs.get(&twin).is_some()
+            && theirs.get(walk.path()).is_none()
+        {
+            found.push((walk.path().to_vec(), twin));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::proto::Request;
+    use crate::etcd::store::apply::Names;
+
+    /// Two stores after the same requests, named by the rules of 2.1 and of 2.2.
+    fn both(requests: &[(&str, &str, &str)]) -> (Store, Store) {
+        let (mut plain, mut padded) = (Store::new(), Store::new());
+        for (method, path, value) in requests {
+            let request = Request {
+                method: Some(method.as_bytes().to_vec()),
+                path: Some(path.as_bytes().to_vec()),
+                val: Some(value.as_bytes().to_vec()),
+                ..Request::default()
+            };
+            plain.apply_request(&request, Names::Plain);
+            padded.apply_request(&request, Names::Padded);
+        }
+        (plain, padded)
+    }
+
+    fn pairs(a: &Store, b: &Store) -> Option<Vec<(String, String)>> {
+        let differences = compare(a, b);
+        let all = differences.iter().all(|found| is_in_order(found, a, b));
+        let text = |path: Vec<u8>| String::from_utf8(path).unwrap();
+        let found: BTreeSet<_> = differences
+            .iter()
+            .filter_map(|found| in_order_pair(found, a, b))
+            .map(|(one, other)| (text(one), text(other)))
+            .collect();
+        all.then(|| found.into_iter().collect())
+    }
+
+    const ONE: (&str, &str) = ("/1/queue/1", "/1/queue/00000000000000000001");
+
+    #[test]
+    fn a_key_that_each_names_in_its_own_way_is_explained_and_told_once() {
+        let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", "/1/other", "b")]);
+        let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
+        assert_eq!(pairs(&plain, &padded), Some(expected));
+        assert_eq!(renamed(&plain, &padded).len(), 1);
+        assert_eq!(pairs(&plain, &plain), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_key_that_was_later_set_by_one_of_its_names_is_explained() {
+        // Where that was its name it was set; where it was not, a second key was made.
+        let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", ONE.0, "b")]);
+        assert_eq!(plain.index(), padded.index());
+        let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
+        assert_eq!(pairs(&plain, &padded), Some(expected));
+    }
+
+    #[test]
+    fn an_in_order_key_that_is_gone_or_holds_another_value_is_not_explained() {
+        let (plain, _) = both(&[("POST", "/1/queue", "a"), ("POST", "/1/queue", "b")]);
+        let (_, shorter) = both(&[("POST", "/1/queue", "a")]);
+        assert_eq!(pairs(&plain, &shorter), None);
+        let (_, other) = both(&[("POST", "/1/queue", "a"), ("POST", "/1/queue", "x")]);
+        assert_eq!(pairs(&plain, &other), None);
+        // A number that a client gave is no in-order name.
+        let (given, _) = both(&[("PUT", "/1/a", ""), ("PUT", "/1/queue/7", "a")]);
+        let (padded, _) = both(&[
+            ("PUT", "/1/a", ""),
+            ("PUT", "/1/queue/00000000000000000007", "a"),
+        ]);
+        assert_eq!(pairs(&given, &padded), None);
+    }
+}

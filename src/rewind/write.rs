@@ -1,0 +1,399 @@
+//! Making the archives of a plan: staged, each read back and held against the plan, published
+//! together by one rename.
+//!
+//! In: a [`Plan`] and the inputs it was made of. Out: a directory with one archive for every member,
+//! or nothing. A member's directory is built beside the archives, captured as any other, and removed
+//! again; what a killed run leaves has a name that nobody takes for a result.
+
+use std::io;
+use std::io::{Seek, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::archive::manifest::Scope;
+use crate::data_dir::{DataDir, consistent_index};
+use crate::etcd::ids::{Index, Term};
+use crate::etcd::membership::Member;
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::wal::SegmentName;
+use crate::etcd::wal::record::Framing;
+use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
+use crate::fs::staged::{StagedDir, parent_of, remove_stale, sync_dir, with_path};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::rewind::input::member_text;
+use crate::rewind::output_dir::Place;
+use crate::rewind::reread::Reading;
+use crate::rewind::stores::snapshot_path;
+use crate::rewind::{FileFacts, Input, Plan, RewindError};
+use crate::snapshot as capture;
+use crate::snapshot::{Captured, Made, capture_made};
+use crate::target::{Target, Wanted};
+
+/// The label of every archive that a rewind makes.
+pub const LABEL: &str = "rewind";
+/// The 100 MB rule's limit, in bytes.
+const SIZE_LIMIT: u64 = 100_000_000;
+/// Modes of what etcd makes.
+const DIR_MODE: u32 = 0o700;
+const WAL_MODE: u32 = 0o600;
+
+/// Where the archives go, and how they are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'o> {
+    /// A directory that is empty or not there.
+    pub dir: &'o Path,
+    /// zstd's compression level.
+    pub level: i32,
+    /// Threads to compress and decompress on.
+    pub threads: usize,
+}
+
+/// A member's new archive.
+#[derive(Debug)]
+pub struct Archived {
+    /// Whose.
+    pub member: Member,
+    /// The archive.
+    pub captured: Captured,
+}
+
+/// Makes the archives of `plan`, which was made of `inputs`.
+pub fn write(
+    plan: &Plan,
+    inputs: &[Input],
+    output: Output<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Vec<Archived>, RewindError> {
+    let place = Place::find(output.dir, inputs)?;
+    remove_stale(&place.parent);
+    let staged = StagedDir::create(&place.parent)?;
+    let mut making = Making {
+        plan,
+        inputs,
+        output,
+        set: staged.path().join("set"),
+        work: staged.path().join("work"),
+        interrupt,
+        observe,
+    };
+    make_dir(&making.set)?;
+    make_dir(&making.work)?;
+    making.refuse_if_no_room()?;
+    let shared = making.shared()?;
+    let mut made = Vec::new();
+    for member in &plan.members {
+        made.push(making.member(member, &shared)?);
+    }
+    interrupt.check()?;
+    fs::remove_dir_all(&making.work)?;
+    sync_dir(&making.set)?;
+    place.publish(&making.set)?;
+    for archived in &mut made {
+        let name = archived.captured.path.file_name().unwrap_or_default();
+        archived.captured.path = output.dir.join(name);
+    }
+    Ok(made)
+}
+
+/// Files that are the same for every member.
+struct Shared {
+    snapshot: Option<PathBuf>,
+    db: Option<PathBuf>,
+    owner: (u32, u32),
+}
+
+struct Making<'m> {
+    plan: &'m Plan,
+    inputs: &'m [Input],
+    output: Output<'m>,
+    /// Becomes the result.
+    set: PathBuf,
+    /// Where members' directories are built.
+    work: PathBuf,
+    interrupt: &'m Interrupt,
+    observe: &'m mut dyn FnMut(Event),
+}
+
+impl Making<'_> {
+    fn reading(&mut self) -> Reading<'_> {
+        Reading {
+            threads: self.output.threads,
+            interrupt: self.interrupt,
+            observe: self.observe,
+        }
+    }
+
+    /// What is surely needed at one time: the shared files and one member's log.
+    fn refuse_if_no_room(&self) -> Result<(), RewindError> {
+        let mut needed = 64 << 10;
+        for (input, path) in self.shared_files() {
+            needed += input.file(&path)?.bytes;
+        }
+        for part in &self.plan.log {
+            if let Some(witness) = self.plan.witnesses.get(part.input) {
+                let above = witness.trace.above(part.from.previous());
+                let entries = above.iter().take_while(|entry| entry.index <= part.to);
+                needed += entries
+                    .map(|entry| u64::from(entry.bytes) + 16)
+                    .sum::<u64>();
+            }
+        }
+        let space = rustix::fs::statvfs(&self.work)
+            .map_err(|error| with_path(error.into(), "ask for the room in", &self.work))?;
+        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        if needed > available {
+            return Err(RewindError::NoRoom {
+                dir: parent_of(self.output.dir),
+                needed,
+                available,
+            });
+        }
+        Ok(())
+    }
+
+    /// The inputs' files that everybody gets, by their paths in an archive.
+    fn shared_files(&self) -> Vec<(&Input, String)> {
+        let base = self.plan.base;
+        let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
+        let db = self
+            .plan
+            .db
+            .map(|place| (place, "member/snap/db".to_owned()));
+        let files = snapshot.into_iter().chain(db);
+        files
+            .filter_map(|(place, path)| Some((self.inputs.get(place)?, path)))
+            .collect()
+    }
+
+    fn shared(&mut self) -> Result<Shared, RewindError> {
+        let base = self.plan.base;
+        let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
+        let snapshot = snapshot
+            .map(|(place, path)| self.copy(place, &path))
+            .transpose()?;
+        let db = self.plan.db.map(|place| self.copy_db(place)).transpose()?;
+        let owner = match &snapshot {
+            Some((_, facts)) => facts.owner,
+            None => self.owner_of_log()?,
+        };
+        Ok(Shared {
+            snapshot: snapshot.map(|(path, _)| path),
+            db,
+            owner,
+        })
+    }
+
+    /// Copies a `snap/db`, which nobody may write to meanwhile, and which must have come at least as
+    /// far as the raft snapshot and no further than the log: else 3.x would not start.
+    fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
+        let Some(input) = self.inputs.get(place) else {
+            return Err(RewindError::NoInput);
+        };
+        let before = input.look_at_db()?;
+        let (copy, _) = self.copy(place, "member/snap/db")?;
+        if input.look_at_db()? != before {
+            return Err(RewindError::Changed(input.target.path().to_path_buf()));
+        }
+        let reached = Index(consistent_index(&fs::File::open(&copy)?)?);
+        let (from, to) = (self.plan.base.index(), self.plan.moment.index);
+        if (from..=to).contains(&reached) {
+            Ok(copy)
+        } else {
+            Err(RewindError::NoDb { from, to })
+        }
+    }
+
+    /// The owner of the base's last segment.
+    fn owner_of_log(&self) -> Result<(u32, u32), RewindError> {
+        let place = self.plan.base.input;
+        let witness = self.plan.witnesses.get(place);
+        let segment = witness.and_then(|witness| witness.facts.segments.last());
+        match (self.inputs.get(place), segment) {
+            (Some(input), Some(segment)) => {
+                Ok(input.file(&format!("member/wal/{}", segment.name))?.owner)
+            }
+            _ => Ok((0, 0)),
+        }
+    }
+
+    /// Copies one file of an input to where members' directories can link to it.
+    fn copy(&mut self, place: usize, path: &str) -> Result<(PathBuf, FileFacts), RewindError> {
+        let Some(input) = self.inputs.get(place) else {
+            return Err(RewindError::NoInput);
+        };
+        let facts = input.file(path)?;
+        let copy = self.work.join(path.replace('/', "-"));
+        let mut file = create(&copy, facts.mode)?;
+        self.reading().file(&input.target, path, &mut |bytes| {
+            file.write_all(bytes)?;
+            Ok(())
+        })?;
+        if file.stream_position()? != facts.bytes {
+            return Err(RewindError::Changed(input.target.path().to_path_buf()));
+        }
+        Ok((copy, facts))
+    }
+
+    /// Builds one member's directory, captures it and proves the archive.
+    fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
+        let root = self.work.join(member.id.to_string());
+        for dir in ["member/snap", "member/wal"] {
+            make_dir(&root.join(dir))?;
+        }
+        if let (Some(copy), Some(id)) = (&shared.snapshot, self.plan.base.snapshot) {
+            fs::hard_link(copy, root.join(snapshot_path(id)))?;
+        }
+        if let Some(copy) = &shared.db {
+            fs::hard_link(copy, root.join("member/snap/db"))?;
+        }
+        self.write_log(member, &root.join("member/wal"))?;
+        let captured = self.capture(member, &root, shared)?;
+        self.prove(member, &captured)?;
+        fs::remove_dir_all(&root)?;
+        Ok(Archived {
+            member: member.clone(),
+            captured,
+        })
+    }
+
+    fn write_log(&mut self, member: &Member, wal: &Path) -> Result<(), RewindError> {
+        let (plan, inputs) = (self.plan, self.inputs);
+        let before_first = SnapshotId {
+            term: Term(0),
+            index: Index(0),
+        };
+        let beginning = Beginning {
+            member_id: member.id,
+            cluster_id: plan.cluster_id,
+            snapshot: plan.base.snapshot.unwrap_or(before_first),
+            term: plan.term,
+            framing: if plan.db.is_some() {
+                Framing::Padded
+            } else {
+                Framing::Plain
+            },
+        };
+        let mut segments = Segments { wal, open: None };
+        let mut log = LogWriter::begin(&mut segments, beginning)?;
+        for part in &plan.log {
+            let (Some(input), Some(witness)) =
+                (inputs.get(part.input), plan.witnesses.get(part.input))
+            else {
+                return Err(RewindError::NoInput);
+            };
+            self.reading()
+                .entries(&input.target, witness, *part, &mut |index, _, record| {
+                    Ok(log.entry(index, record)?)
+                })?;
+        }
+        for change in &plan.changes {
+            log.entry(change.index, &change.record)?;
+        }
+        Ok(log.finish()?)
+    }
+
+    fn capture(
+        &mut self,
+        member: &Member,
+        root: &Path,
+        shared: &Shared,
+    ) -> Result<Captured, RewindError> {
+        let data_dir = DataDir::open(root, None)?;
+        let request = capture::Request {
+            data_dir: &data_dir,
+            to: capture::Destination::BackupDir(&self.set),
+            scope: Scope::Live,
+            labels: vec![LABEL.to_owned()],
+            level: self.output.level,
+            threads: self.output.threads,
+            size_limit: SIZE_LIMIT,
+            created: capture::Moment::At(self.plan.now),
+            lock: None,
+        };
+        let members = self.plan.members.iter();
+        let namesakes = members.filter(|other| other.name == member.name).count();
+        let made = Made {
+            rewind: self.plan.rewind(),
+            owner: shared.owner,
+            named_by_id: namesakes > 1,
+        };
+        Ok(capture_made(&request, made, self.interrupt, self.observe)?)
+    }
+
+    /// Reads the archive as a member would and holds what it comes to against the plan.
+    fn prove(&mut self, member: &Member, captured: &Captured) -> Result<(), RewindError> {
+        let plan = self.plan;
+        let target = Target::open(&captured.path, None)?;
+        let wanted = Wanted {
+            rules: Some(plan.rules),
+            threads: self.output.threads,
+            ..Wanted::default()
+        };
+        let read = target.read_store(wanted, self.interrupt, self.observe)?;
+        let (identity, position) = (&read.member.identity, &read.member.position);
+        let last = plan.last_index();
+        let checks = [
+            (identity.member_id == member.id, "whose it is"),
+            (identity.cluster_id == plan.cluster_id, "its cluster id"),
+            (
+                position.index == last && position.commit == last,
+                "where its log ends",
+            ),
+            (position.hard_state_term == plan.term, "its term"),
+            (read.member.members == plan.members, "its members"),
+            (
+                read.replayed.store.fingerprint() == plan.store.fingerprint,
+                "its store",
+            ),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, what)) => Err(RewindError::Unproven {
+                member: member_text(Some(&member.name), member.id),
+                what,
+            }),
+        }
+    }
+}
+
+/// Segments in a directory.
+struct Segments<'s> {
+    wal: &'s Path,
+    open: Option<fs::File>,
+}
+
+impl SegmentSink for Segments<'_> {
+    fn begin(&mut self, name: SegmentName) -> io::Result<()> {
+        self.open = Some(create(&self.wal.join(name.to_string()), WAL_MODE)?);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.open {
+            Some(file) => file.write_all(bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    options.options_mut().mode(mode);
+    let file = options.open(path)?;
+    // Whatever the umask.
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    Ok(file)
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(path)
+        .map_err(|error| with_path(error, "make the directory", path))
+}

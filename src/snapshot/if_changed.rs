@@ -1,0 +1,261 @@
+//! Whether there is an archive already that holds all that a capture would bring: `--if-changed`.
+//!
+//! In: what a capture is asked for. Out: that archive, proven now, or nothing. Whatever is unclear is
+//! no answer: then a new archive is taken, and if there is something wrong the capture says what.
+//!
+//! ```text
+//! index      … commit of the archive … last entry of the archive … last entry now
+//! archive    ────────────────────────┤
+//! log now      ──────────────────────┼───────────────────────────┤
+//!              what was committed since, or is new: all there, and none of it a change
+//! ```
+//!
+//! That the log now holds the archive's last entry, with its term, makes all before it the same: so
+//! raft works. An entry counts as a change unless it is known to change nothing that a client or an
+//! operator asked for.
+
+use std::path::PathBuf;
+
+use crate::archive::Archive;
+use crate::archive::verify::verify;
+use crate::data_dir::scan::{Reading, survey};
+use crate::etcd::entry::EntryClass;
+use crate::etcd::ids::Index;
+use crate::etcd::member::{MemberFacts, Position};
+use crate::etcd::trace::Trace;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::repository::catalog::Catalog;
+use crate::repository::check::prove;
+use crate::repository::{Directory, Repository, Summary, summarize};
+use crate::snapshot::{Destination, Request};
+
+/// The archive that stands for the one that was not taken.
+#[derive(Debug)]
+pub struct Unchanged {
+    /// Where.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub summary: Summary,
+}
+
+/// The newest archive of the same member, if it serves for what `request` asks and nothing has
+/// changed since.
+pub fn unchanged(
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Option<Unchanged>, Interrupted> {
+    let backup_dir;
+    let repository: &dyn Repository = match request.to {
+        Destination::BackupDir(dir) => {
+            backup_dir = Directory::new(dir);
+            &backup_dir
+        }
+        Destination::Through { repository, .. } => repository,
+    };
+    let found = find(request, repository, interrupt, observe);
+    // Work that stops half-way finds nothing, too.
+    interrupt.check()?;
+    Ok(found)
+}
+
+/// Every `?` on the way is a case of "unclear".
+fn find(
+    request: &Request<'_>,
+    repository: &dyn Repository,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Option<Unchanged> {
+    let catalog = summarize(repository).ok()?;
+    // Without any archive nobody needs to read the log.
+    catalog.summaries.first()?;
+    let now = survey(request.data_dir, Reading::Traced, interrupt, observe).ok()?;
+    if !now.is_sound() {
+        return None;
+    }
+    let (member, trace) = (now.facts.ok()?, now.trace?);
+    let newest = newest_of(&member, &catalog)?;
+    if !serves(newest, request) || !is_same(&newest.position, &member.position, &trace) {
+        return None;
+    }
+    let path = repository.path_of(newest.name());
+    let is_sound = if newest.ciphertext.is_some() {
+        // Nobody has the key here: what was encrypted was proven before.
+        prove(repository, newest, interrupt).is_ok()
+    } else {
+        let source = repository.source(&newest.listed).ok()?;
+        let archive = Archive::from_source(source, &path).ok()?;
+        let report = verify(&archive, None, request.threads, interrupt, observe).ok()?;
+        report.is_sound()
+    };
+    is_sound.then(|| Unchanged {
+        path,
+        summary: newest.clone(),
+    })
+}
+
+/// The member's newest archive, unless one that cannot be opened may be newer.
+fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summary> {
+    let is_own = |summary: &&Summary| {
+        let of = &summary.identity;
+        (of.cluster_id, of.member_id) == (member.identity.cluster_id, member.identity.member_id)
+    };
+    let newest = catalog.summaries.iter().find(is_own)?;
+    let written = newest.listed.modified?;
+    let mut unreadable = catalog.unreadable.iter();
+    let is_older = |modified| modified < written;
+    unreadable
+        .all(|(listed, _)| listed.modified.is_some_and(is_older))
+        .then_some(newest)
+}
+
+/// Whether `archive` is what a capture would make, apart from its content.
+fn serves(archive: &Summary, request: &Request<'_>) -> bool {
+    let has = |label: &String| archive.labels.contains(label);
+    let encrypts = matches!(
+        request.to,
+        Destination::Through {
+            cipher: Some(_),
+            ..
+        }
+    );
+    archive.ciphertext.is_some() == encrypts
+        && archive.scope == request.scope
+        && !archive.rewound
+        && request.labels.iter().all(has)
+}
+
+/// Whether the log in `trace`, which stands at `now`, holds no change that an archive which stands at
+/// `then` does not have.
+fn is_same(then: &Position, now: &Position, trace: &Trace) -> bool {
+    let last = trace.entry(then.index);
+    if last.is_none_or(|entry| entry.term != then.term) {
+        return false;
+    }
+    // What the archive holds and did not know to be committed is news once it is.
+    let mut expected = then.commit.min(then.index);
+    for entry in trace.above(expected) {
+        expected = Index(expected.0 + 1);
+        let is_news = entry.index > then.index || entry.index <= now.commit;
+        if entry.index != expected || (is_news && is_change(entry.class)) {
+            return false;
+        }
+    }
+    // A raft snapshot may stand for entries that are not in the log.
+    expected == now.index
+}
+
+fn is_change(class: EntryClass) -> bool {
+    match class {
+        EntryClass::Sync
+        | EntryClass::QuorumRead
+        | EntryClass::Empty
+        | EntryClass::MemberAttributes => false,
+        EntryClass::ClientWrite
+        | EntryClass::ConfChange
+        | EntryClass::ClustersOwn
+        | EntryClass::Other => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::ids::{MemberId, Term};
+    use crate::etcd::trace::{EntryDigest, TracedEntry};
+    use crate::etcd::wal::log::EntryView;
+
+    fn at(term: u64, index: u64, commit: u64) -> Position {
+        Position {
+            term: Term(term),
+            index: Index(index),
+            commit: Index(commit),
+            hard_state_term: Term(term),
+            vote: MemberId(0),
+        }
+    }
+
+    /// A log of term 2 from `first` on.
+    fn log(first: u64, classes: &[EntryClass]) -> Trace {
+        let digest = EntryDigest::of(&EntryView {
+            kind: 0,
+            term: Term(2),
+            index: Index(1),
+            data: &[],
+        });
+        let entry = |(at, class): (usize, &EntryClass)| TracedEntry {
+            index: Index(first + at as u64),
+            term: Term(2),
+            digest,
+            bytes: 0,
+            class: *class,
+            clock: None,
+        };
+        Trace {
+            entries: classes.iter().enumerate().map(entry).collect(),
+            snapshots: Vec::new(),
+        }
+    }
+
+    use EntryClass::{
+        ClientWrite, ClustersOwn, ConfChange, Empty, MemberAttributes, Other, QuorumRead, Sync,
+    };
+
+    #[test]
+    fn what_an_idle_cluster_logs_is_no_change_and_all_else_is() {
+        let idle = [ClientWrite, Sync, Empty, QuorumRead, MemberAttributes];
+        assert!(is_same(&at(2, 10, 10), &at(2, 14, 14), &log(10, &idle)));
+        for change in [ClientWrite, ConfChange, ClustersOwn, Other] {
+            let classes = [ClientWrite, Sync, change, Sync];
+            // Not yet committed counts, too: it may be what a client was told.
+            for commit in [10, 13] {
+                let now = at(2, 13, commit);
+                assert!(
+                    !is_same(&at(2, 10, 10), &now, &log(10, &classes)),
+                    "{change:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn another_history_or_a_log_that_does_not_reach_back_is_unclear() {
+        let idle = [Sync, Sync, Sync];
+        let now = at(2, 12, 12);
+        assert!(is_same(&at(2, 10, 10), &now, &log(10, &idle)));
+        assert!(
+            !is_same(&at(1, 10, 10), &now, &log(10, &idle)),
+            "another term"
+        );
+        assert!(!is_same(&at(2, 9, 9), &now, &log(10, &idle)), "compacted");
+        assert!(
+            !is_same(&at(2, 13, 12), &now, &log(10, &idle)),
+            "it went back"
+        );
+    }
+
+    #[test]
+    fn entries_that_only_a_raft_snapshot_stands_for_are_unclear() {
+        let mut holed = log(10, &[Sync, Sync, Sync, Sync]);
+        holed.entries.remove(2);
+        assert!(!is_same(&at(2, 10, 10), &at(2, 13, 13), &holed));
+        assert!(!is_same(
+            &at(2, 11, 11),
+            &at(2, 30, 30),
+            &log(10, &[Sync, Sync])
+        ));
+    }
+
+    #[test]
+    fn a_write_that_the_archive_holds_is_news_once_it_is_committed() {
+        let trace = log(10, &[Sync, ClientWrite, Sync]);
+        let then = at(2, 11, 10);
+        assert!(is_same(
+            &then,
+            &at(2, 11, 10),
+            &log(10, &[Sync, ClientWrite])
+        ));
+        assert!(!is_same(&then, &at(2, 12, 11), &trace));
+    }
+}

@@ -1,0 +1,648 @@
+//! Capturing a data dir into an archive, also while etcd 2.x writes to it.
+//!
+//! In: a [`DataDir`] and a backup dir. Out: an archive that was read back and proven before it
+//! got its name. The source is only read. Order is what makes a live capture whole (product page,
+//! snapshot): the raft snapshot is opened before the segments are listed, all segments are opened
+//! before any is read, each is read up to the length it had, and the last one is cut at its last
+//! whole record. What does not fit together is taken again from the start.
+
+pub mod if_changed;
+pub mod open_files;
+pub mod retry;
+pub mod write;
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::archive::manifest::{
+    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
+};
+use crate::archive::verify::{VerifyFault, read_back};
+use crate::archive::{
+    Archive, ArchiveError, Cipher, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
+};
+use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
+use crate::etcd::member::{MemberFacts, StartFault};
+use crate::etcd::scan::FileFault;
+use crate::fs::staged::{StagedFile, remove_stale, with_path};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::repository::copy::sum;
+use crate::repository::directory::publish;
+use crate::repository::lock::{BackupLock, Claim, LockError};
+use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use crate::repository::upload::{Deposit, DepositError, deposit, read_all};
+use crate::repository::{Directory, Repository, Side};
+use crate::snapshot::open_files::Opening;
+use crate::snapshot::retry::{PassedOver, Patience};
+use crate::snapshot::write::Content;
+
+/// How long to wait for a source that moves to come to rest.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often another name is tried.
+const TRIES: u32 = 4;
+
+/// What to capture, and how.
+#[derive(Clone, Debug)]
+pub struct Request<'r> {
+    /// The source.
+    pub data_dir: &'r DataDir,
+    /// Where the archive goes.
+    pub to: Destination<'r>,
+    /// How much of the source.
+    pub scope: Scope,
+    /// What the user calls it.
+    pub labels: Vec<String>,
+    /// zstd's compression level.
+    pub level: i32,
+    /// Threads to compress and check on.
+    pub threads: usize,
+    /// The data size, in bytes, above which there is a warning.
+    pub size_limit: u64,
+    /// The time to put into the archive and its name.
+    pub created: Moment,
+    /// Who wants the lock on the backup dir; none is taken on a directory that nobody else knows.
+    pub lock: Option<Claim>,
+}
+
+/// The time of an archive.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// This one.
+    At(Timestamp),
+    /// When the capture begins, as this clock has it: after the wait for other runs on the backup
+    /// dir, and anew if another archive of the same member has the name that it gives.
+    Beginning(fn() -> Timestamp),
+}
+
+impl Moment {
+    fn read(self) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Beginning(clock) => clock(),
+        }
+    }
+}
+
+/// Where a new archive goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'r> {
+    /// Into a backup dir, which is made if it is missing; it is written there.
+    BackupDir(&'r Path),
+    /// Into a repository, once it has been written to a file without a name in `spool` and proven
+    /// there: at a network's pace a capture would hold a running member's files open for long, and
+    /// would have to begin again when the connection is lost.
+    Through {
+        /// Where it goes.
+        repository: &'r dyn Repository,
+        /// A directory on a local disk.
+        spool: &'r Path,
+        /// How it is encrypted on its way there.
+        cipher: Option<&'r dyn Cipher>,
+    },
+}
+
+impl Destination<'_> {
+    /// The directories that are written to.
+    fn directories(&self) -> Vec<&Path> {
+        match self {
+            Self::BackupDir(dir) => vec![dir],
+            Self::Through {
+                repository, spool, ..
+            } => repository.directory().into_iter().chain([*spool]).collect(),
+        }
+    }
+}
+
+/// What an archive says when its source was made and not found: by a rewind.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it was made from.
+    pub rewind: Rewind,
+    /// Whose the files are to be, whoever made them: `(uid, gid)`.
+    pub owner: (u32, u32),
+    /// Whether the member goes by its id in the archive's name, because another has the same name.
+    pub named_by_id: bool,
+}
+
+/// An archive that now stands in the backup dir.
+#[derive(Debug)]
+pub struct Captured {
+    /// Where.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The digest of all of it.
+    pub sha256: crate::etcd::digest::Digest,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
+    pub alone: bool,
+}
+
+/// Why there is no new archive.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The source is no data dir.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A 3.x server runs, whose `snap/db` cannot be copied under it.
+    #[error("etcd 3.x runs on this data dir (`{}` is locked), and its `snap/db` cannot be copied while it is written to", .0.file.display())]
+    Running(Running),
+    /// `snap/db` was written to while it was copied.
+    #[error("`snap/db` changed while it was copied: a server is writing to it")]
+    DbChanged,
+    /// `snap/db` is not one that etcd could open.
+    #[error(transparent)]
+    Db(#[from] DbFault),
+    /// A file does not check.
+    #[error("`{path}` does not check")]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        fault: FileFault,
+    },
+    /// etcd could not start from what is there.
+    #[error("etcd could not start from this data dir")]
+    Start(#[from] StartFault),
+    /// etcd runs, and what it writes did not come to fit together.
+    #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
+    Unsettled(#[source] StartFault),
+    /// The backup dir is in the source.
+    #[error("the backup dir `{0}` is inside the data dir, which is only read")]
+    BackupInside(PathBuf),
+    /// Another run works on the backup dir.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file went away while it was wanted.
+    #[error("`{0}` vanished while it was being captured")]
+    Vanished(PathBuf),
+    /// What was written does not read back.
+    #[error("the archive does not read back from the disk as it was written")]
+    ReadBack(#[source] VerifyFault),
+    /// It could not be put where it was to go.
+    #[error(transparent)]
+    Deposit(#[from] DepositError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl CaptureError {
+    /// Sources are read through `fs_err`, which says where; a bare error is the archive's own.
+    fn written_to(self, path: &Path) -> Self {
+        match self {
+            Self::Io(error) if error.raw_os_error().is_some() => {
+                Self::Io(with_path(error, "write", path))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether another archive has the name that the new one was to get.
+    fn is_name_taken(&self) -> bool {
+        let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::AlreadyExists
+    }
+
+    /// Whether it may be otherwise in a moment, because etcd is at work.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Source { .. } | Self::Start(_) | Self::Vanished(_) => true,
+            Self::DataDir(error) => matches!(
+                error,
+                DataDirError::BeginsLate { .. } | DataDirError::SegmentGap { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Captures `request.data_dir` into a new archive.
+pub fn capture(
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Captured, CaptureError> {
+    capture_as(request, None, interrupt, observe)
+}
+
+/// Captures a data dir that was made for this into a new archive that says so.
+pub(crate) fn capture_made(
+    request: &Request<'_>,
+    made: Made,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Captured, CaptureError> {
+    capture_as(request, Some(made), interrupt, observe)
+}
+
+fn capture_as(
+    request: &Request<'_>,
+    made: Option<Made>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Captured, CaptureError> {
+    // What is no member's data dir leaves no backup dir behind.
+    request.data_dir.list()?;
+    for dir in request.to.directories() {
+        refuse_backup_inside(request.data_dir, dir)?;
+    }
+    let mut capture = Capture {
+        request,
+        created: request.created.read(),
+        made,
+        interrupt,
+        observe,
+    };
+    match request.to {
+        Destination::BackupDir(dir) => capture.write_in(dir),
+        Destination::Through {
+            repository,
+            spool,
+            cipher,
+        } => capture.write_through(repository, spool, cipher),
+    }
+}
+
+/// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.
+pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
+    let Some(backups) = backup_dir.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        fs::canonicalize(path).ok()
+    }) else {
+        return Ok(());
+    };
+    if data_dir.holds(&backups)? {
+        return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// `etcd-<member>-<UTC time>-<last index, 16 hex>.tar.zst`.
+fn archive_name(manifest: &Manifest, by_id: bool) -> String {
+    let identity = &manifest.member.identity;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_' || c == '-';
+    let member: String = match &identity.name {
+        Some(name) if !by_id => name
+            .chars()
+            .take(64)
+            .map(|c| if is_plain(c) { c } else { '_' })
+            .collect(),
+        _ => identity.member_id.to_string(),
+    };
+    let time = manifest.created.strftime("%Y%m%dT%H%M%S%.3fZ");
+    let index = manifest.member.position.index.0;
+    format!("etcd-{member}-{time}-{index:016x}{EXTENSION}")
+}
+
+struct Capture<'c> {
+    request: &'c Request<'c>,
+    created: Timestamp,
+    made: Option<Made>,
+    interrupt: &'c Interrupt,
+    observe: &'c mut dyn FnMut(Event),
+}
+
+type Written = (Manifest, crate::archive::writer::Finished);
+
+impl Capture<'_> {
+    /// Captures anew, at a later moment, while the name is taken: two captures of one member may
+    /// begin in the same millisecond.
+    fn until_its_name_is_free(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
+    ) -> Result<Captured, CaptureError> {
+        let mut attempt = 1;
+        loop {
+            self.created = self.request.created.read();
+            let error = match take(self) {
+                Err(error) if error.is_name_taken() && attempt < TRIES => error,
+                taken => return taken,
+            };
+            if let Moment::At(_) = self.request.created {
+                return Err(error);
+            }
+            let reason = error.to_string();
+            (self.observe)(Event::Again { attempt, reason });
+            attempt += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Captures into a backup dir.
+    fn write_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
+        Directory::new(dir).prepare()?;
+        let lock = self.lock(dir)?;
+        remove_stale(dir);
+        let captured = self.until_its_name_is_free(|capture| capture.stage_in(dir))?;
+        Ok(Captured {
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            ..captured
+        })
+    }
+
+    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
+        let staged = StagedFile::create(dir)?;
+        let (manifest, finished) = self.until_it_fits(staged.file(), staged.path())?;
+        staged.sync_and_drop_cache()?;
+        self.prove(&Archive::open(staged.path())?)?;
+        let name = self.name(&manifest);
+        let path = dir.join(&name);
+        self.interrupt.check()?;
+        publish(staged, &path, &[sum(&name, finished.sha256)])?;
+        Ok(Captured {
+            path,
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    /// Captures into a repository of any kind.
+    fn write_through(
+        &mut self,
+        repository: &dyn Repository,
+        spool: &Path,
+        cipher: Option<&dyn Cipher>,
+    ) -> Result<Captured, CaptureError> {
+        repository.prepare()?;
+        let lock = repository.directory().map(|dir| self.lock(dir));
+        let lock = lock.transpose()?.flatten();
+        let captured =
+            self.until_its_name_is_free(|capture| capture.pass_on(repository, spool, cipher))?;
+        Ok(Captured {
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            ..captured
+        })
+    }
+
+    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    fn pass_on(
+        &mut self,
+        repository: &dyn Repository,
+        spool: &Path,
+        cipher: Option<&dyn Cipher>,
+    ) -> Result<Captured, CaptureError> {
+        let file = tempfile::tempfile_in(spool)
+            .map_err(|error| with_path(error, "create a file in", spool))?;
+        let (manifest, finished) = self.until_it_fits(&file, spool)?;
+        let mut name = self.name(&manifest);
+        let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
+        self.prove(&Archive::from_source(
+            Arc::clone(&source),
+            &spool.join(&name),
+        )?)?;
+        if cipher.is_some() {
+            name += ENCRYPTED;
+        }
+        let interrupt = self.interrupt;
+        let mut content =
+            |out: &mut dyn Write| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes));
+        let sidecar = |sha256, bytes| -> io::Result<Side> {
+            let bytes = Sidecar::of(&manifest, bytes, sha256).write();
+            Ok(Side {
+                extension: SIDECAR_EXTENSION,
+                bytes: bytes.map_err(io::Error::other)?,
+            })
+        };
+        let deposited = deposit(
+            repository,
+            &mut Deposit {
+                name: &name,
+                bytes: finished.bytes,
+                write: &mut |out| match cipher {
+                    Some(cipher) => cipher.pass(out, &mut content),
+                    None => content(out),
+                },
+                sides: &|sha256, bytes| {
+                    let sidecar = cipher.map(|_| sidecar(sha256, bytes)).transpose()?;
+                    Ok(sidecar.into_iter().chain([sum(&name, sha256)]).collect())
+                },
+            },
+            interrupt,
+            self.observe,
+        )?;
+        Ok(Captured {
+            path: repository.path_of(&name),
+            bytes: deposited.bytes,
+            sha256: deposited.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    fn lock(&self, dir: &Path) -> Result<Option<BackupLock>, LockError> {
+        let claim = self.request.lock.as_ref();
+        let lock = claim.map(|claim| BackupLock::take(dir, claim, self.interrupt));
+        lock.transpose()
+    }
+
+    /// Reads back what this process has just written.
+    fn prove(&mut self, archive: &Archive) -> Result<(), CaptureError> {
+        let threads = self.request.threads;
+        let report = read_back(archive, threads, self.interrupt, self.observe)?;
+        match report.first_fault() {
+            Some(fault) => Err(CaptureError::ReadBack(fault)),
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self, manifest: &Manifest) -> String {
+        let by_id = self.made.as_ref().is_some_and(|made| made.named_by_id);
+        archive_name(manifest, by_id)
+    }
+
+    /// Captures again and again until what is read fits together.
+    fn until_it_fits(&mut self, file: &File, path: &Path) -> Result<Written, CaptureError> {
+        let mut patience = Patience::default();
+        loop {
+            self.interrupt.check()?;
+            let error = match self.attempt(file, &patience.passed_over) {
+                Ok(written) => return Ok(written),
+                Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
+                Err(error) => error.written_to(path),
+            };
+            let running = self.is_running();
+            if !patience.tries_again(&error, running) {
+                return Err(match error {
+                    CaptureError::Start(fault) if running => CaptureError::Unsettled(fault),
+                    error => error,
+                });
+            }
+            let reason = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+            let attempt = patience.attempts();
+            (self.observe)(Event::Again { attempt, reason });
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether etcd runs on the source, asked without taking a lock.
+    fn is_running(&self) -> bool {
+        let listing = self.request.data_dir.list().unwrap_or_default();
+        let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
+        is_running(paths).is_ok_and(|running| running.is_some())
+    }
+
+    fn attempt(
+        &mut self,
+        file: &File,
+        passed_over: &[PassedOver],
+    ) -> Result<Written, CaptureError> {
+        let request = self.request;
+        let opening = Opening::open(request.data_dir, request.scope, passed_over)?;
+        let looked = opening
+            .db
+            .as_ref()
+            .map(|db| DbLook::take(&db.file))
+            .transpose()?;
+        (self.observe)(Event::Begin {
+            part: "capturing",
+            bytes: opening.all().map(|opened| opened.length).sum(),
+        });
+        let mtime = opening.newest_mtime()?;
+        let mut writer = Writer::new(file, request.level, request.threads)?;
+        let owner = self.made.as_ref().map(|made| made.owner);
+        let directories = directories(request.data_dir, owner)?;
+        for directory in &directories {
+            writer.directory(directory, mtime)?;
+        }
+        let mut warnings = opening.warnings.clone();
+        let mut content = Content {
+            writer: &mut writer,
+            owner,
+            interrupt: self.interrupt,
+            observe: self.observe,
+        };
+        let facts = content.write_member(&opening, &mut warnings)?;
+        if let (Some(before), Some(db)) = (looked, &opening.db)
+            && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
+        {
+            return Err(CaptureError::DbChanged);
+        }
+        let snapshot_bytes = opening.snapshot.as_ref().map_or(0, |opened| opened.length);
+        let sizes = Sizes {
+            data: snapshot_bytes + facts.log_bytes_above_snapshot,
+            limit: request.size_limit,
+            directory: request.data_dir.total_bytes(),
+        };
+        let (more, notes) = facts_warnings(&facts, &sizes);
+        warnings.extend(more);
+        let complete = |files: Vec<FileEntry>| Manifest {
+            format: Format::current(),
+            tool: Tool::this(),
+            created: self.created,
+            scope: request.scope,
+            labels: request.labels.clone(),
+            member: facts,
+            sizes,
+            directories,
+            files,
+            warnings,
+            notes,
+            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
+        };
+        Ok(writer.finish(mtime, complete)?)
+    }
+}
+
+/// The member's directories with their modes and owners, in archive order.
+fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<DirectoryEntry>> {
+    let sources = [
+        data_dir.member_dir(),
+        data_dir.snap_dir(),
+        data_dir.wal_dir(),
+    ];
+    DIRECTORIES
+        .into_iter()
+        .zip(sources)
+        .map(|(path, source)| {
+            let metadata = fs::metadata(source).or_else(|_| fs::metadata(data_dir.wal_dir()))?;
+            let (uid, gid) = owner.unwrap_or((metadata.uid(), metadata.gid()));
+            Ok(DirectoryEntry {
+                path: path.to_owned(),
+                mode: metadata.mode() & DIRECTORY_MODE,
+                uid,
+                gid,
+            })
+        })
+        .collect()
+}
+
+/// How a warning about the data size begins.
+const OVER_LIMIT: &str = "the data size is ";
+/// What a warning about a torn tail has in it.
+const UNFINISHED: &str = " ends in an unfinished record; ";
+
+/// Whether a warning in a manifest is about the moment of the capture alone, or about what is
+/// measured anew by whoever reads it: an archive that carries it is not the worse for it.
+pub(crate) fn is_passing(warning: &str) -> bool {
+    warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
+}
+
+/// What about the member itself is worth a warning, and what is good to know.
+fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().si();
+    let (data, limit) = (size(sizes.data), size(sizes.limit));
+    let directory = size(sizes.directory);
+    if sizes.data > sizes.limit {
+        warnings.push(format!(
+            "{OVER_LIMIT}{data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
+        ));
+    } else if sizes.directory > sizes.limit {
+        notes.push(format!(
+            "the data dir as a whole is {directory}, over {limit}, but the data in it are {data}"
+        ));
+    }
+    if facts.is_removed() {
+        let id = facts.identity.member_id;
+        warnings.push(format!(
+            "member {id} has been removed from its cluster: a start on this data will not rejoin it"
+        ));
+    }
+    if facts.removal_pending {
+        let id = facts.identity.member_id;
+        warnings.push(format!(
+            "the removal of member {id}, this one, is in the log but not known to be committed"
+        ));
+    }
+    if facts.has_stray_vote() {
+        let vote = facts.position.vote;
+        warnings.push(format!(
+            "the member's vote is for {vote}, a member that its files do not know"
+        ));
+    }
+    if let Some(pending) = facts.pending_version() {
+        warnings.push(format!(
+            "cluster version {} is in the log but not known to be committed: the cluster is about to move",
+            pending.version
+        ));
+    }
+    (warnings, notes)
+}

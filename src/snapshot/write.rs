@@ -1,0 +1,186 @@
+//! Writing a member's files into an archive, each checked while its bytes go by.
+//!
+//! In: an [`Opening`]. Out: the files in the archive, with what they are to the member, and what
+//! they say together.
+
+use std::io;
+use std::io::{Read, Seek};
+use std::os::unix::fs::MetadataExt;
+
+use fs_err as fs;
+
+use crate::archive::manifest::{FILE_MODE, Role};
+use crate::archive::{NewFile, Writer};
+use crate::data_dir::scan::{PIECE, torn_tail_fault};
+use crate::etcd::member::MemberFacts;
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use crate::etcd::wal::segment::SegmentEnd;
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::snapshot::CaptureError;
+use crate::snapshot::open_files::{Opened, Opening, mtime_of};
+
+/// An archive and the way into it.
+pub(crate) struct Content<'c, 'f> {
+    pub(crate) writer: &'c mut Writer<'f>,
+    /// Whose the files are said to be, if not as they are.
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) interrupt: &'c Interrupt,
+    pub(crate) observe: &'c mut dyn FnMut(Event),
+}
+
+impl Content<'_, '_> {
+    /// Writes all files, checking them on the way, and gives what they say together.
+    pub(crate) fn write_member(
+        &mut self,
+        opening: &Opening,
+        warnings: &mut Vec<String>,
+    ) -> Result<MemberFacts, CaptureError> {
+        let mut examiner = Examiner::default();
+        if let Some(snapshot) = &opening.snapshot {
+            self.write_sound(snapshot, Role::RaftSnapshot, &mut examiner)?;
+        }
+        // Before the segments: who replays the log from one of them needs it first.
+        for snapshot in &opening.older_snapshots {
+            // A scan of its own: the member's facts come from the newest one.
+            let sound = self.write(snapshot, &mut Examiner::default())?;
+            self.writer
+                .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
+                    Role::OlderRaftSnapshot
+                } else {
+                    Role::Leftover
+                });
+        }
+        for segment in &opening.older_segments {
+            if let Err(fault) = self.write(segment, &mut examiner)? {
+                // etcd reads none of these: kept as they are, and said.
+                let path = segment.source.path.display();
+                warnings.push(format!(
+                    "`{path}`, which etcd no longer needs, does not check: {fault}"
+                ));
+                self.writer.role(Role::Leftover);
+                self.writer.change_roles(|role| match role {
+                    Role::OlderWal => Role::Leftover,
+                    other => other,
+                });
+            } else {
+                self.writer.role(Role::OlderWal);
+            }
+        }
+        for segment in &opening.segments {
+            self.write_sound(segment, Role::Wal, &mut examiner)?;
+        }
+        for leftover in &opening.leftovers {
+            let kind = FileKind::Other;
+            self.write_as(leftover, kind, &mut Examiner::default())?
+                .ok();
+            self.writer.role(Role::Leftover);
+        }
+        if let Some(db) = &opening.db {
+            self.write_as(db, FileKind::Other, &mut Examiner::default())?
+                .ok();
+            self.writer.role(Role::V3Backend);
+        }
+        Ok(examiner.finish()?)
+    }
+
+    fn write_sound(
+        &mut self,
+        opened: &Opened,
+        role: Role,
+        examiner: &mut Examiner,
+    ) -> Result<(), CaptureError> {
+        self.write(opened, examiner)?
+            .map_err(|fault| CaptureError::Source {
+                path: opened.source.path.clone(),
+                fault,
+            })?;
+        self.writer.role(role);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        opened: &Opened,
+        examiner: &mut Examiner,
+    ) -> Result<Result<(), FileFault>, CaptureError> {
+        self.write_as(opened, opened.source.kind, examiner)
+    }
+
+    /// Writes one file; the inner result tells whether it checks as what `kind` says it is.
+    fn write_as(
+        &mut self,
+        opened: &Opened,
+        kind: FileKind,
+        examiner: &mut Examiner,
+    ) -> Result<Result<(), FileFault>, CaptureError> {
+        let metadata = opened.file.metadata()?;
+        let (uid, gid) = self.owner.unwrap_or((metadata.uid(), metadata.gid()));
+        let new = NewFile {
+            path: opened.source.archive_path.clone(),
+            size: opened.length,
+            mode: metadata.mode() & FILE_MODE,
+            uid,
+            gid,
+            mtime: mtime_of(&metadata),
+        };
+        examiner.begin(kind, opened.length);
+        (&opened.file).rewind()?;
+        let reader = Examined {
+            file: (&opened.file).take(opened.length),
+            examiner,
+            piece: vec![0; PIECE],
+            filled: 0,
+            given: 0,
+            interrupt: self.interrupt,
+            observe: self.observe,
+        };
+        match self.writer.append(&new, reader) {
+            // A file that became shorter was cut off by a starting etcd, or replaced.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(CaptureError::Vanished(opened.source.path.clone()));
+            }
+            outcome => outcome?,
+        }
+        Ok(match examiner.end() {
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                examiner.forget_chain();
+                let fault = torn_tail_fault(&opened.file, offset, opened.length, false)?;
+                fault.map_or(Ok(()), Err)
+            }
+            Ok(_) => Ok(()),
+            Err(fault) => Err(fault),
+        })
+    }
+}
+
+/// A source file that is checked while it is read.
+struct Examined<'e> {
+    file: io::Take<&'e fs::File>,
+    examiner: &'e mut Examiner,
+    piece: Vec<u8>,
+    filled: usize,
+    given: usize,
+    interrupt: &'e Interrupt,
+    observe: &'e mut dyn FnMut(Event),
+}
+
+impl Read for Examined<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.filled {
+            self.interrupt.check().map_err(io::Error::other)?;
+            self.filled = self.file.read(&mut self.piece)?;
+            self.given = 0;
+            let bytes = self.piece.get(..self.filled).unwrap_or_default();
+            self.examiner.update(bytes);
+            (self.observe)(Event::Advance(bytes.len() as u64));
+        }
+        let left = self.piece.get(self.given..self.filled).unwrap_or_default();
+        let length = left.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..length), left.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        self.given += length;
+        Ok(length)
+    }
+}

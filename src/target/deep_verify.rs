@@ -1,0 +1,344 @@
+//! Proving that a member's raft snapshots are what its log leads to.
+//!
+//! In: a [`Target`] whose bytes all check. Out: a [`DeepReport`]: every raft snapshot from the
+//! oldest that the log reaches back to, held against the replay from the one before it; the
+//! cluster's facts held against themselves; the store at the end, for what would expire.
+//!
+//! A raft snapshot keeps what the member had in memory, so in-order keys in it have the names of
+//! the release that applied them. Where a replay by one release's rules differs the other's are
+//! tried, then the differences looked at one by one (formats page §5, the in-order trap).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::etcd::ids::{Index, MemberId};
+use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::membership::StoreFacts;
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
+use crate::etcd::store::Store;
+use crate::etcd::store::diff::{Difference, compare};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::target::{StoreError, Target, Wanted};
+
+/// How many raft snapshots may differ before no more are compared: each is a reading of its own.
+const MOST_WRONG: usize = 10;
+
+/// What a deep look gave.
+#[derive(Debug)]
+pub struct DeepReport {
+    /// What the replay began from; `None` is the empty store.
+    pub start: Option<SnapshotId>,
+    /// How many entries were replayed.
+    pub entries: u64,
+    /// The raft snapshots above the start, oldest first.
+    pub snapshots: Vec<SnapshotCheck>,
+    /// Raft snapshots that were not compared, neither the start nor one that the replay came to.
+    pub not_compared: Vec<SnapshotId>,
+    /// What is wrong with the cluster's own keys.
+    pub cluster: Vec<ClusterFault>,
+    /// The store at the commit index.
+    pub store: Arc<Store>,
+    /// That index.
+    pub at: Index,
+}
+
+/// A raft snapshot held against the replay.
+#[derive(Debug)]
+pub struct SnapshotCheck {
+    /// Which one.
+    pub id: SnapshotId,
+    /// How they compare.
+    pub verdict: SnapshotVerdict,
+}
+
+/// How a raft snapshot compares with the replay from the one before it.
+#[derive(Debug)]
+pub enum SnapshotVerdict {
+    /// The same by these rules.
+    Equal(InOrderRules),
+    /// The same but for the names of so many in-order keys: members of both releases had a hand
+    /// in it.
+    MixedNames(usize),
+    /// Not what the log leads to.
+    Different(Vec<DifferentKey>),
+}
+
+/// A key that a raft snapshot has otherwise than the replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferentKey {
+    /// The store path.
+    pub path: Vec<u8>,
+    /// How.
+    pub what: &'static str,
+}
+
+/// What can be wrong with the cluster's own keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterFault {
+    /// The store and the log's own account of it differ.
+    #[error("the store's members and versions are not those that the log's entries add up to")]
+    Account,
+    /// A member that nobody can reach.
+    #[error("member {0} has no peer URL")]
+    NoPeerUrl(MemberId),
+    /// Two members at one place.
+    #[error("members {0} and {1} share the peer URL {2}")]
+    SharedPeerUrl(MemberId, MemberId, String),
+    /// A member that was removed is still there.
+    #[error("member {0} is both a member and removed")]
+    Undead(MemberId),
+    /// The data belong to nobody of the cluster.
+    #[error("this member, {0}, was never in its cluster")]
+    Stranger(MemberId),
+    /// A cluster version that went back.
+    #[error("the cluster version goes back from {0} to {1}")]
+    VersionFell(String, String),
+    /// A raft snapshot whose voters are not its members.
+    #[error("the raft snapshot at {0} has other voters than members")]
+    Voters(SnapshotId),
+}
+
+impl DeepReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        let differs =
+            |check: &SnapshotCheck| matches!(check.verdict, SnapshotVerdict::Different(_));
+        self.cluster.is_empty() && !self.snapshots.iter().any(differs)
+    }
+}
+
+/// What a deep look wants of the first reading of a target.
+pub fn first_look(target: &Target) -> Result<Plan, StoreError> {
+    Ok(Plan {
+        start: target.starts()?.first().copied().unwrap_or_default(),
+        until: Until::Commit,
+        rules: target.likely_rules(),
+        check_snapshots: true,
+        keep_trail: false,
+    })
+}
+
+/// Looks deep into `target`; `first` is what a reading by [`first_look`] gave, whose files all
+/// check.
+pub fn look_deep(
+    target: &Target,
+    first: Option<(MemberFacts, Replayed)>,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<DeepReport, StoreError> {
+    let mut looking = Looking {
+        target,
+        wanted: Wanted {
+            whole: true,
+            check_snapshots: true,
+            threads,
+            ..Wanted::default()
+        },
+        interrupt,
+        observe,
+    };
+    let (member, mut replayed) = match first {
+        Some((member, replayed)) if is_settled(&member, &replayed) => (member, replayed),
+        _ => {
+            let read = target.read_from_oldest(looking.wanted, interrupt, looking.observe)?;
+            (read.member, read.replayed)
+        }
+    };
+    let start = replayed.start;
+    let mut entries = replayed.entries;
+    let mut snapshots = Vec::new();
+    let mut stray_voters = BTreeSet::new();
+    let mut wrong = 0;
+    loop {
+        stray_voters.extend(replayed.stray_voters.iter().copied());
+        let equal = replayed.checks.iter().filter(|check| check.equal);
+        snapshots.extend(equal.map(|check| SnapshotCheck {
+            id: check.id,
+            verdict: SnapshotVerdict::Equal(replayed.rules),
+        }));
+        let Some(differs) = replayed.checks.iter().rfind(|check| !check.equal) else {
+            break;
+        };
+        let id = differs.id;
+        let verdict = looking.verdict(id, &replayed)?;
+        wrong += usize::from(matches!(verdict, SnapshotVerdict::Different(_)));
+        looking.wanted.check_snapshots = wrong < MOST_WRONG;
+        snapshots.push(SnapshotCheck { id, verdict });
+        // From here on the member's own raft snapshot is what it went on from.
+        let rules = replayed.rules;
+        replayed = looking.again(Start::From(id), Until::Commit, rules)?;
+        entries += replayed.entries;
+    }
+    let compared = |id| start == Some(id) || snapshots.iter().any(|check| check.id == id);
+    let there = target.starts()?.into_iter().filter_map(Start::id);
+    let not_compared = there.filter(|id| !compared(*id)).collect();
+    let mut cluster = cluster_faults(&member, &replayed.store);
+    cluster.extend(stray_voters.into_iter().map(ClusterFault::Voters));
+    Ok(DeepReport {
+        start,
+        entries,
+        snapshots,
+        not_compared,
+        cluster,
+        at: replayed.at,
+        store: replayed.store,
+    })
+}
+
+/// A target being read again and again.
+struct Looking<'t> {
+    target: &'t Target,
+    wanted: Wanted,
+    interrupt: &'t Interrupt,
+    observe: &'t mut dyn FnMut(Event),
+}
+
+impl Looking<'_> {
+    fn again(
+        &mut self,
+        start: Start,
+        until: Until,
+        rules: InOrderRules,
+    ) -> Result<Replayed, StoreError> {
+        let wanted = Wanted {
+            start,
+            until,
+            rules: Some(rules),
+            ..self.wanted
+        };
+        let read = self
+            .target
+            .read_store(wanted, self.interrupt, self.observe)?;
+        Ok(read.replayed)
+    }
+
+    /// How the raft snapshot `id` compares, where `replayed` came to something else.
+    fn verdict(
+        &mut self,
+        id: SnapshotId,
+        replayed: &Replayed,
+    ) -> Result<SnapshotVerdict, StoreError> {
+        let until = Until::Index(id.index);
+        let before = replayed.checks.iter().rfind(|check| check.equal);
+        let before = before.map(|check| check.id).or(replayed.start);
+        if replayed.in_order.applied > 0 {
+            let (from, rules) = (
+                before.map_or(Start::Empty, Start::From),
+                replayed.rules.other(),
+            );
+            let by_other = self.again(from, until, rules)?;
+            let last = by_other.checks.last();
+            if last.is_some_and(|check| check.equal && check.id == id) {
+                return Ok(SnapshotVerdict::Equal(rules));
+            }
+        }
+        let there = self.again(Start::From(id), until, replayed.rules)?;
+        Ok(judge(&replayed.store, &there.store))
+    }
+}
+
+/// Whether a first reading went by the rules that turned out right, or by none.
+fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
+    let right = InOrderRules::of(member.cluster_version.as_ref());
+    right == replayed.rules || replayed.in_order.applied == 0
+}
+
+fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {
+    let differences = compare(replayed, snapshot);
+    let is_renamed = |d: &&Difference| d.twin.is_some() && d.parts.is_empty();
+    let renamed = differences.iter().filter(is_renamed).count();
+    if renamed == differences.len() && replayed.index() == snapshot.index() && renamed > 0 {
+        return SnapshotVerdict::MixedNames(renamed / 2);
+    }
+    let mut found: Vec<_> = differences.into_iter().map(different_key).collect();
+    if replayed.index() != snapshot.index() {
+        found.push(DifferentKey {
+            path: b"/".to_vec(),
+            what: "X-Etcd-Index",
+        });
+    }
+    if found.is_empty() {
+        // The same store at another place in the log.
+        found.push(DifferentKey {
+            path: b"/".to_vec(),
+            what: "the term of its last entry",
+        });
+    }
+    SnapshotVerdict::Different(found)
+}
+
+fn different_key(difference: Difference) -> DifferentKey {
+    use crate::etcd::store::diff::Part;
+    let what = match (difference.a, difference.b, difference.parts.first()) {
+        (None, _, _) => "only in the raft snapshot",
+        (_, None, _) => "missing in the raft snapshot",
+        (_, _, Some(Part::Dir)) => "key or directory",
+        (_, _, Some(Part::Value)) => "value",
+        (_, _, Some(Part::Expiration)) => "expiry",
+        (_, _, Some(Part::ModifiedIndex | Part::CreatedIndex) | None) => "index",
+    };
+    DifferentKey {
+        path: difference.path,
+        what,
+    }
+}
+
+fn cluster_faults(member: &MemberFacts, store: &Store) -> Vec<ClusterFault> {
+    let mut faults = Vec::new();
+    match store.cluster_facts() {
+        Ok(facts) => {
+            if !same_account(member, &facts) {
+                faults.push(ClusterFault::Account);
+            }
+            faults.extend(member_faults(member, &facts));
+        }
+        Err(_) => faults.push(ClusterFault::Account),
+    }
+    let versions = member.versions.windows(2);
+    faults.extend(versions.filter_map(|pair| match pair {
+        [before, after] if after.version < before.version => Some(ClusterFault::VersionFell(
+            before.version.to_string(),
+            after.version.to_string(),
+        )),
+        _ => None,
+    }));
+    faults
+}
+
+/// Whether the replayed store and the member's facts, which come by another way, agree.
+fn same_account(member: &MemberFacts, facts: &StoreFacts) -> bool {
+    member.members.iter().eq(facts.members.values())
+        && member.removed_members.iter().eq(&facts.removed)
+        && member.cluster_version == facts.cluster_version
+}
+
+fn member_faults(member: &MemberFacts, facts: &StoreFacts) -> Vec<ClusterFault> {
+    let mut faults = Vec::new();
+    let mut places: Vec<(&String, MemberId)> = Vec::new();
+    for known in facts.members.values() {
+        if known.peer_urls.is_empty() {
+            faults.push(ClusterFault::NoPeerUrl(known.id));
+        }
+        if facts.removed.contains(&known.id) {
+            faults.push(ClusterFault::Undead(known.id));
+        }
+        for url in &known.peer_urls {
+            if let Some((_, other)) = places.iter().find(|(place, _)| *place == url) {
+                faults.push(ClusterFault::SharedPeerUrl(
+                    *other,
+                    known.id,
+                    printable(url),
+                ));
+            }
+            places.push((url, known.id));
+        }
+    }
+    let own = member.identity.member_id;
+    if !facts.members.is_empty() && !facts.members.contains_key(&own) && !member.is_removed() {
+        faults.push(ClusterFault::Stranger(own));
+    }
+    faults
+}

@@ -1,0 +1,302 @@
+//! What differs between two members' data: keys, members, versions, logs.
+//!
+//! In: two [`Target`]s. Out: a [`Comparison`]; each key difference with the raft index of the entry
+//! that made it, where the logs at hand tell.
+
+use std::collections::BTreeMap;
+
+use crate::etcd::ids::Index;
+use crate::etcd::membership::StoreFacts;
+use crate::etcd::replay::{EntryMark, Removal, Until};
+use crate::etcd::store::diff::{Difference, compare, in_order_number};
+use crate::etcd::store::path::components;
+use crate::etcd::store::{NodeId, Store};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::target::{StoreError, StoreRead, Target, Wanted};
+
+/// Two stores and what differs.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The first.
+    pub a: StoreRead,
+    /// The second.
+    pub b: StoreRead,
+    /// Keys below `/1` and `/2`, in order.
+    pub keys: Vec<KeyDifference>,
+    /// What the stores say of their clusters; equal if the same.
+    pub clusters: (StoreFacts, StoreFacts),
+    /// What the logs have in common.
+    pub logs: LogAgreement,
+}
+
+/// A difference and its cause.
+#[derive(Debug)]
+pub struct KeyDifference {
+    /// The difference.
+    pub difference: Difference,
+    /// The entry that made it; `None` if it lies before the logs at hand.
+    pub entry: Option<Index>,
+    /// Whether it is an in-order key that members of 2.1 and 2.2 name differently, or a
+    /// consequence of that.
+    pub in_order: bool,
+}
+
+/// How far two logs are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogAgreement {
+    /// The last run of committed entries that both hold without a hole, first and last; `None` if
+    /// there are none.
+    pub common: Option<(Index, Index)>,
+    /// The first of them that is not the same.
+    pub first_difference: Option<Index>,
+}
+
+impl Comparison {
+    /// Whether the stores count their changes differently, although they stand at one entry.
+    pub fn counts_differ(&self) -> bool {
+        let (a, b) = (&self.a.replayed, &self.b.replayed);
+        a.at == b.at && a.store.index() != b.store.index()
+    }
+
+    /// Whether nothing differs.
+    pub fn is_equal(&self) -> bool {
+        self.keys.is_empty()
+            && !self.counts_differ()
+            && self.clusters.0 == self.clusters.1
+            && self.logs.first_difference.is_none()
+    }
+
+    /// How many differences are of the in-order trap.
+    pub fn in_order(&self) -> usize {
+        self.keys.iter().filter(|key| key.in_order).count()
+    }
+}
+
+/// Compares `a` with `b`, each as `wanted`, or both at the lower of their commit indexes.
+pub fn diff(
+    a: &Target,
+    b: &Target,
+    at_common_index: bool,
+    wanted: Wanted,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Comparison, StoreError> {
+    let mut read_a = a.read_store(wanted, interrupt, observe)?;
+    let mut read_b = b.read_store(wanted, interrupt, observe)?;
+    if at_common_index && read_a.replayed.at != read_b.replayed.at {
+        let common = read_a.replayed.at.min(read_b.replayed.at);
+        let wanted = Wanted {
+            until: Until::Index(common),
+            ..wanted
+        };
+        if read_a.replayed.at > common {
+            read_a = a.read_store(wanted, interrupt, observe)?;
+        } else {
+            read_b = b.read_store(wanted, interrupt, observe)?;
+        }
+    }
+    let trail = |target: &Target, read: &StoreRead, observe: &mut dyn FnMut(Event)| {
+        let wanted = Wanted {
+            until: Until::Index(read.replayed.at),
+            keep_trail: true,
+            whole: true,
+            ..wanted
+        };
+        let read = target.read_from_oldest(wanted, interrupt, observe)?;
+        Ok::<_, StoreError>(read.replayed.trail)
+    };
+    let trail_a = trail(a, &read_a, observe)?;
+    let trail_b = trail(b, &read_b, observe)?;
+    let logs = agreement(&trail_a, &trail_b);
+    let (at_a, at_b) = (read_a.replayed.at, read_b.replayed.at);
+    let (store_a, store_b) = (&read_a.replayed.store, &read_b.replayed.store);
+    let causes = Causes {
+        stores: [store_a, store_b],
+        trails: [&trail_a, &trail_b],
+        removals: [Removals::of(&trail_a), Removals::of(&trail_b)],
+        differ_from: logs.first_difference.unwrap_or(at_a.min(at_b).next()),
+        same_log: logs.common.is_some() && logs.first_difference.is_none() && at_a == at_b,
+    };
+    let keys = compare(store_a, store_b)
+        .into_iter()
+        .filter(|difference| !is_clusters_own(&difference.path))
+        .map(|difference| causes.explain(difference))
+        .collect();
+    // Each log's own reading of the cluster's keys went well, so this one does.
+    let facts = |store: &Store| store.cluster_facts().unwrap_or_default();
+    let clusters = (facts(store_a), facts(store_b));
+    Ok(Comparison {
+        keys,
+        clusters,
+        logs,
+        a: read_a,
+        b: read_b,
+    })
+}
+
+fn is_clusters_own(path: &[u8]) -> bool {
+    matches!(components(path).as_slice(), [] | [b"0", ..])
+}
+
+fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
+    let mut found = LogAgreement::default();
+    let mut in_b = b.iter().peekable();
+    for mark in a {
+        while in_b.next_if(|other| other.index < mark.index).is_some() {}
+        let Some(other) = in_b.peek().filter(|other| other.index == mark.index) else {
+            continue;
+        };
+        let run = found
+            .common
+            .filter(|(_, last)| last.next() == mark.index)
+            .map_or(mark.index, |(first, _)| first);
+        found.common = Some((run, mark.index));
+        if (other.term, other.crc) != (mark.term, mark.crc) {
+            found.first_difference.get_or_insert(mark.index);
+        }
+    }
+    found
+}
+
+/// The last entries that took something away.
+#[derive(Default)]
+struct Removals<'a> {
+    /// By the store path of what they took.
+    nodes: BTreeMap<&'a [u8], Index>,
+    /// The last one by which anything expired.
+    expired: Option<Index>,
+}
+
+impl<'a> Removals<'a> {
+    fn of(trail: &'a [EntryMark]) -> Self {
+        let mut found = Self::default();
+        for mark in trail {
+            match &mark.removes {
+                Some(Removal::Node(path)) => {
+                    found.nodes.insert(path, mark.index);
+                }
+                Some(Removal::Expired) => found.expired = Some(mark.index),
+                None => {}
+            }
+        }
+        found
+    }
+
+    /// The last one that took `path` or a directory that it was in.
+    fn covering(&self, path: &[u8]) -> Option<Index> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let cuts = path.iter().enumerate().skip(1);
+        let cuts = cuts.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let above = cuts.chain([path.len()]);
+        above
+            .filter_map(|end| self.nodes.get(path.get(..end)?).copied())
+            .max()
+    }
+}
+
+struct Causes<'a> {
+    stores: [&'a Store; 2],
+    trails: [&'a [EntryMark]; 2],
+    removals: [Removals<'a>; 2],
+    /// The first entry that only one of the stores has seen, or that is not the same in both.
+    differ_from: Index,
+    /// Whether both stores come from the same entries.
+    same_log: bool,
+}
+
+impl Causes<'_> {
+    fn explain(&self, difference: Difference) -> KeyDifference {
+        let sides = [difference.a, difference.b];
+        let name = components(&difference.path).pop().unwrap_or_default();
+        let post = in_order_number(name).and_then(|number| self.post_at(number, &difference.path));
+        let one_sided = sides.contains(&None);
+        // Without a twin it may be what came of one: a later request that found its key under one
+        // name only.
+        if one_sided && (difference.twin.is_some() || (post.is_some() && self.same_log)) {
+            let made = |side: usize| self.wrote(side, sides, |store, id| store.node(id).created);
+            let entry = post.or_else(|| made(0)).or_else(|| made(1));
+            return KeyDifference {
+                difference,
+                entry,
+                in_order: true,
+            };
+        }
+        let there = difference
+            .a
+            .map(|id| (0, id))
+            .or(difference.b.map(|id| (1, id)));
+        let expires = there.is_some_and(|(side, id): (usize, NodeId)| {
+            let store = self.stores.get(side);
+            store.is_some_and(|store| store.node(id).expires.is_some())
+        });
+        let modified = |store: &Store, id| store.node(id).modified;
+        let wrote = [0, 1].map(|side| self.wrote(side, sides, modified));
+        let mut entries: Vec<Index> = wrote.into_iter().flatten().collect();
+        for (side, node) in sides.into_iter().enumerate() {
+            if node.is_none() {
+                let made = wrote.into_iter().flatten().next();
+                entries.extend(self.removed(side, &difference.path, expires, made));
+            }
+        }
+        let from = self.differ_from;
+        let behind = entries.iter().copied().filter(|entry| *entry >= from).min();
+        KeyDifference {
+            entry: behind.or_else(|| entries.into_iter().max()),
+            in_order: false,
+            difference,
+        }
+    }
+
+    /// The entry that brought the store to the index that `index` reads of the node on a side.
+    fn wrote(
+        &self,
+        side: usize,
+        nodes: [Option<NodeId>; 2],
+        index: impl Fn(&Store, NodeId) -> u64,
+    ) -> Option<Index> {
+        let store = self.stores.get(side)?;
+        let id = nodes.get(side).copied().flatten()?;
+        self.entry_at(side, index(store, id)).map(|mark| mark.index)
+    }
+
+    /// The entry that brought the store of a side to `store_index`.
+    fn entry_at(&self, side: usize, store_index: u64) -> Option<&EntryMark> {
+        let trail = self.trails.get(side)?;
+        let applied = trail.partition_point(|mark| mark.store_index.is_none());
+        let trail = trail.get(applied..)?;
+        let reached = trail.partition_point(|mark| mark.store_index < Some(store_index));
+        // What the first entry applied found was there before the log at hand.
+        let first = trail.first()?;
+        let known = reached > 0 || first.counts && first.store_index == Some(store_index);
+        trail.get(reached).filter(|_| known)
+    }
+
+    /// The in-order creation, in the directory that `path` is in, that brought a store to
+    /// `store_index`.
+    fn post_at(&self, store_index: u64, path: &[u8]) -> Option<Index> {
+        let cut = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let directory = path.get(..cut.max(1));
+        let of = |side| {
+            self.entry_at(side, store_index)
+                .filter(|mark| mark.in_order.as_deref() == directory)
+        };
+        of(0).or_else(|| of(1)).map(|mark| mark.index)
+    }
+
+    /// The last entry on a side, after `made`, that took away what was at `path`, or what expired.
+    fn removed(
+        &self,
+        side: usize,
+        path: &[u8],
+        expires: bool,
+        made: Option<Index>,
+    ) -> Option<Index> {
+        let taken = self.removals.get(side)?;
+        let last_expiry = taken.expired.filter(|_| expires);
+        let last = taken.covering(path).max(last_expiry)?;
+        made.is_none_or(|made| last > made).then_some(last)
+    }
+}

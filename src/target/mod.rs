@@ -1,0 +1,331 @@
+//! Reading a member's store out of a data dir or an archive.
+//!
+//! In: a [`Target`] and what is wanted. Out: the store as of an index, the member's facts, and
+//! whose in-order rules were used and why.
+
+pub mod deep_verify;
+pub mod diff;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::archive::verify::{VerifyFault, replay};
+use crate::archive::{Archive, ArchiveError};
+use crate::data_dir::scan::{FileReport, Reading, SurveyError, survey};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::etcd::ids::ClusterVersion;
+use crate::etcd::member::{MemberFacts, StartFault};
+use crate::etcd::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
+use crate::etcd::scan::{FileFault, FileKind, Outcome};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+
+/// An archive or a data dir.
+#[derive(Debug)]
+pub enum Target {
+    /// An archive.
+    Archive(Box<Archive>),
+    /// A data dir.
+    DataDir(DataDir),
+}
+
+/// What is wanted of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Up to where.
+    pub until: Until,
+    /// What to begin from.
+    pub start: Start,
+    /// Whose rules to use; `None` is those of the servers that the data come from.
+    pub rules: Option<InOrderRules>,
+    /// Whether to read the whole log, for what it says beside the store.
+    pub whole: bool,
+    /// Whether to keep a mark of each entry.
+    pub keep_trail: bool,
+    /// Whether to compare the store with each raft snapshot on the way, and stop where one differs.
+    pub check_snapshots: bool,
+    /// How many threads decompress.
+    pub threads: usize,
+}
+
+/// A store and whose it is.
+#[derive(Debug)]
+pub struct StoreRead {
+    /// The member's facts.
+    pub member: MemberFacts,
+    /// The store.
+    pub replayed: Replayed,
+    /// Why these in-order rules.
+    pub rules_from: RulesFrom,
+    /// Raft snapshots that do not check and were passed over.
+    pub passed_over: Vec<FileReport>,
+}
+
+/// Why in-order children are named as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesFrom {
+    /// Somebody asked for it.
+    Asked,
+    /// The cluster version in the data.
+    ClusterVersion(ClusterVersion),
+    /// There is no cluster version: a 2.0 server, or one that has just started.
+    NoVersion,
+}
+
+impl fmt::Display for RulesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("as asked for"),
+            Self::ClusterVersion(version) => write!(f, "the cluster version is {version}"),
+            Self::NoVersion => f.write_str("there is no cluster version"),
+        }
+    }
+}
+
+/// Why a store could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is no data dir, or cannot be read.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Bytes do not check.
+    #[error("`{target}` does not check: {fault}")]
+    Unsound {
+        /// What was read.
+        target: PathBuf,
+        /// What is wrong.
+        fault: Box<VerifyFault>,
+    },
+    /// etcd could not start from it.
+    #[error("etcd could not start from `{target}`: {fault}")]
+    Start {
+        /// What was read.
+        target: PathBuf,
+        /// Why not.
+        fault: StartFault,
+    },
+    /// The store at that index cannot be had.
+    #[error("`{target}`: {fault}")]
+    Replay {
+        /// What was read.
+        target: PathBuf,
+        /// Why not.
+        fault: ReplayFault,
+    },
+}
+
+impl Target {
+    /// Opens an archive, or a data dir with its WAL in `wal_dir` if that is given.
+    pub fn open(path: &Path, wal_dir: Option<&Path>) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            let data_dir = DataDir::open(path, wal_dir).map_err(SurveyError::from)?;
+            Ok(Self::DataDir(data_dir))
+        } else {
+            Ok(Self::Archive(Box::new(Archive::open(path)?)))
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Archive(archive) => archive.path(),
+            Self::DataDir(data_dir) => data_dir.root(),
+        }
+    }
+
+    /// The store that is `wanted` of it.
+    pub fn read_store(
+        &self,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        let mut rules = wanted.rules.unwrap_or_else(|| self.likely_rules());
+        loop {
+            let plan = Plan {
+                start: wanted.start,
+                until: wanted.until,
+                rules,
+                check_snapshots: wanted.check_snapshots,
+                keep_trail: wanted.keep_trail,
+            };
+            let read = self.read_by(plan, wanted, interrupt, observe)?;
+            let right = InOrderRules::of(read.member.cluster_version.as_ref());
+            // Which rules are right is known only now; they matter only if a name was made by them.
+            if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
+                let mut read = read;
+                if wanted.rules.is_none() {
+                    read.replayed.rules = right;
+                }
+                return Ok(read);
+            }
+            rules = right;
+        }
+    }
+
+    /// The store that is `wanted`, begun as far back as the files reach.
+    pub fn read_from_oldest(
+        &self,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        for start in self.starts()? {
+            let wanted = Wanted { start, ..wanted };
+            match self.read_store(wanted, interrupt, observe) {
+                // The log does not reach back to it.
+                Err(
+                    StoreError::Start { .. }
+                    | StoreError::Replay {
+                        fault: ReplayFault::Hole { .. } | ReplayFault::NoStart { .. },
+                        ..
+                    }
+                    | StoreError::Survey(SurveyError::DataDir(DataDirError::BeginsLate { .. })),
+                ) => {}
+                read => return read,
+            }
+        }
+        self.read_store(wanted, interrupt, observe)
+    }
+
+    /// Where a replay could begin, as far back as possible first.
+    pub(crate) fn starts(&self) -> Result<Vec<Start>, StoreError> {
+        let (mut snapshots, first): (Vec<_>, _) = match self {
+            Self::Archive(archive) => {
+                let files = &archive.manifest().files;
+                let snapshots = files.iter().filter_map(|file| match file.kind() {
+                    FileKind::Snapshot(id) => Some(id),
+                    _ => None,
+                });
+                let segments = &archive.manifest().member.segments;
+                (snapshots.collect(), segments.first().map(|s| s.sequence))
+            }
+            Self::DataDir(data_dir) => {
+                let listing = data_dir.list()?;
+                let snapshots = listing.snapshots.iter().map(|(id, _)| *id).collect();
+                (snapshots, listing.segments.first().map(|(s, _)| s.sequence))
+            }
+        };
+        snapshots.sort();
+        let empty = (first == Some(0)).then_some(Start::Empty);
+        let snapshots = snapshots.into_iter().map(Start::From);
+        Ok(empty.into_iter().chain(snapshots).collect())
+    }
+
+    pub(crate) fn likely_rules(&self) -> InOrderRules {
+        match self {
+            Self::Archive(archive) => {
+                InOrderRules::of(archive.manifest().member.cluster_version.as_ref())
+            }
+            Self::DataDir(_) => InOrderRules::Before22,
+        }
+    }
+
+    fn read_by(
+        &self,
+        plan: Plan,
+        wanted: Wanted,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<StoreRead, StoreError> {
+        let target = || self.path().to_path_buf();
+        let (member, outcome, passed_over) = match self {
+            Self::Archive(archive) => {
+                let report = replay(archive, plan, wanted.threads, interrupt, observe)?;
+                if let Some(fault) = report.first_fault() {
+                    let fault = Box::new(fault);
+                    return Err(StoreError::Unsound {
+                        target: target(),
+                        fault,
+                    });
+                }
+                (archive.manifest().member.clone(), report.replay, Vec::new())
+            }
+            Self::DataDir(data_dir) => {
+                let reading = if wanted.whole {
+                    Reading::WholeReplayed(plan)
+                } else {
+                    Reading::Needed(plan)
+                };
+                let mut found = survey(data_dir, reading, interrupt, observe)?;
+                if found.facts.is_err() && !wanted.whole {
+                    // Without the newest raft snapshot, which an earlier index has no use for, the
+                    // log may have a hole.
+                    let whole = Reading::WholeReplayed(plan);
+                    found = survey(data_dir, whole, interrupt, observe)?;
+                }
+                let (member, passed_over) = self.sound_member(found.facts, found.files)?;
+                (member, found.replay, passed_over)
+            }
+        };
+        let replayed = settled(outcome).map_err(|fault| StoreError::Replay {
+            target: target(),
+            fault,
+        })?;
+        let rules_from = match (&wanted.rules, &member.cluster_version) {
+            (Some(_), _) => RulesFrom::Asked,
+            (None, Some(version)) => RulesFrom::ClusterVersion(version.clone()),
+            (None, None) => RulesFrom::NoVersion,
+        };
+        Ok(StoreRead {
+            member,
+            replayed,
+            rules_from,
+            passed_over,
+        })
+    }
+
+    /// The member's facts, and the raft snapshots that do not check: etcd passes those over too.
+    pub(crate) fn sound_member(
+        &self,
+        facts: Result<MemberFacts, StartFault>,
+        files: Vec<FileReport>,
+    ) -> Result<(MemberFacts, Vec<FileReport>), StoreError> {
+        let broken: Vec<_> = files
+            .into_iter()
+            .filter(|file| file.fault.is_some())
+            .collect();
+        let is_snapshot = |file: &&FileReport| matches!(file.fault, Some(FileFault::Snapshot(_)));
+        let cause = broken
+            .iter()
+            .find(|file| facts.is_err() || !is_snapshot(file));
+        if let Some(FileReport {
+            path,
+            fault: Some(fault),
+            ..
+        }) = cause
+        {
+            let fault = VerifyFault::File {
+                path: path.clone(),
+                fault: fault.clone(),
+            };
+            return Err(StoreError::Unsound {
+                target: self.path().to_path_buf(),
+                fault: Box::new(fault),
+            });
+        }
+        match facts {
+            Ok(member) => Ok((member, broken)),
+            Err(fault) => Err(StoreError::Start {
+                target: self.path().to_path_buf(),
+                fault,
+            }),
+        }
+    }
+}
+
+/// A replay that was asked for and whose files all check has come to an end.
+fn settled(outcome: Option<Outcome>) -> Outcome {
+    outcome.unwrap_or(Err(ReplayFault::NoStart {
+        wanted: crate::etcd::ids::Index(0),
+    }))
+}
+
+impl From<DataDirError> for StoreError {
+    fn from(error: DataDirError) -> Self {
+        Self::Survey(error.into())
+    }
+}

@@ -1,0 +1,84 @@
+//! Numbers, times and names as people say them.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::etcd::member::printable;
+use crate::etcd::membership::Member;
+
+/// A length of time to two digits: `40 seconds`, `6.6 hours`, `12 days`.
+pub(super) fn about(length: SignedDuration) -> String {
+    let seconds = length.as_secs_f64().abs();
+    let units = [
+        (60.0, 1.0, "seconds"),
+        (3600.0, 60.0, "minutes"),
+        (86_400.0 * 2.0, 3600.0, "hours"),
+        (f64::INFINITY, 86_400.0, "days"),
+    ];
+    let unit = units.into_iter().find(|(below, ..)| seconds < *below);
+    let (_, unit, name) = unit.unwrap_or((0.0, 86_400.0, "days"));
+    let number = seconds / unit;
+    if number < 10.0 && unit > 1.0 {
+        format!("{number:.1} {name}")
+    } else {
+        format!("{number:.0} {name}")
+    }
+}
+
+/// A moment to the minute, in UTC.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// What a member is called: its name, or its id until it has one.
+pub(super) fn name(member: &Member) -> String {
+    if member.name.is_empty() {
+        member.id.to_string()
+    } else {
+        printable(&member.name)
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn list(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// `1 entry`, `2 entries`.
+pub(super) fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// Bytes in decimal units.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().si().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_told_in_the_unit_that_fits() {
+        let told = |seconds| about(SignedDuration::from_secs(seconds));
+        assert_eq!(told(0), "0 seconds");
+        assert_eq!(told(59), "59 seconds");
+        assert_eq!(told(90), "1.5 minutes");
+        assert_eq!(told(47 * 60), "47 minutes");
+        assert_eq!(told(24_000), "6.7 hours");
+        assert_eq!(told(47 * 3600), "47 hours");
+        assert_eq!(told(86_400 * 30), "30 days");
+    }
+
+    #[test]
+    fn lists_read_as_sentences() {
+        let list =
+            |words: &[&str]| list(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(list(&["a"]), "a");
+        assert_eq!(list(&["a", "b"]), "a and b");
+        assert_eq!(list(&["a", "b", "c"]), "a, b and c");
+    }
+}

@@ -1,0 +1,301 @@
+//! Coming by the evidence that the downgrade gate decides on.
+//!
+//! In: this machine's data dir, further directories and archives, a cluster to ask. Out: the
+//! [`Evidence`], all of it of one cluster. Directories are read whole and archives proven before
+//! they are believed; the cluster is asked after that, so that its word is the latest.
+
+use std::path::PathBuf;
+
+use fs_err as fs;
+
+use crate::archive::verify::verify_counting;
+use crate::cluster::{Cluster, Look, MemberLook, Silence, Stray};
+use crate::data_dir::scan::{Reading, survey};
+use crate::etcd::ids::{ClusterId, MemberId, Release};
+use crate::etcd::member::{Identity, MemberFacts};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::target::{StoreError, Target};
+use crate::upgrade::downgrade::evidence::{
+    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, NoAnswer, Step,
+};
+
+/// What to look at.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// From which release back to which.
+    pub step: Step,
+    /// The data dir of this machine's member.
+    pub own: Option<&'r Target>,
+    /// Further directories, and archives.
+    pub others: &'r [Target],
+    /// How to ask; `None` asks nobody.
+    pub cluster: Option<&'r Cluster>,
+    /// Whether the operator vouches that all members are stopped.
+    pub offline: bool,
+    /// The release that stopped members ran.
+    pub ran: Release,
+    /// Threads that decompress archives.
+    pub threads: usize,
+}
+
+/// Evidence, and what was met on the way to it.
+#[derive(Debug)]
+pub struct Collected {
+    /// What the gate decides on.
+    pub evidence: Evidence,
+    /// Endpoints that led to nobody.
+    pub strays: Vec<Stray>,
+    /// Why the own data dir says nothing.
+    pub unreadable: Option<StoreError>,
+}
+
+/// Why there is no evidence to decide on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A directory or an archive cannot be read, or does not check.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Two clusters.
+    #[error("`{what}` belongs to cluster {found}, and `{before}` to cluster {expected}")]
+    OtherCluster {
+        /// A path or URL.
+        what: String,
+        /// Its cluster.
+        found: ClusterId,
+        /// What was looked at first.
+        before: String,
+        /// Its cluster.
+        expected: ClusterId,
+    },
+    /// The member was removed.
+    #[error("`{path}` is the data dir of {identity}, which is not a member of it any more")]
+    NotAMember {
+        /// The data dir.
+        path: PathBuf,
+        /// Whose it is.
+        identity: Identity,
+    },
+}
+
+/// Collects what can be known.
+pub fn collect(
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Collected, CollectError> {
+    let mut disks = Vec::new();
+    let mut unreadable = None;
+    if let Some(target) = request.own {
+        match read(target, request, interrupt, observe) {
+            Ok(disk) => disks.push(as_own(disk)),
+            Err(fault @ (StoreError::Unsound { .. } | StoreError::Start { .. })) => {
+                unreadable = Some(fault);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for target in request.others {
+        if !is_same_place(request.own, target) {
+            disks.push(read(target, request, interrupt, observe)?);
+        }
+    }
+    refuse_two_clusters(&disks)?;
+    let known = newest(&disks).map_or(&[][..], |disk| &disk.members);
+    let expected = disks.first().map(|disk| disk.identity.cluster_id);
+    let look = request
+        .cluster
+        .map(|cluster| cluster.look(known, expected))
+        .unwrap_or_default();
+    refuse_other_cluster(&look, disks.first())?;
+    let members = members(&look, &disks, request)?;
+    let evidence = Evidence {
+        step: request.step,
+        members,
+        disks,
+        offline: request.offline,
+    };
+    Ok(Collected {
+        evidence,
+        strays: look.strays,
+        unreadable,
+    })
+}
+
+/// What a directory or an archive says, once it is proven.
+fn read(
+    target: &Target,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<DiskEvidence, StoreError> {
+    let from = request.step.from;
+    let (kind, facts, since_move) = match target {
+        Target::Archive(archive) => {
+            let report = verify_counting(archive, from, request.threads, interrupt, observe)?;
+            if let Some(fault) = report.first_fault() {
+                return Err(StoreError::Unsound {
+                    target: archive.path().to_path_buf(),
+                    fault: Box::new(fault),
+                });
+            }
+            let manifest = archive.manifest();
+            let created = manifest.created;
+            let kind = DiskKind::Archive { created };
+            (kind, manifest.member.clone(), report.since_version)
+        }
+        Target::DataDir(data_dir) => {
+            let reading = Reading::WholeCounting(from);
+            let found = survey(data_dir, reading, interrupt, observe)?;
+            let running = found.running.is_some();
+            let (facts, _) = target.sound_member(found.facts, found.files)?;
+            (DiskKind::DataDir { running }, facts, found.since_version)
+        }
+    };
+    let MemberFacts {
+        identity,
+        position,
+        cluster_version,
+        versions,
+        members,
+        ..
+    } = facts;
+    Ok(DiskEvidence {
+        path: target.path().to_path_buf(),
+        kind,
+        identity,
+        position,
+        cluster_version,
+        versions,
+        members,
+        since_move,
+    })
+}
+
+fn as_own(disk: DiskEvidence) -> DiskEvidence {
+    let running = disk.is_running();
+    DiskEvidence {
+        kind: DiskKind::Own { running },
+        ..disk
+    }
+}
+
+/// Whether `target` is the own data dir once more.
+fn is_same_place(own: Option<&Target>, target: &Target) -> bool {
+    let real = |target: &Target| fs::canonicalize(target.path()).ok();
+    own.is_some_and(|own| real(own).is_some() && real(own) == real(target))
+}
+
+fn refuse_two_clusters(disks: &[DiskEvidence]) -> Result<(), CollectError> {
+    let Some(first) = disks.first() else {
+        return Ok(());
+    };
+    let expected = first.identity.cluster_id;
+    let other = disks
+        .iter()
+        .find(|disk| disk.identity.cluster_id != expected);
+    other.map_or(Ok(()), |other| {
+        Err(CollectError::OtherCluster {
+            what: other.path.display().to_string(),
+            found: other.identity.cluster_id,
+            before: first.path.display().to_string(),
+            expected,
+        })
+    })
+}
+
+/// An endpoint of another cluster is a mistake of whoever asks, not a member that is silent.
+fn refuse_other_cluster(look: &Look, first: Option<&DiskEvidence>) -> Result<(), CollectError> {
+    let Some(expected) = look.cluster_id else {
+        return Ok(());
+    };
+    for stray in &look.strays {
+        if let Silence::OtherCluster { url, found } = &stray.silence {
+            let before = first.map_or_else(
+                || "the endpoint before it".to_owned(),
+                |disk| disk.path.display().to_string(),
+            );
+            return Err(CollectError::OtherCluster {
+                what: url.clone(),
+                found: *found,
+                before,
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The data that know most of the cluster.
+fn newest(disks: &[DiskEvidence]) -> Option<&DiskEvidence> {
+    let place = |disk: &&DiskEvidence| (disk.position.commit, disk.position.index);
+    disks.iter().max_by_key(place)
+}
+
+/// Every member of the cluster, and what is known of it now.
+fn members(
+    look: &Look,
+    disks: &[DiskEvidence],
+    request: &Request<'_>,
+) -> Result<Vec<MemberEvidence>, CollectError> {
+    let is_own = |disk: &&DiskEvidence| matches!(disk.kind, DiskKind::Own { .. });
+    let own = disks.iter().find(is_own);
+    let on_disk = newest(disks).map_or(&[][..], |disk| &disk.members);
+    let ids = named_by_a_quorum(look).unwrap_or_else(|| {
+        let running = look.members.iter().filter(|look| look.named_by_cluster);
+        let running = running.map(|look| look.member.id);
+        running
+            .chain(on_disk.iter().map(|known| known.id))
+            .collect()
+    });
+    if let Some(own) = own
+        && !ids.is_empty()
+        && !ids.contains(&own.identity.member_id)
+    {
+        return Err(CollectError::NotAMember {
+            path: own.path.clone(),
+            identity: own.identity.clone(),
+        });
+    }
+    let heard = look.members.iter().map(|look| (&look.member, answer(look)));
+    let unasked = on_disk.iter().filter(|_| request.cluster.is_none());
+    let unasked = unasked.map(|member| (member, Err(NoAnswer::NotAsked)));
+    let all = heard.chain(unasked);
+    let members = all.filter(|(member, _)| ids.contains(&member.id));
+    let speaks_for =
+        |id: MemberId| own.is_some_and(|own| own.identity.member_id == id && !own.is_running());
+    Ok(members
+        .map(|(member, answer)| {
+            let stopped = answer.is_err() && (request.offline || speaks_for(member.id));
+            MemberEvidence {
+                member: member.clone(),
+                answer,
+                stopped: stopped.then_some(request.ran),
+            }
+        })
+        .collect())
+}
+
+/// The members as those have them that answer a quorum read.
+fn named_by_a_quorum(look: &Look) -> Option<Vec<MemberId>> {
+    let said = look
+        .members
+        .iter()
+        .filter_map(|look| look.said.as_ref().ok());
+    let current = said.filter(|said| said.quorum_read.is_ok());
+    let named: Vec<_> = current.filter_map(|said| said.members.as_ref()).collect();
+    (!named.is_empty()).then(|| named.into_iter().flatten().copied().collect())
+}
+
+fn answer(look: &MemberLook) -> Result<Answer, NoAnswer> {
+    let said = look.said.as_ref().map_err(Clone::clone)?;
+    let quorum_read = said.quorum_read.as_ref();
+    Ok(Answer {
+        url: said.url.clone(),
+        server: said.server_version.clone(),
+        cluster: said.cluster_version.clone(),
+        quorum_read: quorum_read
+            .map(|applied| applied.raft_index)
+            .map_err(Clone::clone),
+    })
+}

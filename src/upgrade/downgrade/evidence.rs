@@ -1,0 +1,151 @@
+//! What is known of a cluster's version, each item with who says so.
+//!
+//! Plain data, for the [gate](crate::upgrade::downgrade::gate) to decide on and for whoever shows it. How it is come by
+//! is in [`collect`](crate::upgrade::downgrade::collect).
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::cluster::{SaidVersion, Silence};
+use crate::etcd::ids::{ClusterVersion, Index, Release};
+use crate::etcd::member::{Identity, Position, VersionChange};
+use crate::etcd::membership::Member;
+use crate::etcd::version_tally::SinceVersion;
+
+/// From which release back to which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The higher one.
+    pub from: Release,
+    /// The lower one.
+    pub to: Release,
+}
+
+/// Everything that is known, and who says so.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What is asked for.
+    pub step: Step,
+    /// Every member of the cluster.
+    pub members: Vec<MemberEvidence>,
+    /// What directories and archives say; all of one cluster.
+    pub disks: Vec<DiskEvidence>,
+    /// Whether the operator vouches that all members are stopped.
+    pub offline: bool,
+}
+
+/// A member and what is known of it now.
+#[derive(Clone, Debug)]
+pub struct MemberEvidence {
+    /// Who it is.
+    pub member: Member,
+    /// What it answers.
+    pub answer: Result<Answer, NoAnswer>,
+    /// If it is known to be stopped and its disk could be read: the release that it ran.
+    pub stopped: Option<Release>,
+}
+
+/// Why there is no answer of a member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// It was not asked.
+    #[error("it was not asked")]
+    NotAsked,
+    /// It gave none.
+    #[error(transparent)]
+    Silent(#[from] Silence),
+}
+
+/// A member's answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The URL that answered.
+    pub url: String,
+    /// The version of its binary.
+    pub server: semver::Version,
+    /// What it holds to be the cluster version.
+    pub cluster: SaidVersion,
+    /// Whether it answered a quorum read, without which its word on the cluster may be an old one;
+    /// the last index that it had applied.
+    pub quorum_read: Result<Index, Silence>,
+}
+
+/// What a directory or an archive says.
+#[derive(Clone, Debug)]
+pub struct DiskEvidence {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: DiskKind,
+    /// Whose data they are.
+    pub identity: Identity,
+    /// How far the log goes.
+    pub position: Position,
+    /// The cluster version in force at the commit index.
+    pub cluster_version: Option<ClusterVersion>,
+    /// Every version that the files know of, oldest first.
+    pub versions: Vec<VersionChange>,
+    /// The members that it knows.
+    pub members: Vec<Member>,
+    /// The entries from the one that moved the cluster on.
+    pub since_move: Option<SinceVersion>,
+}
+
+/// What kind of place data are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// This machine's member's own data dir.
+    Own {
+        /// Whether etcd runs on it.
+        running: bool,
+    },
+    /// Another data dir, or a copy of one.
+    DataDir {
+        /// Whether etcd runs on it.
+        running: bool,
+    },
+    /// An archive.
+    Archive {
+        /// When it was taken.
+        created: Timestamp,
+    },
+}
+
+impl MemberEvidence {
+    /// The release that it runs, or ran; none if it does not answer.
+    pub fn release(&self) -> Option<Release> {
+        match &self.answer {
+            Ok(answer) => Some(Release::of(&answer.server)),
+            Err(_) => self.stopped,
+        }
+    }
+}
+
+impl Answer {
+    /// The cluster version, if it names one.
+    pub fn cluster_version(&self) -> Option<&ClusterVersion> {
+        match &self.cluster {
+            SaidVersion::Is(version) => Some(version),
+            SaidVersion::NotDecided | SaidVersion::Unknown20 => None,
+        }
+    }
+}
+
+impl DiskEvidence {
+    /// When it was taken, if it is an archive.
+    pub fn created(&self) -> Option<Timestamp> {
+        match self.kind {
+            DiskKind::Archive { created } => Some(created),
+            DiskKind::Own { .. } | DiskKind::DataDir { .. } => None,
+        }
+    }
+
+    /// Whether etcd runs on it.
+    pub fn is_running(&self) -> bool {
+        matches!(
+            self.kind,
+            DiskKind::Own { running: true } | DiskKind::DataDir { running: true }
+        )
+    }
+}

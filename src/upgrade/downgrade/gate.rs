@@ -1,0 +1,432 @@
+//! The downgrade gate: whether a member may go back to the release before.
+//!
+//! In: [`Evidence`], each item with who says so. Out: a [`Verdict`]. Nothing is asked or read here.
+//!
+//! Why there is a gate: the cluster version only rises, the last member's upgrade raises it within
+//! seconds, and 2.1 starts on data whose cluster version is 2.2 without a word (formats page §6).
+//! The rows of the table, in which the first that matches decides:
+//!
+//! ```text
+//! anybody reports `from` or more, or a committed entry or raft snapshot has it  refused: it has moved
+//! an uncommitted entry has it, or all members are of `from` or more             refused: it is moving
+//! one member in all, stopped, its own data dir readable, version = `to`         allowed
+//! a quorum read, version = `to`, some member of `to`, all others answer         allowed
+//! the same, but some other member does not answer                               allowed, with a warning
+//! version below `to` or undecided, some member below `from`                     nothing to go back from
+//! anything else                                                                 refused: unknown is no
+//! ```
+//!
+//! A move is made by servers that run. Where none does, a stopped member's release moves nothing, and
+//! only what is in the logs counts: so the second half of the second row asks for one that answers.
+//! Where the operator vouches that all are stopped ([`Evidence::offline`]), the directories or archives
+//! of a majority stand in for the quorum read, because a committed move is in one log of any majority,
+//! and a member whose data are not given is one that does not answer. That holds for the data that they
+//! stopped with and not for copies from before, which look the same; but all that anybody knows to be
+//! committed must then be in the logs of a majority, and where it is not, they are copies.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release};
+use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, Evidence, MemberEvidence};
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A member that answers.
+    Member(MemberId),
+    /// One of [`Evidence::disks`].
+    Disk(usize),
+}
+
+/// A word on a cluster version at or above `from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who says so.
+    pub source: Source,
+    /// The version.
+    pub version: ClusterVersion,
+    /// The entry that set it, if it is at hand.
+    pub set_at: Option<Index>,
+}
+
+/// What may be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Refused: the cluster has moved, as these say. Nothing overrides it.
+    Moved(Vec<Claim>),
+    /// Refused: it is moving now.
+    Moving {
+        /// Entries that are not known to be committed and may be at any moment.
+        pending: Vec<Claim>,
+        /// Whether every member is of the higher release.
+        everybody_ahead: bool,
+    },
+    /// Allowed.
+    Allowed(Ground),
+    /// Allowed, but something could not be looked at.
+    AllowedWithWarning(Ground, Vec<Caution>),
+    /// The cluster was never so far.
+    NothingToGoBackFrom,
+    /// Refused: too little is known.
+    Unknown(Vec<Doubt>),
+}
+
+/// What an allowance stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The only member's own data dir.
+    OwnDataDir,
+    /// A quorum read.
+    QuorumRead,
+    /// The data of a majority of the members, all of which are stopped.
+    Majority,
+}
+
+/// What an allowance does not cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caution {
+    /// This member does not answer.
+    Silent(MemberId),
+    /// Of this member nothing was given.
+    NotGiven(MemberId),
+    /// Of this member there is an archive, which knows nothing of what came later.
+    OnlyArchive(MemberId, Timestamp),
+    /// The data of this member end before an entry that is known to be committed. It may have
+    /// stopped first; or they are a copy, which knows nothing of what came later.
+    Behind {
+        /// Whose.
+        member: MemberId,
+        /// Where they end.
+        end: Index,
+        /// What is known to be committed.
+        committed: Index,
+    },
+}
+
+/// What is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// No member answers.
+    NobodyAnswers,
+    /// None of those that answer could make a quorum read: what they say may be an old story.
+    NoQuorumRead(Vec<MemberId>),
+    /// The cluster version is neither `to` nor below it.
+    Between(ClusterVersion),
+    /// Nobody is known to be of the release to go back to.
+    NobodyOf(Release),
+    /// The cluster version is lower or undecided, and nobody is known to be below `from`.
+    NobodyBelow(Release),
+    /// Not all are stopped: these answer.
+    NotStopped(Vec<MemberId>),
+    /// etcd runs on this directory.
+    RunsOn(PathBuf),
+    /// Data of too few members.
+    NoMajority {
+        /// Of how many there are some that count.
+        given: usize,
+        /// How many would be enough.
+        needed: usize,
+        /// Archives that end before something else was committed.
+        outdated: Vec<PathBuf>,
+    },
+    /// What is committed is in the logs of a majority, and in these it is not: they are older copies.
+    NotTheLast {
+        /// What is known to be committed.
+        committed: Index,
+        /// Data of how many members have it.
+        holders: usize,
+        /// How many must have it.
+        needed: usize,
+    },
+    /// It is not known who the members are.
+    NoMembers,
+}
+
+/// Decides.
+pub fn decide(evidence: &Evidence) -> Verdict {
+    let rows = [
+        moved,
+        moving,
+        allowed_alone,
+        allowed,
+        allowed_with_warning,
+        nothing_to_go_back_from,
+    ];
+    rows.iter()
+        .find_map(|row| row(evidence))
+        .unwrap_or_else(|| Verdict::Unknown(doubts(evidence)))
+}
+
+fn moved(evidence: &Evidence) -> Option<Verdict> {
+    let from = evidence.step.from;
+    let members = evidence.members.iter().filter_map(|known| {
+        let version = known.answer.as_ref().ok()?.cluster_version()?;
+        (version.release() >= from).then(|| Claim {
+            source: Source::Member(known.member.id),
+            version: version.clone(),
+            set_at: None,
+        })
+    });
+    let claims: Vec<_> = members.chain(claims_on_disk(evidence, true)).collect();
+    (!claims.is_empty()).then_some(Verdict::Moved(claims))
+}
+
+fn moving(evidence: &Evidence) -> Option<Verdict> {
+    let pending: Vec<_> = claims_on_disk(evidence, false).collect();
+    let mut members = evidence.members.iter();
+    let ahead = |known: &MemberEvidence| known.release() >= Some(evidence.step.from);
+    let everybody_ahead = somebody_answers(evidence) && members.all(ahead);
+    (!pending.is_empty() || everybody_ahead).then_some(Verdict::Moving {
+        pending,
+        everybody_ahead,
+    })
+}
+
+fn allowed_alone(evidence: &Evidence) -> Option<Verdict> {
+    let alone = is_alone_and_stopped(evidence);
+    (alone && is_at_target(evidence)).then_some(Verdict::Allowed(Ground::OwnDataDir))
+}
+
+fn allowed(evidence: &Evidence) -> Option<Verdict> {
+    let (ground, cautions) = grounds(evidence)?;
+    cautions.is_empty().then_some(Verdict::Allowed(ground))
+}
+
+fn allowed_with_warning(evidence: &Evidence) -> Option<Verdict> {
+    let (ground, cautions) = grounds(evidence)?;
+    Some(Verdict::AllowedWithWarning(ground, cautions))
+}
+
+fn nothing_to_go_back_from(evidence: &Evidence) -> Option<Verdict> {
+    let known = is_alone_and_stopped(evidence) || is_known_now(evidence);
+    let below = |known: &MemberEvidence| known.release().is_some_and(|r| r < evidence.step.from);
+    let somebody_below = evidence.members.iter().any(below);
+    (known && is_below_target(evidence) && somebody_below).then_some(Verdict::NothingToGoBackFrom)
+}
+
+/// What an allowance would stand on, and what it does not cover.
+fn grounds(evidence: &Evidence) -> Option<(Ground, Vec<Caution>)> {
+    if !is_known_now(evidence) || !is_at_target(evidence) {
+        return None;
+    }
+    if evidence.offline {
+        return Some((Ground::Majority, not_covered_offline(evidence)));
+    }
+    let of_target = |known: &MemberEvidence| known.release() == Some(evidence.step.to);
+    if !evidence.members.iter().any(of_target) {
+        return None;
+    }
+    let silent = |known: &&MemberEvidence| known.answer.is_err() && known.stopped.is_none();
+    let silent = evidence.members.iter().filter(silent);
+    let cautions = silent.map(|known| Caution::Silent(known.member.id));
+    Some((Ground::QuorumRead, cautions.collect()))
+}
+
+fn not_covered_offline(evidence: &Evidence) -> Vec<Caution> {
+    let caution = |known: &MemberEvidence| {
+        let id = known.member.id;
+        let of_it = || counting(evidence).filter(move |disk| disk.identity.member_id == id);
+        let dirs = of_it().filter(|disk| disk.created().is_none());
+        if let Some(end) = dirs.map(|disk| disk.position.index).max() {
+            let committed = committed(evidence);
+            return (end < committed).then_some(Caution::Behind {
+                member: id,
+                end,
+                committed,
+            });
+        }
+        let newest = of_it().filter_map(DiskEvidence::created).max();
+        Some(newest.map_or(Caution::NotGiven(id), |at| Caution::OnlyArchive(id, at)))
+    };
+    evidence.members.iter().filter_map(caution).collect()
+}
+
+/// Whether what is known of the cluster version is its present state.
+fn is_known_now(evidence: &Evidence) -> bool {
+    if evidence.offline {
+        !evidence.members.is_empty()
+            && all_stopped(evidence)
+            && given(evidence).len() >= majority(evidence)
+            && can_be_the_last(evidence)
+    } else {
+        let current = |known: &MemberEvidence| {
+            let answer = known.answer.as_ref();
+            answer.is_ok_and(|answer| answer.quorum_read.is_ok())
+        };
+        evidence.members.iter().any(current)
+    }
+}
+
+fn is_alone_and_stopped(evidence: &Evidence) -> bool {
+    let [only] = evidence.members.as_slice() else {
+        return false;
+    };
+    let own = |disk: &DiskEvidence| {
+        disk.kind == DiskKind::Own { running: false } && disk.identity.member_id == only.member.id
+    };
+    only.answer.is_err() && only.stopped.is_some() && evidence.disks.iter().any(own)
+}
+
+fn somebody_answers(evidence: &Evidence) -> bool {
+    evidence.members.iter().any(|known| known.answer.is_ok())
+}
+
+fn all_stopped(evidence: &Evidence) -> bool {
+    !somebody_answers(evidence) && !evidence.disks.iter().any(DiskEvidence::is_running)
+}
+
+/// The highest cluster version that anybody knows to be committed: it only rises.
+fn cluster_version(evidence: &Evidence) -> Option<&ClusterVersion> {
+    let answers = evidence.members.iter();
+    let said = answers.filter_map(|known| known.answer.as_ref().ok()?.cluster_version());
+    let disks = evidence.disks.iter();
+    let on_disk = disks.filter_map(|disk| disk.cluster_version.as_ref());
+    said.chain(on_disk).max()
+}
+
+fn is_at_target(evidence: &Evidence) -> bool {
+    cluster_version(evidence).map(ClusterVersion::release) == Some(evidence.step.to)
+}
+
+fn is_below_target(evidence: &Evidence) -> bool {
+    cluster_version(evidence).is_none_or(|version| version.release() < evidence.step.to)
+}
+
+fn claims_on_disk(evidence: &Evidence, committed: bool) -> impl Iterator<Item = Claim> {
+    let from = evidence.step.from;
+    let disks = evidence.disks.iter().enumerate();
+    disks.flat_map(move |(number, disk)| {
+        let changes = disk.versions.iter();
+        let wanted = changes.filter(move |change| {
+            change.committed == committed && change.version.release() >= from
+        });
+        wanted.map(move |change| Claim {
+            source: Source::Disk(number),
+            version: change.version.clone(),
+            set_at: change.set_at,
+        })
+    })
+}
+
+/// The data that count where all members are stopped. An archive that ends before something that
+/// others know to be committed was taken before the end: it knows nothing of a move after it.
+fn counting(evidence: &Evidence) -> impl Iterator<Item = &DiskEvidence> {
+    let committed = committed(evidence);
+    let counts =
+        move |disk: &&DiskEvidence| disk.created().is_none() || disk.position.index >= committed;
+    evidence.disks.iter().filter(counts)
+}
+
+/// The highest index that any disk knows to be committed.
+fn committed(evidence: &Evidence) -> Index {
+    let known = evidence.disks.iter().map(|disk| disk.position.commit);
+    known.max().unwrap_or(Index(0))
+}
+
+/// Whether the data can be what the members stopped with. What is committed is in the logs of a
+/// majority: if too few have it, even with all that are not given, some are copies from before.
+fn can_be_the_last(evidence: &Evidence) -> bool {
+    let not_given = evidence.members.len() - given(evidence).len();
+    holders(evidence) + not_given >= majority(evidence)
+}
+
+/// Of how many members there are data that have all that is known to be committed.
+fn holders(evidence: &Evidence) -> usize {
+    let committed = committed(evidence);
+    let given = given(evidence);
+    let disks = evidence.disks.iter();
+    let holding = disks.filter(|disk| disk.position.index >= committed);
+    let holders: BTreeSet<_> = holding.map(|disk| disk.identity.member_id).collect();
+    holders.intersection(&given).count()
+}
+
+/// The members whose data are given, each once.
+fn given(evidence: &Evidence) -> BTreeSet<MemberId> {
+    let members: BTreeSet<_> = evidence.members.iter().map(|m| m.member.id).collect();
+    let given = counting(evidence).map(|disk| disk.identity.member_id);
+    given.filter(|id| members.contains(id)).collect()
+}
+
+fn majority(evidence: &Evidence) -> usize {
+    evidence.members.len() / 2 + 1
+}
+
+fn doubts(evidence: &Evidence) -> Vec<Doubt> {
+    let step = evidence.step;
+    if evidence.members.is_empty() {
+        return vec![Doubt::NoMembers];
+    }
+    if !is_known_now(evidence) && !is_alone_and_stopped(evidence) {
+        return if evidence.offline {
+            doubts_offline(evidence)
+        } else {
+            doubts_online(evidence)
+        };
+    }
+    match cluster_version(evidence) {
+        Some(version) if version.release() > step.to => vec![Doubt::Between(version.clone())],
+        Some(version) if version.release() == step.to => vec![Doubt::NobodyOf(step.to)],
+        _ => vec![Doubt::NobodyBelow(step.from)],
+    }
+}
+
+fn doubts_online(evidence: &Evidence) -> Vec<Doubt> {
+    let answering = answering(evidence);
+    vec![if answering.is_empty() {
+        Doubt::NobodyAnswers
+    } else {
+        Doubt::NoQuorumRead(answering)
+    }]
+}
+
+fn doubts_offline(evidence: &Evidence) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    let answering = answering(evidence);
+    if !answering.is_empty() {
+        doubts.push(Doubt::NotStopped(answering));
+    }
+    let running = evidence.disks.iter().filter(|disk| disk.is_running());
+    doubts.extend(running.map(|disk| Doubt::RunsOn(disk.path.clone())));
+    let (given, needed) = (given(evidence).len(), majority(evidence));
+    if given < needed {
+        let count: BTreeSet<_> = counting(evidence).map(|disk| &disk.path).collect();
+        let disks = evidence.disks.iter().map(|disk| &disk.path);
+        doubts.push(Doubt::NoMajority {
+            given,
+            needed,
+            outdated: disks
+                .filter(|path| !count.contains(path))
+                .cloned()
+                .collect(),
+        });
+    } else if !can_be_the_last(evidence) {
+        doubts.push(Doubt::NotTheLast {
+            committed: committed(evidence),
+            holders: holders(evidence),
+            needed,
+        });
+    }
+    doubts
+}
+
+fn answering(evidence: &Evidence) -> Vec<MemberId> {
+    let answers = evidence.members.iter().filter(|known| known.answer.is_ok());
+    answers.map(|known| known.member.id).collect()
+}
+
+impl Verdict {
+    /// Whether the answer is no; `strict` is for those to whom a warning is one.
+    pub fn is_refusal(&self, strict: bool) -> bool {
+        match self {
+            Self::Moved(_) | Self::Moving { .. } | Self::Unknown(_) => true,
+            Self::AllowedWithWarning(..) => strict,
+            Self::Allowed(_) | Self::NothingToGoBackFrom => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

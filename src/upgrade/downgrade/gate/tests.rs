@@ -1,0 +1,692 @@
+//! The table, row by row, and every combination of members around a quorum, held against a second
+//! statement of it that shares no code with the first.
+
+use super::*;
+use crate::cluster::{SaidVersion, Silence};
+use crate::etcd::ids::{ClusterId, Term};
+use crate::etcd::member::{Identity, Position, VersionChange};
+use crate::etcd::membership::Member;
+use crate::upgrade::downgrade::evidence::{Answer, Step};
+
+/// Cluster versions on a disk, oldest first, each committed or not.
+type Versions = &'static [(&'static str, bool)];
+
+const OWN: u64 = 1;
+
+fn version(text: &str) -> ClusterVersion {
+    text.parse().unwrap()
+}
+
+fn release(text: &str) -> Release {
+    text.parse().unwrap()
+}
+
+fn member(id: u64) -> Member {
+    Member {
+        id: MemberId(id),
+        name: format!("infra{id}"),
+        ..Member::default()
+    }
+}
+
+fn silence() -> Silence {
+    Silence::Unreachable {
+        url: "http://127.0.0.1:1".to_owned(),
+        why: "connection refused".to_owned(),
+    }
+}
+
+/// A member that runs `server` and says `cluster`, with or without a quorum read.
+fn says(id: u64, server: &str, cluster: Option<&str>, quorum: bool) -> MemberEvidence {
+    let cluster = cluster.map_or(SaidVersion::NotDecided, |said| {
+        SaidVersion::Is(version(said))
+    });
+    MemberEvidence {
+        member: member(id),
+        answer: Ok(Answer {
+            url: format!("http://127.0.0.1:{id}"),
+            server: server.parse().unwrap(),
+            cluster,
+            quorum_read: if quorum {
+                Ok(Index(343))
+            } else {
+                Err(silence())
+            },
+        }),
+        stopped: None,
+    }
+}
+
+fn silent(id: u64) -> MemberEvidence {
+    MemberEvidence {
+        member: member(id),
+        answer: Err(silence().into()),
+        stopped: None,
+    }
+}
+
+fn stopped(id: u64, ran: &str) -> MemberEvidence {
+    MemberEvidence {
+        stopped: Some(release(ran)),
+        ..silent(id)
+    }
+}
+
+/// The data of member `id` of `members`, with versions as `(version, committed)`.
+fn disk(kind: DiskKind, id: u64, members: u64, versions: &[(&str, bool)]) -> DiskEvidence {
+    let versions: Vec<_> = versions
+        .iter()
+        .zip(9..)
+        .map(|((text, committed), at)| VersionChange {
+            version: version(text),
+            set_at: Some(Index(at)),
+            committed: *committed,
+        })
+        .collect();
+    let mut committed = versions.iter().filter(|change| change.committed);
+    DiskEvidence {
+        path: format!("/data/{id}").into(),
+        kind,
+        identity: Identity {
+            cluster_id: ClusterId(7),
+            member_id: MemberId(id),
+            name: Some(format!("infra{id}")),
+        },
+        position: Position {
+            term: Term(2),
+            index: Index(343),
+            commit: Index(343),
+            hard_state_term: Term(2),
+            vote: MemberId(0),
+        },
+        cluster_version: committed.next_back().map(|change| change.version.clone()),
+        versions,
+        members: (1..=members).map(member).collect(),
+        since_move: None,
+    }
+}
+
+const STOPPED: DiskKind = DiskKind::Own { running: false };
+const COPY: DiskKind = DiskKind::DataDir { running: false };
+
+fn evidence(members: Vec<MemberEvidence>, disks: Vec<DiskEvidence>) -> Evidence {
+    Evidence {
+        step: Step {
+            from: release("2.2"),
+            to: release("2.1"),
+        },
+        members,
+        disks,
+        offline: false,
+    }
+}
+
+fn offline(members: u64, disks: Vec<DiskEvidence>) -> Evidence {
+    let members = (1..=members).map(|id| stopped(id, "2.2")).collect();
+    Evidence {
+        offline: true,
+        ..evidence(members, disks)
+    }
+}
+
+/// Three members in the mixed phase: the own one stopped, one of 2.2, one of 2.1.
+fn mixed() -> Evidence {
+    let members = vec![
+        stopped(OWN, "2.2"),
+        says(2, "2.2.5", Some("2.1.0"), true),
+        says(3, "2.1.3", Some("2.1.0"), true),
+    ];
+    evidence(members, vec![disk(STOPPED, OWN, 3, &[("2.1.0", true)])])
+}
+
+#[test]
+fn row_1_anybody_who_says_2_2_refuses_whatever_the_others_say() {
+    // A partitioned member's word is enough.
+    let mut found = mixed();
+    found.members[1] = says(2, "2.2.5", Some("2.2.0"), false);
+    let claim = |source, set_at| Claim {
+        source,
+        version: version("2.2.0"),
+        set_at,
+    };
+    let by_member = claim(Source::Member(MemberId(2)), None);
+    assert_eq!(decide(&found), Verdict::Moved(vec![by_member.clone()]));
+    // A committed entry on any disk is enough, also in an archive, also under --offline.
+    let archive = DiskKind::Archive {
+        created: Timestamp::UNIX_EPOCH,
+    };
+    let moved = [("2.1.0", true), ("2.2.0", true)];
+    found.disks.push(disk(archive, 3, 3, &moved));
+    let by_disk = claim(Source::Disk(1), Some(Index(10)));
+    assert_eq!(
+        decide(&found),
+        Verdict::Moved(vec![by_member, by_disk.clone()])
+    );
+    found.offline = true;
+    assert!(matches!(decide(&found), Verdict::Moved(claims) if claims.len() == 2));
+    // A raft snapshot that has it does not say which entry set it.
+    let mut alone = evidence(
+        vec![stopped(OWN, "2.2")],
+        vec![disk(STOPPED, OWN, 1, &[("2.2.0", true)])],
+    );
+    alone.disks[0].versions[0].set_at = None;
+    assert_eq!(
+        decide(&alone),
+        Verdict::Moved(vec![claim(Source::Disk(0), None)])
+    );
+    // 2.3 is above 2.2, too.
+    alone.disks[0].versions[0].version = version("2.3.0");
+    assert!(matches!(decide(&alone), Verdict::Moved(_)));
+}
+
+#[test]
+fn row_2_an_uncommitted_entry_refuses_also_where_all_else_is_well() {
+    let pending = [("2.1.0", true), ("2.2.0", false)];
+    let claim = Claim {
+        source: Source::Disk(0),
+        version: version("2.2.0"),
+        set_at: Some(Index(10)),
+    };
+    let moving = Verdict::Moving {
+        pending: vec![claim],
+        everybody_ahead: false,
+    };
+    let mut found = mixed();
+    found.disks[0] = disk(STOPPED, OWN, 3, &pending);
+    assert_eq!(decide(&found), moving);
+    let alone = evidence(
+        vec![stopped(OWN, "2.2")],
+        vec![disk(STOPPED, OWN, 1, &pending)],
+    );
+    assert_eq!(decide(&alone), moving);
+    let together = offline(
+        3,
+        vec![
+            disk(STOPPED, OWN, 3, &pending),
+            disk(COPY, 2, 3, &[("2.1.0", true)]),
+        ],
+    );
+    assert_eq!(decide(&together), moving);
+    // An entry of 2.1.0 that is not committed yet is none of this.
+    let early = evidence(
+        vec![stopped(OWN, "2.1")],
+        vec![disk(STOPPED, OWN, 1, &[("2.1.0", false)])],
+    );
+    assert_eq!(decide(&early), Verdict::NothingToGoBackFrom);
+}
+
+#[test]
+fn row_2_all_members_of_2_2_refuse_while_the_version_is_lower_or_undecided() {
+    for said in [Some("2.1.0"), None] {
+        let mut found = mixed();
+        found.members[1] = says(2, "2.2.5", said, true);
+        found.members[2] = says(3, "2.3.8", said, false);
+        let moving = Verdict::Moving {
+            pending: Vec::new(),
+            everybody_ahead: true,
+        };
+        assert_eq!(decide(&found), moving);
+        // The own one ran 2.1: then it has not been upgraded, and holds the others back.
+        found.members[0] = stopped(OWN, "2.1");
+        assert_ne!(decide(&found), moving);
+        // One that does not answer may be of any release.
+        found.members[0] = silent(OWN);
+        assert_ne!(decide(&found), moving);
+    }
+    let running = evidence(vec![says(OWN, "2.2.5", Some("2.1.0"), true)], Vec::new());
+    assert!(matches!(
+        decide(&running),
+        Verdict::Moving {
+            everybody_ahead: true,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn row_3_a_stopped_single_members_own_data_dir_is_the_whole_truth() {
+    let own = || disk(STOPPED, OWN, 1, &[("2.1.0", true)]);
+    let alone = evidence(vec![stopped(OWN, "2.2")], vec![own()]);
+    assert_eq!(decide(&alone), Verdict::Allowed(Ground::OwnDataDir));
+    // Not if it runs and does not answer, not by an archive or a copy, not of another member.
+    let unknown =
+        |found: &Evidence| assert!(matches!(decide(found), Verdict::Unknown(_)), "{found:?}");
+    let mut running = evidence(vec![silent(OWN)], vec![own()]);
+    running.disks[0].kind = DiskKind::Own { running: true };
+    unknown(&running);
+    for kind in [
+        COPY,
+        DiskKind::Archive {
+            created: Timestamp::UNIX_EPOCH,
+        },
+    ] {
+        let mut found = evidence(vec![silent(OWN)], vec![own()]);
+        found.disks[0].kind = kind;
+        unknown(&found);
+    }
+    unknown(&evidence(vec![silent(2)], vec![own()]));
+    // Not if there are two, although a majority of two is both.
+    unknown(&evidence(vec![stopped(OWN, "2.2"), silent(2)], vec![own()]));
+}
+
+#[test]
+fn row_4_a_quorum_read_with_all_others_answering_allows() {
+    assert_eq!(decide(&mixed()), Verdict::Allowed(Ground::QuorumRead));
+    // One quorum read is enough; the third one's answer need not be current.
+    let mut found = mixed();
+    found.members[2] = says(3, "2.1.3", Some("2.1.0"), false);
+    assert_eq!(decide(&found), Verdict::Allowed(Ground::QuorumRead));
+    // Without a data dir of its own all answer.
+    let members = vec![
+        says(1, "2.1.3", Some("2.1.0"), true),
+        says(2, "2.2.5", Some("2.1.0"), true),
+    ];
+    assert_eq!(
+        decide(&evidence(members, Vec::new())),
+        Verdict::Allowed(Ground::QuorumRead)
+    );
+}
+
+#[test]
+fn row_5_a_silent_member_makes_it_a_warning_which_refuses_under_strict() {
+    let mut found = mixed();
+    found.members.push(silent(4));
+    let verdict = decide(&found);
+    let caution = Caution::Silent(MemberId(4));
+    assert_eq!(
+        verdict,
+        Verdict::AllowedWithWarning(Ground::QuorumRead, vec![caution])
+    );
+    assert!(verdict.is_refusal(true) && !verdict.is_refusal(false));
+    // The own member, whose disk could not be read, is silent like any other.
+    found.members[0] = silent(OWN);
+    assert!(
+        matches!(decide(&found), Verdict::AllowedWithWarning(_, cautions) if cautions.len() == 2)
+    );
+}
+
+#[test]
+fn row_6_a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
+    for said in [None, Some("2.0.0")] {
+        let members = vec![says(1, "2.0.13", said, true), says(2, "2.2.5", said, true)];
+        assert_eq!(
+            decide(&evidence(members, Vec::new())),
+            Verdict::NothingToGoBackFrom
+        );
+        // Without a quorum read it may be an old story.
+        let members = vec![
+            says(1, "2.0.13", said, false),
+            says(2, "2.2.5", said, false),
+        ];
+        assert!(matches!(
+            decide(&evidence(members, Vec::new())),
+            Verdict::Unknown(_)
+        ));
+    }
+    let alone = |ran| evidence(vec![stopped(OWN, ran)], vec![disk(STOPPED, OWN, 1, &[])]);
+    assert_eq!(decide(&alone("2.0")), Verdict::NothingToGoBackFrom);
+    let doubt = Doubt::NobodyBelow(release("2.2"));
+    assert_eq!(decide(&alone("2.2")), Verdict::Unknown(vec![doubt]));
+}
+
+#[test]
+fn row_7_unknown_is_no() {
+    let unknown =
+        |found: &Evidence, doubt: Doubt| assert_eq!(decide(found), Verdict::Unknown(vec![doubt]));
+    unknown(&evidence(Vec::new(), Vec::new()), Doubt::NoMembers);
+    let own = vec![disk(STOPPED, OWN, 3, &[("2.1.0", true)])];
+    let nobody = vec![stopped(OWN, "2.2"), silent(2), silent(3)];
+    unknown(&evidence(nobody, own.clone()), Doubt::NobodyAnswers);
+    // A partitioned member that still says 2.1.
+    let mut partitioned = mixed();
+    partitioned.members[1] = silent(2);
+    partitioned.members[2] = says(3, "2.1.3", Some("2.1.0"), false);
+    unknown(&partitioned, Doubt::NoQuorumRead(vec![MemberId(3)]));
+    // Those of 2.1 are silent: nobody is known to hold the version back.
+    let mut ahead = mixed();
+    ahead.members[2] = silent(3);
+    unknown(&ahead, Doubt::NobodyOf(release("2.1")));
+    // 2.2 lies between 2.3 and 2.1.
+    let mut between = mixed();
+    between.step.from = release("2.3");
+    between.members[1] = says(2, "2.3.8", Some("2.2.0"), true);
+    unknown(&between, Doubt::Between(version("2.2.0")));
+}
+
+#[test]
+fn offline_the_data_of_a_majority_decide() {
+    let at = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
+    let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
+    let too_few = |given| {
+        Verdict::Unknown(vec![Doubt::NoMajority {
+            given,
+            needed: 2,
+            outdated: Vec::new(),
+        }])
+    };
+    assert_eq!(decide(&offline(3, vec![])), too_few(0));
+    assert_eq!(decide(&offline(3, vec![own()])), too_few(1));
+    assert_eq!(
+        decide(&offline(3, vec![own(), at(OWN)])),
+        too_few(1),
+        "twice is once"
+    );
+    assert_eq!(
+        decide(&offline(3, vec![own(), at(9)])),
+        too_few(1),
+        "removed"
+    );
+    let two = decide(&offline(3, vec![own(), at(2)]));
+    let missing = vec![Caution::NotGiven(MemberId(3))];
+    assert_eq!(two, Verdict::AllowedWithWarning(Ground::Majority, missing));
+    let all = decide(&offline(3, vec![own(), at(2), at(3)]));
+    assert_eq!(all, Verdict::Allowed(Ground::Majority));
+    // Of four, two are no majority.
+    let four = decide(&offline(4, vec![own(), at(2)]));
+    assert!(
+        matches!(four, Verdict::Unknown(doubts) if matches!(doubts[0], Doubt::NoMajority { needed: 3, .. }))
+    );
+    let moved = disk(COPY, 2, 3, &[("2.1.0", true), ("2.2.0", true)]);
+    assert!(matches!(
+        decide(&offline(3, vec![own(), moved])),
+        Verdict::Moved(_)
+    ));
+}
+
+#[test]
+fn offline_an_archive_counts_unless_the_cluster_went_on_after_it_and_never_without_a_warning() {
+    let created = Timestamp::UNIX_EPOCH;
+    let archive = |id, last| {
+        let mut found = disk(DiskKind::Archive { created }, id, 3, &[("2.1.0", true)]);
+        found.position.index = Index(last);
+        found.position.commit = Index(last);
+        found
+    };
+    let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
+    let cautions = vec![
+        Caution::OnlyArchive(MemberId(2), created),
+        Caution::NotGiven(MemberId(3)),
+    ];
+    let found = offline(3, vec![own(), archive(2, 343)]);
+    assert_eq!(
+        decide(&found),
+        Verdict::AllowedWithWarning(Ground::Majority, cautions)
+    );
+    let outdated = offline(3, vec![own(), archive(2, 342)]);
+    let doubt = Doubt::NoMajority {
+        given: 1,
+        needed: 2,
+        outdated: vec!["/data/2".into()],
+    };
+    assert_eq!(decide(&outdated), Verdict::Unknown(vec![doubt]));
+    // A directory of the same member stands for it; the archive does not matter then.
+    let both = offline(
+        3,
+        vec![own(), archive(2, 300), disk(COPY, 2, 3, &[("2.1.0", true)])],
+    );
+    let missing = vec![Caution::NotGiven(MemberId(3))];
+    assert_eq!(
+        decide(&both),
+        Verdict::AllowedWithWarning(Ground::Majority, missing)
+    );
+}
+
+#[test]
+fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_behind_is_said() {
+    let at = |id, index| {
+        let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
+        (found.position.index, found.position.commit) = (Index(index), Index(index));
+        found
+    };
+    // Copied one after the other in a rolling upgrade: entry 435 is committed, so two must have it.
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 250), at(2, 343), at(3, 435)])),
+        Verdict::Unknown(vec![Doubt::NotTheLast {
+            committed: Index(435),
+            holders: 1,
+            needed: 2,
+        }])
+    );
+    // The same, if the last one had not heard yet that its last entries are committed.
+    let mut last = at(3, 435);
+    last.position.commit = Index(343);
+    let behind = |end| Caution::Behind {
+        member: MemberId(1),
+        end: Index(end),
+        committed: Index(343),
+    };
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 250), at(2, 343), last])),
+        Verdict::AllowedWithWarning(Ground::Majority, vec![behind(250)])
+    );
+    // Whoever is not given may have it.
+    assert_eq!(
+        decide(&offline(3, vec![at(1, 342), at(2, 343)])),
+        Verdict::AllowedWithWarning(
+            Ground::Majority,
+            vec![behind(342), Caution::NotGiven(MemberId(3))]
+        )
+    );
+    // A second directory of the member that goes far enough speaks for it.
+    let all = vec![at(1, 250), at(1, 343), at(2, 343), at(3, 343)];
+    assert_eq!(decide(&offline(3, all)), Verdict::Allowed(Ground::Majority));
+}
+
+#[test]
+fn offline_somebody_who_runs_gives_the_lie_to_the_vouch() {
+    let disks = || {
+        vec![
+            disk(STOPPED, OWN, 3, &[("2.1.0", true)]),
+            disk(COPY, 2, 3, &[("2.1.0", true)]),
+        ]
+    };
+    let mut answers = offline(3, disks());
+    answers.members[2] = says(3, "2.1.3", Some("2.1.0"), true);
+    assert_eq!(
+        decide(&answers),
+        Verdict::Unknown(vec![Doubt::NotStopped(vec![MemberId(3)])])
+    );
+    let mut locked = offline(3, disks());
+    locked.disks[1].kind = DiskKind::DataDir { running: true };
+    assert_eq!(
+        decide(&locked),
+        Verdict::Unknown(vec![Doubt::RunsOn("/data/2".into())])
+    );
+}
+
+#[test]
+fn other_releases_follow_the_same_table() {
+    let members = vec![
+        says(1, "3.3.1", Some("3.3.0"), true),
+        says(2, "3.4.23", Some("3.3.0"), true),
+    ];
+    let mut found = evidence(members, Vec::new());
+    found.step = Step {
+        from: release("3.4"),
+        to: release("3.3"),
+    };
+    assert_eq!(decide(&found), Verdict::Allowed(Ground::QuorumRead));
+    found.members[0] = says(1, "3.4.23", Some("3.4.0"), false);
+    assert!(matches!(decide(&found), Verdict::Moved(_)));
+}
+
+/// A second statement of the table for members that answer or not, with the own one's disk or not.
+fn second_opinion(found: &Evidence) -> u8 {
+    let text = |known: &MemberEvidence| match &known.answer {
+        Ok(answer) => Some((
+            format!("{}.{}", answer.server.major, answer.server.minor),
+            match &answer.cluster {
+                SaidVersion::Is(said) => said.0.to_string(),
+                _ => String::new(),
+            },
+            answer.quorum_read.is_ok(),
+        )),
+        Err(_) => None,
+    };
+    let answers: Vec<_> = found.members.iter().map(text).collect();
+    let ran: Vec<_> = found
+        .members
+        .iter()
+        .map(|m| m.stopped.map(|r| r.to_string()))
+        .collect();
+    let binary = |n: usize| {
+        answers[n]
+            .as_ref()
+            .map(|a| a.0.clone())
+            .or_else(|| ran[n].clone())
+    };
+    let binaries: Vec<_> = (0..answers.len()).map(binary).collect();
+    let on_disk: Vec<_> = found
+        .disks
+        .iter()
+        .flat_map(|d| {
+            d.versions
+                .iter()
+                .map(|v| (v.version.0.to_string(), v.committed))
+        })
+        .collect();
+    let said: Vec<String> = answers.iter().flatten().map(|a| a.1.clone()).collect();
+    let committed = on_disk.iter().filter(|v| v.1).map(|v| v.0.clone());
+    let best = said
+        .iter()
+        .cloned()
+        .chain(committed)
+        .max()
+        .unwrap_or_default();
+    let quorum = answers.iter().flatten().any(|a| a.2);
+    let dir = found.disks.iter().any(|d| d.kind == STOPPED);
+    if best == "2.2.0" {
+        1
+    } else if on_disk.iter().any(|v| v.0 == "2.2.0")
+        || (answers.iter().any(Option::is_some)
+            && binaries.iter().all(|b| b.as_deref() == Some("2.2")))
+    {
+        2
+    } else if answers == [None] && ran[0].is_some() && dir && best == "2.1.0" {
+        3
+    } else if quorum && best == "2.1.0" && binaries.iter().any(|b| b.as_deref() == Some("2.1")) {
+        if binaries.iter().all(Option::is_some) {
+            4
+        } else {
+            5
+        }
+    } else if (quorum || (answers == [None] && ran[0].is_some() && dir))
+        && best != "2.1.0"
+        && binaries.iter().flatten().any(|b| b.as_str() < "2.2")
+    {
+        6
+    } else {
+        7
+    }
+}
+
+fn row_of(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Moved(_) => 1,
+        Verdict::Moving { .. } => 2,
+        Verdict::Allowed(Ground::OwnDataDir) => 3,
+        Verdict::Allowed(_) => 4,
+        Verdict::AllowedWithWarning(..) => 5,
+        Verdict::NothingToGoBackFrom => 6,
+        Verdict::Unknown(doubts) => {
+            assert!(!doubts.is_empty(), "a refusal must say why");
+            7
+        }
+    }
+}
+
+/// Everything that a member can be to whoever asks.
+fn states(id: u64) -> Vec<MemberEvidence> {
+    let mut states = vec![silent(id)];
+    for server in ["2.0.13", "2.1.3", "2.2.5"] {
+        for cluster in [None, Some("2.0.0"), Some("2.1.0"), Some("2.2.0")] {
+            states.extend([true, false].map(|quorum| says(id, server, cluster, quorum)));
+        }
+    }
+    states
+}
+
+#[test]
+fn every_combination_of_up_to_three_members_is_decided_as_a_second_statement_of_the_table_does() {
+    let disks: [Versions; 4] = [
+        &[],
+        &[("2.1.0", true)],
+        &[("2.1.0", true), ("2.2.0", false)],
+        &[("2.1.0", true), ("2.2.0", true)],
+    ];
+    let mut own: Vec<(MemberEvidence, Option<Versions>)> =
+        states(OWN).into_iter().map(|state| (state, None)).collect();
+    for ran in ["2.0", "2.1", "2.2"] {
+        own.extend(disks.map(|versions| (stopped(OWN, ran), Some(versions))));
+    }
+    let mut rows = [0_u32; 8];
+    for (own, versions) in &own {
+        for others in 0..=2 {
+            for second in states(2)
+                .iter()
+                .take(if others == 0 { 1 } else { usize::MAX })
+            {
+                for third in states(3)
+                    .iter()
+                    .take(if others == 2 { usize::MAX } else { 1 })
+                {
+                    let members = [own, second, third];
+                    let members = members[..=others].iter().map(|m| (*m).clone()).collect();
+                    let disks = versions.map(|v| disk(STOPPED, OWN, others as u64 + 1, v));
+                    let found = evidence(members, disks.into_iter().collect());
+                    let row = row_of(&decide(&found));
+                    assert_eq!(row, second_opinion(&found), "{found:#?}");
+                    rows[usize::from(row)] += 1;
+                }
+            }
+        }
+    }
+    assert!(rows[1..].iter().all(|&met| met > 0), "{rows:?}");
+}
+
+#[test]
+fn more_than_half_without_a_quorum_read_is_never_enough_however_many_members() {
+    for size in 1..=7_u64 {
+        for quorum in 0..=size {
+            for silent_ones in 0..=size - quorum {
+                let members = (1..=size).map(|id| {
+                    if id <= quorum {
+                        says(id, "2.1.3", Some("2.1.0"), true)
+                    } else if id <= quorum + silent_ones {
+                        silent(id)
+                    } else {
+                        says(id, "2.1.3", Some("2.1.0"), false)
+                    }
+                });
+                let verdict = decide(&evidence(members.collect(), Vec::new()));
+                let expected = match (quorum, silent_ones) {
+                    (0, _) => 7,
+                    (_, 0) => 4,
+                    _ => 5,
+                };
+                assert_eq!(row_of(&verdict), expected, "{size} {quorum} {silent_ones}");
+            }
+        }
+    }
+}
+
+#[test]
+fn offline_every_choice_of_directories_of_up_to_seven_members_needs_more_than_half() {
+    for size in 1..=7_u64 {
+        for chosen in 0..1_u64 << size {
+            let ids = (1..=size).filter(|id| chosen >> (id - 1) & 1 == 1);
+            let disks: Vec<_> = ids
+                .map(|id| disk(COPY, id, size, &[("2.1.0", true)]))
+                .collect();
+            let (given, found) = (disks.len() as u64, offline(size, disks));
+            let expected = if given == size {
+                4
+            } else if 2 * given > size {
+                5
+            } else {
+                7
+            };
+            assert_eq!(row_of(&decide(&found)), expected, "{given} of {size}");
+        }
+    }
+}

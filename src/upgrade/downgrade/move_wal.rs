@@ -1,0 +1,396 @@
+//! Bringing the segments of a dedicated WAL dir home into `member/wal`, where etcd 2.1 looks.
+//!
+//! 2.1 has no `--wal-dir`: it would find no WAL and bootstrap an empty member beside the data (formats
+//! page §7). In: a stopped member's [`DataDir`] with a dedicated WAL dir. Out: the same segments in
+//! `member/wal`, the old ones kept, and no instant in between at which etcd starts on less than all
+//! of them:
+//!
+//! ```text
+//! 1  copy, sync and read back in member/.etcd-ark-….staging      the WAL dir is as it was
+//! 2  rename the staged directory to member/wal                   either place is whole
+//! 3  put a note in the WAL dir; move the segments into a         etcd with --wal-dir finds what it needs,
+//!    directory below it, the oldest first                        or finds a gap and does not start
+//! 4  only the note and that directory are left                   etcd with --wal-dir does not start
+//! ```
+//!
+//! An *empty* WAL dir would be worse than a full one: etcd takes the member for a new one. So the
+//! note comes before the first segment goes. Its name ends in `.wal` because 3.x looks at no other
+//! names before it decides whether there is a WAL, and is that of no segment, so that opening fails.
+//! A run that died at any step is finished by the next one.
+
+use std::io;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::{DataDir, DataDirError, Running, take_locks};
+use crate::etcd::member::MemberFacts;
+use crate::etcd::wal::SegmentName;
+use crate::fs::staged::{
+    StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_dir, sync_parents, with_path,
+};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+
+/// The note that is left in the WAL dir, and keeps etcd from starting on it.
+pub const NOTE: &str = "moved-to-member-wal.wal";
+/// How the directory begins in which the old segments are kept.
+const KEPT: &str = "before-downgrade-";
+/// How much is copied between two looks at whether to stop, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// Where a member's segments are.
+#[derive(Debug)]
+pub enum Found {
+    /// In `member/wal`, all of them.
+    AtHome(DataDir),
+    /// In a dedicated WAL dir.
+    Elsewhere(DataDir),
+    /// In `member/wal`, and what is in the WAL dir is the same: a run was cut off before it had put
+    /// that aside.
+    Both(DataDir),
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Where the segments are now.
+    pub wal: PathBuf,
+    /// Where the old ones are kept.
+    pub kept: PathBuf,
+}
+
+/// Why nothing was moved.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// It is no data dir.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The copy cannot be read.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// etcd runs.
+    #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
+    Running(Running),
+    /// There is something in the way.
+    #[error("`{0}` is in the way: it is no empty directory, although the segments are elsewhere")]
+    InTheWay(PathBuf),
+    /// Not enough room.
+    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+    /// The copy is not what was copied.
+    #[error("the copy in `{0}` does not read back as what was copied")]
+    ReadBack(PathBuf),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl Found {
+    /// The data dir, with its segments.
+    pub fn data_dir(&self) -> &DataDir {
+        match self {
+            Self::AtHome(data_dir) | Self::Elsewhere(data_dir) | Self::Both(data_dir) => data_dir,
+        }
+    }
+}
+
+/// Finds the segments of the member in `root`, which was started with `wal_dir` if there is one.
+pub fn find(root: &Path, wal_dir: Option<&Path>) -> Result<Found, DataDirError> {
+    let opened = DataDir::open(root, wal_dir);
+    let Some(wal_dir) = wal_dir else {
+        return opened.map(Found::AtHome);
+    };
+    match opened {
+        Err(DataDirError::TwoWals { .. }) => {
+            let at_home = DataDir::open(root, None)?;
+            let left = segments(wal_dir)?;
+            if left.is_empty() {
+                return Ok(Found::AtHome(at_home));
+            }
+            for (_, path) in &left {
+                let home = at_home.wal_dir().join(path.file_name().unwrap_or_default());
+                if !home.is_file() || !is_same(path, &home)? {
+                    return DataDir::open(root, Some(wal_dir)).map(Found::Elsewhere);
+                }
+            }
+            Ok(Found::Both(at_home))
+        }
+        Err(error) => Err(error),
+        Ok(data_dir) => {
+            let home = data_dir.member_dir().join("wal");
+            let at_home = fs::canonicalize(home).is_ok_and(|home| home == data_dir.wal_dir());
+            Ok(if at_home {
+                Found::AtHome(DataDir::open(root, None)?)
+            } else {
+                Found::Elsewhere(data_dir)
+            })
+        }
+    }
+}
+
+/// Moves the segments of `found` home, whose files say `facts`; the old ones are kept under a name
+/// with the time `now`.
+pub fn move_home(
+    found: &Found,
+    wal_dir: &Path,
+    facts: &MemberFacts,
+    now: Timestamp,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Option<Moved>, MoveError> {
+    if let Found::AtHome(_) = found {
+        return Ok(None);
+    }
+    let wal_dir = fs::canonicalize(wal_dir)?;
+    let old = segments(&wal_dir)?;
+    // Held to the end: an etcd that starts meanwhile exits by itself.
+    let _held =
+        take_locks(old.iter().map(|(_, path)| path.as_path()))?.map_err(MoveError::Running)?;
+    if let Found::Elsewhere(data_dir) = found {
+        publish_copy(data_dir, &old, facts, interrupt, observe)?;
+    }
+    let home = found.data_dir().member_dir().join("wal");
+    let kept = put_aside(&wal_dir, &old, &home, now)?;
+    Ok(Some(Moved { wal: home, kept }))
+}
+
+/// Step 1 and 2.
+fn publish_copy(
+    data_dir: &DataDir,
+    old: &[(SegmentName, PathBuf)],
+    facts: &MemberFacts,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<(), MoveError> {
+    let member = data_dir.member_dir();
+    let home = member.join("wal");
+    if fs::symlink_metadata(&home).is_ok() && !is_empty_dir(&home)? {
+        return Err(MoveError::InTheWay(home));
+    }
+    remove_stale(member);
+    let bytes = room(member, old)?;
+    observe(Event::Begin {
+        part: "copying",
+        bytes,
+    });
+    let staged = StagedDir::create(member)?;
+    for (_, path) in old {
+        let to = staged.path().join(path.file_name().unwrap_or_default());
+        copy(path, &to, interrupt, observe)?;
+    }
+    let like = fs::metadata(data_dir.wal_dir())?;
+    own_as(staged.path(), &like)?;
+    fs::set_permissions(
+        staged.path(),
+        PermissionsExt::from_mode(like.mode() & 0o7777),
+    )?;
+    sync_dir(staged.path())?;
+    let copied = DataDir::open(data_dir.root(), Some(staged.path()))?;
+    let found = survey(&copied, Reading::Whole, interrupt, observe)?;
+    if !found.is_sound() || found.facts.as_ref() != Ok(facts) {
+        return Err(MoveError::ReadBack(member.to_path_buf()));
+    }
+    interrupt.check()?;
+    if home.exists() {
+        // An empty directory gives way in one step.
+        fs::rename(staged.path(), &home)?;
+    } else {
+        rename_to_free_name(staged.path(), &home)?;
+    }
+    sync_dir(member)?;
+    Ok(())
+}
+
+/// Steps 3 and 4, in the WAL dir itself: it may be a mount point, which cannot be renamed.
+fn put_aside(
+    wal_dir: &Path,
+    old: &[(SegmentName, PathBuf)],
+    home: &Path,
+    now: Timestamp,
+) -> Result<PathBuf, MoveError> {
+    remove_stale(wal_dir);
+    leave_note(wal_dir, home)?;
+    let kept = if let Some(kept) = begun_before(wal_dir, old)? {
+        kept
+    } else {
+        let time = now.strftime("%Y%m%dT%H%M%S%.3fZ");
+        let kept = wal_dir.join(format!("{KEPT}{time}"));
+        fs::create_dir(&kept)?;
+        let like = fs::metadata(wal_dir)?;
+        own_as(&kept, &like)?;
+        fs::set_permissions(&kept, PermissionsExt::from_mode(like.mode() & 0o7777))?;
+        kept
+    };
+    for (_, path) in old {
+        let to = kept.join(path.file_name().unwrap_or_default());
+        rename_to_free_name(path, &to)?;
+        sync_parents(&to, path)?;
+    }
+    Ok(kept)
+}
+
+fn leave_note(wal_dir: &Path, home: &Path) -> Result<(), MoveError> {
+    let note = wal_dir.join(NOTE);
+    if note.exists() {
+        return Ok(());
+    }
+    let staged = StagedFile::create(wal_dir)?;
+    let text = format!(
+        "The WAL segments of this member are now in {}, where etcd 2.1 looks for them.\n\
+         Start etcd without --wal-dir and without ETCD_WAL_DIR. This file keeps an etcd that is\n\
+         started with it from taking the member for a new one.\n",
+        home.display()
+    );
+    staged
+        .file()
+        .write_all(text.as_bytes())
+        .map_err(|error| with_path(error, "write", staged.path()))?;
+    own_as(staged.path(), &fs::metadata(wal_dir)?)?;
+    staged.sync()?;
+    staged.publish(&note)?;
+    Ok(())
+}
+
+/// The directory in which an earlier run began to put these segments aside: none of them is in it
+/// yet. One from another time has segments of the same names.
+fn begun_before(
+    wal_dir: &Path,
+    old: &[(SegmentName, PathBuf)],
+) -> Result<Option<PathBuf>, MoveError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(wal_dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let holds = |(_, old): &(SegmentName, PathBuf)| {
+            path.join(old.file_name().unwrap_or_default()).exists()
+        };
+        if name.starts_with(KEPT) && path.is_dir() && !old.iter().any(holds) {
+            found.push(path);
+        }
+    }
+    Ok(found.into_iter().max())
+}
+
+/// The segments in a directory, the oldest first.
+fn segments(dir: &Path) -> Result<Vec<(SegmentName, PathBuf)>, io::Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(segment) = SegmentName::parse(&name)
+            && fs::metadata(&path)?.is_file()
+        {
+            found.push((segment, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_empty_dir(path: &Path) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(false);
+    }
+    Ok(fs::read_dir(path)?.next().is_none())
+}
+
+/// How many bytes the segments take, if there is room for them.
+fn room(dir: &Path, old: &[(SegmentName, PathBuf)]) -> Result<u64, MoveError> {
+    let mut bytes = 0;
+    for (_, path) in old {
+        bytes += fs::metadata(path)?.len();
+    }
+    let space = rustix::fs::statvfs(dir)
+        .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
+    let available = space.f_bavail.saturating_mul(space.f_frsize);
+    // A block more a file, and the directory.
+    let needed = bytes + (64 << 10) + 4096 * old.len() as u64;
+    if needed > available {
+        return Err(MoveError::NoRoom {
+            dir: dir.to_path_buf(),
+            needed,
+            available,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Copies a file with its mode, owner and time, and syncs it.
+fn copy(
+    from: &Path,
+    to: &Path,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<(), MoveError> {
+    let mut source = fs::File::open(from)?;
+    let metadata = source.metadata()?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    options.options_mut().mode(0o600);
+    let mut target = options.open(to)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        interrupt.check()?;
+        let read = source.read(&mut piece)?;
+        if read == 0 {
+            break;
+        }
+        target.write_all(piece.get(..read).unwrap_or_default())?;
+        observe(Event::Advance(read as u64));
+    }
+    own_as(to, &metadata)?;
+    target.set_permissions(PermissionsExt::from_mode(metadata.mode() & 0o7777))?;
+    target
+        .file()
+        .set_modified(metadata.modified()?)
+        .map_err(|error| with_path(error, "set the time of", to))?;
+    target.sync_all()?;
+    Ok(())
+}
+
+/// Gives `path` the owner of `like`, if it has another.
+fn own_as(path: &Path, like: &std::fs::Metadata) -> io::Result<()> {
+    let now = fs::metadata(path)?;
+    if (now.uid(), now.gid()) != (like.uid(), like.gid()) {
+        std::os::unix::fs::chown(path, Some(like.uid()), Some(like.gid()))
+            .map_err(|error| with_path(error, "set the owner of", path))?;
+    }
+    Ok(())
+}
+
+/// Whether two files hold the same bytes.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (fs::File::open(one)?, fs::File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
+    loop {
+        let read = one.read(&mut a)?;
+        let (Some(a), Some(b)) = (a.get(..read), b.get_mut(..read)) else {
+            return Ok(false);
+        };
+        if read == 0 {
+            return Ok(true);
+        }
+        other.read_exact(b)?;
+        if a != b {
+            return Ok(false);
+        }
+    }
+}

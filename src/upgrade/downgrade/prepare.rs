@@ -1,0 +1,222 @@
+//! This member's part of going back: what is done once the gate is open.
+//!
+//! In: a stopped member's data dir. Out: a safety snapshot of it, proof that it reads well, and its
+//! segments where the release to go back to looks for them. The data themselves stay as they are:
+//! while the cluster is of that release they are good for it, and they must be kept.
+
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::archive::manifest::Scope;
+use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::{DataDir, DataDirError, Running, is_running};
+use crate::etcd::ids::Release;
+use crate::etcd::member::MemberFacts;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::repository::lock::Claim;
+use crate::snapshot as capture;
+use crate::snapshot::{CaptureError, Captured, capture};
+use crate::target::{StoreError, Target};
+use crate::upgrade::downgrade::evidence::Step;
+use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
+
+/// The label of the safety snapshot.
+pub const LABEL: &str = "pre-downgrade";
+/// The first release that takes `--wal-dir`.
+const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
+
+/// A flag of etcd's that an earlier release does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaterFlag {
+    /// As it is on the command line.
+    pub flag: &'static str,
+    /// As it is in the environment.
+    pub variable: &'static str,
+    /// The first release that knows it.
+    pub since: Release,
+}
+
+const LATER_FLAGS: [LaterFlag; 4] = [
+    LaterFlag {
+        flag: "--wal-dir",
+        variable: "ETCD_WAL_DIR",
+        since: FIRST_WITH_WAL_DIR,
+    },
+    LaterFlag {
+        flag: "--experimental-v3demo",
+        variable: "ETCD_EXPERIMENTAL_V3DEMO",
+        since: FIRST_WITH_WAL_DIR,
+    },
+    LaterFlag {
+        flag: "--strict-reconfig-check",
+        variable: "ETCD_STRICT_RECONFIG_CHECK",
+        since: Release { major: 2, minor: 3 },
+    },
+    LaterFlag {
+        flag: "--enable-pprof",
+        variable: "ETCD_ENABLE_PPROF",
+        since: Release { major: 2, minor: 3 },
+    },
+];
+
+/// What to do, and with what.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// The member's data dir and where its segments are.
+    pub found: &'r Found,
+    /// The dedicated WAL dir whose segments are to be moved home.
+    pub move_wal: Option<&'r Path>,
+    /// Where the safety snapshot goes.
+    pub backup_dir: &'r Path,
+    /// Do nothing but look.
+    pub dry_run: bool,
+    /// Threads to compress and check on.
+    pub threads: usize,
+    /// The data size, in bytes, above which there is a warning.
+    pub size_limit: u64,
+    /// The time to put into names.
+    pub now: Timestamp,
+    /// Who wants the lock on the backup dir.
+    pub lock: Claim,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The safety snapshot; none in a dry run.
+    pub snapshot: Option<Captured>,
+    /// What the data dir says, read whole.
+    pub member: MemberFacts,
+    /// Where the segments went, if they were moved.
+    pub moved: Option<Moved>,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// etcd runs on the member.
+    #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
+    Running(Running),
+    /// The safety snapshot failed.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The data dir does not read well.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The segments could not be moved.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl Step {
+    /// Whether the release to go back to looks for segments in `member/wal` only.
+    pub fn needs_wal_at_home(self) -> bool {
+        self.to < FIRST_WITH_WAL_DIR
+    }
+
+    /// The flags known to be in the higher release, or on the way to it, and not in the lower one.
+    pub fn later_flags(self) -> impl Iterator<Item = &'static LaterFlag> {
+        let later = move |flag: &&LaterFlag| flag.since > self.to && flag.since <= self.from;
+        LATER_FLAGS.iter().filter(later)
+    }
+}
+
+/// Whether etcd runs on `data_dir`, asked without taking a lock.
+pub fn running(data_dir: &DataDir) -> Result<Option<Running>, DataDirError> {
+    let listing = data_dir.list()?;
+    let segments = listing.segments.iter().map(|(_, file)| file.path.as_path());
+    let db = listing.db.iter().map(|db| db.path.as_path());
+    Ok(is_running(segments.chain(db))?)
+}
+
+/// Takes the safety snapshot, proves the data dir, moves the segments.
+pub fn prepare(
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Prepared, PrepareError> {
+    let data_dir = request.found.data_dir();
+    let snapshot = if request.dry_run {
+        None
+    } else {
+        let request = capture::Request {
+            data_dir,
+            to: capture::Destination::BackupDir(request.backup_dir),
+            scope: Scope::Live,
+            labels: vec![LABEL.to_owned()],
+            level: 3,
+            threads: request.threads,
+            size_limit: request.size_limit,
+            created: capture::Moment::At(request.now),
+            lock: Some(request.lock.clone()),
+        };
+        Some(capture(&request, interrupt, observe)?)
+    };
+    let mut member = prove(data_dir, interrupt, observe)?;
+    let mut moved = None;
+    if let Some(wal_dir) = request.move_wal
+        && !request.dry_run
+    {
+        moved = move_home(
+            request.found,
+            wal_dir,
+            &member,
+            request.now,
+            interrupt,
+            observe,
+        )?;
+        if moved.is_some() {
+            let home = DataDir::open(data_dir.root(), None).map_err(MoveError::from)?;
+            member = prove(&home, interrupt, observe)?;
+        }
+    }
+    Ok(Prepared {
+        snapshot,
+        member,
+        moved,
+    })
+}
+
+/// Reads the whole data dir, on which etcd must not run.
+fn prove(
+    data_dir: &DataDir,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<MemberFacts, PrepareError> {
+    let found = survey(data_dir, Reading::Whole, interrupt, observe).map_err(StoreError::from)?;
+    if let Some(running) = found.running {
+        return Err(PrepareError::Running(running));
+    }
+    let target = Target::DataDir(data_dir.clone());
+    let (member, _) = target.sound_member(found.facts, found.files)?;
+    Ok(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flags_that_come_between_the_two_releases_are_named() {
+        let step = |from: &str, to: &str| Step {
+            from: from.parse().unwrap(),
+            to: to.parse().unwrap(),
+        };
+        let flags = |step: Step| step.later_flags().map(|flag| flag.flag).collect::<Vec<_>>();
+        let of_2_2 = ["--wal-dir", "--experimental-v3demo"];
+        assert_eq!(flags(step("2.2", "2.1")), of_2_2);
+        assert_eq!(flags(step("2.3", "2.2")).len(), 2);
+        assert_eq!(flags(step("3.4", "3.3")).len(), 0);
+        assert!(step("2.2", "2.1").needs_wal_at_home());
+        assert!(!step("2.3", "2.2").needs_wal_at_home());
+    }
+}

@@ -1,0 +1,205 @@
+//! The checks of the archives in a backup dir.
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::etcd::ids::{ClusterId, ClusterVersion, MemberId, Release};
+use crate::etcd::member::{Identity, Position, printable};
+use crate::text::{about, moment, name};
+use crate::upgrade::preflight::data_dir::Space;
+use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};
+
+/// How far a clock may be ahead of this one's before a backup counts as one from the future.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// What was found in a backup dir.
+#[derive(Clone, Debug)]
+pub struct Backups {
+    /// The backup dir.
+    pub dir: PathBuf,
+    /// The newest archive of each member of the cluster; those that a rewind made do not count.
+    pub newest: Vec<Backup>,
+    /// What has an archive's name and cannot be opened, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+    /// Room on its filesystem.
+    pub space: Space,
+}
+
+/// An archive, proven.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it was taken.
+    pub created: Timestamp,
+    /// What the user called it.
+    pub labels: Vec<String>,
+    /// Whose it is.
+    pub identity: Identity,
+    /// How far its log goes.
+    pub position: Position,
+    /// The highest cluster version that it knows of, committed or not.
+    pub cluster_version: Option<ClusterVersion>,
+    /// What does not check in it, if anything.
+    pub fault: Option<String>,
+}
+
+impl Backup {
+    /// What is wrong with it as a way back from the upgrade, if anything.
+    fn objection(&self, rules: &Rules, now: Timestamp) -> Option<String> {
+        let age = now.duration_since(self.created);
+        let version = self.cluster_version.as_ref();
+        if let Some(fault) = &self.fault {
+            Some(format!("does not check: {fault}"))
+        } else if let Some(version) = version.filter(|version| Release::of(&version.0) >= rules.to)
+        {
+            Some(format!("was taken after the move to {version}"))
+        } else if age < -CLOCK_SKEW {
+            Some(format!(
+                "is dated {}, in the future: its age is not known",
+                moment(self.created)
+            ))
+        } else if age > rules.max_backup_age {
+            Some(format!(
+                "is {} old, more than {}",
+                about(age),
+                about(rules.max_backup_age)
+            ))
+        } else {
+            None
+        }
+    }
+
+    fn file_name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        printable(&name.to_string_lossy())
+    }
+
+    fn text(&self, now: Timestamp) -> String {
+        let labels = match self.labels.as_slice() {
+            [] => String::new(),
+            labels => format!(", {}", printable(&labels.join(", "))),
+        };
+        format!(
+            "{} old, to index {}, verified{labels}",
+            about(now.duration_since(self.created)),
+            self.position.index
+        )
+    }
+}
+
+impl Backups {
+    fn of(&self, member: MemberId, cluster: Option<ClusterId>) -> Option<&Backup> {
+        self.newest.iter().find(|backup| {
+            let identity = &backup.identity;
+            identity.member_id == member && cluster.is_none_or(|id| id == identity.cluster_id)
+        })
+    }
+}
+
+/// The cluster that the backups should be of.
+fn cluster(facts: &Facts) -> Option<ClusterId> {
+    own_identity(facts)
+        .map(|own| own.cluster_id)
+        .or(facts.look.cluster_id)
+}
+
+fn own_identity(facts: &Facts) -> Option<&Identity> {
+    let member = facts.data.found()?.member.as_ref().ok()?;
+    Some(&member.identity)
+}
+
+/// The newest good backup of this member.
+pub(crate) fn own_backup(facts: &Facts) -> Option<&Backup> {
+    let own = own_identity(facts)?;
+    let backup = facts
+        .backups
+        .found()?
+        .of(own.member_id, Some(own.cluster_id))?;
+    let objection = backup.objection(&facts.rules, facts.now);
+    objection.is_none().then_some(backup)
+}
+
+const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade --data-dir … --backup-dir …` takes one, also while etcd runs";
+
+/// Whether there is a fresh, proven archive of this member.
+pub(crate) fn own(facts: &Facts) -> Check {
+    let (id, title) = ("own-backup", "own backup");
+    let backups = match &facts.backups {
+        Seen::Found(backups) => backups,
+        Seen::NotGiven => return Check::not_checked(id, title, "--backup-dir"),
+        Seen::Unreadable { why, hint } => {
+            return Check::unreadable(id, title, why, hint.as_deref());
+        }
+    };
+    let Some(own) = own_identity(facts) else {
+        if matches!(facts.data, Seen::NotGiven) {
+            let flag = "--data-dir, which says which member this one is";
+            return Check::not_checked(id, title, flag);
+        }
+        let text = "not checked: the data dir does not say which member this one is";
+        return Check::ok(id, title, vec![text.to_owned()]).failed();
+    };
+    let check = |text| Check::ok(id, title, vec![text]);
+    let Some(backup) = backups.of(own.member_id, Some(own.cluster_id)) else {
+        let text = format!("no archive of {own} in {}", backups.dir.display());
+        return check(text).but(Status::Fail, TAKE_ONE);
+    };
+    match backup.objection(&facts.rules, facts.now) {
+        Some(objection) => {
+            check(format!("{} {objection}", backup.file_name())).but(Status::Fail, TAKE_ONE)
+        }
+        None => check(backup.text(facts.now)),
+    }
+}
+
+/// Whether there is one of every other member, and whether all archives can be opened.
+pub(crate) fn others(facts: &Facts) -> Check {
+    let (id, title) = ("all-backups", "all backups");
+    let backups = match &facts.backups {
+        Seen::Found(backups) => backups,
+        Seen::NotGiven => return Check::not_checked(id, title, "--backup-dir"),
+        Seen::Unreadable { .. } => {
+            let text = "not checked: the backup dir cannot be read";
+            return Check::ok(id, title, vec![text.to_owned()]).failed();
+        }
+    };
+    let own = own_identity(facts).map(|own| own.member_id);
+    let members = facts.members();
+    let others: Vec<_> = members
+        .iter()
+        .filter(|look| Some(look.member.id) != own)
+        .collect();
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for look in &others {
+        let name = name(&look.member);
+        match backups.of(look.member.id, cluster(facts)) {
+            None => bad.push(format!("{name}: no archive here")),
+            Some(backup) => match backup.objection(&facts.rules, facts.now) {
+                Some(objection) => {
+                    bad.push(format!("{name}: {} {objection}", backup.file_name()));
+                }
+                None => good.push(format!("{name}: {}", backup.text(facts.now))),
+            },
+        }
+    }
+    let unreadable = backups.unreadable.iter();
+    bad.extend(unreadable.map(|(_, why)| why.clone()));
+    if members.is_empty() {
+        bad.push("no member of the cluster is known".to_owned());
+    }
+    let check = |evidence| Check::ok(id, title, evidence);
+    if bad.is_empty() && others.is_empty() {
+        check(vec!["there is no other member".to_owned()])
+    } else if bad.is_empty() {
+        check(good)
+    } else {
+        bad.extend(good);
+        check(bad).but(
+            Status::Fail,
+            "the guide wants a backup of every member: take one on each, and gather them in one directory; move away what cannot be read",
+        )
+    }
+}

@@ -1,0 +1,171 @@
+//! Reading what the checks look at: the data dir, the backup dir, room on disk.
+//!
+//! In: a data dir and the archives' paths. Out: [`DataFacts`] and [`Backups`]. Reads only.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::archive::manifest::kind_of;
+use crate::archive::verify::verify;
+use crate::archive::{Archive, ArchiveError};
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::etcd::ids::ClusterId;
+use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
+use crate::etcd::scan::FileKind;
+use crate::fs::staged::with_path;
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::repository::check::prove;
+use crate::repository::{Catalog, Directory, Repository, Summary};
+use crate::upgrade::preflight::backups::{Backup, Backups};
+use crate::upgrade::preflight::data_dir::{DataFacts, ReplayFacts, Space};
+
+/// Where etcd's auth keeps whether it is on.
+const AUTH_ENABLED: &[u8] = b"/2/enabled";
+
+/// What is in a data dir, all of it read and its log replayed as the member has applied it.
+pub fn data_facts(
+    data_dir: &DataDir,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<DataFacts, SurveyError> {
+    let plan = Plan {
+        start: Start::Newest,
+        // What is not known to be committed may be, by the time of the next start.
+        until: Until::End,
+        rules: InOrderRules::Before22,
+        check_snapshots: false,
+        keep_trail: false,
+    };
+    let found = survey(data_dir, Reading::WholeReplayed(plan), interrupt, observe)?;
+    let sound = found.files.iter().filter(|file| file.fault.is_none());
+    let mut raft_snapshots: Vec<_> = sound
+        .filter_map(|file| match kind_of(&file.path) {
+            FileKind::Snapshot(id) => Some(id),
+            FileKind::Segment(_) | FileKind::Other => None,
+        })
+        .collect();
+    raft_snapshots.sort();
+    let faults = found.files.iter().filter_map(|file| {
+        let fault = file.fault.as_ref()?;
+        Some(format!("{}: {fault}", file.path))
+    });
+    let replayed = found.replay.and_then(Result::ok);
+    let log_bytes = found.facts.as_ref();
+    let log_bytes = log_bytes.map_or(0, |facts| facts.log_bytes_above_snapshot);
+    let space = space(data_dir.snap_dir())?;
+    let wal_space = self::space(data_dir.wal_dir())?;
+    Ok(DataFacts {
+        path: data_dir.root().to_path_buf(),
+        dedicated_wal: dedicated_wal(data_dir),
+        running: found.running.is_some(),
+        faults: faults.collect(),
+        member: found.facts.map_err(|fault| fault.to_string()),
+        data_bytes: found.snapshot_bytes + log_bytes,
+        directory_bytes: data_dir.total_bytes(),
+        raft_snapshots,
+        auth_enabled: replayed.as_ref().map(auth_enabled),
+        replay: replayed.map(|replayed| ReplayFacts {
+            in_order: replayed.in_order,
+            pace: replayed.pace,
+        }),
+        space,
+        wal_space,
+    })
+}
+
+/// The WAL dir, if it is not where every release looks for it.
+fn dedicated_wal(data_dir: &DataDir) -> Option<PathBuf> {
+    let wal_dir = data_dir.wal_dir();
+    let elsewhere = wal_dir != data_dir.member_dir().join("wal");
+    (data_dir.has_dedicated_wal() && elsewhere).then(|| wal_dir.to_path_buf())
+}
+
+fn auth_enabled(replayed: &Replayed) -> bool {
+    let store = &replayed.store;
+    let value = store.get(AUTH_ENABLED);
+    let value = value.and_then(|id| store.node(id).value());
+    value.is_some_and(|value| *value.bytes() == *b"true")
+}
+
+/// The newest archive of each member in a backup dir, proven; only those of `cluster`, if it is
+/// known. Of an encrypted one the ciphertext is proven.
+pub fn backups(
+    repository: &Directory,
+    catalog: Catalog,
+    cluster: Option<ClusterId>,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Backups, ArchiveError> {
+    let mut newest: BTreeMap<_, Summary> = BTreeMap::new();
+    for summary in catalog.summaries {
+        let identity = &summary.identity;
+        let counts =
+            !summary.rewound && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
+        if counts {
+            // They come newest first.
+            let key = (identity.cluster_id, identity.member_id);
+            newest.entry(key).or_insert(summary);
+        }
+    }
+    let mut proven = Vec::new();
+    for summary in newest.into_values() {
+        let fault = match fault_in(repository, &summary, threads, interrupt, observe) {
+            Err(ArchiveError::Interrupted(stop)) => return Err(stop.into()),
+            Err(error) => Some(error.to_string()),
+            Ok(fault) => fault,
+        };
+        let versions = [summary.cluster_version, summary.pending_version];
+        proven.push(Backup {
+            path: repository.path_of(&summary.listed.name),
+            created: summary.created,
+            labels: summary.labels,
+            identity: summary.identity,
+            position: summary.position,
+            cluster_version: versions.into_iter().flatten().max(),
+            fault,
+        });
+    }
+    let unreadable = catalog.unreadable.into_iter();
+    let unreadable =
+        unreadable.map(|(listed, error)| (repository.path_of(&listed.name), error.to_string()));
+    Ok(Backups {
+        dir: repository.path().to_path_buf(),
+        newest: proven,
+        unreadable: unreadable.collect(),
+        space: space(repository.path())?,
+    })
+}
+
+fn fault_in(
+    repository: &Directory,
+    summary: &Summary,
+    threads: usize,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Option<String>, ArchiveError> {
+    if summary.ciphertext.is_some() {
+        return prove(repository, summary, interrupt).map(|()| None);
+    }
+    let archive = Archive::open(&repository.path_of(summary.name()))?;
+    let report = verify(&archive, None, threads, interrupt, observe)?;
+    Ok(report.first_fault().map(|fault| fault.to_string()))
+}
+
+/// Room on the filesystem of `path`, or of the nearest directory above it that is there.
+fn space(path: &Path) -> io::Result<Space> {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+    let device = fs::metadata(there)?.dev();
+    let found =
+        rustix::fs::statvfs(there).map_err(|error| with_path(error.into(), "look at", there))?;
+    Ok(Space {
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        device,
+    })
+}

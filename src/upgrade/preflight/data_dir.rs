@@ -1,0 +1,413 @@
+//! The checks of this member's data dir.
+
+use std::path::PathBuf;
+
+use crate::cluster::Silence;
+use crate::etcd::growth_rate::{Pace, Rate};
+use crate::etcd::ids::{Release, V2_2};
+use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::replay::InOrderPosts;
+use crate::etcd::store::to_json::api_key;
+use crate::text::{count, size};
+use crate::upgrade::preflight::{Check, Facts, Seen, Status};
+
+/// From this much data on, in bytes, a restarted member may need minutes to catch up: etcd's own
+/// guides advise to wait 2 minutes between members.
+const WAIT_FROM: u64 = 50_000_000;
+/// What etcd cuts a WAL segment at, in bytes; 2.2 sets it aside on disk at once.
+pub(crate) const SEGMENT: u64 = 64_000_000;
+/// How many directories with in-order keys are named.
+const DIRECTORIES: usize = 3;
+
+/// What was found in a data dir.
+#[derive(Clone, Debug)]
+pub struct DataFacts {
+    /// The data dir.
+    pub path: PathBuf,
+    /// A dedicated WAL dir, if it has one.
+    pub dedicated_wal: Option<PathBuf>,
+    /// Whether etcd runs on it.
+    pub running: bool,
+    /// What its files say together, or why etcd could not start from them.
+    pub member: Result<MemberFacts, String>,
+    /// Files that do not check.
+    pub faults: Vec<String>,
+    /// Bytes of the newest raft snapshot and of the entries above it.
+    pub data_bytes: u64,
+    /// Bytes of the whole directory.
+    pub directory_bytes: u64,
+    /// The raft snapshots that check, oldest first.
+    pub raft_snapshots: Vec<SnapshotId>,
+    /// What a replay of the log tells; none if it cannot be replayed.
+    pub replay: Option<ReplayFacts>,
+    /// Room on its filesystem.
+    pub space: Space,
+    /// Room on the filesystem of its segments.
+    pub wal_space: Space,
+    /// Whether etcd's auth is on, as the store says; none if the log cannot be replayed.
+    pub auth_enabled: Option<bool>,
+}
+
+/// What a replay of the log tells.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayFacts {
+    /// In-order creations.
+    pub in_order: InOrderPosts,
+    /// How fast the log grows.
+    pub pace: Pace,
+}
+
+/// Room on a filesystem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that somebody who is not root can still write.
+    pub free: u64,
+    /// Which filesystem.
+    pub device: u64,
+}
+
+impl DataFacts {
+    /// How fast the log grows, if it tells.
+    pub fn rate(&self) -> Option<Rate> {
+        self.replay.as_ref()?.pace.rate()
+    }
+}
+
+/// The data dir, or the check that says why there is none to look at.
+pub(crate) fn found<'f>(
+    facts: &'f Facts,
+    id: &'static str,
+    title: &'static str,
+) -> Result<&'f DataFacts, Check> {
+    match &facts.data {
+        Seen::Found(data) => Ok(data),
+        Seen::NotGiven => Err(Check::not_checked(id, title, "--data-dir")),
+        Seen::Unreadable { .. } => {
+            let text = "not checked: the data dir cannot be read";
+            Err(Check::ok(id, title, vec![text.to_owned()]).failed())
+        }
+    }
+}
+
+/// Whether everything in it checks, and it belongs to a member of this cluster.
+pub(crate) fn soundness(facts: &Facts) -> Check {
+    let (id, title) = ("data-dir", "data dir");
+    if let Seen::Unreadable { why, hint } = &facts.data {
+        return Check::unreadable(id, title, why, hint.as_deref());
+    }
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let check = |evidence| Check::ok(id, title, evidence);
+    let mut bad = data.faults.clone();
+    let member = match &data.member {
+        Ok(member) => member,
+        Err(why) => {
+            bad.push(format!("etcd could not start from it: {why}"));
+            return check(bad).but(
+                Status::Fail,
+                "do not restart this member now; `etcd-ark verify` on the data dir shows everything",
+            );
+        }
+    };
+    if !bad.is_empty() {
+        return check(bad).but(
+            Status::Fail,
+            "`etcd-ark verify` on the data dir shows everything; the other members' data are the better copy",
+        );
+    }
+    if let Some(why) = stranger(facts, member) {
+        return check(vec![why]).but(
+            Status::Fail,
+            "give the data dir of a member of the cluster that the endpoints lead to",
+        );
+    }
+    let runs = if data.running {
+        ", etcd runs on it"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{}, sound to index {}{runs}",
+        member
+            .identity
+            .name
+            .clone()
+            .unwrap_or_else(|| member.identity.member_id.to_string()),
+        member.position.index
+    );
+    if facts.look.cluster_id.is_none() || nobody_answers(facts) {
+        return check(vec![text]).but(
+            Status::Warn,
+            "nobody answers, so whether it is of this cluster is not known",
+        );
+    }
+    check(vec![text])
+}
+
+fn nobody_answers(facts: &Facts) -> bool {
+    facts.look.members.iter().all(|look| look.said.is_err())
+}
+
+/// Why the data dir is not that of a member of the cluster that was asked.
+fn stranger(facts: &Facts, member: &MemberFacts) -> Option<String> {
+    let own = &member.identity;
+    let foreign = facts
+        .look
+        .strays
+        .iter()
+        .find(|stray| matches!(stray.silence, Silence::OtherCluster { .. }));
+    if member.is_removed() {
+        Some(format!(
+            "{own} has been removed from its cluster, says its own log"
+        ))
+    } else if let Some(stray) = foreign {
+        Some(format!("{own}, but {}", stray.silence))
+    } else if facts.look.cluster_id.is_some_and(|id| id != own.cluster_id) {
+        Some(format!("{own}: that is another cluster"))
+    } else if !facts
+        .members()
+        .iter()
+        .any(|look| look.member.id == own.member_id)
+    {
+        Some(format!("{own}: no such member, says the cluster"))
+    } else {
+        None
+    }
+}
+
+/// Whether there is more data than etcd's guide is at ease with.
+pub(crate) fn size_check(facts: &Facts) -> Check {
+    let (id, title) = ("data-size", "data size");
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let rules = &facts.rules;
+    let mut evidence = vec![format!(
+        "{} of data, {} in the directory",
+        size(data.data_bytes),
+        size(data.directory_bytes)
+    )];
+    let over = data.data_bytes > rules.size_limit;
+    if over {
+        evidence.push(format!("over the limit of {}", size(rules.size_limit)));
+    } else if data.directory_bytes > rules.size_limit {
+        evidence.push(format!(
+            "only the directory as a whole is over {}: older files, and room set aside",
+            size(rules.size_limit)
+        ));
+    }
+    let check = Check::ok(id, title, evidence);
+    let wait = "wait 2 minutes after each member, until it has caught up, before you stop the next";
+    if over && !rules.accept_data_size {
+        check.but(
+            Status::Fail,
+            "etcd's guide: get help before an upgrade with this much data. Rehearse it on a copy; then accept it with --accept-data-size",
+        )
+    } else if over {
+        check.but(Status::Warn, format!("accepted; {wait}"))
+    } else if data.data_bytes > WAIT_FROM {
+        check.but(Status::Warn, wait)
+    } else {
+        check
+    }
+}
+
+/// Whether there is room for what 2.2 writes next, and for an archive.
+pub(crate) fn space(facts: &Facts) -> Check {
+    let (id, title) = ("free-space", "free space");
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let mut needs = vec![Need {
+        place: "data dir",
+        space: data.space,
+        // etcd writes a raft snapshot before it drops an old one, and a larger one each time.
+        bytes: data.data_bytes.saturating_mul(2),
+    }];
+    let wal = Need {
+        place: "WAL dir",
+        space: data.wal_space,
+        bytes: 2 * SEGMENT,
+    };
+    wal.join(&mut needs);
+    if let Some(backups) = facts.backups.found() {
+        let archive = Need {
+            place: "backup dir",
+            space: backups.space,
+            // At worst nothing in it can be compressed.
+            bytes: data.data_bytes.saturating_add(SEGMENT),
+        };
+        archive.join(&mut needs);
+    }
+    let short = needs.iter().any(|need| need.space.free < need.bytes);
+    let evidence = needs.iter().map(Need::text).collect();
+    let check = Check::ok(id, title, evidence);
+    if short {
+        check.but(
+            Status::Fail,
+            "make room: twice the data for raft snapshots, two segments of 64 MB, and in the backup dir one more archive",
+        )
+    } else {
+        check
+    }
+}
+
+/// What will be written to a filesystem.
+struct Need {
+    place: &'static str,
+    space: Space,
+    bytes: u64,
+}
+
+impl Need {
+    /// Adds to what is needed on the same filesystem, or stands for itself.
+    fn join(self, needs: &mut Vec<Self>) {
+        let same = needs
+            .iter_mut()
+            .find(|need| need.space.device == self.space.device);
+        match same {
+            Some(need) => need.bytes = need.bytes.saturating_add(self.bytes),
+            None => needs.push(self),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{} free for the {}, {} wanted",
+            size(self.space.free),
+            self.place,
+            size(self.bytes)
+        )
+    }
+}
+
+/// Whether a first start with the new release would rename in-order keys.
+pub(crate) fn in_order(facts: &Facts) -> Check {
+    let (id, title) = ("in-order", "in-order keys");
+    if !(facts.rules.from < V2_2 && facts.rules.to >= V2_2) {
+        let same = format!(
+            "{} and {} name them alike",
+            facts.rules.from, facts.rules.to
+        );
+        return Check::ok(id, title, vec![same]);
+    }
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let Some(replay) = &data.replay else {
+        let evidence = vec!["not checked: the log cannot be replayed".to_owned()];
+        return Check::ok(id, title, evidence).but(
+            Status::Fail,
+            "`etcd-ark verify --deep` on the data dir says why",
+        );
+    };
+    if runs_new_release(facts, data) {
+        let text = format!("this member runs {} already", facts.rules.to);
+        return Check::ok(id, title, vec![text]);
+    }
+    let posts = &replay.in_order;
+    let above = above_snapshot(data, posts);
+    if posts.applied == 0 {
+        let text = match posts.posts {
+            0 => "no POST in the log at hand".to_owned(),
+            posts => format!(
+                "{}, all below the raft snapshot",
+                count(posts, "POST in the log", "POSTs in the log")
+            ),
+        };
+        return Check::ok(id, title, vec![text]);
+    }
+    let mut evidence = vec![format!(
+        "a first start with {} gives {} a new name, on this member only",
+        facts.rules.to,
+        count(posts.applied, "acknowledged key", "acknowledged keys")
+    )];
+    evidence.extend(above);
+    Check::ok(id, title, evidence).but(
+        Status::Warn,
+        "stop all POSTs until the last member is up on the new release, and before that make a raft snapshot above the last one on each member: restart it with the old release and a low --snapshot-count, and write a few keys",
+    )
+}
+
+/// Whether this member's server answers with the new release.
+fn runs_new_release(facts: &Facts, data: &DataFacts) -> bool {
+    let Ok(member) = &data.member else {
+        return false;
+    };
+    let own = member.identity.member_id;
+    facts.look.members.iter().any(|look| {
+        let said = look.said.as_ref();
+        look.member.id == own
+            && said.is_ok_and(|said| Release::of(&said.server_version) >= facts.rules.to)
+    })
+}
+
+/// Where the POSTs are that lie above the newest raft snapshot.
+fn above_snapshot(data: &DataFacts, posts: &InOrderPosts) -> Vec<String> {
+    let snapshot = data.raft_snapshots.last().map(|id| id.index);
+    let above = posts
+        .directories
+        .iter()
+        .filter(|(_, posts)| snapshot.is_none_or(|at| posts.last_index > at));
+    let mut lines: Vec<_> = above
+        .clone()
+        .take(DIRECTORIES)
+        .map(|(path, found)| {
+            let directory = String::from_utf8_lossy(api_key(path)).into_owned();
+            format!(
+                "{}/: the last POST is entry {}, {}",
+                printable(directory.trim_end_matches('/')),
+                found.last_index,
+                match snapshot {
+                    Some(at) => format!("the raft snapshot is at {at}"),
+                    None => "and there is no raft snapshot yet".to_owned(),
+                }
+            )
+        })
+        .collect();
+    let more = above.count().saturating_sub(DIRECTORIES);
+    if more > 0 {
+        lines.push(format!(
+            "and in {}",
+            count(more as u64, "more directory", "more directories")
+        ));
+    }
+    lines
+}
+
+/// Whether the segments are where the old release looks for them.
+pub(crate) fn wal_dir(facts: &Facts) -> Check {
+    let (id, title) = ("wal-dir", "WAL dir");
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let check = |text: String| Check::ok(id, title, vec![text]);
+    let Some(dedicated) = &data.dedicated_wal else {
+        return check("member/wal, as every release has it".to_owned());
+    };
+    let text = format!("a dedicated one, {}", dedicated.display());
+    let from = facts.rules.from;
+    if from >= V2_2 {
+        return check(text);
+    }
+    let trap = format!(
+        "{from} has no --wal-dir: going back, it would bootstrap an empty member beside the data"
+    );
+    if runs_new_release(facts, data) {
+        return check(text).but(
+            Status::Warn,
+            format!("{trap}; `etcd-ark downgrade run --move-wal` moves the segments first"),
+        );
+    }
+    check(text).but(
+        Status::Fail,
+        format!("{trap}. Keep the segments in member/wal until the cluster has moved"),
+    )
+}

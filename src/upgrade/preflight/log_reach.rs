@@ -1,0 +1,187 @@
+//! How long the local log reaches back before the move.
+//!
+//! In: where this member's log and raft snapshots stand, and how fast the log grows. Out: the
+//! index at which etcd will have purged the last raft snapshot from before the move, or the
+//! segment that carries on from it, if the cluster moved now; and when that is to be expected.
+//!
+//! A rewind begins from a raft snapshot below the entry that moved the cluster and needs the log
+//! from there on. etcd keeps the newest 5 raft snapshots and the newest 5 segments (formats page
+//! §1), so both go as the log grows.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::etcd::growth_rate::Rate;
+use crate::etcd::ids::Index;
+use crate::etcd::member::{MemberFacts, SegmentFacts};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::text::{about, moment};
+use crate::upgrade::preflight::data_dir::{SEGMENT, found};
+use crate::upgrade::preflight::{Check, Facts, Status, backups};
+
+/// How many raft snapshots, and how many segments, etcd keeps unless it is told otherwise.
+const KEPT: u64 = 5;
+/// After how many entries etcd makes a raft snapshot unless it is told otherwise.
+const SNAPSHOT_COUNT: u64 = 10_000;
+/// The farthest future worth a date, in seconds: what grows slower than that may as well stand.
+const FAR: f64 = 100.0 * 365.0 * 86_400.0;
+
+/// How long the local log reaches back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WayBack {
+    /// The last entry now: the move comes after it.
+    pub last_index: Index,
+    /// The newest raft snapshot; none if there is none, and the log itself is the way back.
+    pub newest_raft_snapshot: Option<Index>,
+    /// About how many entries lie between two raft snapshots.
+    pub entries_per_raft_snapshot: u64,
+    /// Whether that was measured here; if not it is etcd's default.
+    pub measured: bool,
+    /// The index from which on the way back is gone, if the cluster moved now.
+    pub gone_from: Index,
+    /// What goes first then.
+    pub goes_first: Goes,
+    /// How fast the log grows.
+    pub rate: Option<Rate>,
+    /// When `gone_from` is to be expected at that rate.
+    pub expected: Option<Timestamp>,
+}
+
+/// What a purge takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goes {
+    /// The last raft snapshot from before the move.
+    RaftSnapshot,
+    /// The segment that carries on from it.
+    Segment,
+}
+
+/// How long the log of `member` reaches back, whose sound raft snapshots are `snapshots`, oldest
+/// first; `None` if there is no log to tell from.
+pub fn way_back(
+    member: &MemberFacts,
+    snapshots: &[SnapshotId],
+    rate: Option<Rate>,
+    now: Timestamp,
+) -> Option<WayBack> {
+    let last_index = member.position.index;
+    let newest = snapshots.last().map(|id| id.index);
+    let measured = distance(snapshots);
+    let every = measured.unwrap_or(SNAPSHOT_COUNT + 1);
+    let snapshot_gone =
+        newest.map(|newest| Index(newest.0.saturating_add(every.saturating_mul(KEPT))));
+    let segment_gone = segment_gone(&member.segments, newest.unwrap_or(Index(0)), last_index);
+    let (gone_from, goes_first) = match (snapshot_gone, segment_gone) {
+        (Some(snapshot), Some(segment)) if segment < snapshot => (segment, Goes::Segment),
+        (Some(snapshot), _) => (snapshot, Goes::RaftSnapshot),
+        (None, segment) => (segment?, Goes::Segment),
+    };
+    let gone_from = gone_from.max(last_index);
+    let expected = rate.and_then(|rate| {
+        let seconds = (gone_from.0 - last_index.0) as f64 / rate.entries_per_second;
+        let seconds = Some(seconds).filter(|seconds| *seconds < FAR)?;
+        let later = SignedDuration::try_from_secs_f64(seconds).ok()?;
+        now.checked_add(later).ok()
+    });
+    Some(WayBack {
+        last_index,
+        newest_raft_snapshot: newest,
+        entries_per_raft_snapshot: every,
+        measured: measured.is_some(),
+        gone_from,
+        goes_first,
+        rate,
+        expected,
+    })
+}
+
+/// The smallest distance between two raft snapshots: one that a leader sent may lie far from the
+/// one before it.
+fn distance(snapshots: &[SnapshotId]) -> Option<u64> {
+    let pairs = snapshots.windows(2).filter_map(|pair| match pair {
+        [before, after] => after.index.0.checked_sub(before.index.0),
+        _ => None,
+    });
+    pairs.filter(|distance| *distance > 0).min()
+}
+
+/// About where the log stands when etcd has cut so many segments that the one which holds `index`
+/// is none of the newest 5.
+fn segment_gone(segments: &[SegmentFacts], index: Index, last_index: Index) -> Option<Index> {
+    let last = segments.last()?;
+    let holds = |segment: &&SegmentFacts| segment.first.is_some_and(|first| first <= index.next());
+    let needed = segments.iter().rev().find(holds).or(segments.first())?;
+    let bytes: u64 = segments.iter().map(|segment| segment.records_end).sum();
+    let first = segments.iter().find_map(|segment| segment.first)?;
+    let entries = last_index.0.checked_sub(first.0)?.checked_add(1)?;
+    let entry = (bytes / entries).max(1);
+    let newer = last.sequence.checked_sub(needed.sequence)?;
+    let whole = KEPT.checked_sub(newer + 1)?.saturating_mul(SEGMENT);
+    let room = SEGMENT.saturating_sub(last.records_end);
+    Some(Index(last_index.0.saturating_add((whole + room) / entry)))
+}
+
+/// The index and the time from which only an archive leads back.
+pub(crate) fn check(facts: &Facts) -> Check {
+    let (id, title) = ("way-back", "way back");
+    let data = match found(facts, id, title) {
+        Ok(data) => data,
+        Err(check) => return check,
+    };
+    let check = |evidence| Check::ok(id, title, evidence);
+    let Some(way) = data.member.is_ok().then(|| facts.way_back()).flatten() else {
+        return check(vec![
+            "not known: the data dir does not read well".to_owned(),
+        ])
+        .failed();
+    };
+    let mut evidence = way.lines(facts.now);
+    if let Some(backup) = backups::own_backup(facts) {
+        evidence.push(format!(
+            "the archive, to index {}, does not go away",
+            backup.position.index
+        ));
+        return check(evidence);
+    }
+    check(evidence).but(
+        Status::Warn,
+        "after that only an archive from before the move leads back: take one now and keep it",
+    )
+}
+
+impl WayBack {
+    fn lines(&self, now: Timestamp) -> Vec<String> {
+        let until = format!(
+            "after a move now, at index {}, the local log leads back until about index {}",
+            self.last_index, self.gone_from
+        );
+        let when = match (self.expected, self.rate) {
+            (Some(at), Some(rate)) => format!(
+                "that is in {} ({}), at {} entries a second",
+                about(at.duration_since(now)),
+                moment(at),
+                per_second(rate.entries_per_second)
+            ),
+            (None, Some(_)) => "that is years from now".to_owned(),
+            (_, None) => "when that is cannot be told: the log holds no times".to_owned(),
+        };
+        let why = match self.goes_first {
+            Goes::RaftSnapshot => {
+                let how = if self.measured { "here" } else { "by default" };
+                let every = self.entries_per_raft_snapshot;
+                format!("etcd keeps 5 raft snapshots, {how} one every {every} entries")
+            }
+            Goes::Segment => "etcd keeps 5 segments of 64 MB".to_owned(),
+        };
+        vec![until, when, why]
+    }
+}
+
+fn per_second(rate: f64) -> String {
+    if rate < 10.0 {
+        format!("{rate:.1}")
+    } else {
+        format!("{rate:.0}")
+    }
+}

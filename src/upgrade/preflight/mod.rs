@@ -1,0 +1,224 @@
+//! What etcd's upgrade guide asks for before a rolling upgrade, as a checklist.
+//!
+//! In: [`Facts`]: what the members answered, what the data dir and the backup dir hold. Out: a
+//! [`Check`] for each question, with its evidence and what to do about it. [`checks`] is pure;
+//! [`collect`] reads what it looks at. Unknown is no: what could not be asked never passes.
+
+pub mod backups;
+pub mod collect;
+pub mod data_dir;
+pub mod log_reach;
+pub mod members;
+pub mod watch;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::cluster::{Look, MemberLook, Silence};
+use crate::etcd::ids::Release;
+use crate::upgrade::preflight::backups::Backups;
+use crate::upgrade::preflight::data_dir::DataFacts;
+use crate::upgrade::preflight::log_reach::WayBack;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The release that every member should run now.
+    pub from: Release,
+    /// The release that they are to run.
+    pub to: Release,
+    /// How much data needs nobody's advice, in bytes.
+    pub size_limit: u64,
+    /// Whether the operator takes more than that.
+    pub accept_data_size: bool,
+    /// How old a backup may be.
+    pub max_backup_age: SignedDuration,
+}
+
+/// Something that may have been looked into.
+#[derive(Clone, Debug)]
+pub enum Seen<T> {
+    /// Nobody said where it is.
+    NotGiven,
+    /// It cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// What was found.
+    Found(T),
+}
+
+impl<T> Seen<T> {
+    /// What was found, if anything was.
+    pub fn found(&self) -> Option<&T> {
+        match self {
+            Self::Found(found) => Some(found),
+            Self::NotGiven | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+/// All that the checks look at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What is asked for.
+    pub rules: Rules,
+    /// The present moment.
+    pub now: Timestamp,
+    /// What the members answered.
+    pub look: Look,
+    /// This member's data dir.
+    pub data: Seen<DataFacts>,
+    /// The backup dir.
+    pub backups: Seen<Backups>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Worth knowing before going on, or not checked.
+    Warn,
+    /// A reason not to upgrade.
+    Fail,
+    /// A reminder of what no program can check.
+    Note,
+}
+
+/// One question, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name for scripts.
+    pub id: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// How it went.
+    pub status: Status,
+    /// What was found, a sentence each.
+    pub evidence: Vec<String>,
+    /// What to do about it.
+    pub advice: Option<String>,
+}
+
+impl Check {
+    fn ok(id: &'static str, title: &'static str, evidence: Vec<String>) -> Self {
+        Self {
+            id,
+            title,
+            status: Status::Ok,
+            evidence,
+            advice: None,
+        }
+    }
+
+    /// The same with another outcome.
+    fn but(mut self, status: Status, advice: impl Into<String>) -> Self {
+        self.status = status;
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The same as a failure whose remedy stands elsewhere.
+    fn failed(mut self) -> Self {
+        self.status = Status::Fail;
+        self
+    }
+
+    fn unreadable(id: &'static str, title: &'static str, why: &str, hint: Option<&str>) -> Self {
+        let mut check = Self::ok(id, title, vec![why.to_owned()]).failed();
+        check.advice = hint.map(str::to_owned);
+        check
+    }
+
+    fn not_checked(id: &'static str, title: &'static str, flag: &str) -> Self {
+        Self {
+            status: Status::Warn,
+            ..Self::ok(id, title, vec![format!("not checked: give {flag}")])
+        }
+    }
+}
+
+impl Facts {
+    fn members(&self) -> Vec<&MemberLook> {
+        cluster_members(&self.look)
+    }
+
+    /// Whether somebody was not answered for want of a user.
+    fn wants_user(&self) -> bool {
+        let refused =
+            |silence: Option<&Silence>| matches!(silence, Some(Silence::NotAllowed { .. }));
+        self.look.members.iter().any(|look| match &look.said {
+            Ok(said) => refused(said.quorum_read.as_ref().err()),
+            Err(silence) => refused(Some(silence)),
+        })
+    }
+
+    /// The members that are still to be upgraded, one after the other, the leader last.
+    pub fn still_to_do(&self) -> String {
+        crate::upgrade::preflight::members::still_to_do(self)
+    }
+
+    /// How long the local log reaches back before the move; `None` without a data dir that reads
+    /// well.
+    pub fn way_back(&self) -> Option<WayBack> {
+        let data = self.data.found()?;
+        let member = data.member.as_ref().ok()?;
+        crate::upgrade::preflight::log_reach::way_back(
+            member,
+            &data.raft_snapshots,
+            data.rate(),
+            self.now,
+        )
+    }
+}
+
+/// The members of the cluster, by name: those that it names itself; all that are known while
+/// nobody answers.
+pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
+    let members = || look.members.iter();
+    let named: Vec<_> = members().filter(|look| look.named_by_cluster).collect();
+    let mut found = if named.is_empty() {
+        members().collect()
+    } else {
+        named
+    };
+    found.sort_by_key(|look| (&look.member.name, look.member.id));
+    found
+}
+
+/// Goes through the guide.
+pub fn checks(facts: &Facts) -> Vec<Check> {
+    vec![
+        crate::upgrade::preflight::members::versions(facts),
+        crate::upgrade::preflight::members::health(facts),
+        crate::upgrade::preflight::members::leader(facts),
+        crate::upgrade::preflight::members::membership(facts),
+        crate::upgrade::preflight::members::cluster_version(facts),
+        crate::upgrade::preflight::data_dir::soundness(facts),
+        crate::upgrade::preflight::data_dir::size_check(facts),
+        crate::upgrade::preflight::data_dir::space(facts),
+        backups::own(facts),
+        backups::others(facts),
+        crate::upgrade::preflight::data_dir::in_order(facts),
+        crate::upgrade::preflight::data_dir::wal_dir(facts),
+        crate::upgrade::preflight::log_reach::check(facts),
+        crate::upgrade::preflight::members::auth(facts),
+        staging(),
+    ]
+}
+
+fn staging() -> Check {
+    let evidence = "no program can tell: have the services that use etcd been run against the new release, in staging?";
+    Check {
+        status: Status::Note,
+        ..Check::ok("staging", "staging", vec![evidence.to_owned()])
+    }
+}
+
+#[cfg(test)]
+mod tests;

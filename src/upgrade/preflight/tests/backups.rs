@@ -1,0 +1,84 @@
+//! What the backup dir holds.
+
+use crate::upgrade::preflight::tests::*;
+
+#[test]
+fn what_was_not_given_is_never_ok() {
+    let facts = with(|facts| facts.backups = Seen::NotGiven);
+    let expected = ["own-backup", "all-backups", "way-back"];
+    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
+    expect(&facts, "own-backup", Status::Warn, &["give --backup-dir"]);
+}
+
+#[test]
+fn no_archive_of_this_member_or_of_another_fails() {
+    let facts = with(|facts| {
+        archives(facts).newest.remove(0);
+    });
+    let words = ["no archive of infra0", "etcd-ark snapshot"];
+    expect(&facts, "own-backup", Status::Fail, &words);
+    expect(&facts, "all-backups", Status::Ok, &["infra1", "infra2"]);
+    let facts = with(|facts| {
+        archives(facts).newest.pop();
+    });
+    expect(&facts, "own-backup", Status::Ok, &["2.0 hours old"]);
+    expect(&facts, "all-backups", Status::Fail, &["infra2: no archive"]);
+}
+
+#[test]
+fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
+    let spoilt = |spoil: fn(&mut Backup)| {
+        with(|facts| {
+            let all = &mut archives(facts).newest;
+            all.iter_mut().for_each(spoil);
+        })
+    };
+    let both = |facts: &Facts, words: &[&str]| {
+        expect(facts, "own-backup", Status::Fail, words);
+        expect(facts, "all-backups", Status::Fail, words);
+        expect(facts, "way-back", Status::Warn, &["take one now"]);
+    };
+    let facts = spoilt(|backup| backup.created = now().checked_sub(hours(24)).unwrap());
+    expect(&facts, "own-backup", Status::Ok, &["24 hours old"]);
+    let facts = spoilt(|backup| backup.created = now().checked_sub(hours(25)).unwrap());
+    both(&facts, &["25 hours old, more than 24 hours"]);
+    let facts = spoilt(|backup| backup.fault = Some("flipped".to_owned()));
+    both(&facts, &["does not check: flipped"]);
+    let facts = spoilt(|backup| backup.cluster_version = Some(version("2.2.0")));
+    both(&facts, &["after the move to 2.2.0"]);
+    let facts = spoilt(|backup| backup.created = now().checked_add(hours(1)).unwrap());
+    both(&facts, &["in the future"]);
+}
+
+#[test]
+fn archives_of_another_cluster_with_the_same_member_ids_do_not_count() {
+    let facts = with(|facts| {
+        for backup in &mut archives(facts).newest {
+            backup.identity.cluster_id = ClusterId(0xbad);
+        }
+    });
+    expect(&facts, "own-backup", Status::Fail, &["no archive"]);
+    expect(&facts, "all-backups", Status::Fail, &["no archive"]);
+}
+
+#[test]
+fn what_cannot_be_opened_among_the_archives_fails() {
+    let facts = with(|facts| {
+        let why = "`/backup/x` is no archive".to_owned();
+        archives(facts)
+            .unreadable
+            .push((PathBuf::from("/backup/x"), why));
+    });
+    expect(&facts, "own-backup", Status::Ok, &[]);
+    expect(&facts, "all-backups", Status::Fail, &["/backup/x"]);
+}
+
+#[test]
+fn without_a_data_dir_every_member_is_another() {
+    let facts = with(|facts| {
+        facts.data = Seen::NotGiven;
+        archives(facts).newest.remove(0);
+    });
+    expect(&facts, "own-backup", Status::Warn, &["--data-dir"]);
+    expect(&facts, "all-backups", Status::Fail, &["infra0: no archive"]);
+}

@@ -1,0 +1,170 @@
+//! What the data dir holds.
+
+use crate::upgrade::preflight::tests::*;
+
+#[test]
+fn what_was_not_given_is_never_ok() {
+    let facts = with(|facts| facts.data = Seen::NotGiven);
+    let expected = [
+        "data-dir",
+        "data-size",
+        "free-space",
+        "own-backup",
+        "in-order",
+        "wal-dir",
+        "way-back",
+        "auth",
+    ];
+    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
+    expect(&facts, "data-dir", Status::Warn, &["give --data-dir"]);
+}
+
+#[test]
+fn a_data_dir_that_cannot_be_read_fails_with_its_reason() {
+    let facts = with(|facts| {
+        facts.data = Seen::Unreadable {
+            why: "there is no data dir at `/nowhere`".to_owned(),
+            hint: Some("pass another".to_owned()),
+        };
+    });
+    let words = ["/nowhere", "pass another"];
+    expect(&facts, "data-dir", Status::Fail, &words);
+    for id in [
+        "data-size",
+        "free-space",
+        "own-backup",
+        "in-order",
+        "wal-dir",
+        "way-back",
+    ] {
+        expect(&facts, id, Status::Fail, &["not checked"]);
+    }
+}
+
+#[test]
+fn faults_and_what_cannot_start_fail() {
+    let facts = with(|facts| found(facts).faults.push("0.wal: bad".to_owned()));
+    expect(&facts, "data-dir", Status::Fail, &["0.wal: bad"]);
+    let facts = with(|facts| {
+        let data = found(facts);
+        data.member = Err("there is no WAL".to_owned());
+        data.replay = None;
+        data.auth_enabled = None;
+    });
+    expect(&facts, "data-dir", Status::Fail, &["no WAL"]);
+    expect(&facts, "in-order", Status::Fail, &["cannot be replayed"]);
+    expect(&facts, "way-back", Status::Fail, &["not known"]);
+    expect(&facts, "own-backup", Status::Fail, &["not checked"]);
+}
+
+#[test]
+fn the_data_dir_of_another_cluster_or_of_no_member_fails() {
+    let other = with(|facts| facts.look.cluster_id = Some(ClusterId(0xbad)));
+    expect(&other, "data-dir", Status::Fail, &["another cluster"]);
+    let none = with(|facts| {
+        found(facts).member.as_mut().unwrap().identity.member_id = MemberId(77);
+    });
+    expect(&none, "data-dir", Status::Fail, &["no such member"]);
+    let removed = with(|facts| {
+        let member = found(facts).member.as_mut().unwrap();
+        member.removed_members.push(MemberId(1));
+    });
+    expect(&removed, "data-dir", Status::Fail, &["removed"]);
+}
+
+#[test]
+fn fifty_megabytes_advise_to_wait_and_a_hundred_fail_until_accepted() {
+    let sized = |bytes| with(move |facts| found(facts).data_bytes = bytes);
+    expect(&sized(50_000_000), "data-size", Status::Ok, &["50.0 MB"]);
+    expect(
+        &sized(50_000_001),
+        "data-size",
+        Status::Warn,
+        &["2 minutes"],
+    );
+    expect(
+        &sized(100_000_000),
+        "data-size",
+        Status::Warn,
+        &["2 minutes"],
+    );
+    let over = sized(100_700_000);
+    let words = ["100.7 MB", "--accept-data-size"];
+    expect(&over, "data-size", Status::Fail, &words);
+    let mut accepted = over;
+    accepted.rules.accept_data_size = true;
+    expect(
+        &accepted,
+        "data-size",
+        Status::Warn,
+        &["accepted", "2 minutes"],
+    );
+    let dir = with(|facts| found(facts).directory_bytes = 400_000_000);
+    expect(&dir, "data-size", Status::Ok, &["only the directory"]);
+}
+
+#[test]
+fn room_is_wanted_for_snapshots_segments_and_an_archive() {
+    // 2 × 3 MB and 2 × 64 MB.
+    let exactly = with(|facts| {
+        found(facts).space.free = 134_000_000;
+        found(facts).wal_space.free = 134_000_000;
+    });
+    expect(&exactly, "free-space", Status::Ok, &["134.0 MB wanted"]);
+    let short = with(|facts| found(facts).space.free = 133_999_999);
+    expect(&short, "free-space", Status::Fail, &["make room"]);
+    let elsewhere = with(|facts| {
+        found(facts).wal_space = Space { free: 1, device: 3 };
+    });
+    let words = ["1 B free for the WAL dir, 128.0 MB wanted"];
+    expect(&elsewhere, "free-space", Status::Fail, &words);
+    let backups = with(|facts| archives(facts).space.free = 1000);
+    expect(&backups, "free-space", Status::Fail, &["backup dir"]);
+    // On one filesystem the wants add up.
+    let together = with(|facts| archives(facts).space.device = 1);
+    expect(&together, "free-space", Status::Ok, &["201.0 MB wanted"]);
+}
+
+#[test]
+fn posts_above_the_raft_snapshot_would_be_renamed() {
+    let post = |applied, last| {
+        with(move |facts| {
+            let posts = &mut found(facts).replay.as_mut().unwrap().in_order;
+            posts.posts = 5;
+            posts.applied = applied;
+            let directory = InOrderDirectory {
+                posts: 5,
+                first_index: Index(100),
+                last_index: Index(last),
+            };
+            posts.directories.insert(b"/1/app/jobs".to_vec(), directory);
+        })
+    };
+    let words = ["5 POSTs in the log, all below"];
+    expect(&post(0, 20_000), "in-order", Status::Ok, &words);
+    let facts = post(3, 25_000);
+    let words = [
+        "3 acknowledged keys",
+        "/app/jobs/: the last POST is entry 25000, the raft snapshot is at 20002",
+        "--snapshot-count",
+    ];
+    expect(&facts, "in-order", Status::Warn, &words);
+    // A member that runs 2.2 has done it already, and other releases name them alike.
+    let mut done = post(3, 25_000);
+    said(&mut done, 0).server_version = "2.2.5".parse().unwrap();
+    expect(&done, "in-order", Status::Ok, &["already"]);
+    let mut later = post(3, 25_000);
+    (later.rules.from, later.rules.to) = (V2_2, V2_2.next());
+    expect(&later, "in-order", Status::Ok, &["alike"]);
+}
+
+#[test]
+fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
+    let mut facts = with(|facts| found(facts).dedicated_wal = Some("/wal".into()));
+    let words = ["/wal", "2.1 has no --wal-dir", "member/wal"];
+    expect(&facts, "wal-dir", Status::Fail, &words);
+    said(&mut facts, 0).server_version = "2.2.5".parse().unwrap();
+    expect(&facts, "wal-dir", Status::Warn, &["--move-wal"]);
+    (facts.rules.from, facts.rules.to) = (V2_2, V2_2.next());
+    expect(&facts, "wal-dir", Status::Ok, &[]);
+}

@@ -1,0 +1,85 @@
+//! How long the local log reaches back.
+
+use crate::upgrade::preflight::log_reach::{Goes, WayBack, way_back};
+use crate::upgrade::preflight::tests::*;
+
+fn reach(member: &MemberFacts, snapshots: &[u64]) -> WayBack {
+    let snapshots: Vec<_> = snapshots.iter().copied().map(snapshot).collect();
+    way_back(member, &snapshots, pace().rate(), now()).unwrap()
+}
+
+#[test]
+fn the_fifth_raft_snapshot_after_the_newest_takes_it_away() {
+    let found = reach(&member_facts(), &[10_001, 20_002]);
+    assert_eq!(found.gone_from, Index(20_002 + 5 * 10_001));
+    assert_eq!(found.goes_first, Goes::RaftSnapshot);
+    assert!(found.measured);
+    // 40,007 entries at two a second.
+    let in_seconds = found.expected.unwrap().duration_since(now()).as_secs();
+    assert_eq!(in_seconds, 20_003);
+}
+
+#[test]
+fn a_raft_snapshot_that_the_leader_sent_does_not_pass_for_the_usual_distance() {
+    let found = reach(&member_facts(), &[46, 5000, 5101, 5202]);
+    assert_eq!(found.entries_per_raft_snapshot, 101);
+}
+
+#[test]
+fn one_raft_snapshot_tells_no_distance_so_the_default_is_taken_and_said() {
+    let found = reach(&member_facts(), &[20_002]);
+    assert!(!found.measured);
+    assert_eq!(found.gone_from, Index(20_002 + 5 * 10_001));
+}
+
+#[test]
+fn large_entries_fill_segments_before_snapshots_come() {
+    let mut member = member_facts();
+    // 20 kB an entry: 64 MB are 3,200 entries.
+    member.segments = vec![
+        segment(7, 23_601, 26_800, 64_000_000),
+        segment(8, 26_801, 30_000, 64_000_000),
+    ];
+    let found = reach(&member, &[15_001, 25_002]);
+    // Segment 7 goes when segment 12 is begun: 9, 10 and 11 are full then.
+    assert_eq!(found.goes_first, Goes::Segment);
+    assert_eq!(found.gone_from, Index(30_000 + 3 * 3200));
+}
+
+#[test]
+fn without_a_raft_snapshot_the_first_segment_is_the_way_back() {
+    let found = reach(&member_facts(), &[]);
+    assert_eq!(found.newest_raft_snapshot, None);
+    assert_eq!(found.goes_first, Goes::Segment);
+    // 200 bytes an entry; segments 0 to 4 hold 320 MB.
+    assert_eq!(found.gone_from, Index(320_000_000 / 200));
+}
+
+#[test]
+fn a_log_without_times_is_said_to_tell_none() {
+    let snapshots = [snapshot(10_001), snapshot(20_002)];
+    let found = way_back(&member_facts(), &snapshots, None, now()).unwrap();
+    assert_eq!(found.expected, None);
+    let facts = with(|facts| found_replay(facts).pace = Pace::default());
+    expect(&facts, "way-back", Status::Ok, &["cannot be told", "70007"]);
+}
+
+fn found_replay(facts: &mut Facts) -> &mut ReplayFacts {
+    crate::upgrade::preflight::tests::found(facts)
+        .replay
+        .as_mut()
+        .unwrap()
+}
+
+#[test]
+fn the_check_names_index_time_and_the_archive_that_stays() {
+    let words = [
+        "a move now, at index 30000",
+        "index 70007",
+        "in 5.6 hours",
+        "2015-10-01 17:33 UTC",
+        "2.0 entries a second",
+        "the archive, to index 30000",
+    ];
+    expect(&good(), "way-back", Status::Ok, &words);
+}

@@ -1,0 +1,249 @@
+//! What the members answer.
+
+use crate::upgrade::preflight::tests::*;
+
+#[test]
+fn a_member_below_2_1_must_be_upgraded_to_2_1_first() {
+    let facts = with(|facts| said(facts, 2).server_version = "2.0.13".parse().unwrap());
+    let words = ["infra2 runs 2.0.13", "upgrade to 2.1 first"];
+    expect(&facts, "versions", Status::Fail, &words);
+}
+
+#[test]
+fn a_member_past_2_2_is_out_of_this_checklist() {
+    let facts = with(|facts| said(facts, 1).server_version = "2.3.8".parse().unwrap());
+    expect(&facts, "versions", Status::Fail, &["infra1 runs 2.3.8"]);
+}
+
+#[test]
+fn within_a_roll_it_is_said_who_is_left_and_the_leader_comes_last() {
+    let facts = with(|facts| said(facts, 2).server_version = "2.2.5".parse().unwrap());
+    let words = [
+        "infra2 runs 2.2.5",
+        "stands at 1 of 3",
+        "infra1, then infra0 (the leader)",
+    ];
+    expect(&facts, "versions", Status::Warn, &words);
+}
+
+#[test]
+fn when_all_run_2_2_it_is_too_late_even_before_the_cluster_version_moves() {
+    let facts = with(|facts| {
+        for number in 0..3 {
+            said(facts, number).server_version = "2.2.5".parse().unwrap();
+        }
+    });
+    expect(&facts, "versions", Status::Fail, &["downgrade check"]);
+}
+
+#[test]
+fn a_member_that_does_not_answer_fails_what_it_was_asked() {
+    let facts = with(|facts| silence(facts, 1));
+    let expected = ["versions", "health", "leader", "cluster-version"];
+    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Fail)));
+    let words = ["infra1 does not answer", "connection refused"];
+    expect(&facts, "versions", Status::Fail, &words);
+}
+
+#[test]
+fn if_nobody_answers_nothing_about_the_cluster_passes() {
+    let facts = with(|facts| (0..3).for_each(|number| silence(facts, number)));
+    for id in [
+        "versions",
+        "health",
+        "leader",
+        "membership",
+        "cluster-version",
+    ] {
+        expect(&facts, id, Status::Fail, &["not answer"]);
+    }
+    expect(&facts, "data-dir", Status::Warn, &["nobody answers"]);
+}
+
+#[test]
+fn if_no_member_is_known_nothing_about_the_cluster_passes() {
+    let facts = with(|facts| facts.look = Look::default());
+    for id in [
+        "versions",
+        "health",
+        "leader",
+        "membership",
+        "cluster-version",
+    ] {
+        expect(&facts, id, Status::Fail, &[]);
+    }
+    expect(&facts, "all-backups", Status::Fail, &["no member"]);
+}
+
+#[test]
+fn health_is_asked_of_every_member_not_of_one() {
+    let facts = with(|facts| said(facts, 2).healthy = Some(false));
+    expect(&facts, "health", Status::Fail, &["infra2 says"]);
+    let facts = with(|facts| said(facts, 2).healthy = None);
+    expect(&facts, "health", Status::Fail, &["infra2", "/health"]);
+}
+
+#[test]
+fn a_healthy_member_without_a_quorum_is_not_healthy() {
+    let facts = with(|facts| {
+        said(facts, 1).quorum_read = Err(Silence::TooSlow {
+            url: url(1),
+            after: std::time::Duration::from_secs(5),
+        });
+    });
+    expect(
+        &facts,
+        "health",
+        Status::Fail,
+        &["infra1 answered no quorum"],
+    );
+}
+
+#[test]
+fn a_quorum_read_that_wants_a_user_is_no_quorum_read() {
+    let facts = with(|facts| {
+        said(facts, 1).quorum_read = Err(Silence::NotAllowed { url: url(1) });
+    });
+    expect(&facts, "health", Status::Fail, &["--username"]);
+    expect(&facts, "auth", Status::Warn, &["wants to know"]);
+}
+
+#[test]
+fn two_who_say_that_they_lead_are_no_leader() {
+    let facts = with(|facts| {
+        said(facts, 2).role = Some(Role {
+            leads: true,
+            leader: Some(MemberId(3)),
+        });
+    });
+    let words = ["infra0 and infra1", "infra2 says that it leads"];
+    expect(&facts, "leader", Status::Fail, &words);
+}
+
+#[test]
+fn a_leader_that_one_member_does_not_know_fails() {
+    let facts = with(|facts| {
+        said(facts, 1).role = Some(Role {
+            leads: false,
+            leader: None,
+        });
+    });
+    expect(&facts, "leader", Status::Fail, &["infra1 knows no leader"]);
+    let facts = with(|facts| said(facts, 1).role = None);
+    expect(&facts, "leader", Status::Fail, &["/v2/stats/self"]);
+}
+
+#[test]
+fn a_leader_that_all_follow_and_that_does_not_lead_fails() {
+    let facts = with(|facts| said(facts, 0).role.as_mut().unwrap().leads = false);
+    expect(&facts, "leader", Status::Fail, &[]);
+    let facts = with(|facts| {
+        for number in 0..3 {
+            said(facts, number).role = Some(Role {
+                leads: false,
+                leader: Some(MemberId(9)),
+            });
+        }
+    });
+    expect(&facts, "leader", Status::Fail, &["9, which is no member"]);
+}
+
+#[test]
+fn members_that_list_different_members_fail() {
+    let facts = with(|facts| said(facts, 1).members = Some(vec![MemberId(2)]));
+    expect(&facts, "membership", Status::Fail, &["infra1 lists"]);
+    let facts = with(|facts| said(facts, 1).members = None);
+    expect(&facts, "membership", Status::Fail, &["/v2/members"]);
+}
+
+#[test]
+fn an_endpoint_of_another_cluster_fails_and_one_that_leads_nowhere_warns() {
+    let stray = |facts: &mut Facts, silence| {
+        let endpoint = url(9);
+        facts.look.strays.push(Stray { endpoint, silence });
+    };
+    let facts = with(|facts| {
+        let found = ClusterId(0xdead);
+        stray(facts, Silence::OtherCluster { url: url(9), found });
+    });
+    expect(&facts, "membership", Status::Fail, &["dead"]);
+    expect(&facts, "data-dir", Status::Fail, &["dead"]);
+    let facts = with(|facts| {
+        let why = "no such host".to_owned();
+        stray(facts, Silence::Unreachable { url: url(9), why });
+    });
+    expect(&facts, "membership", Status::Warn, &["no such host"]);
+}
+
+#[test]
+fn a_member_that_only_the_files_know_warns_and_is_not_asked_for_more() {
+    let facts = with(|facts| {
+        facts.look.members.push(MemberLook {
+            named_by_cluster: false,
+            said: Err(Silence::NoClientUrl),
+            member: member(7),
+        });
+    });
+    assert_eq!(complaints(&facts), [("membership", Status::Warn)]);
+    expect(&facts, "membership", Status::Warn, &["infra7"]);
+}
+
+#[test]
+fn small_clusters_are_told_what_a_restart_means() {
+    let facts = with(|facts| {
+        facts.look.members.truncate(1);
+        said(facts, 0).members = Some(vec![MemberId(1)]);
+    });
+    expect(&facts, "membership", Status::Ok, &["single member"]);
+    expect(&facts, "leader", Status::Ok, &["the only member"]);
+}
+
+#[test]
+fn one_cluster_version_of_2_1_passes_and_nothing_else() {
+    let say = |version| with(|facts| said(facts, 1).cluster_version = version);
+    let words = ["not decided yet, says infra1"];
+    expect(
+        &say(SaidVersion::NotDecided),
+        "cluster-version",
+        Status::Fail,
+        &words,
+    );
+    expect(
+        &say(SaidVersion::Unknown20),
+        "cluster-version",
+        Status::Fail,
+        &["2.0"],
+    );
+    let low = say(SaidVersion::Is(version("2.0.0")));
+    expect(
+        &low,
+        "cluster-version",
+        Status::Fail,
+        &["2.0.0, says infra1"],
+    );
+    let moved = say(SaidVersion::Is(version("2.2.0")));
+    let words = ["2.2.0, says infra1", "too late"];
+    expect(&moved, "cluster-version", Status::Fail, &words);
+}
+
+#[test]
+fn a_move_that_only_the_disk_knows_of_fails() {
+    let facts = with(|facts| {
+        let member = found(facts).member.as_mut().unwrap();
+        member.versions.push(VersionChange {
+            version: version("2.2.0"),
+            set_at: Some(Index(29_000)),
+            committed: false,
+        });
+    });
+    let words = ["entry 29000", "not known to be committed"];
+    expect(&facts, "cluster-version", Status::Fail, &words);
+}
+
+#[test]
+fn the_store_says_whether_auth_is_on_and_nothing_else_can() {
+    let facts = with(|facts| found(facts).auth_enabled = Some(true));
+    expect(&facts, "auth", Status::Warn, &["staging"]);
+    let facts = with(|facts| facts.data = Seen::NotGiven);
+    expect(&facts, "auth", Status::Warn, &["--data-dir"]);
+}

@@ -1,0 +1,231 @@
+//! Where a rolling upgrade stands: each member on one line, from one look to the next.
+//!
+//! In: one [`Look`] after another, with the time of each. Out: a [`Moment`]: how every member
+//! stands, since when it has been down, what has changed, and whether the roll is over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::cluster::{Look, MemberLook, Said, SaidVersion, Silence};
+use crate::etcd::ids::{Index, MemberId, Release, Term};
+use crate::etcd::member::printable;
+use crate::upgrade::preflight::cluster_members;
+
+/// How a member feels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It says so, and answered a quorum read.
+    Healthy,
+    /// It says that it is not.
+    Unhealthy,
+    /// It says so, but could not read through a quorum.
+    NoQuorum,
+    /// It says so, but wants a user before it reads.
+    NoAccess,
+    /// It does not answer.
+    Down,
+}
+
+/// What a member is to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// It leads.
+    Leader,
+    /// It follows a leader.
+    Follower,
+    /// It knows no leader.
+    Leaderless,
+    /// It was not asked, or did not say.
+    Unknown,
+}
+
+/// How a member stands at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name; empty until it has published itself.
+    pub name: String,
+    /// The version of its binary.
+    pub server_version: Option<semver::Version>,
+    /// What it holds to be the cluster version.
+    pub cluster_version: Option<Word>,
+    /// How it feels.
+    pub health: Health,
+    /// What it is to the others.
+    pub role: Part,
+    /// The last entry it has applied; none if it did not say.
+    pub raft_index: Option<Index>,
+    /// The term of that.
+    pub raft_term: Option<Term>,
+    /// Why it does not answer.
+    pub silence: Option<String>,
+    /// The first of the looks in a row that it did not answer.
+    pub down_since: Option<Timestamp>,
+}
+
+/// How the cluster stands at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moment {
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// The members, by name.
+    pub members: Vec<Standing>,
+    /// Those that stand otherwise than a look before, apart from their position; at first all.
+    pub changed: Vec<MemberId>,
+    /// Members that were there a look before and are no longer.
+    pub gone: Vec<Standing>,
+    /// How many members run the new release.
+    pub there: usize,
+    /// Whether the cluster is where the roll leads.
+    pub done: bool,
+}
+
+/// A roll being watched.
+#[derive(Debug)]
+pub struct Roll {
+    to: Release,
+    down_since: BTreeMap<MemberId, Timestamp>,
+    before: BTreeMap<MemberId, Standing>,
+}
+
+/// A member's word on the cluster version, written as etcd does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(pub SaidVersion);
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            SaidVersion::Unknown20 => f.write_str("none"),
+            SaidVersion::NotDecided => f.write_str("not_decided"),
+            SaidVersion::Is(version) => version.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Word {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How each member of the cluster stands, by name.
+pub fn standings(look: &Look) -> Vec<Standing> {
+    let members = cluster_members(look).into_iter();
+    members.map(Standing::of).collect()
+}
+
+impl Standing {
+    fn of(look: &MemberLook) -> Self {
+        let said = look.said.as_ref();
+        let applied = said.ok().and_then(|said| said.quorum_read.as_ref().ok());
+        Self {
+            id: look.member.id,
+            name: printable(&look.member.name),
+            server_version: said.ok().map(|said| said.server_version.clone()),
+            cluster_version: said.ok().map(|said| Word(said.cluster_version.clone())),
+            health: said.map_or(Health::Down, health),
+            role: said.map_or(Part::Unknown, part),
+            raft_index: applied.map(|applied| applied.raft_index),
+            raft_term: applied.map(|applied| applied.raft_term),
+            silence: said.err().map(|silence| printable(&silence.to_string())),
+            down_since: None,
+        }
+    }
+
+    fn runs(&self, release: Release) -> bool {
+        let version = self.server_version.as_ref();
+        version.is_some_and(|version| Release::of(version) >= release)
+    }
+
+    /// Whether it answers, runs `release` or a later one, and knows the cluster to be there.
+    fn is_at(&self, release: Release) -> bool {
+        let cluster = match &self.cluster_version {
+            Some(Word(SaidVersion::Is(version))) => Release::of(&version.0) >= release,
+            _ => false,
+        };
+        self.runs(release) && cluster
+    }
+
+    /// What is worth a line when it changes: all but the position, which always does.
+    fn stands_as(&self, other: &Self) -> bool {
+        let without = |standing: &Self| Self {
+            raft_index: None,
+            raft_term: None,
+            silence: None,
+            down_since: None,
+            ..standing.clone()
+        };
+        without(self) == without(other)
+    }
+}
+
+fn health(said: &Said) -> Health {
+    match (said.healthy, &said.quorum_read) {
+        (Some(true), Ok(_)) => Health::Healthy,
+        (Some(true), Err(Silence::NotAllowed { .. })) => Health::NoAccess,
+        (Some(true), Err(_)) => Health::NoQuorum,
+        _ => Health::Unhealthy,
+    }
+}
+
+fn part(said: &Said) -> Part {
+    match &said.role {
+        Some(role) if role.leads => Part::Leader,
+        Some(role) if role.leader.is_some() => Part::Follower,
+        Some(_) => Part::Leaderless,
+        None => Part::Unknown,
+    }
+}
+
+impl Roll {
+    /// Watches a roll to `to`.
+    pub fn new(to: Release) -> Self {
+        Self {
+            to,
+            down_since: BTreeMap::new(),
+            before: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next look, from the moment `at`.
+    pub fn take(&mut self, look: &Look, at: Timestamp) -> Moment {
+        let mut members = standings(look);
+        for member in &mut members {
+            if member.health == Health::Down {
+                member.down_since = Some(*self.down_since.entry(member.id).or_insert(at));
+            } else {
+                self.down_since.remove(&member.id);
+            }
+        }
+        let now: BTreeMap<_, _> = members.iter().map(|m| (m.id, m.clone())).collect();
+        let changed = members.iter().filter(|member| {
+            let before = self.before.get(&member.id);
+            before.is_none_or(|before| !before.stands_as(member))
+        });
+        let changed = changed.map(|member| member.id).collect();
+        let before = std::mem::replace(&mut self.before, now);
+        let gone = before.into_values();
+        let gone = gone.filter(|member| !self.before.contains_key(&member.id));
+        Moment {
+            at,
+            changed,
+            gone: gone.collect(),
+            there: members.iter().filter(|member| member.runs(self.to)).count(),
+            done: !members.is_empty() && members.iter().all(|member| member.is_at(self.to)),
+            members,
+        }
+    }
+}
+
+impl Moment {
+    /// Whether anything is new since the look before.
+    pub fn is_news(&self) -> bool {
+        !self.changed.is_empty() || !self.gone.is_empty()
+    }
+}

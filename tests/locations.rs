@@ -1,0 +1,273 @@
+//! What a place is that the command line names: which one counts, and what is none; what is copied from where.
+//!
+//! In: backup dirs by path, by URL and by variable. Out: the one that was meant, or a refusal; never another one.
+
+use std::path::{Path, PathBuf};
+
+use etcd_ark::interrupt::Interrupt;
+use etcd_ark::progress::Event;
+use etcd_ark::repository::copy::{CopyError, copy};
+use etcd_ark::repository::{Directory, Repository as _};
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run};
+use crate::support::encode::small_member;
+use crate::support::tools::{archives_in, snapshot};
+
+/// Two backup dirs, with an archive each.
+struct Scratch {
+    dir: TempDir,
+    source: PathBuf,
+    mine: PathBuf,
+    prod: PathBuf,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let [source, mine, prod] = ["source", "mine", "prod"].map(|name| dir.path().join(name));
+        small_member(&source);
+        for backups in [&mine, &prod] {
+            snapshot(&source, backups);
+            snapshot(&source, backups);
+        }
+        Self {
+            dir,
+            source,
+            mine,
+            prod,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.prod.display())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = clean(BINARY);
+        command.current_dir(self.dir.path());
+        command.envs(variables.iter().copied()).args(args);
+        run(&mut command)
+    }
+}
+
+fn archives(dir: &Path) -> usize {
+    archives_in(dir).len()
+}
+
+#[test]
+fn what_is_typed_wins_over_the_environment() {
+    // Guards against a prune that empties the bucket of a variable when a directory was typed.
+    let scratch = Scratch::new();
+    let (url, mine) = (scratch.url(), scratch.path("mine"));
+    let in_environment = [("ETCD_ARK_REPO", url.as_str())];
+    scratch
+        .with(&in_environment, &["prune", &mine, "--keep-last", "1"])
+        .exits(0);
+    assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (1, 2));
+    let source = scratch.source.to_str().unwrap();
+    let args = ["snapshot", "--data-dir", source, "--backup-dir", &mine];
+    scratch.with(&in_environment, &args).exits(0);
+    assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (2, 2));
+    let told = scratch
+        .with(&in_environment, &["status", "-v", &mine])
+        .exits(0);
+    assert!(told.stdout.contains("archives=2"), "{told:#?}");
+    let listed = scratch
+        .with(&in_environment, &["--json", "list", &mine])
+        .exits(0);
+    assert!(listed.stdout.contains("/mine/") && !listed.stdout.contains("/prod/"));
+    // The other way round, with a configuration file that names the directory, too.
+    let in_environment = [("ETCD_ARK_BACKUP_DIR", mine.as_str())];
+    let config = scratch.path("ark.toml");
+    fs::write(&config, format!("backup-dir = '{mine}'\n")).unwrap();
+    let args = [
+        "prune",
+        "--repo",
+        &url,
+        "--keep-last",
+        "1",
+        "--config",
+        &config,
+    ];
+    scratch.with(&in_environment, &args).exits(0);
+    assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (2, 1));
+    // Without anything typed the variable counts.
+    let in_environment = [("ETCD_ARK_REPO", url.as_str())];
+    let listed = scratch.with(&in_environment, &["--json", "list", "--config", &config]);
+    assert!(listed.exits(0).stdout.contains("/prod/"));
+}
+
+#[test]
+fn two_places_of_one_rank_are_one_too_many() {
+    let scratch = Scratch::new();
+    let (url, mine) = (scratch.url(), scratch.path("mine"));
+    let both = [
+        ("ETCD_ARK_REPO", url.as_str()),
+        ("ETCD_ARK_BACKUP_DIR", mine.as_str()),
+    ];
+    for command in ["list", "prune"] {
+        let keep: &[&str] = if command == "prune" {
+            &["--keep-last", "1"]
+        } else {
+            &[]
+        };
+        let args = [&[command, &mine, "--repo", &url], keep].concat();
+        scratch
+            .with(&[], &args)
+            .exits(2)
+            .says("are given: name one place");
+        let args = [&[command], keep].concat();
+        scratch
+            .with(&both, &args)
+            .exits(2)
+            .says("ETCD_ARK_BACKUP_DIR and ETCD_ARK_REPO");
+        // One of them typed settles it.
+        let args = [&[command, "--dry-run", &mine], keep].concat();
+        if command == "prune" {
+            scratch.with(&both, &args).exits(0);
+        }
+    }
+    let config = scratch.path("ark.toml");
+    fs::write(&config, format!("backup-dir = '{mine}'\nrepo = '{url}'\n")).unwrap();
+    let told = scratch.with(&[], &["list", "--config", &config]).exits(2);
+    told.says("the configuration file names both");
+    assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (2, 2));
+}
+
+#[test]
+fn a_bucket_without_its_scheme_is_no_directory() {
+    let scratch = Scratch::new();
+    let source = scratch.source.to_str().unwrap();
+    scratch
+        .with(
+            &[],
+            &["snapshot", "--data-dir", source, "--repo", "backups/etcd"],
+        )
+        .exits(2)
+        .says("`backups/etcd` is no URL; did you mean `s3://backups/etcd`?")
+        .says("file:///");
+    assert!(!scratch.dir.path().join("backups").exists());
+    let prod = scratch.path("prod");
+    scratch
+        .with(&[], &["list", "--repo", &prod])
+        .exits(2)
+        .says(&format!("did you mean `file://{prod}`?"));
+}
+
+#[test]
+fn an_empty_place_is_said_to_be_empty() {
+    let scratch = Scratch::new();
+    let empty = scratch.path("empty");
+    fs::create_dir(&empty).unwrap();
+    for _ in 0..2 {
+        ark(["verify", &empty])
+            .exits(10)
+            .says(&format!("no archives and no member in `{empty}`"));
+        // What a pruned backup dir keeps.
+        fs::write(format!("{empty}/.etcd-ark-lock"), "").unwrap();
+    }
+    let prod = scratch.path("prod");
+    for args in [
+        &["restore", prod.as_str(), "--offline", "--data-dir", "x"][..],
+        &["inspect", prod.as_str()],
+        &["keys", prod.as_str()],
+    ] {
+        ark(args).exits(2).says("is a directory, not an archive");
+    }
+}
+
+#[test]
+fn a_copy_of_nothing_or_onto_itself_is_not_green() {
+    let scratch = Scratch::new();
+    let (mine, empty) = (scratch.path("mine"), scratch.path("empty"));
+    fs::create_dir(&empty).unwrap();
+    ark(["copy", &empty, &mine])
+        .exits(10)
+        .says(&format!("no archives in `{empty}`"));
+    let again = format!("file://{mine}/");
+    ark(["copy", &mine, &again]).exits(2).says("are one place");
+    ark(["copy", &mine, &empty]).exits(0);
+    assert_eq!(names(Path::new(&empty)), names(&scratch.mine));
+    // Another run at work there is not disturbed.
+    let lock = fs::File::open(format!("{empty}/.etcd-ark-lock")).unwrap();
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(lock.file(), exclusive).unwrap();
+    ark(["copy", &mine, &empty])
+        .exits(11)
+        .says("another run works on the backup dir");
+    ark(["copy", &mine, &empty, "--lock-wait", "1s"])
+        .exits(11)
+        .says("it did not end in time");
+}
+
+#[test]
+fn of_several_that_are_not_copied_the_first_is_told() {
+    let scratch = Scratch::new();
+    let to = scratch.path("to");
+    fs::create_dir(&to).unwrap();
+    let all = archives_in(&scratch.mine);
+    for archive in &all {
+        let name = archive.file_name().unwrap();
+        fs::write(Path::new(&to).join(name), "another one").unwrap();
+    }
+    let told = ark(["copy", &scratch.path("mine"), &to]).exits(3);
+    let last = told.stderr.lines().find(|line| line.starts_with("error: "));
+    let first = all[0].file_name().unwrap().to_str().unwrap();
+    assert!(last.unwrap().contains(first), "{told:#?}");
+}
+
+#[test]
+fn an_archive_that_changes_while_it_is_copied_is_told_so_at_once() {
+    let scratch = Scratch::new();
+    let (from, to) = (
+        Directory::new(&scratch.mine),
+        Directory::new(&scratch.dir.path().join("to")),
+    );
+    to.prepare().unwrap();
+    let listed = from.list().unwrap().remove(0);
+    let path = scratch.mine.join(&listed.name);
+    let mut tries = 0;
+    let outcome = copy(&from, &to, &listed, &Interrupt::default(), &mut |event| {
+        match event {
+            // It was proven; now it is written.
+            Event::Begin {
+                part: "writing", ..
+            } => {
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[100] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+            Event::Again { .. } => tries += 1,
+            _ => {}
+        }
+    });
+    assert!(matches!(outcome, Err(CopyError::Changed(_))), "{outcome:?}");
+    assert_eq!(tries, 0);
+    assert_eq!(names(to.path()), [""; 0]);
+}
+
+#[test]
+fn a_name_that_somebody_chose_cannot_speak_to_the_terminal() {
+    let scratch = Scratch::new();
+    let archive = archives_in(&scratch.mine).remove(0);
+    let name = "etcd-\x1b[31mred\nline.tar.zst";
+    fs::copy(&archive, scratch.mine.join(name)).unwrap();
+    fs::write(scratch.mine.join(format!("{name}.tar.zst")), "torn").unwrap();
+    let mine = scratch.path("mine");
+    for args in [&["list", mine.as_str()][..], &["verify", mine.as_str()]] {
+        let told = ark(args);
+        for text in [&told.stdout, &told.stderr] {
+            assert!(text.contains("red"), "{told:#?}");
+            assert!(
+                !text.contains('\x1b') && !text.contains("red\n"),
+                "{told:#?}"
+            );
+        }
+    }
+}
