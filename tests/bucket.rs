@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use etcd_ark::interrupt::Interrupt;
+use etcd_ark::repository::Repository as _;
+use etcd_ark::repository::bucket::{Bucket, BucketLimits};
+
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -655,16 +659,44 @@ fn a_name_that_no_object_can_have_is_not_copied_to_where_nobody_finds_it() {
     );
 }
 
-#[test]
-fn a_line_on_which_a_part_takes_long_carries_it_all_the_same() {
-    // Guards against a time limit on a whole request: at 500 kbit/s a part takes minutes.
-    let Some(place) = Place::new() else { return };
-    let slow = Road::to(&place.server, |method, target| {
-        if method == "PUT" && target.contains("partNumber=") {
-            std::thread::sleep(Duration::from_secs(35));
+/// Limits of a thirtieth of the product's, so that a slow line is told in seconds.
+const SHORT: BucketLimits = BucketLimits {
+    connect: Duration::from_secs(1),
+    silence: Duration::from_secs(1),
+    request: Duration::from_secs(14),
+};
+
+/// Uploads an archive's name with a few bytes through a road on which `slow` requests take three times the allowed silence.
+fn upload_over_a_slow_line(place: &Place, slow: fn(&str, &str) -> bool) -> std::io::Result<()> {
+    let road = Road::to(&place.server, move |method, target| {
+        if slow(method, target) {
+            std::thread::sleep(3 * SHORT.silence);
         }
         Then::Pass
     });
-    let told = place.run(&slow, &place.snapshot_args()).exits(0);
-    assert!(!told.stderr.contains("starting over"), "{told:#?}");
+    let settings = road
+        .environment()
+        .map(|(name, value)| (name.to_owned(), value));
+    let bucket = Bucket::open_with(URL, &settings, SHORT, &Interrupt::default()).unwrap();
+    let mut pending = bucket.receive("etcd-slow.tar.zst")?;
+    pending.write(b"all of it")?;
+    pending.finish()?;
+    pending.publish(&[])
+}
+
+#[test]
+fn an_upload_goes_on_while_a_part_takes_longer_than_the_store_may_be_silent() {
+    // Guards against one limit for all: at 500 kbit/s a part takes minutes, and nothing comes back meanwhile.
+    let Some(place) = Place::new() else { return };
+    let is_part = |method: &str, target: &str| method == "PUT" && target.contains("partNumber=");
+    upload_over_a_slow_line(&place, is_part).unwrap();
+}
+
+#[test]
+fn a_store_that_is_silent_where_it_should_answer_at_once_is_given_up() {
+    // Guards against a snapshot that hangs all night.
+    let Some(place) = Place::new() else { return };
+    let since = Instant::now();
+    upload_over_a_slow_line(&place, |_, _| true).unwrap_err();
+    assert!(since.elapsed() < SHORT.request, "{:?}", since.elapsed());
 }

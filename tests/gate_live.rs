@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::support::ark::{Ran, ark};
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::tree;
-use crate::support::tools::{clean, need};
+use crate::support::tools::{clean, need, server, start_server};
 
 /// How long servers may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Three {
                 format!("http://{}", peers[n]),
             );
             let data = dir.join(format!("real{n}"));
-            let mut command = Command::new("etcd");
+            let mut command = server("etcd");
             clean(&mut command);
             command
                 .args([
@@ -60,6 +60,7 @@ impl Three {
                     "--logger",
                     "zap",
                 ])
+                .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
                 .arg("--data-dir")
                 .arg(&data)
                 .args([
@@ -78,7 +79,7 @@ impl Three {
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            (command.spawn().unwrap(), clients[n], data)
+            (start_server(command), clients[n], data)
         };
         Self {
             servers: (0..3).map(start).collect(),
@@ -150,8 +151,17 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
     cluster.wait_until_decided();
     let endpoints = cluster.endpoints();
     let back = |to: &str, from: &str, code: i32, more: &[&dyn AsRef<OsStr>]| -> Value {
-        let flags: [&dyn AsRef<OsStr>; 6] =
-            [&"--endpoints", &endpoints, &"--from", &from, &"--to", &to];
+        // Patient: on a busy machine an election may be under way.
+        let flags: [&dyn AsRef<OsStr>; 8] = [
+            &"--endpoints",
+            &endpoints,
+            &"--from",
+            &from,
+            &"--to",
+            &to,
+            &"--timeout",
+            &"20",
+        ];
         downgrade("check", &[&flags, more].concat())
             .exits(code)
             .json()
@@ -215,7 +225,7 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
 /// Starts etcd with a WAL dir and gives its exit code and what it said; it must end by itself.
 fn refuses_to_start(data: &Path, wal: &Path) -> String {
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut command = Command::new("etcd");
+    let mut command = server("etcd");
     clean(&mut command);
     command
         .args(["--name", "real0", "--logger", "zap"])
@@ -233,7 +243,7 @@ fn refuses_to_start(data: &Path, wal: &Path) -> String {
         .stdin(Stdio::null())
         .stdout(log.reopen().unwrap())
         .stderr(log.reopen().unwrap());
-    let mut child = command.spawn().unwrap();
+    let mut child = start_server(command);
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {

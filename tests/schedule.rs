@@ -271,9 +271,25 @@ fn bash_completes_a_command_and_its_flags() {
     assert_eq!(complete("etcd-ark schedule --run"), "--run-as\n");
 }
 
-/// A directory of which no name is one for temporary files.
+/// A directory that is not below one for temporary files, wherever this tree lies.
 fn lasting_dir() -> TempDir {
-    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let candidates = [
+        Path::new(env!("CARGO_TARGET_TMPDIR")),
+        Path::new(&home),
+        Path::new("/var/lib"),
+        Path::new("/opt"),
+    ];
+    let is_lasting = |dir: &&Path| {
+        dir.is_absolute()
+            && !["/tmp", "/var/tmp", "/dev/shm"]
+                .iter()
+                .any(|temporary| dir.starts_with(temporary))
+    };
+    let mut lasting = candidates.into_iter().filter(is_lasting);
+    lasting
+        .find_map(|dir| TempDir::with_prefix_in("etcd-ark-test-", dir).ok())
+        .expect("no directory here is both writable and not for temporary files")
 }
 
 fn text(path: &Path) -> &str {

@@ -327,7 +327,13 @@ impl Pieces {
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         while self.offset < self.length && !self.readers.is_full() {
             let mut buffer = self.buffers.get();
-            buffer.resize((self.length - self.offset).min(PIECE as u64) as usize, 0);
+            let wanted = (self.length - self.offset).min(PIECE as u64) as usize;
+            if buffer.is_empty() {
+                // Fresh from the system, where zeros cost nothing.
+                buffer = vec![0; wanted];
+            } else {
+                buffer.resize(wanted, 0);
+            }
             self.readers.submit((self.offset, buffer));
             self.offset += PIECE as u64;
         }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
 use super::certs::Pair;
-use super::tools::{Ran, clean};
+use super::tools::{Ran, clean, server, start_server};
 
 /// How long a server may take to start or to stop, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Etcd {
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let client_url = format!("{scheme}://{}", own.client);
         let peer_url = format!("{scheme}://{}", own.peer);
-        let mut command = Command::new("etcd");
+        let mut command = server("etcd");
         clean(&mut command);
         command
             .args(["--name", name, "--enable-v2=true", "--logger", "zap"])
@@ -161,7 +161,7 @@ impl Etcd {
             tls.tell(&mut command);
         }
         Self {
-            child: command.spawn().unwrap(),
+            child: start_server(command),
             own,
             scheme,
             log,

@@ -6,12 +6,14 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+
+use super::tools::{server, start_server};
 
 /// The program: `cargo install s3s-fs --features binary`.
 pub const SERVER: &str = "s3s-fs";
@@ -44,17 +46,16 @@ impl S3 {
 
     /// Starts it again where it was, after [`S3::kill`].
     pub fn start_again(&self) {
-        let child = Command::new(SERVER)
+        let mut command = server(SERVER);
+        command
             .args(["--host", "127.0.0.1", "--port"])
             .arg(self.address.port().to_string())
             .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY])
             .arg(&self.root)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        *self.child.lock().unwrap() = Some(child);
+            .stderr(Stdio::null());
+        *self.child.lock().unwrap() = Some(start_server(command));
         let since = Instant::now();
         while TcpStream::connect(self.address).is_err() {
             assert!(since.elapsed() < PATIENCE, "{SERVER} does not answer");

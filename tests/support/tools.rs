@@ -6,7 +6,9 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
 
 use fs_err as fs;
 use tempfile::TempDir;
@@ -16,9 +18,12 @@ pub const ARK: &str = env!("CARGO_BIN_EXE_etcd-ark");
 
 /// Whether `program` can be run. If not, the test that asks is skipped and says so; under `CI` that is a failure.
 pub fn need(program: &str) -> bool {
+    need_quietly(program) || skip(&format!("`{program}` is not installed"))
+}
+
+fn need_quietly(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    there || skip(&format!("`{program}` is not installed"))
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// As [`need`], of a module of Python's.
@@ -99,6 +104,33 @@ pub fn in_own_mounts(script: &str, args: &[&Path]) -> Ran {
         .stdin(Stdio::null());
     clean(&mut command);
     Ran::of(&command.env("ARK", ARK).output().unwrap())
+}
+
+/// A command for a server, which the kernel kills when this process ends, however it ends.
+pub fn server(program: &str) -> Command {
+    if !need_quietly("setpriv") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
+}
+
+/// Starts a [`server`] from a thread that lives as long as this process: the kernel looks at the thread that made a process.
+pub fn start_server(command: Command) -> Child {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static STARTER: LazyLock<Sender<Order>> = LazyLock::new(|| {
+        let (orders, taken) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in taken {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        orders
+    });
+    let (answer, started) = channel();
+    STARTER.send((command, answer)).unwrap();
+    started.recv().unwrap().unwrap()
 }
 
 /// Takes the variables away that the binary, etcd and etcdctl read.

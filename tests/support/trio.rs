@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::etcd::{http, http_within};
-use super::tools::clean;
+use super::tools::{clean, server, start_server};
 
 /// How long the members may take to agree, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ impl Trio {
         let initial: Vec<String> = (0..MEMBERS)
             .map(|n| format!("infra{n}={}", self.peer_url(n)))
             .collect();
-        let mut command = Command::new("etcd");
+        let mut command = server("etcd");
         clean(&mut command);
         command
             .args(["--name", &format!("infra{n}"), "--logger", "zap"])
@@ -103,7 +103,7 @@ impl Trio {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        self.seats[n].server = Some(command.spawn().unwrap());
+        self.seats[n].server = Some(start_server(command));
     }
 
     fn open_log(&self, n: usize) -> std::fs::File {

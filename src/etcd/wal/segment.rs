@@ -352,7 +352,6 @@ impl SegmentScan {
     /// Takes bytes behind the last record: zeros, or what is left of a frame that does not check
     /// and zeros behind it.
     fn pass_by(&mut self, bytes: &[u8]) {
-        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
         match &mut self.state {
             State::Zeros if !is_zero(bytes) => self.break_here(SegmentFault::DataBehindEnd),
             State::Unsound(frame) => {
@@ -389,6 +388,13 @@ impl SegmentScan {
     }
 }
 
+/// Whether all bytes are zero: compared a block at a time, for preallocated segments are long.
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let is_zero = |block: &[u8]| ZEROS.starts_with(block);
+    bytes.chunks(ZEROS.len()).all(is_zero)
+}
+
 impl Unsound {
     /// Takes the frame's next bytes and gives back what is behind it.
     fn pass_by<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
@@ -398,7 +404,7 @@ impl Unsound {
         while !frame.is_empty() {
             let to_border = (SECTOR - self.at % SECTOR) as usize;
             let (part, rest) = frame.split_at(to_border.min(frame.len()));
-            self.zeros &= part.iter().all(|&byte| byte == 0);
+            self.zeros &= is_zero(part);
             self.at += part.len() as u64;
             if self.at.is_multiple_of(SECTOR) {
                 self.zero_sector |= self.zeros;

@@ -18,6 +18,7 @@ pub mod read;
 pub mod upload;
 
 use std::future::Future;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,14 +53,28 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: usize = 16;
 /// How often a wait for an answer looks whether to stop.
 const TICK: Duration = Duration::from_millis(100);
-/// For how long a connection may take to come about.
-const CONNECT_FOR: Duration = Duration::from_secs(10);
-/// For how long a request is tried again before the store counts as gone, and for how long nothing
-/// may come of its answer.
-const RETRY_FOR: Duration = Duration::from_secs(30);
-/// The same of a part, and for how long one request may go on at all: of three parts of 8 MiB, side
-/// by side, on a line of 500 kbit/s.
-const PART_FOR: Duration = Duration::from_secs(420);
+/// How long the parts of a conversation with a store may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BucketLimits {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// Between two reads of an answer, and for trying a request again before the store counts as
+    /// gone; not while a part is uploaded, during which nothing comes back.
+    pub silence: Duration,
+    /// For one request as a whole, and for trying a part again.
+    pub request: Duration,
+}
+
+impl Default for BucketLimits {
+    /// A request may take as long as three parts of 8 MiB need, side by side, on a line of 500 kbit/s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            request: Duration::from_secs(420),
+        }
+    }
+}
 
 /// A place in a bucket.
 #[derive(Clone)]
@@ -71,8 +86,29 @@ pub struct Bucket {
     prefix: Key,
     /// As the user wrote it, without a slash at the end.
     url: String,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Background>,
     interrupt: Interrupt,
+}
+
+/// A runtime that is dropped without waiting for requests that nothing waits for any more.
+struct Background(Option<Runtime>);
+
+impl Deref for Background {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("taken in drop only"))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What an object store answers, or that it does not.
@@ -134,6 +170,16 @@ impl Bucket {
         settings: &[(String, String)],
         interrupt: &Interrupt,
     ) -> Result<Self, BucketUrlError> {
+        Self::open_with(url, settings, BucketLimits::default(), interrupt)
+    }
+
+    /// As [`Bucket::open`], with other limits than the default ones.
+    pub fn open_with(
+        url: &str,
+        settings: &[(String, String)],
+        limits: BucketLimits,
+        interrupt: &Interrupt,
+    ) -> Result<Self, BucketUrlError> {
         let unusable = |why: String| BucketUrlError::Unusable {
             url: url.to_owned(),
             why: one_line(&why),
@@ -156,11 +202,11 @@ impl Bucket {
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
-            store: build(Patience::Silence)?,
-            for_parts: build(Patience::Parts)?,
+            store: build(Patience::for_answers(limits))?,
+            for_parts: build(Patience::for_parts(limits))?,
             prefix,
             url: url.to_owned(),
-            runtime: Arc::new(runtime),
+            runtime: Arc::new(Background(Some(runtime))),
             interrupt: interrupt.clone(),
         })
     }
@@ -407,22 +453,35 @@ fn listed(name: &str, object: &ObjectMeta) -> Listed {
 
 /// How patient a client of a store is.
 #[derive(Clone, Copy)]
-enum Patience {
-    /// With what is answered at once; silence means that the store is gone.
-    Silence,
-    /// With parts on their way up, during which nothing comes back.
-    Parts,
+struct Patience {
+    waits: Waits,
+    retry_for: Duration,
 }
 
 impl Patience {
-    fn waits(self) -> Waits {
-        Waits {
-            connect: CONNECT_FOR,
-            read: match self {
-                Self::Silence => Some(RETRY_FOR),
-                Self::Parts => None,
-            },
-            total: PART_FOR,
+    /// With what is answered at once: silence means that the store is gone.
+    fn for_answers(limits: BucketLimits) -> Self {
+        let waits = Waits {
+            connect: limits.connect,
+            read: Some(limits.silence),
+            total: limits.request,
+        };
+        Self {
+            waits,
+            retry_for: limits.silence,
+        }
+    }
+
+    /// With parts on their way up.
+    fn for_parts(limits: BucketLimits) -> Self {
+        let waits = Waits {
+            connect: limits.connect,
+            read: None,
+            total: limits.request,
+        };
+        Self {
+            waits,
+            retry_for: limits.request,
         }
     }
 
@@ -434,10 +493,7 @@ impl Patience {
                 base: 2.0,
             },
             max_retries: 100,
-            retry_timeout: match self {
-                Self::Silence => RETRY_FOR,
-                Self::Parts => PART_FOR,
-            },
+            retry_timeout: self.retry_for,
         }
     }
 }
@@ -461,7 +517,7 @@ fn s3(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = AmazonS3Builder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_http_connector(patience.waits());
+        .with_http_connector(patience.waits);
     for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
         // An endpoint of the user's own that is plain HTTP is what the user wants.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
@@ -476,7 +532,7 @@ fn gcs(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_http_connector(patience.waits());
+        .with_http_connector(patience.waits);
     for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
@@ -487,7 +543,7 @@ fn azure(url: &str, settings: &[(String, String)], patience: Patience) -> Built 
     let mut builder = MicrosoftAzureBuilder::new()
         .with_url(url)
         .with_retry(patience.retry())
-        .with_http_connector(patience.waits());
+        .with_http_connector(patience.waits);
     for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
         if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);

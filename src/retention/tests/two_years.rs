@@ -1,4 +1,4 @@
-//! Two years of a backup every quarter of an hour, pruned after each.
+//! Two years of a backup every half hour, pruned after each.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,17 @@ use jiff::tz::TimeZone;
 
 use crate::retention::tests::*;
 
-/// 730 days of 96 archives.
-const BACKUPS: i64 = 70_080;
-const QUARTER: i64 = 15 * 60;
+const PER_DAY: i64 = 48;
+const BACKUPS: i64 = 730 * PER_DAY;
+/// Seconds from one to the next.
+const STEP: i64 = 86_400 / PER_DAY;
 /// Thursday, 1 January 2015.
 const START: i64 = 1_420_070_400;
 /// The archive from which on the cluster is at 2.2: noon of 10 July 2015, in the seventh month.
-const MOVED: i64 = 190 * 96 + 48;
+const MOVED: i64 = 190 * PER_DAY + PER_DAY / 2;
 
 fn time(n: i64) -> Timestamp {
-    Timestamp::from_second(START + n * QUARTER).unwrap()
+    Timestamp::from_second(START + n * STEP).unwrap()
 }
 
 fn backup(n: i64) -> Summary {
@@ -73,8 +74,8 @@ fn expected(newest: i64, is_good: impl Fn(i64) -> bool) -> BTreeSet<i64> {
         let week = date(n).iso_week_date();
         i64::from(week.year()) * 100 + i64::from(week.week())
     };
-    let day = |n: i64| n / 96;
-    let hour = |n: i64| n / 4;
+    let day = |n: i64| n / PER_DAY;
+    let hour = |n: i64| n / (PER_DAY / 24);
     let month = |n: i64| i64::from(date(n).year()) * 100 + i64::from(date(n).month());
     let year = |n: i64| i64::from(date(n).year());
     let calendar: [(usize, &dyn Fn(i64) -> i64); 5] = [
@@ -106,10 +107,10 @@ fn after_two_years_what_is_left_is_what_was_asked_for() {
         MOVED - 1,
         MOVED,
         MOVED + 1,
-        30_000,
-        35_039,
-        35_040,
-        60_001,
+        15_000,
+        365 * PER_DAY - 1,
+        365 * PER_DAY,
+        30_001,
         BACKUPS - 1,
     ];
     let mut most = 0;
@@ -128,16 +129,16 @@ fn after_two_years_what_is_left_is_what_was_asked_for() {
     assert_eq!(table(&dir, &policy), AFTER_TWO_YEARS);
 }
 
-/// The end, read by a person. The last backup is of Friday, 30 December 2016, 23:45.
+/// The end, read by a person. The last backup is of Friday, 30 December 2016, 23:30.
 const AFTER_TWO_YEARS: &str = "\
-last 2016-12-30 22:00 … 2016-12-30 23:45: 8
-hourly 2016-12-30 00:45 … 2016-12-30 23:45: 24
-daily 2016-12-17 23:45 … 2016-12-30 23:45: 14
-weekly 2016-11-13 23:45 … 2016-12-30 23:45: 8
-monthly 2015-01-31 23:45 … 2016-12-30 23:45: 24
-yearly 2015-12-31 23:45 … 2016-12-30 23:45: 2
-last-good 2016-12-30 23:45 … 2016-12-30 23:45: 1
-before-version 2015-07-10 11:45 … 2015-07-10 11:45: 1
+last 2016-12-30 20:00 … 2016-12-30 23:30: 8
+hourly 2016-12-30 00:30 … 2016-12-30 23:30: 24
+daily 2016-12-17 23:30 … 2016-12-30 23:30: 14
+weekly 2016-11-13 23:30 … 2016-12-30 23:30: 8
+monthly 2015-01-31 23:30 … 2016-12-30 23:30: 24
+yearly 2015-12-31 23:30 … 2016-12-30 23:30: 2
+last-good 2016-12-30 23:30 … 2016-12-30 23:30: 1
+before-version 2015-07-10 11:30 … 2015-07-10 11:30: 1
 ";
 
 /// A line a rule: its oldest, its newest, how many.
@@ -194,21 +195,21 @@ fn with_half_of_the_archives_corrupt_the_other_half_is_kept_as_if_it_were_alone(
 #[test]
 fn a_broken_clock_twice_in_a_year_costs_nothing() {
     // Hourly. On day 100 the clock stands in 2038 for a night, and on day 200 in 1970; the pruning believes it.
-    let night = |n: i64| (n / 96 == 100 || n / 96 == 200) && n % 96 < 32;
-    let clock = |n: i64| match n / 96 {
-        100 if night(n) => Timestamp::from_second(2_147_400_000 + n % 96 * QUARTER).unwrap(),
-        200 if night(n) => Timestamp::from_second(3600 + n % 96 * QUARTER).unwrap(),
+    let night = |n: i64| (n / PER_DAY == 100 || n / PER_DAY == 200) && n % PER_DAY < PER_DAY / 3;
+    let clock = |n: i64| match n / PER_DAY {
+        100 if night(n) => Timestamp::from_second(2_147_400_000 + n % PER_DAY * STEP).unwrap(),
+        200 if night(n) => Timestamp::from_second(3600 + n % PER_DAY * STEP).unwrap(),
         _ => time(n),
     };
     let policy = usual();
     let mut dir = Dir::default();
-    let year = 365 * 96;
+    let year = 365 * PER_DAY;
     for n in (0..year).step_by(4) {
         let mut summary = backup(n);
         summary.created = clock(n);
         dir.summaries.push(summary);
         dir.prune(&policy, clock(n));
-        if n % 96 == 92 && n > 96 {
+        if n % PER_DAY == PER_DAY * 23 / 24 && n > PER_DAY {
             // By the evening of each day all is there that the policy asks of the archives with right times.
             let wanted = expected(n, |n| n % 4 == 0 && !night(n));
             let missing: Vec<_> = wanted.difference(&dir.numbers()).copied().collect();
@@ -228,7 +229,7 @@ fn archives_of_removed_members_and_of_the_same_second_stay_after_two_years() {
     // Three members into one dir, each at the same second; one is removed after a month.
     let policy = usual();
     let mut dir = Dir::default();
-    let removed_after = 30 * 96;
+    let removed_after = 30 * PER_DAY;
     for n in (0..BACKUPS).step_by(16) {
         for member in 0..3_u64 {
             if member == 2 && n > removed_after {

@@ -5,15 +5,20 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::net::Shutdown;
 
 use super::{Shared, lock};
 
 /// Ports below those that the system gives to whoever does not ask for one: nobody takes the port of a member that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Connections that may wait to be accepted, as std has it.
+const BACKLOG: i32 = 128;
 
 /// How long a member that never answers, or never ends, goes on; longer than any client waits.
 pub(super) const FOREVER: Duration = Duration::from_secs(120);
@@ -50,12 +55,13 @@ pub enum Behaviour {
     Says(u16, &'static str),
 }
 
-/// A port and, unless it is down, the thread that listens there.
+/// A port, held for as long as the server lives, and the thread that answers there unless it is down.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) port: u16,
     is_peer: bool,
-    running: Mutex<Option<(Arc<AtomicBool>, JoinHandle<()>)>>,
+    listener: TcpListener,
+    running: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -78,47 +84,42 @@ impl Server {
                 let server = Self {
                     port,
                     is_peer,
+                    listener,
                     running: Mutex::default(),
                 };
-                server.listen(listener, shared);
+                server.answer(shared);
                 server
             })
     }
 
-    fn listen(&self, listener: TcpListener, shared: &Arc<Shared>) {
-        let (closing, shared, is_peer) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::clone(shared),
-            self.is_peer,
-        );
-        let told = Arc::clone(&closing);
+    fn answer(&self, shared: &Arc<Shared>) {
+        let listener = self.listener.try_clone().unwrap();
+        let (shared, is_peer) = (Arc::clone(shared), self.is_peer);
         let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if told.load(Ordering::SeqCst) {
-                    return;
-                }
+            // Ends with an error when the socket is shut down.
+            while let Ok((stream, _)) = listener.accept() {
                 let shared = Arc::clone(&shared);
-                // Whoever hangs up in the middle of an answer has heard enough.
-                std::thread::spawn(move || stream.map(|stream| shared.converse(stream, is_peer)));
+                // A client that hangs up in the middle of an answer has heard enough.
+                std::thread::spawn(move || shared.converse(stream, is_peer));
             }
         });
-        *lock(&self.running) = Some((closing, thread));
+        *lock(&self.running) = Some(thread);
     }
 
     pub(super) fn serve(&self, shared: &Arc<Shared>, up: bool) {
-        if up && lock(&self.running).is_none() {
-            let listener = TcpListener::bind(("127.0.0.1", self.port)).unwrap();
-            self.listen(listener, shared);
+        let is_up = lock(&self.running).is_some();
+        if up && !is_up {
+            rustix::net::listen(&self.listener, BACKLOG).unwrap();
+            self.answer(shared);
         } else if !up {
             self.close();
         }
     }
 
-    /// Ends only when nobody listens any more.
+    /// Refuses connections from here on. The socket stays bound, so that nothing else can take the port meanwhile.
     fn close(&self) {
-        if let Some((closing, thread)) = lock(&self.running).take() {
-            closing.store(true, Ordering::SeqCst);
-            let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(thread) = lock(&self.running).take() {
+            rustix::net::shutdown(&self.listener, Shutdown::Both).unwrap();
             thread.join().unwrap();
         }
     }
