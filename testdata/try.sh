@@ -4,8 +4,8 @@
 # `-v`: off a terminal a snapshot that went well says nothing.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --release
-ark=${CARGO_TARGET_DIR:-target}/release/etcd-ark
+cargo build --locked
+ark=${CARGO_TARGET_DIR:-target}/debug/etcd-ark
 rm -rf target/try && mkdir -p target/try
 run() { printf '\n$ etcd-ark %s\n' "$*"; "$ark" "$@"; }
 run snapshot -v --data-dir testdata/infra0.etcd --backup-dir target/try/backups --label pre-upgrade
