@@ -38,6 +38,8 @@ const SEAL_NAME: &[u8; 7] = b"etcdark";
 const SEAL_VERSION: u8 = 1;
 const SEAL_HEAD: usize = SKIPPABLE_HEAD + 12;
 const TABLE_ENTRY: usize = 8;
+/// Bytes of the smallest zstd frame with content: magic 4, header 2, one block 4, checksum 4.
+const LEAST_FRAME: u64 = 14;
 
 /// One content frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +115,20 @@ pub fn write_tail(frames: &[Frame]) -> Vec<u8> {
     tail
 }
 
-/// How many bytes the whole tail has, from the last [`TABLE_FOOTER`] bytes of the file.
-pub fn tail_length(footer: [u8; TABLE_FOOTER]) -> Result<u64, TailFault> {
+/// The end of an archive, as the last bytes of the file claim it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailClaim {
+    /// Bytes of the seal and the seek table.
+    pub length: u64,
+    /// Bytes of the seek table alone.
+    pub table_length: u64,
+    /// What the seek table must begin with, if the claim is true.
+    pub table_head: [u8; SKIPPABLE_HEAD],
+}
+
+/// Reads the last [`TABLE_FOOTER`] bytes of a file of `file_length` bytes. The count of frames in them is under no digest
+/// yet: compare [`TailClaim::table_head`] with the file before reading as much as it says.
+pub fn claimed_tail(footer: [u8; TABLE_FOOTER], file_length: u64) -> Result<TailClaim, TailFault> {
     let [count @ .., descriptor, _, _, _, _] = footer;
     let magic = u32_at(&footer, 5).ok_or(TailFault::NoTable)?;
     if magic != SEEKABLE_MAGIC || descriptor != 0 {
@@ -123,11 +137,24 @@ pub fn tail_length(footer: [u8; TABLE_FOOTER]) -> Result<u64, TailFault> {
     let entries = u64::from(u32::from_le_bytes(count));
     let frames = entries.checked_sub(1).ok_or(TailFault::Table)?;
     let seal = SEAL_HEAD as u64 + (frames + 1) * DIGEST as u64;
-    let table = (SKIPPABLE_HEAD + TABLE_FOOTER) as u64 + entries * TABLE_ENTRY as u64;
-    Ok(seal + table)
+    let table_length = (SKIPPABLE_HEAD + TABLE_FOOTER) as u64 + entries * TABLE_ENTRY as u64;
+    let length = seal + table_length;
+    if length + frames * LEAST_FRAME > file_length {
+        return Err(TailFault::Table);
+    }
+    let payload = u32::try_from(table_length - SKIPPABLE_HEAD as u64);
+    let mut table_head = [0; SKIPPABLE_HEAD];
+    let (magic, rest) = table_head.split_at_mut(4);
+    magic.copy_from_slice(&TABLE_MAGIC.to_le_bytes());
+    rest.copy_from_slice(&payload.map_err(|_| TailFault::Table)?.to_le_bytes());
+    Ok(TailClaim {
+        length,
+        table_length,
+        table_head,
+    })
 }
 
-/// Reads a whole tail, as long as [`tail_length`] says, of a file of `file_length` bytes.
+/// Reads a whole tail, as long as [`claimed_tail`] says, of a file of `file_length` bytes.
 pub fn read_tail(tail: &[u8], file_length: u64) -> Result<Vec<Frame>, TailFault> {
     let count = u32_at(tail, tail.len() - TABLE_FOOTER).ok_or(TailFault::NoTable)? as usize;
     let (seal, table) = tail

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::error::{ArchiveError, ArchiveFault};
-use crate::archive::format::{Frame, TABLE_FOOTER, TailFault, read_tail, tail_length};
+use crate::archive::format::{Frame, TABLE_FOOTER, TailFault, claimed_tail, read_tail};
 use crate::archive::frames::{Broke, FrameStream, Unpacker, unpack_frame};
 use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
 use crate::archive::read_at::{FileSource, Source};
@@ -83,10 +83,15 @@ impl Archive {
         let footer = end
             .last_chunk::<TABLE_FOOTER>()
             .ok_or_else(|| fault(TailFault::NoTable.into()))?;
-        let tail = tail_length(*footer).map_err(|found| fault(found.into()))?;
-        if tail > bytes {
+        let claim = claimed_tail(*footer, bytes).map_err(|found| fault(found.into()))?;
+        // A damaged count must not make a reader take the whole file for the table.
+        let table_head = end
+            .first_of_last(&*source, claim.table_length)
+            .map_err(unread)?;
+        if table_head != claim.table_head {
             return Err(fault(TailFault::Table.into()));
         }
+        let tail = claim.length;
         end.reach(&*source, tail).map_err(unread)?;
         let frames = read_tail(end.last(tail), bytes).map_err(|found| fault(found.into()))?;
         let last = *frames
@@ -323,6 +328,20 @@ impl End {
         Ok(())
     }
 
+    /// The first bytes of the last `length`, without reading more than these.
+    fn first_of_last<const N: usize>(
+        &self,
+        source: &dyn Source,
+        length: u64,
+    ) -> io::Result<[u8; N]> {
+        let mut found = [0; N];
+        match self.last(length).first_chunk() {
+            Some(first) if length <= self.bytes.len() as u64 => found = *first,
+            _ => source.read_exact_at(&mut found, self.file_length - length)?,
+        }
+        Ok(found)
+    }
+
     fn last(&self, wanted: u64) -> &[u8] {
         let from = self.bytes.len().saturating_sub(wanted as usize);
         self.bytes.get(from..).unwrap_or_default()
@@ -330,5 +349,61 @@ impl End {
 
     fn last_chunk<const N: usize>(&self) -> Option<&[u8; N]> {
         self.bytes.last_chunk()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A gigabyte of zeros that ends as an archive of `count` frames does.
+    #[derive(Debug)]
+    struct Hollow {
+        footer: [u8; TABLE_FOOTER],
+        read: AtomicU64,
+    }
+
+    const GIGABYTE: u64 = 1 << 30;
+
+    impl Source for Hollow {
+        fn length(&self) -> u64 {
+            GIGABYTE
+        }
+
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            buffer.fill(0);
+            if offset + buffer.len() as u64 == GIGABYTE {
+                let from = buffer.len() - TABLE_FOOTER;
+                buffer[from..].copy_from_slice(&self.footer);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_damaged_count_of_frames_makes_no_reader_take_the_file_into_memory() {
+        // Guards against `list` and `status` that read a gigabyte, or download it, for one flipped bit.
+        for bit in 0..32 {
+            let mut footer = [0, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f];
+            footer[..4].copy_from_slice(&(2_u32 ^ (1 << bit)).to_le_bytes());
+            let hollow = Arc::new(Hollow {
+                footer,
+                read: AtomicU64::new(0),
+            });
+            let source: Arc<dyn Source> = Arc::clone(&hollow) as _;
+            let opened = Archive::from_source(source, Path::new("hollow"));
+            assert!(matches!(
+                opened,
+                Err(ArchiveError::Fault {
+                    fault: ArchiveFault::Tail(TailFault::Table),
+                    ..
+                })
+            ));
+            let read = hollow.read.load(Ordering::Relaxed);
+            assert!(read <= FIRST_READ + 8, "bit {bit}: {read} bytes were read");
+        }
     }
 }

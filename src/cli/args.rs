@@ -477,6 +477,9 @@ pub(crate) struct Restore {
     /// Exchange a member directory that is there with the restored one, and keep it
     #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
     pub(crate) replace: bool,
+    /// Replace the data dir of another member, which this machine then no longer is
+    #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = FalseyValueParser::new())]
+    pub(crate) change_member: bool,
     /// Whose the files shall be, as numbers or names: USER or USER:GROUP
     #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
     pub(crate) owner: Option<String>,

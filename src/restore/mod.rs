@@ -6,6 +6,7 @@
 //! one or the other. What is replaced is kept.
 
 pub mod publish;
+pub mod replaced;
 pub mod stale_member;
 pub mod unpack;
 

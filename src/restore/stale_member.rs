@@ -24,6 +24,8 @@ pub struct Asked {
     pub cluster_id: ClusterId,
     /// Its members, as the archive names them.
     pub found: Vec<(Member, Presence)>,
+    /// Of a rewound archive: its own members, of the rewound cluster, at URLs that the old ones did not have.
+    pub found_rewound: Vec<(Member, Presence)>,
     /// Whether the archive was made by a rewind.
     pub rewound: bool,
     own: MemberId,
@@ -56,6 +58,16 @@ pub enum StaleMemberError {
         /// A remark, if the rewound cluster has the same id.
         same_id: &'static str,
     },
+    /// The rewound cluster has started already.
+    #[error(
+        "the rewound cluster {cluster_id} runs already: {who}; restoring a member of it again would lose writes that it has acknowledged since"
+    )]
+    RewoundClusterRuns {
+        /// The rewound cluster.
+        cluster_id: ClusterId,
+        /// Who answers, and where.
+        who: String,
+    },
     /// Nobody can say whether the cluster runs.
     #[error("whether cluster {cluster_id} runs cannot be told: {who}")]
     CannotBeAsked {
@@ -72,16 +84,33 @@ impl Asked {
     /// Lets `ask` look for the members that `manifest` names, of the cluster that must not run.
     pub fn about(
         manifest: &Manifest,
-        ask: impl FnOnce(&[Member], ClusterId) -> Vec<(Member, Presence)>,
+        ask: impl Fn(&[Member], ClusterId) -> Vec<(Member, Presence)>,
     ) -> Self {
         let identity = &manifest.member.identity;
         let (members, cluster_id) = match &manifest.rewind {
             Some(rewind) => (&rewind.old_members, rewind.old_cluster_id),
             None => (&manifest.member.members, identity.cluster_id),
         };
+        let elsewhere = |member: &&Member| {
+            let is_old = |url: &String| members.iter().any(|old| old.peer_urls.contains(url));
+            manifest.rewind.is_some() && !member.peer_urls.iter().all(is_old)
+        };
+        let at_new_urls: Vec<_> = manifest
+            .member
+            .members
+            .iter()
+            .filter(elsewhere)
+            .cloned()
+            .collect();
+        let found_rewound = if at_new_urls.is_empty() {
+            Vec::new()
+        } else {
+            ask(&at_new_urls, identity.cluster_id)
+        };
         Self {
             cluster_id,
             found: ask(members, cluster_id),
+            found_rewound,
             rewound: manifest.rewind.is_some(),
             own: identity.member_id,
             own_cluster: identity.cluster_id,
@@ -106,6 +135,13 @@ impl Asked {
                 } else {
                     ""
                 },
+            });
+        }
+        let rewound_running = self.rewound_cluster_runs();
+        if !rewound_running.is_empty() {
+            return Err(StaleMemberError::RewoundClusterRuns {
+                cluster_id: self.own_cluster,
+                who: rewound_running,
             });
         }
         if !running.is_empty() {
@@ -166,19 +202,30 @@ impl Asked {
                 "where {name} should be, {url} answers for {which}, {found}"
             ))
         };
-        let mut notes: Vec<_> = self.found.iter().filter_map(note).collect();
-        if self.rewound_cluster_runs() {
-            notes.push(
-                "a member that has been started in the rewound cluster before must not be put back to this archive: it would come back having forgotten what it acknowledged since"
-                    .to_owned(),
-            );
-        }
-        notes
+        self.found.iter().filter_map(note).collect()
     }
 
-    fn rewound_cluster_runs(&self) -> bool {
-        let is_new = |presence: &Presence| matches!(presence, Presence::OtherCluster { found, .. } if *found == self.own_cluster);
-        self.rewound && self.found.iter().any(|(_, presence)| is_new(presence))
+    /// Which members answer for the rewound cluster, at the old URLs or at new ones.
+    fn rewound_cluster_runs(&self) -> String {
+        let old_places = self
+            .found
+            .iter()
+            .filter_map(|(member, presence)| match presence {
+                Presence::OtherCluster { url, found }
+                    if self.rewound && *found == self.own_cluster =>
+                {
+                    Some(format!("{} answers at {url}", self.name(member)))
+                }
+                _ => None,
+            });
+        let new_places =
+            self.found_rewound
+                .iter()
+                .filter_map(|(member, presence)| match presence {
+                    Presence::Here { url, member: id } => Some(self.running(member, url, *id)),
+                    _ => None,
+                });
+        old_places.chain(new_places).collect::<Vec<_>>().join(", ")
     }
 
     fn tell(&self, about: impl Fn(&Member, &Presence) -> Option<String>) -> String {

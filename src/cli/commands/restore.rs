@@ -3,7 +3,8 @@
 use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
 use crate::interrupt::Interrupt;
-use crate::restore::stale_member::{Asked, WITHIN, unasked};
+use crate::restore::replaced::{Replaced, ReplacedError};
+use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
 use anyhow::Result;
 use jiff::Timestamp;
@@ -34,6 +35,7 @@ pub(crate) fn run(
         now: Timestamp::now(),
     };
     check_target(&request)?;
+    compare_with_replaced(args, archive.manifest(), interrupt)?;
     let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
     let mut progress = Progress::new(out);
     let restored = restore(&request, interrupt, &mut |event| progress.observe(event))?;
@@ -89,6 +91,18 @@ pub(crate) fn run(
     Ok(0)
 }
 
+/// Refuses to replace another member, or one that has run in the cluster that the archive would start.
+fn compare_with_replaced(args: &Restore, manifest: &Manifest, interrupt: &Interrupt) -> Result<()> {
+    let Some(replaced) = Replaced::find(&args.data_dir, args.wal_dir.as_deref(), interrupt)? else {
+        return Ok(());
+    };
+    match replaced.may_be_replaced(&args.data_dir, manifest) {
+        Err(ReplacedError::OtherMember { .. }) if args.change_member => Ok(()),
+        Err(ReplacedError::HasRun { .. }) if args.allow_stale_member => Ok(()),
+        verdict => Ok(verdict?),
+    }
+}
+
 /// Holds the archive against the members that are running: who was asked, unless nobody was to be,
 /// and what is worth a warning.
 fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
@@ -104,7 +118,11 @@ fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>,
     }
     let warning = match asked.verdict() {
         Ok(()) => asked.warning(),
-        Err(error) if args.allow_stale_member && !asked.rewound => {
+        Err(error)
+            if args.allow_stale_member
+                && (!asked.rewound
+                    || matches!(error, StaleMemberError::RewoundClusterRuns { .. })) =>
+        {
             Some(format!("{error}; restored all the same, as told"))
         }
         Err(error) => return Err(error.into()),

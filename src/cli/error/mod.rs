@@ -25,6 +25,7 @@ use crate::repository::RepositoryError;
 use crate::repository::copy::CopyError;
 use crate::repository::lock::LockError;
 use crate::restore::RestoreError;
+use crate::restore::replaced::ReplacedError;
 use crate::restore::stale_member::StaleMemberError;
 use crate::retention::EmptyPolicy;
 use crate::rewind::RewindError;
@@ -234,6 +235,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         rewind::of_rewind(error)
     } else if let Some(error) = error.downcast_ref::<StaleMemberError>() {
         of_stale_member(error)
+    } else if let Some(error) = error.downcast_ref::<ReplacedError>() {
+        of_replaced(error)
     } else if let Some(error) = error.downcast_ref::<AccessError>() {
         of_access(error)
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
@@ -361,11 +364,26 @@ fn of_stale_member(error: &StaleMemberError) -> Judged {
         StaleMemberError::OldClusterRuns { .. } => {
             "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
         }
+        StaleMemberError::RewoundClusterRuns { .. } => {
+            "nothing was changed; a member that has started in the rewound cluster keeps its data. Only for a member that never started there: `--allow-stale-member`"
+        }
         StaleMemberError::CannotBeAsked { rewound: false, .. } => {
             "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks nobody"
         }
         StaleMemberError::CannotBeAsked { rewound: true, .. } => {
             "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks nobody"
+        }
+    };
+    (Kind::Refused, Some(hint))
+}
+
+fn of_replaced(error: &ReplacedError) -> Judged {
+    let hint = match error {
+        ReplacedError::OtherMember { .. } => {
+            "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
+        }
+        ReplacedError::HasRun { .. } => {
+            "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes all the same: `--allow-stale-member`"
         }
     };
     (Kind::Refused, Some(hint))

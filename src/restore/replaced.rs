@@ -1,0 +1,103 @@
+//! The member directory that a restore with `--replace` would take out of use.
+//!
+//! In: an archive's manifest, and the data dir to restore into. Out: which member is there and how
+//! far its log goes, or why it must not be replaced with the archive.
+
+use std::path::Path;
+
+use crate::archive::manifest::Manifest;
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::interrupt::Interrupt;
+
+/// The member that is in a data dir now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its own id.
+    pub member_id: MemberId,
+    /// Its cluster's.
+    pub cluster_id: ClusterId,
+    /// Term and index of the last entry of its log.
+    pub end: (Term, Index),
+}
+
+/// Why an archive must not replace what is in the data dir.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplacedError {
+    /// The archive is of another member.
+    #[error("`{data_dir}` holds member {found}, and the archive is of member {archived}")]
+    OtherMember {
+        /// The data dir.
+        data_dir: String,
+        /// The member in it.
+        found: MemberId,
+        /// The archive's member.
+        archived: MemberId,
+    },
+    /// The member has run in the rewound cluster already.
+    #[error(
+        "`{data_dir}` has run in the rewound cluster {cluster_id} already: its log ends at {found}, the archive's at {archived}; restoring it again would lose the writes in between"
+    )]
+    HasRun {
+        /// The data dir.
+        data_dir: String,
+        /// The rewound cluster.
+        cluster_id: ClusterId,
+        /// The last index in the data dir.
+        found: Index,
+        /// The last index in the archive.
+        archived: Index,
+    },
+}
+
+impl Replaced {
+    /// Reads which member is in `data_dir`. Nothing if there is none, or if its files are damaged:
+    /// that is what an archive is restored for.
+    pub fn find(
+        data_dir: &Path,
+        wal_dir: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Self>, SurveyError> {
+        let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
+            return Ok(None);
+        };
+        let found = survey(&data_dir, Reading::Whole, interrupt, &mut |_| {})?;
+        Ok(found.facts.ok().map(|facts| Self {
+            member_id: facts.identity.member_id,
+            cluster_id: facts.identity.cluster_id,
+            end: (facts.position.term, facts.position.index),
+        }))
+    }
+
+    /// Whether `data_dir`, which holds this member, may be replaced with the archive.
+    pub fn may_be_replaced(
+        &self,
+        data_dir: &Path,
+        manifest: &Manifest,
+    ) -> Result<(), ReplacedError> {
+        let archived = &manifest.member;
+        let data_dir = data_dir.display().to_string();
+        if self.member_id != archived.identity.member_id {
+            return Err(ReplacedError::OtherMember {
+                data_dir,
+                found: self.member_id,
+                archived: archived.identity.member_id,
+            });
+        }
+        let is_same_cluster = self.cluster_id == archived.identity.cluster_id;
+        let end = (archived.position.term, archived.position.index);
+        // A rewound log has a hard state above every term of the old cluster: only the new one writes entries of such terms.
+        // With `--keep-cluster-id` that alone tells the two apart.
+        let is_of_new_cluster = self.end.0 >= archived.position.hard_state_term;
+        if manifest.rewind.is_some() && is_same_cluster && is_of_new_cluster && self.end > end {
+            return Err(ReplacedError::HasRun {
+                data_dir,
+                cluster_id: self.cluster_id,
+                found: self.end.1,
+                archived: end.1,
+            });
+        }
+        Ok(())
+    }
+}
