@@ -169,7 +169,7 @@ fn a_replaced_3x_member_comes_back_by_the_printed_commands() {
     assert!(refused.stderr.contains("--replace"), "{refused:?}");
     assert_eq!(tree(&target.join("member")), before);
 
-    let told = restore(&archive, &target, &["--replace"]).expect(0);
+    let told = restore(&archive, &target, &["--replace", "--change-member"]).expect(0);
     assert_eq!(keys_after_start(&target), new_keys);
     let (_, undo) = told
         .stdout
