@@ -9,6 +9,9 @@
 
 mod support;
 
+/// Who may import whom in src.
+mod layout;
+
 /// Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
 mod corruption;
 /// Every system call fails once, or is the last one: what stands afterwards.

@@ -11,7 +11,8 @@ use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
 use etcd_ark::etcd::store::NodeId;
 use etcd_ark::etcd::store::diff::compare;
 use etcd_ark::etcd::store::from_json::Wanted;
-use etcd_ark::etcd::store::to_json::{Shown, write_answer};
+use etcd_ark::etcd::store::to_json::Shown;
+use etcd_ark::target::keys_json::write_answer;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -5,10 +5,10 @@
 
 use crate::archive::manifest::DirectoryEntry;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
-use crate::data_dir::scan::FileReport;
 use crate::etcd::ids::Release;
 use crate::etcd::member::StartFault;
 use crate::etcd::replay::{Plan, Replay};
+use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome};
 use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::SinceVersion;

@@ -19,7 +19,7 @@ use crate::etcd::ids::{Index, Release};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::replay::{Plan, Replay};
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, Outcome};
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome};
 use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::resync::next_whole_record;
@@ -91,17 +91,6 @@ impl Reading {
             }
         }
     }
-}
-
-/// What checking one file gave.
-#[derive(Clone, Debug)]
-pub struct FileReport {
-    /// Its path in an archive.
-    pub path: String,
-    /// Bytes.
-    pub bytes: u64,
-    /// What is wrong with it, if anything.
-    pub fault: Option<FileFault>,
 }
 
 /// Why a data dir could not be read.

@@ -16,6 +16,17 @@ use crate::etcd::wal::log::{EntryView, LogScan};
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};
 
+/// What checking one file gave.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// Its path in an archive.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// What is wrong with it, if anything.
+    pub fault: Option<FileFault>,
+}
+
 /// What a file is, as its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {

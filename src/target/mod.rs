@@ -5,17 +5,19 @@
 
 pub mod deep_verify;
 pub mod diff;
+pub mod keys_json;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::archive::verify::{VerifyFault, replay};
 use crate::archive::{Archive, ArchiveError};
-use crate::data_dir::scan::{FileReport, Reading, SurveyError, survey};
+use crate::data_dir::scan::{Reading, SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
+use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{FileFault, FileKind, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;

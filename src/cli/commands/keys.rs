@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
-use crate::etcd::store::to_json::{Expiration, Shown, api_key, write_answer};
+use crate::etcd::store::to_json::{Expiration, Shown, api_key};
 use crate::etcd::store::{Node, NodeId, Step, Store, path};
 use crate::interrupt::Interrupt;
+use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
 use anyhow::Result;
 

@@ -8,14 +8,11 @@
 //! counts down. Written as it goes: memory does not grow with the store.
 //! Source: `store/node_extern.go`, `store/node.go` `Repr` at etcd 2.1.3 (formats page §8).
 
-use std::io::Write;
-use std::sync::Arc;
-use std::{fmt, io};
+use std::fmt;
 
 use crate::etcd::json::swar::{below, copy_until, equal, equal_with};
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos};
-use crate::thread_pool::{Buffers, Ordered};
 
 /// How much one thread renders at once, in bytes.
 const BATCH: usize = 128 << 10;
@@ -27,20 +24,15 @@ pub struct Shown {
     pub hidden: bool,
 }
 
-/// Writes the answer to a GET of `top`, which is shown whatever its name, on `threads` threads; keys
-/// are shown as the API does, without the users' namespace.
-pub fn write_answer(
-    store: &Arc<Store>,
+/// Cuts the answer to a GET of `top`, which is shown whatever its name, into pieces that are
+/// rendered each on its own and belong one behind the other; keys are shown as the API does,
+/// without the users' namespace.
+pub fn answer<E>(
+    store: &Store,
     top: NodeId,
     shown: Shown,
-    threads: usize,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let buffers = Buffers::default();
-    let mut renderers = Ordered::new(threads, || {
-        let (store, buffers) = (Arc::clone(store), buffers.clone());
-        move |batch: Batch| batch.render(&store, buffers.get())
-    });
+    mut emit: impl FnMut(Batch) -> Result<(), E>,
+) -> Result<(), E> {
     let mut batch = Batch::default();
     batch.parts.push(Part::Text(r#"{"action":"get","node":"#));
     let mut walk = store.walk(top);
@@ -78,35 +70,16 @@ pub fn write_answer(
             _ => batch.parts.push(Part::End(id)),
         }
         if batch.bytes >= BATCH {
-            renderers.submit(std::mem::take(&mut batch));
-            if renderers.is_full() {
-                write_next(&mut renderers, &buffers, out)?;
-            }
+            emit(std::mem::take(&mut batch))?;
         }
     }
     batch.parts.push(Part::Text("}\n"));
-    renderers.submit(batch);
-    while renderers.in_flight() > 0 {
-        write_next(&mut renderers, &buffers, out)?;
-    }
-    Ok(())
-}
-
-fn write_next(
-    renderers: &mut Ordered<Batch, Vec<u8>>,
-    buffers: &Buffers,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    if let Some(json) = renderers.take().map_err(io::Error::other)? {
-        out.write_all(&json)?;
-        buffers.put(json);
-    }
-    Ok(())
+    emit(batch)
 }
 
 /// A run of nodes to be rendered by one thread.
 #[derive(Debug, Default)]
-struct Batch {
+pub struct Batch {
     parts: Vec<Part>,
     /// Their paths, one behind the other.
     paths: Vec<u8>,
@@ -132,7 +105,8 @@ impl Batch {
         self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    fn render(&self, store: &Store, mut json: Vec<u8>) -> Vec<u8> {
+    /// The piece as JSON, into a buffer that is given.
+    pub fn render(&self, store: &Store, mut json: Vec<u8>) -> Vec<u8> {
         json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();
         for part in &self.parts {
