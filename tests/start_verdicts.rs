@@ -1,9 +1,12 @@
 //! Whether a server starts from a data dir, against what real servers of four releases did with 357.
 
+use std::ffi::OsStr;
+
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
+use crate::support::ark::ark;
 use crate::support::recordings::unpack;
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
@@ -61,4 +64,79 @@ fn every_verdict_is_that_of_the_real_server() {
     println!("{}", worded.join("\n"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(compared, 1428);
+}
+
+/// The removal of `mem-b` is in its own log, but not known to be committed.
+#[test]
+fn what_servers_left_when_they_stopped_starts_on_their_own_release() {
+    for (name, dir, own) in [
+        ("v20", "v20", "2.0"),
+        ("v23", "v23", "2.3"),
+        ("ops-2.1", "ops-2.1", "2.1"),
+        ("ops-2.2", "ops-2.2", "2.2"),
+        ("auth", "auth", "2.1"),
+        ("gap-follower", "gap-follower", "2.1"),
+        ("mem-a", "mem-a", "2.1"),
+        ("mem-b", "mem-b", "2.1"),
+        ("mem-d", "mem-d", "2.1"),
+        ("upgrade-story", "2-backup-infra1", "2.1"),
+        ("upgrade-story", "3-after-upgrade-infra0", "2.2"),
+    ] {
+        let recording = unpack(name);
+        let verdicts = start_verdicts(&recording.data_dir(dir), None, true).unwrap();
+        for (line, verdict) in &verdicts {
+            let is_own = line.to_string() == own;
+            assert!(!is_own || verdict.is_yes(), "{dir} on {line}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn verify_says_of_dead_members_that_no_server_starts_from_their_archives() {
+    let recording = unpack("dead-members");
+    for name in ["natural", "crafted"] {
+        let archive = recording.path(format!("dead-members/{name}.tar.zst"));
+        let args: [&OsStr; 3] = ["verify".as_ref(), "--json".as_ref(), archive.as_ref()];
+        let told = ark(args).exits(4).json();
+        for line in ["2.0", "2.1", "2.2"] {
+            assert_eq!(told[0]["starts"][line], "no", "{name}: {told:#}");
+            assert!(told[0]["starts_why"][line].is_string(), "{name}: {told:#}");
+        }
+    }
+}
+
+#[test]
+fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
+    let recording = unpack("start-verdicts");
+    let words = |case: &str, verb: &str, code: i32| {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let args: [&OsStr; 3] = [verb.as_ref(), "--json".as_ref(), dir.as_ref()];
+        let told = ark(args).exits(code).json();
+        let told = if verb == "verify" { &told[0] } else { &told };
+        let lines = ["2.0", "2.1", "2.2", "2.3"];
+        lines.map(|line| told["starts"][line].as_str().unwrap().to_owned())
+    };
+    for verb in ["verify", "inspect"] {
+        let code = |code| if verb == "verify" { code } else { 0 };
+        assert_eq!(words("C-intact", verb, 0), ["yes"; 4]);
+        // 2.0 does not cut off a torn tail; 2.1 and later do.
+        let torn = ["no", "yes", "yes", "yes"];
+        assert_eq!(words("C-tail_minus_1", verb, 0), torn);
+        assert_eq!(
+            words("C-etcdctl_backup_213", verb, code(4)),
+            ["force-new-cluster"; 4]
+        );
+        // What a server takes can be damaged all the same.
+        assert_eq!(words("G-entry_gap", verb, 4), ["yes"; 4]);
+        assert_eq!(words("G-snap_dir_gone", verb, code(4)), ["no"; 4]);
+    }
+}
+
+#[test]
+fn a_dedicated_wal_dir_is_not_found_by_releases_that_do_not_know_it() {
+    let recording = unpack("waldir");
+    let wal = recording.path("waldir.wal");
+    let verdicts = start_verdicts(&recording.data_dir("waldir"), Some(&wal), false).unwrap();
+    let words = verdicts.map(|(_, verdict)| verdict.word());
+    assert_eq!(words, ["empty", "empty", "yes", "yes"]);
 }

@@ -49,6 +49,49 @@ pub enum Verdict {
     ForceNewClusterOnly,
 }
 
+impl Verdict {
+    /// Whether the server starts as it is.
+    pub fn is_yes(&self) -> bool {
+        matches!(self, Self::Starts(_))
+    }
+
+    /// One word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starts(_) => "yes",
+            Self::DoesNotStart(_) => "no",
+            Self::Empty => "empty",
+            Self::ForceNewClusterOnly => "force-new-cluster",
+        }
+    }
+
+    /// Why a server of `line` does not start, with its own words where they are known; `None` if it
+    /// does.
+    pub fn why_not(&self, line: Release) -> Option<String> {
+        match self {
+            Self::Starts(_) => None,
+            Self::DoesNotStart(reason) => Some(match reason.etcd_says(line) {
+                Some(says) => format!("{reason} (etcd: `{says}`)"),
+                None => reason.to_string(),
+            }),
+            Self::Empty => {
+                Some("it finds no WAL there: it would bootstrap a new, empty member".to_owned())
+            }
+            Self::ForceNewClusterOnly => Some(
+                "this is the output of `etcdctl backup`: it starts only with `--force-new-cluster`"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// Whether a server of a release line up to `own` starts; of 3.x data nothing is known.
+pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
+    let own = own.unwrap_or(V2_3);
+    let mut lines = verdicts.iter().filter(|(line, _)| *line <= own);
+    own.major > V2_3.major || lines.any(|(_, verdict)| verdict.is_yes())
+}
+
 /// How a server starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
@@ -74,6 +117,8 @@ pub struct Layout {
     pub snap: Vec<String>,
     /// All names in the WAL dir, directories too; none if it does not exist.
     pub wal: Vec<String>,
+    /// Whether that is a WAL dir of its own, which 2.0 and 2.1 do not know.
+    pub has_dedicated_wal: bool,
 }
 
 /// A file that a server reads.
@@ -250,7 +295,7 @@ impl StartScan {
         if line == V2_3 && self.layout.snap.iter().any(|name| name == "db") {
             return Verdict::DoesNotStart(Reason::Backend);
         }
-        if self.layout.wal.is_empty() {
+        if self.layout.wal.is_empty() || self.layout.has_dedicated_wal && line < V2_2 {
             return Verdict::Empty;
         }
         match self.start(line, server) {

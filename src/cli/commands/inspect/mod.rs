@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::cli::args::Inspect;
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
+use crate::cli::commands::verify::{starts_json, starts_why_json};
 use crate::cli::error::Kind;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
@@ -90,6 +91,8 @@ fn inspect_data_dir<'o>(
             "sound": found.is_sound(),
             "member": found.facts.as_ref().ok(),
             "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
+            "starts": starts_json(found.starts.as_ref()),
+            "starts_why": starts_why_json(found.starts.as_ref()),
             "raft_snapshots": snapshots,
             "sizes": {
                 "data": data_size(&found),
@@ -196,6 +199,11 @@ fn tell_data_dir(
                 file.path
             ));
         }
+    }
+    for (line, verdict) in found.starts.iter().flatten() {
+        let why = verdict.why_not(*line).map(|why| format!(": {why}"));
+        let told = format!("etcd {line}: {}{}", verdict.word(), why.unwrap_or_default());
+        row(out, "starts", &told);
     }
     if let Some((segment, offset)) = &found.torn_tail {
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
