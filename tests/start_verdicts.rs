@@ -6,7 +6,7 @@ use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
-use crate::support::ark::ark;
+use crate::support::ark::{ark, snapshot};
 use crate::support::recordings::unpack;
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
@@ -102,6 +102,9 @@ fn verify_says_of_dead_members_that_no_server_starts_from_their_archives() {
             assert_eq!(told[0]["starts"][line], "no", "{name}: {told:#}");
             assert!(told[0]["starts_why"][line].is_string(), "{name}: {told:#}");
         }
+        let args: [&OsStr; 3] = ["inspect".as_ref(), "--json".as_ref(), archive.as_ref()];
+        let told = ark(args).exits(0).json();
+        assert_eq!(told["starts"]["2.1"], "no", "{name}: {told:#}");
     }
 }
 
@@ -139,4 +142,21 @@ fn a_dedicated_wal_dir_is_not_found_by_releases_that_do_not_know_it() {
     let verdicts = start_verdicts(&recording.data_dir("waldir"), Some(&wal), false).unwrap();
     let words = verdicts.map(|(_, verdict)| verdict.word());
     assert_eq!(words, ["empty", "empty", "yes", "yes"]);
+}
+
+#[test]
+fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
+    let recording = unpack("start-verdicts");
+    let backups = tempfile::tempdir().unwrap();
+    let warned = |case: &str| {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let (_, told) = snapshot(&dir, &backups.path().join(case), &[]);
+        let warnings = told["manifest"]["warnings"].as_array().unwrap();
+        let mut warnings = warnings.iter().map(|warning| warning.as_str().unwrap());
+        warnings.any(|warning| warning.contains("does not start from this archive"))
+    };
+    assert!(!warned("C-intact"));
+    assert!(!warned("C-tail_minus_1"));
+    assert!(warned("C-publish_of_unknown_member"));
+    assert!(warned("C-etcdctl_backup_225"));
 }
