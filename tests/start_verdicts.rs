@@ -160,3 +160,23 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
     assert!(warned("C-publish_of_unknown_member"));
     assert!(warned("C-etcdctl_backup_225"));
 }
+
+#[test]
+fn preflight_fails_on_a_data_dir_from_which_nothing_starts_again() {
+    let recording = unpack("start-verdicts");
+    for (case, dead) in [("C-intact", false), ("C-publish_of_unknown_member", true)] {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        // Nothing listens there: that other checks fail does not matter.
+        let told = ark([
+            OsStr::new("preflight"),
+            "--endpoints".as_ref(),
+            "http://127.0.0.1:1".as_ref(),
+            "--json".as_ref(),
+            "--data-dir".as_ref(),
+            dir.as_os_str(),
+        ]);
+        let said = told.stdout.clone() + &told.stderr;
+        let is_said = said.contains("no etcd starts from it again");
+        assert_eq!(is_said, dead, "{case}: {said}");
+    }
+}
