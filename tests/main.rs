@@ -22,6 +22,8 @@ mod malicious_archives;
 mod malicious_stores;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
+/// Whether servers start from a data dir: 1,428 verdicts of real ones, and what is said of them.
+mod start_verdicts;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
 

@@ -10,6 +10,7 @@ use crate::etcd::member::StartFault;
 use crate::etcd::replay::{Plan, Replay};
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome};
+use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
@@ -29,6 +30,8 @@ pub struct ArchiveReport {
     pub trace: Option<Trace>,
     /// The entries from a change of the cluster version on, if that was asked for.
     pub since_version: Option<SinceVersion>,
+    /// What servers of each release line do with what is restored from it, if all of it can be read.
+    pub starts: Option<Verdicts>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -154,6 +157,8 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
+        start: start_of(archive),
+        follows: false,
         check,
         files: Vec::new(),
         faults: Vec::new(),
@@ -161,11 +166,13 @@ fn verify_with(
     };
     let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
+        start,
         mut check,
         files,
         mut faults,
         ..
     } = checking;
+    let starts = (outcome.is_ok() && start.next_file().is_none()).then(|| start.finish());
     let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
@@ -194,6 +201,7 @@ fn verify_with(
         replay,
         trace,
         since_version,
+        starts,
     })
 }
 
@@ -257,7 +265,39 @@ impl MemberCheck {
     }
 }
 
+/// A start from what is restored from `archive`. Raft snapshots that no server loads are left out.
+fn start_of(archive: &Archive) -> StartScan {
+    let files = &archive.manifest().files;
+    let names = |folder, role: Option<Role>| {
+        let files = files
+            .iter()
+            .filter(move |file| role.is_none_or(|role| file.role == role));
+        let names = files.filter_map(move |file| file.path.strip_prefix(folder));
+        names.map(ToOwned::to_owned)
+    };
+    let is_db = |name: &String| name == "db";
+    let layout = Layout {
+        has_snap_dir: true,
+        snap: names("member/snap/", Some(Role::RaftSnapshot))
+            .chain(names("member/snap/", None).filter(is_db))
+            .collect(),
+        wal: names("member/wal/", None).collect(),
+        has_dedicated_wal: false,
+    };
+    StartScan::new(layout, false)
+}
+
+fn is_named(file: &StartFile, path: &str) -> bool {
+    match file {
+        StartFile::Snap(name) => path.strip_prefix("member/snap/") == Some(name),
+        StartFile::Wal(name) => path.strip_prefix("member/wal/") == Some(name),
+    }
+}
+
 struct Checking<'o> {
+    start: StartScan,
+    /// Whether the file that goes by is one that a server reads when it starts.
+    follows: bool,
     check: MemberCheck,
     files: Vec<FileReport>,
     faults: Vec<VerifyFault>,
@@ -273,11 +313,19 @@ impl Sink for Checking<'_> {
 
     fn begin(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
         self.check.begin(entry);
+        let next = self.start.next_file();
+        self.follows = next.is_some_and(|file| is_named(&file, &entry.path));
+        if self.follows {
+            self.start.begin(entry.size);
+        }
         Ok(())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.check.data(bytes);
+        if self.follows {
+            self.start.update(bytes);
+        }
         (self.observe)(Event::Advance(bytes.len() as u64));
         Ok(())
     }
@@ -287,6 +335,9 @@ impl Sink for Checking<'_> {
         entry: &FileEntry,
         digest: Result<(), ArchiveFault>,
     ) -> Result<(), ArchiveError> {
+        if self.follows {
+            self.start.end();
+        }
         self.files.push(FileReport {
             path: entry.path.clone(),
             bytes: entry.size,

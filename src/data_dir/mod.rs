@@ -13,6 +13,7 @@
 pub mod bbolt;
 pub mod locks;
 pub mod scan;
+pub mod start;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -6,12 +6,13 @@
 use std::io;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fs_err as fs;
 
+use crate::data_dir::start::StartBeside;
 use crate::data_dir::{
     DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
 };
@@ -20,6 +21,7 @@ use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::replay::{Plan, Replay};
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome};
+use crate::etcd::start::Verdicts;
 use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::resync::next_whole_record;
@@ -63,6 +65,8 @@ pub struct Survey {
     pub trace: Option<Trace>,
     /// The entries from a change of the cluster version on, if that was asked for.
     pub since_version: Option<SinceVersion>,
+    /// What servers of each release line do with it, if all of it was read.
+    pub starts: Option<Verdicts>,
 }
 
 /// How much of a data dir is read, and what for.
@@ -185,14 +189,21 @@ fn survey_once(
         last,
         snapshot_bytes: None,
         torn_tail: None,
+        start: if needed_only {
+            None
+        } else {
+            Some(StartBeside::new(data_dir)?)
+        },
     };
     let mut files = Vec::new();
-    for source in sources {
+    let paths: Vec<_> = sources.iter().map(|source| source.path.as_path()).collect();
+    for (number, source) in sources.iter().enumerate() {
         if needed_only && !files_read.is_needed(data_dir, &listing, source)? {
             observe(Event::Advance(source.bytes));
             continue;
         }
-        let fault = files_read.file(source, interrupt, observe)?;
+        let later = paths.get(number + 1..).unwrap_or_default();
+        let fault = files_read.file(source, later, interrupt, observe)?;
         files.push(FileReport {
             path: source.archive_path.clone(),
             bytes: source.bytes,
@@ -200,6 +211,7 @@ fn survey_once(
         });
     }
     let since_version = files_read.examiner.take_count();
+    let starts = files_read.start.map(StartBeside::finish).transpose()?;
     let (facts, replay, trace) = match files_read.examiner.finish_all() {
         Ok(found) => (Ok(found.facts), found.replay, found.trace),
         Err(fault) => (Err(fault), None, None),
@@ -210,6 +222,7 @@ fn survey_once(
         replay,
         trace,
         since_version,
+        starts,
         snapshot_bytes: files_read.snapshot_bytes.unwrap_or(0),
         torn_tail: files_read.torn_tail,
         leftovers: listing.leftovers,
@@ -225,6 +238,7 @@ struct FilesRead {
     last: Option<PathBuf>,
     snapshot_bytes: Option<u64>,
     torn_tail: Option<(String, u64)>,
+    start: Option<StartBeside>,
 }
 
 impl FilesRead {
@@ -250,20 +264,30 @@ impl FilesRead {
     fn file(
         &mut self,
         source: &SourceFile,
+        later: &[&Path],
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Option<FileFault>, SurveyError> {
         let file = Arc::new(fs::File::open(&source.path)?);
         let length = file.metadata()?.len();
         self.examiner.begin(source.kind, length);
+        if let Some(start) = &mut self.start {
+            start.begin(&source.path, length, later)?;
+        }
         let mut pieces = Pieces::new(&file, length);
         while let Some(piece) = pieces.next()? {
             interrupt.check()?;
             self.examiner.update(&piece);
+            if let Some(start) = &mut self.start {
+                start.update(&piece);
+            }
             observe(Event::Advance(piece.len() as u64));
             pieces.give_back(piece);
         }
         drop(pieces);
+        if let Some(start) = &mut self.start {
+            start.end();
+        }
         match self.examiner.end() {
             Err(fault) => Ok(Some(fault)),
             Ok(

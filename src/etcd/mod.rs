@@ -12,6 +12,7 @@ pub mod proto;
 pub mod raft_snapshot;
 pub mod replay;
 pub mod scan;
+pub mod start;
 pub mod store;
 pub mod trace;
 pub mod version_tally;

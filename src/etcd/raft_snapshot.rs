@@ -120,7 +120,8 @@ pub enum SnapshotFault {
 /// A raft snapshot file being read.
 #[derive(Debug)]
 pub struct SnapshotScan {
-    name: SnapshotId,
+    /// What its name says, if that must be right.
+    name: Option<SnapshotId>,
     wanted: Wanted,
     /// Bytes of the whole file.
     length: u64,
@@ -151,6 +152,15 @@ struct Data {
 impl SnapshotScan {
     /// A scan of the file named for `name`, `length` bytes long, for what is `wanted` of its store.
     pub fn new(name: SnapshotId, length: u64, wanted: Wanted) -> Self {
+        Self::of(Some(name), length, wanted)
+    }
+
+    /// A scan of a file of `length` bytes whatever its name, which etcd does not look at either.
+    pub fn by_content(length: u64, wanted: Wanted) -> Self {
+        Self::of(None, length, wanted)
+    }
+
+    fn of(name: Option<SnapshotId>, length: u64, wanted: Wanted) -> Self {
         Self {
             name,
             wanted,
@@ -219,7 +229,7 @@ impl SnapshotScan {
             offset: self.length - data.metadata.len() as u64,
         };
         let (id, nodes) = read_metadata(&data.metadata).ok_or(malformed)?;
-        if id != self.name {
+        if self.name.is_some_and(|name| name != id) {
             return Err(SnapshotFault::Name { found: id });
         }
         let saved = data.store.finish()?;

@@ -179,6 +179,7 @@ impl Stores<'_, '_> {
             let wanted = Wanted {
                 tree: true,
                 fingerprint: false,
+                raw_cluster: false,
             };
             let scan = scan.get_or_insert_with(|| SnapshotScan::new(id, length, wanted));
             scan.update(piece);

@@ -30,8 +30,10 @@ use crate::archive::{
     Archive, ArchiveError, Cipher, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
 };
 use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
+use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::FileFault;
+use crate::etcd::start::{Verdicts, some_line_starts};
 use crate::fs::staged::{StagedFile, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -43,7 +45,7 @@ use crate::repository::upload::{Deposit, DepositError, deposit, read_all};
 use crate::repository::{Directory, Repository, Side};
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, Patience};
-use crate::snapshot::write::Content;
+use crate::snapshot::write::{Content, start_from};
 
 /// How long to wait for a source that moves to come to rest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -538,8 +540,13 @@ impl Capture<'_> {
             owner,
             interrupt: self.interrupt,
             observe: self.observe,
+            start: start_from(&opening),
         };
         let facts = content.write_member(&opening, &mut warnings)?;
+        let starts = content.start.finish();
+        if opening.db.is_none() && !facts.is_removed() {
+            warnings.extend(start_warning(&facts, &starts));
+        }
         if let (Some(before), Some(db)) = (looked, &opening.db)
             && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {
@@ -603,6 +610,21 @@ const UNFINISHED: &str = " ends in an unfinished record; ";
 /// measured anew by whoever reads it: an archive that carries it is not the worse for it.
 pub(crate) fn is_passing(warning: &str) -> bool {
     warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
+}
+
+/// That servers of the release that the data are of do not start from them; where the data do not
+/// tell their release, that none does.
+fn start_warning(facts: &MemberFacts, starts: &Verdicts) -> Option<String> {
+    let own = facts.cluster_version.as_ref().map(ClusterVersion::release);
+    let of_own = starts.iter().find(|(line, _)| Some(*line) == own);
+    if of_own.is_none() && some_line_starts(starts, own) {
+        return None;
+    }
+    let (line, verdict) = of_own.or(starts.last())?;
+    let why = verdict.why_not(*line)?;
+    Some(format!(
+        "etcd {line} does not start from this archive: {why}"
+    ))
 }
 
 /// What about the member itself is worth a warning, and what is good to know.

@@ -11,9 +11,11 @@ use fs_err as fs;
 
 use crate::archive::manifest::{FILE_MODE, Role};
 use crate::archive::{NewFile, Writer};
+use crate::data_dir::file_name;
 use crate::data_dir::scan::{PIECE, torn_tail_fault};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use crate::etcd::start::{Layout, StartFile, StartScan};
 use crate::etcd::wal::segment::SegmentEnd;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -27,6 +29,20 @@ pub(crate) struct Content<'c, 'f> {
     pub(crate) owner: Option<(u32, u32)>,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) observe: &'c mut dyn FnMut(Event),
+    /// A start from what is restored from the archive.
+    pub(crate) start: StartScan,
+}
+
+/// A start from the files of the live set in `opening`.
+pub(crate) fn start_from(opening: &Opening) -> StartScan {
+    let name = |opened: &Opened| file_name(&opened.source.archive_path).to_owned();
+    let layout = Layout {
+        has_snap_dir: true,
+        snap: opening.snapshot.iter().map(name).collect(),
+        wal: opening.segments.iter().map(name).collect(),
+        has_dedicated_wal: false,
+    };
+    StartScan::new(layout, false)
 }
 
 impl Content<'_, '_> {
@@ -125,10 +141,21 @@ impl Content<'_, '_> {
             mtime: mtime_of(&metadata),
         };
         examiner.begin(kind, opened.length);
+        let name = file_name(&opened.source.archive_path);
+        let next = self.start.next_file();
+        let follows = next.is_some_and(|file| match (file, kind) {
+            (StartFile::Snap(next), FileKind::Snapshot(_))
+            | (StartFile::Wal(next), FileKind::Segment(_)) => next == name,
+            _ => false,
+        });
+        if follows {
+            self.start.begin(opened.length);
+        }
         (&opened.file).rewind()?;
         let reader = Examined {
             file: (&opened.file).take(opened.length),
             examiner,
+            start: follows.then_some(&mut self.start),
             piece: vec![0; PIECE],
             filled: 0,
             given: 0,
@@ -141,6 +168,9 @@ impl Content<'_, '_> {
                 return Err(CaptureError::Vanished(opened.source.path.clone()));
             }
             outcome => outcome?,
+        }
+        if follows {
+            self.start.end();
         }
         Ok(match examiner.end() {
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
@@ -158,6 +188,7 @@ impl Content<'_, '_> {
 struct Examined<'e> {
     file: io::Take<&'e fs::File>,
     examiner: &'e mut Examiner,
+    start: Option<&'e mut StartScan>,
     piece: Vec<u8>,
     filled: usize,
     given: usize,
@@ -173,6 +204,9 @@ impl Read for Examined<'_> {
             self.given = 0;
             let bytes = self.piece.get(..self.filled).unwrap_or_default();
             self.examiner.update(bytes);
+            if let Some(start) = &mut self.start {
+                start.update(bytes);
+            }
             (self.observe)(Event::Advance(bytes.len() as u64));
         }
         let left = self.piece.get(self.given..self.filled).unwrap_or_default();

@@ -19,6 +19,7 @@ use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{FileFault, FileKind, Outcome};
+use crate::etcd::start::Verdicts;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
@@ -61,6 +62,8 @@ pub struct StoreRead {
     pub rules_from: RulesFrom,
     /// Raft snapshots that do not check and were passed over.
     pub passed_over: Vec<FileReport>,
+    /// What servers of each release line do with it, if all of it was read.
+    pub starts: Option<Verdicts>,
 }
 
 /// Why in-order children are named as they are.
@@ -234,7 +237,7 @@ impl Target {
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
         let target = || self.path().to_path_buf();
-        let (member, outcome, passed_over) = match self {
+        let (member, outcome, passed_over, starts) = match self {
             Self::Archive(archive) => {
                 let report = replay(archive, plan, wanted.threads, interrupt, observe)?;
                 if let Some(fault) = report.first_fault() {
@@ -244,7 +247,8 @@ impl Target {
                         fault,
                     });
                 }
-                (archive.manifest().member.clone(), report.replay, Vec::new())
+                let member = archive.manifest().member.clone();
+                (member, report.replay, Vec::new(), report.starts)
             }
             Self::DataDir(data_dir) => {
                 let reading = if wanted.whole {
@@ -260,7 +264,7 @@ impl Target {
                     found = survey(data_dir, whole, interrupt, observe)?;
                 }
                 let (member, passed_over) = self.sound_member(found.facts, found.files)?;
-                (member, found.replay, passed_over)
+                (member, found.replay, passed_over, found.starts)
             }
         };
         let replayed = settled(outcome).map_err(|fault| StoreError::Replay {
@@ -277,6 +281,7 @@ impl Target {
             replayed,
             rules_from,
             passed_over,
+            starts,
         })
     }
 

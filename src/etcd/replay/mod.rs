@@ -337,6 +337,7 @@ impl Replay {
         Wanted {
             tree,
             fingerprint: self.plan.check_snapshots && !tree,
+            raw_cluster: false,
         }
     }
 

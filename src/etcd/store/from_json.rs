@@ -32,6 +32,9 @@ pub struct Wanted {
     pub tree: bool,
     /// Its fingerprint.
     pub fingerprint: bool,
+    /// That nothing is made of the cluster's keys, whatever is in them, and unless the whole tree is
+    /// wanted, a tree of `/0` alone.
+    pub raw_cluster: bool,
 }
 
 /// What a saved store gave.
@@ -130,6 +133,7 @@ struct Shape {
     facts: StoreFacts,
     bad_key: Option<StoreFault>,
     index: u64,
+    wanted: Wanted,
     tree: Option<Tree>,
     fingerprint: Option<Fingerprint>,
 }
@@ -148,7 +152,8 @@ impl Shape {
             facts: StoreFacts::default(),
             bad_key: None,
             index: 0,
-            tree: wanted.tree.then(Tree::default),
+            wanted,
+            tree: (wanted.tree || wanted.raw_cluster).then(Tree::default),
             fingerprint: wanted.fingerprint.then(Fingerprint::default),
         }
     }
@@ -163,6 +168,14 @@ impl Shape {
             store: self.tree.map(|tree| tree.finish(self.index)),
             fingerprint: self.fingerprint.map(|f| f.finish(self.index)),
         })
+    }
+
+    /// Whether the node that is being read belongs in the tree.
+    fn in_tree(&self) -> bool {
+        self.wanted.tree
+            || self.path.is_empty()
+            || self.path == b"/0"
+            || self.path.starts_with(b"/0/")
     }
 
     fn key(&mut self, name: &[u8]) -> Result<(), &'static str> {
@@ -212,8 +225,9 @@ impl Shape {
                     return Err("a root that expires");
                 }
                 self.frames.push(Frame::Children);
+                let in_tree = self.in_tree();
                 let name = last_component(&self.path);
-                if let Some(tree) = &mut self.tree {
+                if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
                     tree.open(name, facts);
                 }
                 if let Some(fingerprint) = &mut self.fingerprint {
@@ -253,7 +267,8 @@ impl Shape {
         let facts = self.node_facts()?;
         match self.frames.pop() {
             Some(Frame::Children) => {
-                if let Some(tree) = &mut self.tree {
+                let in_tree = self.in_tree();
+                if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
                     tree.close();
                 }
                 if let Some(fingerprint) = &mut self.fingerprint {
@@ -283,7 +298,8 @@ impl Shape {
         if self.path.is_empty() {
             return Err("the root is no directory");
         }
-        if self.path.starts_with(b"/0/")
+        if !self.wanted.raw_cluster
+            && self.path.starts_with(b"/0/")
             && let Err(fault) = self.facts.take(&self.path, &self.value)
         {
             self.bad_key = Some(fault);
@@ -293,7 +309,8 @@ impl Shape {
         if let Some(fingerprint) = &mut self.fingerprint {
             fingerprint.node(name, facts, Some(&self.value));
         }
-        if let Some(tree) = &mut self.tree {
+        let in_tree = self.in_tree();
+        if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
             let value = std::mem::take(&mut self.value);
             let value = if self.written {
                 Value::written(value)
@@ -413,11 +430,11 @@ impl TokenSink for Shape {
         if self.field != Field::Value || self.path.starts_with(b"/0/") {
             return WantedText::Plain;
         }
-        match (&self.tree, &self.fingerprint) {
+        match (self.wanted.tree, &self.fingerprint) {
             (_, Some(_)) => WantedText::Plain,
-            (Some(_), None) => WantedText::AsWritten,
+            (true, None) => WantedText::AsWritten,
             // Without a tree the values of other than the cluster's keys are of no use.
-            (None, None) => WantedText::Nothing,
+            (false, None) => WantedText::Nothing,
         }
     }
 
@@ -544,6 +561,7 @@ mod tests {
         let wanted = Wanted {
             tree: true,
             fingerprint: true,
+            raw_cluster: false,
         };
         let expires = fault(&root("2001-01-01T00:00:00Z"), wanted);
         assert_eq!(expires.map(|(what, _)| what), Some("a root that expires"));
@@ -561,6 +579,7 @@ mod tests {
         let tree = Wanted {
             tree: true,
             fingerprint: false,
+            raw_cluster: false,
         };
         assert_eq!(fault(whole, tree), None);
         for path in ["/", "/0", "/0/version", "/1", "/1/a"] {

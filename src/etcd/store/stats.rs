@@ -132,6 +132,7 @@ mod tests {
         let mut scan = SavedScan::new(Wanted {
             tree: true,
             fingerprint: false,
+            raw_cluster: false,
         });
         scan.update(br#"{"Root":{"Path":"/","Children":{"1":{"Path":"/1","Value":"x"}}}}"#);
         let store = scan.finish().unwrap().store.unwrap();

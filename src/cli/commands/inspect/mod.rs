@@ -11,6 +11,7 @@ use crate::data_dir::scan::{Reading, Survey, survey};
 use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, VersionChange, printable};
 use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::start::Verdicts;
 use crate::interrupt::Interrupt;
 use crate::target::Target;
 use anyhow::Result;
@@ -19,6 +20,7 @@ use serde_json::json;
 use crate::cli::args::Inspect;
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
+use crate::cli::commands::verify::{starts_json, starts_why_json};
 use crate::cli::error::Kind;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
@@ -53,11 +55,14 @@ fn inspect_archive<'o>(
         out.note(note);
     }
     let contents = contents(out);
+    let starts = contents.as_ref().ok().and_then(Contents::starts);
     out.json(|| {
         json!({
             "target": text(&args.target),
             "kind": "archive",
             "bytes": archive.bytes(),
+            "starts": starts_json(starts),
+            "starts_why": starts_why_json(starts),
             "manifest": manifest,
             "member": manifest.member,
             "store": contents.as_ref().ok().map(Contents::to_json),
@@ -65,6 +70,7 @@ fn inspect_archive<'o>(
     });
     // What the manifest says is worth showing even if the rest does not check.
     tell_archive(archive, out);
+    tell_starts(starts, out);
     contents?.tell(out);
     Ok(0)
 }
@@ -90,6 +96,8 @@ fn inspect_data_dir<'o>(
             "sound": found.is_sound(),
             "member": found.facts.as_ref().ok(),
             "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
+            "starts": starts_json(found.starts.as_ref()),
+            "starts_why": starts_why_json(found.starts.as_ref()),
             "raft_snapshots": snapshots,
             "sizes": {
                 "data": data_size(&found),
@@ -197,6 +205,7 @@ fn tell_data_dir(
             ));
         }
     }
+    tell_starts(found.starts.as_ref(), out);
     if let Some((segment, offset)) = &found.torn_tail {
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
     }
@@ -218,6 +227,15 @@ fn tell_data_dir(
             "no part of the member: {}",
             found.outside.join(", ")
         ));
+    }
+}
+
+/// A row for each release line.
+fn tell_starts(starts: Option<&Verdicts>, out: &Out) {
+    for (line, verdict) in starts.into_iter().flatten() {
+        let why = verdict.why_not(*line).map(|why| format!(": {why}"));
+        let told = format!("etcd {line}: {}{}", verdict.word(), why.unwrap_or_default());
+        row(out, "starts", &told);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is in a store, for `inspect`: counts, the largest keys, what expires, in-order creations.
 
 use crate::etcd::replay::{InOrderRules, Until};
+use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::interrupt::Interrupt;
@@ -52,6 +53,11 @@ pub(crate) fn read(
 }
 
 impl Contents {
+    /// What servers of each release line do with it.
+    pub(crate) fn starts(&self) -> Option<&Verdicts> {
+        self.read.starts.as_ref()
+    }
+
     /// In-order keys that a first start with 2.2 would name anew: none once the cluster has moved.
     fn would_be_renamed(&self) -> u64 {
         let version = self.read.member.cluster_version.as_ref();

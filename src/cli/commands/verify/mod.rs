@@ -8,10 +8,13 @@ use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::start::start_verdicts;
+use crate::etcd::ids::{ClusterVersion, Release};
 use crate::etcd::member::{MemberFacts, printable};
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::Outcome;
+use crate::etcd::start::{LINES, V2_3, Verdicts, some_line_starts};
 use crate::fs::staged::STAGING_PREFIX;
 use crate::interrupt::Interrupt;
 use crate::repository::check::prove;
@@ -35,10 +38,37 @@ struct Verdict {
     faults: Vec<String>,
     notes: Vec<String>,
     summary: String,
+    /// What servers of each release line do with it, where all of it could be read.
+    starts: Option<Verdicts>,
     deep: Option<Deep>,
 }
 
 impl Verdict {
+    /// Takes what servers do with it. It is a fault if nothing up to the release of the data starts,
+    /// and a note if only some do not.
+    fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
+        let Some(starts) = starts else { return };
+        let is_3x = own.is_some_and(|own| own.major > V2_3.major);
+        if !some_line_starts(&starts, own) {
+            let last = starts
+                .iter()
+                .rfind(|(line, _)| Some(*line) <= own.or(Some(V2_3)));
+            let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
+            let why = why.unwrap_or_default();
+            if self.is_sound() {
+                self.faults.push(format!("no etcd starts from it: {why}"));
+            }
+        } else if !is_3x {
+            for (line, verdict) in &starts {
+                if let Some(why) = verdict.why_not(*line) {
+                    self.notes
+                        .push(format!("etcd {line} does not start from it: {why}"));
+                }
+            }
+        }
+        self.starts = Some(starts);
+    }
+
     fn is_sound(&self) -> bool {
         self.first_fault().is_none()
     }
@@ -80,9 +110,16 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 key_hint = key_hint.or(of_keys(&error));
                 let word = out.paint(Paint::Bad, "FAILED ");
                 out.line(&format!("{word} {}  {}", shown(target), failure.message));
-                results.push(
-                    json!({"target": text(target), "sound": false, "error": failure.message}),
-                );
+                let wal_dir = args.wal_dir.as_deref();
+                let starts = target
+                    .is_dir()
+                    .then(|| start_verdicts(target, wal_dir, false));
+                let starts = starts.and_then(Result::ok);
+                results.push(json!({
+                    "target": text(target), "sound": false, "error": failure.message,
+                    "starts": starts_json(starts.as_ref()),
+                    "starts_why": starts_why_json(starts.as_ref()),
+                }));
                 Some((failure.kind, failure.message))
             }
         };
@@ -194,6 +231,7 @@ fn locked_verdict(
             size(summary.listed.bytes),
             worth(is_sound)
         ),
+        starts: None,
         deep: None,
     })
 }
@@ -240,9 +278,14 @@ fn archive_verdict(
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
+        starts: None,
         deep: None,
         summary: String::new(),
     };
+    let mut files = archive.manifest().files.iter();
+    let has_db = files.any(|file| file.path == "member/snap/db");
+    let version = member.cluster_version.as_ref();
+    verdict.take_starts(report.starts, own_release(version, has_db));
     verdict.summary = format!(
         "{}, index {}, {} {}",
         member.identity,
@@ -289,17 +332,31 @@ fn data_dir_verdict(
     });
     let mut verdict = Verdict {
         notes: notes.collect(),
+        starts: None,
         deep: None,
         files: found.files,
         faults,
         summary,
     };
+    let facts = found.facts.as_ref().ok();
+    let version = facts.and_then(|facts| facts.cluster_version.as_ref());
+    verdict.take_starts(found.starts, own_release(version, found.has_db));
     if args.deep && verdict.is_sound() {
         let member = found.facts.as_ref().ok();
         let first = member.and_then(|member| first_read(member, found.replay));
         verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
     }
     Ok(verdict)
+}
+
+/// The release of the data, as far as they tell.
+fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Release> {
+    let version = version.map(ClusterVersion::release);
+    if has_db {
+        // 3.x keeps no cluster version before its first decision.
+        return version.max(Some(Release { major: 3, minor: 0 }));
+    }
+    version
 }
 
 fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
@@ -363,6 +420,42 @@ fn to_json(target: &Path, verdict: &Verdict) -> Value {
         "files": files,
         "faults": verdict.faults,
         "notes": verdict.notes,
+        "starts": starts_json(verdict.starts.as_ref()),
+        "starts_why": starts_why_json(verdict.starts.as_ref()),
         "deep": verdict.deep.as_ref().map(Deep::to_json),
     })
+}
+
+/// One word for each release line: `yes`, `no`, `empty` or `force-new-cluster`. What cannot be read
+/// whole starts nothing.
+pub(crate) fn starts_json(starts: Option<&Verdicts>) -> Value {
+    match starts {
+        Some(starts) => starts
+            .iter()
+            .map(|(line, verdict)| (line.to_string(), Value::from(verdict.word())))
+            .collect(),
+        None => LINES
+            .iter()
+            .map(|line| (line.to_string(), Value::from("no")))
+            .collect(),
+    }
+}
+
+/// Why not, for each release line that does not start from it.
+pub(crate) fn starts_why_json(starts: Option<&Verdicts>) -> Value {
+    match starts {
+        Some(starts) => starts
+            .iter()
+            .filter_map(|(line, verdict)| {
+                Some((line.to_string(), Value::from(verdict.why_not(*line)?)))
+            })
+            .collect(),
+        None => LINES
+            .iter()
+            .map(|line| {
+                let why = "not all of it could be read";
+                (line.to_string(), Value::from(why))
+            })
+            .collect(),
+    }
 }

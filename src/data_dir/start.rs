@@ -1,0 +1,147 @@
+//! Asking whether servers start from a data dir where it is, sound or not.
+//!
+//! In: the path of a data dir, which need not be a whole one. Out: a verdict for each release line.
+//! Reads only.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::PIECE;
+use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
+
+/// What each release line does with the data dir at `root`, with its segments in `wal_dir` if that is
+/// given; with `count_keys` also how many keys it serves.
+pub fn start_verdicts(
+    root: &Path,
+    wal_dir: Option<&Path>,
+    count_keys: bool,
+) -> io::Result<Verdicts> {
+    let member = member_dir(root);
+    let snap = member.join("snap");
+    let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
+    let layout = Layout {
+        has_snap_dir: snap.is_dir(),
+        snap: names_in(&snap)?,
+        wal: names_in(&wal)?,
+        has_dedicated_wal: wal_dir.is_some(),
+    };
+    let mut scan = StartScan::new(layout, count_keys);
+    while let Some(file) = scan.next_file() {
+        read_into(&mut scan, &path_of(&file, &snap, &wal))?;
+    }
+    Ok(scan.finish())
+}
+
+/// A start asked about while a data dir is read for other reasons: most of what a server reads goes by
+/// anyway.
+#[derive(Debug)]
+pub(crate) struct StartBeside {
+    scan: StartScan,
+    snap: PathBuf,
+    wal: PathBuf,
+    /// Whether the file that goes by is one that the server reads.
+    follows: bool,
+}
+
+impl StartBeside {
+    pub(crate) fn new(data_dir: &DataDir) -> io::Result<Self> {
+        let (snap, wal) = (data_dir.snap_dir(), data_dir.wal_dir());
+        let layout = Layout {
+            has_snap_dir: snap.is_dir(),
+            snap: names_in(snap)?,
+            wal: names_in(wal)?,
+            has_dedicated_wal: data_dir.has_dedicated_wal(),
+        };
+        Ok(Self {
+            scan: StartScan::new(layout, false),
+            snap: snap.to_path_buf(),
+            wal: wal.to_path_buf(),
+            follows: false,
+        })
+    }
+
+    /// The file at `path`, of `length` bytes, goes by; those at `later` are still to come.
+    pub(crate) fn begin(&mut self, path: &Path, length: u64, later: &[&Path]) -> io::Result<()> {
+        self.follows = loop {
+            let wanted = self.wanted();
+            match wanted {
+                Some(wanted) if wanted == path => break true,
+                Some(wanted) if !later.contains(&wanted.as_path()) => {
+                    read_into(&mut self.scan, &wanted)?;
+                }
+                _ => break false,
+            }
+        };
+        if self.follows {
+            self.scan.begin(length);
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> Option<PathBuf> {
+        let file = self.scan.next_file()?;
+        Some(path_of(&file, &self.snap, &self.wal))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if self.follows {
+            self.scan.update(bytes);
+        }
+    }
+
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.follows) {
+            self.scan.end();
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<Verdicts> {
+        while let Some(wanted) = self.wanted() {
+            read_into(&mut self.scan, &wanted)?;
+        }
+        Ok(self.scan.finish())
+    }
+}
+
+fn path_of(file: &StartFile, snap: &Path, wal: &Path) -> PathBuf {
+    match file {
+        StartFile::Snap(name) => snap.join(name),
+        StartFile::Wal(name) => wal.join(name),
+    }
+}
+
+fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
+    let mut file = fs::File::open(path)?;
+    let mut piece = vec![0; PIECE];
+    scan.begin(file.metadata()?.len());
+    loop {
+        let length = file.read(&mut piece)?;
+        match piece.get(..length) {
+            None | Some([]) => break,
+            Some(bytes) => scan.update(bytes),
+        }
+    }
+    scan.end();
+    Ok(())
+}
+
+/// The directory that holds `snap` and `wal`: the first 2.0 releases had them in the data dir itself,
+/// and later ones move them.
+fn member_dir(root: &Path) -> PathBuf {
+    let member = root.join("member");
+    let is_old = !member.is_dir() && root.join("snap").is_dir() && root.join("wal").is_dir();
+    if is_old { root.to_path_buf() } else { member }
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

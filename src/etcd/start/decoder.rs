@@ -1,0 +1,250 @@
+//! A log's records as the servers' own decoder reads them, which takes more than it should.
+//!
+//! In: the bytes of all segments, one after the other, for the decoder does not see where one ends.
+//! Out: each record, and how the bytes end. Memory: one record.
+//! Source: `wal/decoder.go`, `wal/repair.go`, `wal/walpb/record.pb.go` at 2.0.13, 2.1.3 and 2.3.8.
+
+use prost::encoding::decode_varint;
+
+use crate::etcd::wal::record::{LENGTH_WORD, MAX_RECORD};
+
+/// From which length on Go refuses to make a slice, in bytes.
+const MAX_SLICE: u64 = 1 << 48;
+
+/// A record's fields; absent ones are zero, as in Go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) kind: u64,
+    pub(super) crc: u32,
+    pub(super) data: &'a [u8],
+}
+
+/// The kind of record that states the running CRC.
+pub(super) const CRC: u64 = 4;
+
+/// Why the reading stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A length that Go makes no slice of.
+    ImpossibleLength,
+    /// The running CRC does not come out.
+    CrcMismatch,
+    /// A record that ends in the middle of a field.
+    CutRecord,
+    /// A record that is not protobuf.
+    Malformed,
+    /// What the record says, as the caller judged it.
+    Refused,
+}
+
+/// How the bytes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// After a whole record.
+    Whole,
+    /// After a length word: 2.0 takes that for the end.
+    LengthWord,
+    /// In the middle of a record or of a length word.
+    Torn,
+}
+
+/// The bytes of a log being read.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    crc: u32,
+    /// A frame that has not come to its end; of one too long to be believed only its length word.
+    carry: Vec<u8>,
+    /// Bytes of such a frame that have passed by.
+    passed: u64,
+    stop: Option<Stop>,
+    /// Whether a record began where the last segment begins.
+    aligned: bool,
+    /// Bytes of the last segment up to the end of its last whole record.
+    records_end: u64,
+    /// Bytes of the last segment so far.
+    taken: u64,
+}
+
+impl Decoder {
+    /// Begins the next segment. Its bytes follow those of the last one.
+    pub(super) fn begin_segment(&mut self) {
+        if self.stop.is_some() {
+            // The break is not in the last segment.
+            self.aligned = false;
+            return;
+        }
+        self.aligned = self.carry.is_empty();
+        self.records_end = 0;
+        self.taken = 0;
+    }
+
+    /// Takes the next bytes and gives each whole record to `sink`, until that refuses one.
+    pub(super) fn update(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Record<'_>) -> bool) {
+        self.taken += bytes.len() as u64;
+        while self.stop.is_none() && !bytes.is_empty() {
+            if self.carry.is_empty() {
+                // Most frames are whole: they need no copy.
+                if let Some(length) = self.frame_length(bytes)
+                    && let Some((frame, rest)) = bytes.split_at_checked(LENGTH_WORD + length)
+                {
+                    self.frame(frame.get(LENGTH_WORD..).unwrap_or_default(), sink);
+                    bytes = rest;
+                    self.note_end(bytes);
+                    continue;
+                }
+            }
+            if self.stop.is_none() {
+                bytes = self.gather(bytes, sink);
+            }
+        }
+    }
+
+    fn note_end(&mut self, rest: &[u8]) {
+        if self.stop.is_none() {
+            self.records_end = self.taken - rest.len() as u64;
+        }
+    }
+
+    /// The length of the record in the frame that begins with `bytes`; `None` if there are not
+    /// enough of them, or if it cannot be.
+    fn frame_length(&mut self, bytes: &[u8]) -> Option<usize> {
+        let word = u64::from_le_bytes(*bytes.first_chunk()?);
+        if word > MAX_SLICE {
+            self.stop = Some(Stop::ImpossibleLength);
+            return None;
+        }
+        usize::try_from(word).ok()
+    }
+
+    /// Adds to the frame that has not come to its end, and gives back what is behind it.
+    fn gather<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        sink: &mut impl FnMut(Record<'_>) -> bool,
+    ) -> &'b [u8] {
+        let carry = std::mem::take(&mut self.carry);
+        let wanted = match self.frame_length(&carry) {
+            _ if self.stop.is_some() => return bytes,
+            None => LENGTH_WORD - carry.len(),
+            Some(length) if length as u64 > MAX_RECORD => {
+                self.passed += bytes.len() as u64;
+                if self.passed >= length as u64 {
+                    self.stop = Some(Stop::Malformed);
+                }
+                self.carry = carry;
+                return &[];
+            }
+            Some(length) => LENGTH_WORD + length - carry.len(),
+        };
+        let (now, rest) = bytes.split_at(wanted.min(bytes.len()));
+        self.carry = carry;
+        self.carry.extend_from_slice(now);
+        let carry = std::mem::take(&mut self.carry);
+        match self.frame_length(&carry) {
+            Some(length) if carry.len() == LENGTH_WORD + length => {
+                self.frame(carry.get(LENGTH_WORD..).unwrap_or_default(), sink);
+                self.note_end(rest);
+            }
+            _ => self.carry = carry,
+        }
+        rest
+    }
+
+    fn frame(&mut self, bytes: &[u8], sink: &mut impl FnMut(Record<'_>) -> bool) {
+        let record = match read(bytes) {
+            Ok(record) => record,
+            Err(stop) => {
+                self.stop = Some(stop);
+                return;
+            }
+        };
+        if record.kind == CRC {
+            // A running value of 0 is that of a decoder that has read nothing.
+            if self.crc != 0 && record.crc != self.crc {
+                self.stop = Some(Stop::CrcMismatch);
+                return;
+            }
+            self.crc = record.crc;
+        } else {
+            self.crc = crc32c::crc32c_append(self.crc, record.data);
+            if record.crc != self.crc {
+                self.stop = Some(Stop::CrcMismatch);
+                return;
+            }
+        }
+        if !sink(record) {
+            self.stop = Some(Stop::Refused);
+        }
+    }
+
+    /// Why the reading stopped before the end, if it did.
+    pub(super) fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
+    /// How the bytes end, if the reading came to the end.
+    pub(super) fn tail(&self) -> Tail {
+        match self.carry.len() {
+            0 => Tail::Whole,
+            LENGTH_WORD if self.passed == 0 => Tail::LengthWord,
+            _ => Tail::Torn,
+        }
+    }
+
+    /// How many bytes 2.1 and later cut off the last segment, if the break is one that they cut off
+    /// and it is there.
+    pub(super) fn repairable(&self) -> Option<u64> {
+        let torn = match &self.stop {
+            None => self.tail() != Tail::Whole,
+            Some(stop) => *stop == Stop::CutRecord,
+        };
+        (torn && self.aligned).then(|| self.taken - self.records_end)
+    }
+}
+
+/// Reads a record as Go's protobuf does.
+fn read(mut bytes: &[u8]) -> Result<Record<'_>, Stop> {
+    let mut record = Record::default();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        match (key >> 3, key & 7) {
+            (1, 0) => record.kind = varint(&mut bytes)?,
+            (2, 0) => record.crc = varint(&mut bytes)? as u32,
+            (3, 2) => {
+                let length = varint(&mut bytes)?;
+                let length = usize::try_from(length).map_err(|_| Stop::Malformed)?;
+                record.data = take(&mut bytes, length)?;
+            }
+            (1..=3, _) => return Err(Stop::Malformed),
+            (_, 0) => {
+                varint(&mut bytes)?;
+            }
+            (_, 1) => {
+                take(&mut bytes, 8)?;
+            }
+            (_, 2) => {
+                let length = varint(&mut bytes)?;
+                let length = usize::try_from(length).map_err(|_| Stop::Malformed)?;
+                take(&mut bytes, length)?;
+            }
+            (_, 5) => {
+                take(&mut bytes, 4)?;
+            }
+            _ => return Err(Stop::Malformed),
+        }
+    }
+    Ok(record)
+}
+
+fn varint(bytes: &mut &[u8]) -> Result<u64, Stop> {
+    if bytes.iter().take(10).all(|byte| byte & 0x80 != 0) && bytes.len() < 10 {
+        return Err(Stop::CutRecord);
+    }
+    decode_varint(bytes).map_err(|_| Stop::Malformed)
+}
+
+fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Stop> {
+    let (taken, rest) = bytes.split_at_checked(length).ok_or(Stop::CutRecord)?;
+    *bytes = rest;
+    Ok(taken)
+}

@@ -1,0 +1,290 @@
+//! The records of a log as a server takes them: metadata, hard state, markers, and the entries that
+//! it applies.
+//!
+//! In: the segments' bytes. Out: how far the log goes, and servers that have applied it.
+//! Source: `ReadAll` in `wal/wal.go` at 2.0.13 and 2.3.8; `newRaft` in `raft/raft.go` at 2.2.5.
+
+use std::collections::VecDeque;
+
+use prost::Message;
+
+use crate::etcd::ids::{Index, MemberId};
+use crate::etcd::proto::{self, HardState, Metadata, SnapshotMarker};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::start::decoder::{CRC, Decoder, Record};
+use crate::etcd::start::is_alone;
+use crate::etcd::start::reason::Reason;
+use crate::etcd::start::release_line::{Entry, Server};
+
+/// A log being read.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) decoder: Decoder,
+    /// The raft snapshot that it is read from; 0 is the empty store.
+    pub(super) start: SnapshotId,
+    /// What stops the reading, apart from the bytes themselves.
+    pub(super) fault: Option<Reason>,
+    /// The first entry that is not there, where the server does not notice.
+    pub(super) lost_entry: Option<Index>,
+    /// Whether the last record is the marker of `start`, and not the only one of it.
+    pub(super) ends_in_marker: bool,
+    records: Records,
+}
+
+#[derive(Debug)]
+struct Records {
+    metadata: Option<Vec<u8>>,
+    hard_state: HardState,
+    has_marker: bool,
+    has_entries: bool,
+    entries: Entries,
+}
+
+/// The entries above the raft snapshot. The server holds them in a slice: how much room that has
+/// decides whether it notices a hole.
+#[derive(Debug)]
+struct Entries {
+    /// How many.
+    length: u64,
+    room: u64,
+    /// Those that a later one may still replace.
+    pending: VecDeque<Entry>,
+    /// The highest index applied.
+    applied: Index,
+    servers: Option<[Server; 4]>,
+}
+
+impl Log {
+    pub(super) fn new(start: SnapshotId, servers: [Server; 4]) -> Self {
+        Self {
+            decoder: Decoder::default(),
+            start,
+            fault: None,
+            lost_entry: None,
+            ends_in_marker: false,
+            records: Records {
+                metadata: None,
+                hard_state: HardState::default(),
+                has_marker: false,
+                has_entries: false,
+                entries: Entries {
+                    length: 0,
+                    room: 0,
+                    pending: VecDeque::new(),
+                    applied: start.index,
+                    servers: Some(servers),
+                },
+            },
+        }
+    }
+
+    pub(super) fn begin_segment(&mut self) {
+        self.decoder.begin_segment();
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        let Self {
+            decoder,
+            start,
+            fault,
+            lost_entry,
+            ends_in_marker,
+            records,
+        } = self;
+        decoder.update(bytes, &mut |record| match records.take(
+            record,
+            *start,
+            lost_entry,
+            ends_in_marker,
+        ) {
+            Ok(()) => true,
+            Err(reason) => {
+                *fault = Some(reason);
+                false
+            }
+        });
+    }
+
+    /// Applies what is left: what is committed, and on a cluster of one all of it.
+    pub(super) fn settle_all(&mut self) {
+        let commit = self.commit();
+        let own = self.member().unwrap_or(MemberId(0));
+        let entries = &mut self.records.entries;
+        entries.settle(commit, own);
+        let pending = std::mem::take(&mut entries.pending);
+        for server in entries.servers.iter_mut().flatten() {
+            if is_alone(&server.voters, own) {
+                for entry in &pending {
+                    server.apply(entry, own.0);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_servers(&mut self) -> [Server; 4] {
+        let servers = self.records.entries.servers.take();
+        servers.unwrap_or_else(|| {
+            crate::etcd::start::release_line::servers(|line| Server::new(line, false))
+        })
+    }
+
+    fn commit(&self) -> Index {
+        Index(self.records.hard_state.commit.unwrap_or(0)).max(self.start.index)
+    }
+
+    /// Which member it is.
+    pub(super) fn member(&self) -> Result<MemberId, Reason> {
+        let metadata = self.records.metadata.as_deref().unwrap_or_default();
+        let metadata = Metadata::decode(metadata).map_err(|_| Reason::Malformed)?;
+        match metadata.node_id.unwrap_or(0) {
+            0 => Err(Reason::NoMetadata),
+            id => Ok(MemberId(id)),
+        }
+    }
+
+    pub(super) fn marker_fault(&self) -> Option<Reason> {
+        (!self.records.has_marker).then_some(Reason::NoMarker(self.start))
+    }
+
+    /// Whether raft takes the hard state; one of zeros is none.
+    pub(super) fn commit_fault(&self, id: MemberId) -> Option<Reason> {
+        let state = &self.records.hard_state;
+        let numbers = [state.term, state.vote, state.commit];
+        let is_none = numbers.iter().all(|number| number.unwrap_or(0) == 0);
+        let commit = Index(state.commit.unwrap_or(0));
+        let first = self.start.index;
+        let last = Index(first.0.saturating_add(self.records.entries.length));
+        let in_range = (first..=last).contains(&commit);
+        (!is_none && !in_range).then_some(Reason::Commit {
+            id,
+            commit,
+            first,
+            last,
+        })
+    }
+}
+
+impl Records {
+    fn take(
+        &mut self,
+        record: Record<'_>,
+        start: SnapshotId,
+        lost_entry: &mut Option<Index>,
+        ends_in_marker: &mut bool,
+    ) -> Result<(), Reason> {
+        *ends_in_marker = false;
+        match record.kind {
+            1 => {
+                let known = self.metadata.get_or_insert_with(|| record.data.to_vec());
+                if known != record.data {
+                    return Err(Reason::MetadataConflict);
+                }
+            }
+            2 => {
+                self.has_entries = true;
+                let entry = proto::Entry::decode(record.data).map_err(|_| Reason::Malformed)?;
+                self.entries.take(entry, start.index, lost_entry)?;
+            }
+            3 => {
+                let state = HardState::decode(record.data).map_err(|_| Reason::Malformed)?;
+                let settled = Index(self.hard_state.commit.unwrap_or(0));
+                self.hard_state = state;
+                // The last hard state may be ahead of its entries: 2.0 writes it first.
+                let own = self.own();
+                self.entries.settle(settled, own);
+            }
+            CRC => {}
+            5 => {
+                let marker = SnapshotMarker::decode(record.data).map_err(|_| Reason::Malformed)?;
+                if marker.index.unwrap_or(0) == start.index.0 {
+                    if marker.term.unwrap_or(0) != start.term.0 {
+                        return Err(Reason::MarkerTerm(start));
+                    }
+                    self.has_marker = true;
+                    *ends_in_marker = self.has_entries;
+                }
+            }
+            kind => return Err(Reason::RecordType(kind)),
+        }
+        Ok(())
+    }
+
+    fn own(&self) -> MemberId {
+        let metadata = self.metadata.as_deref().unwrap_or_default();
+        let metadata = Metadata::decode(metadata).unwrap_or_default();
+        MemberId(metadata.node_id.unwrap_or(0))
+    }
+}
+
+impl Entries {
+    /// Takes an entry as `ents = append(ents[:index-start-1], entry)` does.
+    fn take(
+        &mut self,
+        entry: proto::Entry,
+        start: Index,
+        lost_entry: &mut Option<Index>,
+    ) -> Result<(), Reason> {
+        let index = Index(entry.index.unwrap_or(0));
+        let Some(before) = index.0.checked_sub(start.0).and_then(|n| n.checked_sub(1)) else {
+            return Ok(());
+        };
+        if before > self.room {
+            let missing = start.0.saturating_add(self.length).saturating_add(1);
+            return Err(Reason::Hole(Index(missing)));
+        }
+        while self.pending.back().is_some_and(|last| last.index >= index) {
+            self.pending.pop_back();
+        }
+        // What the slice has room for but was never written is an entry without data.
+        for hole in self.length..before {
+            let missing = Index(start.0 + hole + 1);
+            lost_entry.get_or_insert(missing);
+            self.push(Entry {
+                index: missing,
+                kind: 0,
+                data: Box::default(),
+            });
+        }
+        self.length = before + 1;
+        if self.length > self.room {
+            self.room = grown(self.room);
+        }
+        self.push(Entry {
+            index,
+            kind: entry.kind.unwrap_or(0),
+            data: entry.data.unwrap_or_default().into(),
+        });
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) {
+        // One that repeats what is applied changes nothing.
+        if entry.index > self.applied {
+            self.pending.push_back(entry);
+        }
+    }
+
+    /// Applies what is at or below `settled`.
+    fn settle(&mut self, settled: Index, own: MemberId) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|first| first.index <= settled)
+            && let Some(entry) = self.pending.pop_front()
+        {
+            for server in self.servers.iter_mut().flatten() {
+                server.apply(&entry, own.0);
+            }
+            self.applied = entry.index;
+        }
+    }
+}
+
+/// The room of a Go slice that grows by one.
+fn grown(room: u64) -> u64 {
+    match room {
+        0 => 1,
+        1..1024 => 2 * room,
+        _ => room + room / 4,
+    }
+}

@@ -1,0 +1,391 @@
+//! Whether servers of etcd 2.0, 2.1, 2.2 and 2.3 start from a data dir.
+//!
+//! In: the names in it, and the bytes of those files that a server reads, in the order in which
+//! [`StartScan::next_file`] asks for them. Out: a [`Verdict`] for each release line.
+//!
+//! It is a simulation of what each server does when it starts: load the newest raft snapshot that
+//! reads well, open the segment whose name covers it and all behind it, read the records, find the
+//! marker, take the hard state, recover the cluster from the store, and apply what is committed.
+//! A server takes some data that are damaged; those are for [`scan`](crate::etcd::scan) to find.
+//! Source: formats page, "When a server starts", and etcd's own at the releases named there.
+//! Memory: one record, the entries that a later one may still replace, one raft snapshot's store if
+//! keys are counted, otherwise the cluster's own keys.
+
+mod decoder;
+mod log;
+pub mod reason;
+mod release_line;
+
+use std::collections::BTreeSet;
+
+use crate::etcd::ids::{Index, MemberId, Release, Term};
+use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotId, SnapshotScan};
+use crate::etcd::start::decoder::{Stop, Tail};
+use crate::etcd::start::log::Log;
+use crate::etcd::start::reason::Reason;
+use crate::etcd::start::release_line::{Server, servers};
+use crate::etcd::store::from_json::Wanted;
+use crate::etcd::wal::SegmentName;
+
+pub use crate::etcd::ids::{V2_1, V2_2};
+/// etcd 2.0.
+pub const V2_0: Release = Release { major: 2, minor: 0 };
+/// etcd 2.3.
+pub const V2_3: Release = Release { major: 2, minor: 3 };
+
+/// The release lines that there is a verdict for.
+pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];
+
+/// What a server does with a data dir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It starts from it.
+    Starts(Way),
+    /// It stops, or never gets a leader.
+    DoesNotStart(Reason),
+    /// It finds no WAL and bootstraps a new, empty member.
+    Empty,
+    /// It starts only with `--force-new-cluster`: this is the output of `etcdctl backup`.
+    ForceNewClusterOnly,
+}
+
+impl Verdict {
+    /// Whether the server starts as it is.
+    pub fn is_yes(&self) -> bool {
+        matches!(self, Self::Starts(_))
+    }
+
+    /// One word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starts(_) => "yes",
+            Self::DoesNotStart(_) => "no",
+            Self::Empty => "empty",
+            Self::ForceNewClusterOnly => "force-new-cluster",
+        }
+    }
+
+    /// Why a server of `line` does not start, with its own words where they are known; `None` if it
+    /// does.
+    pub fn why_not(&self, line: Release) -> Option<String> {
+        match self {
+            Self::Starts(_) => None,
+            Self::DoesNotStart(reason) => Some(match reason.etcd_says(line) {
+                Some(says) => format!("{reason} (etcd: `{says}`)"),
+                None => reason.to_string(),
+            }),
+            Self::Empty => {
+                Some("it finds no WAL there: it would bootstrap a new, empty member".to_owned())
+            }
+            Self::ForceNewClusterOnly => Some(
+                "this is the output of `etcdctl backup`: it starts only with `--force-new-cluster`"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// Whether a server of a release line up to `own` starts; of 3.x data nothing is known.
+pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
+    let own = own.unwrap_or(V2_3);
+    let mut lines = verdicts.iter().filter(|(line, _)| *line <= own);
+    own.major > V2_3.major || lines.any(|(_, verdict)| verdict.is_yes())
+}
+
+/// How a server starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Raft snapshots that do not read well, which it passes over and renames.
+    pub skipped_snapshots: Vec<String>,
+    /// Bytes that it cuts off the last segment.
+    pub cut: Option<u64>,
+    /// The first entry that is missing in the log, which it does not notice.
+    pub lost_entry: Option<Index>,
+    /// How many keys it serves, hidden ones not counted, if keys were counted.
+    pub keys: Option<u64>,
+}
+
+/// A verdict for each release line, oldest first.
+pub type Verdicts = [(Release, Verdict); 4];
+
+/// The names in a data dir that a start depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    /// Whether there is a directory for raft snapshots.
+    pub has_snap_dir: bool,
+    /// All names in it.
+    pub snap: Vec<String>,
+    /// All names in the WAL dir, directories too; none if it does not exist.
+    pub wal: Vec<String>,
+    /// Whether that is a WAL dir of its own, which 2.0 and 2.1 do not know.
+    pub has_dedicated_wal: bool,
+}
+
+/// A file that a server reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartFile {
+    /// This one in the directory of the raft snapshots.
+    Snap(String),
+    /// This one in the WAL dir.
+    Wal(String),
+}
+
+/// A start under way.
+#[derive(Debug)]
+pub struct StartScan {
+    count_keys: bool,
+    layout: Layout,
+    /// Raft snapshots still to be tried, the next one last.
+    snapshots: Vec<String>,
+    skipped: Vec<String>,
+    /// Segments, in order.
+    segments: Vec<(SegmentName, String)>,
+    /// Names that 2.0 takes for segments and later ones do not.
+    stray_segments: Vec<String>,
+    /// How many segments have been read.
+    read: usize,
+    now: Option<SnapshotScan>,
+    loaded: Loaded,
+    log: Option<Log>,
+}
+
+/// The raft snapshot that a start loads.
+#[derive(Debug)]
+enum Loaded {
+    /// Not known yet.
+    Pending,
+    /// None.
+    None,
+    /// One that the server panics on.
+    Unreadable,
+    Some,
+}
+
+impl StartScan {
+    /// A start from a data dir with these names. With `count_keys`, the whole store is kept.
+    pub fn new(layout: Layout, count_keys: bool) -> Self {
+        let snapshots = layout.snap.iter();
+        let snapshots = snapshots.filter(|name| name.strip_suffix(".snap").is_some());
+        let mut snapshots: Vec<_> = snapshots.cloned().collect();
+        snapshots.sort();
+        let mut names = layout.wal.clone();
+        names.sort();
+        let parsed = |name: &String| Some((SegmentName::parse(name)?, name.clone()));
+        let is_stray = |name: &&String| {
+            let start = name.get(..SEGMENT_NAME_LENGTH);
+            name.len() > SEGMENT_NAME_LENGTH && start.and_then(SegmentName::parse).is_some()
+        };
+        let mut scan = Self {
+            count_keys,
+            layout,
+            segments: names.iter().filter_map(parsed).collect(),
+            stray_segments: names.iter().filter(is_stray).cloned().collect(),
+            snapshots,
+            skipped: Vec::new(),
+            read: 0,
+            now: None,
+            loaded: Loaded::Pending,
+            log: None,
+        };
+        if scan.snapshots.is_empty() {
+            scan.load_nothing();
+        }
+        scan
+    }
+
+    fn load_nothing(&mut self) {
+        self.loaded = Loaded::None;
+        let start = SnapshotId {
+            term: Term(0),
+            index: Index(0),
+        };
+        let whole = self.count_keys;
+        self.begin_log(start, servers(|line| Server::new(line, whole)));
+    }
+
+    fn begin_log(&mut self, start: SnapshotId, servers: [Server; 4]) {
+        let begins = |(name, _): &(SegmentName, String)| name.first_index <= start.index;
+        match self.segments.iter().rposition(begins) {
+            Some(first) => drop(self.segments.drain(..first)),
+            None => self.segments.clear(),
+        }
+        if !is_row(self.segments.iter().map(|(name, _)| *name)) {
+            self.segments.clear();
+        }
+        self.log = Some(Log::new(start, servers));
+    }
+
+    /// The file that the server reads next; `None` at the end.
+    pub fn next_file(&self) -> Option<StartFile> {
+        if self.layout.wal.is_empty() {
+            return None;
+        }
+        match self.loaded {
+            Loaded::Pending => self.snapshots.last().cloned().map(StartFile::Snap),
+            Loaded::Unreadable => None,
+            Loaded::None | Loaded::Some => {
+                let segment = self.segments.get(self.read);
+                segment.map(|(_, name)| StartFile::Wal(name.clone()))
+            }
+        }
+    }
+
+    /// Begins that file, of `length` bytes.
+    pub fn begin(&mut self, length: u64) {
+        if matches!(self.loaded, Loaded::Pending) {
+            let wanted = Wanted {
+                tree: self.count_keys,
+                fingerprint: false,
+                raw_cluster: true,
+            };
+            self.now = Some(SnapshotScan::by_content(length, wanted));
+        } else if let Some(log) = &mut self.log {
+            log.begin_segment();
+        }
+    }
+
+    /// Takes the file's next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match (&mut self.now, &mut self.log) {
+            (Some(snapshot), _) => snapshot.update(bytes),
+            (None, Some(log)) => log.update(bytes),
+            (None, None) => {}
+        }
+    }
+
+    /// Ends the file.
+    pub fn end(&mut self) {
+        let Some(snapshot) = self.now.take() else {
+            self.read += 1;
+            return;
+        };
+        let name = self.snapshots.pop();
+        match snapshot.finish() {
+            Ok((facts, store)) => {
+                self.loaded = Loaded::Some;
+                let (store, whole) = (store.unwrap_or_default(), self.count_keys);
+                let load = |line| Server::loaded(line, store.clone(), whole, &facts.nodes);
+                self.begin_log(facts.id, servers(load));
+            }
+            Err(SnapshotFault::Store(_)) => self.loaded = Loaded::Unreadable,
+            Err(_) => {
+                self.skipped.extend(name);
+                if self.snapshots.is_empty() {
+                    self.load_nothing();
+                }
+            }
+        }
+    }
+
+    /// What each release line does with the data dir.
+    pub fn finish(mut self) -> Verdicts {
+        let mut servers = None;
+        if let Some(log) = &mut self.log {
+            log.settle_all();
+            servers = Some(log.take_servers());
+        }
+        let mut servers = servers.into_iter().flatten();
+        LINES.map(|line| {
+            let server = servers.next();
+            (line, self.verdict(line, server.as_ref()))
+        })
+    }
+
+    fn verdict(&self, line: Release, server: Option<&Server>) -> Verdict {
+        if line == V2_3 && self.layout.snap.iter().any(|name| name == "db") {
+            return Verdict::DoesNotStart(Reason::Backend);
+        }
+        if self.layout.wal.is_empty() || self.layout.has_dedicated_wal && line < V2_2 {
+            return Verdict::Empty;
+        }
+        match self.start(line, server) {
+            Ok(way) => Verdict::Starts(way),
+            Err(Reason::NoLeader) if self.is_etcdctl_backup() => Verdict::ForceNewClusterOnly,
+            Err(reason) => Verdict::DoesNotStart(reason),
+        }
+    }
+
+    /// Only `etcdctl backup` writes the marker that the log begins from behind the entries, in the
+    /// first segment.
+    fn is_etcdctl_backup(&self) -> bool {
+        let log = self.log.as_ref();
+        self.segments.len() == 1 && log.is_some_and(|log| log.ends_in_marker)
+    }
+
+    /// The way of a server of `line`, with everything in the order in which it would stop at it.
+    fn start(&self, line: Release, server: Option<&Server>) -> Result<Way, Reason> {
+        let fault = |fault: Option<&Reason>| fault.cloned().map_or(Ok(()), Err);
+        if !self.layout.has_snap_dir {
+            return Err(Reason::NoSnapDir);
+        }
+        let (Some(log), Some(server)) = (&self.log, server) else {
+            return Err(Reason::SnapshotStore);
+        };
+        let cluster_fault = server.cluster_fault.as_ref();
+        if line == V2_0 {
+            fault(cluster_fault)?;
+        }
+        let no_segment = Reason::NoSegment(log.start.index);
+        let has_stray = line == V2_0 && !self.stray_segments.is_empty();
+        if self.segments.is_empty() || has_stray {
+            return Err(no_segment);
+        }
+        let cut = read_to_end(line, log)?;
+        fault(log.marker_fault().as_ref())?;
+        let own = log.member()?;
+        fault(log.commit_fault(own).as_ref())?;
+        fault(cluster_fault)?;
+        fault(server.entry_fault.as_ref())?;
+        if server.removed_itself {
+            return Err(Reason::Removed);
+        }
+        if !server.voters.contains(&own.0) {
+            return Err(Reason::NoLeader);
+        }
+        Ok(Way {
+            skipped_snapshots: self.skipped.clone(),
+            cut,
+            lost_entry: log.lost_entry,
+            keys: server.keys(),
+        })
+    }
+}
+
+/// How many bytes the server cuts off, if it comes to the end.
+fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
+    if let Some(reason) = &log.fault {
+        return Err(reason.clone());
+    }
+    let decoder = &log.decoder;
+    match (decoder.stop(), decoder.tail()) {
+        (None, Tail::Whole) => Ok(None),
+        (None, Tail::LengthWord) if line == V2_0 => Ok(None),
+        (None, Tail::LengthWord | Tail::Torn) | (Some(Stop::CutRecord), _) => {
+            let cut = decoder.repairable().filter(|_| line > V2_0);
+            cut.map(Some).ok_or(Reason::CutShort)
+        }
+        (Some(Stop::ImpossibleLength), _) => Err(Reason::ImpossibleLength),
+        (Some(Stop::CrcMismatch), _) => Err(Reason::CrcMismatch),
+        (Some(Stop::Malformed | Stop::Refused), _) => Err(Reason::Malformed),
+    }
+}
+
+/// Bytes of a segment's name.
+const SEGMENT_NAME_LENGTH: usize = 16 + 1 + 16 + 4;
+
+/// Whether etcd takes these segments for an unbroken row. It does not look behind segment 0.
+fn is_row(names: impl Iterator<Item = SegmentName>) -> bool {
+    let mut last = 0;
+    for name in names {
+        if last != 0 && name.sequence.checked_sub(1) != Some(last) {
+            return false;
+        }
+        last = name.sequence;
+    }
+    true
+}
+
+/// Whether the only voter is `own`.
+fn is_alone(voters: &BTreeSet<u64>, own: MemberId) -> bool {
+    voters.len() == 1 && voters.contains(&own.0)
+}

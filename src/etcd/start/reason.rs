@@ -1,0 +1,173 @@
+//! Why a server does not start from a data dir, and what it says itself.
+
+use crate::etcd::ids::{Index, MemberId, Release};
+use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::start::V2_0;
+
+/// Why a server does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// There is no `snap` directory.
+    #[error("there is no `member/snap`")]
+    NoSnapDir,
+    /// A 3.x server has run on it.
+    #[error("`snap/db` is there: a 3.x server has run on it")]
+    Backend,
+    /// The store in the raft snapshot is not one.
+    #[error("the store in the raft snapshot cannot be read")]
+    SnapshotStore,
+    /// No segment begins at or below the raft snapshot, or one is missing.
+    #[error("no unbroken row of segments begins at or below index {0}")]
+    NoSegment(Index),
+    /// A record does not check.
+    #[error("a WAL record has a wrong CRC")]
+    CrcMismatch,
+    /// A length word that no slice is made of.
+    #[error("a WAL record has an impossible length")]
+    ImpossibleLength,
+    /// The log breaks off where the server does not cut it.
+    #[error("the WAL ends in the middle of a record")]
+    CutShort,
+    /// A record that is not protobuf.
+    #[error("a WAL record cannot be read")]
+    Malformed,
+    /// A record of a type that does not exist.
+    #[error("a WAL record has the unknown type {0}")]
+    RecordType(u64),
+    /// Segments of different members.
+    #[error("the segments are of different members")]
+    MetadataConflict,
+    /// No record says which member it is.
+    #[error("no WAL record says which member this is")]
+    NoMetadata,
+    /// Entries are missing, and the server runs into the hole.
+    #[error("entry {0} is missing")]
+    Hole(Index),
+    /// The log does not know of the raft snapshot.
+    #[error("the WAL has no marker of {}", marker(*.0))]
+    NoMarker(SnapshotId),
+    /// The marker's term is another one.
+    #[error("the WAL has a marker of another term than that of {}", marker(*.0))]
+    MarkerTerm(SnapshotId),
+    /// The hard state's commit index is not in the log.
+    #[error("the commit index {commit} is not between {first} and {last}")]
+    Commit {
+        /// The member.
+        id: MemberId,
+        /// The commit index.
+        commit: Index,
+        /// The raft snapshot's index.
+        first: Index,
+        /// The last index.
+        last: Index,
+    },
+    /// A member's id is not hexadecimal.
+    #[error("the id of a member cannot be read")]
+    BadMember,
+    /// A member without peer URLs, or with something that does not belong there.
+    #[error(
+        "member {0} has no readable raftAttributes: its attributes were published after its removal"
+    )]
+    HalfMember(MemberId),
+    /// Attributes of a member that does not exist.
+    #[error("entry {index} publishes the attributes of {id}, which is not a member")]
+    UnknownMember {
+        /// The member.
+        id: MemberId,
+        /// The entry.
+        index: Index,
+    },
+    /// The cluster version is not one.
+    #[error("the cluster version `{0}` cannot be read")]
+    BadVersion(String),
+    /// The cluster version is higher than the server's.
+    #[error("the cluster version {major}.{minor} is higher than the server's")]
+    Downgrade {
+        /// Such as 2.
+        major: u64,
+        /// Such as 3.
+        minor: u64,
+    },
+    /// An entry of a type that does not exist.
+    #[error("entry {0} has an unknown type")]
+    EntryType(Index),
+    /// An entry that cannot be read.
+    #[error("entry {0} cannot be read")]
+    UnreadableEntry(Index),
+    /// The member was removed.
+    #[error("the member has been removed from its cluster")]
+    Removed,
+    /// The member is not in its own cluster, as far as that is known to be committed.
+    #[error(
+        "the member is not in its own cluster, as far as the log is known to be committed: it runs, and never gets a leader"
+    )]
+    NoLeader,
+}
+
+fn marker(id: SnapshotId) -> String {
+    if id.index == Index(0) {
+        "the beginning of the log (index 0)".to_owned()
+    } else {
+        format!("the raft snapshot at {id}")
+    }
+}
+
+impl Reason {
+    /// What a server of `line` says, where it is known.
+    pub fn etcd_says(&self, line: Release) -> Option<String> {
+        let old = line == V2_0;
+        let read = |what: &str| {
+            Some(if old {
+                format!("read wal error: {what}")
+            } else {
+                format!("read wal error ({what}) and cannot be repaired")
+            })
+        };
+        let says = |what: &str| Some(what.to_owned());
+        match self {
+            Self::NoSnapDir => says("member/snap: no such file or directory"),
+            Self::Backend => says("experimental-v3demo cannot be disabled once it is enabled"),
+            Self::SnapshotStore => says("recovered store from snapshot error"),
+            Self::NoSegment(_) => says("open wal error: wal: file not found"),
+            Self::CrcMismatch => read("walpb: crc mismatch"),
+            Self::CutShort => read("unexpected EOF"),
+            Self::RecordType(kind) => read(&format!("unexpected block type {kind}")),
+            Self::MetadataConflict => read("wal: conflicting metadata found"),
+            Self::NoMarker(_) => read("wal: snapshot not found"),
+            Self::MarkerTerm(_) => read("wal: snapshot mismatch"),
+            Self::ImpossibleLength => says("panic: runtime error: makeslice: len out of range"),
+            Self::NoMetadata if old => says("panic: cannot use none id"),
+            Self::NoMetadata => says("panic: cannot use none as id"),
+            Self::Hole(_) => says("panic: runtime error: slice bounds out of range"),
+            Self::Commit {
+                id,
+                commit,
+                first,
+                last,
+            } => Some(format!(
+                "panic: {}{id} state.commit {commit} is out of range [{first}, {last}]",
+                if old { "raft: " } else { "" }
+            )),
+            Self::HalfMember(_) => {
+                says("panic: nodeToMember should never fail: raftAttributes key doesn't exist")
+            }
+            Self::UnknownMember { .. } if old => {
+                says("panic: runtime error: invalid memory address or nil pointer dereference")
+            }
+            Self::UnknownMember { id, .. } => Some(format!(
+                "panic: error updating attributes of unknown member {id}"
+            )),
+            Self::BadVersion(text) => Some(format!("panic: {text} is not in dotted-tri format")),
+            Self::Downgrade { .. } => says("cluster cannot be downgraded"),
+            Self::EntryType(_) => {
+                says("panic: entry type should be either EntryNormal or EntryConfChange")
+            }
+            Self::UnreadableEntry(_) if old => {
+                says("panic: unmarshal protobuf type should never fail")
+            }
+            Self::UnreadableEntry(_) => says("panic: unmarshal should never fail"),
+            Self::Removed => says("the member has been permanently removed from the cluster"),
+            Self::Malformed | Self::BadMember | Self::NoLeader => None,
+        }
+    }
+}

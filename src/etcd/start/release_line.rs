@@ -1,0 +1,355 @@
+//! One release line applying a log to its store and its cluster, as its servers do when they start.
+//!
+//! In: the raft snapshot's store and voters, then entries in order. Out: the first reason on which
+//! the server stops, and the membership it comes to.
+//! Source: `etcdserver/server.go`, `etcdserver/cluster.go`, `etcdserver/member.go` at 2.0.13, 2.1.3,
+//! 2.2.5 and 2.3.8.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+use serde::Deserialize;
+
+use crate::etcd::ids::{Index, MemberId, Release};
+use crate::etcd::membership::{Attributes, RaftAttributes};
+use crate::etcd::proto::{ConfChange, Request};
+use crate::etcd::start::reason::Reason;
+use crate::etcd::start::{LINES, V2_0, V2_2, V2_3};
+use crate::etcd::store::apply::{Applied, Names};
+use crate::etcd::store::ops::Write;
+use crate::etcd::store::{NodeId, Store, path};
+
+/// A server of one release line while it starts.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    line: Release,
+    /// The whole store, or only what is below `/0`.
+    store: Store,
+    whole: bool,
+    /// The members as the server holds them in memory.
+    members: BTreeSet<u64>,
+    removed: BTreeSet<u64>,
+    /// Those that raft counts.
+    pub(super) voters: BTreeSet<u64>,
+    /// What is wrong with the cluster in the raft snapshot's store.
+    pub(super) cluster_fault: Option<Reason>,
+    /// What an entry stops it with.
+    pub(super) entry_fault: Option<Reason>,
+    pub(super) removed_itself: bool,
+}
+
+/// An entry to apply; none of its fields are known to be right.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) index: Index,
+    pub(super) kind: u64,
+    pub(super) data: Box<[u8]>,
+}
+
+/// A member in the context of a conf change.
+#[derive(Deserialize)]
+struct Context {
+    #[serde(default)]
+    id: u64,
+    #[serde(flatten)]
+    raft: RaftAttributes,
+}
+
+/// The cluster as the store holds it: peer URLs by member, and who was removed.
+#[derive(Default)]
+struct Cluster {
+    members: BTreeMap<u64, Vec<String>>,
+    removed: BTreeSet<u64>,
+}
+
+impl Server {
+    /// A server with a new, empty store.
+    pub(super) fn new(line: Release, whole: bool) -> Self {
+        Self::with(line, Store::new(), whole, BTreeSet::new())
+    }
+
+    /// A server that has loaded a raft snapshot.
+    pub(super) fn loaded(line: Release, store: Store, whole: bool, nodes: &[MemberId]) -> Self {
+        let voters = nodes.iter().map(|id| id.0).collect();
+        let mut server = Self::with(line, store, whole, voters);
+        match cluster_of(&server.store) {
+            Ok(cluster) => {
+                server.members = cluster.members.into_keys().collect();
+                server.removed = cluster.removed;
+            }
+            Err(reason) => server.cluster_fault = Some(reason),
+        }
+        if line > V2_0
+            && server.cluster_fault.is_none()
+            && let Some(version) = value_at(&server.store, b"/0/version")
+        {
+            server.cluster_fault = check_version(line, &version).err();
+        }
+        server
+    }
+
+    fn with(line: Release, store: Store, whole: bool, voters: BTreeSet<u64>) -> Self {
+        Self {
+            line,
+            store,
+            whole,
+            members: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            voters,
+            cluster_fault: None,
+            entry_fault: None,
+            removed_itself: false,
+        }
+    }
+
+    /// The users' keys that a listing shows, if the whole store is here.
+    pub(super) fn keys(&self) -> Option<u64> {
+        if !self.whole {
+            return None;
+        }
+        let mut keys = 0;
+        let mut open: Vec<NodeId> = self.store.get(b"/1").into_iter().collect();
+        while let Some(directory) = open.pop() {
+            for child in self.store.children(directory) {
+                let node = self.store.node(child);
+                if node.is_hidden() {
+                } else if node.is_dir() {
+                    open.push(child);
+                } else {
+                    keys += 1;
+                }
+            }
+        }
+        Some(keys)
+    }
+
+    /// Applies an entry, unless one before it has stopped the server.
+    pub(super) fn apply(&mut self, entry: &Entry, own: u64) {
+        if self.entry_fault.is_some() || self.removed_itself {
+            return;
+        }
+        let done = match entry.kind {
+            0 => self.apply_normal(entry),
+            1 => self.apply_conf_change(entry, own),
+            _ => Err(Reason::EntryType(entry.index)),
+        };
+        self.entry_fault = done.err();
+    }
+
+    fn apply_normal(&mut self, entry: &Entry) -> Result<(), Reason> {
+        if entry.data.is_empty() {
+            return Ok(());
+        }
+        let request = if self.line >= V2_2 {
+            Request::in_entry(&entry.data)
+        } else {
+            Request::decode(&*entry.data).map(Some)
+        };
+        match request {
+            Ok(Some(request)) => self.apply_request(&request, entry.index),
+            Ok(None) => Ok(()),
+            Err(_) => Err(Reason::UnreadableEntry(entry.index)),
+        }
+    }
+
+    fn apply_request(&mut self, request: &Request, index: Index) -> Result<(), Reason> {
+        let at = request.path.as_deref().unwrap_or_default();
+        let components = path::components(at);
+        let is_set = request.method.as_deref() == Some(b"PUT")
+            && request.prev_exist.is_none()
+            && request.prev_index.unwrap_or(0) == 0
+            && request.prev_value.as_deref().unwrap_or_default().is_empty();
+        if is_set && is_attributes(at) {
+            return self.publish(request, &components, index);
+        }
+        if is_set && at == b"/0/version" && self.line > V2_0 {
+            check_version(self.line, request.val.as_deref().unwrap_or_default())?;
+        }
+        if self.whole || components.first() == Some(&&b"0"[..]) {
+            self.store.apply_request(request, self.names());
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Names {
+        if self.line >= V2_2 {
+            Names::Padded
+        } else {
+            Names::Plain
+        }
+    }
+
+    /// A member publishes its name and client URLs.
+    fn publish(
+        &mut self,
+        request: &Request,
+        components: &[&[u8]],
+        index: Index,
+    ) -> Result<(), Reason> {
+        let value = request.val.as_deref().unwrap_or_default();
+        let parent = components.iter().rev().nth(1);
+        let id = parent
+            .and_then(|name| hex_id(name))
+            .ok_or(Reason::BadMember)?;
+        if serde_json::from_slice::<Attributes>(value).is_err() {
+            return Err(Reason::UnreadableEntry(index));
+        }
+        if !self.members.contains(&id) {
+            // 2.0 looks no further; 2.1 and later know who was removed.
+            if self.line == V2_0 || !self.removed.contains(&id) {
+                return Err(Reason::UnknownMember {
+                    id: MemberId(id),
+                    index,
+                });
+            }
+            if self.line >= V2_3 {
+                return Ok(());
+            }
+        }
+        let write = Write {
+            value,
+            dir: request.dir.unwrap_or(false),
+            expires: request.expiration.filter(|&expiration| expiration != 0),
+            refresh: false,
+        };
+        let _ = self
+            .store
+            .set(request.path.as_deref().unwrap_or_default(), write);
+        Ok(())
+    }
+
+    fn apply_conf_change(&mut self, entry: &Entry, own: u64) -> Result<(), Reason> {
+        let unreadable = || Reason::UnreadableEntry(entry.index);
+        let change = ConfChange::decode(&*entry.data).map_err(|_| unreadable())?;
+        let id = change.node_id.unwrap_or(0);
+        let cluster = cluster_of(&self.store)?;
+        if cluster.removed.contains(&id) {
+            return Ok(());
+        }
+        let known = cluster.members.contains_key(&id);
+        let kind = change.kind.unwrap_or(0);
+        match (kind, known) {
+            (0, true) | (1 | 2, false) => return Ok(()),
+            (0, false) | (2, true) => {
+                let context = change.context.as_deref().unwrap_or_default();
+                let member: Context = serde_json::from_slice(context).map_err(|_| unreadable())?;
+                let urls = member.raft.peer_urls.unwrap_or_default();
+                let others = cluster.members.iter().filter(|(other, _)| **other != id);
+                if others
+                    .flat_map(|(_, used)| used)
+                    .any(|url| urls.contains(url))
+                {
+                    return Ok(());
+                }
+                if member.id != id {
+                    return Err(unreadable());
+                }
+            }
+            (1, true) => {}
+            _ => return Err(unreadable()),
+        }
+        match self.store.apply(1, &entry.data, self.names()) {
+            Ok(Applied::Invalid) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => return Err(unreadable()),
+        }
+        if kind == 1 {
+            self.members.remove(&id);
+            self.removed.insert(id);
+            self.voters.remove(&id);
+            self.removed_itself |= id == own;
+        } else {
+            self.members.insert(id);
+            self.voters.insert(id);
+        }
+        Ok(())
+    }
+}
+
+/// Whether etcd takes a set of `path` for the attributes of a member. It looks for the pattern
+/// anywhere in the path.
+fn is_attributes(path: &[u8]) -> bool {
+    const BEFORE: &[u8] = b"/0/members/";
+    let mut rest = path;
+    while let Some(at) = memchr::memmem::find(rest, BEFORE) {
+        rest = rest.get(at + BEFORE.len()..).unwrap_or_default();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let digits = digits.count();
+        let behind = rest.get(digits..).unwrap_or_default();
+        if (1..=16).contains(&digits) && behind.starts_with(b"/attributes") {
+            return true;
+        }
+    }
+    false
+}
+
+fn hex_id(name: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok()
+}
+
+fn value_at(store: &Store, path: &[u8]) -> Option<Vec<u8>> {
+    let value = store.node(store.get(path)?).value()?;
+    Some(value.bytes().into_owned())
+}
+
+/// The cluster in a store; a reason where the server panics on it.
+fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
+    let mut cluster = Cluster::default();
+    let members = store.get(b"/0/members");
+    for member in members.into_iter().flat_map(|top| store.children(top)) {
+        let id = hex_id(store.node(member).name()).ok_or(Reason::BadMember)?;
+        let bad = || Reason::HalfMember(MemberId(id));
+        let mut urls = None;
+        for part in store.children(member) {
+            let node = store.node(part);
+            let value = node.value().ok_or_else(bad)?.bytes();
+            match node.name() {
+                b"raftAttributes" => {
+                    let raft: RaftAttributes = serde_json::from_slice(&value).map_err(|_| bad())?;
+                    urls = Some(raft.peer_urls.unwrap_or_default());
+                }
+                b"attributes" => {
+                    serde_json::from_slice::<Attributes>(&value).map_err(|_| bad())?;
+                }
+                // A listing does not show it.
+                name if name.first() == Some(&b'_') => {}
+                _ => return Err(bad()),
+            }
+        }
+        cluster.members.insert(id, urls.ok_or_else(bad)?);
+    }
+    let removed = store.get(b"/0/removed_members");
+    for member in removed.into_iter().flat_map(|top| store.children(top)) {
+        let id = hex_id(store.node(member).name()).ok_or(Reason::BadMember)?;
+        cluster.removed.insert(id);
+    }
+    Ok(cluster)
+}
+
+/// Whether a server of `line`, 2.1 or later, goes on with this cluster version.
+fn check_version(line: Release, text: &[u8]) -> Result<(), Reason> {
+    let text = String::from_utf8_lossy(text);
+    let version = read_version(&text).ok_or_else(|| Reason::BadVersion(text.into_owned()))?;
+    let (major, minor, _) = version;
+    if line >= V2_2 && version > (line.major, line.minor, 0) {
+        return Err(Reason::Downgrade { major, minor });
+    }
+    Ok(())
+}
+
+/// Three numbers, as `coreos/go-semver` reads them.
+fn read_version(text: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = text.splitn(3, '.');
+    let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let patch = rest.split(['+', '-']).next()?;
+    Some((
+        major.parse().ok()?,
+        minor.parse().ok()?,
+        patch.parse().ok()?,
+    ))
+}
+
+/// A server of each line, all from the same beginning.
+pub(super) fn servers(make: impl Fn(Release) -> Server) -> [Server; 4] {
+    LINES.map(make)
+}

@@ -1,0 +1,182 @@
+//! Whether a server starts from a data dir, against what real servers of four releases did with 357.
+
+use std::ffi::OsStr;
+
+use etcd_ark::data_dir::start::start_verdicts;
+use etcd_ark::etcd::start::{Verdict, Verdicts};
+use serde_json::Value;
+
+use crate::support::ark::{ark, snapshot};
+use crate::support::recordings::unpack;
+
+/// The patch releases that the verdicts were seen on, in the order of the release lines.
+const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
+
+/// What is wrong with a verdict, if anything: whether it starts, and with how many keys.
+fn difference(verdict: &Verdict, seen: &Value) -> Option<String> {
+    let starts = seen["starts"].as_bool().unwrap();
+    let equal = match verdict {
+        Verdict::Starts(way) => starts && way.keys == seen["keys"].as_u64(),
+        Verdict::Empty => starts && seen["keys"] == 0,
+        Verdict::DoesNotStart(_) | Verdict::ForceNewClusterOnly => !starts,
+    };
+    (!equal).then(|| format!("{verdict:?}, but {seen}"))
+}
+
+/// Whether the reason is the one that the server gave.
+fn same_message(verdict: &Verdict, line: etcd_ark::etcd::ids::Release, seen: &Value) -> bool {
+    let Verdict::DoesNotStart(reason) = verdict else {
+        return true;
+    };
+    let why = seen["why"].as_str().unwrap_or_default();
+    reason.etcd_says(line).is_none_or(|says| {
+        let says = says.strip_prefix("panic: ").unwrap_or(&says);
+        why.contains(says)
+    })
+}
+
+#[test]
+fn every_verdict_is_that_of_the_real_server() {
+    let recording = unpack("start-verdicts");
+    let seen = recording.json("start-verdicts/verdicts.json");
+    let mut compared = 0;
+    let (mut wrong, mut worded) = (Vec::new(), Vec::new());
+    for (case, seen) in seen.as_object().unwrap() {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let verdicts: Verdicts = start_verdicts(&dir, None, true).unwrap();
+        for ((line, verdict), server) in verdicts.iter().zip(SERVERS) {
+            compared += 1;
+            if let Some(difference) = difference(verdict, &seen[server]) {
+                wrong.push(format!("{case} on {server}: {difference}"));
+            } else if !same_message(verdict, *line, &seen[server]) {
+                worded.push(format!(
+                    "{case} on {server}: {verdict:?}, but {}",
+                    seen[server]
+                ));
+            }
+        }
+    }
+    println!(
+        "{compared} verdicts compared, {} differ; {} have another message",
+        wrong.len(),
+        worded.len()
+    );
+    println!("{}", worded.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(compared, 1428);
+}
+
+/// The removal of `mem-b` is in its own log, but not known to be committed.
+#[test]
+fn what_servers_left_when_they_stopped_starts_on_their_own_release() {
+    for (name, dir, own) in [
+        ("v20", "v20", "2.0"),
+        ("v23", "v23", "2.3"),
+        ("ops-2.1", "ops-2.1", "2.1"),
+        ("ops-2.2", "ops-2.2", "2.2"),
+        ("auth", "auth", "2.1"),
+        ("gap-follower", "gap-follower", "2.1"),
+        ("mem-a", "mem-a", "2.1"),
+        ("mem-b", "mem-b", "2.1"),
+        ("mem-d", "mem-d", "2.1"),
+        ("upgrade-story", "2-backup-infra1", "2.1"),
+        ("upgrade-story", "3-after-upgrade-infra0", "2.2"),
+    ] {
+        let recording = unpack(name);
+        let verdicts = start_verdicts(&recording.data_dir(dir), None, true).unwrap();
+        for (line, verdict) in &verdicts {
+            let is_own = line.to_string() == own;
+            assert!(!is_own || verdict.is_yes(), "{dir} on {line}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn verify_says_of_dead_members_that_no_server_starts_from_their_archives() {
+    let recording = unpack("dead-members");
+    for name in ["natural", "crafted"] {
+        let archive = recording.path(format!("dead-members/{name}.tar.zst"));
+        let args: [&OsStr; 3] = ["verify".as_ref(), "--json".as_ref(), archive.as_ref()];
+        let told = ark(args).exits(4).json();
+        for line in ["2.0", "2.1", "2.2"] {
+            assert_eq!(told[0]["starts"][line], "no", "{name}: {told:#}");
+            assert!(told[0]["starts_why"][line].is_string(), "{name}: {told:#}");
+        }
+        let args: [&OsStr; 3] = ["inspect".as_ref(), "--json".as_ref(), archive.as_ref()];
+        let told = ark(args).exits(0).json();
+        assert_eq!(told["starts"]["2.1"], "no", "{name}: {told:#}");
+    }
+}
+
+#[test]
+fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
+    let recording = unpack("start-verdicts");
+    let words = |case: &str, verb: &str, code: i32| {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let args: [&OsStr; 3] = [verb.as_ref(), "--json".as_ref(), dir.as_ref()];
+        let told = ark(args).exits(code).json();
+        let told = if verb == "verify" { &told[0] } else { &told };
+        let lines = ["2.0", "2.1", "2.2", "2.3"];
+        lines.map(|line| told["starts"][line].as_str().unwrap().to_owned())
+    };
+    for verb in ["verify", "inspect"] {
+        let code = |code| if verb == "verify" { code } else { 0 };
+        assert_eq!(words("C-intact", verb, 0), ["yes"; 4]);
+        // 2.0 does not cut off a torn tail; 2.1 and later do.
+        let torn = ["no", "yes", "yes", "yes"];
+        assert_eq!(words("C-tail_minus_1", verb, 0), torn);
+        assert_eq!(
+            words("C-etcdctl_backup_213", verb, code(4)),
+            ["force-new-cluster"; 4]
+        );
+        // What a server takes can be damaged all the same.
+        assert_eq!(words("G-entry_gap", verb, 4), ["yes"; 4]);
+        assert_eq!(words("G-snap_dir_gone", verb, code(4)), ["no"; 4]);
+    }
+}
+
+#[test]
+fn a_dedicated_wal_dir_is_not_found_by_releases_that_do_not_know_it() {
+    let recording = unpack("waldir");
+    let wal = recording.path("waldir.wal");
+    let verdicts = start_verdicts(&recording.data_dir("waldir"), Some(&wal), false).unwrap();
+    let words = verdicts.map(|(_, verdict)| verdict.word());
+    assert_eq!(words, ["empty", "empty", "yes", "yes"]);
+}
+
+#[test]
+fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
+    let recording = unpack("start-verdicts");
+    let backups = tempfile::tempdir().unwrap();
+    let warned = |case: &str| {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let (_, told) = snapshot(&dir, &backups.path().join(case), &[]);
+        let warnings = told["manifest"]["warnings"].as_array().unwrap();
+        let mut warnings = warnings.iter().map(|warning| warning.as_str().unwrap());
+        warnings.any(|warning| warning.contains("does not start from this archive"))
+    };
+    assert!(!warned("C-intact"));
+    assert!(!warned("C-tail_minus_1"));
+    assert!(warned("C-publish_of_unknown_member"));
+    assert!(warned("C-etcdctl_backup_225"));
+}
+
+#[test]
+fn preflight_fails_on_a_data_dir_from_which_nothing_starts_again() {
+    let recording = unpack("start-verdicts");
+    for (case, dead) in [("C-intact", false), ("C-publish_of_unknown_member", true)] {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        // Nothing listens there: that other checks fail does not matter.
+        let told = ark([
+            OsStr::new("preflight"),
+            "--endpoints".as_ref(),
+            "http://127.0.0.1:1".as_ref(),
+            "--json".as_ref(),
+            "--data-dir".as_ref(),
+            dir.as_os_str(),
+        ]);
+        let said = told.stdout.clone() + &told.stderr;
+        let is_said = said.contains("no etcd starts from it again");
+        assert_eq!(is_said, dead, "{case}: {said}");
+    }
+}
