@@ -33,7 +33,7 @@ use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_runnin
 use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::FileFault;
-use crate::etcd::start::{Verdicts, some_line_starts};
+use crate::etcd::start::{Verdicts, is_3x, some_line_starts};
 use crate::fs::staged::{StagedFile, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -544,7 +544,7 @@ impl Capture<'_> {
         };
         let facts = content.write_member(&opening, &mut warnings)?;
         let starts = content.start.finish();
-        if opening.db.is_none() && !facts.is_removed() {
+        if opening.db.is_none() && !is_3x(&starts) && !facts.is_removed() {
             warnings.extend(start_warning(&facts, &starts));
         }
         if let (Some(before), Some(db)) = (looked, &opening.db)

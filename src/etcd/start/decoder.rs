@@ -25,6 +25,8 @@ pub(super) const CRC: u64 = 4;
 /// Why the reading stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
+    /// The length word of a padded frame, which only 3.x writes; 2.x takes it for an impossible length.
+    Padded,
     /// A length that Go makes no slice of.
     ImpossibleLength,
     /// The running CRC does not come out.
@@ -110,7 +112,10 @@ impl Decoder {
     fn frame_length(&mut self, bytes: &[u8]) -> Option<usize> {
         let word = u64::from_le_bytes(*bytes.first_chunk()?);
         if word > MAX_SLICE {
-            self.stop = Some(Stop::ImpossibleLength);
+            self.stop = Some(match word >> 56 {
+                0x81..=0x87 => Stop::Padded,
+                _ => Stop::ImpossibleLength,
+            });
             return None;
         }
         usize::try_from(word).ok()

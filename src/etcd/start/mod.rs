@@ -4,7 +4,7 @@
 //! [`StartScan::next_file`] asks for them. Out: a [`Verdict`] for each release line.
 //!
 //! It is a simulation of what each server does when it starts: load the newest raft snapshot that
-//! reads well, open the segment whose name covers it and all behind it, read the records, find the
+//! reads well, open the segment that covers it by its name and all behind it, read the records, find the
 //! marker, take the hard state, recover the cluster from the store, and apply what is committed.
 //! A server takes some data that are damaged; those are for [`scan`](crate::etcd::scan) to find.
 //! Source: formats page, "When a server starts", and etcd's own at the releases named there.
@@ -85,11 +85,17 @@ impl Verdict {
     }
 }
 
+/// Whether the log is one that only 3.x writes.
+pub fn is_3x(verdicts: &Verdicts) -> bool {
+    let padded = Verdict::DoesNotStart(Reason::Padded);
+    verdicts.iter().any(|(_, verdict)| *verdict == padded)
+}
+
 /// Whether a server of a release line up to `own` starts; of 3.x data nothing is known.
 pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
     let own = own.unwrap_or(V2_3);
     let mut lines = verdicts.iter().filter(|(line, _)| *line <= own);
-    own.major > V2_3.major || lines.any(|(_, verdict)| verdict.is_yes())
+    own.major > V2_3.major || is_3x(verdicts) || lines.any(|(_, verdict)| verdict.is_yes())
 }
 
 /// How a server starts.
@@ -364,6 +370,7 @@ fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
             let cut = decoder.repairable().filter(|_| line > V2_0);
             cut.map(Some).ok_or(Reason::CutShort)
         }
+        (Some(Stop::Padded), _) => Err(Reason::Padded),
         (Some(Stop::ImpossibleLength), _) => Err(Reason::ImpossibleLength),
         (Some(Stop::CrcMismatch), _) => Err(Reason::CrcMismatch),
         (Some(Stop::Malformed | Stop::Refused), _) => Err(Reason::Malformed),

@@ -7,8 +7,8 @@ use crate::etcd::start::V2_0;
 /// Why a server does not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// There is no `snap` directory.
-    #[error("there is no `member/snap`")]
+    /// The `snap` directory is missing.
+    #[error("`member/snap` is missing")]
     NoSnapDir,
     /// A 3.x server has run on it.
     #[error("`snap/db` is there: a 3.x server has run on it")]
@@ -25,6 +25,9 @@ pub enum Reason {
     /// A length word that no slice is made of.
     #[error("a WAL record has an impossible length")]
     ImpossibleLength,
+    /// The frames are padded, as 3.x writes them.
+    #[error("the WAL is one of etcd 3.x")]
+    Padded,
     /// The log breaks off where the server does not cut it.
     #[error("the WAL ends in the middle of a record")]
     CutShort,
@@ -135,7 +138,9 @@ impl Reason {
             Self::MetadataConflict => read("wal: conflicting metadata found"),
             Self::NoMarker(_) => read("wal: snapshot not found"),
             Self::MarkerTerm(_) => read("wal: snapshot mismatch"),
-            Self::ImpossibleLength => says("panic: runtime error: makeslice: len out of range"),
+            Self::ImpossibleLength | Self::Padded => {
+                says("panic: runtime error: makeslice: len out of range")
+            }
             Self::NoMetadata if old => says("panic: cannot use none id"),
             Self::NoMetadata => says("panic: cannot use none as id"),
             Self::Hole(_) => says("panic: runtime error: slice bounds out of range"),

@@ -14,7 +14,7 @@ use crate::etcd::member::{MemberFacts, printable};
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::Outcome;
-use crate::etcd::start::{LINES, V2_3, Verdicts, some_line_starts};
+use crate::etcd::start::{LINES, V2_3, Verdicts, is_3x, some_line_starts};
 use crate::fs::staged::STAGING_PREFIX;
 use crate::interrupt::Interrupt;
 use crate::repository::check::prove;
@@ -48,7 +48,7 @@ impl Verdict {
     /// and a note if only some do not.
     fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
         let Some(starts) = starts else { return };
-        let is_3x = own.is_some_and(|own| own.major > V2_3.major);
+        let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
         if !some_line_starts(&starts, own) {
             let last = starts
                 .iter()
