@@ -5,11 +5,15 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
+use etcd_ark::archive::format::{
+    Frame, MAX_FRAME, TABLE_FOOTER, read_tail, tail_length, write_tail,
+};
+use etcd_ark::archive::manifest::DirectoryEntry;
+use etcd_ark::archive::{
+    Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Manifest, NewFile, Sink, Writer,
+};
 use etcd_ark::etcd::digest::Digest;
 use etcd_ark::interrupt::Interrupt;
-use etcd_ark::archive::format::{Frame, MAX_FRAME, TABLE_FOOTER, read_tail, tail_length, write_tail};
-use etcd_ark::archive::manifest::DirectoryEntry;
-use etcd_ark::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Manifest, NewFile, Sink, Writer};
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
 

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use etcd_ark::etcd::ids::{Index, MemberId, Term};
-use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::ids::{Index, MemberId, SnapshotId, Term};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
+use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
+use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
 use etcd_ark::etcd::store::NodeId;
 use etcd_ark::etcd::store::diff::compare;
-use etcd_ark::etcd::store::to_json::{Shown, write_answer};
 use etcd_ark::etcd::store::from_json::Wanted;
+use etcd_ark::etcd::store::to_json::{Shown, write_answer};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

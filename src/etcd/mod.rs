@@ -13,6 +13,7 @@ pub mod raft_snapshot;
 pub mod replay;
 pub mod scan;
 pub mod store;
+pub mod text;
 pub mod trace;
 pub mod version_tally;
 pub mod wal;
