@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::etcd::member::printable;
 use crate::etcd::membership::Member;
+use crate::etcd::text::printable;
 
 /// A length of time to two digits: `40 seconds`, `6.6 hours`, `12 days`.
 pub(super) fn about(length: SignedDuration) -> String {

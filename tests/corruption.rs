@@ -14,7 +14,7 @@ use etcd_ark::data_dir::DataDir;
 use etcd_ark::data_dir::scan::{Reading, Survey, survey};
 use etcd_ark::etcd::member::StartFault;
 use etcd_ark::etcd::scan::FileFault;
-use etcd_ark::etcd::wal::log::LogFault;
+use etcd_ark::etcd::wal::error::LogFault;
 use etcd_ark::etcd::wal::segment::{Break, SegmentFault};
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::restore::{RestoreError, restore};

@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use etcd_ark::etcd::ids::{Index, MemberId, Term};
+use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::raft_snapshot::SnapshotId;
-use etcd_ark::etcd::wal::SegmentName;
 use prost::Message;
 
 use crate::generate::{KEYS, Log, MEMBER, below, next, value};

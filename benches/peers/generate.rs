@@ -3,11 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use etcd_ark::etcd::ids::{Index, MemberId, Term};
+use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
 use etcd_ark::etcd::proto::{Entry, HardState, Metadata, Request, SnapshotMarker};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::raft_snapshot::SnapshotId;
-use etcd_ark::etcd::wal::SegmentName;
 use etcd_ark::etcd::wal::record::{Kind, Record};
 use prost::Message;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_ark::archive::manifest::Scope;
 use etcd_ark::data_dir::DataDir;
-use etcd_ark::etcd::raft_snapshot::SnapshotId;
+use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::wal::segment::SegmentScan;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::snapshot::{Destination, Moment, Request, capture};

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, MemberId, Term};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
+use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
 use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
 use etcd_ark::etcd::store::NodeId;
 use etcd_ark::etcd::store::diff::compare;

@@ -2,12 +2,12 @@
 //! or above a raft snapshot.
 #![no_main]
 
+use etcd_ark::etcd::ids::SegmentName;
+use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, Term};
 use etcd_ark::etcd::member::{MemberFacts, StartFault};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::raft_snapshot::SnapshotId;
 use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
-use etcd_ark::etcd::wal::SegmentName;
 use etcd_ark::etcd::wal::resync::next_whole_record;
 use etcd_ark::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use libfuzzer_sys::fuzz_target;

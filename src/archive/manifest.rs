@@ -10,12 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{ClusterId, Index};
-use crate::etcd::member::{Identity, MemberFacts, Position};
+use crate::etcd::ids::{ClusterId, Identity, Index, SegmentName, SnapshotId};
+use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::membership::Member;
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::scan::FileKind;
-use crate::etcd::wal::SegmentName;
 
 /// The format this release writes and the highest major version it reads.
 const FORMAT: Format = Format { major: 1, minor: 0 };

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::cluster::{Role, SaidVersion};
 use crate::etcd::ids::MemberId;
-use crate::etcd::member::printable;
 use crate::etcd::membership::Member;
+use crate::etcd::text::printable;
 
 /// More members than any cluster has.
 const MAX_MEMBERS: usize = 64;

@@ -24,10 +24,8 @@ use walkdir::WalkDir;
 pub use crate::data_dir::bbolt::{DbFault, DbLook, consistent_index};
 pub use crate::data_dir::locks::{HeldLocks, Running, is_running, take_locks};
 
-use crate::etcd::ids::Index;
-use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::ids::{Index, SegmentName, SnapshotId};
 use crate::etcd::scan::FileKind;
-use crate::etcd::wal::SegmentName;
 use crate::fs::staged::{STAGING_PREFIX, with_path};
 
 /// A directory that holds an etcd member.

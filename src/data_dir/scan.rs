@@ -16,9 +16,8 @@ use crate::data_dir::start::StartBeside;
 use crate::data_dir::{
     DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
 };
-use crate::etcd::ids::{Index, Release};
+use crate::etcd::ids::{Index, Release, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::replay::{Plan, Replay};
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome};
 use crate::etcd::start::Verdicts;

@@ -1,11 +1,13 @@
-//! etcd's identifiers as types, so that a term cannot be taken for an index.
+//! etcd's identifiers and the names of its files as types, so that a term cannot be taken for an index.
 //!
-//! In: integers from protobuf and hexadecimal text. Out: types that print as etcd prints them.
+//! In: integers from protobuf, hexadecimal text and file names. Out: types that print as etcd prints them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::etcd::text::printable;
 
 /// A raft term: which leader's reign an entry belongs to.
 #[derive(
@@ -191,6 +193,98 @@ impl ClusterVersion {
     pub fn release(&self) -> Release {
         Release::of(&self.0)
     }
+}
+
+/// Who a member is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster it belongs to.
+    pub cluster_id: ClusterId,
+    /// Its id in that cluster.
+    pub member_id: MemberId,
+    /// The name it last published; none before that, or when it has been removed.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({})", printable(name), self.member_id)?,
+            None => write!(f, "{}", self.member_id)?,
+        }
+        write!(f, " of cluster {}", self.cluster_id)
+    }
+}
+
+/// Which raft snapshot: the last entry inside it. Orders as etcd orders its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SnapshotId {
+    /// The term of the last entry inside.
+    pub term: Term,
+    /// The index of the last entry inside.
+    pub index: Index,
+}
+
+impl SnapshotId {
+    /// Reads a file name, `{term:016x}-{index:016x}.snap`; `None` if it is not a snapshot's.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let (term, index) = two_hex_words(name.strip_suffix(".snap")?)?;
+        Some(Self {
+            term: Term(term),
+            index: Index(index),
+        })
+    }
+
+    /// The file name that etcd gives it.
+    pub fn file_name(self) -> String {
+        format!("{:016x}-{:016x}.snap", self.term.0, self.index.0)
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "index {} of term {}", self.index, self.term)
+    }
+}
+
+/// A segment's file name, `{seq:016x}-{first index:016x}.wal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName {
+    /// Consecutive number of the segment, from 0.
+    pub sequence: u64,
+    /// The index that its first entry was expected to have when the segment was cut.
+    pub first_index: Index,
+}
+
+impl SegmentName {
+    /// Reads a file name; `None` if it is not a segment's.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (sequence, first_index) = two_hex_words(name.strip_suffix(".wal")?)?;
+        Some(Self {
+            sequence,
+            first_index: Index(first_index),
+        })
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}.wal", self.sequence, self.first_index.0)
+    }
+}
+
+/// Two numbers of exactly 16 lower-case hex digits with a dash between, as etcd names its files.
+fn two_hex_words(text: &str) -> Option<(u64, u64)> {
+    let (first, second) = text.split_once('-')?;
+    Some((hex_word(first)?, hex_word(second)?))
+}
+
+fn hex_word(text: &str) -> Option<u64> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() != 16 || !text.bytes().all(is_digit) {
+        return None;
+    }
+    u64::from_str_radix(text, 16).ok()
 }
 
 #[cfg(test)]

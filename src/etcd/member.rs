@@ -4,42 +4,13 @@
 //! whether they come from a data dir or from an archive of it; and a refusal where etcd could
 //! not start from these files.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::conf_change::{ClusterChange, LoggedChange};
-use crate::etcd::ids::{ClusterId, ClusterVersion, Index, MemberId, Term, missing};
+use crate::etcd::ids::{ClusterVersion, Identity, Index, MemberId, SnapshotId, Term, missing};
 use crate::etcd::membership::{Member, StoreFacts};
-use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotId};
-use crate::etcd::wal::log::{Jump, Log};
-
-/// Who a member is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The cluster it belongs to.
-    pub cluster_id: ClusterId,
-    /// Its id in that cluster.
-    pub member_id: MemberId,
-    /// The name it last published; none before that, or when it has been removed.
-    pub name: Option<String>,
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{} ({})", printable(name), self.member_id)?,
-            None => write!(f, "{}", self.member_id)?,
-        }
-        write!(f, " of cluster {}", self.cluster_id)
-    }
-}
-
-/// A name on one line and without what a terminal would obey: members choose their names.
-pub fn printable(name: &str) -> String {
-    let replaced = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    name.chars().map(replaced).collect()
-}
+use crate::etcd::raft_snapshot::SnapshotFacts;
+use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
 
 /// How far a log goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,25 +36,6 @@ pub struct VersionChange {
     pub set_at: Option<Index>,
     /// Whether that entry is known to be committed; if not, it may be, once there is a leader.
     pub committed: bool,
-}
-
-/// One WAL segment as it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SegmentFacts {
-    /// The file's name.
-    pub name: String,
-    /// Its number in the chain.
-    pub sequence: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// Bytes up to the end of the last whole record.
-    pub records_end: u64,
-    /// Whether an unfinished record follows.
-    pub torn: bool,
-    /// The lowest entry in it.
-    pub first: Option<Index>,
-    /// The last entry in it.
-    pub last: Option<Index>,
 }
 
 /// Everything that a member's files say about it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::etcd::ids::{ClusterVersion, MemberId};
 use crate::etcd::json::tokens::JsonFault;
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 
 /// A member as the cluster knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ pub mod replay;
 pub mod scan;
 pub mod start;
 pub mod store;
+pub mod text;
 pub mod trace;
 pub mod version_tally;
 pub mod wal;

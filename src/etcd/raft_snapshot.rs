@@ -10,56 +10,21 @@
 //! only the cluster's facts are kept ([`SavedScan`]), so memory does not grow with the store.
 //! Source: `snap/snapshotter.go`, `snap/snappb/snap.proto` at etcd 2.1.3 (formats page §3).
 
-use std::fmt;
-
 use prost::Message;
 use prost::encoding::{decode_varint, encode_varint};
-use serde::{Deserialize, Serialize};
 
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{Index, MemberId, Term};
+use crate::etcd::ids::{Index, MemberId, SnapshotId, Term};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::proto::SnapshotMetadata;
 use crate::etcd::store::Store;
 use crate::etcd::store::from_json::{SavedScan, Wanted};
-use crate::etcd::wal::two_hex_words;
 
 /// The longest metadata believed, in bytes: some 100,000 member ids.
 const MAX_METADATA: u64 = 1 << 20;
 /// The most bytes before the JSON: tag and crc, tag and length, tag and length, each number in the
 /// longest form that protobuf reads.
 const MAX_HEAD: usize = 11 + 11 + 11;
-
-/// Which raft snapshot: the last entry inside it. Orders as etcd orders its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SnapshotId {
-    /// The term of the last entry inside.
-    pub term: Term,
-    /// The index of the last entry inside.
-    pub index: Index,
-}
-
-impl SnapshotId {
-    /// Reads a file name, `{term:016x}-{index:016x}.snap`; `None` if it is not a snapshot's.
-    pub fn from_file_name(name: &str) -> Option<Self> {
-        let (term, index) = two_hex_words(name.strip_suffix(".snap")?)?;
-        Some(Self {
-            term: Term(term),
-            index: Index(index),
-        })
-    }
-
-    /// The file name that etcd gives it.
-    pub fn file_name(self) -> String {
-        format!("{:016x}-{:016x}.snap", self.term.0, self.index.0)
-    }
-}
-
-impl fmt::Display for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "index {} of term {}", self.index, self.term)
-    }
-}
 
 /// What a raft snapshot file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,13 @@
 //! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
 //! that what one of them proves the others prove too.
 
-use crate::etcd::ids::{Index, Release};
+use crate::etcd::ids::{Index, Release, SegmentName, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotId, SnapshotScan};
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
 use crate::etcd::replay::{Replay, ReplayFault, Replayed};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::{SinceVersion, Tally};
-use crate::etcd::wal::SegmentName;
 use crate::etcd::wal::log::{EntryView, LogScan};
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};

@@ -8,9 +8,9 @@ use std::fmt;
 
 use crate::etcd::digest::Hasher;
 use crate::etcd::entry::EntryClass;
-use crate::etcd::ids::{ClusterVersion, Index, Term};
+use crate::etcd::ids::{ClusterVersion, Index, SnapshotId, Term};
 use crate::etcd::proto::Request;
-use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotId};
+use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::store::UnixNanos;
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;

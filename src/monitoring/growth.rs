@@ -12,7 +12,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::etcd::member::Identity;
+use crate::etcd::ids::Identity;
 use crate::monitoring::scope::{is_ahead, log_order};
 use crate::repository::Summary;
 

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::archive::{ENCRYPTED, EXTENSION};
 use crate::etcd::ids::MemberId;
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::repository::Summary;
 
 /// How far a clock may be ahead of this one's before an archive counts as one from the future.

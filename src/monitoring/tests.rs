@@ -3,8 +3,8 @@
 use super::scope::watched;
 use super::*;
 use crate::archive::manifest::{Scope, Sizes};
-use crate::etcd::ids::Term;
-use crate::etcd::member::{Identity, Position};
+use crate::etcd::ids::{Identity, Term};
+use crate::etcd::member::Position;
 use crate::repository::{Listed, Summary};
 
 fn now() -> Timestamp {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::archive::manifest::{Scope, Sizes};
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Manifest};
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{ClusterVersion, MemberId};
-use crate::etcd::member::{Identity, Position};
+use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
+use crate::etcd::member::Position;
 use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
 use crate::repository::{Listed, Repository, RepositoryError, is_encrypted_name};
 

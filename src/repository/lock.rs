@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{FlockOperation, Gid, OFlags, Uid};
 use rustix::io::Errno;
 
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::fs::staged::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Manifest;
 use crate::archive::manifest::{Scope, Sizes};
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{ClusterVersion, MemberId};
-use crate::etcd::member::{Identity, Position};
+use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
+use crate::etcd::member::Position;
 use crate::repository::{Listed, Summary};
 
 /// What stands behind an encrypted archive's name in the name of its sidecar.

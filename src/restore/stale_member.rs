@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::archive::manifest::Manifest;
 use crate::cluster::Presence;
 use crate::etcd::ids::{ClusterId, MemberId};
-use crate::etcd::member::printable;
 use crate::etcd::membership::Member;
+use crate::etcd::text::printable;
 
 /// How long the members have to answer.
 pub const WITHIN: Duration = Duration::from_secs(2);

@@ -8,8 +8,7 @@
 //! So logs may differ only above all that anybody knows to be committed, and the one that raft
 //! would make leader has the say there: the highest last term, then the highest last index.
 
-use crate::etcd::ids::{Index, Term};
-use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::ids::{Index, SnapshotId, Term};
 use crate::etcd::trace::{Trace, TracedEntry};
 
 /// One input's log.

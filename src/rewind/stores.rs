@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::Index;
-use crate::etcd::raft_snapshot::{SnapshotId, SnapshotScan};
+use crate::etcd::ids::{Index, SnapshotId};
+use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::Wanted;

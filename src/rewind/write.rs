@@ -14,10 +14,8 @@ use fs_err as fs;
 
 use crate::archive::manifest::Scope;
 use crate::data_dir::{DataDir, consistent_index};
-use crate::etcd::ids::{Index, Term};
+use crate::etcd::ids::{Index, SegmentName, SnapshotId, Term};
 use crate::etcd::membership::Member;
-use crate::etcd::raft_snapshot::SnapshotId;
-use crate::etcd::wal::SegmentName;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
 use crate::fs::staged::{StagedDir, parent_of, remove_stale, sync_dir, with_path};

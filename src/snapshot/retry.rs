@@ -5,8 +5,8 @@
 
 use fs_err as fs;
 
+use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::StartFault;
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::snapshot::CaptureError;
 
 /// How often a capture is begun anew before it is given up.

@@ -11,13 +11,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::etcd::ids::{Index, MemberId};
-use crate::etcd::member::{MemberFacts, printable};
+use crate::etcd::ids::{Index, MemberId, SnapshotId};
+use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::etcd::store::Store;
 use crate::etcd::store::diff::{Difference, compare};
+use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, Target, Wanted};

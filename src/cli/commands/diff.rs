@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::etcd::ids::MemberId;
-use crate::etcd::member::printable;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::store::diff::Part;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::store::{NodeId, Store};
+use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};

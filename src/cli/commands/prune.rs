@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::repository::lock::{BackupLock, Claim};
 use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{Pruned, Request, carry_out, only, plan};

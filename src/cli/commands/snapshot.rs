@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
-use crate::etcd::member::Identity;
+use crate::etcd::ids::Identity;
 use crate::interrupt::Interrupt;
 use crate::repository::Repository;
 use crate::repository::lock::{BackupLock, Claim};

@@ -2,9 +2,8 @@
 //!
 //! In: a member's facts. Out: lines of at most 80 columns.
 
-use crate::etcd::ids::Index;
+use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::MemberFacts;
-use crate::etcd::raft_snapshot::SnapshotId;
 
 /// Columns of the axis.
 pub(crate) const WIDTH: usize = 62;

@@ -3,7 +3,7 @@
 //! In: a plan. Out: lines of at most 80 columns.
 
 use crate::etcd::ids::Index;
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::etcd::trace::TracedEntry;
 use crate::rewind::Plan;
 use crate::rewind::input::Witness;

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::etcd::digest::Digest;
 use crate::etcd::growth_rate::Pace;
-use crate::etcd::ids::{ClusterVersion, Index, Term, missing};
+use crate::etcd::ids::{ClusterVersion, Index, SnapshotId, Term, missing};
 use crate::etcd::proto::Request;
-use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotId};
+use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::store::{Store, path};

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use prost::Message;
 
+use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId};
 use crate::etcd::proto::{self, HardState, Metadata, SnapshotMarker};
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::start::decoder::{CRC, Decoder, Record};
 use crate::etcd::start::is_alone;
 use crate::etcd::start::reason::Reason;

@@ -18,14 +18,15 @@ mod release_line;
 
 use std::collections::BTreeSet;
 
+use crate::etcd::ids::SegmentName;
+use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId, Release, Term};
-use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotId, SnapshotScan};
+use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotScan};
 use crate::etcd::start::decoder::{Stop, Tail};
 use crate::etcd::start::log::Log;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::release_line::{Server, servers};
 use crate::etcd::store::from_json::Wanted;
-use crate::etcd::wal::SegmentName;
 
 pub use crate::etcd::ids::{V2_1, V2_2};
 /// etcd 2.0.

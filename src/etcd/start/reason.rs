@@ -1,7 +1,7 @@
 //! Why a server does not start from a data dir, and what it says itself.
 
+use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId, Release};
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::start::V2_0;
 
 /// Why a server does not start.

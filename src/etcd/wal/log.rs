@@ -10,66 +10,29 @@ use prost::encoding::decode_varint;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::conf_change::{ClusterChange, LoggedChange};
-use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
-use crate::etcd::member::{Identity, SegmentFacts};
+use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SegmentName, SnapshotId, Term};
 use crate::etcd::proto::{HardState, Metadata, SnapshotMarker};
-use crate::etcd::raft_snapshot::SnapshotId;
-use crate::etcd::wal::SegmentName;
+use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::{Located, SegmentEnd, SegmentFault};
 
-/// What can be wrong with what a log says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogFault {
-    /// A record's message does not parse.
-    #[error("unreadable {0}")]
-    Message(&'static str),
-    /// Segments of different members in one chain.
-    #[error("metadata of another member or cluster ({found})")]
-    OtherMember {
-        /// Whose it is.
-        found: Identity,
-    },
-    /// Entries are missing.
-    #[error("entry {found} follows {last}: entries are missing between them")]
-    Hole {
-        /// The last index before.
-        last: Index,
-        /// The index found.
-        found: Index,
-    },
-    /// An entry's term is below its predecessor's.
-    #[error("entry {index} has term {found}, below {before} of the entry before it")]
-    TermFell {
-        /// The entry.
-        index: Index,
-        /// Its term.
-        found: Term,
-        /// The term before.
-        before: Term,
-    },
-    /// An entry replaces one that is known to be committed.
-    #[error("entry {index} replaces an entry at or below commit {commit}")]
-    ReplacesCommitted {
-        /// The entry.
-        index: Index,
-        /// What was known to be committed.
-        commit: Index,
-    },
-    /// A hard state goes back.
-    #[error(
-        "hard state goes back from term {old_term}, commit {old_commit} to term {term}, commit {commit}"
-    )]
-    HardStateFell {
-        /// The term before.
-        old_term: Term,
-        /// The commit index before.
-        old_commit: Index,
-        /// The term found.
-        term: Term,
-        /// The commit index found.
-        commit: Index,
-    },
+/// One WAL segment as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentFacts {
+    /// The file's name.
+    pub name: String,
+    /// Its number in the chain.
+    pub sequence: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes up to the end of the last whole record.
+    pub records_end: u64,
+    /// Whether an unfinished record follows.
+    pub torn: bool,
+    /// The lowest entry in it.
+    pub first: Option<Index>,
+    /// The last entry in it.
+    pub last: Option<Index>,
 }
 
 /// What a whole log says.

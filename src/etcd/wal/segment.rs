@@ -10,7 +10,7 @@
 //! segment to segment; a crc record states the value so far. Memory: one record.
 //! Source: `wal/decoder.go` at etcd 2.1.3 and 3.4.23 (formats page §2).
 
-use crate::etcd::wal::log::LogFault;
+use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::{Head, Kind, LENGTH_WORD, LengthWord, MAX_RECORD_HEAD, Record};
 
 /// How a segment ended; each of these is ordinary, where it may stand.

@@ -15,10 +15,8 @@ use std::io;
 
 use prost::Message;
 
-use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::etcd::ids::{ClusterId, Index, MemberId, SegmentName, SnapshotId, Term};
 use crate::etcd::proto as messages;
-use crate::etcd::raft_snapshot::SnapshotId;
-use crate::etcd::wal::SegmentName;
 use crate::etcd::wal::record::{Framing, Kind, Record};
 
 /// A segment that has come to this size, in bytes, is cut: etcd's `segmentSizeBytes`.

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{CLOCK_TOLERANCE, Decision, EmptyPolicy, Policy, Proof, Reason, Rules, decide};
 use crate::archive::manifest::{Scope, Sizes};
-use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
-use crate::etcd::member::{Identity, Position};
+use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
+use crate::etcd::member::Position;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::repository::{Listed, Summary};
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::cluster::{SaidVersion, Silence};
-use crate::etcd::ids::{ClusterVersion, Index, Release};
-use crate::etcd::member::{Identity, Position, VersionChange};
+use crate::etcd::ids::{ClusterVersion, Identity, Index, Release};
+use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
 use crate::etcd::version_tally::SinceVersion;
 

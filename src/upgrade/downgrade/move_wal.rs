@@ -28,8 +28,8 @@ use jiff::Timestamp;
 
 use crate::data_dir::scan::{Reading, SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError, Running, take_locks};
+use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
-use crate::etcd::wal::SegmentName;
 use crate::fs::staged::{
     StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_dir, sync_parents, with_path,
 };

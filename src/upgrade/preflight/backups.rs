@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::etcd::ids::{ClusterId, ClusterVersion, MemberId, Release};
-use crate::etcd::member::{Identity, Position, printable};
+use crate::etcd::ids::{ClusterId, ClusterVersion, Identity, MemberId, Release};
+use crate::etcd::member::Position;
+use crate::etcd::text::printable;
 use crate::text::{about, moment, name};
 use crate::upgrade::preflight::data_dir::Space;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};

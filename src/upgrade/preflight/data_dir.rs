@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use crate::cluster::Silence;
 use crate::etcd::growth_rate::{Pace, Rate};
-use crate::etcd::ids::{Release, V2_2};
-use crate::etcd::member::{MemberFacts, printable};
-use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::ids::{Release, SnapshotId, V2_2};
+use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::store::to_json::api_key;
+use crate::etcd::text::printable;
 use crate::text::{count, size};
 use crate::upgrade::preflight::{Check, Facts, Seen, Status};
 

@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::etcd::growth_rate::Rate;
-use crate::etcd::ids::Index;
-use crate::etcd::member::{MemberFacts, SegmentFacts};
-use crate::etcd::raft_snapshot::SnapshotId;
+use crate::etcd::ids::{Index, SnapshotId};
+use crate::etcd::member::MemberFacts;
+use crate::etcd::wal::log::SegmentFacts;
 use crate::text::{about, moment};
 use crate::upgrade::preflight::data_dir::{SEGMENT, found};
 use crate::upgrade::preflight::{Check, Facts, Status, backups};

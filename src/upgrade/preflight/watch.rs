@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cluster::{Look, MemberLook, Said, SaidVersion, Silence};
 use crate::etcd::ids::{Index, MemberId, Release, Term};
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::upgrade::preflight::cluster_members;
 
 /// How a member feels.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::etcd::ids::{MemberId, Release};
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 

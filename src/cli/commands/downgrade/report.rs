@@ -2,8 +2,9 @@
 
 use crate::cluster::{SaidVersion, Silence};
 use crate::etcd::ids::{ClusterVersion, Index, MemberId};
-use crate::etcd::member::{VersionChange, printable};
+use crate::etcd::member::VersionChange;
 use crate::etcd::membership::Member;
+use crate::etcd::text::printable;
 use crate::etcd::version_tally::SinceVersion;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{

@@ -2,7 +2,7 @@
 
 pub(crate) mod history;
 
-use crate::etcd::member::printable;
+use crate::etcd::text::printable;
 use crate::repository::{Repository, Summary, summarize};
 use anyhow::Result;
 use comfy_table::presets::NOTHING;

@@ -5,9 +5,9 @@ pub(crate) mod report;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::etcd::member::printable;
 use crate::etcd::membership::Member;
 use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::rewind::cut::stretches;
 use crate::rewind::input::Witness;

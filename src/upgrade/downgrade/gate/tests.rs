@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::cluster::{SaidVersion, Silence};
-use crate::etcd::ids::{ClusterId, Term};
-use crate::etcd::member::{Identity, Position, VersionChange};
+use crate::etcd::ids::{ClusterId, Identity, Term};
+use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
 use crate::upgrade::downgrade::evidence::{Answer, Step};
 

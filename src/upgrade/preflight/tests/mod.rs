@@ -13,11 +13,13 @@ use super::data_dir::{ReplayFacts, Space};
 use super::*;
 use crate::cluster::{Applied, MemberLook, Role, Said, SaidVersion, Silence, Stray};
 use crate::etcd::growth_rate::Pace;
-use crate::etcd::ids::{ClusterId, ClusterVersion, Index, MemberId, Term, V2_1, V2_2};
-use crate::etcd::member::{Identity, MemberFacts, Position, SegmentFacts, VersionChange};
+use crate::etcd::ids::{
+    ClusterId, ClusterVersion, Identity, Index, MemberId, SnapshotId, Term, V2_1, V2_2,
+};
+use crate::etcd::member::{MemberFacts, Position, VersionChange};
 use crate::etcd::membership::Member;
-use crate::etcd::raft_snapshot::SnapshotId;
 use crate::etcd::replay::{InOrderDirectory, InOrderPosts};
+use crate::etcd::wal::log::SegmentFacts;
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 const GB: u64 = 1_000_000_000;

@@ -1,0 +1,59 @@
+//! What can be wrong with what a log's records say.
+//!
+//! In: the places and values that contradict each other. Out: a message that names them.
+
+use crate::etcd::ids::{Identity, Index, Term};
+
+/// What can be wrong with what a log says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogFault {
+    /// A record's message does not parse.
+    #[error("unreadable {0}")]
+    Message(&'static str),
+    /// Segments of different members in one chain.
+    #[error("metadata of another member or cluster ({found})")]
+    OtherMember {
+        /// Whose it is.
+        found: Identity,
+    },
+    /// Entries are missing.
+    #[error("entry {found} follows {last}: entries are missing between them")]
+    Hole {
+        /// The last index before.
+        last: Index,
+        /// The index found.
+        found: Index,
+    },
+    /// An entry's term is below its predecessor's.
+    #[error("entry {index} has term {found}, below {before} of the entry before it")]
+    TermFell {
+        /// The entry.
+        index: Index,
+        /// Its term.
+        found: Term,
+        /// The term before.
+        before: Term,
+    },
+    /// An entry replaces one that is known to be committed.
+    #[error("entry {index} replaces an entry at or below commit {commit}")]
+    ReplacesCommitted {
+        /// The entry.
+        index: Index,
+        /// What was known to be committed.
+        commit: Index,
+    },
+    /// A hard state goes back.
+    #[error(
+        "hard state goes back from term {old_term}, commit {old_commit} to term {term}, commit {commit}"
+    )]
+    HardStateFell {
+        /// The term before.
+        old_term: Term,
+        /// The commit index before.
+        old_commit: Index,
+        /// The term found.
+        term: Term,
+        /// The commit index found.
+        commit: Index,
+    },
+}
