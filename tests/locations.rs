@@ -271,3 +271,52 @@ fn a_name_that_somebody_chose_cannot_speak_to_the_terminal() {
         }
     }
 }
+
+#[test]
+fn a_flag_that_takes_a_local_path_refuses_a_url_instead_of_making_a_directory_named_s3() {
+    // Guards against a backup that is reported at a URL and lies in a directory below the current one.
+    let scratch = TempDir::new().unwrap();
+    let url = "s3://backups/etcd";
+    let commands: [&[&str]; 10] = [
+        &["snapshot", "--backup-dir", "b", "--data-dir", url],
+        &[
+            "snapshot",
+            "--backup-dir",
+            "b",
+            "--data-dir",
+            "d",
+            "--wal-dir",
+            url,
+        ],
+        &[
+            "snapshot",
+            "--repo",
+            url,
+            "--data-dir",
+            "d",
+            "--spool-dir",
+            url,
+        ],
+        &[
+            "snapshot",
+            "--backup-dir",
+            "b",
+            "--data-dir",
+            "d",
+            "--metrics-file",
+            url,
+        ],
+        &["restore", "a.tar.zst", "--data-dir", url],
+        &["rewind", "d", "--out", url],
+        &["downgrade", "run", "--data-dir", "d", "--backup-dir", url],
+        &["downgrade", "check", "--data-dir", url],
+        &["preflight", "--data-dir", "d", "--backup-dir", url],
+        &["keys", "d", "--wal-dir", url],
+    ];
+    for args in commands {
+        run(clean(BINARY).args(args).current_dir(scratch.path()))
+            .exits(2)
+            .says("this is a URL, and only a path on this machine is possible here");
+    }
+    assert_eq!(names(scratch.path()), [""; 0]);
+}

@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use crate::cli::config;
 use crate::cli::config::Misread;
 use crate::cli::connection::{Connection, Tls};
+use crate::cli::values::local_path;
 
 /// Snapshot, prove and restore etcd 2.x data directories.
 #[derive(Debug, Parser)]
@@ -209,10 +210,10 @@ impl Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
     /// The member's data dir; it is only read
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
     /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Where the archive goes; made with mode 0700 if it is missing
     #[arg(
@@ -228,7 +229,7 @@ pub(crate) struct Snapshot {
     pub(crate) repo: Option<PathBuf>,
     /// Where the archive is written and proven before it goes to a bucket or is encrypted, as a file
     /// without a name; the system's directory for temporary files by default
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR", value_parser = local_path())]
     pub(crate) spool_dir: Option<PathBuf>,
     /// Encrypt the archive for this age recipient, which begins with age1; can be given more than once
     #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
@@ -287,7 +288,7 @@ pub(crate) struct Verify {
     #[arg(value_name = "TARGET", required = true)]
     pub(crate) targets: Vec<PathBuf>,
     /// The dedicated WAL dir of a data dir among them
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
@@ -324,7 +325,7 @@ pub(crate) struct Keys {
     #[arg(value_name = "PREFIX", conflicts_with = "get")]
     pub(crate) prefix: Option<OsString>,
     /// The data dir's dedicated WAL dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     /// The store as of this index of the log; by default the last one known to be committed
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
@@ -359,10 +360,10 @@ pub(crate) struct Diff {
     #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
     pub(crate) at_common_index: bool,
     /// A's dedicated WAL dir, if it is a data dir with one
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local_path())]
     pub(crate) a_wal_dir: Option<PathBuf>,
     /// B's dedicated WAL dir, if it is a data dir with one
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local_path())]
     pub(crate) b_wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rules: Rules,
@@ -385,13 +386,13 @@ pub(crate) struct Preflight {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// This member's data dir; it is only read
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: Option<PathBuf>,
     /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Where the archives are, of all members if they are gathered there
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR", value_parser = local_path())]
     pub(crate) backup_dir: Option<PathBuf>,
     /// How old an archive may be, such as 90m, 24h or 7d
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
@@ -469,10 +470,10 @@ pub(crate) struct Restore {
     #[arg(value_name = "ARCHIVE")]
     pub(crate) archive: PathBuf,
     /// The data dir to put it into; made if it is missing
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
     /// Put the segments into this directory (2.2 and later, started with --wal-dir)
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Exchange a member directory that is there with the restored one, and keep it
     #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
@@ -508,7 +509,8 @@ pub(crate) struct Rewind {
         long,
         value_name = "DIR",
         required_unless_present = "dry_run",
-        env = "ETCD_ARK_OUT"
+        env = "ETCD_ARK_OUT",
+        value_parser = local_path()
     )]
     pub(crate) out: Option<PathBuf>,
     /// The moment: `last-before:RELEASE` is the last entry before the cluster moved to it (or the
@@ -570,7 +572,7 @@ pub(crate) struct Inspect {
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
     /// The data dir's dedicated WAL dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,

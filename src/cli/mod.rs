@@ -12,6 +12,7 @@ pub(crate) mod open;
 pub(crate) mod output;
 pub(crate) mod progress;
 pub(crate) mod render;
+pub(crate) mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

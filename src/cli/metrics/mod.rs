@@ -24,6 +24,7 @@ use rustix::fs::FlockOperation;
 
 use crate::cli::error::{Failure, Kind};
 use crate::cli::metrics::prometheus::{Family, Series};
+use crate::cli::values::local_path;
 
 /// How often, and how far apart, the file's directory is tried for its lock.
 const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
@@ -36,7 +37,7 @@ const MODE: u32 = 0o644;
 pub(crate) struct MetricsFile {
     /// Write how the run ended, also if it failed, to this file for Prometheus's textfile
     /// collector, which takes files named *.prom; commands can share it, members cannot
-    #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE")]
+    #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE", value_parser = local_path())]
     pub(crate) metrics_file: Option<PathBuf>,
 }
 

@@ -11,6 +11,7 @@ use clap::builder::FalseyValueParser;
 use crate::cli::args::Threads;
 use crate::cli::connection::Connection;
 use crate::cli::error::{Kind, Told};
+use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Downgrade {
@@ -38,7 +39,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
     /// This machine's member's data dir; it is only read
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) gate: Gate,
@@ -47,12 +48,12 @@ pub(crate) struct Check {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GoBack {
     /// This member's data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) gate: Gate,
     /// Where the safety snapshot goes; made with mode 0700 if it is missing
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR", value_parser = local_path())]
     pub(crate) backup_dir: PathBuf,
     /// Move the segments of a dedicated WAL dir into `member/wal`: etcd 2.1 looks nowhere else. The
     /// old ones are kept
@@ -79,7 +80,7 @@ pub(crate) struct Gate {
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<PathBuf>,
     /// The data dir's dedicated WAL dir, where etcd was started with one (2.2 and later)
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,
