@@ -551,7 +551,10 @@ impl Story for RestoreStory {
         if self.dedicated_wal {
             args.extend(["--wal-dir".into(), root.join("wal").into()]);
         }
-        args.extend((self.found == Found::Member).then(|| "--replace".into()));
+        // What is there is another member, so that the two are told apart.
+        if self.found == Found::Member {
+            args.extend(["--replace".into(), "--change-member".into()]);
+        }
         args
     }
 
@@ -579,7 +582,7 @@ impl Story for RestoreStory {
         // A kill can come when the new one stands already, or its segments do.
         let taken = root.join("data/member").exists() || !Self::wal_of(root).is_empty();
         if self.found != Found::Member && taken {
-            args.push("--replace".into());
+            args.extend(["--replace".into(), "--change-member".into()]);
         }
         args
     }
@@ -754,12 +757,12 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
         echo restore
         mount -t tmpfs -o size=128k tmpfs "$1"
         cp -a "$4" "$1/data"
-        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/data" --replace --change-member
         try restore --offline "$3" --data-dir "$1/fresh"
         ls -A "$1" "$1/data"
         diff -r "$4" "$1/data" && echo untouched
         mount -o remount,size=64m "$1"
-        try restore --offline "$3" --data-dir "$1/data" --replace
+        try restore --offline "$3" --data-dir "$1/data" --replace --change-member
         try restore --offline "$3" --data-dir "$1/fresh"
         try verify "$1/data" "$1/fresh"
     "#;
