@@ -1,6 +1,6 @@
 #!/bin/sh
 # The stories that find more the longer they run, at full length: hundreds of captures beside a member at full load, and
-# tens of thousands of random operations through a real etcd 3.4. Takes about 10 minutes on two cores.
+# tens of thousands of random operations through a real etcd 3.4.
 set -eu
 cd "$(dirname "$0")/.."
 export ETCD_ARK_HOT_CAPTURES="${ETCD_ARK_HOT_CAPTURES:-600}"

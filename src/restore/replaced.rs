@@ -52,8 +52,8 @@ pub enum ReplacedError {
 }
 
 impl Replaced {
-    /// Reads which member is in `data_dir`. Nothing if there is none, or if its files are damaged:
-    /// that is what an archive is restored for.
+    /// Reads which member is in `data_dir`; `None` without a member, or with damaged files, which
+    /// are what an archive is restored for.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
