@@ -260,7 +260,7 @@ fn shown(etcd: &Etcd) -> (String, String) {
 
 /// Starts a server on `data_dir` again and again, however it ended, until `stop`; what each start showed.
 fn supervise(data_dir: &Path, stop: &AtomicBool, starts: &AtomicUsize) -> Vec<(String, String)> {
-    // From none, as a unit without `RestartSec`, to one that a restore fits into.
+    // From none, as a unit without `RestartSec`, to one that a restore fits into: on a slow machine later ones are longer.
     let pauses = [0, 30, 200, 1000].map(Duration::from_millis);
     let mut seen = Vec::new();
     for round in 0.. {
@@ -274,7 +274,8 @@ fn supervise(data_dir: &Path, stop: &AtomicBool, starts: &AtomicUsize) -> Vec<(S
             let end = [Etcd::kill, Etcd::stop][round % 2];
             end(etcd);
         }
-        std::thread::sleep(pauses[round % pauses.len()]);
+        let longer = 1 + u32::try_from(round / 8).unwrap();
+        std::thread::sleep(pauses[round % pauses.len()] * longer);
     }
     seen
 }
@@ -318,7 +319,7 @@ fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member(
     let seen = std::thread::scope(|scope| {
         let supervisor = scope.spawn(|| supervise(&data_dir, &stop, &starts));
         let watcher = scope.spawn(|| watch(&data_dir, &stop));
-        let deadline = Instant::now() + Duration::from_secs(50);
+        let deadline = Instant::now() + Duration::from_secs(180);
         while done < 4 && Instant::now() < deadline && !supervisor.is_finished() {
             let told = restore(&archives[done % 2], &data_dir);
             match told.code {
