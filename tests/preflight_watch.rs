@@ -241,14 +241,16 @@ fn a_data_dir_that_names_nobody_cannot_be_watched() {
     ran.exits(10).says("does not say who the members are");
 }
 
-/// Watches on a terminal of 80 columns, does `meanwhile` with what is typed there, and gives what was written and what it shows.
+/// Watches on a terminal of 80 columns, does `meanwhile` with what is typed there once the table stands, and gives what was
+/// written and what it shows.
 fn on_a_terminal(
     fake: &FakeCluster,
+    interval: &str,
     code: i32,
     meanwhile: impl FnOnce(&mut ChildStdin),
 ) -> (String, Vec<String>) {
     let line = format!(
-        "stty cols 80 rows 40; {BINARY} preflight --watch --interval 100ms --endpoints {}",
+        "stty cols 80 rows 40; {BINARY} preflight --watch --interval {interval} --endpoints {}",
         fake.endpoints()
     );
     let mut command = clean("script");
@@ -257,11 +259,17 @@ fn on_a_terminal(
         .env("TERM", "xterm");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    meanwhile(child.stdin.as_mut().unwrap());
-    let mut text = String::new();
     let mut stdout = child.stdout.take().unwrap();
-    stdout.read_to_string(&mut text).unwrap();
+    let mut text = Vec::new();
+    let mut chunk = [0; 4096];
+    while !String::from_utf8_lossy(&text).contains("infra2 ") {
+        let length = stdout.read(&mut chunk).unwrap();
+        assert_ne!(length, 0, "no table: {}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&chunk[..length]);
+    }
+    meanwhile(child.stdin.as_mut().unwrap());
+    stdout.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(code), "{text}");
     let screen = Screen::of(&text);
     assert!(
@@ -277,7 +285,8 @@ fn on_a_terminal_the_table_is_drawn_anew_in_its_place() {
         return;
     }
     let fake = story();
-    let (text, screen) = on_a_terminal(&fake, 0, |_| {
+    let (text, screen) = on_a_terminal(&fake, "100ms", 0, |_| {
+        std::thread::sleep(Duration::from_secs(1));
         fake.member(1).version("2.2.5", "2.1.0");
         std::thread::sleep(Duration::from_secs(1));
         for member in fake.members() {
@@ -314,7 +323,8 @@ fn a_ctrl_c_leaves_the_last_table_once_and_whole() {
     }
     let fake = story();
     fake.member(2).down();
-    let (_, screen) = on_a_terminal(&fake, 130, |typed| typed.write_all(b"\x03").unwrap());
+    // The terminal writes `^C` where the cursor is; the next table would stand beside it, and must not come.
+    let (_, screen) = on_a_terminal(&fake, "2s", 130, |typed| typed.write_all(b"\x03").unwrap());
     let begin = |beginning: &str| {
         let lines = screen.iter().filter(|line| line.starts_with(beginning));
         lines.count()

@@ -52,6 +52,7 @@ pub(crate) fn run(
             known = members.map(|look| look.member.clone()).collect();
         }
         let moment = roll.take(&look, Timestamp::now());
+        interrupt.check().map_err(SurveyError::from)?;
         shown.show(&moment);
         if moment.done {
             break moment;
