@@ -253,9 +253,21 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
         detail.contains("every member is of 2.2 or later"),
         "{detail}"
     );
-    // It has been stopped since: what it ran counts, and that was 2.2 unless somebody says otherwise.
+    // It has been stopped since: what it ran counts, and that is assumed to have been 2.2, which is said.
     fake.member(2).down();
-    assert_eq!(judged(Some(&own), &endpoints, 3)["reason"], "moving");
+    let said = judged(Some(&own), &endpoints, 3);
+    assert_eq!(said["reason"], "moving");
+    let assumed = &said["members"].as_array().unwrap()[2];
+    assert_eq!(assumed["release_is_assumed"], true, "{assumed}");
+    let text = check(Some(&own), &endpoints).exits(3);
+    let text = text
+        .says("is only assumed to have run 2.2 before it stopped")
+        .says("`--stopped-version 2.1`");
+    assert!(
+        text.stdout
+            .contains("assumed to have run etcd 2.2 (--stopped-version names another release)"),
+        "{text:#?}"
+    );
     let not_yet = [&endpoints[..], &with(&[&"--stopped-version", &"2.1"])].concat();
     assert_eq!(judged(Some(&own), &not_yet, 0)["verdict"], "allowed");
 }
@@ -411,9 +423,13 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
         of("2-backup-infra2"),
     );
     let said = judged(Some(&first), &offline(&[]), 3);
-    assert_eq!(
-        said["details"],
-        json!(["of 3 members 2 make a majority, and data of 1 are given"])
+    let detail = said["details"][0].as_str().unwrap();
+    assert!(
+        detail.starts_with("of 3 members 2 make a majority, and data dirs of 1 are given: missing are those of infra")
+            && detail.contains("infra1 (")
+            && detail.contains("infra2 (")
+            && !detail.contains("infra0"),
+        "{detail}"
     );
     let copy = story.path("copy.etcd");
     copy_dir(&first, &copy);
@@ -428,7 +444,7 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
         said["warnings"][0]
             .as_str()
             .unwrap()
-            .starts_with("of infra2 ("),
+            .starts_with("no data dir of infra2 ("),
         "{said:#}"
     );
     let strict = [&offline(&[&second])[..], &with(&[&"--strict"])].concat();
@@ -500,51 +516,62 @@ fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
 }
 
 #[test]
-fn offline_an_archive_from_before_the_end_does_not_count_and_no_archive_is_taken_without_a_warning()
-{
+fn offline_archives_from_before_the_move_never_allow_what_the_members_have_long_done() {
+    // Guards against the pre-upgrade archives of a cluster that has moved since: every one says 2.1, and rightly so.
     let story = story();
     let scratch = TempDir::new().unwrap();
     let archives = ["2-backup-infra0", "2-backup-infra1", "2-backup-infra2"]
         .map(|name| snapshot(&story.data_dir(name), scratch.path(), &[]).0);
     let all: Vec<&Path> = archives.iter().map(PathBuf::as_path).collect();
-    // Taken one after the other in a rolling upgrade: the log went on from 250 to 343 to 435.
     let said = judged(None, &offline(&all), 3);
+    assert_eq!(said["reason"], "unknown");
     let text = said["details"].to_string();
-    assert!(
-        text.contains("2 make a majority, and data of 1 are given"),
-        "{text}"
+    for wanted in [
+        "2 make a majority, and data dirs of 0 are given: missing are those of infra",
+        "an archive can prove that the cluster moved, never that it has not",
+    ] {
+        assert!(text.contains(wanted), "no {wanted:?} in {text}");
+    }
+    // One data dir and any number of archives are one data dir.
+    let own = story.data_dir("2-backup-infra2");
+    let said = judged(Some(&own), &offline(&all), 3);
+    let text = said["details"].to_string();
+    assert!(text.contains("data dirs of 1 are given"), "{text}");
+    // What moved the cluster is proof from an archive as from anywhere else.
+    let (moved, _) = snapshot(
+        &story.data_dir("3-after-upgrade-infra1"),
+        scratch.path(),
+        &[],
     );
-    assert_eq!(
-        text.matches("it ends before an entry that others know to be committed")
-            .count(),
-        2,
-        "{text}"
-    );
-    // Two of one moment: allowed, and said how old they are.
-    let same_time = story.path("infra1-at-the-end.etcd");
-    copy_dir(&story.data_dir("2-backup-infra2"), &same_time);
-    make_member(
-        &same_time,
-        decode::log(&story.data_dir("2-backup-infra1").join("member/wal")).member_id,
-    );
-    let (archive, _) = snapshot(&same_time, scratch.path(), &[]);
-    let more = with(&[&"--offline", &archives[2], &archive]);
-    let said = judged(None, &more, 0);
-    assert_eq!(said["verdict"], "allowed-with-warning");
-    let warnings = said["warnings"].to_string();
-    assert_eq!(
-        warnings
-            .matches("there is only an archive, taken 20")
-            .count(),
-        2,
-        "{warnings}"
-    );
+    assert_eq!(judged(Some(&own), &offline(&[&moved]), 3)["reason"], "moved");
     // An archive whose bytes do not check is no evidence at all.
-    let mut bytes = fs::read(&archive).unwrap();
+    let mut bytes = fs::read(&archives[0]).unwrap();
     bytes[1000] ^= 1;
-    fs::write(&archive, bytes).unwrap();
-    let ran = check(None, &more).exits(4);
+    fs::write(&archives[0], bytes).unwrap();
+    let ran = check(None, &offline(&all)).exits(4);
     assert!(ran.stdout.is_empty(), "{ran:#?}");
+}
+
+#[test]
+fn a_member_whose_version_cannot_be_read_is_not_taken_for_one_that_is_silent() {
+    let story = story();
+    let own = story.data_dir("2-backup-infra0");
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    fake.member(0).down();
+    let endpoints = at(&fake);
+    judged(Some(&own), &endpoints, 0);
+    fake.member(1)
+        .version_text(r#"{"etcdserver":"2.2.5.1","etcdcluster":"2.2.0"}"#);
+    let said = judged(Some(&own), &endpoints, 3);
+    assert_eq!(said["reason"], "unknown");
+    let detail = said["details"][0].as_str().unwrap();
+    assert!(
+        detail.starts_with("something answers in the place of infra1 ("),
+        "{detail}"
+    );
+    check(Some(&own), &endpoints)
+        .exits(3)
+        .says("hint: see what answers there and why");
 }
 
 #[test]

@@ -11,13 +11,13 @@ use fs_err as fs;
 use crate::archive::verify::verify_counting;
 use crate::cluster::{Cluster, Look, MemberLook, Silence, Stray};
 use crate::data_dir::scan::{Reading, survey};
-use crate::etcd::ids::{ClusterId, Identity, MemberId, Release};
+use crate::etcd::ids::{ClusterId, Identity, MemberId};
 use crate::etcd::member::MemberFacts;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::evidence::{
-    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, NoAnswer, Step,
+    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, NoAnswer, Ran, Step,
 };
 
 /// What to look at.
@@ -33,8 +33,8 @@ pub struct Request<'r> {
     pub cluster: Option<&'r Cluster>,
     /// Whether the operator vouches that all members are stopped.
     pub offline: bool,
-    /// The release that stopped members ran.
-    pub ran: Release,
+    /// The release that stopped members ran, as far as somebody knows it.
+    pub ran: Ran,
     /// Threads that decompress archives.
     pub threads: usize,
 }

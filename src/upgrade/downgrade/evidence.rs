@@ -43,7 +43,16 @@ pub struct MemberEvidence {
     /// What it answers.
     pub answer: Result<Answer, NoAnswer>,
     /// If it is known to be stopped and its disk could be read: the release that it ran.
-    pub stopped: Option<Release>,
+    pub stopped: Option<Ran>,
+}
+
+/// The release that a stopped member ran, which its data do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The release.
+    pub release: Release,
+    /// Whether it is only assumed: the operator has not named it.
+    pub assumed: bool,
 }
 
 /// Why there is no answer of a member.
@@ -117,8 +126,18 @@ impl MemberEvidence {
     pub fn release(&self) -> Option<Release> {
         match &self.answer {
             Ok(answer) => Some(Release::of(&answer.server)),
-            Err(_) => self.stopped,
+            Err(_) => self.stopped.map(|ran| ran.release),
         }
+    }
+
+    /// Whether something answers in its place from which nothing can be learned.
+    pub fn is_not_understood(&self) -> bool {
+        matches!(
+            self.answer,
+            Err(NoAnswer::Silent(
+                Silence::Rubbish { .. } | Silence::Refused { .. } | Silence::NotAllowed { .. }
+            ))
+        )
     }
 }
 

@@ -18,16 +18,15 @@
 //!
 //! A move is made by servers that run. Where none does, a stopped member's release moves nothing, and
 //! only what is in the logs counts: so the second half of the second row asks for one that answers.
-//! Where the operator vouches that all are stopped ([`Evidence::offline`]), the directories or archives
-//! of a majority stand in for the quorum read, because a committed move is in one log of any majority,
-//! and a member whose data are not given is one that does not answer. That holds for the data that they
-//! stopped with and not for copies from before, which look the same; but all that anybody knows to be
-//! committed must then be in the logs of a majority, and where it is not, they are copies.
+//! Where the operator vouches that all are stopped ([`Evidence::offline`]), the data dirs of a majority
+//! stand in for the quorum read, because a committed move is in one log of any majority, and a member
+//! with no data dir among them is one that does not answer. That holds for the data that they stopped
+//! with and not for copies from before, which look the same; but all that is known to be committed
+//! must then be in the logs of a majority, and where it is not, they are copies. An archive is always
+//! from before: it can prove that the cluster moved, and never that it has not.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-
-use jiff::Timestamp;
 
 use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release};
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, Evidence, MemberEvidence};
@@ -90,10 +89,8 @@ pub enum Ground {
 pub enum Caution {
     /// This member does not answer.
     Silent(MemberId),
-    /// Of this member nothing was given.
+    /// No data dir of this member was given.
     NotGiven(MemberId),
-    /// Of this member there is an archive, which knows nothing of what came later.
-    OnlyArchive(MemberId, Timestamp),
     /// The data of this member end before an entry that is known to be committed. It may have
     /// stopped first; or they are a copy, which knows nothing of what came later.
     Behind {
@@ -111,6 +108,8 @@ pub enum Caution {
 pub enum Doubt {
     /// No member answers.
     NobodyAnswers,
+    /// Something answers in the place of these, and what it says cannot be understood.
+    NotUnderstood(Vec<MemberId>),
     /// None of those that answer could make a quorum read: what they say may be an old story.
     NoQuorumRead(Vec<MemberId>),
     /// The cluster version is neither `to` nor below it.
@@ -123,14 +122,16 @@ pub enum Doubt {
     NotStopped(Vec<MemberId>),
     /// etcd runs on this directory.
     RunsOn(PathBuf),
-    /// Data of too few members.
+    /// Data dirs of too few members.
     NoMajority {
-        /// Of how many there are some that count.
+        /// Of how many members there is one.
         given: usize,
         /// How many would be enough.
         needed: usize,
-        /// Archives that end before something else was committed.
-        outdated: Vec<PathBuf>,
+        /// The members of which there is none.
+        missing: Vec<MemberId>,
+        /// Whether archives were given, which do not count.
+        has_archives: bool,
     },
     /// What is committed is in the logs of a majority, and in these it is not: they are older copies.
     NotTheLast {
@@ -216,7 +217,7 @@ fn grounds(evidence: &Evidence) -> Option<(Ground, Vec<Caution>)> {
         return Some((Ground::Majority, not_covered_offline(evidence)));
     }
     let of_target = |known: &MemberEvidence| known.release() == Some(evidence.step.to);
-    if !evidence.members.iter().any(of_target) {
+    if !evidence.members.iter().any(of_target) || !not_understood(evidence).is_empty() {
         return None;
     }
     let silent = |known: &&MemberEvidence| known.answer.is_err() && known.stopped.is_none();
@@ -226,20 +227,18 @@ fn grounds(evidence: &Evidence) -> Option<(Ground, Vec<Caution>)> {
 }
 
 fn not_covered_offline(evidence: &Evidence) -> Vec<Caution> {
+    let committed = committed(evidence);
     let caution = |known: &MemberEvidence| {
-        let id = known.member.id;
-        let of_it = || counting(evidence).filter(move |disk| disk.identity.member_id == id);
-        let dirs = of_it().filter(|disk| disk.created().is_none());
-        if let Some(end) = dirs.map(|disk| disk.position.index).max() {
-            let committed = committed(evidence);
-            return (end < committed).then_some(Caution::Behind {
-                member: id,
-                end,
-                committed,
-            });
-        }
-        let newest = of_it().filter_map(DiskEvidence::created).max();
-        Some(newest.map_or(Caution::NotGiven(id), |at| Caution::OnlyArchive(id, at)))
+        let member = known.member.id;
+        let of_it = data_dirs(evidence).filter(|disk| disk.identity.member_id == member);
+        let Some(end) = of_it.map(|disk| disk.position.index).max() else {
+            return Some(Caution::NotGiven(member));
+        };
+        (end < committed).then_some(Caution::Behind {
+            member,
+            end,
+            committed,
+        })
     };
     evidence.members.iter().filter_map(caution).collect()
 }
@@ -267,7 +266,8 @@ fn is_alone_and_stopped(evidence: &Evidence) -> bool {
     let own = |disk: &DiskEvidence| {
         disk.kind == DiskKind::Own { running: false } && disk.identity.member_id == only.member.id
     };
-    only.answer.is_err() && only.stopped.is_some() && evidence.disks.iter().any(own)
+    let is_stopped = only.stopped.is_some() && !only.is_not_understood();
+    only.answer.is_err() && is_stopped && evidence.disks.iter().any(own)
 }
 
 fn somebody_answers(evidence: &Evidence) -> bool {
@@ -275,7 +275,7 @@ fn somebody_answers(evidence: &Evidence) -> bool {
 }
 
 fn all_stopped(evidence: &Evidence) -> bool {
-    !somebody_answers(evidence) && !evidence.disks.iter().any(DiskEvidence::is_running)
+    running(evidence).is_empty() && !evidence.disks.iter().any(DiskEvidence::is_running)
 }
 
 /// The highest cluster version that anybody knows to be committed: it only rises.
@@ -311,13 +311,10 @@ fn claims_on_disk(evidence: &Evidence, committed: bool) -> impl Iterator<Item = 
     })
 }
 
-/// The data that count where all members are stopped. An archive that ends before something that
-/// others know to be committed was taken before the end: it knows nothing of a move after it.
-fn counting(evidence: &Evidence) -> impl Iterator<Item = &DiskEvidence> {
-    let committed = committed(evidence);
-    let counts =
-        move |disk: &&DiskEvidence| disk.created().is_none() || disk.position.index >= committed;
-    evidence.disks.iter().filter(counts)
+/// The data dirs: an archive was taken before the end, and knows nothing of a move after it.
+fn data_dirs(evidence: &Evidence) -> impl Iterator<Item = &DiskEvidence> {
+    let disks = evidence.disks.iter();
+    disks.filter(|disk| disk.created().is_none())
 }
 
 /// The highest index that any disk knows to be committed.
@@ -333,21 +330,26 @@ fn can_be_the_last(evidence: &Evidence) -> bool {
     holders(evidence) + not_given >= majority(evidence)
 }
 
-/// Of how many members there are data that have all that is known to be committed.
+/// How many members have a data dir that has all that is known to be committed.
 fn holders(evidence: &Evidence) -> usize {
     let committed = committed(evidence);
-    let given = given(evidence);
-    let disks = evidence.disks.iter();
-    let holding = disks.filter(|disk| disk.position.index >= committed);
-    let holders: BTreeSet<_> = holding.map(|disk| disk.identity.member_id).collect();
-    holders.intersection(&given).count()
+    let holding = data_dirs(evidence).filter(|disk| disk.position.index >= committed);
+    members_of(evidence, holding).len()
 }
 
-/// The members whose data are given, each once.
+/// The members of which a data dir is given.
 fn given(evidence: &Evidence) -> BTreeSet<MemberId> {
+    members_of(evidence, data_dirs(evidence))
+}
+
+/// The members of the cluster that `disks` belong to, each once.
+fn members_of<'e>(
+    evidence: &Evidence,
+    disks: impl Iterator<Item = &'e DiskEvidence>,
+) -> BTreeSet<MemberId> {
     let members: BTreeSet<_> = evidence.members.iter().map(|m| m.member.id).collect();
-    let given = counting(evidence).map(|disk| disk.identity.member_id);
-    given.filter(|id| members.contains(id)).collect()
+    let ids = disks.map(|disk| disk.identity.member_id);
+    ids.filter(|id| members.contains(id)).collect()
 }
 
 fn majority(evidence: &Evidence) -> usize {
@@ -358,6 +360,10 @@ fn doubts(evidence: &Evidence) -> Vec<Doubt> {
     let step = evidence.step;
     if evidence.members.is_empty() {
         return vec![Doubt::NoMembers];
+    }
+    let not_understood = not_understood(evidence);
+    if !not_understood.is_empty() {
+        return vec![Doubt::NotUnderstood(not_understood)];
     }
     if !is_known_now(evidence) && !is_alone_and_stopped(evidence) {
         return if evidence.offline {
@@ -384,23 +390,20 @@ fn doubts_online(evidence: &Evidence) -> Vec<Doubt> {
 
 fn doubts_offline(evidence: &Evidence) -> Vec<Doubt> {
     let mut doubts = Vec::new();
-    let answering = answering(evidence);
+    let answering = running(evidence);
     if !answering.is_empty() {
         doubts.push(Doubt::NotStopped(answering));
     }
     let running = evidence.disks.iter().filter(|disk| disk.is_running());
     doubts.extend(running.map(|disk| Doubt::RunsOn(disk.path.clone())));
-    let (given, needed) = (given(evidence).len(), majority(evidence));
-    if given < needed {
-        let count: BTreeSet<_> = counting(evidence).map(|disk| &disk.path).collect();
-        let disks = evidence.disks.iter().map(|disk| &disk.path);
+    let (given, needed) = (given(evidence), majority(evidence));
+    if given.len() < needed {
+        let ids = evidence.members.iter().map(|known| known.member.id);
         doubts.push(Doubt::NoMajority {
-            given,
+            given: given.len(),
             needed,
-            outdated: disks
-                .filter(|path| !count.contains(path))
-                .cloned()
-                .collect(),
+            missing: ids.filter(|id| !given.contains(id)).collect(),
+            has_archives: evidence.disks.iter().any(|disk| disk.created().is_some()),
         });
     } else if !can_be_the_last(evidence) {
         doubts.push(Doubt::NotTheLast {
@@ -415,6 +418,17 @@ fn doubts_offline(evidence: &Evidence) -> Vec<Doubt> {
 fn answering(evidence: &Evidence) -> Vec<MemberId> {
     let answers = evidence.members.iter().filter(|known| known.answer.is_ok());
     answers.map(|known| known.member.id).collect()
+}
+
+fn not_understood(evidence: &Evidence) -> Vec<MemberId> {
+    let members = evidence.members.iter();
+    let odd = members.filter(|known| known.is_not_understood());
+    odd.map(|known| known.member.id).collect()
+}
+
+/// The members in whose place something answers, understood or not.
+fn running(evidence: &Evidence) -> Vec<MemberId> {
+    [answering(evidence), not_understood(evidence)].concat()
 }
 
 impl Verdict {

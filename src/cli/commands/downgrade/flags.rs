@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::etcd::ids::Release;
-use crate::upgrade::downgrade::evidence::Step;
+use crate::upgrade::downgrade::evidence::{Ran, Step};
 use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::FalseyValueParser;
@@ -84,8 +84,8 @@ pub(crate) struct Gate {
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// I vouch that all members are stopped: the data dirs or archives of a majority of them decide,
-    /// and nobody is asked unless --endpoints says whom
+    /// I vouch that all members are stopped: the data dirs of a majority of them decide, and no member
+    /// is asked unless --endpoints names one. Archives alone never allow
     #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
     /// The release to go back from
@@ -104,8 +104,8 @@ pub(crate) struct Gate {
         env = "ETCD_ARK_DOWNGRADE_TO"
     )]
     to: Release,
-    /// The release that this machine's member ran before it was stopped, which its data do not tell;
-    /// --from by default
+    /// Release that this machine's member ran before it was stopped; its data do not tell, and --from
+    /// is assumed
     #[arg(long, value_name = "RELEASE", env = "ETCD_ARK_STOPPED_VERSION")]
     stopped_version: Option<Release>,
     #[command(flatten)]
@@ -126,7 +126,10 @@ impl Gate {
         Ok(Step { from, to })
     }
 
-    pub(crate) fn ran(&self) -> Release {
-        self.stopped_version.unwrap_or(self.from)
+    pub(crate) fn ran(&self) -> Ran {
+        Ran {
+            release: self.stopped_version.unwrap_or(self.from),
+            assumed: self.stopped_version.is_none(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::etcd::text::printable;
 use crate::etcd::version_tally::SinceVersion;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{
-    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence,
+    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, Ran,
 };
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
 
@@ -87,13 +87,17 @@ impl Judgement<'_> {
     fn member_line(&self, known: &MemberEvidence) -> String {
         let who = who(&known.member);
         match (&known.answer, known.stopped) {
+            (Err(why), _) if known.is_not_understood() => {
+                format!("{who}: an answer that cannot be understood: {why}")
+            }
             (Ok(answer), _) => format!("{who} at {}: {}", answer.url, answer_text(answer)),
             (Err(_), Some(_)) if self.evidence().offline => {
                 format!("{who}: stopped, as --offline vouches")
             }
-            (Err(_), Some(ran)) => format!(
-                "{who}: stopped on this machine, where it ran etcd {ran}; its disk speaks for it"
-            ),
+            (Err(_), Some(ran)) => {
+                let ran = ran_text(ran);
+                format!("{who}: stopped on this machine, {ran}; its disk speaks for it")
+            }
             (Err(why), None) => format!("{who}: no answer: {why}"),
         }
     }
@@ -154,6 +158,7 @@ impl Judgement<'_> {
                         "every member is of {} or later: the leader raises the cluster version within seconds of hearing from all of them",
                         step.from
                     ));
+                    lines.extend(self.assumption());
                 }
                 lines
             }
@@ -226,11 +231,7 @@ impl Judgement<'_> {
                 self.name(*id)
             ),
             Caution::NotGiven(id) => format!(
-                "of {} nothing is given: a move that is only in its log would not be seen here",
-                self.name(*id)
-            ),
-            Caution::OnlyArchive(id, created) => format!(
-                "of {} there is only an archive, taken {created}: if the member ran after that, this says nothing of it",
+                "no data dir of {} is given: a move that is only in its log would not be seen here",
                 self.name(*id)
             ),
             Caution::Behind {
@@ -260,12 +261,22 @@ impl Judgement<'_> {
                 step.to,
                 version.release()
             ),
-            Doubt::NobodyOf(release) => format!(
-                "no member is known to be of {release}, so nothing is known to hold the cluster there"
-            ),
-            Doubt::NobodyBelow(release) => format!(
-                "the cluster version is below {} or undecided, and no member is known to be below {release}; if the member stopped here ran an earlier release, say so with `--stopped-version`",
-                step.to
+            Doubt::NobodyOf(release) => {
+                let known = format!(
+                    "no member is known to be of {release}, so nothing is known to hold the cluster there"
+                );
+                return std::iter::once(known).chain(self.assumption()).collect();
+            }
+            Doubt::NobodyBelow(release) => {
+                let known = format!(
+                    "the cluster version is below {} or undecided, and no member is known to be below {release}",
+                    step.to
+                );
+                return std::iter::once(known).chain(self.assumption()).collect();
+            }
+            Doubt::NotUnderstood(ids) => format!(
+                "something answers in the place of {}, and its version cannot be read: the release that runs there is not known",
+                self.names(ids)
             ),
             Doubt::NotStopped(ids) => {
                 format!(
@@ -283,18 +294,17 @@ impl Judgement<'_> {
             Doubt::NoMajority {
                 given,
                 needed,
-                outdated,
+                missing,
+                has_archives,
             } => {
                 let all = self.evidence().members.len();
                 let mut lines = vec![format!(
-                    "of {all} members {needed} make a majority, and data of {given} are given"
+                    "of {all} members {needed} make a majority, and data dirs of {given} are given: missing are those of {}",
+                    self.names(missing)
                 )];
-                lines.extend(outdated.iter().map(|path| {
-                    format!(
-                        "{} does not count: it ends before an entry that others know to be committed, so it was taken before the end",
-                        text(path)
-                    )
-                }));
+                if *has_archives {
+                    lines.push("an archive can prove that the cluster moved, never that it has not: only the data dirs with which the members stopped can".to_owned());
+                }
                 return lines;
             }
             Doubt::NotTheLast {
@@ -306,6 +316,19 @@ impl Judgement<'_> {
             ),
         };
         vec![one]
+    }
+
+    /// That the release of a stopped member is only assumed, and how to name it.
+    fn assumption(&self) -> Option<String> {
+        let step = self.evidence().step;
+        let is_assumed = |known: &&MemberEvidence| known.stopped.is_some_and(|ran| ran.assumed);
+        let known = self.evidence().members.iter().find(is_assumed)?;
+        Some(format!(
+            "{} is only assumed to have run {} before it stopped: if it ran an earlier release, say so, as with `--stopped-version {}`",
+            who(&known.member),
+            step.from,
+            step.to
+        ))
     }
 
     fn answer(&self, id: MemberId) -> Option<&Answer> {
@@ -347,6 +370,10 @@ impl Judgement<'_> {
                 claims.first().map(|claim| self.claim(claim)),
                 "stay on it, or `etcd-ark rewind` the whole cluster to before the move; no flag overrides this",
             ),
+            Verdict::Moving { pending, .. } if pending.is_empty() && self.assumption().is_some() => (
+                self.assumption(),
+                "if that is not so, run this again with --stopped-version; otherwise do not start the older release",
+            ),
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
                 "do not start the older release; start the members as they were and check again, or `etcd-ark rewind` the whole cluster",
@@ -358,6 +385,10 @@ impl Judgement<'_> {
             _ if self.wants_a_user() => (
                 self.reasons().into_iter().next(),
                 "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
+            ),
+            Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotUnderstood(_))) => (
+                self.reasons().into_iter().next(),
+                "see what answers there and why; it counts again once it answers as etcd does, or is stopped",
             ),
             _ => (
                 self.reasons().into_iter().next(),
@@ -373,9 +404,19 @@ impl Judgement<'_> {
     }
 }
 
+fn ran_text(ran: Ran) -> String {
+    let release = ran.release;
+    if ran.assumed {
+        format!("assumed to have run etcd {release} (--stopped-version names another release)")
+    } else {
+        format!("where it ran etcd {release}, as --stopped-version says")
+    }
+}
+
+/// A member as a line names it; one without a name has not started yet.
 fn who(member: &Member) -> String {
     if member.name.is_empty() {
-        member.id.to_string()
+        format!("{} (has not started yet)", member.id)
     } else {
         format!("{} ({})", printable(&member.name), member.id)
     }

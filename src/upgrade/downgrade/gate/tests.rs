@@ -6,7 +6,7 @@ use crate::cluster::{SaidVersion, Silence};
 use crate::etcd::ids::{ClusterId, Identity, Term};
 use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
-use crate::upgrade::downgrade::evidence::{Answer, Step};
+use crate::upgrade::downgrade::evidence::{Answer, Ran, Step};
 
 /// Cluster versions on a disk, oldest first, each committed or not.
 type Versions = &'static [(&'static str, bool)];
@@ -65,9 +65,24 @@ fn silent(id: u64) -> MemberEvidence {
     }
 }
 
+/// A member in whose place something answers that cannot be understood.
+fn not_understood(id: u64) -> MemberEvidence {
+    let rubbish = Silence::Rubbish {
+        url: "http://127.0.0.1:1".to_owned(),
+        why: "`2.2.5.1` is not a version".to_owned(),
+    };
+    MemberEvidence {
+        answer: Err(rubbish.into()),
+        ..silent(id)
+    }
+}
+
 fn stopped(id: u64, ran: &str) -> MemberEvidence {
     MemberEvidence {
-        stopped: Some(release(ran)),
+        stopped: Some(Ran {
+            release: release(ran),
+            assumed: false,
+        }),
         ..silent(id)
     }
 }
@@ -357,23 +372,24 @@ fn row_7_unknown_is_no() {
 fn offline_the_data_of_a_majority_decide() {
     let at = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
     let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
-    let too_few = |given| {
+    let too_few = |given, missing: &[u64]| {
         Verdict::Unknown(vec![Doubt::NoMajority {
             given,
             needed: 2,
-            outdated: Vec::new(),
+            missing: missing.iter().copied().map(MemberId).collect(),
+            has_archives: false,
         }])
     };
-    assert_eq!(decide(&offline(3, vec![])), too_few(0));
-    assert_eq!(decide(&offline(3, vec![own()])), too_few(1));
+    assert_eq!(decide(&offline(3, vec![])), too_few(0, &[1, 2, 3]));
+    assert_eq!(decide(&offline(3, vec![own()])), too_few(1, &[2, 3]));
     assert_eq!(
         decide(&offline(3, vec![own(), at(OWN)])),
-        too_few(1),
+        too_few(1, &[2, 3]),
         "twice is once"
     );
     assert_eq!(
         decide(&offline(3, vec![own(), at(9)])),
-        too_few(1),
+        too_few(1, &[2, 3]),
         "removed"
     );
     let two = decide(&offline(3, vec![own(), at(2)]));
@@ -394,41 +410,97 @@ fn offline_the_data_of_a_majority_decide() {
 }
 
 #[test]
-fn offline_an_archive_counts_unless_the_cluster_went_on_after_it_and_never_without_a_warning() {
-    let created = Timestamp::UNIX_EPOCH;
+fn offline_archives_never_open_the_gate_however_many_and_however_new() {
     let archive = |id, last| {
+        let created = Timestamp::UNIX_EPOCH;
         let mut found = disk(DiskKind::Archive { created }, id, 3, &[("2.1.0", true)]);
         found.position.index = Index(last);
         found.position.commit = Index(last);
         found
     };
     let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
-    let cautions = vec![
-        Caution::OnlyArchive(MemberId(2), created),
-        Caution::NotGiven(MemberId(3)),
-    ];
-    let found = offline(3, vec![own(), archive(2, 343)]);
-    assert_eq!(
-        decide(&found),
-        Verdict::AllowedWithWarning(Ground::Majority, cautions)
-    );
-    let outdated = offline(3, vec![own(), archive(2, 342)]);
-    let doubt = Doubt::NoMajority {
-        given: 1,
-        needed: 2,
-        outdated: vec!["/data/2".into()],
+    let too_few = |given, missing: &[u64]| {
+        Verdict::Unknown(vec![Doubt::NoMajority {
+            given,
+            needed: 2,
+            missing: missing.iter().copied().map(MemberId).collect(),
+            has_archives: true,
+        }])
     };
-    assert_eq!(decide(&outdated), Verdict::Unknown(vec![doubt]));
-    // A directory of the same member stands for it; the archive does not matter then.
-    let both = offline(
-        3,
-        vec![own(), archive(2, 300), disk(COPY, 2, 3, &[("2.1.0", true)])],
-    );
-    let missing = vec![Caution::NotGiven(MemberId(3))];
+    let all = vec![archive(1, 343), archive(2, 343), archive(3, 343)];
+    assert_eq!(decide(&offline(3, all)), too_few(0, &[1, 2, 3]));
+    let one_dir = vec![own(), archive(2, 400), archive(3, 400)];
+    assert_eq!(decide(&offline(3, one_dir)), too_few(1, &[2, 3]));
+    assert_eq!(decide(&offline(1, vec![archive(1, 343)])), too_few(0, &[1]));
+    // Beside a majority of data dirs an archive only adds: what it knows to be committed, they must have.
+    let dir = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
+    let older = offline(3, vec![own(), dir(2), dir(3), archive(3, 300)]);
+    assert_eq!(decide(&older), Verdict::Allowed(Ground::Majority));
+    let newer = offline(3, vec![own(), dir(2), dir(3), archive(3, 400)]);
     assert_eq!(
-        decide(&both),
-        Verdict::AllowedWithWarning(Ground::Majority, missing)
+        decide(&newer),
+        Verdict::Unknown(vec![Doubt::NotTheLast {
+            committed: Index(400),
+            holders: 0,
+            needed: 2,
+        }])
     );
+}
+
+#[test]
+fn offline_the_data_of_a_removed_member_hold_nothing_for_the_others() {
+    // Entry 435 is in the log of one member and of one that was removed: that is not a majority.
+    let at = |id, index| {
+        let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
+        (found.position.index, found.position.commit) = (Index(index), Index(index));
+        found
+    };
+    let disks = vec![at(1, 250), at(2, 343), at(3, 435), at(9, 435)];
+    assert_eq!(
+        decide(&offline(3, disks)),
+        Verdict::Unknown(vec![Doubt::NotTheLast {
+            committed: Index(435),
+            holders: 1,
+            needed: 2,
+        }])
+    );
+}
+
+#[test]
+fn a_member_that_is_alone_is_spoken_for_by_no_other_members_data_dir() {
+    let data_of = |id| vec![disk(STOPPED, id, 1, &[("2.1.0", true)])];
+    let own = evidence(vec![stopped(OWN, "2.2")], data_of(OWN));
+    assert_eq!(decide(&own), Verdict::Allowed(Ground::OwnDataDir));
+    let others = evidence(vec![stopped(OWN, "2.2")], data_of(2));
+    assert_eq!(
+        decide(&others),
+        Verdict::Unknown(vec![Doubt::NobodyAnswers])
+    );
+}
+
+#[test]
+fn an_answer_that_cannot_be_understood_is_unknown_and_unknown_is_no() {
+    let mut found = mixed();
+    found.members.push(silent(4));
+    assert!(!decide(&found).is_refusal(false));
+    found.members[3] = not_understood(4);
+    let doubt = || Verdict::Unknown(vec![Doubt::NotUnderstood(vec![MemberId(4)])]);
+    assert_eq!(decide(&found), doubt());
+    // It does not hide what is known beside it.
+    found.members[1] = says(2, "2.2.5", Some("2.2.0"), true);
+    assert!(matches!(decide(&found), Verdict::Moved(_)));
+    // In the place of the member that is stopped here, too: alone, and under --offline.
+    let in_place_of_own = MemberEvidence {
+        stopped: stopped(OWN, "2.2").stopped,
+        ..not_understood(OWN)
+    };
+    let own = disk(STOPPED, OWN, 1, &[("2.1.0", true)]);
+    let alone = evidence(vec![in_place_of_own.clone()], vec![own.clone()]);
+    let doubt = Verdict::Unknown(vec![Doubt::NotUnderstood(vec![MemberId(OWN)])]);
+    assert_eq!(decide(&alone), doubt);
+    let mut offline = offline(1, vec![own]);
+    offline.members = vec![in_place_of_own];
+    assert_eq!(decide(&offline), doubt);
 }
 
 #[test]
@@ -527,7 +599,7 @@ fn second_opinion(found: &Evidence) -> u8 {
     let ran: Vec<_> = found
         .members
         .iter()
-        .map(|m| m.stopped.map(|r| r.to_string()))
+        .map(|m| m.stopped.map(|r| r.release.to_string()))
         .collect();
     let binary = |n: usize| {
         answers[n]
