@@ -138,7 +138,7 @@ fn a_cluster_that_has_moved_is_refused_by_its_disk_with_what_going_back_would_lo
     for wanted in [
         "REFUSED: the cluster has moved to 2.2",
         "2.2.0, set by raft entry 451",
-        "etcd 2.1 would start on this data all the same, say nothing of it",
+        "etcd 2.1 starts from it without a warning, and reports itself healthy",
         "No flag overrides this",
         "rewind the whole cluster to before entry 451, which loses 48 entries, 37 of them client writes",
     ] {

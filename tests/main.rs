@@ -65,6 +65,8 @@ mod explain_log;
 mod gate;
 /// Bringing the segments of a dedicated WAL dir home, struck at every system call.
 mod gate_faults;
+/// Whether servers start from the data dirs that the gate allows.
+mod gate_starts;
 /// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
 mod gate_live;
 

@@ -35,6 +35,11 @@ pub fn start_verdicts(
     Ok(scan.finish())
 }
 
+/// What each release line does with `data_dir` once its segments are in `member/wal`.
+pub fn verdicts_at_home(data_dir: &DataDir) -> io::Result<Verdicts> {
+    StartBeside::with(data_dir, false)?.finish()
+}
+
 /// A start asked about while a data dir is read for other reasons: most of what a server reads goes by
 /// anyway.
 #[derive(Debug)]
@@ -48,12 +53,16 @@ pub(crate) struct StartBeside {
 
 impl StartBeside {
     pub(crate) fn new(data_dir: &DataDir) -> io::Result<Self> {
+        Self::with(data_dir, data_dir.has_dedicated_wal())
+    }
+
+    fn with(data_dir: &DataDir, has_dedicated_wal: bool) -> io::Result<Self> {
         let (snap, wal) = (data_dir.snap_dir(), data_dir.wal_dir());
         let layout = Layout {
             has_snap_dir: snap.is_dir(),
             snap: names_in(snap)?,
             wal: names_in(wal)?,
-            has_dedicated_wal: data_dir.has_dedicated_wal(),
+            has_dedicated_wal,
         };
         Ok(Self {
             scan: StartScan::new(layout, false),

@@ -10,7 +10,8 @@ use fs_err as fs;
 
 use crate::archive::verify::verify_counting;
 use crate::cluster::{Cluster, Look, MemberLook, Silence, Stray};
-use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::{ClusterId, Identity, MemberId};
 use crate::etcd::member::MemberFacts;
 use crate::interrupt::Interrupt;
@@ -130,7 +131,7 @@ fn read(
     observe: &mut dyn FnMut(Event),
 ) -> Result<DiskEvidence, StoreError> {
     let from = request.step.from;
-    let (kind, facts, since_move) = match target {
+    let (kind, facts, since_move, starts) = match target {
         Target::Archive(archive) => {
             let report = verify_counting(archive, from, request.threads, interrupt, observe)?;
             if let Some(fault) = report.first_fault() {
@@ -142,14 +143,21 @@ fn read(
             let manifest = archive.manifest();
             let created = manifest.created;
             let kind = DiskKind::Archive { created };
-            (kind, manifest.member.clone(), report.since_version)
+            let facts = manifest.member.clone();
+            (kind, facts, report.since_version, report.starts)
         }
         Target::DataDir(data_dir) => {
             let reading = Reading::WholeCounting(from);
             let found = survey(data_dir, reading, interrupt, observe)?;
             let running = found.running.is_some();
             let (facts, _) = target.sound_member(found.facts, found.files)?;
-            (DiskKind::DataDir { running }, facts, found.since_version)
+            let kind = DiskKind::DataDir { running };
+            let starts = if data_dir.has_dedicated_wal() {
+                Some(verdicts_at_home(data_dir).map_err(SurveyError::from)?)
+            } else {
+                found.starts
+            };
+            (kind, facts, found.since_version, starts)
         }
     };
     let MemberFacts {
@@ -169,6 +177,7 @@ fn read(
         versions,
         members,
         since_move,
+        starts,
     })
 }
 

@@ -11,6 +11,8 @@ use crate::cluster::{SaidVersion, Silence};
 use crate::etcd::ids::{ClusterVersion, Identity, Index, Release};
 use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
+use crate::etcd::start::reason::Reason;
+use crate::etcd::start::{Verdict, Verdicts};
 use crate::etcd::version_tally::SinceVersion;
 
 /// From which release back to which.
@@ -99,6 +101,8 @@ pub struct DiskEvidence {
     pub members: Vec<Member>,
     /// The entries from the one that moved the cluster on.
     pub since_move: Option<SinceVersion>,
+    /// What each release does with it, once its segments are in `member/wal`.
+    pub starts: Option<Verdicts>,
 }
 
 /// What kind of place data are in.
@@ -158,6 +162,21 @@ impl DiskEvidence {
             DiskKind::Archive { created } => Some(created),
             DiskKind::Own { .. } | DiskKind::DataDir { .. } => None,
         }
+    }
+
+    /// What a server of `release` does with it, if that is known.
+    fn verdict(&self, release: Release) -> Option<&Verdict> {
+        let mut lines = self.starts.iter().flatten();
+        lines.find_map(|(line, verdict)| (*line == release).then_some(verdict))
+    }
+
+    /// Why a server of `release` would not start from it, if it would not.
+    pub fn why_not(&self, release: Release) -> Option<String> {
+        let verdict = self.verdict(release)?;
+        // The record that a running server is about to finish.
+        let is_unfinished = *verdict == Verdict::DoesNotStart(Reason::CutShort);
+        let why_not = verdict.why_not(release);
+        why_not.filter(|_| !(is_unfinished && self.is_running()))
     }
 
     /// Whether etcd runs on it.

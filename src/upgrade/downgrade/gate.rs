@@ -9,6 +9,7 @@
 //! ```text
 //! anybody reports `from` or more, or a committed entry or raft snapshot has it  refused: it has moved
 //! an uncommitted entry has it, or all members are of `from` or more             refused: it is moving
+//! `to` does not start from a data dir given                                     refused: it leads nowhere
 //! one member in all, stopped, its own data dir readable, version = `to`         allowed
 //! a quorum read, version = `to`, some member of `to`, all others answer         allowed
 //! the same, but some other member does not answer                               allowed, with a warning
@@ -63,6 +64,8 @@ pub enum Verdict {
         /// Whether every member is of the higher release.
         everybody_ahead: bool,
     },
+    /// Refused: the release to go back to does not start from these data dirs.
+    DoesNotStart(Vec<NoStart>),
     /// Allowed.
     Allowed(Ground),
     /// Allowed, but something could not be looked at.
@@ -71,6 +74,15 @@ pub enum Verdict {
     NothingToGoBackFrom,
     /// Refused: too little is known.
     Unknown(Vec<Doubt>),
+}
+
+/// A data dir from which the release to go back to does not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoStart {
+    /// Which of [`Evidence::disks`].
+    pub disk: usize,
+    /// Why, with etcd's own words.
+    pub why: String,
 }
 
 /// What an allowance stands on.
@@ -151,6 +163,7 @@ pub fn decide(evidence: &Evidence) -> Verdict {
     let rows = [
         moved,
         moving,
+        does_not_start,
         allowed_alone,
         allowed,
         allowed_with_warning,
@@ -184,6 +197,19 @@ fn moving(evidence: &Evidence) -> Option<Verdict> {
         pending,
         everybody_ahead,
     })
+}
+
+fn does_not_start(evidence: &Evidence) -> Option<Verdict> {
+    let disks = evidence.disks.iter().enumerate();
+    let dirs = disks.filter(|(_, disk)| disk.created().is_none());
+    let no_start = |(number, disk): (usize, &DiskEvidence)| {
+        Some(NoStart {
+            disk: number,
+            why: disk.why_not(evidence.step.to)?,
+        })
+    };
+    let found: Vec<_> = dirs.filter_map(no_start).collect();
+    (!found.is_empty()).then_some(Verdict::DoesNotStart(found))
 }
 
 fn allowed_alone(evidence: &Evidence) -> Option<Verdict> {
@@ -435,7 +461,7 @@ impl Verdict {
     /// Whether the answer is no; `strict` is for those to whom a warning is one.
     pub fn is_refusal(&self, strict: bool) -> bool {
         match self {
-            Self::Moved(_) | Self::Moving { .. } | Self::Unknown(_) => true,
+            Self::Moved(_) | Self::Moving { .. } | Self::DoesNotStart(_) | Self::Unknown(_) => true,
             Self::AllowedWithWarning(..) => strict,
             Self::Allowed(_) | Self::NothingToGoBackFrom => false,
         }

@@ -1,7 +1,7 @@
 //! What the gate saw and decided, as text and as JSON.
 
 use crate::cluster::{SaidVersion, Silence};
-use crate::etcd::ids::{ClusterVersion, Index, MemberId};
+use crate::etcd::ids::{ClusterVersion, Index, MemberId, V2_2};
 use crate::etcd::member::VersionChange;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
@@ -10,7 +10,9 @@ use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{
     Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, Ran,
 };
-use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, Source, Verdict};
+use crate::upgrade::downgrade::gate::{
+    Caution, Claim, Doubt, Ground, NoStart, Source, Verdict,
+};
 
 use crate::cli::error::{Kind, Told};
 use crate::cli::output::{Out, Paint, text};
@@ -109,6 +111,7 @@ impl Judgement<'_> {
         match &self.verdict {
             Verdict::Moved(_) => format!("the cluster has moved to {from}"),
             Verdict::Moving { .. } => format!("the cluster is moving to {from} now"),
+            Verdict::DoesNotStart(_) => format!("etcd {to} does not start from these data"),
             Verdict::Allowed(ground) | Verdict::AllowedWithWarning(ground, _) => match ground {
                 Ground::OwnDataDir => format!(
                     "the cluster version is {to}; the only member is stopped, and its data dir is the whole truth"
@@ -139,10 +142,7 @@ impl Judgement<'_> {
                         .iter()
                         .map(|claim| format!("  {}", self.claim(claim))),
                 );
-                lines.push(format!(
-                    "etcd {} would start on this data all the same, say nothing of it, and report itself healthy.",
-                    step.to
-                ));
+                lines.push(self.older_release_on_moved_data());
                 lines.push("No flag overrides this.".to_owned());
                 lines
             }
@@ -162,9 +162,35 @@ impl Judgement<'_> {
                 }
                 lines
             }
+            Verdict::DoesNotStart(found) => found.iter().map(|found| self.no_start(found)).collect(),
             Verdict::AllowedWithWarning(..) => self.warnings(),
             Verdict::Unknown(doubts) => doubts.iter().flat_map(|doubt| self.doubt(doubt)).collect(),
             Verdict::Allowed(_) | Verdict::NothingToGoBackFrom => Vec::new(),
+        }
+    }
+
+    fn no_start(&self, found: &NoStart) -> String {
+        let disk = self.evidence().disks.get(found.disk);
+        let whose = disk.map_or_else(String::new, |disk| {
+            format!("{} ({})", text(&disk.path), kind_text(disk))
+        });
+        format!("{whose}: {}", found.why)
+    }
+
+    /// What the release to go back to does with data of a cluster that has moved.
+    fn older_release_on_moved_data(&self) -> String {
+        let to = self.evidence().step.to;
+        let mut disks = self.evidence().disks.iter();
+        let known = disks.find_map(|disk| disk.why_not(to));
+        // 2.0 and 2.1 do not look; every later release exits.
+        let why = known.or_else(|| {
+            (to >= V2_2).then(|| "the cluster version is higher than the server's (etcd: `cluster cannot be downgraded`)".to_owned())
+        });
+        match why {
+            Some(why) => format!("etcd {to} does not start from it: {why}."),
+            None => format!(
+                "etcd {to} starts from it without a warning, and reports itself healthy."
+            ),
         }
     }
 
@@ -377,6 +403,10 @@ impl Judgement<'_> {
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
                 "do not start the older release; start the members as they were and check again, or `etcd-ark rewind` the whole cluster",
+            ),
+            Verdict::DoesNotStart(_) => (
+                self.reasons().into_iter().next(),
+                "keep the release that runs; `etcd-ark verify` on the data dir says what each release does with it",
             ),
             Verdict::AllowedWithWarning(..) => (
                 self.warnings().into_iter().next(),

@@ -13,6 +13,7 @@ impl Judgement<'_> {
         let (verdict, reason) = match &self.verdict {
             Verdict::Moved(_) => ("refused", "moved"),
             Verdict::Moving { .. } => ("refused", "moving"),
+            Verdict::DoesNotStart(_) => ("refused", "does-not-start"),
             Verdict::Unknown(_) => ("refused", "unknown"),
             Verdict::AllowedWithWarning(..) if self.strict => ("refused", "warning"),
             Verdict::AllowedWithWarning(ground, _) => {

@@ -1,6 +1,8 @@
 //! The table, row by row, and every combination of members around a quorum, held against a second
 //! statement of it that shares no code with the first.
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::cluster::{SaidVersion, Silence};
 use crate::etcd::ids::{ClusterId, Identity, Term};
@@ -118,6 +120,7 @@ fn disk(kind: DiskKind, id: u64, members: u64, versions: &[(&str, bool)]) -> Dis
         versions,
         members: (1..=members).map(member).collect(),
         since_move: None,
+        starts: None,
     }
 }
 
@@ -431,7 +434,7 @@ fn offline_archives_never_open_the_gate_however_many_and_however_new() {
     assert_eq!(decide(&offline(3, all)), too_few(0, &[1, 2, 3]));
     let one_dir = vec![own(), archive(2, 400), archive(3, 400)];
     assert_eq!(decide(&offline(3, one_dir)), too_few(1, &[2, 3]));
-    assert_eq!(decide(&offline(1, vec![archive(1, 343)])), too_few(0, &[1]));
+    assert!(decide(&offline(1, vec![archive(1, 343)])).is_refusal(false));
     // Beside a majority of data dirs an archive only adds: what it knows to be committed, they must have.
     let dir = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
     let older = offline(3, vec![own(), dir(2), dir(3), archive(3, 300)]);
@@ -656,6 +659,7 @@ fn row_of(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Moved(_) => 1,
         Verdict::Moving { .. } => 2,
+        Verdict::DoesNotStart(_) => 8,
         Verdict::Allowed(Ground::OwnDataDir) => 3,
         Verdict::Allowed(_) => 4,
         Verdict::AllowedWithWarning(..) => 5,
