@@ -257,7 +257,8 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
     fake.member(2).down();
     let said = judged(Some(&own), &endpoints, 3);
     assert_eq!(said["reason"], "moving");
-    let assumed = &said["members"].as_array().unwrap()[2];
+    let members = said["members"].as_array().unwrap();
+    let assumed = members.iter().find(|m| m["name"] == "infra2").unwrap();
     assert_eq!(assumed["release_is_assumed"], true, "{assumed}");
     let text = check(Some(&own), &endpoints).exits(3);
     let text = text
@@ -543,7 +544,10 @@ fn offline_archives_from_before_the_move_never_allow_what_the_members_have_long_
         scratch.path(),
         &[],
     );
-    assert_eq!(judged(Some(&own), &offline(&[&moved]), 3)["reason"], "moved");
+    assert_eq!(
+        judged(Some(&own), &offline(&[&moved]), 3)["reason"],
+        "moved"
+    );
     // An archive whose bytes do not check is no evidence at all.
     let mut bytes = fs::read(&archives[0]).unwrap();
     bytes[1000] ^= 1;
@@ -863,32 +867,54 @@ fn a_member_that_runs_is_not_touched() {
     assert_eq!(names(scratch.path()), Vec::<String>::new());
 }
 
+/// A member's data dir in the middle of which a bit is wrong.
+fn damage(data: &Path) {
+    let segment = decode::segments(&data.join("member/wal")).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+}
+
 #[test]
 fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_us() {
     let story = story();
     let scratch = TempDir::new().unwrap();
     let backups = scratch.path().join("backups");
-    let broken = story.data_dir("2-backup-infra1");
-    let segment = decode::segments(&broken.join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    fs::write(&segment, bytes).unwrap();
+    let (gone, broken) = (story.path("gone.etcd"), story.data_dir("2-backup-infra1"));
+    damage(&broken);
     let before = tree(&broken);
-    for (data, code) in [(story.path("gone.etcd"), 10), (broken.clone(), 4)] {
-        let ran = go_back(&data, &backups, &[]).exits(code);
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    fake.member(1).down();
+    let endpoints = fake.endpoints();
+    let flags = ["--endpoints", endpoints.as_str()];
+    for (data, code, state) in [(&gone, 10, "missing"), (&broken, 4, "damaged")] {
+        let ran = go_back(data, &backups, &flags).exits(code);
+        let head = format!("this member's data dir is {state}; only then is a backup restored:");
         for wanted in [
-            "only then is a backup put back",
+            "ALLOWED, with a warning",
+            head.as_str(),
             "etcd-ark restore ARCHIVE",
             "etcd-ark rewind",
         ] {
             assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
         }
-        let told = go_back(&data, &backups, &["--json"]).exits(code).json();
+        let told = go_back(data, &backups, &[&flags[..], &["--json"]].concat())
+            .exits(code)
+            .json();
         assert_eq!(told["restore_steps"].as_array().unwrap().len(), 4);
+        // With no other member to ask nothing is known, and nothing is advised.
+        let alone = go_back(data, &backups, &[]).exits(code);
+        assert_eq!(alone.stdout, "");
     }
+    let ran = go_back(&gone, &backups, &flags).exits(10);
+    let beside = format!(
+        "Make sure that {} is the right path: nothing is there, while there is ",
+        gone.display()
+    );
+    assert!(ran.stdout.contains(&beside), "{ran:#?}");
     assert_eq!(tree(&broken), before);
-    assert!(!backups.exists() && !story.path("gone.etcd").exists());
+    assert!(!backups.exists() && !gone.exists());
     // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
     let member = elsewhere();
     let ran = go_back(&member.data, &backups, &[]).exits(10);
@@ -896,8 +922,6 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     ran.says("hint: if etcd runs with `--wal-dir`, pass the same here");
     // For the check a disk that does not read speaks for nobody.
     check(Some(&broken), &[]).exits(4);
-    let fake = FakeCluster::of_story("2-backup-infra2");
-    fake.member(1).down();
     let said = judged(Some(&broken), &at(&fake), 0);
     assert_eq!(said["verdict"], "allowed-with-warning");
     assert!(
@@ -907,6 +931,99 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
             .contains("does not check"),
         "{said:#}"
     );
+    let missing = check(Some(&gone), &at(&fake)).exits(10);
+    assert!(
+        missing.stdout.contains("ALLOWED, with a warning"),
+        "{missing:#?}"
+    );
+}
+
+#[test]
+fn the_gate_comes_first_also_where_the_data_dir_is_mistyped_or_damaged() {
+    // Guards against advice to put the old binary back on a cluster that has moved, for want of a data dir to read it in.
+    let story = story();
+    let scratch = TempDir::new().unwrap();
+    let backups = scratch.path().join("backups");
+    let (gone, broken) = (
+        story.path("mistyped.etcd"),
+        story.data_dir("3-after-upgrade-infra1"),
+    );
+    damage(&broken);
+    let empty = story.path("empty.etcd");
+    fs::create_dir(&empty).unwrap();
+    let fake = FakeCluster::of_story("3-after-upgrade");
+    fake.member(1).down();
+    let endpoints = fake.endpoints();
+    let flags = ["--endpoints", endpoints.as_str()];
+    for data in [&gone, &broken, &empty] {
+        let ran = go_back(data, &backups, &flags).exits(3);
+        let stdout = &ran.stdout;
+        assert!(
+            stdout.contains("REFUSED: the cluster has moved to 2.2")
+                && stdout.contains("this member's data dir says nothing: ")
+                && !stdout.contains("restore")
+                && !stdout.contains("binary"),
+            "{ran:#?}"
+        );
+        let said = go_back(data, &backups, &[&flags[..], &["--json"]].concat())
+            .exits(3)
+            .json();
+        assert_eq!(said["gate"]["reason"], "moved");
+        assert_eq!(said["restore_steps"], Value::Null);
+        assert_eq!(judged(Some(data), &at(&fake), 3)["reason"], "moved");
+    }
+    assert!(!backups.exists());
+}
+
+#[test]
+fn what_is_refused_already_is_refused_without_a_wait() {
+    let story = story();
+    let scratch = TempDir::new().unwrap();
+    let moved = story.data_dir("3-after-upgrade-infra0");
+    let own = story.data_dir("2-backup-infra0");
+    let begun = Instant::now();
+    let settle = ["--settle", "60"];
+    // Moved; no member answers; the WAL is where 2.1 does not look.
+    go_back(&moved, scratch.path(), &settle).exits(3);
+    go_back(&own, scratch.path(), &settle).exits(3);
+    let member = elsewhere();
+    let wal_dir = ["--wal-dir", member.wal.to_str().unwrap()];
+    go_back(
+        &member.data,
+        scratch.path(),
+        &[&settle[..], &wal_dir].concat(),
+    )
+    .exits(3)
+    .says("it would take this member for a new one");
+    // It answers, so it runs.
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    let endpoints = fake.endpoints();
+    let flags = [&settle[..], &["--endpoints", &endpoints]].concat();
+    go_back(&own, scratch.path(), &flags)
+        .exits(11)
+        .says("this member runs");
+    assert!(begun.elapsed() < Duration::from_secs(50), "it waited");
+    assert_eq!(names(scratch.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_quorum_that_is_missing_only_while_a_leader_is_elected_is_waited_for() {
+    let story = story();
+    let scratch = TempDir::new().unwrap();
+    let own = story.data_dir("2-backup-infra1");
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    fake.member(1).down();
+    fake.member(0).quorum(Quorum::IsLost);
+    fake.member(2).quorum(Quorum::IsLost);
+    let endpoints = fake.endpoints();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(4));
+            fake.member(2).quorum(Quorum::Reads);
+        });
+        let flags = ["--endpoints", &endpoints, "--settle", "9", "--dry-run"];
+        go_back(&own, scratch.path(), &flags).exits(0);
+    });
 }
 
 /// A member that is alone, of 2.1, with its segments in a directory of their own.

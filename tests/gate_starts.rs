@@ -3,7 +3,7 @@
 use etcd_ark::etcd::ids::Release;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::target::Target;
-use etcd_ark::upgrade::downgrade::collect::{CollectError, Request, collect};
+use etcd_ark::upgrade::downgrade::collect::{CollectError, Request, ask, read};
 use etcd_ark::upgrade::downgrade::evidence::{Ran, Step};
 use etcd_ark::upgrade::downgrade::gate::{Verdict, decide};
 use fs_err as fs;
@@ -30,9 +30,14 @@ fn verdict_on(target: &Target, step: Step) -> Option<Verdict> {
         },
         threads: 1,
     };
-    match collect(&request, &Interrupt::default(), &mut |_| ()) {
+    let disks = match read(&request, &Interrupt::default(), &mut |_| ()) {
+        Ok(disks) => disks,
+        Err(CollectError::Store(_)) => return None,
+        Err(error) => panic!("{error}"),
+    };
+    match ask(&request, &disks) {
         Ok(collected) => Some(decide(&collected.evidence)),
-        Err(CollectError::Store(_)) => None,
+        Err(CollectError::NotAMember { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }

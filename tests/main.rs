@@ -65,10 +65,10 @@ mod explain_log;
 mod gate;
 /// Bringing the segments of a dedicated WAL dir home, struck at every system call.
 mod gate_faults;
-/// Whether servers start from the data dirs that the gate allows.
-mod gate_starts;
 /// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
 mod gate_live;
+/// Whether servers start from the data dirs that the gate allows.
+mod gate_starts;
 
 /// The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
 mod stale_member;

@@ -1,8 +1,8 @@
 //! Coming by the evidence that the downgrade gate decides on.
 //!
 //! In: this machine's data dir, further directories and archives, a cluster to ask. Out: the
-//! [`Evidence`], all of it of one cluster. Directories are read whole and archives proven before
-//! they are believed; the cluster is asked after that, so that its word is the latest.
+//! [`Evidence`], all of it of one cluster. [`read`] takes in directories whole and proves archives;
+//! [`ask`] asks the cluster after that, once or again, so that its word is the latest.
 
 use std::path::PathBuf;
 
@@ -40,15 +40,22 @@ pub struct Request<'r> {
     pub threads: usize,
 }
 
+/// What the directories and archives say.
+#[derive(Debug)]
+pub struct Disks {
+    /// Each that could be read; the own data dir first.
+    pub all: Vec<DiskEvidence>,
+    /// Why the own data dir says nothing.
+    pub unreadable: Option<StoreError>,
+}
+
 /// Evidence, and what was met on the way to it.
 #[derive(Debug)]
 pub struct Collected {
     /// What the gate decides on.
     pub evidence: Evidence,
-    /// Endpoints that led to nobody.
+    /// Endpoints that led to no member.
     pub strays: Vec<Stray>,
-    /// Why the own data dir says nothing.
-    pub unreadable: Option<StoreError>,
 }
 
 /// Why there is no evidence to decide on.
@@ -79,17 +86,17 @@ pub enum CollectError {
     },
 }
 
-/// Collects what can be known.
-pub fn collect(
+/// Reads the directories and archives.
+pub fn read(
     request: &Request<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
-) -> Result<Collected, CollectError> {
-    let mut disks = Vec::new();
+) -> Result<Disks, CollectError> {
+    let mut all = Vec::new();
     let mut unreadable = None;
     if let Some(target) = request.own {
-        match read(target, request, interrupt, observe) {
-            Ok(disk) => disks.push(as_own(disk)),
+        match read_target(target, request, interrupt, observe) {
+            Ok(disk) => all.push(as_own(disk)),
             Err(fault @ (StoreError::Unsound { .. } | StoreError::Start { .. })) => {
                 unreadable = Some(fault);
             }
@@ -98,33 +105,36 @@ pub fn collect(
     }
     for target in request.others {
         if !is_same_place(request.own, target) {
-            disks.push(read(target, request, interrupt, observe)?);
+            all.push(read_target(target, request, interrupt, observe)?);
         }
     }
-    refuse_two_clusters(&disks)?;
-    let known = newest(&disks).map_or(&[][..], |disk| &disk.members);
+    refuse_two_clusters(&all)?;
+    Ok(Disks { all, unreadable })
+}
+
+/// Asks the cluster, and puts together what it and `disks` say.
+pub fn ask(request: &Request<'_>, disks: &Disks) -> Result<Collected, CollectError> {
+    let disks = &disks.all;
+    let known = newest(disks).map_or(&[][..], |disk| &disk.members);
     let expected = disks.first().map(|disk| disk.identity.cluster_id);
     let look = request
         .cluster
         .map(|cluster| cluster.look(known, expected))
         .unwrap_or_default();
     refuse_other_cluster(&look, disks.first())?;
-    let members = members(&look, &disks, request)?;
-    let evidence = Evidence {
-        step: request.step,
-        members,
-        disks,
-        offline: request.offline,
-    };
     Ok(Collected {
-        evidence,
+        evidence: Evidence {
+            step: request.step,
+            members: members(&look, disks, request)?,
+            disks: disks.clone(),
+            offline: request.offline,
+        },
         strays: look.strays,
-        unreadable,
     })
 }
 
 /// What a directory or an archive says, once it is proven.
-fn read(
+fn read_target(
     target: &Target,
     request: &Request<'_>,
     interrupt: &Interrupt,

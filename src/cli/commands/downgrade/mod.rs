@@ -6,15 +6,15 @@ pub(crate) mod report;
 pub(crate) mod report_json;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
 use crate::data_dir::DataDirError;
 use crate::interrupt::Interrupt;
-use crate::target::Target;
-use crate::upgrade::downgrade::collect::{Collected, Request, collect};
+use crate::target::{StoreError, Target};
+use crate::upgrade::downgrade::collect::{Collected, Disks, Request, ask, read};
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
-use crate::upgrade::downgrade::gate::{Verdict, decide};
+use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
 use crate::upgrade::downgrade::move_wal::Found;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
 use crate::upgrade::downgrade::{move_wal, prepare as downgrade};
@@ -59,15 +59,23 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
         return Err(told.into());
     }
     let wal_dir = gate.wal_dir.as_deref();
-    let own = args.data_dir.as_deref().map(|dir| own(dir, wal_dir));
-    let own = own.transpose()?.map(|(_, target)| target);
-    let mut collected =
-        Asked::open(gate, places)?.look(gate, step, own.as_ref(), out, interrupt)?;
+    let mut own = match args.data_dir.as_deref() {
+        Some(dir) => Own::open(dir, wal_dir)?,
+        None => Own::default(),
+    };
     let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
-    if let Some(fault) = collected.unreadable.take_if(|_| nothing_else) {
-        return Err(fault.into());
+    if let Some(fault) = own.fault.take_if(|_| nothing_else) {
+        return Err(fault);
     }
-    let judgement = judge(&collected, strict);
+    let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
+    let mut disks = inquiry.read(out, interrupt)?;
+    let unreadable = disks.unreadable.take().map(anyhow::Error::from);
+    if nothing_else && let Some(fault) = unreadable {
+        return Err(fault);
+    }
+    let fault = own.fault.as_ref().or(unreadable.as_ref());
+    let collected = inquiry.ask(&disks, interrupt)?;
+    let judgement = judge(&collected, fault, strict);
     out.json(|| judgement.to_json());
     judgement.tell(out);
     for warning in judgement.warnings() {
@@ -75,6 +83,9 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     }
     if let Some(refusal) = judgement.failure() {
         return Err(refusal.into());
+    }
+    if let Some(fault) = own.fault {
+        return Err(fault);
     }
     if judgement.verdict != Verdict::NothingToGoBackFrom {
         out.line(&format!(
@@ -88,7 +99,8 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
 /// A stopped member, and what the gate saw of its cluster.
 struct Seen {
     step: Step,
-    found: Found,
+    /// Its data dir, or what is wrong with it.
+    own: Result<Found>,
     collected: Collected,
     /// Seconds.
     waited: u16,
@@ -96,18 +108,24 @@ struct Seen {
 
 fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
     let interrupt = places.interrupt();
-    let seen = look_at_stopped(args, places, out)?;
-    let judgement = judge(&seen.collected, strict);
-    let nothing = judgement.verdict == Verdict::NothingToGoBackFrom;
-    if nothing || judgement.is_refusal() {
+    let seen = look_at_stopped(args, strict, places, out)?;
+    let judgement = judge(&seen.collected, seen.own.as_ref().err(), strict);
+    if judgement.is_refusal() {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
         return judgement.failure().map_or(Ok(0), |told| Err(told.into()));
     }
-    refuse_wal_elsewhere(&seen.found, seen.step, args)?;
+    let Ok(found) = &seen.own else {
+        return tell_restoring(&judgement, seen.own.err(), args, out);
+    };
+    if judgement.verdict == Verdict::NothingToGoBackFrom {
+        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
+        judgement.tell(out);
+        return Ok(0);
+    }
     let wal_dir = args.gate.wal_dir.as_deref();
     let request = downgrade::Request {
-        found: &seen.found,
+        found,
         move_wal: wal_dir.filter(|_| args.move_wal),
         backup_dir: &args.backup_dir,
         dry_run: args.dry_run,
@@ -137,37 +155,62 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
     Ok(0)
 }
 
-/// Waits until a move has shown that was begun before etcd was stopped, and looks.
-fn look_at_stopped(args: &GoBack, places: &Places<'_>, out: &Out) -> Result<Seen> {
+/// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
+/// move takes to show which was begun before etcd stopped.
+fn look_at_stopped(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<Seen> {
     let interrupt = places.interrupt();
     let gate = &args.gate;
     let step = gate.step()?;
-    let opened = own(&args.data_dir, gate.wal_dir.as_deref());
-    let (found, own) = opened.inspect_err(|error| tell_restoring(error, args, step, out))?;
-    if let Some(running) = downgrade::running(found.data_dir())? {
+    let mut own = Own::open(&args.data_dir, gate.wal_dir.as_deref())?;
+    if let Some(found) = &own.found
+        && let Some(running) = downgrade::running(found.data_dir())?
+    {
         return Err(downgrade::PrepareError::Running(running).into());
     }
-    let asked = Asked::open(gate, places)?;
-    let waited = if gate.offline { 0 } else { args.settle };
-    countdown(
-        Duration::from_secs(waited.into()),
-        "waiting for a move that was begun before etcd stopped to show",
-        out,
-        interrupt,
-    )?;
-    let mut collected = asked.look(gate, step, Some(&own), out, interrupt)?;
-    if let Some(fault) = collected.unreadable.take() {
-        let error = anyhow::Error::from(fault);
-        tell_restoring(&error, args, step, out);
-        return Err(error);
+    let stopped = Instant::now();
+    let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
+    if let Some(fault) = own.fault.take_if(|_| nothing_else) {
+        return Err(fault);
     }
+    let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
+    let mut disks = inquiry.read(out, interrupt)?;
+    let own = own.into_result(disks.unreadable.take());
+    let own = if nothing_else { Ok(own?) } else { own };
+    let mut collected = inquiry.ask(&disks, interrupt)?;
+    let mut waited = 0;
     refuse_if_it_answers(&collected)?;
+    if !is_settled(&decide(&collected.evidence)) {
+        if let Ok(found) = &own
+            && !decide(&collected.evidence).is_refusal(strict)
+        {
+            refuse_wal_elsewhere(found, step, args)?;
+        }
+        waited = if gate.offline { 0 } else { args.settle };
+        countdown(
+            Duration::from_secs(waited.into()).saturating_sub(stopped.elapsed()),
+            "waiting for a move that was begun before etcd stopped to show",
+            out,
+            interrupt,
+        )?;
+        collected = inquiry.ask(&disks, interrupt)?;
+        refuse_if_it_answers(&collected)?;
+    }
     Ok(Seen {
         step,
-        found,
+        own,
         collected,
         waited,
     })
+}
+
+/// Whether no wait can change a verdict. A quorum may only be missing while a new leader is elected.
+fn is_settled(verdict: &Verdict) -> bool {
+    let may_pass = |doubt: &Doubt| matches!(doubt, Doubt::NoQuorumRead(_));
+    match verdict {
+        Verdict::Moved(_) | Verdict::Moving { .. } | Verdict::DoesNotStart(_) => true,
+        Verdict::Unknown(doubts) => !doubts.iter().any(may_pass),
+        _ => false,
+    }
 }
 
 fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<String> {
@@ -192,24 +235,65 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<
     warnings
 }
 
-/// The own data dir, with its segments wherever they are.
-fn own(dir: &Path, wal_dir: Option<&Path>) -> Result<(Found, Target)> {
-    let found = move_wal::find(dir, wal_dir)?;
-    let target = Target::DataDir(found.data_dir().clone());
-    // What cannot be listed is no data dir, however it looks from above.
-    found.data_dir().list()?;
-    Ok((found, target))
+/// The data dir of this machine's member.
+#[derive(Default)]
+struct Own {
+    found: Option<Found>,
+    target: Option<Target>,
+    /// Why it says nothing: it is missing, or cannot be read.
+    fault: Option<anyhow::Error>,
 }
 
-/// Who and what is asked beside the own data dir.
-struct Asked {
+impl Own {
+    /// Opens it, with its segments wherever they are. That it is missing or damaged is for the gate to
+    /// say first; only a path that is wrong for certain fails.
+    fn open(dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
+        let listed = |found: Found| {
+            // What cannot be listed is no data dir, however it looks from above.
+            found.data_dir().list()?;
+            Ok(found)
+        };
+        match move_wal::find(dir, wal_dir).and_then(listed) {
+            Ok(found) => Ok(Self {
+                target: Some(Target::DataDir(found.data_dir().clone())),
+                found: Some(found),
+                fault: None,
+            }),
+            Err(
+                error @ (DataDirError::NotFound(_)
+                | DataDirError::Empty(_)
+                | DataDirError::SegmentGap { .. }
+                | DataDirError::BeginsLate { .. }),
+            ) => Ok(Self {
+                fault: Some(error.into()),
+                ..Self::default()
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The data dir, unless it is missing or, as was found since, `unreadable`.
+    fn into_result(self, unreadable: Option<StoreError>) -> Result<Found> {
+        let unreadable = unreadable.map(anyhow::Error::from);
+        match (self.fault.or(unreadable), self.found) {
+            (None, Some(found)) => Ok(found),
+            (fault, _) => Err(fault.unwrap_or_else(|| anyhow::anyhow!("no data dir is given"))),
+        }
+    }
+}
+
+/// Who and what is asked.
+struct Inquiry<'g> {
+    gate: &'g Gate,
+    step: Step,
+    own: Option<Target>,
     others: Vec<Target>,
     cluster: Option<Cluster>,
 }
 
-impl Asked {
-    /// What cannot be opened is said before anybody waits for anything.
-    fn open(gate: &Gate, places: &Places<'_>) -> Result<Self> {
+impl<'g> Inquiry<'g> {
+    /// What cannot be opened is said before any member is waited for.
+    fn open(gate: &'g Gate, step: Step, own: Option<Target>, places: &Places<'_>) -> Result<Self> {
         let targets = gate.targets.iter().map(|path| places.target(path, None));
         let others = targets.collect::<Result<_, _>>()?;
         let asks = !gate.offline || gate.connection.is_given();
@@ -218,37 +302,49 @@ impl Asked {
         } else {
             None
         };
-        Ok(Self { others, cluster })
-    }
-
-    fn look(
-        &self,
-        gate: &Gate,
-        step: Step,
-        own: Option<&Target>,
-        out: &Out,
-        interrupt: &Interrupt,
-    ) -> Result<Collected> {
-        let mut progress = Progress::new(out);
-        let request = Request {
+        Ok(Self {
+            gate,
             step,
             own,
+            others,
+            cluster,
+        })
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            step: self.step,
+            own: self.own.as_ref(),
             others: &self.others,
             cluster: self.cluster.as_ref(),
-            offline: gate.offline,
-            ran: gate.ran(),
-            threads: gate.threads.count(),
-        };
-        let collected = collect(&request, interrupt, &mut |event| progress.observe(event))?;
+            offline: self.gate.offline,
+            ran: self.gate.ran(),
+            threads: self.gate.threads.count(),
+        }
+    }
+
+    fn read(&self, out: &Out, interrupt: &Interrupt) -> Result<Disks> {
+        let mut progress = Progress::new(out);
+        let observe = &mut |event| progress.observe(event);
+        Ok(read(&self.request(), interrupt, observe)?)
+    }
+
+    fn ask(&self, disks: &Disks, interrupt: &Interrupt) -> Result<Collected> {
+        let collected = ask(&self.request(), disks)?;
         interrupt.check()?;
         Ok(collected)
     }
 }
 
-fn judge(collected: &Collected, strict: bool) -> Judgement<'_> {
+fn judge<'c>(
+    collected: &'c Collected,
+    fault: Option<&anyhow::Error>,
+    strict: bool,
+) -> Judgement<'c> {
     Judgement {
         verdict: decide(&collected.evidence),
         collected,
+        unreadable: fault.map(|fault| Failure::of(fault).message),
         strict,
     }
 }
@@ -300,26 +396,24 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
     Err(told.into())
 }
 
-/// Only where the data dir is missing or does not check is a backup put back, and not by us.
-fn tell_restoring(error: &anyhow::Error, args: &GoBack, step: Step, out: &Out) {
-    let lost = match error.downcast_ref::<DataDirError>() {
-        Some(error) => matches!(
-            error,
-            DataDirError::NotFound(_)
-                | DataDirError::Empty(_)
-                | DataDirError::SegmentGap { .. }
-                | DataDirError::BeginsLate { .. }
-        ),
-        None => Failure::of(error).kind == Kind::Corrupt,
-    };
-    if !lost {
-        return;
-    }
-    let steps = crate::cli::commands::downgrade::next_steps::restoring(&args.data_dir, step);
-    out.json(|| json!({"restore_steps": steps}));
-    let head = "this member's data dir is missing or does not check; only then is a backup put back, and so:";
-    out.line(&out.paint(Paint::Strong, head));
+/// The gate allows, and the member's data dir is missing or damaged: only then is a backup restored, and
+/// not by this command.
+fn tell_restoring(
+    judgement: &Judgement<'_>,
+    fault: Option<anyhow::Error>,
+    args: &GoBack,
+    out: &Out,
+) -> Result<u8> {
+    let step = judgement.evidence().step;
+    let is_missing = !args.data_dir.exists();
+    let steps = next_steps::restoring(&args.data_dir, is_missing, step);
+    out.json(|| json!({"gate": judgement.to_json(), "restore_steps": steps}));
+    judgement.tell(out);
+    let state = if is_missing { "missing" } else { "damaged" };
+    let head = format!("this member's data dir is {state}; only then is a backup restored:");
+    out.line(&out.paint(Paint::Strong, &head));
     tell_numbered(&steps, out);
+    fault.map_or(Ok(0), Err)
 }
 
 fn tell_numbered(steps: &[String], out: &Out) {

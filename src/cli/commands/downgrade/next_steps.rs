@@ -5,12 +5,17 @@
 
 use std::path::Path;
 
+use fs_err as fs;
+
 use crate::etcd::ids::{MemberId, Release};
 use crate::etcd::text::printable;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 
 use crate::cli::output::text;
+
+/// How many paths are named that may have been meant.
+const SHOWN: usize = 3;
 
 /// What to do next.
 pub(crate) struct Steps {
@@ -160,12 +165,22 @@ fn name(known: &MemberEvidence) -> String {
     }
 }
 
-/// How a backup is put back where the data dir is missing or does not check: the only case in which
-/// one is.
-pub(crate) fn restoring(data_dir: &Path, step: Step) -> Vec<String> {
+/// How a backup is restored where the data dir is missing or damaged: the only case in which one is.
+pub(crate) fn restoring(data_dir: &Path, is_missing: bool, step: Step) -> Vec<String> {
     let (dir, to) = (text(data_dir), step.to);
+    let first = if is_missing {
+        let instead = match data_dirs_beside(data_dir).as_slice() {
+            [] => String::new(),
+            found => format!(", while there is {}", found.join(", ")),
+        };
+        format!(
+            "Make sure that {dir} is the right path: nothing is there{instead}. If it is a mistake, run this again with the right path, and restore nothing."
+        )
+    } else {
+        format!("Leave {dir} as it is: it may still be evidence, and etcd must not start on it.")
+    };
     vec![
-        format!("Leave {dir} as it is; it may still be evidence, and etcd must not start on it."),
+        first,
         format!(
             "If the other members have a quorum without this one: go back with each of them first, on its own data. When all run {to}, replace this member: `etcdctl member remove ID`, `etcdctl member add NAME PEER_URL`, and start etcd {to} with an empty data dir. Not before: removing a member while releases are mixed can move the cluster."
         ),
@@ -175,4 +190,19 @@ pub(crate) fn restoring(data_dir: &Path, step: Step) -> Vec<String> {
         "If any of them did go on since that archive: `etcd-ark rewind` makes one consistent archive for every member."
             .to_owned(),
     ]
+}
+
+/// Data dirs in the same directory, of which one may have been meant.
+fn data_dirs_beside(missing: &Path) -> Vec<String> {
+    let parent = missing.parent().filter(|parent| parent.is_dir());
+    let entries = parent.and_then(|parent| fs::read_dir(parent).ok());
+    let paths = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut found: Vec<_> = paths.filter(|path| path.join("member").is_dir()).collect();
+    found.sort();
+    let shown = found.iter().take(SHOWN);
+    shown.map(|path| printable(&text(path))).collect()
 }

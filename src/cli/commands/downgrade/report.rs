@@ -10,9 +10,7 @@ use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{
     Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, Ran,
 };
-use crate::upgrade::downgrade::gate::{
-    Caution, Claim, Doubt, Ground, NoStart, Source, Verdict,
-};
+use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
 use crate::cli::error::{Kind, Told};
 use crate::cli::output::{Out, Paint, text};
@@ -20,6 +18,8 @@ use crate::cli::output::{Out, Paint, text};
 /// What was seen, what follows from it, and for whom.
 pub(crate) struct Judgement<'c> {
     pub(crate) collected: &'c Collected,
+    /// Why this member's data dir says nothing, if one was named.
+    pub(crate) unreadable: Option<String>,
     pub(crate) verdict: Verdict,
     /// Whether a warning is a refusal.
     pub(crate) strict: bool,
@@ -80,7 +80,7 @@ impl Judgement<'_> {
         let strays = self.collected.strays.iter();
         lines.extend(strays.map(|stray| format!("endpoint {}", stray.silence)));
         lines.extend(self.evidence().disks.iter().map(disk_line));
-        if let Some(fault) = &self.collected.unreadable {
+        if let Some(fault) = &self.unreadable {
             lines.push(format!("this member's data dir says nothing: {fault}"));
         }
         lines
@@ -162,7 +162,9 @@ impl Judgement<'_> {
                 }
                 lines
             }
-            Verdict::DoesNotStart(found) => found.iter().map(|found| self.no_start(found)).collect(),
+            Verdict::DoesNotStart(found) => {
+                found.iter().map(|found| self.no_start(found)).collect()
+            }
             Verdict::AllowedWithWarning(..) => self.warnings(),
             Verdict::Unknown(doubts) => doubts.iter().flat_map(|doubt| self.doubt(doubt)).collect(),
             Verdict::Allowed(_) | Verdict::NothingToGoBackFrom => Vec::new(),
@@ -188,9 +190,9 @@ impl Judgement<'_> {
         });
         match why {
             Some(why) => format!("etcd {to} does not start from it: {why}."),
-            None => format!(
-                "etcd {to} starts from it without a warning, and reports itself healthy."
-            ),
+            None => {
+                format!("etcd {to} starts from it without a warning, and reports itself healthy.")
+            }
         }
     }
 
@@ -396,10 +398,14 @@ impl Judgement<'_> {
                 claims.first().map(|claim| self.claim(claim)),
                 "stay on it, or `etcd-ark rewind` the whole cluster to before the move; no flag overrides this",
             ),
-            Verdict::Moving { pending, .. } if pending.is_empty() && self.assumption().is_some() => (
-                self.assumption(),
-                "if that is not so, run this again with --stopped-version; otherwise do not start the older release",
-            ),
+            Verdict::Moving { pending, .. }
+                if pending.is_empty() && self.assumption().is_some() =>
+            {
+                (
+                    self.assumption(),
+                    "if that is not so, run this again with --stopped-version; otherwise do not start the older release",
+                )
+            }
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
                 "do not start the older release; start the members as they were and check again, or `etcd-ark rewind` the whole cluster",
@@ -416,10 +422,12 @@ impl Judgement<'_> {
                 self.reasons().into_iter().next(),
                 "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
             ),
-            Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotUnderstood(_))) => (
-                self.reasons().into_iter().next(),
-                "see what answers there and why; it counts again once it answers as etcd does, or is stopped",
-            ),
+            Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotUnderstood(_))) => {
+                (
+                    self.reasons().into_iter().next(),
+                    "see what answers there and why; it counts again once it answers as etcd does, or is stopped",
+                )
+            }
             _ => (
                 self.reasons().into_iter().next(),
                 "bring back enough members for a quorum and name one with --endpoints; if all are stopped, pass --offline and the data dirs of a majority",

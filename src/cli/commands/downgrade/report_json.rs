@@ -53,7 +53,7 @@ impl Judgement<'_> {
             "endpoints_without_a_member": self.collected.strays.iter().map(|stray| json!({
                 "endpoint": stray.endpoint, "why": stray.silence.to_string(),
             })).collect::<Vec<_>>(),
-            "unreadable": self.collected.unreadable.as_ref().map(ToString::to_string),
+            "unreadable": self.unreadable,
         })
     }
 }
