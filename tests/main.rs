@@ -78,6 +78,9 @@ mod real_cluster;
 /// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
 mod rewind;
 
+/// Clusters of real 2.1 and 2.2 servers, where the environment names them: rolls, ways back, and the runbooks as printed.
+mod live_2x;
+
 /// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
 mod bucket;
 /// Encrypted archives, held against the `age` program.

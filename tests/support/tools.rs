@@ -40,13 +40,33 @@ pub fn need_root() -> bool {
     rustix::process::geteuid().is_root() || skip("mounting takes root")
 }
 
+/// The etcd server of a release line of 2.x that the environment names, such as `ETCD_ARK_ETCD_2_1` for `2.1`. Without it the
+/// test that asks is skipped and says so, in CI too: no package has these servers.
+pub fn need_etcd_2x(line: &str) -> Option<PathBuf> {
+    let variable = format!("ETCD_ARK_ETCD_{}", line.replace('.', "_"));
+    let Some(program) = std::env::var_os(&variable).map(PathBuf::from) else {
+        say_skipped(&format!("{variable} names no etcd {line}"));
+        return None;
+    };
+    assert!(
+        program.is_file(),
+        "{variable} is not a file: {}",
+        program.display()
+    );
+    Some(program)
+}
+
 fn skip(why: &str) -> bool {
     let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     assert!(!in_ci, "{why}, and in CI no story may be skipped");
+    say_skipped(why);
+    false
+}
+
+fn say_skipped(why: &str) {
     // Past the capture of the test harness: a skipped story must not look like one that was told.
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {name}: {why} ***");
-    false
 }
 
 /// How a run ended.

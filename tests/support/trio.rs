@@ -1,8 +1,9 @@
-//! A real cluster of three etcd 3.4 servers on this machine's loopback, each of which can be stopped, killed and started
-//! again on another data dir.
+//! A real cluster of three etcd servers on this machine's loopback, each of which can be stopped, killed and started
+//! again on another data dir and as another release.
 //!
 //! In: a directory. Out: three members, `infra0` to `infra2`, with the v2 API; what each of them answers by itself. They
-//! keep their ports, which a data dir holds as peer URLs, for as long as the cluster is there.
+//! run etcd 3.4 unless a test gives them a server of 2.x, and keep their ports, which a data dir holds as peer URLs, for
+//! as long as the cluster is there.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,19 @@ struct Seat {
     client: SocketAddr,
     peer: SocketAddr,
     data_dir: PathBuf,
+    /// A dedicated WAL dir, which its server is started with.
+    wal_dir: Option<PathBuf>,
+    program: Program,
     server: Option<Child>,
+}
+
+/// What runs as a member.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// Debian's etcd 3.4, with the v2 API.
+    Etcd34,
+    /// This server of 2.x.
+    Etcd2(PathBuf),
 }
 
 impl Trio {
@@ -53,10 +66,22 @@ impl Trio {
     /// As [`Trio::start`], but nobody runs yet.
     pub fn prepare(dir: &Path, snapshot_count: u64) -> Self {
         let ports: Vec<SocketAddr> = free_ports(2 * MEMBERS);
+        let addresses = |n: usize| [ports[2 * n], ports[2 * n + 1]];
+        Self::prepare_at(dir, snapshot_count, addresses)
+    }
+
+    /// As [`Trio::prepare`], with a client and a peer address for each member.
+    pub fn prepare_at(
+        dir: &Path,
+        snapshot_count: u64,
+        addresses: impl Fn(usize) -> [SocketAddr; 2],
+    ) -> Self {
         let seat = |n: usize| Seat {
-            client: ports[2 * n],
-            peer: ports[2 * n + 1],
+            client: addresses(n)[0],
+            peer: addresses(n)[1],
             data_dir: dir.join(format!("infra{n}.etcd")),
+            wal_dir: None,
+            program: Program::Etcd34,
             server: None,
         };
         Self {
@@ -83,11 +108,19 @@ impl Trio {
         let initial: Vec<String> = (0..MEMBERS)
             .map(|n| format!("infra{n}={}", self.peer_url(n)))
             .collect();
-        let mut command = server("etcd");
+        let mut command = match &self.seats[n].program {
+            Program::Etcd34 => server("etcd"),
+            Program::Etcd2(path) => server(path.to_str().unwrap()),
+        };
         clean(&mut command);
+        if matches!(self.seats[n].program, Program::Etcd34) {
+            command.args(["--logger", "zap", "--enable-v2=true"]);
+        }
+        if let Some(wal_dir) = &self.seats[n].wal_dir {
+            command.arg("--wal-dir").arg(wal_dir);
+        }
         command
-            .args(["--name", &format!("infra{n}"), "--logger", "zap"])
-            .arg("--enable-v2=true")
+            .args(["--name", &format!("infra{n}")])
             // Twice the default: a busy machine is no reason for an election.
             .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
             .args(["--snapshot-count", &self.snapshot_count.to_string()])
@@ -136,7 +169,9 @@ impl Trio {
         // A member that waits for a quorum takes the connection and says nothing.
         let patience = Duration::from_secs(2);
         let answer = http_within(patience, self.client(n), "GET", "/health", "");
-        answer.is_ok_and(|(status, body)| status == 200 && body.contains(r#""health":"true""#))
+        // 2.x writes a space behind the colon.
+        let says_so = |body: &str| body.replace(' ', "").contains(r#""health":"true""#);
+        answer.is_ok_and(|(status, body)| status == 200 && says_so(&body))
     }
 
     /// Whether a member leads, by its own word.
@@ -183,6 +218,16 @@ impl Trio {
     /// Gives a member another data dir, with which it starts the next time.
     pub fn set_data_dir(&mut self, n: usize, data_dir: &Path) {
         data_dir.clone_into(&mut self.seats[n].data_dir);
+    }
+
+    /// Gives a member another server, with which it starts the next time.
+    pub fn set_program(&mut self, n: usize, program: Program) {
+        self.seats[n].program = program;
+    }
+
+    /// Gives a member a dedicated WAL dir, or none, with which it starts the next time.
+    pub fn set_wal_dir(&mut self, n: usize, wal_dir: Option<&Path>) {
+        self.seats[n].wal_dir = wal_dir.map(Path::to_path_buf);
     }
 
     /// A member's data dir.
@@ -243,10 +288,10 @@ impl Trio {
         }
     }
 
-    /// The tree of keys as a member itself holds it: it asks nobody else.
+    /// The tree of keys as a member itself holds it, without `ttl`, which counts down: it asks no other member.
     #[track_caller]
     pub fn keys(&self, n: usize) -> Value {
-        self.get(n, "/v2/keys/?recursive=true&sorted=true")
+        without_ttl(self.get(n, "/v2/keys/?recursive=true&sorted=true"))
     }
 
     /// What a member says of its own version and the cluster's.
@@ -282,6 +327,22 @@ impl Drop for Trio {
     fn drop(&mut self) {
         (0..MEMBERS).for_each(|n| self.kill(n));
     }
+}
+
+/// An answer with keys, less what counts down.
+pub fn without_ttl(mut answer: Value) -> Value {
+    let inside: Vec<&mut Value> = match &mut answer {
+        Value::Object(fields) => {
+            fields.remove("ttl");
+            fields.values_mut().collect()
+        }
+        Value::Array(nodes) => nodes.iter_mut().collect(),
+        _ => Vec::new(),
+    };
+    for value in inside {
+        *value = without_ttl(value.take());
+    }
+    answer
 }
 
 /// All keys with their values in the answer to a recursive listing, by name.

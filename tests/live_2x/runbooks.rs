@@ -1,0 +1,299 @@
+//! Both runbooks of the upgrade guide, run as printed on three real servers: from 2.1 to 2.2, back from the last chance, up again,
+//! and back once more after the move.
+//!
+//! In: the guide itself, so that a command that is printed and does not work fails here. Out: what the servers answer.
+
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use fs_err as fs;
+use serde_json::json;
+
+use super::Roll;
+use crate::support::ark::{BINARY, Ran, clean, run};
+use crate::support::tools::{archives_in, need, start_server};
+use crate::support::trio::MEMBERS;
+
+/// One numbered step of a runbook.
+struct Step {
+    text: String,
+    /// What is printed to be typed, a block of lines each.
+    blocks: Vec<String>,
+}
+
+/// The upgrade guide.
+fn guide() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/upgrade-guide.md")).unwrap()
+}
+
+/// The steps below a heading of the guide.
+fn runbook(guide: &str, heading: &str) -> Vec<Step> {
+    let (_, rest) = guide.split_once(heading).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut in_block = false;
+    for line in section.lines() {
+        let number = format!("{}. ", steps.len() + 1);
+        if let Some(text) = line.strip_prefix(&number) {
+            let text = format!("{text}\n");
+            let blocks = Vec::new();
+            steps.push(Step { text, blocks });
+            continue;
+        }
+        let Some(step) = steps.last_mut() else {
+            continue;
+        };
+        match line.trim() {
+            "```sh" => step.blocks.push(String::new()),
+            "```" => {}
+            line if in_block => step.blocks.last_mut().unwrap().extend([line, "\n"]),
+            line => step.text.extend([line, "\n"]),
+        }
+        in_block = line.trim() == "```sh" || in_block && line.trim() != "```";
+    }
+    steps
+}
+
+/// The nodes that the guide speaks of, as far as these servers are them.
+struct Nodes {
+    roll: Roll,
+    /// Where archives are brought together, the guide's `/backups`.
+    collected: PathBuf,
+    /// Where the tool is found by its name.
+    bin: PathBuf,
+    /// What is typed once in every shell.
+    export: String,
+}
+
+impl Nodes {
+    /// A printed command as it has to be typed on node `n`.
+    fn typed(&self, printed: &str, n: usize) -> String {
+        let trio = &self.roll.trio;
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let client = trio.client(0).to_string();
+        let network = client.strip_suffix("10:2379").unwrap();
+        let mut typed = printed
+            .replace("/var/lib/etcd", &text(trio.data_dir(n)))
+            .replace("/var/backups/etcd", &text(&self.roll.backups))
+            .replace(" /backups/", &format!(" {}/", text(&self.collected)))
+            .replace("10.0.1.", network);
+        let example = "etcd-infra0-….tar.zst";
+        if typed.contains(example) {
+            let own = format!("etcd-infra{n}-");
+            let rewound = archives_in(&self.collected.join("rewound")).into_iter();
+            let names = rewound.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+            let mut names = names.filter(|name| name.starts_with(&own));
+            typed = typed.replace(example, &names.next().unwrap());
+        }
+        assert!(!typed.contains('…'), "an example is left in: {typed}");
+        typed
+    }
+
+    /// Types a block on node `n`; what its commands said.
+    #[track_caller]
+    fn type_block(&mut self, block: &str, n: usize) -> Vec<Ran> {
+        let mut said = Vec::new();
+        for line in block.lines() {
+            let (command, comment) = line.split_once('#').unwrap_or((line, ""));
+            if comment.contains("install the 2.2 binary") {
+                self.roll.install(n, true);
+            } else if comment.contains("install the 2.1 binary") {
+                self.roll.install(n, false);
+            }
+            match command.trim() {
+                "" => assert!(comment.contains("install the 2."), "not understood: {line}"),
+                "systemctl stop etcd" | "systemctl stop etcd && systemctl mask etcd" => {
+                    self.roll.trio.stop(n);
+                }
+                "systemctl start etcd" | "systemctl unmask etcd && systemctl start etcd" => {
+                    self.roll.trio.start_member(n);
+                }
+                command => said.push(run(&mut self.shell(command, n)).exits(0)),
+            }
+        }
+        said
+    }
+
+    #[track_caller]
+    fn type_all(&mut self, step: &Step, n: usize) -> Vec<Ran> {
+        let blocks = step.blocks.iter();
+        blocks.flat_map(|block| self.type_block(block, n)).collect()
+    }
+
+    /// A shell on node `n` that has read the beginning of the guide.
+    fn shell(&self, command: &str, n: usize) -> std::process::Command {
+        let path = std::env::var("PATH").unwrap();
+        let script = format!("{}\n{}", self.export, command);
+        let mut shell = clean("sh");
+        shell
+            .args(["-euc", &self.typed(&script, n)])
+            .env("PATH", format!("{}:{path}", self.bin.display()))
+            .env("LOG_OF_ETCD", self.roll.trio.log_path(n));
+        shell
+    }
+
+    /// The members, the leader last.
+    fn leader_last(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..MEMBERS).collect();
+        order.sort_by_key(|n| self.roll.trio.leads(*n));
+        order
+    }
+
+    #[track_caller]
+    fn wait_healthy(&self) {
+        self.roll.trio.wait_healthy(&[0, 1, 2]);
+    }
+}
+
+/// Addresses like the guide's, in a network of the loopback that no other run of the tests has.
+fn addresses(n: usize) -> [SocketAddr; 2] {
+    let [.., second, third] = std::process::id().to_be_bytes();
+    let host = [
+        127,
+        64 | (second & 63),
+        third,
+        10 + u8::try_from(n).unwrap(),
+    ];
+    [2379, 2380].map(|port| SocketAddr::from((host, port)))
+}
+
+#[test]
+fn both_runbooks_lead_where_they_say_when_typed_as_printed() {
+    // Guards against a printed command that does not work at two o'clock at night.
+    let Some(roll) = Roll::start_at(addresses) else {
+        return;
+    };
+    if !need("curl") {
+        return;
+    }
+    let dir = roll.backups.with_file_name("");
+    let (collected, bin) = (dir.join("collected"), dir.join("bin"));
+    fs::create_dir(&collected).unwrap();
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(BINARY, bin.join("etcd-ark")).unwrap();
+    let journal = "#!/bin/sh\n[ \"$*\" = '-u etcd -o cat' ] && exec cat \"$LOG_OF_ETCD\"\n";
+    fs::write(bin.join("journalctl"), journal).unwrap();
+    fs::set_permissions(bin.join("journalctl"), Permissions::from_mode(0o755)).unwrap();
+    let guide = guide();
+    let export = guide.lines().find(|line| line.starts_with("export "));
+    let mut nodes = Nodes {
+        roll,
+        collected,
+        bin,
+        export: export.unwrap().to_owned(),
+    };
+    upgrade_with_a_way_back(&mut nodes, &runbook(&guide, "\n## Upgrade 2.1"));
+    go_back_after_the_move(&mut nodes, &runbook(&guide, "\n## Go back"));
+}
+
+fn upgrade_with_a_way_back(nodes: &mut Nodes, steps: &[Step]) {
+    assert_eq!(steps.len(), 7);
+    let [_, backup, look, turn, back, last, _] = steps else {
+        unreachable!("seven steps");
+    };
+    for n in 0..MEMBERS {
+        nodes.type_all(backup, n);
+    }
+    let [checklist, watch] = look.blocks.as_slice() else {
+        panic!("{:?}", look.blocks);
+    };
+    for n in 0..MEMBERS {
+        nodes.type_block(checklist, n);
+    }
+    let mut watch = nodes.shell(&format!("exec {watch}"), 0);
+    watch
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut watch = start_server(watch);
+
+    let [exchange, explain] = turn.blocks.as_slice() else {
+        panic!("{:?}", turn.blocks);
+    };
+    let order = nodes.leader_last();
+    for &n in &order[..2] {
+        nodes.type_block(exchange, n);
+        nodes.wait_healthy();
+        let explained = nodes.type_block(explain, n);
+        assert!(!explained[0].stdout.is_empty(), "{explained:#?}");
+    }
+    let keys = nodes.roll.trio.wait_equal();
+
+    // The last chance, taken.
+    for &n in &order[..2] {
+        nodes.type_all(back, n);
+        nodes.wait_healthy();
+    }
+    let at_21 = json!({"etcdserver": "2.1.3", "etcdcluster": "2.1.0"});
+    assert_eq!(nodes.roll.versions(), [0, 1, 2].map(|_| at_21.clone()));
+    assert_eq!(nodes.roll.trio.wait_equal(), keys);
+
+    // Content the second time.
+    assert!(
+        last.text.contains("The last member**, as in step 4"),
+        "{}",
+        last.text
+    );
+    for n in nodes.leader_last() {
+        nodes.type_block(exchange, n);
+        nodes.wait_healthy();
+    }
+    nodes.roll.wait_version("2.2.0");
+    assert_eq!(nodes.roll.trio.wait_equal(), keys);
+    let watched = watch.wait().unwrap();
+    assert!(
+        watched.success(),
+        "it ends by itself when the cluster is at 2.2: {watched}"
+    );
+}
+
+fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
+    assert_eq!(steps.len(), 9);
+    let [stop, save, dry_run, make, restore, start, look, _, _] = steps else {
+        unreachable!("nine steps");
+    };
+    let before = nodes.roll.trio.wait_equal();
+    nodes.roll.write(25);
+    for n in 0..MEMBERS {
+        nodes.type_all(stop, n);
+    }
+    for n in 0..MEMBERS {
+        nodes.type_all(save, n);
+    }
+    for archive in archives_in(&nodes.roll.backups) {
+        let name = archive.file_name().unwrap();
+        fs::copy(&archive, nodes.collected.join(name)).unwrap();
+    }
+    let planned = nodes.type_all(dry_run, 0);
+    assert!(
+        planned[0].stdout.contains("25 of them client writes"),
+        "{planned:#?}"
+    );
+    nodes.type_all(make, 0);
+    for n in 0..MEMBERS {
+        nodes.type_all(restore, n);
+    }
+    assert!(
+        start.text.contains("Install the 2.1 binary on every node"),
+        "{}",
+        start.text
+    );
+    for n in 0..MEMBERS {
+        nodes.roll.install(n, false);
+        nodes.type_all(start, n);
+    }
+    nodes.wait_healthy();
+    nodes.roll.wait_version("2.1.0");
+    let said = nodes.type_all(look, 0);
+    assert!(
+        said[0].stdout.contains(r#""etcdcluster":"2.1.0""#),
+        "{said:#?}"
+    );
+    let sums: Vec<&str> = said[1].stdout.lines().collect();
+    assert_eq!(sums.len(), MEMBERS, "{said:#?}");
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "{said:#?}");
+    assert_eq!(nodes.roll.trio.wait_equal(), before);
+}

@@ -1,0 +1,219 @@
+//! The start verdicts against real servers: a sample of the recorded directories, and members that no server starts from.
+//!
+//! In: the servers of 2.x that the environment names, two of which must be there. Out: what each did with a copy of each
+//! directory, and with how many keys.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use etcd_ark::data_dir::start::start_verdicts;
+use etcd_ark::etcd::start::Verdict;
+use fs_err as fs;
+use serde_json::Value;
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::support::ark::{ark, snapshot, tool};
+use crate::support::etcd::http_within;
+use crate::support::recordings::{copy_dir, unpack};
+use crate::support::tools::{clean, need_etcd_2x, server, start_server};
+use crate::support::trio::values;
+
+/// How long a server alone may take to become a leader or to end: many times what it takes.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// One directory of the recording in so many.
+const SAMPLE: usize = 11;
+
+/// What a server did with a data dir.
+#[derive(Debug, PartialEq)]
+enum Did {
+    /// It serves so many keys.
+    Serves(usize),
+    /// It ended by itself, with these last words.
+    Ended(String),
+    /// It runs and has no leader.
+    NoLeader,
+}
+
+/// A server that is the only member, killed when dropped.
+struct Alone {
+    child: Child,
+    client: String,
+    log: NamedTempFile,
+}
+
+impl Alone {
+    fn start(program: &Path, data_dir: &Path, flags: &[&str]) -> Self {
+        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [client, peer] = ports.map(|port| port.local_addr().unwrap().to_string());
+        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
+        let mut command = server(program.to_str().unwrap());
+        clean(&mut command);
+        command
+            .args(["--name", "solo", "--data-dir"])
+            .arg(data_dir)
+            .args(["--heartbeat-interval", "20", "--election-timeout", "200"])
+            .args(["--listen-client-urls", &client_url])
+            .args(["--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url])
+            .args(["--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("solo={peer_url}")])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(log.reopen().unwrap())
+            .stderr(log.reopen().unwrap());
+        let child = start_server(command);
+        Self { child, client, log }
+    }
+
+    fn did(&mut self) -> Did {
+        let client = self.client.parse().unwrap();
+        let path = "/v2/keys/?recursive=true&quorum=true";
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.child.try_wait().unwrap().is_some() {
+                return Did::Ended(fs::read_to_string(self.log.path()).unwrap());
+            }
+            let answer = http_within(Duration::from_secs(1), client, "GET", path, "");
+            if let Ok((200, body)) = answer {
+                let keys: Value = serde_json::from_str(&body).unwrap();
+                return Did::Serves(values(&keys).len());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Did::NoLeader
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a server does with a copy of a data dir.
+fn try_start(program: &Path, data_dir: &Path, flags: &[&str]) -> Did {
+    let dir = TempDir::with_prefix("ark-alone-").unwrap();
+    let copy = dir.path().join("data");
+    copy_dir(data_dir, &copy);
+    Alone::start(program, &copy, flags).did()
+}
+
+/// The servers that there are, by the place of their release line in a list of verdicts; `None` without those of 2.1 and 2.2.
+fn servers() -> Option<Vec<(usize, PathBuf)>> {
+    let found = ["2.0", "2.1", "2.2", "2.3"].map(need_etcd_2x);
+    let is_enough = found[1].is_some() && found[2].is_some();
+    let found = found.into_iter().enumerate();
+    is_enough.then(|| {
+        found
+            .filter_map(|(place, path)| Some((place, path?)))
+            .collect()
+    })
+}
+
+/// What speaks against a verdict, if anything does.
+fn difference(verdict: &Verdict, program: &Path, data_dir: &Path) -> Option<String> {
+    let did = try_start(program, data_dir, &[]);
+    let as_said = match (verdict, &did) {
+        (Verdict::Starts(way), Did::Serves(keys)) => way.keys == Some(*keys as u64),
+        (Verdict::Empty, did) => *did == Did::Serves(0),
+        (Verdict::DoesNotStart(_), did) => !matches!(did, Did::Serves(_)),
+        (Verdict::ForceNewClusterOnly, Did::NoLeader) => {
+            let forced = try_start(program, data_dir, &["--force-new-cluster"]);
+            matches!(forced, Did::Serves(keys) if keys > 0)
+        }
+        _ => false,
+    };
+    (!as_said).then(|| format!("{verdict:?}, but it did: {did:?}"))
+}
+
+#[test]
+fn a_verdict_that_no_recording_gave_is_what_a_real_server_does() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    let recording = unpack("start-verdicts");
+    let seen = recording.json("start-verdicts/verdicts.json");
+    let cases = seen.as_object().unwrap().keys().enumerate();
+    let chosen = cases.filter(|(place, case)| {
+        let always = [
+            "C-wal_dir_empty",
+            "C-etcdctl_backup_213",
+            "C-etcdctl_backup_225",
+        ];
+        place % SAMPLE == 0 || always.contains(&case.as_str())
+    });
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for (_, case) in chosen {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let verdicts = start_verdicts(&dir, None, true).unwrap();
+        for (place, program) in &servers {
+            let (line, verdict) = &verdicts[*place];
+            let difference = difference(verdict, program, &dir);
+            wrong.extend(difference.map(|text| format!("{case} on {line}: {text}")));
+            compared += 1;
+        }
+    }
+    println!(
+        "{compared} verdicts compared with real servers, {} differ",
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_member_dead_by_a_late_publish_is_named_by_preflight_and_snapshot_before_a_restart_shows_it() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    let recording = unpack("dead-members");
+    let work = TempDir::with_prefix("ark-dead-").unwrap();
+    for name in ["natural", "crafted"] {
+        let data = work.path().join(name);
+        fs::create_dir(&data).unwrap();
+        let archive = recording.path(format!("dead-members/{name}.tar.zst"));
+        tool(&data, "tar", &["--zstd", "-xf", archive.to_str().unwrap()]);
+        let verdicts = start_verdicts(&data, None, true).unwrap();
+        for (place, program) in &servers {
+            let (line, verdict) = &verdicts[*place];
+            let Verdict::DoesNotStart(reason) = verdict else {
+                assert_eq!(
+                    difference(verdict, program, &data),
+                    None,
+                    "{name} on {line}"
+                );
+                continue;
+            };
+            let Did::Ended(words) = try_start(program, &data, &[]) else {
+                panic!("{name} starts on {line}, against {reason}");
+            };
+            let says = reason.etcd_says(*line).unwrap();
+            let says = says.trim_start_matches("panic: ");
+            assert!(
+                words.contains(says),
+                "{name} on {line}: {says:?} is not in {words}"
+            );
+        }
+        let told = ark([
+            "preflight",
+            "--endpoints",
+            "http://127.0.0.1:1",
+            "--data-dir",
+            data.to_str().unwrap(),
+        ]);
+        let told = told.exits(3);
+        assert!(
+            told.stdout.contains("no etcd starts from it again"),
+            "{told:#?}"
+        );
+        let (_, told) = snapshot(&data, &work.path().join("backups"), &[]);
+        let warnings = told["manifest"]["warnings"].to_string();
+        assert!(
+            warnings.contains("does not start from this archive"),
+            "{warnings}"
+        );
+    }
+}
