@@ -325,6 +325,24 @@ impl Roll {
         self.trio.wait_healthy(&[0, 1, 2]);
     }
 
+    /// Starts a member that must end by itself, with these words in its log and no file of its data dir changed.
+    #[track_caller]
+    fn ends_with(&mut self, n: usize, words: &str) {
+        let before = tree(self.trio.data_dir(n));
+        self.trio.start_member(n);
+        let deadline = Instant::now() + PATIENCE;
+        while self.trio.runs(n) {
+            assert!(Instant::now() < deadline, "it runs: {}", self.trio.log(n));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let log = self.trio.log(n);
+        assert!(log.contains(words), "{log}");
+        let after = tree(self.trio.data_dir(n));
+        for (path, stat) in before {
+            assert!(after[&path].same_content(&stat), "{}", path.display());
+        }
+    }
+
     fn restore(&self, n: usize, archive: &Path) -> Ran {
         let mut paths = vec![archive, Path::new("--data-dir"), self.trio.data_dir(n)];
         let wal_dir = self.wal_dir(n);
@@ -388,4 +406,33 @@ fn a_moved_cluster_is_rewound_and_serves_every_key_of_the_instant_before_under_2
     }
     roll.wait_version("2.2.0");
     assert_eq!(roll.trio.wait_equal(), newer);
+}
+
+#[test]
+fn a_member_with_a_wal_dir_goes_back_with_its_segments_and_a_forgotten_flag_starts_no_empty_member()
+{
+    // Guards against the empty member that 2.1 makes of one whose segments it does not find, and 2.2 of one whose WAL dir is
+    // empty.
+    let Some(mut roll) = Roll::start() else {
+        return;
+    };
+    roll.back_up_all();
+    roll.upgrade(0);
+    roll.use_wal_dir(0);
+    roll.write(15);
+    let keys = roll.trio.wait_equal();
+    roll.trio.stop(0);
+    let wal_dir = roll.wal_dir(0).unwrap();
+    let flag = ["--wal-dir", wal_dir.to_str().unwrap()];
+    let told = roll.ark_for(0, &["downgrade", "run"], &flag).exits(3);
+    assert!(told.stderr.contains("--move-wal"), "{told:#?}");
+    let flags = [&flag[..], &["--move-wal"]].concat();
+    roll.ark_for(0, &["downgrade", "run"], &flags).exits(0);
+    roll.ends_with(0, "wal: file not found");
+    roll.trio.set_wal_dir(0, None);
+    roll.install(0, false);
+    roll.trio.start_all();
+    let back = json!({"etcdserver": "2.1.3", "etcdcluster": "2.1.0"});
+    assert_eq!(roll.trio.version(0), back);
+    assert_eq!(roll.trio.wait_equal(), keys);
 }
