@@ -113,6 +113,8 @@ pub struct Release {
 pub const V2_1: Release = Release { major: 2, minor: 1 };
 /// etcd 2.2.
 pub const V2_2: Release = Release { major: 2, minor: 2 };
+/// etcd 2.3.
+pub const V2_3: Release = Release { major: 2, minor: 3 };
 
 /// A text that is no release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -28,11 +28,9 @@ use crate::etcd::start::reason::Reason;
 use crate::etcd::start::release_line::{Server, servers};
 use crate::etcd::store::from_json::Wanted;
 
-pub use crate::etcd::ids::{V2_1, V2_2};
+pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
 pub const V2_0: Release = Release { major: 2, minor: 0 };
-/// etcd 2.3.
-pub const V2_3: Release = Release { major: 2, minor: 3 };
 
 /// The release lines that there is a verdict for.
 pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];

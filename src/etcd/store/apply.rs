@@ -2,14 +2,14 @@
 //!
 //! In: an entry's kind and data. Out: what it did.
 //! Source: `applyRequest` and `applyConfChange` in `etcdserver/server.go`, `etcdserver/cluster.go`
-//! at etcd 2.1.3 and 2.2.5, `etcdserver/apply_v2.go` at 3.4.23 (formats page §5).
+//! at etcd 2.1.3, 2.2.5 and 2.3.8, `etcdserver/apply_v2.go` at 3.4.23 (formats page §5).
 
 use std::collections::BTreeMap;
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::etcd::ids::MemberId;
+use crate::etcd::ids::{ClusterVersion, MemberId, Release, V2_3};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::store::ops::{Condition, InOrderNames, Refusal, Write};
@@ -116,7 +116,9 @@ impl Store {
                 Some(false) => self.create(path, write),
                 Some(true) if !conditional => self.update(path, write),
                 _ if conditional => self.compare_and_swap(path, condition, write),
-                _ if names == InOrderNames::Padded && self.publishes_removed_member(path) => {
+                _ if self.publishes_removed_member(path)
+                    && self.cluster_release() >= Some(V2_3) =>
+                {
                     return Applied::Invalid;
                 }
                 _ => self.set(path, write),
@@ -133,8 +135,8 @@ impl Store {
         outcome.map_or_else(Applied::Refused, |()| Applied::Done)
     }
 
-    /// Whether `path` is the attributes of a member that was removed: 2.2.1 and later pass such a
-    /// late word over, 2.1 writes it (and cannot start from a raft snapshot that holds it).
+    /// Whether `path` is the attributes of a member that was removed: 2.3 and later ignore such a late
+    /// publish, 2.1 and 2.2 write it (and no release starts from a raft snapshot that holds it).
     fn publishes_removed_member(&self, path: &[u8]) -> bool {
         let id = path
             .strip_prefix(b"/0/members/")
@@ -143,6 +145,13 @@ impl Store {
             let removed = [b"/0/removed_members/", id].concat();
             !id.contains(&b'/') && self.get(&removed).is_some()
         })
+    }
+
+    /// The release of the cluster version that the store holds, if it holds one.
+    fn cluster_release(&self) -> Option<Release> {
+        let version = self.node(self.get(b"/0/version")?).value()?.bytes();
+        let version: ClusterVersion = std::str::from_utf8(&version).ok()?.parse().ok()?;
+        Some(version.release())
     }
 
     fn apply_conf_change(&mut self, change: &ConfChange) -> Result<Applied, Unapplied> {

@@ -921,22 +921,37 @@ fn a_conf_change_without_a_type_is_an_addition() {
 }
 
 #[test]
-fn the_late_word_of_a_removed_member_counts_in_2_1_only() {
+fn the_late_publish_of_a_removed_member_is_written_before_2_3_and_ignored_from_then_on() {
     let attributes = put("/0/members/b/attributes", r#"{"name":"late"}"#);
-    let mut store = two_members();
-    changed(&mut store, REMOVE, B, "");
-    let before = state(&store);
-    let applied = store.apply_request(&attributes, Names::Padded);
-    assert_eq!(applied, Applied::Invalid);
-    assert_eq!(state(&store), before);
-    // Any other word is written.
-    for path in ["/0/members/b/x/attributes", "/0/members/a1/attributes"] {
-        let applied = store.apply_request(&put(path, "{}"), Names::Padded);
-        assert_eq!(applied, Applied::Done, "{path}");
+    let removed = |version: Option<&str>| {
+        let mut store = two_members();
+        if let Some(version) = version {
+            store.apply_request(&put("/0/version", version), Names::Plain);
+        }
+        changed(&mut store, REMOVE, B, "");
+        store
+    };
+    for names in [Names::Plain, Names::Padded] {
+        for version in [None, Some("2.1.0"), Some("2.2.0"), Some("two")] {
+            let mut store = removed(version);
+            let before = store.index();
+            let applied = store.apply_request(&attributes, names);
+            assert_eq!(applied, Applied::Done, "{version:?}");
+            assert_eq!(store.index(), before + 1, "{version:?}");
+        }
+        for version in ["2.3.0", "3.4.0"] {
+            let mut store = removed(Some(version));
+            let before = state(&store);
+            let applied = store.apply_request(&attributes, names);
+            assert_eq!(applied, Applied::Invalid, "{version}");
+            assert_eq!(state(&store), before, "{version}");
+            // Any other key is written.
+            for path in ["/0/members/b/x/attributes", "/0/members/a1/attributes"] {
+                let applied = store.apply_request(&put(path, "{}"), names);
+                assert_eq!(applied, Applied::Done, "{path}");
+            }
+        }
     }
-    let applied = store.apply_request(&attributes, Names::Plain);
-    assert_eq!(applied, Applied::Done);
-    assert_eq!(store.index(), 7);
 }
 
 // Learners, of 3.4.
