@@ -419,6 +419,20 @@ fn what_the_newest_archive_warns_of_is_passed_on() {
         "ETCD-ARK WARNING: mem-b: newest archive warns: the removal of member 1512e7959dba47fe, this one, is in the log \
         but not known to be committed"
     );
+    // Its encrypted twin says that there is something, and how to read it; the text may name files.
+    let own = backups.join("encrypted");
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    snapshot(
+        &removed.data_dir("mem-b"),
+        &own,
+        &["--recipient", recipient],
+    );
+    let ran = status(&own, &[]).exits(1);
+    assert_eq!(
+        text(&ran, backups),
+        "ETCD-ARK WARNING: mem-b: newest archive warns: 1 warning of the capture can be read with a key: `etcd-ark \
+        inspect --identity FILE ARCHIVE`"
+    );
 }
 
 #[test]

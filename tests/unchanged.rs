@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use etcd_ark::repository::is_archive_name;
 use fs_err as fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark};
+use crate::support::ark::{Ran, ark, names};
 use crate::support::decode;
 use crate::support::encode::{
     SegmentBuilder, SmallMember, conf_change, request, small_member, sync_request,
@@ -53,15 +54,21 @@ impl Scratch {
     /// Whether a snapshot of the source found nothing new, and took none.
     #[track_caller]
     fn is_unchanged(&self, more: &[&str]) -> bool {
-        let before = archives_in(&self.backups).len();
+        let before = self.archives();
         let told = self.told(&self.source, more);
         let unchanged = told["unchanged"].as_bool().unwrap();
         let archive = PathBuf::from(told["archive"].as_str().unwrap());
         assert!(archive.is_file(), "{told}");
         assert!(told["position"].is_object(), "{told}");
-        let taken = archives_in(&self.backups).len() - before;
+        let taken = self.archives() - before;
         assert_eq!(taken, usize::from(!unchanged), "{told}");
         unchanged
+    }
+
+    /// How many archives there are, encrypted ones too.
+    fn archives(&self) -> usize {
+        let is_archive = |name: &&String| is_archive_name(name);
+        names(&self.backups).iter().filter(is_archive).count()
     }
 
     fn newest(&self) -> PathBuf {
@@ -242,6 +249,46 @@ fn a_later_archive_of_another_member_or_cluster_does_not_count() {
     copy_dir(&mine, &renamed);
     make_member(&renamed, 0x99);
     assert_eq!(scratch.told(&renamed, &[])["unchanged"], false);
+}
+
+/// A recipient of age; the tests here hold no key of it.
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+#[test]
+fn another_branch_that_agrees_in_index_and_term_is_a_change() {
+    // Guards against "unchanged" after a restore of an older archive: the member starts a new term from there, as it did
+    // before, and reaches the same index in the same term with other keys.
+    for more in [&[][..], &["--recipient", RECIPIENT]] {
+        let scratch = Scratch::new();
+        let member = small_member(&scratch.source);
+        let mut log = Log::of(&member);
+        log.add(0, Some(&sync_request(1)));
+        let older = scratch.dir.path().join("older");
+        copy_dir(&scratch.source, &older);
+        let branch = |value: &str, syncs: i64| {
+            fs::remove_dir_all(&scratch.source).unwrap();
+            copy_dir(&older, &scratch.source);
+            let mut log = Log::of(&member);
+            (log.term, log.last) = (member.term + 1, member.last_index + 1);
+            log.add(0, None);
+            log.add(0, Some(&request("PUT", "/1/x", value)));
+            for second in 2..2 + syncs {
+                log.add(0, Some(&sync_request(second)));
+            }
+        };
+        branch("one", 1);
+        assert!(!scratch.is_unchanged(more));
+        branch("two", 1);
+        assert!(!scratch.is_unchanged(more), "{more:?}: other keys");
+        // The last entries are the same SYNCs on both branches, however many.
+        branch("two", 300);
+        assert!(scratch.is_unchanged(more), "{more:?}: SYNCs are no change");
+        assert!(!scratch.is_unchanged(&[more, &["--label", "x"]].concat()));
+        branch("six", 300);
+        assert!(!scratch.is_unchanged(more), "{more:?}: behind equal SYNCs");
+        branch("six", 301);
+        assert!(scratch.is_unchanged(more), "{more:?}");
+    }
 }
 
 #[test]

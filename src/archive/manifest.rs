@@ -31,6 +31,17 @@ pub const DIRECTORY_MODE: u32 = 0o7777;
 /// name field holds.
 const MAX_NAME: usize = 80;
 
+/// How a warning about the data size begins.
+pub(crate) const OVER_LIMIT: &str = "the data size is ";
+/// What a warning about a torn tail has in it.
+pub(crate) const UNFINISHED: &str = " ends in an unfinished record; ";
+
+/// Whether a warning in a manifest concerns only the moment of the capture, or what every reader
+/// measures again: an archive with such a warning is not worse than one without it.
+pub(crate) fn is_passing(warning: &str) -> bool {
+    warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
+}
+
 /// The version of the archive's format. A higher minor adds; a higher major changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {

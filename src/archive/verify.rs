@@ -256,7 +256,10 @@ impl MemberCheck {
             .find(|file| file.role == Role::RaftSnapshot);
         let found = self.examiner.finish_all()?;
         let data = snapshot.map_or(0, |file| file.size) + found.facts.log_bytes_above_snapshot;
-        let told = found.facts == manifest.member && data == manifest.sizes.data;
+        let mut member = manifest.member.clone();
+        // Older releases recorded no CRC.
+        member.log_crc = member.log_crc.or(found.facts.log_crc);
+        let told = found.facts == member && data == manifest.sizes.data;
         if told {
             Ok(found)
         } else {

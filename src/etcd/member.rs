@@ -45,6 +45,11 @@ pub struct MemberFacts {
     pub identity: Identity,
     /// How far its log goes.
     pub position: Position,
+    /// The WAL's running CRC with the last entry, a digest of the log up to there: two logs may agree
+    /// on the last entry's index and term and still hold different entries. None where a raft snapshot
+    /// stands for that entry, and in archives of releases that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_crc: Option<u32>,
     /// The raft snapshot that a start would load.
     pub raft_snapshot: Option<SnapshotId>,
     /// The cluster version that is in force.
@@ -134,6 +139,7 @@ impl MemberFacts {
                 hard_state_term: log.hard_state_term,
                 vote: log.vote,
             },
+            log_crc: log.last_crc,
             raft_snapshot: snapshot.map(|snapshot| snapshot.id),
             cluster_version: cluster.cluster_version,
             versions,

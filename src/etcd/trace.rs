@@ -57,6 +57,8 @@ pub struct TracedEntry {
     pub term: Term,
     /// What tells it from any other.
     pub digest: EntryDigest,
+    /// The WAL's running CRC with it: a digest of the log up to there.
+    pub log_crc: u32,
     /// Bytes of its data.
     pub bytes: u32,
     /// What it is.
@@ -115,7 +117,7 @@ impl Trace {
                 .entries
                 .partition_point(|known| known.index < entry.index);
             self.entries.truncate(kept);
-            self.entries.push(TracedEntry::of(&entry));
+            self.entries.push(TracedEntry::of(&entry, at.record.crc));
         }
     }
 
@@ -126,7 +128,7 @@ impl Trace {
 }
 
 impl TracedEntry {
-    fn of(entry: &EntryView<'_>) -> Self {
+    fn of(entry: &EntryView<'_>, log_crc: u32) -> Self {
         let class = EntryClass::of(entry.kind, entry.data);
         let sync = (class == EntryClass::Sync).then(|| Request::in_entry(entry.data));
         let clock = match sync {
@@ -137,6 +139,7 @@ impl TracedEntry {
             index: entry.index,
             term: entry.term,
             digest: EntryDigest::of(entry),
+            log_crc,
             bytes: entry.data.len() as u32,
             class,
             clock,

@@ -26,6 +26,8 @@ pub struct Summary {
     pub identity: Identity,
     /// How far its log goes.
     pub position: Position,
+    /// The WAL's running CRC with the last entry, if the archive says so.
+    pub log_crc: Option<u32>,
     /// The cluster version in force.
     pub cluster_version: Option<ClusterVersion>,
     /// A cluster version that is in its log and not known to be committed.
@@ -64,6 +66,7 @@ impl Summary {
             created: manifest.created,
             identity: member.identity.clone(),
             position: member.position.clone(),
+            log_crc: member.log_crc,
             cluster_version: member.cluster_version.clone(),
             pending_version: member.pending_version().map(|v| v.version.clone()),
             sizes: manifest.sizes.clone(),
@@ -136,19 +139,22 @@ fn read_all(
 /// What is to be known of one archive.
 pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
     if is_encrypted_name(&listed.name) {
-        return Ok(sidecar_of(repository, &listed.name)?.summary(listed));
+        return Ok(sidecar_of(repository, &listed.name)?.0.summary(listed));
     }
     let source = repository.source(&listed)?;
     let archive = Archive::from_source(source, &repository.path_of(&listed.name))?;
     Ok(Summary::of(listed, archive.manifest()))
 }
 
-/// What stands in the open beside an encrypted archive.
-pub fn sidecar_of(repository: &dyn Repository, name: &str) -> Result<Sidecar, ArchiveError> {
+/// What stands in the open beside an encrypted archive, read and as it stands there.
+pub fn sidecar_of(
+    repository: &dyn Repository,
+    name: &str,
+) -> Result<(Sidecar, Vec<u8>), ArchiveError> {
     let beside = format!("{name}{SIDECAR_EXTENSION}");
     let json = repository.read_beside(&beside)?;
     let json = json.ok_or_else(|| "it is missing".to_owned());
-    json.and_then(|json| Sidecar::read(&json))
+    json.and_then(|json| Ok((Sidecar::read(&json)?, json)))
         .map_err(|why| ArchiveError::Fault {
             path: repository.path_of(name),
             fault: ArchiveFault::Sidecar(why),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Manifest;
-use crate::archive::manifest::{Scope, Sizes};
+use crate::archive::manifest::{Scope, Sizes, is_passing};
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
 use crate::etcd::member::Position;
@@ -27,6 +27,8 @@ pub struct Sidecar {
     created: Timestamp,
     identity: Identity,
     position: Position,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log_crc: Option<u32>,
     cluster_version: Option<ClusterVersion>,
     pending_version: Option<ClusterVersion>,
     members: Vec<MemberId>,
@@ -34,6 +36,10 @@ pub struct Sidecar {
     scope: Scope,
     labels: Vec<String>,
     rewound: bool,
+    /// How many lasting warnings are in the manifest, the texts of which may name files; none in
+    /// sidecars of releases that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warnings: Option<usize>,
     /// Bytes of the ciphertext.
     bytes: u64,
     /// The digest of the ciphertext.
@@ -50,17 +56,20 @@ impl Sidecar {
             is_link: false,
         };
         let summary = Summary::of(listed, manifest);
+        let lasting = summary.warnings.iter().filter(|text| !is_passing(text));
         Self {
             format: FORMAT,
             created: summary.created,
             identity: summary.identity,
             position: summary.position,
+            log_crc: summary.log_crc,
             cluster_version: summary.cluster_version,
             pending_version: summary.pending_version,
             members: summary.members,
             sizes: summary.sizes,
             scope: summary.scope,
             labels: summary.labels,
+            warnings: Some(lasting.count()),
             rewound: summary.rewound,
             bytes,
             sha256,
@@ -92,7 +101,16 @@ impl Sidecar {
 
     /// Whether it says of the archive what its manifest says.
     pub fn is_of(&self, manifest: &Manifest) -> bool {
-        *self == Self::of(manifest, self.bytes, self.sha256)
+        let mut of = Self::of(manifest, self.bytes, self.sha256);
+        if self.warnings.is_none() {
+            of.warnings = None;
+        }
+        *self == of
+    }
+
+    /// The ciphertext's size in bytes and digest.
+    pub fn ciphertext(&self) -> (u64, Digest) {
+        (self.bytes, self.sha256)
     }
 
     /// How it is listed.
@@ -102,15 +120,25 @@ impl Sidecar {
             created: self.created,
             identity: self.identity,
             position: self.position,
+            log_crc: self.log_crc,
             cluster_version: self.cluster_version,
             pending_version: self.pending_version,
             sizes: self.sizes,
             scope: self.scope,
             labels: self.labels,
-            warnings: Vec::new(),
+            warnings: told_inside(self.warnings.unwrap_or(0)),
             rewound: self.rewound,
             members: self.members,
             ciphertext: Some((self.bytes, self.sha256)),
         }
     }
+}
+
+/// What can be said of warnings whose texts are encrypted.
+fn told_inside(count: usize) -> Vec<String> {
+    let warnings = crate::text::count(count as u64, "warning", "warnings");
+    let text = format!(
+        "{warnings} of the capture can be read with a key: `etcd-ark inspect --identity FILE ARCHIVE`"
+    );
+    if count > 0 { vec![text] } else { Vec::new() }
 }

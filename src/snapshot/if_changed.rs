@@ -10,8 +10,10 @@
 //!              what was committed since, or is new: all there, and none of it a change
 //! ```
 //!
-//! That the log now holds the archive's last entry, with its term, makes all before it the same: so
-//! raft works. An entry counts as a change unless it is known to change nothing that a client or an
+//! Both logs are the same up to the archive's last entry if that entry is in the log now, with its
+//! term and with the running CRC over all that was written before it. Index and term alone do not
+//! tell: after a restore of an older archive the log may take another branch and agree in both. An
+//! entry counts as a change unless it is known to change nothing that a client or an
 //! operator asked for.
 
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use crate::data_dir::scan::{Reading, survey};
 use crate::etcd::entry::EntryClass;
 use crate::etcd::ids::Index;
 use crate::etcd::member::{MemberFacts, Position};
-use crate::etcd::trace::Trace;
+use crate::etcd::trace::{Trace, TracedEntry};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::repository::catalog::Catalog;
@@ -76,7 +78,9 @@ fn find(
     }
     let (member, trace) = (now.facts.ok()?, now.trace?);
     let newest = newest_of(&member, &catalog)?;
-    if !serves(newest, request) || !is_same(&newest.position, &member.position, &trace) {
+    if !serves(newest, request)
+        || !is_same(&newest.position, newest.log_crc, &member.position, &trace)
+    {
         return None;
     }
     let path = repository.path_of(newest.name());
@@ -126,11 +130,11 @@ fn serves(archive: &Summary, request: &Request<'_>) -> bool {
         && request.labels.iter().all(has)
 }
 
-/// Whether the log in `trace`, which stands at `now`, holds no change that an archive which stands at
-/// `then` does not have.
-fn is_same(then: &Position, now: &Position, trace: &Trace) -> bool {
-    let last = trace.entry(then.index);
-    if last.is_none_or(|entry| entry.term != then.term) {
+/// Whether the log in `trace`, which stands at `now`, goes on from the one of an archive that stands
+/// at `then` with the running CRC `log_crc`, and holds no change that the archive does not have.
+fn is_same(then: &Position, log_crc: Option<u32>, now: &Position, trace: &Trace) -> bool {
+    let is_last = |entry: &TracedEntry| entry.term == then.term && Some(entry.log_crc) == log_crc;
+    if !trace.entry(then.index).is_some_and(is_last) {
         return false;
     }
     // What the archive holds and did not know to be committed is news once it is.
@@ -176,6 +180,9 @@ mod tests {
         }
     }
 
+    /// The running CRC with every entry of [`log`].
+    const CRC: Option<u32> = Some(7);
+
     /// A log of term 2 from `first` on.
     fn log(first: u64, classes: &[EntryClass]) -> Trace {
         let digest = EntryDigest::of(&EntryView {
@@ -188,6 +195,7 @@ mod tests {
             index: Index(first + at as u64),
             term: Term(2),
             digest,
+            log_crc: 7,
             bytes: 0,
             class: *class,
             clock: None,
@@ -205,14 +213,19 @@ mod tests {
     #[test]
     fn what_an_idle_cluster_logs_is_no_change_and_all_else_is() {
         let idle = [ClientWrite, Sync, Empty, QuorumRead, MemberAttributes];
-        assert!(is_same(&at(2, 10, 10), &at(2, 14, 14), &log(10, &idle)));
+        assert!(is_same(
+            &at(2, 10, 10),
+            CRC,
+            &at(2, 14, 14),
+            &log(10, &idle)
+        ));
         for change in [ClientWrite, ConfChange, ClustersOwn, Other] {
             let classes = [ClientWrite, Sync, change, Sync];
             // Not yet committed counts, too: it may be what a client was told.
             for commit in [10, 13] {
                 let now = at(2, 13, commit);
                 assert!(
-                    !is_same(&at(2, 10, 10), &now, &log(10, &classes)),
+                    !is_same(&at(2, 10, 10), CRC, &now, &log(10, &classes)),
                     "{change:?}"
                 );
             }
@@ -223,25 +236,35 @@ mod tests {
     fn another_history_or_a_log_that_does_not_reach_back_is_unclear() {
         let idle = [Sync, Sync, Sync];
         let now = at(2, 12, 12);
-        assert!(is_same(&at(2, 10, 10), &now, &log(10, &idle)));
+        assert!(is_same(&at(2, 10, 10), CRC, &now, &log(10, &idle)));
         assert!(
-            !is_same(&at(1, 10, 10), &now, &log(10, &idle)),
+            !is_same(&at(1, 10, 10), CRC, &now, &log(10, &idle)),
             "another term"
         );
-        assert!(!is_same(&at(2, 9, 9), &now, &log(10, &idle)), "compacted");
         assert!(
-            !is_same(&at(2, 13, 12), &now, &log(10, &idle)),
+            !is_same(&at(2, 9, 9), CRC, &now, &log(10, &idle)),
+            "compacted"
+        );
+        assert!(
+            !is_same(&at(2, 13, 12), CRC, &now, &log(10, &idle)),
             "it went back"
         );
+        for other in [Some(8), None] {
+            assert!(
+                !is_same(&at(2, 10, 10), other, &now, &log(10, &idle)),
+                "other entries of the same index and term"
+            );
+        }
     }
 
     #[test]
     fn entries_that_only_a_raft_snapshot_stands_for_are_unclear() {
         let mut holed = log(10, &[Sync, Sync, Sync, Sync]);
         holed.entries.remove(2);
-        assert!(!is_same(&at(2, 10, 10), &at(2, 13, 13), &holed));
+        assert!(!is_same(&at(2, 10, 10), CRC, &at(2, 13, 13), &holed));
         assert!(!is_same(
             &at(2, 11, 11),
+            CRC,
             &at(2, 30, 30),
             &log(10, &[Sync, Sync])
         ));
@@ -253,9 +276,10 @@ mod tests {
         let then = at(2, 11, 10);
         assert!(is_same(
             &then,
+            CRC,
             &at(2, 11, 10),
             &log(10, &[Sync, ClientWrite])
         ));
-        assert!(!is_same(&then, &at(2, 12, 11), &trace));
+        assert!(!is_same(&then, CRC, &at(2, 12, 11), &trace));
     }
 }

@@ -23,7 +23,8 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{
-    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
+    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, OVER_LIMIT, Rewind, Scope,
+    Sizes, Tool,
 };
 use crate::archive::verify::{VerifyFault, read_back};
 use crate::archive::{
@@ -599,17 +600,6 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
             })
         })
         .collect()
-}
-
-/// How a warning about the data size begins.
-const OVER_LIMIT: &str = "the data size is ";
-/// What a warning about a torn tail has in it.
-const UNFINISHED: &str = " ends in an unfinished record; ";
-
-/// Whether a warning in a manifest is about the moment of the capture alone, or about what is
-/// measured anew by whoever reads it: an archive that carries it is not the worse for it.
-pub(crate) fn is_passing(warning: &str) -> bool {
-    warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
 }
 
 /// That servers of the release that the data are of do not start from them; where the data do not

@@ -10,14 +10,14 @@ use std::os::unix::fs::MetadataExt;
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::manifest::{Scope, check_path};
+use crate::archive::manifest::{Scope, UNFINISHED, check_path};
 use crate::data_dir::scan::{PIECE, torn_tail_fault};
 use crate::data_dir::{DataDir, Listing, Running, SourceFile, is_running};
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::scan::{FileFault, FileKind};
 use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
+use crate::snapshot::CaptureError;
 use crate::snapshot::retry::PassedOver;
-use crate::snapshot::{CaptureError, UNFINISHED};
 
 /// A source file, open, and how much of it is taken.
 pub(crate) struct Opened {

@@ -44,6 +44,8 @@ pub struct Log {
     pub segments: Vec<SegmentFacts>,
     /// The last entry, or the marker that stands for it: `(term, index)`.
     pub last: (Term, Index),
+    /// The WAL's running CRC with the last entry; none where a marker stands for that entry.
+    pub last_crc: Option<u32>,
     /// The last hard state's term.
     pub hard_state_term: Term,
     /// Whom the member voted for in that term; 0 is nobody.
@@ -94,6 +96,7 @@ impl LogScan {
                 metadata: None,
                 segments: Vec::new(),
                 last: (Term(0), Index(0)),
+                last_crc: None,
                 hard_state_term: Term(0),
                 vote: MemberId(0),
                 commit: Index(0),
@@ -141,7 +144,7 @@ impl LogScan {
         match at.record.kind {
             Kind::Crc => Ok(()),
             Kind::Metadata => self.metadata(data),
-            Kind::Entry => self.entry(data, at.frame),
+            Kind::Entry => self.entry(data, at.frame, at.record.crc),
             Kind::HardState => self.hard_state(data),
             Kind::SnapshotMarker => self.marker(data),
         }
@@ -177,7 +180,7 @@ impl LogScan {
         Ok(())
     }
 
-    fn entry(&mut self, data: &[u8], frame: u64) -> Result<(), LogFault> {
+    fn entry(&mut self, data: &[u8], frame: u64, crc: u32) -> Result<(), LogFault> {
         let entry = EntryView::read(data).ok_or(LogFault::Message("entry"))?;
         let (index, term) = (entry.index, entry.term);
         let last = self.log.last.1;
@@ -206,6 +209,7 @@ impl LogScan {
             self.terms.push((index, term));
         }
         self.log.last = (term, index);
+        self.log.last_crc = Some(crc);
         if index > self.snapshot_index {
             self.log.bytes_above_snapshot += frame;
         }
@@ -290,6 +294,7 @@ impl LogScan {
                 to: marker.index,
             });
             self.log.last = (marker.term, marker.index);
+            self.log.last_crc = None;
             self.terms = vec![(marker.index, marker.term)];
         }
         self.highest_marker = self.highest_marker.max(marker.index);

@@ -20,6 +20,7 @@ fn entry(index: u64, term: u64, what: u64) -> TracedEntry {
         index: Index(index),
         term: Term(term),
         digest: EntryDigest::of(&view),
+        log_crc: 0,
         bytes: 8,
         class: EntryClass::ClientWrite,
         clock: None,
