@@ -88,6 +88,13 @@ pub enum Reason {
         /// Than this time.
         than: Timestamp,
     },
+    /// Young enough if the newer ones are left out, which follow a pause: their clock may be wrong.
+    WithinBeforePause {
+        /// How much older it may be.
+        span: SignedDuration,
+        /// Than this time.
+        than: Timestamp,
+    },
     /// The newest good one of its group.
     LastGood,
     /// Called so.
@@ -124,6 +131,7 @@ impl Reason {
             Self::Last { .. } => "last",
             Self::Newest { period, .. } => period.rule(),
             Self::Within { .. } => "within",
+            Self::WithinBeforePause { .. } => "within-before-pause",
             Self::LastGood => "last-good",
             Self::Label(_) => "label",
             Self::BeforeVersion { .. } => "before-version",
@@ -149,6 +157,14 @@ impl fmt::Display for Reason {
             Self::Within { span, than } => {
                 let than = than.strftime("%Y-%m-%d %H:%M");
                 write!(f, "within {} of {than}", length(*span))
+            }
+            Self::WithinBeforePause { span, than } => {
+                let than = than.strftime("%Y-%m-%d %H:%M");
+                let span = length(*span);
+                write!(
+                    f,
+                    "the clock of newer ones may be wrong: within {span} of {than}, before a pause"
+                )
             }
             Self::LastGood => f.write_str("the last good one"),
             Self::Label(label) => write!(f, "label {label}"),

@@ -17,6 +17,9 @@ const PAUSE: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// For so long nobody lets a clock go wrong of which every run says something.
 const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// Longer than from one nightly backup to the next.
+const LEAST_PAUSE: SignedDuration = SignedDuration::from_hours(36);
+
 /// How many times over the newest archives may follow a pause without being believed.
 const MOST_DOUBTED: usize = 2;
 
@@ -63,29 +66,28 @@ fn keep_newest_of_each(part: &mut [Decision<'_>], period: Period, count: u32) {
 }
 
 /// Measured back from the newest, not from now: a group that is not backed up any more does not
-/// melt away. After a pause of half of `span`, if that is not usual here, it is measured from the
-/// newest before that, too, until a third of `span` is covered again.
+/// melt away. After a pause of half of `span`, and more than a nightly backup makes, the clock of the
+/// newer ones may be wrong: then it is measured from the newest before the pause, too, and says so,
+/// until a third of `span` is covered again. What counts as a pause does not depend on the other
+/// archives: a bad one among them must not cost a good one.
 fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
-    let pause = (usual_gap(chain) * 4).max(span / 2).min(span);
-    for part in weighed_apart(chain, pause, span / 3) {
+    let pause = (span / 2).max(LEAST_PAUSE);
+    let parts = weighed_apart(chain, pause, span / 3);
+    let with_archives = parts.into_iter().filter(|part| !part.is_empty());
+    for (number, part) in with_archives.enumerate() {
         let Some(than) = part.first().map(|newest| newest.summary.created) else {
             continue;
         };
         for decision in part {
             if than.duration_since(decision.summary.created) <= span {
-                decision.reasons.push(Reason::Within { span, than });
+                decision.reasons.push(if number == 0 {
+                    Reason::Within { span, than }
+                } else {
+                    Reason::WithinBeforePause { span, than }
+                });
             }
         }
     }
-}
-
-/// How far the archives of `chain` lie apart: the median.
-fn usual_gap(chain: &[Decision<'_>]) -> SignedDuration {
-    let times = chain.iter().map(|decision| decision.summary.created);
-    let pairs = times.clone().zip(times.skip(1));
-    let mut gaps: Vec<_> = pairs.map(|(new, old)| new.duration_since(old)).collect();
-    gaps.sort();
-    gaps.get(gaps.len() / 2).copied().unwrap_or_default()
 }
 
 /// Splits off what follows a pause of more than `pause` and covers less than `believed_after`, and

@@ -44,6 +44,7 @@ fn at(name: &str, created: Timestamp, index: u64) -> Summary {
             hard_state_term: Term(2),
             vote: MemberId(0),
         },
+        log_crc: None,
         cluster_version: Some("2.1.0".parse().unwrap()),
         pending_version: None,
         sizes: Sizes {
@@ -380,9 +381,6 @@ fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
     assert_kept(
         &decided(&all, &policy, now, &[]),
         &[
-            // Nothing else is within an hour of the newest, so the next ones are measured from, too.
-            ("d2", "within 1h of 2015-01-02 12:00"),
-            ("d3", "within 1h of 2015-01-03 12:00"),
             (
                 "d4",
                 "last 1 of 1, within 1h of 2015-01-04 12:00, the last good one",
@@ -468,6 +466,40 @@ fn within_is_measured_from_the_newest_archive_and_not_from_now() {
     // The newest good one, that is.
     let decisions = decided(&all, &policy, later(&all), &["d20"]);
     assert_eq!(names(&decisions), ["d16", "d17", "d18", "d19", "d20"]);
+}
+
+#[test]
+fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says_so() {
+    // Guards against archives of other days that are kept as "within 1d" of the newest: every night is a little later, or
+    // earlier, than a day after the one before.
+    let mut all = days(40);
+    for (archive, late) in all.iter_mut().zip([0, 40, 80].into_iter().cycle()) {
+        archive.created += SignedDuration::from_secs(late);
+    }
+    for (span, kept) in [(HOUR, 1), (DAY, 2), (DAY + HOUR, 2), (DAY * 3 + HOUR, 4)] {
+        let policy = policy(|rules| rules.within = Some(span));
+        let decisions = decided(&all, &policy, later(&all), &[]);
+        assert_eq!(
+            names(&decisions).len(),
+            kept,
+            "{span:?}: {:?}",
+            names(&decisions)
+        );
+    }
+    // One night the clock is a month ahead.
+    all.push(at("ahead", all[39].created + DAY * 31, 10_000));
+    let policy = policy(|rules| rules.within = Some(DAY + HOUR));
+    let decisions = decided(&all, &policy, later(&all), &[]);
+    let before_the_pause =
+        "the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause";
+    assert_kept(
+        &decisions,
+        &[
+            ("ahead", "within 25h of 2015-03-12 12:00, the last good one"),
+            ("d39", before_the_pause),
+            ("d40", before_the_pause),
+        ],
+    );
 }
 
 #[test]
