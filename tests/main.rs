@@ -52,6 +52,8 @@ mod regressions;
 mod cluster;
 /// The cluster client against a real etcd 3.4 with TLS and with auth.
 mod cluster_live;
+/// Certificates of the time of etcd 2.x, which today's TLS does not take.
+mod old_certificates;
 
 /// The checklist before an upgrade, on a cluster that answers as the recorded one did and on everything that is wrong with one.
 mod preflight;

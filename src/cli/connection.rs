@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::{Access, User};
+use crate::etcd::digest::Digest;
 use crate::interrupt::Interrupted;
 use anyhow::{Context as _, Result};
 use rustix::termios::{
@@ -76,6 +77,11 @@ pub(crate) struct Tls {
     /// default (or `ETCDCTL_CA_FILE`, and for the next two `ETCDCTL_CERT_FILE`, `ETCDCTL_KEY_FILE`)
     #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT")]
     cacert: Option<PathBuf>,
+    /// The SHA-256 of a server's certificate, as `openssl x509 -noout -fingerprint -sha256` shows it:
+    /// trusts this one whatever vouches for it, and no other; for certificates that TLS refuses today.
+    /// Can be given for each server
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = fingerprint, env = "ETCD_ARK_PIN_SHA256")]
+    pin_sha256: Vec<Digest>,
     /// PEM file with this client's certificate
     #[arg(long, value_name = "FILE", env = "ETCDCTL_CERT")]
     cert: Option<PathBuf>,
@@ -93,7 +99,8 @@ impl Connection {
     /// What the flags and the environment come to; asks for the password where it must.
     pub(crate) fn access(&self) -> Result<Access> {
         let mut access = self.tls.access()?;
-        let has_tls = access.ca_cert.is_some() || access.client_cert.is_some();
+        let has_tls =
+            access.ca_cert.is_some() || access.client_cert.is_some() || !access.pins.is_empty();
         let scheme = if has_tls { "https" } else { "http" };
         // etcdctl 2.x takes HOST:PORT for a URL.
         let whole = |endpoint: String| {
@@ -175,6 +182,7 @@ impl Tls {
         }
         Ok(Access {
             ca_cert: or_older(&self.cacert, "ETCDCTL_CA_FILE"),
+            pins: self.pin_sha256.clone(),
             client_cert: cert.zip(key),
             ..Access::default()
         })
@@ -190,6 +198,13 @@ pub(crate) fn also_read(flag: &str) -> &'static [&'static str] {
 /// A variable; one that is not set is as good as an empty one.
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
+}
+
+/// A SHA-256 in hexadecimal, with or without colons.
+fn fingerprint(text: &str) -> Result<Digest, String> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let parsed = digits.to_ascii_lowercase().parse();
+    parsed.map_err(|_| "not the 64 hexadecimal digits of a SHA-256".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

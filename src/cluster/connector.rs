@@ -9,8 +9,10 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+    Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
+
+use crate::cluster::tls::Tls;
 
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -43,10 +45,17 @@ impl Resolver for Names {
 }
 
 /// Connects, and agrees on TLS where the URL asks for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ByStage {
     tcp: TcpConnector,
-    tls: RustlsConnector,
+    tls: Tls,
+}
+
+impl ByStage {
+    pub(super) fn new(tls: Tls) -> Self {
+        let tcp = TcpConnector::default();
+        Self { tcp, tls }
+    }
 }
 
 impl Connector for ByStage {
@@ -66,8 +75,11 @@ impl Connector for ByStage {
             });
             return Ok(plain.map(|plain| Box::new(plain) as _));
         }
-        let tls = self.tls.connect(details, tcp).map_err(agreeing)?;
-        Ok(tls.map(|tls| Box::new(tls) as _))
+        let Some(tcp) = tcp else {
+            return Ok(None);
+        };
+        let tls = self.tls.agree(details, tcp).map_err(agreeing)?;
+        Ok(Some(Box::new(tls)))
     }
 }
 
@@ -88,11 +100,20 @@ fn agreeing(error: Error) -> Error {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
                 "it hung up during the handshake".to_owned()
             }
-            _ => error.to_string(),
+            _ => in_words(&error),
         },
         error => error.to_string(),
     };
     Error::Other(Box::new(Failed::Tls(why)))
+}
+
+/// What went wrong, without what rustls says before a text of our own.
+fn in_words(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::General(text)) => text.clone(),
+        _ => error.to_string(),
+    }
 }
 
 /// A connection without TLS, which notices when the other side speaks TLS.

@@ -13,16 +13,21 @@ use std::{fmt, io};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
+use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use ureq::http::{HeaderMap, Response};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, parse_pem};
+#[cfg(feature = "object-store")]
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error};
 
+use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Failed, Names};
 use crate::cluster::response::{base_of, message, shown};
+use crate::cluster::tls::Tls;
 use crate::cluster::{Access, AccessError, Silence};
 use crate::etcd::ids::{ClusterId, MemberId};
 
@@ -88,9 +93,10 @@ impl Cluster {
             .iter()
             .map(endpoint)
             .collect::<Result<_, _>>()?;
-        let tls = tls(root_certs(access.ca_cert.as_deref())?, client_cert(access)?);
+        let roots = root_certs(access.ca_cert.as_deref())?;
+        let tls = Tls::new(roots, access.pins.clone(), client_cert(access)?)
+            .map_err(|error| AccessError::Tls(error.to_string()))?;
         let config = Agent::config_builder()
-            .tls_config(tls)
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -106,7 +112,7 @@ impl Cluster {
             (Arc::from(format!("Basic {secret}")), plain)
         });
         Ok(Self {
-            agent: Agent::with_parts(config, ByStage::default(), Names::default()),
+            agent: Agent::with_parts(config, ByStage::new(tls), Names::default()),
             endpoints,
             timeout: access.timeout,
             user,
@@ -309,64 +315,85 @@ impl Answer {
 /// TLS with the certificates that this machine trusts, and none of a client.
 #[cfg(feature = "object-store")]
 pub(crate) fn system_tls() -> TlsConfig {
-    tls(system_certs(), None)
-}
-
-fn tls(roots: RootCerts, client: Option<ClientCert>) -> TlsConfig {
     TlsConfig::builder()
-        .root_certs(roots)
-        .client_cert(client)
+        .root_certs(RootCerts::new_with_certs(&system_certs()))
         .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
         .build()
 }
 
-fn root_certs(ca_cert: Option<&Path>) -> Result<RootCerts, AccessError> {
-    match ca_cert {
-        Some(path) => Ok(RootCerts::new_with_certs(&certificates(path)?)),
-        None => Ok(system_certs()),
-    }
+fn root_certs(ca_cert: Option<&Path>) -> Result<RootCertStore, AccessError> {
+    let certs = match ca_cert {
+        Some(path) => certificates(path, certificates_in)?,
+        None => system_certs(),
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(ders(&certs));
+    Ok(roots)
+}
+
+fn ders(certs: &[Certificate<'static>]) -> Vec<CertificateDer<'static>> {
+    let certs = certs.iter();
+    certs
+        .map(|cert| CertificateDer::from(cert.der()).into_owned())
+        .collect()
 }
 
 /// The file that `SSL_CERT_FILE` names, as OpenSSL's tools have it, or the distribution's.
-fn system_certs() -> RootCerts {
+fn system_certs() -> Vec<Certificate<'static>> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let known = SYSTEM_CERTS.iter().map(PathBuf::from);
     let pem = named
         .into_iter()
         .chain(known)
         .find_map(|path| fs::read(path).ok());
-    let certs = pem.map_or_else(Vec::new, |pem| certificates_in(&pem));
-    RootCerts::new_with_certs(&certs)
+    pem.map_or_else(Vec::new, |pem| certificates_in(&pem))
 }
 
-/// The client's certificate and key, if they fit together: ureq would panic over a pair that does
-/// not.
-fn client_cert(access: &Access) -> Result<Option<ClientCert>, AccessError> {
+/// The client's certificate and key, if they fit together. What a certificate is worth is for the
+/// server to say: one of X.509 version 1 is sent as it is.
+fn client_cert(access: &Access) -> Result<Option<CertifiedKey>, AccessError> {
     let Some((cert, key)) = &access.client_cert else {
         return Ok(None);
     };
-    let chain = certificates(cert)?;
+    let chain = ders(&certificates(cert, all_certificates_in)?);
     let pem = fs::read(key)?;
-    let no_key = || AccessError::Pem {
+    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| AccessError::Pem {
         path: key.clone(),
         what: "private key without a passphrase",
-    };
-    let own = PrivateKey::from_pem(&pem).map_err(|_| no_key())?;
-    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
-    let chain_der = chain
-        .iter()
-        .map(|cert| CertificateDer::from(cert.der()).into_owned());
-    let pair = CertifiedKey::from_der(chain_der.collect(), der, &default_provider());
-    pair.map_err(|why| AccessError::KeyMismatch {
-        cert: cert.clone(),
-        key: key.clone(),
-        why: why.to_string(),
     })?;
-    Ok(Some(ClientCert::new_with_certs(&chain, own)))
+    let facts = chain.first().and_then(|cert| Facts::read(cert));
+    let signing = default_provider().key_provider.load_private_key(der);
+    let signing = signing.map_err(|why| {
+        let bits = facts
+            .as_ref()
+            .and_then(|facts| facts.rsa)
+            .map(|(bits, _)| bits);
+        let why = match bits.filter(|bits| *bits < LEAST_RSA_BITS) {
+            Some(bits) => format!(
+                "it is an RSA key of {bits} bits, and TLS signs with {LEAST_RSA_BITS} or more today"
+            ),
+            None => why.to_string(),
+        };
+        let key = key.clone();
+        AccessError::Key { key, why }
+    })?;
+    let public = signing.public_key();
+    if let (Some(facts), Some(public)) = (&facts, public)
+        && facts.spki != public.as_ref()
+    {
+        return Err(AccessError::KeyMismatch {
+            cert: cert.clone(),
+            key: key.clone(),
+        });
+    }
+    Ok(Some(CertifiedKey::new(chain, signing)))
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, AccessError> {
-    let found = certificates_in(&fs::read(path)?);
+fn certificates(
+    path: &Path,
+    read: fn(&[u8]) -> Vec<Certificate<'static>>,
+) -> Result<Vec<Certificate<'static>>, AccessError> {
+    let found = read(&fs::read(path)?);
     if found.is_empty() {
         let path = path.to_path_buf();
         let what = "certificate";
@@ -375,18 +402,25 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, AccessError> {
     Ok(found)
 }
 
-/// Those certificates in a PEM file that can be read.
+/// Those certificates in a PEM file that can vouch for others.
 fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let is_sound = |certificate: &Certificate<'_>| {
+        let der = CertificateDer::from(certificate.der());
+        RootCertStore::empty().add(der.into_owned()).is_ok()
+    };
+    let all = all_certificates_in(pem).into_iter();
+    all.filter(is_sound).collect()
+}
+
+/// Those certificates in a PEM file that say what they are.
+fn all_certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
     };
-    let is_sound = |certificate: &Certificate<'_>| {
-        let der = CertificateDer::from(certificate.der());
-        rustls::RootCertStore::empty().add(der.into_owned()).is_ok()
-    };
+    let is_certificate = |certificate: &Certificate<'_>| Facts::read(certificate.der()).is_some();
     parse_pem(pem)
         .filter_map(certificate)
-        .filter(is_sound)
+        .filter(is_certificate)
         .collect()
 }

@@ -7,17 +7,20 @@
 //! all: a [`Presence`] each. Nothing here writes to a cluster.
 //! Source: formats page §8.
 
+mod certificate;
 pub mod connector;
 pub mod fan_out;
 pub mod http;
 pub mod presence;
 pub mod probe;
 pub mod response;
+mod tls;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterId, ClusterVersion, Index, MemberId, Term};
 use crate::etcd::membership::Member;
 
@@ -38,6 +41,9 @@ pub struct Access {
     pub endpoints: Vec<String>,
     /// Certificates, in PEM, of those who may vouch for a server; the system's if there is none.
     pub ca_cert: Option<PathBuf>,
+    /// The SHA-256 of the servers' certificates, in DER; any other is refused, and these are taken
+    /// whatever vouches for them. None by default.
+    pub pins: Vec<Digest>,
     /// This client's certificate and key, in PEM.
     pub client_cert: Option<(PathBuf, PathBuf)>,
     /// Who asks, where auth is enabled.
@@ -75,15 +81,24 @@ pub enum AccessError {
         what: &'static str,
     },
     /// A key that is not the certificate's.
-    #[error("the key in `{key}` does not belong to the certificate in `{cert}`: {why}")]
+    #[error("the key in `{key}` does not belong to the certificate in `{cert}`")]
     KeyMismatch {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What TLS says.
+    },
+    /// A key that this client cannot sign with.
+    #[error("the key in `{key}` cannot be used: {why}")]
+    Key {
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with it.
         why: String,
     },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
     /// An endpoint is no URL.
     #[error("`{0}` is no URL of an etcd server")]
     Endpoint(String),

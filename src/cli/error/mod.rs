@@ -597,6 +597,13 @@ fn of_access(error: &AccessError) -> Judged {
             Kind::Usage,
             Some("pass with `--key` the key that the certificate of `--cert` was made for"),
         ),
+        AccessError::Key { .. } => (
+            Kind::Usage,
+            Some(
+                "pass a client certificate with an RSA key of 2048 bits or more, or with an ECDSA key, of the same authority",
+            ),
+        ),
+        AccessError::Tls(_) => (Kind::Failed, None),
         AccessError::Endpoint(_) => (
             Kind::Usage,
             Some(

@@ -1,0 +1,286 @@
+//! Certificates of the time of etcd 2.x, which its servers and `etcdctl` took and TLS libraries of today do not.
+//!
+//! In: certificates that `openssl` makes, and its own server behind them. Out: what each is called, and the one way to trust it.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use etcd_ark::cluster::{Access, AccessError, Cluster, Silence};
+use etcd_ark::etcd::digest::Digest;
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::ark;
+use crate::support::tools::{need, run, server, start_server};
+
+/// A server that agrees on TLS and knows nothing of etcd.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    fn start(dir: &Path, name: &str, more: &[&str]) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut command = server("openssl");
+        command
+            .args([
+                "s_server",
+                "-quiet",
+                "-www",
+                "-cipher",
+                "ALL:@SECLEVEL=0",
+                "-accept",
+            ])
+            .arg(port.to_string())
+            .arg("-cert")
+            .arg(dir.join(format!("{name}.pem")))
+            .arg("-key")
+            .arg(dir.join(format!("{name}.key")))
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = start_server(command);
+        let since = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let url = format!("https://127.0.0.1:{port}");
+        Self { child, url }
+    }
+
+    /// What it is called that this server does not answer as etcd does.
+    fn silence(&self, access: Access) -> Silence {
+        let access = Access {
+            endpoints: vec![self.url.clone()],
+            timeout: Duration::from_secs(10),
+            ..access
+        };
+        let mut found = Cluster::new(&access).unwrap().look(&[], None);
+        found.strays.remove(0).silence
+    }
+}
+
+fn openssl(dir: &Path, args: &[&str]) {
+    let dir = dir.to_str().unwrap();
+    let args: Vec<_> = args.iter().map(|arg| arg.replace("DIR", dir)).collect();
+    run("openssl", args).expect(0);
+}
+
+/// A key and a certificate of it by an authority that is also made.
+fn issued(dir: &Path, name: &str, bits: &str, more: &[&str]) {
+    if !dir.join("ca.pem").exists() {
+        let ca = [
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=old ca",
+        ];
+        openssl(
+            dir,
+            &[&ca[..], &["-keyout", "DIR/ca.key", "-out", "DIR/ca.pem"]].concat(),
+        );
+    }
+    let [key, csr, pem] = ["key", "csr", "pem"].map(|end| format!("DIR/{name}.{end}"));
+    let new = format!("rsa:{bits}");
+    openssl(
+        dir,
+        &[
+            "req",
+            "-newkey",
+            &new,
+            "-nodes",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-keyout",
+            &key,
+            "-out",
+            &csr,
+        ],
+    );
+    let sign = [
+        "x509",
+        "-req",
+        "-sha256",
+        "-days",
+        "2",
+        "-CA",
+        "DIR/ca.pem",
+        "-CAkey",
+        "DIR/ca.key",
+        "-CAcreateserial",
+    ];
+    openssl(
+        dir,
+        &[&sign[..], &["-in", &csr, "-out", &pem], more].concat(),
+    );
+}
+
+/// The digest of a certificate, as `openssl` has it.
+fn pin(cert: &Path) -> String {
+    let cert = cert.to_str().unwrap();
+    let shown = run(
+        "openssl",
+        ["x509", "-noout", "-fingerprint", "-sha256", "-in", cert],
+    )
+    .expect(0);
+    shown.stdout.trim().rsplit('=').next().unwrap().to_owned()
+}
+
+fn digest(pin: &str) -> Digest {
+    pin.replace(':', "").to_lowercase().parse().unwrap()
+}
+
+fn with_ca(dir: &Path) -> Access {
+    Access {
+        ca_cert: Some(dir.join("ca.pem")),
+        ..Access::default()
+    }
+}
+
+fn names(dir: &Path) -> (PathBuf, PathBuf) {
+    let extensions = dir.join("san.cnf");
+    fs::write(&extensions, "subjectAltName=IP:127.0.0.1\n").unwrap();
+    (dir.to_path_buf(), extensions)
+}
+
+#[test]
+fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
+    // Guards against "invalid peer certificate: Other(…)" where an operator needs to know what to do before an upgrade.
+    if !need("openssl") {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (dir, san) = names(scratch.path());
+    let san = san.to_str().unwrap().to_owned();
+    issued(&dir, "version-1", "2048", &[]);
+    issued(&dir, "short", "1024", &["-extfile", &san]);
+    // An authority that serves with its own certificate.
+    let own = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ];
+    let files = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        "DIR/own.key",
+        "-out",
+        "DIR/own.pem",
+    ];
+    openssl(&dir, &[&own[..], &files].concat());
+    for (name, ca, called) in [
+        ("version-1", "ca", "X.509 version 1"),
+        ("short", "ca", "its RSA key has 1024 bits"),
+        ("own", "own", "the certificate of an authority"),
+    ] {
+        let server = Server::start(&dir, name, &["-tls1_2"]);
+        let cert = dir.join(format!("{name}.pem"));
+        let (pin, other) = (pin(&cert), pin(&dir.join("ca.pem")));
+        let vouched = Access {
+            ca_cert: Some(dir.join(format!("{ca}.pem"))),
+            ..Access::default()
+        };
+        let told = server.silence(vouched).to_string();
+        let printed = format!("--pin-sha256 {}", digest(&pin));
+        assert!(
+            told.contains(called) && told.contains(&printed),
+            "{name}: {told}"
+        );
+        // With the pin they agree on TLS: what answers is not etcd, and is called so.
+        let pinned = |pin: &str| Access {
+            pins: vec![digest(pin)],
+            ..Access::default()
+        };
+        let silence = server.silence(pinned(&pin));
+        assert!(!matches!(silence, Silence::Tls { .. }), "{name}: {silence}");
+        let silence = server.silence(pinned(&other));
+        assert!(
+            silence.to_string().contains("not pinned"),
+            "{name}: {silence}"
+        );
+        // As it is printed, on the command line.
+        let args = [
+            "downgrade",
+            "check",
+            "--endpoints",
+            &server.url,
+            "--pin-sha256",
+        ];
+        let ran = ark([&args[..], &[&pin]].concat()).exits(3);
+        assert!(
+            !ran.stderr.contains("TLS") && !ran.stdout.contains("TLS"),
+            "{ran:#?}"
+        );
+    }
+}
+
+#[test]
+fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
+    // Guards against "the key does not belong to the certificate" of a pair that belongs together.
+    if !need("openssl") {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (dir, san) = names(scratch.path());
+    let san = san.to_str().unwrap().to_owned();
+    issued(&dir, "server", "2048", &["-extfile", &san]);
+    issued(&dir, "version-1", "2048", &[]);
+    issued(&dir, "short", "1024", &[]);
+    let ca = dir.join("ca.pem");
+    let asks = [
+        "-tls1_2",
+        "-Verify",
+        "1",
+        "-verify_return_error",
+        "-CAfile",
+        ca.to_str().unwrap(),
+    ];
+    let server = Server::start(&dir, "server", &asks);
+    let client = |cert: &str, key: &str| Access {
+        client_cert: Some((
+            dir.join(format!("{cert}.pem")),
+            dir.join(format!("{key}.key")),
+        )),
+        ..with_ca(&dir)
+    };
+    let silence = server.silence(with_ca(&dir));
+    assert!(
+        matches!(silence, Silence::Tls { .. }),
+        "without one: {silence}"
+    );
+    let silence = server.silence(client("version-1", "version-1"));
+    assert!(!matches!(silence, Silence::Tls { .. }), "{silence}");
+    let why = |cert, key| Cluster::new(&client(cert, key)).unwrap_err();
+    let short = why("short", "short").to_string();
+    assert!(short.contains("an RSA key of 1024 bits"), "{short}");
+    for (cert, key) in [("version-1", "server"), ("server", "version-1")] {
+        let error = why(cert, key);
+        assert!(matches!(error, AccessError::KeyMismatch { .. }), "{error}");
+    }
+}
