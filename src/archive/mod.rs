@@ -7,6 +7,7 @@
 pub mod encryption;
 pub mod error;
 pub mod format;
+pub mod frame_check;
 pub mod frames;
 pub mod manifest;
 pub mod read_at;

@@ -298,7 +298,12 @@ impl Archive {
         }
     }
 
-    fn fault(&self, fault: ArchiveFault) -> ArchiveError {
+    /// Its content frames, in order.
+    pub(super) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    pub(super) fn fault(&self, fault: ArchiveFault) -> ArchiveError {
         ArchiveError::Fault {
             path: self.path.clone(),
             fault,

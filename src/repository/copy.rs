@@ -1,21 +1,21 @@
-//! Copying archives from one repository to another, each proven before and after.
+//! Copying archives from one repository to another, each checked while it is read and read back.
 //!
 //! In: two repositories and an archive's place in the first. Out: whether it is in the second
 //! now. The bytes are copied as they are, with what stands beside them.
 
-use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::archive::{ArchiveError, SUM_EXTENSION};
-use crate::etcd::digest::Digest;
+use crate::archive::frame_check::FrameCheck;
+use crate::archive::{Archive, ArchiveError, ArchiveFault, SUM_EXTENSION, Source};
+use crate::etcd::digest::{Digest, Hasher};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::repository::catalog::read_one;
-use crate::repository::check::prove;
+use crate::repository::catalog::sidecar_of;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::repository::upload::{Deposit, DepositError, deposit, digest_of, read_all};
-use crate::repository::{Listed, Repository, Side};
+use crate::repository::{Listed, Repository, Side, is_encrypted_name};
 
 /// What became of one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,6 @@ pub enum CopyError {
     /// It cannot be read, or its bytes do not check.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// It changed between being proven and being copied.
-    #[error("`{0}` changed while it was copied")]
-    Changed(PathBuf),
     /// Another archive has its name at the other end.
     #[error("`{0}` is there already, with other bytes")]
     Different(PathBuf),
@@ -49,7 +46,8 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Copies one archive.
+/// Copies one archive. Its bytes are read once, and checked on their way; what does not check is never
+/// published.
 pub fn copy(
     from: &dyn Repository,
     to: &dyn Repository,
@@ -58,26 +56,20 @@ pub fn copy(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Copied, CopyError> {
     let name = listed.name.as_str();
-    let source = from.source(listed)?;
-    let path = from.path_of(name);
-    let summary = read_one(from, listed.clone())?;
-    prove(from, &summary, interrupt)?;
-    let digest = digest_of(&*source, interrupt)?;
-    let sidecar = format!("{name}{SIDECAR_EXTENSION}");
-    let sidecar = summary.ciphertext.map(|_| from.read_beside(&sidecar));
-    let sidecar = sidecar.transpose()?.flatten();
+    let original = Original::open(from, listed)?;
     match to.look_up(name) {
         Ok(there) => {
+            let digest = original.digest(interrupt)?;
             let same = there.bytes == listed.bytes
                 && digest_of(&*to.source(&there)?, interrupt)? == digest;
             if !same {
                 return Err(CopyError::Different(to.path_of(name)));
             }
             // A run that was killed may have left it without what belongs beside it.
-            for beside in beside(name, sidecar, digest) {
-                let beside_name = format!("{name}{}", beside.extension);
+            for side in original.sides(name, digest) {
+                let beside_name = format!("{name}{}", side.extension);
                 if to.read_beside(&beside_name)?.is_none() {
-                    to.write_beside(&beside_name, &beside.bytes)?;
+                    to.write_beside(&beside_name, &side.bytes)?;
                 }
             }
             return Ok(Copied::AlreadyThere);
@@ -85,38 +77,115 @@ pub fn copy(
         Err(ArchiveError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let changed = Cell::new(false);
     let deposited = deposit(
         to,
         &mut Deposit {
             name,
             bytes: listed.bytes,
-            write: &mut |out| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes)),
-            sides: &|sha256, _| {
-                if sha256 != digest {
-                    changed.set(true);
-                    // Of another kind than what may pass: another try would read the new bytes again.
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-                Ok(beside(name, sidecar.clone(), digest))
-            },
+            write: &mut |out| original.read(interrupt, &mut |bytes| out.write_all(bytes)),
+            sides: &|sha256, _| Ok(original.sides(name, sha256)),
         },
         interrupt,
         observe,
     );
-    match deposited {
-        Err(_) if changed.get() => Err(CopyError::Changed(path)),
-        deposited => Ok(Copied::New(deposited?.bytes)),
+    Ok(Copied::New(deposited.map_err(of_original)?.bytes))
+}
+
+/// The archive that is copied.
+struct Original {
+    source: Arc<dyn Source>,
+    path: PathBuf,
+    kind: OriginalKind,
+}
+
+enum OriginalKind {
+    Plain(Box<Archive>),
+    /// What its sidecar says: its size in bytes and its digest; and the sidecar.
+    Encrypted(u64, Digest, Vec<u8>),
+}
+
+impl Original {
+    fn open(from: &dyn Repository, listed: &Listed) -> Result<Self, CopyError> {
+        let name = listed.name.as_str();
+        let (source, path) = (from.source(listed)?, from.path_of(name));
+        let kind = if is_encrypted_name(name) {
+            let (sidecar, bytes) = sidecar_of(from, name)?;
+            let (length, sha256) = sidecar.ciphertext();
+            OriginalKind::Encrypted(length, sha256, bytes)
+        } else {
+            OriginalKind::Plain(Box::new(Archive::from_source(Arc::clone(&source), &path)?))
+        };
+        Ok(Self { source, path, kind })
+    }
+
+    /// Passes every byte to `take`, in order; an error, with an [`ArchiveError`] in it, where they are
+    /// not those that were written when the archive was made.
+    fn read(
+        &self,
+        interrupt: &Interrupt,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        // Of another kind than what may pass: another try would read the same bytes again.
+        let wrong = |error: ArchiveError| io::Error::new(io::ErrorKind::InvalidData, error);
+        match &self.kind {
+            OriginalKind::Plain(archive) => {
+                let mut check = FrameCheck::of(archive);
+                read_all(&*self.source, interrupt, &mut |bytes| {
+                    check.update(bytes).map_err(wrong)?;
+                    take(bytes)
+                })?;
+                check.finish().map_err(wrong)
+            }
+            OriginalKind::Encrypted(length, sha256, _) => {
+                let mut hasher = Hasher::default();
+                read_all(&*self.source, interrupt, &mut |bytes| {
+                    hasher.update(bytes);
+                    take(bytes)
+                })?;
+                if self.source.length() == *length && hasher.finish() == *sha256 {
+                    return Ok(());
+                }
+                Err(wrong(ArchiveError::Fault {
+                    path: self.path.clone(),
+                    fault: ArchiveFault::Ciphertext,
+                }))
+            }
+        }
+    }
+
+    /// The digest of all of it, once every byte is checked.
+    fn digest(&self, interrupt: &Interrupt) -> Result<Digest, CopyError> {
+        let mut hasher = Hasher::default();
+        let read = self.read(interrupt, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        read.map_err(|error| of_original(error.into()))?;
+        Ok(hasher.finish())
+    }
+
+    /// What stands beside it, the last one last.
+    fn sides(&self, name: &str, sha256: Digest) -> Vec<Side> {
+        let sidecar = match &self.kind {
+            OriginalKind::Plain(_) => None,
+            OriginalKind::Encrypted(_, _, bytes) => Some(Side {
+                extension: SIDECAR_EXTENSION,
+                bytes: bytes.clone(),
+            }),
+        };
+        sidecar.into_iter().chain([sum(name, sha256)]).collect()
     }
 }
 
-/// What stands beside an archive, the last one last.
-fn beside(name: &str, sidecar: Option<Vec<u8>>, digest: Digest) -> Vec<Side> {
-    let sidecar = sidecar.map(|bytes| Side {
-        extension: SIDECAR_EXTENSION,
-        bytes,
-    });
-    sidecar.into_iter().chain([sum(name, digest)]).collect()
+/// An error whose cause is the archive that is copied, as such.
+fn of_original(error: DepositError) -> CopyError {
+    match error {
+        DepositError::Io(error) => match error.downcast::<ArchiveError>() {
+            Ok(error) => CopyError::Archive(error),
+            Err(error) => CopyError::Deposit(error.into()),
+        },
+        error => CopyError::Deposit(error),
+    }
 }
 
 /// The checksum file of an archive, as `sha256sum` writes it.

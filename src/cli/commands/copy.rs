@@ -1,17 +1,17 @@
 //! `copy`: archives from one repository to another, each proven before and after.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::interrupt::Interrupt;
 use crate::repository::copy::{Copied, copy};
 use crate::repository::lock::BackupLock;
-use crate::repository::{Listed, Repository};
+use crate::repository::{Listed, Repository, is_archive_name};
 use anyhow::Result;
 use serde_json::json;
 
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
-use crate::cli::open::Places;
+use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, size, text};
 use crate::cli::progress::Progress;
 
@@ -23,7 +23,7 @@ pub(crate) struct Copy {
     /// Where they go
     #[arg(value_name = "TO")]
     to: PathBuf,
-    /// Only these archives, by their names; all by default
+    /// Only these archives, by their file names or their paths in FROM; all by default
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -41,15 +41,17 @@ pub(crate) fn run(
     refuse_same(&*from, &*to)?;
     let wanted: Vec<Listed> = if args.names.is_empty() {
         let all = from.list()?;
+        warn_skipped(&*from, out);
         if all.is_empty() {
             return Err(nothing_in(&*from));
         }
         all
     } else {
-        let names = args.names.iter();
-        names
-            .map(|name| from.look_up(name))
-            .collect::<Result<_, _>>()?
+        let mut listed = Vec::new();
+        for name in names_in(&*from, &args.names)? {
+            listed.push(from.look_up(&name)?);
+        }
+        listed
     };
     to.prepare()?;
     let lock = to.directory();
@@ -97,14 +99,23 @@ pub(crate) fn run(
             }
         }
     }
-    out.json(
-        || json!({"copied": new, "bytes": bytes, "already_there": there, "archives": results}),
-    );
-    out.tell(&format!(
+    out.json(|| {
+        json!({
+            "copied": new, "bytes": bytes, "already_there": there, "archives": results,
+            "skipped": from.skipped(),
+        })
+    });
+    let summary = format!(
         "{new} copied ({}), {there} there already, of {}",
         size(bytes),
         wanted.len()
-    ));
+    );
+    // Who names archives must learn that none of them was copied.
+    if new == 0 && !args.names.is_empty() {
+        out.line(&summary);
+    } else {
+        out.tell(&summary);
+    }
     let Some((kind, first)) = worst else {
         return Ok(0);
     };
@@ -118,6 +129,49 @@ pub(crate) fn run(
         hint: Some("those that were copied are whole; run it again for the rest"),
     };
     Err(told.into())
+}
+
+/// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
+/// makes them from `FROM/*.tar.zst`. Anything else would be read from elsewhere, and written there.
+fn names_in(from: &dyn Repository, given: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for given in given {
+        let name = match given.rsplit_once('/') {
+            None => given.as_str(),
+            Some((place, name)) if is_place(from, place) => name,
+            Some(_) => return Err(wrong_name(from, given, "is not in")),
+        };
+        if !is_archive_name(name) {
+            return Err(wrong_name(from, given, "is not the name of an archive in"));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Whether `place`, the part of a path before its last slash, is where `from` is.
+fn is_place(from: &dyn Repository, place: &str) -> bool {
+    let Some(dir) = from.directory() else {
+        return place == from.location();
+    };
+    let place = place.strip_prefix("file://").unwrap_or(place);
+    // Before the first slash there is nothing: the root.
+    let place = if place.is_empty() { "/" } else { place };
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    real(dir).is_some_and(|dir| real(Path::new(place)) == Some(dir))
+}
+
+fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> anyhow::Error {
+    let told = Told {
+        kind: Kind::Usage,
+        message: format!("`{given}` {what} `{}`", from.location()),
+        hint: Some(
+            "name archives as `etcd-ark list FROM` shows them; without any NAME all are copied",
+        ),
+    };
+    told.into()
 }
 
 /// A place is no copy of itself, whatever it is called.
