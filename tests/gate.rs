@@ -495,6 +495,41 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
 /// A member that comes back alone is not healthy: who waits for that with all others stopped would start
 /// them as they are.
 #[test]
+fn the_safety_snapshot_is_encrypted_for_the_recipients_that_are_configured() {
+    // Guards against a plaintext archive, with all keys, in a backup dir of encrypted ones.
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let (recording, data) = alone();
+    let config = recording.dir.path().join("ark.toml");
+    fs::write(&config, format!("recipient = ['{recipient}']\n")).unwrap();
+    for (number, more) in [
+        ["--recipient", recipient],
+        ["--config", config.to_str().unwrap()],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let backups = recording.dir.path().join(format!("backups-{number}"));
+        let mut args = words(&[
+            "downgrade",
+            "run",
+            "--timeout",
+            "2",
+            "--settle",
+            "0",
+            "--data-dir",
+        ]);
+        args.extend(with(&[&data, &"--backup-dir", &backups]));
+        args.extend(words(more));
+        ark(args).exits(0);
+        let left = names(&backups);
+        assert!(
+            left.len() == 3 && left.iter().all(|name| name.contains(".tar.zst.age")),
+            "{left:?}"
+        );
+    }
+}
+
+#[test]
 fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
     let story = story();
     let (own, other) = (

@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use crate::cli::config;
 use crate::cli::config::Misread;
 use crate::cli::connection::{Connection, Tls};
+use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::values::local_path;
 
 /// Snapshot, prove and restore etcd 2.x data directories.
@@ -199,11 +200,11 @@ impl Command {
 
     /// Where the command writes before it writes where it was told to, if it may.
     pub(crate) fn spool_dir(&self) -> Option<PathBuf> {
-        let Self::Snapshot(args) = self else {
-            return None;
-        };
-        let spool = args.spool_dir.clone();
-        Some(spool.unwrap_or_else(std::env::temp_dir))
+        match self {
+            Self::Snapshot(args) => args.to.used_spool(),
+            Self::Downgrade(args) => args.used_spool(),
+            _ => None,
+        }
     }
 }
 
@@ -215,28 +216,8 @@ pub(crate) struct Snapshot {
     /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
-    /// Where the archive goes; made with mode 0700 if it is missing
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ETCD_ARK_BACKUP_DIR",
-        required_unless_present = "repo"
-    )]
-    pub(crate) backup_dir: Option<PathBuf>,
-    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the
-    /// credentials that the cloud's own tools find in the environment
-    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
-    pub(crate) repo: Option<PathBuf>,
-    /// Where the archive is written and proven before it goes to a bucket or is encrypted, as a file
-    /// without a name; the system's directory for temporary files by default
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR", value_parser = local_path())]
-    pub(crate) spool_dir: Option<PathBuf>,
-    /// Encrypt the archive for this age recipient, which begins with age1; can be given more than once
-    #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
-    pub(crate) recipient: Vec<String>,
-    /// Encrypt it for the age recipients in this file, one a line; can be given more than once
-    #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
-    pub(crate) recipients_file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) to: DestinationFlags,
     /// Capture every file of the member, not only what a restart of etcd needs
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
@@ -392,7 +373,7 @@ pub(crate) struct Preflight {
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Where the archives are, of all members if they are gathered there
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR|URL", env = "ETCD_ARK_BACKUP_DIR")]
     pub(crate) backup_dir: Option<PathBuf>,
     /// How old an archive may be, such as 90m, 24h or 7d
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]

@@ -63,7 +63,7 @@ pub fn main() -> u8 {
         Command::Downgrade(args) => {
             crate::cli::commands::downgrade::run(args, strict, &places, &out)
         }
-        Command::Preflight(args) => crate::cli::commands::preflight::run(args, &out, &interrupt),
+        Command::Preflight(args) => crate::cli::commands::preflight::run(args, &places, &out),
         Command::Status(args) => crate::cli::commands::status::run(args, &places, &out),
         Command::Prune(args) => crate::cli::commands::prune::run(args, &places, &out, &record),
         Command::Schedule(args) => crate::cli::commands::schedule::run(args, &places, &out),

@@ -10,16 +10,14 @@ use crate::repository::Repository;
 use crate::repository::lock::{BackupLock, Claim};
 use crate::retention::{Group, Policy, prune};
 use crate::snapshot::if_changed::{Unchanged, unchanged};
-use crate::snapshot::{Captured, Destination, Moment, Request, capture};
+use crate::snapshot::{Captured, Moment, Request, capture};
 use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::cli::args::Snapshot;
 use crate::cli::commands::inspect::{position_text, version_text};
 use crate::cli::commands::prune::after_snapshot;
-use crate::cli::encryption::cipher;
 use crate::cli::flags::lock_wait::UNLOCKED;
-use crate::cli::flags::repository::one_place;
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
@@ -29,21 +27,11 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     let interrupt = places.interrupt();
     let policy = args.keep.wanted()?;
     let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
-    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
-    let repository = places.repository(place)?;
-    let spool = args.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let cipher = cipher(&args.recipient, &args.recipients_file)?;
-    let to = match (repository.directory(), &cipher) {
-        (Some(dir), None) => Destination::BackupDir(dir),
-        _ => Destination::Through {
-            repository: &*repository,
-            spool: &spool,
-            cipher: cipher.as_deref(),
-        },
-    };
+    let opened = args.to.open(places)?;
+    let repository = &opened.repository;
     let request = Request {
         data_dir: &data_dir,
-        to,
+        to: opened.destination(),
         scope: if args.all { Scope::All } else { Scope::Live },
         labels: args.label.clone(),
         level: args.level,
@@ -59,12 +47,12 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     {
         drop(progress);
         let Request { lock, .. } = &request;
-        note_current(&found, &*repository, lock.as_ref(), interrupt, out)?;
+        note_current(&found, &**repository, lock.as_ref(), interrupt, out)?;
         let (pruned, ended) = prune(
             policy.as_ref(),
             &found.summary.identity,
             &found.path,
-            &*repository,
+            &**repository,
             args,
             places,
             out,
@@ -90,7 +78,7 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         policy.as_ref(),
         &captured.manifest.member.identity,
         &captured.path,
-        &*repository,
+        &**repository,
         args,
         places,
         out,

@@ -70,7 +70,7 @@ pub struct Request<'r> {
     /// The dedicated WAL dir whose segments are to be moved home.
     pub move_wal: Option<&'r Path>,
     /// Where the safety snapshot goes.
-    pub backup_dir: &'r Path,
+    pub to: capture::Destination<'r>,
     /// Do nothing but look.
     pub dry_run: bool,
     /// Threads to compress and check on.
@@ -150,7 +150,7 @@ pub fn prepare(
     } else {
         let request = capture::Request {
             data_dir,
-            to: capture::Destination::BackupDir(request.backup_dir),
+            to: request.to,
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: 3,

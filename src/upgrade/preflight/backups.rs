@@ -17,14 +17,14 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// What was found in a backup dir.
 #[derive(Clone, Debug)]
 pub struct Backups {
-    /// The backup dir.
+    /// The backup dir, or the URL of the bucket.
     pub dir: PathBuf,
     /// The newest archive of each member of the cluster; those that a rewind made do not count.
     pub newest: Vec<Backup>,
     /// What has an archive's name and cannot be opened, and why.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Room on its filesystem.
-    pub space: Space,
+    /// Room on its filesystem; none of a bucket.
+    pub space: Option<Space>,
 }
 
 /// An archive, proven.

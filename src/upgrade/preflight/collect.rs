@@ -22,7 +22,7 @@ use crate::fs::staged::with_path;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::check::prove;
-use crate::repository::{Catalog, Directory, Repository, Summary};
+use crate::repository::{Catalog, Repository, Summary};
 use crate::upgrade::preflight::backups::{Backup, Backups};
 use crate::upgrade::preflight::data_dir::{DataFacts, ReplayFacts, Space};
 
@@ -116,7 +116,7 @@ fn auth_enabled(replayed: &Replayed) -> bool {
 /// The newest archive of each member in a backup dir, proven; only those of `cluster`, if it is
 /// known. Of an encrypted one the ciphertext is proven.
 pub fn backups(
-    repository: &Directory,
+    repository: &dyn Repository,
     catalog: Catalog,
     cluster: Option<ClusterId>,
     threads: usize,
@@ -156,15 +156,15 @@ pub fn backups(
     let unreadable =
         unreadable.map(|(listed, error)| (repository.path_of(&listed.name), error.to_string()));
     Ok(Backups {
-        dir: repository.path().to_path_buf(),
+        dir: PathBuf::from(repository.location()),
         newest: proven,
         unreadable: unreadable.collect(),
-        space: space(repository.path())?,
+        space: repository.directory().map(space).transpose()?,
     })
 }
 
 fn fault_in(
-    repository: &Directory,
+    repository: &dyn Repository,
     summary: &Summary,
     threads: usize,
     interrupt: &Interrupt,
@@ -173,7 +173,8 @@ fn fault_in(
     if summary.ciphertext.is_some() {
         return prove(repository, summary, interrupt).map(|()| None);
     }
-    let archive = Archive::open(&repository.path_of(summary.name()))?;
+    let path = repository.path_of(summary.name());
+    let archive = Archive::from_source(repository.source(&summary.listed)?, &path)?;
     let report = verify(&archive, None, threads, interrupt, observe)?;
     Ok(report.first_fault().map(|fault| fault.to_string()))
 }

@@ -235,10 +235,10 @@ pub(crate) fn space(facts: &Facts) -> Check {
         bytes: 2 * SEGMENT,
     };
     wal.join(&mut needs);
-    if let Some(backups) = facts.backups.found() {
+    if let Some(space) = facts.backups.found().and_then(|backups| backups.space) {
         let archive = Need {
             place: "backup dir",
-            space: backups.space,
+            space,
             // At worst nothing in it can be compressed.
             bytes: data.data_bytes.saturating_add(SEGMENT),
         };

@@ -11,12 +11,23 @@ use clap::builder::FalseyValueParser;
 use crate::cli::args::Threads;
 use crate::cli::connection::Connection;
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Downgrade {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Downgrade {
+    /// Where the safety snapshot is written first, if it is.
+    pub(crate) fn used_spool(&self) -> Option<PathBuf> {
+        match &self.command {
+            Command::Check(_) => None,
+            Command::Run(args) => args.to.used_spool(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,9 +63,8 @@ pub(crate) struct GoBack {
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) gate: Gate,
-    /// Where the safety snapshot goes; made with mode 0700 if it is missing
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR", value_parser = local_path())]
-    pub(crate) backup_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) to: DestinationFlags,
     /// Move the segments of a dedicated WAL dir into `member/wal`: etcd 2.1 looks nowhere else. The
     /// old ones are kept
     #[arg(long, env = "ETCD_ARK_MOVE_WAL", value_parser = FalseyValueParser::new())]

@@ -108,6 +108,7 @@ struct Seen {
 
 fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
     let interrupt = places.interrupt();
+    let opened = args.to.open(places)?;
     let seen = look_at_stopped(args, strict, places, out)?;
     let judgement = judge(&seen.collected, seen.own.as_ref().err(), strict);
     if judgement.is_refusal() {
@@ -127,7 +128,7 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
     let request = downgrade::Request {
         found,
         move_wal: wal_dir.filter(|_| args.move_wal),
-        backup_dir: &args.backup_dir,
+        to: opened.destination(),
         dry_run: args.dry_run,
         threads: args.gate.threads.count(),
         size_limit: SIZE_LIMIT,

@@ -9,7 +9,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
-use crate::repository::{Directory, summarize};
+use crate::repository::summarize;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::Preflight;
 use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::Progress;
 use crate::cli::render::member_table::{table, wrap};
@@ -27,7 +28,8 @@ use crate::cli::render::member_table::{table, wrap};
 const INDENT: usize = 23;
 const WIDTH: usize = 80;
 
-pub(crate) fn run(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8> {
+    let interrupt = places.interrupt();
     demand_one_step(args)?;
     demand_somebody_to_ask(args)?;
     let cluster = Cluster::new(&args.connection.access()?)?;
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<
             max_backup_age: args.max_backup_age,
         },
         now: jiff::Timestamp::now(),
-        backups: see(|| backups(args, cluster_id, out, interrupt))?,
+        backups: see(|| backups(args, cluster_id, places, out))?,
         look,
         data,
     };
@@ -131,18 +133,21 @@ fn data_facts(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<Opti
 fn backups(
     args: &Preflight,
     cluster: Option<ClusterId>,
+    places: &Places<'_>,
     out: &Out,
-    interrupt: &Interrupt,
 ) -> Result<Option<Backups>> {
-    let Some(dir) = &args.backup_dir else {
+    let Some(place) = &args.backup_dir else {
         return Ok(None);
     };
-    let repository = Directory::new(dir);
-    let catalog = summarize(&repository)?;
+    let interrupt = places.interrupt();
+    let repository = places.repository(place)?;
+    let catalog = summarize(&*repository)?;
+    interrupt.check()?;
+    warn_skipped(&*repository, out);
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
     let threads = args.threads.count();
-    let found = collect::backups(&repository, catalog, cluster, threads, interrupt, observe)?;
+    let found = collect::backups(&*repository, catalog, cluster, threads, interrupt, observe)?;
     Ok(Some(found))
 }
 

@@ -52,13 +52,17 @@ impl Line {
         .into_iter();
         let reads = reads.chain(
             snapshot
+                .to
                 .recipients_file
                 .iter()
                 .map(|file| Some(file.as_path())),
         );
         let reads = reads.chain([given.config.as_deref()]);
         let reads = reads.filter_map(|path| place(path).transpose());
-        let archives = one_place(snapshot.backup_dir.as_deref(), snapshot.repo.as_deref())?;
+        let archives = one_place(
+            snapshot.to.backup_dir.as_deref(),
+            snapshot.to.repo.as_deref(),
+        )?;
         let metrics = snapshot.metrics.metrics_file.as_deref();
         let metrics = metrics.map(std::path::absolute).transpose()?;
         Ok(Self {
@@ -66,7 +70,7 @@ impl Line {
             flags: words(&given.flags)?,
             reads: reads.collect::<Result<_>>()?,
             backups: place(Some(archives))?,
-            spool: place(snapshot.spool_dir.as_deref())?,
+            spool: place(snapshot.to.spool_dir.as_deref())?,
             metrics: place(metrics.as_deref().and_then(Path::parent))?,
         })
     }
@@ -85,8 +89,11 @@ impl Line {
                     .to_owned(),
             );
         }
-        cipher(&snapshot.recipient, &snapshot.recipients_file)?;
-        let archives = one_place(snapshot.backup_dir.as_deref(), snapshot.repo.as_deref())?;
+        cipher(&snapshot.to.recipient, &snapshot.to.recipients_file)?;
+        let archives = one_place(
+            snapshot.to.backup_dir.as_deref(),
+            snapshot.to.repo.as_deref(),
+        )?;
         let text = archives.to_string_lossy();
         let is_bucket = BUCKETS.iter().any(|scheme| text.starts_with(scheme));
         if !(cfg!(feature = "object-store") && is_bucket) {

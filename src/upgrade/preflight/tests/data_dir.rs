@@ -118,10 +118,10 @@ fn room_is_wanted_for_snapshots_segments_and_an_archive() {
     });
     let words = ["1 B free for the WAL dir, 128.0 MB wanted"];
     expect(&elsewhere, "free-space", Status::Fail, &words);
-    let backups = with(|facts| archives(facts).space.free = 1000);
+    let backups = with(|facts| archives(facts).space.as_mut().unwrap().free = 1000);
     expect(&backups, "free-space", Status::Fail, &["backup dir"]);
     // On one filesystem the wants add up.
-    let together = with(|facts| archives(facts).space.device = 1);
+    let together = with(|facts| archives(facts).space.as_mut().unwrap().device = 1);
     expect(&together, "free-space", Status::Ok, &["201.0 MB wanted"]);
 }
 

@@ -94,6 +94,7 @@ fn member_facts() -> MemberFacts {
     MemberFacts {
         identity: identity(0),
         position: position(),
+        log_crc: None,
         raft_snapshot: Some(snapshot(20_002)),
         cluster_version: Some(version("2.1.0")),
         versions: vec![VersionChange {
@@ -192,10 +193,10 @@ fn good() -> Facts {
             dir: PathBuf::from("/backup"),
             newest: vec![backup(0), backup(1), backup(2)],
             unreadable: Vec::new(),
-            space: Space {
+            space: Some(Space {
                 free: 50 * GB,
                 device: 2,
-            },
+            }),
         }),
     }
 }

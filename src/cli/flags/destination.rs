@@ -1,0 +1,86 @@
+//! Where a new archive goes, and who can read it.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::archive::Cipher;
+use crate::repository::Repository;
+use crate::snapshot::Destination;
+use anyhow::Result;
+use clap::ArgAction;
+
+use crate::cli::encryption::cipher;
+use crate::cli::flags::repository::one_place;
+use crate::cli::open::{Places, is_remote};
+use crate::cli::values::local_path;
+
+/// Where the archive goes, and for whom it is encrypted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DestinationFlags {
+    /// Where the archive goes; made with mode 0700 if it is missing
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ETCD_ARK_BACKUP_DIR",
+        required_unless_present = "repo"
+    )]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the
+    /// credentials that the cloud's own tools find in the environment
+    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Where the archive is written and proven before it goes to a bucket or is encrypted, as a file
+    /// without a name; the system's directory for temporary files by default
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR", value_parser = local_path())]
+    pub(crate) spool_dir: Option<PathBuf>,
+    /// Encrypt the archive for this age recipient, which begins with age1; can be given more than once
+    #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
+    pub(crate) recipient: Vec<String>,
+    /// Encrypt it for the age recipients in this file, one a line; can be given more than once
+    #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
+    pub(crate) recipients_file: Vec<PathBuf>,
+}
+
+/// An open destination.
+pub(crate) struct Opened {
+    pub(crate) repository: Rc<dyn Repository>,
+    spool: PathBuf,
+    cipher: Option<Box<dyn Cipher>>,
+}
+
+impl DestinationFlags {
+    pub(crate) fn open(&self, places: &Places<'_>) -> Result<Opened> {
+        let place = one_place(self.backup_dir.as_deref(), self.repo.as_deref())?;
+        Ok(Opened {
+            repository: places.repository(place)?,
+            spool: self.spool(),
+            cipher: cipher(&self.recipient, &self.recipients_file)?,
+        })
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Where the archive is written first, if it is not written in its place at once.
+    pub(crate) fn used_spool(&self) -> Option<PathBuf> {
+        let place = self.repo.as_ref().or(self.backup_dir.as_ref());
+        let is_spooled = place.is_some_and(|place| is_remote(place))
+            || !self.recipient.is_empty()
+            || !self.recipients_file.is_empty();
+        is_spooled.then(|| self.spool())
+    }
+}
+
+impl Opened {
+    pub(crate) fn destination(&self) -> Destination<'_> {
+        match (self.repository.directory(), &self.cipher) {
+            (Some(dir), None) => Destination::BackupDir(dir),
+            _ => Destination::Through {
+                repository: &*self.repository,
+                spool: &self.spool,
+                cipher: self.cipher.as_deref(),
+            },
+        }
+    }
+}
