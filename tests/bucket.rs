@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 use crate::support::ark::{Ran, clean, names};
 use crate::support::encode::write_file;
-use crate::support::recordings::{copy_dir, tree};
+use crate::support::recordings::{copy_dir, tree, unpack};
+use crate::support::relabel_member::make_unreachable;
 use crate::support::s3::{ACCESS_KEY, Road, S3, SERVER, Then, objects};
 use crate::support::{ark, tools};
 
@@ -563,9 +564,9 @@ fn an_archive_that_was_put_there_by_other_means_counts_and_is_not_swept_away() {
     place.run(&road, &prune).exits(0);
     assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
     place.run(&road, &["verify", &url]).exits(0);
-    // What a run left that died is told by its claim, and goes once it is old.
-    let claim = bucket.join(format!(".etcd-ark-claim-{name}"));
-    fs::write(&claim, "somebody\n").unwrap();
+    // While it may be on its way it is in no list.
+    let claim = format!(".etcd-ark-claim-{name}");
+    fs::write(bucket.join(&claim), "somebody\n").unwrap();
     assert_eq!(place.listed(&road).as_array().unwrap().len(), 0);
     place.run(&road, &["verify", &url]).exits(10);
     place.run(&road, &prune).exits(0);
@@ -573,10 +574,21 @@ fn an_archive_that_was_put_there_by_other_means_counts_and_is_not_swept_away() {
         place.objects().iter().any(|object| object == name),
         "it is young"
     );
+    // A day later its writer is dead, and it is whole: it is an archive, and only the claim goes. Nothing goes that
+    // was not named before.
     age(&place);
-    place.run(&road, &prune).exits(0);
-    let left = place.objects();
-    assert!(left.iter().all(|object| !object.contains(name)), "{left:?}");
+    let json = [&["--json"], &prune[..]].concat();
+    let dry_run = [&json[..], &["--dry-run"]].concat();
+    for (args, removed) in [(dry_run, false), (json, true)] {
+        let told = place.run(&road, &args).exits(0).json();
+        let leftover = serde_json::json!([{"name": claim, "removed": removed}]);
+        assert_eq!(told["leftovers"], leftover, "{told}");
+        assert_eq!(told["archives"][0]["keep"], true, "{told}");
+        assert_eq!(place.objects().contains(&claim), !removed);
+    }
+    assert!(place.objects().iter().any(|object| object == name));
+    assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
+    place.run(&road, &["verify", &url]).exits(0);
 }
 
 #[test]
@@ -634,29 +646,345 @@ fn a_variable_of_somebody_elses_is_no_setting_of_the_store() {
 }
 
 #[test]
-fn a_name_that_no_object_can_have_is_not_copied_to_where_nobody_finds_it() {
+fn a_name_with_any_sign_in_it_is_the_key_and_is_found_again() {
+    // Guards against keys that are encoded twice: what is put there is in no list, or is found by no other program.
     let Some(place) = Place::new() else { return };
     let road = Road::open(&place.server);
     place.snapshot(&road);
-    let local = place.path("local");
-    place
-        .run(&road, &["copy", URL, local.to_str().unwrap()])
-        .exits(0);
-    let name = names(&local)
-        .into_iter()
-        .find(|name| name.starts_with("etcd-") && !name.ends_with(".sha256"))
-        .unwrap();
-    fs::rename(local.join(name), local.join("etcd-pre#upgrade.tar.zst")).unwrap();
-    place
-        .run(
-            &road,
-            &["copy", local.to_str().unwrap(), "s3://backups/odd"],
-        )
-        .exits(1)
-        .says("another name");
-    assert!(
-        !place.path("s3/backups/odd").exists() || objects(&place.path("s3/backups/odd")).is_empty()
+    let (local, back) = (place.path("local"), place.path("back"));
+    let [local, back] = [&local, &back].map(|path| path.to_str().unwrap());
+    place.run(&road, &["copy", URL, local]).exits(0);
+    let archive = tools::archives_in(Path::new(local)).remove(0);
+    fs::remove_file(archive.with_extension("zst.sha256")).unwrap();
+    let odd = [
+        "a#b",
+        "a%23b",
+        "a?b=c&d",
+        "a\\b",
+        "ä ö+ü",
+        "a%b",
+        "{a}|^~[b]<c>\"d'`",
+    ];
+    let names_of = |odd: &[&str]| -> Vec<String> {
+        odd.iter()
+            .map(|odd| format!("etcd-{odd}.tar.zst"))
+            .collect()
+    };
+    for name in names_of(&odd) {
+        fs::copy(&archive, Path::new(local).join(name)).unwrap();
+    }
+    fs::remove_file(&archive).unwrap();
+    let bucket = "s3://backups/odd #1%20";
+    place.run(&road, &["copy", local, bucket]).exits(0);
+    let there = objects(&place.path("s3/backups/odd #1%20"));
+    for name in names_of(&odd) {
+        assert!(there.contains(&name), "{name} of {there:?}");
+        place
+            .run(&road, &["verify", &format!("{bucket}/{name}")])
+            .exits(0);
+    }
+    let listed = place
+        .run(&road, &["--json", "list", "--repo", bucket])
+        .exits(0)
+        .json();
+    assert_eq!(
+        listed["archives"].as_array().unwrap().len(),
+        odd.len(),
+        "{listed}"
     );
+    assert_eq!(listed["unreadable"], serde_json::json!([]));
+    place.run(&road, &["copy", bucket, back]).exits(0);
+    assert_eq!(names(Path::new(back)), there);
+    place
+        .run(&road, &["prune", "--repo", bucket, "--keep-last", "1"])
+        .exits(0);
+}
+
+/// Objects whose keys no client can address, as other programs leave them.
+const ODD_OBJECTS: &str = "\
+    <Contents><Key>etcd//x</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
+    <Contents><Key>etcd/a&#x1;b</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
+    <CommonPrefixes><Prefix>etcd/../</Prefix></CommonPrefixes>";
+
+#[test]
+fn an_object_with_an_odd_key_hides_no_archive_and_is_named() {
+    let Some(place) = Place::new() else { return };
+    place.snapshot(&Road::open(&place.server));
+    let odd = Road::to(&place.server, |method, target| {
+        if method == "GET" && target.contains("list-type=2") {
+            Then::AlsoList(ODD_OBJECTS)
+        } else {
+            Then::Pass
+        }
+    });
+    let local = place.path("local");
+    let commands: [&[&str]; 5] = [
+        &["list", "--repo", URL],
+        &["prune", "--repo", URL, "--keep-last", "1"],
+        &["verify", URL],
+        &["copy", URL, local.to_str().unwrap()],
+        &["status", "-v", "--repo", URL],
+    ];
+    for args in commands {
+        let ran = place.run(&odd, args).exits(0);
+        let told = ran.stdout.clone() + &ran.stderr;
+        for key in [r#""etcd//x""#, r#""etcd/a\u{1}b""#, r#""etcd/../""#] {
+            assert!(told.contains(key), "{args:?}: {told}");
+        }
+    }
+    assert_eq!(tools::archives_in(&local).len(), 1);
+}
+
+#[test]
+fn a_lost_answer_to_the_end_of_an_upload_leaves_one_archive() {
+    // Guards against a second archive of the same moment, because the first was there already.
+    let Some(place) = Place::new() else { return };
+    for answered in [
+        Then::LoseAnswer,
+        Then::Answer("500 Internal Server Error", "InternalError"),
+    ] {
+        let lost = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&lost);
+        let completes =
+            |method: &str, target: &str| method == "POST" && target.contains("uploadId=");
+        let road = Road::to(&place.server, move |method, target| {
+            let first = completes(method, target) && count.fetch_add(1, Ordering::SeqCst) == 0;
+            if first { answered } else { Then::Pass }
+        });
+        let before = place.objects().len();
+        place.snapshot(&road);
+        assert!(lost.load(Ordering::SeqCst) > 0);
+        assert_eq!(place.objects().len(), before + 2, "{:?}", place.objects());
+    }
+}
+
+/// How soon a store that does not do what it must is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_store_that_cannot_be_reached_or_that_refuses_is_told_within_half_a_minute() {
+    // Guards against a nightly run that waits for minutes to say that the store is gone.
+    let Some(place) = Place::new() else { return };
+    let creates = |method: &str, target: &str| method == "PUT" && target.contains("claim");
+    let completes = |method: &str, target: &str| method == "POST" && target.contains("uploadId=");
+    let no_create = Road::to(&place.server, move |method, target| {
+        if creates(method, target) {
+            Then::Answer("501 Not Implemented", "NotImplemented")
+        } else {
+            Then::Pass
+        }
+    });
+    let no_complete = Road::to(&place.server, move |method, target| {
+        if completes(method, target) {
+            Then::Answer("200 OK", "InternalError")
+        } else {
+            Then::Pass
+        }
+    });
+    // One that answers nothing at all, and a port that nobody listens at.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at =
+        |listener: &std::net::TcpListener| format!("http://{}", listener.local_addr().unwrap());
+    let endpoint = |road: &Road| road.environment()[3].1.clone();
+    let endpoints = [
+        (endpoint(&no_create), "it cannot do that"),
+        (endpoint(&no_complete), "with success and an error"),
+        (at(&silent), "is the store reachable?"),
+        (at(&closed), "is the store reachable?"),
+    ];
+    drop(closed);
+    std::thread::scope(|scope| {
+        for (endpoint, says) in &endpoints {
+            for args in [place.snapshot_args(), vec!["list", "--repo", URL]] {
+                let mut command = place.command(&no_create, &args);
+                command.env("AWS_ENDPOINT_URL", endpoint);
+                scope.spawn(move || {
+                    let since = Instant::now();
+                    let ran = ark::run(&mut command);
+                    assert!(
+                        since.elapsed() < TOLD_WITHIN,
+                        "{endpoint} {args:?}: {:?}",
+                        since.elapsed()
+                    );
+                    if args.contains(&"snapshot") || says.contains("reachable") {
+                        assert!(ran.stderr.contains(says), "{ran:#?}");
+                    }
+                });
+            }
+        }
+    });
+    assert_eq!(place.objects(), [""; 0]);
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_called_that_and_not_a_wrong_key() {
+    let Some(place) = Place::new() else { return };
+    let by_date = Road::to(&place.server, |_, _| Then::OtherTime);
+    let by_code = Road::to(&place.server, |_, _| {
+        Then::Answer("403 Forbidden", "RequestTimeTooSkewed")
+    });
+    for road in [&by_date, &by_code] {
+        for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
+            let error = place.run(road, &args).exits(1).json_error();
+            assert!(
+                error["message"].as_str().unwrap().contains("clock"),
+                "{error}"
+            );
+            assert!(
+                error["hint"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("set this machine's clock right"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bucket_with_object_lock_takes_archives_once_it_gets_checksums() {
+    let Some(place) = Place::new() else { return };
+    let locked = Road::to(&place.server, |method, _| {
+        if method == "PUT" {
+            Then::WantChecksum
+        } else {
+            Then::Pass
+        }
+    });
+    let ran = place.run(&locked, &place.snapshot_args());
+    let error = ran.exits(1).json_error();
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .contains("AWS_CHECKSUM_ALGORITHM=SHA256"),
+        "{error}"
+    );
+    let mut command = place.command(&locked, &place.snapshot_args());
+    command.env("AWS_CHECKSUM_ALGORITHM", "SHA256");
+    ark::run(&mut command).exits(0);
+    assert_eq!(place.objects().len(), 2);
+}
+
+#[test]
+fn a_store_that_sends_bytes_without_end_is_given_up() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    for what in [".tar.zst?", "list-type=2", ".sha256"] {
+        let endless = Road::to(&place.server, move |method, target| {
+            let target = if target.contains('?') {
+                target.to_owned()
+            } else {
+                format!("{target}?")
+            };
+            if method == "GET" && target.contains(what) {
+                Then::WithoutEnd
+            } else {
+                Then::Pass
+            }
+        });
+        let args = if what == "list-type=2" {
+            ["list", "--repo", URL]
+        } else {
+            ["-q", "verify", &url]
+        };
+        let ran = place.run(&endless, &args);
+        assert!(what == ".sha256" || ran.code != Some(0), "{ran:#?}");
+        let back = endless.traffic().bytes_back;
+        assert!(back < 64 << 20, "{what}: {back}");
+    }
+}
+
+#[test]
+fn the_claim_of_a_run_that_died_is_taken_over_by_the_next_copy() {
+    // Guards against a name that no run can write for ever where nobody prunes.
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let name = url.rsplit('/').next().unwrap();
+    let local = place.path("local");
+    let local = local.to_str().unwrap();
+    place.run(&road, &["copy", URL, local]).exits(0);
+    let bucket = place.path("s3/backups/etcd");
+    for object in place.objects() {
+        fs::remove_file(bucket.join(object)).unwrap();
+    }
+    fs::write(bucket.join(format!(".etcd-ark-claim-{name}")), "somebody\n").unwrap();
+    place.run(&road, &["copy", local, URL]).exits(11);
+    age(&place);
+    place.run(&road, &["copy", local, URL]).exits(0);
+    assert_eq!(place.objects(), [name.to_owned(), format!("{name}.sha256")]);
+    place.run(&road, &["verify", &url]).exits(0);
+}
+
+#[test]
+fn going_back_and_the_checklist_before_an_upgrade_take_a_bucket_for_the_backup_dir() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let recording = unpack("ops-2.1");
+    let data = recording.data_dir("ops-2.1");
+    make_unreachable(&data);
+    let data = data.to_str().unwrap();
+    let run = [
+        "--json",
+        "downgrade",
+        "run",
+        "--timeout",
+        "1",
+        "--settle",
+        "0",
+        "--data-dir",
+        data,
+        "--repo",
+        URL,
+    ];
+    let told = place.run(&road, &run).exits(0).json();
+    let url = told["snapshot"]["archive"].as_str().unwrap();
+    assert!(url.starts_with(URL), "{told}");
+    place.run(&road, &["verify", url]).exits(0);
+    let checks = [
+        "--json",
+        "preflight",
+        "--timeout",
+        "1",
+        "--data-dir",
+        data,
+        "--backup-dir",
+        URL,
+    ];
+    let told = place.run(&road, &checks).exits(3).json();
+    let checks = told["checks"].as_array().unwrap();
+    let own = checks
+        .iter()
+        .find(|check| check["id"] == "own-backup")
+        .unwrap();
+    assert_eq!(own["status"], "ok", "{own}");
+    let room = checks
+        .iter()
+        .find(|check| check["id"] == "free-space")
+        .unwrap();
+    assert_eq!(room["status"], "ok", "{room}");
+}
+
+#[test]
+fn a_copy_out_of_a_bucket_downloads_each_archive_once() {
+    let Some(place) = Place::large() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let size = fs::metadata(
+        place
+            .path("s3/backups/etcd")
+            .join(url.rsplit('/').next().unwrap()),
+    )
+    .unwrap()
+    .len();
+    let before = road.traffic().bytes_back;
+    place
+        .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
+        .exits(0);
+    let downloaded = road.traffic().bytes_back - before;
+    assert!(downloaded < size + (1 << 20), "{downloaded} of {size}");
 }
 
 /// Limits of a thirtieth of the product's, so that a slow line is told in seconds.

@@ -17,6 +17,7 @@ use anyhow::Result;
 
 use crate::cli::encryption::decrypt;
 use crate::cli::error::{Kind, Told};
+use crate::cli::output::Out;
 
 /// Opens places, and stops waiting for them when somebody asks to stop.
 pub(crate) struct Places<'p> {
@@ -106,7 +107,7 @@ impl<'p> Places<'p> {
         let archive = Archive::from_source(inside, &path)?;
         // What was encrypted by hand has no sidecar; one that is there must tell the truth.
         let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
-        if there.is_some() && !sidecar_of(&*repository, &name)?.is_of(archive.manifest()) {
+        if there.is_some() && !sidecar_of(&*repository, &name)?.0.is_of(archive.manifest()) {
             let why = "it says something else than the manifest inside".to_owned();
             let fault = ArchiveFault::Sidecar(why);
             return Err(ArchiveError::Fault { path, fault }.into());
@@ -215,6 +216,21 @@ fn is_of_header(_: &anyhow::Error) -> bool {
 pub(crate) fn is_bucket(place: &Path) -> bool {
     let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
     url(place).is_some_and(|url| !name(url))
+}
+
+/// Names what the list of `repository` passed over.
+pub(crate) fn warn_skipped(repository: &dyn Repository, out: &Out) {
+    for key in repository.skipped() {
+        out.warn(&format!(
+            "{key:?} in `{}` is skipped: no archive can have such a key",
+            repository.location()
+        ));
+    }
+}
+
+/// Whether a place is not on this machine's own filesystems.
+pub(crate) fn is_remote(place: &Path) -> bool {
+    url(place).is_some_and(|url| !url.starts_with("file://"))
 }
 
 /// Whether a place is named by a URL.

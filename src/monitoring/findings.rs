@@ -4,9 +4,9 @@
 
 use jiff::SignedDuration;
 
+use crate::archive::manifest::is_passing;
 use crate::monitoring::scope::{Others, Watched, log_order};
 use crate::monitoring::{Facts, Finding, Level, Proof, Room, Rules, age};
-use crate::snapshot::is_passing;
 use crate::text::{about, count, list, moment, size};
 
 fn finding(level: Level, check: &'static str, member: Option<&str>, text: String) -> Finding {
@@ -215,6 +215,18 @@ pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
         (Level::Ok, fits)
     };
     Some(finding(level, "free", None, text))
+}
+
+/// Objects of other programs, which are no backups and no fault.
+pub(super) fn skipped(facts: &Facts) -> Option<Finding> {
+    let keys: Vec<_> = facts.skipped.iter().map(|key| format!("{key:?}")).collect();
+    let text = format!(
+        "{} in {} skipped, which no archive can have: {}",
+        count(keys.len() as u64, "key", "keys"),
+        facts.location,
+        list(&keys)
+    );
+    (!keys.is_empty()).then(|| finding(Level::Ok, "skipped", None, text))
 }
 
 /// That no snapshot can be written there, however much room there is.

@@ -64,6 +64,8 @@ pub struct Facts {
     pub watched: Vec<(Watched, Proof)>,
     /// What has an archive's name and cannot be opened.
     pub unreadable: Vec<Unreadable>,
+    /// Keys that the list passed over, because no archive can have them.
+    pub skipped: Vec<String>,
     /// How many bytes can still be written; `None` where nobody knows, or why nobody could ask.
     pub free: Result<Option<u64>, String>,
     /// Whether nothing can be written there at all, because it is mounted read-only.
@@ -198,6 +200,7 @@ pub fn judge(facts: &Facts, rules: &Rules) -> Report {
         }
         findings.extend(findings::unreadable(facts));
     }
+    findings.extend(findings::skipped(facts));
     findings.extend(findings::free(facts, &room));
     findings.extend(findings::read_only(facts));
     findings.extend(findings::others(facts));

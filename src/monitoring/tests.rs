@@ -35,6 +35,7 @@ fn archive(name: &str, member: u64, hours: i64) -> Summary {
             hard_state_term: Term(1),
             vote: MemberId(0),
         },
+        log_crc: None,
         cluster_version: None,
         pending_version: None,
         sizes: Sizes {
@@ -59,6 +60,7 @@ fn judged(archives: &[Summary], free: Result<Option<u64>, String>) -> Report {
         wanted: None,
         watched: watched.map(|one| (one, Proof::Whole)).collect(),
         unreadable: Vec::new(),
+        skipped: Vec::new(),
         free,
         read_only: false,
         others: Others::default(),
@@ -144,6 +146,7 @@ fn a_newest_archive_that_nobody_could_read_is_unknown() {
             wanted: None,
             watched: watched.map(|one| (one, proof.clone())).collect(),
             unreadable,
+            skipped: Vec::new(),
             free: Ok(None),
             read_only: false,
             others: Others::default(),

@@ -160,19 +160,20 @@ impl Repository for Directory {
         sync_dir(&self.path)
     }
 
-    fn remove_orphans(&self, _now: Timestamp) -> io::Result<()> {
-        remove_stale(&self.path);
+    fn orphans(&self, _now: Timestamp) -> io::Result<Vec<String>> {
         let names = self.names().map_err(|error| match error {
             RepositoryError::Io(error) => error,
             gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
         })?;
-        for name in &names {
-            let of = beside_of(name);
-            let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
-            // Looked at once more: an archive may have come since the directory was read.
-            if of.is_some_and(|of| !is_there(of) && !self.path_of(of).exists()) {
-                remove_if_there(&self.path_of(name))?;
-            }
+        let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
+        let is_orphan = |name: &&String| beside_of(name).is_some_and(|of| !is_there(of));
+        Ok(names.iter().filter(is_orphan).cloned().collect())
+    }
+
+    fn remove_orphan(&self, name: &str, _now: Timestamp) -> io::Result<()> {
+        // Looked at once more: an archive may have come since the directory was read.
+        if beside_of(name).is_some_and(|of| !self.path_of(of).exists()) {
+            remove_if_there(&self.path_of(name))?;
         }
         Ok(())
     }

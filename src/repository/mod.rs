@@ -73,6 +73,12 @@ pub trait Repository: Debug + Send + Sync {
     /// The archives in it, in the order of their names.
     fn list(&self) -> Result<Vec<Listed>, RepositoryError>;
 
+    /// What the last list passed over, because it cannot be addressed: an object of another program,
+    /// with a key such as `a//b`.
+    fn skipped(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// An archive in it, by its name.
     fn look_up(&self, name: &str) -> Result<Listed, ArchiveError>;
 
@@ -94,9 +100,12 @@ pub trait Repository: Debug + Send + Sync {
     /// Removes an archive with all that stands beside it; one that is gone is no error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Removes what stands beside an archive that is gone, as a run that was killed before `now`
-    /// leaves it.
-    fn remove_orphans(&self, now: Timestamp) -> io::Result<()>;
+    /// The names of what stands beside archives that are gone, as runs that were killed before `now`
+    /// leave it.
+    fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>>;
+
+    /// Removes one of [`Repository::orphans`], if it still is one.
+    fn remove_orphan(&self, name: &str, now: Timestamp) -> io::Result<()>;
 
     /// How many bytes can still be put into it; `None` where nobody knows.
     fn free_bytes(&self) -> io::Result<Option<u64>>;

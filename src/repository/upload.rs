@@ -64,15 +64,17 @@ pub fn deposit(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Deposited, DepositError> {
     let mut attempt = 1;
+    let mut begun = false;
     loop {
-        let error = match try_once(repository, deposit, interrupt, observe) {
+        let error = match try_once(repository, deposit, interrupt, observe, &mut begun) {
             Ok(deposited) => return Ok(deposited),
             Err(error) => error,
         };
         interrupt.check()?;
         let may_pass =
             matches!(&error, DepositError::Io(error) if error.kind() == io::ErrorKind::Other);
-        if !may_pass || attempt == TRIES {
+        // A place that cannot even be begun with was asked for long enough.
+        if !may_pass || !begun || attempt == TRIES {
             return Err(error);
         }
         let reason = error.to_string();
@@ -86,11 +88,14 @@ fn try_once(
     deposit: &mut Deposit<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
+    begun: &mut bool,
 ) -> Result<Deposited, DepositError> {
     let bytes = deposit.bytes;
     let part = "writing";
     observe(Event::Begin { part, bytes });
+    *begun = false;
     let mut receiving = repository.receive(deposit.name)?;
+    *begun = true;
     let mut passing = Passing {
         receiving: receiving.as_mut(),
         hasher: Hasher::default(),

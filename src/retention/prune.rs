@@ -36,6 +36,8 @@ pub struct Request<'r> {
 pub struct Plan<'c> {
     /// What becomes of each archive.
     pub decisions: Vec<Decision<'c>>,
+    /// The names of what stands beside archives that are gone; it goes, too. Or why it is not known.
+    pub orphans: io::Result<Vec<String>>,
     /// What the ledger says, and what it should say.
     known: Ledger,
     noted: Ledger,
@@ -48,8 +50,10 @@ pub struct Pruned {
     pub removed: Vec<String>,
     /// Those that could not be removed, and why.
     pub failed: Vec<(String, io::Error)>,
-    /// Why what stood beside archives that are gone could not be removed.
-    pub orphans: Option<io::Error>,
+    /// The names of what stood beside archives that are gone, and was removed.
+    pub orphans: Vec<String>,
+    /// What of that could not be removed, and why.
+    pub failed_orphan: Option<(String, io::Error)>,
     /// Why the proofs could not be noted: they are made again next time.
     pub unnoted: Option<io::Error>,
 }
@@ -91,6 +95,7 @@ pub fn plan<'c>(
     }
     Ok(Plan {
         decisions,
+        orphans: request.repository.orphans(request.now),
         known,
         noted: prover.noted,
     })
@@ -189,7 +194,15 @@ pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) 
             Err(error) => pruned.failed.push((name, error)),
         }
     }
-    pruned.orphans = request.repository.remove_orphans(request.now).err();
+    for name in plan.orphans.iter().flatten() {
+        match request.repository.remove_orphan(name, request.now) {
+            Ok(()) => pruned.orphans.push(name.clone()),
+            Err(error) => {
+                pruned.failed_orphan = Some((name.clone(), error));
+                break;
+            }
+        }
+    }
     pruned.unnoted = note(request.repository, plan).err();
     pruned
 }

@@ -86,6 +86,18 @@ pub enum Then {
     Pretend,
     /// Passes it on, and names each object of a list twice.
     NameTwice,
+    /// Passes it on, and adds this to the list that comes back.
+    AlsoList(&'static str),
+    /// Passes it on, and loses the answer.
+    LoseAnswer,
+    /// Answered with this status, text and error code.
+    Answer(&'static str, &'static str),
+    /// Answered with 403 by a store whose clock is two hours ahead.
+    OtherTime,
+    /// Refused unless it comes with a checksum, as by a bucket with Object Lock.
+    WantChecksum,
+    /// What was asked for, and then bytes without end.
+    WithoutEnd,
 }
 
 /// How many requests went over a road, and how many bytes came back.
@@ -192,7 +204,25 @@ fn pass(
                 "HTTP/1.1 200 OK\r\nETag: \"0\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             return client.write_all(done.as_bytes()).ok();
         }
-        Then::Pass | Then::NameTwice => {}
+        Then::Answer(status, code) => return refuse(client, status, code),
+        Then::OtherTime => {
+            let theirs = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+            let date = theirs.strftime("%a, %d %b %Y %H:%M:%S GMT");
+            let head = format!(
+                "HTTP/1.1 403 Forbidden\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            return client.write_all(head.as_bytes()).ok();
+        }
+        Then::WantChecksum => {
+            let is_checksum = |line: &String| {
+                let line = line.to_ascii_lowercase();
+                line.starts_with("x-amz-checksum-") || line.starts_with("content-md5:")
+            };
+            if !head.iter().any(is_checksum) {
+                return refuse(client, "400 Bad Request", "InvalidRequest");
+            }
+        }
+        Then::Pass | Then::NameTwice | Then::AlsoList(_) | Then::LoseAnswer | Then::WithoutEnd => {}
     }
     let mut upstream = TcpStream::connect(server.address).ok()?;
     let head = head.concat() + "Connection: close\r\n\r\n";
@@ -201,21 +231,54 @@ fn pass(
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).ok()?;
     traffic.lock().unwrap().bytes_back += answer.len() as u64;
-    if then == Then::NameTwice {
-        answer = name_twice(&String::from_utf8(answer).unwrap()).into_bytes();
+    match then {
+        Then::NameTwice => answer = changed(answer, name_twice),
+        Then::AlsoList(more) => {
+            let with_more = |body: &str| {
+                body.replacen(
+                    "</ListBucketResult>",
+                    &format!("{more}</ListBucketResult>"),
+                    1,
+                )
+            };
+            answer = changed(answer, with_more);
+        }
+        Then::LoseAnswer => return None,
+        Then::WithoutEnd => {
+            let head = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
+            let lines = String::from_utf8_lossy(&answer[..head]).into_owned();
+            let kept = lines
+                .lines()
+                .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"));
+            let head: Vec<_> = kept.collect();
+            let head = head.join("\r\n") + "\r\n";
+            client.write_all(format!("{head}\r\n").as_bytes()).ok()?;
+            let zeros = vec![0; 1 << 20];
+            loop {
+                traffic.lock().unwrap().bytes_back += 1 << 20;
+                client.write_all(&zeros).ok()?;
+            }
+        }
+        _ => {}
     }
     client.write_all(&answer).ok()
 }
 
 /// A list in which each object stands twice.
-fn name_twice(answer: &str) -> String {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+fn name_twice(body: &str) -> String {
     let parts: Vec<_> = body.split_inclusive("</Contents>").collect();
     let twice = |part: &&str| match part.find("<Contents>") {
         Some(at) => format!("{part}{}", &part[at..]),
         None => (*part).to_owned(),
     };
-    let body: String = parts.iter().map(twice).collect();
+    parts.iter().map(twice).collect()
+}
+
+/// An answer with another body, and the length of that.
+fn changed(answer: Vec<u8>, change: impl FnOnce(&str) -> String) -> Vec<u8> {
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body = change(body);
     let lines = head.lines();
     let kept: Vec<_> = lines
         .filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"))
@@ -225,11 +288,19 @@ fn name_twice(answer: &str) -> String {
         "{}\r\nContent-Length: {length}\r\n\r\n{body}",
         kept.join("\r\n")
     )
+    .into_bytes()
 }
 
 fn refuse(mut client: &TcpStream, status: &str, code: &str) -> Option<()> {
-    let body =
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+    let message = match code {
+        "InvalidRequest" => {
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+        }
+        _ => "no",
+    };
+    let body = format!(
+        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"

@@ -20,7 +20,7 @@ use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::metrics::{MetricsFile, Record};
-use crate::cli::open::Places;
+use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, size, text};
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only those that check count: one that does not \
@@ -111,6 +111,8 @@ pub(crate) fn after_snapshot(
 /// What was decided, and what became of it.
 struct Outcome<'c> {
     decisions: Vec<Decision<'c>>,
+    /// What stands beside archives that are gone.
+    orphans: Vec<String>,
     pruned: Pruned,
 }
 
@@ -134,6 +136,12 @@ fn prune<'c>(
     } else {
         carry_out(request, &plan, interrupt)
     };
+    let orphans = plan.orphans.unwrap_or_else(|error| {
+        out.warn(&format!(
+            "what killed runs left cannot be looked for: {error}"
+        ));
+        Vec::new()
+    });
     if let Some(error) = &pruned.unnoted {
         out.warn(&format!(
             "which archives were proven could not be noted, so all are read again next time: {error}"
@@ -141,6 +149,7 @@ fn prune<'c>(
     }
     Ok(Outcome {
         decisions: plan.decisions,
+        orphans,
         pruned,
     })
 }
@@ -159,6 +168,7 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
             }
         }
     }
+    warn_skipped(repository, out);
     for (_, error) in &catalog.unreadable {
         out.warn(&format!("{}; it stays and does not count", whole(error)));
     }
@@ -206,12 +216,10 @@ impl Outcome<'_> {
             };
             return Err(told.into());
         }
-        if let Some(error) = &pruned.orphans {
+        if let Some((name, error)) = &pruned.failed_orphan {
             let told = Told {
                 kind: Kind::Failed,
-                message: format!(
-                    "what stood beside archives that are gone could not be removed: {error}"
-                ),
+                message: format!("cannot remove `{name}`, the rest of a killed run: {error}"),
                 hint: None,
             };
             return Err(told.into());
@@ -249,6 +257,17 @@ impl Outcome<'_> {
     }
 
     fn show(&self, line: &mut dyn FnMut(&str)) {
+        for name in &self.orphans {
+            let fate = if self.pruned.orphans.contains(name) {
+                "REMOVED"
+            } else {
+                "REMOVE"
+            };
+            line(&format!(
+                "{fate} {}: the rest of a killed run",
+                printable(name)
+            ));
+        }
         if self.decisions.is_empty() {
             line("no archives");
             return;
@@ -296,6 +315,10 @@ impl Outcome<'_> {
             "to_be_removed_bytes": planned.1,
             "removed": removed.0,
             "removed_bytes": removed.1,
+            "leftovers": self.orphans.iter().map(|name| json!({
+                "name": name, "removed": self.pruned.orphans.contains(name),
+            })).collect::<Vec<_>>(),
+            "skipped": repository.skipped(),
             "archives": self.decisions.iter().zip(self.fates()).map(one).collect::<Vec<_>>(),
             "unreadable": catalog.unreadable.iter().map(|(listed, error)| json!({
                 "archive": text(&repository.path_of(&listed.name)), "error": whole(error),

@@ -140,6 +140,7 @@ fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
         wanted: args.member.clone(),
         watched: proven,
         unreadable: unreadable.collect(),
+        skipped: repository.skipped(),
         free: repository
             .free_bytes()
             .map_err(|error| Failure::of(&error.into()).message),

@@ -84,10 +84,6 @@ pub(crate) fn of_copy(error: &CopyError) -> Judged {
     match error {
         CopyError::Archive(error) => of_archive(error),
         CopyError::Deposit(error) => of_deposit(error),
-        CopyError::Changed(_) => (
-            Kind::Corrupt,
-            Some("nothing was kept; is somebody writing to that archive?"),
-        ),
         CopyError::Different(_) => (
             Kind::Refused,
             Some("nothing was changed; `etcd-ark verify` tells which of the two is whole"),
@@ -177,8 +173,16 @@ pub(crate) fn of_bucket(error: &io::Error) -> Option<Judged> {
         BucketFaultKind::Exists => (
             Kind::Busy,
             Some(
-                "another run is writing it, or one was killed while it did: `etcd-ark prune` removes what it left after a day",
+                "another run is writing it, or was killed while it did: a day later the next `snapshot` or `copy` takes its place",
             ),
+        ),
+        BucketFaultKind::ClockSkew(_) => (
+            Kind::Failed,
+            Some("set this machine's clock right, or the store's: `timedatectl` shows this one"),
+        ),
+        BucketFaultKind::NeedsChecksum => (
+            Kind::Failed,
+            Some("set AWS_CHECKSUM_ALGORITHM=SHA256, which a bucket with Object Lock needs"),
         ),
         BucketFaultKind::NotSupported => (
             Kind::Failed,

@@ -2,7 +2,8 @@
 //! serves both.
 //!
 //! In: the requests that `object_store` builds, and the limits a [`Waits`] sets. Out: its responses,
-//! their bodies read as they are consumed. ureq blocks, so each request has a thread of the
+//! of no more bytes than were asked for, read as they are consumed; those that [`answer`](super::answer)
+//! judges are read whole first. ureq blocks, so each request has a thread of the
 //! runtime's blocking pool until its body has been read or dropped.
 
 use std::io::Read as _;
@@ -20,9 +21,11 @@ use object_store::client::{
 };
 use tokio::sync::{mpsc, oneshot};
 use ureq::http::Method;
-use ureq::{Agent, Error, Proxy, Timeout};
+use ureq::http::header::CONTENT_LENGTH;
+use ureq::{Agent, BodyReader, Error, Proxy, Timeout};
 
 use crate::cluster::system_tls;
+use crate::repository::bucket::answer::{Answer, Asked, OddKeys};
 
 /// Bytes of a response body that are handed on at once.
 const CHUNK: usize = 64 << 10;
@@ -41,7 +44,20 @@ pub(crate) struct Waits {
 }
 
 /// Makes the HTTP client of a store.
-impl HttpConnector for Waits {
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    waits: Waits,
+    odd_keys: OddKeys,
+}
+
+impl Connector {
+    pub(super) fn new(waits: Waits, odd_keys: &OddKeys) -> Self {
+        let odd_keys = odd_keys.clone();
+        Self { waits, odd_keys }
+    }
+}
+
+impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let agent = |proxy| -> Agent {
             Agent::config_builder()
@@ -51,9 +67,10 @@ impl HttpConnector for Waits {
                 .max_redirects_will_error(false)
                 .http_status_as_error(false)
                 .user_agent(concat!("etcd-ark/", env!("CARGO_PKG_VERSION")))
-                .timeout_connect(Some(self.connect))
-                .timeout_per_read(self.read)
-                .timeout_global(Some(self.total))
+                .timeout_resolve(Some(self.waits.connect))
+                .timeout_connect(Some(self.waits.connect))
+                .timeout_per_read(self.waits.read)
+                .timeout_global(Some(self.waits.total))
                 .build()
                 .into()
         };
@@ -61,6 +78,7 @@ impl HttpConnector for Waits {
             // A store in plain HTTP is on this network, and so is a cloud's metadata server.
             plain: agent(None),
             tls: agent(Proxy::try_from_env()),
+            odd_keys: self.odd_keys.clone(),
         }))
     }
 }
@@ -69,6 +87,7 @@ impl HttpConnector for Waits {
 struct Service {
     plain: Agent,
     tls: Agent,
+    odd_keys: OddKeys,
 }
 
 #[async_trait]
@@ -83,17 +102,30 @@ impl HttpService for Service {
             bytes.extend(frame?.into_data());
         }
         let (answer, answered) = oneshot::channel();
+        let odd_keys = self.odd_keys.clone();
         let exchange = move || {
+            let asked = Asked::of(&head);
             let response = match send(&agent, head, bytes) {
                 Ok(response) => response,
                 Err(error) => return drop(answer.send(Err(failure(error)))),
             };
-            let (head, body) = response.into_parts();
+            let (mut head, body) = response.into_parts();
+            let body = Bounded::of(body, asked.most(head.status));
+            if asked.is_judged(head.status) {
+                let judged = body.whole().and_then(|body| {
+                    let judged = asked.judge(head.status, &head.headers, body, &odd_keys);
+                    judged.map_err(|answer| HttpError::new(HttpErrorKind::Unknown, answer))
+                });
+                // What is passed on may be shorter.
+                head.headers.remove(CONTENT_LENGTH);
+                let response = judged.map(|body| HttpResponse::from_parts(head, body.into()));
+                return drop(answer.send(response));
+            }
             let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
             let body_out = HttpResponseBody::new(Chunks(received));
             let response = HttpResponse::from_parts(head, body_out);
             if answer.send(Ok(response)).is_ok() {
-                pass_on(body, &chunks);
+                body.pass_on(&chunks);
             }
         };
         tokio::task::spawn_blocking(exchange);
@@ -120,22 +152,58 @@ fn send(
     agent.run(Request::from_parts(head, &bytes[..]))
 }
 
-/// Reads a body to its end, for as long as its consumer wants it.
-fn pass_on(body: ureq::Body, chunks: &mpsc::Sender<Result<Bytes, HttpError>>) {
-    let mut body = body.into_reader();
-    loop {
+/// A body that ends with an error where it is longer than it may be.
+struct Bounded {
+    body: BodyReader<'static>,
+    most: u64,
+    read: u64,
+}
+
+impl Bounded {
+    fn of(body: ureq::Body, most: u64) -> Self {
+        Self {
+            body: body.into_reader(),
+            most,
+            read: 0,
+        }
+    }
+
+    /// The next bytes; none at the end.
+    fn next(&mut self) -> Result<Bytes, HttpError> {
         let mut chunk = vec![0; CHUNK];
-        let chunk = match body.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(read) => {
-                chunk.truncate(read);
-                Ok(Bytes::from(chunk))
+        let read = self.body.read(&mut chunk);
+        let read = read.map_err(|error| failure(Error::from(error)))?;
+        self.read += read as u64;
+        if self.read > self.most {
+            let answer = Answer::TooMuch(self.most);
+            return Err(HttpError::new(HttpErrorKind::Unknown, answer));
+        }
+        chunk.truncate(read);
+        Ok(Bytes::from(chunk))
+    }
+
+    fn whole(mut self) -> Result<Vec<u8>, HttpError> {
+        let mut whole = Vec::new();
+        loop {
+            let chunk = self.next()?;
+            if chunk.is_empty() {
+                return Ok(whole);
             }
-            Err(error) => Err(failure(Error::from(error))),
-        };
-        let is_last = chunk.is_err();
-        if chunks.blocking_send(chunk).is_err() || is_last {
-            return;
+            whole.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Reads to the end, for as long as its consumer wants it.
+    fn pass_on(mut self, chunks: &mpsc::Sender<Result<Bytes, HttpError>>) {
+        loop {
+            let chunk = self.next();
+            if chunk.as_ref().is_ok_and(Bytes::is_empty) {
+                return;
+            }
+            let is_last = chunk.is_err();
+            if chunks.blocking_send(chunk).is_err() || is_last {
+                return;
+            }
         }
     }
 }

@@ -10,9 +10,13 @@
 //! the environment. Out: a [`Repository`]. No object store can refuse to overwrite at the end of
 //! an upload in parts, so a claim is made first, in one request that fails if it is there, and
 //! the marker last, likewise: of two writers of one name only one goes on. An archive that is
-//! claimed and not marked was left by an upload that died, or is on its way: it is in nobody's
-//! list. One with neither was put there by other means, and is an archive as any other.
+//! claimed and not marked is on its way, and in no list. After a day it is not on its way any more:
+//! an object appears only when its upload is complete, so an archive beside a stale claim is whole,
+//! and listed, proven and pruned as any other. So is one with neither, put there by other means.
 
+mod answer;
+pub mod config;
+pub mod fault;
 pub mod http;
 pub mod read;
 pub mod upload;
@@ -24,26 +28,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
-use object_store::{
-    BackoffConfig, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
-};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::Runtime;
 
 use crate::archive::{ArchiveError, SUM_EXTENSION, Source};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::repository::bucket::http::Waits;
+use crate::repository::bucket::answer::OddKeys;
+use crate::repository::bucket::config::{Patience, azure, gcs, s3};
+use crate::repository::bucket::fault::one_line;
 use crate::repository::bucket::read::ObjectSource;
-use crate::repository::bucket::upload::Upload;
-use crate::repository::sidecar::SIDECAR_EXTENSION;
+use crate::repository::bucket::upload::{Upload, token};
 use crate::repository::{
     Listed, MOST_BESIDE, Receiving, Repository, RepositoryError, SIDES, beside_of, is_archive_name,
     refuse_large,
 };
+
+pub use crate::repository::bucket::config::BucketLimits;
+pub use crate::repository::bucket::fault::{BucketFault, BucketFaultKind};
 
 /// How the name of a claim begins.
 const CLAIM: &str = ".etcd-ark-claim-";
@@ -53,28 +57,6 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: usize = 16;
 /// How often a wait for an answer looks whether to stop.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the parts of a conversation with a store may take.
-#[derive(Clone, Copy, Debug)]
-pub struct BucketLimits {
-    /// Until there is a connection.
-    pub connect: Duration,
-    /// Between two reads of an answer, and for trying a request again before the store counts as
-    /// gone; not while a part is uploaded, during which nothing comes back.
-    pub silence: Duration,
-    /// For one request as a whole, and for trying a part again.
-    pub request: Duration,
-}
-
-impl Default for BucketLimits {
-    /// A request may take as long as three parts of 8 MiB need, side by side, on a line of 500 kbit/s.
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
-            request: Duration::from_secs(420),
-        }
-    }
-}
 
 /// A place in a bucket.
 #[derive(Clone)]
@@ -86,6 +68,9 @@ pub struct Bucket {
     prefix: Key,
     /// As the user wrote it, without a slash at the end.
     url: String,
+    /// What stands in every claim of this run.
+    token: String,
+    odd_keys: OddKeys,
     runtime: Arc<Background>,
     interrupt: Interrupt,
 }
@@ -109,35 +94,6 @@ impl Drop for Background {
             runtime.shutdown_background();
         }
     }
-}
-
-/// What an object store answers, or that it does not.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {tried} `{url}`: {why}")]
-pub struct BucketFault {
-    /// What was tried, such as `list`.
-    tried: &'static str,
-    /// At which URL.
-    url: String,
-    /// The store's own words, on one line.
-    why: String,
-    /// What kind of answer that is.
-    pub kind: BucketFaultKind,
-}
-
-/// What kind of answer a [`BucketFault`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BucketFaultKind {
-    /// The credentials do not allow it, or there are none.
-    Denied,
-    /// There is no such bucket or object.
-    NotFound,
-    /// It is there already.
-    Exists,
-    /// The store cannot do that.
-    NotSupported,
-    /// No answer, or another one.
-    Other,
 }
 
 /// Why a URL is none of a bucket.
@@ -194,16 +150,20 @@ impl Bucket {
             "az" => azure,
             _ => return Err(BucketUrlError::Scheme(url.to_owned())),
         };
-        let build =
-            |patience| build(url, settings, patience).map_err(|error| unusable(error.to_string()));
+        let build = |patience: Patience| {
+            build(url, settings, &patience).map_err(|error| unusable(error.to_string()))
+        };
+        let odd_keys = OddKeys::default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
-            store: build(Patience::for_answers(limits))?,
-            for_parts: build(Patience::for_parts(limits))?,
+            store: build(Patience::for_answers(limits, &odd_keys))?,
+            for_parts: build(Patience::for_parts(limits, &odd_keys))?,
+            token: token(),
+            odd_keys,
             prefix,
             url: url.to_owned(),
             runtime: Arc::new(Background(Some(runtime))),
@@ -211,8 +171,21 @@ impl Bucket {
         })
     }
 
-    fn key(&self, name: &str) -> Key {
-        self.prefix.clone().join(name)
+    /// The key of an object directly below the prefix, as it is: the client encodes it for a URL.
+    fn key(&self, name: &str) -> io::Result<Key> {
+        let key = match self.prefix.as_ref() {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        };
+        let parsed = Key::parse(&key)
+            .ok()
+            .filter(|parsed| parsed.as_ref() == key);
+        parsed.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{name:?} cannot be the name of an object; give it another name"),
+            )
+        })
     }
 
     fn url_of(&self, name: &str) -> String {
@@ -242,41 +215,12 @@ impl Bucket {
     }
 
     fn fault(&self, tried: &'static str, name: &str, error: &Error) -> io::Error {
-        let why = one_line(&error.to_string());
-        let kind = match error {
-            Error::NotFound { .. } => BucketFaultKind::NotFound,
-            Error::AlreadyExists { .. } | Error::Precondition { .. } => BucketFaultKind::Exists,
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                BucketFaultKind::Denied
-            }
-            Error::NotSupported { .. } | Error::NotImplemented { .. } => {
-                BucketFaultKind::NotSupported
-            }
-            // Of a list that failed only the text says which answer it was.
-            _ if why.contains(" 401 Unauthorized") || why.contains(" 403 Forbidden") => {
-                BucketFaultKind::Denied
-            }
-            _ if why.contains(" 404 Not Found") => BucketFaultKind::NotFound,
-            _ => BucketFaultKind::Other,
-        };
-        let io_kind = match kind {
-            BucketFaultKind::Denied => io::ErrorKind::PermissionDenied,
-            BucketFaultKind::NotFound => io::ErrorKind::NotFound,
-            BucketFaultKind::Exists => io::ErrorKind::AlreadyExists,
-            BucketFaultKind::NotSupported => io::ErrorKind::Unsupported,
-            BucketFaultKind::Other => io::ErrorKind::Other,
-        };
-        let fault = BucketFault {
-            tried,
-            url: self.url_of(name),
-            why,
-            kind,
-        };
-        io::Error::new(io_kind, fault)
+        BucketFault::of(tried, self.url_of(name), error).into()
     }
 
     /// Every object directly below the prefix, by name.
     fn objects(&self) -> io::Result<Vec<(String, ObjectMeta)>> {
+        self.odd_keys.clear();
         let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let found = self.wait("list", "", self.store.list_with_delimiter(prefix))?;
         let mut objects: Vec<_> = found
@@ -291,7 +235,7 @@ impl Bucket {
     }
 
     fn head(&self, name: &str) -> io::Result<Listed> {
-        let head = self.wait("look at", name, self.store.head(&self.key(name)))?;
+        let head = self.wait("look at", name, self.store.head(&self.key(name)?))?;
         Ok(listed(name, &head))
     }
 
@@ -303,29 +247,23 @@ impl Bucket {
         }
     }
 
-    /// Removes what a run left that claimed `name` and died: the archive, if it has no marker, and the
-    /// claim. An archive without a marker and without a claim is no run's of ours, and stays.
-    fn end_claim(&self, name: &str, now: Timestamp) -> io::Result<()> {
-        // Looked at once more, now: another run may have come since the list was made.
-        let is_stale = |listed: &Listed| {
-            let written = listed.modified.map(|time| now.duration_since(time));
-            written.is_some_and(|age| age > STALE_AFTER)
-        };
-        let claim = claim_of(name);
-        let still_stale = self.find(&claim)?.as_ref().is_some_and(is_stale);
-        if !still_stale {
-            return Ok(());
+    /// Whether a claim, listed as it is, was left by a run that died.
+    fn is_stale(claim: &Listed, now: Timestamp) -> bool {
+        let age = claim.modified.map(|time| now.duration_since(time));
+        age.is_some_and(|age| age > STALE_AFTER)
+    }
+
+    /// A small object's bytes, or the size of one that is too large to be read.
+    async fn small(&self, key: &Key) -> Result<Result<Bytes, u64>, Error> {
+        let found = self.store.get(key).await?;
+        if found.meta.size > MOST_BESIDE {
+            return Ok(Err(found.meta.size));
         }
-        let unmarked = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_none();
-        if unmarked && self.find(name)?.as_ref().is_some_and(is_stale) {
-            self.delete(name)?;
-            self.delete(&format!("{name}{SIDECAR_EXTENSION}"))?;
-        }
-        self.delete(&claim)
+        Ok(Ok(found.bytes().await?))
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
-        match self.wait("remove", name, self.store.delete(&self.key(name))) {
+        match self.wait("remove", name, self.store.delete(&self.key(name)?)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -347,30 +285,49 @@ impl Repository for Bucket {
 
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let objects = self.objects()?;
-        let has = |name: &str| {
+        let now = Timestamp::now();
+        let find = |name: &str| {
             let found = objects.binary_search_by(|(found, _)| found.as_str().cmp(name));
-            found.is_ok()
+            found.ok().and_then(|at| objects.get(at))
+        };
+        let is_on_its_way = |name: &str| {
+            let claim = find(&claim_of(name)).map(|(name, object)| listed(name, object));
+            claim.is_some_and(|claim| !Self::is_stale(&claim, now))
         };
         let archives = objects
             .iter()
             .filter(|(name, _)| is_archive_name(name))
-            .filter(|(name, _)| has(&format!("{name}{SUM_EXTENSION}")) || !has(&claim_of(name)));
+            .filter(|(name, _)| {
+                find(&format!("{name}{SUM_EXTENSION}")).is_some() || !is_on_its_way(name)
+            });
         Ok(archives
             .map(|(name, object)| listed(name, object))
             .collect())
     }
 
+    fn skipped(&self) -> Vec<String> {
+        self.odd_keys.all()
+    }
+
     fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
         let not_found = || ArchiveError::NotFound(self.path_of(name));
         let listed = self.find(name)?.ok_or_else(not_found)?;
-        // One with a claim and without a marker is being written, or was left by a run that died.
-        let is_whole = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_some()
-            || self.find(&claim_of(name))?.is_none();
-        is_whole.then_some(listed).ok_or_else(not_found)
+        let is_marked = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_some();
+        let now = Timestamp::now();
+        let is_on_its_way = |claim: &Listed| !Self::is_stale(claim, now);
+        if is_marked
+            || !self
+                .find(&claim_of(name))?
+                .as_ref()
+                .is_some_and(is_on_its_way)
+        {
+            return Ok(listed);
+        }
+        Err(not_found())
     }
 
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
-        Ok(Arc::new(ObjectSource::new(self, listed)))
+        Ok(Arc::new(ObjectSource::new(self, listed)?))
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -382,16 +339,8 @@ impl Repository for Bucket {
     }
 
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let key = self.key(name);
-        let read = async {
-            let found = self.store.get(&key).await?;
-            // What is too large is not read at all.
-            if found.meta.size > MOST_BESIDE {
-                return Ok(Err(found.meta.size));
-            }
-            Ok(Ok(found.bytes().await?))
-        };
-        match self.wait("read", name, read) {
+        let key = self.key(name)?;
+        match self.wait("read", name, self.small(&key)) {
             Ok(Ok(bytes)) => Ok(Some(bytes.to_vec())),
             Ok(Err(size)) => refuse_large(size, &self.path_of(name)).map(|()| None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -401,7 +350,7 @@ impl Repository for Bucket {
 
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let put = PutPayload::from(bytes.to_vec());
-        let key = self.key(name);
+        let key = self.key(name)?;
         self.wait("write", name, self.store.put(&key, put))
             .map(|_| ())
     }
@@ -414,20 +363,30 @@ impl Repository for Bucket {
             .try_for_each(|side| self.delete(&format!("{name}{side}")))
     }
 
-    fn remove_orphans(&self, now: Timestamp) -> io::Result<()> {
+    fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>> {
         let objects = self.objects()?;
         let has = |name: &str| objects.iter().any(|(found, _)| found == name);
-        for (name, object) in &objects {
-            let written = object.last_modified.timestamp();
-            let is_stale = now.as_second() - written > STALE_AFTER.as_secs();
-            if !is_stale {
-                continue;
-            }
-            if let Some(of) = name.strip_prefix(CLAIM) {
-                self.end_claim(of, now)?;
-            } else if beside_of(name).is_some_and(|of| !has(of) && !has(&claim_of(of))) {
-                self.delete(name)?;
-            }
+        let is_orphan = |name: &str| {
+            name.starts_with(CLAIM)
+                || beside_of(name).is_some_and(|of| !has(of) && !has(&claim_of(of)))
+        };
+        let orphans = objects
+            .iter()
+            .filter(|(name, object)| is_orphan(name) && Self::is_stale(&listed(name, object), now));
+        Ok(orphans.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn remove_orphan(&self, name: &str, now: Timestamp) -> io::Result<()> {
+        // Looked at once more: another run may have come since the list was made.
+        let is_old = self
+            .find(name)?
+            .is_some_and(|found| Self::is_stale(&found, now));
+        let has_archive = match beside_of(name) {
+            Some(of) => self.find(of)?.is_some() || self.find(&claim_of(of))?.is_some(),
+            None => false,
+        };
+        if is_old && !has_archive {
+            self.delete(name)?;
         }
         Ok(())
     }
@@ -449,124 +408,4 @@ fn listed(name: &str, object: &ObjectMeta) -> Listed {
         modified: Timestamp::from_second(object.last_modified.timestamp()).ok(),
         is_link: false,
     }
-}
-
-/// How patient a client of a store is.
-#[derive(Clone, Copy)]
-struct Patience {
-    waits: Waits,
-    retry_for: Duration,
-}
-
-impl Patience {
-    /// With what is answered at once: silence means that the store is gone.
-    fn for_answers(limits: BucketLimits) -> Self {
-        let waits = Waits {
-            connect: limits.connect,
-            read: Some(limits.silence),
-            total: limits.request,
-        };
-        Self {
-            waits,
-            retry_for: limits.silence,
-        }
-    }
-
-    /// With parts on their way up.
-    fn for_parts(limits: BucketLimits) -> Self {
-        let waits = Waits {
-            connect: limits.connect,
-            read: None,
-            total: limits.request,
-        };
-        Self {
-            waits,
-            retry_for: limits.request,
-        }
-    }
-
-    fn retry(self) -> RetryConfig {
-        RetryConfig {
-            backoff: BackoffConfig {
-                init_backoff: Duration::from_millis(100),
-                max_backoff: Duration::from_secs(5),
-                base: 2.0,
-            },
-            max_retries: 100,
-            retry_timeout: self.retry_for,
-        }
-    }
-}
-
-type Built = Result<Arc<dyn ObjectStore>, Error>;
-
-/// The settings whose names a store knows, as it wants them. It would know them without their
-/// `prefix`, too, but a variable `ENDPOINT` is somebody else's.
-fn known<'s, K: std::str::FromStr>(
-    settings: &'s [(String, String)],
-    prefix: &str,
-) -> Vec<(K, &'s str)> {
-    settings
-        .iter()
-        .filter(|(name, _)| name.starts_with(prefix))
-        .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.as_str())))
-        .collect()
-}
-
-fn s3(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
-    let mut builder = AmazonS3Builder::new()
-        .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.waits);
-    for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
-        // An endpoint of the user's own that is plain HTTP is what the user wants.
-        if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
-            builder = builder.with_allow_http(true);
-        }
-        builder = builder.with_config(key, value);
-    }
-    Ok(Arc::new(builder.build()?))
-}
-
-fn gcs(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
-    let mut builder = GoogleCloudStorageBuilder::new()
-        .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.waits);
-    for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
-        builder = builder.with_config(key, value);
-    }
-    Ok(Arc::new(builder.build()?))
-}
-
-fn azure(url: &str, settings: &[(String, String)], patience: Patience) -> Built {
-    let mut builder = MicrosoftAzureBuilder::new()
-        .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.waits);
-    for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
-        if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
-            builder = builder.with_allow_http(true);
-        }
-        builder = builder.with_config(key, value);
-    }
-    Ok(Arc::new(builder.build()?))
-}
-
-/// A store's answer, which may be a page of XML, on one line of bearable length.
-fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((at, _)) = line.char_indices().nth(400) {
-        // What the store calls the error stands far behind in some answers.
-        let code = line
-            .split_once("<Code>")
-            .and_then(|(_, rest)| rest.split_once("</Code>"));
-        let code = code
-            .map(|(code, _)| format!(" ({code})"))
-            .unwrap_or_default();
-        line.truncate(at);
-        line.push('…');
-        line.push_str(&code);
-    }
-    line
 }

@@ -38,14 +38,14 @@ impl fmt::Debug for ObjectSource {
 }
 
 impl ObjectSource {
-    pub(crate) fn new(bucket: &Bucket, listed: &Listed) -> Self {
-        Self {
-            key: bucket.key(&listed.name),
+    pub(crate) fn new(bucket: &Bucket, listed: &Listed) -> io::Result<Self> {
+        Ok(Self {
+            key: bucket.key(&listed.name)?,
             bucket: bucket.clone(),
             name: listed.name.clone(),
             length: listed.bytes,
             blocks: Mutex::default(),
-        }
+        })
     }
 
     fn block(&self, number: u64) -> Option<Block> {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use jiff::Timestamp;
 use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
 
@@ -29,7 +30,9 @@ pub(crate) struct Upload {
     parts: Option<Box<dyn MultipartUpload>>,
     part: Vec<u8>,
     in_flight: VecDeque<JoinHandle<Result<(), Error>>>,
-    /// Whether the object stands, without its marker.
+    /// How many bytes were written.
+    written: u64,
+    /// Whether the object may stand, without its marker.
     stands: bool,
     published: bool,
 }
@@ -42,15 +45,8 @@ impl fmt::Debug for Upload {
 
 impl Upload {
     pub(crate) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
-        if bucket.key(name).filename() != Some(name) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "`{name}` has signs in it that no object's name can have; give it another name"
-                ),
-            ));
-        }
-        bucket.put_new("claim", &claim_of(name), token().as_bytes())?;
+        let key = bucket.key(name)?;
+        bucket.claim(name)?;
         // From here on the claim goes with whatever fails.
         let mut upload = Self {
             bucket: bucket.clone(),
@@ -58,17 +54,17 @@ impl Upload {
             parts: None,
             part: Vec::new(),
             in_flight: VecDeque::new(),
+            written: 0,
             stands: false,
             published: false,
         };
-        // Whoever put it there without a claim meant it to be there.
+        // What was put there without a claim of this run is meant to be there.
         if bucket.exists(name)? {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("`{}` is there already", bucket.url_of(name)),
             ));
         }
-        let key = bucket.key(name);
         let begun = bucket.wait("upload", name, bucket.for_parts.put_multipart(&key))?;
         upload.parts = Some(begun);
         Ok(upload)
@@ -120,19 +116,22 @@ impl Upload {
         let mut gone = Vec::new();
         // Where creating is no single step after all, somebody else may have marked it.
         if self.stands {
-            match self.bucket.exists(&marker) {
-                Ok(true) => {}
-                Ok(false) => {
+            match self.bucket.exists_briefly(&marker) {
+                Some(true) => {}
+                Some(false) => {
                     gone.push(self.name.clone());
                     gone.push(format!("{}{SIDECAR_EXTENSION}", self.name));
                 }
-                Err(_) => return,
+                None => return,
             }
         }
         // The claim last: it tells a later `prune` that what stands here was left by a run.
         gone.push(claim_of(&self.name));
         for name in gone {
-            let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&name));
+            let Ok(key) = self.bucket.key(&name) else {
+                return;
+            };
+            let store = Arc::clone(&self.bucket.store);
             let removed = self
                 .bucket
                 .wait_briefly(async move { store.delete(&key).await });
@@ -145,6 +144,7 @@ impl Upload {
 
 impl Receiving for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = PART - self.part.len();
@@ -166,13 +166,18 @@ impl Receiving for Upload {
             self.await_oldest()?;
         }
         if let Some(mut parts) = self.parts.take() {
-            let done = self.bucket.wait("upload", &self.name, parts.complete());
-            if done.is_err() {
-                self.parts = Some(parts);
+            // From here on the object may stand, whatever is answered.
+            self.stands = true;
+            if let Err(error) = self.bucket.wait("upload", &self.name, parts.complete()) {
+                // The name was free and is claimed: what stands there now is what was sent. It is
+                // read back all the same.
+                let there = self.bucket.find(&self.name).ok().flatten();
+                if there.is_none_or(|there| there.bytes != self.written) {
+                    self.parts = Some(parts);
+                    return Err(self.lost(error));
+                }
             }
-            done.map_err(|error| self.lost(error))?;
         }
-        self.stands = true;
         let listed = self.bucket.head(&self.name)?;
         self.bucket.source(&listed).map_err(io::Error::other)
     }
@@ -215,8 +220,8 @@ fn not_kept(bucket: &Bucket, name: &str) -> io::Error {
     ))
 }
 
-/// What no other run writes into its claim.
-fn token() -> String {
+/// What no other run writes into its claims.
+pub(super) fn token() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}\n", random(), random())
 }
@@ -225,7 +230,7 @@ impl Bucket {
     /// Writes a small object that must not be there.
     fn put_new(&self, tried: &'static str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let create = PutOptions::from(PutMode::Create);
-        let key = self.key(name);
+        let key = self.key(name)?;
         let payload = PutPayload::from(bytes.to_vec());
         let put = self.store.put_opts(&key, payload, create);
         match self.wait(tried, name, put) {
@@ -233,11 +238,49 @@ impl Bucket {
             Err(error)
                 if [io::ErrorKind::AlreadyExists, io::ErrorKind::Other].contains(&error.kind())
                     && self.interrupt.check().is_ok()
-                    && self.read_beside(name).ok().flatten().as_deref() == Some(bytes) =>
+                    && self.holds_briefly(name, bytes) =>
             {
                 Ok(())
             }
             put => put.map(|_| ()),
+        }
+    }
+
+    /// Claims a name. A claim that a run left which died is taken over.
+    fn claim(&self, name: &str) -> io::Result<()> {
+        let (claim, token) = (claim_of(name), self.token.as_bytes());
+        let error = match self.put_new("claim", &claim, token) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
+            claimed => return claimed,
+        };
+        let there = self.find(&claim)?;
+        if !there.is_some_and(|there| Self::is_stale(&there, Timestamp::now())) {
+            return Err(error);
+        }
+        self.write_beside(&claim, token)?;
+        // Of two that take it over at once the later one has it.
+        if self.read_beside(&claim)?.as_deref() == Some(token) {
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Whether an object has these bytes, as far as the store says so at once.
+    fn holds_briefly(&self, name: &str, bytes: &[u8]) -> bool {
+        let Ok(key) = self.key(name) else {
+            return false;
+        };
+        let found = self.wait_briefly(self.small(&key));
+        matches!(found, Some(Ok(Ok(found))) if found[..] == *bytes)
+    }
+
+    /// Whether there is such an object, if the store says so at once.
+    fn exists_briefly(&self, name: &str) -> Option<bool> {
+        let key = self.key(name).ok()?;
+        match self.wait_briefly(self.store.head(&key))? {
+            Ok(_) => Some(true),
+            Err(Error::NotFound { .. }) => Some(false),
+            Err(_) => None,
         }
     }
 

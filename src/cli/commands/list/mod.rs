@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use crate::cli::args::List;
 use crate::cli::commands::inspect::versions_text;
 use crate::cli::error::Failure;
-use crate::cli::open::Places;
+use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, size, text};
 
 pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     let repository = args.repository.open(places)?;
     let catalog = summarize(&*repository)?;
     places.interrupt().check()?;
+    warn_skipped(&*repository, out);
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
             json!({
                 "members": history::to_json(&histories),
                 "unreadable": unreadable_json(),
+                "skipped": repository.skipped(),
             })
         });
         history::tell(&histories, out);
@@ -48,6 +50,7 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
             json!({
                 "archives": archives.collect::<Vec<_>>(),
                 "unreadable": unreadable_json(),
+                "skipped": repository.skipped(),
             })
         });
         if !summaries.is_empty() {

@@ -29,7 +29,7 @@ use crate::cli::args::Verify;
 use crate::cli::commands::verify::deep::Deep;
 use crate::cli::error::{Failure, Kind, Told, of_keys};
 use crate::cli::open as places;
-use crate::cli::open::Places;
+use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
 
@@ -92,7 +92,7 @@ const QUIET: &str =
 pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
-    let targets = with_repositories_opened(&args.targets, places)?;
+    let targets = with_repositories_opened(&args.targets, places, out)?;
     for target in &targets {
         let verdict = verdict_of(target, args, places, out);
         let wrong = match verdict {
@@ -243,12 +243,17 @@ fn worth(is_sound: bool) -> &'static str {
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.
-fn with_repositories_opened(targets: &[PathBuf], places: &Places<'_>) -> Result<Vec<PathBuf>> {
+fn with_repositories_opened(
+    targets: &[PathBuf],
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for target in targets {
         let archives = if target.is_dir() || places::is_bucket(target) {
             let repository = places.repository(target)?;
             let listed = repository.list()?.into_iter();
+            warn_skipped(&*repository, out);
             listed.map(|one| repository.path_of(&one.name)).collect()
         } else {
             Vec::new()

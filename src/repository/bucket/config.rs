@@ -1,0 +1,140 @@
+//! The clients of the object stores: what they read from the environment, and how patient they are.
+//!
+//! In: a URL, the settings that the cloud's own tools read, and the limits. Out: a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{BackoffConfig, Error, ObjectStore, RetryConfig};
+
+use crate::repository::bucket::answer::OddKeys;
+use crate::repository::bucket::http::{Connector, Waits};
+
+/// How long the parts of a conversation with a store may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BucketLimits {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// Between two reads of an answer; not while a part is uploaded, during which nothing comes back.
+    /// After a third of it a request that failed is not tried again.
+    pub silence: Duration,
+    /// For one request as a whole, and for trying a part again.
+    pub request: Duration,
+}
+
+impl Default for BucketLimits {
+    /// A request may take as long as three parts of 8 MiB need, side by side, on a line of 500 kbit/s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(20),
+            request: Duration::from_secs(420),
+        }
+    }
+}
+
+/// How patient a client of a store is.
+#[derive(Clone)]
+pub(super) struct Patience {
+    connector: Connector,
+    retry_for: Duration,
+}
+
+impl Patience {
+    /// With what is answered at once: silence means that the store is gone. Tries again for a third as
+    /// long, so that a store which cannot be reached is told within 30 seconds.
+    pub(super) fn for_answers(limits: BucketLimits, odd_keys: &OddKeys) -> Self {
+        let waits = Waits {
+            connect: limits.connect,
+            read: Some(limits.silence),
+            total: limits.request,
+        };
+        Self {
+            connector: Connector::new(waits, odd_keys),
+            retry_for: limits.silence / 3,
+        }
+    }
+
+    /// With parts on their way up.
+    pub(super) fn for_parts(limits: BucketLimits, odd_keys: &OddKeys) -> Self {
+        let waits = Waits {
+            connect: limits.connect,
+            read: None,
+            total: limits.request,
+        };
+        Self {
+            connector: Connector::new(waits, odd_keys),
+            retry_for: limits.request,
+        }
+    }
+
+    fn retry(&self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(5),
+                base: 2.0,
+            },
+            max_retries: 100,
+            retry_timeout: self.retry_for,
+        }
+    }
+}
+
+pub(super) type Built = Result<Arc<dyn ObjectStore>, Error>;
+
+/// The settings whose names a store knows, as it wants them. It would know them without their
+/// `prefix`, too, but a variable `ENDPOINT` is somebody else's.
+fn known<'s, K: std::str::FromStr>(
+    settings: &'s [(String, String)],
+    prefix: &str,
+) -> Vec<(K, &'s str)> {
+    settings
+        .iter()
+        .filter(|(name, _)| name.starts_with(prefix))
+        .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.as_str())))
+        .collect()
+}
+
+pub(super) fn s3(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+    let mut builder = AmazonS3Builder::new()
+        .with_url(url)
+        .with_retry(patience.retry())
+        .with_http_connector(patience.connector.clone());
+    for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
+        // An endpoint of the user's own that is plain HTTP is what the user wants.
+        if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
+            builder = builder.with_allow_http(true);
+        }
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+pub(super) fn gcs(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_url(url)
+        .with_retry(patience.retry())
+        .with_http_connector(patience.connector.clone());
+    for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+pub(super) fn azure(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_url(url)
+        .with_retry(patience.retry())
+        .with_http_connector(patience.connector.clone());
+    for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
+        if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
+            builder = builder.with_allow_http(true);
+        }
+        builder = builder.with_config(key, value);
+    }
+    Ok(Arc::new(builder.build()?))
+}
