@@ -18,9 +18,10 @@ use crate::cli::config;
 use crate::cli::config::Misread;
 use crate::cli::connection::{Connection, Tls};
 use crate::cli::flags::destination::DestinationFlags;
+use crate::cli::help;
 use crate::cli::values::local_path;
 
-/// Snapshot, prove and restore etcd 2.x data directories.
+/// Back up, verify and restore data directories of etcd 2.x
 #[derive(Debug, Parser)]
 #[command(
     name = "etcd-ark",
@@ -28,11 +29,7 @@ use crate::cli::values::local_path;
     max_term_width = 100,
     arg_required_else_help = true
 )]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
-    5 done with warnings under --strict, 10 not found, 11 busy, 12 no space, \
-    129 hung up (SIGHUP), 130 interrupted (SIGINT), 143 terminated (SIGTERM)."
-)]
+#[command(after_help = help::EXIT_CODES)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -44,7 +41,7 @@ impl Args {
     /// What the command line, the environment and the configuration file say. A variable that is set
     /// to nothing counts as not set, as etcd itself takes it.
     pub(crate) fn read() -> Result<Self, Misread> {
-        let command = without_empty_variables(Self::command());
+        let command = without_empty_variables(help::arranged(Self::command()));
         let typed: Vec<_> = std::env::args_os().collect();
         let command =
             crate::cli::flags::repository::decide(command, &typed).map_err(Misread::Line)?;
@@ -81,16 +78,16 @@ pub(crate) struct Global {
     /// Write JSON to stdout and nothing else; errors become a JSON object on stderr
     #[arg(long, global = true, env = "ETCD_ARK_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
-    /// Say nothing but warnings and errors
+    /// Print no progress, notes or reports of success; warnings and errors remain
     #[arg(short, long, global = true, env = "ETCD_ARK_QUIET", value_parser = FalseyValueParser::new())]
     pub(crate) quiet: bool,
-    /// Say more about what is done
+    /// Print more about what is done
     #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = FalseyValueParser::new())]
     pub(crate) verbose: bool,
-    /// A file of age identities that open encrypted archives; can be given more than once
+    /// File of age identities for encrypted archives (repeatable)
     #[arg(short, long, global = true, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_IDENTITY")]
     pub(crate) identity: Vec<PathBuf>,
-    /// When to use colours; `NO_COLOR` counts too
+    /// When to use colours; `NO_COLOR` is honoured
     #[arg(
         long,
         global = true,
@@ -102,10 +99,10 @@ pub(crate) struct Global {
     /// Show no progress bar
     #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS", value_parser = FalseyValueParser::new())]
     pub(crate) no_progress: bool,
-    /// Exit with 5 when something was worth a warning
+    /// Exit with 5 if there were warnings
     #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
     pub(crate) strict: bool,
-    /// Read flags from this file, too; none from an empty name
+    /// Configuration file; an empty name means none
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, default_value = config::DEFAULT, env = "ETCD_ARK_CONFIG")]
     pub(crate) config: OsString,
 }
@@ -119,11 +116,11 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Capture a data dir into an archive, also while etcd 2.x runs, and read it back
+    /// Back up a data dir into one verified archive; etcd may run
     Snapshot(Snapshot),
-    /// Prove archives or data dirs: every digest, every WAL record, the whole chain
+    /// Verify archives or data dirs, and whether etcd would start
     Verify(Verify),
-    /// Put an archive's member directory in place, atomically, or not at all
+    /// Restore a member directory, completely or not at all
     #[command(
         after_help = "First asks all members that the archive names, for up to 2 seconds, whether their cluster \
         runs, and refuses if it does: a restored member would have forgotten what it acknowledged since. For an \
@@ -132,56 +129,55 @@ pub(crate) enum Command {
     Restore(Restore),
     /// List the archives of a backup dir, newest first
     List(List),
-    /// Copy archives from one backup dir or bucket to another, each proven before and after
+    /// Copy archives between backup dirs and buckets
     Copy(crate::cli::commands::copy::Copy),
-    /// Show what is in an archive or a data dir: identity, members, positions, versions, its store
+    /// Show what is in an archive or a data dir
     Inspect(Inspect),
-    /// List or print the keys of the v2 store as of an index of the log
+    /// Print keys of the v2 store as of an index
     Keys(Keys),
-    /// Show what differs between two archives or data dirs: keys, members, versions
+    /// Compare two archives or data dirs
     #[command(
         after_help = "Exits with 0 when nothing differs and 1 when something does. Two members of one cluster \
         must be equal at a common index."
     )]
     Diff(Diff),
-    /// Mark each line of an etcd log: expected while going from 2.1 to 2.2, or worth a look
+    /// Tell expected lines of an etcd log from those worth a look
     #[command(
         after_help = "Reads on as the log grows: `tail -f etcd.log | etcd-ark explain-log`, or with \
         `journalctl -f -u etcd`. With --json each line is one JSON object on a line of its own, and the last \
         one is the summary. With --strict it exits with 5 if a line is worth a look."
     )]
     ExplainLog(ExplainLog),
-    /// Take a whole cluster back to one moment: an archive for every member, all alike, from the
-    /// backups of any of them
+    /// Take all members back to one point of the log, from backups
     #[command(
         after_help = "Nothing is changed but that --out is made. The archives are one new cluster's: stop all \
         members of the old one, restore each member's own archive, then start them."
     )]
     Rewind(Rewind),
-    /// Go back a release: whether the cluster still may, and this member's part of it
+    /// Check for, or prepare, a downgrade
     Downgrade(Box<crate::cli::commands::downgrade::flags::Downgrade>),
-    /// Check everything that the guide asks for before an upgrade, such as 2.1 to 2.2
+    /// Check what etcd's guide asks before an upgrade
     #[command(
         after_help = "Exits with 0 if nothing stands in the way, with 5 under --strict if something was worth \
         a warning, and with 3 if any check fails: then do not upgrade. With --watch it exits with 0 once \
         the cluster is at the new version."
     )]
     Preflight(Preflight),
-    /// Remove the archives that no rule keeps
+    /// Remove the archives that no retention rule keeps
     #[command(after_help = crate::cli::commands::prune::AFTER_HELP)]
     Prune(crate::cli::commands::prune::Prune),
-    /// Tell a monitoring system whether the backups are in order: one line, 0 to 3
+    /// Check the backups for a monitoring system
     #[command(after_help = crate::cli::commands::status::AFTER_HELP)]
     Status(crate::cli::commands::status::Status),
-    /// Print a systemd service and timer, or a line for cron, that take snapshots on this machine
+    /// Print systemd units or a cron line for regular snapshots
     #[command(
         after_help = "Takes the flags of `snapshot`, and writes them into what it prints; what the configuration file sets \
         is left to the runs, which read it anew. Installs nothing: the text says how to."
     )]
     Schedule(Box<crate::cli::commands::schedule::flags::Schedule>),
-    /// Print what a shell needs to complete this command's words
+    /// Print a script for shell completion
     Completions(crate::cli::commands::completions::Completions),
-    /// Print a page of the manual, or write all of them
+    /// Print a man page, or write all of them
     Man(crate::cli::commands::man::Man),
 }
 
@@ -210,26 +206,26 @@ impl Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
-    /// The member's data dir; it is only read
+    /// Data dir of the member (only read)
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
-    /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
+    /// Dedicated WAL dir, if etcd runs with --wal-dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) to: DestinationFlags,
-    /// Capture every file of the member, not only what a restart of etcd needs
+    /// Include every file, not only what etcd needs to start
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
-    /// Call it something, such as pre-upgrade; can be given more than once
+    /// Label for the archive, e.g. pre-upgrade (repeatable)
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
     pub(crate) label: Vec<String>,
-    /// zstd's compression level
+    /// zstd compression level, 1 to 19
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
     pub(crate) level: i32,
     #[command(flatten)]
     pub(crate) threads: Threads,
-    /// Warn when the data size is over this
+    /// Warn if the data size is over SIZE
     #[arg(
         long,
         value_name = "SIZE",
@@ -237,8 +233,10 @@ pub(crate) struct Snapshot {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
-    /// Take none if no client wrote since this member's newest archive there, which is proven anew; who can
-    /// read that one is not looked at, so leave this out once when the recipients change
+    /// Skip if no client has written since the newest archive
+    ///
+    /// That archive is verified again. Its recipients are not compared: leave this flag out once when
+    /// they change.
     #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
     pub(crate) if_changed: bool,
     #[command(flatten)]
@@ -251,7 +249,7 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Threads {
-    /// How many threads to use; all cores by default
+    /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "ETCD_ARK_THREADS")]
     threads: Option<u16>,
 }
@@ -265,20 +263,20 @@ impl Threads {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Archives, data dirs, and backup dirs, which stand for the archives in them
+    /// Archives, data dirs, or backup dirs (all archives in them)
     #[arg(value_name = "TARGET", required = true)]
     pub(crate) targets: Vec<PathBuf>,
-    /// The dedicated WAL dir of a data dir among them
+    /// Dedicated WAL dir of a data dir among them
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
-    /// Replay the log onto the store, too: every raft snapshot must be what the entries before it
-    /// lead to
+    /// Also replay the log: every raft snapshot must equal what the entries before it lead to
     #[arg(long, env = "ETCD_ARK_DEEP", value_parser = FalseyValueParser::new())]
     pub(crate) deep: bool,
-    /// With --deep: tell what would expire before a restore at this time, such as
-    /// 2015-10-01T00:00:00Z; now by default
+    /// With --deep: report what would expire before a restore at TIME [default: now]
+    ///
+    /// For example 2015-10-01T00:00:00Z.
     #[arg(
         long,
         value_name = "TIME",
@@ -291,38 +289,37 @@ pub(crate) struct Verify {
 /// How in-order keys are named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rules {
-    /// Name in-order keys as etcd 2.1 (and before) or 2.2 (and later) does; by default as the
-    /// cluster version in the data says
+    /// Name in-order keys by the rules of 2.1 or 2.2 [default: of the data's cluster version]
     #[arg(long, value_name = "VERSION", env = "ETCD_ARK_IN_ORDER_RULES")]
     pub(crate) in_order_rules: Option<InOrderRules>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
-    /// An archive or a data dir
+    /// Archive or data dir
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
-    /// Only this key, or this directory and what is below it
+    /// Only this key, or this directory and its content
     #[arg(value_name = "PREFIX", conflicts_with = "get")]
     pub(crate) prefix: Option<OsString>,
-    /// The data dir's dedicated WAL dir
+    /// Dedicated WAL dir of the data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
-    /// The store as of this index of the log; by default the last one known to be committed
+    /// Store as of this raft index [default: last one known to be committed]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
     pub(crate) at_index: Option<u64>,
-    /// Apply entries that are not known to be committed, too
+    /// Also apply entries that are not known to be committed
     #[arg(long, env = "ETCD_ARK_PENDING", value_parser = FalseyValueParser::new())]
     pub(crate) pending: bool,
     #[command(flatten)]
     pub(crate) rules: Rules,
-    /// Show values whole
+    /// Show values in full
     #[arg(long, env = "ETCD_ARK_VALUES", value_parser = FalseyValueParser::new())]
     pub(crate) values: bool,
-    /// Show hidden keys, whose names begin with `_`
+    /// Show hidden keys (name begins with `_`)
     #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = FalseyValueParser::new())]
     pub(crate) hidden: bool,
-    /// Write the value of one key to stdout, its bytes as they are
+    /// Write the value of one key to stdout, byte for byte
     #[arg(long, value_name = "KEY")]
     pub(crate) get: Option<OsString>,
     #[command(flatten)]
@@ -331,19 +328,19 @@ pub(crate) struct Keys {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// An archive or a data dir
+    /// Archive or data dir
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
-    /// Another one
+    /// Archive or data dir to compare with
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
-    /// Compare both as of the lower of their commit indexes
+    /// Compare as of the lower of both commit indexes
     #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
     pub(crate) at_common_index: bool,
-    /// A's dedicated WAL dir, if it is a data dir with one
+    /// Dedicated WAL dir of A
     #[arg(long, value_name = "DIR", value_parser = local_path())]
     pub(crate) a_wal_dir: Option<PathBuf>,
-    /// B's dedicated WAL dir, if it is a data dir with one
+    /// Dedicated WAL dir of B
     #[arg(long, value_name = "DIR", value_parser = local_path())]
     pub(crate) b_wal_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -354,10 +351,10 @@ pub(crate) struct Diff {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainLog {
-    /// Logs, one member's each; `-` is stdin, which is also read if there are none
+    /// Logs, one member each [default: -, stdin]
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Hide the lines that are expected, and those that etcd writes at any time
+    /// Hide expected and ordinary lines
     #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
     pub(crate) only_notable: bool,
 }
@@ -366,19 +363,19 @@ pub(crate) struct ExplainLog {
 pub(crate) struct Preflight {
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// This member's data dir; it is only read
+    /// Data dir of this member (only read)
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The dedicated WAL dir, where etcd was started with one (2.2 and later)
+    /// Dedicated WAL dir, if etcd runs with --wal-dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
-    /// Where the archives are, of all members if they are gathered there
+    /// Backup directory or bucket with the archives of this member, or of all members
     #[arg(long, value_name = "DIR|URL", env = "ETCD_ARK_BACKUP_DIR")]
     pub(crate) backup_dir: Option<PathBuf>,
-    /// How old an archive may be, such as 90m, 24h or 7d
+    /// Maximum age of an archive, e.g. 90m, 24h, 7d
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
     pub(crate) max_backup_age: SignedDuration,
-    /// Fail when the data size is over this
+    /// Fail if the data size is over SIZE
     #[arg(
         long,
         value_name = "SIZE",
@@ -386,10 +383,10 @@ pub(crate) struct Preflight {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     pub(crate) size_limit: ByteSize,
-    /// Go on with more data than that
+    /// Accept a data size over the limit
     #[arg(long, env = "ETCD_ARK_ACCEPT_DATA_SIZE", value_parser = FalseyValueParser::new())]
     pub(crate) accept_data_size: bool,
-    /// The release that the members run
+    /// Release that the members run
     #[arg(
         long,
         value_name = "RELEASE",
@@ -397,7 +394,7 @@ pub(crate) struct Preflight {
         env = "ETCD_ARK_UPGRADE_FROM"
     )]
     pub(crate) from: Release,
-    /// The release that they are to run
+    /// Release to upgrade to
     #[arg(
         long,
         value_name = "RELEASE",
@@ -405,17 +402,17 @@ pub(crate) struct Preflight {
         env = "ETCD_ARK_UPGRADE_TO"
     )]
     pub(crate) to: Release,
-    /// Show how the members stand, again and again, until the cluster is at the new version
+    /// Show the state of all members until the cluster version has moved
     #[arg(long, env = "ETCD_ARK_WATCH", value_parser = FalseyValueParser::new())]
     pub(crate) watch: bool,
-    /// With --watch: how long to wait between two looks
+    /// With --watch: time between two polls
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = length_of_time, env = "ETCD_ARK_INTERVAL")]
     pub(crate) interval: SignedDuration,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
 
-const LIKE_A_TIME: &str = "a length of time is written like `90m`, `24h` or `7d`";
+const LIKE_A_TIME: &str = "not a valid duration: write it like `90m`, `24h` or `7d`";
 
 /// A length of time above zero, such as `3s`, `24h` or `7d`; a day is 24 hours.
 pub(crate) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
@@ -428,7 +425,7 @@ pub(crate) fn length_of_time(text: &str) -> Result<SignedDuration, String> {
 /// A label, without the blanks around it that `a, b` leaves.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("a label is not empty".to_owned()),
+        "" => Err("a label must not be empty".to_owned()),
         label => Ok(label.to_owned()),
     }
 }
@@ -447,31 +444,31 @@ pub(crate) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
-    /// The archive
+    /// Archive
     #[arg(value_name = "ARCHIVE")]
     pub(crate) archive: PathBuf,
-    /// The data dir to put it into; made if it is missing
+    /// Data dir to restore into, created if missing
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
-    /// Put the segments into this directory (2.2 and later, started with --wal-dir)
+    /// Dedicated WAL dir for the segments (etcd 2.2 and later)
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
-    /// Exchange a member directory that is there with the restored one, and keep it
+    /// Exchange an existing member directory with the restored one; the old one is kept
     #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
     pub(crate) replace: bool,
-    /// Replace the data dir of another member, which this machine then no longer is
+    /// Allow replacing the data dir of another member
     #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = FalseyValueParser::new())]
     pub(crate) change_member: bool,
-    /// Whose the files shall be, as numbers or names: USER or USER:GROUP
+    /// Owner of the restored files, USER[:GROUP] (names or ids)
     #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
     pub(crate) owner: Option<String>,
-    /// Do everything but put it in place
+    /// Do everything but publish the result
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
-    /// Restore although members of the same cluster answer, or may be there
+    /// Restore although members of the same cluster may be running
     #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
     pub(crate) allow_stale_member: bool,
-    /// Ask no member: you vouch that the cluster does not run
+    /// Ask no member; you vouch that the cluster is stopped
     #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
     #[command(flatten)]
@@ -485,7 +482,7 @@ pub(crate) struct Rewind {
     /// Archives and data dirs of any members of one cluster
     #[arg(value_name = "TARGET", required = true)]
     pub(crate) targets: Vec<PathBuf>,
-    /// Where the archives go: a directory that is empty or does not exist
+    /// Directory for the new archives (empty or missing)
     #[arg(
         long,
         value_name = "DIR",
@@ -494,8 +491,10 @@ pub(crate) struct Rewind {
         value_parser = local_path()
     )]
     pub(crate) out: Option<PathBuf>,
-    /// The moment: `last-before:RELEASE` is the last entry before the cluster moved to it (or the
-    /// end, if it never did), `index:N` that entry, `end` the end of the most up-to-date log
+    /// Where to cut: last-before:RELEASE, index:N or end
+    ///
+    /// `last-before:RELEASE` is the last entry before the cluster version moved to it, or the end, if it
+    /// never did; `index:N` is that entry; `end` is the end of the most up-to-date log.
     #[arg(
         long,
         value_name = "MOMENT",
@@ -503,26 +502,27 @@ pub(crate) struct Rewind {
         env = "ETCD_ARK_REWIND_TO"
     )]
     pub(crate) to: To,
-    /// Whose raft snapshot every member gets, by name or id, where members name in-order keys
-    /// differently
+    /// Member (name or id) that gives the raft snapshot for all
+    ///
+    /// Needed where members name in-order keys differently.
     #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_BASE")]
     pub(crate) base: Option<String>,
-    /// Make a cluster of this member alone, by name or id: the others are removed for good
+    /// Make a cluster of this member alone (name or id); the others are removed
     #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_SINGLE")]
     pub(crate) single: Option<String>,
-    /// A member's new peer URL, for a new host; can be given more than once
+    /// New peer URL of a member, for a new host (repeatable)
     #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = pair, env = "ETCD_ARK_PEER_URL")]
     pub(crate) peer_url: Vec<(String, String)>,
-    /// Keep the cluster's id: members of the old cluster that still run could then mix in
+    /// Keep the cluster id; members of the old cluster that still run could then join
     #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
     pub(crate) keep_cluster_id: bool,
-    /// The dedicated WAL dir of a data dir among the targets; can be given more than once
+    /// Dedicated WAL dir of a data dir among the targets (repeatable)
     #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = pair, env = "ETCD_ARK_WAL_DIRS")]
     pub(crate) wal_dir: Vec<(String, String)>,
-    /// Show what would be kept and lost, and write nothing
+    /// Show what would be kept and lost; write nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
-    /// zstd's compression level
+    /// zstd compression level, 1 to 19
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
     pub(crate) level: i32,
     #[command(flatten)]
@@ -535,7 +535,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((left, right)) if !left.is_empty() && !right.is_empty() => {
             Ok((left.to_owned(), right.to_owned()))
         }
-        _ => Err(format!("`{text}` has no two parts with a `=` between them")),
+        _ => Err(format!("`{text}` is not of the form LEFT=RIGHT")),
     }
 }
 
@@ -549,10 +549,10 @@ pub(crate) struct List {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
-    /// An archive or a data dir
+    /// Archive or data dir
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
-    /// The data dir's dedicated WAL dir
+    /// Dedicated WAL dir of the data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -36,8 +36,9 @@ const LONGEST_PASSWORD: u64 = 4096;
 /// How to reach the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connection {
-    /// Client URLs of members; one is enough to find the others, more help where some are down.
-    /// The variables of etcdctl 2.x count, too: `ETCDCTL_ENDPOINT`, `ETCDCTL_PEERS`
+    /// Client URLs of members, comma-separated; one will do
+    ///
+    /// `ETCDCTL_ENDPOINT` and `ETCDCTL_PEERS` of etcdctl 2.x are read, too.
     #[arg(
         long,
         value_name = "URL",
@@ -47,11 +48,12 @@ pub(crate) struct Connection {
     endpoints: Vec<String>,
     #[command(flatten)]
     tls: Tls,
-    /// Who asks, where auth is enabled; the password comes from --password-file, from
-    /// `ETCD_ARK_PASSWORD`, or is asked for
+    /// User, if authentication is enabled
+    ///
+    /// The password comes from --password-file, from `ETCD_ARK_PASSWORD`, or from a prompt.
     #[arg(long, value_name = "NAME", env = "ETCD_ARK_USERNAME")]
     username: Option<String>,
-    /// A file whose first line is the password
+    /// File with the password in its first line
     #[arg(
         long,
         value_name = "FILE",
@@ -59,7 +61,7 @@ pub(crate) struct Connection {
         env = "ETCD_ARK_PASSWORD_FILE"
     )]
     password_file: Option<PathBuf>,
-    /// How long each member may take to answer, in seconds
+    /// How long to wait for each member, in seconds
     #[arg(
         long,
         value_name = "SECONDS",
@@ -73,19 +75,20 @@ pub(crate) struct Connection {
 /// How to agree on TLS with the servers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tls {
-    /// PEM file with the certificates that vouch for the servers; those this machine trusts by
-    /// default (or `ETCDCTL_CA_FILE`, and for the next two `ETCDCTL_CERT_FILE`, `ETCDCTL_KEY_FILE`)
+    /// CA certificates of the servers, PEM
+    ///
+    /// `ETCDCTL_CA_FILE`, `ETCDCTL_CERT_FILE` and `ETCDCTL_KEY_FILE` of etcdctl 2.x are read, too.
     #[arg(long, value_name = "FILE", env = "ETCDCTL_CACERT")]
     cacert: Option<PathBuf>,
-    /// The SHA-256 of a server's certificate, as `openssl x509 -noout -fingerprint -sha256` shows it:
-    /// trusts this one whatever vouches for it, and no other; for certificates that TLS refuses today.
-    /// Can be given for each server
+    /// Trust exactly the server certificate with this SHA-256 (repeatable)
+    ///
+    /// As `openssl x509 -noout -fingerprint -sha256` prints it; for certificates that TLS refuses today.
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = fingerprint, env = "ETCD_ARK_PIN_SHA256")]
     pin_sha256: Vec<Digest>,
-    /// PEM file with this client's certificate
+    /// Client certificate, PEM
     #[arg(long, value_name = "FILE", env = "ETCDCTL_CERT")]
     cert: Option<PathBuf>,
-    /// PEM file with this client's key
+    /// Client key, PEM
     #[arg(long, value_name = "FILE", env = "ETCDCTL_KEY")]
     key: Option<PathBuf>,
 }

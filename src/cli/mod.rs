@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod encryption;
 pub(crate) mod error;
 pub(crate) mod flags;
+pub(crate) mod help;
 pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod output;

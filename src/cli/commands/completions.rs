@@ -11,7 +11,7 @@ use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// Shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

@@ -17,13 +17,13 @@ use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
-    /// Where the archives are: a backup dir, or a URL such as `s3://bucket/prefix`
+    /// Backup directory or bucket URL to copy from
     #[arg(value_name = "FROM")]
     from: PathBuf,
-    /// Where they go
+    /// Backup directory or bucket URL to copy to
     #[arg(value_name = "TO")]
     to: PathBuf,
-    /// Only these archives, by their file names or their paths in FROM; all by default
+    /// Archives to copy, by file name or path in FROM [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]

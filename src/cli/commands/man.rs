@@ -20,10 +20,10 @@ use crate::cli::output::{Out, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
-    /// Which command's page, such as `snapshot` or `downgrade check`; etcd-ark(1) by default
+    /// Command, such as `snapshot` or `downgrade check` [default: etcd-ark(1)]
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
-    /// Write every page into this directory, made if it is missing
+    /// Write every page into this directory, created if missing
     #[arg(
         long,
         value_name = "DIR",

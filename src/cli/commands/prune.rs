@@ -23,18 +23,18 @@ use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, size, text};
 
-pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only those that check count: one that does not \
-    takes no other one's place, is never removed, and is named in a warning.\n\n\
-    Always kept: the newest good archive of each member; the newest from before each move of the cluster version, which is \
+pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \
+    takes no slot, is never removed, and is reported as a warning.\n\n\
+    Always kept: the newest valid archive of each member; the newest from before each move of the cluster version, which is \
     the only way back; what --keep-label names; what `rewind` made.\n\n\
-    Kept and counted for nothing, because a clock was wrong: archives dated in the future, and those whose time contradicts \
-    the order of the log, as long as they are the fewer.";
+    Kept without taking a slot, because a clock was wrong: archives dated in the future, and those with a time that \
+    contradicts the order of the log, as long as they are the fewer.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
     #[command(flatten)]
     repository: RepositoryFlags,
-    /// Show what would be removed, and remove nothing
+    /// Show what would be removed; remove nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
     #[command(flatten)]

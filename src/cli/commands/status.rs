@@ -29,7 +29,7 @@ use crate::cli::output::Out;
 pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
     are this command's own codes: whatever keeps it from looking, wrong usage too, is 3, with its line.\n\n\
     CRITICAL: no backup dir, or no archive in it; the newest is older than --max-age, or dated in the future, so that its age is \
-    not known; the newest does not check; room for fewer than 2 more archives. WARNING: older than \
+    not known; the newest is corrupt; room for fewer than 2 more archives. WARNING: older than \
     --warn-age; more data than --size-limit; less room than --min-free; an archive that cannot be opened; \
     the newest carries a warning, such as that its member was removed; the file system is mounted \
     read-only. UNKNOWN: the place, or a newest archive in it, cannot be looked at.\n\n\
@@ -41,13 +41,13 @@ pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and the
 pub(crate) struct Status {
     #[command(flatten)]
     repository: RepositoryFlags,
-    /// How old the newest archive may be, such as 90m, 26h or 7d
+    /// Maximum age of the newest archive, e.g. 90m, 26h, 7d
     #[arg(long, value_name = "AGE", default_value = "26h", value_parser = length_of_time, env = "ETCD_ARK_MAX_AGE")]
     max_age: SignedDuration,
-    /// Warn from this age on
+    /// Warn if the newest archive is older than AGE
     #[arg(long, value_name = "AGE", value_parser = length_of_time, env = "ETCD_ARK_WARN_AGE")]
     warn_age: Option<SignedDuration>,
-    /// Warn when the data size is over this
+    /// Warn if the data size is over SIZE
     #[arg(
         long,
         value_name = "SIZE",
@@ -55,14 +55,13 @@ pub(crate) struct Status {
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     size_limit: ByteSize,
-    /// Warn when there is less room than this; by default than for 10 archives like the newest, of
-    /// each member
+    /// Warn if less space than SIZE is free [default: 10 more archives per member]
     #[arg(long, value_name = "SIZE", env = "ETCD_ARK_MIN_FREE")]
     min_free: Option<ByteSize>,
-    /// Read the ends of the archives only, not the newest ones whole
+    /// Read only the footers, do not verify the newest archives
     #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
     quick: bool,
-    /// Look at one member only, by name or id
+    /// Check one member only (name or id)
     #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]
     member: Option<String>,
 }

@@ -17,7 +17,7 @@ use crate::cli::values::local_path;
 /// Where the archive goes, and for whom it is encrypted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DestinationFlags {
-    /// Where the archive goes; made with mode 0700 if it is missing
+    /// Backup directory, created with mode 0700 if missing
     #[arg(
         long,
         value_name = "DIR",
@@ -25,18 +25,20 @@ pub(crate) struct DestinationFlags {
         required_unless_present = "repo"
     )]
     pub(crate) backup_dir: Option<PathBuf>,
-    /// A bucket for it to go to instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the
-    /// credentials that the cloud's own tools find in the environment
+    /// Bucket instead of a directory: s3://, gs:// or az://
+    ///
+    /// Credentials come from the environment, under the names that the clouds' own tools use.
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     pub(crate) repo: Option<PathBuf>,
-    /// Where the archive is written and proven before it goes to a bucket or is encrypted, as a file
-    /// without a name; the system's directory for temporary files by default
+    /// Directory for the archive before it is uploaded or encrypted [default: $TMPDIR or /tmp]
+    ///
+    /// The archive is written and verified there as a file without a name.
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR", value_parser = local_path())]
     pub(crate) spool_dir: Option<PathBuf>,
-    /// Encrypt the archive for this age recipient, which begins with age1; can be given more than once
+    /// Encrypt for an age recipient (repeatable)
     #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
     pub(crate) recipient: Vec<String>,
-    /// Encrypt it for the age recipients in this file, one a line; can be given more than once
+    /// Encrypt for the recipients in FILE (repeatable)
     #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
     pub(crate) recipients_file: Vec<PathBuf>,
 }

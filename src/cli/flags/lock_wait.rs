@@ -13,7 +13,7 @@ pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no loc
 /// For the commands that change a backup dir.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockWait {
-    /// How long to wait for another run on the same backup dir to end, such as 10m
+    /// How long to wait for another run on the same backup dir, e.g. 10m
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time_or_none, env = "ETCD_ARK_LOCK_WAIT")]
     lock_wait: SignedDuration,
 }

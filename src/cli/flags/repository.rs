@@ -16,15 +16,16 @@ use crate::cli::open::{Places, is_url};
 /// Where archives are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepositoryFlags {
-    /// The backup dir
+    /// Backup directory
     #[arg(
         value_name = "BACKUP_DIR",
         env = "ETCD_ARK_BACKUP_DIR",
         required_unless_present = "repo"
     )]
     backup_dir: Option<PathBuf>,
-    /// A bucket instead, such as `s3://bucket/prefix`, or one at gs:// or az://, with the credentials that
-    /// the cloud's own tools find in the environment
+    /// Bucket instead: s3://, gs:// or az://BUCKET/PREFIX
+    ///
+    /// Credentials come from the environment, under the names that the clouds' own tools use.
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     repo: Option<PathBuf>,
 }

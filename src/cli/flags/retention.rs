@@ -11,35 +11,34 @@ use crate::cli::args::{label, length_of_time, time_or_none};
 
 /// The flags of a policy.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "What is kept of each member's archives")]
+#[command(next_help_heading = "Retention, for each member")]
 #[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub(crate) struct Keep {
-    /// Keep so many of the newest
+    /// Keep the N newest archives
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_LAST")]
     keep_last: Option<NonZeroU32>,
-    /// Keep the newest of each of so many hours that have one; this and all below in UTC
+    /// Keep the newest of each of the last N hours that have one (UTC)
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_HOURLY")]
     keep_hourly: Option<NonZeroU32>,
-    /// Keep the newest of each of so many days
+    /// Keep the newest of each of the last N days; also --keep-hourly, -weekly, -monthly, -yearly
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_DAILY")]
     keep_daily: Option<NonZeroU32>,
-    /// Keep the newest of each of so many weeks, which begin on Monday
+    /// Keep the newest of each of the last N weeks, which begin on Monday
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_WEEKLY")]
     keep_weekly: Option<NonZeroU32>,
-    /// Keep the newest of each of so many months
+    /// Keep the newest of each of the last N months
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_MONTHLY")]
     keep_monthly: Option<NonZeroU32>,
-    /// Keep the newest of each of so many years
+    /// Keep the newest of each of the last N years
     #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_YEARLY")]
     keep_yearly: Option<NonZeroU32>,
-    /// Keep all that are at most so much older than the newest, such as 30d
+    /// Keep archives within TIME of the newest, e.g. 30d
     #[arg(long, value_name = "TIME", value_parser = length_of_time, env = "ETCD_ARK_KEEP_WITHIN")]
     keep_within: Option<SignedDuration>,
-    /// Keep all with this label, whatever their age; can be given more than once
+    /// Keep archives with this label (repeatable)
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_KEEP_LABEL")]
     keep_label: Vec<String>,
-    /// Only archives that check count, and to know it they are read: how long that counts, 0s for
-    /// not at all
+    /// Verify an archive again after TIME before it counts; 0s: each time
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_or_none, env = "ETCD_ARK_PROVE_AGAIN_AFTER")]
     pub(crate) prove_again_after: SignedDuration,
 }

@@ -35,8 +35,9 @@ const MODE: u32 = 0o644;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MetricsFile {
-    /// Write how the run ended, also if it failed, to this file for Prometheus's textfile
-    /// collector, which takes files named *.prom; commands can share it, members cannot
+    /// Write the result as a Prometheus textfile (*.prom)
+    ///
+    /// It is written after a failure, too. Commands can share a file, members cannot.
     #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE", value_parser = local_path())]
     pub(crate) metrics_file: Option<PathBuf>,
 }

@@ -32,14 +32,13 @@ impl Downgrade {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say whether the cluster may still go back, and what says so
+    /// Decide whether the cluster may still go back, with the evidence
     #[command(
         after_help = "Exits with 0 where going back is allowed, or there is nothing to go back from, and with 3 where it is \
         refused: the cluster has moved, is moving, or too little is known. Nothing is changed."
     )]
     Check(Check),
-    /// This member's part of going back: with etcd stopped, the check, a safety snapshot, proof of
-    /// its data, and what to do next
+    /// Prepare this stopped member: check, safety snapshot, verification, next steps
     #[command(
         after_help = "The member's own data are good for the release to go back to and are kept: only the binary is \
         swapped, and not by this command."
@@ -49,7 +48,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
-    /// This machine's member's data dir; it is only read
+    /// Data dir of this machine's member (only read)
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -58,18 +57,19 @@ pub(crate) struct Check {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct GoBack {
-    /// This member's data dir
+    /// Data dir of this member
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) gate: Gate,
     #[command(flatten)]
     pub(crate) to: DestinationFlags,
-    /// Move the segments of a dedicated WAL dir into `member/wal`: etcd 2.1 looks nowhere else. The
-    /// old ones are kept
+    /// Move the segments of a dedicated WAL dir into member/wal
+    ///
+    /// etcd 2.1 looks nowhere else. The old ones are kept.
     #[arg(long, env = "ETCD_ARK_MOVE_WAL", value_parser = FalseyValueParser::new())]
     pub(crate) move_wal: bool,
-    /// Do everything but take the snapshot and move segments
+    /// Take no snapshot and move no segments
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
     /// How long to wait, in seconds, for a move that was begun before etcd was stopped
@@ -89,16 +89,18 @@ pub(crate) struct Gate {
     /// Further archives and data dirs of the cluster's members
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<PathBuf>,
-    /// The data dir's dedicated WAL dir, where etcd was started with one (2.2 and later)
+    /// Dedicated WAL dir, if etcd runs with --wal-dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// I vouch that all members are stopped: the data dirs of a majority of them decide, and no member
-    /// is asked unless --endpoints names one. Archives alone never allow
+    /// Ask no member; you vouch that all are stopped
+    ///
+    /// The data dirs of a majority of the members, given as TARGETs, then decide; archives alone never
+    /// allow. Members named by --endpoints are asked all the same.
     #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
-    /// The release to go back from
+    /// Release to go back from
     #[arg(
         long,
         value_name = "RELEASE",
@@ -106,7 +108,7 @@ pub(crate) struct Gate {
         env = "ETCD_ARK_DOWNGRADE_FROM"
     )]
     from: Release,
-    /// The release to go back to
+    /// Release to go back to
     #[arg(
         long,
         value_name = "RELEASE",
@@ -114,8 +116,7 @@ pub(crate) struct Gate {
         env = "ETCD_ARK_DOWNGRADE_TO"
     )]
     to: Release,
-    /// Release that this machine's member ran before it was stopped; its data do not tell, and --from
-    /// is assumed
+    /// Release that this stopped member ran [default: --from is assumed]
     #[arg(long, value_name = "RELEASE", env = "ETCD_ARK_STOPPED_VERSION")]
     stopped_version: Option<Release>,
     #[command(flatten)]

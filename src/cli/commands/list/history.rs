@@ -17,11 +17,10 @@ const WIDTH: usize = 80;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HistoryFlags {
-    /// Draw the data size over time against the limit, for each member, and say when it will reach
-    /// it
+    /// Draw the data size of each member over time, and forecast when it reaches the limit
     #[arg(long, env = "ETCD_ARK_HISTORY", value_parser = FalseyValueParser::new())]
     pub(crate) history: bool,
-    /// With --history: the limit
+    /// With --history: limit of the data size
     #[arg(
         long,
         value_name = "SIZE",

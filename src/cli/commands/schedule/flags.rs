@@ -15,7 +15,7 @@ use crate::cli::config;
 
 #[derive(Debug, Args)]
 pub(crate) struct Schedule {
-    /// What shall start it
+    /// What starts the snapshots
     #[arg(
         long,
         value_name = "KIND",
@@ -23,14 +23,15 @@ pub(crate) struct Schedule {
         env = "ETCD_ARK_SCHEDULE_KIND"
     )]
     pub(crate) kind: Scheduler,
-    /// Every day at this time of day, by this machine's clock; 03:30 by default
+    /// Every day at this local time [default: 03:30]
     #[arg(long, value_name = "HH:MM", conflicts_with = "every", value_parser = When::at, env = "ETCD_ARK_SCHEDULE_AT")]
     pub(crate) at: Option<When>,
-    /// Again and again: any part of an hour or of a day that leaves no rest, such as 15m or 6h
+    /// Interval that divides an hour or a day, e.g. 15m, 6h
     #[arg(long, value_name = "TIME", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
     pub(crate) every: Option<When>,
-    /// As which user it runs; by default etcd-ark under systemd, whose unit grants it the right to
-    /// read the data dir, and root under cron, because cron cannot grant a right
+    /// User to run as [default: etcd-ark under systemd, root under cron]
+    ///
+    /// The systemd unit grants its user the right to read the data dir; cron cannot grant a right.
     #[arg(long, value_name = "USER", value_parser = user, env = "ETCD_ARK_SCHEDULE_RUN_AS")]
     pub(crate) run_as: Option<String>,
     #[command(flatten)]
