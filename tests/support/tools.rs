@@ -214,3 +214,8 @@ pub fn fast_dir(prefix: &str) -> TempDir {
         _ => TempDir::with_prefix(prefix).unwrap(),
     }
 }
+
+/// Whether to try every call and every bit, as the long run does, and not only some of each kind.
+pub(crate) fn is_thorough() -> bool {
+    std::env::var_os("ETCD_ARK_THOROUGH").is_some()
+}

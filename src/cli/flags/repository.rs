@@ -23,7 +23,7 @@ pub(crate) struct RepositoryFlags {
         required_unless_present = "repo"
     )]
     backup_dir: Option<PathBuf>,
-    /// Bucket instead: s3://, gs:// or az://BUCKET/PREFIX
+    /// Bucket instead of a directory: s3://, gs:// or az://
     ///
     /// Credentials come from the environment, under the names that the clouds' own tools use.
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
