@@ -816,17 +816,17 @@ fn what_cannot_be_meant_is_wrong_usage() {
         (&["--from", "2.x"], "a release is two numbers"),
         (
             &["--max-backup-age", "24"],
-            "a length of time is written like",
+            "not a valid duration: write it like",
         ),
         (
             &["--max-backup-age", "0h"],
-            "a length of time is written like",
+            "not a valid duration: write it like",
         ),
         (
             &["--max-backup-age=-1h"],
-            "a length of time is written like",
+            "not a valid duration: write it like",
         ),
-        (&["--interval", "soon"], "a length of time is written like"),
+        (&["--interval", "soon"], "not a valid duration: write it like"),
     ] {
         ark(endpoints.iter().chain(flags)).exits(2).says(words);
     }

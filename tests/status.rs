@@ -487,7 +487,7 @@ fn whatever_keeps_it_from_looking_is_unknown_and_said_in_its_line() {
     for (args, says) in [
         (
             vec!["status", "--max-age", "soon", "x"],
-            "a length of time is written like",
+            "not a valid duration: write it like",
         ),
         (vec!["status"], "BACKUP_DIR"),
         (
