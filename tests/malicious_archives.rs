@@ -630,3 +630,40 @@ fn a_file_that_would_run_as_its_owner_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_list_of_digests_that_is_not_the_manifests_is_refused() {
+    // Guards against an archive that `sha256sum -c` calls damaged, or whole, and this tool the other way round.
+    let bench = Bench::new();
+    let entries = bench
+        .forge
+        .entries
+        .iter()
+        .filter(|entry| !entry.data.is_empty());
+    let sums: Vec<_> = entries
+        .map(|entry| format!("{}  {}\n", hex(&entry.data), entry.path))
+        .collect();
+    let right = sums.concat();
+    let other = right.replacen(
+        &right[..1],
+        if right.starts_with('0') { "1" } else { "0" },
+        1,
+    );
+    let longer = format!("{right}{}", sums[0]);
+    let without_last = sums[..sums.len() - 1].concat();
+    for wrong in [other, longer, without_last, String::new()] {
+        let mut forge = bench.forge.clone();
+        forge.raw_sums = Some(wrong.clone());
+        let archive = bench.write(&forge.bytes());
+        let ran = ark(["verify".as_ref(), archive.as_os_str()]).exits(4);
+        assert!(!ran.stderr.is_empty(), "{wrong}: {ran:#?}");
+    }
+    let mut forge = bench.forge.clone();
+    forge.raw_sums = Some(right);
+    let archive = bench.write(&forge.bytes());
+    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    etcd_ark::etcd::digest::Digest::of(bytes).to_string()
+}

@@ -411,4 +411,63 @@ mod tests {
             assert!(read <= FIRST_READ + 8, "bit {bit}: {read} bytes were read");
         }
     }
+
+    #[test]
+    fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
+        let file = |name: &str, size: u64| {
+            serde_json::json!({
+                "path": format!("member/wal/{name}"), "size": size, "mode": 0o600, "uid": 0, "gid": 0,
+                "mtime": "2026-01-01T00:00:00Z", "sha256": "00".repeat(32), "role": "leftover",
+            })
+        };
+        let directory = |path| serde_json::json!({"path": path, "mode": 0o700, "uid": 0, "gid": 0});
+        let manifest = serde_json::json!({
+            "format": {"major": 1, "minor": 0},
+            "tool": {"name": "etcd-ark", "version": "0"},
+            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
+            "member": {
+                "identity": {"cluster_id": "1", "member_id": "2", "name": null},
+                "position": {
+                    "term": 1, "index": 1, "commit": 1, "hard_state_term": 1, "vote": "0",
+                },
+                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
+                "removed_members": [], "removal_pending": false, "segments": [],
+                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
+            },
+            "sizes": {"data": 0, "limit": 0, "directory": 0},
+            "directories": crate::archive::manifest::DIRECTORIES.map(directory),
+            // A header and a block; a header alone; a header and two blocks, the second of which is padding but for a byte.
+            "files": [file("a", 512), file("b", 0), file("c", 513)],
+            "warnings": [], "notes": [],
+        });
+        let archive = Archive {
+            path: PathBuf::from("drawn"),
+            source: Arc::new(Hollow {
+                footer: [0; TABLE_FOOTER],
+                read: AtomicU64::new(0),
+            }),
+            bytes: 0,
+            frames: Vec::new(),
+            manifest: serde_json::from_value(manifest).unwrap(),
+        };
+        let begin = 3 * BLOCK;
+        let (a, b, c) = (begin, begin + 1024, begin + 1536);
+        let end = c + 1536;
+        for (from, to, expected) in [
+            (0, a, &[][..]),
+            (0, a + 1, &["a"]),
+            (a, b, &["a"]),
+            (b - 1, b, &["a"]),
+            (b - 1, b + 1, &["a", "b"]),
+            (b, c, &["b"]),
+            (c, end, &["c"]),
+            (end - 1, end + 1, &["c"]),
+            (end, end + 1, &[]),
+            (0, end, &["a", "b", "c"]),
+        ] {
+            let found = archive.files_between(from, to);
+            let expected: Vec<_> = expected.iter().map(|n| format!("member/wal/{n}")).collect();
+            assert_eq!(found, expected, "{from}..{to}");
+        }
+    }
 }

@@ -179,3 +179,87 @@ fn a_newest_archive_that_nobody_could_read_is_unknown() {
     let older = archive("infra0", 0xa, 9);
     assert_eq!(judged(Proof::Whole, vec![name(older, "")]), Level::Warning);
 }
+
+/// The findings about `watched`, at [`now`], with `unreadable` beside it.
+fn findings_of(watched: Watched, proof: Proof, unreadable: Vec<Unreadable>) -> Vec<Finding> {
+    let facts = Facts {
+        location: "/backups".to_owned(),
+        now: now(),
+        wanted: None,
+        watched: vec![(watched, proof)],
+        unreadable,
+        skipped: Vec::new(),
+        free: Ok(None),
+        read_only: false,
+        others: Others::default(),
+    };
+    let rules = Rules {
+        max_age: SignedDuration::from_hours(26),
+        warn_age: Some(SignedDuration::from_hours(20)),
+        size_limit: 100,
+        min_free: None,
+    };
+    judge(&facts, &rules).findings
+}
+
+fn level_of(findings: &[Finding], check: &str) -> Option<Level> {
+    let found = findings.iter().find(|finding| finding.check == check);
+    found.map(|finding| finding.level)
+}
+
+fn watched_one(hours: i64) -> Watched {
+    watched(&[archive("infra0", 0xa, hours)], now(), None).remove(0)
+}
+
+#[test]
+fn an_age_and_a_size_at_the_limit_are_not_over_it() {
+    // Guards against an alarm every time that a nightly run takes as long as it may.
+    let at = |hours, more_seconds| {
+        let mut one = watched_one(hours);
+        one.newest.created -= SignedDuration::from_secs(more_seconds);
+        level_of(&findings_of(one, Proof::Whole, Vec::new()), "age")
+    };
+    assert_eq!(at(20, 0), Some(Level::Ok));
+    assert_eq!(at(20, 1), Some(Level::Warning));
+    assert_eq!(at(26, 0), Some(Level::Warning));
+    assert_eq!(at(26, 1), Some(Level::Critical));
+    let of = |bytes| {
+        let mut one = watched_one(1);
+        one.newest.sizes.data = bytes;
+        level_of(&findings_of(one, Proof::Whole, Vec::new()), "data-size")
+    };
+    assert_eq!(of(100), Some(Level::Ok));
+    assert_eq!(of(101), Some(Level::Warning));
+}
+
+#[test]
+fn an_archive_that_cannot_be_opened_is_not_hidden_by_a_newest_one_that_is_bad() {
+    let newer = Unreadable {
+        name: archive("infra0", 0xa, 0).listed.name,
+        why: "cut short".to_owned(),
+        looked: true,
+    };
+    let bad = Proof::Bad {
+        why: "frame 3".to_owned(),
+        good: None,
+    };
+    let found = findings_of(watched_one(3), bad, vec![newer]);
+    assert_eq!(
+        level_of(&found, "unreadable"),
+        Some(Level::Warning),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_note_from_the_future_makes_no_archive_fresh() {
+    // Guards against a clock that was ahead for one night and keeps the alarm silent for as long.
+    let aged = |current: SignedDuration| {
+        let mut one = watched_one(40);
+        one.current = Some(now() + current);
+        level_of(&findings_of(one, Proof::Whole, Vec::new()), "age")
+    };
+    assert_eq!(aged(-SignedDuration::from_hours(1)), Some(Level::Ok));
+    assert_eq!(aged(SignedDuration::ZERO), Some(Level::Ok));
+    assert_eq!(aged(SignedDuration::from_secs(1)), Some(Level::Critical));
+}

@@ -97,6 +97,8 @@ pub struct Forge {
     /// Everything before the manifest, but for `SHA256SUMS`, which is made.
     pub entries: Vec<Entry>,
     pub manifest: Value,
+    /// Written as `SHA256SUMS`, in place of what the entries have.
+    pub raw_sums: Option<String>,
     /// Written in place of the manifest, byte for byte.
     pub raw_manifest: Option<Vec<u8>>,
     /// Entries behind the manifest.
@@ -116,6 +118,7 @@ impl Forge {
         let mut forge = Self {
             entries: Vec::new(),
             manifest: Value::Null,
+            raw_sums: None,
             raw_manifest: None,
             behind_manifest: Vec::new(),
             behind_end: Vec::new(),
@@ -198,7 +201,13 @@ impl Forge {
             ]
             .concat();
         }
-        content.extend(Entry::file("SHA256SUMS", sums.as_bytes()).bytes());
+        content.extend(
+            Entry::file(
+                "SHA256SUMS",
+                self.raw_sums.as_ref().unwrap_or(&sums).as_bytes(),
+            )
+            .bytes(),
+        );
         let json = serde_json::to_vec_pretty(&self.manifest).unwrap();
         let json = self.raw_manifest.as_ref().unwrap_or(&json);
         let mut last = Entry::file("manifest.json", json).bytes();
