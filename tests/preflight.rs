@@ -826,7 +826,10 @@ fn what_cannot_be_meant_is_wrong_usage() {
             &["--max-backup-age=-1h"],
             "not a valid duration: write it like",
         ),
-        (&["--interval", "soon"], "not a valid duration: write it like"),
+        (
+            &["--interval", "soon"],
+            "not a valid duration: write it like",
+        ),
     ] {
         ark(endpoints.iter().chain(flags)).exits(2).says(words);
     }

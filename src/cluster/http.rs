@@ -26,7 +26,7 @@ use ureq::{Agent, Body, Error};
 
 use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Failed, Names};
-use crate::cluster::response::{base_of, message, shown};
+use crate::cluster::response::{base_of, message, shown, without_user};
 use crate::cluster::tls::Tls;
 use crate::cluster::{Access, AccessError, Silence};
 use crate::etcd::ids::{ClusterId, MemberId};
@@ -87,7 +87,9 @@ impl fmt::Debug for Cluster {
 impl Cluster {
     /// Reads what `access` names; asks nobody yet.
     pub fn new(access: &Access) -> Result<Self, AccessError> {
-        let endpoint = |url: &String| base_of(url).ok_or_else(|| AccessError::Endpoint(shown(url)));
+        let endpoint = |url: &String| {
+            base_of(url).ok_or_else(|| AccessError::Endpoint(shown(&without_user(url))))
+        };
         let endpoints: Vec<_> = access
             .endpoints
             .iter()
@@ -423,4 +425,26 @@ fn all_certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
         .filter_map(certificate)
         .filter(is_certificate)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_endpoint_is_never_told() {
+        for url in [
+            "http://root:s3cret@10.0.0.1:2379",
+            "https://root:s3cret@/@h:1",
+            "root:s3cret@10.0.0.1:2379",
+            "http://s3cret@",
+        ] {
+            let access = Access {
+                endpoints: vec![url.to_owned()],
+                ..Access::default()
+            };
+            let told = Cluster::new(&access).unwrap_err().to_string();
+            assert!(!told.contains("s3cret") && told.contains('@'), "{told}");
+        }
+    }
 }

@@ -162,6 +162,17 @@ pub(super) fn base_of(url: &str) -> Option<String> {
     (is_web && is_bare && is_server && is_port).then(|| format!("{scheme}://{authority}"))
 }
 
+/// A URL as it may be told: without the user and the password that may be in it.
+pub(super) fn without_user(url: &str) -> String {
+    let from = url.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = url.split_at(from);
+    // A password may have a slash or an `@` in it.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}…@{host}"),
+        None => url.to_owned(),
+    }
+}
+
 /// The beginning of a text, on one line.
 pub(super) fn shown(text: &str) -> String {
     let line = printable(text.trim());
