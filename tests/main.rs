@@ -26,6 +26,8 @@ mod recordings;
 mod start_verdicts;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
+/// The JSON of a raft snapshot's store, held against etcd's own decoder.
+mod store_json;
 
 /// Flags that come from a file: which of them count where, and what is wrong with a file.
 mod config;

@@ -136,6 +136,38 @@ fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
 }
 
 #[test]
+fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it() {
+    let recording = unpack("start-verdicts");
+    for (case, word) in [
+        ("G-wal_dir_gone", "empty"),
+        ("G-wal_dir_empty", "empty"),
+        ("G-member_gone", "empty"),
+    ] {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let ran = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]);
+        assert!(ran.code.is_some_and(|code| code != 0), "{case}: {ran:#?}");
+        let told = ran.json();
+        assert_eq!(told[0]["sound"], false, "{case}: {told:#}");
+        for line in ["2.0", "2.1", "2.2", "2.3"] {
+            assert_eq!(told[0]["starts"][line], word, "{case}: {told:#}");
+        }
+        ran.json_error();
+    }
+    // What is no archive any more starts nothing.
+    let (archive, _) = snapshot(
+        &recording.data_dir("start-verdicts/cases/G-intact"),
+        recording.path("").as_ref(),
+        &[],
+    );
+    let bytes = std::fs::read(&archive).unwrap();
+    std::fs::write(&archive, &bytes[..bytes.len() - 1]).unwrap();
+    let told = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
+        .exits(4)
+        .json();
+    assert_eq!(told[0]["starts"]["2.1"], "no", "{told:#}");
+}
+
+#[test]
 fn a_dedicated_wal_dir_is_not_found_by_releases_that_do_not_know_it() {
     let recording = unpack("waldir");
     let wal = recording.path("waldir.wal");

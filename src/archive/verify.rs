@@ -30,7 +30,8 @@ pub struct ArchiveReport {
     pub trace: Option<Trace>,
     /// The entries from a change of the cluster version on, if that was asked for.
     pub since_version: Option<SinceVersion>,
-    /// What servers of each release line do with what is restored from it, if all of it can be read.
+    /// What servers of each release line do with what is restored from it, if that was asked for and
+    /// all of it can be read.
     pub starts: Option<Verdicts>,
 }
 
@@ -92,7 +93,8 @@ pub fn verify(
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
     let check = plan.map_or_else(MemberCheck::default, MemberCheck::replaying);
-    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+    let looks = Looks::all(archive, check);
+    verify_with(archive, threads, looks, interrupt, observe)
 }
 
 /// Proves `archive` and counts the entries from the first cluster version on that is at or above
@@ -107,19 +109,26 @@ pub fn verify_counting(
     let check = MemberCheck {
         examiner: Examiner::counting(release),
     };
-    verify_with(archive, threads, Digests::All, check, interrupt, observe)
+    let looks = Looks::all(archive, check);
+    verify_with(archive, threads, looks, interrupt, observe)
 }
 
-/// Replays the log in `archive` onto its store, proving what that reads on the way.
+/// Replays the log in `archive` onto its store, proving what that reads on the way; with
+/// `with_starts` also asks which servers start from it.
 pub fn replay(
     archive: &Archive,
     plan: Plan,
+    with_starts: bool,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let (digests, check) = (Digests::Unchecked, MemberCheck::replaying(plan));
-    verify_with(archive, threads, digests, check, interrupt, observe)
+    let looks = Looks {
+        digests: Digests::Unchecked,
+        check: MemberCheck::replaying(plan),
+        start: with_starts.then(|| start_of(archive)),
+    };
+    verify_with(archive, threads, looks, interrupt, observe)
 }
 
 /// Proves `archive` as [`verify`] does, taking note of every entry on the way.
@@ -129,26 +138,52 @@ pub fn trace(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let (digests, check) = (Digests::All, MemberCheck::tracing());
-    verify_with(archive, threads, digests, check, interrupt, observe)
+    let looks = Looks {
+        digests: Digests::All,
+        check: MemberCheck::tracing(),
+        start: None,
+    };
+    verify_with(archive, threads, looks, interrupt, observe)
 }
 
-/// Proves an archive that this process has just written, reading it back.
+/// Proves an archive that this process has just written, reading it back. Which servers start from
+/// it was asked while the same bytes went in.
 pub(crate) fn read_back(
     archive: &Archive,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
-    verify_with(archive, threads, digests, check, interrupt, observe)
+    let looks = Looks {
+        digests: Digests::Unchecked,
+        check: MemberCheck::default(),
+        start: None,
+    };
+    verify_with(archive, threads, looks, interrupt, observe)
+}
+
+/// What is looked at while an archive is read.
+struct Looks {
+    digests: Digests,
+    check: MemberCheck,
+    /// Which servers start from it, if that is asked.
+    start: Option<StartScan>,
+}
+
+impl Looks {
+    fn all(archive: &Archive, check: MemberCheck) -> Self {
+        Self {
+            digests: Digests::All,
+            check,
+            start: Some(start_of(archive)),
+        }
+    }
 }
 
 fn verify_with(
     archive: &Archive,
     threads: usize,
-    digests: Digests,
-    check: MemberCheck,
+    looks: Looks,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -157,14 +192,14 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        start: start_of(archive),
+        start: looks.start,
         follows: false,
-        check,
+        check: looks.check,
         files: Vec::new(),
         faults: Vec::new(),
         observe,
     };
-    let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
+    let outcome = archive.unpack(threads, looks.digests, interrupt, &mut checking);
     let Checking {
         start,
         mut check,
@@ -172,7 +207,8 @@ fn verify_with(
         mut faults,
         ..
     } = checking;
-    let starts = (outcome.is_ok() && start.next_file().is_none()).then(|| start.finish());
+    let whole = start.filter(|start| outcome.is_ok() && start.next_file().is_none());
+    let starts = whole.map(StartScan::finish);
     let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
@@ -298,7 +334,7 @@ fn is_named(file: &StartFile, path: &str) -> bool {
 }
 
 struct Checking<'o> {
-    start: StartScan,
+    start: Option<StartScan>,
     /// Whether the file that goes by is one that a server reads when it starts.
     follows: bool,
     check: MemberCheck,
@@ -316,18 +352,21 @@ impl Sink for Checking<'_> {
 
     fn begin(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
         self.check.begin(entry);
-        let next = self.start.next_file();
-        self.follows = next.is_some_and(|file| is_named(&file, &entry.path));
-        if self.follows {
-            self.start.begin(entry.size);
+        self.follows = false;
+        if let Some(start) = &mut self.start
+            && let Some(next) = start.next_file()
+            && is_named(&next, &entry.path)
+        {
+            self.follows = true;
+            start.begin(entry.size);
         }
         Ok(())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.check.data(bytes);
-        if self.follows {
-            self.start.update(bytes);
+        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
+            start.update(bytes);
         }
         (self.observe)(Event::Advance(bytes.len() as u64));
         Ok(())
@@ -338,8 +377,8 @@ impl Sink for Checking<'_> {
         entry: &FileEntry,
         digest: Result<(), ArchiveFault>,
     ) -> Result<(), ArchiveError> {
-        if self.follows {
-            self.start.end();
+        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
+            start.end();
         }
         self.files.push(FileReport {
             path: entry.path.clone(),

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use serde::Deserialize;
 
 use crate::etcd::ids::{ClusterVersion, Index, MemberId};
-use crate::etcd::membership::{Attributes, Member, RaftAttributes, StoreFacts};
+use crate::etcd::json::go::{ATTRIBUTES, MEMBER, MemberJson};
+use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::proto::{ConfChange, Request};
 
 /// How far into an entry's data a cluster path may begin, in bytes: behind an id, a method and
@@ -53,17 +53,6 @@ pub struct LoggedChange {
 #[derive(Clone, Copy, Debug)]
 pub struct Unreadable;
 
-/// A member in the context of a conf change: Go's JSON of `etcdserver.Member`, whose id is a
-/// number.
-#[derive(Deserialize)]
-struct MemberContext {
-    id: u64,
-    #[serde(flatten)]
-    raft: RaftAttributes,
-    #[serde(flatten)]
-    attributes: Attributes,
-}
-
 impl ClusterChange {
     /// The change in an entry of `kind` (0 normal, 1 conf change), if it holds one.
     pub fn in_entry(kind: u64, data: &[u8]) -> Result<Option<Self>, Unreadable> {
@@ -85,14 +74,14 @@ impl ClusterChange {
         let change = ConfChange::decode(data).map_err(|_| Unreadable)?;
         let id = MemberId(change.node_id.filter(|&id| id != 0).ok_or(Unreadable)?);
         let context = change.context.as_deref().unwrap_or_default();
-        let context = serde_json::from_slice(context).ok();
+        let context = MemberJson::read(context, MEMBER);
         let member = context
-            .filter(|context: &MemberContext| context.id == id.0)
+            .filter(|context| context.id == id.0)
             .map(|context| Member {
                 id,
-                name: context.attributes.name,
-                peer_urls: context.raft.peer_urls.unwrap_or_default(),
-                client_urls: context.attributes.client_urls.unwrap_or_default(),
+                name: context.name,
+                peer_urls: context.peer_urls,
+                client_urls: context.client_urls,
             });
         Ok(match (change.kind.ok_or(Unreadable)?, member) {
             // 3: a learner, from 3.4 on.
@@ -121,11 +110,11 @@ impl ClusterChange {
             .strip_prefix("/0/members/")
             .and_then(|rest| rest.strip_suffix("/attributes"));
         let Some(id) = id else { return Ok(None) };
-        let attributes: Attributes = serde_json::from_slice(value).map_err(|_| Unreadable)?;
+        let attributes = MemberJson::read(value, ATTRIBUTES).ok_or(Unreadable)?;
         Ok(Some(Self::Attributes {
             id: id.parse().map_err(|_| Unreadable)?,
             name: attributes.name,
-            client_urls: attributes.client_urls.unwrap_or_default(),
+            client_urls: attributes.client_urls,
         }))
     }
 

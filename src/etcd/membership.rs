@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::ids::{ClusterVersion, MemberId};
+use crate::etcd::json::go::{ATTRIBUTES, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::json::tokens::JsonFault;
 use crate::etcd::text::printable;
 
@@ -51,22 +52,6 @@ pub enum StoreFault {
     },
 }
 
-/// `raftAttributes` of a member, and what it looks like in a conf change's context.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct RaftAttributes {
-    #[serde(rename = "peerURLs", default)]
-    pub(crate) peer_urls: Option<Vec<String>>,
-}
-
-/// `attributes` of a member.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Attributes {
-    #[serde(default)]
-    pub(crate) name: String,
-    #[serde(rename = "clientURLs", default)]
-    pub(crate) client_urls: Option<Vec<String>>,
-}
-
 impl StoreFacts {
     /// Takes a key of the store; those that say nothing of the cluster are passed over.
     pub fn take(&mut self, path: &[u8], value: &[u8]) -> Result<(), StoreFault> {
@@ -86,15 +71,14 @@ impl StoreFacts {
                 self.cluster_version = Some(version.ok_or_else(bad_key)?);
             }
             ["0", "members", id, "raftAttributes"] => {
-                let found: RaftAttributes = serde_json::from_slice(value).map_err(|_| bad_key())?;
-                self.member(id).ok_or_else(bad_key)?.peer_urls =
-                    found.peer_urls.unwrap_or_default();
+                let found = MemberJson::read(value, RAFT_ATTRIBUTES).ok_or_else(bad_key)?;
+                self.member(id).ok_or_else(bad_key)?.peer_urls = found.peer_urls;
             }
             ["0", "members", id, "attributes"] => {
-                let found: Attributes = serde_json::from_slice(value).map_err(|_| bad_key())?;
+                let found = MemberJson::read(value, ATTRIBUTES).ok_or_else(bad_key)?;
                 let member = self.member(id).ok_or_else(bad_key)?;
                 member.name = found.name;
-                member.client_urls = found.client_urls.unwrap_or_default();
+                member.client_urls = found.client_urls;
             }
             ["0", "removed_members", id] => {
                 self.removed.insert(id.parse().map_err(|_| bad_key())?);

@@ -41,7 +41,8 @@ pub struct Wanted {
     pub start: Start,
     /// Whose rules to use; `None` is those of the servers that the data come from.
     pub rules: Option<InOrderRules>,
-    /// Whether to read the whole log, for what it says beside the store.
+    /// Whether to read the whole log, for what it says beside the store, and to ask which servers
+    /// start from it.
     pub whole: bool,
     /// Whether to keep a mark of each entry.
     pub keep_trail: bool,
@@ -239,7 +240,14 @@ impl Target {
         let target = || self.path().to_path_buf();
         let (member, outcome, passed_over, starts) = match self {
             Self::Archive(archive) => {
-                let report = replay(archive, plan, wanted.threads, interrupt, observe)?;
+                let report = replay(
+                    archive,
+                    plan,
+                    wanted.whole,
+                    wanted.threads,
+                    interrupt,
+                    observe,
+                )?;
                 if let Some(fault) = report.first_fault() {
                     let fault = Box::new(fault);
                     return Err(StoreError::Unsound {

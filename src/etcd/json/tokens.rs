@@ -10,6 +10,8 @@ use crate::etcd::json::swar::{below, copy_until, equal, length_until};
 
 /// The longest number or literal believed, in bytes.
 const MAX_SCALAR: usize = 64;
+/// What is wrong with a text that has one in it.
+const CONTROL: &str = "control character in a text";
 /// The longest text believed, in bytes.
 const MAX_TEXT: usize = 1 << 30;
 
@@ -296,7 +298,12 @@ impl JsonTokens {
                 continue;
             }
             let length = if !text.keep {
-                memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+                let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                let skimmed = rest.get(..length).unwrap_or_default();
+                if has_control(skimmed) {
+                    return Err(CONTROL);
+                }
+                length
             } else if self.text.is_empty() && text.high.is_none() {
                 if text.as_written
                     && let Some(length) = written_length(rest)
@@ -332,7 +339,7 @@ impl JsonTokens {
                     return Ok(taken + 1);
                 }
                 Some(b'\\') => text.escape = Escape::Begun,
-                Some(_) => return Err("control character in a text"),
+                Some(_) => return Err(CONTROL),
             }
             taken += 1;
             // Most escapes are of one character, which is at hand.
@@ -436,6 +443,12 @@ impl JsonTokens {
         self.text
             .extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
     }
+}
+
+/// Whether a text that is only skimmed has a byte in it that Go takes in no text.
+fn has_control(text: &[u8]) -> bool {
+    // All of it, without a look at where: many bytes at once.
+    text.iter().fold(u8::MAX, |least, &byte| least.min(byte)) < b' '
 }
 
 /// What a backslash and `byte` stand for.

@@ -4,6 +4,7 @@
 //! In: the segments' bytes. Out: how far the log goes, and servers that have applied it.
 //! Source: `ReadAll` in `wal/wal.go` at 2.0.13 and 2.3.8; `newRaft` in `raft/raft.go` at 2.2.5.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use prost::Message;
@@ -14,7 +15,8 @@ use crate::etcd::proto::{self, HardState, Metadata, SnapshotMarker};
 use crate::etcd::start::decoder::{CRC, Decoder, Record};
 use crate::etcd::start::is_alone;
 use crate::etcd::start::reason::Reason;
-use crate::etcd::start::release_line::{Entry, Server};
+use crate::etcd::start::release_line::{Entry, Server, is_plain_client_write};
+use crate::etcd::wal::log::EntryView;
 
 /// A log being read.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Log {
 #[derive(Debug)]
 struct Records {
     metadata: Option<Vec<u8>>,
+    /// The member that the metadata name.
+    own: MemberId,
     hard_state: HardState,
     has_marker: bool,
     has_entries: bool,
@@ -51,11 +55,14 @@ struct Entries {
     pending: VecDeque<Entry>,
     /// The highest index applied.
     applied: Index,
+    /// Whether keys other than the cluster's own matter.
+    whole: bool,
     servers: Option<[Server; 4]>,
 }
 
 impl Log {
     pub(super) fn new(start: SnapshotId, servers: [Server; 4]) -> Self {
+        let whole = servers.iter().any(Server::is_whole);
         Self {
             decoder: Decoder::default(),
             start,
@@ -64,6 +71,7 @@ impl Log {
             ends_in_marker: false,
             records: Records {
                 metadata: None,
+                own: MemberId(0),
                 hard_state: HardState::default(),
                 has_marker: false,
                 has_entries: false,
@@ -72,6 +80,7 @@ impl Log {
                     room: 0,
                     pending: VecDeque::new(),
                     applied: start.index,
+                    whole,
                     servers: Some(servers),
                 },
             },
@@ -108,7 +117,7 @@ impl Log {
     /// Applies what is left: what is committed, and on a cluster of one all of it.
     pub(super) fn settle_all(&mut self) {
         let commit = self.commit();
-        let own = self.member().unwrap_or(MemberId(0));
+        let own = self.records.own;
         let entries = &mut self.records.entries;
         entries.settle(commit, own);
         let pending = std::mem::take(&mut entries.pending);
@@ -175,14 +184,18 @@ impl Records {
         *ends_in_marker = false;
         match record.kind {
             1 => {
-                let known = self.metadata.get_or_insert_with(|| record.data.to_vec());
-                if known != record.data {
+                if self.metadata.is_none() {
+                    let metadata = Metadata::decode(record.data).unwrap_or_default();
+                    self.own = MemberId(metadata.node_id.unwrap_or(0));
+                    self.metadata = Some(record.data.to_vec());
+                }
+                if self.metadata.as_deref() != Some(record.data) {
                     return Err(Reason::MetadataConflict);
                 }
             }
             2 => {
                 self.has_entries = true;
-                let entry = proto::Entry::decode(record.data).map_err(|_| Reason::Malformed)?;
+                let entry = read_entry(record.data)?;
                 self.entries.take(entry, start.index, lost_entry)?;
             }
             3 => {
@@ -190,8 +203,7 @@ impl Records {
                 let settled = Index(self.hard_state.commit.unwrap_or(0));
                 self.hard_state = state;
                 // The last hard state may be ahead of its entries: 2.0 writes it first.
-                let own = self.own();
-                self.entries.settle(settled, own);
+                self.entries.settle(settled, self.own);
             }
             CRC => {}
             5 => {
@@ -208,23 +220,30 @@ impl Records {
         }
         Ok(())
     }
+}
 
-    fn own(&self) -> MemberId {
-        let metadata = self.metadata.as_deref().unwrap_or_default();
-        let metadata = Metadata::decode(metadata).unwrap_or_default();
-        MemberId(metadata.node_id.unwrap_or(0))
+/// An entry as it stands in its record: kind, index, data.
+type EntryRead<'a> = (u64, Index, Cow<'a, [u8]>);
+
+/// Reads an entry; one whose fields are those that etcd writes is not copied.
+fn read_entry(record: &[u8]) -> Result<EntryRead<'_>, Reason> {
+    if let Some(entry) = EntryView::read(record) {
+        return Ok((entry.kind, entry.index, Cow::Borrowed(entry.data)));
     }
+    let entry = proto::Entry::decode(record).map_err(|_| Reason::Malformed)?;
+    let data = Cow::Owned(entry.data.unwrap_or_default());
+    let (kind, index) = (entry.kind.unwrap_or(0), entry.index.unwrap_or(0));
+    Ok((kind, Index(index), data))
 }
 
 impl Entries {
     /// Takes an entry as `ents = append(ents[:index-start-1], entry)` does.
     fn take(
         &mut self,
-        entry: proto::Entry,
+        (kind, index, data): EntryRead<'_>,
         start: Index,
         lost_entry: &mut Option<Index>,
     ) -> Result<(), Reason> {
-        let index = Index(entry.index.unwrap_or(0));
         let Some(before) = index.0.checked_sub(start.0).and_then(|n| n.checked_sub(1)) else {
             return Ok(());
         };
@@ -249,11 +268,13 @@ impl Entries {
         if self.length > self.room {
             self.room = grown(self.room);
         }
-        self.push(Entry {
-            index,
-            kind: entry.kind.unwrap_or(0),
-            data: entry.data.unwrap_or_default().into(),
-        });
+        let is_idle = kind == 0 && !self.whole && is_plain_client_write(&data);
+        let data = if is_idle {
+            Box::default()
+        } else {
+            data.into_owned().into()
+        };
+        self.push(Entry { index, kind, data });
         Ok(())
     }
 

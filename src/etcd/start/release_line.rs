@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use serde::Deserialize;
+use prost::encoding::decode_varint;
 
 use crate::etcd::ids::{Index, MemberId, Release};
-use crate::etcd::membership::{Attributes, RaftAttributes};
+use crate::etcd::json::go::{ATTRIBUTES, MEMBER, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{LINES, V2_0, V2_2, V2_3};
@@ -44,15 +44,6 @@ pub(super) struct Entry {
     pub(super) index: Index,
     pub(super) kind: u64,
     pub(super) data: Box<[u8]>,
-}
-
-/// A member in the context of a conf change.
-#[derive(Deserialize)]
-struct Context {
-    #[serde(default)]
-    id: u64,
-    #[serde(flatten)]
-    raft: RaftAttributes,
 }
 
 /// The cluster as the store holds it: peer URLs by member, and who was removed.
@@ -100,6 +91,11 @@ impl Server {
             entry_fault: None,
             removed_itself: false,
         }
+    }
+
+    /// Whether the whole store is here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The users' keys that a listing shows, if the whole store is here.
@@ -191,7 +187,7 @@ impl Server {
         let id = parent
             .and_then(|name| hex_id(name))
             .ok_or(Reason::BadMember)?;
-        if serde_json::from_slice::<Attributes>(value).is_err() {
+        if MemberJson::read(value, ATTRIBUTES).is_none() {
             return Err(Reason::UnreadableEntry(index));
         }
         if !self.members.contains(&id) {
@@ -232,8 +228,8 @@ impl Server {
             (0, true) | (1 | 2, false) => return Ok(()),
             (0, false) | (2, true) => {
                 let context = change.context.as_deref().unwrap_or_default();
-                let member: Context = serde_json::from_slice(context).map_err(|_| unreadable())?;
-                let urls = member.raft.peer_urls.unwrap_or_default();
+                let member = MemberJson::read(context, MEMBER).ok_or_else(unreadable)?;
+                let urls = member.peer_urls;
                 let others = cluster.members.iter().filter(|(other, _)| **other != id);
                 if others
                     .flat_map(|(_, used)| used)
@@ -264,6 +260,49 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Whether a normal entry holds a request to a key of a client's that every line reads alike: nothing
+/// that a start depends on. Most entries are such, and need not be copied nor read by each line.
+pub(super) fn is_plain_client_write(data: &[u8]) -> bool {
+    let Some((method, path)) = plain_request(data) else {
+        return false;
+    };
+    match method {
+        b"SYNC" => path.is_empty(),
+        // Of 3.x's entries none has one of these in this place.
+        b"PUT" | b"POST" | b"DELETE" | b"QGET" => {
+            path.starts_with(b"/1/")
+                && memchr::memmem::find(path, b"/.").is_none()
+                && !is_attributes(path)
+        }
+        _ => false,
+    }
+}
+
+/// Method and path of a request that has no field but those of `etcdserverpb.Request`.
+fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut method, mut path) = (&b""[..], &b""[..]);
+    while !data.is_empty() {
+        let key = decode_varint(&mut data).ok()?;
+        match (key >> 3, key & 7) {
+            (1 | 5 | 7..=17, 0) => {
+                decode_varint(&mut data).ok()?;
+            }
+            (field @ (2 | 3 | 4 | 6), 2) => {
+                let length = usize::try_from(decode_varint(&mut data).ok()?).ok()?;
+                let (text, rest) = data.split_at_checked(length)?;
+                data = rest;
+                match field {
+                    2 => method = text,
+                    3 => path = text,
+                    _ => {}
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some((method, path))
 }
 
 /// Whether etcd takes a set of `path` for the attributes of a member. It looks for the pattern
@@ -305,11 +344,11 @@ fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
             let value = node.value().ok_or_else(bad)?.bytes();
             match node.name() {
                 b"raftAttributes" => {
-                    let raft: RaftAttributes = serde_json::from_slice(&value).map_err(|_| bad())?;
-                    urls = Some(raft.peer_urls.unwrap_or_default());
+                    let raft = MemberJson::read(&value, RAFT_ATTRIBUTES).ok_or_else(bad)?;
+                    urls = Some(raft.peer_urls);
                 }
                 b"attributes" => {
-                    serde_json::from_slice::<Attributes>(&value).map_err(|_| bad())?;
+                    MemberJson::read(&value, ATTRIBUTES).ok_or_else(bad)?;
                 }
                 // A listing does not show it.
                 name if name.first() == Some(&b'_') => {}
@@ -352,4 +391,78 @@ fn read_version(text: &str) -> Option<(u64, u64, u64)> {
 /// A server of each line, all from the same beginning.
 pub(super) fn servers(make: impl Fn(Release) -> Server) -> [Server; 4] {
     LINES.map(make)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(request: &Request) -> Entry {
+        Entry {
+            index: Index(7),
+            kind: 0,
+            data: request.encode_to_vec().into(),
+        }
+    }
+
+    fn put(path: &str) -> Request {
+        Request {
+            method: Some(b"PUT".to_vec()),
+            path: Some(path.into()),
+            val: Some(b"not JSON".to_vec()),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn an_entry_that_can_stop_a_start_is_never_passed_over() {
+        for path in [
+            "/0/version",
+            "/0/members/deadbeef/attributes",
+            "/1/0/members/deadbeef/attributes",
+            "/1/../0/version",
+            "/1",
+            "/2/users/root",
+            "",
+        ] {
+            assert!(!is_plain_client_write(&put(path).encode_to_vec()), "{path}");
+        }
+        assert!(is_plain_client_write(&put("/1/a/b").encode_to_vec()));
+        assert!(!is_plain_client_write(b"\x12\x03PUT\x1a\x05/1/a"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_changes_nothing_for_any_line(
+            method in prop::sample::select(vec!["PUT", "POST", "DELETE", "QGET", "SYNC", "GET", ""]),
+            path in prop::sample::select(vec!["/1/a", "/1/0/members/a/attributes", "/0/version", "/1/./a", "", "/2/a"]),
+            val in prop::collection::vec(any::<u8>(), 0..9),
+            numbers: (u64, u64, i64, i64), flags: (bool, Option<bool>, bool),
+        ) {
+            let request = Request {
+                id: Some(numbers.0),
+                method: Some(method.into()),
+                path: Some(path.into()),
+                val: Some(val),
+                prev_index: Some(numbers.1),
+                expiration: Some(numbers.2),
+                time: Some(numbers.3),
+                dir: Some(flags.0),
+                prev_exist: flags.1,
+                recursive: Some(flags.2),
+                ..Request::default()
+            };
+            let entry = entry(&request);
+            if !is_plain_client_write(&entry.data) {
+                return Ok(());
+            }
+            for mut server in servers(|line| Server::new(line, false)) {
+                let before = server.store.index();
+                server.apply(&entry, 1);
+                prop_assert_eq!((&server.entry_fault, server.store.index()), (&None, before));
+            }
+        }
+    }
 }

@@ -8,14 +8,15 @@
 //!
 //! In: the JSON in pieces and what is wanted of it. Out: the cluster's own facts, and if wanted
 //! the whole [`Store`] and its [fingerprint](Store::fingerprint), each without keeping the JSON:
-//! `WatcherHub`, most of a busy member's snapshot, is skimmed. When only the cluster's facts are
-//! wanted the reading ends behind `/0`, which comes first.
+//! `WatcherHub`, most of a busy member's snapshot, is skimmed: only whether Go takes it is looked at.
+//! When only the cluster's facts are wanted the reading ends behind `/0`, which comes first.
 //! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::etcd::digest::Digest;
+use crate::etcd::json::go::{Fields, Skim, Type, is_time, same_name};
 use crate::etcd::json::tokens::{JsonTokens, Token, TokenSink, WantedText};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::store::fingerprint::{Facts, Fingerprint};
@@ -81,7 +82,7 @@ impl SavedScan {
 }
 
 /// Which value comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Field {
     /// None: a name, or the end of the object.
     None,
@@ -95,8 +96,79 @@ enum Field {
     Children,
     /// A node in `Children`.
     Child,
-    /// Anything else.
-    Other,
+    /// One of this type that is not kept.
+    Skimmed(Type),
+}
+
+/// The fields of the outermost object.
+const TOP: &[(&str, Field)] = &[
+    ("Root", Field::Root),
+    ("WatcherHub", Field::Skimmed(Type::Object(WATCHER_HUB))),
+    ("CurrentIndex", Field::CurrentIndex),
+    ("Stats", Field::Skimmed(Type::Object(STATS))),
+    ("CurrentVersion", Field::Skimmed(Type::Signed)),
+];
+/// The fields of a node.
+const NODE: &[(&str, Field)] = &[
+    ("Path", Field::Path),
+    ("CreatedIndex", Field::CreatedIndex),
+    ("ModifiedIndex", Field::ModifiedIndex),
+    ("ExpireTime", Field::ExpireTime),
+    ("Value", Field::Value),
+    ("Children", Field::Children),
+];
+const WATCHER_HUB: Fields = &[("EventHistory", Type::Object(EVENT_HISTORY))];
+const EVENT_HISTORY: Fields = &[
+    ("Queue", Type::Object(QUEUE)),
+    ("StartIndex", Type::Unsigned),
+    ("LastIndex", Type::Unsigned),
+];
+const QUEUE: Fields = &[
+    ("Events", Type::Array(&Type::Object(EVENT))),
+    ("Size", Type::Signed),
+    ("Front", Type::Signed),
+    ("Back", Type::Signed),
+    ("Capacity", Type::Signed),
+];
+const EVENT: Fields = &[
+    ("action", Type::Text),
+    ("node", Type::Object(EVENT_NODE)),
+    ("prevNode", Type::Object(EVENT_NODE)),
+];
+const EVENT_NODE: Fields = &[
+    ("key", Type::Text),
+    ("value", Type::Text),
+    ("dir", Type::Bool),
+    ("expiration", Type::Time),
+    ("ttl", Type::Signed),
+    // The node of an event comes without those below it.
+    ("nodes", Type::Array(&Type::Any)),
+    ("modifiedIndex", Type::Unsigned),
+    ("createdIndex", Type::Unsigned),
+];
+const STATS: Fields = &[
+    ("getsSuccess", Type::Unsigned),
+    ("getsFail", Type::Unsigned),
+    ("setsSuccess", Type::Unsigned),
+    ("setsFail", Type::Unsigned),
+    ("deleteSuccess", Type::Unsigned),
+    ("deleteFail", Type::Unsigned),
+    ("updateSuccess", Type::Unsigned),
+    ("updateFail", Type::Unsigned),
+    ("createSuccess", Type::Unsigned),
+    ("createFail", Type::Unsigned),
+    ("compareAndSwapSuccess", Type::Unsigned),
+    ("compareAndSwapFail", Type::Unsigned),
+    ("compareAndDeleteSuccess", Type::Unsigned),
+    ("compareAndDeleteFail", Type::Unsigned),
+    ("expireCount", Type::Unsigned),
+    ("watchers", Type::Unsigned),
+];
+
+fn field_of(known: &[(&str, Field)], name: &[u8]) -> Field {
+    let mut known = known.iter();
+    let found = known.find(|(known, _)| same_name(known.as_bytes(), name));
+    found.map_or(Field::Skimmed(Type::Any), |(_, field)| *field)
 }
 
 /// What is open.
@@ -121,8 +193,8 @@ enum Frame {
 struct Shape {
     frames: Vec<Frame>,
     field: Field,
-    /// Objects and arrays open inside a value that is not wanted.
-    skipping: usize,
+    /// A value that is not kept, while it goes by.
+    skim: Option<Skim>,
     /// The store path of the node at hand, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     value: Vec<u8>,
@@ -143,7 +215,7 @@ impl Shape {
         Self {
             frames: Vec::new(),
             field: Field::None,
-            skipping: 0,
+            skim: None,
             path: Vec::new(),
             value: Vec::new(),
             written: false,
@@ -179,23 +251,10 @@ impl Shape {
     }
 
     fn key(&mut self, name: &[u8]) -> Result<(), &'static str> {
-        self.field = match self.frames.last() {
-            Some(Frame::Top) => match name {
-                b"Root" if self.has_root => return Err("a second root"),
-                b"Root" => Field::Root,
-                b"CurrentIndex" => Field::CurrentIndex,
-                _ => Field::Other,
-            },
+        let field = match self.frames.last() {
+            Some(Frame::Top) => field_of(TOP, name),
             Some(Frame::Node { closed: true, .. }) => return Err("a field behind the children"),
-            Some(Frame::Node { .. }) => match name {
-                b"Path" => Field::Path,
-                b"CreatedIndex" => Field::CreatedIndex,
-                b"ModifiedIndex" => Field::ModifiedIndex,
-                b"ExpireTime" => Field::ExpireTime,
-                b"Value" => Field::Value,
-                b"Children" => Field::Children,
-                _ => Field::Other,
-            },
+            Some(Frame::Node { .. }) => field_of(NODE, name),
             Some(Frame::Children) => {
                 // etcd cleans paths, so that no node has one of these names.
                 if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
@@ -205,8 +264,14 @@ impl Shape {
                 self.path.extend_from_slice(name);
                 Field::Child
             }
-            None => Field::Other,
+            None => Field::None,
         };
+        match field {
+            Field::Root if self.has_root => return Err("a second root"),
+            Field::Skimmed(of) => self.skim = Some(Skim::new(of)),
+            _ => {}
+        }
+        self.field = field;
         Ok(())
     }
 
@@ -234,7 +299,6 @@ impl Shape {
                     fingerprint.node(name, facts, None);
                 }
             }
-            Field::Other => self.skipping = 1,
             _ => return Err("an object where etcd writes none"),
         }
         self.field = Field::None;
@@ -354,7 +418,6 @@ impl Shape {
                     facts.expires = Some(expires);
                 }
             }
-            Field::Other => {}
             _ => return Err("a text where etcd writes none"),
         }
         Ok(())
@@ -369,9 +432,6 @@ impl Shape {
 
     fn number(&mut self, digits: &[u8]) -> Result<(), &'static str> {
         let field = std::mem::replace(&mut self.field, Field::None);
-        if field == Field::Other {
-            return Ok(());
-        }
         let number = std::str::from_utf8(digits)
             .ok()
             .and_then(|d| d.parse().ok());
@@ -388,11 +448,10 @@ impl Shape {
 
 impl TokenSink for Shape {
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
-        if self.skipping > 0 {
-            match token {
-                Token::BeginObject | Token::BeginArray => self.skipping += 1,
-                Token::EndObject | Token::EndArray => self.skipping -= 1,
-                _ => {}
+        if let Some(skim) = &mut self.skim {
+            if skim.token(token)? {
+                self.skim = None;
+                self.field = Field::None;
             }
             return Ok(());
         }
@@ -406,16 +465,7 @@ impl TokenSink for Shape {
                 Ok(())
             }
             Token::Number(digits) => self.number(digits),
-            Token::BeginArray if self.field == Field::Other => {
-                self.skipping = 1;
-                self.field = Field::None;
-                Ok(())
-            }
-            Token::Null if matches!(self.field, Field::Children | Field::Other) => {
-                self.field = Field::None;
-                Ok(())
-            }
-            Token::Bool(_) if self.field == Field::Other => {
+            Token::Null if matches!(self.field, Field::Children) => {
                 self.field = Field::None;
                 Ok(())
             }
@@ -424,10 +474,10 @@ impl TokenSink for Shape {
     }
 
     fn wants_text(&self) -> WantedText {
-        if self.skipping > 0 || self.field == Field::Other {
-            return WantedText::Nothing;
+        if let Some(skim) = &self.skim {
+            return skim.wants_text();
         }
-        if self.field != Field::Value || self.path.starts_with(b"/0/") {
+        if !matches!(self.field, Field::Value) || self.path.starts_with(b"/0/") {
             return WantedText::Plain;
         }
         match (self.wanted.tree, &self.fingerprint) {
@@ -448,6 +498,9 @@ fn last_component(path: &[u8]) -> &[u8] {
 }
 
 fn read_time(text: &[u8]) -> Option<UnixNanos> {
+    if !is_time(text) {
+        return None;
+    }
     let time: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
     time.as_nanosecond().try_into().ok()
 }

@@ -101,26 +101,22 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 results.push(to_json(target, &verdict));
                 verdict.first_fault().map(|fault| (Kind::Corrupt, fault))
             }
-            // One target alone fails as any command does; of several each gets its verdict.
-            Err(error) if targets.len() == 1 => return Err(error),
             Err(error) => {
                 let failure = Failure::of(&error);
                 if failure.kind == Kind::Interrupted {
                     return Err(error);
                 }
+                results.push(unopened_json(target, &failure, args));
+                // One target alone fails as any command does; of several each gets its verdict.
+                if targets.len() == 1 {
+                    if target.exists() {
+                        out.json(|| &results);
+                    }
+                    return Err(error);
+                }
                 key_hint = key_hint.or(of_keys(&error));
                 let word = out.paint(Paint::Bad, "FAILED ");
                 out.line(&format!("{word} {}  {}", shown(target), failure.message));
-                let wal_dir = args.wal_dir.as_deref();
-                let starts = target
-                    .is_dir()
-                    .then(|| start_verdicts(target, wal_dir, false));
-                let starts = starts.and_then(Result::ok);
-                results.push(json!({
-                    "target": text(target), "sound": false, "error": failure.message,
-                    "starts": starts_json(starts.as_ref()),
-                    "starts_why": starts_why_json(starts.as_ref()),
-                }));
                 Some((failure.kind, failure.message))
             }
         };
@@ -155,6 +151,20 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
         hint: Some(hint),
     }
     .into())
+}
+
+/// What is told of a target that cannot be opened. Servers may start from it all the same.
+fn unopened_json(target: &Path, failure: &Failure, args: &Verify) -> Value {
+    let wal_dir = args.wal_dir.as_deref();
+    let starts = target
+        .is_dir()
+        .then(|| start_verdicts(target, wal_dir, false));
+    let starts = starts.and_then(Result::ok);
+    json!({
+        "target": text(target), "sound": false, "error": failure.message,
+        "starts": starts_json(starts.as_ref()),
+        "starts_why": starts_why_json(starts.as_ref()),
+    })
 }
 
 fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
