@@ -108,10 +108,14 @@ pub enum StartFault {
 
 impl MemberFacts {
     /// What `log` and the raft snapshot before it say together.
-    pub fn gather(log: Log, snapshot: Option<&SnapshotFacts>) -> Result<Self, StartFault> {
+    pub fn gather(mut log: Log, snapshot: Option<&SnapshotFacts>) -> Result<Self, StartFault> {
         let (member_id, cluster_id) = log.metadata.ok_or(StartFault::NoLog)?;
-        check_start(&log, snapshot)?;
         let base = snapshot.map_or(Index(0), |snapshot| snapshot.id.index);
+        if !log.has_hard_state() {
+            // Raft goes on from the raft snapshot, which is committed.
+            log.commit = base;
+        }
+        check_start(&log, snapshot)?;
         let mut cluster = snapshot.map(|s| s.store.clone()).unwrap_or_default();
         let versions = versions(&log, &cluster, base);
         let committed = |at: &&LoggedChange| at.index > base && at.index <= log.commit;

@@ -64,6 +64,13 @@ pub struct Log {
     pub replaced_entries: u64,
 }
 
+impl Log {
+    /// Whether there is a hard state; one of zeros is none, as raft sees it.
+    pub fn has_hard_state(&self) -> bool {
+        (self.hard_state_term, self.vote, self.commit) != (Term(0), MemberId(0), Index(0))
+    }
+}
+
 /// Entries that are not in a log because a raft snapshot stands for them: one received from the
 /// leader, or the one that `etcdctl backup` began from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
