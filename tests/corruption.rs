@@ -121,6 +121,7 @@ impl ArchiveBench {
             replace: false,
             owner: None,
             dry_run: false,
+            damaged: false,
             threads: 1,
             now: Timestamp::UNIX_EPOCH,
         };

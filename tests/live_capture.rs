@@ -142,7 +142,7 @@ fn hold_against(captured: &Captured, files: &BTreeMap<String, Vec<u8>>, written:
                 );
             }
             // `--all` keeps what is still being written as far as it is.
-            Role::Wal | Role::OlderWal | Role::Leftover => {
+            Role::Wal | Role::OlderWal | Role::Leftover | Role::Damaged => {
                 assert!(
                     written.is_prefix_of_written(name, bytes),
                     "{name} is not as written"

@@ -14,6 +14,8 @@ mod layout;
 
 /// Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
 mod corruption;
+/// Damaged data dirs, saved as they are and never taken for backups.
+mod damaged;
 /// Every system call fails once, or is the last one: what stands afterwards.
 mod faults;
 /// Archives that somebody made to do harm, with all their digests right.

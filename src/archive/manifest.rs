@@ -10,13 +10,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{ClusterId, Identity, Index, SegmentName, SnapshotId};
+use crate::etcd::ids::{ClusterId, Identity, Index};
 use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::membership::Member;
 use crate::etcd::scan::FileKind;
 
-/// The format this release writes and the highest major version it reads.
+/// The format this release writes.
 const FORMAT: Format = Format { major: 1, minor: 0 };
+/// The format of an archive of a damaged data dir, which is the highest major version that is read: a
+/// release that does not know of damage must not take it for a good one.
+const FORMAT_DAMAGED: Format = Format { major: 2, minor: 0 };
 /// The manifest's name in the archive.
 pub const MANIFEST: &str = "manifest.json";
 /// The name of the list of digests in the archive.
@@ -68,6 +71,8 @@ pub enum Scope {
     Live,
     /// Every regular file of the member.
     All,
+    /// Every file that can be read of a data dir that is damaged.
+    Damaged,
 }
 
 /// What a file is to the member.
@@ -86,6 +91,8 @@ pub enum Role {
     OlderWal,
     /// A file that etcd would not load.
     Leftover,
+    /// A file of a damaged data dir, sound or not.
+    Damaged,
 }
 
 /// One file in the archive.
@@ -161,6 +168,62 @@ pub struct Manifest {
     /// What a rewind made it from; none for what was captured from a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind: Option<Rewind>,
+    /// What is wrong with the data, where they were saved although they are damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+}
+
+/// What is wrong with a damaged data dir.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Files that do not check, or could not be opened.
+    pub files: Vec<DamagedFile>,
+    /// What the disk did not give.
+    pub unreadable: Vec<Unreadable>,
+    /// Why etcd could not start from the files together, if that can be told.
+    pub start: Option<String>,
+}
+
+/// A file that does not check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedFile {
+    /// Its path in the archive; of one that is not in it, on the disk.
+    pub path: String,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+/// A stretch of a file that the disk did not give: zeros in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The file's path in the archive.
+    pub path: String,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What the operating system says.
+    pub why: String,
+}
+
+impl Damage {
+    /// Whether nothing is wrong.
+    pub fn is_none(&self) -> bool {
+        self.files.is_empty() && self.unreadable.is_empty() && self.start.is_none()
+    }
+
+    /// Everything that is wrong, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let unreadable = self.unreadable.iter().map(|lost| {
+            let Unreadable { path, offset, bytes, why } = lost;
+            format!("{path}: {bytes} bytes from offset {offset} on cannot be read and are zeros in the archive: {why}")
+        });
+        let files = self.files.iter();
+        let files = files.map(|file| format!("{}: {}", file.path, file.fault));
+        let start = self.start.iter();
+        let start = start.map(|why| format!("etcd could not start from it: {why}"));
+        unreadable.chain(files).chain(start).collect()
+    }
 }
 
 /// What an archive was made from, and how far back it goes.
@@ -211,6 +274,9 @@ pub enum ManifestFault {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// It says that its data are damaged, and that they are not.
+    #[error("its manifest contradicts itself about whether its data are damaged")]
+    Damage,
     /// The directories are not those of a member.
     #[error("its manifest does not list the directories of a member")]
     Directories,
@@ -237,6 +303,11 @@ impl Format {
     pub fn current() -> Self {
         FORMAT
     }
+
+    /// The format of an archive of a damaged data dir.
+    pub fn damaged() -> Self {
+        FORMAT_DAMAGED
+    }
 }
 
 impl Manifest {
@@ -244,7 +315,7 @@ impl Manifest {
     pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
         let OnlyFormat { format, tool } = serde_json::from_slice(json).map_err(unreadable)?;
-        if format.major > FORMAT.major {
+        if format.major > FORMAT_DAMAGED.major {
             let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
             let writer = tool.map_or_else(
                 || "a later release of etcd-ark".to_owned(),
@@ -270,6 +341,12 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), ManifestFault> {
+        let is_damaged = self.damage.is_some();
+        let files = self.files.iter();
+        let mut files = files.map(|file| file.role == Role::Damaged);
+        if (self.scope == Scope::Damaged) != is_damaged || files.any(|file| file != is_damaged) {
+            return Err(ManifestFault::Damage);
+        }
         let directories = self.directories.iter().map(|entry| entry.path.as_str());
         if !directories.eq(DIRECTORIES) {
             return Err(ManifestFault::Directories);
@@ -304,7 +381,7 @@ impl Manifest {
 impl FileEntry {
     /// How its bytes are to be checked.
     pub fn kind(&self) -> FileKind {
-        if self.role == Role::Leftover {
+        if matches!(self.role, Role::Leftover | Role::Damaged) {
             FileKind::Other
         } else {
             kind_of(&self.path)
@@ -314,13 +391,7 @@ impl FileEntry {
 
 /// What a path's name says the file is.
 pub fn kind_of(path: &str) -> FileKind {
-    if let Some(name) = path.strip_prefix("member/snap/") {
-        SnapshotId::from_file_name(name).map_or(FileKind::Other, FileKind::Snapshot)
-    } else if let Some(name) = path.strip_prefix("member/wal/") {
-        SegmentName::parse(name).map_or(FileKind::Other, FileKind::Segment)
-    } else {
-        FileKind::Other
-    }
+    FileKind::of(path)
 }
 
 fn role_fits(file: &FileEntry) -> bool {
@@ -330,7 +401,7 @@ fn role_fits(file: &FileEntry) -> bool {
         }
         Role::Wal | Role::OlderWal => matches!(kind_of(&file.path), FileKind::Segment(_)),
         Role::V3Backend => file.path == "member/snap/db",
-        Role::Leftover => true,
+        Role::Leftover | Role::Damaged => true,
     }
 }
 

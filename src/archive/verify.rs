@@ -3,7 +3,7 @@
 //!
 //! In: an [`Archive`]. Out: a verdict a file. Goes on past what does not check.
 
-use crate::archive::manifest::DirectoryEntry;
+use crate::archive::manifest::{Damage, DirectoryEntry};
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
 use crate::etcd::ids::Release;
 use crate::etcd::member::StartFault;
@@ -55,6 +55,9 @@ pub enum VerifyFault {
     /// The manifest says something else of the member than its files.
     #[error("its manifest says something else of the member than its files do")]
     Facts,
+    /// The archive is whole, and what was put into it is not.
+    #[error("it holds a damaged data dir, saved as it was: {0}")]
+    Damaged(String),
     /// A file does not check.
     #[error("`{path}`: {fault}")]
     File {
@@ -212,6 +215,11 @@ fn verify_with(
     let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
+        Ok(()) if archive.manifest().damage.is_some() => {
+            let damage = archive.manifest().damage.iter();
+            let lines = damage.flat_map(Damage::lines);
+            faults.extend(lines.map(VerifyFault::Damaged));
+        }
         Ok(()) => {
             // One fault in a file makes the facts differ too; saying so twice helps nobody.
             if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
@@ -318,6 +326,7 @@ fn start_of(archive: &Archive) -> StartScan {
     let layout = Layout {
         has_snap_dir: true,
         snap: names("member/snap/", Some(Role::RaftSnapshot))
+            .chain(names("member/snap/", Some(Role::Damaged)).filter(|name| name != "db"))
             .chain(names("member/snap/", None).filter(is_db))
             .collect(),
         wal: names("member/wal/", None).collect(),

@@ -217,6 +217,11 @@ pub(crate) struct Snapshot {
     /// Include every file, not only what etcd needs to start
     #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
     pub(crate) all: bool,
+    /// Save a damaged data dir as it is (etcd stopped)
+    ///
+    /// Every file that can be read goes into the archive, with a list of what is wrong. Nothing is pruned.
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    pub(crate) damaged: bool,
     /// Label for the archive, e.g. pre-upgrade (repeatable)
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
     pub(crate) label: Vec<String>,
@@ -465,6 +470,9 @@ pub(crate) struct Restore {
     /// Do everything but publish the result
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
+    /// Restore an archive that `snapshot --damaged` made
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    pub(crate) damaged: bool,
     /// Restore although members of the same cluster may be running
     #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
     pub(crate) allow_stale_member: bool,

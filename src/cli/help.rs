@@ -40,7 +40,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
 /// Further ones for the commands that take a snapshot.
 const SNAPSHOT_HEADINGS: &[(&str, &[&str])] = &[
     ("Schedule", &["kind", "at", "every", "run_as"]),
-    ("Source", &["data_dir", "wal_dir", "all"]),
+    ("Source", &["data_dir", "wal_dir", "all", "damaged"]),
     (
         "Destination",
         &[
@@ -71,6 +71,7 @@ const RARE: &[&str] = &[
     "timeout",
     "stopped_version",
     "pin_sha256",
+    "damaged",
 ];
 
 /// Of what `schedule` hands on to `snapshot`, what its `-h` lists.

@@ -249,6 +249,44 @@ impl DataDir {
         })
     }
 
+    /// The data dir at `root`, as far as it is there: for one that is damaged.
+    pub fn open_damaged(root: &Path, wal_dir: Option<&Path>) -> Result<Self, DataDirError> {
+        let names = names_in(root)?;
+        let has = |name: &str| names.iter().any(|found| found == name);
+        let member = if has("member") {
+            root.join("member")
+        } else if has("snap") || has("wal") {
+            root.to_path_buf()
+        } else {
+            return Err(not_a_member(root, &names));
+        };
+        let as_it_is = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
+        let own_wal = member.join("wal");
+        Ok(Self {
+            root: root.to_path_buf(),
+            snap_dir: as_it_is(member.join("snap")),
+            wal_dir: as_it_is(wal_dir.map_or(own_wal, Path::to_path_buf)),
+            member_dir: as_it_is(member),
+            dedicated_wal: wal_dir.is_some(),
+        })
+    }
+
+    /// Every regular file of the member: raft snapshots, newest first, then the segments in order,
+    /// then the rest.
+    pub fn files(&self) -> Result<Vec<SourceFile>, DataDirError> {
+        let mut files = regular_files(&self.snap_dir, "member/snap/")?;
+        files.extend(regular_files(&self.wal_dir, "member/wal/")?);
+        for file in &mut files {
+            file.kind = FileKind::of(&file.archive_path);
+        }
+        files.sort_by_key(|file| match file.kind {
+            FileKind::Snapshot(id) => (0, std::cmp::Reverse(Some(id)), None),
+            FileKind::Segment(name) => (1, std::cmp::Reverse(None), Some(name)),
+            FileKind::Other => (2, std::cmp::Reverse(None), None),
+        });
+        Ok(files)
+    }
+
     /// The path it was opened by.
     pub fn root(&self) -> &Path {
         &self.root

@@ -37,6 +37,19 @@ pub enum FileKind {
     Other,
 }
 
+impl FileKind {
+    /// What the file at `path` in an archive is.
+    pub fn of(path: &str) -> Self {
+        if let Some(name) = path.strip_prefix("member/snap/") {
+            SnapshotId::from_file_name(name).map_or(Self::Other, Self::Snapshot)
+        } else if let Some(name) = path.strip_prefix("member/wal/") {
+            SegmentName::parse(name).map_or(Self::Other, Self::Segment)
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// What a file turned out to be.
 #[derive(Clone, Debug)]
 pub enum FileEnd {

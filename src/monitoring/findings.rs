@@ -240,10 +240,19 @@ pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
 
 /// Whose archives are there and raise no alarm: so that nobody believes them watched.
 pub(super) fn others(facts: &Facts) -> Option<Finding> {
-    let Others { clusters, members } = facts.others;
+    let Others {
+        clusters,
+        members,
+        damaged,
+    } = facts.others;
     let told = [
         (clusters, "other cluster", "other clusters"),
         (members, "other member", "other members"),
+        (
+            damaged,
+            "archive of a damaged data dir",
+            "archives of damaged data dirs",
+        ),
     ];
     let told = told.into_iter().filter(|(number, ..)| *number > 0);
     let told: Vec<_> = told

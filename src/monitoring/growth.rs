@@ -90,7 +90,7 @@ pub enum Forecast {
 /// The history of every member that has archives here, the one with the newest first. What a
 /// rewind made does not count.
 pub fn histories(summaries: &[Summary], limit: u64, now: Timestamp) -> Vec<History> {
-    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let captured = summaries.iter().filter(|summary| summary.is_backup());
     let mut groups: Vec<Vec<&Summary>> = Vec::new();
     for summary in captured {
         let id = |summary: &Summary| (summary.identity.cluster_id, summary.identity.member_id);

@@ -1,7 +1,7 @@
 //! Whose archives are watched, and which of them is each member's newest.
 //!
 //! In: the archives of a repository and the time. Out: a [`Watched`] for each member that can
-//! raise an alarm. Those that a rewind made do not count: nobody captured them. Of what is left,
+//! raise an alarm. Those that a rewind made do not count: nobody captured them. Nor do those of damaged data dirs. Of what is left,
 //! the newest names the cluster, so that an older one, from before a rewind, raises no alarm for
 //! ever. Of that cluster's members those are watched that have archives here and are not removed;
 //! the others keep theirs elsewhere.
@@ -47,7 +47,7 @@ pub fn log_order(summary: &Summary) -> impl Ord + use<> {
 
 /// Who is watched, by name; only the member that is called `wanted`, by name or id, if any is.
 pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
-    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let captured = summaries.iter().filter(|summary| summary.is_backup());
     let mut captured: Vec<_> = captured.filter(|s| is_called(s, wanted)).collect();
     // Newest first, those from the future behind all others.
     captured.sort_by_key(|summary| {
@@ -79,15 +79,21 @@ pub struct Others {
     pub clusters: u64,
     /// Other members of the same cluster.
     pub members: u64,
+    /// Archives of damaged data dirs.
+    pub damaged: u64,
 }
 
 /// Whose captured archives are among `summaries` and not among those of the `watched`.
 pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
+    let damaged = summaries.iter().filter(|one| one.is_damaged()).count() as u64;
     let Some(first) = watched.first() else {
-        return Others::default();
+        return Others {
+            damaged,
+            ..Others::default()
+        };
     };
     let cluster = first.newest.identity.cluster_id;
-    let captured = summaries.iter().filter(|summary| !summary.rewound);
+    let captured = summaries.iter().filter(|summary| summary.is_backup());
     let (own, other): (Vec<_>, Vec<_>) = captured
         .map(|summary| &summary.identity)
         .partition(|identity| identity.cluster_id == cluster);
@@ -100,6 +106,7 @@ pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
     Others {
         clusters: other.len() as u64,
         members: own.iter().filter(|id| !is_watched(id)).count() as u64,
+        damaged,
     }
 }
 

@@ -79,6 +79,17 @@ impl Summary {
         }
     }
 
+    /// Whether it was taken from a member as a backup: no rewind made it, and it is not what was saved
+    /// of a damaged data dir.
+    pub fn is_backup(&self) -> bool {
+        !self.rewound && !self.is_damaged()
+    }
+
+    /// Whether it holds a damaged data dir.
+    pub fn is_damaged(&self) -> bool {
+        self.scope == Scope::Damaged
+    }
+
     /// Its name in the repository.
     pub fn name(&self) -> &str {
         &self.listed.name

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
+use crate::archive::manifest::Damage;
 use crate::archive::verify::VerifyFault;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::{HeldLocks, Running, take_locks};
@@ -41,6 +42,8 @@ pub struct Request<'r> {
     pub owner: Option<(u32, u32)>,
     /// Do everything but publish.
     pub dry_run: bool,
+    /// Whether to take an archive of a damaged data dir.
+    pub damaged: bool,
     /// Threads to decompress on.
     pub threads: usize,
     /// The time to put into the name of what is kept.
@@ -78,6 +81,14 @@ pub enum RestoreError {
         /// What is wrong.
         #[source]
         fault: VerifyFault,
+    },
+    /// The archive holds a damaged data dir.
+    #[error("`{path}` holds a damaged data dir, saved as it was: {first}")]
+    Damaged {
+        /// The archive.
+        path: PathBuf,
+        /// The first thing that is wrong.
+        first: String,
     },
     /// etcd runs on the target.
     #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
@@ -132,8 +143,19 @@ pub enum RestoreError {
 /// Whether the target can take an archive, as [`restore`] itself looks first: before anything that
 /// takes its time.
 pub fn check_target(request: &Request<'_>) -> Result<(), RestoreError> {
+    refuse_damaged(request)?;
     drop(Target::find(request)?.take_over(request.replace)?);
     Ok(())
+}
+
+fn refuse_damaged(request: &Request<'_>) -> Result<(), RestoreError> {
+    match &request.archive.manifest().damage {
+        Some(damage) if !request.damaged => Err(RestoreError::Damaged {
+            path: request.archive.path().to_path_buf(),
+            first: damage.lines().into_iter().next().unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Restores `request.archive`. Whether that is wise beside the other members is not its concern:
@@ -143,6 +165,7 @@ pub fn restore(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Restored, RestoreError> {
+    refuse_damaged(request)?;
     let target = Target::find(request)?;
     drop(target.take_over(request.replace)?);
     target.clean_up();
@@ -163,6 +186,8 @@ pub fn restore(
         .archive
         .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
     let mut warnings = unpacking.finish()?;
+    let damage = request.archive.manifest().damage.iter();
+    warnings.extend(damage.flat_map(Damage::lines));
     warnings.extend(machine_warnings());
     interrupt.check()?;
     let published = if request.dry_run {

@@ -194,6 +194,8 @@ fn set_aside(summary: &Summary, now: Timestamp) -> Option<Reason> {
     if summary.listed.is_link {
         // What it leads to may be here as well, and must not seem to be there twice.
         Some(Reason::Link)
+    } else if summary.is_damaged() {
+        Some(Reason::Damaged)
     } else if summary.rewound {
         // A person made it, once, for a day that matters. It costs little and takes no slot.
         Some(Reason::Rewound)

@@ -42,11 +42,14 @@ pub(crate) fn pin(
 /// Where the cluster version is another than before, and what it became. A member that was restored
 /// from an old archive may have gone back, even to none: what it left behind is pinned, too.
 fn moves(decisions: &[Decision<'_>]) -> Vec<(usize, Option<ClusterVersion>)> {
-    let versions = decisions.iter().map(|d| d.summary.cluster_version.as_ref());
-    let pairs = versions.clone().zip(versions.skip(1)).enumerate();
+    // What a damaged data dir says of its version proves nothing.
+    let sound = decisions.iter().enumerate();
+    let sound = sound.filter(|(_, decision)| !decision.summary.is_damaged());
+    let versions = sound.map(|(at, d)| (at, d.summary.cluster_version.as_ref()));
+    let pairs = versions.clone().zip(versions.skip(1));
     pairs
-        .filter(|(_, (before, after))| before != after)
-        .map(|(at, (_, after))| (at + 1, after.cloned()))
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|(_, (at, after))| (at, after.cloned()))
         .collect()
 }
 
@@ -57,7 +60,8 @@ fn newest_good(
 ) -> Result<Option<usize>, Interrupted> {
     for (at, decision) in before.iter().enumerate().rev() {
         // What a link leads to may be removed under it.
-        let counts = wanted(decision) && !decision.summary.listed.is_link;
+        let summary = decision.summary;
+        let counts = wanted(decision) && !summary.listed.is_link && !summary.is_damaged();
         if counts && *proofs.of(decision.summary)? == Proof::Good {
             return Ok(Some(at));
         }

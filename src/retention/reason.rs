@@ -108,6 +108,8 @@ pub enum Reason {
     },
     /// A rewind made it.
     Rewound,
+    /// It holds a damaged data dir: only a person removes it.
+    Damaged,
     /// It was taken a moment ago.
     JustTaken,
     /// The same archive as another one that is kept, of this name.
@@ -136,6 +138,7 @@ impl Reason {
             Self::Label(_) => "label",
             Self::BeforeVersion { .. } => "before-version",
             Self::Rewound => "rewound",
+            Self::Damaged => "damaged",
             Self::JustTaken => "just-taken",
             Self::CopyOf(_) => "copy",
             Self::Link => "link",
@@ -180,6 +183,7 @@ impl fmt::Display for Reason {
                 f.write_str("newest before the cluster version was undecided again")
             }
             Self::Rewound => f.write_str("made by rewind"),
+            Self::Damaged => f.write_str("of a damaged data dir"),
             Self::JustTaken => f.write_str("just taken"),
             Self::CopyOf(name) => write!(f, "the same as {name}"),
             Self::Link => f.write_str("a symbolic link"),

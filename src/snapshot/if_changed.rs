@@ -105,7 +105,8 @@ fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summa
         let of = &summary.identity;
         (of.cluster_id, of.member_id) == (member.identity.cluster_id, member.identity.member_id)
     };
-    let newest = catalog.summaries.iter().find(is_own)?;
+    let mut sound = catalog.summaries.iter().filter(|one| !one.is_damaged());
+    let newest = sound.find(is_own)?;
     let written = newest.listed.modified?;
     let mut unreadable = catalog.unreadable.iter();
     let is_older = |modified| modified < written;

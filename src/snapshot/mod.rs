@@ -6,6 +6,7 @@
 //! before any is read, each is read up to the length it had, and the last one is cut at its last
 //! whole record. What does not fit together is taken again from the start.
 
+pub mod damaged;
 pub mod if_changed;
 pub mod open_files;
 pub mod retry;
@@ -44,6 +45,7 @@ use crate::repository::lock::{BackupLock, Claim, LockError};
 use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
 use crate::repository::upload::{Deposit, DepositError, deposit, read_all};
 use crate::repository::{Directory, Repository, Side};
+use crate::snapshot::damaged::Remains;
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, Patience};
 use crate::snapshot::write::{Content, start_from};
@@ -178,6 +180,15 @@ pub enum CaptureError {
     /// etcd could not start from what is there.
     #[error("etcd could not start from this data dir")]
     Start(#[from] StartFault),
+    /// etcd runs on a data dir that is to be saved as a damaged one.
+    #[error("etcd runs on this data dir (`{}` is locked): files that are being written to cannot be told from damaged ones", .0.file.display())]
+    RunningOnDamaged(Running),
+    /// A data dir that is to be saved as a damaged one, and is not.
+    #[error("nothing is wrong with this data dir")]
+    NotDamaged,
+    /// No file of a damaged data dir can be read.
+    #[error("there is no file in `{0}` that can be read")]
+    NothingToSave(PathBuf),
     /// etcd runs, and what it writes did not come to fit together.
     #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
     Unsettled(#[source] StartFault),
@@ -265,7 +276,9 @@ fn capture_as(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
     // What is no member's data dir leaves no backup dir behind.
-    request.data_dir.list()?;
+    if request.scope != Scope::Damaged {
+        request.data_dir.list()?;
+    }
     for dir in request.to.directories() {
         refuse_backup_inside(request.data_dir, dir)?;
     }
@@ -304,7 +317,7 @@ pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(),
     Ok(())
 }
 
-/// `etcd-<member>-<UTC time>-<last index, 16 hex>.tar.zst`.
+/// `etcd-<member>-[damaged-]<UTC time>-<last index, 16 hex>.tar.zst`.
 fn archive_name(manifest: &Manifest, by_id: bool) -> String {
     let identity = &manifest.member.identity;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_' || c == '-';
@@ -318,7 +331,11 @@ fn archive_name(manifest: &Manifest, by_id: bool) -> String {
     };
     let time = manifest.created.strftime("%Y%m%dT%H%M%S%.3fZ");
     let index = manifest.member.position.index.0;
-    format!("etcd-{member}-{time}-{index:016x}{EXTENSION}")
+    let damaged = match manifest.damage {
+        Some(_) => "damaged-",
+        None => "",
+    };
+    format!("etcd-{member}-{damaged}{time}-{index:016x}{EXTENSION}")
 }
 
 struct Capture<'c> {
@@ -470,8 +487,9 @@ impl Capture<'_> {
         let threads = self.request.threads;
         let report = read_back(archive, threads, self.interrupt, self.observe)?;
         match report.first_fault() {
+            // What was to be saved is damaged; every byte of it is in the archive.
+            None | Some(VerifyFault::Damaged(_)) => Ok(()),
             Some(fault) => Err(CaptureError::ReadBack(fault)),
-            None => Ok(()),
         }
     }
 
@@ -485,7 +503,11 @@ impl Capture<'_> {
         let mut patience = Patience::default();
         loop {
             self.interrupt.check()?;
-            let error = match self.attempt(file, &patience.passed_over) {
+            let attempt = match self.request.scope {
+                Scope::Damaged => self.save_damaged(file),
+                Scope::Live | Scope::All => self.attempt(file, &patience.passed_over),
+            };
+            let error = match attempt {
                 Ok(written) => return Ok(written),
                 Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
                 Err(error) => error.written_to(path),
@@ -510,6 +532,44 @@ impl Capture<'_> {
         let listing = self.request.data_dir.list().unwrap_or_default();
         let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
         is_running(paths).is_ok_and(|running| running.is_some())
+    }
+
+    /// Takes every file as it is.
+    fn save_damaged(&mut self, file: &File) -> Result<Written, CaptureError> {
+        let request = self.request;
+        let remains = Remains::open(request.data_dir)?;
+        (self.observe)(Event::Begin {
+            part: "saving",
+            bytes: remains.bytes(),
+        });
+        let mtime = remains.newest_mtime()?;
+        let mut writer = Writer::new(file, request.level, request.threads)?;
+        let directories = directories(request.data_dir, None)?;
+        for directory in &directories {
+            writer.directory(directory, mtime)?;
+        }
+        let (facts, damage) = remains.write(&mut writer, self.interrupt, self.observe)?;
+        let sizes = Sizes {
+            data: 0,
+            limit: request.size_limit,
+            directory: request.data_dir.total_bytes(),
+        };
+        let complete = |files: Vec<FileEntry>| Manifest {
+            format: Format::damaged(),
+            tool: Tool::this(),
+            created: self.created,
+            scope: request.scope,
+            labels: request.labels.clone(),
+            member: facts,
+            sizes,
+            directories,
+            files,
+            warnings: damage.lines(),
+            notes: Vec::new(),
+            rewind: None,
+            damage: Some(damage),
+        };
+        Ok(writer.finish(mtime, complete)?)
     }
 
     fn attempt(
@@ -574,6 +634,7 @@ impl Capture<'_> {
             warnings,
             notes,
             rewind: self.made.as_ref().map(|made| made.rewind.clone()),
+            damage: None,
         };
         Ok(writer.finish(mtime, complete)?)
     }
@@ -590,7 +651,9 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
         .into_iter()
         .zip(sources)
         .map(|(path, source)| {
-            let metadata = fs::metadata(source).or_else(|_| fs::metadata(data_dir.wal_dir()))?;
+            let metadata = fs::metadata(source)
+                .or_else(|_| fs::metadata(data_dir.wal_dir()))
+                .or_else(|_| fs::metadata(data_dir.member_dir()))?;
             let (uid, gid) = owner.unwrap_or((metadata.uid(), metadata.gid()));
             Ok(DirectoryEntry {
                 path: path.to_owned(),

@@ -31,6 +31,7 @@ pub(crate) fn run(
         replace: args.replace,
         owner,
         dry_run: args.dry_run,
+        damaged: args.damaged,
         threads: args.threads.count(),
         now: Timestamp::now(),
     };

@@ -25,14 +25,24 @@ use crate::cli::progress::Progress;
 
 pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
     let interrupt = places.interrupt();
-    let policy = args.keep.wanted()?;
-    let data_dir = DataDir::open(&args.data_dir, args.wal_dir.as_deref())?;
+    // What is saved of a damaged data dir takes no other archive's place.
+    let policy = args.keep.wanted()?.filter(|_| !args.damaged);
+    let (root, wal_dir) = (&args.data_dir, args.wal_dir.as_deref());
+    let data_dir = if args.damaged {
+        DataDir::open_damaged(root, wal_dir)?
+    } else {
+        DataDir::open(root, wal_dir)?
+    };
     let opened = args.to.open(places)?;
     let repository = &opened.repository;
     let request = Request {
         data_dir: &data_dir,
         to: opened.destination(),
-        scope: if args.all { Scope::All } else { Scope::Live },
+        scope: match (args.damaged, args.all) {
+            (true, _) => Scope::Damaged,
+            (false, true) => Scope::All,
+            (false, false) => Scope::Live,
+        },
         labels: args.label.clone(),
         level: args.level,
         threads: args.threads.count(),
@@ -43,6 +53,7 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
     if args.if_changed
+        && !args.damaged
         && let Some(found) = unchanged(&request, interrupt, observe)?
     {
         drop(progress);
@@ -195,6 +206,15 @@ fn tell(captured: &Captured, out: &Out) {
     let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
     row("member", &member.identity.to_string());
     row("position", &position_text(member));
+    if let Some(damage) = &manifest.damage {
+        let found = damage.lines().len();
+        row(
+            "damaged",
+            &format!(
+                "yes: {found} things are wrong, see the warnings; `restore` takes it with --damaged only"
+            ),
+        );
+    }
     row("version", &version_text(member));
     row(
         "data size",

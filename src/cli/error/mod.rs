@@ -262,14 +262,26 @@ fn of_capture(error: &CaptureError) -> Judged {
         CaptureError::Source { .. } | CaptureError::Db(_) => (
             Kind::Corrupt,
             Some(
-                "`etcd-ark verify` on the data dir shows all that does not check; this member's disk needs a look, and the other members' data are the better copy",
+                "`etcd-ark verify` on the data dir shows all that does not check, and `snapshot --damaged` saves it as it is; this member's disk needs a look, and the other members' data are the better copy",
             ),
         ),
         CaptureError::Start(_) => (
             Kind::Corrupt,
             Some(
-                "etcd cannot start from this directory as it is; leave it alone and back up the other members",
+                "etcd cannot start from this directory as it is; save it with `snapshot --damaged` before you repair it, and back up the other members",
             ),
+        ),
+        CaptureError::RunningOnDamaged(_) => (
+            Kind::Busy,
+            Some("stop etcd on this member first, or leave out --damaged"),
+        ),
+        CaptureError::NotDamaged => (
+            Kind::Refused,
+            Some("leave out --damaged: an ordinary archive counts as a backup"),
+        ),
+        CaptureError::NothingToSave(_) => (
+            Kind::NotFound,
+            Some("pass the data dir that etcd was started with; is its disk mounted?"),
         ),
         CaptureError::Unsettled(_) => (
             Kind::Failed,
@@ -324,6 +336,12 @@ fn of_restore(error: &RestoreError) -> Judged {
         RestoreError::Unsound { .. } => (
             Kind::Corrupt,
             Some("nothing was changed; restore another archive, `etcd-ark list` shows them"),
+        ),
+        RestoreError::Damaged { .. } => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; restore a backup, `etcd-ark list` shows them, or pass --damaged to get the damaged files back",
+            ),
         ),
         RestoreError::Running(_) => (
             Kind::Busy,

@@ -127,7 +127,7 @@ pub fn backups(
     for summary in catalog.summaries {
         let identity = &summary.identity;
         let counts =
-            !summary.rewound && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
+            summary.is_backup() && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
         if counts {
             // They come newest first.
             let key = (identity.cluster_id, identity.member_id);

@@ -268,6 +268,13 @@ fn tell_archive(archive: &Archive, out: &Out) {
             );
         }
     }
+    if let Some(damage) = &manifest.damage {
+        let told = "a damaged data dir, saved as it was; `restore` takes it with --damaged only";
+        row(out, "DAMAGED", &out.paint(Paint::Bad, told));
+        for line in damage.lines() {
+            row(out, "", &printable(&line));
+        }
+    }
     tell_member(&manifest.member, out);
     let plain = archive.plain_bytes();
     let sizes = format!(

@@ -94,7 +94,7 @@ fn table(summaries: &[Summary]) -> Table {
             ),
             size(summary.sizes.data),
             size(summary.listed.bytes),
-            printable(&summary.labels.join(",")),
+            labels(summary),
             printable(summary.name()),
         ]);
     }
@@ -106,12 +106,20 @@ fn table(summaries: &[Summary]) -> Table {
     table
 }
 
+/// What the user called it, and that it is no backup to rely on.
+fn labels(summary: &Summary) -> String {
+    let damaged = summary.is_damaged().then(|| "DAMAGED".to_owned());
+    let all: Vec<_> = damaged.into_iter().chain(summary.labels.clone()).collect();
+    printable(&all.join(","))
+}
+
 fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
     json!({
         "archive": text(&repository.path_of(summary.name())),
         "bytes": summary.listed.bytes,
         "created": summary.created,
         "scope": summary.scope,
+        "damaged": summary.is_damaged(),
         "labels": summary.labels,
         "identity": summary.identity,
         "position": summary.position,

@@ -1,0 +1,357 @@
+//! Saving a damaged data dir as it is, before anybody repairs it.
+//!
+//! In: a data dir that need not be a whole one, on which no etcd runs. Out: every file of it that
+//! can be opened, in an archive that says what is wrong with each. Bytes that the disk does not give
+//! are zeros in the archive, and are listed. What the member was is told as far as its files do.
+
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::archive::manifest::{Damage, DamagedFile, FILE_MODE, Role, Unreadable, check_path};
+use crate::archive::{NewFile, Writer};
+use crate::data_dir::scan::{PIECE, torn_tail_fault};
+use crate::data_dir::{DataDir, SourceFile, is_running};
+use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
+use crate::etcd::member::{MemberFacts, Position};
+use crate::etcd::membership::StoreFacts;
+use crate::etcd::scan::{Examiner, FileEnd, FileKind};
+use crate::etcd::wal::log::LogScan;
+use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+use crate::snapshot::CaptureError;
+use crate::snapshot::open_files::mtime_of;
+
+/// How much is given up at once where the disk does not give it, in bytes.
+const BLOCK: usize = 4096;
+
+/// The files of a damaged data dir, open.
+pub(super) struct Remains {
+    files: Vec<(SourceFile, fs::File, u64)>,
+    faults: Vec<DamagedFile>,
+}
+
+impl Remains {
+    /// Opens every file that can be opened; refused while etcd runs on them.
+    pub(super) fn open(data_dir: &DataDir) -> Result<Self, CaptureError> {
+        let mut remains = Self {
+            files: Vec::new(),
+            faults: Vec::new(),
+        };
+        for source in data_dir.files()? {
+            let opened = check_path(&source.archive_path)
+                .map_err(ToOwned::to_owned)
+                .and_then(|()| open(&source).map_err(|error| error.to_string()));
+            match opened {
+                Ok((file, length)) => remains.files.push((source, file, length)),
+                Err(why) => remains.faults.push(DamagedFile {
+                    path: source.path.display().to_string(),
+                    fault: format!("it is not in the archive: {why}"),
+                }),
+            }
+        }
+        let paths = remains.files.iter();
+        let paths = paths.map(|(source, _, _)| source.path.as_path());
+        if let Some(running) = is_running(paths)? {
+            return Err(CaptureError::RunningOnDamaged(running));
+        }
+        if remains.files.is_empty() {
+            let dir = data_dir.member_dir().to_path_buf();
+            return Err(CaptureError::NothingToSave(dir));
+        }
+        Ok(remains)
+    }
+
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, _, length)| length).sum()
+    }
+
+    /// When the newest file was written.
+    pub(super) fn newest_mtime(&self) -> io::Result<Timestamp> {
+        let mut newest = Timestamp::UNIX_EPOCH;
+        for (_, file, _) in &self.files {
+            newest = newest.max(mtime_of(&file.metadata()?));
+        }
+        Ok(newest)
+    }
+
+    /// Writes all of them. Gives what they say of the member, and what is wrong.
+    pub(super) fn write(
+        mut self,
+        writer: &mut Writer<'_>,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<(MemberFacts, Damage), CaptureError> {
+        let segments = self.files.iter();
+        let mut segments = segments.filter(|(source, ..)| is_segment(source));
+        let last = segments.next_back().map(|(source, ..)| source.path.clone());
+        let mut witness = Witness::default();
+        let mut unreadable = Vec::new();
+        for (source, file, length) in &self.files {
+            let metadata = file.metadata()?;
+            let new = NewFile {
+                path: source.archive_path.clone(),
+                size: *length,
+                mode: metadata.mode() & FILE_MODE,
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+                mtime: mtime_of(&metadata),
+            };
+            witness.begin(source.kind, *length);
+            let mut reader = Patient {
+                file,
+                length: *length,
+                at: 0,
+                piece: Vec::new(),
+                given: 0,
+                lost: Vec::new(),
+                witness: &mut witness,
+                interrupt,
+                observe: &mut *observe,
+            };
+            writer.append(&new, &mut reader)?;
+            writer.role(Role::Damaged);
+            unreadable.extend(reader.lost.into_iter().map(|lost| Unreadable {
+                path: source.archive_path.clone(),
+                ..lost
+            }));
+            let is_last = last.as_ref() == Some(&source.path);
+            if let Some(fault) = witness.end(file, *length, is_last) {
+                self.faults.push(DamagedFile {
+                    path: source.archive_path.clone(),
+                    fault,
+                });
+            }
+        }
+        let (facts, start) = witness.finish();
+        let damage = Damage {
+            files: self.faults,
+            unreadable,
+            start,
+        };
+        if damage.is_none() {
+            return Err(CaptureError::NotDamaged);
+        }
+        Ok((facts, damage))
+    }
+}
+
+fn open(source: &SourceFile) -> io::Result<(fs::File, u64)> {
+    let file = fs::File::open(&source.path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+fn is_segment(source: &SourceFile) -> bool {
+    matches!(source.kind, FileKind::Segment(_))
+}
+
+/// What the files say of the member, sound or not.
+#[derive(Default)]
+struct Witness {
+    /// All of it together, where that is possible.
+    examiner: Examiner,
+    /// The segment that goes by, for itself.
+    segment: Option<(SegmentScan, LogScan)>,
+    identity: Option<(MemberId, ClusterId)>,
+    position: Option<Position>,
+    store: Option<(SnapshotId, StoreFacts)>,
+}
+
+impl Witness {
+    fn begin(&mut self, kind: FileKind, length: u64) {
+        self.examiner.begin(kind, length);
+        self.segment = None;
+        if let FileKind::Segment(name) = kind {
+            let mut log = LogScan::new(Index(0));
+            log.begin_segment(name, length);
+            self.segment = Some((SegmentScan::new(None), log));
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.examiner.update(bytes);
+        if let Some((segment, log)) = &mut self.segment {
+            segment.update(bytes, &mut |record| log.record(record));
+        }
+    }
+
+    /// What is wrong with the file, if anything.
+    fn end(&mut self, file: &fs::File, length: u64, is_last: bool) -> Option<String> {
+        if let Some((_, log)) = self.segment.take() {
+            let log = log.finish();
+            self.identity = self.identity.or(log.metadata);
+            let found = Position {
+                term: log.last.0,
+                index: log.last.1,
+                commit: log.commit,
+                hard_state_term: log.hard_state_term,
+                vote: log.vote,
+            };
+            let place = |position: &Position| (position.term, position.index);
+            if self
+                .position
+                .as_ref()
+                .is_none_or(|known| place(known) <= place(&found))
+            {
+                self.position = Some(found);
+            }
+        }
+        let fault = match self.examiner.end() {
+            Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
+                match torn_tail_fault(file, offset, length, is_last) {
+                    Ok(fault) => fault.map(|fault| fault.to_string()),
+                    Err(error) => Some(error.to_string()),
+                }
+            }
+            Ok(FileEnd::Snapshot(facts)) => {
+                if self.store.is_none() {
+                    self.store = Some((facts.id, facts.store));
+                }
+                None
+            }
+            Ok(_) => None,
+            Err(fault) => Some(fault.to_string()),
+        };
+        if fault.is_some() {
+            self.examiner.forget_chain();
+        }
+        fault
+    }
+
+    /// What the files say, and why etcd could not start from them together.
+    fn finish(self) -> (MemberFacts, Option<String>) {
+        match self.examiner.finish() {
+            Ok(facts) => (facts, None),
+            Err(fault) => {
+                let facts = remains(self.identity, self.position, self.store);
+                (facts, Some(fault.to_string()))
+            }
+        }
+    }
+}
+
+/// What is left to be said of a member whose files do not fit together.
+fn remains(
+    identity: Option<(MemberId, ClusterId)>,
+    position: Option<Position>,
+    store: Option<(SnapshotId, StoreFacts)>,
+) -> MemberFacts {
+    let (member_id, cluster_id) = identity.unwrap_or((MemberId(0), ClusterId(0)));
+    let raft_snapshot = store.as_ref().map(|(id, _)| *id);
+    let store = store.map(|(_, store)| store).unwrap_or_default();
+    let name = store.members.get(&member_id).map(|own| own.name.clone());
+    let nowhere = Position {
+        term: Term(0),
+        index: Index(0),
+        commit: Index(0),
+        hard_state_term: Term(0),
+        vote: MemberId(0),
+    };
+    let mut position = position.unwrap_or(nowhere);
+    if let Some(id) = raft_snapshot.filter(|id| id.index > position.index) {
+        (position.term, position.index) = (id.term, id.index);
+    }
+    MemberFacts {
+        identity: Identity {
+            cluster_id,
+            member_id,
+            name: name.filter(|name| !name.is_empty()),
+        },
+        position,
+        raft_snapshot,
+        cluster_version: store.cluster_version,
+        versions: Vec::new(),
+        members: store.members.into_values().collect(),
+        removed_members: store.removed.into_iter().collect(),
+        removal_pending: false,
+        segments: Vec::new(),
+        log_bytes_above_snapshot: 0,
+        replaced_entries: 0,
+        jumps: Vec::new(),
+    }
+}
+
+/// A file that is read to its end whatever the disk says: what it does not give is zeros.
+struct Patient<'p> {
+    file: &'p fs::File,
+    /// How much of it is given, in bytes.
+    length: u64,
+    /// Bytes read.
+    at: u64,
+    piece: Vec<u8>,
+    /// Bytes of the piece that have been given.
+    given: usize,
+    lost: Vec<Unreadable>,
+    witness: &'p mut Witness,
+    interrupt: &'p Interrupt,
+    observe: &'p mut dyn FnMut(Event),
+}
+
+impl Patient<'_> {
+    fn next_piece(&mut self) -> io::Result<()> {
+        self.interrupt.check().map_err(io::Error::other)?;
+        let wanted = (self.length - self.at).min(PIECE as u64) as usize;
+        self.piece.clear();
+        self.piece.resize(wanted, 0);
+        self.given = 0;
+        let mut piece = std::mem::take(&mut self.piece);
+        if read_exactly(self.file, &mut piece, self.at).is_err() {
+            for (number, block) in piece.chunks_mut(BLOCK).enumerate() {
+                let offset = self.at + (number * BLOCK) as u64;
+                if let Err(error) = read_exactly(self.file, block, offset) {
+                    block.fill(0);
+                    self.lose(offset, block.len() as u64, &error);
+                }
+            }
+        }
+        self.at += wanted as u64;
+        self.witness.update(&piece);
+        (self.observe)(Event::Advance(wanted as u64));
+        self.piece = piece;
+        Ok(())
+    }
+
+    fn lose(&mut self, offset: u64, bytes: u64, error: &io::Error) {
+        let why = error.to_string();
+        match self.lost.last_mut() {
+            Some(last) if last.offset + last.bytes == offset && last.why == why => {
+                last.bytes += bytes;
+            }
+            _ => self.lost.push(Unreadable {
+                path: String::new(),
+                offset,
+                bytes,
+                why,
+            }),
+        }
+    }
+}
+
+/// Fills `buffer` from `offset` on. A file that has become shorter does not give its end either.
+fn read_exactly(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.file().read_exact_at(buffer, offset)
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.piece.len() {
+            if self.at == self.length {
+                return Ok(0);
+            }
+            self.next_piece()?;
+        }
+        let left = self.piece.get(self.given..).unwrap_or_default();
+        let length = left.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..length), left.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        self.given += length;
+        Ok(length)
+    }
+}

@@ -1,0 +1,254 @@
+//! A damaged data dir is saved as it is, before anybody repairs it, and is never taken for a backup.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, ark, clean, names, run, snapshot, tool};
+use crate::support::etcd::Etcd;
+use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+use crate::support::tools::need;
+
+struct Story {
+    recording: Recording,
+    dir: TempDir,
+}
+
+impl Story {
+    fn new() -> Self {
+        let recording = unpack("start-verdicts");
+        let dir = TempDir::new().unwrap();
+        Self { recording, dir }
+    }
+
+    /// A data dir of its own with this damage.
+    fn data_dir(&self, case: &str) -> PathBuf {
+        let to = self.dir.path().join(format!("{case}.etcd"));
+        if !to.exists() {
+            copy_dir(
+                &self
+                    .recording
+                    .path(format!("start-verdicts/cases/{case}.etcd")),
+                &to,
+            );
+        }
+        to
+    }
+
+    fn backups(&self) -> PathBuf {
+        self.dir.path().join("backups")
+    }
+}
+
+/// The member's files of a data dir, by path.
+fn files(data_dir: &Path) -> Vec<(PathBuf, String)> {
+    let found = tree(&data_dir.join("member")).into_iter();
+    let found = found.filter(|(_, stat)| !stat.sha256.is_empty());
+    found.map(|(path, stat)| (path, stat.sha256)).collect()
+}
+
+#[test]
+fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
+    let story = Story::new();
+    for case in [
+        "C-mid_record_flip",
+        "C-middle_wal_gone",
+        "C-all_snaps_flip",
+        "C-wal_dir_gone",
+        "C-wal_dir_empty",
+        "C-commit_past_last",
+        "C-last_wal_empty",
+        "C-foreign_file_in_wal",
+        "G-entry_gap",
+    ] {
+        let data_dir = story.data_dir(case);
+        let before = tree(&data_dir);
+        let backups = story.dir.path().join(format!("backups-{case}"));
+        if case == "C-foreign_file_in_wal" {
+            // That is no damage.
+            let args: [&OsStr; 6] = [
+                "snapshot".as_ref(),
+                "--damaged".as_ref(),
+                "--data-dir".as_ref(),
+                data_dir.as_ref(),
+                "--backup-dir".as_ref(),
+                backups.as_ref(),
+            ];
+            ark(args)
+                .exits(3)
+                .says("nothing is wrong with this data dir");
+            assert_eq!(names(&backups), [""; 0]);
+            continue;
+        }
+        let (archive, told) = snapshot(&data_dir, &backups, &["--damaged"]);
+        assert_eq!(tree(&data_dir), before, "{case}");
+        assert!(archive.to_str().unwrap().contains("-damaged-"), "{told:#}");
+        let damage = &told["manifest"]["damage"];
+        assert!(
+            !damage["files"].as_array().unwrap().is_empty() || damage["start"].is_string(),
+            "{case}: {damage:#}"
+        );
+        let archive_name = archive.file_name().unwrap().to_str().unwrap();
+        tool(
+            &backups,
+            "sha256sum",
+            &["-c", &format!("{archive_name}.sha256")],
+        );
+
+        // It is proven to hold what it was given, and is not called good.
+        let verified = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
+            .exits(4)
+            .json();
+        let faults = verified[0]["faults"].to_string();
+        assert!(
+            faults.contains("it holds a damaged data dir"),
+            "{case}: {verified:#}"
+        );
+
+        let target = story.dir.path().join(format!("restored-{case}"));
+        let args = |damaged: &'static str| -> Vec<std::ffi::OsString> {
+            let args: [&OsStr; 6] = [
+                "restore".as_ref(),
+                archive.as_ref(),
+                "--offline".as_ref(),
+                "--data-dir".as_ref(),
+                target.as_ref(),
+                damaged.as_ref(),
+            ];
+            args[..if damaged.is_empty() { 5 } else { 6 }]
+                .iter()
+                .map(Into::into)
+                .collect()
+        };
+        ark(args("")).exits(3).says("holds a damaged data dir");
+        assert!(!target.exists(), "{case}");
+        ark(args("--damaged")).exits(0);
+        assert_eq!(files(&target), files(&data_dir), "{case}");
+    }
+}
+
+#[test]
+fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
+    let story = Story::new();
+    let backups = story.backups();
+    let (good, _) = snapshot(&story.data_dir("C-intact"), &backups, &[]);
+    let (damaged, _) = snapshot(
+        &story.data_dir("C-mid_record_flip"),
+        &backups,
+        &["--damaged", "--keep-last", "1"],
+    );
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (good, damaged) = (name(&good), name(&damaged));
+
+    let listed = ark(["list".as_ref(), backups.as_os_str()]).exits(0);
+    let line = listed
+        .stdout
+        .lines()
+        .find(|line| line.contains(&damaged))
+        .unwrap();
+    assert!(line.contains("DAMAGED"), "{listed:#?}");
+    let listed = ark(["list".as_ref(), "--json".as_ref(), backups.as_os_str()])
+        .exits(0)
+        .json();
+    assert_eq!(listed["archives"][0]["damaged"], true, "{listed:#}");
+
+    // The newest file there is no backup: the good one is, and it is watched.
+    let status = ark(["status".as_ref(), "--json".as_ref(), backups.as_os_str()]).json();
+    assert_eq!(status["members"][0]["newest"], good, "{status:#}");
+    assert!(
+        status
+            .to_string()
+            .contains("1 archive of a damaged data dir not watched"),
+        "{status:#}"
+    );
+
+    let args: [&OsStr; 5] = [
+        "prune".as_ref(),
+        "--keep-last".as_ref(),
+        "1".as_ref(),
+        "--json".as_ref(),
+        backups.as_ref(),
+    ];
+    let pruned = ark(args).exits(0);
+    assert!(pruned.stdout.contains("\"damaged\""), "{pruned:#?}");
+    let left = names(&backups);
+    assert!(left.contains(&good) && left.contains(&damaged), "{left:?}");
+
+    // A run that looks for changes compares with the good one.
+    let (_, told) = snapshot(&story.data_dir("C-intact"), &backups, &["--if-changed"]);
+    assert_eq!(told["unchanged"], true, "{told:#}");
+}
+
+#[test]
+fn what_the_disk_does_not_give_is_listed_and_the_rest_is_saved() {
+    if !need("strace") {
+        return;
+    }
+    let story = Story::new();
+    let data_dir = story.data_dir("C-intact");
+    let backups = story.backups();
+    let mut command = clean("strace");
+    // The newest raft snapshot is the first file that is read; all of it at once, then block by block.
+    let newest = files(&data_dir).into_iter().map(|(path, _)| path);
+    let newest = newest
+        .filter(|path| path.extension().is_some_and(|it| it == "snap"))
+        .max()
+        .unwrap();
+    let newest = data_dir.join("member").join(newest);
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-P"])
+        .arg(&newest);
+    command.args([
+        "-e",
+        "trace=pread64",
+        "-e",
+        "inject=pread64:error=EIO:when=1..2",
+        "--",
+    ]);
+    command
+        .arg(BINARY)
+        .args(["snapshot", "--damaged", "--json", "--data-dir"]);
+    command.arg(&data_dir).arg("--backup-dir").arg(&backups);
+    let told = run(&mut command).exits(0).json();
+    let lost = &told["manifest"]["damage"]["unreadable"];
+    assert_eq!(lost[0]["offset"], 0, "{told:#}");
+    assert_eq!(lost[0]["bytes"], 4096, "{told:#}");
+    assert_eq!(lost.as_array().unwrap().len(), 1, "{told:#}");
+    // All but that block is there.
+    let archive = told["archive"].as_str().unwrap();
+    tool(story.dir.path(), "tar", &["--zstd", "-xf", archive]);
+    let saved = fs::read(
+        story
+            .dir
+            .path()
+            .join("member/snap")
+            .join(newest.file_name().unwrap()),
+    )
+    .unwrap();
+    let original = fs::read(&newest).unwrap();
+    assert_eq!(saved[..4096], [0; 4096]);
+    assert_eq!(saved[4096..], original[4096..]);
+}
+
+#[test]
+fn a_running_member_is_not_saved_as_damaged() {
+    if !need("etcd") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().join("real0.etcd");
+    let server = Etcd::start(&data_dir);
+    let backups = dir.path().join("backups");
+    let args: [&OsStr; 6] = [
+        "snapshot".as_ref(),
+        "--damaged".as_ref(),
+        "--data-dir".as_ref(),
+        data_dir.as_ref(),
+        "--backup-dir".as_ref(),
+        backups.as_ref(),
+    ];
+    ark(args).exits(11).says("etcd runs on this data dir");
+    server.stop();
+}
