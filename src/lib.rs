@@ -44,6 +44,7 @@ pub mod archive;
 pub mod cli;
 pub mod cluster;
 pub mod data_dir;
+pub mod drill;
 pub mod etcd;
 pub mod fs;
 pub mod interrupt;

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 7] = [
     &["archive", "cluster", "data_dir"],
     &["repository"],
     &["restore", "snapshot", "target"],
-    &["monitoring", "retention", "rewind", "upgrade"],
+    &["drill", "monitoring", "retention", "rewind", "upgrade"],
     &["cli"],
 ];
 

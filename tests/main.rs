@@ -16,6 +16,8 @@ mod layout;
 mod corruption;
 /// Damaged data dirs, saved as they are and never taken for backups.
 mod damaged;
+/// A backup proven by a real server: what it comes to, and what is left of the drill.
+mod drill;
 /// Every system call fails once, or is the last one: what stands afterwards.
 mod faults;
 /// Archives that somebody made to do harm, with all their digests right.

@@ -127,6 +127,9 @@ pub(crate) enum Command {
         archive made by `rewind`, the cluster it was made from must not run."
     )]
     Restore(Restore),
+    /// Prove a backup with etcd itself: restore it aside, start the server, compare every key
+    #[command(after_help = crate::cli::commands::drill::AFTER_HELP)]
+    Drill(crate::cli::commands::drill::Drill),
     /// List the archives of a backup dir, newest first
     List(List),
     /// Copy archives between backup dirs and buckets
@@ -189,6 +192,7 @@ impl Command {
             // Nothing was pruned, so no number is new.
             Self::Prune(args) if args.dry_run => return None,
             Self::Prune(args) => ("prune", &args.metrics),
+            Self::Drill(args) => ("drill", &args.metrics),
             _ => return None,
         };
         Some((name, file.metrics_file.as_deref()?))

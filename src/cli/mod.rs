@@ -33,6 +33,9 @@ const DONE_WITH_WARNINGS: u8 = 5;
 
 /// Runs the command that the process was started with and gives its exit code.
 pub fn main() -> u8 {
+    if let Some(code) = crate::drill::server::stand_in(std::env::args_os()) {
+        return code;
+    }
     let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return crate::cli::error::misread(error),
@@ -52,6 +55,7 @@ pub fn main() -> u8 {
         Command::Restore(args) => {
             crate::cli::commands::restore::run(args, &places, &out, &interrupt)
         }
+        Command::Drill(args) => crate::cli::commands::drill::run(args, &places, &out, &record),
         Command::List(args) => crate::cli::commands::list::run(args, &places, &out),
         Command::Inspect(args) => {
             crate::cli::commands::inspect::run(args, &places, &out, &interrupt)

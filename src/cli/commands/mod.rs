@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod downgrade;
+pub(crate) mod drill;
 pub(crate) mod explain_log;
 pub(crate) mod inspect;
 pub(crate) mod keys;

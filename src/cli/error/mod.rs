@@ -16,6 +16,7 @@ use crate::archive::{ArchiveError, ArchiveFault};
 use crate::cluster::AccessError;
 use crate::data_dir::DataDirError;
 use crate::data_dir::scan::SurveyError;
+use crate::drill::DrillError;
 use crate::etcd::replay::ReplayFault;
 use crate::etcd::text::printable;
 use crate::fs::staged::cause_of;
@@ -202,6 +203,8 @@ fn judge(error: &anyhow::Error) -> Judged {
         of_capture(error)
     } else if let Some(error) = error.downcast_ref::<RestoreError>() {
         of_restore(error)
+    } else if let Some(error) = error.downcast_ref::<DrillError>() {
+        of_drill(error)
     } else if let Some(error) = error.downcast_ref::<SurveyError>() {
         of_survey(error)
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
@@ -306,6 +309,28 @@ fn of_capture(error: &CaptureError) -> Judged {
                 "files went away faster than they could be opened; is something else cleaning up the data dir?",
             ),
         ),
+    }
+}
+
+fn of_drill(error: &DrillError) -> Judged {
+    match error {
+        DrillError::NoBinary(_) => (
+            Kind::NotFound,
+            Some("pass the path of an etcd of the release that the backup is for to --etcd"),
+        ),
+        DrillError::NotEtcd(_) => (Kind::Failed, Some("pass the path of an etcd to --etcd")),
+        DrillError::DoesNotStart { .. } => (
+            Kind::Corrupt,
+            Some(
+                "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
+            ),
+        ),
+        DrillError::Capture(error) => of_capture(error),
+        DrillError::Archive(error) => of_archive(error),
+        DrillError::Restore(error) => of_restore(error),
+        DrillError::Store(error) => of_store(error),
+        DrillError::Io(error) => of_io(error),
+        DrillError::Interrupted(_) => (Kind::Interrupted, None),
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::archive::SUM_EXTENSION;
+use crate::etcd::member::MemberFacts;
 use crate::fs::staged::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
 use crate::repository::is_archive_name;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
@@ -81,6 +82,18 @@ impl Record {
     pub(crate) fn pruned(&self, kept: usize, removed: usize) {
         self.add(Family::Kept, &[], kept as f64);
         self.add(Family::Removed, &[], removed as f64);
+    }
+
+    /// A server came to all that a backup of `created` holds.
+    pub(crate) fn drilled(&self, member: &MemberFacts, created: Timestamp, keys: u64) {
+        let identity = &member.identity;
+        let labels = [
+            ("cluster_id", identity.cluster_id.to_string()),
+            ("member_id", identity.member_id.to_string()),
+            ("member", identity.name.clone().unwrap_or_default()),
+        ];
+        self.add(Family::DrillTime, &labels, seconds(created));
+        self.add(Family::DrillKeys, &labels, keys as f64);
     }
 
     fn add(&self, family: Family, labels: &[(&str, String)], value: f64) {

@@ -20,10 +20,12 @@ pub(crate) enum Family {
     DataSizeLimit,
     Kept,
     Removed,
+    DrillTime,
+    DrillKeys,
 }
 
 /// In the order they are written.
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 13] = [
     Family::RunTime,
     Family::SuccessTime,
     Family::ExitCode,
@@ -35,6 +37,8 @@ const FAMILIES: [Family; 11] = [
     Family::DataSizeLimit,
     Family::Kept,
     Family::Removed,
+    Family::DrillTime,
+    Family::DrillKeys,
 ];
 
 impl Family {
@@ -84,6 +88,14 @@ impl Family {
             Self::Removed => (
                 "etcd_ark_archives_removed",
                 "How many archives the last pruning removed.",
+            ),
+            Self::DrillTime => (
+                "etcd_ark_last_proven_archive_timestamp_seconds",
+                "When the newest archive was made that a drill has proven with a server.",
+            ),
+            Self::DrillKeys => (
+                "etcd_ark_last_proven_archive_keys",
+                "How many keys the server held in that drill.",
             ),
         }
     }

@@ -1,0 +1,228 @@
+//! `drill`: prove a backup with etcd itself.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
+use crate::etcd::store::diff::Part;
+use crate::etcd::text::printable;
+use crate::repository::{Summary, summarize};
+use anyhow::Result;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::cli::args::{Threads, length_of_time};
+use crate::cli::error::{Kind, Told};
+use crate::cli::flags::repository::one_place;
+use crate::cli::metrics::{MetricsFile, Record};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint, one_line, text};
+use crate::cli::progress::Progress;
+use crate::cli::values::local_path;
+
+pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, with \
+    --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
+    hidden ones too, with a replay of the log; keys of the v3 API are not compared. Exits with 0 if all are equal, with 4 if \
+    something differs or the server does not come up, with 10 if there is no such etcd or no such TARGET. Writes neither to the \
+    backup nor to the data dir, and leaves nothing behind.";
+
+/// How many differences are shown unless all are asked for.
+const SHOWN: usize = 10;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Drill {
+    /// An archive or a data dir; `latest` is the newest backup in --backup-dir
+    #[arg(value_name = "TARGET")]
+    target: PathBuf,
+    /// The etcd to start, of the release that the backup is for
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
+    etcd: PathBuf,
+    /// The backup dir where `latest` is looked for
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
+    backup_dir: Option<PathBuf>,
+    /// A bucket where `latest` is looked for instead, such as `s3://bucket/prefix`
+    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
+    repo: Option<PathBuf>,
+    /// The dedicated WAL dir of a data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    wal_dir: Option<PathBuf>,
+    /// Where the scratch directory is made, with room for the unpacked data twice; the system's
+    /// directory for temporary files by default
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SCRATCH_DIR", value_parser = local_path())]
+    scratch_dir: Option<PathBuf>,
+    /// How long the server may take to come up with everything
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = length_of_time, env = "ETCD_ARK_DRILL_WITHIN")]
+    within: SignedDuration,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFile,
+}
+
+pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+    let etcd = find(&args.etcd);
+    if !etcd.is_file() {
+        return Err(DrillError::NoBinary(etcd).into());
+    }
+    let path = resolve(args, places)?;
+    let target = places.target(&path, args.wal_dir.as_deref())?;
+    let environment: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| !name.to_string_lossy().starts_with("ETCD"))
+        .collect();
+    let own = std::env::current_exe()?;
+    let scratch = args.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let request = Request {
+        etcd: &etcd,
+        stand_in: Some(&own),
+        environment: &environment,
+        scratch: &scratch,
+        within: Duration::try_from(args.within).unwrap_or_default(),
+        threads: args.threads.count(),
+    };
+    let mut progress = Progress::new(out);
+    let drilled = drill(target, &request, places.interrupt(), &mut |event| {
+        progress.observe(event);
+    });
+    drop(progress);
+    match drilled {
+        Ok(drilled) => tell(&path, &etcd, &drilled, out, record),
+        Err(error) => {
+            if let DrillError::DoesNotStart { version, log, .. } = &error {
+                out.json(|| {
+                    json!({
+                        "target": text(&path),
+                        "etcd": {"path": text(&etcd), "version": version},
+                        "equal": false,
+                        "starts": false,
+                        "etcd_log": log,
+                    })
+                });
+                out.line(&format!("the last lines of etcd {version}:"));
+                for line in log {
+                    out.line(&format!("  {}", printable(line)));
+                }
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The program that a shell would start.
+fn find(etcd: &Path) -> PathBuf {
+    let is_bare = etcd.parent() == Some(Path::new(""));
+    let path: OsString = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join(etcd));
+    let found = found.find(|path| is_bare && path.is_file());
+    let found = found.unwrap_or_else(|| etcd.to_path_buf());
+    std::path::absolute(&found).unwrap_or(found)
+}
+
+fn resolve(args: &Drill, places: &Places<'_>) -> Result<PathBuf> {
+    if args.target != Path::new("latest") {
+        return Ok(args.target.clone());
+    }
+    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
+    let repository = places.repository(place)?;
+    let catalog = summarize(&*repository)?;
+    let newest = catalog.summaries.iter().find(|one| Summary::is_backup(one));
+    let newest = newest.ok_or_else(|| Told {
+        kind: Kind::NotFound,
+        message: format!("no backup in {}", repository.location()),
+        hint: Some("`etcd-ark list` shows what is there"),
+    })?;
+    Ok(repository.path_of(newest.name()))
+}
+
+fn tell(path: &Path, etcd: &Path, drilled: &Drilled, out: &Out, record: &Record) -> Result<u8> {
+    let Drilled {
+        version,
+        member,
+        at,
+        keys,
+        ..
+    } = drilled;
+    let is_equal = drilled.differences.is_empty();
+    out.json(|| {
+        json!({
+            "target": text(path),
+            "etcd": {"path": text(etcd), "version": version},
+            "equal": is_equal,
+            "starts": true,
+            "identity": member.identity,
+            "created": drilled.created,
+            "at": at,
+            "keys": keys,
+            "expired": drilled.expired,
+            "differences": drilled.differences.iter().map(to_json).collect::<Vec<_>>(),
+        })
+    });
+    if is_equal {
+        record.drilled(member, drilled.created, *keys);
+        let word = out.paint(Paint::Good, "equal");
+        out.line(&format!("{word}  {}", path.display()));
+        out.line(&format!("  member     {}", member.identity));
+        out.line(&format!(
+            "  proven     etcd {version} started from it and holds all {keys} keys as of index {at}"
+        ));
+        if drilled.expired > 0 {
+            out.line(&format!(
+                "  expired    {} keys or directories since",
+                drilled.expired
+            ));
+        }
+        return Ok(0);
+    }
+    let shown = if out.verbose { usize::MAX } else { SHOWN };
+    for difference in drilled.differences.iter().take(shown) {
+        let key = one_line(&difference.path);
+        out.line(&format!("  {key}  {}", what(&difference.what)));
+    }
+    let count = drilled.differences.len();
+    if count > shown {
+        out.line(&format!(
+            "  and {} more; --verbose shows all",
+            count - shown
+        ));
+    }
+    Err(Told {
+        kind: Kind::Corrupt,
+        message: format!(
+            "etcd {version} started from `{}` and holds something else than it: {count} keys or directories differ",
+            path.display()
+        ),
+        hint: Some("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"),
+    }
+    .into())
+}
+
+fn what(unequal: &Unequal) -> String {
+    let name = |part: &Part| match part {
+        Part::Dir => "key or directory",
+        Part::Value => "value",
+        Part::Expiration => "expiry",
+        Part::ModifiedIndex => "modified index",
+        Part::CreatedIndex => "created index",
+    };
+    match unequal {
+        Unequal::Missing => "is not in the server".to_owned(),
+        Unequal::Added => "is only in the server".to_owned(),
+        Unequal::Parts(parts) => {
+            let names: Vec<_> = parts.iter().map(name).collect();
+            format!("differs: {}", names.join(", "))
+        }
+    }
+}
+
+fn to_json(difference: &Difference) -> Value {
+    let (what, parts) = match &difference.what {
+        Unequal::Missing => ("missing", Vec::new()),
+        Unequal::Added => ("added", Vec::new()),
+        Unequal::Parts(parts) => ("different", parts.clone()),
+    };
+    json!({
+        "path": String::from_utf8_lossy(&difference.path),
+        "what": what,
+        "parts": parts,
+    })
+}

@@ -1,0 +1,403 @@
+//! Proving a backup with etcd itself: restored into a scratch directory, started there, compared.
+//!
+//! In: an archive or a data dir, and an etcd to start. Out: a [`Drilled`] that says whether the
+//! server comes to the store that a replay of the log gives, node by node. The server runs alone, with
+//! `--force-new-cluster`, on loopback and on free ports, in a process group that ends with the drill.
+//! What it holds is read from the raft snapshot that it makes itself, for that has every key: hidden
+//! ones, and those that auth lets nobody list. Neither the source nor the backup is written to, and
+//! the scratch directory goes in the end.
+
+pub mod server;
+
+use std::ffi::OsString;
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use jiff::Timestamp;
+
+use crate::archive::manifest::Scope;
+use crate::archive::{Archive, ArchiveError};
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::PIECE;
+use crate::drill::server::{Binary, Ended, Member, Server};
+use crate::etcd::ids::{Index, Release, SnapshotId};
+use crate::etcd::member::MemberFacts;
+use crate::etcd::raft_snapshot::SnapshotScan;
+use crate::etcd::replay::{InOrderRules, Until};
+use crate::etcd::store::diff::{Part, compare};
+use crate::etcd::store::from_json::Wanted as WantedOfStore;
+use crate::etcd::store::{NodeId, Store, UnixNanos};
+use crate::fs::staged::{StagedDir, remove_stale};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::progress::Event;
+use crate::restore::{RestoreError, restore};
+use crate::snapshot::{CaptureError, Destination, Moment, capture};
+use crate::target::{StoreError, Target, Wanted};
+
+/// How often the server is looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The last lines of the server's log that are worth showing.
+const LAST_LINES: usize = 12;
+
+/// What to prove, and with what.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// The etcd to start.
+    pub etcd: &'r Path,
+    /// This program's own file, if servers are started through it, so that the kernel ends them with
+    /// the process that drills (see [`server::stand_in`]).
+    pub stand_in: Option<&'r Path>,
+    /// The environment of the server.
+    pub environment: &'r [(OsString, OsString)],
+    /// Where the scratch directory is made.
+    pub scratch: &'r Path,
+    /// How long the server may take.
+    pub within: Duration,
+    /// Threads to decompress on.
+    pub threads: usize,
+}
+
+/// What a drill found out.
+#[derive(Debug)]
+pub struct Drilled {
+    /// The version of the etcd that was started.
+    pub version: String,
+    /// The member.
+    pub member: MemberFacts,
+    /// When its archive was made; of a data dir, now.
+    pub created: Timestamp,
+    /// The entry up to which the log is committed, where the stores were compared.
+    pub at: Index,
+    /// How many keys there are, hidden ones too.
+    pub keys: u64,
+    /// What has expired since, so that the server need not have it.
+    pub expired: u64,
+    /// What is not the same, by its key.
+    pub differences: Vec<Difference>,
+}
+
+/// A key or a directory that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The store path.
+    pub path: Vec<u8>,
+    /// What is not the same.
+    pub what: Unequal,
+}
+
+/// How a node is not the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unequal {
+    /// The server has lost it.
+    Missing,
+    /// The server has it and the backup has not.
+    Added,
+    /// These parts of it differ.
+    Parts(Vec<Part>),
+}
+
+/// Why nothing was proven.
+#[derive(Debug, thiserror::Error)]
+pub enum DrillError {
+    /// There is no such program.
+    #[error("there is no program at `{0}`")]
+    NoBinary(PathBuf),
+    /// The program is something else.
+    #[error("`{0}` does not answer `--version` as etcd does")]
+    NotEtcd(PathBuf),
+    /// The server does not come up.
+    #[error("etcd {version} does not start from what is restored: {ended}")]
+    DoesNotStart {
+        /// Its version.
+        version: String,
+        /// How it ended.
+        ended: Ended,
+        /// The last lines of its log.
+        log: Vec<String>,
+    },
+    /// The data dir could not be captured.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// It could not be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The store cannot be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Proves `target`.
+pub fn drill(
+    target: Target,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Drilled, DrillError> {
+    remove_stale(request.scratch);
+    let scratch = StagedDir::create(request.scratch)?;
+    let drilled = drill_in(scratch.path(), target, request, interrupt, observe);
+    scratch.remove()?;
+    drilled
+}
+
+fn drill_in(
+    scratch: &Path,
+    target: Target,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Drilled, DrillError> {
+    let binary = Binary::find(request, scratch, interrupt)?;
+    let archive = match target {
+        Target::Archive(archive) => archive,
+        Target::DataDir(data_dir) => {
+            Box::new(captured(&data_dir, scratch, request, interrupt, observe)?)
+        }
+    };
+    let data_dir = scratch.join("data");
+    restore_into(&data_dir, &archive, request, interrupt, observe)?;
+    let created = archive.manifest().created;
+    let target = Target::Archive(archive);
+    let wanted = Wanted {
+        until: Until::Commit,
+        rules: Some(rules(binary.release)),
+        threads: request.threads,
+        ..Wanted::default()
+    };
+    let read = target.read_store(wanted, interrupt, observe)?;
+    let log = scratch.join("etcd.log");
+    let member = Member {
+        data_dir: &data_dir,
+        log: &log,
+    };
+    let mut server = Server::start(&binary, &member, request)?;
+    let at = read.replayed.at;
+    let served = until_it_serves(&mut server, &data_dir, &read.member, at, request, interrupt);
+    server.end()?;
+    let served = match served? {
+        Ok(store) => store,
+        Err(ended) => {
+            return Err(DrillError::DoesNotStart {
+                version: binary.version,
+                ended,
+                log: last_lines(&log),
+            });
+        }
+    };
+    let expected = &*read.replayed.store;
+    let (differences, expired) = differences(expected, &served, Timestamp::now());
+    Ok(Drilled {
+        version: binary.version,
+        member: read.member,
+        created,
+        at,
+        keys: keys(expected),
+        expired,
+        differences,
+    })
+}
+
+/// An archive of a data dir, in the scratch directory.
+fn captured(
+    data_dir: &DataDir,
+    scratch: &Path,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Archive, DrillError> {
+    let backup_dir = scratch.join("backup");
+    let request = crate::snapshot::Request {
+        data_dir,
+        to: Destination::BackupDir(&backup_dir),
+        scope: Scope::Live,
+        labels: Vec::new(),
+        level: 1,
+        threads: request.threads,
+        size_limit: u64::MAX,
+        created: Moment::Beginning(Timestamp::now),
+        lock: None,
+    };
+    let captured = capture(&request, interrupt, observe)?;
+    Ok(Archive::open(&captured.path)?)
+}
+
+fn restore_into(
+    data_dir: &Path,
+    archive: &Archive,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<(), DrillError> {
+    // The server runs as whoever drills.
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    let request = crate::restore::Request {
+        archive,
+        data_dir,
+        wal_dir: None,
+        replace: false,
+        owner: Some((user, group)),
+        dry_run: false,
+        damaged: false,
+        threads: request.threads,
+        now: Timestamp::now(),
+    };
+    restore(&request, interrupt, observe)?;
+    Ok(())
+}
+
+/// How a server of this release names in-order children when it applies the log.
+fn rules(release: Release) -> InOrderRules {
+    if release >= crate::etcd::ids::V2_2 {
+        InOrderRules::From22
+    } else {
+        InOrderRules::Before22
+    }
+}
+
+/// Waits until the server is healthy and has made a raft snapshot at or above `at`; gives its store.
+fn until_it_serves(
+    server: &mut Server,
+    data_dir: &Path,
+    member: &MemberFacts,
+    at: Index,
+    request: &Request<'_>,
+    interrupt: &Interrupt,
+) -> Result<Result<Store, Ended>, DrillError> {
+    let deadline = Instant::now() + request.within;
+    let restored = member.raft_snapshot.map_or(Index(0), |id| id.index);
+    let mut store = None;
+    loop {
+        interrupt.check()?;
+        if let Some(ended) = server.has_ended()? {
+            return Ok(Err(ended));
+        }
+        if store.is_none() {
+            store = newest_store(&data_dir.join("member/snap"), at.max(restored.next()))?;
+        }
+        if store.is_some() && server.is_healthy() {
+            return Ok(store.ok_or(Ended::TooLate(request.within)));
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(Ended::TooLate(request.within)));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The store in the newest raft snapshot at or above `least` that is whole already.
+fn newest_store(snap: &Path, least: Index) -> io::Result<Option<Store>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(snap)? {
+        let name = entry?.file_name();
+        let id = SnapshotId::from_file_name(&name.to_string_lossy());
+        ids.extend(id.filter(|id| id.index >= least).map(|id| (id, name)));
+    }
+    ids.sort();
+    for (id, name) in ids.into_iter().rev() {
+        // It may be purged, or not be written to its end.
+        if let Ok(Some(store)) = read_store(&snap.join(name), id) {
+            return Ok(Some(store));
+        }
+    }
+    Ok(None)
+}
+
+fn read_store(path: &Path, id: SnapshotId) -> io::Result<Option<Store>> {
+    let mut file = fs::File::open(path)?;
+    let wanted = WantedOfStore {
+        tree: true,
+        ..WantedOfStore::default()
+    };
+    let mut scan = SnapshotScan::new(id, file.metadata()?.len(), wanted);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = file.read(&mut piece)?;
+        match piece.get(..length) {
+            None | Some([]) => break,
+            Some(bytes) => scan.update(bytes),
+        }
+    }
+    Ok(scan.finish().ok().and_then(|(_, store)| store))
+}
+
+/// What is not the same, apart from the cluster's own keys; and how much has expired since.
+fn differences(expected: &Store, served: &Store, now: Timestamp) -> (Vec<Difference>, u64) {
+    let now: UnixNanos = now.as_nanosecond().try_into().unwrap_or(UnixNanos::MAX);
+    let mut expired = 0;
+    let mut found = Vec::new();
+    for difference in compare(expected, served) {
+        let is_own = difference.path == b"/0" || difference.path.starts_with(b"/0/");
+        if is_own || difference.path.is_empty() || difference.path == b"/" {
+            continue;
+        }
+        let what = match (difference.a, difference.b) {
+            (Some(_), None) if has_expired(expected, &difference.path, now) => {
+                expired += 1;
+                continue;
+            }
+            (Some(_), None) => Unequal::Missing,
+            (None, _) => Unequal::Added,
+            (Some(_), Some(_)) => Unequal::Parts(difference.parts),
+        };
+        found.push(Difference {
+            path: difference.path,
+            what,
+        });
+    }
+    (found, expired)
+}
+
+/// Whether the node at `path`, or a directory that it is in, has expired by `now`.
+fn has_expired(store: &Store, path: &[u8], now: UnixNanos) -> bool {
+    let ends = path.iter().enumerate().skip(1);
+    let ends = ends.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let mut paths = ends.chain([path.len()]).filter_map(|end| path.get(..end));
+    paths.any(|path| {
+        let expires = store.get(path).and_then(|id| store.node(id).expires);
+        expires.is_some_and(|expires| expires <= now)
+    })
+}
+
+/// The users' keys, hidden ones too.
+fn keys(store: &Store) -> u64 {
+    let mut keys = 0;
+    let mut open: Vec<NodeId> = store.get(b"/1").into_iter().collect();
+    while let Some(directory) = open.pop() {
+        for child in store.children(directory) {
+            if store.node(child).is_dir() {
+                open.push(child);
+            } else {
+                keys += 1;
+            }
+        }
+    }
+    keys
+}
+
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    // A panic's first line says why; what follows it are its goroutines.
+    let panic = lines.iter().rposition(|line| line.starts_with("panic:"));
+    let end = panic.map_or(lines.len(), |at| at + 1);
+    let from = end.saturating_sub(LAST_LINES);
+    let shown = lines.get(from..end).unwrap_or_default();
+    shown.iter().map(|line| (*line).to_owned()).collect()
+}

@@ -1,0 +1,290 @@
+//! An etcd that runs for as long as a drill lasts, and no longer.
+//!
+//! In: the program and a data dir. Out: a [`Server`] on loopback; whether it is healthy, and how it
+//! ended. It is in a process group of its own, which is ended when the [`Server`] goes; where this
+//! process is killed the kernel ends it ([`stand_in`]).
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use fs_err as fs;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::drill::{DrillError, Request};
+use crate::etcd::ids::Release;
+use crate::interrupt::Interrupt;
+
+/// What the server is called, whoever the member is: that is no part of the log.
+const NAME: &str = "drill";
+/// How long a program may take to tell its version, and a server to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one look at the server's health may take.
+const LOOK: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+/// The first argument of a process that only becomes another program.
+const STAND_IN: &str = "--stand-in-for-a-server";
+/// The most that is read of what a program says of its version, in bytes.
+const MOST_SAID: u64 = 4096;
+
+/// An etcd that can be started.
+#[derive(Clone, Debug)]
+pub(super) struct Binary {
+    path: PathBuf,
+    /// Such as `2.1.3`.
+    pub(super) version: String,
+    pub(super) release: Release,
+}
+
+/// What is started.
+pub(super) struct Member<'m> {
+    pub(super) data_dir: &'m Path,
+    /// Where the server's output goes.
+    pub(super) log: &'m Path,
+}
+
+/// How a server ended that should not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+    /// In this time it did not become healthy with all of the log applied.
+    TooLate(Duration),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "it exited with code {code}"),
+            Self::Signalled(signal) => write!(f, "signal {signal} ended it"),
+            Self::TooLate(within) => {
+                let seconds = within.as_secs();
+                write!(
+                    f,
+                    "within {seconds} s it was not healthy with all of the log applied"
+                )
+            }
+        }
+    }
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (None, Some(signal)) => Self::Signalled(signal),
+            (code, _) => Self::Exited(code.unwrap_or(0)),
+        }
+    }
+}
+
+impl Binary {
+    /// Asks the program for its version.
+    pub(super) fn find(
+        request: &Request<'_>,
+        scratch: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self, DrillError> {
+        let path = request.etcd.to_path_buf();
+        if !path.is_file() {
+            return Err(DrillError::NoBinary(path));
+        }
+        let said = scratch.join("version");
+        let mut group = Group::spawn(request, &path, &["--version".into()], &said)?;
+        let deadline = Instant::now() + PATIENCE;
+        while group.child.try_wait()?.is_none() && Instant::now() < deadline {
+            interrupt.check()?;
+            std::thread::sleep(PAUSE);
+        }
+        group.end()?;
+        let mut text = Vec::new();
+        fs::File::open(&said)?
+            .take(MOST_SAID)
+            .read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        // `etcd Version: 2.1.3`, or `etcd version 2.0.13`.
+        let first = text.lines().next().unwrap_or_default();
+        let version = first
+            .strip_prefix("etcd ")
+            .and_then(|rest| rest.rsplit(' ').next());
+        let parsed = version.and_then(|version| {
+            let mut parts = version.split('.');
+            let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some((version.to_owned(), Release { major, minor }))
+        });
+        let (version, release) = parsed.ok_or_else(|| DrillError::NotEtcd(path.clone()))?;
+        Ok(Self {
+            path,
+            version,
+            release,
+        })
+    }
+}
+
+/// A server under way.
+#[derive(Debug)]
+pub(super) struct Server {
+    group: Group,
+    client: SocketAddr,
+}
+
+impl Server {
+    /// Starts it, alone and on loopback.
+    pub(super) fn start(
+        binary: &Binary,
+        member: &Member<'_>,
+        request: &Request<'_>,
+    ) -> io::Result<Self> {
+        let [client, peer] = free_addresses()?;
+        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let cluster = format!("{NAME}={peer_url}");
+        let flags: [(&str, &OsStr); 8] = [
+            ("--name", NAME.as_ref()),
+            ("--data-dir", member.data_dir.as_ref()),
+            ("--listen-client-urls", client_url.as_ref()),
+            ("--advertise-client-urls", client_url.as_ref()),
+            ("--listen-peer-urls", peer_url.as_ref()),
+            ("--initial-advertise-peer-urls", peer_url.as_ref()),
+            ("--initial-cluster", cluster.as_ref()),
+            // A raft snapshot as soon as there is anything to put into one.
+            ("--snapshot-count", "1".as_ref()),
+        ];
+        let mut args: Vec<OsString> = flags
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.into(), value.to_owned()])
+            .collect();
+        args.push("--force-new-cluster".into());
+        if binary.release.major >= 3 {
+            args.push("--enable-v2=true".into());
+        }
+        let group = Group::spawn(request, &binary.path, &args, member.log)?;
+        Ok(Self { group, client })
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn has_ended(&mut self) -> io::Result<Option<Ended>> {
+        Ok(self.group.child.try_wait()?.map(Ended::from))
+    }
+
+    /// Whether it says that it is healthy: it has a leader, and takes writes.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health().is_ok_and(|answer| {
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+            head.contains(" 200 ") && body.replace(' ', "").contains(r#""health":"true""#)
+        })
+    }
+
+    fn health(&self) -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.client, LOOK)?;
+        stream.set_read_timeout(Some(LOOK))?;
+        stream.set_write_timeout(Some(LOOK))?;
+        write!(
+            stream,
+            "GET /health HTTP/1.0\r\nHost: {}\r\n\r\n",
+            self.client
+        )?;
+        let mut answer = String::new();
+        stream.take(MOST_SAID).read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Ends it.
+    pub(super) fn end(mut self) -> io::Result<()> {
+        self.group.end()
+    }
+}
+
+/// A process and all that it starts, ended when this goes.
+#[derive(Debug)]
+struct Group {
+    child: Child,
+    has_ended: bool,
+}
+
+impl Group {
+    fn spawn(
+        request: &Request<'_>,
+        program: &Path,
+        args: &[OsString],
+        output: &Path,
+    ) -> io::Result<Self> {
+        let output = fs::File::create(output)?.into_parts().0;
+        let mut command = match request.stand_in {
+            Some(own) => {
+                let mut command = Command::new(own);
+                command.arg(STAND_IN);
+                command.arg(std::process::id().to_string()).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let child = command
+            .args(args)
+            .env_clear()
+            .envs(request.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()?;
+        Ok(Self {
+            child,
+            has_ended: false,
+        })
+    }
+
+    /// Asks all of it to end, and makes it.
+    fn end(&mut self) -> io::Result<()> {
+        if self.has_ended {
+            return Ok(());
+        }
+        let group = Pid::from_child(&self.child);
+        // Where all of it has ended there is nothing to signal.
+        let _ = kill_process_group(group, Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+        self.child.wait()?;
+        self.has_ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// Two addresses that are free, held at once so that they differ.
+fn free_addresses() -> io::Result<[SocketAddr; 2]> {
+    let loopback = || TcpListener::bind(("127.0.0.1", 0));
+    let (one, other) = (loopback()?, loopback()?);
+    Ok([one.local_addr()?, other.local_addr()?])
+}
+
+/// Where `args` are those of a process that is to become a server: becomes it, once the kernel has
+/// been told to end it with its parent. `None` if they are anything else; the exit code if it fails.
+pub fn stand_in(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
+    if args.nth(1)? != STAND_IN {
+        return None;
+    }
+    let parent: Option<i32> = args.next()?.to_str()?.parse().ok();
+    let program = args.next()?;
+    let told = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let is_orphan = Some(Pid::as_raw(rustix::process::getppid())) != parent;
+    if told.is_err() || is_orphan {
+        return Some(1);
+    }
+    // Comes back only if there is no such program.
+    let _ = Command::new(program).args(args).exec();
+    Some(1)
+}

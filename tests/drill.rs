@@ -1,0 +1,243 @@
+//! A drill: a backup restored aside, a real etcd started on it, every key compared.
+//!
+//! Debian's etcd 3.4 proves data dirs of its own; servers of 2.1 and 2.2 prove recorded ones where the environment names
+//! them (`ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2`).
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, Ran, ark, clean, names, snapshot};
+use crate::support::etcd::Etcd;
+use crate::support::recordings::{tree, unpack};
+use crate::support::tools::need;
+
+/// A drill of `target` by `etcd` with further flags, its scratch directory in `scratch`.
+fn drill(target: &Path, etcd: &OsStr, scratch: &Path, flags: &[&str]) -> Ran {
+    let mut args: Vec<&OsStr> = vec!["--json".as_ref(), "drill".as_ref(), target.as_os_str()];
+    args.extend(["--etcd".as_ref(), etcd]);
+    args.extend(["--scratch-dir".as_ref(), scratch.as_os_str()]);
+    args.extend(flags.iter().map(OsStr::new));
+    ark(args)
+}
+
+/// A stopped 3.4 with keys of every kind in its v2 store, hidden ones among them.
+fn member_of_34(dir: &Path) -> PathBuf {
+    let data_dir = dir.join("real0.etcd");
+    let server = Etcd::start(&data_dir);
+    for number in 0..120 {
+        server.set_v2(&format!("app/key{number}"), &format!("value {number}"));
+    }
+    server.set_v2("_hidden/_deep/key", "seen by nobody");
+    server.set_v2("odd%20name", "ä\"\\<>&");
+    server.stop();
+    data_dir
+}
+
+/// An etcd 2.x that the environment names; without it the story is skipped, and says so.
+fn server_of(line: &str) -> Option<PathBuf> {
+    let variable = format!("ETCD_ARK_ETCD_{}", line.replace('.', "_"));
+    let path = std::env::var_os(&variable).map(PathBuf::from);
+    if path.is_none() {
+        let name = std::thread::current().name().unwrap_or("?").to_owned();
+        eprintln!("\n*** SKIPPED {name}: {variable} names no etcd ***");
+    }
+    path
+}
+
+#[test]
+fn a_backup_of_a_real_member_is_proven_by_its_own_server_and_nothing_stays() {
+    if !need("etcd") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let data_dir = member_of_34(dir.path());
+    let before = tree(&data_dir);
+    let (backups, scratch) = (dir.path().join("backups"), dir.path().join("scratch"));
+    fs::create_dir(&scratch).unwrap();
+    let (archive, _) = snapshot(&data_dir, &backups, &[]);
+    let kept = tree(&backups);
+    let metrics = dir.path().join("drill.prom");
+    for (target, flags) in [
+        (
+            archive.as_path(),
+            vec!["--metrics-file", metrics.to_str().unwrap()],
+        ),
+        (
+            Path::new("latest"),
+            vec!["--backup-dir", backups.to_str().unwrap()],
+        ),
+        (data_dir.as_path(), vec![]),
+    ] {
+        let told = drill(target, "etcd".as_ref(), &scratch, &flags)
+            .exits(0)
+            .json();
+        assert_eq!(told["equal"], true, "{told:#}");
+        assert_eq!(told["keys"], 122, "{told:#}");
+        assert_eq!(names(&scratch), [""; 0]);
+    }
+    assert_eq!(tree(&data_dir), before);
+    assert_eq!(tree(&backups), kept);
+    let metrics = fs::read_to_string(metrics).unwrap();
+    for line in [
+        "etcd_ark_last_run_exit_code{command=\"drill\"} 0",
+        "etcd_ark_last_proven_archive_keys{command=\"drill\"",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_fails_the_drill_with_its_own_last_lines() {
+    let dir = TempDir::new().unwrap();
+    let recording = unpack("v23");
+    let (archive, _) = snapshot(&recording.data_dir("v23"), &dir.path().join("backups"), &[]);
+    let scratch = dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    // What it says of its version is all that this one has of an etcd.
+    let fake = dir.path().join("etcd");
+    let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) echo 'panic: it is broken'; exit 2;; esac\n";
+    fs::write(&fake, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&fake, mode).unwrap();
+    let ran = drill(&archive, fake.as_os_str(), &scratch, &[]).exits(4);
+    let told = ran.json();
+    assert_eq!(
+        (&told["equal"], &told["starts"]),
+        (&false.into(), &false.into())
+    );
+    assert_eq!(told["etcd_log"][0], "panic: it is broken");
+    ran.says("it exited with code 2");
+    assert_eq!(names(&scratch), [""; 0]);
+
+    // One that runs and never serves is ended in time.
+    let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) sleep 600 & wait;; esac\n";
+    fs::write(&fake, script).unwrap();
+    drill(&archive, fake.as_os_str(), &scratch, &["--within", "1s"])
+        .exits(4)
+        .says("within 1 s it was not healthy");
+    assert_eq!(names(&scratch), [""; 0]);
+    assert!(processes_about(&scratch).is_empty());
+}
+
+#[test]
+fn without_such_a_program_or_such_a_backup_nothing_is_done() {
+    let dir = TempDir::new().unwrap();
+    let recording = unpack("v23");
+    let (archive, _) = snapshot(&recording.data_dir("v23"), &dir.path().join("backups"), &[]);
+    let scratch = dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    drill(&archive, "/nowhere/etcd".as_ref(), &scratch, &[])
+        .exits(10)
+        .says("there is no program at");
+    drill(&archive, "true".as_ref(), &scratch, &[])
+        .exits(1)
+        .says("does not answer");
+    let missing = dir.path().join("missing.tar.zst");
+    drill(&missing, "true".as_ref(), &scratch, &[]).exits(10);
+    drill(Path::new("latest"), "true".as_ref(), &scratch, &[]).exits(2);
+    let empty = scratch.to_str().unwrap();
+    drill(
+        Path::new("latest"),
+        "true".as_ref(),
+        &scratch,
+        &["--backup-dir", empty],
+    )
+    .exits(10);
+    assert_eq!(names(&scratch), [""; 0]);
+}
+
+/// The processes whose command line names `path`.
+fn processes_about(path: &Path) -> Vec<String> {
+    let path = path.to_str().unwrap();
+    let lines = fs::read_dir("/proc").unwrap().flatten();
+    let lines = lines.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(path)).collect()
+}
+
+#[test]
+fn a_drill_that_is_killed_leaves_no_server_and_the_next_one_cleans_up() {
+    let dir = TempDir::new().unwrap();
+    let recording = unpack("v23");
+    let (archive, _) = snapshot(&recording.data_dir("v23"), &dir.path().join("backups"), &[]);
+    let fake = dir.path().join("etcd");
+    // It becomes one long process, as a server is one, with the data dir in its command line.
+    let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) exec tail -f /dev/null \"$4\";; esac\n";
+    fs::write(&fake, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&fake, mode).unwrap();
+    for (signal, stays) in [
+        (Signal::TERM, false),
+        (Signal::INT, false),
+        (Signal::KILL, true),
+    ] {
+        let scratch = dir.path().join(format!("scratch{}", signal.as_raw()));
+        fs::create_dir(&scratch).unwrap();
+        let mut command: Command = clean(BINARY);
+        command.arg("drill").arg(&archive).arg("--etcd").arg(&fake);
+        command.arg("--scratch-dir").arg(&scratch);
+        let output = [Stdio::null(), Stdio::null()];
+        let [out, err] = output;
+        let mut child = command.stdout(out).stderr(err).spawn().unwrap();
+        let is_server = |line: &String| line.starts_with("tail");
+        let until = |what: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !what() {
+                assert!(
+                    Instant::now() < deadline,
+                    "{signal:?}: {:?}",
+                    processes_about(&scratch)
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        until(&|| processes_about(&scratch).iter().any(is_server));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait().unwrap();
+        until(&|| processes_about(&scratch).is_empty());
+        assert_eq!(!names(&scratch).is_empty(), stays, "{signal:?}");
+    }
+}
+
+#[test]
+fn recorded_members_are_proven_by_servers_of_their_own_release() {
+    for (line, name, dir) in [
+        ("2.1", "upgrade-story", "2-backup-infra1"),
+        ("2.1", "ops-2.1", "ops-2.1"),
+        ("2.1", "auth", "auth"),
+        ("2.1", "mem-d", "mem-d"),
+        ("2.2", "ops-2.2", "ops-2.2"),
+        ("2.2", "upgrade-story", "3-after-upgrade-infra0"),
+    ] {
+        let Some(etcd) = server_of(line) else {
+            continue;
+        };
+        let recording = unpack(name);
+        let work = TempDir::new().unwrap();
+        let (archive, _) = snapshot(&recording.data_dir(dir), &work.path().join("backups"), &[]);
+        let told = drill(&archive, etcd.as_os_str(), work.path(), &[])
+            .exits(0)
+            .json();
+        assert_eq!(told["equal"], true, "{dir}: {told:#}");
+        assert!(told["keys"].as_u64().unwrap() > 0, "{dir}: {told:#}");
+    }
+}
+
+#[test]
+fn a_backup_that_no_server_starts_from_fails_the_drill() {
+    let Some(etcd) = server_of("2.1") else { return };
+    let recording = unpack("dead-members");
+    let work = TempDir::new().unwrap();
+    let archive = recording.path("dead-members/natural.tar.zst");
+    let told = drill(&archive, etcd.as_os_str(), work.path(), &[])
+        .exits(4)
+        .json();
+    let log = told["etcd_log"].to_string();
+    assert!(log.contains("panic"), "{told:#}");
+}
