@@ -4,6 +4,7 @@
 //! them (`ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2`).
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,7 +46,8 @@ fn server_of(line: &str) -> Option<PathBuf> {
     let path = std::env::var_os(&variable).map(PathBuf::from);
     if path.is_none() {
         let name = std::thread::current().name().unwrap_or("?").to_owned();
-        eprintln!("\n*** SKIPPED {name}: {variable} names no etcd ***");
+        let mut stderr = std::io::stderr();
+        let _ = writeln!(stderr, "\n*** SKIPPED {name}: {variable} names no etcd ***");
     }
     path
 }

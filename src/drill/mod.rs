@@ -2,7 +2,8 @@
 //!
 //! In: an archive or a data dir, and an etcd to start. Out: a [`Drilled`] that says whether the
 //! server comes to the store that a replay of the log gives, node by node. The server runs alone, with
-//! `--force-new-cluster`, on loopback and on free ports, in a process group that ends with the drill.
+//! `--force-new-cluster` where its cluster has other members (that flag makes etcd panic on a log in which
+//! a member's peer URLs change), on loopback and on free ports, in a process group that ends with the drill.
 //! What it holds is read from the raft snapshot that it makes itself, for that has every key: hidden
 //! ones, and those that auth lets nobody list. Neither the source nor the backup is written to, and
 //! the scratch directory goes in the end.
@@ -69,7 +70,7 @@ pub struct Drilled {
     pub member: MemberFacts,
     /// When its archive was made; of a data dir, now.
     pub created: Timestamp,
-    /// The entry up to which the log is committed, where the stores were compared.
+    /// The entry as of which the stores were compared.
     pub at: Index,
     /// How many keys there are, hidden ones too.
     pub keys: u64,
@@ -169,9 +170,11 @@ fn drill_in(
     let data_dir = scratch.join("data");
     restore_into(&data_dir, &archive, request, interrupt, observe)?;
     let created = archive.manifest().created;
+    let is_alone = is_alone(&archive.manifest().member);
     let target = Target::Archive(archive);
     let wanted = Wanted {
-        until: Until::Commit,
+        // One alone commits all of its log; --force-new-cluster drops what is not committed.
+        until: if is_alone { Until::End } else { Until::Commit },
         rules: Some(rules(binary.release)),
         threads: request.threads,
         ..Wanted::default()
@@ -181,12 +184,13 @@ fn drill_in(
     let member = Member {
         data_dir: &data_dir,
         log: &log,
+        is_alone,
     };
     let mut server = Server::start(&binary, &member, request)?;
     let at = read.replayed.at;
-    let served = until_it_serves(&mut server, &data_dir, &read.member, at, request, interrupt);
+    let reached = until_it_serves(&mut server, &data_dir, &read.member, at, request, interrupt);
     server.end()?;
-    let served = match served? {
+    let reached = match reached? {
         Ok(store) => store,
         Err(ended) => {
             return Err(DrillError::DoesNotStart {
@@ -197,7 +201,7 @@ fn drill_in(
         }
     };
     let expected = &*read.replayed.store;
-    let (differences, expired) = differences(expected, &served, Timestamp::now());
+    let (differences, expired) = differences(expected, &reached, Timestamp::now());
     Ok(Drilled {
         version: binary.version,
         member: read.member,
@@ -256,6 +260,12 @@ fn restore_into(
     };
     restore(&request, interrupt, observe)?;
     Ok(())
+}
+
+/// Whether a member's cluster has no other one.
+fn is_alone(member: &MemberFacts) -> bool {
+    let own = member.identity.member_id;
+    member.members.iter().map(|member| member.id).eq([own])
 }
 
 /// How a server of this release names in-order children when it applies the log.
@@ -334,11 +344,11 @@ fn read_store(path: &Path, id: SnapshotId) -> io::Result<Option<Store>> {
 }
 
 /// What is not the same, apart from the cluster's own keys; and how much has expired since.
-fn differences(expected: &Store, served: &Store, now: Timestamp) -> (Vec<Difference>, u64) {
+fn differences(expected: &Store, reached: &Store, now: Timestamp) -> (Vec<Difference>, u64) {
     let now: UnixNanos = now.as_nanosecond().try_into().unwrap_or(UnixNanos::MAX);
     let mut expired = 0;
     let mut found = Vec::new();
-    for difference in compare(expected, served) {
+    for difference in compare(expected, reached) {
         let is_own = difference.path == b"/0" || difference.path.starts_with(b"/0/");
         if is_own || difference.path.is_empty() || difference.path == b"/" {
             continue;

@@ -46,6 +46,8 @@ pub(super) struct Member<'m> {
     pub(super) data_dir: &'m Path,
     /// Where the server's output goes.
     pub(super) log: &'m Path,
+    /// Whether its cluster has no other member: it then comes up as it is.
+    pub(super) is_alone: bool,
 }
 
 /// How a server ended that should not have.
@@ -159,7 +161,9 @@ impl Server {
             .into_iter()
             .flat_map(|(flag, value)| [flag.into(), value.to_owned()])
             .collect();
-        args.push("--force-new-cluster".into());
+        if !member.is_alone {
+            args.push("--force-new-cluster".into());
+        }
         if binary.release.major >= 3 {
             args.push("--enable-v2=true".into());
         }

@@ -21,7 +21,7 @@ use crate::cli::output::{Out, Paint, one_line, text};
 use crate::cli::progress::Progress;
 use crate::cli::values::local_path;
 
-pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, with \
+pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \
     --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
     hidden ones too, with a replay of the log; keys of the v3 API are not compared. Exits with 0 if all are equal, with 4 if \
     something differs or the server does not come up, with 10 if there is no such etcd or no such TARGET. Writes neither to the \
