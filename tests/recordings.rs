@@ -791,9 +791,9 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
 }
 
 #[test]
-fn a_segment_cut_within_its_header_is_refused_and_named() {
-    // Guards against an archive with a segment that says neither whose it is nor what it follows. etcd renames a segment
-    // into place only when its header is synced, so this is no ordinary torn tail.
+fn a_segment_cut_within_its_header_is_named() {
+    // Guards against an archive that has lost a segment's entries without a word. 2.0.0 to 2.0.9 leave such a segment when
+    // they crash at a cut; later ones rename a segment into place only when its header is synced.
     let scratch = TempDir::new().unwrap();
     let data = scratch.path().join("data");
     let small = small_member(&data);
@@ -802,7 +802,6 @@ fn a_segment_cut_within_its_header_is_refused_and_named() {
         cut(&last.path, length);
         let found = survey(&data);
         assert_eq!(found.files.len(), 3, "cut at {length}");
-        // In the middle of a frame the survey may call it a torn tail; the capture must not.
         if [0, 3, last.frames[0].end(), last.frames[1].end() - 1].contains(&length) {
             let backups = scratch.path().join("backups");
             let args = [
@@ -813,10 +812,10 @@ fn a_segment_cut_within_its_header_is_refused_and_named() {
                 backups.as_os_str(),
             ];
             ark(args)
-                .exits(4)
+                .exits(0)
                 .says(&last.name)
-                .says("no crc and metadata records at the start");
-            assert_eq!(names(&backups), [""; 0]);
+                .says("holds no record of the log");
+            fs::remove_dir_all(&backups).unwrap();
         }
     }
 }

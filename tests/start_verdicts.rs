@@ -7,7 +7,9 @@ use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
 use crate::support::ark::{ark, snapshot};
-use crate::support::recordings::unpack;
+use crate::support::decode::{frames, log, segments};
+use crate::support::encode::{SegmentBuilder, segment_name};
+use crate::support::recordings::{copy_dir, unpack};
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
@@ -133,6 +135,81 @@ fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
         assert_eq!(words("G-entry_gap", verb, 4), ["yes"; 4]);
         assert_eq!(words("G-snap_dir_gone", verb, code(4)), ["no"; 4]);
     }
+}
+
+#[test]
+fn what_a_server_runs_on_healthily_is_not_called_damaged() {
+    let recording = unpack("start-verdicts");
+    let backups = tempfile::tempdir().unwrap();
+    for case in [
+        // No hard state is not an error where there is a raft snapshot.
+        "A-no_hardstate",
+        "C-no_hardstate",
+        "G-no_hardstate",
+        // What is no id in a path is a key like any other.
+        "C-publish_with_bad_id",
+        "F-publish_with_bad_id",
+        "A-snap_with_bad_name",
+        "C-foreign_dir_in_wal",
+        "C-tmp_in_wal",
+    ] {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        ark(["verify".as_ref(), dir.as_os_str()]).exits(0);
+        snapshot(&dir, &backups.path().join(case), &[]);
+    }
+}
+
+/// A crash at a cut leaves such a segment (2.0.0 to 2.0.9). It holds nothing, so nothing is missing.
+#[test]
+fn an_empty_last_segment_is_no_damage_where_the_markers_are_before_it() {
+    let backups = tempfile::tempdir().unwrap();
+    for (name, dir) in [
+        ("upgrade-story", "2-backup-infra1"),
+        ("ops-2.1", "ops-2.1"),
+        ("v20", "v20"),
+    ] {
+        let recording = unpack(name);
+        for with_crc in [false, true] {
+            let dir = recording.data_dir(dir);
+            let work = backups.path().join(format!("{name}-{with_crc}.etcd"));
+            copy_dir(&dir, &work);
+            let wal = work.join("member/wal");
+            add_cut_segment(&wal, with_crc);
+            let verdicts = start_verdicts(&work, None, false).unwrap();
+            let starts = verdicts.iter().any(|(_, verdict)| verdict.is_yes());
+            assert!(starts, "{name} {with_crc}: {verdicts:?}");
+            let says = "holds no record of the log";
+            ark(["verify".as_ref(), work.as_os_str()])
+                .exits(0)
+                .says(says);
+            let backups = backups.path().join(format!("{name}-{with_crc}"));
+            let (archive, told) = snapshot(&work, &backups, &[]);
+            let warnings = told["manifest"]["warnings"].to_string();
+            assert!(warnings.contains(says), "{told:#}");
+            ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+        }
+    }
+}
+
+/// Adds the segment that a cut begins with, cut short by a crash: empty, or with its crc record.
+fn add_cut_segment(wal: &std::path::Path, with_crc: bool) {
+    let mut crc = 0;
+    let all = segments(wal);
+    for path in &all {
+        for frame in frames(&std::fs::read(path).unwrap()) {
+            if frame.kind != 4 {
+                crc = crc32c::crc32c_append(crc, &frame.data);
+            }
+        }
+    }
+    let mut builder = SegmentBuilder::new(crc, false);
+    if with_crc {
+        builder.crc();
+    }
+    let last = all.last().unwrap().file_name().unwrap().to_str().unwrap();
+    let sequence = u64::from_str_radix(&last[..16], 16).unwrap() + 1;
+    let name = segment_name(sequence, log(wal).index + 1);
+    std::fs::write(wal.join(name), builder.bytes()).unwrap();
 }
 
 #[test]

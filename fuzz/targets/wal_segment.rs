@@ -65,7 +65,7 @@ fuzz_target!(|input: &[u8]| {
     let (end, facts) = verdict;
     // Where the whole records end, and how much of the segment is as it should be.
     let (records, sound) = match end {
-        Ok(SegmentEnd::Whole { offset }) => {
+        Ok(SegmentEnd::Whole { offset } | SegmentEnd::Begun { offset }) => {
             assert_eq!(offset, length as u64);
             (length, length)
         }

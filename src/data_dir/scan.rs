@@ -291,7 +291,11 @@ impl FilesRead {
             Err(fault) => Ok(Some(fault)),
             Ok(
                 FileEnd::Other
-                | FileEnd::Segment(SegmentEnd::Whole { .. } | SegmentEnd::Preallocated { .. }),
+                | FileEnd::Segment(
+                    SegmentEnd::Whole { .. }
+                    | SegmentEnd::Preallocated { .. }
+                    | SegmentEnd::Begun { .. },
+                ),
             ) => Ok(None),
             Ok(FileEnd::Snapshot(_)) => {
                 self.snapshot_bytes.get_or_insert(length);

@@ -109,10 +109,13 @@ impl ClusterChange {
         let id = path
             .strip_prefix("/0/members/")
             .and_then(|rest| rest.strip_suffix("/attributes"));
-        let Some(id) = id else { return Ok(None) };
+        // Where the id is not hexadecimal etcd takes the key for any other one.
+        let Some(id) = id.and_then(|id| id.parse().ok()) else {
+            return Ok(None);
+        };
         let attributes = MemberJson::read(value, ATTRIBUTES).ok_or(Unreadable)?;
         Ok(Some(Self::Attributes {
-            id: id.parse().map_err(|_| Unreadable)?,
+            id,
             name: attributes.name,
             client_urls: attributes.client_urls,
         }))

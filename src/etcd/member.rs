@@ -106,6 +106,9 @@ pub enum StartFault {
     },
 }
 
+/// Bytes of the shortest crc and metadata records together, with their length words.
+const SHORTEST_HEADER: u64 = 30;
+
 impl MemberFacts {
     /// What `log` and the raft snapshot before it say together.
     pub fn gather(mut log: Log, snapshot: Option<&SnapshotFacts>) -> Result<Self, StartFault> {
@@ -165,6 +168,18 @@ impl MemberFacts {
     /// Whether the member is no longer in the cluster that it knows.
     pub fn is_removed(&self) -> bool {
         self.removed_members.contains(&self.identity.member_id)
+    }
+
+    /// What there is to say of a last segment that ends before its metadata record. A crash of 2.0.0 to
+    /// 2.0.9 at a cut leaves one; so does a disk that has lost what was in it.
+    pub fn last_segment_warning(&self) -> Option<String> {
+        let last = self.segments.last()?;
+        (last.records_end < SHORTEST_HEADER).then(|| {
+            format!(
+                "{} holds no record of the log: a crash of etcd 2.0.0 to 2.0.9 leaves such a segment; where another release wrote it, what was in it is lost",
+                last.name
+            )
+        })
     }
 
     /// Whether the vote names somebody the files have never heard of.

@@ -70,8 +70,8 @@ pub enum FileFault {
     /// A segment that breaks off.
     #[error("{} at offset {}", .0.fault, .0.offset)]
     Segment(Break),
-    /// A segment is missing before this one.
-    #[error("the segment before it is missing: {after} follows {before}")]
+    /// A segment is missing before this one, or what was in it.
+    #[error("the segment before it is missing or empty: {after} follows {before}")]
     Gap {
         /// The sequence number read last.
         before: u64,
@@ -91,6 +91,8 @@ pub struct Examiner {
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
+    /// Whether the segment read last was cut short at its beginning: none may follow.
+    begun: bool,
     now: Now,
 }
 
@@ -156,7 +158,7 @@ impl Examiner {
     fn begin_segment(&mut self, name: SegmentName, length: u64) -> Now {
         let gap = self
             .last_sequence
-            .filter(|before| before.checked_add(1) != Some(name.sequence))
+            .filter(|before| self.begun || before.checked_add(1) != Some(name.sequence))
             .map(|before| FileFault::Gap {
                 before,
                 after: name.sequence,
@@ -224,6 +226,7 @@ impl Examiner {
             Now::Segment(scan, gap) => match scan.finish() {
                 Ok((end, crc)) => {
                     self.crc = crc;
+                    self.begun = matches!(end, SegmentEnd::Begun { .. });
                     if let Some(log) = &mut self.log {
                         log.end_segment(end);
                     }
@@ -242,6 +245,7 @@ impl Examiner {
         self.log = None;
         self.crc = None;
         self.last_sequence = None;
+        self.begun = false;
         if let Some(trace) = &mut self.trace {
             trace.forget_entries();
         }

@@ -707,6 +707,7 @@ fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<Strin
             "the removal of member {id}, this one, is in the log but not known to be committed"
         ));
     }
+    warnings.extend(facts.last_segment_warning());
     if facts.has_stray_vote() {
         let vote = facts.position.vote;
         warnings.push(format!(

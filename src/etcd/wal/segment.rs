@@ -26,6 +26,12 @@ pub enum SegmentEnd {
         /// Where the zeros begin, in bytes from the start of the segment.
         offset: u64,
     },
+    /// Before its metadata record, with nothing or the crc record: a crash at a cut leaves that (2.0.0
+    /// to 2.0.9). Ordinary in the last segment; a hole anywhere else.
+    Begun {
+        /// Bytes of the segment.
+        offset: u64,
+    },
     /// In the middle of a frame, as far as it goes a proper one. Ordinary at the end of the last
     /// segment; a hole anywhere else.
     TornTail {
@@ -38,9 +44,10 @@ impl SegmentEnd {
     /// Bytes from the start of the segment to the end of its last whole record.
     pub fn records_end(self) -> u64 {
         match self {
-            Self::Whole { offset } | Self::Preallocated { offset } | Self::TornTail { offset } => {
-                offset
-            }
+            Self::Whole { offset }
+            | Self::Preallocated { offset }
+            | Self::Begun { offset }
+            | Self::TornTail { offset } => offset,
         }
     }
 }
@@ -377,11 +384,12 @@ impl SegmentScan {
         let end = match self.state {
             State::Broken(found) => return Err(found),
             State::Zeros => SegmentEnd::Preallocated { offset },
+            State::Reading if carry.is_empty() && self.records < 2 => SegmentEnd::Begun { offset },
             State::Reading if carry.is_empty() => SegmentEnd::Whole { offset },
             State::Unsound(frame) if !frame.is_torn() => return Err(frame.found),
             State::Reading | State::Unsound(_) => SegmentEnd::TornTail { offset },
         };
-        if self.records < 2 && !matches!(end, SegmentEnd::TornTail { .. }) {
+        if self.records < 2 && matches!(end, SegmentEnd::Preallocated { .. }) {
             return broken(SegmentFault::NoHeader);
         }
         Ok((end, self.crc))

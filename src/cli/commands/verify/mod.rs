@@ -355,6 +355,8 @@ fn data_dir_verdict(
         summary,
     };
     let facts = found.facts.as_ref().ok();
+    let last_segment = facts.and_then(MemberFacts::last_segment_warning);
+    verdict.notes.extend(last_segment);
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     verdict.take_starts(found.starts, own_release(version, found.has_db));
     if args.deep && verdict.is_sound() {
