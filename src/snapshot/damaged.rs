@@ -273,6 +273,7 @@ fn remains(
         segments: Vec::new(),
         log_bytes_above_snapshot: 0,
         replaced_entries: 0,
+        log_crc: None,
         jumps: Vec::new(),
     }
 }
