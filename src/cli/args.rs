@@ -127,7 +127,7 @@ pub(crate) enum Command {
         archive made by `rewind`, the cluster it was made from must not run."
     )]
     Restore(Restore),
-    /// Prove a backup with etcd itself: restore it aside, start the server, compare every key
+    /// Start etcd on a restored backup, and compare every key
     #[command(after_help = crate::cli::commands::drill::AFTER_HELP)]
     Drill(crate::cli::commands::drill::Drill),
     /// List the archives of a backup dir, newest first

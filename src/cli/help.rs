@@ -15,7 +15,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("Look", &["list", "inspect", "verify", "keys", "diff"]),
     ("Upgrade", &["preflight", "explain-log"]),
     ("Go back", &["downgrade", "rewind", "restore"]),
-    ("Monitor", &["status"]),
+    ("Monitor", &["status", "drill"]),
     ("Shell", &["completions", "man"]),
 ];
 
@@ -72,6 +72,8 @@ const RARE: &[&str] = &[
     "stopped_version",
     "pin_sha256",
     "damaged",
+    "scratch_dir",
+    "within",
 ];
 
 /// Of what `schedule` hands on to `snapshot`, what its `-h` lists.
@@ -101,6 +103,11 @@ etcd-ark verify --deep /var/lib/etcd",
         "restore",
         "etcd-ark restore /var/backups/etcd/etcd-infra0-….tar.zst \\
       --data-dir /var/lib/etcd --replace --dry-run",
+    ),
+    (
+        "drill",
+        "etcd-ark drill latest --backup-dir /var/backups/etcd --etcd /usr/bin/etcd
+etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd",
     ),
     (
         "list",

@@ -32,26 +32,27 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
-    /// An archive or a data dir; `latest` is the newest backup in --backup-dir
+    /// Archive or data dir; `latest` is the newest backup
     #[arg(value_name = "TARGET")]
     target: PathBuf,
-    /// The etcd to start, of the release that the backup is for
+    /// The etcd to start, of the release of the backup
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
     etcd: PathBuf,
-    /// The backup dir where `latest` is looked for
+    /// Backup dir of `latest`
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
     backup_dir: Option<PathBuf>,
-    /// A bucket where `latest` is looked for instead, such as `s3://bucket/prefix`
+    /// Bucket of `latest`, e.g. s3://bucket/prefix
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     repo: Option<PathBuf>,
-    /// The dedicated WAL dir of a data dir
+    /// Dedicated WAL dir of a data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     wal_dir: Option<PathBuf>,
-    /// Where the scratch directory is made, with room for the unpacked data twice; the system's
-    /// directory for temporary files by default
+    /// Where to make the scratch directory (default: the system's)
+    ///
+    /// It needs room for twice the unpacked data.
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_SCRATCH_DIR", value_parser = local_path())]
     scratch_dir: Option<PathBuf>,
-    /// How long the server may take to come up with everything
+    /// How long the server may take
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = length_of_time, env = "ETCD_ARK_DRILL_WITHIN")]
     within: SignedDuration,
     #[command(flatten)]
