@@ -41,7 +41,7 @@ pub(crate) struct Drill {
     /// Backup dir of `latest`
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
     backup_dir: Option<PathBuf>,
-    /// Bucket of `latest`, e.g. s3://bucket/prefix
+    /// Bucket of `latest`
     #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
     repo: Option<PathBuf>,
     /// Dedicated WAL dir of a data dir
