@@ -1290,6 +1290,52 @@ fn need_etcd() -> bool {
     need("etcd") && need("etcdctl")
 }
 
+#[test]
+fn a_rewound_archive_for_2_1_brings_the_segments_home_where_the_member_had_a_wal_dir() {
+    // Guards against the segments in a WAL dir that 2.1 does not know: it would start an empty member, healthy and without keys.
+    let story = unpack("upgrade-story");
+    let dir = TempDir::new().unwrap();
+    let backups = step(&story, "2-backup");
+    let told = rewind(&paths(&backups), &dir.path().join("out"), &[]);
+    let archive = archives(&told.exits(0).json())[&INFRA0].clone();
+    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    copy_dir(&backups[0], &data);
+    fs::rename(data.join("member/wal"), &wal).unwrap();
+    let with_wal_dir = |command: &str| {
+        let mut args: Vec<OsString> = vec!["--json".into(), command.into(), data.clone().into()];
+        args.extend(["--wal-dir".into(), wal.clone().into()]);
+        ark(args)
+    };
+    let before = with_wal_dir("keys").exits(0).json();
+
+    let mut args: Vec<OsString> = vec!["--json".into(), "restore".into(), archive.clone().into()];
+    args.extend(["--data-dir".into(), data.clone().into()]);
+    args.extend(["--wal-dir".into(), wal.clone().into()]);
+    args.extend(["--replace".into(), "--offline".into()]);
+    let ran = ark(args).exits(0);
+    let warnings = ran.json()["warnings"].to_string();
+    assert!(
+        warnings.contains("start etcd without --wal-dir"),
+        "{warnings}"
+    );
+    assert_eq!(keys(&data), keys(&archive));
+    let verified = ark(["--json".as_ref(), "verify".as_ref(), data.as_os_str()]);
+    let starts = verified.exits(0).json();
+    assert_eq!(starts["targets"][0]["starts"]["2.1"], "yes", "{starts}");
+    // An etcd that is still started with the WAL dir finds a note there, and does not take the member for a new one.
+    let left = names(&wal);
+    assert!(
+        left.len() == 2 && left[0].starts_with("before-restore-"),
+        "{left:?}"
+    );
+    assert_eq!(left[1], "moved-to-member-wal.wal");
+
+    for command in ran.json()["undo"].as_array().unwrap() {
+        run(crate::support::ark::clean("sh").args(["-c", command.as_str().unwrap()])).exits(0);
+    }
+    assert_eq!(with_wal_dir("keys").exits(0).json(), before);
+}
+
 fn restore(archive: &Path, data_dir: &Path) {
     let mut command = crate::support::ark::clean(crate::support::ark::BINARY);
     command

@@ -14,6 +14,7 @@ pub mod bbolt;
 pub mod locks;
 pub mod scan;
 pub mod start;
+pub mod wal_note;
 
 use std::io;
 use std::path::{Path, PathBuf};

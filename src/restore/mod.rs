@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::manifest::Damage;
+use crate::archive::manifest::{Damage, Manifest};
 use crate::archive::verify::VerifyFault;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::{HeldLocks, Running, take_locks};
+use crate::etcd::ids::Release;
 use crate::fs::staged::{StagedDir, exchange, parent_of, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -189,6 +190,13 @@ pub fn restore(
     let damage = request.archive.manifest().damage.iter();
     warnings.extend(damage.flat_map(Damage::lines));
     warnings.extend(machine_warnings());
+    if target.home && target.wal_dir.is_some() {
+        warnings.push(format!(
+            "the segments are in `{}`, not in the WAL dir: etcd 2.1 has no --wal-dir; start etcd without --wal-dir and without \
+             ETCD_WAL_DIR",
+            target.member().join("wal").display()
+        ));
+    }
     interrupt.check()?;
     let published = if request.dry_run {
         staging.remove()?;
@@ -208,6 +216,17 @@ pub fn restore(
     })
 }
 
+/// Whether a rewind made the data for etcd 2.1 or before, which have no `--wal-dir`: they would ignore a WAL dir, find no log
+/// in `member/wal`, and start an empty member.
+fn is_for_a_release_without_wal_dir(manifest: &Manifest) -> bool {
+    let version = &manifest.member.cluster_version;
+    let first_with = Release { major: 2, minor: 2 };
+    manifest.rewind.is_some()
+        && version
+            .as_ref()
+            .is_none_or(|version| Release::of(&version.0) < first_with)
+}
+
 fn machine_warnings() -> Vec<String> {
     let mut warnings = Vec::new();
     if Path::new("/sys/fs/selinux/enforce").exists() {
@@ -224,7 +243,10 @@ fn machine_warnings() -> Vec<String> {
 pub(crate) struct Target {
     data_dir: PathBuf,
     exists: bool,
+    /// The dedicated WAL dir: where the segments go, or, if they go home, where the old ones are.
     wal_dir: Option<PathBuf>,
+    /// Whether the segments go into `member/wal`, because the release that the data are for looks nowhere else.
+    home: bool,
 }
 
 impl Target {
@@ -240,6 +262,7 @@ impl Target {
             data_dir,
             exists,
             wal_dir: wal_dir.map(|(path, _)| path).filter(|path| *path != usual),
+            home: is_for_a_release_without_wal_dir(request.archive.manifest()),
         })
     }
 
@@ -316,9 +339,10 @@ impl Target {
                 StagedDir::create(&parent_of(path))
             }
         };
+        let wal_dir = self.wal_dir.as_deref().filter(|_| !self.home);
         Ok(Staging {
             data_dir: beside(&self.data_dir)?,
-            wal_dir: self.wal_dir.as_deref().map(beside).transpose()?,
+            wal_dir: wal_dir.map(beside).transpose()?,
         })
     }
 }
@@ -343,7 +367,7 @@ impl Staging {
 
     /// Tries out, before any work is done, whether what is there can be exchanged.
     fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
-        if !target.member().exists() || self.wal_dir.is_some() {
+        if !target.member().exists() || target.wal_dir.is_some() {
             return Ok(());
         }
         let (one, other) = (

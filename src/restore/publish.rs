@@ -4,12 +4,14 @@
 //! a name of its own. What fails on the way is taken back.
 
 use std::io;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::fs::staged::{exchange, rename_to_free_name, sync_parents};
+use crate::data_dir::wal_note;
+use crate::fs::staged::{StagedFile, exchange, rename_to_free_name, sync_parents};
 use crate::restore::{Staging, Target, segments_in};
 
 /// What was kept and how to get it back.
@@ -86,9 +88,6 @@ impl Staged<'_> {
     fn with_wal_dir(&self, wal_dir: &Path, moves: &mut Moves) -> io::Result<Publication> {
         let member = self.target.member();
         let mut published = Publication::default();
-        let Some(staged_wal) = &self.staging.wal_dir else {
-            return Ok(published);
-        };
         if fs::symlink_metadata(&member).is_ok() {
             let kept = self.beside("before-restore");
             moves.rename(&member, &kept)?;
@@ -112,13 +111,20 @@ impl Staged<'_> {
             ));
             published.kept_wal = Some(kept);
         }
-        if wal_dir.is_dir() {
-            for path in fs::read_dir(staged_wal.path())? {
-                let path = path?.path();
-                moves.rename(&path, &wal_dir.join(path.file_name().unwrap_or_default()))?;
+        match &self.staging.wal_dir {
+            None => {
+                let undo = self.leave_note(wal_dir, moves)?;
+                if published.kept_wal.is_none() {
+                    published.undo.push(undo);
+                }
             }
-        } else {
-            moves.rename(staged_wal.path(), wal_dir)?;
+            Some(staged) if wal_dir.is_dir() => {
+                for path in fs::read_dir(staged.path())? {
+                    let path = path?.path();
+                    moves.rename(&path, &wal_dir.join(path.file_name().unwrap_or_default()))?;
+                }
+            }
+            Some(staged) => moves.rename(staged.path(), wal_dir)?,
         }
         if self.target.exists {
             moves.rename(&self.staging.data_dir.path().join("member"), &member)?;
@@ -126,6 +132,22 @@ impl Staged<'_> {
             moves.rename(self.staging.data_dir.path(), &self.target.data_dir)?;
         }
         Ok(published)
+    }
+
+    /// Keeps an etcd that is still started with `--wal-dir` from starting empty; how to undo that.
+    fn leave_note(&self, wal_dir: &Path, moves: &mut Moves) -> io::Result<String> {
+        if !wal_dir.is_dir() {
+            moves.create_dir(wal_dir)?;
+        }
+        let note = wal_dir.join(wal_note::NAME);
+        // The WAL dir may be another filesystem than the data dir: no file comes there by rename.
+        let staged = StagedFile::create(wal_dir)?;
+        let text = wal_note::text(&self.target.member().join("wal"));
+        staged.file().write_all(text.as_bytes())?;
+        staged.sync()?;
+        staged.publish(&note)?;
+        moves.0.push(Step::Written(note.clone()));
+        Ok(format!("rm {}", quoted(&note)))
     }
 
     /// A name of its own beside `member`.
@@ -140,6 +162,7 @@ enum Step {
     Renamed { from: PathBuf, to: PathBuf },
     Exchanged { one: PathBuf, other: PathBuf },
     Created(PathBuf),
+    Written(PathBuf),
 }
 
 /// Steps done so far, to be taken back in reverse. A step counts from the moment it is done, not
@@ -181,6 +204,7 @@ impl Moves {
                 Step::Renamed { from, to } => rename_to_free_name(to, from),
                 Step::Exchanged { one, other } => exchange(one, other),
                 Step::Created(path) => fs::remove_dir(path),
+                Step::Written(path) => fs::remove_file(path),
             };
             if taken_back.is_err() {
                 return;

@@ -27,7 +27,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::data_dir::scan::{Reading, SurveyError, survey};
-use crate::data_dir::{DataDir, DataDirError, Running, take_locks};
+use crate::data_dir::{DataDir, DataDirError, Running, take_locks, wal_note};
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
 use crate::fs::staged::{
@@ -36,8 +36,6 @@ use crate::fs::staged::{
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 
-/// The note that is left in the WAL dir, and keeps etcd from starting on it.
-pub const NOTE: &str = "moved-to-member-wal.wal";
 /// How the directory begins in which the old segments are kept.
 const KEPT: &str = "before-downgrade-";
 /// How much is copied between two looks at whether to stop, in bytes.
@@ -245,17 +243,12 @@ fn put_aside(
 }
 
 fn leave_note(wal_dir: &Path, home: &Path) -> Result<(), MoveError> {
-    let note = wal_dir.join(NOTE);
+    let note = wal_dir.join(wal_note::NAME);
     if note.exists() {
         return Ok(());
     }
     let staged = StagedFile::create(wal_dir)?;
-    let text = format!(
-        "The WAL segments of this member are now in {}, where etcd 2.1 looks for them.\n\
-         Start etcd without --wal-dir and without ETCD_WAL_DIR. This file keeps an etcd that is\n\
-         started with it from taking the member for a new one.\n",
-        home.display()
-    );
+    let text = wal_note::text(home);
     staged
         .file()
         .write_all(text.as_bytes())
