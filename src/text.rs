@@ -29,10 +29,10 @@ pub(super) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// What a member is called: its name, or its id until it has one.
+/// What a member is called: its name, or its id until it has started once and has one.
 pub(super) fn name(member: &Member) -> String {
     if member.name.is_empty() {
-        member.id.to_string()
+        format!("{} (has not started yet)", member.id)
     } else {
         printable(&member.name)
     }

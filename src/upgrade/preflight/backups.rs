@@ -9,6 +9,7 @@ use crate::etcd::member::Position;
 use crate::etcd::text::printable;
 use crate::text::{about, moment, name};
 use crate::upgrade::preflight::data_dir::Space;
+use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};
 
 /// How far a clock may be ahead of this one's before a backup counts as one from the future.
@@ -122,6 +123,18 @@ pub(crate) fn own_backup(facts: &Facts) -> Option<&Backup> {
     objection.is_none().then_some(backup)
 }
 
+/// What to do about a missing or useless archive.
+fn advice(facts: &Facts, otherwise: &str) -> String {
+    if has_moved(facts) {
+        let from = facts.rules.from;
+        format!(
+            "the cluster has moved, and an archive taken now does not lead back to {from}; `etcd-ark downgrade check` says what is left"
+        )
+    } else {
+        otherwise.to_owned()
+    }
+}
+
 const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade --data-dir … --backup-dir …` takes one, also while etcd runs";
 
 /// Whether there is a fresh, proven archive of this member.
@@ -145,12 +158,11 @@ pub(crate) fn own(facts: &Facts) -> Check {
     let check = |text| Check::ok(id, title, vec![text]);
     let Some(backup) = backups.of(own.member_id, Some(own.cluster_id)) else {
         let text = format!("no archive of {own} in {}", backups.dir.display());
-        return check(text).but(Status::Fail, TAKE_ONE);
+        return check(text).but(Status::Fail, advice(facts, TAKE_ONE));
     };
     match backup.objection(&facts.rules, facts.now) {
-        Some(objection) => {
-            check(format!("{} {objection}", backup.file_name())).but(Status::Fail, TAKE_ONE)
-        }
+        Some(objection) => check(format!("{} {objection}", backup.file_name()))
+            .but(Status::Fail, advice(facts, TAKE_ONE)),
         None => check(backup.text(facts.now)),
     }
 }
@@ -200,7 +212,10 @@ pub(crate) fn others(facts: &Facts) -> Check {
         bad.extend(good);
         check(bad).but(
             Status::Fail,
-            "the guide wants a backup of every member: take one on each, and gather them in one directory; move away what cannot be read",
+            advice(
+                facts,
+                "the guide wants a backup of every member: take one on each, and gather them in one directory; move away what cannot be read",
+            ),
         )
     }
 }

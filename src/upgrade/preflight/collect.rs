@@ -13,11 +13,11 @@ use crate::archive::manifest::kind_of;
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::{Reading, Survey, SurveyError, survey};
-use crate::etcd::ids::{ClusterId, ClusterVersion};
+use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::start::verdicts_at_home;
+use crate::etcd::ids::ClusterId;
 use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::etcd::scan::FileKind;
-use crate::etcd::start::some_line_starts;
 use crate::fs::staged::with_path;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -28,21 +28,6 @@ use crate::upgrade::preflight::data_dir::{DataFacts, ReplayFacts, Space};
 
 /// Where etcd's auth keeps whether it is on.
 const AUTH_ENABLED: &[u8] = b"/2/enabled";
-
-/// That no release line starts from it, and why not. Of a removed member that is said in other words.
-fn nothing_starts(found: &Survey) -> Option<String> {
-    let facts = found.facts.as_ref().ok()?;
-    let starts = found.starts.as_ref()?;
-    let own = facts.cluster_version.as_ref().map(ClusterVersion::release);
-    if found.has_db || facts.is_removed() || some_line_starts(starts, own) {
-        return None;
-    }
-    let (line, verdict) = starts
-        .iter()
-        .rfind(|(line, _)| own.is_none_or(|own| *line <= own))?;
-    let why = verdict.why_not(*line)?;
-    Some(format!("no etcd starts from it again: {why}"))
-}
 
 /// What is in a data dir, all of it read and its log replayed as the member has applied it.
 pub fn data_facts(
@@ -71,10 +56,12 @@ pub fn data_facts(
         let fault = file.fault.as_ref()?;
         Some(format!("{}: {fault}", file.path))
     });
-    let mut faults: Vec<_> = faults.collect();
-    if faults.is_empty() {
-        faults.extend(nothing_starts(&found));
-    }
+    let faults: Vec<_> = faults.collect();
+    let starts = if data_dir.has_dedicated_wal() {
+        Some(verdicts_at_home(data_dir)?)
+    } else {
+        found.starts
+    };
     let replayed = found.replay.and_then(Result::ok);
     let log_bytes = found.facts.as_ref();
     let log_bytes = log_bytes.map_or(0, |facts| facts.log_bytes_above_snapshot);
@@ -85,6 +72,7 @@ pub fn data_facts(
         dedicated_wal: dedicated_wal(data_dir),
         running: found.running.is_some(),
         faults,
+        starts,
         member: found.facts.map_err(|fault| fault.to_string()),
         data_bytes: found.snapshot_bytes + log_bytes,
         directory_bytes: data_dir.total_bytes(),

@@ -7,9 +7,12 @@ use crate::etcd::growth_rate::{Pace, Rate};
 use crate::etcd::ids::{Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
+use crate::etcd::start::reason::Reason;
+use crate::etcd::start::{Verdict, Verdicts};
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
+use crate::upgrade::REST_POSTS;
 use crate::upgrade::preflight::{Check, Facts, Seen, Status};
 
 /// From this much data on, in bytes, a restarted member may need minutes to catch up: etcd's own
@@ -33,6 +36,8 @@ pub struct DataFacts {
     pub member: Result<MemberFacts, String>,
     /// Files that do not check.
     pub faults: Vec<String>,
+    /// What each release does with it, once its segments are in `member/wal`; none if it was not asked.
+    pub starts: Option<Verdicts>,
     /// Bytes of the newest raft snapshot and of the entries above it.
     pub data_bytes: u64,
     /// Bytes of the whole directory.
@@ -112,6 +117,15 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
             );
         }
     };
+    if bad.is_empty() && !member.is_removed() {
+        let no_start = no_start(data, [facts.rules.from, facts.rules.to]);
+        if !no_start.is_empty() {
+            return check(no_start).but(
+                Status::Fail,
+                "do not restart this member before that is mended; `etcd-ark verify` on the data dir says what each release does with it",
+            );
+        }
+    }
     if !bad.is_empty() {
         return check(bad).but(
             Status::Fail,
@@ -145,6 +159,24 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         );
     }
     check(vec![text])
+}
+
+/// Which of `releases` do not start from it, and why. What has moved, or was removed, other checks say.
+fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
+    let verdicts = data.starts.iter().flatten();
+    let asked = verdicts.filter(|(line, _)| releases.contains(line));
+    let said_elsewhere = |verdict: &Verdict| {
+        matches!(
+            verdict,
+            Verdict::DoesNotStart(Reason::Downgrade { .. } | Reason::Removed)
+        )
+    };
+    let counts = asked.filter(|(_, verdict)| !said_elsewhere(verdict));
+    let no = counts.filter_map(|(line, verdict)| {
+        let why = verdict.why_not(*line)?;
+        Some(format!("etcd {line} does not start from it: {why}"))
+    });
+    no.collect()
 }
 
 fn nobody_answers(facts: &Facts) -> bool {
@@ -331,7 +363,9 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
     evidence.extend(above);
     Check::ok(id, title, evidence).but(
         Status::Warn,
-        "stop all POSTs until the last member is up on the new release, and before that make a raft snapshot above the last one on each member: restart it with the old release and a low --snapshot-count, and write a few keys",
+        format!(
+            "{REST_POSTS}; it comes sooner after a restart with the old release and a low --snapshot-count"
+        ),
     )
 }
 

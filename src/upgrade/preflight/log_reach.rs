@@ -17,6 +17,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::wal::log::SegmentFacts;
 use crate::text::{about, moment};
 use crate::upgrade::preflight::data_dir::{SEGMENT, found};
+use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Status, backups};
 
 /// How many raft snapshots, and how many segments, etcd keeps unless it is told otherwise.
@@ -97,8 +98,11 @@ pub fn way_back(
 }
 
 /// The smallest distance between two raft snapshots: one that a leader sent may lie far from the
-/// one before it.
+/// one before it. A single one that lies below etcd's default was made after so many entries.
 fn distance(snapshots: &[SnapshotId]) -> Option<u64> {
+    if let [only] = snapshots {
+        return Some(only.index.0).filter(|every| *every <= SNAPSHOT_COUNT);
+    }
     let pairs = snapshots.windows(2).filter_map(|pair| match pair {
         [before, after] => after.index.0.checked_sub(before.index.0),
         _ => None,
@@ -136,7 +140,22 @@ pub(crate) fn check(facts: &Facts) -> Check {
         ])
         .failed();
     };
+    if has_moved(facts) {
+        return check(vec![
+            "the cluster has moved: the way back begins from a raft snapshot from before the move, with the log from there on".to_owned(),
+        ])
+        .but(
+            Status::Fail,
+            "keep every archive and data dir from before the move; `etcd-ark downgrade check` says what is left",
+        );
+    }
     let mut evidence = way.lines(facts.now);
+    if facts.members().len() == 1 {
+        evidence.push(format!(
+            "a cluster of one moves within seconds of its first start with {}: there is no mixed phase, and no way back by the binary alone",
+            facts.rules.to
+        ));
+    }
     if let Some(backup) = backups::own_backup(facts) {
         evidence.push(format!(
             "the archive, to index {}, does not go away",

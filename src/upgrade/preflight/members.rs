@@ -342,6 +342,14 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     check(evidence).but(Status::Fail, advice)
 }
 
+/// Whether a member or the data dir says that the cluster has moved.
+pub(crate) fn has_moved(facts: &Facts) -> bool {
+    let to = facts.rules.to;
+    let (said, _) = answers(facts);
+    let moved = |said: &Said| matches!(&said.cluster_version, SaidVersion::Is(version) if version.release() >= to);
+    said.iter().any(|(_, said)| moved(said)) || on_disk(facts, to).is_some()
+}
+
 /// What the data dir knows of a move to `to`.
 fn on_disk(facts: &Facts, to: Release) -> Option<String> {
     let data = facts.data.found()?;

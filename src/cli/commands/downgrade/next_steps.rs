@@ -9,6 +9,7 @@ use fs_err as fs;
 
 use crate::etcd::ids::{MemberId, Release};
 use crate::etcd::text::printable;
+use crate::upgrade::REST_POSTS;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 
@@ -143,10 +144,9 @@ fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String>
         ));
     }
     if step.needs_wal_at_home() && ahead_of_names(step) {
-        steps.push(
-            "In-order keys that were made while releases were mixed may have two names; `etcd-ark diff --at-common-index` of two members' data shows them."
-                .to_owned(),
-        );
+        steps.push(format!(
+            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: {REST_POSTS}. `etcd-ark diff --at-common-index` of two members' data shows them."
+        ));
     }
     steps
 }

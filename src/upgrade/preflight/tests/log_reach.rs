@@ -33,6 +33,13 @@ fn one_raft_snapshot_tells_no_distance_so_the_default_is_taken_and_said() {
 }
 
 #[test]
+fn one_raft_snapshot_far_below_the_default_shows_after_how_many_entries_it_was_made() {
+    let found = reach(&member_facts(), &[101]);
+    assert!(found.measured);
+    assert_eq!(found.entries_per_raft_snapshot, 101);
+}
+
+#[test]
 fn large_entries_fill_segments_before_snapshots_come() {
     let mut member = member_facts();
     // 20 kB an entry: 64 MB are 3,200 entries.
@@ -82,4 +89,30 @@ fn the_check_names_index_time_and_the_archive_that_stays() {
         "the archive, to index 30000",
     ];
     expect(&good(), "way-back", Status::Ok, &words);
+}
+
+#[test]
+fn once_the_cluster_has_moved_no_new_archive_is_said_to_lead_back() {
+    let facts = with(|facts| {
+        said(facts, 0).cluster_version = SaidVersion::Is(version("2.2.0"));
+        facts.backups = Seen::Found(Backups {
+            dir: PathBuf::from("/backup"),
+            newest: Vec::new(),
+            unreadable: Vec::new(),
+            space: Space::default(),
+        });
+    });
+    for id in ["own-backup", "all-backups"] {
+        let words = ["an archive taken now does not lead back to 2.1"];
+        expect(&facts, id, Status::Fail, &words);
+    }
+    let words = ["the cluster has moved", "`etcd-ark downgrade check`"];
+    expect(&facts, "way-back", Status::Fail, &words);
+}
+
+#[test]
+fn a_cluster_of_one_is_told_that_it_has_no_mixed_phase() {
+    let facts = with(|facts| facts.look.members.truncate(1));
+    let words = ["a cluster of one moves within seconds of its first start with 2.2"];
+    expect(&facts, "way-back", Status::Ok, &words);
 }

@@ -148,6 +148,7 @@ fn data() -> DataFacts {
         running: true,
         member: Ok(member_facts()),
         faults: Vec::new(),
+        starts: None,
         data_bytes: 3_000_000,
         directory_bytes: 8_000_000,
         raft_snapshots: vec![snapshot(10_001), snapshot(20_002)],
