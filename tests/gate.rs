@@ -132,7 +132,8 @@ fn a_cluster_that_has_moved_is_refused_by_its_disk_with_what_going_back_would_lo
             (&left["entries"], &left["client_writes"]),
             (&json!(lost.0), &json!(lost.1))
         );
-        assert_eq!(left["rewind_to_before"], MOVED_AT);
+        assert_eq!(left["rewind_to"], MOVED_AT - 1);
+        assert_eq!(left["is_before_move"], true);
     }
     let text = check(Some(&data), &[]).exits(3).stdout;
     for wanted in [
@@ -186,8 +187,9 @@ fn the_recorded_members_after_the_upgrade_refuse_and_one_partitioned_word_is_eno
     let said = judged(Some(&own), &endpoints, 3);
     assert_eq!(said["reason"], "moved");
     assert_eq!(said["said_by"].as_array().unwrap().len(), 2);
-    // Nobody has the entry at hand, so nobody knows what a rewind would lose.
-    assert_eq!(said["left"], Value::Null);
+    // The data do not hold the entry that moved the cluster, so what a rewind would lose is not known.
+    assert_eq!(said["left"]["is_before_move"], false);
+    assert_eq!(said["left"]["rewind_to"], said["left"]["not_counted_after"]);
     for member in fake.members() {
         member.version("2.1.3", "2.1.0");
     }
@@ -541,7 +543,7 @@ fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
     let ran = go_back(&own, &scratch.path().join("backups"), &flags).exits(0);
     for wanted in [
         "Leave etcd stopped until all members have the etcd 2.1 binary",
-        "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run` there",
+        "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run --timeout 2 --offline --data-dir ",
     ] {
         assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
     }
@@ -797,7 +799,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
         "reads well from end to end: infra1 (4c068e21e5a08be2)",
         "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
         "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
-        "on infra0, stop etcd, run `etcd-ark downgrade run` there",
+        "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
         "infra2: nothing to do, already of 2.1.",
     ] {
         assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
@@ -833,6 +835,65 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     assert!(Path::new(strict["snapshot"]["archive"].as_str().unwrap()).is_file());
     assert_eq!(strict["this_member"].as_array().unwrap().len(), 4);
     assert_eq!(strict["others"].as_array().unwrap().len(), 3);
+}
+
+/// The text between the back quotes in the first line of `text` that holds `command`.
+fn printed<'t>(text: &'t str, command: &str) -> &'t str {
+    let begin = text
+        .find(&format!("`{command}"))
+        .unwrap_or_else(|| panic!("no {command:?} in {text}"));
+    text[begin + 1..].split('`').next().unwrap()
+}
+
+#[test]
+fn the_commands_that_are_printed_for_the_members_run_as_printed_with_every_flag_of_this_run() {
+    // Guards against a next step without the releases, the WAL dir or the user of this one: it asks or does something else.
+    let story = story();
+    let own = story.path("data dir");
+    copy_dir(&story.data_dir("2-backup-infra1"), &own);
+    let wal = story.path("wal dir");
+    fs::rename(own.join("member/wal"), &wal).unwrap();
+    let scratch = TempDir::new().unwrap();
+    let fake = FakeCluster::of_story("2-backup-infra2");
+    for member in fake.members() {
+        member.auth("cm9vdDpyb290cHc=");
+    }
+    fake.member(1).down();
+    let password = scratch.path().join("password");
+    fs::write(&password, "rootpw\n").unwrap();
+    let user = with(&[&"--username", &"root", &"--password-file", &password]);
+    let flags = [&at(&fake)[..], &user, &with(&[&"--wal-dir", &wal])].concat();
+    let said = check(Some(&own), &flags).exits(0).stdout;
+    assert!(
+        said.contains("next, on infra1, infra0, one at a time"),
+        "{said}"
+    );
+    let command = printed(&said, "etcd-ark downgrade run");
+    let backups = scratch.path().join("backups");
+    let command = command.replace("BACKUP_DIR", backups.to_str().unwrap());
+    let run = |command: &str| {
+        crate::gate_rewind::as_printed(&format!("{command} --settle 0"), scratch.path())
+    };
+    let done = run(&command).exits(0).json();
+    assert_ne!(done["wal_moved"], Value::Null);
+    assert_eq!(archives_in(&backups).len(), 1);
+    // What that one prints for the others has all of it, too.
+    let others = done["others"].to_string().replace('\\', "");
+    let again = run(printed(&others, "etcd-ark downgrade run"))
+        .exits(0)
+        .json();
+    assert_eq!(again["gate"]["verdict"], "allowed");
+}
+
+#[test]
+fn a_cluster_that_is_all_of_2_1_is_told_that_nothing_is_left_to_do() {
+    let fake = FakeCluster::of_story("1-before-upgrade");
+    let ran = check(None, &at(&fake)).exits(0);
+    assert!(
+        ran.stdout
+            .contains("next: nothing, no member is known to run a release above 2.1"),
+        "{ran:#?}"
+    );
 }
 
 #[test]

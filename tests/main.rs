@@ -75,6 +75,8 @@ mod gate;
 mod gate_faults;
 /// The gate before a real cluster of etcd 3.4, and a real server on a WAL that was brought home.
 mod gate_live;
+/// The rewind that the gate prints, run as printed.
+mod gate_rewind;
 /// Whether servers start from the data dirs that the gate allows.
 mod gate_starts;
 

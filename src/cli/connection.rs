@@ -28,6 +28,8 @@ const ALSO_READ: [(&str, &[&str]); 5] = [
     ("key", &["ETCDCTL_KEY_FILE"]),
     ("password-file", &["ETCD_ARK_PASSWORD"]),
 ];
+/// How long a member may take to answer unless it is said, as `--timeout` has it.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// No answer is waited for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The longest password that is read, in bytes.
@@ -97,6 +99,32 @@ impl Connection {
     /// Whether anybody said where the cluster is.
     pub(crate) fn is_given(&self) -> bool {
         !self.named().is_empty()
+    }
+
+    /// The flags that say the same in a command that is printed; a password is in none of them.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, String)> {
+        let mut flags = Vec::new();
+        let endpoints = self.named();
+        if !endpoints.is_empty() {
+            flags.push(("--endpoints", endpoints.join(",")));
+        }
+        flags.extend(self.tls_flags());
+        flags.extend(self.username.clone().map(|name| ("--username", name)));
+        flags.extend(path_flag("--password-file", self.password_file.as_ref()));
+        if self.timeout != DEFAULT_TIMEOUT {
+            flags.push(("--timeout", self.timeout.as_secs_f64().to_string()));
+        }
+        flags
+    }
+
+    /// The same for the certificates alone.
+    pub(crate) fn tls_flags(&self) -> Vec<(&'static str, String)> {
+        let Tls { cacert, cert, key } = &self.tls;
+        let all = [("--cacert", cacert), ("--cert", cert), ("--key", key)];
+        let given = all.into_iter();
+        given
+            .filter_map(|(flag, path)| path_flag(flag, path.as_ref()))
+            .collect()
     }
 
     /// What the flags and the environment come to; asks for the password where it must.
@@ -190,6 +218,10 @@ impl Tls {
             ..Access::default()
         })
     }
+}
+
+fn path_flag(flag: &'static str, path: Option<&PathBuf>) -> Option<(&'static str, String)> {
+    Some((flag, path?.to_string_lossy().into_owned()))
 }
 
 /// The variables that count for `flag` beside its own.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::etcd::ids::Release;
+use crate::etcd::ids::{Release, V2_1, V2_2};
 use crate::upgrade::downgrade::evidence::{Ran, Step};
 use anyhow::Result;
 use clap::Subcommand;
@@ -135,6 +135,17 @@ impl Gate {
             return Err(told.into());
         }
         Ok(Step { from, to })
+    }
+
+    /// The flags that name the releases, where they are not the default ones.
+    pub(crate) fn step_flags(&self) -> Vec<(&'static str, String)> {
+        if (self.from, self.to) == (V2_2, V2_1) {
+            return Vec::new();
+        }
+        vec![
+            ("--from", self.from.to_string()),
+            ("--to", self.to.to_string()),
+        ]
     }
 
     pub(crate) fn ran(&self) -> Ran {

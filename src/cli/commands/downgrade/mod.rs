@@ -1,6 +1,8 @@
 //! `downgrade`: whether the cluster may still go back, and this member's part of it.
 
+mod commands;
 pub(crate) mod flags;
+mod left;
 pub(crate) mod next_steps;
 pub(crate) mod report;
 pub(crate) mod report_json;
@@ -75,8 +77,13 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     }
     let fault = own.fault.as_ref().or(unreadable.as_ref());
     let collected = inquiry.ask(&disks, interrupt)?;
-    let judgement = judge(&collected, fault, strict);
-    out.json(|| judgement.to_json());
+    let judgement = judge(&collected, fault, &inquiry, strict, places, out)?;
+    let next = next_of_check(&judgement, args);
+    out.json(|| {
+        let mut told = judgement.to_json();
+        told["next"] = json!(next);
+        told
+    });
     judgement.tell(out);
     for warning in judgement.warnings() {
         out.warn(&warning);
@@ -87,17 +94,41 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     if let Some(fault) = own.fault {
         return Err(fault);
     }
-    if judgement.verdict != Verdict::NothingToGoBackFrom {
-        out.line(&format!(
-            "next, on each member of {} and one at a time: stop etcd, then `etcd-ark downgrade run`",
-            step.from
-        ));
+    for line in &next {
+        out.line(line);
     }
     Ok(0)
 }
 
+/// What to do after an allowance, on which members.
+fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
+    let evidence = judgement.evidence();
+    if judgement.is_refusal() || judgement.verdict == Verdict::NothingToGoBackFrom {
+        return Vec::new();
+    }
+    let step = evidence.step;
+    let members = evidence.members.iter();
+    let ahead = members.filter(|known| known.release().is_some_and(|release| release > step.to));
+    let names: Vec<_> = ahead.map(next_steps::name).collect();
+    if names.is_empty() {
+        return vec![format!(
+            "next: nothing, no member is known to run a release above {}",
+            step.to
+        )];
+    }
+    let command = commands::run(&args.gate, step, args.data_dir.as_deref(), None);
+    vec![
+        format!(
+            "next, on {}, one at a time and with the paths of that member: stop etcd, then",
+            names.join(", ")
+        ),
+        format!("  `{command}`"),
+    ]
+}
+
 /// A stopped member, and what the gate saw of its cluster.
-struct Seen {
+struct Seen<'g> {
+    inquiry: Inquiry<'g>,
     step: Step,
     /// Its data dir, or what is wrong with it.
     own: Result<Found>,
@@ -110,7 +141,8 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
     let interrupt = places.interrupt();
     let opened = args.to.open(places)?;
     let seen = look_at_stopped(args, strict, places, out)?;
-    let judgement = judge(&seen.collected, seen.own.as_ref().err(), strict);
+    let fault = seen.own.as_ref().err();
+    let judgement = judge(&seen.collected, fault, &seen.inquiry, strict, places, out)?;
     if judgement.is_refusal() {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
@@ -144,7 +176,7 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
         out.warn(warning);
     }
     let evidence = &seen.collected.evidence;
-    let steps = Steps::after(&prepared, &args.data_dir, evidence, wal_dir, args.dry_run);
+    let steps = Steps::after(&prepared, args, evidence);
     out.json(|| {
         let mut told = to_json(&judgement, &prepared, &steps, args);
         told["waited_seconds"] = seen.waited.into();
@@ -158,7 +190,12 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
 
 /// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
 /// move takes to show which was begun before etcd stopped.
-fn look_at_stopped(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<Seen> {
+fn look_at_stopped<'g>(
+    args: &'g GoBack,
+    strict: bool,
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Seen<'g>> {
     let interrupt = places.interrupt();
     let gate = &args.gate;
     let step = gate.step()?;
@@ -197,6 +234,7 @@ fn look_at_stopped(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) 
         refuse_if_it_answers(&collected)?;
     }
     Ok(Seen {
+        inquiry,
         step,
         own,
         collected,
@@ -214,7 +252,7 @@ fn is_settled(verdict: &Verdict) -> bool {
     }
 }
 
-fn warnings(judgement: &Judgement<'_>, seen: &Seen, prepared: &Prepared) -> Vec<String> {
+fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> Vec<String> {
     let mut warnings = judgement.warnings();
     let waited = seen.waited;
     if !seen.collected.evidence.offline && waited < SETTLED_AFTER {
@@ -337,17 +375,24 @@ impl<'g> Inquiry<'g> {
     }
 }
 
+/// The verdict, and what is left where it is a refusal because of a move.
 fn judge<'c>(
     collected: &'c Collected,
     fault: Option<&anyhow::Error>,
+    inquiry: &Inquiry<'_>,
     strict: bool,
-) -> Judgement<'c> {
-    Judgement {
-        verdict: decide(&collected.evidence),
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Judgement<'c>> {
+    let verdict = decide(&collected.evidence);
+    let left = left::find(&verdict, collected, inquiry, places, out)?;
+    Ok(Judgement {
+        verdict,
+        left,
         collected,
         unreadable: fault.map(|fault| Failure::of(fault).message),
         strict,
-    }
+    })
 }
 
 /// Locks can be blind in a container: a member that answers runs.
@@ -407,7 +452,7 @@ fn tell_restoring(
 ) -> Result<u8> {
     let step = judgement.evidence().step;
     let is_missing = !args.data_dir.exists();
-    let steps = next_steps::restoring(&args.data_dir, is_missing, step);
+    let steps = next_steps::restoring(args, is_missing, step);
     out.json(|| json!({"gate": judgement.to_json(), "restore_steps": steps}));
     judgement.tell(out);
     let state = if is_missing { "missing" } else { "damaged" };
@@ -442,7 +487,7 @@ fn to_json(judgement: &Judgement<'_>, prepared: &Prepared, steps: &Steps, args: 
     })
 }
 
-fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen, out: &Out) {
+fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out: &Out) {
     let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
     out.line("");
     let head = if args.dry_run {

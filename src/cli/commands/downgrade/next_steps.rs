@@ -13,6 +13,8 @@ use crate::upgrade::REST_POSTS;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 
+use crate::cli::commands::downgrade::commands;
+use crate::cli::commands::downgrade::flags::GoBack;
 use crate::cli::output::text;
 
 /// How many paths are named that may have been meant.
@@ -25,16 +27,11 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn after(
-        prepared: &Prepared,
-        data_dir: &Path,
-        evidence: &Evidence,
-        wal_dir: Option<&Path>,
-        dry_run: bool,
-    ) -> Self {
+    pub(crate) fn after(prepared: &Prepared, args: &GoBack, evidence: &Evidence) -> Self {
+        let (data_dir, wal_dir) = (&args.data_dir, args.gate.wal_dir.as_deref());
         let own = prepared.member.identity.member_id;
         let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
-        if dry_run {
+        if args.dry_run {
             // What follows is true only then.
             let first = "Run this without --dry-run first: nothing has been done yet.";
             this_member.insert(0, first.to_owned());
@@ -46,7 +43,7 @@ impl Steps {
             others: if others.is_empty() {
                 Vec::new()
             } else {
-                other_members(&others, evidence)
+                other_members(&others, args, evidence)
             },
         }
     }
@@ -106,7 +103,7 @@ fn client_url(evidence: &Evidence, id: MemberId) -> String {
     url.map_or_else(|| "http://127.0.0.1:2379".to_owned(), |url| printable(url))
 }
 
-fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String> {
+fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence) -> Vec<String> {
     let step = evidence.step;
     let (from, to) = (step.from, step.to);
     let of = |wanted: &dyn Fn(Release) -> bool| -> Vec<String> {
@@ -115,6 +112,11 @@ fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String>
             .filter(|known| known.release().is_some_and(wanted));
         found.map(|known| name(known)).collect()
     };
+    let (data_dir, backup_dir) = (
+        Some(args.data_dir.as_path()),
+        Some(args.backup_dir.as_path()),
+    );
+    let command = commands::run(&args.gate, step, data_dir, backup_dir);
     let (ahead, back) = (of(&|release| release > to), of(&|release| release == to));
     let silent = others.iter().filter(|known| known.release().is_none());
     let silent: Vec<_> = silent.map(|known| name(known)).collect();
@@ -122,12 +124,12 @@ fn other_members(others: &[&MemberEvidence], evidence: &Evidence) -> Vec<String>
     if evidence.offline {
         let others: Vec<_> = others.iter().map(|known| name(known)).collect();
         steps.push(format!(
-            "On {}, all of them stopped, too: run `etcd-ark downgrade run` there and swap the binary wherever it is not {to}. Then start all members, one soon after the other: none is healthy before a majority runs.",
+            "On {}, all of them stopped, too: run `{command}` there, with the paths of that member, and swap the binary wherever it is not {to}. Then start all members, one soon after the other: none is healthy before a majority runs.",
             others.join(", ")
         ));
     } else if !ahead.is_empty() {
         steps.push(format!(
-            "Then one at a time, each only when the one before is healthy again: on {}, stop etcd, run `etcd-ark downgrade run` there, swap the binary, start.",
+            "Then one at a time, each only when the one before is healthy again: on {}, stop etcd, run `{command}` there, with the paths of that member, swap the binary, start.",
             ahead.join(", ")
         ));
     }
@@ -157,17 +159,22 @@ fn ahead_of_names(step: Step) -> bool {
     step.to < padded && step.from >= padded
 }
 
-fn name(known: &MemberEvidence) -> String {
+pub(crate) fn name(known: &MemberEvidence) -> String {
     if known.member.name.is_empty() {
-        known.member.id.to_string()
+        format!("{} (has not started yet)", known.member.id)
     } else {
         printable(&known.member.name)
     }
 }
 
 /// How a backup is restored where the data dir is missing or damaged: the only case in which one is.
-pub(crate) fn restoring(data_dir: &Path, is_missing: bool, step: Step) -> Vec<String> {
+pub(crate) fn restoring(args: &GoBack, is_missing: bool, step: Step) -> Vec<String> {
+    let data_dir = &args.data_dir;
     let (dir, to) = (text(data_dir), step.to);
+    let list = commands::list(&args.backup_dir);
+    let restore = commands::restore(&args.gate, data_dir, step);
+    let last_before = format!("last-before:{}", step.from);
+    let rewind = commands::rewind(&args.gate, None, &args.gate.targets, &last_before, None);
     let first = if is_missing {
         let instead = match data_dirs_beside(data_dir).as_slice() {
             [] => String::new(),
@@ -185,10 +192,11 @@ pub(crate) fn restoring(data_dir: &Path, is_missing: bool, step: Step) -> Vec<St
             "If the other members have a quorum without this one: go back with each of them first, on its own data. When all run {to}, replace this member: `etcdctl member remove ID`, `etcdctl member add NAME PEER_URL`, and start etcd {to} with an empty data dir. Not before: removing a member while releases are mixed can move the cluster."
         ),
         format!(
-            "If they have none: stop them all, and restore this member's newest archive, which `etcd-ark list BACKUP_DIR` shows: `etcd-ark restore ARCHIVE --data-dir {dir}`. It asks the members first and refuses if any of them went on: an older log that comes back has forgotten what it acknowledged."
+            "If they have none: stop them all, and restore this member's newest archive, which `{list}` shows: `{restore}`. It asks the members first and refuses if any of them went on: an older log that comes back has forgotten what it acknowledged."
         ),
-        "If any of them did go on since that archive: `etcd-ark rewind` makes one consistent archive for every member."
-            .to_owned(),
+        format!(
+            "If any of them did go on since that archive: `{rewind}` makes one consistent archive for every member."
+        ),
     ]
 }
 

@@ -5,13 +5,13 @@ use crate::etcd::ids::{ClusterVersion, Index, MemberId, V2_2};
 use crate::etcd::member::VersionChange;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
-use crate::etcd::version_tally::SinceVersion;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{
     Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, Ran,
 };
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
+use crate::cli::commands::downgrade::left::Left;
 use crate::cli::error::{Kind, Told};
 use crate::cli::output::{Out, Paint, text};
 
@@ -21,6 +21,8 @@ pub(crate) struct Judgement<'c> {
     /// Why this member's data dir says nothing, if one was named.
     pub(crate) unreadable: Option<String>,
     pub(crate) verdict: Verdict,
+    /// What is left where the cluster has moved.
+    pub(crate) left: Option<Left>,
     /// Whether a warning is a refusal.
     pub(crate) strict: bool,
 }
@@ -198,37 +200,13 @@ impl Judgement<'_> {
 
     /// What can still be done where the cluster has moved, or may have.
     fn left(&self) -> Vec<String> {
-        if !matches!(self.verdict, Verdict::Moved(_) | Verdict::Moving { .. }) {
+        let Some(left) = &self.left else {
             return Vec::new();
-        }
+        };
         let from = self.evidence().step.from;
         let mut lines = vec![format!("stay on {from}, with the data as they are; or")];
-        if let Some((disk, since)) = self.since_move() {
-            let at_least = if since.is_whole() { "" } else { "at least " };
-            lines.push(format!(
-                "rewind the whole cluster to before entry {}, which loses {at_least}{} entries, {} of them client writes,",
-                since.from, since.count.entries, since.count.client_writes
-            ));
-            lines.push(format!(
-                "  by {}, whose log ends at {}: `etcd-ark rewind TARGET… --out DIR`",
-                text(&disk.path),
-                since.last
-            ));
-        } else {
-            lines.push(
-                "rewind the whole cluster to before the move: `etcd-ark rewind TARGET… --out DIR`;"
-                    .to_owned(),
-            );
-            lines.push("  give a member's data dir here to see how much that loses".to_owned());
-        }
+        lines.extend(left.lines());
         lines
-    }
-
-    /// The longest log that holds the entry that moved the cluster.
-    pub(crate) fn since_move(&self) -> Option<(&DiskEvidence, SinceVersion)> {
-        let disks = self.evidence().disks.iter();
-        let moved = disks.filter_map(|disk| Some((disk, disk.since_move?)));
-        moved.max_by_key(|(_, since)| since.last)
     }
 
     fn claim(&self, claim: &Claim) -> String {
@@ -396,7 +374,7 @@ impl Judgement<'_> {
         let (detail, hint) = match &self.verdict {
             Verdict::Moved(claims) => (
                 claims.first().map(|claim| self.claim(claim)),
-                "stay on it, or `etcd-ark rewind` the whole cluster to before the move; no flag overrides this",
+                "stay on it, or rewind the whole cluster to before the move with the command that is printed; no flag overrides this",
             ),
             Verdict::Moving { pending, .. }
                 if pending.is_empty() && self.assumption().is_some() =>
@@ -408,7 +386,7 @@ impl Judgement<'_> {
             }
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
-                "do not start the older release; start the members as they were and check again, or `etcd-ark rewind` the whole cluster",
+                "do not start the older release; start the members as they were and check again, or rewind the whole cluster with the command that is printed",
             ),
             Verdict::DoesNotStart(_) => (
                 self.reasons().into_iter().next(),

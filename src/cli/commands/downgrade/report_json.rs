@@ -5,6 +5,7 @@ use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, MemberEvidence
 use crate::upgrade::downgrade::gate::{Claim, Ground, Source, Verdict};
 use serde_json::{Value, json};
 
+use crate::cli::commands::downgrade::left::Left;
 use crate::cli::commands::downgrade::report::Judgement;
 use crate::cli::output::text;
 
@@ -29,7 +30,6 @@ impl Judgement<'_> {
         };
         let evidence = self.evidence();
         let disks = &evidence.disks;
-        let left = self.since_move();
         json!({
             "from": evidence.step.from,
             "to": evidence.step.to,
@@ -39,14 +39,7 @@ impl Judgement<'_> {
             "text": self.headline(),
             "details": self.reasons(),
             "said_by": claims.iter().map(|claim| claim_json(claim, disks)).collect::<Vec<_>>(),
-            "left": left.map(|(disk, since)| json!({
-                "rewind_to_before": since.from,
-                "entries": since.count.entries,
-                "client_writes": since.count.client_writes,
-                "all_at_hand": since.is_whole(),
-                "by": text(&disk.path),
-                "log_ends_at": since.last,
-            })),
+            "left": self.left.as_ref().map(Left::to_json),
             "warnings": self.warnings(),
             "members": evidence.members.iter().map(member_json).collect::<Vec<_>>(),
             "disks": disks.iter().map(disk_json).collect::<Vec<_>>(),
@@ -115,7 +108,6 @@ fn disk_json(disk: &DiskEvidence) -> Value {
         "position": disk.position,
         "cluster_version": disk.cluster_version,
         "versions": disk.versions,
-        "since_move": disk.since_move,
     })
 }
 

@@ -172,26 +172,26 @@ fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
 }
 
 /// Every release line starts from it, but those of `no`.
-fn starts(no: &[(Release, Reason)]) -> Option<Verdicts> {
-    Some(LINES.map(|line| {
+fn starts(no: &[(Release, Reason)]) -> Verdicts {
+    LINES.map(|line| {
         let reason = no.iter().find(|(other, _)| *other == line);
         let verdict = reason.map(|(_, reason)| Verdict::DoesNotStart(reason.clone()));
         (line, verdict.unwrap_or(Verdict::Starts(Way::default())))
-    }))
+    })
 }
 
 #[test]
 fn a_data_dir_from_which_either_release_of_the_upgrade_does_not_start_fails() {
     let dead = || Reason::HalfMember(MemberId(7));
     for line in [V2_1, V2_2] {
-        let facts = with(|facts| found(facts).starts = starts(&[(line, dead())]));
+        let facts = with(|facts| found(facts).starts = Some(starts(&[(line, dead())])));
         let says = format!("etcd {line} does not start from it: member 7 has no readable");
         expect(&facts, "data-dir", Status::Fail, &[&says, "do not restart"]);
     }
     // What the other releases do does not matter, and that the cluster has moved is said elsewhere.
-    let facts = with(|facts| found(facts).starts = starts(&[(V2_0, dead()), (V2_3, dead())]));
+    let facts = with(|facts| found(facts).starts = Some(starts(&[(V2_0, dead()), (V2_3, dead())])));
     assert_eq!(complaints(&facts), []);
     let moved = Reason::Downgrade { major: 2, minor: 3 };
-    let facts = with(|facts| found(facts).starts = starts(&[(V2_2, moved)]));
+    let facts = with(|facts| found(facts).starts = Some(starts(&[(V2_2, moved)])));
     assert_eq!(complaints(&facts), []);
 }

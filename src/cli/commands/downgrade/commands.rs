@@ -1,0 +1,119 @@
+//! The commands that are printed as next steps, with every flag that this run had and they need.
+//!
+//! In: the flags of this run. Out: a line for a POSIX shell. What only the operator can know is in capitals.
+
+use std::path::{Path, PathBuf};
+
+use crate::upgrade::downgrade::evidence::Step;
+
+use crate::cli::commands::downgrade::flags::Gate;
+use crate::cli::commands::schedule::quote::shell;
+use crate::cli::output::text;
+
+/// A command line under construction.
+struct Line(String);
+
+impl Line {
+    fn new(command: &str) -> Self {
+        Self(format!("etcd-ark {command}"))
+    }
+
+    fn word(mut self, word: &str) -> Self {
+        self.0 += " ";
+        self.0 += &shell(word);
+        self
+    }
+
+    fn flag(self, flag: &str, value: &str) -> Self {
+        self.word(flag).word(value)
+    }
+
+    fn path(self, flag: &str, path: Option<&Path>) -> Self {
+        match path {
+            Some(path) => self.flag(flag, &text(path)),
+            None => self,
+        }
+    }
+
+    fn flags(self, flags: Vec<(&'static str, String)>) -> Self {
+        flags
+            .into_iter()
+            .fold(self, |line, (flag, value)| line.flag(flag, &value))
+    }
+}
+
+/// This member's part of going back; on another member with its own paths.
+pub(crate) fn run(
+    gate: &Gate,
+    step: Step,
+    data_dir: Option<&Path>,
+    backup_dir: Option<&Path>,
+) -> String {
+    let data_dir = data_dir.map_or_else(|| "DATA_DIR".to_owned(), text);
+    let mut line = Line::new("downgrade run")
+        .flags(gate.step_flags())
+        .flags(gate.connection.flags());
+    if gate.offline {
+        line = line.word("--offline");
+    }
+    line = line
+        .flag("--data-dir", &data_dir)
+        .path("--wal-dir", gate.wal_dir.as_deref());
+    if gate.wal_dir.is_some() && step.needs_wal_at_home() {
+        line = line.word("--move-wal");
+    }
+    // Where it is in the environment, the next command finds it there.
+    let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();
+    line = match backup_dir {
+        Some(dir) => line.path("--backup-dir", Some(dir)),
+        None if is_set => line,
+        None => line.flag("--backup-dir", "BACKUP_DIR"),
+    };
+    if gate.offline {
+        line = line.word("OTHER_DATA_DIRS");
+    }
+    line.0
+}
+
+/// Taking the whole cluster back to `to`, such as `last-before:2.2`, by `inputs`, one of which may be the base.
+pub(crate) fn rewind(
+    gate: &Gate,
+    data_dir: Option<&Path>,
+    inputs: &[PathBuf],
+    to: &str,
+    base: Option<&Path>,
+) -> String {
+    let mut line = Line::new("rewind");
+    if inputs.is_empty() {
+        line = line.word("DATA_DIRS_AND_ARCHIVES");
+    }
+    for input in inputs {
+        line = line.word(&text(input));
+    }
+    if let (Some(data_dir), Some(wal_dir)) = (data_dir, &gate.wal_dir) {
+        let pair = format!("{}={}", text(data_dir), text(wal_dir));
+        line = line.flag("--wal-dir", &pair);
+    }
+    line.flag("--to", to)
+        .path("--base", base)
+        .flag("--out", "rewound")
+        .0
+}
+
+/// The archives in `backup_dir`.
+pub(crate) fn list(backup_dir: &Path) -> String {
+    Line::new("list").word(&text(backup_dir)).0
+}
+
+/// Restoring this member from an archive that is still to be chosen.
+pub(crate) fn restore(gate: &Gate, data_dir: &Path, step: Step) -> String {
+    let wal_dir = gate.wal_dir.as_deref();
+    let mut line = Line::new("restore ARCHIVE")
+        .flags(gate.connection.tls_flags())
+        .path("--data-dir", Some(data_dir))
+        .path("--wal-dir", wal_dir.filter(|_| !step.needs_wal_at_home()));
+    if data_dir.join("member").exists() {
+        line = line.word("--replace");
+    }
+    line.0
+}

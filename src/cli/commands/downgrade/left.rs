@@ -1,0 +1,257 @@
+//! What is left where the cluster has moved: what a rewind by the data given would come to.
+//!
+//! In: the data that the gate looked at. Out: the plan that `rewind` itself makes of them, so that the two
+//! never disagree, and the command that does it.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::etcd::entry::EntryCount;
+use crate::etcd::ids::{Index, Release};
+use crate::etcd::store::to_json::Expiration;
+use crate::rewind::cut::To;
+use crate::rewind::new_cluster::Wishes;
+use crate::rewind::{Input, Plan, Request, RewindError, plan};
+use crate::target::Target;
+use crate::upgrade::downgrade::collect::Collected;
+use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind};
+use crate::upgrade::downgrade::gate::Verdict;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::cli::commands::downgrade::Inquiry;
+use crate::cli::commands::downgrade::commands;
+use crate::cli::error::{Failure, Kind};
+use crate::cli::open::Places;
+use crate::cli::output::{Out, text};
+use crate::cli::progress::Progress;
+
+/// What is left.
+pub(crate) struct Left {
+    /// What a rewind by the data given comes to, or why there is none; `None` where no data were given.
+    planned: Option<std::result::Result<Planned, Failure>>,
+    /// The command that does it.
+    command: String,
+    /// The highest index that a member has applied, as a quorum read says.
+    members_at: Option<Index>,
+}
+
+/// What a rewind comes to.
+struct Planned {
+    /// The input that is chosen as the base, where members have named so many in-order keys differently.
+    base: Option<(PathBuf, usize)>,
+    /// The last entry that is kept.
+    kept: Index,
+    /// Whether the entry behind it moved the cluster; if not, the data know of no move.
+    is_before_move: bool,
+    lost: EntryCount,
+    /// Whether entries are lost that none of the data hold.
+    has_unseen: bool,
+    /// The last entry that the data know of.
+    end: Index,
+    /// When that was, by the clock of the log or of the newest archive.
+    known_until: Option<String>,
+}
+
+/// What is left, if the verdict is one on which something is.
+pub(crate) fn find(
+    verdict: &Verdict,
+    collected: &Collected,
+    inquiry: &Inquiry<'_>,
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Option<Left>> {
+    if !matches!(verdict, Verdict::Moved(_) | Verdict::Moving { .. }) {
+        return Ok(None);
+    }
+    let evidence = &collected.evidence;
+    let inputs: Vec<PathBuf> = evidence
+        .disks
+        .iter()
+        .map(|disk| disk.path.clone())
+        .collect();
+    let is_own = |kind| matches!(kind, DiskKind::Own { .. });
+    let own = evidence.disks.iter().find(|disk| is_own(disk.kind));
+    let answers = evidence
+        .members
+        .iter()
+        .filter_map(|known| known.answer.as_ref().ok());
+    let applied = answers.filter_map(|answer| answer.quorum_read.as_ref().ok().copied());
+    let planned = if inputs.is_empty() {
+        None
+    } else {
+        match planned(evidence.step.from, collected, inquiry, places, out) {
+            Ok(planned) => Some(Ok(planned)),
+            Err(error) => {
+                let failure = Failure::of(&error);
+                if failure.kind == Kind::Interrupted {
+                    return Err(error);
+                }
+                Some(Err(failure))
+            }
+        }
+    };
+    let ok = planned.as_ref().and_then(|planned| planned.as_ref().ok());
+    let command = commands::rewind(
+        inquiry.gate,
+        own.map(|own| own.path.as_path()),
+        &inputs,
+        &format!("last-before:{}", evidence.step.from),
+        ok.and_then(|planned| Some(planned.base.as_ref()?.0.as_path())),
+    );
+    Ok(Some(Left {
+        planned,
+        command,
+        members_at: applied.max().filter(|index| *index > Index(0)),
+    }))
+}
+
+fn planned(
+    from: Release,
+    collected: &Collected,
+    inquiry: &Inquiry<'_>,
+    places: &Places<'_>,
+    out: &Out,
+) -> Result<Planned> {
+    let request = Request {
+        to: To::LastBefore(from),
+        base: None,
+        wishes: Wishes {
+            single: None,
+            peer_urls: &[],
+        },
+        keep_cluster_id: false,
+        may_run: true,
+        now: Timestamp::now(),
+        threads: inquiry.gate.threads.count(),
+    };
+    let mut inputs = Vec::new();
+    for disk in &collected.evidence.disks {
+        let target = match (disk.kind, &inquiry.own) {
+            (DiskKind::Own { .. }, Some(Target::DataDir(own))) => Target::DataDir(own.clone()),
+            _ => places.target(&disk.path, None)?,
+        };
+        inputs.push(Input { target });
+    }
+    let mut progress = Progress::new(out);
+    let mut plan_by = |request: &Request<'_>| {
+        plan(request, &inputs, places.interrupt(), &mut |event| {
+            progress.observe(event);
+        })
+    };
+    let archives = collected.evidence.disks.iter();
+    let newest = archives.filter_map(DiskEvidence::created).max();
+    let keys = match plan_by(&request) {
+        Err(RewindError::InOrder { keys, .. }) => keys.0.len(),
+        plan => return Ok(Planned::of(&plan?, None, newest)),
+    };
+    // Every base loses the same entries; which names are wanted is for the operator to choose.
+    let mut last = None;
+    for disk in &collected.evidence.disks {
+        let name = text(&disk.path);
+        let request = Request {
+            base: Some(&name),
+            ..request.clone()
+        };
+        match plan_by(&request) {
+            Ok(plan) => {
+                let base = Some((disk.path.clone(), keys));
+                return Ok(Planned::of(&plan, base, newest));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or(RewindError::NoInput).into())
+}
+
+impl Planned {
+    fn of(plan: &Plan, base: Option<(PathBuf, usize)>, newest_archive: Option<Timestamp>) -> Self {
+        let clock = plan.clocks.1.map(|clock| Expiration(clock).to_string());
+        Self {
+            base,
+            kept: plan.moment.index,
+            is_before_move: plan.moment.moved.is_some(),
+            lost: plan.lost.count,
+            has_unseen: !plan.lost.unseen.is_empty(),
+            end: plan.agreement.end.index,
+            known_until: clock.or_else(|| Some(newest_archive?.to_string())),
+        }
+    }
+
+    fn lines(&self, members_at: Option<Index>) -> Vec<String> {
+        let at_least = if self.has_unseen { "at least " } else { "" };
+        let (entries, writes) = (self.lost.entries, self.lost.client_writes);
+        let mut lines = vec![if self.is_before_move {
+            format!(
+                "rewind the whole cluster to before entry {}, which loses {at_least}{entries} entries, {writes} of them client writes:",
+                self.kept.next()
+            )
+        } else {
+            format!(
+                "rewind the whole cluster to entry {}, the last one that these data know: they do not hold the move, which came later:",
+                self.kept
+            )
+        }];
+        if let Some((base, keys)) = &self.base {
+            lines.push(format!(
+                "  {keys} in-order keys have two names: all members get those of {}; another `--base` chooses others",
+                text(base)
+            ));
+        }
+        let until = self.known_until.as_ref();
+        let until = until.map_or_else(String::new, |time| format!(" ({time})"));
+        let end = self.end;
+        lines.push(match members_at.filter(|at| *at > end) {
+            Some(at) => format!(
+                "  every write after entry {end}{until} is lost too and cannot be counted here: the members are at entry {at}",
+            ),
+            None => format!(
+                "  every write after entry {end}{until} is lost too and cannot be counted here",
+            ),
+        });
+        lines
+    }
+}
+
+impl Left {
+    /// As lines of text.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = match &self.planned {
+            Some(Ok(planned)) => planned.lines(self.members_at),
+            Some(Err(failure)) => {
+                let mut lines = vec![format!(
+                    "rewind the whole cluster to before the move, which these data alone do not allow: {}",
+                    failure.message
+                )];
+                lines.extend(failure.hint.iter().map(|hint| format!("  {hint}")));
+                lines
+            }
+            None => vec![
+                "rewind the whole cluster to before the move; data dirs and archives of the members, given here as TARGETs, show how much that loses:".to_owned(),
+            ],
+        };
+        lines.push(format!("  `{}`", self.command));
+        lines
+    }
+
+    /// As JSON.
+    pub(crate) fn to_json(&self) -> Value {
+        let planned = self.planned.as_ref();
+        let ok = planned.and_then(|planned| planned.as_ref().ok());
+        let failure = planned.and_then(|planned| planned.as_ref().err());
+        json!({
+            "command": self.command,
+            "base": ok.and_then(|left| Some(text(&left.base.as_ref()?.0))),
+            "rewind_to": ok.map(|left| left.kept),
+            "is_before_move": ok.map(|left| left.is_before_move),
+            "entries": ok.map(|left| left.lost.entries),
+            "client_writes": ok.map(|left| left.lost.client_writes),
+            "all_seen": ok.map(|left| !left.has_unseen),
+            "not_counted_after": ok.map(|left| left.end),
+            "not_counted_after_time": ok.and_then(|left| left.known_until.as_ref()),
+            "members_at": self.members_at,
+            "refused": failure.map(|failure| &failure.message),
+        })
+    }
+}
