@@ -119,12 +119,18 @@ impl Connection {
 
     /// The same for the certificates alone.
     pub(crate) fn tls_flags(&self) -> Vec<(&'static str, String)> {
-        let Tls { cacert, cert, key } = &self.tls;
-        let all = [("--cacert", cacert), ("--cert", cert), ("--key", key)];
-        let given = all.into_iter();
-        given
-            .filter_map(|(flag, path)| path_flag(flag, path.as_ref()))
-            .collect()
+        let Tls {
+            cacert,
+            pin_sha256,
+            cert,
+            key,
+        } = &self.tls;
+        let paths = [("--cacert", cacert), ("--cert", cert), ("--key", key)].into_iter();
+        let given = paths.filter_map(|(flag, path)| path_flag(flag, path.as_ref()));
+        let pins = pin_sha256
+            .iter()
+            .map(|pin| ("--pin-sha256", pin.to_string()));
+        given.chain(pins).collect()
     }
 
     /// What the flags and the environment come to; asks for the password where it must.

@@ -8,6 +8,7 @@ use crate::upgrade::downgrade::evidence::Step;
 
 use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::commands::schedule::quote::shell;
+use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::output::text;
 
 /// A command line under construction.
@@ -47,7 +48,7 @@ pub(crate) fn run(
     gate: &Gate,
     step: Step,
     data_dir: Option<&Path>,
-    backup_dir: Option<&Path>,
+    to: Option<&DestinationFlags>,
 ) -> String {
     let data_dir = data_dir.map_or_else(|| "DATA_DIR".to_owned(), text);
     let mut line = Line::new("downgrade run")
@@ -64,8 +65,20 @@ pub(crate) fn run(
     }
     // Where it is in the environment, the next command finds it there.
     let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();
-    line = match backup_dir {
-        Some(dir) => line.path("--backup-dir", Some(dir)),
+    line = match to {
+        Some(to) => {
+            let line = line
+                .path("--backup-dir", to.backup_dir.as_deref())
+                .path("--repo", to.repo.as_deref())
+                .path("--spool-dir", to.spool_dir.as_deref());
+            let recipients = to
+                .recipient
+                .iter()
+                .map(|name| ("--recipient", name.clone()));
+            let files = to.recipients_file.iter();
+            let files = files.map(|file| ("--recipients-file", text(file)));
+            line.flags(recipients.chain(files).collect())
+        }
         None if is_set => line,
         None => line.flag("--backup-dir", "BACKUP_DIR"),
     };
@@ -100,9 +113,11 @@ pub(crate) fn rewind(
         .0
 }
 
-/// The archives in `backup_dir`.
-pub(crate) fn list(backup_dir: &Path) -> String {
-    Line::new("list").word(&text(backup_dir)).0
+/// The archives where `to` says that this member's are.
+pub(crate) fn list(to: &DestinationFlags) -> String {
+    let place = to.repo.as_ref().or(to.backup_dir.as_ref());
+    let place = place.map_or_else(|| "BACKUP_DIR".to_owned(), |place| text(place));
+    Line::new("list").word(&place).0
 }
 
 /// Restoring this member from an archive that is still to be chosen.

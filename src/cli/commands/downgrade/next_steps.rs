@@ -112,11 +112,8 @@ fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence)
             .filter(|known| known.release().is_some_and(wanted));
         found.map(|known| name(known)).collect()
     };
-    let (data_dir, backup_dir) = (
-        Some(args.data_dir.as_path()),
-        Some(args.backup_dir.as_path()),
-    );
-    let command = commands::run(&args.gate, step, data_dir, backup_dir);
+    let data_dir = Some(args.data_dir.as_path());
+    let command = commands::run(&args.gate, step, data_dir, Some(&args.to));
     let (ahead, back) = (of(&|release| release > to), of(&|release| release == to));
     let silent = others.iter().filter(|known| known.release().is_none());
     let silent: Vec<_> = silent.map(|known| name(known)).collect();
@@ -171,7 +168,7 @@ pub(crate) fn name(known: &MemberEvidence) -> String {
 pub(crate) fn restoring(args: &GoBack, is_missing: bool, step: Step) -> Vec<String> {
     let data_dir = &args.data_dir;
     let (dir, to) = (text(data_dir), step.to);
-    let list = commands::list(&args.backup_dir);
+    let list = commands::list(&args.to);
     let restore = commands::restore(&args.gate, data_dir, step);
     let last_before = format!("last-before:{}", step.from);
     let rewind = commands::rewind(&args.gate, None, &args.gate.targets, &last_before, None);

@@ -99,7 +99,7 @@ fn once_the_cluster_has_moved_no_new_archive_is_said_to_lead_back() {
             dir: PathBuf::from("/backup"),
             newest: Vec::new(),
             unreadable: Vec::new(),
-            space: Space::default(),
+            space: Some(Space::default()),
         });
     });
     for id in ["own-backup", "all-backups"] {
