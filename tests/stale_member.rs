@@ -397,6 +397,30 @@ fn a_playbook_that_restores_a_rewound_member_twice_does_not_lose_what_it_acknowl
 }
 
 #[test]
+fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
+    // Guards against a `--wal-dir` that was right before the segments came home: the member in the data dir was not read, and
+    // the archive of another one took its place without a word.
+    let scene = Scene::new(3);
+    let (target, wal_dir) = (scene.target(), scene.dir.path().join("wal"));
+    small_member_of(&target, &members()[..1]);
+    fs::create_dir(&wal_dir).unwrap();
+    let flags = [
+        "--offline",
+        "--replace",
+        "--wal-dir",
+        wal_dir.to_str().unwrap(),
+    ];
+    let before = tree(&target);
+    for note in [None, Some("moved-to-member-wal.wal")] {
+        if let Some(note) = note {
+            fs::write(wal_dir.join(note), "moved").unwrap();
+        }
+        scene.restore(&flags).exits(3).says("`--change-member`");
+        assert_eq!(tree(&target), before);
+    }
+}
+
+#[test]
 fn another_members_archive_replaces_no_data_dir_unless_that_is_said() {
     // Guards against the archive of the neighbour's member, taken from the directory where all lie together.
     let scene = Scene::new(3);

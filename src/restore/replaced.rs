@@ -10,6 +10,7 @@ use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Reading, SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
 use crate::interrupt::Interrupt;
+use crate::restore::segments_in;
 
 /// The member that is in a data dir now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +54,26 @@ pub enum ReplacedError {
 
 impl Replaced {
     /// Reads which member is in `data_dir`; `None` without a member, or with damaged files, which
-    /// are what an archive is restored for.
+    /// are what an archive is restored for. A member with no log in `wal_dir` may have it in
+    /// `member/wal`: that one is replaced, too.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
         interrupt: &Interrupt,
     ) -> Result<Option<Self>, SurveyError> {
+        match (Self::find_in(data_dir, wal_dir, interrupt)?, wal_dir) {
+            (None, Some(_)) => Self::find_in(data_dir, None, interrupt),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn find_in(
+        data_dir: &Path,
+        wal_dir: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Self>, SurveyError> {
+        // An earlier restore may have brought the segments home.
+        let wal_dir = wal_dir.filter(|dir| !segments_in(dir).is_empty());
         let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
             return Ok(None);
         };
