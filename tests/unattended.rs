@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, run};
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, tree, unpack};
 use crate::support::tools::{archives_in, fast_dir, names_in, need, snapshot};
@@ -142,6 +142,45 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
     let backups = dir.path().join("afterwards");
     snapshot(&source, &backups);
     assert_eq!(archives_in(&backups).len(), 1);
+}
+
+/// Runs it with a limit on the size of files that nothing but its smallest files keep.
+fn with_small_files_only(args: &[&str]) -> Ran {
+    let limited = "ulimit -f 1; exec \"$0\" \"$@\"";
+    run(clean("sh").args(["-c", limited, BINARY]).args(args))
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
+    // Guards against SIGXFSZ, which ended the run without a word and left what it had staged.
+    let dir = TempDir::new().unwrap();
+    let [source, backups, more, data] =
+        ["source", "backups", "more", "data"].map(|name| dir.path().join(name));
+    small_member(&source);
+    let archive = snapshot(&source, &backups);
+    fs::create_dir(&more).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let [source, from, to, archive, into] =
+        [&source, &backups, &more, &archive, &data].map(|path| text(path));
+    let before = tree(dir.path());
+    for args in [
+        &["snapshot", "--data-dir", &source, "--backup-dir", &to][..],
+        &["copy", &from, &to],
+        &["restore", "--offline", &archive, "--data-dir", &into],
+    ] {
+        let ran = with_small_files_only(args).exits(12).says("File too large");
+        assert!(ran.stdout.is_empty(), "{ran:#?}");
+        assert!(archives_in(&more).is_empty(), "{args:?}");
+        assert!(!data.exists(), "{args:?}");
+    }
+    let left: Vec<_> = tree(dir.path())
+        .into_keys()
+        .filter(|path| !before.contains_key(path))
+        .collect();
+    assert!(
+        left.iter().all(|path| path.ends_with(LOCK_FILE)),
+        "{left:?}"
+    );
 }
 
 /// A restore whose first sync takes two seconds: on a fast disk no signal would meet it at work. `-D` makes strace the

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::interrupt::Interrupt;
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::cli::args::{Args, Command};
@@ -97,7 +97,10 @@ pub fn main() -> u8 {
 }
 
 /// The first SIGINT, SIGTERM or SIGHUP asks the work to stop and clean up; a second one ends it.
+/// SIGXFSZ does not end it.
 fn watch_signals(interrupt: &Interrupt) {
+    // Beyond a limit on the size of files the write then fails and is told, as on a full disk.
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let asked = Arc::new(AtomicBool::new(false));
     for (signal, kind) in crate::cli::error::SIGNALS {
         // Whoever started it with `nohup` wants it to go on without a terminal.

@@ -672,6 +672,12 @@ fn of_io(error: &io::Error) -> Judged {
             Kind::NoSpace,
             Some("make room and run it again; nothing was kept and nothing was lost"),
         ),
+        io::ErrorKind::FileTooLarge => (
+            Kind::NoSpace,
+            Some(
+                "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=` in a unit) and run it again; nothing was kept and nothing was lost",
+            ),
+        ),
         io::ErrorKind::NotFound => (Kind::NotFound, None),
         // Such as a chunk of an encrypted archive that does not authenticate.
         io::ErrorKind::InvalidData => (
