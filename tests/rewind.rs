@@ -24,7 +24,7 @@ use crate::support::tools::{archives_in, fast_dir, names_in, need};
 use crate::support::{decode, encode};
 
 /// `rewind` of `targets` with further flags.
-fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
+pub(crate) fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
     let mut args: Vec<OsString> = vec!["--json".into(), "rewind".into()];
     args.extend(targets.iter().map(Into::into));
     args.extend(["--out".into(), out.into()]);
@@ -33,7 +33,7 @@ fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
 }
 
 /// The new archives by the id of their member.
-fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
+pub(crate) fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
     let members = told["members"].as_array().unwrap();
     let pair = |member: &Value| {
         let id = member["member"]["id"].as_str().unwrap();
@@ -43,7 +43,7 @@ fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
     members.iter().map(pair).collect()
 }
 
-fn keys(target: &Path) -> Value {
+pub(crate) fn keys(target: &Path) -> Value {
     let told = ark(["--json".as_ref(), "keys".as_ref(), target.as_os_str()]);
     told.exits(0).json()
 }
@@ -95,7 +95,7 @@ fn with_plain_names(answer: &Value) -> BTreeMap<String, Value> {
 }
 
 /// An archive unpacked with the tools that an operator has: its data dir.
-fn untar(archive: &Path, to: &Path) -> PathBuf {
+pub(crate) fn untar(archive: &Path, to: &Path) -> PathBuf {
     make_dir(to);
     tool(to, "tar", &["--zstd", "-xf", archive.to_str().unwrap()]);
     tool(to, "sha256sum", &["--quiet", "-c", "SHA256SUMS"]);
@@ -135,18 +135,18 @@ fn assert_framed_well(data_dir: &Path, padded: bool) {
     }
 }
 
-fn entry(kind: u64, term: u64, index: u64, data: &[u8]) -> (u64, Vec<u8>) {
+pub(crate) fn entry(kind: u64, term: u64, index: u64, data: &[u8]) -> (u64, Vec<u8>) {
     let message = encode::Message::new().uint(1, kind).uint(2, term);
     (ENTRY, message.uint(3, index).bytes(4, data).finish())
 }
 
-fn hard_state(term: u64, vote: u64, commit: u64) -> (u64, Vec<u8>) {
+pub(crate) fn hard_state(term: u64, vote: u64, commit: u64) -> (u64, Vec<u8>) {
     let message = encode::Message::new().uint(1, term).uint(2, vote);
     (HARD_STATE, message.uint(3, commit).finish())
 }
 
 /// Writes the only segment of a data dir anew, with what `change` makes of its records and with every CRC right.
-fn rewrite(data_dir: &Path, change: impl FnOnce(&mut Vec<(u64, Vec<u8>)>)) {
+pub(crate) fn rewrite(data_dir: &Path, change: impl FnOnce(&mut Vec<(u64, Vec<u8>)>)) {
     let mut all = records(data_dir);
     change(&mut all);
     let wal = data_dir.join("member/wal");

@@ -72,6 +72,17 @@ pub struct MemberFacts {
     pub jumps: Vec<Jump>,
 }
 
+impl MemberFacts {
+    /// The members without those that were removed: one that publishes its attributes after its removal is
+    /// in [`members`](Self::members) too.
+    pub fn standing_members(&self) -> impl Iterator<Item = &Member> {
+        let is_removed = |member: &&Member| self.removed_members.contains(&member.id);
+        self.members
+            .iter()
+            .filter(move |member| !is_removed(member))
+    }
+}
+
 /// Why etcd could not start from these files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartFault {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
 use crate::data_dir::{DataDirError, DbFault, Running};
-use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Release};
+use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Release, SnapshotId};
 use crate::etcd::replay::ReplayFault;
 use crate::interrupt::Interrupted;
 use crate::rewind::cut::stretches;
@@ -222,6 +222,21 @@ pub enum RewindError {
         path: PathBuf,
         /// Which entry.
         fault: ReplayFault,
+    },
+    /// A removed member's leftover that is not where etcd writes it.
+    #[error(
+        "cannot take what a removed member left out of the raft snapshot at {0}: it is not written as etcd writes it"
+    )]
+    Leftover(SnapshotId),
+    /// etcd would not start from what was made.
+    #[error("etcd {line} would not start from what was made for {member}: {why}; nothing was kept")]
+    WouldNotStart {
+        /// Whose.
+        member: String,
+        /// The release that it is for.
+        line: Release,
+        /// Why not.
+        why: String,
     },
     /// A member's new archive could not be made.
     #[error(transparent)]

@@ -7,6 +7,7 @@
 //! history.rs      who has which stretch of it, and what nobody has (pure)
 //! moment.rs       the last entry to keep (pure)
 //! stores.rs       the store at that moment, and whether the inputs have the same
+//! leftovers.rs    what removed members left behind, and files without it
 //! incarnation.rs  the new cluster: its id, its members
 //! plan.rs         what all that comes to
 //! write.rs        the archives
@@ -21,6 +22,7 @@ pub mod error;
 pub mod fork;
 pub mod history;
 pub mod input;
+pub mod leftovers;
 pub mod new_cluster;
 pub mod output_dir;
 pub mod plan;
@@ -39,7 +41,7 @@ pub use crate::rewind::write::write;
 
 use crate::archive::manifest::FILE_MODE;
 use crate::data_dir::DbLook;
-use crate::etcd::ids::{ClusterId, Index, Term};
+use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Term};
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::UnixNanos;
 use crate::interrupt::Interrupt;
@@ -157,6 +159,7 @@ pub fn plan(
         history: &history,
         moment: moment.index,
         rules,
+        release: moment.cluster_version.as_ref().map(ClusterVersion::release),
         reading: Reading {
             threads: request.threads,
             interrupt,
@@ -165,6 +168,7 @@ pub fn plan(
     };
     let Agreed {
         mut store,
+        leftovers,
         disagreed,
         served,
     } = stores.agreed(base, &views, &names, request.base.is_some())?;
@@ -192,6 +196,7 @@ pub fn plan(
         clocks: clocks(&moment, &history),
         members: members.into_values().collect(),
         renamed: served.renamed,
+        leftovers,
         agreement,
         moment,
         base,

@@ -18,6 +18,7 @@ use crate::rewind::cut::Moment;
 use crate::rewind::fork::Agreement;
 use crate::rewind::history::{History, Missing, Part};
 use crate::rewind::input::Witness;
+use crate::rewind::leftovers::Leftovers;
 use crate::rewind::new_cluster::Change;
 use crate::rewind::stores::{Renamed, View};
 
@@ -54,6 +55,8 @@ pub struct Plan {
     pub disagreed: Renamed,
     /// In-order keys that a member serves by another name now.
     pub renamed: Renamed,
+    /// What removed members left behind, which is dropped.
+    pub leftovers: Leftovers,
     /// What is lost.
     pub lost: Lost,
     /// The last moment that the kept entries tell of, and the last that the whole history does.
@@ -103,7 +106,9 @@ impl Plan {
             ids.any(|id| id == member.id)
         };
         let latest = self.witnesses.get(self.agreement.winner);
-        let members = latest.into_iter().flat_map(|latest| &latest.facts.members);
+        let members = latest
+            .into_iter()
+            .flat_map(|latest| latest.facts.standing_members());
         members.filter(|member| !heard(member)).collect()
     }
 
@@ -118,7 +123,10 @@ impl Plan {
         let mut old_members = BTreeMap::new();
         let mut by_commit: Vec<_> = self.witnesses.iter().collect();
         by_commit.sort_by_key(|witness| witness.facts.position.commit);
-        for member in by_commit.iter().flat_map(|witness| &witness.facts.members) {
+        for member in by_commit
+            .iter()
+            .flat_map(|one| one.facts.standing_members())
+        {
             // What is known later counts, but for a name that was forgotten.
             if !member.name.is_empty() || !old_members.contains_key(&member.id) {
                 old_members.insert(member.id, member.clone());

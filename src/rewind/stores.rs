@@ -10,14 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::{Index, SnapshotId};
-use crate::etcd::raft_snapshot::SnapshotScan;
+use crate::etcd::ids::{Index, Release, SnapshotId};
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::store::{NodeId, Store};
 use crate::rewind::history::History;
 use crate::rewind::input::Witness;
+use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
 use crate::target as store;
@@ -101,6 +102,8 @@ pub(crate) struct Stores<'s, 'r> {
     pub(crate) history: &'s History<'s>,
     pub(crate) moment: Index,
     pub(crate) rules: InOrderRules,
+    /// The cluster version at the moment.
+    pub(crate) release: Option<Release>,
     pub(crate) reading: Reading<'r>,
 }
 
@@ -108,6 +111,8 @@ pub(crate) struct Stores<'s, 'r> {
 pub(crate) struct Agreed {
     /// The store at the moment.
     pub(crate) store: Store,
+    /// What of removed members is dropped on the way there.
+    pub(crate) leftovers: Leftovers,
     /// In-order keys that another input has by another name at that moment.
     pub(crate) disagreed: Renamed,
     /// What members serve now.
@@ -124,7 +129,7 @@ impl Stores<'_, '_> {
         names: &[String],
         is_named: bool,
     ) -> Result<Agreed, RewindError> {
-        let store = self.at_moment(base)?;
+        let (store, leftovers) = self.at_moment(base)?;
         let disagreed = self.compare(base, &store, views, names)?;
         if !disagreed.is_empty() && !is_named {
             return Err(RewindError::InOrder {
@@ -135,17 +140,19 @@ impl Stores<'_, '_> {
         let served = self.served(&store)?;
         Ok(Agreed {
             store,
+            leftovers,
             disagreed,
             served,
         })
     }
 
-    /// The store that `view` leads to.
-    fn at_moment(&mut self, view: View) -> Result<Store, RewindError> {
-        let mut store = match view.snapshot {
+    /// The store that `view` leads to without what removed members left, and what that was.
+    fn at_moment(&mut self, view: View) -> Result<(Store, Leftovers), RewindError> {
+        let (mut store, mut leftovers) = match view.snapshot {
             Some(id) => self.load(view.input, id)?,
-            None => Store::new(),
+            None => (Store::new(), Leftovers::default()),
         };
+        let release = self.release;
         let names = self.rules.names();
         let history = self.history;
         let parts = history.cover(view.index().next(), self.moment, Some(view.input));
@@ -158,36 +165,46 @@ impl Stores<'_, '_> {
             };
             self.reading
                 .entries(&input.target, witness, part, &mut |index, entry, _| {
-                    let applied = store.apply(entry.kind, entry.data, names);
+                    let instead = leftovers.replace(&store, entry, release);
+                    let data = instead.as_deref().unwrap_or(entry.data);
+                    let applied = store.apply(entry.kind, data, names);
                     applied.map(|_| ()).map_err(|_| RewindError::Entry {
                         path: witness.path.clone(),
                         fault: ReplayFault::Unreadable(index),
                     })
                 })?;
         }
-        Ok(store)
+        Ok((store, leftovers))
     }
 
-    fn load(&mut self, place: usize, id: SnapshotId) -> Result<Store, RewindError> {
+    fn load(&mut self, place: usize, id: SnapshotId) -> Result<(Store, Leftovers), RewindError> {
         let Some(input) = self.inputs.get(place) else {
-            return Ok(Store::new());
+            return Ok(Default::default());
         };
+        let changed = || RewindError::Changed(input.target.path().to_path_buf());
         let path = snapshot_path(id);
-        let mut scan = None;
-        let length = input.file(&path)?.bytes;
+        let mut scan = scan_of(id, input.file(&path)?.bytes);
         self.reading.file(&input.target, &path, &mut |piece| {
-            let wanted = Wanted {
-                tree: true,
-                fingerprint: false,
-                raw_cluster: false,
-            };
-            let scan = scan.get_or_insert_with(|| SnapshotScan::new(id, length, wanted));
             scan.update(piece);
             Ok(())
         })?;
-        let changed = || RewindError::Changed(input.target.path().to_path_buf());
-        let found = scan.ok_or_else(changed)?.finish().map_err(|_| changed())?;
-        found.1.ok_or_else(changed)
+        let (facts, store) = scan.finish().map_err(|_| changed())?;
+        let store = store.ok_or_else(changed)?;
+        let leftovers = Leftovers::in_snapshot(&store);
+        // What 3.x starts from is another matter.
+        let is_3x = self.witnesses.iter().any(|witness| witness.has_db);
+        if is_3x || !leftovers.is_in_snapshot() {
+            return Ok((store, Leftovers::default()));
+        }
+        let mut file = Vec::new();
+        self.reading.file(&input.target, &path, &mut |piece| {
+            file.extend_from_slice(piece);
+            Ok(())
+        })?;
+        let without = leftovers.out_of_snapshot(&file, &facts);
+        let without = without.ok_or(RewindError::Leftover(id))?;
+        let store = read_snapshot(id, &without).and_then(|(_, store)| store);
+        Ok((store.ok_or(RewindError::Leftover(id))?, leftovers))
     }
 
     /// The keys of `store` that a member serves by another name now: by its newest raft snapshot and
@@ -220,11 +237,19 @@ impl Stores<'_, '_> {
         let fingerprint = store.fingerprint();
         let mut found = Renamed::default();
         for view in views.iter().filter(|view| view.input != base.input) {
-            let other = self.at_moment(*view)?;
+            let (other, _) = self.at_moment(*view)?;
             if other.fingerprint() == fingerprint {
                 continue;
             }
-            let differences = compare(store, &other);
+            let mut differences = compare(store, &other);
+            // One view begins behind a late publish and the other applies what is in its place: the
+            // marker is in both, and its indexes mean nothing.
+            let is_marker = |found: &Difference| {
+                found.path.starts_with(b"/0/removed_members/")
+                    && found.a.is_some()
+                    && found.b.is_some()
+            };
+            differences.retain(|found| !is_marker(found));
             let unexplained: Vec<_> = differences
                 .iter()
                 .filter(|difference| !is_in_order(difference, store, &other))
@@ -244,6 +269,22 @@ impl Stores<'_, '_> {
         }
         Ok(found)
     }
+}
+
+fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
+    let wanted = Wanted {
+        tree: true,
+        fingerprint: false,
+        raw_cluster: false,
+    };
+    SnapshotScan::new(id, length, wanted)
+}
+
+/// What the raft snapshot at `id` holds, if its file checks.
+pub(crate) fn read_snapshot(id: SnapshotId, file: &[u8]) -> Option<(SnapshotFacts, Option<Store>)> {
+    let mut scan = scan_of(id, file.len() as u64);
+    scan.update(file);
+    scan.finish().ok()
 }
 
 /// The path in an archive of a raft snapshot.

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::archive::manifest::Scope;
+use crate::data_dir::start::start_verdicts;
 use crate::data_dir::{DataDir, consistent_index};
-use crate::etcd::ids::{Index, SegmentName, SnapshotId, Term};
+use crate::etcd::ids::{ClusterVersion, Index, SegmentName, SnapshotId, Term};
 use crate::etcd::membership::Member;
+use crate::etcd::start::V2_0;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
 use crate::fs::staged::{StagedDir, parent_of, remove_stale, sync_dir, with_path};
@@ -24,7 +26,7 @@ use crate::progress::Event;
 use crate::rewind::input::member_text;
 use crate::rewind::output_dir::Place;
 use crate::rewind::reread::Reading;
-use crate::rewind::stores::snapshot_path;
+use crate::rewind::stores::{read_snapshot, snapshot_path};
 use crate::rewind::{FileFacts, Input, Plan, RewindError};
 use crate::snapshot as capture;
 use crate::snapshot::{Captured, Made, capture_made};
@@ -173,6 +175,9 @@ impl Making<'_> {
         let snapshot = snapshot
             .map(|(place, path)| self.copy(place, &path))
             .transpose()?;
+        if let (Some((copy, _)), Some(id)) = (&snapshot, base.snapshot) {
+            self.drop_leftovers(copy, id)?;
+        }
         let db = self.plan.db.map(|place| self.copy_db(place)).transpose()?;
         let owner = match &snapshot {
             Some((_, facts)) => facts.owner,
@@ -183,6 +188,19 @@ impl Making<'_> {
             db,
             owner,
         })
+    }
+
+    /// Takes what removed members left out of the copy of the raft snapshot.
+    fn drop_leftovers(&self, copy: &Path, id: SnapshotId) -> Result<(), RewindError> {
+        let leftovers = &self.plan.leftovers;
+        if !leftovers.is_in_snapshot() {
+            return Ok(());
+        }
+        let file = fs::read(copy)?;
+        let facts = read_snapshot(id, &file).map(|(facts, _)| facts);
+        let without = facts.and_then(|facts| leftovers.out_of_snapshot(&file, &facts));
+        fs::write(copy, without.ok_or(RewindError::Leftover(id))?)?;
+        Ok(())
     }
 
     /// Copies a `snap/db`, which nobody may write to meanwhile, and which must have come at least as
@@ -249,6 +267,7 @@ impl Making<'_> {
             fs::hard_link(copy, root.join("member/snap/db"))?;
         }
         self.write_log(member, &root.join("member/wal"))?;
+        self.refuse_unless_it_starts(member, &root)?;
         let captured = self.capture(member, &root, shared)?;
         self.prove(member, &captured)?;
         fs::remove_dir_all(&root)?;
@@ -285,13 +304,33 @@ impl Making<'_> {
             };
             self.reading()
                 .entries(&input.target, witness, *part, &mut |index, _, record| {
-                    Ok(log.entry(index, record)?)
+                    let instead = plan.leftovers.entries.get(&index);
+                    Ok(log.entry(index, instead.map_or(record, Vec::as_slice))?)
                 })?;
         }
         for change in &plan.changes {
             log.entry(change.index, &change.record)?;
         }
         Ok(log.finish()?)
+    }
+
+    /// Asks whether the release of the moment starts from what was written; of 3.x that is not known.
+    fn refuse_unless_it_starts(&self, member: &Member, root: &Path) -> Result<(), RewindError> {
+        if self.plan.db.is_some() {
+            return Ok(());
+        }
+        let version = self.plan.moment.cluster_version.as_ref();
+        let release = version.map_or(V2_0, ClusterVersion::release);
+        let verdicts = start_verdicts(root, None, false)?;
+        let own = verdicts.iter().find(|(line, _)| *line == release);
+        match own.and_then(|(line, verdict)| Some((*line, verdict.why_not(*line)?))) {
+            None => Ok(()),
+            Some((line, why)) => Err(RewindError::WouldNotStart {
+                member: member_text(Some(&member.name), member.id),
+                line,
+                why,
+            }),
+        }
     }
 
     fn capture(

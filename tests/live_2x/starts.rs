@@ -279,3 +279,28 @@ fn the_late_publish_of_a_removed_member_counts_in_the_indexes_as_each_real_relea
         );
     }
 }
+
+#[test]
+fn a_cluster_of_dead_members_comes_back_from_a_rewind_with_every_key() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    let recording = unpack("dead-members");
+    let work = TempDir::with_prefix("ark-dead-").unwrap();
+    for (name, member, keys) in [("natural", "n1", 180), ("crafted", "rep0", 480)] {
+        let archive = recording.path(format!("dead-members/{name}.tar.zst"));
+        let out = work.path().join(format!("{name}-out"));
+        let [archive, out] = [&archive, &out].map(|path| path.to_str().unwrap());
+        let flags = ["--to", "end", "--single", member, "--out", out];
+        let told = ark([&["rewind", "--json", archive][..], &flags].concat());
+        let told = told.exits(0).json();
+        let made = told["members"][0]["archive"].as_str().unwrap();
+        let data = work.path().join(name);
+        let data_dir = data.to_str().unwrap();
+        ark(["restore", made, "--data-dir", data_dir]).exits(0);
+        for (place, program) in &servers {
+            let did = try_start(program, &data, &[]);
+            assert_eq!(did, Did::Serves(keys), "{name} on server {place}");
+        }
+    }
+}

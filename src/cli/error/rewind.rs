@@ -33,7 +33,10 @@ pub(crate) fn of_rewind(error: &RewindError) -> Judged {
             Kind::Failed,
             Some("please report this, with the output of `rewind --dry-run --json`"),
         ),
-        RewindError::Db(_) | RewindError::Entry { .. } | RewindError::NoTermLeft => (
+        RewindError::Db(_)
+        | RewindError::Entry { .. }
+        | RewindError::Leftover(_)
+        | RewindError::NoTermLeft => (
             Kind::Corrupt,
             Some("its bytes check, but no etcd wrote this; leave that input out"),
         ),
@@ -102,6 +105,10 @@ fn of_refusal(error: &RewindError) -> Judged {
         RewindError::StoresDiffer { .. } => (
             Kind::Refused,
             "one of them was damaged, or restored by itself; `etcd-ark diff` shows what differs: go by the data of the members that you trust, and leave out the others",
+        ),
+        RewindError::WouldNotStart { .. } => (
+            Kind::Refused,
+            "go back to a moment before that, with `--to index:N`; `etcd-ark verify` says the same of each input",
         ),
         RewindError::NoMembers(_) => (Kind::Refused, "choose a later moment"),
         RewindError::PeerUrlInUse(_) => (

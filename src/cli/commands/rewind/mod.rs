@@ -176,7 +176,7 @@ fn other_members(plan: &Plan) -> Vec<String> {
     };
     let removed = plan.changes.iter().map(|change| &change.member);
     let then: BTreeSet<_> = plan.members.iter().chain(removed).map(|m| m.id).collect();
-    let now = latest.facts.members.iter();
+    let now = latest.facts.standing_members();
     let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
         format!(
             "{} is a member now and was none as of entry {at}: there is no archive for it, and it must not start on its old data",
@@ -233,6 +233,7 @@ fn tell_plan(plan: &Plan, out: &Out) {
     out.line("");
     tell_kept(plan, out);
     tell_lost(plan, out);
+    tell_leftovers(plan, out);
     tell_renamed(&plan.renamed, plan, out);
 }
 
@@ -344,6 +345,19 @@ fn tell_lost(plan: &Plan, out: &Out) {
     }
     for (at, line) in lines.iter().enumerate() {
         row(out, if at == 0 { "lost" } else { "" }, line);
+    }
+}
+
+fn tell_leftovers(plan: &Plan, out: &Out) {
+    for (at, (id, found)) in plan.leftovers.members.iter().enumerate() {
+        let snapshot = found.in_snapshot.then(|| "the raft snapshot".to_owned());
+        let entries = found.entries.iter().map(|index| format!("entry {index}"));
+        let places: Vec<_> = snapshot.into_iter().chain(entries).collect();
+        let line = format!(
+            "{id} out of {}: it published its attributes after its removal, and etcd does not start from that",
+            places.join(", ")
+        );
+        row(out, if at == 0 { "dropped" } else { "" }, &line);
     }
 }
 

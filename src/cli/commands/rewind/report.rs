@@ -80,6 +80,11 @@ pub(crate) fn to_json(
                 "input": place + 1, "from": from, "to": to,
             })).collect::<Vec<_>>(),
         },
+        "dropped": plan.leftovers.members.iter().map(|(id, found)| json!({
+            "id": id,
+            "in_raft_snapshot": found.in_snapshot,
+            "entries": found.entries,
+        })).collect::<Vec<_>>(),
         "disagreed": renamed_json(&plan.disagreed),
         "renamed": renamed_json(&plan.renamed),
         "changes": plan.changes.iter().map(|change| json!({
