@@ -23,7 +23,7 @@ pub fn start_verdicts(
     let snap = member.join("snap");
     let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
     let layout = Layout {
-        has_snap_dir: snap.is_dir(),
+        has_snap_dir: is_dir(&snap)?,
         snap: names_in(&snap)?,
         wal: names_in(&wal)?,
         has_dedicated_wal: wal_dir.is_some(),
@@ -59,7 +59,7 @@ impl StartBeside {
     fn with(data_dir: &DataDir, has_dedicated_wal: bool) -> io::Result<Self> {
         let (snap, wal) = (data_dir.snap_dir(), data_dir.wal_dir());
         let layout = Layout {
-            has_snap_dir: snap.is_dir(),
+            has_snap_dir: is_dir(snap)?,
             snap: names_in(snap)?,
             wal: names_in(wal)?,
             has_dedicated_wal,
@@ -143,6 +143,15 @@ fn member_dir(root: &Path) -> PathBuf {
     let member = root.join("member");
     let is_old = !member.is_dir() && root.join("snap").is_dir() && root.join("wal").is_dir();
     if is_old { root.to_path_buf() } else { member }
+}
+
+/// Whether there is a directory: that it cannot be asked is no answer.
+fn is_dir(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn names_in(dir: &Path) -> io::Result<Vec<String>> {
