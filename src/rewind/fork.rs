@@ -181,7 +181,11 @@ fn fork(logs: [(usize, &Log<'_>); 2], committed: Committed) -> Option<Fork> {
     } else {
         entries_part(a.trace, b.trace, committed)
     };
-    let snapshots = snapshots_part(a, b, committed).or_else(|| snapshots_part(b, a, committed));
+    let both = [
+        snapshots_part(a, b, committed),
+        snapshots_part(b, a, committed),
+    ];
+    let snapshots = both.into_iter().flatten().min_by_key(|(index, _)| *index);
     let (index, why) = match (entries, snapshots) {
         (Some(entries), Some(snapshots)) if snapshots.0 < entries.0 => snapshots,
         (Some(entries), _) => entries,

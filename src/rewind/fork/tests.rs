@@ -130,6 +130,72 @@ fn a_raft_snapshot_of_another_term_is_a_fork_of_another_log_and_of_its_own() {
 }
 
 #[test]
+fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_two_is_told() {
+    let with_snapshot = trace(3, &[(2, 4)], &[(3, 2)]);
+    let without = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
+    let fork = agree(&[log(&without, 0), log(&with_snapshot, 4)]).unwrap_err();
+    assert_eq!(fork.index, Index(3));
+    assert_eq!(fork.sides[1].said, Said::Snapshot(Term(2)));
+    // Each has a raft snapshot that the other contradicts: of the first log at 5, of the second at 2.
+    let entries = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
+    let late = trace(0, &entries, &[(5, 3)]);
+    let early = trace(0, &entries, &[(2, 9)]);
+    for logs in [[&late, &early], [&early, &late]] {
+        let fork = agree(&logs.map(|trace| log(trace, 6))).unwrap_err();
+        assert_eq!(fork.index, Index(2), "{fork:?}");
+    }
+}
+
+#[test]
+fn a_raft_snapshot_that_differs_before_the_entries_do_is_what_is_told() {
+    let entries = [(1, 1), (1, 2), (2, 3), (2, 4)];
+    let one = trace(0, &entries, &[]);
+    let other = trace(2, &[(2, 3), (2, 40)], &[(2, 2)]);
+    let fork = agree(&[log(&one, 1), log(&other, 2)]).unwrap_err();
+    assert_eq!(fork.index, Index(2), "{fork:?}");
+    assert!(matches!(fork.why, Why::Committed { .. }), "{fork:?}");
+    // Where the entries differ first, they are told.
+    let one = trace(0, &[(1, 1), (1, 20), (2, 3), (2, 4)], &[]);
+    let other = trace(0, &entries, &[(4, 3)]);
+    let fork = agree(&[log(&one, 1), log(&other, 4)]).unwrap_err();
+    assert_eq!((fork.index, fork.why), (Index(2), Why::SameTerm));
+}
+
+#[test]
+fn a_log_that_ends_with_what_was_committed_lacks_nothing_and_two_contents_are_told_before_a_lack() {
+    let committed = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
+    let ends_there = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
+    let ends_before = trace(1, &[(5, 50)], &[(1, 1)]);
+    let knower = trace(5, &[(1, 6)], &[(5, 1)]);
+    let agreed = agree(&[log(&committed, 3), log(&ends_there, 3)]).unwrap();
+    assert_eq!((agreed.winner, agreed.committed), (0, Index(3)));
+    // The leader of term 5 ends at 2, and lacks 3 to 6.
+    let fork = agree(&[log(&knower, 6), log(&ends_before, 1)]).unwrap_err();
+    let why = Why::Lacks { commit: Index(6) };
+    assert_eq!((fork.index, fork.why), (Index(3), why));
+    // Two others hold two things at the very index that it lacks first.
+    let one = trace(2, &[(1, 3), (1, 4)], &[]);
+    let other = trace(2, &[(1, 33), (1, 4)], &[]);
+    let logs = [&knower, &ends_before, &one, &other];
+    let logs = [6, 1, 2, 2]
+        .iter()
+        .zip(logs)
+        .map(|(commit, trace)| log(trace, *commit));
+    let fork = agree(&logs.collect::<Vec<_>>()).unwrap_err();
+    assert_eq!((fork.index, fork.why), (Index(3), Why::SameTerm));
+}
+
+#[test]
+fn the_last_entry_that_another_knows_to_be_committed_is_sure_and_the_next_is_not() {
+    let tail = trace(0, &[(1, 1), (1, 2), (1, 3), (1, 4)], &[]);
+    let knower = trace(0, &[(1, 1), (1, 2), (1, 3), (1, 4)], &[]);
+    // It has none of these, and wins.
+    let far = trace(9, &[(2, 100)], &[(9, 2)]);
+    let found = agree(&[log(&tail, 1), log(&knower, 3), log(&far, 9)]).unwrap();
+    assert_eq!(found.sure, [Index(3), Index(3), Index(10)]);
+}
+
+#[test]
 fn a_later_leader_without_what_was_committed_is_a_fork() {
     let committed = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
     let later = trace(0, &[(1, 1), (5, 50)], &[]);
