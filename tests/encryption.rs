@@ -80,7 +80,7 @@ impl Place {
 }
 
 /// A key file and the recipient that belongs to it.
-fn keygen(dir: &Path, name: &str) -> (String, String) {
+pub(crate) fn keygen(dir: &Path, name: &str) -> (String, String) {
     let key = dir.join(name).to_str().unwrap().to_owned();
     tools::run("age-keygen", ["-o", &key]).expect(0);
     let recipient = tools::run("age-keygen", ["-y", &key]).expect(0).stdout;

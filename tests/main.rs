@@ -88,6 +88,7 @@ mod real_cluster;
 /// A whole cluster taken back to one moment: what is one history, what is kept, and what is refused.
 mod rewind;
 mod rewind_dead_members;
+mod rewind_promises;
 
 /// Clusters of real 2.1 and 2.2 servers, where the environment names them: rolls, ways back, and the runbooks as printed.
 mod live_2x;

@@ -580,9 +580,13 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
         let refused = rewind(&[&before, log], &no, &[]).exits(3);
         let message = refused.json_error()["message"].as_str().unwrap().to_owned();
         let expected = format!(
-            "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 303 it was below, as of entry {by} it was not, and of the entries between, {missing} are missing"
+            "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 343 it was below, as of entry {by} it was not, and of the entries between, {missing} are missing; `--to index:343` goes back to before the move"
         );
         assert_eq!(message, expected);
+        // As it says.
+        let to = dir.path().join(format!("instead-{by}"));
+        let told = rewind(&[&before, log], &to, &["--to", "index:343"]).exits(0);
+        assert_eq!(told.json()["cluster_version"], "2.1.0");
     }
     assert!(names(dir.path()).iter().all(|name| name != "no"));
 }

@@ -118,6 +118,7 @@ fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
         set: false,
     }];
     for (witness, sure) in witnesses.iter().zip(&history.agreement.sure) {
+        let from = found.len();
         let snapshots = witness.trace.snapshots.iter();
         found.extend(snapshots.map(|snapshot| Evidence {
             index: snapshot.id.index,
@@ -133,6 +134,14 @@ fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
                 set: true,
             })
         }));
+        // Its log has every entry up to its end, so that nothing else moved the version.
+        let own = found.iter().skip(from).filter(|known| known.index <= *sure);
+        let version = own.filter_map(|known| known.version.clone()).max();
+        found.push(Evidence {
+            index: *sure,
+            version,
+            set: false,
+        });
     }
     // Where an entry set it and a raft snapshot ends there too, the entry says more.
     found.sort_by_key(|known| (known.index, !known.set));

@@ -315,8 +315,12 @@ fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> S
         [] => "no entry that sets it is among those at hand".to_owned(),
         missing => format!("of the entries between, {} are missing", stretches(missing)),
     };
+    let instead = match after {
+        Index(0) => String::new(),
+        after => format!("; `--to index:{after}` goes back to before the move"),
+    };
     format!(
-        "which entry moved the cluster version to {wanted} or more cannot be told: {before} it was below, as of entry {by} it was not, and {lost}"
+        "which entry moved the cluster version to {wanted} or more cannot be told: {before} it was below, as of entry {by} it was not, and {lost}{instead}"
     )
 }
 

@@ -3,12 +3,16 @@
 //! In: an archive or a data dir. Out: a [`Witness`]. Whatever does not check is refused here; only
 //! raft snapshots that etcd itself would pass over are passed over.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use jiff::Timestamp;
 
 use crate::archive::Role;
 use crate::archive::verify::trace;
-use crate::data_dir::Running;
 use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::{DataDir, Running};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId};
 use crate::etcd::member::MemberFacts;
@@ -36,6 +40,8 @@ pub struct Witness {
     pub passed_over: Vec<FileReport>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,
+    /// When it was taken: an archive's own time; of a data dir, when its last segment was written to.
+    pub taken: Timestamp,
 }
 
 impl Witness {
@@ -69,9 +75,11 @@ impl Witness {
                         .any(|file| file.role == Role::V3Backend),
                     passed_over: Vec::new(),
                     running: None,
+                    taken: manifest.created,
                 })
             }
             Target::DataDir(data_dir) => {
+                let taken = last_written(data_dir)?;
                 let found = survey(data_dir, Reading::Traced, interrupt, observe)
                     .map_err(StoreError::from)?;
                 let (facts, passed_over) = target.sound_member(found.facts, found.files)?;
@@ -82,6 +90,7 @@ impl Witness {
                     has_db: found.has_db,
                     passed_over,
                     running: found.running,
+                    taken,
                 })
             }
         }
@@ -134,6 +143,15 @@ impl Witness {
             .max()
             .unwrap_or(0)
     }
+}
+
+fn last_written(data_dir: &DataDir) -> Result<Timestamp, RewindError> {
+    let listing = data_dir.list()?;
+    let Some((_, last)) = listing.segments.last() else {
+        return Ok(Timestamp::UNIX_EPOCH);
+    };
+    let modified = fs::metadata(&last.path)?.modified()?;
+    Timestamp::try_from(modified).map_err(|error| io::Error::other(error).into())
 }
 
 /// A member's name, or its id if it has none yet.

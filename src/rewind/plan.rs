@@ -112,6 +112,12 @@ impl Plan {
         members.filter(|member| !heard(member)).collect()
     }
 
+    /// The input that was taken last, and when: what was written after that, no input knows of.
+    pub fn newest(&self) -> Option<(usize, Timestamp)> {
+        let taken = self.witnesses.iter().map(|witness| witness.taken);
+        taken.enumerate().max_by_key(|(_, taken)| *taken)
+    }
+
     /// The last entry of the new logs: the last that is kept, or the last conf change behind it.
     pub fn last_index(&self) -> Index {
         let last = self.changes.last();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
+use crate::archive::Cipher;
 use crate::archive::manifest::Scope;
 use crate::data_dir::start::start_verdicts;
 use crate::data_dir::{DataDir, consistent_index};
@@ -23,6 +24,7 @@ use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
 use crate::fs::staged::{StagedDir, parent_of, remove_stale, sync_dir, with_path};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
+use crate::repository::Directory;
 use crate::rewind::input::member_text;
 use crate::rewind::output_dir::Place;
 use crate::rewind::reread::Reading;
@@ -49,6 +51,8 @@ pub struct Output<'o> {
     pub level: i32,
     /// Threads to compress and decompress on.
     pub threads: usize,
+    /// How the archives are encrypted, if they are.
+    pub cipher: Option<&'o dyn Cipher>,
 }
 
 /// A member's new archive.
@@ -269,7 +273,9 @@ impl Making<'_> {
         self.write_log(member, &root.join("member/wal"))?;
         self.refuse_unless_it_starts(member, &root)?;
         let captured = self.capture(member, &root, shared)?;
-        self.prove(member, &captured)?;
+        // What is encrypted can be read by others only: then it is the directory that was captured.
+        let is_readable = self.output.cipher.is_none();
+        self.prove(member, if is_readable { &captured.path } else { &root })?;
         fs::remove_dir_all(&root)?;
         Ok(Archived {
             member: member.clone(),
@@ -340,9 +346,17 @@ impl Making<'_> {
         shared: &Shared,
     ) -> Result<Captured, RewindError> {
         let data_dir = DataDir::open(root, None)?;
+        let set = Directory::new(&self.set);
         let request = capture::Request {
             data_dir: &data_dir,
-            to: capture::Destination::BackupDir(&self.set),
+            to: match self.output.cipher {
+                None => capture::Destination::BackupDir(&self.set),
+                cipher => capture::Destination::Through {
+                    repository: &set,
+                    spool: &self.work,
+                    cipher,
+                },
+            },
             scope: Scope::Live,
             labels: vec![LABEL.to_owned()],
             level: self.output.level,
@@ -361,10 +375,10 @@ impl Making<'_> {
         Ok(capture_made(&request, made, self.interrupt, self.observe)?)
     }
 
-    /// Reads the archive as a member would and holds what it comes to against the plan.
-    fn prove(&mut self, member: &Member, captured: &Captured) -> Result<(), RewindError> {
+    /// Reads what was made as a member would and compares what it comes to with the plan.
+    fn prove(&mut self, member: &Member, made: &Path) -> Result<(), RewindError> {
         let plan = self.plan;
-        let target = Target::open(&captured.path, None)?;
+        let target = Target::open(made, None)?;
         let wanted = Wanted {
             rules: Some(plan.rules),
             threads: self.output.threads,

@@ -3,15 +3,17 @@
 pub(crate) mod report;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::archive::ENCRYPTED;
 use crate::etcd::membership::Member;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::rewind::cut::stretches;
-use crate::rewind::input::Witness;
+use crate::rewind::input::{Witness, member_text};
 use crate::rewind::new_cluster::{ChangeKind, Wishes};
+use crate::rewind::output_dir::Place;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::{Archived, Output};
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
@@ -22,9 +24,11 @@ use crate::cli::args::Rewind;
 use crate::cli::commands::inspect::row;
 use crate::cli::commands::inspect::store::plural;
 use crate::cli::commands::rewind::report::to_json;
+use crate::cli::commands::schedule::quote::shell;
+use crate::cli::encryption::cipher;
 use crate::cli::error::{Kind, Told};
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::output::{Out, Paint, one_line, size, text};
 use crate::cli::progress::Progress;
 use crate::cli::render::rewind_plan::picture;
 
@@ -37,7 +41,16 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
+    let cipher = cipher(&args.recipient, &args.recipients_file)?;
+    let to_write = args.out.as_deref().filter(|_| !args.dry_run);
+    if to_write.is_some() && cipher.is_none() {
+        refuse_plaintext(args)?;
+    }
     let inputs = open(args, places)?;
+    if let Some(dir) = to_write {
+        // Now, and not after the work.
+        Place::find(dir, &inputs)?;
+    }
     let request = Request {
         to: args.to.clone(),
         base: args.base.as_deref(),
@@ -60,11 +73,12 @@ pub(crate) fn run(
     }
     tell_plan(&planned, out);
     let mut archived = Vec::new();
-    if let Some(dir) = args.out.as_deref().filter(|_| !args.dry_run) {
+    if let Some(dir) = to_write {
         let output = Output {
             dir,
             level: args.level,
             threads: args.threads.count(),
+            cipher: cipher.as_deref(),
         };
         let mut progress = Progress::new(out);
         archived = write(&planned, &inputs, output, interrupt, &mut |event| {
@@ -96,6 +110,25 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
         inputs.push(Input { target });
     }
     Ok(inputs)
+}
+
+/// What somebody encrypted is not written in the open by a command that says nothing of it.
+fn refuse_plaintext(args: &Rewind) -> Result<()> {
+    let is_encrypted = |path: &&PathBuf| path.to_string_lossy().ends_with(ENCRYPTED);
+    match args.targets.iter().find(is_encrypted) {
+        Some(path) if !args.allow_plaintext => Err(Told {
+            kind: Kind::Refused,
+            message: format!(
+                "`{}` is encrypted, and the new archives would not be",
+                path.display()
+            ),
+            hint: Some(
+                "name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them in the open",
+            ),
+        }
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// The keys for which it has to be said whose names count; the failure itself follows on stderr.
@@ -329,6 +362,12 @@ fn tell_lost(plan: &Plan, out: &Out) {
     if lines.is_empty() {
         lines.push("nothing that these inputs know of".to_owned());
     }
+    if let Some((place, taken)) = plan.newest() {
+        lines.push(format!(
+            "and every write after {taken:.0}, when the newest, input {}, was taken: how many is not known",
+            place + 1
+        ));
+    }
     let unheard = plan.unheard();
     if !unheard.is_empty() {
         let members: Vec<_> = unheard
@@ -380,6 +419,8 @@ fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
 fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Out) {
     let id = if args.keep_cluster_id {
         format!("the same cluster id {}", plan.cluster_id)
+    } else if args.dry_run {
+        "a new cluster id".to_owned()
     } else {
         format!("new cluster id {}", plan.cluster_id)
     };
@@ -413,27 +454,55 @@ fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Out) {
     }
     out.line("");
     if args.dry_run {
-        out.line("nothing was written; without --dry-run this makes an archive for each member");
+        let with_out = if args.out.is_none() {
+            " and with --out DIR"
+        } else {
+            ""
+        };
+        out.line(&format!(
+            "nothing was written; without --dry-run{with_out} this makes an archive for each member"
+        ));
         return;
     }
-    for line in next_steps(plan) {
+    for line in next_steps(plan, archived) {
         out.line(&line);
     }
 }
 
 /// What is left to do, and what clients will see.
-fn next_steps(plan: &Plan) -> Vec<String> {
+fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),
         None => "the release that they ran then".to_owned(),
     };
-    vec![
+    let mut steps = vec![
         "next:".to_owned(),
         "  1. stop all members of the old cluster and keep them stopped".to_owned(),
-        "  2. on each host: etcd-ark restore ARCHIVE --data-dir DIR, with that member's own archive"
-            .to_owned(),
-        format!("  3. start them all, with {binary}"),
+        "  2. on each host, with that member's own archive and its data dir for DIR:".to_owned(),
+    ];
+    let members = plan.members.iter();
+    steps.extend(members.map(|member| {
+        let own = archived.iter().find(|one| one.member.id == member.id);
+        let command = restore_command(own.map(|one| one.captured.path.as_path()));
+        format!(
+            "     {}: {command}",
+            member_text(Some(&member.name), member.id)
+        )
+    }));
+    steps.push(format!("  3. start them all, with {binary}"));
+    steps.push(
         "  4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over"
             .to_owned(),
-    ]
+    );
+    steps
+}
+
+fn restore_command(archive: Option<&Path>) -> String {
+    let path = archive.map_or_else(|| "ARCHIVE".to_owned(), |path| shell(&text(path)));
+    let identity = if path.trim_end_matches('\'').ends_with(ENCRYPTED) {
+        " --identity KEY_FILE"
+    } else {
+        ""
+    };
+    format!("etcd-ark restore {path} --data-dir DIR --replace{identity}")
 }

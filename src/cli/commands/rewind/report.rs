@@ -42,7 +42,8 @@ pub(crate) fn to_json(
         "dry_run": args.dry_run,
         "out": args.out.as_deref().map(text),
         "cluster_id": plan.old_cluster_id,
-        "new_cluster_id": plan.cluster_id,
+        // The time goes into a new id: that of a dry run would never come to be.
+        "new_cluster_id": (!args.dry_run || args.keep_cluster_id).then_some(plan.cluster_id),
         "rewound_to": plan.moment.index,
         "last_index": plan.last_index(),
         "term": plan.term,
@@ -74,6 +75,9 @@ pub(crate) fn to_json(
             "entries": plan.lost.count.entries,
             "client_writes": plan.lost.count.client_writes,
             "committed": plan.lost.committed,
+            "not_known": plan.newest().map(|(place, taken)| json!({
+                "input": place + 1, "after": taken,
+            })),
             "members_unheard": plan.unheard(),
             "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),
             "tails": plan.lost.tails.iter().map(|(place, from, to)| json!({
@@ -103,7 +107,7 @@ pub(crate) fn to_json(
             })
         }).collect::<Vec<_>>(),
         "warnings": warnings,
-        "next": next_steps(plan),
+        "next": next_steps(plan, archived),
     })
 }
 

@@ -1,0 +1,190 @@
+//! What a rewind promises: that it names what it cannot know, that what it prints works as printed, and that it writes
+//! nothing in the open that was encrypted.
+
+use std::path::Path;
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::rewind::rewind;
+use crate::support::ark::{Ran, ark, names, run, snapshot};
+use crate::support::recordings::{copy_dir, tree, unpack};
+use crate::support::tools::need;
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs a printed line in a shell, with this build for `etcd-ark`.
+fn in_shell(line: &str) -> Ran {
+    let mut command = crate::support::ark::clean("sh");
+    let line = line.replacen("etcd-ark", crate::support::ark::BINARY, 1);
+    command.args(["-c", &line]);
+    run(&mut command)
+}
+
+#[test]
+fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
+    let story = unpack("upgrade-story");
+    let work = TempDir::new().unwrap();
+    let backups = work.path().join("backups");
+    let mut targets = Vec::new();
+    let mut last = Value::Null;
+    for number in 0..2 {
+        let source = story.data_dir(&format!("2-backup-infra{number}"));
+        let (archive, told) = snapshot(&source, &backups, &[]);
+        targets.push(archive);
+        last = told["created"].clone();
+    }
+    let args = |json: bool| {
+        let mut args = vec!["rewind", "--dry-run", text(&targets[0]), text(&targets[1])];
+        args.extend(json.then_some("--json"));
+        ark(args).exits(0)
+    };
+    let told = args(true).json();
+    assert_eq!(
+        told["lost"]["not_known"],
+        json!({"input": 2, "after": last})
+    );
+    let second = last.as_str().unwrap().split('.').next().unwrap();
+    let expected = format!("every write after {second}Z, when the newest, input 2, was taken");
+    let stdout = args(false).stdout;
+    assert!(stdout.contains(&expected), "{expected}: {stdout}");
+    // A dry run names no cluster id: the one that is made later is another.
+    assert_eq!(told["new_cluster_id"], Value::Null);
+    assert!(!stdout.contains("new cluster id "), "{stdout}");
+    // A data dir is as new as its last segment.
+    let source = work.path().join("infra2");
+    copy_dir(&story.data_dir("2-backup-infra2"), &source);
+    let later: std::time::SystemTime = "2030-01-02T03:04:05Z"
+        .parse::<jiff::Timestamp>()
+        .unwrap()
+        .into();
+    for segment in crate::support::decode::segments(&source.join("member/wal")) {
+        fs::OpenOptions::new()
+            .append(true)
+            .open(segment)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+    }
+    let told = ark([
+        "rewind",
+        "--dry-run",
+        "--json",
+        text(&targets[0]),
+        text(&source),
+    ]);
+    let told = told.exits(0).json();
+    let expected = json!({"input": 2, "after": "2030-01-02T03:04:05Z"});
+    assert_eq!(told["lost"]["not_known"], expected);
+}
+
+#[test]
+fn a_result_that_has_no_room_to_stand_is_refused_before_the_work() {
+    let story = unpack("upgrade-story");
+    let work = TempDir::new().unwrap();
+    fs::write(work.path().join("something"), "").unwrap();
+    let source = story.data_dir("2-backup-infra0");
+    let told = ark(["rewind", "--out", text(work.path()), text(&source)]).exits(3);
+    assert_eq!(told.stdout, "", "the plan was made all the same");
+    assert!(
+        told.stderr.contains("is not an empty directory"),
+        "{told:?}"
+    );
+    assert_eq!(names(work.path()), ["something"]);
+}
+
+#[test]
+fn every_restore_that_is_printed_works_as_printed() {
+    let story = unpack("upgrade-story");
+    let work = TempDir::with_prefix("ark it's ").unwrap();
+    let out = work.path().join("out");
+    let told = rewind(&[&story.data_dir("2-backup-infra0")], &out, &[]);
+    let told = told.exits(0).json();
+    let steps = told["next"].as_array().unwrap().iter();
+    let commands: Vec<_> = steps
+        .filter_map(|step| step.as_str().unwrap().split_once(": etcd-ark restore "))
+        .collect();
+    assert_eq!(commands.len(), 3, "{:#}", told["next"]);
+    let dir = TempDir::new().unwrap();
+    for (member, rest) in commands {
+        let data_dir = dir.path().join(member.trim());
+        let line = format!("etcd-ark restore {rest} --offline --json");
+        in_shell(&line.replace("DIR", text(&data_dir))).exits(0);
+        assert!(data_dir.join("member/wal").is_dir(), "{member}");
+    }
+}
+
+#[test]
+fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
+    if !need("age") || !need("age-keygen") {
+        return;
+    }
+    let story = unpack("upgrade-story");
+    let work = TempDir::new().unwrap();
+    let (key, recipient) = crate::encryption::keygen(work.path(), "key");
+    let source = story.data_dir("2-backup-infra0");
+    let backups = work.path().join("backups");
+    let told = ark([
+        "snapshot",
+        "--json",
+        "--data-dir",
+        text(&source),
+        "--backup-dir",
+        text(&backups),
+        "--recipient",
+        &recipient,
+    ]);
+    let archive = told.exits(0).json()["archive"].as_str().unwrap().to_owned();
+    let plain = TempDir::new().unwrap();
+    let (plain, _) = snapshot(&story.data_dir("2-backup-infra1"), plain.path(), &[]);
+    let out = work.path().join("out");
+    let to = |flags: &[&str]| {
+        let args = [
+            "rewind",
+            "--json",
+            "--identity",
+            &key,
+            text(&plain),
+            &archive,
+            "--out",
+            text(&out),
+        ];
+        ark([&args[..], flags].concat())
+    };
+    let before = tree(work.path());
+    let refused = to(&[]).exits(3).json_error()["message"].clone();
+    assert!(
+        refused.as_str().unwrap().contains("is encrypted"),
+        "{refused}"
+    );
+    assert_eq!(tree(work.path()), before);
+    let told = to(&["--recipient", &recipient]).exits(0).json();
+    for member in told["members"].as_array().unwrap() {
+        let made = member["archive"].as_str().unwrap();
+        assert!(made.ends_with(".tar.zst.age"), "{made}");
+        assert!(
+            fs::read(made)
+                .unwrap()
+                .starts_with(b"age-encryption.org/v1")
+        );
+        ark(["verify", made]).exits(0);
+        ark(["verify", "--identity", &key, made]).exits(0);
+    }
+    // As printed, with the key.
+    let step = told["next"][3].as_str().unwrap();
+    let (_, command) = step.split_once(": etcd-ark restore ").unwrap();
+    let data_dir = work.path().join("restored");
+    let command = command
+        .replace("KEY_FILE", &key)
+        .replace("DIR", text(&data_dir));
+    in_shell(&format!("etcd-ark restore {command} --offline")).exits(0);
+    let left = names(&out);
+    assert_eq!(left.len(), 9, "archive, sum and sidecar of each: {left:?}");
+    fs::rename(&out, work.path().join("encrypted")).unwrap();
+    let told = to(&["--allow-plaintext"]).exits(0).json();
+    let made = told["members"][0]["archive"].as_str().unwrap();
+    assert!(made.ends_with(".tar.zst"), "{made}");
+}
