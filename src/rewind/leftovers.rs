@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use prost::encoding::decode_varint;
 
-use crate::etcd::ids::{Index, MemberId, Release};
+use crate::etcd::ids::{Index, MemberId};
 use crate::etcd::proto::{Entry, Request};
 use crate::etcd::raft_snapshot::{SnapshotFacts, write};
 use crate::etcd::start::V2_3;
@@ -63,16 +63,10 @@ impl Leftovers {
         self.members.values().any(|found| found.in_snapshot)
     }
 
-    /// What is applied instead of `entry` to `store`, if it is a late publish; servers of `release`
-    /// apply it.
-    pub(crate) fn replace(
-        &mut self,
-        store: &Store,
-        entry: &EntryView<'_>,
-        release: Option<Release>,
-    ) -> Option<Vec<u8>> {
+    /// What is applied instead of `entry` to `store`, if it is a late publish.
+    pub(crate) fn replace(&mut self, store: &Store, entry: &EntryView<'_>) -> Option<Vec<u8>> {
         let (member, marker, id) = late_publish(store, entry)?;
-        let data = if release >= Some(V2_3) {
+        let data = if store.cluster_release() >= Some(V2_3) {
             Vec::new()
         } else {
             Request {

@@ -41,7 +41,7 @@ pub use crate::rewind::write::write;
 
 use crate::archive::manifest::FILE_MODE;
 use crate::data_dir::DbLook;
-use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Term};
+use crate::etcd::ids::{ClusterId, Index, Term};
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::UnixNanos;
 use crate::interrupt::Interrupt;
@@ -159,7 +159,6 @@ pub fn plan(
         history: &history,
         moment: moment.index,
         rules,
-        release: moment.cluster_version.as_ref().map(ClusterVersion::release),
         reading: Reading {
             threads: request.threads,
             interrupt,

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::{Index, Release, SnapshotId};
+use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
@@ -102,8 +102,6 @@ pub(crate) struct Stores<'s, 'r> {
     pub(crate) history: &'s History<'s>,
     pub(crate) moment: Index,
     pub(crate) rules: InOrderRules,
-    /// The cluster version at the moment.
-    pub(crate) release: Option<Release>,
     pub(crate) reading: Reading<'r>,
 }
 
@@ -152,7 +150,6 @@ impl Stores<'_, '_> {
             Some(id) => self.load(view.input, id)?,
             None => (Store::new(), Leftovers::default()),
         };
-        let release = self.release;
         let names = self.rules.names();
         let history = self.history;
         let parts = history.cover(view.index().next(), self.moment, Some(view.input));
@@ -165,7 +162,7 @@ impl Stores<'_, '_> {
             };
             self.reading
                 .entries(&input.target, witness, part, &mut |index, entry, _| {
-                    let instead = leftovers.replace(&store, entry, release);
+                    let instead = leftovers.replace(&store, entry);
                     let data = instead.as_deref().unwrap_or(entry.data);
                     let applied = store.apply(entry.kind, data, names);
                     applied.map(|_| ()).map_err(|_| RewindError::Entry {

@@ -148,7 +148,7 @@ impl Store {
     }
 
     /// The release of the cluster version that the store holds, if it holds one.
-    fn cluster_release(&self) -> Option<Release> {
+    pub(crate) fn cluster_release(&self) -> Option<Release> {
         let version = self.node(self.get(b"/0/version")?).value()?.bytes();
         let version: ClusterVersion = std::str::from_utf8(&version).ok()?.parse().ok()?;
         Some(version.release())
