@@ -534,10 +534,10 @@ pub(crate) struct Rewind {
     /// Show what would be kept and lost; write nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
-    /// Encrypt the archives for this age recipient (repeatable)
+    /// Encrypt for an age recipient (repeatable)
     #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
     pub(crate) recipient: Vec<String>,
-    /// File of age recipients, one a line (repeatable)
+    /// Encrypt for the recipients in FILE (repeatable)
     #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
     pub(crate) recipients_file: Vec<PathBuf>,
     /// Write archives in the open although an input is encrypted

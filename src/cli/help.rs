@@ -34,7 +34,10 @@ const HEADINGS: &[(&str, &[&str])] = &[
             "timeout",
         ],
     ),
-    ("Encryption", &["recipient", "recipients_file"]),
+    (
+        "Encryption",
+        &["recipient", "recipients_file", "allow_plaintext"],
+    ),
 ];
 
 /// Further ones for the commands that take a snapshot.
