@@ -799,7 +799,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
             2,
             "no peer URL",
         ),
-        (&["--peer-url", "mem-a"], 2, "no two parts"),
+        (&["--peer-url", "mem-a"], 2, "of the form LEFT=RIGHT"),
         (
             &["--peer-url", "mem-a=http://127.0.0.1:17380"],
             3,
