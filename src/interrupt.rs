@@ -24,7 +24,7 @@ impl Interrupt {
         Some(self.0.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
-    /// An error if somebody asked to stop.
+    /// An error if someone asked to stop.
     pub fn check(&self) -> Result<(), Interrupted> {
         self.signal().map_or(Ok(()), |_| Err(Interrupted))
     }

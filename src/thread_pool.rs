@@ -130,7 +130,7 @@ impl<J, R> Drop for Ordered<J, R> {
     }
 }
 
-/// Buffers that go round between a producer and its workers instead of being allocated anew.
+/// Buffers that go round between a producer and its workers instead of being allocated again.
 #[derive(Clone, Default)]
 pub struct Buffers(Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
 

@@ -450,7 +450,7 @@ fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
     assert!(!target.exists());
     fs::write(&object, &whole[..whole.len() - 100]).unwrap();
     place.run(&road, &["verify", &url]).exits(4);
-    // An archive that does not check is not copied on.
+    // An archive that is corrupt is not copied on.
     place
         .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
         .exits(4);
@@ -566,7 +566,7 @@ fn an_archive_that_was_put_there_by_other_means_counts_and_is_not_swept_away() {
     place.run(&road, &["verify", &url]).exits(0);
     // While it may be on its way it is in no list.
     let claim = format!(".etcd-ark-claim-{name}");
-    fs::write(bucket.join(&claim), "somebody\n").unwrap();
+    fs::write(bucket.join(&claim), "someone\n").unwrap();
     assert_eq!(place.listed(&road).as_array().unwrap().len(), 0);
     place.run(&road, &["verify", &url]).exits(10);
     place.run(&road, &prune).exits(0);
@@ -910,7 +910,7 @@ fn the_claim_of_a_run_that_died_is_taken_over_by_the_next_copy() {
     for object in place.objects() {
         fs::remove_file(bucket.join(object)).unwrap();
     }
-    fs::write(bucket.join(format!(".etcd-ark-claim-{name}")), "somebody\n").unwrap();
+    fs::write(bucket.join(format!(".etcd-ark-claim-{name}")), "someone\n").unwrap();
     place.run(&road, &["copy", local, URL]).exits(11);
     age(&place);
     place.run(&road, &["copy", local, URL]).exits(0);

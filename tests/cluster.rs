@@ -583,7 +583,7 @@ fn whoever_is_there_is_found_at_any_of_the_members_urls() {
             ..
         }
     ));
-    // Somebody who cannot be asked counts for more than nobody, or than somebody else.
+    // Someone who cannot be asked counts for more than nobody, or than someone else.
     for behaviour in [
         Behaviour::Silent,
         Behaviour::Dribbles,

@@ -417,7 +417,7 @@ fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
                 "--backup-dir".as_ref(),
                 backups.as_os_str(),
             ];
-            let place = format!("{}` does not check: CRC mismatch", segment.name);
+            let place = format!("{}` is corrupt: CRC mismatch", segment.name);
             ark(args)
                 .exits(4)
                 .says(&place)

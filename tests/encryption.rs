@@ -349,7 +349,7 @@ fn every_cut_and_every_flip_is_found_with_the_key_and_without() {
             !without.stdout.contains("proven") && !without.stderr.contains("proven"),
             "{without:#?}"
         );
-        // A stanza that is damaged looks like one for somebody else; the sidecar knows better.
+        // A stanza that is damaged looks like one for someone else; the sidecar knows better.
         let code = place.restore(&archive, Some(&place.key)).code.unwrap();
         assert_eq!(code, 4, "flipped at {at}");
         assert!(

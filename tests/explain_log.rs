@@ -1,4 +1,4 @@
-//! What `explain-log` makes of the logs of a real rolling upgrade, of a log with a disaster in it, and of what is no log.
+//! What `explain-log` makes of the logs of a real rolling upgrade, of a log with a disaster in it, and of what is not a log.
 //!
 //! In: the logs that the recorded servers wrote, 2.1.3 and 2.2.5 in one file; lines as etcd's sources print them. Out: the
 //! mark of each line. What is expected is written down here by hand, line by line where it is about a disaster.
@@ -440,7 +440,7 @@ fn what_is_expected_for_a_moment_is_not_expected_for_long_or_twice_at_once() {
 
 #[test]
 fn a_member_that_begins_with_nothing_where_it_had_data_is_worth_a_look() {
-    // Guards against the quiet disaster of this very upgrade's way back: 2.1 has no `--wal-dir`, and begins anew beside the data.
+    // Guards against the quiet disaster of this very upgrade's way back: 2.1 has no `--wal-dir`, and starts over beside the data.
     let start = "2026/11/22 07:10:19 etcdserver: starting member 4c068e21e5a08be2 in cluster aa1662aca318a75f\n";
     let restart = "2026/11/22 07:10:18 etcdserver: restarting member 4c068e21e5a08be2 in cluster aa1662aca318a75f at commit index 250\n";
     let version = "2026/11/22 07:10:19 etcdmain: etcd Version: 2.1.3\n";
@@ -576,7 +576,7 @@ fn several_files_are_several_members_and_a_missing_one_is_said() {
 
 #[test]
 fn rubbish_is_not_known_and_moves_no_terminal() {
-    // Guards against a crash, a lie or an obeyed escape sequence where the file is no log at all.
+    // Guards against a crash, a lie or an obeyed escape sequence where the file is not a log at all.
     let mut rubbish: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     rubbish.extend_from_slice(b"\n\xff\xfe 2026/11/22 07:10:28 rafthttp: failed to dial\n\0\0\0\n{\"level\":\"warn\"\n{}\n");
     let (lines, summary) = json_lines(&explain(&["--json"], rubbish.clone()).exits(0));

@@ -154,7 +154,7 @@ fn calls_of(story: &dyn Story) -> Vec<Call> {
     make_dir(&root);
     story.prepare(&root);
     let known: Vec<&str> = [&WRITING[..], &OPENING, &REMOVING, &OTHER].concat();
-    // `?`: a call that this architecture does not have is no error.
+    // `?`: a call that this architecture does not have is not an error.
     let names: Vec<String> = known.iter().map(|name| format!("?{name}")).collect();
     let trace = format!("trace={}", names.join(","));
     let options = [
@@ -278,7 +278,7 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
     let mut ran = strace(&options.map(str::to_owned), &story.args(&root));
     if ran
         .stderr
-        .contains("the deed is done, but stdout could not be written to")
+        .contains("done, but stdout could not be written to")
     {
         // It said so and exited with 1; what it did must stand as if it had been heard.
         ensure(ran.code == 1, || format!("output was lost: {ran:?}"))?;

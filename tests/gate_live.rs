@@ -166,7 +166,7 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
             .exits(code)
             .json()
     };
-    // All are of 3.4 and so is the cluster: from 3.4 there is no way back, from 3.5 nobody has gone.
+    // All are of 3.4 and so is the cluster: from 3.4 there is no way back, from 3.5 no one has gone.
     let moved = back("3.3", "3.4", 3, &[]);
     assert_eq!(
         (&moved["reason"], moved["said_by"].as_array().unwrap().len()),

@@ -199,7 +199,7 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
         }
     }
     assert_eq!(done, 12, "each with data from after the move in it");
-    // By an archive from before alone nobody can count what came later, and that is said.
+    // By an archive from before alone no one can count what came later, and that is said.
     let fake = crate::support::fake_cluster::FakeCluster::of_story("3-after-upgrade");
     for member in fake.members() {
         member.applied(498, 2, 450);

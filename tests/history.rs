@@ -132,7 +132,7 @@ fn a_clock_that_was_wrong_draws_no_nonsense() {
     assert_eq!(member["points"].as_array().unwrap().len(), 20);
     assert_eq!(member["forecast"]["kind"], "not-growing");
     let text = history(&backups, &[]).stdout;
-    assert!(text.contains("20 archives, 50.0 MB to 50.0 MB, now 50.0 MB; 2 more left out, whose dates cannot be right"), "{text}");
+    assert!(text.contains("20 archives, 50.0 MB to 50.0 MB, now 50.0 MB; 2 more left out: their dates cannot be right"), "{text}");
     assert!(text.contains("\n  not growing\n"), "{text}");
 }
 

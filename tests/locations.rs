@@ -155,7 +155,7 @@ fn a_bucket_without_its_scheme_is_no_directory() {
             &["snapshot", "--data-dir", source, "--repo", "backups/etcd"],
         )
         .exits(2)
-        .says("`backups/etcd` is no URL; did you mean `s3://backups/etcd`?")
+        .says("`backups/etcd` is not a URL; did you mean `s3://backups/etcd`?")
         .says("file:///");
     assert!(!scratch.dir.path().join("backups").exists());
     let prod = scratch.path("prod");

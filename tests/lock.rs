@@ -155,7 +155,7 @@ fn a_run_that_waits_for_the_lock_can_be_stopped() {
 
 #[test]
 fn a_holder_that_was_killed_holds_nothing() {
-    // Guards against a stale lock that stops every backup until somebody notices.
+    // Guards against a stale lock that stops every backup until someone notices.
     let scratch = Scratch::new();
     let holder = Holder::start(&scratch.backups);
     scratch.snapshot(&[]).exits(11);

@@ -20,9 +20,9 @@ mod damaged;
 mod drill;
 /// Every system call fails once, or is the last one: what stands afterwards.
 mod faults;
-/// Archives that somebody made to do harm, with all their digests right.
+/// Archives that someone made to do harm, with all their digests right.
 mod malicious_archives;
-/// Stores that somebody made to do harm, and comforting answers where something is wrong.
+/// Stores that someone made to do harm, and comforting answers where something is wrong.
 mod malicious_stores;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
@@ -37,7 +37,7 @@ mod store_json;
 mod config;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
 mod lock;
-/// What a run says when nobody looks, and what it leaves when a signal stops it.
+/// What a run says when no one looks, and what it leaves when a signal stops it.
 mod unattended;
 /// Snapshots that are not taken, because the newest archive holds all there is.
 mod unchanged;
@@ -66,7 +66,7 @@ mod preflight;
 /// A rolling upgrade watched to its end.
 mod preflight_watch;
 
-/// The logs of a real rolling upgrade, line by line; disasters among them, and what is no log at all.
+/// The logs of a real rolling upgrade, line by line; disasters among them, and what is not a log at all.
 mod explain_log;
 
 /// When a member may go back a release, and what is done then.

@@ -1,4 +1,4 @@
-//! Archives that somebody made to do harm, with all their digests right; and files that are no archive at all.
+//! Archives that someone made to do harm, with all their digests right; and files that are no archive at all.
 //!
 //! Each is refused by `verify` and by `restore`, in words of its own, and the target stays as it was.
 
@@ -112,7 +112,7 @@ fn assert_tells(ran: &Ran, message: &str) {
     );
 }
 
-/// Changes the archive, seals it anew, and expects the refusal.
+/// Changes the archive, seals it again, and expects the refusal.
 #[track_caller]
 fn forged(change: impl FnOnce(&mut Forge), message: &str) {
     let mut bench = Bench::new();
@@ -597,7 +597,7 @@ fn a_directory_named_like_an_archive_is_none() {
 
 #[test]
 fn a_pipe_named_like_an_archive_holds_nobody_up() {
-    // Guards against a `list`, `verify` or `restore` that waits for ever for somebody to write into it.
+    // Guards against a `list`, `verify` or `restore` that waits for ever for someone to write into it.
     let bench = Bench::new();
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     tool(bench.scratch.path(), "mkfifo", &["etcd-forged.tar.zst"]);

@@ -1,4 +1,4 @@
-//! Stores that somebody made to do harm, all their CRCs right; and answers that would comfort where something is wrong.
+//! Stores that someone made to do harm, all their CRCs right; and answers that would comfort where something is wrong.
 //!
 //! Each member is built by hand: a log from its first entry, and raft snapshots of what they are made to claim.
 
@@ -197,7 +197,7 @@ fn an_in_order_name_excuses_no_other_value() {
 
 #[test]
 fn numbers_that_clients_give_are_no_in_order_names() {
-    // Guards against two keys that clients made, shown as one key under two names, which nobody needs to worry about.
+    // Guards against two keys that clients made, shown as one key under two names, which no one needs to worry about.
     let dir = TempDir::new().unwrap();
     let member = |name: &str, key: &str| {
         let mut made = Made::new("2.1.0");
@@ -361,7 +361,7 @@ fn names_that_a_path_cannot_have_are_refused() {
 
 #[test]
 fn a_peer_url_gives_a_terminal_no_orders() {
-    // Guards against a line of the report that somebody else wrote.
+    // Guards against a line of the report that someone else wrote.
     let dir = TempDir::new().unwrap();
     let mut made = Made::new("2.1.0");
     let url = r#""http://x\n  ok  FORGED\u001b[2J""#;
@@ -379,7 +379,7 @@ fn a_peer_url_gives_a_terminal_no_orders() {
 
 #[test]
 fn an_answer_without_end_can_be_stopped() {
-    // Guards against a `keys` that nobody can stop: the paths of 200,000 directories come to 40 GB of JSON.
+    // Guards against a `keys` that no one can stop: the paths of 200,000 directories come to 40 GB of JSON.
     let dir = TempDir::new().unwrap();
     let mut made = Made::new("2.1.0");
     made.request("PUT", &format!("/1{}", "/a".repeat(200_000)), "x");

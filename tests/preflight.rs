@@ -724,10 +724,10 @@ mod archives {
     #[test]
     fn one_flipped_bit_fails_whose_ever_archive_it_is() {
         let ran = after(|scene| flip_a_bit(&of(scene, 0)[0]));
-        let words = ["does not check", "SHA-256", "etcd-ark snapshot"];
+        let words = ["is corrupt", "SHA-256", "etcd-ark snapshot"];
         refused(ran, &["own-backup"], &words);
         let ran = after(|scene| flip_a_bit(&of(scene, 2)[0]));
-        refused(ran, &["all-backups"], &["infra2", "does not check"]);
+        refused(ran, &["all-backups"], &["infra2", "is corrupt"]);
     }
 
     #[test]
@@ -752,7 +752,7 @@ mod archives {
         refused(
             scene.on_infra0(&["--json"]),
             &["own-backup"],
-            &["does not check"],
+            &["is corrupt"],
         );
     }
 

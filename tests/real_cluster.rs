@@ -294,7 +294,7 @@ fn watch(data_dir: &Path, stop: &AtomicBool) -> usize {
 
 #[test]
 fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member() {
-    // Guards against the instant without a `member/`: etcd would bootstrap an empty member there, and with luck nobody would
+    // Guards against the instant without a `member/`: etcd would bootstrap an empty member there, and with luck no one would
     // notice for weeks. Its cluster id would be another, as its peer URL is.
     if !need("etcd") || !need("etcdctl") {
         return;

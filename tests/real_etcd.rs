@@ -242,7 +242,7 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
         let verified = ark([OsString::from("verify"), (&source).into()]);
         if verified.code != 0 {
             // The kill may hit while a raft snapshot is being written: that file, and nothing
-            // else, does not check, and the capture has passed it over.
+            // else, is corrupt, and the capture has passed it over.
             let bad: Vec<_> = verified
                 .stdout
                 .lines()

@@ -282,7 +282,7 @@ impl Story {
         let index = json!(last.etcd_index);
         self.equal("the store's index", &index, &inspected["store"]["index"]);
         if !self.setting.any_bytes {
-            // The root is no directory of the users'.
+            // The root is not a directory of the users'.
             let (keys, directories) = count(&last.expected_with_hidden()["node"]);
             let [said_keys, said_directories] =
                 ["keys", "directories"].map(|name| &inspected["store"][name]);

@@ -560,7 +560,7 @@ impl Parts {
 
 #[test]
 fn over_100_megabytes_is_said_everywhere_it_is_looked_for() {
-    // Guards against an upgrade begun on more data than etcd's guide allows because nobody was told.
+    // Guards against an upgrade begun on more data than etcd's guide allows because no one was told.
     let recording = unpack("multisegment");
     let data = recording.data_dir("multisegment");
     let scratch = TempDir::new().unwrap();
@@ -1010,7 +1010,7 @@ fn a_directory_that_may_not_be_read_is_said_to_be_so() {
     // Guards against "not found", or an archive without the unreadable file, when the run has too few rights.
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
-        eprintln!("SKIPPED: only root can run the binary as somebody else");
+        eprintln!("SKIPPED: only root can run the binary as someone else");
         return;
     }
     let scratch = TempDir::new().unwrap();

@@ -453,7 +453,7 @@ fn the_mode_of_member_is_its_own() {
 
 #[test]
 fn a_pipe_in_the_backup_dir_holds_nobody_up() {
-    // Guards against a nightly backup that waits for ever to open what somebody put there.
+    // Guards against a nightly backup that waits for ever to open what someone put there.
     let dir = TempDir::new().unwrap();
     let backups = dir.path().join("backups");
     small_member(&dir.path().join("small"));
@@ -579,7 +579,7 @@ fn a_rewind_across_a_change_of_members_says_who_is_gone_and_who_is_back() {
     };
     // mem-d joined at 43, mem-b was removed at 50.
     rewind(&["--to", "index:30"])
-        .says("mem-d (913b1d8fe9353213) is a member now and was none as of entry 30: there is no archive for it")
+        .says("mem-d (913b1d8fe9353213) is a member now and was not one as of entry 30: there is no archive for it")
         .says("mem-b (1512e7959dba47fe) was removed after entry 30 and is a member again");
     let said = rewind(&["--to", "index:30", "--json"]).json();
     assert_eq!(said["warnings"].as_array().unwrap().len(), 2, "{said:#}");
@@ -590,7 +590,7 @@ fn a_rewind_across_a_change_of_members_says_who_is_gone_and_who_is_back() {
     }
 }
 
-/// A link that leads nowhere is no place for a result, and its parent is not what is missing.
+/// A link that leads nowhere is not a place for a result, and its parent is not what is missing.
 #[test]
 fn a_link_that_leads_nowhere_is_not_taken_for_a_missing_parent() {
     let recording = unpack("auth");

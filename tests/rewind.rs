@@ -145,7 +145,7 @@ pub(crate) fn hard_state(term: u64, vote: u64, commit: u64) -> (u64, Vec<u8>) {
     (HARD_STATE, message.uint(3, commit).finish())
 }
 
-/// Writes the only segment of a data dir anew, with what `change` makes of its records and with every CRC right.
+/// Writes the only segment of a data dir again, with what `change` makes of its records and with every CRC right.
 pub(crate) fn rewrite(data_dir: &Path, change: impl FnOnce(&mut Vec<(u64, Vec<u8>)>)) {
     let mut all = records(data_dir);
     change(&mut all);
@@ -269,7 +269,7 @@ fn assert_one_committed_segment(data: &Path, source: &BTreeMap<u64, (u64, Vec<u8
 
 #[test]
 fn an_archive_says_what_it_was_made_from_and_how_far_it_goes_back() {
-    // Guards against an archive that nobody can tell from a member's own, and a restore that asks the wrong cluster.
+    // Guards against an archive that no one can tell from a member's own, and a restore that asks the wrong cluster.
     let story = unpack("upgrade-story");
     let dir = TempDir::new().unwrap();
     let [one, two, three] = step(&story, "2-backup");
@@ -324,7 +324,7 @@ fn in_order_twins(answer: &Value) -> BTreeMap<String, String> {
 
 #[test]
 fn after_the_move_a_base_must_be_named_and_every_key_that_is_renamed_is_told() {
-    // Guards against in-order keys that change their names without a word, and against a rewind that picks somebody's.
+    // Guards against in-order keys that change their names without a word, and against a rewind that picks someone's.
     let story = unpack("upgrade-story");
     let dir = TempDir::new().unwrap();
     let upgraded = step(&story, "3-after-upgrade");
@@ -472,7 +472,7 @@ fn tails_that_nobody_knows_to_be_committed_may_differ_and_the_most_up_to_date_lo
         let found = values(&keys(archive));
         assert!(found.contains_key("/app/late") && !found.contains_key("/app/a"));
     }
-    // Once somebody knows the other one to be committed, it is a fork.
+    // Once someone knows the other one to be committed, it is a fork.
     let known = dir.path().join("known");
     copy_dir(&long, &known);
     rewrite(&known, |records| records.push(hard_state(4, 0, 438)));
@@ -483,7 +483,7 @@ fn tails_that_nobody_knows_to_be_committed_may_differ_and_the_most_up_to_date_lo
 
 #[test]
 fn archives_of_two_clusters_are_refused_by_their_ids() {
-    // Guards against two clusters mixed into one, where somebody keeps all backups in one place.
+    // Guards against two clusters mixed into one, where someone keeps all backups in one place.
     let (story, other) = (unpack("upgrade-story"), unpack("mem-a"));
     let dir = TempDir::new().unwrap();
     let [one, _, _] = step(&story, "2-backup");
@@ -836,7 +836,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
     assert_eq!(told["members"][0]["archive"], Value::Null);
     assert_eq!(names(dir.path()), ["taken"]);
     assert_eq!(names(&taken), ["mine"]);
-    // An archive that does not check is worth nothing here either.
+    // An archive that is corrupt is worth nothing here either.
     let (archive, _) = snapshot(&source, &dir.path().join("taken"), &[]);
     let mut bytes = fs::read(&archive).unwrap();
     let middle = bytes.len() / 3;
@@ -1142,7 +1142,7 @@ fn members_of_one_name_get_archives_of_their_own() {
 
 #[test]
 fn the_plan_is_told_in_pictures_and_plain_words() {
-    // Guards against a plan that only a script can read: it is read at night, by somebody who is in a hurry.
+    // Guards against a plan that only a script can read: it is read at night, by someone who is in a hurry.
     let story = unpack("upgrade-story");
     let [one, two, three] = step(&story, "3-after-upgrade");
     let mut args: Vec<OsString> = vec![

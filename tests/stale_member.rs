@@ -1,6 +1,6 @@
 //! The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
 //!
-//! Guards against an old directory put back beside members that went on (it forgets what it acknowledged, and nobody notices),
+//! Guards against an old directory put back beside members that went on (it forgets what it acknowledged, and no one notices),
 //! and against a rewound cluster that meets the one it was made from.
 
 use std::ffi::OsStr;
@@ -169,7 +169,7 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
     let before = other.requests().len();
     scene
         .restores(&["--offline"])
-        .says("warning: nobody was asked");
+        .says("warning: no member was asked");
     assert_eq!(other.requests().len(), before);
     let told = scene.restores(&["--offline", "--json"]).json();
     assert_eq!(told["members_asked"], Value::Null);
@@ -203,7 +203,7 @@ fn the_only_member_is_asked_whether_it_runs_itself() {
         .says("which the archive is of, answers at");
     scene.fake.member(0).down();
     let told = scene.restores(&[]);
-    // There is nobody else who could have gone on.
+    // There is no one else who could have gone on.
     assert!(!told.stderr.contains("forgotten"), "{told:#?}");
 }
 
@@ -260,8 +260,8 @@ fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
     }
     scene
         .restores(&["--offline"])
-        .says("nobody was asked whether cluster 1dc still runs");
-    // Somebody there who cannot be asked may be one of them.
+        .says("no member was asked whether cluster 1dc still runs");
+    // Someone there who cannot be asked may be one of them.
     scene
         .fake
         .member(0)
@@ -284,7 +284,7 @@ fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
     scene.fake.member(0).down();
     scene.restores(&["--strict"]);
 
-    // With the same id nobody can tell the two clusters apart.
+    // With the same id no one can tell the two clusters apart.
     let scene = Scene::new(3).rewound_from(CLUSTER_ID);
     scene.refuses(&[]).says("the rewound cluster keeps its id");
 }

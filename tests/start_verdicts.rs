@@ -146,7 +146,7 @@ fn what_a_server_runs_on_healthily_is_not_called_damaged() {
         "A-no_hardstate",
         "C-no_hardstate",
         "G-no_hardstate",
-        // What is no id in a path is a key like any other.
+        // What is not an id in a path is a key like any other.
         "C-publish_with_bad_id",
         "F-publish_with_bad_id",
         "A-snap_with_bad_name",
@@ -230,7 +230,7 @@ fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it()
         }
         ran.json_error();
     }
-    // What is no archive any more starts nothing.
+    // What is not an archive any more starts nothing.
     let (archive, _) = snapshot(
         &recording.data_dir("start-verdicts/cases/G-intact"),
         recording.path("").as_ref(),

@@ -184,7 +184,7 @@ fn more_data_than_the_limit_is_a_warning_with_the_rule() {
     let Scene {
         backups, members, ..
     } = &scene();
-    // Its own warning was about another limit; it is measured anew.
+    // Its own warning was about another limit; it is measured again.
     members[0].ago(backups, 3.0, |manifest| {
         manifest["sizes"]["data"] = json!(120_000_000);
         manifest["warnings"] = json!(["the data size is 120.0 MB, over the limit of 100.0 MB: …"]);
@@ -209,7 +209,7 @@ fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
     let newest_name = newest.display().to_string();
     let ran = status(backups, &[]).exits(2);
     let fault = format!(
-        "newest archive does not check: `{newest_name}` is not a sound archive: frame 0 at offset 0 does not match its SHA-256"
+        "newest archive is corrupt: `{newest_name}` is not a sound archive: frame 0 at offset 0 does not match its SHA-256"
     );
     let expected = format!("ETCD-ARK CRITICAL: infra0: {fault}; there is no older one");
     assert_eq!(
@@ -352,7 +352,7 @@ fn each_member_of_the_cluster_must_have_a_fresh_one() {
 
 #[test]
 fn who_is_gone_for_good_raises_no_alarm() {
-    // Guards against an alarm that rings for ever, which somebody would switch off.
+    // Guards against an alarm that rings for ever, which someone would switch off.
     let Scene {
         backups, members, ..
     } = &scene();
@@ -381,7 +381,7 @@ fn who_is_gone_for_good_raises_no_alarm() {
         "{told}"
     );
     assert!(!told.contains("infra2") && !told.contains("old:"), "{told}");
-    // But nobody is to believe that they are watched.
+    // But no one is to believe that they are watched.
     assert!(
         told.contains("; 1 other cluster and 1 other member not watched"),
         "{told}"

@@ -36,13 +36,13 @@ const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
     ),
     ("a name in upper case", b"\"Root\":", b"\"ROOT\":", true),
     (
-        "a field nobody knows",
+        "a field no one knows",
         b"\"CurrentVersion\":2",
         b"\"CurrentVersion\":2,\"X\":[1e999,{\"a\":-0.5e-3}]",
         true,
     ),
     (
-        "an empty field nobody knows",
+        "an empty field no one knows",
         b"\"CurrentVersion\":2",
         b"\"CurrentVersion\":2,\"X\":",
         false,
@@ -518,7 +518,7 @@ fn verify_snapshot_and_keys_say_that_a_store_cannot_be_read() {
         // It goes on with an older raft snapshot, and says so.
         ark(["keys".as_ref(), dir])
             .exits(0)
-            .says("does not check and was passed over");
+            .says("is corrupt and was passed over");
         let (_, told) = snapshot(&base.dir(), &backups.path().join(name), &[]);
         let warnings = told["manifest"]["warnings"].to_string();
         assert!(

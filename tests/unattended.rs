@@ -25,7 +25,7 @@ fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
 
 #[test]
 fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
-    // Guards against a mail every night that says that all is well, until nobody reads it any more.
+    // Guards against a mail every night that says that all is well, until no one reads it any more.
     let dir = TempDir::new().unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     small_member(&source);

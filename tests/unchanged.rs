@@ -115,7 +115,7 @@ impl Log {
 
 #[test]
 fn an_idle_cluster_gets_no_new_archive_and_every_change_does() {
-    // Guards against a full archive every quarter of an hour of a cluster that nobody writes to, and against a write that is
+    // Guards against a full archive every quarter of an hour of a cluster that no one writes to, and against a write that is
     // in none because it was taken for idling.
     let scratch = Scratch::new();
     let member = small_member(&scratch.source);
@@ -330,7 +330,7 @@ fn a_source_that_is_damaged_is_never_called_unchanged() {
     scratch
         .run(&scratch.source, &[])
         .exits(4)
-        .says("does not check");
+        .says("is corrupt");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn first_in(dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(names.into_iter().next().ok_or("an empty directory")?)
 }
 
-/// The first records as they stand, and as a list to be framed anew: as 2.x, as 3.x with the room it
+/// The first records as they stand, and as a list to be framed again: as 2.x, as 3.x with the room it
 /// preallocates, above a raft snapshot, as a later segment and with a tail of rubble.
 fn wal_segment(dir: &Path) -> Done {
     let recorded = fs::read(first_in(dir)?)?;

@@ -1,4 +1,4 @@
-//! Archives that are encrypted for somebody: age, X25519.
+//! Archives that are encrypted for someone: age, X25519.
 //!
 //! In: bytes and who may read them, or an encrypted file and a key. Out: the other. An encrypted
 //! archive is one age file; age cuts it into chunks of 64 KiB, each authenticated with its place
@@ -16,7 +16,7 @@ use crate::archive::{Cipher, Source};
 
 /// How much is read at once of the header, in bytes: one of a few recipients is smaller.
 const HEADER: usize = 8 << 10;
-/// No header is longer, in bytes: the crate reads one of any length, and each line of it anew.
+/// No header is longer, in bytes: the crate reads one of any length, and each line of it again.
 const LONGEST_HEADER: usize = 64 << 10;
 /// More recipients do not fit into such a header.
 const MOST_RECIPIENTS: usize = 500;
@@ -35,10 +35,10 @@ pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not a recipient.
-    #[error("`{0}` is no age recipient")]
+    #[error("`{0}` is not an age recipient")]
     Recipient(String),
     /// A file with a line that is none.
-    #[error("line {line} of `{file}` is no age recipient")]
+    #[error("line {line} of `{file}` is not an age recipient")]
     RecipientsFile {
         /// The file.
         file: String,
@@ -55,10 +55,10 @@ pub enum KeyError {
     #[error("{0} recipients are more than {MOST_RECIPIENTS}")]
     TooMany(usize),
     /// A key that is itself under a passphrase.
-    #[error("`{0}` is itself encrypted with a passphrase, which nobody is asked for here")]
+    #[error("`{0}` is itself encrypted with a passphrase, and this tool does not ask for one")]
     Passphrase(String),
     /// Not a file of identities. What is in it is not shown: it may be a key.
-    #[error("`{0}` is no file of age identities")]
+    #[error("`{0}` is not a file of age identities")]
     IdentityFile(String),
 }
 
@@ -72,13 +72,13 @@ pub enum EncryptionFault {
     #[error("it is encrypted for none of the identities given")]
     WrongIdentity,
     /// Its head is not an age header.
-    #[error("it is no age file, or its header is damaged: {0}")]
+    #[error("it is not an age file, or its header is damaged: {0}")]
     Header(String),
     /// It is wrapped in text.
     #[error("it is an armored age file; `age -d` reads it")]
     Armored,
     /// Its chunks do not authenticate up to a last one.
-    #[error("its last chunk does not check: it is cut short, or damaged")]
+    #[error("its last chunk is corrupt: it is cut short, or damaged")]
     Truncated,
 }
 

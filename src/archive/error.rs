@@ -14,7 +14,7 @@ pub enum ArchiveError {
     /// There is no such file.
     #[error("there is no archive at `{0}`")]
     NotFound(PathBuf),
-    /// Its bytes do not check.
+    /// Its bytes are corrupt.
     #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
     Fault {
         /// The archive.
@@ -26,7 +26,7 @@ pub enum ArchiveError {
     /// The operating system says no.
     #[error(transparent)]
     Io(io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

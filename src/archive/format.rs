@@ -69,8 +69,8 @@ pub enum TailFault {
     /// A seal of a later release.
     #[error("its seal has version {0}, of a later release of etcd-ark than this one")]
     LaterSeal(u8),
-    /// The seal's own digest does not check.
-    #[error("its seal does not check: the frame list or the seek table is damaged")]
+    /// The seal's own digest is corrupt.
+    #[error("its seal is corrupt: the frame list or the seek table is damaged")]
     Seal,
     /// A frame larger than any that is written, packed or unpacked.
     #[error("frame {frame} claims to hold {plain} bytes in {compressed}")]

@@ -26,7 +26,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const SUMS: &str = "SHA256SUMS";
 /// The directories of every archive, in the order they are written.
 pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
-/// The permission bits that a file may have: none that make a program run as somebody else.
+/// The permission bits that a file may have: none that make a program run as someone else.
 pub const FILE_MODE: u32 = 0o777;
 /// The mode bits that a directory may have.
 pub const DIRECTORY_MODE: u32 = 0o7777;
@@ -176,7 +176,7 @@ pub struct Manifest {
 /// What is wrong with a damaged data dir.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// Files that do not check, or could not be opened.
+    /// Files that are corrupt, or could not be opened.
     pub files: Vec<DamagedFile>,
     /// What the disk did not give.
     pub unreadable: Vec<Unreadable>,
@@ -184,7 +184,7 @@ pub struct Damage {
     pub start: Option<String>,
 }
 
-/// A file that does not check.
+/// A file that is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedFile {
     /// Its path in the archive; of one that is not in it, on the disk.

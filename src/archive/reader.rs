@@ -152,7 +152,7 @@ impl Archive {
         let mut tar = tar::Archive::new(stream);
         let outcome = self.unpack_entries(&mut tar, digests, interrupt, sink);
         let mut stream = tar.into_inner();
-        // A frame that does not check is the cause of whatever went wrong behind it.
+        // A frame that is corrupt is the cause of whatever went wrong behind it.
         self.broken_off(&mut stream)?;
         outcome?;
         let trailing = stream.rest_is_zero();

@@ -1,7 +1,7 @@
 //! Proving an archive: every byte's digest, every record, the whole chain, and that what the
 //! manifest says of the member is what its files say.
 //!
-//! In: an [`Archive`]. Out: a verdict a file. Goes on past what does not check.
+//! In: an [`Archive`]. Out: a verdict a file. Goes on past what is corrupt.
 
 use crate::archive::manifest::{Damage, DirectoryEntry};
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
@@ -41,7 +41,7 @@ pub enum VerifyFault {
     /// The archive's own bytes.
     #[error(transparent)]
     Archive(#[from] ArchiveFault),
-    /// A frame that does not check, and the files that lose by it.
+    /// A frame that is corrupt, and the files that lose by it.
     #[error("{fault}; it holds a part of {}", files.join(", "))]
     Frame {
         /// Which frame.
@@ -58,7 +58,7 @@ pub enum VerifyFault {
     /// The archive is whole, and what was put into it is not.
     #[error("it holds a damaged data dir, saved as it was: {0}")]
     Damaged(String),
-    /// A file does not check.
+    /// A file is corrupt.
     #[error("`{path}`: {fault}")]
     File {
         /// Its path in the archive.

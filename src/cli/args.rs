@@ -175,7 +175,7 @@ pub(crate) enum Command {
     /// Print systemd units or a cron line for regular snapshots
     #[command(
         after_help = "Takes the flags of `snapshot`, and writes them into what it prints; what the configuration file sets \
-        is left to the runs, which read it anew. Installs nothing: the text says how to."
+        is left to the runs, which read it each time. Installs nothing: the text says how to."
     )]
     Schedule(Box<crate::cli::commands::schedule::flags::Schedule>),
     /// Print a script for shell completion

@@ -295,7 +295,7 @@ fn typed_line(mut terminal: &File) -> Result<String> {
             b'\n' | b'\r' => return Ok(String::from_utf8(line)?),
             // Ctrl-C and Ctrl-D, which are keys like others while nothing is shown.
             0x03 | 0x04 => return Err(std::io::Error::other(Interrupted).into()),
-            // Ctrl-U begins anew.
+            // Ctrl-U starts over.
             0x15 => line.clear(),
             // The rest of a character that has more bytes than one goes with it.
             0x08 | 0x7f => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},

@@ -17,7 +17,7 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     }
     let files = files.iter();
     let files = files.map(|file| {
-        // What is not UTF-8 is no recipient, and the line is told.
+        // What is not UTF-8 is not a recipient, and the line is told.
         let bytes = read("--recipients-file", file)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok((file.display().to_string(), text))
@@ -34,9 +34,7 @@ fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
         let told = Told {
             kind: Kind::Usage,
             message: format!("what {flag} names cannot be read: {error}"),
-            hint: Some(
-                "pass the path of a file that is there, and that whoever runs this may read",
-            ),
+            hint: Some("pass the path of a file that is there, and that the current user may read"),
         };
         told.into()
     })

@@ -78,7 +78,7 @@ pub fn main() -> u8 {
     let ended = match outcome {
         Ok(_) if out.lost_output() => Err(Failure {
             kind: Kind::Failed,
-            message: "the deed is done, but stdout could not be written to".to_owned(),
+            message: "done, but stdout could not be written to".to_owned(),
             hint: Some("`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned()),
         }),
         Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),

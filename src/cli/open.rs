@@ -19,7 +19,7 @@ use crate::cli::encryption::decrypt;
 use crate::cli::error::{Kind, Told};
 use crate::cli::output::Out;
 
-/// Opens places, and stops waiting for them when somebody asks to stop.
+/// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
     interrupt: &'p Interrupt,
     /// Files of keys to encrypted archives.
@@ -37,7 +37,7 @@ impl<'p> Places<'p> {
         }
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether someone asked to stop.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         self.interrupt
     }

@@ -32,7 +32,7 @@ pub(crate) struct Out {
     quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
-    /// Whether a deed that went well says so: somebody looks, or asked for it.
+    /// Whether a deed that went well says so: someone looks, or asked for it.
     tells_success: bool,
     color_stdout: bool,
     color_stderr: bool,
@@ -67,7 +67,7 @@ impl Out {
         self.warned.get()
     }
 
-    /// Whether something could not be written to stdout, other than because nobody reads it.
+    /// Whether something could not be written to stdout, other than because no one reads it.
     pub(crate) fn lost_output(&self) -> bool {
         self.lost_output.get()
     }

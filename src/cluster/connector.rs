@@ -1,7 +1,7 @@
 //! Connections that tell at which stage they failed.
 //!
 //! In: what ureq asks of a resolver and a connector. Out: the same connections, but an error says
-//! whether nobody was reached or TLS was not agreed on. ureq by itself reports a host that is
+//! whether no one was reached or TLS was not agreed on. ureq by itself reports a host that is
 //! switched off and a server that never answers as one and the same timeout.
 
 use ureq::Error;
@@ -23,7 +23,7 @@ pub(super) enum Failed {
     /// Nobody was reached.
     #[error("{0}")]
     Reaching(String),
-    /// Somebody was, but not over TLS.
+    /// Someone was, but not over TLS.
     #[error("{0}")]
     Tls(String),
 }
@@ -94,7 +94,7 @@ fn reaching(error: Error, in_time: &str) -> Error {
 
 fn agreeing(error: Error) -> Error {
     let why = match error {
-        // Somebody is there who is too slow.
+        // Someone is there who is too slow.
         Error::Timeout(_) => return error,
         Error::Io(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {

@@ -85,7 +85,7 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Reads what `access` names; asks nobody yet.
+    /// Reads what `access` names; asks no member yet.
     pub fn new(access: &Access) -> Result<Self, AccessError> {
         let endpoint = |url: &String| {
             base_of(url).ok_or_else(|| AccessError::Endpoint(shown(&without_user(url))))

@@ -69,7 +69,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// Why nobody can be asked.
+/// Why no one can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// A certificate or a key cannot be used.
@@ -99,8 +99,8 @@ pub enum AccessError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// An endpoint is no URL.
-    #[error("`{0}` is no URL of an etcd server")]
+    /// An endpoint is not a URL.
+    #[error("`{0}` is not a URL of an etcd server")]
     Endpoint(String),
     /// The operating system says no.
     #[error(transparent)]
@@ -162,7 +162,7 @@ pub struct Said {
 pub enum SaidVersion {
     /// 2.0 has none.
     Unknown20,
-    /// `not_decided`: nobody has written it yet.
+    /// `not_decided`: no one has written it yet.
     NotDecided,
     /// It is this.
     Is(ClusterVersion),
@@ -202,7 +202,7 @@ pub enum Silence {
         /// What the system says.
         why: String,
     },
-    /// Somebody listens and does not answer in time.
+    /// Someone listens and does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow {
         /// The URL.
@@ -261,7 +261,7 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// Whether somebody is there, although there is no answer to work with.
+    /// Whether someone is there, although there is no answer to work with.
     pub fn somebody_is_there(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
     }

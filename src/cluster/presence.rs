@@ -28,7 +28,7 @@ pub enum Presence {
         /// Which member; none at a peer URL, which does not say.
         member: Option<MemberId>,
     },
-    /// Somebody who could not be asked.
+    /// Someone who could not be asked.
     Unclear(Silence),
     /// A member of another cluster.
     OtherCluster {

@@ -57,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// Where somebody may know who the members are, in the order in which they are believed.
+    /// Where someone may know who the members are, in the order in which they are believed.
     fn doors(&self, known: &[Member]) -> Vec<String> {
         let files = known.iter().flat_map(|member| &member.client_urls);
         let mut doors = self.endpoints.clone();
@@ -231,11 +231,12 @@ fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
     urls.map(|url| url.and_then(worth_asking)).collect()
 }
 
-/// That a member names a URL where nobody can be asked.
+/// That a member names a URL where no one can be asked.
 pub(super) fn no_url(url: &str) -> Silence {
     Silence::Rubbish {
         url: shown(url),
-        why: "this is no URL of an etcd server, although a member names it as its own".to_owned(),
+        why: "this is not a URL of an etcd server, although a member names it as its own"
+            .to_owned(),
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_MEMBERS: usize = 64;
 const MAX_URLS: usize = 16;
 /// The longest name or URL that is believed, in bytes.
 const MAX_TEXT: usize = 512;
-/// How much of what somebody says is repeated in a message, in characters.
+/// How much of what someone says is repeated in a message, in characters.
 const SHOWN: usize = 200;
 
 /// What is odd about an answer.

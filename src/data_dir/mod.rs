@@ -55,7 +55,7 @@ pub enum DataDirError {
     #[error("`{0}` belongs to an etcd proxy, which holds no data of the cluster")]
     Proxy(PathBuf),
     /// A directory of etcd 0.4.
-    #[error("`{0}` was written by etcd 0.4, whose format this tool does not read")]
+    #[error("`{0}` was written by etcd 0.4, a format that this tool does not read")]
     Version04(PathBuf),
     /// A directory of something else.
     #[error("`{path}` is not an etcd data dir: it has no `member` directory, but {found}")]
@@ -159,7 +159,7 @@ impl LeftoverKind {
             Self::UnmarkedSnapshot => {
                 "etcd 3.4 was killed between the raft snapshot and its marker in the WAL"
             }
-            Self::Unknown => "somebody or something else than etcd",
+            Self::Unknown => "something other than etcd",
         }
     }
 
@@ -174,7 +174,7 @@ impl LeftoverKind {
             }
             Self::Temporary => "yes, while etcd is stopped",
             Self::UnmarkedSnapshot => "no: leave it to etcd, which purges it in its turn",
-            Self::Unknown => "ask whoever put it there; etcd does not need it",
+            Self::Unknown => "ask who put it there; etcd does not need it",
         }
     }
 

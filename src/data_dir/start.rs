@@ -145,7 +145,7 @@ fn member_dir(root: &Path) -> PathBuf {
     if is_old { root.to_path_buf() } else { member }
 }
 
-/// Whether there is a directory: that it cannot be asked is no answer.
+/// Whether there is a directory: that it cannot be asked is not an answer.
 fn is_dir(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_dir()),

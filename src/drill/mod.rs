@@ -134,7 +134,7 @@ pub enum DrillError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -116,7 +116,7 @@ pub const V2_2: Release = Release { major: 2, minor: 2 };
 /// etcd 2.3.
 pub const V2_3: Release = Release { major: 2, minor: 3 };
 
-/// A text that is no release.
+/// A text that is not a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a release is two numbers, such as `2.1`")]
 pub struct NoRelease;

@@ -94,7 +94,7 @@ pub enum StartFault {
     NoMarker(SnapshotId),
     /// The log has a hole above the raft snapshot, or begins after it.
     #[error(
-        "{}: the raft snapshot at {to} that stands for them is not here, does not check, or is not in the WAL",
+        "{}: the raft snapshot at {to} that stands for them is not here, is corrupt, or is not in the WAL",
         missing(*.from, *.to)
     )]
     Hole {
@@ -193,7 +193,7 @@ impl MemberFacts {
         })
     }
 
-    /// Whether the vote names somebody the files have never heard of.
+    /// Whether the vote names someone the files have never heard of.
     pub fn has_stray_vote(&self) -> bool {
         let vote = self.position.vote;
         vote != MemberId(0)

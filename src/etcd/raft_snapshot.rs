@@ -59,7 +59,7 @@ pub enum SnapshotFault {
         /// Bytes there must be.
         expected: u64,
     },
-    /// The data do not check.
+    /// The data are corrupt.
     #[error(
         "CRC mismatch (stored {stored:08x}, computed {computed:08x}) over the data from offset {offset}"
     )]

@@ -61,7 +61,7 @@ pub enum FileEnd {
     Other,
 }
 
-/// Why a file does not check.
+/// Why a file is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileFault {
     /// A raft snapshot that etcd could not load.
@@ -207,7 +207,7 @@ impl Examiner {
     }
 
     /// Ends the file. The first raft snapshot that checks is the one a start would load. A
-    /// segment that does not check, or a missing one, ends the chain: what follows begins a new
+    /// segment that is corrupt, or a missing one, ends the chain: what follows begins a new
     /// one, on trust.
     pub fn end(&mut self) -> Result<FileEnd, FileFault> {
         match std::mem::take(&mut self.now) {

@@ -17,7 +17,7 @@ use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
 /// Half of the SHA-256 of an entry's type and data. A CRC would do against accidents; two histories
-/// that somebody made alike must be told apart too.
+/// that someone made alike must be told apart too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryDigest([u8; 16]);
 

@@ -1,4 +1,4 @@
-//! Making a finished thing appear: staged under a name nobody looks for, synced, then renamed.
+//! Making a finished thing appear: staged under a name no one looks for, synced, then renamed.
 //!
 //! In: a directory to publish into. Out: either the whole thing under its final name, durable,
 //! or nothing. What a killed run left staged is recognised by its name and its free lock.

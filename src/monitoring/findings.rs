@@ -18,7 +18,7 @@ fn finding(level: Level, check: &'static str, member: Option<&str>, text: String
     }
 }
 
-/// That nobody is watched, because there is no archive.
+/// That no one is watched, because there is no archive.
 pub(super) fn nothing(facts: &Facts) -> Finding {
     let location = &facts.location;
     let unlooked = facts.unreadable.iter().find(|one| !one.looked);
@@ -110,7 +110,7 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
                 None if watched.older.is_empty() => "there is no older one".to_owned(),
                 None => "no older one is known to".to_owned(),
             };
-            let text = format!("{newest} does not check: {why}; {rest}");
+            let text = format!("{newest} is corrupt: {why}; {rest}");
             (Level::Critical, text)
         }
         (Proof::Unread(why), _) => (Level::Unknown, format!("{newest} could not be read: {why}")),

@@ -66,7 +66,7 @@ pub struct Facts {
     pub unreadable: Vec<Unreadable>,
     /// Keys that the list passed over, because no archive can have them.
     pub skipped: Vec<String>,
-    /// How many bytes can still be written; `None` where nobody knows, or why nobody could ask.
+    /// How many bytes can still be written; `None` where no one knows, or why no one could ask.
     pub free: Result<Option<u64>, String>,
     /// Whether nothing can be written there at all, because it is mounted read-only.
     pub read_only: bool,
@@ -81,9 +81,9 @@ pub enum Proof {
     EndOnly,
     /// Every byte is what it was.
     Whole,
-    /// It could not be read: nobody knows what it is worth.
+    /// It could not be read: no one knows what it is worth.
     Unread(String),
-    /// It does not check.
+    /// It is corrupt.
     Bad {
         /// What is wrong.
         why: String,
@@ -99,7 +99,7 @@ pub struct Unreadable {
     pub name: String,
     /// Why not.
     pub why: String,
-    /// Whether its bytes were read, and are wrong; if not, nobody knows what it is worth.
+    /// Whether its bytes were read, and are wrong; if not, no one knows what it is worth.
     pub looked: bool,
 }
 

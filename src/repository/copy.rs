@@ -29,7 +29,7 @@ pub enum Copied {
 /// Why an archive was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// It cannot be read, or its bytes do not check.
+    /// It cannot be read, or its bytes are corrupt.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// Another archive has its name at the other end.
@@ -46,7 +46,7 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Copies one archive. Its bytes are read once, and checked on their way; what does not check is never
+/// Copies one archive. Its bytes are read once, and checked on their way; what is corrupt is never
 /// published.
 pub fn copy(
     from: &dyn Repository,

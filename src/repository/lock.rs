@@ -59,7 +59,7 @@ pub enum LockError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -68,7 +68,7 @@ pub enum LockError {
 enum Tried {
     Taken(fs::File),
     Held(fs::File),
-    /// The file was removed, or made anew, after it was opened.
+    /// The file was removed, or made again, after it was opened.
     Gone,
     NotSupported,
 }

@@ -97,7 +97,7 @@ pub trait Repository: Debug + Send + Sync {
     /// Puts a small file beside the archives, in place of one that is there.
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes an archive with all that stands beside it; one that is gone is no error.
+    /// Removes an archive with all that stands beside it; one that is gone is not an error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// The names of what stands beside archives that are gone, as runs that were killed before `now`
@@ -107,11 +107,11 @@ pub trait Repository: Debug + Send + Sync {
     /// Removes one of [`Repository::orphans`], if it still is one.
     fn remove_orphan(&self, name: &str, now: Timestamp) -> io::Result<()>;
 
-    /// How many bytes can still be put into it; `None` where nobody knows.
+    /// How many bytes can still be put into it; `None` where no one knows.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
 }
 
-/// An archive that a repository takes in; until it is published nobody sees it, and if it is
+/// An archive that a repository takes in; until it is published no one sees it, and if it is
 /// dropped before, nothing stays.
 pub trait Receiving: Debug {
     /// Takes the next bytes.

@@ -51,7 +51,7 @@ pub enum DepositError {
     /// The operating system, or whoever keeps the archives, says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -74,8 +74,8 @@ pub enum RestoreError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The archive's content does not check.
-    #[error("`{path}` does not check")]
+    /// The archive's content is corrupt.
+    #[error("`{path}` is corrupt")]
     Unsound {
         /// The archive.
         path: PathBuf,
@@ -136,7 +136,7 @@ pub enum RestoreError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -202,7 +202,7 @@ pub fn restore(
         staging.remove()?;
         Publication::default()
     } else {
-        // Unpacking took its time: somebody may have started etcd meanwhile.
+        // Unpacking took its time: someone may have started etcd meanwhile.
         let _held = target.take_over(request.replace)?;
         publish::publish(&target, staging, request.now)?
     };

@@ -259,16 +259,16 @@ impl Asked {
     }
 }
 
-/// What is worth a warning if nobody is asked.
+/// What is worth a warning if no one is asked.
 pub fn unasked(manifest: &Manifest) -> String {
     if let Some(rewind) = &manifest.rewind {
         return format!(
-            "nobody was asked whether cluster {} still runs; it must not when the rewound one starts",
+            "no member was asked whether cluster {} still runs; it must not when the rewound one starts",
             rewind.old_cluster_id
         );
     }
     format!(
-        "nobody was asked whether the cluster runs; {}",
+        "no member was asked whether the cluster runs; {}",
         consequence(manifest.created)
     )
 }

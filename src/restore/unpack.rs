@@ -1,7 +1,7 @@
 //! Unpacking an archive into staging: written, checked, owned, synced.
 //!
 //! In: what [`Archive::unpack`] passes on. Out: files on the disk that equal the manifest, or an
-//! error at the first thing that does not check.
+//! error at the first thing that is corrupt.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};

@@ -174,7 +174,7 @@ impl Prover<'_> {
     }
 }
 
-/// Removes what `plan` does not keep; goes on past what cannot be removed. If somebody asks to
+/// Removes what `plan` does not keep; goes on past what cannot be removed. If someone asks to
 /// stop, what was removed until then is told all the same.
 pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();

@@ -120,7 +120,7 @@ pub enum Reason {
     Future,
     /// Its time and its place in the log do not go together with those of the others.
     Contradiction,
-    /// It does not check.
+    /// It is corrupt.
     Bad(String),
     /// Whether it checks cannot be told.
     Undecided(String),
@@ -189,7 +189,7 @@ impl fmt::Display for Reason {
             Self::Link => f.write_str("a symbolic link"),
             Self::Future => f.write_str("from the future"),
             Self::Contradiction => f.write_str("its time and its index contradict each other"),
-            Self::Bad(why) => write!(f, "does not check: {why}"),
+            Self::Bad(why) => write!(f, "is corrupt: {why}"),
             Self::Undecided(why) => write!(f, "cannot be checked: {why}"),
         }
     }

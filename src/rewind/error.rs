@@ -18,7 +18,7 @@ use crate::target::StoreError;
 /// Why there are no rewound archives.
 #[derive(Debug, thiserror::Error)]
 pub enum RewindError {
-    /// An input is no archive or data dir, or does not check.
+    /// An input is not an archive or data dir, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An archive cannot be read.
@@ -107,7 +107,7 @@ pub enum RewindError {
     },
     /// A 3.x directory, and entries to be left out.
     #[error(
-        "`{path}` is of etcd 3.x, whose `snap/db` holds what entries up to the end have done and cannot be cut back: entry {to} is below the end, {end}"
+        "`{path}` is of etcd 3.x: its `snap/db` holds what entries up to the end have done and cannot be cut back: entry {to} is below the end, {end}"
     )]
     CutOf3x {
         /// An input with a `snap/db`.
@@ -119,7 +119,7 @@ pub enum RewindError {
     },
     /// No `snap/db` that fits.
     #[error(
-        "no `snap/db` at hand stands between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
+        "no `snap/db` stands between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
     )]
     NoDb {
         /// The raft snapshot.
@@ -130,7 +130,7 @@ pub enum RewindError {
     /// `snap/db` is not one that etcd could open.
     #[error(transparent)]
     Db(#[from] DbFault),
-    /// Members name in-order keys differently, and nobody has said whose names count.
+    /// Members name in-order keys differently, and no one has said whose names count.
     #[error(
         "the logs agree and the stores do not: {} in-order key{} named as 2.1 does by one member, as 2.2 does by another",
         .keys.len(), if .keys.len() == 1 { " is" } else { "s are" }
@@ -182,7 +182,7 @@ pub enum RewindError {
     #[error("as of entry {0} the cluster has no members")]
     NoMembers(Index),
     /// A peer URL that etcd would not take.
-    #[error("`{0}` is no peer URL: `http://` or `https://`, a host, and a port")]
+    #[error("`{0}` is not a peer URL: `http://` or `https://`, a host, and a port")]
     PeerUrl(String),
     /// A peer URL for a member that is removed.
     #[error("{0} is to be removed and to have a new peer URL")]
@@ -254,7 +254,7 @@ pub enum RewindError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -312,7 +312,7 @@ fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> S
         after => format!("as of entry {after}"),
     };
     let lost = match missing {
-        [] => "no entry that sets it is among those at hand".to_owned(),
+        [] => "no entry that sets it is among those available".to_owned(),
         missing => format!("of the entries between, {} are missing", stretches(missing)),
     };
     let instead = match after {

@@ -1,6 +1,6 @@
 //! The one history that the inputs tell together, and which of them tells which part.
 //!
-//! In: logs that agree. Out: for any stretch of indexes who has its entries, and what nobody has.
+//! In: logs that agree. Out: for any stretch of indexes who has its entries, and what no one has.
 
 use crate::etcd::ids::{Index, Term};
 use crate::etcd::trace::TracedEntry;
@@ -93,7 +93,7 @@ impl<'t> History<'t> {
         }
     }
 
-    /// Who has the entries `from` to `to`, in as few parts as can be, and which nobody has. `after` is
+    /// Who has the entries `from` to `to`, in as few parts as can be, and which no one has. `after` is
     /// the input whose raft snapshot stands before the first of them; of inputs that have the same,
     /// that one is taken.
     pub fn cover(&self, from: Index, to: Index, after: Option<usize>) -> Cover {

@@ -1,6 +1,6 @@
 //! Every input read once from end to end: proven, and asked what its log holds.
 //!
-//! In: an archive or a data dir. Out: a [`Witness`]. Whatever does not check is refused here; only
+//! In: an archive or a data dir. Out: a [`Witness`]. Whatever is corrupt is refused here; only
 //! raft snapshots that etcd itself would pass over are passed over.
 
 use std::io;
@@ -36,7 +36,7 @@ pub struct Witness {
     pub trace: Trace,
     /// Whether it has a `snap/db`: it is of 3.x.
     pub has_db: bool,
-    /// Raft snapshots that do not check and were passed over.
+    /// Raft snapshots that are corrupt and were passed over.
     pub passed_over: Vec<FileReport>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,

@@ -4,7 +4,7 @@
 //! ```text
 //! witness.rs      each input proven, and asked what its log holds
 //! agreement.rs    whether the logs are one history, and whose end counts (pure)
-//! history.rs      who has which stretch of it, and what nobody has (pure)
+//! history.rs      who has which stretch of it, and what no one has (pure)
 //! moment.rs       the last entry to keep (pure)
 //! stores.rs       the store at that moment, and whether the inputs have the same
 //! leftovers.rs    what removed members left behind, and files without it

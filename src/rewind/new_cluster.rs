@@ -1,4 +1,4 @@
-//! The cluster that begins anew at the moment gone back to: its id, its term, its members.
+//! The cluster that starts over at the moment gone back to: its id, its term, its members.
 //!
 //! In: the store at that moment and what was asked for. Out: the conf changes that stand at the end
 //! of everybody's log, and the members after them. They are entries like any other, all committed:

@@ -6,7 +6,7 @@
 //! Logs that agree lead to the same store, but for one thing: how in-order keys are named (formats
 //! page §5). An input's raft snapshot holds the names that its member gave; what is replayed above it
 //! is named by the rules of the cluster version gone back to. So two inputs may part in names, and
-//! somebody has to say whose count. Anything else that differs has no honest cause.
+//! someone has to say whose count. Anything else that differs has no honest cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,7 +119,7 @@ pub(crate) struct Agreed {
 
 impl Stores<'_, '_> {
     /// The store that `base` leads to, held against those of all `views`. Where they differ in names
-    /// the base must have been named by somebody.
+    /// the base must have been named by someone.
     pub(crate) fn agreed(
         &mut self,
         base: View,

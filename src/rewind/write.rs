@@ -207,7 +207,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Copies a `snap/db`, which nobody may write to meanwhile, and which must have come at least as
+    /// Copies a `snap/db`, which no one may write to meanwhile, and which must have come at least as
     /// far as the raft snapshot and no further than the log: else 3.x would not start.
     fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
         let Some(input) = self.inputs.get(place) else {

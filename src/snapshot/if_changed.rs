@@ -70,7 +70,7 @@ fn find(
     observe: &mut dyn FnMut(Event),
 ) -> Option<Unchanged> {
     let catalog = summarize(repository).ok()?;
-    // Without any archive nobody needs to read the log.
+    // Without any archive no one needs to read the log.
     catalog.summaries.first()?;
     let now = survey(request.data_dir, Reading::Traced, interrupt, observe).ok()?;
     if !now.is_sound() {

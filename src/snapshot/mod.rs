@@ -74,7 +74,7 @@ pub struct Request<'r> {
     pub size_limit: u64,
     /// The time to put into the archive and its name.
     pub created: Moment,
-    /// Who wants the lock on the backup dir; none is taken on a directory that nobody else knows.
+    /// Who wants the lock on the backup dir; none is taken on a directory that no one else knows.
     pub lock: Option<Claim>,
 }
 
@@ -84,7 +84,7 @@ pub enum Moment {
     /// This one.
     At(Timestamp),
     /// When the capture begins, as this clock has it: after the wait for other runs on the backup
-    /// dir, and anew if another archive of the same member has the name that it gives.
+    /// dir, and again if another archive of the same member has the name that it gives.
     Beginning(fn() -> Timestamp),
 }
 
@@ -156,7 +156,7 @@ pub struct Captured {
 /// Why there is no new archive.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The source is no data dir.
+    /// The source is not a data dir.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// A 3.x server runs, whose `snap/db` cannot be copied under it.
@@ -168,8 +168,8 @@ pub enum CaptureError {
     /// `snap/db` is not one that etcd could open.
     #[error(transparent)]
     Db(#[from] DbFault),
-    /// A file does not check.
-    #[error("`{path}` does not check")]
+    /// A file is corrupt.
+    #[error("`{path}` is corrupt")]
     Source {
         /// The file.
         path: PathBuf,
@@ -213,7 +213,7 @@ pub enum CaptureError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -275,7 +275,7 @@ fn capture_as(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
-    // What is no member's data dir leaves no backup dir behind.
+    // What is not a member's data dir leaves no backup dir behind.
     if request.scope != Scope::Damaged {
         request.data_dir.list()?;
     }
@@ -349,7 +349,7 @@ struct Capture<'c> {
 type Written = (Manifest, crate::archive::writer::Finished);
 
 impl Capture<'_> {
-    /// Captures anew, at a later moment, while the name is taken: two captures of one member may
+    /// Captures again, at a later moment, while the name is taken: two captures of one member may
     /// begin in the same millisecond.
     fn until_its_name_is_free(
         &mut self,

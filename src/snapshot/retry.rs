@@ -9,7 +9,7 @@ use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::StartFault;
 use crate::snapshot::CaptureError;
 
-/// How often a capture is begun anew before it is given up.
+/// How often a capture is begun again before it is given up.
 const TRIES: u32 = 5;
 /// The same while a running member may be receiving a raft snapshot: marker, file and hard state
 /// are then written one after the other, and syncing 100 MB takes its time.
@@ -105,7 +105,7 @@ impl Patience {
     }
 }
 
-/// The raft snapshot that an attempt failed for, how long it is now, and why: it does not check,
+/// The raft snapshot that an attempt failed for, how long it is now, and why: it is corrupt,
 /// or the log does not bear it out. etcd 3.x writes the file before the log knows of it, and
 /// starts from an older one after a crash in between.
 fn misfit(error: &CaptureError) -> Option<(SnapshotId, u64, String)> {

@@ -72,7 +72,7 @@ impl Content<'_, '_> {
                 // etcd reads none of these: kept as they are, and said.
                 let path = segment.source.path.display();
                 warnings.push(format!(
-                    "`{path}`, which etcd no longer needs, does not check: {fault}"
+                    "`{path}`, which etcd no longer needs, is corrupt: {fault}"
                 ));
                 self.writer.role(Role::Leftover);
                 self.writer.change_roles(|role| match role {

@@ -80,7 +80,7 @@ pub enum ClusterFault {
     /// The store and the log's own account of it differ.
     #[error("the store's members and versions are not those that the log's entries add up to")]
     Account,
-    /// A member that nobody can reach.
+    /// A member that no one can reach.
     #[error("member {0} has no peer URL")]
     NoPeerUrl(MemberId),
     /// Two members at one place.

@@ -1,7 +1,7 @@
 //! What differs between two members' data: keys, members, versions, logs.
 //!
 //! In: two [`Target`]s. Out: a [`Comparison`]; each key difference with the raft index of the entry
-//! that made it, where the logs at hand tell.
+//! that made it, where the available logs tell.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub struct Comparison {
 pub struct KeyDifference {
     /// The difference.
     pub difference: Difference,
-    /// The entry that made it; `None` if it lies before the logs at hand.
+    /// The entry that made it; `None` if it lies before the available logs.
     pub entry: Option<Index>,
     /// Whether it is an in-order key that members of 2.1 and 2.2 name differently, or a
     /// consequence of that.
@@ -268,7 +268,7 @@ impl Causes<'_> {
         let applied = trail.partition_point(|mark| mark.store_index.is_none());
         let trail = trail.get(applied..)?;
         let reached = trail.partition_point(|mark| mark.store_index < Some(store_index));
-        // What the first entry applied found was there before the log at hand.
+        // What the first entry applied found was there before the available log.
         let first = trail.first()?;
         let known = reached > 0 || first.counts && first.store_index == Some(store_index);
         trail.get(reached).filter(|_| known)

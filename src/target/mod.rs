@@ -61,7 +61,7 @@ pub struct StoreRead {
     pub replayed: Replayed,
     /// Why these in-order rules.
     pub rules_from: RulesFrom,
-    /// Raft snapshots that do not check and were passed over.
+    /// Raft snapshots that are corrupt and were passed over.
     pub passed_over: Vec<FileReport>,
     /// What servers of each release line do with it, if all of it was read.
     pub starts: Option<Verdicts>,
@@ -70,7 +70,7 @@ pub struct StoreRead {
 /// Why in-order children are named as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFrom {
-    /// Somebody asked for it.
+    /// Someone asked for it.
     Asked,
     /// The cluster version in the data.
     ClusterVersion(ClusterVersion),
@@ -91,14 +91,14 @@ impl fmt::Display for RulesFrom {
 /// Why a store could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is no data dir, or cannot be read.
+    /// It is not a data dir, or cannot be read.
     #[error(transparent)]
     Survey(#[from] SurveyError),
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Bytes do not check.
-    #[error("`{target}` does not check: {fault}")]
+    /// Bytes are corrupt.
+    #[error("`{target}` is corrupt: {fault}")]
     Unsound {
         /// What was read.
         target: PathBuf,
@@ -293,7 +293,7 @@ impl Target {
         })
     }
 
-    /// The member's facts, and the raft snapshots that do not check: etcd passes those over too.
+    /// The member's facts, and the raft snapshots that are corrupt: etcd passes those over too.
     pub(crate) fn sound_member(
         &self,
         facts: Result<MemberFacts, StartFault>,

@@ -195,5 +195,5 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
         .says("the configuration file sets `data-dir` to `d`, which is somewhere else");
 }
 
-/// Of a key that nobody has.
+/// Of a key that no one has.
 const AGE_RECIPIENT: &str = "age15xp4qasj4dfk8mys486j66n495gamu0ss6pkhltg0hwsql0m9g4sey3lzu";

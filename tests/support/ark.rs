@@ -61,7 +61,7 @@ impl Ran {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is no JSON ({error}): {self:#?}"))
+            .unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {self:#?}"))
     }
 
     /// The error object on stderr, which must hold nothing else.

@@ -1,4 +1,4 @@
-//! Certificates for a server on the loopback and its clients, made anew for each test.
+//! Certificates for a server on the loopback and its clients, made again for each test.
 //!
 //! In: a directory. Out: PEM files in it: an authority's certificate, and pairs that it signed.
 

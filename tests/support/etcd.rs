@@ -66,7 +66,7 @@ impl Etcd {
         tls: Option<&ServerTls>,
         at: Option<[SocketAddr; 2]>,
     ) -> Self {
-        // Between the choice of a port and its use somebody else may take it.
+        // Between the choice of a port and its use someone else may take it.
         let started = (0..3).find_map(|_| Self::launch(data_dir, snapshot_count, tls, at));
         started.expect("etcd did not start three times")
     }
@@ -290,7 +290,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Ports that nobody has at the moment.
+    /// Ports that no one has at the moment.
     pub fn free() -> Self {
         // All held at once, so that they differ.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());

@@ -335,7 +335,7 @@ impl Written {
         &self.shared.counters
     }
 
-    /// Names of files that somebody else changed, removed or added in `member/wal` and `member/snap`. Ask when the member
+    /// Names of files that someone else changed, removed or added in `member/wal` and `member/snap`. Ask when the member
     /// has stopped; a capture that only reads leaves this empty.
     pub fn tampered_with(&self) -> Vec<String> {
         let present = self.names_present();

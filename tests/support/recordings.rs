@@ -30,10 +30,10 @@ impl Recording {
         let path = self.path(rel);
         let text = fs::read(&path).unwrap();
         serde_json::from_slice(&text)
-            .unwrap_or_else(|error| panic!("{} is no JSON: {error}", path.display()))
+            .unwrap_or_else(|error| panic!("{} is not JSON: {error}", path.display()))
     }
 
-    /// The recorded answer in the file `rel` as it is: what 2.0 says of its version is no JSON.
+    /// The recorded answer in the file `rel` as it is: what 2.0 says of its version is not JSON.
     pub fn text(&self, rel: impl AsRef<Path>) -> String {
         fs::read_to_string(self.path(rel)).unwrap()
     }
@@ -163,7 +163,7 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// `fs_extra` makes files anew under the umask, so that 0600 becomes 0644; this puts right what it lost.
+/// `fs_extra` makes files again under the umask, so that 0600 becomes 0644; this puts right what it lost.
 fn copy_mode_and_time(from: &Path, to: &Path) {
     let meta = fs::symlink_metadata(from).unwrap();
     if meta.is_symlink() {

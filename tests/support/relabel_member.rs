@@ -1,6 +1,6 @@
 //! Rewrites a copy of a data dir: the same history, with other URLs or of another member.
 //!
-//! In: a data dir of 2.x. Out: the same, its checksums made anew.
+//! In: a data dir of 2.x. Out: the same, its checksums made again.
 
 use std::path::Path;
 

@@ -63,7 +63,7 @@ impl Trio {
         trio
     }
 
-    /// As [`Trio::start`], but nobody runs yet.
+    /// As [`Trio::start`], but no one runs yet.
     pub fn prepare(dir: &Path, snapshot_count: u64) -> Self {
         let ports: Vec<SocketAddr> = free_ports(2 * MEMBERS);
         let addresses = |n: usize| [ports[2 * n], ports[2 * n + 1]];
@@ -121,7 +121,7 @@ impl Trio {
         }
         command
             .args(["--name", &format!("infra{n}")])
-            // Twice the default: a busy machine is no reason for an election.
+            // Twice the default: a busy machine is not a reason for an election.
             .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
             .args(["--snapshot-count", &self.snapshot_count.to_string()])
             .arg("--data-dir")

@@ -174,7 +174,7 @@ fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> anyhow::Error {
     told.into()
 }
 
-/// A place is no copy of itself, whatever it is called.
+/// A place is not a copy of itself, whatever it is called.
 fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
     let real = |place: &dyn Repository| {
         let dir = place.directory();

@@ -259,7 +259,7 @@ fn parts_text(parts: &[Part]) -> String {
 fn entry_text(key: &KeyDifference) -> String {
     match key.entry {
         Some(entry) => format!("entry {entry}"),
-        None => "from before the logs at hand".to_owned(),
+        None => "from before the available logs".to_owned(),
     }
 }
 

@@ -79,12 +79,12 @@ fn until(args: &Keys) -> Until {
     }
 }
 
-/// Says which raft snapshots do not check: etcd would pass them over too.
+/// Says which raft snapshots are corrupt: etcd would pass them over too.
 pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
     for file in &read.passed_over {
         if let Some(fault) = &file.fault {
             out.warn(&format!(
-                "`{}` does not check and was passed over: {fault}",
+                "`{}` is corrupt and was passed over: {fault}",
                 file.path
             ));
         }
@@ -136,7 +136,7 @@ pub(crate) fn rules_text(read: &StoreRead) -> String {
     )
 }
 
-/// Ends the writing when somebody asks to stop: an answer can be far larger than what it is made of.
+/// Ends the writing when someone asks to stop: an answer can be far larger than what it is made of.
 struct Stoppable<'a> {
     stdout: &'a mut dyn Write,
     interrupt: &'a Interrupt,

@@ -201,7 +201,7 @@ impl Outcome<'_> {
         self.decisions.iter().filter(|d| d.is_kept()).count()
     }
 
-    /// How it ends: with what could not be removed, or because somebody asked to stop.
+    /// How it ends: with what could not be removed, or because someone asked to stop.
     fn end(&self, places: &Places<'_>) -> Result<u8> {
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {

@@ -104,7 +104,7 @@ fn compare_with_replaced(args: &Restore, manifest: &Manifest, interrupt: &Interr
     }
 }
 
-/// Holds the archive against the members that are running: who was asked, unless nobody was to be,
+/// Holds the archive against the members that are running: who was asked, unless no one was to be,
 /// and what is worth a warning.
 fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
     if args.offline {

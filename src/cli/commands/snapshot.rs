@@ -136,7 +136,7 @@ fn note_current(
 }
 
 /// Prunes the member's archives, if that is wanted; the one at `proven` was proven just now.
-#[expect(clippy::too_many_arguments, reason = "what a command has at hand")]
+#[expect(clippy::too_many_arguments, reason = "what a command needs")]
 fn prune(
     policy: Option<&Policy>,
     identity: &Identity,

@@ -162,7 +162,7 @@ fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
     }
 }
 
-/// Proves a member's newest archive; if it does not check, those before it, until one does.
+/// Proves a member's newest archive; if it is corrupt, those before it, until one is valid.
 fn prove_newest(
     repository: &dyn Repository,
     watched: &Watched,

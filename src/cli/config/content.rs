@@ -220,7 +220,7 @@ fn read(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
         && values.iter().all(String::is_empty)
     {
         return Err(format!(
-            "`{key}` names nobody: name who may read the archives, or leave the line out if all may"
+            "`{key}` names no recipient: name who may read the archives, or leave the line out if all may"
         ));
     }
     Ok(said)

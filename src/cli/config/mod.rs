@@ -51,7 +51,7 @@ pub(crate) enum ConfigError {
     #[error("there is no configuration file at `{}`", .0.display())]
     NotFound(PathBuf),
     /// It is something else.
-    #[error("`{}` is no configuration file: {what}", path.display())]
+    #[error("`{}` is not a configuration file: {what}", path.display())]
     NoConfig { path: PathBuf, what: &'static str },
     /// A line of it is wrong.
     #[error("`{}`, line {line}: {what}", path.display())]

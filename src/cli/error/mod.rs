@@ -133,7 +133,7 @@ pub(crate) struct Told {
 
 type Judged = (Kind, Option<&'static str>);
 
-/// What to do where something may not be opened, if nobody knows whose it is.
+/// What to do where something may not be opened, if no one knows whose it is.
 const DENIED: &str = "run it as its owner, or as root";
 
 impl Failure {
@@ -265,7 +265,7 @@ fn of_capture(error: &CaptureError) -> Judged {
         CaptureError::Source { .. } | CaptureError::Db(_) => (
             Kind::Corrupt,
             Some(
-                "`etcd-ark verify` on the data dir shows all that does not check, and `snapshot --damaged` saves it as it is; this member's disk needs a look, and the other members' data are the better copy",
+                "`etcd-ark verify` on the data dir shows all that is corrupt, and `snapshot --damaged` saves it as it is; this member's disk needs a look, and the other members' data are the better copy",
             ),
         ),
         CaptureError::Start(_) => (
@@ -411,10 +411,10 @@ fn of_stale_member(error: &StaleMemberError) -> Judged {
             "nothing was changed; a member that has started in the rewound cluster keeps its data. Only for a member that never started there: `--allow-stale-member`"
         }
         StaleMemberError::CannotBeAsked { rewound: false, .. } => {
-            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks nobody"
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks no member"
         }
         StaleMemberError::CannotBeAsked { rewound: true, .. } => {
-            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks nobody"
+            "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks no member"
         }
     };
     (Kind::Refused, Some(hint))
@@ -446,7 +446,7 @@ fn of_store(error: &StoreError) -> Judged {
         StoreError::Archive(error) => of_archive(error),
         StoreError::Unsound { .. } => (
             Kind::Corrupt,
-            Some("`etcd-ark verify` shows all that does not check; use another archive or member"),
+            Some("`etcd-ark verify` shows all that is corrupt; use another archive or member"),
         ),
         StoreError::Start { .. } => (
             Kind::Corrupt,
@@ -471,7 +471,9 @@ fn of_store(error: &StoreError) -> Judged {
             ),
             ReplayFault::TooManyMembers(_) => (
                 Kind::Corrupt,
-                Some("no cluster has so many; its bytes check, so another program wrote it"),
+                Some(
+                    "no cluster has that many; the checksums are right, so another program wrote it",
+                ),
             ),
             ReplayFault::Unreadable(_) => (
                 Kind::Corrupt,
@@ -625,7 +627,7 @@ fn of_data_dir(error: &DataDirError) -> Judged {
         ),
         DataDirError::SegmentGap { .. } | DataDirError::BeginsLate { .. } => (
             Kind::Corrupt,
-            Some("etcd cannot start from this; has somebody removed files by hand?"),
+            Some("etcd cannot start from this; were files removed by hand?"),
         ),
     }
 }

@@ -64,11 +64,11 @@ fn of_refusal(error: &RewindError) -> Judged {
         ),
         RewindError::Clusters(..) => (
             Kind::Refused,
-            "go by archives and data dirs of one cluster; `etcd-ark inspect` shows whose each is",
+            "go by archives and data dirs of one cluster; `etcd-ark inspect` shows the cluster of each",
         ),
         RewindError::Fork { .. } => (
             Kind::Refused,
-            "leave out the input that is not of this history: one that was restored from another backup, or whose last entries a later leader replaced (not known to be committed)",
+            "leave out the input that is not of this history: one that was restored from another backup, or one with last entries that a later leader replaced (not known to be committed)",
         ),
         RewindError::Beyond { .. } => (
             Kind::Refused,
@@ -80,11 +80,11 @@ fn of_refusal(error: &RewindError) -> Judged {
         ),
         RewindError::MoveNotAtHand { .. } | RewindError::Uncovered { .. } => (
             Kind::Refused,
-            "add an archive from before, or the data dir or an archive made with `--all` of a member whose log reaches back",
+            "add an archive from before, or the data dir or an archive made with `--all` of a member with a log that reaches back",
         ),
         RewindError::Unjoined { .. } => (
             Kind::Refused,
-            "add an archive or data dir whose log spans that entry",
+            "add an archive or data dir with a log that spans that entry",
         ),
         RewindError::CutOf3x { .. } => (
             Kind::Refused,
@@ -92,11 +92,11 @@ fn of_refusal(error: &RewindError) -> Judged {
         ),
         RewindError::NoDb { .. } => (
             Kind::Refused,
-            "add the data dir of the member whose raft snapshot is the newest, copied while it was stopped",
+            "add the data dir of the member with the newest raft snapshot, copied while it was stopped",
         ),
         RewindError::InOrder { .. } => (
             Kind::Refused,
-            "`--base MEMBER` names the member whose names all get; choose the one whose names your clients know",
+            "`--base MEMBER` names the member that gives the names for all; choose the one with the names that your clients know",
         ),
         RewindError::Base { .. } => (
             Kind::Refused,

@@ -49,7 +49,7 @@ pub(crate) fn one_place<'p>(
             let shown = repo.display();
             let scheme = if repo.is_absolute() { "file" } else { "s3" };
             (
-                format!("`{shown}` is no URL; did you mean `{scheme}://{shown}`?"),
+                format!("`{shown}` is not a URL; did you mean `{scheme}://{shown}`?"),
                 "--repo takes s3://…, gs://…, az://… or file:///…; a directory is named as the backup dir",
             )
         }

@@ -167,7 +167,7 @@ fn hint(error: &MetricsError) -> String {
             "it was left as it is; move it away, or pass another --metrics-file"
         }
         MetricsError::Io(_) => {
-            "the directory of --metrics-file must be there, and whoever runs this must be able to write to it"
+            "the directory of --metrics-file must be there, and the current user must be able to write to it"
         }
     };
     hint.to_owned()
@@ -225,7 +225,7 @@ fn is_ours(file: &Path) -> bool {
     name.starts_with(STAGING_PREFIX) || is_archive_name(&name) || of.any(is_archive_name)
 }
 
-/// Somebody else who holds the lock of a directory may do so for other reasons: after a second
+/// Someone else who holds the lock of a directory may do so for other reasons: after a second
 /// this goes on without.
 fn lock(dir: &Path) -> io::Result<fs::File> {
     let dir = fs::File::open(dir)?;

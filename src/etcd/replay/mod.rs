@@ -154,7 +154,7 @@ pub struct Plan {
 pub enum ReplayFault {
     /// Nothing to begin from.
     #[error(
-        "no raft snapshot at or below index {wanted} is at hand, and the log does not begin at 1"
+        "no raft snapshot at or below index {wanted} is available, and the log does not begin at 1"
     )]
     NoStart {
         /// The index asked for.
@@ -212,7 +212,7 @@ pub struct InOrderDirectory {
     pub last_index: Index,
 }
 
-/// The in-order creations (POST) in the log at hand.
+/// The in-order creations (POST) in the available log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InOrderPosts {
     /// By the store path of the directory, as the request names it.
@@ -220,7 +220,7 @@ pub struct InOrderPosts {
     /// How many there are.
     pub posts: u64,
     /// How many of them were applied, above the raft snapshot, and made a key: a start with the
-    /// other rules would name these anew.
+    /// other rules would name these again.
     pub applied: u64,
 }
 

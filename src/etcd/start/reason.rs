@@ -19,7 +19,7 @@ pub enum Reason {
     /// No segment begins at or below the raft snapshot, or one is missing.
     #[error("no unbroken row of segments begins at or below index {0}")]
     NoSegment(Index),
-    /// A record does not check.
+    /// A record is corrupt.
     #[error("a WAL record has a wrong CRC")]
     CrcMismatch,
     /// A length word that no slice is made of.

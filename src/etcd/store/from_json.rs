@@ -360,7 +360,7 @@ impl Shape {
 
     fn end_key(&mut self, facts: Facts) -> Result<(), &'static str> {
         if self.path.is_empty() {
-            return Err("the root is no directory");
+            return Err("the root is not a directory");
         }
         if !self.wanted.raw_cluster
             && self.path.starts_with(b"/0/")

@@ -336,7 +336,7 @@ fn without_prev_exist_either_condition_compares() {
 #[test]
 fn an_empty_condition_is_none() {
     let mut store = after([put("/1/a", "v")]);
-    // etcd writes all fields, also where nobody asked for them.
+    // etcd writes all fields, also where no one asked for them.
     done(&mut store, &with_index(with_value(put("/1/a", "w"), ""), 0));
     done(&mut store, &with_index(with_value(put("/1/b", "w"), ""), 0));
     assert_state(&store, 3, &["/1/a 2/2 =w", "/1/b 3/3 =w"]);

@@ -356,7 +356,7 @@ fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn skip_unknown(key: u64, bytes: &mut &[u8]) -> Option<()> {
-    // Field numbers from 5 on are unknown; a known one with another wire type is no entry.
+    // Field numbers from 5 on are unknown; a known one with another wire type is not an entry.
     if key >> 3 < 5 {
         return None;
     }

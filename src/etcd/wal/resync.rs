@@ -19,7 +19,7 @@ const LOOK_AHEAD: usize = LENGTH_WORD + crate::etcd::wal::record::MAX_RECORD_HEA
 ///
 /// A record counts when its length word, its beginning and its data length agree and it ends
 /// within the segment: some ten bytes that agree, which a torn record's own data hold only if
-/// somebody stored WAL bytes in etcd. Then the doubt is answered with a refusal.
+/// someone stored WAL bytes in etcd. Then the doubt is answered with a refusal.
 pub fn next_whole_record(mut bytes: impl Read, length: u64) -> io::Result<Option<u64>> {
     let mut window = Vec::with_capacity(WINDOW + LOOK_AHEAD);
     let mut start = 0_u64;

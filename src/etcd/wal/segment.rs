@@ -98,7 +98,7 @@ pub enum SegmentFault {
 /// A fault and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
-    /// Bytes from the start of the segment to the frame that does not check.
+    /// Bytes from the start of the segment to the frame that is corrupt.
     pub offset: u64,
     /// What is wrong with it.
     pub fault: SegmentFault,
@@ -141,12 +141,12 @@ enum State {
     Reading,
     /// Behind the last record of a preallocated segment: zeros must follow.
     Zeros,
-    /// In or behind a frame that does not check.
+    /// In or behind a frame that is corrupt.
     Unsound(Unsound),
     Broken(Break),
 }
 
-/// A frame that does not check, looked through as it passes by: it may be too long to be gathered,
+/// A frame that is corrupt, looked through as it passes by: it may be too long to be gathered,
 /// for its length word may be what is wrong with it.
 #[derive(Debug)]
 struct Unsound {
@@ -324,7 +324,7 @@ impl SegmentScan {
     }
 
     /// Only 3.x preallocates room that can be seen; to 2.x a zero length word is a record that
-    /// does not check.
+    /// is corrupt.
     fn end_in_zeros(&mut self) {
         if self.padded || self.aligned {
             self.state = State::Zeros;
@@ -356,7 +356,7 @@ impl SegmentScan {
         });
     }
 
-    /// Takes bytes behind the last record: zeros, or what is left of a frame that does not check
+    /// Takes bytes behind the last record: zeros, or what is left of a frame that is corrupt
     /// and zeros behind it.
     fn pass_by(&mut self, bytes: &[u8]) {
         match &mut self.state {

@@ -323,7 +323,7 @@ mod tests {
         let kept = "<R><CommonPrefixes><Prefix>p/q/</Prefix></CommonPrefixes></R>";
         assert_eq!(odd_keys.sort_out(folders), kept);
         assert_eq!(odd_keys.all(), ["p//"]);
-        // The object that stands for a folder is no archive, and nothing to tell.
+        // The object that stands for a folder is not an archive, and nothing to tell.
         assert_eq!(odd_keys.sort_out(&page(&["p/"])), page(&[]));
         assert_eq!(odd_keys.all(), ["p//"]);
     }

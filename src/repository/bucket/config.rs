@@ -87,7 +87,7 @@ impl Patience {
 pub(super) type Built = Result<Arc<dyn ObjectStore>, Error>;
 
 /// The settings whose names a store knows, as it wants them. It would know them without their
-/// `prefix`, too, but a variable `ENDPOINT` is somebody else's.
+/// `prefix`, too, but a variable `ENDPOINT` is someone else's.
 fn known<'s, K: std::str::FromStr>(
     settings: &'s [(String, String)],
     prefix: &str,

@@ -91,7 +91,7 @@ impl Upload {
         arrived.map_err(|error| self.lost(error))
     }
 
-    /// A store that no longer knows the upload lost it, as when it was started anew: another one
+    /// A store that no longer knows the upload lost it, as when it was started again: another one
     /// may go well.
     fn lost(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::NotFound {
@@ -103,7 +103,7 @@ impl Upload {
         error
     }
 
-    /// Takes back what nobody has seen. What cannot be removed now, because the store is gone,
+    /// Takes back what no one has seen. What cannot be removed now, because the store is gone,
     /// is removed as stale by a later `prune`.
     fn withdraw(&mut self) {
         for sent in self.in_flight.drain(..) {
@@ -114,7 +114,7 @@ impl Upload {
         }
         let marker = format!("{}{SUM_EXTENSION}", self.name);
         let mut gone = Vec::new();
-        // Where creating is no single step after all, somebody else may have marked it.
+        // Where creating is no single step after all, someone else may have marked it.
         if self.stands {
             match self.bucket.exists_briefly(&marker) {
                 Some(true) => {}

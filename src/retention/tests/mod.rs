@@ -205,11 +205,11 @@ fn a_bad_archive_fills_no_slot_and_is_not_removed() {
     assert_kept(
         &decisions,
         &[
-            ("d1", "does not check: frame 3"),
+            ("d1", "is corrupt: frame 3"),
             ("d3", "last 2 of 2"),
-            ("d4", "does not check: frame 3"),
+            ("d4", "is corrupt: frame 3"),
             ("d5", "last 1 of 2, the last good one"),
-            ("d6", "does not check: frame 3"),
+            ("d6", "is corrupt: frame 3"),
         ],
     );
 }
@@ -338,7 +338,7 @@ fn the_newest_from_before_each_move_of_the_version_stays() {
             ("d1", "newest before 2.1.0"),
             ("d3", "newest before 2.2.0"),
             ("d5", "newest before 2.3.0"),
-            ("d6", "does not check: frame 3"),
+            ("d6", "is corrupt: frame 3"),
             ("d9", "last 1 of 1, the last good one"),
         ],
     );
@@ -591,7 +591,7 @@ fn copies_of_one_archive_take_one_place_and_share_its_fate() {
     let kept = kept(&decisions);
     assert_eq!(kept["newest-copy0"], "last 1 of 3, the last good one");
     assert_eq!(kept["newest-copy1"], "the same as newest-copy0");
-    assert!(kept["d5"].starts_with("does not check"));
+    assert!(kept["d5"].starts_with("is corrupt"));
 }
 
 #[test]

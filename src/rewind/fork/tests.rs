@@ -414,7 +414,7 @@ proptest! {
         let agreed = match agree(&logs) {
             Ok(agreed) => agreed,
             Err(fork) => {
-                // Only of a tail that nobody knows to be committed and a later leader replaced.
+                // Only of a tail that no one knows to be committed and a later leader replaced.
                 prop_assert!(matches!(fork.why, Why::Committed { .. }), "{fork:?}");
                 prop_assert!(fork.sides.iter().any(|side| !side.committed), "{fork:?}");
                 return Ok(());

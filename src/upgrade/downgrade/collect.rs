@@ -30,11 +30,11 @@ pub struct Request<'r> {
     pub own: Option<&'r Target>,
     /// Further directories, and archives.
     pub others: &'r [Target],
-    /// How to ask; `None` asks nobody.
+    /// How to ask; `None` asks no member.
     pub cluster: Option<&'r Cluster>,
     /// Whether the operator vouches that all members are stopped.
     pub offline: bool,
-    /// The release that stopped members ran, as far as somebody knows it.
+    /// The release that stopped members ran, as far as someone knows it.
     pub ran: Ran,
     /// Threads that decompress archives.
     pub threads: usize,
@@ -61,7 +61,7 @@ pub struct Collected {
 /// Why there is no evidence to decide on.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// A directory or an archive cannot be read, or does not check.
+    /// A directory or an archive cannot be read, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Two clusters.

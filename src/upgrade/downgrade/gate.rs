@@ -128,7 +128,7 @@ pub enum Doubt {
     Between(ClusterVersion),
     /// Nobody is known to be of the release to go back to.
     NobodyOf(Release),
-    /// The cluster version is lower or undecided, and nobody is known to be below `from`.
+    /// The cluster version is lower or undecided, and no one is known to be below `from`.
     NobodyBelow(Release),
     /// Not all are stopped: these answer.
     NotStopped(Vec<MemberId>),

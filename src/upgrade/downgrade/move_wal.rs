@@ -65,7 +65,7 @@ pub struct Moved {
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
-    /// It is no data dir.
+    /// It is not a data dir.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The copy cannot be read.
@@ -75,7 +75,9 @@ pub enum MoveError {
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
     Running(Running),
     /// There is something in the way.
-    #[error("`{0}` is in the way: it is no empty directory, although the segments are elsewhere")]
+    #[error(
+        "`{0}` is in the way: it is not an empty directory, although the segments are elsewhere"
+    )]
     InTheWay(PathBuf),
     /// Not enough room.
     #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
@@ -93,7 +95,7 @@ pub enum MoveError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Somebody asked to stop.
+    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

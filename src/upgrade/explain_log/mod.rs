@@ -44,7 +44,7 @@ pub enum Verdict {
     Expected,
     /// etcd says so at any time.
     Routine,
-    /// Somebody should look at it before going on.
+    /// Someone should look at it before going on.
     WorthALook,
     /// No rule knows it, and its logger did not hold it to be grave.
     NotKnown,

@@ -58,7 +58,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "torn-log",
             WorthALook,
-            "The last record of the log was not whole, and etcd cut it off: this member was killed, or its disk ran full. Ordinary after a kill; nobody should kill a member for an upgrade.",
+            "The last record of the log was not whole, and etcd cut it off: this member was killed, or its disk ran full. Ordinary after a kill; no one should kill a member for an upgrade.",
         ),
         &["repairing ", "repaired WAL"],
     ),
@@ -107,7 +107,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "other-version",
             WorthALook,
-            "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary is no way back: see `etcd-ark downgrade check`.",
+            "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary does not lead back: see `etcd-ark downgrade check`.",
         ),
         &[
             "cluster cannot be downgraded",
@@ -126,7 +126,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "other-cluster",
             WorthALook,
-            "Two members do not belong to the same cluster: one of them runs on another data dir, or with another cluster token. After a `rewind`, somebody of the old cluster still runs.",
+            "Two members do not belong to the same cluster: one of them runs on another data dir, or with another cluster token. After a `rewind`, someone of the old cluster still runs.",
         ),
         &[
             "*cluster ID mismatch",
@@ -138,7 +138,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "member-removed",
             WorthALook,
-            "Somebody removed a member. Never do so while versions are mixed: without the last 2.1 member the cluster moves to 2.2.",
+            "Someone removed a member. Never do so while versions are mixed: without the last 2.1 member the cluster moves to 2.2.",
         ),
         &[
             "removed member ",
@@ -186,7 +186,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "unknown-flag",
             WorthALook,
-            "This release does not know that flag or variable. 2.1 has no `--wal-dir`: it would begin anew beside the data.",
+            "This release does not know that flag or variable. 2.1 has no `--wal-dir`: it would start empty beside the data.",
         ),
         &[
             "unrecognized environment variable",

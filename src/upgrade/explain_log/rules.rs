@@ -59,7 +59,7 @@ pub(crate) const NEW_MEMBER: Class = class(
 pub(crate) const EMPTY_AGAIN: Class = class(
     "empty-again",
     WorthALook,
-    "This member had data, and has now started with an empty data dir. Stop it: `--data-dir` is another one than before, or it is 2.1, which has no `--wal-dir` and begins anew beside the data.",
+    "This member had data, and has now started with an empty data dir. Stop it: `--data-dir` is another one than before, or it is 2.1, which has no `--wal-dir` and starts empty beside the data.",
 );
 /// A leader is chosen.
 pub(crate) const ELECTION: Class = class(
@@ -110,7 +110,7 @@ pub(crate) const STACK_TRACE: Class =
 pub(crate) const GRAVE: Class = class(
     "grave",
     WorthALook,
-    "etcd holds this to be a warning or worse, and it is none of the lines that this upgrade brings along.",
+    "etcd holds this to be a warning or worse, and it is not one of the lines that this upgrade brings along.",
 );
 /// Not known here.
 pub(crate) const NOT_KNOWN: Class = class("not-known", NotKnown, "No rule knows this line.");

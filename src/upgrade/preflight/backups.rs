@@ -53,7 +53,7 @@ impl Backup {
         let age = now.duration_since(self.created);
         let version = self.cluster_version.as_ref();
         if let Some(fault) = &self.fault {
-            Some(format!("does not check: {fault}"))
+            Some(format!("is corrupt: {fault}"))
         } else if let Some(version) = version.filter(|version| Release::of(&version.0) >= rules.to)
         {
             Some(format!("was taken after the move to {version}"))

@@ -34,7 +34,7 @@ pub struct DataFacts {
     pub running: bool,
     /// What its files say together, or why etcd could not start from them.
     pub member: Result<MemberFacts, String>,
-    /// Files that do not check.
+    /// Files that are corrupt.
     pub faults: Vec<String>,
     /// What each release does with it, once its segments are in `member/wal`; none if it was not asked.
     pub starts: Option<Verdicts>,
@@ -66,7 +66,7 @@ pub struct ReplayFacts {
 /// Room on a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes that somebody who is not root can still write.
+    /// Bytes that someone who is not root can still write.
     pub free: u64,
     /// Which filesystem.
     pub device: u64,
@@ -155,7 +155,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
     if facts.look.cluster_id.is_none() || nobody_answers(facts) {
         return check(vec![text]).but(
             Status::Warn,
-            "nobody answers, so whether it is of this cluster is not known",
+            "no member answers, so whether it is of this cluster is not known",
         );
     }
     check(vec![text])
@@ -347,7 +347,7 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
     let above = above_snapshot(data, posts);
     if posts.applied == 0 {
         let text = match posts.posts {
-            0 => "no POST in the log at hand".to_owned(),
+            0 => "no POST in the available log".to_owned(),
             posts => format!(
                 "{}, all below the raft snapshot",
                 count(posts, "POST in the log", "POSTs in the log")

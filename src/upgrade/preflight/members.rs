@@ -80,7 +80,7 @@ pub(crate) fn versions(facts: &Facts) -> Check {
     }
 }
 
-/// A line for each version that somebody runs.
+/// A line for each version that someone runs.
 fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
     let mut by_version: BTreeMap<_, Vec<&MemberLook>> = BTreeMap::new();
     for (look, said) in said {
@@ -197,7 +197,7 @@ pub(crate) fn leader(facts: &Facts) -> Check {
             Some(id) => match known.get(id) {
                 Some(leader) if *leader == who => format!("{who} says that it leads"),
                 Some(leader) => format!("{who} {follows} {leader}"),
-                None => format!("{who} {follows} {id}, which is no member"),
+                None => format!("{who} {follows} {id}, which is not a member"),
             },
         });
     }
@@ -240,7 +240,9 @@ pub(crate) fn membership(facts: &Facts) -> Check {
         );
     }
     let mut evidence = vec![match all.len() {
-        1 => "a single member: clients have nobody to ask while it is being restarted".to_owned(),
+        1 => {
+            "a single member: clients have no member to ask while it is being restarted".to_owned()
+        }
         2 => "2 members: nothing can be written while either is being restarted".to_owned(),
         many if silent.is_empty() => format!("{many} members, the same at each"),
         many => format!("{many} members, the same at each that answers"),
@@ -267,7 +269,7 @@ pub(crate) fn membership(facts: &Facts) -> Check {
     )
 }
 
-/// Endpoints that lead to somebody else, and endpoints that lead to nobody. Where a member is
+/// Endpoints that lead to someone else, and endpoints that lead to nobody. Where a member is
 /// silent at its own URL, that is told of the member.
 fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
     let members = facts.members();
@@ -386,7 +388,7 @@ pub(crate) fn auth(facts: &Facts) -> Check {
     if !on.is_empty() {
         return check(on).but(
             Status::Warn,
-            "etcd's guide has no step for it: in staging, log in as every user and as nobody (the guest role) on both releases. Users, roles and password hashes are in the store, so they are in every archive too",
+            "etcd's guide has no step for it: in staging, log in as every user and as no user (the guest role) on both releases. Users, roles and password hashes are in the store, so they are in every archive too",
         );
     }
     if in_data == Some(false) {

@@ -148,7 +148,7 @@ impl Facts {
         cluster_members(&self.look)
     }
 
-    /// Whether somebody was not answered for want of a user.
+    /// Whether someone was not answered for want of a user.
     fn wants_user(&self) -> bool {
         let refused =
             |silence: Option<&Silence>| matches!(silence, Some(Silence::NotAllowed { .. }));
@@ -178,7 +178,7 @@ impl Facts {
 }
 
 /// The members of the cluster, by name: those that it names itself; all that are known while
-/// nobody answers.
+/// no member answers.
 pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
     let members = || look.members.iter();
     let named: Vec<_> = members().filter(|look| look.named_by_cluster).collect();

@@ -180,7 +180,7 @@ fn create_segment(
     let mirrored = shared.mirrored(name);
     let mut file = open_new(&mirrored, 0o600);
     flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .expect("nobody else can lock a new file");
+        .expect("no one else can lock a new file");
     fs::hard_link(&mirrored, &temporary).unwrap();
     file.write_all(head.bytes()).unwrap();
     count(&shared.counters.total_bytes, head.bytes().len() as u64);

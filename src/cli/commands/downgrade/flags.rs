@@ -129,7 +129,7 @@ impl Gate {
         if from <= to {
             let told = Told {
                 kind: Kind::Usage,
-                message: format!("going back from {from} to {to} is no way back"),
+                message: format!("going back from {from} to {to} is not a downgrade"),
                 hint: Some("--from is the release to leave, --to an earlier one"),
             };
             return Err(told.into());

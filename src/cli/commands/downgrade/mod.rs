@@ -55,7 +55,7 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
         let told = Told {
             kind: Kind::Usage,
-            message: "there is nobody to ask and nothing to read".to_owned(),
+            message: "no endpoint and no data dir is given".to_owned(),
             hint: Some("pass --endpoints, --data-dir, or archives and data dirs of the members"),
         };
         return Err(told.into());
@@ -288,7 +288,7 @@ impl Own {
     /// say first; only a path that is wrong for certain fails.
     fn open(dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
         let listed = |found: Found| {
-            // What cannot be listed is no data dir, however it looks from above.
+            // What cannot be listed is not a data dir, however it looks from above.
             found.data_dir().list()?;
             Ok(found)
         };
@@ -418,7 +418,7 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
 
 const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl mask --now etcd`";
 
-/// 2.1 must find all segments in `member/wal`, and nobody may go on with others.
+/// 2.1 must find all segments in `member/wal`, and no one may go on with others.
 fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {
     let wal_dir = args.gate.wal_dir.as_deref().map(text).unwrap_or_default();
     let message = match found {

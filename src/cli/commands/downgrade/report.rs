@@ -224,7 +224,7 @@ impl Judgement<'_> {
                 });
                 match claim.set_at {
                     Some(index) => format!("{whose} has {version}, set by raft entry {index}"),
-                    None => format!("{whose} has {version}, set before the log at hand"),
+                    None => format!("{whose} has {version}, set before the available log"),
                 }
             }
         }
@@ -294,9 +294,7 @@ impl Judgement<'_> {
                 "--offline vouches that all are stopped, but etcd runs on {}",
                 text(path)
             ),
-            Doubt::NoMembers => {
-                "nobody answers, and no data at hand say who the members are".to_owned()
-            }
+            Doubt::NoMembers => "no member answers, and no data say who the members are".to_owned(),
             Doubt::NoMajority {
                 given,
                 needed,
@@ -503,6 +501,6 @@ fn change_text(change: &VersionChange) -> String {
         (Some(index), false) => {
             format!("{version} in raft entry {index}, not known to be committed")
         }
-        (None, _) => format!("{version} set before the log at hand, committed"),
+        (None, _) => format!("{version} set before the available log, committed"),
     }
 }

@@ -69,7 +69,7 @@ fn inspect_archive<'o>(
             "store": contents.as_ref().ok().map(Contents::to_json),
         })
     });
-    // What the manifest says is worth showing even if the rest does not check.
+    // What the manifest says is worth showing even if the rest is corrupt.
     tell_archive(archive, out);
     tell_starts(starts, out);
     contents?.tell(out);
@@ -409,6 +409,6 @@ fn version_change_text(change: &VersionChange) -> String {
         (Some(index), false) => {
             format!("{version} at index {index}, not known to be committed: about to move")
         }
-        (None, _) => format!("{version} set before the log at hand"),
+        (None, _) => format!("{version} set before the available log"),
     }
 }

@@ -58,7 +58,7 @@ impl Contents {
         self.read.starts.as_ref()
     }
 
-    /// In-order keys that a first start with 2.2 would name anew: none once the cluster has moved.
+    /// In-order keys that a first start with 2.2 would name again: none once the cluster has moved.
     fn would_be_renamed(&self) -> u64 {
         let version = self.read.member.cluster_version.as_ref();
         match InOrderRules::of(version) {
@@ -165,7 +165,7 @@ impl Contents {
     fn tell_in_order(&self, out: &Out) {
         let in_order = &self.read.replayed.in_order;
         if in_order.posts == 0 {
-            row(out, "in-order", "no POST in the log at hand");
+            row(out, "in-order", "no POST in the available log");
             return;
         }
         let above = if self.read.replayed.start.is_some() {
@@ -177,7 +177,7 @@ impl Contents {
         row(
             out,
             "in-order",
-            &format!("{posts} in the log at hand, {above}"),
+            &format!("{posts} in the available log, {above}"),
         );
         for (path, posts) in in_order.directories.iter().take(DIRECTORIES) {
             let text = format!(

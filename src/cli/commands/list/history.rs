@@ -78,7 +78,7 @@ fn summary(history: &History) -> String {
     };
     let left_out = match history.left_out {
         0 => String::new(),
-        more => format!("; {more} more left out, whose dates cannot be right"),
+        more => format!("; {more} more left out: their dates cannot be right"),
     };
     format!("  {number} {archives}{range}{left_out}")
 }

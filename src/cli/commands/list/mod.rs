@@ -106,7 +106,7 @@ fn table(summaries: &[Summary]) -> Table {
     table
 }
 
-/// What the user called it, and that it is no backup to rely on.
+/// What the user called it, and that it is not a backup to rely on.
 fn labels(summary: &Summary) -> String {
     let damaged = summary.is_damaged().then(|| "DAMAGED".to_owned());
     let all: Vec<_> = damaged.into_iter().chain(summary.labels.clone()).collect();

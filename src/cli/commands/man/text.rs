@@ -12,7 +12,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
         "3",
         "Refused: a rule says no. The cluster has moved, or the target is not safe.",
     ),
-    ("4", "Corrupt: bytes do not check."),
+    ("4", "Corrupt: checksum or structure error."),
     (
         "5",
         "Done, but something was worth a warning, and --strict was given.",

@@ -96,7 +96,7 @@ fn demand_somebody_to_ask(args: &Preflight) -> Result<()> {
     }
     Err(Told {
         kind: Kind::Usage,
-        message: "there is nobody to ask".to_owned(),
+        message: "no endpoint is known".to_owned(),
         hint: Some("give --endpoints with client URLs of members, or --data-dir of a member, which knows them"),
     }
     .into())
@@ -212,7 +212,7 @@ fn header(facts: &Facts) -> String {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let cluster = match facts.look.cluster_id {
         Some(id) => format!("cluster {id}"),
-        None => "a cluster that nobody speaks for".to_owned(),
+        None => "a cluster of which no member answers".to_owned(),
     };
     let own = own(&facts.data).map(|member| &member.identity);
     let own = own.map_or(String::new(), |own| {

@@ -1,7 +1,7 @@
 //! `preflight --watch`: how the members stand, look after look, until the cluster is at the new
 //! version.
 //!
-//! On a terminal one table is drawn anew in its place; elsewhere a line is written when something
+//! On a terminal one table is redrawn in its place; elsewhere a line is written when something
 //! changes, and under `--json` an object.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::cli::args::Preflight;
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
 
-/// How long somebody who asks to stop may have to wait.
+/// How long someone who asks to stop may have to wait.
 const TICK: Duration = Duration::from_millis(50);
 /// How many changes are shown below the table.
 const HISTORY: usize = 8;
@@ -65,7 +65,7 @@ pub(crate) fn run(
     Ok(0)
 }
 
-/// A look that does not hold up somebody who asks to stop.
+/// A look that does not hold up someone who asks to stop.
 pub(crate) fn look(
     cluster: &Cluster,
     known: &[Member],
@@ -142,7 +142,7 @@ impl<'o> Shown<'o> {
             return;
         }
         if !first {
-            // Why somebody is down stands below the table.
+            // Why someone is down stands below the table.
             let at = clock(moment.at);
             let lines = changes(moment, false).into_iter();
             self.history

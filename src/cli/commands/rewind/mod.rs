@@ -96,7 +96,7 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
         if !args.targets.iter().any(|target| is_of(data_dir, target)) {
             return Err(Told {
                 kind: Kind::Usage,
-                message: format!("`--wal-dir` names `{data_dir}`, which is none of the targets"),
+                message: format!("`--wal-dir` names `{data_dir}`, which is not one of the targets"),
                 hint: Some("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"),
             }
             .into());
@@ -112,7 +112,7 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// What somebody encrypted is not written in the open by a command that says nothing of it.
+/// What someone encrypted is not written in the open by a command that says nothing of it.
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
     let is_encrypted = |path: &&PathBuf| path.to_string_lossy().ends_with(ENCRYPTED);
     match args.targets.iter().find(is_encrypted) {
@@ -153,9 +153,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
             if let Some(fault) = &file.fault {
                 let path = witness.path.join(&file.path);
                 let path = path.display();
-                warnings.push(format!(
-                    "`{path}` does not check and was passed over: {fault}"
-                ));
+                warnings.push(format!("`{path}` is corrupt and was passed over: {fault}"));
             }
         }
         if let Some(running) = &witness.running {
@@ -180,7 +178,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
             "in-order keys get",
         );
         warnings.push(format!(
-            "{keys} another name than a member serves now; clients that keep such names must look them up anew"
+            "{keys} another name than a member serves now; clients that keep such names must look them up again"
         ));
     }
     let (kept, known) = (plan.moment.index, plan.agreement.committed);
@@ -212,7 +210,7 @@ fn other_members(plan: &Plan) -> Vec<String> {
     let now = latest.facts.standing_members();
     let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
         format!(
-            "{} is a member now and was none as of entry {at}: there is no archive for it, and it must not start on its old data",
+            "{} is a member now and was not one as of entry {at}: there is no archive for it, and it must not start on its old data",
             name(member)
         )
     });
@@ -355,7 +353,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
     }
     for (place, from, to) in &lost.tails {
         lines.push(format!(
-            "entries {from} to {to} of input {}, which nobody knows to be committed",
+            "entries {from} to {to} of input {}, which no input knows to be committed",
             place + 1
         ));
     }

@@ -33,7 +33,7 @@ pub(crate) struct Line {
     /// The backup dir; none if the archives go to a bucket.
     pub(crate) backups: Option<Place>,
     pub(crate) spool: Option<Place>,
-    /// The directory of the metrics file, which is somebody else's.
+    /// The directory of the metrics file, which is someone else's.
     pub(crate) metrics: Option<Place>,
 }
 
@@ -122,7 +122,7 @@ impl Line {
     }
 }
 
-/// A path in the file is read anew by every run, from another working directory.
+/// A path in the file is read again by every run, from another working directory.
 fn refuse_relative(word: &Word) -> Result<()> {
     let path = word
         .value
@@ -155,7 +155,7 @@ fn words(words: &[Word]) -> Result<Vec<String>> {
         };
         let path = word.is_path.then(|| local(Path::new(value))).flatten();
         let value = match path {
-            // An empty name is no path: no configuration file.
+            // An empty name is not a path: no configuration file.
             Some(path) if !path.as_os_str().is_empty() => in_place_of(value, &path)?,
             _ => plain(value)?.to_owned(),
         };

@@ -71,7 +71,7 @@ fn into_directory(dir: &Place, command: String) -> (String, String) {
         }
         None => (
             format!(
-                "{locked}# {named} is on the root disk now. If it is to be on another one, mount that and print this anew: the line will\n# then take no snapshot while that disk is missing, instead of filling the root disk.\n"
+                "{locked}# {named} is on the root disk now. If it is to be on another one, mount that and print this again: the line will\n# then take no snapshot while that disk is missing, instead of filling the root disk.\n"
             ),
             command,
         ),

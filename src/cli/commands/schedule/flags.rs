@@ -1,7 +1,7 @@
 //! What `schedule` can be told, and the `snapshot` command line that it writes down.
 //!
 //! The flags of `snapshot` are not listed here: they are the ones that `snapshot` has, and what was given of them is written
-//! down again word by word. What the configuration file sets is known here and not written down: the runs read it anew.
+//! down again word by word. What the configuration file sets is known here and not written down: the runs read it again.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `verify`: prove archives and data dirs, and go on past what does not check.
+//! `verify`: prove archives and data dirs, and go on past what is corrupt.
 
 pub(crate) mod deep;
 
@@ -139,9 +139,9 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let hint = hint.unwrap_or("`etcd-ark list` shows the other archives");
     // Under --quiet this is all that is said, so it says where.
     let message = match targets.as_slice() {
-        [_] => format!("does not check: {first}"),
+        [_] => format!("is corrupt: {first}"),
         targets => format!(
-            "{failed} of {} targets do not check, first {first}",
+            "{failed} of {} targets are corrupt, first {first}",
             targets.len()
         ),
     };
@@ -336,7 +336,7 @@ fn data_dir_verdict(
     let summary = match &found.facts {
         Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
         Err(fault) => {
-            // A file that does not check is reason enough; what it leaves would mislead.
+            // A file that is corrupt is reason enough; what it leaves would mislead.
             if found.files.iter().all(|file| file.fault.is_none()) {
                 faults.push(format!("etcd could not start from it: {fault}"));
             }

@@ -360,7 +360,7 @@ fn row_7_unknown_is_no() {
     partitioned.members[1] = silent(2);
     partitioned.members[2] = says(3, "2.1.3", Some("2.1.0"), false);
     unknown(&partitioned, Doubt::NoQuorumRead(vec![MemberId(3)]));
-    // Those of 2.1 are silent: nobody is known to hold the version back.
+    // Those of 2.1 are silent: no one is known to hold the version back.
     let mut ahead = mixed();
     ahead.members[2] = silent(3);
     unknown(&ahead, Doubt::NobodyOf(release("2.1")));

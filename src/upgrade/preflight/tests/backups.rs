@@ -43,7 +43,7 @@ fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
     let facts = spoilt(|backup| backup.created = now().checked_sub(hours(25)).unwrap());
     both(&facts, &["25 hours old, more than 24 hours"]);
     let facts = spoilt(|backup| backup.fault = Some("flipped".to_owned()));
-    both(&facts, &["does not check: flipped"]);
+    both(&facts, &["is corrupt: flipped"]);
     let facts = spoilt(|backup| backup.cluster_version = Some(version("2.2.0")));
     both(&facts, &["after the move to 2.2.0"]);
     let facts = spoilt(|backup| backup.created = now().checked_add(hours(1)).unwrap());
@@ -64,7 +64,7 @@ fn archives_of_another_cluster_with_the_same_member_ids_do_not_count() {
 #[test]
 fn what_cannot_be_opened_among_the_archives_fails() {
     let facts = with(|facts| {
-        let why = "`/backup/x` is no archive".to_owned();
+        let why = "`/backup/x` is not an archive".to_owned();
         archives(facts)
             .unreadable
             .push((PathBuf::from("/backup/x"), why));

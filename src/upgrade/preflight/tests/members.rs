@@ -57,7 +57,7 @@ fn if_nobody_answers_nothing_about_the_cluster_passes() {
     ] {
         expect(&facts, id, Status::Fail, &["not answer"]);
     }
-    expect(&facts, "data-dir", Status::Warn, &["nobody answers"]);
+    expect(&facts, "data-dir", Status::Warn, &["no member answers"]);
 }
 
 #[test]
@@ -145,7 +145,12 @@ fn a_leader_that_all_follow_and_that_does_not_lead_fails() {
             });
         }
     });
-    expect(&facts, "leader", Status::Fail, &["9, which is no member"]);
+    expect(
+        &facts,
+        "leader",
+        Status::Fail,
+        &["9, which is not a member"],
+    );
 }
 
 #[test]
