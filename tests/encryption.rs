@@ -276,7 +276,7 @@ fn a_recipient_that_came_out_empty_leaves_nothing_in_the_open() {
     for key in ["recipient", "recipients-file"] {
         for value in ["\"\"", "[]", "[\"\"]"] {
             fs::write(&config, format!("[snapshot]\n{key} = {value}\n")).unwrap();
-            run(&mut command()).exits(2).says("names nobody");
+            run(&mut command()).exits(2).says("names no recipient");
         }
     }
     assert!(!backups.exists());

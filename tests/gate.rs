@@ -742,11 +742,11 @@ fn data_and_endpoints_of_two_clusters_are_refused_and_so_is_a_removed_member() {
 fn wrong_usage_is_said_before_anything_is_asked() {
     check(None, &[])
         .exits(2)
-        .says("nobody to ask and nothing to read");
+        .says("no endpoint and no data dir is given");
     let (_recording, data) = alone();
     check(Some(&data), &with(&[&"--from", &"2.1"]))
         .exits(2)
-        .says("is no way back");
+        .says("is not a downgrade");
     check(Some(&data), &with(&[&"--from", &"two"])).exits(2);
     check(Some(Path::new("/nonexistent")), &[]).exits(10);
     let other_way = with(&[&"--from", &"2.3", &"--to", &"2.0"]);

@@ -434,9 +434,9 @@ fn a_later_format_names_what_reads_it() {
         "its seal has version 2, of a later release of etcd-ark than this one",
     );
     bench.forge.seal_version = 1;
-    bench.forge.manifest = json!({"format": {"major": 2, "minor": 7}, "files": []});
+    bench.forge.manifest = json!({"format": {"major": 3, "minor": 7}, "files": []});
     let path = bench.write(&bench.forge.bytes());
-    bench.refused(&path, 3, "it has format 2.7 and was written by ");
+    bench.refused(&path, 3, "it has format 3.7 and was written by ");
 }
 
 #[test]

@@ -846,6 +846,8 @@ fn what_cannot_be_meant_is_wrong_usage() {
     ] {
         ark(endpoints.iter().chain(flags)).exits(2).says(words);
     }
-    ark(["preflight"]).exits(2).says("nobody to ask");
-    ark(["preflight", "--watch"]).exits(2).says("nobody to ask");
+    ark(["preflight"]).exits(2).says("no endpoint is known");
+    ark(["preflight", "--watch"])
+        .exits(2)
+        .says("no endpoint is known");
 }

@@ -793,11 +793,11 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
             2,
             "mem-d is to be removed",
         ),
-        (&["--peer-url", "mem-a=127.0.0.1:1"], 2, "no peer URL"),
+        (&["--peer-url", "mem-a=127.0.0.1:1"], 2, "not a peer URL"),
         (
             &["--peer-url", "mem-a=http://127.0.0.1:1/x"],
             2,
-            "no peer URL",
+            "not a peer URL",
         ),
         (&["--peer-url", "mem-a"], 2, "of the form LEFT=RIGHT"),
         (
@@ -818,7 +818,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
             3,
             "was never below 2.1: the first that was decided, 2.1.0, was set by entry 9",
         ),
-        (&["--wal-dir", "elsewhere=wal"], 2, "none of the targets"),
+        (&["--wal-dir", "elsewhere=wal"], 2, "not one of the targets"),
     ];
     for (flags, code, message) in wrong {
         let refused = rewind(&[&source], &out, flags).exits(code);
@@ -1325,7 +1325,7 @@ fn a_rewound_archive_for_2_1_brings_the_segments_home_where_the_member_had_a_wal
     assert_eq!(keys(&data), keys(&archive));
     let verified = ark(["--json".as_ref(), "verify".as_ref(), data.as_os_str()]);
     let starts = verified.exits(0).json();
-    assert_eq!(starts["targets"][0]["starts"]["2.1"], "yes", "{starts}");
+    assert_eq!(starts[0]["starts"]["2.1"], "yes", "{starts}");
     // An etcd that is still started with the WAL dir finds a note there, and does not take the member for a new one.
     let left = names(&wal);
     assert!(
