@@ -221,7 +221,8 @@ fn a_member_dead_by_a_late_publish_is_named_by_preflight_and_snapshot_before_a_r
         ]);
         let told = told.exits(3);
         assert!(
-            told.stdout.contains("no etcd starts from it again"),
+            told.stdout
+                .contains("etcd 2.1 does not start from it: member"),
             "{told:#?}"
         );
         let (_, told) = snapshot(&data, &work.path().join("backups"), &[]);
