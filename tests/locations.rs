@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, ark, clean, names, run};
 use crate::support::encode::small_member;
+use crate::support::recordings::unpack;
 use crate::support::tools::{archives_in, snapshot};
 
 /// Two backup dirs, with an archive each.
@@ -126,7 +127,7 @@ fn two_places_of_one_rank_are_one_too_many() {
         scratch
             .with(&[], &args)
             .exits(2)
-            .says("are given: name one place");
+            .says("two backup dirs are given: name one");
         let args = [&[command], keep].concat();
         scratch
             .with(&both, &args)
@@ -141,28 +142,99 @@ fn two_places_of_one_rank_are_one_too_many() {
     let config = scratch.path("ark.toml");
     fs::write(&config, format!("backup-dir = '{mine}'\nrepo = '{url}'\n")).unwrap();
     let told = scratch.with(&[], &["list", "--config", &config]).exits(2);
-    told.says("the configuration file names both");
+    told.says("'--backup-dir <DIR|URL>' cannot be used multiple times");
     assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (2, 2));
 }
 
+/// What each command that takes an archive says of it, for `latest` and its kin.
 #[test]
-fn a_bucket_without_its_scheme_is_no_directory() {
+fn latest_is_the_newest_backup_and_never_a_guess() {
     let scratch = Scratch::new();
-    let source = scratch.source.to_str().unwrap();
+    let mine = scratch.path("mine");
+    let newest = |label: &str| {
+        let source = scratch.source.to_str().unwrap();
+        let args = [
+            "--json",
+            "snapshot",
+            "--data-dir",
+            source,
+            "--backup-dir",
+            &mine,
+            "--label",
+            label,
+        ];
+        scratch.with(&[], &args).exits(0).json()["archive"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (first, second) = (newest("first"), newest("second"));
+    let place = ["--backup-dir", mine.as_str()];
+    let told = |command: &[&str], field: &str| {
+        let ran = scratch
+            .with(&[], &[&["--json"], command, &place[..]].concat())
+            .exits(0);
+        ran.json()
+            .pointer(field)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(told(&["inspect", "latest"], "/target"), second);
+    assert_eq!(told(&["inspect", "latest:first"], "/target"), first);
+    assert_eq!(
+        told(&["diff", "latest:first", "latest"], "/b/target"),
+        second
+    );
+    let restore = [
+        "restore",
+        "latest",
+        "--offline",
+        "--dry-run",
+        "--data-dir",
+        "new",
+    ];
+    assert_eq!(told(&restore, "/archive"), second);
+    let plain = |args: &[&str]| scratch.with(&[("ETCD_ARK_BACKUP_DIR", &mine)], args);
+    for args in [&["keys", "latest"], &["verify", "latest"]] {
+        assert!(plain(args).exits(0).stdout.contains(&second), "{args:?}");
+    }
+    // Without a target it is all of them.
+    assert_eq!(plain(&["verify"]).exits(0).stdout.lines().count(), 4);
+    plain(&["copy", &mine, "to", "latest"]).exits(0);
+    assert_eq!(archives(Path::new(&scratch.path("to"))), 1);
+    plain(&["keys", "latest:third"])
+        .exits(10)
+        .says("no backup with the label `third`");
+    plain(&["keys", "latest", "--member", "nope"])
+        .exits(10)
+        .says("no backup of `nope`");
     scratch
-        .with(
-            &[],
-            &["snapshot", "--data-dir", source, "--repo", "backups/etcd"],
-        )
+        .with(&[], &["keys", "latest"])
         .exits(2)
-        .says("`backups/etcd` is not a URL; did you mean `s3://backups/etcd`?")
-        .says("file:///");
-    assert!(!scratch.dir.path().join("backups").exists());
-    let prod = scratch.path("prod");
+        .says("no backup dir is given: `--backup-dir DIR`");
+    // One that cannot be opened may be the newest.
+    fs::write(&second, "torn").unwrap();
+    plain(&["--strict", "inspect", "latest"])
+        .exits(5)
+        .says("`latest` is another archive");
+    // A cluster of three in one place.
+    let trio = scratch.path("trio");
+    let recording = unpack("upgrade-story");
+    for name in ["infra0", "infra1", "infra2"] {
+        let source = recording.data_dir(&format!("2-backup-{name}"));
+        snapshot(&source, Path::new(&trio));
+    }
+    let args = ["inspect", "latest", "--backup-dir", &trio];
     scratch
-        .with(&[], &["list", "--repo", &prod])
+        .with(&[], &args)
         .exits(2)
-        .says(&format!("did you mean `file://{prod}`?"));
+        .says("infra0, infra1, infra2");
+    let chosen = scratch
+        .with(&[], &[&args[..], &["--member", "infra1"]].concat())
+        .exits(0);
+    assert!(chosen.stdout.contains("infra1"), "{chosen:#?}");
 }
 
 #[test]

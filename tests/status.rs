@@ -489,7 +489,7 @@ fn whatever_keeps_it_from_looking_is_unknown_and_said_in_its_line() {
             vec!["status", "--max-age", "soon", "x"],
             "not a valid duration: write it like",
         ),
-        (vec!["status"], "BACKUP_DIR"),
+        (vec!["status"], "no backup dir is given: `--backup-dir DIR`"),
         (
             vec!["status", "--bogus", "x"],
             "unexpected argument '--bogus'",

@@ -18,6 +18,7 @@ use crate::cli::config;
 use crate::cli::config::Misread;
 use crate::cli::connection::{Connection, Tls};
 use crate::cli::flags::destination::DestinationFlags;
+use crate::cli::flags::repository::{BackupDir, LatestFlags};
 use crate::cli::help;
 use crate::cli::values::local_path;
 
@@ -272,9 +273,13 @@ impl Threads {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Archives, data dirs, or backup dirs (all archives in them)
-    #[arg(value_name = "TARGET", required = true)]
+    /// Archives, data dirs, backup dirs; or latest, latest:LABEL [default: --backup-dir]
+    ///
+    /// A backup dir stands for all archives in it.
+    #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
     /// Dedicated WAL dir of a data dir among them
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
@@ -305,9 +310,11 @@ pub(crate) struct Rules {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
-    /// Archive or data dir
+    /// Archive or data dir; or latest, latest:LABEL
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
     /// Only this key, or this directory and its content
     #[arg(value_name = "PREFIX", conflicts_with = "get")]
     pub(crate) prefix: Option<OsString>,
@@ -337,12 +344,14 @@ pub(crate) struct Keys {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// Archive or data dir
+    /// Archive or data dir; or latest, latest:LABEL
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// Archive or data dir to compare with
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
     /// Compare as of the lower of both commit indexes
     #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
     pub(crate) at_common_index: bool,
@@ -378,9 +387,8 @@ pub(crate) struct Preflight {
     /// Dedicated WAL dir, if etcd runs with --wal-dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,
-    /// Backup directory or bucket with the archives of this member, or of all members
-    #[arg(long, value_name = "DIR|URL", env = "ETCD_ARK_BACKUP_DIR")]
-    pub(crate) backup_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) backup_dir: BackupDir,
     /// Maximum age of an archive, e.g. 90m, 24h, 7d
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
     pub(crate) max_backup_age: SignedDuration,
@@ -453,9 +461,11 @@ pub(crate) fn time_or_none(text: &str) -> Result<SignedDuration, String> {
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
-    /// Archive
+    /// Archive; or latest, latest:LABEL
     #[arg(value_name = "ARCHIVE")]
     pub(crate) archive: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
     /// Data dir to restore into, created if missing
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
     pub(crate) data_dir: PathBuf,
@@ -570,9 +580,11 @@ pub(crate) struct List {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
-    /// Archive or data dir
+    /// Archive or data dir; or latest, latest:LABEL
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
     /// Dedicated WAL dir of the data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     pub(crate) wal_dir: Option<PathBuf>,

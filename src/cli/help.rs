@@ -48,7 +48,6 @@ const SNAPSHOT_HEADINGS: &[(&str, &[&str])] = &[
         "Destination",
         &[
             "backup_dir",
-            "repo",
             "spool_dir",
             "label",
             "if_changed",
@@ -80,15 +79,7 @@ const RARE: &[&str] = &[
 ];
 
 /// Of what `schedule` hands on to `snapshot`, what its `-h` lists.
-const OF_SCHEDULE: &[&str] = &[
-    "kind",
-    "at",
-    "every",
-    "run_as",
-    "data_dir",
-    "backup_dir",
-    "repo",
-];
+const OF_SCHEDULE: &[&str] = &["kind", "at", "every", "run_as", "data_dir", "backup_dir"];
 
 /// What a command's `-h` ends with.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -100,11 +91,12 @@ etcd-ark snapshot --if-changed --keep-last 8   # dirs from /etc/etcd-ark.toml",
     (
         "verify",
         "etcd-ark verify /var/backups/etcd
+etcd-ark verify latest --member infra0 --backup-dir /var/backups/etcd
 etcd-ark verify --deep /var/lib/etcd",
     ),
     (
         "restore",
-        "etcd-ark restore /var/backups/etcd/etcd-infra0-….tar.zst \\
+        "etcd-ark restore latest --backup-dir /var/backups/etcd --member infra0 \\
       --data-dir /var/lib/etcd --replace --dry-run",
     ),
     (
@@ -125,7 +117,7 @@ etcd-ark copy s3://backups/etcd /var/backups/etcd",
     (
         "inspect",
         "etcd-ark inspect /var/lib/etcd
-etcd-ark inspect /var/backups/etcd/etcd-infra0-….tar.zst",
+etcd-ark inspect latest:pre-upgrade --backup-dir /var/backups/etcd",
     ),
     (
         "keys",
@@ -135,8 +127,8 @@ etcd-ark keys /var/lib/etcd --at-index 240",
     ),
     (
         "diff",
-        "etcd-ark diff /var/backups/etcd/etcd-infra0-….tar.zst /var/lib/etcd \\
-      --at-common-index",
+        "etcd-ark diff latest /var/lib/etcd --at-common-index \\
+      --backup-dir /var/backups/etcd",
     ),
     (
         "explain-log",

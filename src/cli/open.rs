@@ -69,7 +69,7 @@ impl<'p> Places<'p> {
                 let told = Told {
                     kind: Kind::Usage,
                     message: format!("`{url}` does not end in the name of an archive"),
-                    hint: Some("`etcd-ark list --repo URL` shows the archives there are"),
+                    hint: Some("`etcd-ark list URL` shows the archives there are"),
                 };
                 return Err(told.into());
             };
@@ -231,11 +231,6 @@ pub(crate) fn warn_skipped(repository: &dyn Repository, out: &Out) {
 /// Whether a place is not on this machine's own filesystems.
 pub(crate) fn is_remote(place: &Path) -> bool {
     url(place).is_some_and(|url| !url.starts_with("file://"))
-}
-
-/// Whether a place is named by a URL.
-pub(crate) fn is_url(place: &Path) -> bool {
-    url(place).is_some()
 }
 
 fn url(place: &Path) -> Option<&str> {

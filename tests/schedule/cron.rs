@@ -128,7 +128,7 @@ fn cron_gives_a_bucket_its_credentials_and_one_run_at_a_time() {
     let told = cron().exits(0);
     assert_eq!(
         told.stdout,
-        "me: --quiet --config= snapshot --data-dir=/d --repo=s3://bucket/a\n"
+        "me: --quiet --config= snapshot --data-dir=/d --backup-dir=s3://bucket/a\n"
     );
     assert_eq!(told.stderr, "");
     run(clean("sh").args(["-c", &command]).env("CODE", "4")).says("etcd-ark ended with 4");

@@ -83,7 +83,7 @@ fn a_backup_dir_that_the_sandbox_would_hide_is_not_hidden() {
 fn the_service_can_write_to_what_its_flags_name_on_this_machine_and_to_nothing_else() {
     let unit = printed(&["--data-dir", "/d", "--repo", "s3://bucket/a"], ".service");
     assert!(
-        value(&unit, "ExecStart").ends_with(" --repo=s3://bucket/a"),
+        value(&unit, "ExecStart").ends_with(" --backup-dir=s3://bucket/a"),
         "{unit}"
     );
     assert!(!unit.contains("\nReadWritePaths="), "{unit}");
@@ -186,7 +186,7 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
     assert_eq!(value(&unit, "ReadWritePaths"), "/spool2 /m");
     let line = value(&unit, "ExecStart");
     assert!(
-        line.ends_with(" snapshot --repo=s3://bucket --spool-dir=/spool2 --level=5"),
+        line.ends_with(" snapshot --backup-dir=s3://bucket --spool-dir=/spool2 --level=5"),
         "{line}"
     );
     fs::write(&config, "data-dir = 'd'\nbackup-dir = '/b'\n").unwrap();

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::flags::repository::{MemberFlag, is_latest};
 use crate::cli::open::{Places, warn_skipped};
 use crate::cli::output::{Out, size, text};
 use crate::cli::progress::Progress;
@@ -23,9 +24,11 @@ pub(crate) struct Copy {
     /// Backup directory or bucket URL to copy to
     #[arg(value_name = "TO")]
     to: PathBuf,
-    /// Archives to copy, by file name or path in FROM [default: all]
+    /// Archives in FROM, by file name or path; or latest, latest:LABEL [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    member: MemberFlag,
     #[command(flatten)]
     lock: LockWait,
 }
@@ -48,7 +51,7 @@ pub(crate) fn run(
         all
     } else {
         let mut listed = Vec::new();
-        for name in names_in(&*from, &args.names)? {
+        for name in names_in(&*from, args, out)? {
             listed.push(from.look_up(&name)?);
         }
         listed
@@ -133,10 +136,15 @@ pub(crate) fn run(
 
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
 /// makes them from `FROM/*.tar.zst`. Anything else would be read from elsewhere, and written there.
-fn names_in(from: &dyn Repository, given: &[String]) -> Result<Vec<String>> {
+fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for given in given {
+    for given in &args.names {
+        let latest;
         let name = match given.rsplit_once('/') {
+            _ if is_latest(Path::new(given)) => {
+                latest = args.member.latest(from, Path::new(given), out)?;
+                latest.as_str()
+            }
             None => given.as_str(),
             Some((place, name)) if is_place(from, place) => name,
             Some(_) => return Err(wrong_name(from, given, "is not in")),

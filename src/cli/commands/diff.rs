@@ -1,6 +1,7 @@
 //! `diff`: what differs between two archives or data dirs, and which entry made the difference.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::StoreFacts;
@@ -32,8 +33,14 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
-    let a = places.target(&args.a, args.a_wal_dir.as_deref())?;
-    let b = places.target(&args.b, args.b_wal_dir.as_deref())?;
+    let open = |given: &Path, wal_dir: Option<&Path>| {
+        let path = args.latest.resolve(given, places, out)?;
+        let target = places.target(&path, wal_dir)?;
+        anyhow::Ok((path, target))
+    };
+    let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
+    let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
+    let paths = (&*a_path, &*b_path);
     let wanted = Wanted {
         rules: args.rules.in_order_rules,
         threads: args.threads.count(),
@@ -46,12 +53,12 @@ pub(crate) fn run(
     for read in [&found.a, &found.b] {
         tell_passed_over(read, out);
     }
-    out.json(|| to_json(args, &found));
-    tell(args, &found, out);
+    out.json(|| to_json(paths, &found));
+    tell(paths, &found, out);
     Ok(if found.is_equal() { 0 } else { DIFFERENT })
 }
 
-fn to_json(args: &Diff, found: &Comparison) -> Value {
+fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
     let side = |path, read: &StoreRead| {
         json!({
             "target": text(path),
@@ -69,8 +76,8 @@ fn to_json(args: &Diff, found: &Comparison) -> Value {
     let common = found.logs.common;
     json!({
         "equal": found.is_equal(),
-        "a": side(&args.a, &found.a),
-        "b": side(&args.b, &found.b),
+        "a": side(a, &found.a),
+        "b": side(b, &found.b),
         "keys": keys.map(|key| key_json(key, stores)).collect::<Vec<_>>(),
         "in_order_trap": found.in_order(),
         "members": member_differences(found).iter().map(|(id, what)| json!({
@@ -145,8 +152,8 @@ fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
     all.iter().filter_map(|id| Some((*id, what(id)?))).collect()
 }
 
-fn tell(args: &Diff, found: &Comparison, out: &Out) {
-    for (name, path, read) in [("A", &args.a, &found.a), ("B", &args.b, &found.b)] {
+fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
+    for (name, path, read) in [("A", a, &found.a), ("B", b, &found.b)] {
         let name = out.paint(Paint::Strong, name);
         out.line(&format!("{name}  {}", path.display()));
         out.line(&format!("   {}", read.member.identity));

@@ -7,14 +7,13 @@ use std::time::Duration;
 use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
 use crate::etcd::store::diff::Part;
 use crate::etcd::text::printable;
-use crate::repository::{Summary, summarize};
 use anyhow::Result;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Threads, length_of_time};
 use crate::cli::error::{Kind, Told};
-use crate::cli::flags::repository::one_place;
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, text};
@@ -32,18 +31,14 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
-    /// Archive or data dir; `latest` is the newest backup
+    /// Archive or data dir; or latest, latest:LABEL
     #[arg(value_name = "TARGET")]
     target: PathBuf,
     /// The etcd to start, of the release of the backup
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
     etcd: PathBuf,
-    /// Backup dir of `latest`
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_BACKUP_DIR")]
-    backup_dir: Option<PathBuf>,
-    /// Bucket of `latest`
-    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
-    repo: Option<PathBuf>,
+    #[command(flatten)]
+    latest: LatestFlags,
     /// Dedicated WAL dir of a data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
     wal_dir: Option<PathBuf>,
@@ -66,7 +61,7 @@ pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record)
     if !etcd.is_file() {
         return Err(DrillError::NoBinary(etcd).into());
     }
-    let path = resolve(args, places)?;
+    let path = args.latest.resolve(&args.target, places, out)?;
     let target = places.target(&path, args.wal_dir.as_deref())?;
     let environment: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| !name.to_string_lossy().starts_with("ETCD"))
@@ -117,22 +112,6 @@ fn find(etcd: &Path) -> PathBuf {
     let found = found.find(|path| is_bare && path.is_file());
     let found = found.unwrap_or_else(|| etcd.to_path_buf());
     std::path::absolute(&found).unwrap_or(found)
-}
-
-fn resolve(args: &Drill, places: &Places<'_>) -> Result<PathBuf> {
-    if args.target != Path::new("latest") {
-        return Ok(args.target.clone());
-    }
-    let place = one_place(args.backup_dir.as_deref(), args.repo.as_deref())?;
-    let repository = places.repository(place)?;
-    let catalog = summarize(&*repository)?;
-    let newest = catalog.summaries.iter().find(|one| Summary::is_backup(one));
-    let newest = newest.ok_or_else(|| Told {
-        kind: Kind::NotFound,
-        message: format!("no backup in {}", repository.location()),
-        hint: Some("`etcd-ark list` shows what is there"),
-    })?;
-    Ok(repository.path_of(newest.name()))
 }
 
 fn tell(path: &Path, etcd: &Path, drilled: &Drilled, out: &Out, record: &Record) -> Result<u8> {

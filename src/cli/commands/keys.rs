@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
@@ -30,7 +31,8 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
-    let target = places.target(&args.target, args.wal_dir.as_deref())?;
+    let path = args.latest.resolve(&args.target, places, out)?;
+    let target = places.target(&path, args.wal_dir.as_deref())?;
     let mut progress = Progress::new(out);
     let wanted = Wanted {
         until: until(args),
@@ -58,7 +60,7 @@ pub(crate) fn run(
         })?;
         out.stream(|stdout| stdout.write_all(&value.bytes()));
     } else if out.is_told() {
-        out.line(&out.paint(Paint::Strong, &header(args, &read)));
+        out.line(&out.paint(Paint::Strong, &header(&path, &read)));
         let rules = rules_text(&read);
         out.line(&out.paint(Paint::Dim, &rules));
         let tree = Tree { store, args, out };
@@ -110,7 +112,7 @@ fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId
     })
 }
 
-fn header(args: &Keys, read: &StoreRead) -> String {
+fn header(target: &Path, read: &StoreRead) -> String {
     let replayed = &read.replayed;
     let commit = read.member.position.commit;
     let at = match replayed.at.cmp(&commit) {
@@ -123,7 +125,7 @@ fn header(args: &Keys, read: &StoreRead) -> String {
     };
     format!(
         "keys of {} at {at}, X-Etcd-Index {}",
-        args.target.display(),
+        target.display(),
         replayed.store.index()
     )
 }

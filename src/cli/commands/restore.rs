@@ -22,7 +22,8 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
-    let archive = places.archive(&args.archive)?;
+    let path = args.latest.resolve(&args.archive, places, out)?;
+    let archive = places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner).transpose()?;
     let request = Request {
         archive: &archive,
@@ -48,6 +49,7 @@ pub(crate) fn run(
     let member = &archive.manifest().member;
     out.json(|| {
         json!({
+            "archive": text(&path),
             "member_dir": text(&restored.member),
             "dry_run": args.dry_run,
             "kept": restored.kept.as_deref().map(text),
@@ -63,9 +65,10 @@ pub(crate) fn run(
     let place = restored.member.display().to_string();
     if args.dry_run {
         out.line(&format!(
-            "would restore {} to {place}; everything checks, nothing was changed",
+            "would restore {} to {place}; the archive is verified, nothing was changed",
             size(restored.bytes)
         ));
+        out.line(&format!("  archive    {}", path.display()));
         return Ok(0);
     }
     out.line(&format!(
@@ -73,6 +76,7 @@ pub(crate) fn run(
         size(restored.bytes),
         out.paint(Paint::Strong, &place)
     ));
+    out.line(&format!("  archive    {}", path.display()));
     out.line(&format!("  member     {}", member.identity));
     out.line(&format!(
         "  position   {}",

@@ -100,7 +100,8 @@ impl Reader<'_> {
     ) -> Result<(), Wrong> {
         for (key, value) in table {
             let line = (self.line_of)(key.span().start);
-            let key = key.get_ref().as_ref();
+            let key = self.current(key.get_ref().as_ref());
+            let key = key.as_str();
             let below: Vec<_> = names.iter().cloned().chain([key.to_owned()]).collect();
             let said = if let DeValue::Table(inner) = value.get_ref() {
                 let found = subcommands(command).find(|command| command.get_name() == key);
@@ -128,6 +129,20 @@ impl Reader<'_> {
             });
         }
         Ok(())
+    }
+
+    /// The name of today of a flag that was called `key`.
+    fn current(&self, key: &str) -> String {
+        let mut all = Vec::new();
+        flags(self.known, &mut Vec::new(), &mut all);
+        let was = |arg: &Arg| {
+            arg.get_all_aliases()
+                .is_some_and(|names| names.contains(&key))
+        };
+        let renamed = all.iter().find(|(_, arg)| was(arg));
+        renamed
+            .and_then(|(_, arg)| key_of(arg))
+            .unwrap_or_else(|| key.to_owned())
     }
 
     /// A key at the top.

@@ -30,15 +30,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use fs_err as fs;
 
-use crate::cli::config::content::{Said, Setting, key_of};
+use crate::cli::config::content::{Said, Setting};
 use crate::cli::connection::also_read;
 
 /// What is read when nothing else is named, if it is there.
 pub(crate) const DEFAULT: &str = "/etc/etcd-ark.toml";
 /// The id of the flag that names the file.
 pub(crate) const FLAG: &str = "config";
-/// Of two flags that say the same in two ways one is not taken from the file where the other is set.
-const INSTEAD: [(&str, &str); 1] = [("backup-dir", "repo")];
 /// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 /// No configuration is longer, in bytes.
@@ -307,13 +305,7 @@ fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
         all.iter()
             .any(|conflict| conflict.get_id() == with.get_id())
     };
-    let keys = (key_of(arg), key_of(other));
-    let instead = INSTEAD.iter().any(|(one, two)| {
-        let (one, two) = (Some(*one), Some(*two));
-        let keys = (keys.0.as_deref(), keys.1.as_deref());
-        keys == (one, two) || keys == (two, one)
-    });
-    arg.get_id() == other.get_id() || instead || conflicts(arg, other) || conflicts(other, arg)
+    arg.get_id() == other.get_id() || conflicts(arg, other) || conflicts(other, arg)
 }
 
 /// What is typed to say the same.

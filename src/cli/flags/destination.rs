@@ -10,26 +10,15 @@ use anyhow::Result;
 use clap::ArgAction;
 
 use crate::cli::encryption::cipher;
-use crate::cli::flags::repository::one_place;
+use crate::cli::flags::repository::BackupDir;
 use crate::cli::open::{Places, is_remote};
 use crate::cli::values::local_path;
 
 /// Where the archive goes, and for whom it is encrypted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DestinationFlags {
-    /// Backup directory, created with mode 0700 if missing
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ETCD_ARK_BACKUP_DIR",
-        required_unless_present = "repo"
-    )]
-    pub(crate) backup_dir: Option<PathBuf>,
-    /// Bucket instead of a directory: s3://, gs:// or az://
-    ///
-    /// Credentials come from the environment, under the names that the clouds' own tools use.
-    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
-    pub(crate) repo: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) backup_dir: BackupDir,
     /// Directory for the archive before it is uploaded or encrypted [default: $TMPDIR or /tmp]
     ///
     /// The archive is written and verified there as a file without a name.
@@ -52,9 +41,8 @@ pub(crate) struct Opened {
 
 impl DestinationFlags {
     pub(crate) fn open(&self, places: &Places<'_>) -> Result<Opened> {
-        let place = one_place(self.backup_dir.as_deref(), self.repo.as_deref())?;
         Ok(Opened {
-            repository: places.repository(place)?,
+            repository: places.repository(self.backup_dir.place()?)?,
             spool: self.spool(),
             cipher: cipher(&self.recipient, &self.recipients_file)?,
         })
@@ -66,8 +54,8 @@ impl DestinationFlags {
 
     /// Where the archive is written first, if it is not written in its place at once.
     pub(crate) fn used_spool(&self) -> Option<PathBuf> {
-        let place = self.repo.as_ref().or(self.backup_dir.as_ref());
-        let is_spooled = place.is_some_and(|place| is_remote(place))
+        let place = self.backup_dir.backup_dir.as_deref();
+        let is_spooled = place.is_some_and(is_remote)
             || !self.recipient.is_empty()
             || !self.recipients_file.is_empty();
         is_spooled.then(|| self.spool())

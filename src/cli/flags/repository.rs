@@ -1,86 +1,177 @@
-//! Where archives are kept, as a command line says it.
+//! Where archives are kept, as a command line says it, and which of them `latest` is.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::repository::Repository;
+use crate::monitoring::scope::watched;
+use crate::repository::{Repository, summarize};
 use anyhow::Result;
 use clap::Command;
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
+use jiff::Timestamp;
 
-use crate::cli::error::{Kind, Told};
-use crate::cli::open::{Places, is_url};
+use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::open::Places;
+use crate::cli::output::Out;
 
-/// Where archives are.
+/// What names the newest backup; `latest:LABEL` the newest with a label.
+const LATEST: &str = "latest";
+const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
+/// As it was called when buckets had a flag of their own, which is an alias now.
+const OLDER_VARIABLE: &str = "ETCD_ARK_REPO";
+
+/// A place of archives.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupDir {
+    /// Backup directory, or bucket URL: s3://, gs:// or az://
+    ///
+    /// A directory is created with mode 0700 if it is missing. For a bucket the credentials come from the environment, under the
+    /// names that the clouds' own tools use. `--repo` is another name of this flag.
+    #[arg(long, alias = "repo", value_name = "DIR|URL", env = VARIABLE)]
+    pub(crate) backup_dir: Option<PathBuf>,
+}
+
+impl BackupDir {
+    /// The place, which must be named.
+    pub(crate) fn place(&self) -> Result<&Path> {
+        let told = || Told {
+            kind: Kind::Usage,
+            message: "no backup dir is given: `--backup-dir DIR` or `--backup-dir URL`".to_owned(),
+            hint: Some(
+                "it can also be set as ETCD_ARK_BACKUP_DIR, or as `backup-dir` in /etc/etcd-ark.toml",
+            ),
+        };
+        Ok(self.backup_dir.as_deref().ok_or_else(told)?)
+    }
+}
+
+/// The same, also as an argument.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepositoryFlags {
-    /// Backup directory
-    #[arg(
-        value_name = "BACKUP_DIR",
-        env = "ETCD_ARK_BACKUP_DIR",
-        required_unless_present = "repo"
-    )]
-    backup_dir: Option<PathBuf>,
-    /// Bucket instead of a directory: s3://, gs:// or az://
-    ///
-    /// Credentials come from the environment, under the names that the clouds' own tools use.
-    #[arg(long, value_name = "URL", env = "ETCD_ARK_REPO")]
-    repo: Option<PathBuf>,
+    /// Backup directory or bucket URL, in place of --backup-dir
+    #[arg(value_name = "BACKUP_DIR", conflicts_with = "backup_dir")]
+    place: Option<PathBuf>,
+    #[command(flatten)]
+    backup_dir: BackupDir,
 }
 
 impl RepositoryFlags {
     pub(crate) fn open(&self, places: &Places<'_>) -> Result<Rc<dyn Repository>> {
-        places.repository(one_place(self.backup_dir.as_deref(), self.repo.as_deref())?)
+        let place = self
+            .place
+            .as_deref()
+            .map_or_else(|| self.backup_dir.place(), Ok);
+        places.repository(place?)
     }
 }
 
-/// The bucket or the backup dir that is named; [`decide`] has left one of them, unless a file names
-/// both.
-pub(crate) fn one_place<'p>(
-    backup_dir: Option<&'p Path>,
-    repo: Option<&'p Path>,
-) -> Result<&'p Path> {
-    let (message, hint) = match (backup_dir, repo) {
-        (Some(dir), None) => return Ok(dir),
-        (None, Some(repo)) if is_url(repo) => return Ok(repo),
-        (None, Some(repo)) => {
-            let shown = repo.display();
-            let scheme = if repo.is_absolute() { "file" } else { "s3" };
-            (
-                format!("`{shown}` is not a URL; did you mean `{scheme}://{shown}`?"),
-                "--repo takes s3://…, gs://…, az://… or file:///…; a directory is named as the backup dir",
-            )
-        }
-        (Some(dir), Some(repo)) => (
-            format!(
-                "the configuration file names both a backup dir, `{}`, and a bucket, `{}`",
-                dir.display(),
-                repo.display()
-            ),
-            "leave one of them out, or name one on the command line",
-        ),
-        (None, None) => (
-            "neither a backup dir nor a bucket is named".to_owned(),
-            "pass the backup dir, or `--repo URL`",
-        ),
-    };
-    let told = Told {
-        kind: Kind::Usage,
-        message,
-        hint: Some(hint),
-    };
-    Err(told.into())
+/// Where `latest` is looked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LatestFlags {
+    #[command(flatten)]
+    pub(crate) backup_dir: BackupDir,
+    #[command(flatten)]
+    member: MemberFlag,
 }
 
-/// The two that name one place in two ways.
-const EITHER: [&str; 2] = ["backup_dir", "repo"];
+/// Which member's archive `latest` is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemberFlag {
+    /// Member (name or id) of `latest`, where there are several
+    #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]
+    member: Option<String>,
+}
 
-/// Leaves one of the backup dir and the bucket to every command that knows both: what is typed counts
-/// before what is in the environment. Both typed, or both in the environment, is an error: whichever
-/// was taken could be the wrong one.
+impl LatestFlags {
+    /// What `target` names: a path or URL as it is, the archive that `latest` is.
+    pub(crate) fn resolve(&self, target: &Path, places: &Places<'_>, out: &Out) -> Result<PathBuf> {
+        if !is_latest(target) {
+            return Ok(target.to_owned());
+        }
+        let repository = places.repository(self.backup_dir.place()?)?;
+        let name = self.member.latest(&*repository, target, out)?;
+        Ok(repository.path_of(&name))
+    }
+}
+
+/// Whether `target` is `latest` or `latest:LABEL`.
+pub(crate) fn is_latest(target: &Path) -> bool {
+    let text = target.to_str().unwrap_or_default();
+    text == LATEST || label_of(text).is_some()
+}
+
+fn label_of(target: &str) -> Option<&str> {
+    target.strip_prefix(LATEST)?.strip_prefix(':')
+}
+
+impl MemberFlag {
+    /// The name of the archive in `repository` that `target`, which [`is_latest`], means.
+    pub(crate) fn latest(
+        &self,
+        repository: &dyn Repository,
+        target: &Path,
+        out: &Out,
+    ) -> Result<String> {
+        let label = target.to_str().and_then(label_of);
+        let mut catalog = summarize(repository)?;
+        // One of them may be newer than what is taken.
+        for (_, error) in catalog.unreadable {
+            out.warn(&format!(
+                "{}; `{LATEST}` is another archive",
+                Failure::of(&error.into()).message
+            ));
+        }
+        catalog
+            .summaries
+            .retain(|one| label.is_none_or(|label| one.labels.iter().any(|own| own == label)));
+        let mut newest = watched(&catalog.summaries, Timestamp::now(), self.member.as_deref());
+        let told = |kind, message, hint| Told {
+            kind,
+            message,
+            hint: Some(hint),
+        };
+        match newest.len() {
+            0 => {
+                let of = self.member.as_ref().map(|name| format!(" of `{name}`"));
+                let labelled = label.map(|label| format!(" with the label `{label}`"));
+                let message = format!(
+                    "no backup{}{} in `{}`",
+                    of.unwrap_or_default(),
+                    labelled.unwrap_or_default(),
+                    repository.location()
+                );
+                Err(told(
+                    Kind::NotFound,
+                    message,
+                    "`etcd-ark list` shows what is there",
+                )
+                .into())
+            }
+            1 => Ok(newest.remove(0).newest.listed.name),
+            _ => {
+                let names: Vec<_> = newest.iter().map(|one| one.name.as_str()).collect();
+                let message = format!(
+                    "`{}` holds backups of several members: {}",
+                    repository.location(),
+                    names.join(", ")
+                );
+                Err(told(Kind::Usage, message, "choose one with `--member NAME`").into())
+            }
+        }
+    }
+}
+
+/// Leaves one of the argument and the flag to every command that takes a backup dir as both: what is typed counts before what is in
+/// the environment. Two places typed, or two in the environment, is an error: whichever was taken could be the wrong one.
 pub(crate) fn decide(command: Command, typed: &[OsString]) -> Result<Command, clap::Error> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let command = match (is_set(VARIABLE), is_set(OLDER_VARIABLE)) {
+        (false, true) => with_variable(command, Some(OLDER_VARIABLE)),
+        _ => command,
+    };
     // What else is wrong with the line is said when it is read in earnest.
     let lenient = command.clone().ignore_errors(true);
     let Ok(matches) = lenient.try_get_matches_from(typed) else {
@@ -90,36 +181,34 @@ pub(crate) fn decide(command: Command, typed: &[OsString]) -> Result<Command, cl
     while let Some((_, below)) = matches.subcommand() {
         matches = below;
     }
-    let source = |id| {
+    let [argument, flag] = ["place", "backup_dir"].map(|id| {
         // A command that knows none of the two has no value of it either.
         let known = matches.try_contains_id(id);
         known.ok().and_then(|_| matches.value_source(id))
-    };
-    let [dir, repo] = EITHER.map(source);
+    });
     let both = |what: &str| {
-        let what = format!("both a backup dir and a bucket (--repo) are {what}: name one place");
+        let what = format!("two backup dirs are {what}: name one");
         Err(command.clone().error(ErrorKind::ArgumentConflict, what))
     };
-    let passed_over = match (dir, repo) {
-        (Some(ValueSource::CommandLine), Some(ValueSource::CommandLine)) => return both("given"),
-        (Some(ValueSource::EnvVariable), Some(ValueSource::EnvVariable)) => {
-            return both("in the environment, ETCD_ARK_BACKUP_DIR and ETCD_ARK_REPO");
+    match (argument, flag) {
+        (Some(_), Some(ValueSource::CommandLine)) => both("given"),
+        (Some(_), Some(_)) => Ok(with_variable(command, None)),
+        (None, Some(ValueSource::EnvVariable)) if is_set(OLDER_VARIABLE) && is_set(VARIABLE) => {
+            both("in the environment, ETCD_ARK_BACKUP_DIR and ETCD_ARK_REPO")
         }
-        (Some(ValueSource::CommandLine), Some(_)) => "repo",
-        (Some(_), Some(ValueSource::CommandLine)) => "backup_dir",
-        _ => return Ok(command),
-    };
-    Ok(without_variable(command, passed_over))
+        _ => Ok(command),
+    }
 }
 
-fn without_variable(command: Command, id: &'static str) -> Command {
+/// The commands with another variable for the backup dir.
+fn with_variable(command: Command, variable: Option<&'static str>) -> Command {
     command
         .mut_args(|arg| {
-            if arg.get_id() == id {
-                arg.env(None::<&str>)
+            if arg.get_id() == "backup_dir" {
+                arg.env(variable)
             } else {
                 arg
             }
         })
-        .mut_subcommands(|command| without_variable(command, id))
+        .mut_subcommands(|command| with_variable(command, variable))
 }

@@ -68,8 +68,7 @@ pub(crate) fn run(
     line = match to {
         Some(to) => {
             let line = line
-                .path("--backup-dir", to.backup_dir.as_deref())
-                .path("--repo", to.repo.as_deref())
+                .path("--backup-dir", to.backup_dir.backup_dir.as_deref())
                 .path("--spool-dir", to.spool_dir.as_deref());
             let recipients = to
                 .recipient
@@ -115,8 +114,8 @@ pub(crate) fn rewind(
 
 /// The archives where `to` says that this member's are.
 pub(crate) fn list(to: &DestinationFlags) -> String {
-    let place = to.repo.as_ref().or(to.backup_dir.as_ref());
-    let place = place.map_or_else(|| "BACKUP_DIR".to_owned(), |place| text(place));
+    let place = to.backup_dir.backup_dir.as_deref();
+    let place = place.map_or_else(|| "BACKUP_DIR".to_owned(), text);
     Line::new("list").word(&place).0
 }
 

@@ -34,18 +34,19 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
-    let target = places.target(&args.target, args.wal_dir.as_deref())?;
+    let path = args.latest.resolve(&args.target, places, out)?;
+    let target = places.target(&path, args.wal_dir.as_deref())?;
     let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
     match &target {
-        Target::Archive(archive) => inspect_archive(archive, contents, args, out),
-        Target::DataDir(data_dir) => inspect_data_dir(data_dir, contents, args, out, interrupt),
+        Target::Archive(archive) => inspect_archive(archive, &path, contents, out),
+        Target::DataDir(data_dir) => inspect_data_dir(data_dir, &path, contents, out, interrupt),
     }
 }
 
 fn inspect_archive<'o>(
     archive: &Archive,
+    path: &Path,
     contents: impl FnOnce(&'o Out) -> Result<Contents>,
-    args: &Inspect,
     out: &'o Out,
 ) -> Result<u8> {
     let manifest = archive.manifest();
@@ -59,7 +60,7 @@ fn inspect_archive<'o>(
     let starts = contents.as_ref().ok().and_then(Contents::starts);
     out.json(|| {
         json!({
-            "target": text(&args.target),
+            "target": text(path),
             "kind": "archive",
             "bytes": archive.bytes(),
             "starts": starts_json(starts),
@@ -78,8 +79,8 @@ fn inspect_archive<'o>(
 
 fn inspect_data_dir<'o>(
     data_dir: &DataDir,
+    path: &Path,
     contents: impl FnOnce(&'o Out) -> Result<Contents>,
-    args: &Inspect,
     out: &'o Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
@@ -92,7 +93,7 @@ fn inspect_data_dir<'o>(
     let snapshots = sound_snapshots(&found);
     out.json(|| {
         json!({
-            "target": text(&args.target),
+            "target": text(path),
             "kind": "data-dir",
             "sound": found.is_sound(),
             "member": found.facts.as_ref().ok(),
@@ -120,7 +121,7 @@ fn inspect_data_dir<'o>(
             "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
         })
     });
-    tell_data_dir(&args.target, data_dir, &found, &snapshots, out);
+    tell_data_dir(path, data_dir, &found, &snapshots, out);
     match contents {
         Ok(Some(contents)) => contents.tell(out),
         // The fault that stands in its way has been told.

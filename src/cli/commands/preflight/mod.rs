@@ -136,7 +136,7 @@ fn backups(
     places: &Places<'_>,
     out: &Out,
 ) -> Result<Option<Backups>> {
-    let Some(place) = &args.backup_dir else {
+    let Some(place) = &args.backup_dir.backup_dir else {
         return Ok(None);
     };
     let interrupt = places.interrupt();

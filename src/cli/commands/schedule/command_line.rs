@@ -16,7 +16,6 @@ use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::quote::plain;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{Kind, Told};
-use crate::cli::flags::repository::one_place;
 use crate::cli::open::Places;
 
 /// Buckets, which need credentials to be opened, and those are not for this run to have.
@@ -59,10 +58,7 @@ impl Line {
         );
         let reads = reads.chain([given.config.as_deref()]);
         let reads = reads.filter_map(|path| place(path).transpose());
-        let archives = one_place(
-            snapshot.to.backup_dir.as_deref(),
-            snapshot.to.repo.as_deref(),
-        )?;
+        let archives = snapshot.to.backup_dir.place()?;
         let metrics = snapshot.metrics.metrics_file.as_deref();
         let metrics = metrics.map(std::path::absolute).transpose()?;
         Ok(Self {
@@ -90,10 +86,7 @@ impl Line {
             );
         }
         cipher(&snapshot.to.recipient, &snapshot.to.recipients_file)?;
-        let archives = one_place(
-            snapshot.to.backup_dir.as_deref(),
-            snapshot.to.repo.as_deref(),
-        )?;
+        let archives = snapshot.to.backup_dir.place()?;
         let text = archives.to_string_lossy();
         let is_bucket = BUCKETS.iter().any(|scheme| text.starts_with(scheme));
         if !(cfg!(feature = "object-store") && is_bucket) {

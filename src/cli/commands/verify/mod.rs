@@ -92,7 +92,7 @@ const QUIET: &str =
 pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
-    let targets = with_repositories_opened(&args.targets, places, out)?;
+    let targets = with_repositories_opened(&named(args, places, out)?, places, out)?;
     for target in &targets {
         let verdict = verdict_of(target, args, places, out);
         let wrong = match verdict {
@@ -153,6 +153,17 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     .into())
 }
 
+/// The targets; without any, the backup dir.
+fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<PathBuf>> {
+    if args.targets.is_empty() {
+        return Ok(vec![args.latest.backup_dir.place()?.to_owned()]);
+    }
+    let targets = args.targets.iter();
+    targets
+        .map(|target| args.latest.resolve(target, places, out))
+        .collect()
+}
+
 /// What is told of a target that cannot be opened. Servers may start from it all the same.
 fn unopened_json(target: &Path, failure: &Failure, args: &Verify) -> Value {
     let wal_dir = args.wal_dir.as_deref();
@@ -199,7 +210,7 @@ fn nothing_in(target: &Path) -> anyhow::Error {
     let (what, hint) = if places::is_bucket(target) {
         (
             "no archives in",
-            "is the prefix right? it is the URL that `--repo` was given",
+            "is the prefix right? it is the URL that `snapshot --backup-dir` was given",
         )
     } else {
         (
