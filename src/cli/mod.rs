@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod encryption;
 pub(crate) mod error;
 pub(crate) mod flags;
+pub(crate) mod global;
 pub(crate) mod help;
 pub(crate) mod metrics;
 pub(crate) mod open;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::interrupt::Interrupt;
+use clap::CommandFactory;
 use signal_hook::consts::{SIGHUP, SIGXFSZ};
 use signal_hook::flag;
 
-use crate::cli::args::{Args, Command};
+use crate::cli::args::{Args, Command, misread};
 use crate::cli::error::{Failure, Kind};
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
@@ -38,7 +40,7 @@ pub fn main() -> u8 {
     }
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return crate::cli::error::misread(error),
+        Err(error) => return misread(error),
     };
     let out = Out::new(&args.global);
     raise_file_limit();
@@ -72,8 +74,12 @@ pub fn main() -> u8 {
         Command::Status(args) => crate::cli::commands::status::run(args, &places, &out),
         Command::Prune(args) => crate::cli::commands::prune::run(args, &places, &out, &record),
         Command::Schedule(args) => crate::cli::commands::schedule::run(args, &places, &out),
-        Command::Completions(args) => Ok(crate::cli::commands::completions::run(args, &out)),
-        Command::Man(args) => crate::cli::commands::man::run(args, &out),
+        Command::Completions(args) => Ok(crate::cli::commands::completions::run(
+            args,
+            Args::command(),
+            &out,
+        )),
+        Command::Man(args) => crate::cli::commands::man::run(args, Args::command(), &out),
     };
     let ended = match outcome {
         Ok(_) if out.lost_output() => Err(Failure {

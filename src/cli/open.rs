@@ -17,7 +17,6 @@ use anyhow::Result;
 
 use crate::cli::encryption::decrypt;
 use crate::cli::error::{Kind, Told};
-use crate::cli::output::Out;
 
 /// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
@@ -216,16 +215,6 @@ fn is_of_header(_: &anyhow::Error) -> bool {
 pub(crate) fn is_bucket(place: &Path) -> bool {
     let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
     url(place).is_some_and(|url| !name(url))
-}
-
-/// Names what the list of `repository` passed over.
-pub(crate) fn warn_skipped(repository: &dyn Repository, out: &Out) {
-    for key in repository.skipped() {
-        out.warn(&format!(
-            "{key:?} in `{}` is skipped: no archive can have such a key",
-            repository.location()
-        ));
-    }
 }
 
 /// Whether a place is not on this machine's own filesystems.

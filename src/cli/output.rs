@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::io::{BufWriter, IsTerminal, Write};
 
+use crate::repository::Repository;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use crate::cli::args::{Color, Global};
 use crate::cli::error::Failure;
+use crate::cli::global::{Color, Global};
 
 /// How much is gathered for stdout at once, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -151,6 +152,16 @@ impl Out {
         self.warned.set(true);
         let word = paint(self.color_stderr, Paint::Warn, "warning:");
         self.to_stderr(&format!("{word} {text}"));
+    }
+
+    /// Names what the list of `repository` passed over.
+    pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
+        for key in repository.skipped() {
+            self.warn(&format!(
+                "{key:?} in `{}` is skipped: no archive can have such a key",
+                repository.location()
+            ));
+        }
     }
 
     /// Something good to know, which does not count.

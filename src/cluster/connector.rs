@@ -12,21 +12,10 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 
-use crate::cluster::tls::Tls;
+use crate::cluster::tls::{Failed, Tls};
 
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
-
-/// The stage that failed and why.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
-    /// Nobody was reached.
-    #[error("{0}")]
-    Reaching(String),
-    /// Someone was, but not over TLS.
-    #[error("{0}")]
-    Tls(String),
-}
 
 /// Looks up names.
 #[derive(Debug, Default)]

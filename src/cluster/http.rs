@@ -25,9 +25,9 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error};
 
 use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
-use crate::cluster::connector::{ByStage, Failed, Names};
+use crate::cluster::connector::{ByStage, Names};
 use crate::cluster::response::{base_of, message, shown, without_user};
-use crate::cluster::tls::Tls;
+use crate::cluster::tls::{Failed, Tls};
 use crate::cluster::{Access, AccessError, Silence};
 use crate::etcd::ids::{ClusterId, MemberId};
 

@@ -26,8 +26,18 @@ use ureq::unversioned::transport::{
 };
 
 use crate::cluster::certificate::Facts;
-use crate::cluster::connector::Failed;
 use crate::etcd::digest::Digest;
+
+/// The stage that failed and why.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// Nobody was reached.
+    #[error("{0}")]
+    Reaching(String),
+    /// Someone was, but not over TLS.
+    #[error("{0}")]
+    Tls(String),
+}
 
 /// How to agree on TLS with a server.
 #[derive(Clone, Debug)]

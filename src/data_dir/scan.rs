@@ -25,13 +25,12 @@ use crate::etcd::trace::Trace;
 use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::resync::next_whole_record;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
+use crate::fs::PIECE;
 use crate::fs::staged::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::thread_pool::{Buffers, Ordered};
 
-/// How much is read at once, in bytes.
-pub(crate) const PIECE: usize = 256 << 10;
 /// How often a running member's directory is read again before its faults are believed.
 const TRIES: u32 = 5;
 /// From which size on a file is read ahead, in bytes, and by how many threads.

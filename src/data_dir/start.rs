@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::PIECE;
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
+use crate::fs::PIECE;
 
 /// What each release line does with the data dir at `root`, with its segments in `wal_dir` if that is
 /// given; with `count_keys` also how many keys it serves.

@@ -10,13 +10,13 @@ use fs_err as fs;
 
 use crate::archive::manifest::{DirectoryEntry, kind_of};
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Sink};
-use crate::data_dir::scan::PIECE;
 use crate::etcd::ids::Index;
 use crate::etcd::scan::FileKind;
 use crate::etcd::trace::EntryDigest;
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::SegmentScan;
+use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::rewind::RewindError;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::archive::manifest::{Damage, DamagedFile, FILE_MODE, Role, Unreadable, check_path};
 use crate::archive::{NewFile, Writer};
-use crate::data_dir::scan::{PIECE, torn_tail_fault};
+use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, SourceFile, is_running};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
 use crate::etcd::member::{MemberFacts, Position};
@@ -21,6 +21,7 @@ use crate::etcd::membership::StoreFacts;
 use crate::etcd::scan::{Examiner, FileEnd, FileKind};
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
+use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::snapshot::CaptureError;

@@ -11,11 +11,12 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{Scope, UNFINISHED, check_path};
-use crate::data_dir::scan::{PIECE, torn_tail_fault};
+use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, Listing, Running, SourceFile, is_running};
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::scan::{FileFault, FileKind};
 use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
+use crate::fs::PIECE;
 use crate::snapshot::CaptureError;
 use crate::snapshot::retry::PassedOver;
 

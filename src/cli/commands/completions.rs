@@ -2,11 +2,10 @@
 //!
 //! In: which shell. Out: its script on stdout.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::cli::args::Args;
 use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
@@ -16,9 +15,10 @@ pub(crate) struct Completions {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Completions, out: &Out) -> u8 {
+/// `line` is the whole command line.
+pub(crate) fn run(args: &Completions, mut line: Command, out: &Out) -> u8 {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "etcd-ark", &mut script);
+    clap_complete::generate(args.shell, &mut line, "etcd-ark", &mut script);
     // clap_complete 4.6.11 writes the dash of a binary's name in two ways for bash, and then finds no command's flags.
     let script = String::from_utf8_lossy(&script).replace("etcd__subcmd__ark", "etcd__ark");
     if out.is_json() {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::{MemberFlag, is_latest};
-use crate::cli::open::{Places, warn_skipped};
+use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
 use crate::cli::progress::Progress;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(
     refuse_same(&*from, &*to)?;
     let wanted: Vec<Listed> = if args.names.is_empty() {
         let all = from.list()?;
-        warn_skipped(&*from, out);
+        out.warn_skipped(&*from);
         if all.is_empty() {
             return Err(nothing_in(&*from));
         }

@@ -1,7 +1,7 @@
 //! `diff`: what differs between two archives or data dirs, and which entry made the difference.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::StoreFacts;
@@ -13,13 +13,41 @@ use crate::interrupt::Interrupt;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::args::Diff;
 use crate::cli::commands::keys::{rules_text, tell_passed_over};
+use crate::cli::flags::common::{NamingRules, Threads};
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, text};
 use crate::cli::progress::Progress;
+use crate::cli::values::local_path;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// Archive or data dir; or latest, latest:LABEL
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// Archive or data dir to compare with
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
+    /// Compare as of the lower of both commit indexes
+    #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
+    pub(crate) at_common_index: bool,
+    /// Dedicated WAL dir of A
+    #[arg(long, value_name = "DIR", value_parser = local_path())]
+    pub(crate) a_wal_dir: Option<PathBuf>,
+    /// Dedicated WAL dir of B
+    #[arg(long, value_name = "DIR", value_parser = local_path())]
+    pub(crate) b_wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rules: NamingRules,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 /// How many key differences are shown, unless `--verbose`.
 const SHOWN: usize = 50;

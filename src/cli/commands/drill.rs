@@ -11,13 +11,14 @@ use anyhow::Result;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Threads, length_of_time};
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, text};
 use crate::cli::progress::Progress;
+use crate::cli::values::length_of_time;
 use crate::cli::values::local_path;
 
 pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \

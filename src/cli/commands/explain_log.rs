@@ -10,11 +10,21 @@ use std::time::Duration;
 use crate::interrupt::Interrupt;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
-use crate::cli::args::ExplainLog;
 use crate::cli::output::{Out, Paint, one_line, size, text};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainLog {
+    /// Logs, one member each [default: -, stdin]
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Hide expected and ordinary lines
+    #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
+    pub(crate) only_notable: bool,
+}
 
 /// How much of a line is kept, in bytes; etcd's own are much shorter.
 const LINE: usize = 8 << 10;

@@ -1,10 +1,10 @@
 //! `keys`: the keys of the v2 store as of an index, as a tree, as the API's JSON, or one value.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
@@ -15,12 +15,49 @@ use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 
-use crate::cli::args::Keys;
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::common::{NamingRules, Threads};
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
+use crate::cli::values::local_path;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keys {
+    /// Archive or data dir; or latest, latest:LABEL
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
+    /// Only this key, or this directory and its content
+    #[arg(value_name = "PREFIX", conflicts_with = "get")]
+    pub(crate) prefix: Option<OsString>,
+    /// Dedicated WAL dir of the data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Store as of this raft index [default: last one known to be committed]
+    #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
+    pub(crate) at_index: Option<u64>,
+    /// Also apply entries that are not known to be committed
+    #[arg(long, env = "ETCD_ARK_PENDING", value_parser = FalseyValueParser::new())]
+    pub(crate) pending: bool,
+    #[command(flatten)]
+    pub(crate) rules: NamingRules,
+    /// Show values in full
+    #[arg(long, env = "ETCD_ARK_VALUES", value_parser = FalseyValueParser::new())]
+    pub(crate) values: bool,
+    /// Show hidden keys (name begins with `_`)
+    #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = FalseyValueParser::new())]
+    pub(crate) hidden: bool,
+    /// Write the value of one key to stdout, byte for byte
+    #[arg(long, value_name = "KEY")]
+    pub(crate) get: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 /// How many characters of a value are shown, unless all are asked for.
 const SHORT: usize = 60;

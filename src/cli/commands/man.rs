@@ -9,12 +9,11 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use fs_err as fs;
 use serde_json::json;
 
-use crate::cli::args::Args;
 use crate::cli::error::{Kind, Told};
 use crate::cli::output::{Out, text};
 
@@ -40,8 +39,9 @@ struct Page {
     roff: String,
 }
 
-pub(crate) fn run(args: &Man, out: &Out) -> Result<u8> {
-    let pages = pages(&whole_command())?;
+/// `line` is the whole command line.
+pub(crate) fn run(args: &Man, line: Command, out: &Out) -> Result<u8> {
+    let pages = pages(&whole(line))?;
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir)?;
         let mut written = Vec::new();
@@ -74,16 +74,14 @@ pub(crate) fn run(args: &Man, out: &Out) -> Result<u8> {
 }
 
 /// The command line with every command's name in full, and the flags of all commands set apart.
-fn whole_command() -> Command {
-    let mut command = Args::command()
-        .disable_help_subcommand(true)
-        .mut_args(|arg| {
-            if arg.is_global_set() {
-                arg.help_heading("Options of every command")
-            } else {
-                arg
-            }
-        });
+fn whole(line: Command) -> Command {
+    let mut command = line.disable_help_subcommand(true).mut_args(|arg| {
+        if arg.is_global_set() {
+            arg.help_heading("Options of every command")
+        } else {
+            arg
+        }
+    });
     command.build();
     command
 }
@@ -202,7 +200,10 @@ fn item(roff: &mut Roff, tag: Inline, meaning: &str) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::args::Args;
 
     #[test]
     fn the_manual_and_the_help_name_the_same_exit_codes() {
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_example_and_paragraph_is_of_a_command_that_there_is() {
-        let pages = pages(&whole_command()).expect("pages");
+        let pages = pages(&whole(Args::command())).expect("pages");
         let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
         for name in crate::cli::commands::man::text::NAMED {
             assert!(names.contains(name), "no page {name}");

@@ -14,14 +14,14 @@ use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::commands::inspect::versions_text;
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::metrics::{MetricsFile, Record};
-use crate::cli::open::{Places, warn_skipped};
+use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
+use crate::cli::render::member::versions_text;
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \
     takes no slot, is never removed, and is reported as a warning.\n\n\
@@ -168,7 +168,7 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
             }
         }
     }
-    warn_skipped(repository, out);
+    out.warn_skipped(repository);
     for (_, error) in &catalog.unreadable {
         out.warn(&format!("{}; it stays and does not count", whole(error)));
     }

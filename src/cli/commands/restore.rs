@@ -1,5 +1,7 @@
 //! `restore`: put an archive's member directory in place, or not at all.
 
+use std::path::PathBuf;
+
 use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
 use crate::interrupt::Interrupt;
@@ -7,14 +9,59 @@ use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::args::Restore;
+use crate::cli::connection::Tls;
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
+use crate::cli::values::local_path;
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Restore {
+    /// Archive; or latest, latest:LABEL
+    #[arg(value_name = "ARCHIVE")]
+    pub(crate) archive: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
+    /// Data dir to restore into, created if missing
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    pub(crate) data_dir: PathBuf,
+    /// Dedicated WAL dir for the segments (etcd 2.2 and later)
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Exchange an existing member directory with the restored one; the old one is kept
+    #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
+    pub(crate) replace: bool,
+    /// Allow replacing the data dir of another member
+    #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = FalseyValueParser::new())]
+    pub(crate) change_member: bool,
+    /// Owner of the restored files, USER[:GROUP] (names or ids)
+    #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
+    pub(crate) owner: Option<String>,
+    /// Do everything but publish the result
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// Restore an archive that `snapshot --damaged` made
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    pub(crate) damaged: bool,
+    /// Restore although members of the same cluster may be running
+    #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_stale_member: bool,
+    /// Ask no member; you vouch that the cluster is stopped
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 pub(crate) fn run(
     args: &Restore,
@@ -80,7 +127,7 @@ pub(crate) fn run(
     out.line(&format!("  member     {}", member.identity));
     out.line(&format!(
         "  position   {}",
-        crate::cli::commands::inspect::position_text(member)
+        crate::cli::render::member::position_text(member)
     ));
     for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
         if let Some(kept) = kept {

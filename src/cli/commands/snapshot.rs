@@ -1,6 +1,6 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
@@ -12,16 +12,69 @@ use crate::retention::{Group, Policy, prune};
 use crate::snapshot::if_changed::{Unchanged, unchanged};
 use crate::snapshot::{Captured, Moment, Request, capture};
 use anyhow::Result;
+use bytesize::ByteSize;
+use clap::ArgAction;
+use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 
-use crate::cli::args::Snapshot;
-use crate::cli::commands::inspect::{position_text, version_text};
 use crate::cli::commands::prune::after_snapshot;
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
+use crate::cli::render::member::{position_text, version_text};
+use crate::cli::values::{label, local_path};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Snapshot {
+    /// Data dir of the member (only read)
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    pub(crate) data_dir: PathBuf,
+    /// Dedicated WAL dir, if etcd runs with --wal-dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) to: DestinationFlags,
+    /// Include every file, not only what etcd needs to start
+    #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
+    pub(crate) all: bool,
+    /// Save a damaged data dir as it is (etcd stopped)
+    ///
+    /// Every file that can be read goes into the archive, with a list of what is wrong. Nothing is pruned.
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    pub(crate) damaged: bool,
+    /// Label for the archive, e.g. pre-upgrade (repeatable)
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
+    pub(crate) label: Vec<String>,
+    /// zstd compression level, 1 to 19
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+    /// Warn if the data size is over SIZE
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    pub(crate) size_limit: ByteSize,
+    /// Skip if no client has written since the newest archive
+    ///
+    /// That archive is verified again. Its recipients are not compared: leave this flag out once when
+    /// they change.
+    #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
+    pub(crate) if_changed: bool,
+    #[command(flatten)]
+    pub(crate) keep: crate::cli::flags::retention::Keep,
+    #[command(flatten)]
+    pub(crate) lock: crate::cli::flags::lock_wait::LockWait,
+    #[command(flatten)]
+    pub(crate) metrics: crate::cli::metrics::MetricsFile,
+}
 
 pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
     let interrupt = places.interrupt();

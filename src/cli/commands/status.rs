@@ -20,11 +20,11 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 
-use crate::cli::args::length_of_time;
 use crate::cli::error::{Failure, Kind, plugin_exit_code};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
+use crate::cli::values::length_of_time;
 
 pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
     are this command's own codes: whatever keeps it from looking, wrong usage too, is 3, with its line.\n\n\

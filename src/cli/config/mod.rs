@@ -32,11 +32,9 @@ use fs_err as fs;
 
 use crate::cli::config::content::{Said, Setting};
 use crate::cli::connection::also_read;
+use crate::cli::error::{Judged, Kind, of_io};
+use crate::cli::global::CONFIG_FLAG;
 
-/// What is read when nothing else is named, if it is there.
-pub(crate) const DEFAULT: &str = "/etc/etcd-ark.toml";
-/// The id of the flag that names the file.
-pub(crate) const FLAG: &str = "config";
 /// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 /// No configuration is longer, in bytes.
@@ -152,8 +150,8 @@ pub(crate) fn complete(
 
 /// The file's path and text; none if none is wanted, or nobody named the default one and it is not there.
 fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> {
-    let named = matches.value_source(FLAG) != Some(ValueSource::DefaultValue);
-    let path = matches.get_one::<OsString>(FLAG);
+    let named = matches.value_source(CONFIG_FLAG) != Some(ValueSource::DefaultValue);
+    let path = matches.get_one::<OsString>(CONFIG_FLAG);
     let Some(path) = path.filter(|path| !path.is_empty()).map(PathBuf::from) else {
         return Ok(None);
     };
@@ -326,5 +324,32 @@ fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
             };
             values.map(|value| word(value).into()).collect()
         }
+    }
+}
+
+/// What to do about it.
+pub(crate) fn of_config(error: &ConfigError) -> Judged {
+    match error {
+        ConfigError::NotFound(_) => (
+            Kind::NotFound,
+            Some("`--config ''` goes without any configuration file"),
+        ),
+        ConfigError::NoConfig { .. } | ConfigError::Line { .. } => (
+            Kind::Usage,
+            Some(
+                "its keys are the long names of the flags that `etcd-ark COMMAND --help` shows, its values what those take",
+            ),
+        ),
+        ConfigError::Value { .. } => (
+            Kind::Usage,
+            Some("`etcd-ark COMMAND --help` shows what the flag of that name takes"),
+        ),
+        ConfigError::Together { .. } => (
+            Kind::Usage,
+            Some(
+                "see `etcd-ark COMMAND --help`; a key in a command's own table is for that command alone",
+            ),
+        ),
+        ConfigError::Io(error) => of_io(error),
     }
 }

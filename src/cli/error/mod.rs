@@ -4,7 +4,6 @@
 pub(crate) mod access;
 pub(crate) mod repository;
 pub(crate) mod rewind;
-pub(crate) mod usage;
 
 use std::error::Error;
 use std::io;
@@ -36,10 +35,7 @@ use crate::upgrade::downgrade::collect::CollectError;
 use crate::upgrade::downgrade::move_wal::MoveError;
 use crate::upgrade::downgrade::prepare::PrepareError;
 
-use crate::cli::config::ConfigError;
-
 pub(crate) use crate::cli::error::repository::of_keys;
-pub(crate) use crate::cli::error::usage::misread;
 
 #[cfg(feature = "encryption")]
 use crate::cli::error::repository::of_encryption;
@@ -131,14 +127,18 @@ pub(crate) struct Told {
     pub(crate) hint: Option<&'static str>,
 }
 
-type Judged = (Kind, Option<&'static str>);
+pub(crate) type Judged = (Kind, Option<&'static str>);
 
 /// What to do where something may not be opened, if no one knows whose it is.
 const DENIED: &str = "run it as its owner, or as root";
 
 impl Failure {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let (kind, hint) = judge(error);
+        Self::told(error, judge(error))
+    }
+
+    /// An error with its kind and hint.
+    pub(crate) fn told(error: &anyhow::Error, (kind, hint): Judged) -> Self {
         let mut message = String::new();
         for cause in error.chain() {
             let text = cause.to_string();
@@ -195,9 +195,7 @@ impl Failure {
 }
 
 fn judge(error: &anyhow::Error) -> Judged {
-    if let Some(error) = error.downcast_ref::<ConfigError>() {
-        crate::cli::error::usage::of_config(error)
-    } else if let Some(told) = error.downcast_ref::<Told>() {
+    if let Some(told) = error.downcast_ref::<Told>() {
         (told.kind, told.hint)
     } else if let Some(error) = error.downcast_ref::<CaptureError>() {
         of_capture(error)
@@ -659,7 +657,7 @@ fn of_access(error: &AccessError) -> Judged {
     }
 }
 
-fn of_io(error: &io::Error) -> Judged {
+pub(crate) fn of_io(error: &io::Error) -> Judged {
     let error = cause_of(error);
     if error.get_ref().is_some_and(|inner| {
         inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::repository::lock::Claim;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::args::time_or_none;
+use crate::cli::values::time_or_none;
 
 /// What is worth a warning where the filesystem knows no locks.
 pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no locks: nothing kept another run from working on it at the same time";

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ArgAction;
 use jiff::SignedDuration;
 
-use crate::cli::args::{label, length_of_time, time_or_none};
+use crate::cli::values::{label, length_of_time, time_or_none};
 
 /// The flags of a policy.
 #[derive(Debug, clap::Args)]

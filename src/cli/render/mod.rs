@@ -1,6 +1,7 @@
 //! Tables and charts that several commands print.
 
 pub(crate) mod log;
+pub(crate) mod member;
 pub(crate) mod member_table;
 pub(crate) mod perfdata;
 pub(crate) mod rewind_plan;

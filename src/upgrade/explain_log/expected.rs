@@ -2,7 +2,7 @@
 //! from them by a word only.
 
 use crate::upgrade::explain_log::Verdict::{Expected, Routine, WorthALook};
-use crate::upgrade::explain_log::rules::{
+use crate::upgrade::explain_log::classes::{
     BUFFER_FULL, CLUSTER_VERSION, CONNECTED, ELECTION, NEW_MEMBER, NO_HEALTH_CHECK, OWN_STOP,
     PEER_AWAY, PUBLISHED, Rule, STARTED, STOPPED, class,
 };

@@ -5,6 +5,7 @@
 //! judged alone; some are expected only at their time: a member may be away, but not for long and
 //! not two of them, and there may be an election, but not five in a minute.
 
+pub mod classes;
 pub mod expected;
 pub mod line;
 pub mod problems;
@@ -16,12 +17,12 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use serde::Serialize;
 
-pub use crate::upgrade::explain_log::line::{Level, Line};
-use crate::upgrade::explain_log::rules::{
+use crate::upgrade::explain_log::classes::{
     BUFFER_FULL, CLUSTER_VERSION, CONNECTED, ELECTION, ELECTION_STORM, EMPTY_AGAIN, GRAVE,
     NEW_MEMBER, NO_HEALTH_CHECK, NOT_KNOWN, OWN_STOP, PANIC, PEER_AWAY, PEER_AWAY_LONG, PUBLISHED,
     STACK_TRACE, STARTED, STOPPED, TWO_PEERS_AWAY, UNHEALTHY,
 };
+pub use crate::upgrade::explain_log::line::{Level, Line};
 
 use crate::etcd::ids::MemberId;
 

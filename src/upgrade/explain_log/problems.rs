@@ -1,7 +1,7 @@
 //! Messages that no upgrade should bring along, each worth a look wherever it stands.
 
 use crate::upgrade::explain_log::Verdict::WorthALook;
-use crate::upgrade::explain_log::rules::{PANIC, Rule, class};
+use crate::upgrade::explain_log::classes::{PANIC, Rule, class};
 
 /// Of what went wrong.
 pub(crate) const RULES: &[Rule] = &[

@@ -8,9 +8,9 @@ use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::FalseyValueParser;
 
-use crate::cli::args::Threads;
 use crate::cli::connection::Connection;
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::common::Threads;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::values::local_path;
 

@@ -525,7 +525,7 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out:
         "data dir",
         &format!("reads well from end to end: {}", member.identity),
     );
-    row("", &crate::cli::commands::inspect::position_text(member));
+    row("", &crate::cli::render::member::position_text(member));
     out.line("");
     out.line(&format!(
         "This member's own data are good for etcd {} and must be kept: only the binary is swapped.",

@@ -2,13 +2,12 @@
 
 pub(crate) mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::archive::manifest::Role;
 use crate::archive::{Archive, Manifest};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Reading, Survey, survey};
-use crate::etcd::ids::ClusterVersion;
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::{MemberFacts, VersionChange};
 use crate::etcd::start::Verdicts;
@@ -18,15 +17,31 @@ use crate::target::Target;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::cli::args::Inspect;
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
-use crate::cli::commands::verify::{starts_json, starts_why_json};
 use crate::cli::error::Kind;
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
 use crate::cli::render::log::picture;
+use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
+use crate::cli::values::local_path;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Archive or data dir; or latest, latest:LABEL
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
+    /// Dedicated WAL dir of the data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 pub(crate) fn run(
     args: &Inspect,
@@ -364,42 +379,6 @@ fn tell_member(facts: &MemberFacts, out: &Out) {
                 facts.replaced_entries
             ),
         );
-    }
-}
-
-/// One fact with its name.
-pub(crate) fn row(out: &Out, name: &str, text: &str) {
-    out.line(&format!("  {name:<10} {text}"));
-}
-
-/// A member's place in the log in one line.
-pub(crate) fn position_text(facts: &MemberFacts) -> String {
-    let position = &facts.position;
-    let snapshot = match facts.raft_snapshot {
-        Some(id) => format!("raft snapshot at {}", id.index),
-        None => "no raft snapshot yet".to_owned(),
-    };
-    format!(
-        "term {}, index {}, commit {}; {snapshot}",
-        position.term, position.index, position.commit
-    )
-}
-
-/// The cluster version in force, and one that may be about to be.
-pub(crate) fn version_text(facts: &MemberFacts) -> String {
-    let pending = facts.pending_version().map(|pending| &pending.version);
-    versions_text(facts.cluster_version.as_ref(), pending)
-}
-
-/// The cluster version in force and one that is not known to be committed.
-pub(crate) fn versions_text(
-    now: Option<&ClusterVersion>,
-    pending: Option<&ClusterVersion>,
-) -> String {
-    let now = now.map_or_else(|| "not decided".to_owned(), ToString::to_string);
-    match pending {
-        Some(pending) => format!("{now}, {pending} pending"),
-        None => now,
     }
 }
 

@@ -9,10 +9,10 @@ use crate::target::{StoreRead, Target, Wanted};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::cli::commands::inspect::row;
 use crate::cli::commands::keys::tell_passed_over;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
+use crate::cli::render::member::{plural, row};
 
 /// How many of the largest keys and directories are shown.
 const LARGEST: usize = 5;
@@ -211,8 +211,4 @@ impl Contents {
             }
         }
     }
-}
-
-pub(crate) fn plural(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
 }

@@ -9,17 +9,24 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
-use crate::cli::args::List;
-use crate::cli::commands::inspect::versions_text;
 use crate::cli::error::Failure;
-use crate::cli::open::{Places, warn_skipped};
+use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
+use crate::cli::render::member::versions_text;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) repository: crate::cli::flags::repository::RepositoryFlags,
+    #[command(flatten)]
+    pub(crate) history: crate::cli::commands::list::history::HistoryFlags,
+}
 
 pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     let repository = args.repository.open(places)?;
     let catalog = summarize(&*repository)?;
     places.interrupt().check()?;
-    warn_skipped(&*repository, out);
+    out.warn_skipped(&*repository);
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {

@@ -2,9 +2,11 @@
 
 pub(crate) mod watch;
 
+use std::path::PathBuf;
+
 use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
-use crate::etcd::ids::{ClusterId, V2_1};
+use crate::etcd::ids::{ClusterId, Release, V2_1};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
@@ -15,14 +17,72 @@ use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
 use anyhow::Result;
+use bytesize::ByteSize;
+use clap::builder::FalseyValueParser;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::cli::args::Preflight;
+use crate::cli::connection::Connection;
 use crate::cli::error::{Failure, Kind, Told};
-use crate::cli::open::{Places, warn_skipped};
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::repository::BackupDir;
+use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::Progress;
 use crate::cli::render::member_table::{table, wrap};
+use crate::cli::values::{length_of_time, local_path};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Preflight {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Data dir of this member (only read)
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Dedicated WAL dir, if etcd runs with --wal-dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) backup_dir: BackupDir,
+    /// Maximum age of an archive, e.g. 90m, 24h, 7d
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
+    pub(crate) max_backup_age: SignedDuration,
+    /// Fail if the data size is over SIZE
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        env = "ETCD_ARK_SIZE_LIMIT"
+    )]
+    pub(crate) size_limit: ByteSize,
+    /// Accept a data size over the limit
+    #[arg(long, env = "ETCD_ARK_ACCEPT_DATA_SIZE", value_parser = FalseyValueParser::new())]
+    pub(crate) accept_data_size: bool,
+    /// Release that the members run
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.1",
+        env = "ETCD_ARK_UPGRADE_FROM"
+    )]
+    pub(crate) from: Release,
+    /// Release to upgrade to
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        default_value = "2.2",
+        env = "ETCD_ARK_UPGRADE_TO"
+    )]
+    pub(crate) to: Release,
+    /// Show the state of all members until the cluster version has moved
+    #[arg(long, env = "ETCD_ARK_WATCH", value_parser = FalseyValueParser::new())]
+    pub(crate) watch: bool,
+    /// With --watch: time between two polls
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = length_of_time, env = "ETCD_ARK_INTERVAL")]
+    pub(crate) interval: SignedDuration,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 /// Where a check's evidence begins, and how wide a line is, in columns.
 const INDENT: usize = 23;
@@ -143,7 +203,7 @@ fn backups(
     let repository = places.repository(place)?;
     let catalog = summarize(&*repository)?;
     interrupt.check()?;
-    warn_skipped(&*repository, out);
+    out.warn_skipped(&*repository);
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
     let threads = args.threads.count();

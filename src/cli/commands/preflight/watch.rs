@@ -20,7 +20,7 @@ use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use crate::cli::args::Preflight;
+use crate::cli::commands::preflight::Preflight;
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
 

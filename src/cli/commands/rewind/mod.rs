@@ -10,7 +10,7 @@ use crate::etcd::membership::Member;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
-use crate::rewind::cut::stretches;
+use crate::rewind::cut::{To, stretches};
 use crate::rewind::input::{Witness, member_text};
 use crate::rewind::new_cluster::{ChangeKind, Wishes};
 use crate::rewind::output_dir::Place;
@@ -18,19 +18,82 @@ use crate::rewind::stores::Renamed;
 use crate::rewind::write::{Archived, Output};
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
 use anyhow::Result;
+use clap::ArgAction;
+use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 
-use crate::cli::args::Rewind;
-use crate::cli::commands::inspect::row;
-use crate::cli::commands::inspect::store::plural;
 use crate::cli::commands::rewind::report::to_json;
 use crate::cli::commands::schedule::quote::shell;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{Kind, Told};
+use crate::cli::flags::common::Threads;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size, text};
 use crate::cli::progress::Progress;
+use crate::cli::render::member::{plural, row};
 use crate::cli::render::rewind_plan::picture;
+use crate::cli::values::{local_path, pair};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rewind {
+    /// Archives and data dirs of any members of one cluster
+    #[arg(value_name = "TARGET", required = true)]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Directory for the new archives (empty or missing)
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "dry_run",
+        env = "ETCD_ARK_OUT",
+        value_parser = local_path()
+    )]
+    pub(crate) out: Option<PathBuf>,
+    /// Where to cut: last-before:RELEASE, index:N or end
+    ///
+    /// `last-before:RELEASE` is the last entry before the cluster version moved to it, or the end, if it
+    /// never did; `index:N` is that entry; `end` is the end of the most up-to-date log.
+    #[arg(
+        long,
+        value_name = "MOMENT",
+        default_value = "last-before:2.2",
+        env = "ETCD_ARK_REWIND_TO"
+    )]
+    pub(crate) to: To,
+    /// Member (name or id) that gives the raft snapshot for all
+    ///
+    /// Needed where members name in-order keys differently.
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_BASE")]
+    pub(crate) base: Option<String>,
+    /// Make a cluster of this member alone (name or id); the others are removed
+    #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_SINGLE")]
+    pub(crate) single: Option<String>,
+    /// New peer URL of a member, for a new host (repeatable)
+    #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = pair, env = "ETCD_ARK_PEER_URL")]
+    pub(crate) peer_url: Vec<(String, String)>,
+    /// Keep the cluster id; members of the old cluster that still run could then join
+    #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
+    pub(crate) keep_cluster_id: bool,
+    /// Dedicated WAL dir of a data dir among the targets (repeatable)
+    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = pair, env = "ETCD_ARK_WAL_DIRS")]
+    pub(crate) wal_dir: Vec<(String, String)>,
+    /// Show what would be kept and lost; write nothing
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub(crate) dry_run: bool,
+    /// Encrypt for an age recipient (repeatable)
+    #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
+    pub(crate) recipient: Vec<String>,
+    /// Encrypt for the recipients in FILE (repeatable)
+    #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
+    pub(crate) recipients_file: Vec<PathBuf>,
+    /// Write archives in the open although an input is encrypted
+    #[arg(long, env = "ETCD_ARK_ALLOW_PLAINTEXT", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_plaintext: bool,
+    /// zstd compression level, 1 to 19
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
 
 /// How many renamed keys are shown, unless `--verbose`.
 const SHOWN: usize = 50;

@@ -10,7 +10,7 @@ use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
 use serde_json::{Value, json};
 
-use crate::cli::args::Rewind;
+use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::rewind::next_steps;
 use crate::cli::output::text;
 

@@ -10,10 +10,10 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::snapshot::{CaptureError, refuse_backup_inside};
 use anyhow::Result;
 
-use crate::cli::args::Snapshot;
 use crate::cli::commands::schedule::flags::{SnapshotLine, Word};
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::quote::plain;
+use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{Kind, Told};
 use crate::cli::open::Places;

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, ValueHint};
 
-use crate::cli::args::{Global, Snapshot, length_of_time};
 use crate::cli::commands::schedule::interval::When;
-use crate::cli::config;
+use crate::cli::commands::snapshot::Snapshot;
+use crate::cli::global::{CONFIG_FLAG, DEFAULT_CONFIG, Global};
+use crate::cli::values::length_of_time;
 
 #[derive(Debug, Args)]
 pub(crate) struct Schedule {
@@ -111,11 +112,11 @@ impl FromArgMatches for SnapshotLine {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let snapshot = Snapshot::augment_args(Command::new("snapshot"));
         let global = Global::augment_args(Command::new("etcd-ark"));
-        let config = matches.get_one::<OsString>(config::FLAG);
-        let config = config.filter(|path| *path != config::DEFAULT);
+        let config = matches.get_one::<OsString>(CONFIG_FLAG);
+        let config = config.filter(|path| *path != DEFAULT_CONFIG);
         let carried = |arg: &&Arg| {
             let id = arg.get_id().as_str();
-            !NOT_CARRIED.contains(&id) && (id != config::FLAG || config.is_some())
+            !NOT_CARRIED.contains(&id) && (id != CONFIG_FLAG || config.is_some())
         };
         Ok(Self {
             snapshot: Snapshot::from_arg_matches(matches)?,

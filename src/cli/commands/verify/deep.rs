@@ -10,10 +10,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::args::Verify;
-use crate::cli::commands::inspect::store::plural;
+use crate::cli::commands::verify::Verify;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
+use crate::cli::render::member::plural;
 
 /// How many keys are named.
 const NAMED: usize = 10;

@@ -14,7 +14,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::Outcome;
-use crate::etcd::start::{LINES, V2_3, Verdicts, is_3x, some_line_starts};
+use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts};
 use crate::etcd::text::printable;
 use crate::fs::staged::STAGING_PREFIX;
 use crate::interrupt::Interrupt;
@@ -23,15 +23,48 @@ use crate::repository::{Repository, Summary};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::args::Verify;
 use crate::cli::commands::verify::deep::Deep;
 use crate::cli::error::{Failure, Kind, Told, of_keys};
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::repository::LatestFlags;
 use crate::cli::open as places;
-use crate::cli::open::{Places, warn_skipped};
+use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
+use crate::cli::render::member::{starts_json, starts_why_json};
+use crate::cli::values::local_path;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Archives, data dirs, backup dirs; or latest, latest:LABEL [default: --backup-dir]
+    ///
+    /// A backup dir stands for all archives in it.
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) latest: LatestFlags,
+    /// Dedicated WAL dir of a data dir among them
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    pub(crate) wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+    /// Also replay the log: every raft snapshot must equal what the entries before it lead to
+    #[arg(long, env = "ETCD_ARK_DEEP", value_parser = FalseyValueParser::new())]
+    pub(crate) deep: bool,
+    /// With --deep: report what would expire before a restore at TIME [default: now]
+    ///
+    /// For example 2015-10-01T00:00:00Z.
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "deep",
+        env = "ETCD_ARK_RESTORE_AT"
+    )]
+    pub(crate) restore_at: Option<jiff::Timestamp>,
+}
 
 /// What proving one target gave.
 struct Verdict {
@@ -274,7 +307,7 @@ fn with_repositories_opened(
         let archives = if target.is_dir() || places::is_bucket(target) {
             let repository = places.repository(target)?;
             let listed = repository.list()?.into_iter();
-            warn_skipped(&*repository, out);
+            out.warn_skipped(&*repository);
             listed.map(|one| repository.path_of(&one.name)).collect()
         } else {
             Vec::new()
@@ -453,38 +486,4 @@ fn to_json(target: &Path, verdict: &Verdict) -> Value {
         "starts_why": starts_why_json(verdict.starts.as_ref()),
         "deep": verdict.deep.as_ref().map(Deep::to_json),
     })
-}
-
-/// One word for each release line: `yes`, `no`, `empty` or `force-new-cluster`. What cannot be read
-/// whole starts nothing.
-pub(crate) fn starts_json(starts: Option<&Verdicts>) -> Value {
-    match starts {
-        Some(starts) => starts
-            .iter()
-            .map(|(line, verdict)| (line.to_string(), Value::from(verdict.word())))
-            .collect(),
-        None => LINES
-            .iter()
-            .map(|line| (line.to_string(), Value::from("no")))
-            .collect(),
-    }
-}
-
-/// Why not, for each release line that does not start from it.
-pub(crate) fn starts_why_json(starts: Option<&Verdicts>) -> Value {
-    match starts {
-        Some(starts) => starts
-            .iter()
-            .filter_map(|(line, verdict)| {
-                Some((line.to_string(), Value::from(verdict.why_not(*line)?)))
-            })
-            .collect(),
-        None => LINES
-            .iter()
-            .map(|line| {
-                let why = "not all of it could be read";
-                (line.to_string(), Value::from(why))
-            })
-            .collect(),
-    }
 }

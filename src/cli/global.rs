@@ -1,0 +1,54 @@
+//! The options of every command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, ValueEnum};
+
+/// The id of the flag that names the configuration file.
+pub(crate) const CONFIG_FLAG: &str = "config";
+/// The configuration file that is read when nothing else is named, if it is there.
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/etcd-ark.toml";
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Global {
+    /// Write JSON to stdout and nothing else; errors become a JSON object on stderr
+    #[arg(long, global = true, env = "ETCD_ARK_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+    /// Print no progress, notes or reports of success; warnings and errors remain
+    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET", value_parser = FalseyValueParser::new())]
+    pub(crate) quiet: bool,
+    /// Print more about what is done
+    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = FalseyValueParser::new())]
+    pub(crate) verbose: bool,
+    /// File of age identities for encrypted archives (repeatable)
+    #[arg(short, long, global = true, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_IDENTITY")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// When to use colours; `NO_COLOR` is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "ETCD_ARK_COLOR"
+    )]
+    pub(crate) color: Color,
+    /// Show no progress bar
+    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS", value_parser = FalseyValueParser::new())]
+    pub(crate) no_progress: bool,
+    /// Exit with 5 if there were warnings
+    #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
+    pub(crate) strict: bool,
+    /// Configuration file; an empty name means none
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, default_value = DEFAULT_CONFIG, env = "ETCD_ARK_CONFIG")]
+    pub(crate) config: OsString,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
