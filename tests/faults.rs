@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fs_err as fs;
 
 use crate::support::ark::LOCK_FILE;
-use crate::support::encode::{make_dir, small_member};
+use crate::support::encode::{make_dir, small_member, small_member_of_version};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::{
     ARK, Ran, archives_in, ark, clean, fast_dir, in_own_mounts, is_thorough, names_in, need,
@@ -459,7 +459,9 @@ impl RestoreStory {
     /// Two members that share no file, one of them in an archive.
     fn new(dir: &Path, found: Found, dedicated_wal: bool) -> Self {
         let (archive, old, new) = (dir.join("new.tar.zst"), dir.join("old"), dir.join("new"));
-        small_member(&dir.join("captured"));
+        // Segments of 2.1 go into `member/wal` wherever they were.
+        let version = if dedicated_wal { "2.2.0" } else { "2.1.0" };
+        small_member_of_version(&dir.join("captured"), version);
         let recording = unpack("mem-a");
         make_dir(&old);
         match found {

@@ -6,13 +6,16 @@ use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
-use crate::support::ark::{ark, snapshot};
+use crate::support::ark::{ark, names, snapshot};
 use crate::support::decode::{frames, log, segments};
 use crate::support::encode::{SegmentBuilder, segment_name};
 use crate::support::recordings::{copy_dir, unpack};
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
+
+/// Whom an archive is encrypted for; no one has the key.
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// What is wrong with a verdict, if anything: whether it starts, and with how many keys.
 fn difference(verdict: &Verdict, seen: &Value) -> Option<String> {
@@ -254,6 +257,42 @@ fn a_dedicated_wal_dir_is_not_found_by_releases_that_do_not_know_it() {
 }
 
 #[test]
+fn no_restore_with_a_wal_dir_ends_in_what_the_own_release_starts_empty_from() {
+    for (name, dir, line, at_home) in [
+        ("v20", "v20", "2.0", true),
+        ("ops-2.1", "ops-2.1", "2.1", true),
+        ("ops-2.2", "ops-2.2", "2.2", false),
+    ] {
+        let recording = unpack(name);
+        let work = tempfile::tempdir().unwrap();
+        let path = |name: &str| work.path().join(name);
+        let (archive, _) = snapshot(&recording.data_dir(dir), &path("backups"), &[]);
+        let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
+        let (data, wal) = (path("data"), path("wal"));
+        args.extend(["--data-dir".as_ref(), data.as_os_str()]);
+        args.extend(["--wal-dir".as_ref(), wal.as_os_str(), "--offline".as_ref()]);
+        let ran = ark(args).exits(0);
+        let told = "start etcd without --wal-dir";
+        assert_eq!(ran.stderr.contains(told), at_home, "{name}: {ran:#?}");
+        // As etcd is to be started, and as it would be if no one had read that.
+        let given = (!at_home).then_some(wal.as_path());
+        let right = start_verdicts(&data, given, false).unwrap();
+        let wrong = start_verdicts(&data, Some(&wal), false).unwrap();
+        let of = |verdicts: &Verdicts, line: &str| {
+            let mut of = verdicts
+                .iter()
+                .filter(|(release, _)| release.to_string() == line);
+            of.next().unwrap().1.word()
+        };
+        assert_eq!(of(&right, line), "yes", "{name}");
+        if at_home {
+            // 2.2 finds the note instead of segments, and does not start.
+            assert_eq!(of(&wrong, "2.2"), "no", "{name}");
+        }
+    }
+}
+
+#[test]
 fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
     let recording = unpack("start-verdicts");
     let backups = tempfile::tempdir().unwrap();
@@ -264,10 +303,53 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
         let mut warnings = warnings.iter().map(|warning| warning.as_str().unwrap());
         warnings.any(|warning| warning.contains("does not start from this archive"))
     };
+    let restored = |archive: &std::path::Path, flags: &[&str]| {
+        let data = tempfile::tempdir().unwrap();
+        let mut args = vec!["restore".as_ref(), archive.as_os_str()];
+        args.extend(["--data-dir".as_ref(), data.path().as_os_str()]);
+        args.push("--offline".as_ref());
+        args.extend(flags.iter().map(OsStr::new));
+        (ark(args), data.path().join("member").exists())
+    };
+    let archive_of = |case: &str| {
+        let archives = names(&backups.path().join(case)).into_iter();
+        let mut archives = archives.filter(|name| name.ends_with(".tar.zst"));
+        backups.path().join(case).join(archives.next().unwrap())
+    };
+    let status = |case: &str| ark(["status".as_ref(), backups.path().join(case).as_os_str()]);
     assert!(!warned("C-intact"));
     assert!(!warned("C-tail_minus_1"));
+    status("C-tail_minus_1").exits(0);
     assert!(warned("C-publish_of_unknown_member"));
+    let critical = status("C-publish_of_unknown_member").exits(2);
+    let says = "does not start from this archive: entry 456 publishes";
+    assert!(critical.stdout.contains(says), "{critical:#?}");
+    let dead = archive_of("C-publish_of_unknown_member");
+    let (refused, is_there) = restored(&dead, &["--json"]);
+    let refused = refused.exits(3).json_error();
+    assert_eq!((&refused["kind"], is_there), (&"refused".into(), false));
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains(says), "{refused:#}");
+    let (taken, is_there) = restored(&dead, &["--damaged"]);
+    taken.exits(0).says(says);
+    assert!(is_there);
     assert!(warned("C-etcdctl_backup_225"));
+    // It starts, but not as it is.
+    status("C-etcdctl_backup_225").exits(1);
+    let (taken, is_there) = restored(&archive_of("C-etcdctl_backup_225"), &[]);
+    taken
+        .exits(0)
+        .says("starts only with `--force-new-cluster`");
+    assert!(is_there);
+    // Encrypted, the sidecar says so.
+    let dir = recording.path("start-verdicts/cases/C-publish_of_unknown_member.etcd");
+    let encrypted = backups.path().join("encrypted");
+    snapshot(&dir, &encrypted, &["--recipient", RECIPIENT]);
+    let critical = status("encrypted").exits(2);
+    assert!(
+        critical.stdout.contains("etcd does not start from it"),
+        "{critical:#?}"
+    );
 }
 
 #[test]

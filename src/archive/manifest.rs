@@ -165,6 +165,9 @@ pub struct Manifest {
     pub warnings: Vec<String>,
     /// What is good to know about it.
     pub notes: Vec<String>,
+    /// That the release that the data are of does not start from them, and why, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub does_not_start: Option<String>,
     /// What a rewind made it from; none for what was captured from a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind: Option<Rewind>,
@@ -326,6 +329,11 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Whether the data are of 3.x: they have the backend of the v3 store.
+    pub fn has_backend(&self) -> bool {
+        self.files.iter().any(|file| file.role == Role::V3Backend)
     }
 
     /// The bytes of `manifest.json`.

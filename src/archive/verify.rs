@@ -95,9 +95,10 @@ pub fn verify(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let check = plan.map_or_else(MemberCheck::default, MemberCheck::replaying);
-    let looks = Looks::all(archive, check);
-    verify_with(archive, threads, looks, interrupt, observe)
+    let replaying = |plan| Examiner::replaying(Replay::new(plan));
+    let examiner = plan.map_or_else(Examiner::default, replaying);
+    let check = MemberCheck::with(examiner).and_starts(archive);
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
 /// Proves `archive` and counts the entries from the first cluster version on that is at or above
@@ -109,11 +110,8 @@ pub fn verify_counting(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let check = MemberCheck {
-        examiner: Examiner::counting(release),
-    };
-    let looks = Looks::all(archive, check);
-    verify_with(archive, threads, looks, interrupt, observe)
+    let check = MemberCheck::with(Examiner::counting(release)).and_starts(archive);
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
 /// Replays the log in `archive` onto its store, proving what that reads on the way; with
@@ -126,12 +124,14 @@ pub fn replay(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let looks = Looks {
-        digests: Digests::Unchecked,
-        check: MemberCheck::replaying(plan),
-        start: with_starts.then(|| start_of(archive)),
+    let check = MemberCheck::with(Examiner::replaying(Replay::new(plan)));
+    let check = if with_starts {
+        check.and_starts(archive)
+    } else {
+        check
     };
-    verify_with(archive, threads, looks, interrupt, observe)
+    let digests = Digests::Unchecked;
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 /// Proves `archive` as [`verify`] does, taking note of every entry on the way.
@@ -141,12 +141,8 @@ pub fn trace(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let looks = Looks {
-        digests: Digests::All,
-        check: MemberCheck::tracing(),
-        start: None,
-    };
-    verify_with(archive, threads, looks, interrupt, observe)
+    let check = MemberCheck::with(Examiner::tracing());
+    verify_with(archive, threads, Digests::All, check, interrupt, observe)
 }
 
 /// Proves an archive that this process has just written, reading it back. Which servers start from
@@ -157,36 +153,15 @@ pub(crate) fn read_back(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let looks = Looks {
-        digests: Digests::Unchecked,
-        check: MemberCheck::default(),
-        start: None,
-    };
-    verify_with(archive, threads, looks, interrupt, observe)
-}
-
-/// What is looked at while an archive is read.
-struct Looks {
-    digests: Digests,
-    check: MemberCheck,
-    /// Which servers start from it, if that is asked.
-    start: Option<StartScan>,
-}
-
-impl Looks {
-    fn all(archive: &Archive, check: MemberCheck) -> Self {
-        Self {
-            digests: Digests::All,
-            check,
-            start: Some(start_of(archive)),
-        }
-    }
+    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
+    verify_with(archive, threads, digests, check, interrupt, observe)
 }
 
 fn verify_with(
     archive: &Archive,
     threads: usize,
-    looks: Looks,
+    digests: Digests,
+    check: MemberCheck,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -195,23 +170,19 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        start: looks.start,
-        follows: false,
-        check: looks.check,
+        check,
         files: Vec::new(),
         faults: Vec::new(),
         observe,
     };
-    let outcome = archive.unpack(threads, looks.digests, interrupt, &mut checking);
+    let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
-        start,
         mut check,
         files,
         mut faults,
         ..
     } = checking;
-    let whole = start.filter(|start| outcome.is_ok() && start.next_file().is_none());
-    let starts = whole.map(StartScan::finish);
+    let starts = check.take_starts().filter(|_| outcome.is_ok());
     let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
@@ -253,31 +224,50 @@ fn verify_with(
 #[derive(Default)]
 pub(crate) struct MemberCheck {
     examiner: Examiner,
+    /// Which servers start from it, if that is asked.
+    start: Option<StartScan>,
+    /// Whether the file that goes by is one that a server reads when it starts.
+    follows: bool,
 }
 
 impl MemberCheck {
-    fn replaying(plan: Plan) -> Self {
+    fn with(examiner: Examiner) -> Self {
         Self {
-            examiner: Examiner::replaying(Replay::new(plan)),
+            examiner,
+            ..Self::default()
         }
     }
 
-    fn tracing() -> Self {
-        Self {
-            examiner: Examiner::tracing(),
-        }
+    /// Also asks which servers start from `archive`.
+    pub(crate) fn and_starts(self, archive: &Archive) -> Self {
+        let start = Some(start_of(archive));
+        Self { start, ..self }
     }
 
     pub(crate) fn begin(&mut self, entry: &FileEntry) {
         self.examiner.begin(entry.kind(), entry.size);
+        self.follows = false;
+        if let Some(start) = &mut self.start
+            && let Some(next) = start.next_file()
+            && is_named(&next, &entry.path)
+        {
+            self.follows = true;
+            start.begin(entry.size);
+        }
     }
 
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         self.examiner.update(bytes);
+        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
+            start.update(bytes);
+        }
     }
 
     /// An archive holds no torn tail: the capture cut it off.
     pub(crate) fn end(&mut self) -> Option<FileFault> {
+        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
+            start.end();
+        }
         match self.examiner.end() {
             Err(fault) => Some(fault),
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
@@ -289,6 +279,14 @@ impl MemberCheck {
             }
             Ok(_) => None,
         }
+    }
+
+    /// What servers of each release line do with it, if that was asked and every file that they read
+    /// has gone by.
+    pub(crate) fn take_starts(&mut self) -> Option<Verdicts> {
+        let start = self.start.take();
+        let whole = start.filter(|start| start.next_file().is_none());
+        whole.map(StartScan::finish)
     }
 
     /// Whether etcd could start from all of it, and whether the manifest tells the truth.
@@ -343,9 +341,6 @@ fn is_named(file: &StartFile, path: &str) -> bool {
 }
 
 struct Checking<'o> {
-    start: Option<StartScan>,
-    /// Whether the file that goes by is one that a server reads when it starts.
-    follows: bool,
     check: MemberCheck,
     files: Vec<FileReport>,
     faults: Vec<VerifyFault>,
@@ -361,22 +356,11 @@ impl Sink for Checking<'_> {
 
     fn begin(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
         self.check.begin(entry);
-        self.follows = false;
-        if let Some(start) = &mut self.start
-            && let Some(next) = start.next_file()
-            && is_named(&next, &entry.path)
-        {
-            self.follows = true;
-            start.begin(entry.size);
-        }
         Ok(())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.check.data(bytes);
-        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
-            start.update(bytes);
-        }
         (self.observe)(Event::Advance(bytes.len() as u64));
         Ok(())
     }
@@ -386,9 +370,6 @@ impl Sink for Checking<'_> {
         entry: &FileEntry,
         digest: Result<(), ArchiveFault>,
     ) -> Result<(), ArchiveError> {
-        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
-            start.end();
-        }
         self.files.push(FileReport {
             path: entry.path.clone(),
             bytes: entry.size,

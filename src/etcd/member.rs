@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::conf_change::{ClusterChange, LoggedChange};
-use crate::etcd::ids::{ClusterVersion, Identity, Index, MemberId, SnapshotId, Term, missing};
+use crate::etcd::ids::missing;
+use crate::etcd::ids::{ClusterVersion, Identity, Index, MemberId, Release, SnapshotId, Term};
 use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
@@ -179,6 +180,11 @@ impl MemberFacts {
     /// Whether the member is no longer in the cluster that it knows.
     pub fn is_removed(&self) -> bool {
         self.removed_members.contains(&self.identity.member_id)
+    }
+
+    /// The release that the data are of: that of the cluster version in force, which 2.0 does not write.
+    pub fn release(&self) -> Option<Release> {
+        self.cluster_version.as_ref().map(ClusterVersion::release)
     }
 
     /// What there is to say of a last segment that ends before its metadata record. A crash of 2.0.0 to

@@ -48,6 +48,7 @@ pub(super) fn member(
         of_proof(watched, proof, facts),
         of_size(watched, rules),
     ];
+    found.extend(of_start(watched));
     found.extend(of_dates(watched, facts));
     found.extend(of_warnings(watched));
     found
@@ -147,6 +148,13 @@ fn of_size(watched: &Watched, rules: &Rules) -> Finding {
     finding(level, "data-size", Some(name), text)
 }
 
+/// That nothing comes up from the newest archive.
+fn of_start(watched: &Watched) -> Option<Finding> {
+    let why = watched.newest.does_not_start.as_ref()?;
+    let text = format!("newest archive: {why}");
+    Some(finding(Level::Critical, "start", Some(&watched.name), text))
+}
+
 /// That a clock was wrong, where that may hide something: an archive from the future that the
 /// newest has caught up with hides nothing.
 fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
@@ -164,7 +172,8 @@ fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
 fn of_warnings(watched: &Watched) -> Vec<Finding> {
     let name = &watched.name;
     let warnings = watched.newest.warnings.iter();
-    let lasting = warnings.filter(|warning| !is_passing(warning));
+    let start = watched.newest.does_not_start.as_ref();
+    let lasting = warnings.filter(|warning| !is_passing(warning) && Some(*warning) != start);
     let found = lasting.map(|warning| {
         let text = format!("newest archive warns: {warning}");
         finding(Level::Warning, "warnings", Some(name), text)

@@ -46,6 +46,7 @@ fn archive(name: &str, member: u64, hours: i64) -> Summary {
         scope: Scope::Live,
         labels: Vec::new(),
         warnings: Vec::new(),
+        does_not_start: None,
         rewound: false,
         members: vec![MemberId(0xa), MemberId(0xb)],
         ciphertext: None,

@@ -40,6 +40,8 @@ pub struct Summary {
     pub labels: Vec<String>,
     /// What was worth a warning when it was taken.
     pub warnings: Vec<String>,
+    /// That the release that its data are of does not start from them, and why.
+    pub does_not_start: Option<String>,
     /// Whether a rewind made it.
     pub rewound: bool,
     /// The members of its cluster as of its commit index.
@@ -73,6 +75,7 @@ impl Summary {
             scope: manifest.scope,
             labels: manifest.labels.clone(),
             warnings: manifest.warnings.clone(),
+            does_not_start: manifest.does_not_start.clone(),
             rewound: manifest.rewind.is_some(),
             members: member.members.iter().map(|member| member.id).collect(),
             ciphertext: None,

@@ -40,6 +40,9 @@ pub struct Sidecar {
     /// sidecars of releases that did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warnings: Option<usize>,
+    /// Whether the release that the data are of does not start from them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    does_not_start: bool,
     /// Bytes of the ciphertext.
     bytes: u64,
     /// The digest of the ciphertext.
@@ -70,6 +73,7 @@ impl Sidecar {
             scope: summary.scope,
             labels: summary.labels,
             warnings: Some(lasting.count()),
+            does_not_start: summary.does_not_start.is_some(),
             rewound: summary.rewound,
             bytes,
             sha256,
@@ -127,6 +131,10 @@ impl Sidecar {
             scope: self.scope,
             labels: self.labels,
             warnings: told_inside(self.warnings.unwrap_or(0)),
+            does_not_start: self.does_not_start.then(|| {
+                let read = "etcd-ark inspect --identity FILE ARCHIVE";
+                format!("etcd does not start from it; `{read}` tells why, with a key")
+            }),
             rewound: self.rewound,
             members: self.members,
             ciphertext: Some((self.bytes, self.sha256)),

@@ -21,7 +21,7 @@ use crate::archive::manifest::{Damage, Manifest};
 use crate::archive::verify::VerifyFault;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::{HeldLocks, Running, take_locks};
-use crate::etcd::ids::Release;
+use crate::etcd::ids::V2_2;
 use crate::fs::staged::{StagedDir, exchange, parent_of, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -90,6 +90,14 @@ pub enum RestoreError {
         path: PathBuf,
         /// The first thing that is wrong.
         first: String,
+    },
+    /// Nothing comes up from it.
+    #[error("`{path}`: {why}")]
+    DoesNotStart {
+        /// The archive.
+        path: PathBuf,
+        /// Which release does not start from it, and why.
+        why: String,
     },
     /// etcd runs on the target.
     #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
@@ -186,7 +194,7 @@ pub fn restore(
     request
         .archive
         .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
-    let mut warnings = unpacking.finish()?;
+    let mut warnings = unpacking.finish(request.damaged)?;
     let damage = request.archive.manifest().damage.iter();
     warnings.extend(damage.flat_map(Damage::lines));
     warnings.extend(machine_warnings());
@@ -216,15 +224,11 @@ pub fn restore(
     })
 }
 
-/// Whether a rewind made the data for etcd 2.1 or before, which have no `--wal-dir`: they would ignore a WAL dir, find no log
-/// in `member/wal`, and start an empty member.
-fn is_for_a_release_without_wal_dir(manifest: &Manifest) -> bool {
-    let version = &manifest.member.cluster_version;
-    let first_with = Release { major: 2, minor: 2 };
-    manifest.rewind.is_some()
-        && version
-            .as_ref()
-            .is_none_or(|version| Release::of(&version.0) < first_with)
+/// Whether the data are of etcd 2.1 or before, which have no `--wal-dir`: they would ignore a WAL dir, find no log in
+/// `member/wal`, and start an empty member.
+fn is_of_a_release_without_wal_dir(manifest: &Manifest) -> bool {
+    let release = manifest.member.release();
+    !manifest.has_backend() && release.is_none_or(|release| release < V2_2)
 }
 
 fn machine_warnings() -> Vec<String> {
@@ -262,7 +266,7 @@ impl Target {
             data_dir,
             exists,
             wal_dir: wal_dir.map(|(path, _)| path).filter(|path| *path != usual),
-            home: is_for_a_release_without_wal_dir(request.archive.manifest()),
+            home: is_of_a_release_without_wal_dir(request.archive.manifest()),
         })
     }
 

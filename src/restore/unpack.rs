@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::archive::manifest::DirectoryEntry;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, ArchiveFault, FileEntry, Sink};
+use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::staged::{start_writeback, sync_dir, with_path};
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
@@ -81,7 +82,7 @@ impl<'u> Unpacking<'u> {
             archive,
             staging,
             owner,
-            check: MemberCheck::default(),
+            check: MemberCheck::default().and_starts(archive),
             now: None,
             unsynced: Vec::new(),
             directories: Vec::new(),
@@ -91,13 +92,15 @@ impl<'u> Unpacking<'u> {
     }
 
     /// Proves the whole, then makes it durable. Gives warnings.
-    pub(crate) fn finish(mut self) -> Result<Vec<String>, RestoreError> {
+    pub(crate) fn finish(mut self, damaged: bool) -> Result<Vec<String>, RestoreError> {
+        let starts = self.check.take_starts();
         // Of a damaged data dir every byte is as it was, which is all that there is to prove.
         if self.archive.manifest().damage.is_none() {
             self.check
                 .finish(self.archive)
                 .map_err(|fault| unsound(self.archive, fault))?;
         }
+        let warning = refuse_dead(self.archive, starts, damaged)?;
         sync_all(&mut self.unsynced)?;
         for (path, entry) in self.directories.iter().rev() {
             let (uid, gid) = self.owner.of(entry.uid, entry.gid);
@@ -114,7 +117,8 @@ impl<'u> Unpacking<'u> {
             }
             sync_dir(dir.path())?;
         }
-        Ok(self.not_owned.iter().map(not_owned_warning).collect())
+        let not_owned = self.not_owned.iter().map(not_owned_warning);
+        Ok(not_owned.chain(warning).collect())
     }
 }
 
@@ -209,6 +213,29 @@ fn own(path: &std::path::Path, uid: u32, gid: u32, failed: &mut Option<(PathBuf,
     {
         *failed = Some((path.to_path_buf(), uid, gid));
     }
+}
+
+/// That etcd of the release that the data are of does not start from them as they are: refused unless
+/// `damaged` data are taken, or a flag makes etcd start.
+fn refuse_dead(
+    archive: &Archive,
+    starts: Option<Verdicts>,
+    damaged: bool,
+) -> Result<Option<String>, RestoreError> {
+    let manifest = archive.manifest();
+    let starts = starts.filter(|_| !manifest.has_backend());
+    let refusal = starts
+        .as_ref()
+        .and_then(|starts| own_refusal(starts, manifest.member.release()));
+    let Some((line, verdict)) = refusal else {
+        return Ok(None);
+    };
+    let why = start_warning(*line, verdict);
+    if damaged || *verdict == Verdict::ForceNewClusterOnly {
+        return Ok(Some(why));
+    }
+    let path = archive.path().to_path_buf();
+    Err(RestoreError::DoesNotStart { path, why })
 }
 
 fn not_owned_warning((_, uid, gid): &(PathBuf, u32, u32)) -> String {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::Role;
 use crate::archive::verify::trace;
 use crate::data_dir::scan::{Reading, survey};
 use crate::data_dir::{DataDir, Running};
@@ -69,10 +68,7 @@ impl Witness {
                     path,
                     facts: manifest.member.clone(),
                     trace: report.trace.unwrap_or_default(),
-                    has_db: manifest
-                        .files
-                        .iter()
-                        .any(|file| file.role == Role::V3Backend),
+                    has_db: manifest.has_backend(),
                     passed_over: Vec::new(),
                     running: None,
                     taken: manifest.created,

@@ -32,10 +32,9 @@ use crate::archive::{
     Archive, ArchiveError, Cipher, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
 };
 use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
-use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::FileFault;
-use crate::etcd::start::{Verdicts, is_3x, some_line_starts};
+use crate::etcd::start::{Verdict, own_refusal, start_warning};
 use crate::fs::staged::{StagedFile, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -566,6 +565,7 @@ impl Capture<'_> {
             files,
             warnings: damage.lines(),
             notes: Vec::new(),
+            does_not_start: None,
             rewind: None,
             damage: Some(damage),
         };
@@ -605,9 +605,13 @@ impl Capture<'_> {
         };
         let facts = content.write_member(&opening, &mut warnings)?;
         let starts = content.start.finish();
-        if opening.db.is_none() && !is_3x(&starts) && !facts.is_removed() {
-            warnings.extend(start_warning(&facts, &starts));
+        let refusal = own_refusal(&starts, facts.release()).filter(|_| opening.db.is_none());
+        let refusal = refusal.map(|(line, verdict)| (start_warning(*line, verdict), verdict));
+        if !facts.is_removed() {
+            warnings.extend(refusal.iter().map(|(warning, _)| warning.clone()));
         }
+        let dead = refusal.filter(|(_, verdict)| **verdict != Verdict::ForceNewClusterOnly);
+        let does_not_start = dead.map(|(warning, _)| warning);
         if let (Some(before), Some(db)) = (looked, &opening.db)
             && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {
@@ -633,6 +637,7 @@ impl Capture<'_> {
             files,
             warnings,
             notes,
+            does_not_start,
             rewind: self.made.as_ref().map(|made| made.rewind.clone()),
             damage: None,
         };
@@ -663,21 +668,6 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
             })
         })
         .collect()
-}
-
-/// That servers of the release that the data are of do not start from them; where the data do not
-/// tell their release, that none does.
-fn start_warning(facts: &MemberFacts, starts: &Verdicts) -> Option<String> {
-    let own = facts.cluster_version.as_ref().map(ClusterVersion::release);
-    let of_own = starts.iter().find(|(line, _)| Some(*line) == own);
-    if of_own.is_none() && some_line_starts(starts, own) {
-        return None;
-    }
-    let (line, verdict) = of_own.or(starts.last())?;
-    let why = verdict.why_not(*line)?;
-    Some(format!(
-        "etcd {line} does not start from this archive: {why}"
-    ))
 }
 
 /// What about the member itself is worth a warning, and what is good to know.

@@ -11,7 +11,7 @@ pub use store::{StoreImage, client_url, key_path, key_value, store_json};
 mod small;
 pub use small::{
     Bootstrap, CLUSTER_ID, MEMBER_ID, Member, SegmentFacts, SmallMember, bootstrap, make_dir,
-    members, small_member, small_member_of, write_file,
+    members, small_member, small_member_of, small_member_of_version, write_file,
 };
 
 /// Record types of the WAL (`wal.metadataType` … `wal.snapshotType` in etcd).

@@ -48,7 +48,7 @@ pub(crate) struct Restore {
     /// Do everything but publish the result
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
-    /// Restore an archive that `snapshot --damaged` made
+    /// Also restore an archive of a damaged data dir, or one that its etcd release does not start from
     #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
     pub(crate) damaged: bool,
     /// Restore although members of the same cluster may be running

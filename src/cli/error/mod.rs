@@ -366,6 +366,12 @@ fn of_restore(error: &RestoreError) -> Judged {
                 "nothing was changed; restore a backup, `etcd-ark list` shows them, or pass --damaged to get the damaged files back",
             ),
         ),
+        RestoreError::DoesNotStart { .. } => (
+            Kind::Refused,
+            Some(
+                "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
+            ),
+        ),
         RestoreError::Running(_) => (
             Kind::Busy,
             Some("stop etcd first, and keep it stopped: `systemctl mask --now etcd`"),

@@ -97,6 +97,21 @@ pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
     own.major > V2_3.major || is_3x(verdicts) || lines.any(|(_, verdict)| verdict.is_yes())
 }
 
+/// What the release that the data are of does with them, unless it starts; where they do not tell their
+/// release, the newest line's verdict if none starts. Of 3.x data nothing is known.
+pub fn own_refusal(verdicts: &Verdicts, own: Option<Release>) -> Option<&(Release, Verdict)> {
+    let of_own = verdicts.iter().find(|(line, _)| Some(*line) == own);
+    let is_unknown = is_3x(verdicts) || of_own.is_none() && some_line_starts(verdicts, own);
+    let told = of_own.or(verdicts.last()).filter(|_| !is_unknown)?;
+    (!told.1.is_yes()).then_some(told)
+}
+
+/// That servers of `line` do not start from an archive with this verdict.
+pub fn start_warning(line: Release, verdict: &Verdict) -> String {
+    let why = verdict.why_not(line).unwrap_or_default();
+    format!("etcd {line} does not start from this archive: {why}")
+}
+
 /// How a server starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {

@@ -55,6 +55,7 @@ fn at(name: &str, created: Timestamp, index: u64) -> Summary {
         scope: Scope::Live,
         labels: Vec::new(),
         warnings: Vec::new(),
+        does_not_start: None,
         rewound: false,
         members: Vec::new(),
         ciphertext: None,

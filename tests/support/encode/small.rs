@@ -142,9 +142,18 @@ pub fn small_member(dir: &Path) -> SmallMember {
     small_member_of(dir, &members())
 }
 
+/// As [`small_member`], of a cluster that has moved to another `version`.
+pub fn small_member_of_version(dir: &Path, version: &'static str) -> SmallMember {
+    write_small_member(dir, &members(), version)
+}
+
 /// As [`small_member`], of a cluster of other members: the directory belongs to the last of them, and they are in the order
 /// of their ids.
 pub fn small_member_of(dir: &Path, members: &[Member<'_>]) -> SmallMember {
+    write_small_member(dir, members, VERSION)
+}
+
+fn write_small_member(dir: &Path, members: &[Member<'_>], version: &'static str) -> SmallMember {
     let ids: Vec<u64> = members.iter().map(|(id, _, _)| *id).collect();
     let own = *ids.last().unwrap();
     let wal = dir.join("member/wal");
@@ -153,7 +162,7 @@ pub fn small_member_of(dir: &Path, members: &[Member<'_>]) -> SmallMember {
         make_dir(path);
     }
     let mut log = SmallLog::new(own);
-    log.write_until_snapshot(members);
+    log.write_until_snapshot(members, version);
     let snapshot_index = log.last_index;
     let image = raft_snapshot(2, snapshot_index, &ids, &log.store.to_json());
     let snap_path = snap.join(snap_name(2, snapshot_index));
@@ -166,7 +175,7 @@ pub fn small_member_of(dir: &Path, members: &[Member<'_>]) -> SmallMember {
         member_id: own,
         cluster_id: CLUSTER_ID,
         members: ids,
-        cluster_version: VERSION,
+        cluster_version: version,
         snap_path,
         snapshot_term: 2,
         snapshot_index,
@@ -236,8 +245,8 @@ impl SmallLog {
         }
     }
 
-    fn write_until_snapshot(&mut self, members: &[Member<'_>]) {
-        for change in bootstrap(members, Some(VERSION)) {
+    fn write_until_snapshot(&mut self, members: &[Member<'_>], version: &str) {
+        for change in bootstrap(members, Some(version)) {
             let (kind, data) = change.entry();
             if kind == NORMAL && self.term == 1 {
                 // All members are in: they can elect a leader.
