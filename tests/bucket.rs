@@ -121,7 +121,7 @@ impl Place {
             .run(road, &["--json", "list", "--repo", URL])
             .exits(0)
             .json();
-        assert_eq!(told["unreadable"], serde_json::json!([]));
+        assert_eq!(told["problems"], serde_json::json!([]));
         told["archives"].clone()
     }
 }
@@ -147,7 +147,7 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
     .expect(0);
     let listed = place.listed(&road);
     assert_eq!(listed[0]["archive"], url);
-    assert_eq!(listed[0]["position"]["index"], 250);
+    assert_eq!(listed[0]["position"]["raft_index"], 250);
     for args in [
         ["verify", &url],
         ["verify", URL],
@@ -692,7 +692,7 @@ fn a_name_with_any_sign_in_it_is_the_key_and_is_found_again() {
         odd.len(),
         "{listed}"
     );
-    assert_eq!(listed["unreadable"], serde_json::json!([]));
+    assert_eq!(listed["problems"], serde_json::json!([]));
     place.run(&road, &["copy", bucket, back]).exits(0);
     assert_eq!(names(Path::new(back)), there);
     place

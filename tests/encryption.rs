@@ -174,11 +174,11 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
         .json();
     let listed = &told["archives"][0];
     assert_eq!(listed["encrypted"], true);
-    assert_eq!(listed["position"]["index"], 250);
+    assert_eq!(listed["position"]["raft_index"], 250);
     assert_eq!(listed["labels"], json!(["pre-upgrade"]));
     let verified = ark(["--json", "verify", &archive]).exits(0).json();
     assert!(
-        verified[0]["notes"][0]
+        verified["targets"][0]["notes"][0]
             .as_str()
             .unwrap()
             .contains("--identity"),
@@ -460,7 +460,7 @@ fn a_sidecar_that_lies_or_is_nonsense_is_found() {
             .exits(0)
             .json();
         assert_eq!(
-            told["unreadable"].as_array().unwrap().len(),
+            told["problems"].as_array().unwrap().len(),
             1,
             "{}",
             &text[..text.len().min(40)]

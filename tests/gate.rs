@@ -72,7 +72,7 @@ fn judged(data_dir: Option<&Path>, more: &[OsString], code: i32) -> Value {
     with_json.push("--json".into());
     let as_json = check(data_dir, &with_json).exits(code);
     let said = as_json.json();
-    let headline = said["text"].as_str().unwrap();
+    let headline = said["message"].as_str().unwrap();
     assert!(as_text.stdout.contains(headline), "{as_text:#?}");
     for detail in said["details"].as_array().unwrap() {
         assert!(
@@ -124,15 +124,15 @@ fn a_cluster_that_has_moved_is_refused_by_its_disk_with_what_going_back_would_lo
         let more = with(&[&target, &"--offline"]);
         let said = judged(None, &more, 3);
         assert_eq!(said["reason"], "moved");
-        assert_eq!(said["said_by"][0]["set_at"], MOVED_AT);
+        assert_eq!(said["said_by"][0]["set_at_raft_index"], MOVED_AT);
         assert_eq!(said["said_by"][0]["version"], "2.2.0");
-        assert_eq!(said["said_by"][0]["path"], target.to_str().unwrap());
+        assert_eq!(said["said_by"][0]["target"], target.to_str().unwrap());
         let left = &said["left"];
         assert_eq!(
             (&left["entries"], &left["client_writes"]),
             (&json!(lost.0), &json!(lost.1))
         );
-        assert_eq!(left["rewind_to"], MOVED_AT - 1);
+        assert_eq!(left["to_raft_index"], MOVED_AT - 1);
         assert_eq!(left["is_before_move"], true);
     }
     let text = check(Some(&data), &[]).exits(3).stdout;
@@ -189,7 +189,10 @@ fn the_recorded_members_after_the_upgrade_refuse_and_one_partitioned_word_is_eno
     assert_eq!(said["said_by"].as_array().unwrap().len(), 2);
     // The data do not hold the entry that moved the cluster, so what a rewind would lose is not known.
     assert_eq!(said["left"]["is_before_move"], false);
-    assert_eq!(said["left"]["rewind_to"], said["left"]["not_counted_after"]);
+    assert_eq!(
+        said["left"]["to_raft_index"],
+        said["left"]["not_counted_after_raft_index"]
+    );
     for member in fake.members() {
         member.version("2.1.3", "2.1.0");
     }
@@ -200,7 +203,7 @@ fn the_recorded_members_after_the_upgrade_refuse_and_one_partitioned_word_is_eno
     assert_eq!(
         said["said_by"],
         json!([{
-            "member": format!("{:x}", fake.member(2).id()), "path": null, "version": "2.2.0", "set_at": null,
+            "member_id": format!("{:x}", fake.member(2).id()), "target": null, "version": "2.2.0", "set_at_raft_index": null,
         }])
     );
 }
@@ -218,7 +221,7 @@ fn a_move_that_waits_for_a_leader_refuses() {
     for more in [&with_quorum[..], &offline] {
         let said = judged(Some(&data), more, 3);
         assert_eq!(said["reason"], "moving");
-        assert_eq!(said["said_by"][0]["set_at"], MOVED_AT);
+        assert_eq!(said["said_by"][0]["set_at_raft_index"], MOVED_AT);
         assert_eq!(said["left"]["entries"], 1);
         assert_eq!(said["left"]["client_writes"], 0);
         let detail = said["details"][0].as_str().unwrap();

@@ -91,7 +91,7 @@ fn holds(said: &Value) -> bool {
         return false;
     }
     let done = ran.exits(0).json();
-    assert_eq!(done["rewound_to"], left["rewind_to"], "{left:#}");
+    assert_eq!(done["to_raft_index"], left["to_raft_index"], "{left:#}");
     assert_eq!(done["lost"]["entries"], left["entries"], "{left:#}");
     assert_eq!(
         done["lost"]["client_writes"], left["client_writes"],
@@ -213,7 +213,7 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
     let left = &said["left"];
     assert_eq!(left["is_before_move"], false);
     assert!(
-        left["not_counted_after"].as_u64() < left["members_at"].as_u64(),
+        left["not_counted_after_raft_index"].as_u64() < left["members_raft_index"].as_u64(),
         "{left:#}"
     );
     let text = ark([&args[..], &[early]].concat()).exits(3).stdout;

@@ -77,11 +77,11 @@ fn growth_past_the_limit_is_drawn() {
     let told = history(&backups, &["--json"]).json();
     let member = &told["members"][0];
     assert_eq!(member["points"].as_array().unwrap().len(), 40);
-    assert_eq!(member["points"][0]["bytes"], 30_000_000);
-    assert_eq!(member["points"][0]["at"], "2015-08-01T02:00:00Z");
-    assert_eq!(member["limit"], 100_000_000);
+    assert_eq!(member["points"][0]["data_bytes"], 30_000_000);
+    assert_eq!(member["points"][0]["created_at"], "2015-08-01T02:00:00Z");
+    assert_eq!(member["limit_bytes"], 100_000_000);
     assert_eq!(member["forecast"]["kind"], "over");
-    assert_eq!(told["unreadable"], json!([]));
+    assert_eq!(told["problems"], json!([]));
     let text = history(&backups, &["--size-limit", "1GB"]).stdout;
     assert!(text.contains("reaches 1.0 GB around"), "{text}");
 }
@@ -100,7 +100,7 @@ fn the_date_at_which_the_limit_is_reached_is_told() {
     assert_eq!(forecast["kind"], "at");
     let rate = forecast["bytes_per_day"].as_f64().unwrap();
     assert!((rate - 500_000.0).abs() < 1000.0, "{forecast}");
-    let at: Timestamp = forecast["at"].as_str().unwrap().parse().unwrap();
+    let at: Timestamp = forecast["limit_at"].as_str().unwrap().parse().unwrap();
     let off = at.duration_since(hours_ago(-80.0 * 24.0)).as_hours();
     assert!(off.abs() < 24, "{forecast}");
     let text = history(&backups, &[]).stdout;

@@ -156,10 +156,14 @@ fn a_store_built_by_hand_is_what_its_log_leads_to() {
         let json = with_in_order_key(name, "job");
         let member = one_post(dir.path().join(rules), &json);
         let told = deep(&member).exits(0).json();
-        let checks = &told[0]["deep"]["raft_snapshots"];
+        let checks = &told["targets"][0]["deep"]["raft_snapshots"];
         assert_eq!(checks[0]["equal"], true, "{told:#}");
         assert_eq!(checks[0]["in_order_rules"], rules, "{told:#}");
-        assert_eq!(told[0]["deep"]["not_compared"], json!([]), "{told:#}");
+        assert_eq!(
+            told["targets"][0]["deep"]["not_compared"],
+            json!([]),
+            "{told:#}"
+        );
     }
 }
 
@@ -208,7 +212,7 @@ fn numbers_that_clients_give_are_no_in_order_names() {
         &member("b", "/1/jobs/00000000000000000007"),
     );
     let told = told.exits(1).json();
-    assert_eq!(told["in_order_trap"], 0, "{told:#}");
+    assert_eq!(told["in_order_keys"], 0, "{told:#}");
     // The same log, but one raft snapshot lacks a key that has the number of a POST in another directory.
     let both = |has: bool| {
         let name = "4";
@@ -227,7 +231,7 @@ fn numbers_that_clients_give_are_no_in_order_names() {
             .write(dir.path().join(has.to_string()))
     };
     let told = diff(&both(true), &both(false)).exits(1).json();
-    assert_eq!(told["in_order_trap"], 0, "{told:#}");
+    assert_eq!(told["in_order_keys"], 0, "{told:#}");
     assert_eq!(told["keys"][0]["key"], "/n/4", "{told:#}");
 }
 
@@ -266,7 +270,9 @@ fn no_raft_snapshot_is_passed_over_in_silence() {
         .write(dir.path().join("term"));
     let told = deep(&member).exits(4);
     let told = told.json();
-    let checks = told[0]["deep"]["raft_snapshots"].as_array().unwrap();
+    let checks = told["targets"][0]["deep"]["raft_snapshots"]
+        .as_array()
+        .unwrap();
     assert_eq!(checks.len(), 2, "{told:#}");
     for check in checks {
         assert_eq!(check["equal"], check["term"] == 1, "{told:#}");

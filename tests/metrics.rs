@@ -176,7 +176,10 @@ fn a_good_run_says_what_it_made_and_a_failed_one_leaves_that_standing() {
         identity["cluster_id"], identity["member_id"], identity["name"]
     );
     let of = |name: &str| good[&format!("etcd_ark_{name}{labels}")];
-    assert_eq!(of("last_archive_bytes"), told["bytes"].as_f64().unwrap());
+    assert_eq!(
+        of("last_archive_bytes"),
+        told["archive_bytes"].as_f64().unwrap()
+    );
     let member = &told["manifest"]["member"];
     let index = member["position"]["index"].as_f64().unwrap();
     assert_eq!(of("last_archive_raft_index"), index);

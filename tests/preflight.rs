@@ -93,7 +93,7 @@ fn check(ran: &Ran, id: &str) -> Value {
 
 /// The checks that failed, by id.
 fn failed(ran: &Ran) -> Vec<String> {
-    with_status(ran, "fail")
+    with_status(ran, "failed")
 }
 
 fn with_status(ran: &Ran, status: &str) -> Vec<String> {
@@ -115,7 +115,7 @@ fn refused(ran: Ran, ids: &[&str], words: &[&str]) {
         assert!(text.contains(word), "no {word:?} in {text}");
     }
     assert_eq!(ran.json_error()["kind"], "refused");
-    assert_eq!(ran.json()["ready"], false);
+    assert_eq!(ran.json()["status"], "failed");
 }
 
 /// Compares what was said, but for what differs from run to run.
@@ -285,7 +285,7 @@ fn without_a_data_dir_and_a_backup_dir_what_they_would_tell_is_not_checked_and_s
         "way-back",
         "auth",
     ];
-    assert_eq!(with_status(&ran, "warn"), unchecked);
+    assert_eq!(with_status(&ran, "warning"), unchecked);
     for id in unchecked {
         let text = check(&ran, id)["evidence"][0].as_str().unwrap().to_owned();
         assert!(text.starts_with("not checked: give --"), "{text}");
@@ -300,20 +300,20 @@ fn without_a_data_dir_and_a_backup_dir_what_they_would_tell_is_not_checked_and_s
 fn the_json_has_the_members_the_checks_and_the_way_back() {
     let scene = Scene::before();
     let told = scene.on_infra0(&["--json"]).exits(0).json();
-    assert_eq!(told["ready"], true);
+    assert_ne!(told["status"], "failed");
     assert_eq!((&told["from"], &told["to"]), (&"2.1".into(), &"2.2".into()));
     assert_eq!(told["cluster_id"], format!("{:x}", scene.fake.cluster_id()));
     assert_eq!(told["members"][0]["name"], "infra0");
     assert_eq!(told["members"][0]["role"], "leader");
     assert_eq!(told["members"][0]["server_version"], "2.1.3");
     assert_eq!(told["members"][2]["cluster_version"], "2.1.0");
-    assert_eq!(told["counts"]["fail"], 0);
+    assert_eq!(told["counts"]["failed"], 0);
     let way_back = &told["way_back"];
-    assert_eq!(way_back["last_index"], 250);
-    assert_eq!(way_back["newest_raft_snapshot"], 202);
+    assert_eq!(way_back["last_raft_index"], 250);
+    assert_eq!(way_back["raft_snapshot_raft_index"], 202);
     // The server was started with --snapshot-count 100, as the distances of its raft snapshots show.
     assert_eq!(way_back["entries_per_raft_snapshot"], 101);
-    assert_eq!(way_back["gone_from"], 202 + 5 * 101);
+    assert_eq!(way_back["gone_from_raft_index"], 202 + 5 * 101);
     assert!(way_back["rate"]["entries_per_second"].as_f64().unwrap() > 0.0);
 }
 
@@ -523,12 +523,9 @@ mod data_dirs {
             args.extend([OsStr::new("--wal-dir"), wal_dir.as_os_str()]);
         }
         let told = ark(args).exits(0).json();
-        let identity = &told["member"]["identity"];
+        let identity = &told["member"];
         let hex = |id: &Value| u64::from_str_radix(id.as_str().unwrap(), 16).unwrap();
-        let member = (
-            hex(&identity["member_id"]),
-            identity["name"].as_str().unwrap(),
-        );
+        let member = (hex(&identity["id"]), identity["name"].as_str().unwrap());
         let fake = FakeCluster::start(hex(&identity["cluster_id"]), &[member]);
         fake.member(0).version(versions.0, versions.1);
         fake
@@ -540,13 +537,13 @@ mod data_dirs {
         let other = unpack("mem-a");
         let ran = scene.on(&other.data_dir("mem-a"), &["--json"]).exits(3);
         let told = check(&ran, "data-dir");
-        assert_eq!(told["status"], "fail");
+        assert_eq!(told["status"], "failed");
         assert!(
             told.to_string().contains("belongs to another cluster"),
             "{told}"
         );
         // Whose archives these are is told by the data dir, too.
-        assert_eq!(check(&ran, "own-backup")["status"], "fail");
+        assert_eq!(check(&ran, "own-backup")["status"], "failed");
     }
 
     #[test]
@@ -606,12 +603,12 @@ mod data_dirs {
         );
         let accepted = run(&["--accept-data-size"]).exits(0);
         let told = check(&accepted, "data-size");
-        assert_eq!(told["status"], "warn");
-        assert!(told["advice"].as_str().unwrap().contains("wait 2 minutes"));
+        assert_eq!(told["status"], "warning");
+        assert!(told["hint"].as_str().unwrap().contains("wait 2 minutes"));
         let lifted = check(&run(&["--size-limit", "500MB"]).exits(0), "data-size");
-        assert_eq!(lifted["status"], "warn");
+        assert_eq!(lifted["status"], "warning");
         assert!(
-            lifted["advice"]
+            lifted["hint"]
                 .as_str()
                 .unwrap()
                 .starts_with("wait 2 minutes")
@@ -619,7 +616,7 @@ mod data_dirs {
         // Its one raft snapshot is at 61, the marker of the next one at 122: etcd's default of 10,000 is not what it ran with.
         let way_back = &accepted.json()["way_back"];
         assert_eq!(way_back["entries_per_raft_snapshot"], 61);
-        assert_eq!(way_back["gone_from"], 61 + 5 * 61);
+        assert_eq!(way_back["gone_from_raft_index"], 61 + 5 * 61);
     }
 
     #[test]
@@ -635,18 +632,18 @@ mod data_dirs {
             ark(args).exits(3)
         };
         let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
-        assert_eq!(told["status"], "fail");
+        assert_eq!(told["status"], "failed");
         assert!(told.to_string().contains("2.1 has no --wal-dir"), "{told}");
         // Not given, the segments are not found at all.
         let told = check(&run(&[]), "data-dir");
-        assert_eq!(told["status"], "fail");
+        assert_eq!(told["status"], "failed");
         assert!(
-            told["advice"].as_str().unwrap().contains("--wal-dir"),
+            told["hint"].as_str().unwrap().contains("--wal-dir"),
             "{told}"
         );
         fake.member(0).version("2.2.5", "2.1.0");
         let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
-        assert_eq!(told["status"], "warn");
+        assert_eq!(told["status"], "warning");
         assert!(told.to_string().contains("--move-wal"), "{told}");
     }
 
@@ -673,7 +670,7 @@ mod data_dirs {
         ];
         let ran = ark(args.iter().chain(&dir).chain(&user)).exits(0);
         let told = check(&ran, "auth");
-        assert_eq!(told["status"], "warn");
+        assert_eq!(told["status"], "warning");
         assert_eq!(told["evidence"].as_array().unwrap().len(), 1, "{told}");
         // Without the store a read that is answered proves nothing: a guest may read, too.
         let ran = ark(args.iter().chain(&user)).exits(0);

@@ -150,7 +150,7 @@ fn under_json_each_change_is_an_object_on_a_line_of_its_own() {
     let told = |watch: &Watch| serde_json::from_str::<Value>(&watch.line()).unwrap();
     let first = told(&watch);
     assert_eq!(first["changed"].as_array().unwrap().len(), 3);
-    assert_eq!(first["members"][1]["down_since"], Value::Null);
+    assert_eq!(first["members"][1]["down_since_at"], Value::Null);
     assert_eq!(
         (&first["there"], &first["done"]),
         (&0.into(), &false.into())
@@ -160,7 +160,7 @@ fn under_json_each_change_is_an_object_on_a_line_of_its_own() {
     let id = format!("{:x}", fake.member(1).id());
     assert_eq!(second["changed"], serde_json::json!([id]));
     assert_eq!(second["members"][1]["health"], "down");
-    assert_eq!(second["members"][1]["down_since"], second["at"]);
+    assert_eq!(second["members"][1]["down_since_at"], second["looked_at"]);
     for member in fake.members() {
         member.version("2.2.5", "2.2.0");
     }

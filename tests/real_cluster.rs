@@ -133,7 +133,10 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
     assert!(only_there("b", "a") >= 50, "{outcome}: {told:#}");
     assert!(only_there("a", "b") >= 50, "{outcome}: {told:#}");
     let log = &told["log"];
-    assert!(log["first_difference"].is_u64(), "{outcome}: {log:#}");
+    assert!(
+        log["first_difference_raft_index"].is_u64(),
+        "{outcome}: {log:#}"
+    );
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
 fn inspected(target: &Path) {
     let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];
     let told = ark(args).expect(0).json();
-    let member = &told["member"];
+    let member = &told["facts"];
     assert_eq!(member["cluster_version"], "3.4.0", "{member:#}");
     let members = member["members"].as_array().unwrap();
     assert_eq!(members.len(), 1, "{member:#}");
@@ -283,7 +283,7 @@ fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
         let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];
         ark(args).expect(0).json()
     };
-    let member = inspect(&source)["member"].take();
+    let member = inspect(&source)["facts"].take();
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
     let [term, commit] = ["term", "commit"].map(|name| number(&member["position"][name]));
     let id = member["identity"]["member_id"].as_str().unwrap();
@@ -294,7 +294,7 @@ fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
     write_file(&path, 0o644, &raft_snapshot(term, commit, &[id], &json));
 
     let again = inspect(&source);
-    assert_eq!(again["member"], member);
+    assert_eq!(again["facts"], member);
     assert_eq!(again["leftovers"][0]["path"], format!("member/snap/{name}"));
     ark([OsString::from("verify"), (&source).into()]).expect(0);
     for more in [&[][..], &["--all"]] {

@@ -280,7 +280,11 @@ impl Story {
         self.check_keys("the data dir", data_dir, last);
         let inspected = ark_json(&["inspect".as_ref(), data_dir.as_ref()]);
         let index = json!(last.etcd_index);
-        self.equal("the store's index", &index, &inspected["store"]["index"]);
+        self.equal(
+            "the store's index",
+            &index,
+            &inspected["store"]["etcd_index"],
+        );
         if !self.setting.any_bytes {
             // The root is not a directory of the users'.
             let (keys, directories) = count(&last.expected_with_hidden()["node"]);

@@ -339,8 +339,8 @@ fn inspect_says_what_the_servers_said_themselves() {
         let scratch = TempDir::new().unwrap();
         let (archive, _) = snapshot(&source.data, scratch.path(), &source.wal_flags());
         let on_disk = inspect(&source.data, &source.wal_flags());
-        assert_eq!(on_disk["member"], inspect(&archive, &[])["member"], "{dir}");
-        let member = &on_disk["member"];
+        assert_eq!(on_disk["facts"], inspect(&archive, &[])["facts"], "{dir}");
+        let member = &on_disk["facts"];
         assert_server_agrees(recording, answers, member);
         let log = decode::log(&source.wal_dir());
         let own = json!({
@@ -417,7 +417,7 @@ fn assert_server_agrees(recording: &Recording, answers: &str, member: &Value) {
 fn inspect_tells_of_a_jump_and_of_an_undecided_version() {
     // Guards against facts that change what an operator may do next being passed over in silence.
     let gap = unpack("gap-follower");
-    let member = &inspect(&gap.data_dir("gap-follower"), &[])["member"];
+    let member = &inspect(&gap.data_dir("gap-follower"), &[])["facts"];
     assert_eq!(member["jumps"], json!([{"after": 46, "to": 5661}]));
     assert_eq!(member["raft_snapshot"], json!({"term": 2, "index": 5661}));
 
@@ -433,11 +433,11 @@ fn a_member_counts_as_removed_once_its_removal_is_committed() {
     // Guards against a removal that is believed too early or not at all: mem-b's own log ends with it, not yet known to
     // be committed; the members that stayed know it.
     let stayed = unpack("mem-a");
-    let known = &inspect(&stayed.data_dir("mem-a"), &[])["member"];
+    let known = &inspect(&stayed.data_dir("mem-a"), &[])["facts"];
     let gone = unpack("mem-b");
     let data = gone.data_dir("mem-b");
     let segment = decode::segments(&data.join("member/wal")).remove(0);
-    let before = &inspect(&data, &[])["member"];
+    let before = &inspect(&data, &[])["facts"];
     let id = &before["identity"]["member_id"];
     assert_eq!(known["removed_members"], json!([id]));
     assert_eq!(before["removed_members"], json!([]));
@@ -452,7 +452,7 @@ fn a_member_counts_as_removed_once_its_removal_is_committed() {
     more.hard_state(log.term, log.vote, 50);
     bytes.extend_from_slice(more.bytes());
     fs::write(&segment, bytes).unwrap();
-    let after = &inspect(&data, &[])["member"];
+    let after = &inspect(&data, &[])["facts"];
     assert_eq!(after["removed_members"], json!([id]));
     assert_eq!(after["members"].as_array().unwrap().len(), 3);
     let scratch = TempDir::new().unwrap();
@@ -470,11 +470,11 @@ fn inspect_tells_when_the_cluster_moved_and_when_it_is_about_to() {
     let story = unpack("upgrade-story");
     let before = inspect(&story.data_dir("2-backup-infra2"), &[]);
     let set = |version: &str, at: u64, committed: bool| json!({"version": version, "set_at": at, "committed": committed});
-    assert_eq!(before["member"]["versions"], json!([set("2.1.0", 9, true)]));
+    assert_eq!(before["facts"]["versions"], json!([set("2.1.0", 9, true)]));
     let data = story.data_dir("3-after-upgrade-infra0");
     let after = inspect(&data, &[]);
     let moved = json!([set("2.1.0", 9, true), set("2.2.0", 451, true)]);
-    assert_eq!(after["member"]["versions"], moved);
+    assert_eq!(after["facts"]["versions"], moved);
 
     let segment = decode::segments(&data.join("member/wal")).remove(0);
     let frames = decode::frames(&fs::read(&segment).unwrap());
@@ -489,9 +489,9 @@ fn inspect_tells_when_the_cluster_moved_and_when_it_is_about_to() {
     assert!(decode::number(&commit.unwrap().data, 3) < 451);
     cut(&segment, frames[move_entry].end);
     let pending = inspect(&data, &[]);
-    assert_eq!(pending["member"]["cluster_version"], "2.1.0");
+    assert_eq!(pending["facts"]["cluster_version"], "2.1.0");
     let waiting = json!([set("2.1.0", 9, true), set("2.2.0", 451, false)]);
-    assert_eq!(pending["member"]["versions"], waiting);
+    assert_eq!(pending["facts"]["versions"], waiting);
     let text = ark(["inspect".as_ref(), data.as_os_str()]).exits(0).stdout;
     assert!(text.contains("2.1.0, 2.2.0 pending"), "{text}");
     let scratch = TempDir::new().unwrap();
@@ -672,7 +672,7 @@ fn leftovers_are_named_and_stay_out_of_the_live_set() {
             .find(named)
             .unwrap_or_else(|| panic!("{path}: {told:#}"));
         assert!(
-            leftover["what"].as_str().unwrap().contains(what),
+            leftover["message"].as_str().unwrap().contains(what),
             "{leftover}"
         );
         assert!(text.contains(path), "{text}");
@@ -1076,10 +1076,7 @@ fn wrong_usage_is_one_json_object_too() {
             "99",
         ),
         (&["--json", "nonsense"], "nonsense"),
-        (
-            &["verify", "--json"],
-            "required arguments were not provided",
-        ),
+        (&["verify", "--json"], "no backup dir is given"),
         (
             &[
                 "restore",

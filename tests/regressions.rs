@@ -90,9 +90,9 @@ fn there_and_back(data_dir: &Path, scratch: &Path) -> PathBuf {
 fn jumps(target: &Path) -> serde_json::Value {
     let args = ["--json".as_ref(), "inspect".as_ref(), target.as_os_str()];
     let told = ark(args).exits(0).json();
-    let to = told["member"]["raft_snapshot"]["index"].clone();
-    let jumps = told["member"]["position"]["jumps"].clone();
-    let elsewhere = told["member"]["jumps"].clone();
+    let to = told["facts"]["raft_snapshot"]["index"].clone();
+    let jumps = told["facts"]["position"]["jumps"].clone();
+    let elsewhere = told["facts"]["jumps"].clone();
     let found = if jumps.is_null() { elsewhere } else { jumps };
     assert_eq!(found, json!([{"after": 0, "to": to}]), "{told:#}");
     to

@@ -108,7 +108,7 @@ fn ten_nights_are_pruned_as_asked_and_the_oldest_that_is_left_starts() {
     assert!(late.stdout.starts_with("ETCD-ARK CRITICAL: "), "{late:?}");
     let archives = nights.archives();
     let created = |archive: &Value| -> jiff::Timestamp {
-        archive["created"].as_str().unwrap().parse().unwrap()
+        archive["created_at"].as_str().unwrap().parse().unwrap()
     };
     let first = created(archives.last().unwrap());
     let days: Vec<_> = archives

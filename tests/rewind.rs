@@ -187,7 +187,7 @@ fn three_backups_taken_at_different_times_become_three_archives_of_one_history()
     let told = rewind(&paths(&backups), &out, &[]).exits(0).json();
     let after: Vec<_> = backups.iter().map(|path| tree(path)).collect();
     assert_eq!(before, after, "a source was touched");
-    assert_eq!(told["rewound_to"], 435);
+    assert_eq!(told["to_raft_index"], 435);
     assert_eq!(told["lost"]["entries"], 0);
     assert_eq!(told["moved"], Value::Null);
     assert_eq!(told["renamed"], json!([]));
@@ -351,10 +351,10 @@ fn after_the_move_a_base_must_be_named_and_every_key_that_is_renamed_is_told() {
     let told = rewind(&paths(&upgraded), &out, &["--base", "infra0"])
         .exits(0)
         .json();
-    assert_eq!(told["rewound_to"], 450);
+    assert_eq!(told["to_raft_index"], 450);
     assert_eq!(
         told["moved"],
-        json!({"version": "2.2.0", "at": 451, "committed": true})
+        json!({"version": "2.2.0", "set_at_raft_index": 451, "committed": true})
     );
     assert_eq!(
         (&told["lost"]["entries"], &told["lost"]["client_writes"]),
@@ -454,13 +454,13 @@ fn tails_that_nobody_knows_to_be_committed_may_differ_and_the_most_up_to_date_lo
     let out = dir.path().join("out");
     let told = rewind(&[&long, &late], &out, &[]).exits(0).json();
     assert_eq!(
-        (&told["rewound_to"], &told["committed"]),
+        (&told["to_raft_index"], &told["committed_raft_index"]),
         (&json!(436), &json!(435))
     );
     assert_eq!(told["term"], 7, "one more than any input has seen");
     assert_eq!(
         told["lost"]["tails"],
-        json!([{"input": 1, "from": 436, "to": 438}])
+        json!([{"input": 1, "from_raft_index": 436, "to_raft_index": 438}])
     );
     assert!(
         told["warnings"][0]
@@ -538,14 +538,17 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
     let (after, _) = snapshot(&after, &dir.path().join("backups"), &[]);
     let out = dir.path().join("out");
     let told = rewind(&[&before, &after], &out, &[]).exits(0).json();
-    assert_eq!(told["rewound_to"], 450);
+    assert_eq!(told["to_raft_index"], 450);
     assert_eq!(
         told["base"],
-        json!({"input": 1, "raft_snapshot": {"term": 3, "index": 303}})
+        json!({"input": 1, "raft_snapshot": {"term": 3, "raft_index": 303}})
     );
     assert_eq!(
         told["log"],
-        json!([{"from": 304, "to": 343, "input": 1}, {"from": 344, "to": 450, "input": 2}])
+        json!([
+            {"from_raft_index": 304, "to_raft_index": 343, "input": 1},
+            {"from_raft_index": 344, "to_raft_index": 450, "input": 2},
+        ])
     );
     let source = decode::entries(&story.data_dir("3-after-upgrade-infra0").join("member/wal"));
     let expected = with_plain_names(&story.json("5-rewound-before-2.2.keys.json"));
@@ -600,7 +603,7 @@ fn a_log_with_a_hole_serves_on_either_side_of_it() {
     let told = rewind(&[&source], &dir.path().join("out"), &[])
         .exits(0)
         .json();
-    assert_eq!(told["rewound_to"], 5700);
+    assert_eq!(told["to_raft_index"], 5700);
     let expected = recording.json("gap-follower.keys.json");
     for archive in archives(&told).values() {
         assert_eq!(keys(archive), expected);
@@ -608,7 +611,10 @@ fn a_log_with_a_hole_serves_on_either_side_of_it() {
     let early = rewind(&[&source], &dir.path().join("early"), &["--to", "index:40"]);
     let told = early.exits(0).json();
     assert_eq!(told["base"]["raft_snapshot"], Value::Null);
-    assert_eq!(told["lost"]["unseen"], json!([{"from": 47, "to": 5661}]));
+    assert_eq!(
+        told["lost"]["unseen"],
+        json!([{"from_raft_index": 47, "to_raft_index": 5661}])
+    );
     let (id, archive) = archives(&told).pop_first().unwrap();
     let data = untar(&archive, &dir.path().join("data"));
     let first = &records(&data)[1];
@@ -664,7 +670,7 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
     let flags = ["--single", "mem-d", "--peer-url", &format!("mem-d={new}")];
     let told = rewind(&sources, &out, &flags).exits(0).json();
     assert_eq!(
-        (&told["rewound_to"], &told["last_index"]),
+        (&told["to_raft_index"], &told["last_raft_index"]),
         (&json!(73), &json!(76))
     );
     let made = archives(&told);
@@ -693,7 +699,7 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
         "inspect".as_ref(),
         made[&MEM_D].as_os_str(),
     ]);
-    let member = inspected.exits(0).json()["member"].take();
+    let member = inspected.exits(0).json()["facts"].take();
     let [only] = member["members"].as_array().unwrap().as_slice() else {
         panic!("{member:#}");
     };
@@ -1087,10 +1093,10 @@ fn a_move_that_is_not_known_to_be_committed_is_left_out_too() {
     let told = rewind(&[&source], &dir.path().join("out"), &[])
         .exits(0)
         .json();
-    assert_eq!(told["rewound_to"], kept);
+    assert_eq!(told["to_raft_index"], kept);
     assert_eq!(
         told["moved"],
-        json!({"version": "2.2.0", "at": kept + 1, "committed": false})
+        json!({"version": "2.2.0", "set_at_raft_index": kept + 1, "committed": false})
     );
     assert_eq!(told["lost"]["committed"]["entries"], 0);
     assert_eq!(told["lost"]["client_writes"], 1);
@@ -1325,7 +1331,7 @@ fn a_rewound_archive_for_2_1_brings_the_segments_home_where_the_member_had_a_wal
     assert_eq!(keys(&data), keys(&archive));
     let verified = ark(["--json".as_ref(), "verify".as_ref(), data.as_os_str()]);
     let starts = verified.exits(0).json();
-    assert_eq!(starts[0]["starts"]["2.1"], "yes", "{starts}");
+    assert_eq!(starts["targets"][0]["starts"]["2.1"], "yes", "{starts}");
     // An etcd that is still started with the WAL dir finds a note there, and does not take the member for a new one.
     let left = names(&wal);
     assert!(

@@ -46,7 +46,7 @@ fn members_that_no_server_starts_from_come_back_with_every_key_and_without_the_r
         let work = TempDir::new().unwrap();
         let out = work.path().join("out");
         let told = rewind(&[&archive], &out, &["--to", "end"]).exits(0).json();
-        assert_eq!(told["rewound_to"], last);
+        assert_eq!(told["to_raft_index"], last);
         let expected = json!([{"id": removed, "in_raft_snapshot": true, "entries": []}]);
         assert_eq!(told["dropped"], expected);
         let ids: Vec<_> = archives(&told).into_keys().collect();
@@ -114,12 +114,14 @@ fn keys_behind_a_late_publish_in_the_log_keep_their_indexes_and_in_order_names()
         &work.path().join("before"),
         &flags,
     );
-    let before = before.exits(0).json()["store"]["index"].as_u64().unwrap();
+    let before = before.exits(0).json()["store"]["etcd_index"]
+        .as_u64()
+        .unwrap();
     let told = rewind(&[&source], &work.path().join("out"), &flags);
     let told = told.exits(0).json();
     let expected = json!([{"id": MEM_B, "in_raft_snapshot": false, "entries": [74]}]);
     assert_eq!(told["dropped"], expected);
-    assert_eq!(told["store"]["index"], before + 3);
+    assert_eq!(told["store"]["etcd_index"], before + 3);
     let found = keys(&source).to_string();
     let name = format!("/queue-after/{}", before + 3);
     assert!(found.contains(&format!("\"{name}\"")), "{found}");

@@ -35,7 +35,7 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
         let source = story.data_dir(&format!("2-backup-infra{number}"));
         let (archive, told) = snapshot(&source, &backups, &[]);
         targets.push(archive);
-        last = told["created"].clone();
+        last = told["created_at"].clone();
     }
     let args = |json: bool| {
         let mut args = vec!["rewind", "--dry-run", text(&targets[0]), text(&targets[1])];
@@ -45,7 +45,7 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
     let told = args(true).json();
     assert_eq!(
         told["lost"]["not_known"],
-        json!({"input": 2, "after": last})
+        json!({"input": 2, "after_at": last})
     );
     let second = last.as_str().unwrap().split('.').next().unwrap();
     let expected = format!("every write after {second}Z, when the newest, input 2, was taken");
@@ -77,7 +77,7 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
         text(&source),
     ]);
     let told = told.exits(0).json();
-    let expected = json!({"input": 2, "after": "2030-01-02T03:04:05Z"});
+    let expected = json!({"input": 2, "after_at": "2030-01-02T03:04:05Z"});
     assert_eq!(told["lost"]["not_known"], expected);
 }
 
@@ -174,7 +174,7 @@ fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
         ark(["verify", "--identity", &key, made]).exits(0);
     }
     // As printed, with the key.
-    let step = told["next"][3].as_str().unwrap();
+    let step = told["next"][2].as_str().unwrap();
     let (_, command) = step.split_once(": etcd-ark restore ").unwrap();
     let data_dir = work.path().join("restored");
     let command = command

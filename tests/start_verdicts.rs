@@ -104,8 +104,11 @@ fn verify_says_of_dead_members_that_no_server_starts_from_their_archives() {
         let args: [&OsStr; 3] = ["verify".as_ref(), "--json".as_ref(), archive.as_ref()];
         let told = ark(args).exits(4).json();
         for line in ["2.0", "2.1", "2.2"] {
-            assert_eq!(told[0]["starts"][line], "no", "{name}: {told:#}");
-            assert!(told[0]["starts_why"][line].is_string(), "{name}: {told:#}");
+            assert_eq!(told["targets"][0]["starts"][line], "no", "{name}: {told:#}");
+            assert!(
+                told["targets"][0]["starts_why"][line].is_string(),
+                "{name}: {told:#}"
+            );
         }
         let args: [&OsStr; 3] = ["inspect".as_ref(), "--json".as_ref(), archive.as_ref()];
         let told = ark(args).exits(0).json();
@@ -120,7 +123,11 @@ fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
         let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
         let args: [&OsStr; 3] = [verb.as_ref(), "--json".as_ref(), dir.as_ref()];
         let told = ark(args).exits(code).json();
-        let told = if verb == "verify" { &told[0] } else { &told };
+        let told = if verb == "verify" {
+            &told["targets"][0]
+        } else {
+            &told
+        };
         let lines = ["2.0", "2.1", "2.2", "2.3"];
         lines.map(|line| told["starts"][line].as_str().unwrap().to_owned())
     };
@@ -227,9 +234,10 @@ fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it()
         let ran = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]);
         assert!(ran.code.is_some_and(|code| code != 0), "{case}: {ran:#?}");
         let told = ran.json();
-        assert_eq!(told[0]["sound"], false, "{case}: {told:#}");
+        let target = &told["targets"][0];
+        assert_eq!(target["status"], "failed", "{case}: {told:#}");
         for line in ["2.0", "2.1", "2.2", "2.3"] {
-            assert_eq!(told[0]["starts"][line], word, "{case}: {told:#}");
+            assert_eq!(target["starts"][line], word, "{case}: {told:#}");
         }
         ran.json_error();
     }
@@ -244,7 +252,7 @@ fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it()
     let told = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
         .exits(4)
         .json();
-    assert_eq!(told[0]["starts"]["2.1"], "no", "{told:#}");
+    assert_eq!(told["targets"][0]["starts"]["2.1"], "no", "{told:#}");
 }
 
 #[test]

@@ -344,9 +344,7 @@ fn each_member_of_the_cluster_must_have_a_fresh_one() {
     let told = ark(["--json", "list", backups.to_str().unwrap()])
         .exits(0)
         .json();
-    let id = told["archives"][2]["identity"]["member_id"]
-        .as_str()
-        .unwrap();
+    let id = told["archives"][2]["member"]["id"].as_str().unwrap();
     status(backups, &["--max-age", "90m", "--member", id]).exits(2);
 }
 
@@ -465,16 +463,16 @@ fn scripts_get_all_of_it_as_json() {
     assert_eq!(told["status"], "critical");
     assert_eq!(told["code"], 2);
     assert_eq!(
-        told["text"],
+        told["message"],
         "infra0: newest archive is 30 hours old, over 26 hours"
     );
     let member = &told["members"][0];
-    assert_eq!(member["name"], "infra0");
-    assert_eq!(member["proven"], true);
-    assert_eq!(member["data_size"], 59_865);
+    assert_eq!(member["member"]["name"], "infra0");
+    assert_eq!(member["verified"], true);
+    assert_eq!(member["data_bytes"], 59_865);
     assert!(member["age_seconds"].as_i64().unwrap() >= 108_000);
     assert_eq!(told["findings"][0]["check"], "age");
-    assert!(told["room"]["free"].as_u64().unwrap() > 0);
+    assert!(told["room"]["free_bytes"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn answers_as(server: &Server, recording: &Recording) {
         if server.has(recording, "headers") {
             let headers = server.answer(recording, "headers");
             let told = run(&["--json", "inspect"], &target.path, &target.flags);
-            let index = told.exits(0).json()["store"]["index"].to_string();
+            let index = told.exits(0).json()["store"]["etcd_index"].to_string();
             assert_eq!(json!(index), headers["X-Etcd-Index"], "{}", target.what);
         }
     }
@@ -422,7 +422,7 @@ fn an_entry_that_is_not_committed_shows_only_where_it_is_asked_for() {
     assert_eq!(values(&["--pending"]), pending);
     let told = run::<&str>(&["--json", "inspect"], scratch.path(), []);
     assert_eq!(
-        told.exits(0).json()["store"]["index"],
+        told.exits(0).json()["store"]["etcd_index"],
         json!(member.store_index)
     );
 }
@@ -530,25 +530,22 @@ fn members_differ_after_the_upgrade_in_the_in_order_keys_and_nothing_else() {
             .map(|(key, row)| (*key, row["change"].as_str().unwrap()))
             .collect();
         assert_eq!(found, difference(&nodes[0], &nodes[1]), "{a} {b}");
-        assert_eq!(told["in_order_trap"], json!(rows.len()), "{a} {b}");
+        assert_eq!(told["in_order_keys"], json!(rows.len()), "{a} {b}");
         let posts = posts(&recording, &format!("3-after-upgrade-infra{a}"));
         for (key, row) in rows {
             assert_in_order(key, row, &nodes, &posts);
         }
         for side in ["a", "b"] {
-            assert_eq!(told[side]["at_index"], 498);
+            assert_eq!(told[side]["raft_index"], 498);
             let root = &nodes[0];
             let highest = root
                 .values()
                 .filter_map(|node| node["modifiedIndex"].as_u64());
-            assert!(
-                told[side]["store_index"].as_u64() >= highest.max(),
-                "{told}"
-            );
+            assert!(told[side]["etcd_index"].as_u64() >= highest.max(), "{told}");
         }
         assert_eq!(told["members"], json!([]));
         assert_eq!(told["cluster_version"], Value::Null);
-        assert_eq!(told["log"]["first_difference"], Value::Null);
+        assert_eq!(told["log"]["first_difference_raft_index"], Value::Null);
     }
 }
 
@@ -622,7 +619,7 @@ fn two_backups_differ_by_what_was_written_between_them() {
             .map(|(key, row)| (*key, row["change"].as_str().unwrap()))
             .collect();
         assert_eq!(found, difference(&nodes[0], &nodes[1]), "{a} {b}");
-        assert_eq!(told["in_order_trap"], 0, "{a} {b}");
+        assert_eq!(told["in_order_keys"], 0, "{a} {b}");
         for (key, row) in rows {
             assert_eq!(row["in_order"], Value::Null, "{row}");
             if row["change"] == "changed" {
@@ -660,7 +657,7 @@ fn a_directory_equals_itself_and_its_archives() {
                 let told = diff(&data.path, &other.path, flags).exits(0).json();
                 assert_eq!(told["equal"], true, "{}", other.what);
                 assert_eq!(told["keys"], json!([]), "{}", other.what);
-                assert_eq!(told["in_order_trap"], 0, "{}", other.what);
+                assert_eq!(told["in_order_keys"], 0, "{}", other.what);
             }
         }
     }
@@ -674,9 +671,9 @@ fn members_of_a_changed_cluster_are_equal_where_their_logs_meet() {
     for (a, b, common) in [(0, 1, 49), (0, 2, 73), (1, 2, 49)] {
         let told = diff(&path(a), &path(b), &["--at-common-index"]);
         let told = told.exits(0).json();
-        assert_eq!(told["a"]["at_index"], common);
-        assert_eq!(told["b"]["at_index"], common);
-        assert_eq!(told["a"]["store_index"], told["b"]["store_index"]);
+        assert_eq!(told["a"]["raft_index"], common);
+        assert_eq!(told["b"]["raft_index"], common);
+        assert_eq!(told["a"]["etcd_index"], told["b"]["etcd_index"]);
     }
 }
 
@@ -756,12 +753,15 @@ fn assert_deeply_sound(
         let what = &target.what;
         let told = run(&["--json", "verify", "--deep"], &target.path, &target.flags);
         let told = told.exits(0).json();
-        let deep = &told[0]["deep"];
-        assert_eq!(deep["to"], json!(commit), "{what}: {deep}");
-        assert!(deep["from"].as_u64().unwrap() <= commit, "{what}: {deep}");
+        let deep = &told["targets"][0]["deep"];
+        assert_eq!(deep["to_raft_index"], json!(commit), "{what}: {deep}");
+        assert!(
+            deep["from_raft_index"].as_u64().unwrap() <= commit,
+            "{what}: {deep}"
+        );
         let mut listed: BTreeMap<u64, &Value> = BTreeMap::new();
         for found in deep["raft_snapshots"].as_array().unwrap() {
-            listed.insert(found["index"].as_u64().unwrap(), found);
+            listed.insert(found["raft_index"].as_u64().unwrap(), found);
         }
         // The oldest has nothing before it but, at best, the empty store.
         for (number, &index) in held.iter().enumerate() {
@@ -851,12 +851,12 @@ fn a_raft_snapshot_that_is_not_what_the_log_leads_to_is_found() {
         );
         let told = run::<&str>(&["--json", "verify", "--deep"], &data, []);
         assert_eq!(told.code, Some(4), "{what}: {told:#?}");
-        let listed = told.json()[0]["deep"]["raft_snapshots"].clone();
+        let listed = told.json()["targets"][0]["deep"]["raft_snapshots"].clone();
         let fault = listed
             .as_array()
             .unwrap()
             .iter()
-            .find(|found| found["index"] == json!(read.index) && found["equal"] == false);
+            .find(|found| found["raft_index"] == json!(read.index) && found["equal"] == false);
         let fault = fault.unwrap_or_else(|| panic!("{what}: {listed}"));
         assert!(fault["differences"].as_u64() > Some(0), "{what}: {fault}");
         // Nor does it help to put it into an archive.

@@ -346,7 +346,7 @@ fn a_real_server_that_idles_is_unchanged_until_somebody_writes() {
     std::thread::sleep(Duration::from_secs(2));
     etcd.stop();
     assert!(!scratch.is_unchanged(&[]));
-    let index = |told: &Value| told["position"]["index"].clone();
+    let index = |told: &Value| told["position"]["raft_index"].clone();
     let taken = index(&scratch.told(&scratch.source, &[]));
     let etcd = Etcd::start_with(&scratch.source, 100_000);
     std::thread::sleep(Duration::from_secs(3));

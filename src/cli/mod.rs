@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod flags;
 pub(crate) mod global;
 pub(crate) mod help;
+pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod output;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::error::Failure;
 use crate::cli::global::{Color, Global};
+use crate::cli::json;
 
 /// How much is gathered for stdout at once, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -126,19 +127,15 @@ impl Out {
 
     /// The result for scripts, made only if they asked for it.
     pub(crate) fn json<T: Serialize>(&self, value: impl FnOnce() -> T) {
-        if self.json
-            && let Ok(text) = serde_json::to_string_pretty(&value())
-        {
-            self.to_stdout(&text);
+        if self.json {
+            self.to_stdout(&json::pretty(&value()));
         }
     }
 
     /// The same on one line, for results that come one after another.
     pub(crate) fn json_line<T: Serialize>(&self, value: impl FnOnce() -> T) {
-        if self.json
-            && let Ok(text) = serde_json::to_string(&value())
-        {
-            self.to_stdout(&text);
+        if self.json {
+            self.to_stdout(&json::line(&value()));
         }
     }
 

@@ -30,8 +30,10 @@ pub struct Rate {
     /// Entries in a second.
     pub entries_per_second: f64,
     /// The first moment it was taken from.
+    #[serde(rename = "from_at")]
     pub from: Timestamp,
     /// The last moment.
+    #[serde(rename = "to_at")]
     pub to: Timestamp,
 }
 

@@ -10,7 +10,6 @@
 //! are below it.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 
 use crate::etcd::ids::Identity;
 use crate::monitoring::scope::{is_ahead, log_order};
@@ -31,7 +30,7 @@ const HORIZON_DAYS: f64 = 3652.5;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// One archive's data size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// When it was made.
     pub at: Timestamp,
@@ -42,7 +41,7 @@ pub struct Point {
 }
 
 /// A member's data size over time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct History {
     /// Whose it is.
     pub identity: Identity,
@@ -58,8 +57,7 @@ pub struct History {
 }
 
 /// When the data size will reach the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Forecast {
     /// It is over it already.
     Over {

@@ -13,6 +13,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::path::Path;
 
 use crate::etcd::ids::{ClusterId, Index, MemberId};
 use crate::monitoring::scope::{Others, Watched, is_ahead};
@@ -104,7 +105,7 @@ pub struct Unreadable {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
@@ -117,7 +118,7 @@ pub struct Finding {
 }
 
 /// A member that is watched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberReport {
     /// What it is called here.
     pub name: String,
@@ -125,7 +126,7 @@ pub struct MemberReport {
     pub cluster_id: ClusterId,
     /// Its id.
     pub member_id: MemberId,
-    /// The name of its newest archive.
+    /// The path or URL of its newest archive.
     pub newest: String,
     /// When that was made.
     pub created: Timestamp,
@@ -146,7 +147,7 @@ pub struct MemberReport {
 }
 
 /// The room that is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     /// Bytes that can still be written, if anybody knows.
     pub free: Option<u64>,
@@ -159,7 +160,7 @@ pub struct Room {
 }
 
 /// How the backups stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The worst of the findings.
     pub level: Level,
@@ -229,7 +230,10 @@ fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
         name: watched.name.clone(),
         cluster_id: newest.identity.cluster_id,
         member_id: newest.identity.member_id,
-        newest: newest.name().to_owned(),
+        newest: Path::new(&facts.location)
+            .join(newest.name())
+            .display()
+            .to_string(),
         created: newest.created,
         age_seconds: age(watched, facts.now).map(|age| age.as_secs()),
         proven: *proof == Proof::Whole,

@@ -57,21 +57,34 @@ impl Ran {
         self
     }
 
-    /// The JSON on stdout.
+    /// The JSON on stdout: an object, which says its schema.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {self:#?}"))
+        answer(&self.stdout)
     }
 
     /// The error object on stderr, which must hold nothing else.
     #[track_caller]
     pub fn json_error(&self) -> Value {
-        let found = serde_json::from_str(&self.stderr)
-            .unwrap_or_else(|error| panic!("stderr is not one JSON object ({error}): {self:#?}"));
-        assert!(matches!(found, Value::Object(_)), "{self:#?}");
-        found
+        answer(&self.stderr)
     }
+}
+
+/// What every answer in JSON is, without its schema.
+#[track_caller]
+pub fn answer(text: &str) -> Value {
+    let mut found: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
+    let fields = found.as_object_mut();
+    let schema = fields.and_then(|fields| fields.remove("schema"));
+    assert_eq!(schema, Some(1.into()), "{text}");
+    assert!(
+        text.trim_start()
+            .trim_start_matches(['{', '\n', ' '])
+            .starts_with("\"schema\""),
+        "{text}"
+    );
+    found
 }
 
 /// A command that sees nothing of the environment's flags.

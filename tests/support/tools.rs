@@ -98,7 +98,7 @@ impl Ran {
     /// What was written to stdout, as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+        super::ark::answer(&self.stdout)
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::{MemberFlag, is_latest};
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
 use crate::cli::progress::Progress;
@@ -65,7 +66,7 @@ pub(crate) fn run(
         out.warn(UNLOCKED);
     }
     let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
-    let mut results = Vec::new();
+    let (mut results, mut problems) = (Vec::new(), Vec::new());
     let mut worst: Option<(Kind, String)> = None;
     for listed in &wanted {
         let mut progress = Progress::new(out);
@@ -78,16 +79,19 @@ pub(crate) fn run(
                 new += 1;
                 bytes += copied;
                 out.tell(&format!("copied {path}  {}", size(copied)));
-                results.push(json!({"archive": path, "copied": true, "bytes": copied}));
+                results.push(json!({"archive": path, "copied": true, "archive_bytes": copied}));
             }
             Ok(Copied::AlreadyThere) => {
                 there += 1;
-                results.push(json!({"archive": path, "copied": false}));
+                results
+                    .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
             }
             Err(error) => {
                 let failure = Failure::of(&error.into());
                 interrupt.check()?;
-                results.push(json!({"archive": path, "copied": false, "error": failure.message}));
+                results
+                    .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
+                problems.push(json::problem(&path, &failure));
                 // Of one alone the failure itself tells.
                 if wanted.len() > 1 {
                     out.warn(&failure.message);
@@ -104,8 +108,8 @@ pub(crate) fn run(
     }
     out.json(|| {
         json!({
-            "copied": new, "bytes": bytes, "already_there": there, "archives": results,
-            "skipped": from.skipped(),
+            "copied": new, "copied_bytes": bytes, "already_there": there, "archives": results,
+            "problems": problems, "skipped": from.skipped(),
         })
     });
     let summary = format!(

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::cli::commands::keys::{rules_text, tell_passed_over};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, text};
 use crate::cli::progress::Progress;
@@ -90,9 +91,9 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
     let side = |path, read: &StoreRead| {
         json!({
             "target": text(path),
-            "member": read.member.identity,
-            "at_index": read.replayed.at,
-            "store_index": read.replayed.store.index(),
+            "member": json::member(&read.member.identity),
+            "raft_index": read.replayed.at,
+            "etcd_index": read.replayed.store.index(),
             "in_order_rules": read.replayed.rules,
         })
     };
@@ -107,18 +108,18 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
         "a": side(a, &found.a),
         "b": side(b, &found.b),
         "keys": keys.map(|key| key_json(key, stores)).collect::<Vec<_>>(),
-        "in_order_trap": found.in_order(),
+        "in_order_keys": found.in_order(),
         "members": member_differences(found).iter().map(|(id, what)| json!({
-            "id": id, "what": what,
+            "id": id, "change": what,
             "a": found.clusters.0.members.get(id), "b": found.clusters.1.members.get(id),
         })).collect::<Vec<_>>(),
         "cluster_version": (versions.0 != versions.1).then(|| json!({
             "a": versions.0, "b": versions.1,
         })),
         "log": {
-            "common_from": common.map(|(from, _)| from),
-            "common_to": common.map(|(_, to)| to),
-            "first_difference": found.logs.first_difference,
+            "common_from_raft_index": common.map(|(from, _)| from),
+            "common_to_raft_index": common.map(|(_, to)| to),
+            "first_difference_raft_index": found.logs.first_difference,
         },
     })
 }

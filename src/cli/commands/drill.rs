@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::error::{Kind, Told};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, text};
@@ -93,6 +94,12 @@ pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record)
                         "equal": false,
                         "starts": false,
                         "etcd_log": log,
+                        "member": null,
+                        "created_at": null,
+                        "raft_index": null,
+                        "keys": null,
+                        "expired": null,
+                        "differences": [],
                     })
                 });
                 out.line(&format!("the last lines of etcd {version}:"));
@@ -130,9 +137,10 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, out: &Out, record: &Record)
             "etcd": {"path": text(etcd), "version": version},
             "equal": is_equal,
             "starts": true,
-            "identity": member.identity,
-            "created": drilled.created,
-            "at": at,
+            "etcd_log": [],
+            "member": json::member(&member.identity),
+            "created_at": drilled.created,
+            "raft_index": at,
             "keys": keys,
             "expired": drilled.expired,
             "differences": drilled.differences.iter().map(to_json).collect::<Vec<_>>(),
@@ -202,8 +210,8 @@ fn to_json(difference: &Difference) -> Value {
         Unequal::Parts(parts) => ("different", parts.clone()),
     };
     json!({
-        "path": String::from_utf8_lossy(&difference.path),
-        "what": what,
-        "parts": parts,
+        "key": String::from_utf8_lossy(&difference.path),
+        "change": what,
+        "fields": parts,
     })
 }

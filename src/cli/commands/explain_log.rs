@@ -14,6 +14,7 @@ use clap::builder::FalseyValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
+use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line, size, text};
 
 #[derive(Debug, clap::Args)]
@@ -226,7 +227,7 @@ impl Teller<'_> {
             return Ok(());
         }
         if self.out.is_json() {
-            return writeln!(stdout, "{}", self.to_json(&explained, more));
+            return writeln!(stdout, "{}", json::line(&self.to_json(&explained, more)));
         }
         if !self.out.is_told() {
             return Ok(());
@@ -268,7 +269,7 @@ impl Teller<'_> {
             "line": self.line,
             "verdict": class.verdict,
             "class": class.name,
-            "why": class.why,
+            "reason": class.why,
             "level": line.level,
             "package": line.package,
             "message": line.message,
@@ -281,7 +282,7 @@ impl Teller<'_> {
 
     fn tell_summary(&self, stdout: &mut dyn Write) -> io::Result<()> {
         if self.out.is_json() {
-            return writeln!(stdout, "{}", self.summary_json());
+            return writeln!(stdout, "{}", json::line(&self.summary_json()));
         }
         if !self.out.is_told() {
             return Ok(());

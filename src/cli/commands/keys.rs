@@ -20,6 +20,7 @@ use clap::builder::FalseyValueParser;
 use crate::cli::error::{Kind, Told};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json::AfterSchema;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
@@ -86,6 +87,7 @@ pub(crate) fn run(
     if out.is_json() {
         let (hidden, threads) = (args.hidden, args.threads.count());
         out.stream(|stdout| {
+            let stdout = &mut AfterSchema::new(stdout);
             let mut stdout = Stoppable { stdout, interrupt };
             write_answer(store, top, Shown { hidden }, threads, &mut stdout)
         });

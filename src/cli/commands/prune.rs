@@ -1,6 +1,6 @@
 //! `prune`: remove the archives that no rule keeps; `snapshot --keep-…` does the same for its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::etcd::text::printable;
 use crate::repository::lock::{BackupLock, Claim};
@@ -14,10 +14,11 @@ use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::error::{Failure, Kind, Told, of_archive};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
+use crate::cli::json;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
@@ -288,23 +289,32 @@ impl Outcome<'_> {
     }
 
     fn to_json(&self, repository: &dyn Repository, catalog: &Catalog, dry_run: bool) -> Value {
-        let failed: HashMap<_, _> = self.pruned.failed.iter().map(|(n, e)| (n, e)).collect();
+        let path = |name: &str| text(&repository.path_of(name));
+        let failed = self.pruned.failed.iter().map(|(name, error)| {
+            let failure = Failure::of(&anyhow::Error::from(copy_of(error)));
+            json::problem(&path(name), &failure)
+        });
+        let unreadable = catalog.unreadable.iter().map(|(listed, error)| {
+            let (kind, _) = of_archive(error);
+            let (message, hint) = (whole(error), None);
+            json::problem(
+                &path(&listed.name),
+                &Failure {
+                    kind,
+                    message,
+                    hint,
+                },
+            )
+        });
         let one = |(decision, fate): (&Decision<'_>, &'static str)| {
-            let summary = decision.summary;
-            json!({
-                "archive": text(&repository.path_of(summary.name())),
+            let more = json!({
                 "keep": decision.is_kept(),
                 "removed": fate == "REMOVED",
-                "error": failed.get(&summary.listed.name).map(ToString::to_string),
                 "reasons": decision.reasons.iter().map(|reason| json!({
-                    "rule": reason.rule(), "text": reason.to_string(),
+                    "rule": reason.rule(), "message": reason.to_string(),
                 })).collect::<Vec<_>>(),
-                "created": summary.created,
-                "identity": summary.identity,
-                "position": summary.position,
-                "cluster_version": summary.cluster_version,
-                "bytes": summary.listed.bytes,
-            })
+            });
+            json::with(json::archive(repository, decision.summary), more)
         };
         let [kept, planned, removed] = ["KEEP", "REMOVE", "REMOVED"].map(|fate| self.sum(fate));
         json!({
@@ -320,9 +330,7 @@ impl Outcome<'_> {
             })).collect::<Vec<_>>(),
             "skipped": repository.skipped(),
             "archives": self.decisions.iter().zip(self.fates()).map(one).collect::<Vec<_>>(),
-            "unreadable": catalog.unreadable.iter().map(|(listed, error)| json!({
-                "archive": text(&repository.path_of(&listed.name)), "error": whole(error),
-            })).collect::<Vec<_>>(),
+            "problems": failed.chain(unreadable).collect::<Vec<_>>(),
         })
     }
 }

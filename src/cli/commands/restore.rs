@@ -17,6 +17,7 @@ use crate::cli::connection::Tls;
 use crate::cli::error::{Kind, Told};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
@@ -102,9 +103,9 @@ pub(crate) fn run(
             "kept": restored.kept.as_deref().map(text),
             "kept_wal": restored.kept_wal.as_deref().map(text),
             "undo": restored.undo,
-            "bytes": restored.bytes,
-            "identity": member.identity,
-            "position": member.position,
+            "unpacked_bytes": restored.bytes,
+            "member": json::member(&member.identity),
+            "position": json::position(&member.position),
             "members_asked": asked.as_ref().map(asked_json),
             "warnings": warnings,
         })

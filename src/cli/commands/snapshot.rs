@@ -21,6 +21,7 @@ use crate::cli::commands::prune::after_snapshot;
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
+use crate::cli::json;
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
@@ -122,7 +123,7 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
             out,
             record,
         );
-        tell_unchanged(&found, &pruned, out);
+        tell_unchanged(&found, &**repository, &pruned, out);
         return ended;
     }
     let captured = capture(&request, interrupt, observe)?;
@@ -152,10 +153,12 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         serde_json::json!({
             "unchanged": false,
             "archive": text(&captured.path),
-            "created": captured.manifest.created,
-            "identity": captured.manifest.member.identity,
-            "position": captured.manifest.member.position,
-            "bytes": captured.bytes,
+            "archive_bytes": captured.bytes,
+            "created_at": captured.manifest.created,
+            "member": json::member(&captured.manifest.member.identity),
+            "position": json::position(&captured.manifest.member.position),
+            "cluster_version": captured.manifest.member.cluster_version,
+            "labels": captured.manifest.labels,
             "sha256": captured.sha256,
             "manifest": captured.manifest,
             "locked": captured.alone,
@@ -225,22 +228,25 @@ fn prune(
 }
 
 /// What was worth a warning when the archive was taken still is.
-fn tell_unchanged(found: &Unchanged, pruned: &serde_json::Value, out: &Out) {
+fn tell_unchanged(
+    found: &Unchanged,
+    repository: &dyn Repository,
+    pruned: &serde_json::Value,
+    out: &Out,
+) {
     let summary = &found.summary;
     for warning in &summary.warnings {
         out.warn(warning);
     }
     out.json(|| {
-        serde_json::json!({
+        let more = serde_json::json!({
             "unchanged": true,
-            "archive": text(&found.path),
-            "bytes": summary.listed.bytes,
-            "created": summary.created,
-            "identity": summary.identity,
-            "position": summary.position,
-            "labels": summary.labels,
+            "sha256": null,
+            "manifest": null,
+            "locked": null,
             "pruned": pruned,
-        })
+        });
+        json::with(json::archive(repository, summary), more)
     });
     let path = found.path.display().to_string();
     out.tell(&out.paint(Paint::Strong, &path));

@@ -9,7 +9,9 @@ use std::path::Path;
 use crate::archive::ArchiveError;
 use crate::interrupt::Interrupt;
 use crate::monitoring::scope::{Others, Watched, others, watched};
-use crate::monitoring::{Facts, Finding, Level, Proof, Report, Rules, Unreadable, judge};
+use crate::monitoring::{
+    Facts, Finding, Level, MemberReport, Proof, Report, Rules, Unreadable, judge,
+};
 use crate::repository::check::prove;
 use crate::repository::{Listed, Repository, RepositoryError, summarize};
 use crate::retention::prune::ledger;
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::{Failure, Kind, plugin_exit_code};
 use crate::cli::flags::repository::RepositoryFlags;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
 use crate::cli::values::length_of_time;
@@ -98,7 +101,7 @@ pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
 pub(crate) fn tell_unknown(failure: &Failure, as_json: bool) -> u8 {
     let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
     let text = if as_json {
-        serde_json::to_string_pretty(&to_json(&report)).unwrap_or_default()
+        json::pretty(&to_json(&report))
     } else {
         line(&report)
     };
@@ -222,10 +225,37 @@ fn to_json(report: &Report) -> Value {
     json!({
         "status": report.level,
         "code": plugin_exit_code(report.level),
-        "text": summary(report),
-        "members": report.members,
-        "room": report.room,
-        "findings": report.findings,
+        "message": summary(report),
+        "members": report.members.iter().map(member_json).collect::<Vec<_>>(),
+        "room": {
+            "free_bytes": report.room.free,
+            "round_bytes": report.room.round,
+            "warning_below_bytes": report.room.warning_below,
+            "critical_below_bytes": report.room.critical_below,
+        },
+        "findings": report.findings.iter().map(|finding| json!({
+            "status": finding.level,
+            "check": finding.check,
+            "member_name": finding.member,
+            "message": finding.text,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn member_json(member: &MemberReport) -> Value {
+    json!({
+        "member": {
+            "id": member.member_id, "name": member.name, "cluster_id": member.cluster_id,
+        },
+        "archive": member.newest,
+        "archive_bytes": member.archive_bytes,
+        "created_at": member.created,
+        "age_seconds": member.age_seconds,
+        "raft_index": member.index,
+        "data_bytes": member.data_size,
+        "verified": member.proven,
+        "archives": member.archives,
+        "warnings": member.warnings,
     })
 }
 

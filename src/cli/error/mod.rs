@@ -84,7 +84,7 @@ impl Kind {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Usage => "usage",
@@ -184,13 +184,12 @@ impl Failure {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        serde_json::json!({
+        crate::cli::json::line(&serde_json::json!({
             "code": self.kind.exit_code(),
             "kind": self.kind.name(),
             "message": self.message,
             "hint": self.hint,
-        })
-        .to_string()
+        }))
     }
 }
 
@@ -556,7 +555,7 @@ fn of_move(error: &MoveError) -> Judged {
     }
 }
 
-fn of_archive(error: &ArchiveError) -> Judged {
+pub(crate) fn of_archive(error: &ArchiveError) -> Judged {
     match error {
         ArchiveError::NotFound(_) => (
             Kind::NotFound,

@@ -31,20 +31,24 @@ const FAR: f64 = 100.0 * 365.0 * 86_400.0;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WayBack {
     /// The last entry now: the move comes after it.
+    #[serde(rename = "last_raft_index")]
     pub last_index: Index,
     /// The newest raft snapshot; none if there is none, and the log itself is the way back.
+    #[serde(rename = "raft_snapshot_raft_index")]
     pub newest_raft_snapshot: Option<Index>,
     /// About how many entries lie between two raft snapshots.
     pub entries_per_raft_snapshot: u64,
     /// Whether that was measured here; if not it is etcd's default.
     pub measured: bool,
     /// The index from which on the way back is gone, if the cluster moved now.
+    #[serde(rename = "gone_from_raft_index")]
     pub gone_from: Index,
     /// What goes first then.
     pub goes_first: Goes,
     /// How fast the log grows.
     pub rate: Option<Rate>,
     /// When `gone_from` is to be expected at that rate.
+    #[serde(rename = "gone_at")]
     pub expected: Option<Timestamp>,
 }
 

@@ -83,8 +83,10 @@ pub enum Status {
     /// As it should be.
     Ok,
     /// Worth knowing before going on, or not checked.
+    #[serde(rename = "warning")]
     Warn,
     /// A reason not to upgrade.
+    #[serde(rename = "failed")]
     Fail,
     /// A reminder of what no program can check.
     Note,
@@ -102,6 +104,7 @@ pub struct Check {
     /// What was found, a sentence each.
     pub evidence: Vec<String>,
     /// What to do about it.
+    #[serde(rename = "hint")]
     pub advice: Option<String>,
 }
 

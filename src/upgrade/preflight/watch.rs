@@ -64,8 +64,10 @@ pub struct Standing {
     /// The term of that.
     pub raft_term: Option<Term>,
     /// Why it does not answer.
+    #[serde(rename = "no_answer")]
     pub silence: Option<String>,
     /// The first of the looks in a row that it did not answer.
+    #[serde(rename = "down_since_at")]
     pub down_since: Option<Timestamp>,
 }
 
@@ -73,6 +75,7 @@ pub struct Standing {
 #[derive(Clone, Debug, Serialize)]
 pub struct Moment {
     /// When it was looked at.
+    #[serde(rename = "looked_at")]
     pub at: Timestamp,
     /// The members, by name.
     pub members: Vec<Standing>,

@@ -243,14 +243,14 @@ impl Left {
         json!({
             "command": self.command,
             "base": ok.and_then(|left| Some(text(&left.base.as_ref()?.0))),
-            "rewind_to": ok.map(|left| left.kept),
+            "to_raft_index": ok.map(|left| left.kept),
             "is_before_move": ok.map(|left| left.is_before_move),
             "entries": ok.map(|left| left.lost.entries),
             "client_writes": ok.map(|left| left.lost.client_writes),
             "all_seen": ok.map(|left| !left.has_unseen),
-            "not_counted_after": ok.map(|left| left.end),
-            "not_counted_after_time": ok.and_then(|left| left.known_until.as_ref()),
-            "members_at": self.members_at,
+            "not_counted_after_raft_index": ok.map(|left| left.end),
+            "not_counted_after_at": ok.and_then(|left| left.known_until.as_ref()),
+            "members_raft_index": self.members_at,
             "refused": failure.map(|failure| &failure.message),
         })
     }

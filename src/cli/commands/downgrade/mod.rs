@@ -30,6 +30,7 @@ use crate::cli::commands::downgrade::report::Judgement;
 
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::{Progress, countdown};
@@ -474,10 +475,11 @@ fn to_json(judgement: &Judgement<'_>, prepared: &Prepared, steps: &Steps, args: 
         "dry_run": args.dry_run,
         "snapshot": prepared.snapshot.as_ref().map(|taken| json!({
             "archive": text(&taken.path),
-            "bytes": taken.bytes,
+            "archive_bytes": taken.bytes,
             "sha256": taken.sha256,
         })),
-        "member": {"identity": prepared.member.identity, "position": prepared.member.position},
+        "member": json::member(&prepared.member.identity),
+        "position": json::position(&prepared.member.position),
         "wal_moved": prepared.moved.as_ref().map(|moved| json!({
             "wal": text(&moved.wal), "kept": text(&moved.kept),
         })),

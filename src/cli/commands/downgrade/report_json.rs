@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::downgrade::left::Left;
 use crate::cli::commands::downgrade::report::Judgement;
+use crate::cli::json;
 use crate::cli::output::text;
 
 impl Judgement<'_> {
@@ -36,7 +37,7 @@ impl Judgement<'_> {
             "offline": evidence.offline,
             "verdict": verdict,
             "reason": reason,
-            "text": self.headline(),
+            "message": self.headline(),
             "details": self.reasons(),
             "said_by": claims.iter().map(|claim| claim_json(claim, disks)).collect::<Vec<_>>(),
             "left": self.left.as_ref().map(Left::to_json),
@@ -44,7 +45,7 @@ impl Judgement<'_> {
             "members": evidence.members.iter().map(member_json).collect::<Vec<_>>(),
             "disks": disks.iter().map(disk_json).collect::<Vec<_>>(),
             "endpoints_without_a_member": self.collected.strays.iter().map(|stray| json!({
-                "endpoint": stray.endpoint, "why": stray.silence.to_string(),
+                "endpoint": stray.endpoint, "no_answer": stray.silence.to_string(),
             })).collect::<Vec<_>>(),
             "unreadable": self.unreadable,
         })
@@ -69,10 +70,10 @@ fn claim_json(claim: &Claim, disks: &[DiskEvidence]) -> Value {
         Source::Disk(_) => disk.map(|disk| disk.identity.member_id),
     };
     json!({
-        "member": member,
-        "path": disk.map(|disk| text(&disk.path)),
+        "member_id": member,
+        "target": disk.map(|disk| text(&disk.path)),
         "version": claim.version,
-        "set_at": claim.set_at,
+        "set_at_raft_index": claim.set_at,
     })
 }
 
@@ -100,14 +101,18 @@ fn disk_json(disk: &DiskEvidence) -> Value {
         DiskKind::Archive { .. } => "archive",
     };
     json!({
-        "path": text(&disk.path),
+        "target": text(&disk.path),
         "kind": kind,
-        "created": disk.created(),
+        "created_at": disk.created(),
         "running": disk.is_running(),
-        "identity": disk.identity,
-        "position": disk.position,
+        "member": json::member(&disk.identity),
+        "position": json::position(&disk.position),
         "cluster_version": disk.cluster_version,
-        "versions": disk.versions,
+        "versions": disk.versions.iter().map(|change| json!({
+            "version": change.version,
+            "set_at_raft_index": change.set_at,
+            "committed": change.committed,
+        })).collect::<Vec<_>>(),
     })
 }
 

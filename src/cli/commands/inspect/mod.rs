@@ -22,6 +22,7 @@ use crate::cli::commands::inspect::store::Contents;
 use crate::cli::error::Kind;
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
 use crate::cli::progress::Progress;
@@ -77,11 +78,16 @@ fn inspect_archive<'o>(
         json!({
             "target": text(path),
             "kind": "archive",
-            "bytes": archive.bytes(),
+            "archive_bytes": archive.bytes(),
+            "created_at": manifest.created,
+            "member": json::member(&manifest.member.identity),
+            "position": json::position(&manifest.member.position),
+            "cluster_version": manifest.member.cluster_version,
+            "labels": manifest.labels,
             "starts": starts_json(starts),
             "starts_why": starts_why_json(starts),
+            "facts": manifest.member,
             "manifest": manifest,
-            "member": manifest.member,
             "store": contents.as_ref().ok().map(Contents::to_json),
         })
     });
@@ -106,30 +112,30 @@ fn inspect_data_dir<'o>(
     // What etcd could not start from has no store; why not is told below.
     let contents = found.facts.is_ok().then(|| contents(out)).transpose();
     let snapshots = sound_snapshots(&found);
+    let facts = found.facts.as_ref().ok();
     out.json(|| {
         json!({
             "target": text(path),
             "kind": "data-dir",
-            "sound": found.is_sound(),
-            "member": found.facts.as_ref().ok(),
+            "status": if found.is_sound() { "ok" } else { "failed" },
+            "member": facts.map(|facts| json::member(&facts.identity)),
+            "position": facts.map(|facts| json::position(&facts.position)),
+            "cluster_version": facts.and_then(|facts| facts.cluster_version.as_ref()),
+            "facts": facts,
             "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
             "starts": starts_json(found.starts.as_ref()),
             "starts_why": starts_why_json(found.starts.as_ref()),
-            "raft_snapshots": snapshots,
-            "sizes": {
-                "data": data_size(&found),
-                "directory": data_dir.total_bytes(),
-            },
+            "raft_snapshots": snapshots.iter().map(json::raft_snapshot).collect::<Vec<_>>(),
+            "data_bytes": data_size(&found),
+            "directory_bytes": data_dir.total_bytes(),
             "dedicated_wal_dir": data_dir.has_dedicated_wal(),
             "running": found.running.is_some(),
             "torn_tail": found.torn_tail.as_ref().map(|(segment, offset)| json!({
-                "segment": segment, "offset": offset,
+                "path": segment, "offset": offset,
             })),
-            "faults": found.files.iter().filter_map(|file| file.fault.as_ref().map(|fault| json!({
-                "path": file.path, "fault": fault.to_string(),
-            }))).collect::<Vec<_>>(),
+            "problems": json::file_problems(&found.files),
             "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
-                "path": file.archive_path, "bytes": file.bytes, "what": kind.explain(),
+                "path": file.archive_path, "bytes": file.bytes, "message": kind.explain(),
                 "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
             })).collect::<Vec<_>>(),
             "outside": found.outside,

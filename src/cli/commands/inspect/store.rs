@@ -79,13 +79,13 @@ impl Contents {
             json!({
                 "directory": String::from_utf8_lossy(api_key(path)),
                 "posts": posts.posts,
-                "first_index": posts.first_index,
-                "last_index": posts.last_index,
+                "first_raft_index": posts.first_index,
+                "last_raft_index": posts.last_index,
             })
         });
         json!({
-            "at_index": replayed.at,
-            "index": replayed.store.index(),
+            "raft_index": replayed.at,
+            "etcd_index": replayed.store.index(),
             "in_order_rules": replayed.rules,
             "in_order_rules_from": self.read.rules_from.to_string(),
             "keys": summary.keys,
@@ -101,7 +101,7 @@ impl Contents {
                 "total": self.expiring.total,
                 "expired": self.expiring.expired,
                 "within_a_day": self.expiring.within_a_day,
-                "next": self.expiring.next.map(|next| Expiration(next).to_string()),
+                "next_at": self.expiring.next.map(|next| Expiration(next).to_string()),
             },
             "in_order": {
                 "posts": in_order.posts,

@@ -4,13 +4,14 @@
 //! JSON.
 
 use crate::monitoring::growth::{Forecast, History, histories};
-use crate::repository::Summary;
+use crate::repository::{Repository, Summary};
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::json::member;
+use crate::cli::output::{Out, Paint, size, text};
 
 /// How wide a chart is where there is no terminal, in columns.
 const WIDTH: usize = 80;
@@ -35,8 +36,40 @@ pub(crate) fn of(flags: &HistoryFlags, summaries: &[Summary]) -> Vec<History> {
     histories(summaries, flags.size_limit.as_u64(), Timestamp::now())
 }
 
-pub(crate) fn to_json(histories: &[History]) -> Value {
-    serde_json::json!(histories)
+pub(crate) fn to_json(histories: &[History], repository: &dyn Repository) -> Value {
+    let points = |history: &History| {
+        let points = history.points.iter();
+        let points = points.map(|point| {
+            json!({
+                "archive": text(&repository.path_of(&point.archive)),
+                "created_at": point.at,
+                "data_bytes": point.bytes,
+            })
+        });
+        points.collect::<Vec<_>>()
+    };
+    let histories = histories.iter();
+    let members = histories.map(|history| {
+        json!({
+            "member": member(&history.identity),
+            "points": points(history),
+            "left_out": history.left_out,
+            "limit_bytes": history.limit,
+            "forecast": forecast_json(&history.forecast),
+        })
+    });
+    members.collect()
+}
+
+fn forecast_json(forecast: &Forecast) -> Value {
+    let (kind, at, rate) = match *forecast {
+        Forecast::Over { since } => ("over", Some(since), None),
+        Forecast::TooFew => ("too-few", None, None),
+        Forecast::NotGrowing { bytes_per_day } => ("not-growing", None, Some(bytes_per_day)),
+        Forecast::Far { bytes_per_day } => ("far", None, Some(bytes_per_day)),
+        Forecast::At { at, bytes_per_day } => ("at", Some(at), Some(bytes_per_day)),
+    };
+    json!({ "kind": kind, "limit_at": at, "bytes_per_day": rate })
 }
 
 /// Draws each member's history.

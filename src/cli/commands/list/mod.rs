@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
 use crate::cli::error::Failure;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, size, text};
 use crate::cli::render::member::versions_text;
@@ -30,13 +31,13 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
-            let failure = Failure::of(&error.into());
-            (repository.path_of(&listed.name), failure.message)
+            let path = text(&repository.path_of(&listed.name));
+            (path, Failure::of(&error.into()))
         })
         .collect();
-    let unreadable_json = || {
+    let problems = || {
         let all = unreadable.iter();
-        all.map(|(path, why)| json!({"archive": text(path), "error": why}))
+        all.map(|(path, failure)| json::problem(path, failure))
             .collect::<Vec<_>>()
     };
     let summaries = &catalog.summaries;
@@ -44,8 +45,8 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
         let histories = history::of(&args.history, summaries);
         out.json(|| {
             json!({
-                "members": history::to_json(&histories),
-                "unreadable": unreadable_json(),
+                "members": history::to_json(&histories, &*repository),
+                "problems": problems(),
                 "skipped": repository.skipped(),
             })
         });
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
         out.json(|| {
             json!({
                 "archives": archives.collect::<Vec<_>>(),
-                "unreadable": unreadable_json(),
+                "problems": problems(),
                 "skipped": repository.skipped(),
             })
         });
@@ -67,8 +68,8 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     if summaries.is_empty() && unreadable.is_empty() {
         out.line(&format!("no archives in {}", repository.location()));
     }
-    for (_, why) in &unreadable {
-        out.warn(why);
+    for (_, failure) in &unreadable {
+        out.warn(&failure.message);
     }
     Ok(0)
 }
@@ -121,18 +122,15 @@ fn labels(summary: &Summary) -> String {
 }
 
 fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
-    json!({
-        "archive": text(&repository.path_of(summary.name())),
-        "bytes": summary.listed.bytes,
-        "created": summary.created,
+    let sizes = &summary.sizes;
+    let more = json!({
         "scope": summary.scope,
         "damaged": summary.is_damaged(),
-        "labels": summary.labels,
-        "identity": summary.identity,
-        "position": summary.position,
-        "cluster_version": summary.cluster_version,
-        "sizes": summary.sizes,
-        "warnings": summary.warnings,
         "encrypted": summary.ciphertext.is_some(),
-    })
+        "data_bytes": sizes.data,
+        "directory_bytes": sizes.directory,
+        "limit_bytes": sizes.limit,
+        "warnings": summary.warnings,
+    });
+    json::with(json::archive(repository, summary), more)
 }

@@ -26,6 +26,7 @@ use crate::cli::connection::Connection;
 use crate::cli::error::{Failure, Kind, Told};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
+use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::Progress;
@@ -229,17 +230,21 @@ fn count(all: &[Check], status: Status) -> usize {
 
 fn to_json(facts: &Facts, all: &[Check]) -> Value {
     json!({
-        "ready": count(all, Status::Fail) == 0,
+        "status": match (count(all, Status::Fail), count(all, Status::Warn)) {
+            (0, 0) => Status::Ok,
+            (0, _) => Status::Warn,
+            _ => Status::Fail,
+        },
         "from": facts.rules.from,
         "to": facts.rules.to,
         "cluster_id": facts.look.cluster_id,
-        "member_id": own(&facts.data).map(|member| member.identity.member_id),
+        "member": own(&facts.data).map(|member| json::member(&member.identity)),
         "members": standings(&facts.look),
         "checks": all,
         "counts": {
             "ok": count(all, Status::Ok),
-            "warn": count(all, Status::Warn),
-            "fail": count(all, Status::Fail),
+            "warning": count(all, Status::Warn),
+            "failed": count(all, Status::Fail),
         },
         "way_back": facts.way_back(),
     })

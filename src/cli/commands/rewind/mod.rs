@@ -537,7 +537,6 @@ fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
         None => "the release that they ran then".to_owned(),
     };
     let mut steps = vec![
-        "next:".to_owned(),
         "  1. stop all members of the old cluster and keep them stopped".to_owned(),
         "  2. on each host, with that member's own archive and its data dir for DIR:".to_owned(),
     ];

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::rewind::next_steps;
+use crate::cli::json;
 use crate::cli::output::text;
 
 /// The keys for which it has to be said whose names count; `names` are the inputs'.
@@ -44,44 +45,44 @@ pub(crate) fn to_json(
         "cluster_id": plan.old_cluster_id,
         // The time goes into a new id: that of a dry run would never come to be.
         "new_cluster_id": (!args.dry_run || args.keep_cluster_id).then_some(plan.cluster_id),
-        "rewound_to": plan.moment.index,
-        "last_index": plan.last_index(),
+        "to_raft_index": plan.moment.index,
+        "last_raft_index": plan.last_index(),
         "term": plan.term,
         "cluster_version": plan.moment.cluster_version,
         "moved": plan.moment.moved.as_ref().map(|moved| json!({
-            "version": moved.version, "at": moved.at, "committed": moved.committed,
+            "version": moved.version, "set_at_raft_index": moved.at, "committed": moved.committed,
         })),
-        "committed": plan.agreement.committed,
-        "end": plan.agreement.end.index,
+        "committed_raft_index": plan.agreement.committed,
+        "end_raft_index": plan.agreement.end.index,
         "inputs": inputs_json(plan),
         "base": {
             "input": plan.base.input + 1,
-            "raft_snapshot": plan.base.snapshot,
+            "raft_snapshot": plan.base.snapshot.as_ref().map(json::raft_snapshot),
         },
         "log": plan.log.iter().map(|part| json!({
-            "from": part.from, "to": part.to, "input": part.input + 1,
+            "from_raft_index": part.from, "to_raft_index": part.to, "input": part.input + 1,
         })).collect::<Vec<_>>(),
         "in_order_rules": plan.rules,
         "store": {
             "keys": store.keys,
-            "index": store.index,
-            "index_before": store.index_before,
+            "etcd_index": store.index,
+            "etcd_index_before": store.index_before,
             "expiring": store.expiring.total,
             "expired": store.expiring.expired,
         },
-        "kept_until": plan.clocks.0.map(|clock| Expiration(clock).to_string()),
-        "logged_until": plan.clocks.1.map(|clock| Expiration(clock).to_string()),
+        "kept_until_at": plan.clocks.0.map(|clock| Expiration(clock).to_string()),
+        "logged_until_at": plan.clocks.1.map(|clock| Expiration(clock).to_string()),
         "lost": {
             "entries": plan.lost.count.entries,
             "client_writes": plan.lost.count.client_writes,
             "committed": plan.lost.committed,
             "not_known": plan.newest().map(|(place, taken)| json!({
-                "input": place + 1, "after": taken,
+                "input": place + 1, "after_at": taken,
             })),
             "members_unheard": plan.unheard(),
             "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),
             "tails": plan.lost.tails.iter().map(|(place, from, to)| json!({
-                "input": place + 1, "from": from, "to": to,
+                "input": place + 1, "from_raft_index": from, "to_raft_index": to,
             })).collect::<Vec<_>>(),
         },
         "dropped": plan.leftovers.members.iter().map(|(id, found)| json!({
@@ -92,9 +93,9 @@ pub(crate) fn to_json(
         "disagreed": renamed_json(&plan.disagreed),
         "renamed": renamed_json(&plan.renamed),
         "changes": plan.changes.iter().map(|change| json!({
-            "index": change.index,
+            "raft_index": change.index,
             "kind": match change.kind { ChangeKind::Remove => "remove", ChangeKind::Update => "update" },
-            "member": change.member,
+            "member_id": change.member,
         })).collect::<Vec<_>>(),
         "members": plan.members.iter().map(|member| {
             let own = archived.iter().find(|one| one.member.id == member.id);
@@ -102,12 +103,12 @@ pub(crate) fn to_json(
             json!({
                 "member": member,
                 "archive": captured.map(|captured| text(&captured.path)),
-                "bytes": captured.map(|captured| captured.bytes),
+                "archive_bytes": captured.map(|captured| captured.bytes),
                 "sha256": captured.map(|captured| captured.sha256),
             })
         }).collect::<Vec<_>>(),
         "warnings": warnings,
-        "next": next_steps(plan, archived),
+        "next": next_steps(plan, archived).iter().map(|step| step.trim_start()).collect::<Vec<_>>(),
     })
 }
 
@@ -118,19 +119,19 @@ fn inputs_json(plan: &Plan) -> Vec<Value> {
         json!({
             "input": place + 1,
             "target": text(&witness.path),
-            "member": witness.facts.identity,
-            "position": witness.facts.position,
-            "first_entry": witness.trace.entries.first().map(|entry| entry.index),
-            "agrees_up_to": sure,
-            "raft_snapshots": snapshots.map(|snapshot| snapshot.id).collect::<Vec<_>>(),
-            "used_for": plan.used_for(place),
+            "member": json::member(&witness.facts.identity),
+            "position": json::position(&witness.facts.position),
+            "first_raft_index": witness.trace.entries.first().map(|entry| entry.index),
+            "agrees_up_to_raft_index": sure,
+            "raft_snapshots": snapshots.map(|one| json::raft_snapshot(&one.id)).collect::<Vec<_>>(),
+            "used_for": plan.used_for(place).iter().map(|what| what.replace(' ', "-")).collect::<Vec<_>>(),
         })
     });
     json.collect()
 }
 
 fn range(from: Index, to: Index) -> Value {
-    json!({ "from": from, "to": to })
+    json!({ "from_raft_index": from, "to_raft_index": to })
 }
 
 fn renamed_json(renamed: &Renamed) -> Vec<Value> {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::Verify;
+use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::plural;
@@ -88,13 +89,13 @@ impl Deep {
         let report = &self.report;
         json!({
             "replayed_entries": report.entries,
-            "from": report.start.map_or(0, |id| id.index.0),
-            "to": report.at,
+            "from_raft_index": report.start.map_or(0, |id| id.index.0),
+            "to_raft_index": report.at,
             "raft_snapshots": report.snapshots.iter().map(check_json).collect::<Vec<_>>(),
-            "not_compared": report.not_compared,
+            "not_compared": report.not_compared.iter().map(json::raft_snapshot).collect::<Vec<_>>(),
             "cluster": report.cluster.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "expires": {
-                "before": self.restore_at,
+                "restored_at": self.restore_at,
                 "count": self.expires,
                 "keys": self.expiring,
             },
@@ -161,16 +162,15 @@ fn check_json(check: &SnapshotCheck) -> Value {
         SnapshotVerdict::Different(keys) => keys.as_slice(),
         _ => &[],
     };
-    json!({
-        "index": check.id.index,
-        "term": check.id.term,
+    let more = json!({
         "equal": equal,
         "in_order_rules": Some(rules).filter(|rules| !rules.is_empty()),
         "differences": differences,
         "keys": different.iter().take(NAMED).map(|key| json!({
-            "path": String::from_utf8_lossy(&key.path), "what": key.what,
+            "key": String::from_utf8_lossy(&key.path), "message": key.what,
         })).collect::<Vec<_>>(),
-    })
+    });
+    json::with(json::raft_snapshot(&check.id), more)
 }
 
 fn tell_check(check: &SnapshotCheck, out: &Out) {

@@ -9,8 +9,8 @@ use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Reading, survey};
 use crate::data_dir::start::start_verdicts;
-use crate::etcd::ids::{ClusterVersion, Release};
-use crate::etcd::member::MemberFacts;
+use crate::etcd::ids::{ClusterVersion, Identity, Release};
+use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::Outcome;
@@ -30,6 +30,7 @@ use crate::cli::commands::verify::deep::Deep;
 use crate::cli::error::{Failure, Kind, Told, of_keys};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
 use crate::cli::open as places;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size, text};
@@ -68,6 +69,8 @@ pub(crate) struct Verify {
 
 /// What proving one target gave.
 struct Verdict {
+    /// Whose it is and how far its log goes, where that can be read.
+    whose: Option<(Identity, Position)>,
     files: Vec<FileReport>,
     faults: Vec<String>,
     notes: Vec<String>,
@@ -119,6 +122,10 @@ impl Verdict {
     }
 }
 
+/// How it stands with a target, for scripts.
+const OK: &str = "ok";
+const FAILED: &str = "failed";
+
 const QUIET: &str =
     "without --quiet every fault is shown; `etcd-ark list` shows the other archives";
 
@@ -143,7 +150,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 // One target alone fails as any command does; of several each gets its verdict.
                 if targets.len() == 1 {
                     if target.exists() {
-                        out.json(|| &results);
+                        out.json(|| answer(&results));
                     }
                     return Err(error);
                 }
@@ -162,7 +169,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
             }
         }
     }
-    out.json(|| &results);
+    out.json(|| answer(&results));
     let (Some(kind), Some(first)) = (worst, first) else {
         return Ok(0);
     };
@@ -186,6 +193,11 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     .into())
 }
 
+fn answer(targets: &[Value]) -> Value {
+    let failed = targets.iter().any(|target| target["status"] != OK);
+    json!({ "status": if failed { FAILED } else { OK }, "targets": targets })
+}
+
 /// The targets; without any, the backup dir.
 fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<PathBuf>> {
     if args.targets.is_empty() {
@@ -204,10 +216,18 @@ fn unopened_json(target: &Path, failure: &Failure, args: &Verify) -> Value {
         .is_dir()
         .then(|| start_verdicts(target, wal_dir, false));
     let starts = starts.and_then(Result::ok);
+    let path = text(target);
     json!({
-        "target": text(target), "sound": false, "error": failure.message,
+        "target": path,
+        "status": FAILED,
+        "member": null,
+        "position": null,
+        "files": [],
+        "problems": [json::problem(&path, failure)],
+        "notes": [],
         "starts": starts_json(starts.as_ref()),
         "starts_why": starts_why_json(starts.as_ref()),
+        "deep": null,
     })
 }
 
@@ -276,6 +296,7 @@ fn locked_verdict(
         summary.name()
     );
     Ok(Verdict {
+        whose: Some((summary.identity.clone(), summary.position.clone())),
         files: Vec::new(),
         faults,
         notes: is_sound.then_some(note).into_iter().collect(),
@@ -335,6 +356,7 @@ fn archive_verdict(
     let report = verify(archive, plan, threads, interrupt, observe)?;
     let member = &archive.manifest().member;
     let mut verdict = Verdict {
+        whose: Some((member.identity.clone(), member.position.clone())),
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
@@ -390,7 +412,9 @@ fn data_dir_verdict(
     let notes = found.torn_tail.iter().map(|(segment, offset)| {
         format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
     });
+    let whose = found.facts.as_ref().ok();
     let mut verdict = Verdict {
+        whose: whose.map(|facts| (facts.identity.clone(), facts.position.clone())),
         notes: notes.collect(),
         starts: None,
         deep: None,
@@ -464,23 +488,21 @@ fn tell(target: &Path, verdict: &Verdict, out: &Out) {
 }
 
 fn to_json(target: &Path, verdict: &Verdict) -> Value {
-    let files: Vec<_> = verdict
-        .files
-        .iter()
-        .map(|file| {
-            json!({
-                "path": file.path,
-                "bytes": file.bytes,
-                "sound": file.fault.is_none(),
-                "fault": file.fault.as_ref().map(ToString::to_string),
-            })
-        })
-        .collect();
+    let files = verdict.files.iter();
+    let files = files.map(|file| json!({"path": file.path, "bytes": file.bytes}));
+    let path = text(target);
+    let deep = verdict.deep.as_ref().and_then(Deep::first_fault);
+    let others = verdict.faults.iter().cloned().chain(deep);
+    let mut problems = json::file_problems(&verdict.files);
+    problems.extend(others.map(|message| json::corrupt(&path, &message)));
+    let whose = verdict.whose.as_ref();
     json!({
-        "target": text(target),
-        "sound": verdict.is_sound(),
-        "files": files,
-        "faults": verdict.faults,
+        "target": path,
+        "status": if verdict.is_sound() { OK } else { FAILED },
+        "member": whose.map(|(identity, _)| json::member(identity)),
+        "position": whose.map(|(_, position)| json::position(position)),
+        "files": files.collect::<Vec<_>>(),
+        "problems": problems,
         "notes": verdict.notes,
         "starts": starts_json(verdict.starts.as_ref()),
         "starts_why": starts_why_json(verdict.starts.as_ref()),

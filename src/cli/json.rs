@@ -1,0 +1,138 @@
+//! What all answers in JSON share: the object they are, and one shape for a member, an archive, a position and a problem.
+//!
+//! In: facts. Out: JSON. An answer leaves the program through [`pretty`], [`line`] or [`AfterSchema`] only, so that none is without its
+//! schema. Sizes are in bytes and called so, instants are RFC 3339 in UTC and end in `_at`, indexes of the log in `raft_index`. What
+//! an archive's own `manifest.json` says is shown as it is there.
+
+use std::io;
+use std::io::Write;
+
+use crate::etcd::ids::{Identity, SnapshotId};
+use crate::etcd::member::Position;
+use crate::etcd::scan::FileReport;
+use crate::repository::{Repository, Summary};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::cli::error::{Failure, Kind};
+use crate::cli::output::text;
+
+/// Counts up when a field changes its name or meaning, or goes; new fields may come at any time.
+const SCHEMA: u32 = 1;
+
+/// An answer, which must be an object.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    answer: &'a T,
+}
+
+impl<'a, T> Answer<'a, T> {
+    fn new(answer: &'a T) -> Self {
+        let schema = SCHEMA;
+        Self { schema, answer }
+    }
+}
+
+/// An answer on several lines.
+pub(crate) fn pretty<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string_pretty(&Answer::new(answer)).unwrap_or_default()
+}
+
+/// The same on one line, for answers that come one after another.
+pub(crate) fn line<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string(&Answer::new(answer)).unwrap_or_default()
+}
+
+/// Puts the schema into an object that is written piece by piece.
+pub(crate) struct AfterSchema<'w> {
+    to: &'w mut dyn Write,
+    begun: bool,
+}
+
+impl<'w> AfterSchema<'w> {
+    pub(crate) fn new(to: &'w mut dyn Write) -> Self {
+        Self { to, begun: false }
+    }
+}
+
+impl Write for AfterSchema<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes.split_first() {
+            Some((b'{', rest)) if !self.begun => {
+                write!(self.to, "{{\"schema\":{SCHEMA},")?;
+                self.begun = true;
+                self.to.write_all(rest)?;
+                Ok(bytes.len())
+            }
+            _ => self.to.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Which member.
+pub(crate) fn member(identity: &Identity) -> Value {
+    json!({
+        "id": identity.member_id,
+        "name": identity.name,
+        "cluster_id": identity.cluster_id,
+    })
+}
+
+/// How far a log goes.
+pub(crate) fn position(position: &Position) -> Value {
+    json!({
+        "term": position.term,
+        "raft_index": position.index,
+        "commit_index": position.commit,
+        "hard_state_term": position.hard_state_term,
+        "vote": position.vote,
+    })
+}
+
+/// Which raft snapshot.
+pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
+    json!({ "term": id.term, "raft_index": id.index })
+}
+
+/// An archive in `repository`.
+pub(crate) fn archive(repository: &dyn Repository, summary: &Summary) -> Value {
+    json!({
+        "archive": text(&repository.path_of(summary.name())),
+        "archive_bytes": summary.listed.bytes,
+        "created_at": summary.created,
+        "member": member(&summary.identity),
+        "position": position(&summary.position),
+        "cluster_version": summary.cluster_version,
+        "labels": summary.labels,
+    })
+}
+
+/// What is wrong with `path`.
+pub(crate) fn problem(path: &str, failure: &Failure) -> Value {
+    json!({ "path": path, "kind": failure.kind.name(), "message": failure.message })
+}
+
+/// `object` with the fields of `more`.
+pub(crate) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut object, more) {
+        fields.extend(more);
+    }
+    object
+}
+
+/// That `path` is corrupt.
+pub(crate) fn corrupt(path: &str, message: &str) -> Value {
+    json!({ "path": path, "kind": Kind::Corrupt.name(), "message": message })
+}
+
+/// Which of `files` are corrupt.
+pub(crate) fn file_problems(files: &[FileReport]) -> Vec<Value> {
+    let fault = |file: &FileReport| Some(corrupt(&file.path, &file.fault.as_ref()?.to_string()));
+    files.iter().filter_map(fault).collect()
+}
