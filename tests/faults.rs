@@ -51,7 +51,14 @@ const LOOKING: [&str; 9] = [
     "fadvise64",
 ];
 /// Calls that adjust what is already there.
-const ADJUSTING: [&str; 5] = ["fchmod", "chmod", "fchmodat", "utimensat", "chown"];
+const ADJUSTING: [&str; 6] = [
+    "fchmod",
+    "chmod",
+    "fchmodat",
+    "utimensat",
+    "chown",
+    "fchown",
+];
 
 /// How often a test may be struck before it says no more: the first few tell the story.
 const FAILURES_SHOWN: usize = 12;

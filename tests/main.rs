@@ -42,6 +42,11 @@ mod unattended;
 /// Snapshots that are not taken, because the newest archive holds all there is.
 mod unchanged;
 
+/// Files that are none: links to nowhere, FIFOs, devices, directories where etcd, or a flag, wants a file.
+mod odd_files;
+/// Root in directories of other accounts, and who gets what there.
+mod other_accounts;
+
 /// Captures beside a member at full load, and of one that was killed.
 mod live_capture;
 

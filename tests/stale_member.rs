@@ -19,7 +19,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::{Etcd, ServerTls};
 use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
-use crate::support::recordings::tree;
+use crate::support::recordings::{tree, unpack};
 use crate::support::tools::need;
 
 /// A fake cluster, and an archive of its member infra0.
@@ -432,13 +432,36 @@ fn another_members_archive_replaces_no_data_dir_unless_that_is_said() {
     scene
         .restore(&replace)
         .exits(3)
-        .says(&format!(
-            "holds member {:x}, and the archive is of member",
-            other[0].0
-        ))
+        .says(&format!("holds member {:x} of cluster ", other[0].0))
+        .says(", and the archive is of ")
         .says("`--change-member`");
     assert_eq!(tree(&target), before);
     scene
         .restore(&[&replace[..], &["--change-member"]].concat())
         .exits(0);
+}
+
+#[test]
+fn a_member_of_the_same_id_in_another_cluster_is_another_member() {
+    // Two clusters that were set up alike share member ids: the id alone let one take the other's place.
+    let (ours, theirs) = (unpack("mem-a"), unpack("v20"));
+    let dir = TempDir::new().unwrap();
+    let (archive, _) = snapshot(&ours.data_dir("mem-a"), dir.path(), &[]);
+    let target = theirs.data_dir("v20");
+    let before = tree(&target);
+    let args = [
+        "restore",
+        archive.to_str().unwrap(),
+        "--offline",
+        "--replace",
+    ];
+    let restore = |more: &[&str]| {
+        let target = ["--data-dir", target.to_str().unwrap()];
+        ark([&args[..], &target, more].concat())
+    };
+    restore(&[]).exits(3).says(
+        "holds member 55209a07e772ae46 of cluster daac157a6fa359c2, and the archive is of mem-a (55209a07e772ae46) of cluster 1b3e718414357104",
+    );
+    assert_eq!(tree(&target), before);
+    restore(&["--change-member"]).exits(0);
 }

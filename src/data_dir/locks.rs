@@ -14,6 +14,8 @@ use fs_err as fs;
 use rustix::fs::FlockOperation;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid};
 
+use crate::fs::dir::open_regular;
+
 /// A sign that etcd runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
@@ -27,11 +29,7 @@ pub struct Running {
 pub fn is_running<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Option<Running>> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     for path in files {
-        let file = match fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        let Some(file) = open(path)? else { continue };
         let metadata = file.metadata()?;
         let held = holder_in(&locks, metadata.dev(), metadata.ino());
         if let Some(pid) = held.or_else(|| holder_of_range(&file)) {
@@ -55,7 +53,7 @@ pub fn take_locks<'p>(
 ) -> io::Result<Result<HeldLocks, Running>> {
     let mut held = HeldLocks::default();
     for path in files {
-        let file = fs::File::open(path)?;
+        let Some(file) = open(path)? else { continue };
         let flocked = rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive);
         // Shared, because that can be had on a file that is open for reading; etcd's is exclusive.
         let shared = FlockOperation::NonBlockingLockShared;
@@ -72,6 +70,15 @@ pub fn take_locks<'p>(
         held.0.push(file);
     }
     Ok(Ok(held))
+}
+
+/// The file at `path`; none if it is gone, or is nothing that etcd could have locked.
+fn open(path: &Path) -> io::Result<Option<fs::File>> {
+    use io::ErrorKind::{InvalidInput, NotFound};
+    match open_regular(path) {
+        Err(error) if matches!(error.kind(), NotFound | InvalidInput) => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// The holder of a record lock, also of an open-file-description lock (which has no process: -1,

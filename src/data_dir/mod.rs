@@ -11,23 +11,24 @@
 //! Source: formats page §1.
 
 pub mod bbolt;
+pub mod listing;
 pub mod locks;
 pub mod scan;
 pub mod start;
 pub mod wal_note;
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use walkdir::WalkDir;
 
 pub use crate::data_dir::bbolt::{DbFault, DbLook, consistent_index};
+pub use crate::data_dir::listing::{LeftoverKind, Listing, SourceFile};
 pub use crate::data_dir::locks::{HeldLocks, Running, is_running, take_locks};
 
-use crate::etcd::ids::{Index, SegmentName, SnapshotId};
-use crate::etcd::scan::FileKind;
-use crate::fs::staged::{STAGING_PREFIX, with_path};
+use crate::etcd::ids::{Index, SegmentName};
+use crate::fs::staged::STAGING_PREFIX;
 
 /// A directory that holds an etcd member.
 #[derive(Clone, Debug)]
@@ -79,6 +80,19 @@ pub enum DataDirError {
     /// A WAL dir without segments.
     #[error("`{0}` holds no WAL segment")]
     NoSegments(PathBuf),
+    /// A name by which etcd would open a file is that of something else.
+    #[error("`{path}` has the name of a file that etcd reads, but is {what}")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A symlink in the data dir leads to what the data dir's owner does not own.
+    #[error(
+        "`{0}` is a symbolic link to what belongs to another owner than the data dir does: it is not followed"
+    )]
+    ForeignLink(PathBuf),
     /// A segment is missing.
     #[error("a WAL segment is missing in `{dir}`: {next} follows {last}")]
     SegmentGap {
@@ -102,108 +116,6 @@ pub enum DataDirError {
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// One regular file of a data dir.
-#[derive(Clone, Debug)]
-pub struct SourceFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its path in an archive: below `member/`, whichever the layout.
-    pub archive_path: String,
-    /// What its name says it is.
-    pub kind: FileKind,
-    /// Its size in bytes when it was listed.
-    pub bytes: u64,
-}
-
-/// What etcd leaves behind and does not load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftoverKind {
-    /// `*.snap.broken`: a raft snapshot that etcd could not read and renamed.
-    BrokenSnapshot,
-    /// `*.wal.broken`: a copy made before etcd cut off a torn tail.
-    BrokenSegment,
-    /// `*.tmp`: a segment that was being made.
-    Temporary,
-    /// A raft snapshot of 3.4 whose marker is not in the WAL: 3.4 writes the file first.
-    UnmarkedSnapshot,
-    /// Something that no etcd makes.
-    Unknown,
-}
-
-impl LeftoverKind {
-    /// What it is, in a few words.
-    pub fn explain(self) -> &'static str {
-        match self {
-            Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
-            Self::BrokenSegment => "etcd's copy of a segment from before it cut off a torn tail",
-            Self::Temporary => "a file that was being made when etcd stopped",
-            Self::UnmarkedSnapshot => {
-                "a raft snapshot that the WAL does not know of yet, because etcd was stopped"
-            }
-            Self::Unknown => "not a file that etcd makes",
-        }
-    }
-
-    /// How it came to be.
-    pub fn origin(self) -> &'static str {
-        match self {
-            Self::BrokenSnapshot => {
-                "etcd or `etcdctl backup` met a raft snapshot that did not read well, often one still being written, and renamed it"
-            }
-            Self::BrokenSegment => {
-                "etcd was killed while it wrote; at its next start it copied the segment and cut the original"
-            }
-            Self::Temporary => "etcd was killed while it made the file",
-            Self::UnmarkedSnapshot => {
-                "etcd 3.4 was killed between the raft snapshot and its marker in the WAL"
-            }
-            Self::Unknown => "something other than etcd",
-        }
-    }
-
-    /// Whether it may be removed, and what to mind.
-    pub fn removable(self) -> &'static str {
-        match self {
-            Self::BrokenSnapshot => {
-                "yes, once the member runs well; until then keep it: it may be the newest raft snapshot"
-            }
-            Self::BrokenSegment => {
-                "yes, once the member runs well and agrees with the others: it holds what was cut off"
-            }
-            Self::Temporary => "yes, while etcd is stopped",
-            Self::UnmarkedSnapshot => "no: leave it to etcd, which purges it in its turn",
-            Self::Unknown => "ask who put it there; etcd does not need it",
-        }
-    }
-
-    fn of(name: &str) -> Self {
-        if name.ends_with(".snap.broken") {
-            Self::BrokenSnapshot
-        } else if name.ends_with(".wal.broken") {
-            Self::BrokenSegment
-        } else if name.contains(".tmp") || name.starts_with("tmp") {
-            Self::Temporary
-        } else {
-            Self::Unknown
-        }
-    }
-}
-
-/// What is in a data dir, by name.
-#[derive(Clone, Debug, Default)]
-pub struct Listing {
-    /// Raft snapshots, newest first.
-    pub snapshots: Vec<(SnapshotId, SourceFile)>,
-    /// Segments, by sequence number.
-    pub segments: Vec<(SegmentName, SourceFile)>,
-    /// 3.x: the backend of the v3 store.
-    pub db: Option<SourceFile>,
-    /// What etcd would not load.
-    pub leftovers: Vec<(LeftoverKind, SourceFile)>,
-    /// Names in the data dir that are no part of the member.
-    pub outside: Vec<String>,
 }
 
 impl DataDir {
@@ -241,6 +153,15 @@ impl DataDir {
                 dedicated.to_path_buf()
             }
         };
+        for (dir, is_part) in [
+            (&member, true),
+            (&member.join("snap"), true),
+            (&wal, wal_dir.is_none()),
+        ] {
+            if is_part {
+                refuse_foreign_link(dir, root)?;
+            }
+        }
         Ok(Self {
             root: root.to_path_buf(),
             member_dir: fs::canonicalize(&member)?,
@@ -270,22 +191,6 @@ impl DataDir {
             member_dir: as_it_is(member),
             dedicated_wal: wal_dir.is_some(),
         })
-    }
-
-    /// Every regular file of the member: raft snapshots, newest first, then the segments in order,
-    /// then the rest.
-    pub fn files(&self) -> Result<Vec<SourceFile>, DataDirError> {
-        let mut files = regular_files(&self.snap_dir, "member/snap/")?;
-        files.extend(regular_files(&self.wal_dir, "member/wal/")?);
-        for file in &mut files {
-            file.kind = FileKind::of(&file.archive_path);
-        }
-        files.sort_by_key(|file| match file.kind {
-            FileKind::Snapshot(id) => (0, std::cmp::Reverse(Some(id)), None),
-            FileKind::Segment(name) => (1, std::cmp::Reverse(None), Some(name)),
-            FileKind::Other => (2, std::cmp::Reverse(None), None),
-        });
-        Ok(files)
     }
 
     /// The path it was opened by.
@@ -323,40 +228,6 @@ impl DataDir {
     /// The directory that holds both, unless they are elsewhere; symlinks resolved.
     pub fn member_dir(&self) -> &Path {
         &self.member_dir
-    }
-
-    /// What is in it now. A file that vanishes meanwhile is not in it.
-    pub fn list(&self) -> Result<Listing, DataDirError> {
-        let mut listing = Listing::default();
-        for file in regular_files(&self.snap_dir, "member/snap/")? {
-            let name = file_name(&file.archive_path);
-            if let Some(id) = SnapshotId::from_file_name(name) {
-                let kind = FileKind::Snapshot(id);
-                listing.snapshots.push((id, SourceFile { kind, ..file }));
-            } else if name == "db" {
-                listing.db = Some(file);
-            } else {
-                listing.leftovers.push((LeftoverKind::of(name), file));
-            }
-        }
-        for file in regular_files(&self.wal_dir, "member/wal/")? {
-            let name = file_name(&file.archive_path);
-            if let Some(segment) = SegmentName::parse(name) {
-                let kind = FileKind::Segment(segment);
-                listing
-                    .segments
-                    .push((segment, SourceFile { kind, ..file }));
-            } else {
-                listing.leftovers.push((LeftoverKind::of(name), file));
-            }
-        }
-        listing.snapshots.sort_by(|(a, _), (b, _)| b.cmp(a));
-        listing.segments.sort_by_key(|(name, _)| *name);
-        listing.outside = self.outside()?;
-        if listing.segments.is_empty() {
-            return Err(DataDirError::NoSegments(self.wal_dir.clone()));
-        }
-        Ok(listing)
     }
 
     /// The segments that a start from a raft snapshot at `index` reads: from the last one that
@@ -429,6 +300,16 @@ impl DataDir {
     }
 }
 
+/// Refuses a directory that is a symlink to one of another owner than the data dir's: whoever owns that could have root read
+/// any directory as a part of it.
+fn refuse_foreign_link(dir: &Path, root: &Path) -> Result<(), DataDirError> {
+    let is_link = fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink());
+    if is_link && fs::metadata(dir)?.uid() != fs::metadata(root)?.uid() {
+        return Err(DataDirError::ForeignLink(dir.to_path_buf()));
+    }
+    Ok(())
+}
+
 fn not_a_member(root: &Path, names: &[String]) -> DataDirError {
     let has = |name: &str| names.iter().any(|found| found == name);
     let root = root.to_path_buf();
@@ -474,42 +355,6 @@ fn names_in(dir: &Path) -> Result<Vec<String>, DataDirError> {
     }
     names.sort();
     Ok(names)
-}
-
-fn regular_files(dir: &Path, prefix: &str) -> Result<Vec<SourceFile>, DataDirError> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(dir)
-        .min_depth(1)
-        .max_depth(1)
-        .sort_by_file_name()
-    {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) if vanished(&error) => continue,
-            Err(error) => return Err(DataDirError::Io(with_path(error.into(), "list", dir))),
-        };
-        // etcd follows a symlinked segment, so its target counts.
-        let metadata = match fs::metadata(entry.path()) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(DataDirError::Io(error)),
-        };
-        if metadata.is_file() {
-            files.push(SourceFile {
-                path: entry.path().to_path_buf(),
-                archive_path: format!("{prefix}{}", entry.file_name().to_string_lossy()),
-                kind: FileKind::Other,
-                bytes: metadata.len(),
-            });
-        }
-    }
-    Ok(files)
-}
-
-fn vanished(error: &walkdir::Error) -> bool {
-    error
-        .io_error()
-        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The last part of an archive path.

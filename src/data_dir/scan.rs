@@ -53,6 +53,8 @@ pub struct Survey {
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
     /// Names in the data dir that are no part of the member.
     pub outside: Vec<String>,
+    /// Files that were reached by a symlink.
+    pub links: Vec<PathBuf>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,
     /// Whether there is a `snap/db`: the directory is one of 3.x.
@@ -215,6 +217,7 @@ fn survey_once(
         Err(fault) => (Err(fault), None, None),
     };
     Ok(Survey {
+        links: listing.links().map(|file| file.path.clone()).collect(),
         files,
         facts,
         replay,
@@ -266,7 +269,7 @@ impl FilesRead {
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Option<FileFault>, SurveyError> {
-        let file = Arc::new(fs::File::open(&source.path)?);
+        let file = Arc::new(source.open()?);
         let length = file.metadata()?.len();
         self.examiner.begin(source.kind, length);
         if let Some(start) = &mut self.start {

@@ -11,6 +11,7 @@ use fs_err as fs;
 use crate::data_dir::DataDir;
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::fs::PIECE;
+use crate::fs::dir::open_regular;
 
 /// What each release line does with the data dir at `root`, with its segments in `wal_dir` if that is
 /// given; with `count_keys` also how many keys it serves.
@@ -123,7 +124,7 @@ fn path_of(file: &StartFile, snap: &Path, wal: &Path) -> PathBuf {
 }
 
 fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
-    let mut file = fs::File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut piece = vec![0; PIECE];
     scan.begin(file.metadata()?.len());
     loop {

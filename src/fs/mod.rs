@@ -1,5 +1,8 @@
-//! Files that appear whole or not at all, and I/O errors that carry a path.
+//! Files that appear whole or not at all, directories held open, and I/O errors that carry a path.
 
+pub mod dir;
+pub mod owner;
+pub mod space;
 pub mod staged;
 
 /// How much is read at once, in bytes.

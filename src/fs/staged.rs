@@ -3,15 +3,20 @@
 //! In: a directory to publish into. Out: either the whole thing under its final name, durable,
 //! or nothing. What a killed run left staged is recognised by its name and its free lock.
 
+use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
-use tempfile::{NamedTempFile, TempDir};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::{FlockOperation, OFlags};
+use tempfile::NamedTempFile;
+
+use crate::fs::dir::{Dir, Entry};
+use crate::fs::owner::give_to_owner_of;
 
 /// How every staged file and directory begins; no reader of archives or of data dirs takes
 /// a name like this for its own.
@@ -22,24 +27,31 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 /// A file that is being written under a staging name; removed on drop.
 #[derive(Debug)]
 pub struct StagedFile {
-    temp: NamedTempFile,
+    dir: Arc<Dir>,
+    temp: NamedTempFile<std::fs::File>,
 }
 
 impl StagedFile {
     /// A new, empty, locked file of mode 0600 in `dir`.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        let temp = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .suffix(".tmp")
-            .tempfile_in(dir)
-            .map_err(|error| with_path(error, "create a file in", dir))?;
+        Self::create_in(&Dir::open(dir)?)
+    }
+
+    /// The same, in an open directory.
+    pub fn create_in(dir: &Arc<Dir>) -> io::Result<Self> {
+        let temp = staging(dir, ".tmp", |name| {
+            dir.create_file(name).map(fs::File::into_file)
+        })?;
         lock_if_possible(temp.as_file());
-        Ok(Self { temp })
+        Ok(Self {
+            dir: Arc::clone(dir),
+            temp,
+        })
     }
 
     /// A new file with `bytes` in it, on the disk already.
-    pub fn holding(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
-        let staged = Self::create(dir)?;
+    pub fn holding(dir: &Arc<Dir>, bytes: &[u8]) -> io::Result<Self> {
+        let staged = Self::create_in(dir)?;
         staged
             .file()
             .write_all(bytes)
@@ -51,6 +63,11 @@ impl StagedFile {
     /// The open file.
     pub fn file(&self) -> &std::fs::File {
         self.temp.as_file()
+    }
+
+    /// The directory that it is in.
+    pub fn dir(&self) -> &Arc<Dir> {
+        &self.dir
     }
 
     /// Where it is staged.
@@ -74,21 +91,43 @@ impl StagedFile {
     }
 
     /// Gives the file its final name, which must be free, and makes that name durable.
-    pub fn publish(self, target: &Path) -> io::Result<()> {
-        // The file stays open, and so locked, until it has its name.
-        let (_file, temp) = self.temp.into_parts();
-        temp.persist_noclobber(target)
-            .map_err(|failed| with_path(failed.error, "give the new file its name", target))?;
-        sync_parent(target)
+    pub fn publish(self, name: &OsStr) -> io::Result<()> {
+        self.name(name, Entry::rename_to_free)
     }
 
     /// Gives the file the name of another one, in whose place it comes, and makes that durable.
-    pub fn replace(self, target: &Path) -> io::Result<()> {
-        let (_file, temp) = self.temp.into_parts();
-        temp.persist(target)
-            .map_err(|failed| with_path(failed.error, "replace", target))?;
-        sync_parent(target)
+    pub fn replace(self, name: &OsStr) -> io::Result<()> {
+        self.name(name, Entry::rename_over)
     }
+
+    fn name(
+        self,
+        name: &OsStr,
+        rename: impl FnOnce(&Entry, &Entry) -> io::Result<()>,
+    ) -> io::Result<()> {
+        // The file stays open, and so locked, until it has its name.
+        let (file, temp) = self.temp.into_parts();
+        let file = fs::File::from_parts(file, &temp);
+        give_to_owner_of(self.dir.file(), &file);
+        let staged = self.dir.entry(temp.file_name().unwrap_or_default());
+        rename(&staged, &self.dir.entry(name))?;
+        let _ = temp.keep();
+        self.dir.sync()
+    }
+}
+
+/// Makes something under a staging name that no one else has in `dir`.
+fn staging<T>(
+    dir: &Dir,
+    suffix: &str,
+    make: impl Fn(&OsStr) -> io::Result<T>,
+) -> io::Result<NamedTempFile<T>> {
+    tempfile::Builder::new()
+        .prefix(STAGING_PREFIX)
+        .suffix(suffix)
+        .make_in(dir.path(), |path| {
+            make(path.file_name().unwrap_or_default())
+        })
 }
 
 /// Asks the kernel to start writing a range and to let its pages go when it can.
@@ -106,35 +145,51 @@ fn forget_cached(file: &std::fs::File) {
 /// A directory that is being filled under a staging name; removed with all below it on drop.
 #[derive(Debug)]
 pub struct StagedDir {
-    temp: TempDir,
-    _lock: fs::File,
+    place: Entry,
+    dir: Arc<Dir>,
 }
 
 impl StagedDir {
     /// A new, empty, locked directory of mode 0700 in `parent`.
     pub fn create(parent: &Path) -> io::Result<Self> {
-        let temp = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .suffix(".staging")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in(parent)
-            .map_err(|error| with_path(error, "create a directory in", parent))?;
-        let lock = fs::File::open(temp.path())?;
-        lock_if_possible(lock.file());
-        Ok(Self { temp, _lock: lock })
+        Self::create_in(&Dir::open(parent)?)
+    }
+
+    /// The same, in an open directory.
+    pub fn create_in(parent: &Arc<Dir>) -> io::Result<Self> {
+        let made = staging(parent, ".staging", |name| parent.create_dir(name))?;
+        let (dir, temp) = made.into_parts();
+        let place = parent.entry(temp.file_name().unwrap_or_default());
+        // It is removed as a directory.
+        let _ = temp.keep();
+        lock_if_possible(dir.file().file());
+        Ok(Self { place, dir })
     }
 
     /// Where it is staged.
     pub fn path(&self) -> &Path {
-        self.temp.path()
+        self.dir.path()
+    }
+
+    /// The name that it has while it is staged.
+    pub fn place(&self) -> &Entry {
+        &self.place
+    }
+
+    /// The open directory.
+    pub fn dir(&self) -> &Arc<Dir> {
+        &self.dir
     }
 
     /// Removes it now, and says so if that fails.
     pub fn remove(self) -> io::Result<()> {
-        let path = self.temp.path().to_path_buf();
-        self.temp
-            .close()
-            .map_err(|error| with_path(error, "remove", &path))
+        fs::remove_dir_all(self.path())
+    }
+}
+
+impl Drop for StagedDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.path());
     }
 }
 
@@ -164,64 +219,38 @@ pub fn remove_stale(dir: &Path) {
 }
 
 fn is_stale(path: &Path) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
+    let mut options = fs::OpenOptions::new();
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let Ok(file) = options.read(true).custom_flags(flags).open(path) else {
+        return false;
+    };
+    let Ok(metadata) = file.metadata() else {
         return false;
     };
     let age = metadata
         .modified()
         .ok()
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    if !metadata.is_file() && !metadata.is_dir() {
-        return false;
-    }
-    let Ok(file) = fs::File::open(path) else {
-        return false;
-    };
-    age.is_some_and(|age| age > STALE_AFTER)
+    (metadata.is_file() || metadata.is_dir())
+        && age.is_some_and(|age| age > STALE_AFTER)
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// Renames `from` to `to`, which must be free. Durable once both directories are synced, see
 /// [`sync_parents`]: two steps, so that the caller knows which of them failed.
 pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            // The filesystem cannot refuse by itself. A plain rename replaces only a file or
-            // an empty directory, so looking first is the whole protection there is.
-            if fs::symlink_metadata(to).is_ok() {
-                return Err(with_path(
-                    io::ErrorKind::AlreadyExists.into(),
-                    "rename to",
-                    to,
-                ));
-            }
-            fs::rename(from, to)?;
-        }
-        Err(error) => return Err(with_path(error.into(), "rename to", to)),
-        Ok(()) => {}
-    }
-    Ok(())
-}
-
-/// Exchanges two directory entries in one step; not durable yet, see [`sync_parents`].
-pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
-        .map_err(|error| with_path(error.into(), "exchange with", other))
+    Entry::at(from)?.rename_to_free(&Entry::at(to)?)
 }
 
 /// Makes the names of two directory entries durable.
 pub fn sync_parents(one: &Path, other: &Path) -> io::Result<()> {
-    sync_parent(one)?;
-    sync_parent(other)
+    sync_dir(&parent_of(one))?;
+    sync_dir(&parent_of(other))
 }
 
 /// Makes a directory's entries durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    sync_dir(&parent_of(path))
 }
 
 /// The directory that holds `path`; `.` for a bare name.

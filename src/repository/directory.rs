@@ -1,5 +1,6 @@
 //! A backup dir on disk.
 
+use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,7 +11,8 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::{ArchiveError, FileSource, Source};
-use crate::fs::staged::{StagedFile, parent_of, remove_stale, sync_dir, with_path};
+use crate::fs::dir::Dir;
+use crate::fs::staged::{StagedFile, remove_stale, sync_dir, with_path};
 use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
@@ -116,19 +118,13 @@ impl Repository for Directory {
     }
 
     fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
-        let path = self.path_of(name);
         remove_stale(&self.path);
-        if path.is_symlink() || path.exists() {
-            return Err(with_path(
-                io::ErrorKind::AlreadyExists.into(),
-                "write",
-                &path,
-            ));
-        }
-        Ok(Box::new(Incoming {
-            path,
+        let incoming = Incoming {
+            name: name.to_owned(),
             staged: StagedFile::create(&self.path)?,
-        }))
+        };
+        refuse_taken(&incoming.staged, name)?;
+        Ok(Box::new(incoming))
     }
 
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
@@ -147,8 +143,7 @@ impl Repository for Directory {
     }
 
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let staged = StagedFile::holding(&self.path, bytes)?;
-        staged.replace(&self.path_of(name))
+        StagedFile::holding(&Dir::open(&self.path)?, bytes)?.replace(OsStr::new(name))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -179,16 +174,14 @@ impl Repository for Directory {
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
-        let space = rustix::fs::statvfs(&self.path)
-            .map_err(|error| with_path(error.into(), "ask for the room in", &self.path))?;
-        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+        crate::fs::space::free(&self.path).map(Some)
     }
 }
 
 /// An archive that is being written under a staging name.
 #[derive(Debug)]
 struct Incoming {
-    path: PathBuf,
+    name: String,
     staged: StagedFile,
 }
 
@@ -205,29 +198,37 @@ impl Receiving for Incoming {
     }
 
     fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()> {
-        publish(self.staged, &self.path, sides)
+        publish(self.staged, &self.name, sides)
     }
 }
 
-/// Gives a staged archive its name at `path`, once `sides` stand beside it: an archive that is there
-/// has all that belongs to it, whenever the run is killed.
-pub(crate) fn publish(archive: StagedFile, path: &Path, sides: &[Side]) -> io::Result<()> {
-    let dir = parent_of(path);
+/// Gives a staged archive its name, once `sides` stand beside it: an archive that is there has all that
+/// belongs to it, whenever the run is killed.
+pub(crate) fn publish(archive: StagedFile, name: &str, sides: &[Side]) -> io::Result<()> {
     let mut beside = Vec::new();
     for side in sides {
-        let mut name = path.to_path_buf().into_os_string();
-        name.push(side.extension);
-        beside.push((StagedFile::holding(&dir, &side.bytes)?, PathBuf::from(name)));
+        let file = StagedFile::holding(archive.dir(), &side.bytes)?;
+        beside.push((file, format!("{name}{}", side.extension)));
     }
-    if path.is_symlink() || path.exists() {
-        let exists = io::ErrorKind::AlreadyExists.into();
-        return Err(with_path(exists, "give the new file its name", path));
-    }
+    refuse_taken(&archive, name)?;
     for (file, name) in beside {
         // What has that name without an archive was left by a run that was killed.
-        file.replace(&name)?;
+        file.replace(name.as_ref())?;
     }
-    archive.publish(path)
+    archive.publish(name.as_ref())
+}
+
+fn refuse_taken(archive: &StagedFile, name: &str) -> io::Result<()> {
+    let entry = archive.dir().entry(name);
+    if entry.is_free() {
+        return Ok(());
+    }
+    let exists = io::ErrorKind::AlreadyExists.into();
+    Err(with_path(
+        exists,
+        "give the new file its name",
+        &entry.path(),
+    ))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rustix::fs::{FlockOperation, Gid, OFlags, Uid};
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::etcd::text::printable;
+use crate::fs::dir::Dir;
+use crate::fs::owner::give_to_owner_of;
 use crate::fs::staged::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 
@@ -143,25 +145,12 @@ fn open(dir: &Path, path: &Path) -> io::Result<Option<fs::File>> {
     }
     match options.create_new(true).mode(0o600).open(path) {
         Ok(file) => {
-            give_to_owner_of(dir, &file);
+            // One snapshot by hand as root must not lock out the user that the timer runs as.
+            give_to_owner_of(Dir::open(dir)?.file(), &file);
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// One snapshot by hand as root must not lock out the user that the timer runs as.
-fn give_to_owner_of(dir: &Path, file: &fs::File) {
-    if let Ok(metadata) = fs::metadata(dir) {
-        let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
-        // Only root can, and only root's file would be in the way. The packaged service, whose own file it is, may not ask.
-        let is_theirs = file
-            .metadata()
-            .is_ok_and(|file| file.uid() == metadata.uid());
-        if !is_theirs {
-            let _ = rustix::fs::fchown(file.file(), Some(uid), Some(gid));
-        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod replaced;
 pub mod stale_member;
 pub mod unpack;
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ use crate::archive::verify::VerifyFault;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::{HeldLocks, Running, take_locks};
 use crate::etcd::ids::V2_2;
-use crate::fs::staged::{StagedDir, exchange, parent_of, remove_stale, with_path};
+use crate::fs::dir::Dir;
+use crate::fs::space::{self, SpaceError};
+use crate::fs::staged::{StagedDir, parent_of, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::restore::publish::Publication;
@@ -125,22 +128,15 @@ pub enum RestoreError {
         /// What it is.
         kind: &'static str,
     },
-    /// The target's parent is missing.
-    #[error("the directory `{0}`, which is to hold the data dir, does not exist")]
-    NoParent(PathBuf),
+    /// The target cannot be made: it is a symlink to nothing, or goes up from a directory that is missing.
+    #[error("`{0}` cannot be made: it is a symbolic link to nothing, or not a plain path")]
+    CannotBeMade(PathBuf),
     /// The target is something else.
     #[error("`{0}` is not a directory")]
     NotADirectory(PathBuf),
     /// Not enough room.
-    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
-    NoRoom {
-        /// Where.
-        dir: PathBuf,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        available: u64,
-    },
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -189,12 +185,13 @@ pub fn restore(
         },
         bytes: request.archive.plain_bytes(),
     });
-    let owner = Owner::choose(request, &target);
-    let mut unpacking = Unpacking::new(request.archive, &staging, owner, observe);
+    let owner = Owner::choose(request, &target, &staging)?;
+    let mut unpacking = Unpacking::new(request.archive, &staging, &owner, observe);
     request
         .archive
         .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
     let mut warnings = unpacking.finish(request.damaged)?;
+    warnings.extend(owner.told);
     let damage = request.archive.manifest().damage.iter();
     warnings.extend(damage.flat_map(Damage::lines));
     warnings.extend(machine_warnings());
@@ -245,49 +242,104 @@ fn machine_warnings() -> Vec<String> {
 /// Where the member goes; symlinks to the data dir itself resolved.
 #[derive(Debug)]
 pub(crate) struct Target {
-    data_dir: PathBuf,
-    exists: bool,
+    data_dir: Place,
     /// The dedicated WAL dir: where the segments go, or, if they go home, where the old ones are.
-    wal_dir: Option<PathBuf>,
+    wal_dir: Option<Place>,
     /// Whether the segments go into `member/wal`, because the release that the data are for looks nowhere else.
     home: bool,
 }
 
+/// A directory that is there, or is to be made.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    /// The directory itself, or the nearest above it that is there.
+    base: PathBuf,
+    /// What is missing below `base`, down to the directory itself.
+    missing: Vec<OsString>,
+}
+
+impl Place {
+    /// The directory at `path`, symlinks resolved.
+    fn find(path: &Path) -> Result<Self, RestoreError> {
+        let mut missing = Vec::new();
+        let mut base = path.to_path_buf();
+        loop {
+            match fs::canonicalize(&base) {
+                Ok(found) if found.is_dir() => base = found,
+                Ok(found) => return Err(RestoreError::NotADirectory(found)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let dangling = fs::symlink_metadata(&base).is_ok();
+                    let Some(name) = base.file_name().filter(|_| !dangling) else {
+                        return Err(RestoreError::CannotBeMade(base));
+                    };
+                    missing.push(name.to_owned());
+                    base = parent_of(&base);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            missing.reverse();
+            return Ok(Self {
+                path: missing
+                    .iter()
+                    .fold(base.clone(), |path, name| path.join(name)),
+                base,
+                missing,
+            });
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn stage(&self) -> io::Result<StagedDir> {
+        StagedDir::create_in(&Dir::open_resolved(&self.base)?)
+    }
+}
+
 impl Target {
     fn find(request: &Request<'_>) -> Result<Self, RestoreError> {
-        let (data_dir, exists) = resolve(request.data_dir)?;
-        let usual = data_dir.join("member/wal");
+        let data_dir = Place::find(request.data_dir)?;
+        let usual = data_dir.path.join("member/wal");
         let own = request.data_dir.join("member/wal");
         let elsewhere = request
             .wal_dir
             .filter(|path| **path != own && **path != usual);
-        let wal_dir = elsewhere.map(resolve).transpose()?;
+        let wal_dir = elsewhere.map(Place::find).transpose()?;
         Ok(Self {
             data_dir,
-            exists,
-            wal_dir: wal_dir.map(|(path, _)| path).filter(|path| *path != usual),
+            wal_dir: wal_dir.filter(|place| place.path != usual),
             home: is_of_a_release_without_wal_dir(request.archive.manifest()),
         })
     }
 
     /// Where `member/` goes.
     fn member(&self) -> PathBuf {
-        self.data_dir.join("member")
+        self.data_dir.path.join("member")
     }
 
-    fn wal_files(&self) -> Vec<PathBuf> {
-        let in_member = self.member().join("wal");
-        let dirs = [Some(&in_member), self.wal_dir.as_ref()];
-        dirs.into_iter()
-            .flatten()
-            .flat_map(|dir| segments_in(dir))
-            .collect()
+    fn wal_path(&self) -> Option<&PathBuf> {
+        self.wal_dir.as_ref().map(|place| &place.path)
+    }
+
+    fn wal_files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = segments_in(&self.member().join("wal"))?;
+        if let Some(wal_dir) = self.wal_path() {
+            files.extend(segments_in(wal_dir)?);
+        }
+        Ok(files)
     }
 
     /// Refuses if etcd runs on the target or if it may not be replaced; else holds its locks.
     fn take_over(&self, replace: bool) -> Result<HeldLocks, RestoreError> {
-        let db = self.member().join("snap/db");
-        let mut files = self.wal_files();
+        let member = self.member();
+        if fs::symlink_metadata(&member).is_ok_and(|found| found.is_file()) {
+            return Err(RestoreError::NotADirectory(member));
+        }
+        let db = member.join("snap/db");
+        let mut files = self.wal_files()?;
         if db.exists() {
             files.push(db);
         }
@@ -301,25 +353,25 @@ impl Target {
         let member = self.member();
         let taken = fs::symlink_metadata(&member).is_ok();
         for other in ["proxy", "snap", "wal"] {
-            let path = self.data_dir.join(other);
+            let path = self.data_dir.path.join(other);
             // A dedicated WAL dir may be anywhere, also here.
-            if path.exists() && self.wal_dir.as_ref() != Some(&path) {
+            if path.exists() && self.wal_path() != Some(&path) {
                 return Err(RestoreError::NotForAMember(path));
             }
         }
         if taken && !replace {
             return Err(RestoreError::MemberExists(member));
         }
-        if let Some(wal_dir) = &self.wal_dir
+        if let Some(wal_dir) = self.wal_path()
             && !replace
-            && !segments_in(wal_dir).is_empty()
+            && !segments_in(wal_dir)?.is_empty()
         {
             return Err(RestoreError::SegmentsExist(wal_dir.clone()));
         }
         for part in [member.clone(), member.join("wal"), member.join("snap")] {
             refuse_if_not_exchangeable(&part)?;
         }
-        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal")).is_empty() {
+        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal"))?.is_empty() {
             return Err(RestoreError::WalElsewhere(member));
         }
         Ok(())
@@ -327,26 +379,18 @@ impl Target {
 
     /// Removes what killed runs left staged.
     fn clean_up(&self) {
-        remove_stale(&parent_of(&self.data_dir));
-        remove_stale(&self.data_dir);
-        if let Some(wal_dir) = &self.wal_dir {
-            remove_stale(&parent_of(wal_dir));
-            remove_stale(wal_dir);
+        for place in [Some(&self.data_dir), self.wal_dir.as_ref()] {
+            let Some(place) = place else { continue };
+            remove_stale(&parent_of(&place.base));
+            remove_stale(&place.base);
         }
     }
 
-    fn stage(&self) -> Result<Staging, RestoreError> {
-        let beside = |path: &Path| -> io::Result<StagedDir> {
-            if path.is_dir() {
-                StagedDir::create(path)
-            } else {
-                StagedDir::create(&parent_of(path))
-            }
-        };
-        let wal_dir = self.wal_dir.as_deref().filter(|_| !self.home);
+    fn stage(&self) -> io::Result<Staging> {
+        let wal_dir = self.wal_dir.as_ref().filter(|_| !self.home);
         Ok(Staging {
-            data_dir: beside(&self.data_dir)?,
-            wal_dir: wal_dir.map(beside).transpose()?,
+            data_dir: self.data_dir.stage()?,
+            wal_dir: wal_dir.map(Place::stage).transpose()?,
         })
     }
 }
@@ -361,31 +405,21 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Where a file of the archive is staged.
-    fn place_of(&self, archive_path: &str) -> PathBuf {
-        match (&self.wal_dir, archive_path.strip_prefix("member/wal/")) {
-            (Some(wal_dir), Some(name)) => wal_dir.path().join(name),
-            _ => self.data_dir.path().join(archive_path),
-        }
-    }
-
     /// Tries out, before any work is done, whether what is there can be exchanged.
     fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
         if !target.member().exists() || target.wal_dir.is_some() {
             return Ok(());
         }
-        let (one, other) = (
-            self.data_dir.path().join("1"),
-            self.data_dir.path().join("2"),
-        );
-        fs::create_dir(&one)?;
-        fs::create_dir(&other)?;
-        let outcome = exchange(&one, &other);
-        fs::remove_dir(&one)?;
-        fs::remove_dir(&other)?;
+        let staged = self.data_dir.dir();
+        let (one, other) = (staged.entry("1"), staged.entry("2"));
+        staged.create_dir(&one.name)?;
+        staged.create_dir(&other.name)?;
+        let outcome = one.exchange(&other);
+        one.remove_dir()?;
+        other.remove_dir()?;
         outcome.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
-                RestoreError::CannotExchange(target.data_dir.clone())
+                RestoreError::CannotExchange(target.data_dir.path.clone())
             }
             _ => error.into(),
         })
@@ -401,17 +435,7 @@ impl Staging {
             let needed = here.fold(64 << 10, |sum: u64, file| {
                 sum.saturating_add(file.size).saturating_add(4096)
             });
-            let space = rustix::fs::statvfs(dir)
-                .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
-            let available = space.f_bavail.saturating_mul(space.f_frsize);
-            if needed > available {
-                return Err(RestoreError::NoRoom {
-                    dir: parent_of(dir),
-                    needed,
-                    available,
-                });
-            }
-            Ok(())
+            Ok(space::require(dir, needed, &parent_of(dir))?)
         };
         room(self.data_dir.path(), false)?;
         self.wal_dir
@@ -427,31 +451,21 @@ impl Staging {
     }
 }
 
-/// A directory's path without symlinks, and whether it is there; its parent must be.
-fn resolve(path: &Path) -> Result<(PathBuf, bool), RestoreError> {
-    match fs::canonicalize(path) {
-        Ok(found) if found.is_dir() => Ok((found, true)),
-        Ok(found) => Err(RestoreError::NotADirectory(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = parent_of(path);
-            let dangling = fs::symlink_metadata(path).is_ok();
-            match (fs::canonicalize(&parent), path.file_name()) {
-                (Ok(found), Some(name)) if !dangling => Ok((found.join(name), false)),
-                _ => Err(RestoreError::NoParent(parent)),
-            }
+/// What has a segment's name in `dir`; nothing if that is not there.
+fn segments_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            found.push(path);
         }
-        Err(error) => Err(error.into()),
     }
-}
-
-fn segments_in(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
-        .collect();
     found.sort();
-    found
+    Ok(found)
 }
 
 fn refuse_if_not_exchangeable(path: &Path) -> Result<(), RestoreError> {

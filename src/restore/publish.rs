@@ -3,16 +3,19 @@
 //! In: a complete, synced [`Staging`]. Out: it stands in place, and what was there is kept under
 //! a name of its own. What fails on the way is taken back.
 
+use std::ffi::OsString;
 use std::io;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::data_dir::wal_note;
-use crate::fs::staged::{StagedFile, exchange, rename_to_free_name, sync_parents};
-use crate::restore::{Staging, Target, segments_in};
+use crate::fs::dir::{Dir, Entry};
+use crate::fs::owner::give_to_owner_of;
+use crate::fs::staged::{StagedDir, StagedFile};
+use crate::restore::{Place, Staging, Target, segments_in};
 
 /// What was kept and how to get it back.
 #[derive(Debug, Default)]
@@ -35,7 +38,7 @@ pub(crate) fn publish(
     };
     let mut moves = Moves::default();
     let published = match &target.wal_dir {
-        Some(wal_dir) => staged.with_wal_dir(wal_dir, &mut moves),
+        Some(place) => staged.with_wal_dir(place, &mut moves),
         None => staged.member_alone(&mut moves),
     };
     let published = match published {
@@ -59,110 +62,112 @@ struct Staged<'s> {
 
 impl Staged<'_> {
     fn member_alone(&self, moves: &mut Moves) -> io::Result<Publication> {
-        let member = self.target.member();
-        let staged = self.staging.data_dir.path().join("member");
-        if !self.target.exists {
-            moves.rename(self.staging.data_dir.path(), &self.target.data_dir)?;
-            return Ok(Publication::default());
-        }
-        if fs::symlink_metadata(&member).is_err() {
-            moves.rename(&staged, &member)?;
+        let target = &self.target.data_dir;
+        // Where the data dir is missing, this is the directory that it will be in: there is no member to be replaced.
+        let data_dir = &self.staging.data_dir.place().dir;
+        let member = data_dir.entry("member");
+        if !target.exists() || member.is_free() {
+            moves.place(&self.staging.data_dir, &target.missing)?;
             return Ok(Publication::default());
         }
         // The new directory leaves staging, where a later run's clean-up would find the old one
         // after a kill, for a name that is true before and after the exchange.
-        let between = self.beside("exchange");
-        moves.rename(&staged, &between)?;
+        let between = self.beside(data_dir, "member.exchange");
+        moves.rename(&self.staging.data_dir.dir().entry("member"), &between)?;
         moves.exchange(&between, &member)?;
-        let kept = self.beside("before-restore");
+        let kept = self.beside(data_dir, "member.before-restore");
         moves.rename(&between, &kept)?;
         Ok(Publication {
-            undo: vec![undo_member(&member, &kept)],
-            kept: Some(kept),
+            undo: vec![undo_member(&member.path(), &kept.path())],
+            kept: Some(kept.path()),
             kept_wal: None,
         })
     }
 
     /// With segments elsewhere there are two places and no single step: `member/` goes out
     /// first and comes in last, and without it etcd does not start on the segments.
-    fn with_wal_dir(&self, wal_dir: &Path, moves: &mut Moves) -> io::Result<Publication> {
-        let member = self.target.member();
+    fn with_wal_dir(&self, place: &Place, moves: &mut Moves) -> io::Result<Publication> {
+        let target = &self.target.data_dir;
         let mut published = Publication::default();
-        if fs::symlink_metadata(&member).is_ok() {
-            let kept = self.beside("before-restore");
+        let data_dir = &self.staging.data_dir.place().dir;
+        let member = data_dir.entry("member");
+        if target.exists() && !member.is_free() {
+            let kept = self.beside(data_dir, "member.before-restore");
             moves.rename(&member, &kept)?;
-            published.undo.push(undo_member(&member, &kept));
-            published.kept = Some(kept);
+            let undo = undo_member(&member.path(), &kept.path());
+            published.undo.push(undo);
+            published.kept = Some(kept.path());
         } else {
+            let member = self.target.member();
             let (member, undone) = (quoted(&member), quoted(&undone_name(&member)));
             published.undo.push(format!("mv -T {member} {undone}"));
         }
-        let old = segments_in(wal_dir);
-        if !old.is_empty() {
-            let kept = wal_dir.join(format!("before-restore-{}", self.time));
-            moves.create_dir(&kept)?;
-            for path in &old {
-                moves.rename(path, &kept.join(path.file_name().unwrap_or_default()))?;
-            }
-            published.undo.push(format!(
-                "rm {wal}/*.wal && mv {kept}/*.wal {wal}/",
-                wal = quoted(wal_dir),
-                kept = quoted(&kept)
-            ));
-            published.kept_wal = Some(kept);
+        if place.exists() {
+            self.put_aside(place, moves, &mut published)?;
         }
-        match &self.staging.wal_dir {
-            None => {
-                let undo = self.leave_note(wal_dir, moves)?;
-                if published.kept_wal.is_none() {
-                    published.undo.push(undo);
-                }
-            }
-            Some(staged) if wal_dir.is_dir() => {
-                for path in fs::read_dir(staged.path())? {
-                    let path = path?.path();
-                    moves.rename(&path, &wal_dir.join(path.file_name().unwrap_or_default()))?;
-                }
-            }
-            Some(staged) => moves.rename(staged.path(), wal_dir)?,
-        }
-        if self.target.exists {
-            moves.rename(&self.staging.data_dir.path().join("member"), &member)?;
+        if let Some(staged) = &self.staging.wal_dir {
+            moves.place(staged, &place.missing)?;
         } else {
-            moves.rename(self.staging.data_dir.path(), &self.target.data_dir)?;
+            let undo = self.leave_note(place, moves)?;
+            if published.kept_wal.is_none() {
+                published.undo.push(undo);
+            }
         }
+        moves.place(&self.staging.data_dir, &target.missing)?;
         Ok(published)
     }
 
-    /// Keeps an etcd that is still started with `--wal-dir` from starting empty; how to undo that.
-    fn leave_note(&self, wal_dir: &Path, moves: &mut Moves) -> io::Result<String> {
-        if !wal_dir.is_dir() {
-            moves.create_dir(wal_dir)?;
+    /// Moves the segments of a WAL dir out of the way, into a directory in it.
+    fn put_aside(
+        &self,
+        place: &Place,
+        moves: &mut Moves,
+        published: &mut Publication,
+    ) -> io::Result<()> {
+        let old = segments_in(&place.path)?;
+        if old.is_empty() {
+            return Ok(());
         }
-        let note = wal_dir.join(wal_note::NAME);
-        // The WAL dir may be another filesystem than the data dir: no file comes there by rename.
-        let staged = StagedFile::create(wal_dir)?;
-        let text = wal_note::text(&self.target.member().join("wal"));
-        staged.file().write_all(text.as_bytes())?;
-        staged.sync()?;
-        staged.publish(&note)?;
-        moves.0.push(Step::Written(note.clone()));
-        Ok(format!("rm {}", quoted(&note)))
+        let wal_dir = Dir::open_resolved(&place.path)?;
+        let kept = moves.create_dir(&self.beside(&wal_dir, "before-restore"), wal_dir.file())?;
+        for path in &old {
+            let name = path.file_name().unwrap_or_default();
+            moves.rename(&wal_dir.entry(name), &kept.entry(name))?;
+        }
+        published.undo.push(format!(
+            "rm {wal}/*.wal && mv {kept}/*.wal {wal}/",
+            wal = quoted(&place.path),
+            kept = quoted(kept.path())
+        ));
+        published.kept_wal = Some(kept.path().to_path_buf());
+        Ok(())
     }
 
-    /// A name of its own beside `member`.
-    fn beside(&self, what: &str) -> PathBuf {
-        let name = format!("member.{what}-{}", self.time);
-        self.target.data_dir.join(name)
+    /// Keeps an etcd that is still started with `--wal-dir` from starting empty; how to undo that.
+    fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<String> {
+        let base = Dir::open_resolved(&place.base)?;
+        let owner = self.staging.data_dir.dir().file();
+        let wal_dir = moves.reach(base, &place.missing, owner)?;
+        // The WAL dir may be another filesystem than the data dir: no file comes there by rename.
+        let text = wal_note::text(&self.target.member().join("wal"));
+        StagedFile::holding(&wal_dir, text.as_bytes())?.publish(wal_note::NAME.as_ref())?;
+        let note = wal_dir.entry(wal_note::NAME);
+        moves.0.push(Step::Written(note.clone()));
+        Ok(format!("rm {}", quoted(&note.path())))
+    }
+
+    /// A free name, with the time in it.
+    fn beside(&self, dir: &Arc<Dir>, what: &str) -> Entry {
+        dir.entry(format!("{what}-{}", self.time)).free()
     }
 }
 
 /// One step of a publication.
 enum Step {
-    Renamed { from: PathBuf, to: PathBuf },
-    Exchanged { one: PathBuf, other: PathBuf },
-    Created(PathBuf),
-    Written(PathBuf),
+    Renamed { from: Entry, to: Entry },
+    Exchanged { one: Entry, other: Entry },
+    Created(Entry),
+    Written(Entry),
 }
 
 /// Steps done so far, to be taken back in reverse. A step counts from the moment it is done, not
@@ -171,28 +176,70 @@ enum Step {
 struct Moves(Vec<Step>);
 
 impl Moves {
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        rename_to_free_name(from, to)?;
-        let (source, target) = (from.to_path_buf(), to.to_path_buf());
+    fn rename(&mut self, from: &Entry, to: &Entry) -> io::Result<()> {
+        from.rename_to_free(to)?;
         self.0.push(Step::Renamed {
-            from: source,
-            to: target,
+            from: from.clone(),
+            to: to.clone(),
         });
-        sync_parents(from, to)
+        from.sync_with(to)
     }
 
-    fn exchange(&mut self, one: &Path, other: &Path) -> io::Result<()> {
-        exchange(one, other)?;
+    fn exchange(&mut self, one: &Entry, other: &Entry) -> io::Result<()> {
+        one.exchange(other)?;
         self.0.push(Step::Exchanged {
-            one: one.to_path_buf(),
-            other: other.to_path_buf(),
+            one: one.clone(),
+            other: other.clone(),
         });
-        sync_parents(one, other)
+        one.sync_with(other)
     }
 
-    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)?;
-        self.0.push(Step::Created(path.to_path_buf()));
+    /// A new directory, with the owner of `like`.
+    fn create_dir(&mut self, entry: &Entry, like: &fs::File) -> io::Result<Arc<Dir>> {
+        let made = entry.dir.create_dir(&entry.name)?;
+        self.0.push(Step::Created(entry.clone()));
+        give_to_owner_of(like, made.file());
+        Ok(made)
+    }
+
+    /// The directory that `names` lead to from `dir`, each in the one before. What is missing is made as etcd makes it: with mode
+    /// 0700, and for the owner of the data, which is that of `like`.
+    fn reach(
+        &mut self,
+        mut dir: Arc<Dir>,
+        names: &[OsString],
+        like: &fs::File,
+    ) -> io::Result<Arc<Dir>> {
+        for name in names {
+            let entry = dir.entry(name);
+            dir = if entry.is_free() {
+                let made = self.create_dir(&entry, like)?;
+                dir.sync()?;
+                made
+            } else {
+                dir.open_dir(name)?
+            };
+        }
+        Ok(dir)
+    }
+
+    /// Gives a staged directory its place, `names` below the directory that it is staged in. If that is there, what is in the
+    /// staged one moves into it.
+    fn place(&mut self, staged: &StagedDir, names: &[OsString]) -> io::Result<()> {
+        let place = staged.place();
+        place.must_be(staged.dir())?;
+        let mut dir = Arc::clone(&place.dir);
+        if let Some((last, above)) = names.split_last() {
+            dir = self.reach(dir, above, staged.dir().file())?;
+            let entry = dir.entry(last);
+            if entry.is_free() {
+                return self.rename(place, &entry);
+            }
+            dir = dir.open_dir(last)?;
+        }
+        for name in staged.dir().names()? {
+            self.rename(&staged.dir().entry(&name), &dir.entry(&name))?;
+        }
         Ok(())
     }
 
@@ -201,10 +248,10 @@ impl Moves {
     fn take_back(&mut self) {
         for step in self.0.drain(..).rev() {
             let taken_back = match &step {
-                Step::Renamed { from, to } => rename_to_free_name(to, from),
-                Step::Exchanged { one, other } => exchange(one, other),
-                Step::Created(path) => fs::remove_dir(path),
-                Step::Written(path) => fs::remove_file(path),
+                Step::Renamed { from, to } => to.rename_to_free(from),
+                Step::Exchanged { one, other } => one.exchange(other),
+                Step::Created(entry) => entry.remove_dir(),
+                Step::Written(entry) => entry.remove(),
             };
             if taken_back.is_err() {
                 return;
@@ -216,7 +263,7 @@ impl Moves {
             | Step::Exchanged { one, other } = &step
             {
                 // The names are back; that they are durable as well cannot be had by force.
-                let _ = sync_parents(one, other);
+                let _ = one.sync_with(other);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::archive::manifest::Manifest;
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Reading, SurveyError, survey};
-use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
+use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
 use crate::interrupt::Interrupt;
 use crate::restore::segments_in;
 
@@ -26,15 +26,15 @@ pub struct Replaced {
 /// Why an archive must not replace what is in the data dir.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
-    /// The archive is of another member.
-    #[error("`{data_dir}` holds member {found}, and the archive is of member {archived}")]
+    /// The archive is of another member, perhaps with the same id in another cluster.
+    #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]
     OtherMember {
         /// The data dir.
         data_dir: String,
-        /// The member in it.
-        found: MemberId,
+        /// The member in it, and its cluster.
+        found: (MemberId, ClusterId),
         /// The archive's member.
-        archived: MemberId,
+        archived: Identity,
     },
     /// The member has run in the rewound cluster already.
     #[error(
@@ -73,11 +73,14 @@ impl Replaced {
         interrupt: &Interrupt,
     ) -> Result<Option<Self>, SurveyError> {
         // An earlier restore may have brought the segments home.
-        let wal_dir = wal_dir.filter(|dir| !segments_in(dir).is_empty());
+        let wal_dir = wal_dir.filter(|dir| segments_in(dir).is_ok_and(|found| !found.is_empty()));
         let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
             return Ok(None);
         };
-        let found = survey(&data_dir, Reading::Whole, interrupt, &mut |_| {})?;
+        let found = match survey(&data_dir, Reading::Whole, interrupt, &mut |_| {}) {
+            Err(SurveyError::DataDir(_)) => return Ok(None),
+            found => found?,
+        };
         Ok(found.facts.ok().map(|facts| Self {
             member_id: facts.identity.member_id,
             cluster_id: facts.identity.cluster_id,
@@ -93,11 +96,16 @@ impl Replaced {
     ) -> Result<(), ReplacedError> {
         let archived = &manifest.member;
         let data_dir = data_dir.display().to_string();
-        if self.member_id != archived.identity.member_id {
+        // A rewound archive takes the place of a member of the cluster that it was made from.
+        let rewound = manifest.rewind.as_ref().map(|made| made.old_cluster_id);
+        let clusters = [Some(archived.identity.cluster_id), rewound];
+        if self.member_id != archived.identity.member_id
+            || !clusters.contains(&Some(self.cluster_id))
+        {
             return Err(ReplacedError::OtherMember {
                 data_dir,
-                found: self.member_id,
-                archived: archived.identity.member_id,
+                found: (self.member_id, self.cluster_id),
+                archived: archived.identity.clone(),
             });
         }
         let is_same_cluster = self.cluster_id == archived.identity.cluster_id;

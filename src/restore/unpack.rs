@@ -4,8 +4,8 @@
 //! error at the first thing that is corrupt.
 
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
 
 use fs_err as fs;
 use jiff::Timestamp;
@@ -14,7 +14,9 @@ use crate::archive::manifest::DirectoryEntry;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, ArchiveFault, FileEntry, Sink};
 use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
-use crate::fs::staged::{start_writeback, sync_dir, with_path};
+use crate::fs::dir::Dir;
+use crate::fs::owner;
+use crate::fs::staged::{start_writeback, with_path};
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
 
@@ -24,44 +26,62 @@ const WRITEBACK: u64 = 8 << 20;
 const UNSYNCED: usize = 32;
 
 /// Whose the restored files will be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Owner {
-    /// As the archive says.
-    Recorded,
-    /// All the same.
-    Fixed(u32, u32),
+#[derive(Debug)]
+pub(crate) struct Owner {
+    /// All the same, `(uid, gid)`; else as the archive says.
+    fixed: Option<(u32, u32)>,
+    /// That it is another than the archive says, if no one asked for that.
+    pub(crate) told: Option<String>,
 }
 
 impl Owner {
-    /// What the user said, or the owner of what is replaced, or as recorded.
-    pub(crate) fn choose(request: &Request<'_>, target: &Target) -> Self {
-        let replaced = fs::metadata(target.member())
-            .ok()
-            .map(|metadata| (metadata.uid(), metadata.gid()));
-        match request.owner.or(replaced) {
-            Some((uid, gid)) => Self::Fixed(uid, gid),
-            None => Self::Recorded,
-        }
-    }
-
-    fn of(self, uid: u32, gid: u32) -> (u32, u32) {
-        match self {
-            Self::Recorded => (uid, gid),
-            Self::Fixed(uid, gid) => (uid, gid),
-        }
+    /// What the user said, or the owner of what is replaced or of the data dir that is there, or as recorded.
+    pub(crate) fn choose(
+        request: &Request<'_>,
+        target: &Target,
+        staging: &Staging,
+    ) -> std::io::Result<Self> {
+        let data_dir = &staging.data_dir.place().dir;
+        let there = match fs::symlink_metadata(target.member()) {
+            Ok(member) => Some((target.member(), member)),
+            Err(_) if target.data_dir.exists() => {
+                Some((target.data_dir.path.clone(), data_dir.file().metadata()?))
+            }
+            Err(_) => None,
+        };
+        let there = there.map(|(path, found)| (path, (found.uid(), found.gid())));
+        let recorded = request.archive.manifest().directories.first();
+        let told = match (request.owner, &there, recorded) {
+            (None, Some((path, (uid, gid))), Some(entry))
+                if (*uid, *gid) != (entry.uid, entry.gid) =>
+            {
+                Some(format!(
+                    "the files belong to {uid}:{gid}, as `{}` does, and not to {}:{} as in the archive; `--owner USER:GROUP` \
+                     chooses another owner",
+                    path.display(),
+                    entry.uid,
+                    entry.gid
+                ))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            fixed: request.owner.or(there.map(|(_, owner)| owner)),
+            told,
+        })
     }
 }
 
 pub(crate) struct Unpacking<'u> {
     archive: &'u Archive,
     staging: &'u Staging,
-    owner: Owner,
+    owner: &'u Owner,
     check: MemberCheck,
     now: Option<Open>,
     unsynced: Vec<fs::File>,
-    directories: Vec<(PathBuf, DirectoryEntry)>,
-    /// Files whose owner could not be set: `(path, uid, gid)`.
-    not_owned: Option<(PathBuf, u32, u32)>,
+    directories: Vec<(Arc<Dir>, DirectoryEntry)>,
+    /// The first owner that could not be set.
+    not_owned: Option<(u32, u32)>,
     observe: &'u mut dyn FnMut(Event),
 }
 
@@ -75,7 +95,7 @@ impl<'u> Unpacking<'u> {
     pub(crate) fn new(
         archive: &'u Archive,
         staging: &'u Staging,
-        owner: Owner,
+        owner: &'u Owner,
         observe: &'u mut dyn FnMut(Event),
     ) -> Self {
         Self {
@@ -96,29 +116,49 @@ impl<'u> Unpacking<'u> {
         let starts = self.check.take_starts();
         // Of a damaged data dir every byte is as it was, which is all that there is to prove.
         if self.archive.manifest().damage.is_none() {
-            self.check
+            std::mem::take(&mut self.check)
                 .finish(self.archive)
                 .map_err(|fault| unsound(self.archive, fault))?;
         }
         let warning = refuse_dead(self.archive, starts, damaged)?;
         sync_all(&mut self.unsynced)?;
-        for (path, entry) in self.directories.iter().rev() {
-            let (uid, gid) = self.owner.of(entry.uid, entry.gid);
-            own(path, uid, gid, &mut self.not_owned);
-            fs::set_permissions(path, PermissionsExt::from_mode(entry.mode))?;
-            sync_dir(path)?;
-        }
-        let staged = [Some(&self.staging.data_dir), self.staging.wal_dir.as_ref()];
-        for dir in staged.into_iter().flatten() {
-            // It becomes the data dir or the WAL dir where there is none.
-            if let Some((_, entry)) = self.directories.first() {
-                let (uid, gid) = self.owner.of(entry.uid, entry.gid);
-                own(dir.path(), uid, gid, &mut self.not_owned);
+        for (dir, entry) in std::mem::take(&mut self.directories).iter().rev() {
+            self.own(dir.file(), (entry.uid, entry.gid));
+            let mode = PermissionsExt::from_mode(entry.mode);
+            dir.file().set_permissions(mode)?;
+            dir.sync()?;
+            if entry.path == "member/" {
+                // It becomes the data dir where there is none.
+                let staged = self.staging.data_dir.dir();
+                self.own(staged.file(), (entry.uid, entry.gid));
+                staged.sync()?;
             }
-            sync_dir(dir.path())?;
         }
-        let not_owned = self.not_owned.iter().map(not_owned_warning);
+        let not_owned = self.not_owned.into_iter().map(not_owned_warning);
         Ok(not_owned.chain(warning).collect())
+    }
+
+    /// Sets the owner of what was made; only the first failure is worth telling.
+    fn own(&mut self, file: &fs::File, recorded: (u32, u32)) {
+        let wanted = self.owner.fixed.unwrap_or(recorded);
+        if owner::give(file, wanted).is_err() {
+            self.not_owned.get_or_insert(wanted);
+        }
+    }
+
+    /// The directory of an archive path's file or directory, and its name there.
+    fn place_of<'p>(&self, path: &'p str) -> (&Arc<Dir>, &'p str) {
+        let (parent, name) = path
+            .trim_end_matches('/')
+            .rsplit_once('/')
+            .unwrap_or(("", path));
+        let is_parent =
+            |(_, entry): &&(_, DirectoryEntry)| entry.path.trim_end_matches('/') == parent;
+        let made = self.directories.iter().find(is_parent);
+        (
+            made.map_or(self.staging.data_dir.dir(), |(dir, _)| dir),
+            name,
+        )
     }
 }
 
@@ -126,23 +166,22 @@ impl Sink for Unpacking<'_> {
     type Error = RestoreError;
 
     fn directory(&mut self, entry: &DirectoryEntry) -> Result<(), RestoreError> {
-        if entry.path == "member/wal/" && self.staging.wal_dir.is_some() {
-            return Ok(());
-        }
-        let path = self.staging.place_of(&entry.path);
-        fs::create_dir(&path)?;
-        self.directories.push((path, entry.clone()));
+        let dir = match &self.staging.wal_dir {
+            Some(wal_dir) if entry.path == "member/wal/" => Arc::clone(wal_dir.dir()),
+            _ => {
+                let (dir, name) = self.place_of(&entry.path);
+                dir.create_dir(name.as_ref())?
+            }
+        };
+        self.directories.push((dir, entry.clone()));
         Ok(())
     }
 
     fn begin(&mut self, entry: &FileEntry) -> Result<(), RestoreError> {
         self.check.begin(entry);
-        let path = self.staging.place_of(&entry.path);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        options.options_mut().mode(0o600);
+        let (dir, name) = self.place_of(&entry.path);
         self.now = Some(Open {
-            file: options.open(&path)?,
+            file: dir.create_file(name.as_ref())?,
             written: 0,
             written_back: 0,
         });
@@ -172,8 +211,7 @@ impl Sink for Unpacking<'_> {
         }
         if let Some(mut open) = self.now.take() {
             open.write_back(1);
-            let (uid, gid) = self.owner.of(entry.uid, entry.gid);
-            own(open.file.path(), uid, gid, &mut self.not_owned);
+            self.own(&open.file, (entry.uid, entry.gid));
             let mode = PermissionsExt::from_mode(entry.mode);
             open.file.set_permissions(mode)?;
             open.file
@@ -204,17 +242,6 @@ fn sync_all(files: &mut Vec<fs::File>) -> std::io::Result<()> {
     files.drain(..).try_for_each(|file| file.sync_all())
 }
 
-/// Sets a path's owner; only the first failure is worth telling.
-fn own(path: &std::path::Path, uid: u32, gid: u32, failed: &mut Option<(PathBuf, u32, u32)>) {
-    let as_wanted = fs::metadata(path).is_ok_and(|now| now.uid() == uid && now.gid() == gid);
-    if !as_wanted
-        && std::os::unix::fs::chown(path, Some(uid), Some(gid)).is_err()
-        && failed.is_none()
-    {
-        *failed = Some((path.to_path_buf(), uid, gid));
-    }
-}
-
 /// That etcd of the release that the data are of does not start from them as they are: refused unless
 /// `damaged` data are taken, or a flag makes etcd start.
 fn refuse_dead(
@@ -238,7 +265,7 @@ fn refuse_dead(
     Err(RestoreError::DoesNotStart { path, why })
 }
 
-fn not_owned_warning((_, uid, gid): &(PathBuf, u32, u32)) -> String {
+fn not_owned_warning((uid, gid): (u32, u32)) -> String {
     format!(
         "the files should belong to {uid}:{gid}, which only root can set; they belong to the user who ran this"
     )

@@ -7,6 +7,7 @@ use crate::archive::ArchiveError;
 use crate::data_dir::{DataDirError, DbFault, Running};
 use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Release, SnapshotId};
 use crate::etcd::replay::ReplayFault;
+use crate::fs::space::SpaceError;
 use crate::interrupt::Interrupted;
 use crate::rewind::cut::stretches;
 use crate::rewind::fork::{Fork, Said, Side, Why};
@@ -203,15 +204,8 @@ pub enum RewindError {
     #[error("`{0}` is inside a data dir that is only read")]
     OutInside(PathBuf),
     /// Not enough room.
-    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
-    NoRoom {
-        /// Where.
-        dir: PathBuf,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        available: u64,
-    },
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// An input is not what it was when it was proven.
     #[error("`{0}` changed while it was being read")]
     Changed(PathBuf),

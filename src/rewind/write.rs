@@ -21,6 +21,7 @@ use crate::etcd::membership::Member;
 use crate::etcd::start::V2_0;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
+use crate::fs::space;
 use crate::fs::staged::{StagedDir, parent_of, remove_stale, sync_dir, with_path};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -146,16 +147,7 @@ impl Making<'_> {
                     .sum::<u64>();
             }
         }
-        let space = rustix::fs::statvfs(&self.work)
-            .map_err(|error| with_path(error.into(), "ask for the room in", &self.work))?;
-        let available = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed > available {
-            return Err(RewindError::NoRoom {
-                dir: parent_of(self.output.dir),
-                needed,
-                available,
-            });
-        }
+        space::require(&self.work, needed, &parent_of(self.output.dir))?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::archive::manifest::{Damage, DamagedFile, FILE_MODE, Role, Unreadable, check_path};
 use crate::archive::{NewFile, Writer};
 use crate::data_dir::scan::torn_tail_fault;
-use crate::data_dir::{DataDir, SourceFile, is_running};
+use crate::data_dir::{DataDir, DataDirError, SourceFile, is_running};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
 use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::membership::StoreFacts;
@@ -43,7 +43,18 @@ impl Remains {
             files: Vec::new(),
             faults: Vec::new(),
         };
-        for source in data_dir.files()? {
+        let (files, faults) = data_dir.files()?;
+        for fault in faults {
+            let (DataDirError::NotAFile { path, .. } | DataDirError::ForeignLink(path)) = &fault
+            else {
+                return Err(fault.into());
+            };
+            remains.faults.push(DamagedFile {
+                path: path.display().to_string(),
+                fault: format!("it is not in the archive: {fault}"),
+            });
+        }
+        for source in files {
             let opened = check_path(&source.archive_path)
                 .map_err(ToOwned::to_owned)
                 .and_then(|()| open(&source).map_err(|error| error.to_string()));
@@ -143,7 +154,7 @@ impl Remains {
 }
 
 fn open(source: &SourceFile) -> io::Result<(fs::File, u64)> {
-    let file = fs::File::open(&source.path)?;
+    let file = source.open()?;
     let length = file.metadata()?.len();
     Ok((file, length))
 }

@@ -392,7 +392,7 @@ impl Capture<'_> {
         let name = self.name(&manifest);
         let path = dir.join(&name);
         self.interrupt.check()?;
-        publish(staged, &path, &[sum(&name, finished.sha256)])?;
+        publish(staged, &name, &[sum(&name, finished.sha256)])?;
         Ok(Captured {
             path,
             bytes: finished.bytes,
@@ -623,8 +623,9 @@ impl Capture<'_> {
             limit: request.size_limit,
             directory: request.data_dir.total_bytes(),
         };
-        let (more, notes) = facts_warnings(&facts, &sizes);
+        let (more, mut notes) = facts_warnings(&facts, &sizes);
         warnings.extend(more);
+        notes.extend(opening.notes.iter().cloned());
         let complete = |files: Vec<FileEntry>| Manifest {
             format: Format::current(),
             tool: Tool::this(),

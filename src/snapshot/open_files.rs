@@ -39,6 +39,7 @@ pub(crate) struct Opening {
     /// Raft snapshots that a start would not load.
     passed_over: Vec<SnapshotId>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Opening {
@@ -66,6 +67,7 @@ impl Opening {
             segments: Vec::new(),
             passed_over: passed_over.iter().map(|bad| bad.id).collect(),
             warnings: passed_over.iter().map(PassedOver::warning).collect(),
+            notes: followed(&later),
         };
         if scope == Scope::All {
             let first = covering.first().map(|(name, _)| name.sequence);
@@ -156,6 +158,15 @@ impl Opening {
     }
 }
 
+/// Which files were reached by a symlink.
+fn followed(listing: &Listing) -> Vec<String> {
+    let followed = |file: &SourceFile| {
+        let path = file.path.display();
+        format!("`{path}` is a symbolic link, and was followed")
+    };
+    listing.links().map(followed).collect()
+}
+
 /// When a file was last written.
 pub(crate) fn mtime_of(metadata: &std::fs::Metadata) -> Timestamp {
     let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
@@ -163,7 +174,7 @@ pub(crate) fn mtime_of(metadata: &std::fs::Metadata) -> Timestamp {
 }
 
 fn open_source(source: &SourceFile) -> Result<Opened, CaptureError> {
-    let file = fs::File::open(&source.path).map_err(|error| match error.kind() {
+    let file = source.open().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CaptureError::Vanished(source.path.clone()),
         _ => CaptureError::Io(error),
     })?;

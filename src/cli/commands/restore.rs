@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
+use crate::etcd::ids::Identity;
+use crate::fs::owner;
 use crate::interrupt::Interrupt;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
@@ -43,6 +45,9 @@ pub(crate) struct Restore {
     /// Allow replacing the data dir of another member
     #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = FalseyValueParser::new())]
     pub(crate) change_member: bool,
+    /// Refuse the archive unless it is of the member of this name
+    #[arg(long, value_name = "NAME", env = "ETCD_NAME")]
+    pub(crate) name: Option<String>,
     /// Owner of the restored files, USER[:GROUP] (names or ids)
     #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
     pub(crate) owner: Option<String>,
@@ -72,7 +77,7 @@ pub(crate) fn run(
 ) -> Result<u8> {
     let path = args.latest.resolve(&args.archive, places, out)?;
     let archive = places.archive(&path)?;
-    let owner = args.owner.as_deref().map(owner).transpose()?;
+    let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = Request {
         archive: &archive,
         data_dir: &args.data_dir,
@@ -84,6 +89,7 @@ pub(crate) fn run(
         threads: args.threads.count(),
         now: Timestamp::now(),
     };
+    refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;
     compare_with_replaced(args, archive.manifest(), interrupt)?;
     let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
@@ -117,6 +123,7 @@ pub(crate) fn run(
             size(restored.bytes)
         ));
         out.line(&format!("  archive    {}", path.display()));
+        out.line(&format!("  member     {}", member.identity));
         return Ok(0);
     }
     out.line(&format!(
@@ -142,6 +149,19 @@ pub(crate) fn run(
         }
     }
     Ok(0)
+}
+
+/// Refuses an archive of a member of another name than the user expects.
+fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
+    match expected {
+        Some(expected) if found.name.as_deref() != Some(expected) => Err(Told {
+            kind: Kind::Refused,
+            message: format!("the archive is not of a member `{expected}`, but of {found}"),
+            hint: Some("nothing was changed; choose the archive of this member, `etcd-ark list` shows whose each is"),
+        }
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses to replace another member, or one that has run in the cluster that the archive would start.
@@ -202,37 +222,18 @@ fn asked_json(asked: &Asked) -> Value {
     asked.found.iter().map(one).collect()
 }
 
-/// `USER[:GROUP]`, each a number or a name of this machine's.
-fn owner(text: &str) -> Result<(u32, u32)> {
+/// `USER[:GROUP]`, each a number or a name that this machine knows.
+fn owner_of(text: &str) -> Result<(u32, u32)> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
-    let (uid, own_group) = look_up(user, "/etc/passwd")?;
-    let gid = match (group, own_group) {
-        ("", Some(group)) => group,
-        ("", None) => uid,
-        (group, _) => look_up(group, "/etc/group")?.0,
+    let unknown = |what, name| Told {
+        kind: Kind::Usage,
+        message: format!("`{name}` is neither a number nor a {what} of this machine"),
+        hint: Some("give --owner as USER or USER:GROUP"),
+    };
+    let (uid, own_group) = owner::user(user).ok_or_else(|| unknown("user", user))?;
+    let gid = match group {
+        "" => own_group,
+        _ => owner::group(group).ok_or_else(|| unknown("group", group))?,
     };
     Ok((uid, gid))
-}
-
-/// A number, or the third field of the line that begins with the name; with a user's group.
-fn look_up(name: &str, table: &str) -> Result<(u32, Option<u32>)> {
-    let text = std::fs::read_to_string(table).unwrap_or_default();
-    let found = text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let known = fields.next()?;
-        let id = fields.nth(1)?;
-        (known == name || id == name).then(|| {
-            let group = fields.next().and_then(|group| group.parse().ok());
-            Some((id.parse().ok()?, group))
-        })?
-    });
-    let number = name.parse().ok().map(|id| (id, None));
-    found.or(number).ok_or_else(|| {
-        let told = Told {
-            kind: Kind::Usage,
-            message: format!("`{name}` is neither a number nor in {table}"),
-            hint: Some("give --owner as USER or USER:GROUP"),
-        };
-        told.into()
-    })
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use crate::fs::owner::name_of;
+
 /// What to do about a message that says where something was denied.
 pub(crate) fn hint(message: &str) -> String {
     owner_hint(message).unwrap_or_else(|| crate::cli::error::DENIED.to_owned())
@@ -50,24 +52,12 @@ fn nearest(path: &Path) -> Option<(&Path, u32)> {
     None
 }
 
-/// As `/etc/passwd` has it.
-fn name_of(uid: u32) -> Option<String> {
-    let table = std::fs::read_to_string("/etc/passwd").ok()?;
-    let uid = uid.to_string();
-    table.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn who_owns_a_path_is_named_by_the_nearest_that_is_there() {
-        assert_eq!(name_of(0).as_deref(), Some("root"));
         assert_eq!(quoted("failed to open `/x`: no").unwrap(), Path::new("/x"));
         let (path, uid) = nearest(Path::new("/nowhere/at/all")).unwrap();
         assert_eq!((path, uid), (Path::new("/"), 0));

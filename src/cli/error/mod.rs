@@ -18,6 +18,7 @@ use crate::data_dir::scan::SurveyError;
 use crate::drill::DrillError;
 use crate::etcd::replay::ReplayFault;
 use crate::etcd::text::printable;
+use crate::fs::space::SpaceError;
 use crate::fs::staged::cause_of;
 use crate::interrupt::Interrupted;
 use crate::monitoring::Level;
@@ -393,12 +394,19 @@ fn of_restore(error: &RestoreError) -> Judged {
                 "nothing was changed; restore into a new data dir and point etcd's `--data-dir` there",
             ),
         ),
-        RestoreError::NoParent(_) => (Kind::NotFound, Some("make that directory first")),
+        RestoreError::CannotBeMade(_) => (Kind::NotFound, Some("make that directory first")),
         RestoreError::NotADirectory(_) => (Kind::Failed, None),
-        RestoreError::NoRoom { .. } => (
-            Kind::NoSpace,
-            Some("nothing was changed; make room, or restore into a data dir on another disk"),
+        RestoreError::Space(error) => of_space(
+            error,
+            "nothing was changed; make room, or restore into a data dir on another disk",
         ),
+    }
+}
+
+fn of_space(error: &SpaceError, hint: &'static str) -> Judged {
+    match error {
+        SpaceError::NoRoom { .. } => (Kind::NoSpace, Some(hint)),
+        SpaceError::Io(error) => of_io(error),
     }
 }
 
@@ -532,9 +540,9 @@ fn of_move(error: &MoveError) -> Judged {
                 "nothing was changed; see what is in it, and move it away if etcd does not need it",
             ),
         ),
-        MoveError::NoRoom { .. } => (
-            Kind::NoSpace,
-            Some("nothing was moved; make room for a second copy of the segments"),
+        MoveError::Space(error) => of_space(
+            error,
+            "nothing was moved; make room for a second copy of the segments",
         ),
         MoveError::ReadBack(_) => (
             Kind::Corrupt,
@@ -631,6 +639,18 @@ fn of_data_dir(error: &DataDirError) -> Judged {
         DataDirError::SegmentGap { .. } | DataDirError::BeginsLate { .. } => (
             Kind::Corrupt,
             Some("etcd cannot start from this; were files removed by hand?"),
+        ),
+        DataDirError::NotAFile { .. } => (
+            Kind::Corrupt,
+            Some(
+                "etcd cannot start from this; is another disk not mounted, or were files moved by hand?",
+            ),
+        ),
+        DataDirError::ForeignLink(_) => (
+            Kind::Refused,
+            Some(
+                "give what it leads to to the owner of the data dir, or name a dedicated WAL dir with `--wal-dir`",
+            ),
         ),
     }
 }

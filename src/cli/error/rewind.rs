@@ -2,7 +2,9 @@
 
 use crate::rewind::RewindError;
 
-use crate::cli::error::{Judged, Kind, of_archive, of_capture, of_data_dir, of_io, of_store};
+use crate::cli::error::{
+    Judged, Kind, of_archive, of_capture, of_data_dir, of_io, of_space, of_store,
+};
 
 pub(crate) fn of_rewind(error: &RewindError) -> Judged {
     match error {
@@ -19,9 +21,9 @@ pub(crate) fn of_rewind(error: &RewindError) -> Judged {
             ),
         ),
         RewindError::OutNowhere(_) => (Kind::NotFound, Some("make that directory first")),
-        RewindError::NoRoom { .. } => (
-            Kind::NoSpace,
-            Some("make room, or pass an `--out` on another disk; nothing was kept"),
+        RewindError::Space(error) => of_space(
+            error,
+            "make room, or pass an `--out` on another disk; nothing was kept",
         ),
         RewindError::Changed(_) => (
             Kind::Failed,

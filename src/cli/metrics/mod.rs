@@ -200,7 +200,7 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
         .file()
         .set_permissions(std::fs::Permissions::from_mode(MODE))?;
     staged.sync()?;
-    staged.replace(&file)?;
+    staged.replace(file.file_name().unwrap_or_default())?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@
 
 use std::io;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -30,8 +30,11 @@ use crate::data_dir::scan::{Reading, SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError, Running, take_locks, wal_note};
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
+use crate::fs::dir::Dir;
+use crate::fs::owner;
+use crate::fs::space::{self, SpaceError};
 use crate::fs::staged::{
-    StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_dir, sync_parents, with_path,
+    StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_parents, with_path,
 };
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -80,15 +83,8 @@ pub enum MoveError {
     )]
     InTheWay(PathBuf),
     /// Not enough room.
-    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
-    NoRoom {
-        /// Where.
-        dir: PathBuf,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        available: u64,
-    },
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The copy is not what was copied.
     #[error("the copy in `{0}` does not read back as what was copied")]
     ReadBack(PathBuf),
@@ -190,29 +186,26 @@ fn publish_copy(
     });
     let staged = StagedDir::create(member)?;
     for (_, path) in old {
-        let to = staged.path().join(path.file_name().unwrap_or_default());
-        copy(path, &to, interrupt, observe)?;
+        copy(path, staged.dir(), interrupt, observe)?;
     }
-    let like = fs::metadata(data_dir.wal_dir())?;
-    own_as(staged.path(), &like)?;
-    fs::set_permissions(
-        staged.path(),
-        PermissionsExt::from_mode(like.mode() & 0o7777),
-    )?;
-    sync_dir(staged.path())?;
+    make_like(staged.dir().file(), &fs::metadata(data_dir.wal_dir())?)?;
+    staged.dir().sync()?;
     let copied = DataDir::open(data_dir.root(), Some(staged.path()))?;
     let found = survey(&copied, Reading::Whole, interrupt, observe)?;
     if !found.is_sound() || found.facts.as_ref() != Ok(facts) {
         return Err(MoveError::ReadBack(member.to_path_buf()));
     }
     interrupt.check()?;
-    if home.exists() {
-        // An empty directory gives way in one step.
-        fs::rename(staged.path(), &home)?;
+    let place = staged.place();
+    place.must_be(staged.dir())?;
+    let home = place.dir.entry("wal");
+    if home.is_free() {
+        place.rename_to_free(&home)?;
     } else {
-        rename_to_free_name(staged.path(), &home)?;
+        // An empty directory gives way in one step.
+        place.rename_over(&home)?;
     }
-    sync_dir(member)?;
+    place.dir.sync()?;
     Ok(())
 }
 
@@ -229,12 +222,10 @@ fn put_aside(
         kept
     } else {
         let time = now.strftime("%Y%m%dT%H%M%S%.3fZ");
-        let kept = wal_dir.join(format!("{KEPT}{time}"));
-        fs::create_dir(&kept)?;
-        let like = fs::metadata(wal_dir)?;
-        own_as(&kept, &like)?;
-        fs::set_permissions(&kept, PermissionsExt::from_mode(like.mode() & 0o7777))?;
-        kept
+        let wal = Dir::open_resolved(wal_dir)?;
+        let kept = wal.create_dir(format!("{KEPT}{time}").as_ref())?;
+        make_like(kept.file(), &wal.file().metadata()?)?;
+        kept.path().to_path_buf()
     };
     for (_, path) in old {
         let to = kept.join(path.file_name().unwrap_or_default());
@@ -255,9 +246,8 @@ fn leave_note(wal_dir: &Path, home: &Path) -> Result<(), MoveError> {
         .file()
         .write_all(text.as_bytes())
         .map_err(|error| with_path(error, "write", staged.path()))?;
-    own_as(staged.path(), &fs::metadata(wal_dir)?)?;
     staged.sync()?;
-    staged.publish(&note)?;
+    staged.publish(wal_note::NAME.as_ref())?;
     Ok(())
 }
 
@@ -310,34 +300,22 @@ fn room(dir: &Path, old: &[(SegmentName, PathBuf)]) -> Result<u64, MoveError> {
     for (_, path) in old {
         bytes += fs::metadata(path)?.len();
     }
-    let space = rustix::fs::statvfs(dir)
-        .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
-    let available = space.f_bavail.saturating_mul(space.f_frsize);
     // A block more a file, and the directory.
     let needed = bytes + (64 << 10) + 4096 * old.len() as u64;
-    if needed > available {
-        return Err(MoveError::NoRoom {
-            dir: dir.to_path_buf(),
-            needed,
-            available,
-        });
-    }
+    space::require(dir, needed, dir)?;
     Ok(bytes)
 }
 
 /// Copies a file with its mode, owner and time, and syncs it.
 fn copy(
     from: &Path,
-    to: &Path,
+    to: &Dir,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), MoveError> {
     let mut source = fs::File::open(from)?;
     let metadata = source.metadata()?;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    options.options_mut().mode(0o600);
-    let mut target = options.open(to)?;
+    let mut target = to.create_file(from.file_name().unwrap_or_default())?;
     let mut piece = vec![0; PIECE];
     loop {
         interrupt.check()?;
@@ -348,24 +326,19 @@ fn copy(
         target.write_all(piece.get(..read).unwrap_or_default())?;
         observe(Event::Advance(read as u64));
     }
-    own_as(to, &metadata)?;
-    target.set_permissions(PermissionsExt::from_mode(metadata.mode() & 0o7777))?;
+    make_like(&target, &metadata)?;
     target
         .file()
         .set_modified(metadata.modified()?)
-        .map_err(|error| with_path(error, "set the time of", to))?;
+        .map_err(|error| with_path(error, "set the time of", target.path()))?;
     target.sync_all()?;
     Ok(())
 }
 
-/// Gives `path` the owner of `like`, if it has another.
-fn own_as(path: &Path, like: &std::fs::Metadata) -> io::Result<()> {
-    let now = fs::metadata(path)?;
-    if (now.uid(), now.gid()) != (like.uid(), like.gid()) {
-        std::os::unix::fs::chown(path, Some(like.uid()), Some(like.gid()))
-            .map_err(|error| with_path(error, "set the owner of", path))?;
-    }
-    Ok(())
+/// Gives `file` the owner and mode of `like`.
+fn make_like(file: &fs::File, like: &std::fs::Metadata) -> io::Result<()> {
+    owner::give(file, (like.uid(), like.gid()))?;
+    file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
 }
 
 /// Whether two files hold the same bytes.

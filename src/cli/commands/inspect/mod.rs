@@ -139,6 +139,7 @@ fn inspect_data_dir<'o>(
                 "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
             })).collect::<Vec<_>>(),
             "outside": found.outside,
+            "symlinks": found.links.iter().map(|link| text(link)).collect::<Vec<_>>(),
             "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
         })
     });
@@ -244,6 +245,9 @@ fn tell_data_dir(
             row(out, "", &format!("  from: {}", kind.origin()));
             row(out, "", &format!("  remove? {}", kind.removable()));
         }
+    }
+    for link in &found.links {
+        row(out, "symlink", &format!("{} was followed", link.display()));
     }
     if !found.outside.is_empty() {
         out.line(&format!(

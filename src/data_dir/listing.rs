@@ -1,0 +1,300 @@
+//! What is in a data dir, by name: what etcd would open, and what it leaves behind.
+//!
+//! etcd reads its directories by names. A name that it would open must be that of a regular file: it may be a symlink to one,
+//! if that belongs to the data dir's owner. Any other file is left where it is: a symlink is never followed for it.
+
+use std::fs::FileType;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::OFlags;
+use walkdir::WalkDir;
+
+use crate::data_dir::{DataDir, DataDirError, file_name};
+use crate::etcd::ids::{SegmentName, SnapshotId};
+use crate::etcd::scan::FileKind;
+use crate::fs::staged::{parent_of, with_path};
+
+/// One regular file of a data dir.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its path in an archive: below `member/`, whichever the layout.
+    pub archive_path: String,
+    /// What its name says it is.
+    pub kind: FileKind,
+    /// Its size in bytes when it was listed.
+    pub bytes: u64,
+    /// Whether its name is a symlink, which etcd follows.
+    pub is_link: bool,
+}
+
+impl SourceFile {
+    /// Opens it: what was listed, or an error if something else has its name now.
+    pub fn open(&self) -> io::Result<fs::File> {
+        let mut options = fs::OpenOptions::new();
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, !self.is_link);
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = options.open(&self.path)?;
+        let found = file.metadata()?;
+        let foreign = self.is_link && found.uid() != fs::metadata(parent_of(&self.path))?.uid();
+        if found.is_file() && !foreign {
+            return Ok(file);
+        }
+        let why = "it is another file now than when it was listed";
+        Err(with_path(io::Error::other(why), "open", &self.path))
+    }
+}
+
+/// What etcd leaves behind and does not load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftoverKind {
+    /// `*.snap.broken`: a raft snapshot that etcd could not read and renamed.
+    BrokenSnapshot,
+    /// `*.wal.broken`: a copy made before etcd cut off a torn tail.
+    BrokenSegment,
+    /// `*.tmp`: a segment that was being made.
+    Temporary,
+    /// A raft snapshot of 3.4 whose marker is not in the WAL: 3.4 writes the file first.
+    UnmarkedSnapshot,
+    /// Something that no etcd makes.
+    Unknown,
+}
+
+impl LeftoverKind {
+    /// What it is, in a few words.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
+            Self::BrokenSegment => "etcd's copy of a segment from before it cut off a torn tail",
+            Self::Temporary => "a file that was being made when etcd stopped",
+            Self::UnmarkedSnapshot => {
+                "a raft snapshot that the WAL does not know of yet, because etcd was stopped"
+            }
+            Self::Unknown => "not a file that etcd makes",
+        }
+    }
+
+    /// How it came to be.
+    pub fn origin(self) -> &'static str {
+        match self {
+            Self::BrokenSnapshot => {
+                "etcd or `etcdctl backup` met a raft snapshot that did not read well, often one still being written, and renamed it"
+            }
+            Self::BrokenSegment => {
+                "etcd was killed while it wrote; at its next start it copied the segment and cut the original"
+            }
+            Self::Temporary => "etcd was killed while it made the file",
+            Self::UnmarkedSnapshot => {
+                "etcd 3.4 was killed between the raft snapshot and its marker in the WAL"
+            }
+            Self::Unknown => "something other than etcd",
+        }
+    }
+
+    /// Whether it may be removed, and what to mind.
+    pub fn removable(self) -> &'static str {
+        match self {
+            Self::BrokenSnapshot => {
+                "yes, once the member runs well; until then keep it: it may be the newest raft snapshot"
+            }
+            Self::BrokenSegment => {
+                "yes, once the member runs well and agrees with the others: it holds what was cut off"
+            }
+            Self::Temporary => "yes, while etcd is stopped",
+            Self::UnmarkedSnapshot => "no: leave it to etcd, which purges it in its turn",
+            Self::Unknown => "ask who put it there; etcd does not need it",
+        }
+    }
+
+    fn of(name: &str) -> Self {
+        if name.ends_with(".snap.broken") {
+            Self::BrokenSnapshot
+        } else if name.ends_with(".wal.broken") {
+            Self::BrokenSegment
+        } else if name.contains(".tmp") || name.starts_with("tmp") {
+            Self::Temporary
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// What is in a data dir, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Raft snapshots, newest first.
+    pub snapshots: Vec<(SnapshotId, SourceFile)>,
+    /// Segments, by sequence number.
+    pub segments: Vec<(SegmentName, SourceFile)>,
+    /// 3.x: the backend of the v3 store.
+    pub db: Option<SourceFile>,
+    /// What etcd would not load.
+    pub leftovers: Vec<(LeftoverKind, SourceFile)>,
+    /// Names in the data dir that are no part of the member, and leftovers that are no regular files.
+    pub outside: Vec<String>,
+}
+
+impl Listing {
+    /// The files whose names are symlinks, which were followed.
+    pub fn links(&self) -> impl Iterator<Item = &SourceFile> {
+        let snapshots = self.snapshots.iter().map(|(_, file)| file);
+        let segments = self.segments.iter().map(|(_, file)| file);
+        let files = snapshots.chain(segments).chain(&self.db);
+        files.filter(|file| file.is_link)
+    }
+}
+
+/// 3.x's backend of the v3 store, as an archive path.
+const DB: &str = "member/snap/db";
+
+impl DataDir {
+    /// What is in it now. A file that vanishes meanwhile is not in it.
+    pub fn list(&self) -> Result<Listing, DataDirError> {
+        let mut listing = Listing::default();
+        for found in self.entries()? {
+            match found? {
+                Found::File(file) => listing.take(file),
+                Found::LeftOut(what) => listing.outside.push(what),
+            }
+        }
+        listing.snapshots.sort_by(|(a, _), (b, _)| b.cmp(a));
+        listing.segments.sort_by_key(|(name, _)| *name);
+        listing.outside.extend(self.outside()?);
+        if listing.segments.is_empty() {
+            return Err(DataDirError::NoSegments(self.wal_dir().to_path_buf()));
+        }
+        Ok(listing)
+    }
+
+    /// Every regular file of the member: raft snapshots, newest first, then the segments in order,
+    /// then the rest; and what etcd would take for one.
+    pub fn files(&self) -> Result<(Vec<SourceFile>, Vec<DataDirError>), DataDirError> {
+        let (mut files, mut faults) = (Vec::new(), Vec::new());
+        for found in self.entries()? {
+            match found {
+                Ok(Found::File(file)) => files.push(file),
+                Ok(Found::LeftOut(_)) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        files.sort_by_key(|file| match file.kind {
+            FileKind::Snapshot(id) => (0, std::cmp::Reverse(Some(id)), None),
+            FileKind::Segment(name) => (1, std::cmp::Reverse(None), Some(name)),
+            FileKind::Other => (2, std::cmp::Reverse(None), None),
+        });
+        Ok((files, faults))
+    }
+
+    fn entries(&self) -> Result<Vec<Result<Found, DataDirError>>, DataDirError> {
+        let mut found = entries_in(self.snap_dir(), "member/snap/")?;
+        found.extend(entries_in(self.wal_dir(), "member/wal/")?);
+        Ok(found)
+    }
+}
+
+impl Listing {
+    fn take(&mut self, file: SourceFile) {
+        match file.kind {
+            FileKind::Snapshot(id) => self.snapshots.push((id, file)),
+            FileKind::Segment(name) => self.segments.push((name, file)),
+            FileKind::Other if file.archive_path == DB => self.db = Some(file),
+            FileKind::Other => {
+                let kind = LeftoverKind::of(file_name(&file.archive_path));
+                self.leftovers.push((kind, file));
+            }
+        }
+    }
+}
+
+/// What a name in `snap` or `wal` stands for.
+enum Found {
+    File(SourceFile),
+    /// What etcd does not read and no archive takes, for people.
+    LeftOut(String),
+}
+
+fn entries_in(dir: &Path, prefix: &str) -> Result<Vec<Result<Found, DataDirError>>, DataDirError> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(dir)
+        .min_depth(1)
+        .max_depth(1)
+        .sort_by_file_name()
+    {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if vanished(&error) => continue,
+            Err(error) => return Err(DataDirError::Io(with_path(error.into(), "list", dir))),
+        };
+        let archive_path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        found.extend(look_at(entry.path(), archive_path, entry.file_type()).transpose());
+    }
+    Ok(found)
+}
+
+/// What is at `path`; nothing if it vanished.
+fn look_at(
+    path: &Path,
+    archive_path: String,
+    file_type: FileType,
+) -> Result<Option<Found>, DataDirError> {
+    let kind = FileKind::of(&archive_path);
+    let is_read = kind != FileKind::Other || archive_path == DB;
+    let is_link = file_type.is_symlink();
+    let not_a_file = |what| {
+        let path = path.to_path_buf();
+        Err(DataDirError::NotAFile { path, what })
+    };
+    if !is_read && !file_type.is_file() {
+        let what = what_it_is(file_type);
+        return Ok(Some(Found::LeftOut(format!("{archive_path} ({what})"))));
+    }
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if fs::symlink_metadata(path).is_ok() {
+                return not_a_file("a symbolic link to nothing");
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(DataDirError::Io(error)),
+    };
+    if !metadata.is_file() {
+        return not_a_file(what_it_is(metadata.file_type()));
+    }
+    if is_link && metadata.uid() != fs::metadata(parent_of(path))?.uid() {
+        return Err(DataDirError::ForeignLink(path.to_path_buf()));
+    }
+    Ok(Some(Found::File(SourceFile {
+        path: path.to_path_buf(),
+        archive_path,
+        kind,
+        bytes: metadata.len(),
+        is_link,
+    })))
+}
+
+fn what_it_is(file_type: FileType) -> &'static str {
+    if file_type.is_symlink() {
+        "a symbolic link"
+    } else if file_type.is_dir() {
+        "a directory"
+    } else if file_type.is_fifo() {
+        "a FIFO"
+    } else if file_type.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn vanished(error: &walkdir::Error) -> bool {
+    error
+        .io_error()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}

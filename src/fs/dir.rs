@@ -1,0 +1,258 @@
+//! Directories held open, and names in them.
+//!
+//! Root works in directories of other accounts, which may exchange any name there for a symlink at any time. Nothing here
+//! follows one: a name is looked up in an open directory, and owner and mode are set on what was opened.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use crate::fs::staged::with_path;
+
+/// A directory, opened without following a symlink at its name.
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir(fs::File);
+
+impl Dir {
+    /// The directory at `path`, as the user names it: symlinks are followed.
+    pub fn open(path: &Path) -> io::Result<Arc<Self>> {
+        let mut options = fs::OpenOptions::new();
+        let flags = OFlags::DIRECTORY.bits().cast_signed();
+        let file = options.read(true).custom_flags(flags).open(path)?;
+        Ok(Arc::new(Self(file)))
+    }
+
+    /// The directory at an absolute path whose symlinks are resolved: one that has come since is an error.
+    pub fn open_resolved(path: &Path) -> io::Result<Arc<Self>> {
+        let open = |dir: BorrowedFd<'_>, name: &OsStr, flags| {
+            rustix::fs::openat(dir, name, DIRECTORY | flags, Mode::empty())
+                .map_err(|error| with_path(error.into(), "open", path))
+        };
+        let mut dir = open(CWD, OsStr::new("/"), OFlags::PATH)?;
+        for name in path.components().skip(1) {
+            dir = open(dir.as_fd(), name.as_os_str(), OFlags::PATH)?;
+        }
+        let dir = open(dir.as_fd(), OsStr::new("."), OFlags::RDONLY)?;
+        Ok(Arc::new(Self(fs::File::from_parts(dir.into(), path))))
+    }
+
+    /// The directory called `name` in it.
+    pub fn open_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
+        let path = self.path().join(name);
+        let opened = rustix::fs::openat(&self.0, name, DIRECTORY, Mode::empty());
+        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
+        Ok(Arc::new(Self(fs::File::from_parts(opened.into(), path))))
+    }
+
+    /// A new, empty directory of mode 0700, called `name`, in it.
+    pub fn create_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
+        let path = self.path().join(name);
+        rustix::fs::mkdirat(&self.0, name, Mode::RWXU)
+            .map_err(|error| with_path(error.into(), "create the directory", &path))?;
+        // Who may rename here can have put a directory of theirs in its place by now: then they get what they own already.
+        self.open_dir(name).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
+        })
+    }
+
+    /// A new, empty file of mode 0600, called `name`, in it.
+    pub fn create_file(&self, name: &OsStr) -> io::Result<fs::File> {
+        let path = self.path().join(name);
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR);
+        let made = made.map_err(|error| with_path(error.into(), "create the file", &path))?;
+        Ok(fs::File::from_parts(made.into(), path))
+    }
+
+    /// A name in it.
+    pub fn entry(self: &Arc<Self>, name: impl Into<OsString>) -> Entry {
+        Entry {
+            dir: Arc::clone(self),
+            name: name.into(),
+        }
+    }
+
+    /// What it holds, in the order of names.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let read = || -> rustix::io::Result<Vec<OsString>> {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(&self.0)? {
+                let name = entry?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.push(OsString::from_vec(name));
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        read().map_err(|error| with_path(error.into(), "list", self.path()))
+    }
+
+    /// Where it was when it was opened.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The open directory as a file: to lock it, or to set its owner and mode.
+    pub fn file(&self) -> &fs::File {
+        &self.0
+    }
+
+    /// Makes its entries durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+/// A name in an open directory, whether or not something has it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The directory.
+    pub dir: Arc<Dir>,
+    /// The name, without any directory.
+    pub name: OsString,
+}
+
+impl Entry {
+    /// The last name of `path`, in the directory that holds it.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let dir = Dir::open(&crate::fs::staged::parent_of(path))?;
+        Ok(dir.entry(path.file_name().unwrap_or_default()))
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join(&self.name)
+    }
+
+    /// This name, or, if something has it, the first free one of `NAME-2`, `NAME-3` and so on.
+    #[must_use]
+    pub fn free(mut self) -> Self {
+        let name = self.name.clone();
+        for number in 2.. {
+            if self.stat().is_none() {
+                break;
+            }
+            self.name.clone_from(&name);
+            self.name.push(format!("-{number}"));
+        }
+        self
+    }
+
+    /// What has the name now; a symlink is one.
+    fn stat(&self) -> Option<Stat> {
+        rustix::fs::statat(&self.dir.0, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+
+    /// Whether nothing has the name.
+    pub fn is_free(&self) -> bool {
+        self.stat().is_none()
+    }
+
+    /// An error unless the name is still that of `dir`, which is in its directory.
+    pub fn must_be(&self, dir: &Dir) -> io::Result<()> {
+        let own = dir.0.metadata()?;
+        match self.stat() {
+            Some(now) if (now.st_dev, now.st_ino) == (own.dev(), own.ino()) => Ok(()),
+            _ => Err(changed(&self.path())),
+        }
+    }
+
+    /// Gives what is here the name `to`, which must be free. Not durable yet: see [`Entry::sync_with`].
+    pub fn rename_to_free(&self, to: &Self) -> io::Result<()> {
+        let failed = |error: Errno| with_path(error.into(), "rename to", &to.path());
+        let (from_dir, to_dir) = (&self.dir.0, &to.dir.0);
+        match rustix::fs::renameat_with(
+            from_dir,
+            &self.name,
+            to_dir,
+            &to.name,
+            RenameFlags::NOREPLACE,
+        ) {
+            Err(Errno::INVAL | Errno::NOSYS) => {}
+            renamed => return renamed.map_err(failed),
+        }
+        // The filesystem cannot refuse by itself. A file can have two names for a moment; of a directory a plain rename
+        // replaces only an empty one, so looking first is the whole protection there is.
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_file();
+        if self.stat().is_some_and(is_file) {
+            rustix::fs::linkat(from_dir, &self.name, to_dir, &to.name, AtFlags::empty())
+                .map_err(failed)?;
+            return self.remove();
+        }
+        if !to.is_free() {
+            return Err(failed(Errno::EXIST));
+        }
+        self.rename_over(to)
+    }
+
+    /// Gives what is here the name `to`, whoever has it. Not durable yet.
+    pub fn rename_over(&self, to: &Self) -> io::Result<()> {
+        rustix::fs::renameat(&self.dir.0, &self.name, &to.dir.0, &to.name)
+            .map_err(|error| with_path(error.into(), "rename to", &to.path()))
+    }
+
+    /// Exchanges what two names stand for in one step; not durable yet.
+    pub fn exchange(&self, other: &Self) -> io::Result<()> {
+        let flags = RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(&self.dir.0, &self.name, &other.dir.0, &other.name, flags)
+            .map_err(|error| with_path(error.into(), "exchange with", &other.path()))
+    }
+
+    /// Makes both names durable.
+    pub fn sync_with(&self, other: &Self) -> io::Result<()> {
+        self.dir.sync()?;
+        if !Arc::ptr_eq(&self.dir, &other.dir) {
+            other.dir.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file.
+    pub fn remove(&self) -> io::Result<()> {
+        self.unlink(AtFlags::empty())
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self) -> io::Result<()> {
+        self.unlink(AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, flags: AtFlags) -> io::Result<()> {
+        rustix::fs::unlinkat(&self.dir.0, &self.name, flags)
+            .map_err(|error| with_path(error.into(), "remove", &self.path()))
+    }
+}
+
+fn changed(path: &Path) -> io::Error {
+    let why = "something else has this name now: another program renames here";
+    with_path(io::Error::other(why), "use", path)
+}
+
+/// Opens a regular file for reading, symlinks followed. What is no regular file is an error, and is not waited for: a FIFO
+/// without a writer would be, for ever.
+pub fn open_regular(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = options.read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let why = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    Err(with_path(why, "open", path))
+}

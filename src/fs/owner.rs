@@ -1,0 +1,77 @@
+//! Whose a file is: by numbers, and by the names that this machine has for them.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use fs_err as fs;
+use rustix::fs::{Gid, Uid};
+
+/// Gives an open file or directory to `(uid, gid)`, if it is another's.
+pub fn give(file: &fs::File, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    rustix::fs::fchown(
+        file.file(),
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+    )
+    .map_err(|error| crate::fs::staged::with_path(error.into(), "set the owner of", file.path()))
+}
+
+/// Gives what root made in a directory of another account to that account, which else could not use what is in it. Where that
+/// cannot be, as with NFS, it stays root's.
+pub fn give_to_owner_of(dir: &fs::File, file: &fs::File) {
+    // Only root can; the packaged service, whose own files they are, may not ask.
+    if rustix::process::geteuid().is_root()
+        && let (Ok(dir), Ok(found)) = (dir.metadata(), file.metadata())
+        && dir.uid() != found.uid()
+    {
+        let _ = give(file, (dir.uid(), dir.gid()));
+    }
+}
+
+/// A user's number and group, by number or name.
+pub fn user(name: &str) -> Option<(u32, u32)> {
+    let line = entry_of("passwd", name);
+    let mut fields = line.iter().flat_map(|line| line.split(':')).skip(2);
+    match (fields.next(), fields.next()) {
+        (Some(uid), Some(gid)) => Some((uid.parse().ok()?, gid.parse().ok()?)),
+        // A number that no name stands for is one all the same.
+        _ => name.parse().ok().map(|uid| (uid, uid)),
+    }
+}
+
+/// A group's number, by number or name.
+pub fn group(name: &str) -> Option<u32> {
+    let line = entry_of("group", name);
+    let gid = line.as_deref().and_then(|line| line.split(':').nth(2));
+    gid.unwrap_or(name).parse().ok()
+}
+
+/// The name of a user.
+pub fn name_of(uid: u32) -> Option<String> {
+    let line = entry_of("passwd", &uid.to_string())?;
+    line.split(':').next().map(str::to_owned)
+}
+
+/// The line of a name or number in `/etc/passwd` or `/etc/group`; or as the system finds it, which also asks a directory service.
+fn entry_of(table: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/etc/{table}")).unwrap_or_default();
+    let has_key = |line: &&str| {
+        let mut fields = line.split(':');
+        fields.next() == Some(key) || fields.nth(1) == Some(key)
+    };
+    if let Some(line) = text.lines().find(has_key) {
+        return Some(line.to_owned());
+    }
+    let asked = Command::new("getent")
+        .args([table, "--", key])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let answer = String::from_utf8(asked.ok()?.stdout).ok()?;
+    answer.lines().next().map(str::to_owned)
+}

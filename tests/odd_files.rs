@@ -1,0 +1,170 @@
+//! Names of files that etcd reads, which something else has: each is an error, and none is waited for.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, ark, clean, names, run, snapshot};
+use crate::support::encode::{make_dir, small_member};
+use crate::support::recordings::copy_dir;
+use crate::support::tools::{need, need_root};
+
+fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+}
+
+/// The binary, which must end within some seconds.
+fn ark_in_time(args: &[&OsStr]) -> crate::support::ark::Ran {
+    run(clean("timeout").arg("20").arg(BINARY).args(args))
+}
+
+#[test]
+fn a_segment_or_raft_snapshot_that_is_no_file_ends_no_archive_early() {
+    // Passed over, the last segment took the newest writes with it, at exit 0.
+    let dir = TempDir::new().unwrap();
+    let whole = dir.path().join("whole");
+    let member = small_member(&whole);
+    let last = names(&whole.join("member/wal")).pop().unwrap();
+    let snap = member.snap_path.file_name().unwrap().to_owned();
+    let put = |kind: &str, path: &Path| match kind {
+        "a symbolic link to nothing" => symlink("nowhere", path).unwrap(),
+        "a FIFO" => make_fifo(path),
+        "a device" => symlink("/dev/null", path).unwrap(),
+        _ => make_dir(path),
+    };
+    let backups = dir.path().join("backups");
+    let kinds = [
+        "a symbolic link to nothing",
+        "a FIFO",
+        "a device",
+        "a directory",
+    ];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        let data_dir = dir.path().join(format!("data{number}"));
+        copy_dir(&whole, &data_dir);
+        let path = if number % 2 == 0 {
+            data_dir.join("member/wal").join(&last)
+        } else {
+            data_dir.join("member/snap").join(&snap)
+        };
+        fs::remove_file(&path).unwrap();
+        put(kind, &path);
+        let told = format!(
+            "`{}` has the name of a file that etcd reads, but is {kind}",
+            path.display()
+        );
+        let flags: [&OsStr; 4] = [
+            "--data-dir".as_ref(),
+            data_dir.as_ref(),
+            "--backup-dir".as_ref(),
+            backups.as_ref(),
+        ];
+        for (command, flags) in [
+            ("snapshot", &flags[..]),
+            ("verify", &[data_dir.as_ref()][..]),
+            ("inspect", &[data_dir.as_ref()][..]),
+        ] {
+            let args = [&[OsStr::new(command)], flags].concat();
+            ark_in_time(&args).exits(4).says(&told);
+        }
+        let checked = ark_in_time(&[
+            "preflight".as_ref(),
+            "--data-dir".as_ref(),
+            data_dir.as_ref(),
+        ]);
+        let words: Vec<&str> = checked.stdout.split_whitespace().collect();
+        assert!(words.join(" ").contains(&told), "{checked:#?}");
+        // Saved as it is, and said; and replaced by a restore.
+        let args = [&["snapshot".as_ref(), "--damaged".as_ref()], &flags[..]].concat();
+        ark_in_time(&args).exits(0).says("it is not in the archive");
+        let (archive, _) = snapshot(&whole, &dir.path().join("good"), &[]);
+        ark_in_time(&[
+            "restore".as_ref(),
+            archive.as_ref(),
+            "--data-dir".as_ref(),
+            data_dir.as_ref(),
+            "--offline".as_ref(),
+            "--replace".as_ref(),
+        ])
+        .exits(0);
+        assert_eq!(
+            names(&data_dir.join("member/wal")),
+            names(&whole.join("member/wal"))
+        );
+    }
+}
+
+#[test]
+fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    small_member(&source);
+    let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+    let restore = |data_dir: &Path| {
+        let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
+        args.extend([OsStr::new("--data-dir"), data_dir.as_ref()]);
+        args.extend(["--replace", "--offline"].map(OsStr::new));
+        args.into_iter().map(OsStr::to_owned).collect::<Vec<_>>()
+    };
+    let file = dir.path().join("file");
+    make_dir(&file);
+    fs::write(file.join("member"), "").unwrap();
+    ark(restore(&file))
+        .exits(1)
+        .says("member` is not a directory");
+    if !need_root() || !need("setpriv") {
+        return;
+    }
+    let locked = dir.path().join("locked");
+    small_member(&locked);
+    for path in [dir.path(), &dir.path().join("backups"), &locked] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(&archive, PermissionsExt::from_mode(0o644)).unwrap();
+    fs::set_permissions(locked.join("member"), PermissionsExt::from_mode(0o700)).unwrap();
+    chown(&locked, Some(1234), Some(1234)).unwrap();
+    let binary = dir.path().join("ark");
+    fs::copy(BINARY, &binary).unwrap();
+    let mut as_user = clean("setpriv");
+    as_user.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]);
+    run(as_user.arg(&binary).args(restore(&locked)))
+        .exits(1)
+        .says("Permission denied")
+        .says("run it as root, who owns `");
+}
+
+#[test]
+fn the_member_that_comes_is_told_and_another_one_refused() {
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    small_member(&source);
+    let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+    let told = ark([OsStr::new("inspect"), archive.as_ref(), "--json".as_ref()]).json();
+    let identity = &told["manifest"]["member"]["identity"];
+    let name = identity["name"].as_str().unwrap();
+    let data_dir = dir.path().join("data");
+    let restore = |flags: &[&str]| {
+        let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
+        args.extend([
+            OsStr::new("--data-dir"),
+            data_dir.as_ref(),
+            "--offline".as_ref(),
+        ]);
+        args.extend(flags.iter().map(OsStr::new));
+        ark(args)
+    };
+    restore(&["--name", "someone-else"])
+        .exits(3)
+        .says("is not of a member `someone-else`, but of ");
+    assert!(!data_dir.exists());
+    for flags in [&["--dry-run"][..], &["--name", name]] {
+        let ran = restore(flags).exits(0);
+        for part in [name, identity["cluster_id"].as_str().unwrap()] {
+            assert!(ran.stdout.contains(part), "{ran:#?}");
+        }
+    }
+}

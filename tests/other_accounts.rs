@@ -1,0 +1,284 @@
+//! Root in directories of other accounts: whoever owns them may exchange any name in them at any time, and gets nothing of root's.
+//!
+//! In: data dirs and backup dirs of another account. Out: whose files there are afterwards, and what became of a directory of
+//! root's that a symlink led to.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot};
+use crate::support::encode::{make_dir, small_member};
+use crate::support::tools::{archives_in, need, need_root};
+
+const ETCD: u32 = 1234;
+
+struct Scene {
+    dir: TempDir,
+}
+
+impl Scene {
+    /// A member's data dir, in a directory that all may enter.
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let scene = Self { dir };
+        small_member(&scene.path("source"));
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A directory of the etcd account's.
+    fn theirs(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        make_dir(&path);
+        chown(&path, Some(ETCD), Some(ETCD)).unwrap();
+        path
+    }
+
+    fn archive(&self) -> PathBuf {
+        snapshot(&self.path("source"), &self.path("backups"), &[]).0
+    }
+}
+
+fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
+    let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
+    args.extend([OsStr::new("--data-dir"), data_dir.as_ref()]);
+    args.push("--offline".as_ref());
+    args.extend(flags.iter().map(OsStr::new));
+    ark(args)
+}
+
+fn owner(path: impl AsRef<Path>) -> (u32, u32) {
+    let found = fs::symlink_metadata(path.as_ref()).unwrap();
+    (found.uid(), found.gid())
+}
+
+/// Puts a symlink to `$2` in the place of each staged directory in `$1`, as fast as it can, until it is killed.
+const SWAP: &str = r#"
+my ($place, $victim) = @ARGV;
+my $number = 0;
+while (1) {
+    for my $staged (glob "$place/.etcd-ark-*.staging") {
+        next if -l $staged;
+        $number += 1;
+        rename($staged, "$place/aside$number") and symlink($victim, $staged);
+    }
+}
+"#;
+
+#[test]
+fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots() {
+    // 4 of 4 tries gave the account that owned the data dir any directory that it named.
+    if !need_root() || !need("setpriv") || !need("perl") {
+        return;
+    }
+    let scene = Scene::new();
+    let archive = scene.archive();
+    let victim = scene.path("victim");
+    for place in ["existing", "parent"] {
+        let theirs = scene.theirs(place);
+        make_dir(&victim);
+        let before = fs::metadata(&victim).unwrap();
+        let mut attacker = clean("setpriv");
+        let id = ETCD.to_string();
+        attacker.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
+        attacker.args(["perl", "-e", SWAP]).arg(&theirs);
+        let mut attacker = attacker.arg(&victim).stdin(Stdio::null()).spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(1);
+        let (mut whole, mut tries) = (0, 0);
+        while Instant::now() < until {
+            let data_dir = match place {
+                "existing" => theirs.clone(),
+                _ => theirs.join(format!("data{tries}")),
+            };
+            let flags: &[&str] = if tries == 0 { &[] } else { &["--replace"] };
+            let ran = restore(&archive, &data_dir, flags);
+            tries += 1;
+            if ran.code == Some(0) {
+                assert!(!names(&data_dir.join("member/wal")).is_empty(), "{ran:#?}");
+                whole += 1;
+            }
+            assert!(matches!(ran.code, Some(0 | 1 | 10)), "{ran:#?}");
+            assert_eq!(names(&victim), [""; 0], "{ran:#?}");
+        }
+        attacker.kill().unwrap();
+        attacker.wait().unwrap();
+        let now = fs::metadata(&victim).unwrap();
+        assert_eq!(
+            (now.uid(), now.gid(), now.mode()),
+            (before.uid(), before.gid(), before.mode()),
+            "{whole} of {tries} were restored"
+        );
+        assert!(tries > 1, "the attacker had no chance");
+    }
+}
+
+#[test]
+fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
+    // Archives that the service cannot read are a warning every night, for ever.
+    if !need_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let backups = scene.theirs("backups");
+    let (archive, _) = snapshot(&scene.path("source"), &backups, &[]);
+    ark([OsStr::new("verify"), archive.as_ref()]).exits(0);
+    let copies = scene.theirs("copies");
+    ark([OsStr::new("copy"), backups.as_ref(), copies.as_ref()]).exits(0);
+    ark([
+        OsStr::new("prune"),
+        copies.as_ref(),
+        "--keep-last".as_ref(),
+        "1".as_ref(),
+    ])
+    .exits(0);
+    for dir in [&backups, &copies] {
+        for name in fs::read_dir(dir).unwrap() {
+            let path = name.unwrap().path();
+            assert_eq!(owner(&path), (ETCD, ETCD), "{}", path.display());
+        }
+        assert!(dir.join(LOCK_FILE).exists());
+        assert!(names(dir).len() >= 2);
+    }
+}
+
+#[test]
+fn a_directory_that_is_there_keeps_its_owner_and_missing_ones_are_made_as_etcd_does() {
+    if !need_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let archive = scene.archive();
+    let theirs = scene.theirs("data");
+    restore(&archive, &theirs, &[])
+        .exits(0)
+        .says("the files belong to 1234:1234, as `")
+        .says("`--owner USER:GROUP`");
+    for path in ["", "member", "member/wal", "member/snap"] {
+        assert_eq!(owner(theirs.join(path)), (ETCD, ETCD), "{path}");
+    }
+    // Nothing is made by a dry run, and nothing is left of one that fails.
+    let deep = scene.path("a/b/data");
+    let missing = [
+        "--owner",
+        "77:78",
+        "--wal-dir",
+        scene.path("a/c/wal").to_str().unwrap(),
+    ]
+    .map(str::to_owned);
+    let flags: Vec<&str> = missing.iter().map(String::as_str).collect();
+    restore(&archive, &deep, &[&flags[..], &["--dry-run"]].concat()).exits(0);
+    assert!(!scene.path("a").exists());
+    restore(&archive, &deep, &flags).exits(0);
+    for path in ["a", "a/b", "a/b/data", "a/c", "a/c/wal"] {
+        let found = fs::metadata(scene.path(path)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (77, 78), "{path}");
+        assert_eq!(found.mode() & 0o777, 0o700, "{path}");
+    }
+    assert!(!names(&scene.path("a/c/wal")).is_empty());
+}
+
+#[test]
+fn an_owner_is_looked_up_as_the_system_does() {
+    // Guards against accounts that are in a directory service only.
+    if !need_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let archive = scene.archive();
+    let bin = scene.path("bin");
+    make_dir(&bin);
+    let script = "#!/bin/sh\ncase \"$1:$3\" in\npasswd:far) echo far:x:4001:4002::/:/bin/sh ;;\n\
+                  group:away) echo away:x:4003: ;;\n*) exit 2 ;;\nesac\n";
+    fs::write(bin.join("getent"), script).unwrap();
+    fs::set_permissions(bin.join("getent"), PermissionsExt::from_mode(0o755)).unwrap();
+    for (text, expected) in [
+        ("far", Some((4001, 4002))),
+        ("far:away", Some((4001, 4003))),
+        ("root:away", Some((0, 4003))),
+        ("65000:65001", Some((65000, 65001))),
+        ("nobody-of-this-name", None),
+        ("far:nothing-of-this-name", None),
+    ] {
+        let data_dir = scene.path(&format!("of-{text}"));
+        let mut restore = clean(BINARY);
+        restore.env("PATH", &bin).arg("restore").arg(&archive);
+        restore.arg("--data-dir").arg(&data_dir);
+        let ran = run(restore.args(["--offline", "--owner", text]));
+        if let Some(expected) = expected {
+            ran.exits(0);
+            assert_eq!(owner(data_dir.join("member/wal")), expected, "{text}");
+        } else {
+            ran.exits(2).says("is neither a number nor a");
+        }
+    }
+}
+
+#[test]
+fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
+    // Guards against files of root's that the etcd account gets by way of an archive and a restore.
+    if !need_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let source = scene.path("source");
+    let secret = scene.path("secret");
+    fs::write(&secret, "root's own").unwrap();
+    let take = || {
+        let backups = scene.path("backups");
+        ark([
+            OsStr::new("--json"),
+            "snapshot".as_ref(),
+            "--all".as_ref(),
+            "--data-dir".as_ref(),
+            source.as_ref(),
+            "--backup-dir".as_ref(),
+            backups.as_ref(),
+        ])
+    };
+    let leftover = source.join("member/snap/0000000000000001-0000000000000001.snap.broken");
+    symlink(&secret, &leftover).unwrap();
+    let left_out = "snap/0000000000000001-0000000000000001.snap.broken (a symbolic link)";
+    assert!(take().exits(0).stdout.contains(left_out));
+    let backups = scene.path("backups");
+    let archive = archives_in(&backups).remove(0);
+    let listed = run(clean("tar").arg("--zstd").arg("-tf").arg(&archive)).exits(0);
+    assert!(!listed.stdout.contains("broken"), "{listed:#?}");
+    fs::remove_file(&leftover).unwrap();
+
+    // A segment may be a link, which etcd follows, to a file of the same owner only.
+    let segment = names(&source.join("member/wal")).remove(0);
+    let (at, away) = (
+        source.join("member/wal").join(segment),
+        scene.path("away.wal"),
+    );
+    fs::rename(&at, &away).unwrap();
+    symlink(&away, &at).unwrap();
+    let ran = take().exits(0);
+    let followed = format!("`{}` is a symbolic link, and was followed", at.display());
+    assert!(ran.stdout.contains(&followed), "{ran:#?}");
+    let inspected = ark([OsStr::new("inspect"), source.as_ref()]).exits(0);
+    assert!(inspected.stdout.contains("was followed"), "{inspected:#?}");
+    for path in [&away, &source.join("member")] {
+        chown(path, Some(ETCD), Some(ETCD)).unwrap();
+    }
+    take().exits(3).says("belongs to another owner");
+    ark([OsStr::new("verify"), source.as_ref()]).exits(3);
+    // And so may a directory.
+    fs::remove_file(&at).unwrap();
+    fs::rename(&away, &at).unwrap();
+    fs::rename(source.join("member/wal"), scene.path("elsewhere")).unwrap();
+    symlink(scene.path("elsewhere"), source.join("member/wal")).unwrap();
+    ark([OsStr::new("verify"), source.as_ref()]).exits(0);
+    chown(scene.path("elsewhere"), Some(ETCD), Some(ETCD)).unwrap();
+    take().exits(3).says("belongs to another owner");
+}
