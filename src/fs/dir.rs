@@ -15,7 +15,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use crate::fs::staged::with_path;
+use crate::fs::error::with_path;
 
 /// A directory, opened without following a symlink at its name.
 const DIRECTORY: OFlags = OFlags::DIRECTORY
@@ -131,7 +131,7 @@ pub struct Entry {
 impl Entry {
     /// The last name of `path`, in the directory that holds it.
     pub fn at(path: &Path) -> io::Result<Self> {
-        let dir = Dir::open(&crate::fs::staged::parent_of(path))?;
+        let dir = Dir::open(&crate::fs::error::parent_of(path))?;
         Ok(dir.entry(path.file_name().unwrap_or_default()))
     }
 

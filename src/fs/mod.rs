@@ -1,6 +1,7 @@
 //! Files that appear whole or not at all, directories held open, and I/O errors that carry a path.
 
 pub mod dir;
+pub mod error;
 pub mod owner;
 pub mod space;
 pub mod staged;

@@ -18,7 +18,7 @@ pub fn give(file: &fs::File, (uid, gid): (u32, u32)) -> io::Result<()> {
         Some(Uid::from_raw(uid)),
         Some(Gid::from_raw(gid)),
     )
-    .map_err(|error| crate::fs::staged::with_path(error.into(), "set the owner of", file.path()))
+    .map_err(|error| crate::fs::error::with_path(error.into(), "set the owner of", file.path()))
 }
 
 /// Gives what root made in a directory of another account to that account, which else could not use what is in it. Where that

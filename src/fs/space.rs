@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fs::staged::with_path;
+use crate::fs::error::with_path;
 
 /// Why work that needs room does not begin.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,8 @@ use tempfile::NamedTempFile;
 
 use crate::fs::dir::{Dir, Entry};
 use crate::fs::owner::give_to_owner_of;
+
+pub use crate::fs::error::{cause_of, parent_of, with_path};
 
 /// How every staged file and directory begins; no reader of archives or of data dirs takes
 /// a name like this for its own.
@@ -251,38 +253,4 @@ pub fn sync_parents(one: &Path, other: &Path) -> io::Result<()> {
 /// Makes a directory's entries durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
-}
-
-/// The directory that holds `path`; `.` for a bare name.
-pub fn parent_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// An I/O error that says what was tried and where, keeping its kind and, see [`cause_of`], itself.
-pub fn with_path(error: io::Error, tried: &str, path: &Path) -> io::Error {
-    let located = Located {
-        tried: format!("failed to {tried} `{}`", path.display()),
-        cause: error,
-    };
-    io::Error::new(located.cause.kind(), located)
-}
-
-/// The error that [`with_path`] was given, however often; another one is its own cause.
-pub fn cause_of(error: &io::Error) -> &io::Error {
-    let mut cause = error;
-    while let Some(located) = cause.get_ref().and_then(|e| e.downcast_ref::<Located>()) {
-        cause = &located.cause;
-    }
-    cause
-}
-
-/// The text says the cause, so that it is no source.
-#[derive(Debug, thiserror::Error)]
-#[error("{tried}: {cause}")]
-struct Located {
-    tried: String,
-    cause: io::Error,
 }
