@@ -9,11 +9,11 @@ use std::thread;
 use etcd_ark::archive::format::TailFault;
 use etcd_ark::archive::manifest::{ManifestFault, Scope};
 use etcd_ark::archive::verify::verify;
-use etcd_ark::archive::{Archive, ArchiveError, ArchiveFault, EXTENSION, Role};
+use etcd_ark::archive::{Archive, ArchiveError, ArchiveFault, Digests, EXTENSION, Role};
 use etcd_ark::data_dir::DataDir;
-use etcd_ark::data_dir::scan::{Reading, Survey, survey};
+use etcd_ark::data_dir::scan::{Survey, survey};
 use etcd_ark::etcd::member::StartFault;
-use etcd_ark::etcd::scan::FileFault;
+use etcd_ark::etcd::scan::{FileFault, Pass};
 use etcd_ark::etcd::wal::error::LogFault;
 use etcd_ark::etcd::wal::segment::{Break, SegmentFault};
 use etcd_ark::interrupt::Interrupt;
@@ -110,7 +110,14 @@ impl ArchiveBench {
             Err(error) => return assert_corrupt(&error, what),
         };
         let no_interrupt = Interrupt::default();
-        match verify(&archive, None, 1, &no_interrupt, &mut |_| {}) {
+        match verify(
+            &archive,
+            Pass::WHOLE,
+            Digests::All,
+            1,
+            &no_interrupt,
+            &mut |_| {},
+        ) {
             Ok(report) => assert!(!report.is_sound(), "{what}: verify says it is sound"),
             Err(error) => assert_corrupt(&error, what),
         }
@@ -174,9 +181,16 @@ fn a_flipped_bit_of_an_archive_is_found() {
         // And with every bit back in its place it is the archive it was.
         let archive = Archive::open(&bench.archive).unwrap();
         assert!(
-            verify(&archive, None, 1, &Interrupt::default(), &mut |_| {})
-                .unwrap()
-                .is_sound()
+            verify(
+                &archive,
+                Pass::WHOLE,
+                Digests::All,
+                1,
+                &Interrupt::default(),
+                &mut |_| {}
+            )
+            .unwrap()
+            .is_sound()
         );
     });
 }
@@ -248,7 +262,7 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
 
 fn look(data: &Path) -> Survey {
     let dir = DataDir::open(data, None).unwrap();
-    survey(&dir, Reading::Whole, &Interrupt::default(), &mut |_| {}).unwrap()
+    survey(&dir, Pass::WHOLE, &Interrupt::default(), &mut |_| {}).unwrap()
 }
 
 fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use etcd_ark::data_dir::start::start_verdicts;
 use fs_err as fs;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, ark, clean, names, run, snapshot, tool};
@@ -252,4 +254,144 @@ fn a_running_member_is_not_saved_as_damaged() {
     ];
     ark(args).exits(11).says("etcd runs on this data dir");
     server.stop();
+}
+
+/// The keys that a command or a test listed, hidden ones left out.
+fn values(json: &Value) -> usize {
+    let nodes = json["nodes"].as_array().into_iter().flatten();
+    let own = usize::from(json["value"].is_string());
+    own + nodes.map(values).sum::<usize>()
+}
+
+#[test]
+fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
+    let story = Story::new();
+    let intact = story.data_dir("C-intact");
+    for (case, whole_to, says) in [
+        // The raft snapshot at 451 goes further than the log.
+        ("C-mid_record_flip", 451, "CRC mismatch"),
+        (
+            "C-last_wal_gone",
+            451,
+            "lost is what was in it from entry 452 on",
+        ),
+        (
+            "C-last_wal_empty",
+            451,
+            "lost is what was in it from entry 452 on",
+        ),
+        (
+            "C-commit_past_last",
+            455,
+            "at least those up to 460 were committed",
+        ),
+        ("C-cluster_version_bad", 455, "unreadable cluster change"),
+    ] {
+        let dir = story.data_dir(case);
+        let at = whole_to.to_string();
+        let whole: [&OsStr; 4] = [
+            "keys".as_ref(),
+            "--json".as_ref(),
+            dir.as_ref(),
+            "/".as_ref(),
+        ];
+        let cut_off = ark(whole).exits(4);
+        let error = cut_off.json_error()["message"].as_str().unwrap().to_owned();
+        assert!(
+            error.contains(&format!("this is the state at entry {at}: ")),
+            "{case}: {error}"
+        );
+        assert!(error.contains(says), "{case}: {error}");
+        // Up to there it is what an undamaged log leads to.
+        let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
+        assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
+        let of_intact = |index: &str| {
+            let dir = intact.as_os_str();
+            ark([
+                "keys".as_ref(),
+                "--json".as_ref(),
+                dir,
+                "--at-index".as_ref(),
+                index.as_ref(),
+            ])
+        };
+        let same = of_intact(&at).exits(0).json();
+        assert_eq!(cut_off.json()["node"], same["node"], "{case}");
+        assert_eq!(values(&cut_off.json()["node"]), 173, "{case}");
+        // An index that is there is all that was asked for.
+        let index: [&OsStr; 2] = ["--at-index".as_ref(), "451".as_ref()];
+        ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat())
+            .exits(0)
+            .says(says);
+        let pair = [
+            "diff".as_ref(),
+            "--json".as_ref(),
+            dir.as_os_str(),
+            intact.as_os_str(),
+        ];
+        let told = ark(pair).exits(4);
+        assert_eq!(
+            told.json()["a"]["lost"]["whole_to_raft_index"],
+            whole_to,
+            "{case}"
+        );
+        ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
+    }
+}
+
+#[test]
+fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
+    let story = Story::new();
+    for (case, to) in [
+        ("C-mid_record_flip", 451),
+        ("C-last_wal_gone", 451),
+        ("C-commit_past_last", 455),
+        ("C-no_marker_of_newest_snap", 455),
+        ("C-entry_bad_request", 455),
+        ("C-term_lower_at_end", 455),
+        ("G-mid_record_flip", 82),
+    ] {
+        let dir = story.data_dir(case);
+        let (out, restored) = (
+            story.dir.path().join("out"),
+            story.dir.path().join("restored"),
+        );
+        let rewind = |to: &str| {
+            let mut args: Vec<&OsStr> = vec!["rewind".as_ref(), "--json".as_ref(), dir.as_ref()];
+            args.extend([
+                "--to".as_ref(),
+                to.as_ref(),
+                "--out".as_ref(),
+                out.as_os_str(),
+            ]);
+            ark(args)
+        };
+        let told = rewind(&format!("index:{to}")).exits(0).json();
+        let warnings = told["warnings"].to_string();
+        let lost = &told["inputs"][0]["lost"];
+        assert_eq!(
+            warnings.contains("is damaged"),
+            lost.is_object(),
+            "{case}: {told:#}"
+        );
+        let archive = Path::new(told["members"][0]["archive"].as_str().unwrap());
+        let archive: &OsStr = archive.as_ref();
+        let place = [
+            "--data-dir".as_ref(),
+            restored.as_os_str(),
+            "--offline".as_ref(),
+        ];
+        ark([&["restore".as_ref(), archive], &place[..]].concat()).exits(0);
+        let verdicts = start_verdicts(&restored, None, true).unwrap();
+        assert!(verdicts[2].1.is_yes(), "{case}: {verdicts:?}");
+        fs::remove_dir_all(&out).unwrap();
+        fs::remove_dir_all(&restored).unwrap();
+        // What is damaged does not say where the history ends.
+        let damaged = lost.is_object() || case == "C-no_marker_of_newest_snap";
+        let code = rewind("end").code;
+        assert!(code == Some(4) || !damaged, "{case}: {code:?}");
+        if out.exists() {
+            fs::remove_dir_all(&out).unwrap();
+        }
+    }
 }

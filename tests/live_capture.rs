@@ -8,10 +8,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use etcd_ark::archive::Archive;
 use etcd_ark::archive::manifest::{Role, Scope};
 use etcd_ark::archive::verify::verify;
+use etcd_ark::archive::{Archive, Digests};
 use etcd_ark::data_dir::DataDir;
+use etcd_ark::etcd::scan::Pass;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
 use etcd_ark::snapshot::{Captured, Destination, Moment, Request, capture};
@@ -91,7 +92,15 @@ fn capture_and_judge(
     let cut = |warning: &String| warning.contains("unfinished record");
     tally.torn_tails_cut += usize::from(captured.manifest.warnings.iter().any(cut));
     let archive = Archive::open(&captured.path).unwrap();
-    let report = verify(&archive, None, 1, &Interrupt::default(), &mut |_| {}).unwrap();
+    let report = verify(
+        &archive,
+        Pass::WHOLE,
+        Digests::All,
+        1,
+        &Interrupt::default(),
+        &mut |_| {},
+    )
+    .unwrap();
     assert!(report.is_sound(), "{report:?}");
     let files = unpacked(&captured.path);
     hold_against(&captured, &files, written);

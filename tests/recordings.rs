@@ -1108,7 +1108,7 @@ fn survey(data: &Path) -> etcd_ark::data_dir::scan::Survey {
     let dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
     etcd_ark::data_dir::scan::survey(
         &dir,
-        etcd_ark::data_dir::scan::Reading::Whole,
+        etcd_ark::etcd::scan::Pass::WHOLE,
         &etcd_ark::interrupt::Interrupt::default(),
         &mut |_| {},
     )

@@ -5,14 +5,11 @@
 
 use crate::archive::manifest::{Damage, DirectoryEntry};
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
-use crate::etcd::ids::Release;
 use crate::etcd::member::StartFault;
-use crate::etcd::replay::{Plan, Replay};
 use crate::etcd::scan::FileReport;
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome};
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome, Pass};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::trace::Trace;
-use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -28,8 +25,6 @@ pub struct ArchiveReport {
     pub replay: Option<Outcome>,
     /// Every entry, if a trace was asked for and nothing is wrong.
     pub trace: Option<Trace>,
-    /// The entries from a change of the cluster version on, if that was asked for.
-    pub since_version: Option<SinceVersion>,
     /// What servers of each release line do with what is restored from it, if that was asked for and
     /// all of it can be read.
     pub starts: Option<Verdicts>,
@@ -86,82 +81,13 @@ impl ArchiveReport {
     }
 }
 
-/// Proves `archive`, decompressing on `threads` threads; with a plan, replays its log onto the
-/// store on the way.
+/// Reads all of `archive` for `pass`, decompressing on `threads` threads. It is proven with
+/// [`Digests::All`]; without, only what has a checksum of its own.
 pub fn verify(
     archive: &Archive,
-    plan: Option<Plan>,
-    threads: usize,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<ArchiveReport, ArchiveError> {
-    let replaying = |plan| Examiner::replaying(Replay::new(plan));
-    let examiner = plan.map_or_else(Examiner::default, replaying);
-    let check = MemberCheck::with(examiner).and_starts(archive);
-    verify_with(archive, threads, Digests::All, check, interrupt, observe)
-}
-
-/// Proves `archive` and counts the entries from the first cluster version on that is at or above
-/// `release`.
-pub fn verify_counting(
-    archive: &Archive,
-    release: Release,
-    threads: usize,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<ArchiveReport, ArchiveError> {
-    let check = MemberCheck::with(Examiner::counting(release)).and_starts(archive);
-    verify_with(archive, threads, Digests::All, check, interrupt, observe)
-}
-
-/// Replays the log in `archive` onto its store, proving what that reads on the way; with
-/// `with_starts` also asks which servers start from it.
-pub fn replay(
-    archive: &Archive,
-    plan: Plan,
-    with_starts: bool,
-    threads: usize,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<ArchiveReport, ArchiveError> {
-    let check = MemberCheck::with(Examiner::replaying(Replay::new(plan)));
-    let check = if with_starts {
-        check.and_starts(archive)
-    } else {
-        check
-    };
-    let digests = Digests::Unchecked;
-    verify_with(archive, threads, digests, check, interrupt, observe)
-}
-
-/// Proves `archive` as [`verify`] does, taking note of every entry on the way.
-pub fn trace(
-    archive: &Archive,
-    threads: usize,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<ArchiveReport, ArchiveError> {
-    let check = MemberCheck::with(Examiner::tracing());
-    verify_with(archive, threads, Digests::All, check, interrupt, observe)
-}
-
-/// Proves an archive that this process has just written, reading it back. Which servers start from
-/// it was asked while the same bytes went in.
-pub(crate) fn read_back(
-    archive: &Archive,
-    threads: usize,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<ArchiveReport, ArchiveError> {
-    let (digests, check) = (Digests::Unchecked, MemberCheck::default());
-    verify_with(archive, threads, digests, check, interrupt, observe)
-}
-
-fn verify_with(
-    archive: &Archive,
-    threads: usize,
+    pass: Pass,
     digests: Digests,
-    check: MemberCheck,
+    threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<ArchiveReport, ArchiveError> {
@@ -170,7 +96,7 @@ fn verify_with(
         bytes: archive.plain_bytes(),
     });
     let mut checking = Checking {
-        check,
+        check: MemberCheck::new(archive, pass),
         files: Vec::new(),
         faults: Vec::new(),
         observe,
@@ -183,7 +109,6 @@ fn verify_with(
         ..
     } = checking;
     let starts = check.take_starts().filter(|_| outcome.is_ok());
-    let since_version = check.examiner.take_count();
     let (mut replay, mut trace) = (None, None);
     match outcome {
         Ok(()) if archive.manifest().damage.is_some() => {
@@ -215,7 +140,6 @@ fn verify_with(
         faults,
         replay,
         trace,
-        since_version,
         starts,
     })
 }
@@ -231,17 +155,12 @@ pub(crate) struct MemberCheck {
 }
 
 impl MemberCheck {
-    fn with(examiner: Examiner) -> Self {
+    pub(crate) fn new(archive: &Archive, pass: Pass) -> Self {
         Self {
-            examiner,
-            ..Self::default()
+            examiner: Examiner::new(pass),
+            start: pass.asks_starts().then(|| start_of(archive)),
+            follows: false,
         }
-    }
-
-    /// Also asks which servers start from `archive`.
-    pub(crate) fn and_starts(self, archive: &Archive) -> Self {
-        let start = Some(start_of(archive));
-        Self { start, ..self }
     }
 
     pub(crate) fn begin(&mut self, entry: &FileEntry) {

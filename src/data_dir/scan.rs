@@ -16,13 +16,13 @@ use crate::data_dir::start::StartBeside;
 use crate::data_dir::{
     DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
 };
-use crate::etcd::ids::{Index, Release, SnapshotId};
+use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::replay::{Plan, Replay};
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome};
+use crate::etcd::rescue::Lost;
+use crate::etcd::scan::Extent;
+use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome, Pass};
 use crate::etcd::start::Verdicts;
 use crate::etcd::trace::Trace;
-use crate::etcd::version_tally::SinceVersion;
 use crate::etcd::wal::resync::next_whole_record;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::fs::PIECE;
@@ -63,38 +63,10 @@ pub struct Survey {
     pub replay: Option<Outcome>,
     /// Every entry, if a trace was asked for and etcd could start from the files.
     pub trace: Option<Trace>,
-    /// The entries from a change of the cluster version on, if that was asked for.
-    pub since_version: Option<SinceVersion>,
-    /// What servers of each release line do with it, if all of it was read.
+    /// What is lost, if that was rescued which is whole.
+    pub lost: Option<Lost>,
+    /// What servers of each release line do with it, if that was asked for.
     pub starts: Option<Verdicts>,
-}
-
-/// How much of a data dir is read, and what for.
-#[derive(Clone, Copy, Debug)]
-pub enum Reading {
-    /// Everything.
-    Whole,
-    /// Everything, replayed onto the store.
-    WholeReplayed(Plan),
-    /// What a replay needs.
-    Needed(Plan),
-    /// Everything, with a trace of every entry.
-    Traced,
-    /// Everything, with a count from the first cluster version on that is at or above this.
-    WholeCounting(Release),
-}
-
-impl Reading {
-    fn examiner(self) -> Examiner {
-        match self {
-            Self::Whole => Examiner::default(),
-            Self::Traced => Examiner::tracing(),
-            Self::WholeCounting(release) => Examiner::counting(release),
-            Self::WholeReplayed(plan) | Self::Needed(plan) => {
-                Examiner::replaying(Replay::new(plan))
-            }
-        }
-    }
 }
 
 /// Why a data dir could not be read.
@@ -121,14 +93,14 @@ impl Survey {
 /// Reads `data_dir`.
 pub fn survey(
     data_dir: &DataDir,
-    reading: Reading,
+    pass: Pass,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Survey, SurveyError> {
     let mut attempt = 1;
     let mut unmarked = Vec::new();
     loop {
-        let found = survey_once(data_dir, reading, &unmarked, interrupt, observe);
+        let found = survey_once(data_dir, pass, &unmarked, interrupt, observe);
         if let Ok(Survey {
             facts: Err(StartFault::NoMarker(id)),
             has_db: true,
@@ -158,7 +130,7 @@ pub fn survey(
 
 fn survey_once(
     data_dir: &DataDir,
-    reading: Reading,
+    pass: Pass,
     unmarked: &[SnapshotId],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -182,23 +154,21 @@ fn survey_once(
         part: "reading",
         bytes: sources.iter().map(|file| file.bytes).sum(),
     });
-    let needed_only = matches!(reading, Reading::Needed(_));
-    let last = listing.segments.last().map(|(_, file)| file.path.clone());
+    let last_segment = listing.segments.last().map(|(_, file)| file.path.clone());
     let mut files_read = FilesRead {
-        examiner: reading.examiner(),
-        last,
+        examiner: Examiner::new(pass),
+        last: last_segment,
         snapshot_bytes: None,
         torn_tail: None,
-        start: if needed_only {
-            None
-        } else {
-            Some(StartBeside::new(data_dir)?)
-        },
+        start: pass
+            .asks_starts()
+            .then(|| StartBeside::new(data_dir))
+            .transpose()?,
     };
     let mut files = Vec::new();
     let paths: Vec<_> = sources.iter().map(|source| source.path.as_path()).collect();
     for (number, source) in sources.iter().enumerate() {
-        if needed_only && !files_read.is_needed(data_dir, &listing, source)? {
+        if pass.extent == Extent::Needed && !files_read.is_needed(data_dir, &listing, source)? {
             observe(Event::Advance(source.bytes));
             continue;
         }
@@ -210,19 +180,19 @@ fn survey_once(
             fault,
         });
     }
-    let since_version = files_read.examiner.take_count();
     let starts = files_read.start.map(StartBeside::finish).transpose()?;
-    let (facts, replay, trace) = match files_read.examiner.finish_all() {
-        Ok(found) => (Ok(found.facts), found.replay, found.trace),
-        Err(fault) => (Err(fault), None, None),
+    let (facts, found) = match files_read.examiner.finish_all() {
+        Ok(found) => (Ok(found.facts), (found.replay, found.trace, found.lost)),
+        Err(fault) => (Err(fault), (None, None, None)),
     };
+    let (replay, trace, lost) = found;
     Ok(Survey {
         links: listing.links().map(|file| file.path.clone()).collect(),
         files,
         facts,
         replay,
         trace,
-        since_version,
+        lost,
         starts,
         snapshot_bytes: files_read.snapshot_bytes.unwrap_or(0),
         torn_tail: files_read.torn_tail,
@@ -307,7 +277,7 @@ impl FilesRead {
                 let is_last = self.last.as_deref() == Some(&source.path);
                 let fault = torn_tail_fault(&file, offset, length, is_last)?;
                 if fault.is_some() {
-                    self.examiner.forget_chain();
+                    self.examiner.break_chain();
                 } else {
                     self.torn_tail = Some((source.archive_path.clone(), offset));
                 }

@@ -4,15 +4,14 @@
 //! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
 //! that what one of them proves the others prove too.
 
-use crate::etcd::ids::{Index, Release, SegmentName, SnapshotId};
+use crate::etcd::ids::{Index, SegmentName, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
-use crate::etcd::replay::{Replay, ReplayFault, Replayed};
+use crate::etcd::replay::{Plan, Replay, ReplayFault, Replayed};
+use crate::etcd::rescue::Lost;
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::trace::Trace;
-use crate::etcd::version_tally::{SinceVersion, Tally};
-use crate::etcd::wal::log::{EntryView, LogScan};
-use crate::etcd::wal::record::Kind;
+use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};
 
 /// What checking one file gave.
@@ -80,6 +79,64 @@ pub enum FileFault {
     },
 }
 
+/// Which of a data dir's files are read. Of an archive it is always all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that a replay needs.
+    #[default]
+    Needed,
+    /// All.
+    All,
+    /// All, and it is asked which servers start from them.
+    AllAndStarts,
+}
+
+/// What a member's files are read for, beside being checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Which of them.
+    pub extent: Extent,
+    /// To replay the log onto the store.
+    pub replay: Option<Plan>,
+    /// To take note of every entry.
+    pub trace: bool,
+    /// Of a damaged log: the part that is whole.
+    pub rescue: bool,
+}
+
+impl Pass {
+    /// All of them are checked.
+    pub const CHECK: Self = Self {
+        extent: Extent::All,
+        replay: None,
+        trace: false,
+        rescue: false,
+    };
+    /// All of them are checked, and it is asked which servers start from them.
+    pub const WHOLE: Self = Self {
+        extent: Extent::AllAndStarts,
+        ..Self::CHECK
+    };
+    /// All of them are checked, and every entry is taken note of.
+    pub const TRACE: Self = Self {
+        trace: true,
+        ..Self::CHECK
+    };
+
+    /// As [`WHOLE`](Self::WHOLE), replayed by `plan`.
+    pub fn replaying(plan: Plan) -> Self {
+        Self {
+            replay: Some(plan),
+            ..Self::WHOLE
+        }
+    }
+
+    /// Whether it is asked which servers start.
+    pub fn asks_starts(&self) -> bool {
+        self.extent == Extent::AllAndStarts
+    }
+}
+
 /// A member's files being read.
 #[derive(Debug, Default)]
 pub struct Examiner {
@@ -87,7 +144,10 @@ pub struct Examiner {
     log: Option<LogScan>,
     replay: Option<Replay>,
     trace: Option<Trace>,
-    tally: Option<Tally>,
+    /// In a rescue: the last entry that is known to have been behind a break.
+    rescue: Option<Index>,
+    /// In a rescue: whether the log has come to its break.
+    broken: bool,
     /// The CRC that the next segment carries on from.
     crc: Option<u32>,
     last_sequence: Option<u64>,
@@ -100,32 +160,19 @@ pub struct Examiner {
 enum Now {
     Snapshot(SnapshotScan),
     Segment(SegmentScan, Option<FileFault>),
+    /// A segment behind a break, and what is wrong with it.
+    Behind(Option<FileFault>),
     #[default]
     Other,
 }
 
 impl Examiner {
-    /// An examiner that replays the log onto the store on the way.
-    pub fn replaying(replay: Replay) -> Self {
+    /// An examiner for `pass`.
+    pub fn new(pass: Pass) -> Self {
         Self {
-            replay: Some(replay),
-            ..Self::default()
-        }
-    }
-
-    /// An examiner that takes note of every entry on the way.
-    pub fn tracing() -> Self {
-        Self {
-            trace: Some(Trace::default()),
-            ..Self::default()
-        }
-    }
-
-    /// An examiner that counts the entries from the one on that first sets a cluster version at or
-    /// above `release`.
-    pub fn counting(release: Release) -> Self {
-        Self {
-            tally: Some(Tally::new(release)),
+            replay: pass.replay.map(Replay::new),
+            trace: pass.trace.then(Trace::default),
+            rescue: pass.rescue.then_some(Index(0)),
             ..Self::default()
         }
     }
@@ -163,11 +210,19 @@ impl Examiner {
                 before,
                 after: name.sequence,
             });
-        if gap.is_some() {
-            self.forget_chain();
-        }
+        let base = self.snapshot_index().unwrap_or(Index(0));
         self.last_sequence = Some(name.sequence);
-        let base = self.snapshot.as_ref().map_or(Index(0), |s| s.id.index);
+        if gap.is_some() || self.broken {
+            if let Some(behind) = &mut self.rescue {
+                *behind = name.first_index.previous().max(*behind);
+                if name.first_index > base.next() {
+                    self.broken = true;
+                    return Now::Behind(gap);
+                }
+            }
+            self.forget_chain();
+            self.last_sequence = Some(name.sequence);
+        }
         let log = self.log.get_or_insert_with(|| LogScan::new(base));
         log.begin_segment(name, length);
         // The first segment's chain begins at 0: nothing about it is taken on trust.
@@ -182,16 +237,8 @@ impl Examiner {
             Now::Segment(scan, _) => {
                 if let Some(log) = &mut self.log {
                     let (replay, trace) = (&mut self.replay, &mut self.trace);
-                    let tally = &mut self.tally;
                     scan.update(bytes, &mut |record| {
                         log.record(record)?;
-                        if let Some(tally) = tally
-                            && record.record.kind == Kind::Entry
-                            && let Some(entry) =
-                                EntryView::read(record.record.data.unwrap_or_default())
-                        {
-                            tally.entry(entry);
-                        }
                         if let Some(replay) = replay {
                             replay.record(&record, log.settled());
                         }
@@ -202,7 +249,7 @@ impl Examiner {
                     });
                 }
             }
-            Now::Other => {}
+            Now::Behind(_) | Now::Other => {}
         }
     }
 
@@ -212,6 +259,7 @@ impl Examiner {
     pub fn end(&mut self) -> Result<FileEnd, FileFault> {
         match std::mem::take(&mut self.now) {
             Now::Other => Ok(FileEnd::Other),
+            Now::Behind(fault) => fault.map_or(Ok(FileEnd::Other), Err),
             Now::Snapshot(scan) => {
                 let (facts, store) = scan.finish()?;
                 if let Some(replay) = &mut self.replay {
@@ -233,10 +281,19 @@ impl Examiner {
                     gap.map_or(Ok(FileEnd::Segment(end)), Err)
                 }
                 Err(found) => {
-                    self.forget_chain();
+                    self.break_chain();
                     Err(FileFault::Segment(found))
                 }
             },
+        }
+    }
+
+    /// The segment that was read is corrupt: in a rescue the log ends there, otherwise it is let go of.
+    pub fn break_chain(&mut self) {
+        if self.rescue.is_some() {
+            self.broken = true;
+        } else {
+            self.forget_chain();
         }
     }
 
@@ -246,32 +303,39 @@ impl Examiner {
         self.crc = None;
         self.last_sequence = None;
         self.begun = false;
+        self.broken = false;
         if let Some(trace) = &mut self.trace {
             trace.forget_entries();
         }
     }
 
-    /// What was counted, if that was asked for and there was something to count.
-    pub fn take_count(&mut self) -> Option<SinceVersion> {
-        self.tally.take().and_then(Tally::finish)
-    }
-
     /// What all files say together, if etcd could start from them.
     pub fn finish(self) -> Result<MemberFacts, StartFault> {
-        let log = self.log.ok_or(StartFault::NoLog)?.finish();
-        MemberFacts::gather(log, self.snapshot.as_ref())
+        self.finish_all().map(|found| found.facts)
     }
 
     /// What all files say together, and what was asked for on the way.
-    pub fn finish_all(mut self) -> Result<Findings, StartFault> {
-        let (replay, trace) = (self.replay.take(), self.trace.take());
-        let facts = self.finish()?;
+    pub fn finish_all(self) -> Result<Findings, StartFault> {
+        let mut log = self.log.ok_or(StartFault::NoLog)?.finish();
+        let snapshot = self.snapshot.as_ref();
+        let behind = self.rescue.map(|behind| (self.broken, behind));
+        let lost = behind.and_then(|(broken, behind)| {
+            Lost::cut_off(
+                &mut log,
+                snapshot.map(|snapshot| snapshot.id),
+                broken,
+                behind,
+            )
+        });
+        let facts = MemberFacts::gather(log, snapshot)?;
         let position = &facts.position;
+        let replay = self.replay;
         let replay = replay.map(|replay| replay.finish(position.commit, position.index));
         Ok(Findings {
             facts,
             replay,
-            trace,
+            trace: self.trace,
+            lost,
         })
     }
 }
@@ -285,6 +349,8 @@ pub struct Findings {
     pub replay: Option<Outcome>,
     /// Every entry, if a trace was asked for.
     pub trace: Option<Trace>,
+    /// What is lost, if that is rescued which is whole.
+    pub lost: Option<Lost>,
 }
 
 /// The end of a replay.

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use crate::archive::manifest::Manifest;
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::scan::{SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
+use crate::etcd::scan::Pass;
 use crate::interrupt::Interrupt;
 use crate::restore::segments_in;
 
@@ -77,7 +78,7 @@ impl Replaced {
         let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
             return Ok(None);
         };
-        let found = match survey(&data_dir, Reading::Whole, interrupt, &mut |_| {}) {
+        let found = match survey(&data_dir, Pass::CHECK, interrupt, &mut |_| {}) {
             Err(SurveyError::DataDir(_)) => return Ok(None),
             found => found?,
         };

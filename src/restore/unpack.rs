@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::archive::manifest::DirectoryEntry;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, ArchiveFault, FileEntry, Sink};
+use crate::etcd::scan::Pass;
 use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::dir::Dir;
 use crate::fs::owner;
@@ -102,7 +103,7 @@ impl<'u> Unpacking<'u> {
             archive,
             staging,
             owner,
-            check: MemberCheck::default().and_starts(archive),
+            check: MemberCheck::new(archive, Pass::WHOLE),
             now: None,
             unsynced: Vec::new(),
             directories: Vec::new(),

@@ -9,20 +9,19 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::verify::trace;
-use crate::data_dir::scan::{Reading, survey};
 use crate::data_dir::{DataDir, Running};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId};
 use crate::etcd::member::MemberFacts;
-use crate::etcd::scan::FileReport;
+use crate::etcd::rescue::Lost;
+use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::text::printable;
 use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::rewind::RewindError;
 use crate::rewind::fork::Log;
-use crate::target::{StoreError, Target};
+use crate::target::Target;
 
 /// An input and what it says.
 #[derive(Debug)]
@@ -35,8 +34,10 @@ pub struct Witness {
     pub trace: Trace,
     /// Whether it has a `snap/db`: it is of 3.x.
     pub has_db: bool,
-    /// Raft snapshots that are corrupt and were passed over.
+    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
+    /// What is lost, in a rescue.
+    pub lost: Option<Lost>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,
     /// When it was taken: an archive's own time; of a data dir, when its last segment was written to.
@@ -44,52 +45,33 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Proves `target` and takes down what its log holds.
+    /// Proves `target` and takes down what its log holds; with `rescue`, what is whole of it.
     pub(crate) fn hear(
         target: &Target,
+        rescue: bool,
         threads: usize,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Self, RewindError> {
-        let path = target.path().to_path_buf();
-        match target {
-            Target::Archive(archive) => {
-                let report = trace(archive, threads, interrupt, observe)?;
-                if let Some(fault) = report.first_fault() {
-                    let fault = Box::new(fault);
-                    return Err(StoreError::Unsound {
-                        target: path,
-                        fault,
-                    }
-                    .into());
-                }
-                let manifest = archive.manifest();
-                Ok(Self {
-                    path,
-                    facts: manifest.member.clone(),
-                    trace: report.trace.unwrap_or_default(),
-                    has_db: manifest.has_backend(),
-                    passed_over: Vec::new(),
-                    running: None,
-                    taken: manifest.created,
-                })
-            }
-            Target::DataDir(data_dir) => {
-                let taken = last_written(data_dir)?;
-                let found = survey(data_dir, Reading::Traced, interrupt, observe)
-                    .map_err(StoreError::from)?;
-                let (facts, passed_over) = target.sound_member(found.facts, found.files)?;
-                Ok(Self {
-                    path,
-                    facts,
-                    trace: found.trace.unwrap_or_default(),
-                    has_db: found.has_db,
-                    passed_over,
-                    running: found.running,
-                    taken,
-                })
-            }
-        }
+        let taken = match target {
+            Target::Archive(archive) => archive.manifest().created,
+            Target::DataDir(data_dir) => last_written(data_dir)?,
+        };
+        let pass = Pass {
+            rescue,
+            ..Pass::TRACE
+        };
+        let found = target.scan(pass, threads, interrupt, observe)?;
+        Ok(Self {
+            path: target.path().to_path_buf(),
+            facts: found.member,
+            trace: found.trace.unwrap_or_default(),
+            has_db: found.has_db,
+            passed_over: found.passed_over,
+            lost: found.lost,
+            running: found.running,
+            taken,
+        })
     }
 
     /// Its log, to be held against others.

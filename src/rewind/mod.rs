@@ -216,8 +216,10 @@ fn hear_all(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Vec<Witness>, RewindError> {
     let mut witnesses: Vec<Witness> = Vec::new();
+    // What is damaged must not say where the history ends.
+    let rescue = matches!(request.to, To::Index(_));
     for input in inputs {
-        let found = Witness::hear(&input.target, request.threads, interrupt, observe)?;
+        let found = Witness::hear(&input.target, rescue, request.threads, interrupt, observe)?;
         if let Some(running) = found.running.clone().filter(|_| !request.may_run) {
             return Err(RewindError::Running {
                 path: found.path,

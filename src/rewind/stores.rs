@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
-use crate::etcd::replay::{InOrderRules, ReplayFault};
+use crate::etcd::replay::{InOrderRules, ReplayFault, Until};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::store::{NodeId, Store};
@@ -21,7 +21,7 @@ use crate::rewind::input::Witness;
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
-use crate::target as store;
+use crate::target::{self as store, StoreError};
 
 /// What an input can offer to begin from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,11 +210,23 @@ impl Stores<'_, '_> {
         let mut found = Served::default();
         for (place, input) in self.inputs.iter().enumerate() {
             let wanted = store::Wanted {
+                rescue: true,
                 threads: self.reading.threads,
                 ..store::Wanted::default()
             };
             let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
-            let read = input.target.read_store(wanted, interrupt, observe)?;
+            let read = match input.target.read_store(wanted, interrupt, observe) {
+                // Its server stops there, and serves nothing behind it.
+                Err(StoreError::Replay {
+                    fault: ReplayFault::Unreadable(at),
+                    ..
+                }) if at > self.moment => {
+                    let until = Until::Index(at.previous());
+                    let wanted = store::Wanted { until, ..wanted };
+                    input.target.read_store(wanted, interrupt, observe)?
+                }
+                read => read?,
+            };
             let theirs = &read.replayed.store;
             found.renamed.add(renamed(store, theirs), place);
             found.highest_index = found.highest_index.max(theirs.index());

@@ -18,12 +18,13 @@
 
 use std::path::PathBuf;
 
-use crate::archive::Archive;
 use crate::archive::verify::verify;
-use crate::data_dir::scan::{Reading, survey};
+use crate::archive::{Archive, Digests};
+use crate::data_dir::scan::survey;
 use crate::etcd::entry::EntryClass;
 use crate::etcd::ids::Index;
 use crate::etcd::member::{MemberFacts, Position};
+use crate::etcd::scan::Pass;
 use crate::etcd::trace::{Trace, TracedEntry};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -72,7 +73,7 @@ fn find(
     let catalog = summarize(repository).ok()?;
     // Without any archive no one needs to read the log.
     catalog.summaries.first()?;
-    let now = survey(request.data_dir, Reading::Traced, interrupt, observe).ok()?;
+    let now = survey(request.data_dir, Pass::TRACE, interrupt, observe).ok()?;
     if !now.is_sound() {
         return None;
     }
@@ -90,7 +91,8 @@ fn find(
     } else {
         let source = repository.source(&newest.listed).ok()?;
         let archive = Archive::from_source(source, &path).ok()?;
-        let report = verify(&archive, None, request.threads, interrupt, observe).ok()?;
+        let (pass, digests) = (Pass::CHECK, Digests::All);
+        let report = verify(&archive, pass, digests, request.threads, interrupt, observe).ok()?;
         report.is_sound()
     };
     is_sound.then(|| Unchanged {

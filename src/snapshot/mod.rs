@@ -27,13 +27,14 @@ use crate::archive::manifest::{
     DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, OVER_LIMIT, Rewind, Scope,
     Sizes, Tool,
 };
-use crate::archive::verify::{VerifyFault, read_back};
+use crate::archive::verify::{VerifyFault, verify};
 use crate::archive::{
-    Archive, ArchiveError, Cipher, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
+    Archive, ArchiveError, Cipher, Digests, ENCRYPTED, EXTENSION, FileSource, Manifest, Source,
+    Writer,
 };
 use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
 use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::scan::FileFault;
+use crate::etcd::scan::{FileFault, Pass};
 use crate::etcd::start::{Verdict, own_refusal, start_warning};
 use crate::fs::staged::{StagedFile, remove_stale, with_path};
 use crate::interrupt::{Interrupt, Interrupted};
@@ -483,8 +484,11 @@ impl Capture<'_> {
 
     /// Reads back what this process has just written.
     fn prove(&mut self, archive: &Archive) -> Result<(), CaptureError> {
+        // Which servers start from it was asked while the same bytes went in.
+        let (pass, digests) = (Pass::CHECK, Digests::Unchecked);
         let threads = self.request.threads;
-        let report = read_back(archive, threads, self.interrupt, self.observe)?;
+        let (interrupt, observe) = (self.interrupt, &mut *self.observe);
+        let report = verify(archive, pass, digests, threads, interrupt, observe)?;
         match report.first_fault() {
             // What was to be saved is damaged; every byte of it is in the archive.
             None | Some(VerifyFault::Damaged(_)) => Ok(()),

@@ -15,6 +15,7 @@ use crate::etcd::ids::{Index, MemberId, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
+use crate::etcd::scan::Extent;
 use crate::etcd::store::Store;
 use crate::etcd::store::diff::{Difference, compare};
 use crate::etcd::text::printable;
@@ -132,7 +133,7 @@ pub fn look_deep(
     let mut looking = Looking {
         target,
         wanted: Wanted {
-            whole: true,
+            extent: Extent::All,
             check_snapshots: true,
             threads,
             ..Wanted::default()

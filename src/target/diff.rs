@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::etcd::ids::Index;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::replay::{EntryMark, Removal, Until};
+use crate::etcd::scan::Extent;
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::path::components;
 use crate::etcd::store::{NodeId, Store};
@@ -100,7 +101,7 @@ pub fn diff(
         let wanted = Wanted {
             until: Until::Index(read.replayed.at),
             keep_trail: true,
-            whole: true,
+            extent: Extent::All,
             ..wanted
         };
         let read = target.read_from_oldest(wanted, interrupt, observe)?;

@@ -10,16 +10,17 @@ pub mod keys_json;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::archive::verify::{VerifyFault, replay};
-use crate::archive::{Archive, ArchiveError};
-use crate::data_dir::scan::{Reading, SurveyError, survey};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::archive::verify::{VerifyFault, verify};
+use crate::archive::{Archive, ArchiveError, Digests};
+use crate::data_dir::scan::{SurveyError, survey};
+use crate::data_dir::{DataDir, DataDirError, Running};
 use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
-use crate::etcd::scan::FileReport;
-use crate::etcd::scan::{FileFault, FileKind, Outcome};
+use crate::etcd::rescue::Lost;
+use crate::etcd::scan::{Extent, FileFault, FileKind, FileReport, Outcome, Pass};
 use crate::etcd::start::Verdicts;
+use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
@@ -41,15 +42,37 @@ pub struct Wanted {
     pub start: Start,
     /// Whose rules to use; `None` is those of the servers that the data come from.
     pub rules: Option<InOrderRules>,
-    /// Whether to read the whole log, for what it says beside the store, and to ask which servers
-    /// start from it.
-    pub whole: bool,
+    /// Which files to read: the whole log says more than what the store needs.
+    pub extent: Extent,
     /// Whether to keep a mark of each entry.
     pub keep_trail: bool,
     /// Whether to compare the store with each raft snapshot on the way, and stop where one differs.
     pub check_snapshots: bool,
+    /// Whether to take, of a damaged log, the part that is whole.
+    pub rescue: bool,
     /// How many threads decompress.
     pub threads: usize,
+}
+
+/// A target read from end to end: nothing in it is corrupt but what is told.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The member's facts.
+    pub member: MemberFacts,
+    /// The store, if a replay was asked for.
+    pub replay: Option<Outcome>,
+    /// Every entry, if a trace was asked for.
+    pub trace: Option<Trace>,
+    /// What servers of each release line do with it, if that was asked for.
+    pub starts: Option<Verdicts>,
+    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
+    pub passed_over: Vec<FileReport>,
+    /// What is lost, in a rescue.
+    pub lost: Option<Lost>,
+    /// Whether it is of 3.x.
+    pub has_db: bool,
+    /// Whether etcd runs on it.
+    pub running: Option<Running>,
 }
 
 /// A store and whose it is.
@@ -61,8 +84,10 @@ pub struct StoreRead {
     pub replayed: Replayed,
     /// Why these in-order rules.
     pub rules_from: RulesFrom,
-    /// Raft snapshots that are corrupt and were passed over.
+    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
+    /// What is lost, in a rescue.
+    pub lost: Option<Lost>,
     /// What servers of each release line do with it, if all of it was read.
     pub starts: Option<Verdicts>,
 }
@@ -237,46 +262,22 @@ impl Target {
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
-        let target = || self.path().to_path_buf();
-        let (member, outcome, passed_over, starts) = match self {
-            Self::Archive(archive) => {
-                let report = replay(
-                    archive,
-                    plan,
-                    wanted.whole,
-                    wanted.threads,
-                    interrupt,
-                    observe,
-                )?;
-                if let Some(fault) = report.first_fault() {
-                    let fault = Box::new(fault);
-                    return Err(StoreError::Unsound {
-                        target: target(),
-                        fault,
-                    });
-                }
-                let member = archive.manifest().member.clone();
-                (member, report.replay, Vec::new(), report.starts)
-            }
-            Self::DataDir(data_dir) => {
-                let reading = if wanted.whole {
-                    Reading::WholeReplayed(plan)
-                } else {
-                    Reading::Needed(plan)
-                };
-                let mut found = survey(data_dir, reading, interrupt, observe)?;
-                if found.facts.is_err() && !wanted.whole {
-                    // Without the newest raft snapshot, which an earlier index has no use for, the
-                    // log may have a hole.
-                    let whole = Reading::WholeReplayed(plan);
-                    found = survey(data_dir, whole, interrupt, observe)?;
-                }
-                let (member, passed_over) = self.sound_member(found.facts, found.files)?;
-                (member, found.replay, passed_over, found.starts)
-            }
+        let pass = Pass {
+            replay: Some(plan),
+            extent: wanted.extent,
+            trace: false,
+            rescue: wanted.rescue,
         };
-        let replayed = settled(outcome).map_err(|fault| StoreError::Replay {
-            target: target(),
+        let read = self.scan(pass, wanted.threads, interrupt, observe)?;
+        let Scanned {
+            member,
+            passed_over,
+            lost,
+            starts,
+            ..
+        } = read;
+        let replayed = settled(read.replay).map_err(|fault| StoreError::Replay {
+            target: self.path().to_path_buf(),
             fault,
         })?;
         let rules_from = match (&wanted.rules, &member.cluster_version) {
@@ -289,15 +290,83 @@ impl Target {
             replayed,
             rules_from,
             passed_over,
+            lost,
             starts,
         })
     }
 
-    /// The member's facts, and the raft snapshots that are corrupt: etcd passes those over too.
+    /// Reads it for `pass`, and refuses what is corrupt.
+    pub fn scan(
+        &self,
+        pass: Pass,
+        threads: usize,
+        interrupt: &Interrupt,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Scanned, StoreError> {
+        match self {
+            Self::Archive(archive) => {
+                // A replay reads what has a checksum of its own.
+                let digests = match pass.replay {
+                    Some(_) => Digests::Unchecked,
+                    None => Digests::All,
+                };
+                let report = verify(archive, pass, digests, threads, interrupt, observe)?;
+                if let Some(fault) = report.first_fault() {
+                    return Err(self.unsound(fault));
+                }
+                let manifest = archive.manifest();
+                Ok(Scanned {
+                    member: manifest.member.clone(),
+                    replay: report.replay,
+                    trace: report.trace,
+                    starts: report.starts,
+                    passed_over: Vec::new(),
+                    lost: None,
+                    has_db: manifest.has_backend(),
+                    running: None,
+                })
+            }
+            Self::DataDir(data_dir) => {
+                let mut found = survey(data_dir, pass, interrupt, observe)?;
+                if found.facts.is_err() && pass.extent == Extent::Needed {
+                    // Without the newest raft snapshot, which an earlier index has no use for, the
+                    // log may have a hole.
+                    let whole = Pass {
+                        extent: Extent::All,
+                        ..pass
+                    };
+                    found = survey(data_dir, whole, interrupt, observe)?;
+                }
+                let (member, passed_over) =
+                    self.sound_member(found.facts, found.files, pass.rescue)?;
+                Ok(Scanned {
+                    member,
+                    replay: found.replay,
+                    trace: found.trace,
+                    starts: found.starts,
+                    passed_over,
+                    lost: found.lost,
+                    has_db: found.has_db,
+                    running: found.running,
+                })
+            }
+        }
+    }
+
+    fn unsound(&self, fault: VerifyFault) -> StoreError {
+        StoreError::Unsound {
+            target: self.path().to_path_buf(),
+            fault: Box::new(fault),
+        }
+    }
+
+    /// The member's facts, and the raft snapshots that are corrupt: etcd passes those over too. In a
+    /// rescue, segments as well.
     pub(crate) fn sound_member(
         &self,
         facts: Result<MemberFacts, StartFault>,
         files: Vec<FileReport>,
+        rescue: bool,
     ) -> Result<(MemberFacts, Vec<FileReport>), StoreError> {
         let broken: Vec<_> = files
             .into_iter()
@@ -306,7 +375,7 @@ impl Target {
         let is_snapshot = |file: &&FileReport| matches!(file.fault, Some(FileFault::Snapshot(_)));
         let cause = broken
             .iter()
-            .find(|file| facts.is_err() || !is_snapshot(file));
+            .find(|file| facts.is_err() || !rescue && !is_snapshot(file));
         if let Some(FileReport {
             path,
             fault: Some(fault),
@@ -317,10 +386,7 @@ impl Target {
                 path: path.clone(),
                 fault: fault.clone(),
             };
-            return Err(StoreError::Unsound {
-                target: self.path().to_path_buf(),
-                fault: Box::new(fault),
-            });
+            return Err(self.unsound(fault));
         }
         match facts {
             Ok(member) => Ok((member, broken)),

@@ -16,7 +16,7 @@ use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{rules_text, tell_passed_over};
+use crate::cli::commands::keys::{lost, only_to, rules_text, tell_lost, tell_passed_over};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
@@ -72,6 +72,7 @@ pub(crate) fn run(
     let paths = (&*a_path, &*b_path);
     let wanted = Wanted {
         rules: args.rules.in_order_rules,
+        rescue: true,
         threads: args.threads.count(),
         ..Wanted::default()
     };
@@ -81,10 +82,22 @@ pub(crate) fn run(
     drop(progress);
     for read in [&found.a, &found.b] {
         tell_passed_over(read, out);
+        if !out.is_json() {
+            tell_lost(read, out);
+        }
     }
     out.json(|| to_json(paths, &found));
     tell(paths, &found, out);
-    Ok(if found.is_equal() { 0 } else { DIFFERENT })
+    let broken = [&found.a, &found.b]
+        .into_iter()
+        .find(|read| read.lost.is_some());
+    match broken.filter(|_| !args.at_common_index) {
+        Some(read) => {
+            let lost = lost(read).unwrap_or_default();
+            Err(only_to(read.replayed.at, &lost).into())
+        }
+        None => Ok(if found.is_equal() { 0 } else { DIFFERENT }),
+    }
 }
 
 fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
@@ -95,6 +108,7 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
             "raft_index": read.replayed.at,
             "etcd_index": read.replayed.store.index(),
             "in_order_rules": read.replayed.rules,
+            "lost": read.lost,
         })
     };
     let (stores, keys) = (stores(found), found.keys.iter());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
+use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::{Expiration, Shown, api_key};
 use crate::etcd::store::{Node, NodeId, Step, Store, path};
 use crate::interrupt::Interrupt;
@@ -75,12 +76,17 @@ pub(crate) fn run(
     let wanted = Wanted {
         until: until(args),
         rules: args.rules.in_order_rules,
+        rescue: true,
         threads: args.threads.count(),
         ..Wanted::default()
     };
     let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
     drop(progress);
     tell_passed_over(&read, out);
+    let incomplete = lost(&read).filter(|_| args.at_index.is_none());
+    if !out.is_json() || incomplete.is_none() {
+        tell_lost(&read, out);
+    }
     let store = &read.replayed.store;
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
@@ -106,6 +112,9 @@ pub(crate) fn run(
         out.stream(|stdout| tree.write(top, &mut Stoppable { stdout, interrupt }));
     }
     interrupt.check().map_err(SurveyError::from)?;
+    if let Some(lost) = incomplete {
+        return Err(only_to(read.replayed.at, &lost).into());
+    }
     // The process ends here; freeing every node first would only take time.
     std::mem::forget(read);
     Ok(0)
@@ -123,12 +132,35 @@ fn until(args: &Keys) -> Until {
 /// Says which raft snapshots are corrupt: etcd would pass them over too.
 pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
     for file in &read.passed_over {
-        if let Some(fault) = &file.fault {
+        if let Some(fault @ FileFault::Snapshot(_)) = &file.fault {
             out.warn(&format!(
                 "`{}` is corrupt and was passed over: {fault}",
                 file.path
             ));
         }
+    }
+}
+
+/// What of a damaged log is lost.
+pub(crate) fn lost(read: &StoreRead) -> Option<String> {
+    read.lost.map(|lost| lost.of(&read.passed_over))
+}
+
+/// Says what of a damaged log is lost.
+pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
+    if let Some(lost) = lost(read) {
+        out.warn(&lost);
+    }
+}
+
+/// Why a command fails that gave what there is, and was asked for the end of the log.
+pub(crate) fn only_to(at: Index, lost: &str) -> Told {
+    Told {
+        kind: Kind::Corrupt,
+        message: format!("this is the state at entry {at}: {lost}"),
+        hint: Some(
+            "`etcd-ark snapshot --damaged` saves the data dir as it is; `etcd-ark rewind --to index:N` makes archives of what is whole",
+        ),
     }
 }
 

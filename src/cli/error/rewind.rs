@@ -1,6 +1,7 @@
 //! What a rewind's failure is called, which exit code it has and what to do about it.
 
 use crate::rewind::RewindError;
+use crate::target::StoreError;
 
 use crate::cli::error::{
     Judged, Kind, of_archive, of_capture, of_data_dir, of_io, of_space, of_store,
@@ -8,6 +9,12 @@ use crate::cli::error::{
 
 pub(crate) fn of_rewind(error: &RewindError) -> Judged {
     match error {
+        RewindError::Store(StoreError::Unsound { .. } | StoreError::Start { .. }) => (
+            Kind::Corrupt,
+            Some(
+                "`etcd-ark verify` shows all that is corrupt; use another archive or member, or `--to index:N` for an entry of what is whole",
+            ),
+        ),
         RewindError::Store(error) => of_store(error),
         RewindError::Archive(error) => of_archive(error),
         RewindError::DataDir(error) => of_data_dir(error),

@@ -189,6 +189,8 @@ impl LogScan {
 
     fn entry(&mut self, data: &[u8], frame: u64, crc: u32) -> Result<(), LogFault> {
         let entry = EntryView::read(data).ok_or(LogFault::Message("entry"))?;
+        let change = ClusterChange::in_entry(entry.kind, entry.data)
+            .map_err(|_| LogFault::Message("cluster change"))?;
         let (index, term) = (entry.index, entry.term);
         let last = self.log.last.1;
         if last == Index(0) && index > Index(1) && index <= self.snapshot_index.next() {
@@ -224,8 +226,6 @@ impl LogScan {
             segment.first = Some(segment.first.map_or(index, |first| first.min(index)));
             segment.last = Some(index);
         }
-        let change = ClusterChange::in_entry(entry.kind, entry.data)
-            .map_err(|_| LogFault::Message("cluster change"))?;
         if let Some(change) = change {
             self.log.changes.push(LoggedChange { index, change });
         }

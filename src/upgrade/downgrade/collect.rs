@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use fs_err as fs;
 
-use crate::archive::verify::verify_counting;
 use crate::cluster::{Cluster, Look, MemberLook, Silence, Stray};
-use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::scan::SurveyError;
 use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::{ClusterId, Identity, MemberId};
 use crate::etcd::member::MemberFacts;
+use crate::etcd::scan::Pass;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, Target};
@@ -140,34 +140,20 @@ fn read_target(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<DiskEvidence, StoreError> {
-    let from = request.step.from;
-    let (kind, facts, since_move, starts) = match target {
+    let found = target.scan(Pass::WHOLE, request.threads, interrupt, observe)?;
+    let (kind, starts) = match target {
         Target::Archive(archive) => {
-            let report = verify_counting(archive, from, request.threads, interrupt, observe)?;
-            if let Some(fault) = report.first_fault() {
-                return Err(StoreError::Unsound {
-                    target: archive.path().to_path_buf(),
-                    fault: Box::new(fault),
-                });
-            }
-            let manifest = archive.manifest();
-            let created = manifest.created;
-            let kind = DiskKind::Archive { created };
-            let facts = manifest.member.clone();
-            (kind, facts, report.since_version, report.starts)
+            let created = archive.manifest().created;
+            (DiskKind::Archive { created }, found.starts)
         }
         Target::DataDir(data_dir) => {
-            let reading = Reading::WholeCounting(from);
-            let found = survey(data_dir, reading, interrupt, observe)?;
             let running = found.running.is_some();
-            let (facts, _) = target.sound_member(found.facts, found.files)?;
-            let kind = DiskKind::DataDir { running };
             let starts = if data_dir.has_dedicated_wal() {
                 Some(verdicts_at_home(data_dir).map_err(SurveyError::from)?)
             } else {
                 found.starts
             };
-            (kind, facts, found.since_version, starts)
+            (DiskKind::DataDir { running }, starts)
         }
     };
     let MemberFacts {
@@ -177,7 +163,7 @@ fn read_target(
         versions,
         members,
         ..
-    } = facts;
+    } = found.member;
     Ok(DiskEvidence {
         path: target.path().to_path_buf(),
         kind,
@@ -186,7 +172,6 @@ fn read_target(
         cluster_version,
         versions,
         members,
-        since_move,
         starts,
     })
 }

@@ -13,7 +13,6 @@ use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{Verdict, Verdicts};
-use crate::etcd::version_tally::SinceVersion;
 
 /// From which release back to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +98,6 @@ pub struct DiskEvidence {
     pub versions: Vec<VersionChange>,
     /// The members that it knows.
     pub members: Vec<Member>,
-    /// The entries from the one that moved the cluster on.
-    pub since_move: Option<SinceVersion>,
     /// What each release does with it, once its segments are in `member/wal`.
     pub starts: Option<Verdicts>,
 }

@@ -26,10 +26,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError, Running, take_locks, wal_note};
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
+use crate::etcd::scan::Pass;
 use crate::fs::dir::Dir;
 use crate::fs::owner;
 use crate::fs::space::{self, SpaceError};
@@ -191,7 +192,7 @@ fn publish_copy(
     make_like(staged.dir().file(), &fs::metadata(data_dir.wal_dir())?)?;
     staged.dir().sync()?;
     let copied = DataDir::open(data_dir.root(), Some(staged.path()))?;
-    let found = survey(&copied, Reading::Whole, interrupt, observe)?;
+    let found = survey(&copied, Pass::CHECK, interrupt, observe)?;
     if !found.is_sound() || found.facts.as_ref() != Ok(facts) {
         return Err(MoveError::ReadBack(member.to_path_buf()));
     }

@@ -10,10 +10,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::archive::manifest::Scope;
-use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::scan::survey;
 use crate::data_dir::{DataDir, DataDirError, Running, is_running};
 use crate::etcd::ids::Release;
 use crate::etcd::member::MemberFacts;
+use crate::etcd::scan::Pass;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::repository::lock::Claim;
@@ -192,12 +193,12 @@ fn prove(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<MemberFacts, PrepareError> {
-    let found = survey(data_dir, Reading::Whole, interrupt, observe).map_err(StoreError::from)?;
+    let found = survey(data_dir, Pass::CHECK, interrupt, observe).map_err(StoreError::from)?;
     if let Some(running) = found.running {
         return Err(PrepareError::Running(running));
     }
     let target = Target::DataDir(data_dir.clone());
-    let (member, _) = target.sound_member(found.facts, found.files)?;
+    let (member, _) = target.sound_member(found.facts, found.files, false)?;
     Ok(member)
 }
 

@@ -11,13 +11,13 @@ use fs_err as fs;
 
 use crate::archive::manifest::kind_of;
 use crate::archive::verify::verify;
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::{Reading, SurveyError, survey};
+use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::ClusterId;
 use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
-use crate::etcd::scan::FileKind;
+use crate::etcd::scan::{FileKind, Pass};
 use crate::fs::staged::with_path;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -43,7 +43,7 @@ pub fn data_facts(
         check_snapshots: false,
         keep_trail: false,
     };
-    let found = survey(data_dir, Reading::WholeReplayed(plan), interrupt, observe)?;
+    let found = survey(data_dir, Pass::replaying(plan), interrupt, observe)?;
     let sound = found.files.iter().filter(|file| file.fault.is_none());
     let mut raft_snapshots: Vec<_> = sound
         .filter_map(|file| match kind_of(&file.path) {
@@ -163,7 +163,8 @@ fn fault_in(
     }
     let path = repository.path_of(summary.name());
     let archive = Archive::from_source(repository.source(&summary.listed)?, &path)?;
-    let report = verify(&archive, None, threads, interrupt, observe)?;
+    let (pass, digests) = (Pass::CHECK, Digests::All);
+    let report = verify(&archive, pass, digests, threads, interrupt, observe)?;
     Ok(report.first_fault().map(|fault| fault.to_string()))
 }
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::archive::manifest::Role;
 use crate::archive::{Archive, Manifest};
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::{Reading, Survey, survey};
+use crate::data_dir::scan::{Survey, survey};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::{MemberFacts, VersionChange};
+use crate::etcd::scan::Pass;
 use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
@@ -107,7 +108,7 @@ fn inspect_data_dir<'o>(
 ) -> Result<u8> {
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
-    let found = survey(data_dir, Reading::Whole, interrupt, observe)?;
+    let found = survey(data_dir, Pass::WHOLE, interrupt, observe)?;
     drop(progress);
     // What etcd could not start from has no store; why not is told below.
     let contents = found.facts.is_ok().then(|| contents(out)).transpose();

@@ -1,6 +1,7 @@
 //! What is in a store, for `inspect`: counts, the largest keys, what expires, in-order creations.
 
 use crate::etcd::replay::{InOrderRules, Until};
+use crate::etcd::scan::Extent;
 use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
@@ -36,7 +37,7 @@ pub(crate) fn read(
     let mut progress = Progress::new(out);
     let wanted = Wanted {
         until: Until::Commit,
-        whole: true,
+        extent: Extent::AllAndStarts,
         threads,
         ..Wanted::default()
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::ENCRYPTED;
 use crate::etcd::membership::Member;
+use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
@@ -213,11 +214,15 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     let mut warnings = Vec::new();
     for witness in &plan.witnesses {
         for file in &witness.passed_over {
-            if let Some(fault) = &file.fault {
+            if let Some(fault @ FileFault::Snapshot(_)) = &file.fault {
                 let path = witness.path.join(&file.path);
                 let path = path.display();
                 warnings.push(format!("`{path}` is corrupt and was passed over: {fault}"));
             }
+        }
+        if let Some(lost) = &witness.lost {
+            let (path, lost) = (witness.path.display(), lost.of(&witness.passed_over));
+            warnings.push(format!("`{path}` is damaged: {lost}"));
         }
         if let Some(running) = &witness.running {
             let file = running.file.display();

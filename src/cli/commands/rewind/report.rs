@@ -123,6 +123,7 @@ fn inputs_json(plan: &Plan) -> Vec<Value> {
             "position": json::position(&witness.facts.position),
             "first_raft_index": witness.trace.entries.first().map(|entry| entry.index),
             "agrees_up_to_raft_index": sure,
+            "lost": witness.lost,
             "raft_snapshots": snapshots.map(|one| json::raft_snapshot(&one.id)).collect::<Vec<_>>(),
             "used_for": plan.used_for(place).iter().map(|what| what.replace(' ', "-")).collect::<Vec<_>>(),
         })

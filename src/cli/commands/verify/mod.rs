@@ -5,15 +5,15 @@ pub(crate) mod deep;
 use std::path::{Path, PathBuf};
 
 use crate::archive::verify::verify;
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::DataDir;
-use crate::data_dir::scan::{Reading, survey};
+use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
 use crate::etcd::ids::{ClusterVersion, Identity, Release};
 use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::replay::Replayed;
-use crate::etcd::scan::FileReport;
 use crate::etcd::scan::Outcome;
+use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts};
 use crate::etcd::text::printable;
 use crate::fs::staged::STAGING_PREFIX;
@@ -353,7 +353,8 @@ fn archive_verdict(
     let threads = args.threads.count();
     let plan = args.deep.then(|| first_look(target)).transpose()?;
     let observe = &mut |event| progress.observe(event);
-    let report = verify(archive, plan, threads, interrupt, observe)?;
+    let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
+    let report = verify(archive, pass, Digests::All, threads, interrupt, observe)?;
     let member = &archive.manifest().member;
     let mut verdict = Verdict {
         whose: Some((member.identity.clone(), member.position.clone())),
@@ -389,14 +390,11 @@ fn data_dir_verdict(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<Verdict> {
-    let reading = if args.deep {
-        Reading::WholeReplayed(first_look(target)?)
-    } else {
-        Reading::Whole
-    };
+    let plan = args.deep.then(|| first_look(target)).transpose()?;
+    let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
     let mut progress = Progress::new(out);
     let observe = &mut |event| progress.observe(event);
-    let found = survey(data_dir, reading, interrupt, observe)?;
+    let found = survey(data_dir, pass, interrupt, observe)?;
     drop(progress);
     let mut faults = Vec::new();
     let summary = match &found.facts {

@@ -119,7 +119,6 @@ fn disk(kind: DiskKind, id: u64, members: u64, versions: &[(&str, bool)]) -> Dis
         cluster_version: committed.next_back().map(|change| change.version.clone()),
         versions,
         members: (1..=members).map(member).collect(),
-        since_move: None,
         starts: None,
     }
 }

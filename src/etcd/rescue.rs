@@ -1,0 +1,89 @@
+//! The part of a damaged log that is whole.
+//!
+//! In: a log up to its first break. Out: the same, as if it ended there, and what is lost.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::etcd::ids::{Index, SnapshotId, Term};
+use crate::etcd::scan::{FileFault, FileReport};
+use crate::etcd::wal::log::Log;
+
+/// What is lost of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Everything up to this entry is there.
+    #[serde(rename = "whole_to_raft_index")]
+    pub whole_to: Index,
+    /// The last entry that is known to have been there.
+    #[serde(rename = "known_to_raft_index")]
+    pub known_to: Index,
+    /// The highest index that was known to be committed.
+    #[serde(rename = "committed_to_raft_index")]
+    pub committed_to: Index,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, first) = (self.whole_to, self.whole_to.next());
+        write!(
+            f,
+            "the log is whole up to entry {whole}; lost is what was in it from entry {first} on"
+        )?;
+        if self.committed_to > whole {
+            write!(
+                f,
+                ", of which at least those up to {} were committed",
+                self.committed_to
+            )?;
+        } else if self.known_to > whole {
+            write!(f, ", at least up to {}", self.known_to)?;
+        }
+        Ok(())
+    }
+}
+
+impl Lost {
+    /// What is lost, and where the log breaks: in one of these `files`.
+    pub fn of(&self, files: &[FileReport]) -> String {
+        let broken = files.iter().find_map(|file| match &file.fault {
+            Some(FileFault::Snapshot(_)) | None => None,
+            Some(fault) => Some(format!("`{}`: {fault}; ", file.path)),
+        });
+        format!("{}{self}", broken.unwrap_or_default())
+    }
+
+    /// Makes `log`, which is broken or ends before its commit index, one that ends with its last whole
+    /// entry, or with the raft snapshot if that goes further; `None` if nothing is lost. Segments behind the
+    /// break begin behind the entry `behind`.
+    pub(crate) fn cut_off(
+        log: &mut Log,
+        snapshot: Option<SnapshotId>,
+        broken: bool,
+        behind: Index,
+    ) -> Option<Self> {
+        let base = snapshot.unwrap_or(SnapshotId {
+            term: Term(0),
+            index: Index(0),
+        });
+        if snapshot.is_some() && !log.markers.contains(&base) {
+            log.markers.push(base);
+        }
+        let ends_early = log.last.1 < base.index.max(log.commit);
+        if log.last.1 < base.index {
+            log.last = (base.term, base.index);
+            log.last_crc = None;
+        }
+        if !broken && !ends_early {
+            return None;
+        }
+        let (whole_to, committed_to) = (log.last.1, log.commit);
+        log.commit = log.commit.clamp(base.index, whole_to);
+        Some(Self {
+            whole_to,
+            known_to: committed_to.max(behind),
+            committed_to,
+        })
+    }
+}
