@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::format::TailFault;
 use crate::archive::manifest::{MANIFEST, ManifestFault, SUMS};
-use crate::fs::staged::{cause_of, with_path};
+use crate::fs::error::{cause_of, with_path};
 use crate::interrupt::Interrupted;
 
 /// Why an archive cannot be read, and which one.

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::archive::error::ArchiveError;
-use crate::fs::staged::with_path;
+use crate::fs::error::with_path;
 
 /// The bytes of one file that does not change.
 pub trait Source: Debug + Send + Sync {

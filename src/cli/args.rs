@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::commands::status::tell_unknown;
-use crate::cli::config;
-use crate::cli::config::{Misread, of_config, said_by};
-use crate::cli::error::{Failure, Kind};
+use crate::cli::config::{Misread, said_by};
+use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{CONFIG_FLAG, Global};
 use crate::cli::help;
+use crate::cli::{config, json};
 
 /// Back up, verify and restore data directories of etcd 2.x
 #[derive(Debug, Parser)]
@@ -173,10 +173,7 @@ pub(crate) fn misread(misread: Misread) -> u8 {
                 return 0;
             }
         },
-        Misread::File(error) => {
-            let judged = of_config(&error);
-            Failure::told(&error.into(), judged)
-        }
+        Misread::File(error) => error.into(),
     };
     if is_status() {
         return tell_unknown(&failure, asks_json);
@@ -189,9 +186,9 @@ pub(crate) fn misread(misread: Misread) -> u8 {
     clippy::print_stderr,
     reason = "no Out exists before the arguments are read"
 )]
-fn tell(failure: &Failure, asks_json: bool) {
+fn tell(failure: &CliError, asks_json: bool) {
     if asks_json {
-        eprintln!("{}", failure.to_json());
+        eprintln!("{}", json::failure(failure));
         return;
     }
     eprintln!("error: {}", failure.message);
@@ -201,12 +198,10 @@ fn tell(failure: &Failure, asks_json: bool) {
 }
 
 /// What clap says is wrong, if it is not the help that it shows.
-fn usage(error: &clap::Error) -> Option<Failure> {
-    error.use_stderr().then(|| Failure {
-        kind: Kind::Usage,
-        message: said_by(error),
-        hint: Some("see `etcd-ark --help`".to_owned()),
-    })
+fn usage(error: &clap::Error) -> Option<CliError> {
+    error
+        .use_stderr()
+        .then(|| CliError::usage(said_by(error)).hint("see `etcd-ark --help`"))
 }
 
 /// Whether the command is the one whose stdout and exit code a monitoring system reads, also if

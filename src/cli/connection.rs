@@ -11,12 +11,11 @@ use std::time::Duration;
 use crate::cluster::{Access, User};
 use crate::etcd::digest::Digest;
 use crate::interrupt::Interrupted;
-use anyhow::{Context as _, Result};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 
 /// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
 const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
@@ -174,20 +173,15 @@ impl Connection {
 
     fn user(&self, name: &str) -> Result<User> {
         if name.contains(':') {
-            let told = Told {
-                kind: Kind::Usage,
-                message: "`--username` takes a name and no password: others on this machine can read a command line".to_owned(),
-                hint: Some(
-                    "pass the password with `--password-file`, in ETCD_ARK_PASSWORD, or when asked for it",
-                ),
-            };
-            return Err(told.into());
+            return Err(CliError::usage("`--username` takes a name and no password: others on this machine can read a command line").hint("pass the password with `--password-file`, in ETCD_ARK_PASSWORD, or when asked for it"));
         }
         let from_environment = variable("ETCD_ARK_PASSWORD");
         let password = match &self.password_file {
             Some(path) => {
                 let text = first_line(fs_err::File::open(path)?.into_file());
-                text.with_context(|| format!("cannot read a password from `{}`", path.display()))?
+                text.map_err(|error| {
+                    error.context(&format!("cannot read a password from `{}`", path.display()))
+                })?
             }
             None if !from_environment.is_empty() => from_environment,
             None => asked_for(name)?,
@@ -210,12 +204,10 @@ impl Tls {
         let cert = or_older(&self.cert, "ETCDCTL_CERT_FILE");
         let key = or_older(&self.key, "ETCDCTL_KEY_FILE");
         if cert.is_some() != key.is_some() {
-            let told = Told {
-                kind: Kind::Usage,
-                message: "a client's certificate and its key go together".to_owned(),
-                hint: Some("pass both `--cert` and `--key`, or neither"),
-            };
-            return Err(told.into());
+            return Err(
+                CliError::usage("a client's certificate and its key go together")
+                    .hint("pass both `--cert` and `--key`, or neither"),
+            );
         }
         Ok(Access {
             ca_cert: or_older(&self.cacert, "ETCDCTL_CA_FILE"),
@@ -264,20 +256,24 @@ fn first_line(file: File) -> Result<String> {
     let mut text = String::new();
     file.take(LONGEST_PASSWORD).read_to_string(&mut text)?;
     let line = text.lines().next().filter(|line| !line.is_empty());
-    Ok(line.context("its first line is empty")?.to_owned())
+    let empty = || CliError::new(Kind::Failed, "its first line is empty");
+    Ok(line.ok_or_else(empty)?.to_owned())
 }
 
 /// The password that is typed on the terminal, unseen.
 fn asked_for(name: &str) -> Result<String> {
-    let no_terminal = || Told {
-        kind: Kind::Usage,
-        message: format!("no password for `{name}`, and no terminal to ask for it"),
-        hint: Some("pass the password with `--password-file`, or in ETCD_ARK_PASSWORD"),
+    let no_terminal = || {
+        CliError::usage(format!(
+            "no password for `{name}`, and no terminal to ask for it"
+        ))
+        .hint("pass the password with `--password-file`, or in ETCD_ARK_PASSWORD")
     };
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let terminal = terminal.map_err(|_| no_terminal())?;
     let usual = tcgetattr(&terminal).map_err(|_| no_terminal())?;
-    let hidden = Hidden::new(&terminal, usual).context("the terminal would show the password")?;
+    let hidden = Hidden::new(&terminal, usual);
+    let hidden = hidden
+        .map_err(|error| CliError::from(error).context("the terminal would show the password"))?;
     let mut shown = &terminal;
     write!(shown, "password of {name}: ")?;
     let typed = typed_line(&terminal);
@@ -292,7 +288,10 @@ fn typed_line(mut terminal: &File) -> Result<String> {
     let mut key = [0];
     while terminal.read(&mut key)? > 0 {
         match key[0] {
-            b'\n' | b'\r' => return Ok(String::from_utf8(line)?),
+            b'\n' | b'\r' => {
+                let not_utf8 = |_| CliError::usage("the password is not UTF-8");
+                return String::from_utf8(line).map_err(not_utf8);
+            }
             // Ctrl-C and Ctrl-D, which are keys like others while nothing is shown.
             0x03 | 0x04 => return Err(std::io::Error::other(Interrupted).into()),
             // Ctrl-U starts over.
@@ -344,7 +343,9 @@ mod tests {
 
     fn access(args: &[&str]) -> Result<Access> {
         let args = std::iter::once(&"etcd-ark").chain(args);
-        Line::try_parse_from(args)?.connection.access()
+        let line = Line::try_parse_from(args);
+        let line = line.map_err(|error| CliError::usage(error.to_string()))?;
+        line.connection.access()
     }
 
     #[test]
@@ -385,8 +386,8 @@ mod tests {
             ("root", "right: and long ")
         );
         let refused = access(&["--username", "root:secret", "--password-file", file]).unwrap_err();
-        assert!(!refused.to_string().contains("secret"), "{refused}");
-        assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+        assert!(!refused.message.contains("secret"), "{refused:?}");
+        assert_eq!(refused.kind, Kind::Usage);
         for (name, text) in [("empty", ""), ("no first line", "\nsecret")] {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();
@@ -399,7 +400,7 @@ mod tests {
     fn a_certificate_without_its_key_is_wrong_usage() {
         for lone in ["--cert", "--key"] {
             let refused = access(&[lone, "x.pem"]).unwrap_err();
-            assert_eq!(refused.downcast_ref::<Told>().unwrap().kind, Kind::Usage);
+            assert_eq!(refused.kind, Kind::Usage);
         }
     }
 }

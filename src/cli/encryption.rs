@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "encryption")]
 use crate::archive::encryption::{Identities, Recipients};
-use crate::archive::{Cipher, Source};
-use anyhow::Result;
+use crate::archive::{ArchiveError, Cipher, Source};
 #[cfg(feature = "encryption")]
 use fs_err as fs;
+
+use crate::cli::error::{CliError, Result};
 
 /// How an archive is encrypted, if anybody is named who shall read it.
 #[cfg(feature = "encryption")]
@@ -29,14 +30,9 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
 /// The file that `flag` names.
 #[cfg(feature = "encryption")]
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
-    use crate::cli::error::{Kind, Told};
     fs::read(file).map_err(|error| {
-        let told = Told {
-            kind: Kind::Usage,
-            message: format!("what {flag} names cannot be read: {error}"),
-            hint: Some("pass the path of a file that is there, and that the current user may read"),
-        };
-        told.into()
+        CliError::usage(format!("what {flag} names cannot be read: {error}"))
+            .hint("pass the path of a file that is there, and that the current user may read")
     })
 }
 
@@ -48,12 +44,10 @@ fn refuse_empty_variables() -> Result<()> {
     let Some(empty) = names.find(is_empty) else {
         return Ok(());
     };
-    let told = crate::cli::error::Told {
-        kind: crate::cli::error::Kind::Usage,
-        message: format!("`{empty}` is set and empty: nothing would be encrypted"),
-        hint: Some("name who may read the archives, or unset the variable if all may"),
-    };
-    Err(told.into())
+    Err(CliError::usage(format!(
+        "`{empty}` is set and empty: nothing would be encrypted"
+    ))
+    .hint("name who may read the archives, or unset the variable if all may"))
 }
 
 /// The inside of an encrypted file; `path` is what it is called.
@@ -62,45 +56,39 @@ pub(crate) fn decrypt(
     outside: std::sync::Arc<dyn Source>,
     path: &Path,
     identities: &[PathBuf],
-) -> Result<std::sync::Arc<dyn Source>> {
-    use crate::archive::ArchiveError;
+) -> Result<Result<std::sync::Arc<dyn Source>, ArchiveError>> {
     let files = identities.iter();
     let files = files.map(|file| Ok((file.display().to_string(), read("--identity", file)?)));
     let files: Vec<_> = files.collect::<Result<_>>()?;
-    match Identities::read(&files)?.decrypt(outside)? {
+    Ok(match Identities::read(&files)?.decrypt(outside)? {
         Ok(inside) => Ok(std::sync::Arc::new(inside)),
         Err(fault) => Err(ArchiveError::Fault {
             path: path.to_path_buf(),
             fault: fault.into(),
-        }
-        .into()),
-    }
+        }),
+    })
 }
 
 #[cfg(not(feature = "encryption"))]
 pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
-    use crate::cli::error::{Kind, Told};
     if named.is_empty() && files.is_empty() {
         return refuse_empty_variables().map(|()| None);
     }
-    let told = Told {
-        kind: Kind::Usage,
-        message: "this build of etcd-ark knows no encryption".to_owned(),
-        hint: Some("build it with the feature `encryption`, which is on by default"),
-    };
-    Err(told.into())
+    Err(
+        CliError::usage("this build of etcd-ark knows no encryption")
+            .hint("build it with the feature `encryption`, which is on by default"),
+    )
 }
 
 #[cfg(not(feature = "encryption"))]
+#[expect(clippy::unnecessary_wraps, reason = "as where there is encryption")]
 pub(crate) fn decrypt(
     _: std::sync::Arc<dyn Source>,
     path: &Path,
     _: &[PathBuf],
-) -> Result<std::sync::Arc<dyn Source>> {
-    use crate::archive::{ArchiveError, ArchiveFault};
-    Err(ArchiveError::Fault {
+) -> Result<Result<std::sync::Arc<dyn Source>, ArchiveError>> {
+    Ok(Err(ArchiveError::Fault {
         path: path.to_path_buf(),
-        fault: ArchiveFault::NoEncryption,
-    }
-    .into())
+        fault: crate::archive::ArchiveFault::NoEncryption,
+    }))
 }

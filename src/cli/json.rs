@@ -14,8 +14,7 @@ use crate::repository::{Repository, Summary};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Failure, Kind};
-use crate::cli::output::text;
+use crate::cli::error::{CliError, Kind};
 
 /// Counts up when a field changes its name or meaning, or goes; new fields may come at any time.
 const SCHEMA: u32 = 1;
@@ -114,8 +113,18 @@ pub(crate) fn archive(repository: &dyn Repository, summary: &Summary) -> Value {
 }
 
 /// What is wrong with `path`.
-pub(crate) fn problem(path: &str, failure: &Failure) -> Value {
-    json!({ "path": path, "kind": failure.kind.name(), "message": failure.message })
+pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
+    json!({ "path": path, "kind": kind.name(), "message": message })
+}
+
+/// Why a command failed.
+pub(crate) fn failure(failure: &CliError) -> String {
+    line(&json!({
+        "code": failure.kind.exit_code(),
+        "kind": failure.kind.name(),
+        "message": failure.message,
+        "hint": failure.hint,
+    }))
 }
 
 /// `object` with the fields of `more`.
@@ -126,13 +135,19 @@ pub(crate) fn with(mut object: Value, more: Value) -> Value {
     object
 }
 
-/// That `path` is corrupt.
-pub(crate) fn corrupt(path: &str, message: &str) -> Value {
-    json!({ "path": path, "kind": Kind::Corrupt.name(), "message": message })
-}
-
 /// Which of `files` are corrupt.
 pub(crate) fn file_problems(files: &[FileReport]) -> Vec<Value> {
-    let fault = |file: &FileReport| Some(corrupt(&file.path, &file.fault.as_ref()?.to_string()));
+    let fault = |file: &FileReport| {
+        Some(problem(
+            &file.path,
+            Kind::Corrupt,
+            &file.fault.as_ref()?.to_string(),
+        ))
+    };
     files.iter().filter_map(fault).collect()
+}
+
+/// A path as JSON can hold it: what is not UTF-8 is replaced.
+pub(crate) fn text(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
 }

@@ -26,7 +26,7 @@ use signal_hook::consts::{SIGHUP, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::cli::args::{Args, Command, misread};
-use crate::cli::error::{Failure, Kind};
+use crate::cli::error::{CliError, Kind};
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
@@ -83,14 +83,14 @@ pub fn main() -> u8 {
         Command::Man(args) => crate::cli::commands::man::run(args, Args::command(), &out),
     };
     let ended = match outcome {
-        Ok(_) if out.lost_output() => Err(Failure {
-            kind: Kind::Failed,
-            message: "done, but stdout could not be written to".to_owned(),
-            hint: Some("`etcd-ark list` and `etcd-ark inspect` show how things stand".to_owned()),
-        }),
+        Ok(_) if out.lost_output() => Err(CliError::new(
+            Kind::Failed,
+            "done, but stdout could not be written to",
+        )
+        .hint("`etcd-ark list` and `etcd-ark inspect` show how things stand")),
         Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),
         Ok(code) => Ok(code),
-        Err(error) => Err(Failure::of(&error)
+        Err(error) => Err(error
             .stopped_by(interrupt.signal())
             .of_spool(args.command.spool_dir().as_deref())),
     };

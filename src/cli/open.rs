@@ -6,17 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
-use crate::fs::staged::parent_of;
+use crate::fs::error::parent_of;
 use crate::interrupt::Interrupt;
 use crate::repository::catalog::{Summary, read_one, sidecar_of};
 use crate::repository::check::prove;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::repository::{Directory, Listed, Repository, is_archive_name};
 use crate::target::Target;
-use anyhow::Result;
 
 use crate::cli::encryption::decrypt;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 
 /// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
@@ -65,12 +64,10 @@ impl<'p> Places<'p> {
                 .rsplit_once('/')
                 .filter(|(_, name)| is_archive_name(name));
             let Some((repository, name)) = named else {
-                let told = Told {
-                    kind: Kind::Usage,
-                    message: format!("`{url}` does not end in the name of an archive"),
-                    hint: Some("`etcd-ark list URL` shows the archives there are"),
-                };
-                return Err(told.into());
+                return Err(CliError::usage(format!(
+                    "`{url}` does not end in the name of an archive"
+                ))
+                .hint("`etcd-ark list URL` shows the archives there are"));
             };
             return Ok((self.repository(Path::new(repository))?, name.to_owned()));
         }
@@ -95,11 +92,11 @@ impl<'p> Places<'p> {
         if !is_encrypted {
             return Ok(Archive::from_source(source, &path)?);
         }
-        let inside = match decrypt(Arc::clone(&source), &path, self.identities) {
+        let inside = match decrypt(Arc::clone(&source), &path, self.identities)? {
             Err(error) if is_of_header(&error) => {
                 // Damage to the header looks like a wrong key; the sidecar tells them apart.
                 self.prove_ciphertext(&*repository, listed)?;
-                return Err(error);
+                return Err(error.into());
             }
             inside => inside?,
         };
@@ -175,39 +172,33 @@ impl<'p> Places<'p> {
     #[cfg(not(feature = "object-store"))]
     #[expect(clippy::unused_self, reason = "as where there are object stores")]
     fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
-        let told = Told {
-            kind: Kind::Usage,
-            message: format!("`{url}`: this build of etcd-ark knows no object stores"),
-            hint: Some("build it with the feature `object-store`, which is on by default"),
-        };
-        Err(told.into())
+        Err(CliError::usage(format!(
+            "`{url}`: this build of etcd-ark knows no object stores"
+        ))
+        .hint("build it with the feature `object-store`, which is on by default"))
     }
 }
 
-fn told_directory(place: &Path) -> anyhow::Error {
-    let told = Told {
-        kind: Kind::Usage,
-        message: format!("`{}` is a directory, not an archive", place.display()),
-        hint: Some("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir"),
-    };
-    told.into()
+fn told_directory(place: &Path) -> CliError {
+    CliError::usage(format!(
+        "`{}` is a directory, not an archive",
+        place.display()
+    ))
+    .hint("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir")
 }
 
 /// Whether an archive cannot be decrypted because of what its header says.
 #[cfg(feature = "encryption")]
-fn is_of_header(error: &anyhow::Error) -> bool {
+fn is_of_header(error: &ArchiveError) -> bool {
     use crate::archive::encryption::EncryptionFault::{Header, WrongIdentity};
-    matches!(
-        error.downcast_ref(),
-        Some(ArchiveError::Fault {
-            fault: ArchiveFault::Encryption(WrongIdentity | Header(_)),
-            ..
-        })
-    )
+    let ArchiveError::Fault { fault, .. } = error else {
+        return false;
+    };
+    matches!(fault, ArchiveFault::Encryption(WrongIdentity | Header(_)))
 }
 
 #[cfg(not(feature = "encryption"))]
-fn is_of_header(_: &anyhow::Error) -> bool {
+fn is_of_header(_: &ArchiveError) -> bool {
     false
 }
 

@@ -7,7 +7,7 @@ use crate::repository::Repository;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use crate::cli::error::Failure;
+use crate::cli::error::CliError;
 use crate::cli::global::{Color, Global};
 use crate::cli::json;
 
@@ -170,9 +170,9 @@ impl Out {
     }
 
     /// Why the command failed.
-    pub(crate) fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &CliError) {
         if self.json {
-            write_line(&mut std::io::stderr().lock(), &failure.to_json());
+            write_line(&mut std::io::stderr().lock(), &json::failure(failure));
             return;
         }
         let word = paint(self.color_stderr, Paint::Bad, "error:");
@@ -240,11 +240,6 @@ fn paint(color: bool, how: Paint, text: &str) -> String {
         Paint::Strong => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
-}
-
-/// A path as JSON can hold it: what is not UTF-8 is replaced.
-pub(crate) fn text(path: &std::path::Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// A size in decimal units.

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 use crate::data_dir::{DataDir, DataDirError, file_name};
 use crate::etcd::ids::{SegmentName, SnapshotId};
 use crate::etcd::scan::FileKind;
-use crate::fs::staged::{parent_of, with_path};
+use crate::fs::error::{parent_of, with_path};
 
 /// One regular file of a data dir.
 #[derive(Clone, Debug)]

@@ -335,7 +335,7 @@ fn none_yet(member: &Path) -> impl FnOnce(io::Error) -> io::Result<PathBuf> {
     let snap = member.join("snap");
     move |error| {
         if error.kind() == io::ErrorKind::NotFound {
-            let parent = fs::canonicalize(crate::fs::staged::parent_of(&snap))?;
+            let parent = fs::canonicalize(crate::fs::error::parent_of(&snap))?;
             Ok(parent.join("snap"))
         } else {
             Err(error)

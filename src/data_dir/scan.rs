@@ -26,7 +26,7 @@ use crate::etcd::trace::Trace;
 use crate::etcd::wal::resync::next_whole_record;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::fs::PIECE;
-use crate::fs::staged::with_path;
+use crate::fs::error::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::thread_pool::{Buffers, Ordered};

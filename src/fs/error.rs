@@ -11,28 +11,67 @@ pub fn parent_of(path: &Path) -> PathBuf {
     }
 }
 
+/// What was tried, and where. The text says the cause, so that it is no source.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {action} `{}`: {cause}", path.display())]
+pub struct PathError {
+    action: String,
+    path: PathBuf,
+    cause: io::Error,
+}
+
 /// An I/O error that says what was tried and where, keeping its kind and, see [`cause_of`], itself.
-pub fn with_path(error: io::Error, tried: &str, path: &Path) -> io::Error {
-    let located = Located {
-        tried: format!("failed to {tried} `{}`", path.display()),
-        cause: error,
-    };
-    io::Error::new(located.cause.kind(), located)
+pub fn with_path(cause: io::Error, action: &str, path: &Path) -> io::Error {
+    let (action, path) = (action.to_owned(), path.to_owned());
+    io::Error::new(
+        cause.kind(),
+        PathError {
+            action,
+            path,
+            cause,
+        },
+    )
+}
+
+fn located(error: &io::Error) -> Option<&PathError> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// The error that [`with_path`] was given, however often; another one is its own cause.
-pub fn cause_of(error: &io::Error) -> &io::Error {
-    let mut cause = error;
-    while let Some(located) = cause.get_ref().and_then(|e| e.downcast_ref::<Located>()) {
-        cause = &located.cause;
+pub fn cause_of(mut error: &io::Error) -> &io::Error {
+    while let Some(located) = located(error) {
+        error = &located.cause;
     }
-    cause
+    error
 }
 
-/// The text says the cause, so that it is no source.
-#[derive(Debug, thiserror::Error)]
-#[error("{tried}: {cause}")]
-struct Located {
-    tried: String,
-    cause: io::Error,
+/// The path that an error is of: that of [`with_path`], or of `fs_err`, whose type is private so that its text is all there is.
+pub fn path_of(error: &io::Error) -> Option<PathBuf> {
+    if let Some(located) = located(error) {
+        return Some(located.path.clone());
+    }
+    let text = error.get_ref()?.to_string();
+    let path = text.strip_prefix("failed to ")?.split('`').nth(1)?;
+    Some(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_an_error_is_that_of_fs_err_and_that_of_our_own() {
+        let path = Path::new("/nowhere/at/all");
+        let errors = [
+            fs_err::File::open(path).unwrap_err(),
+            fs_err::read(path).unwrap_err(),
+            fs_err::metadata(path).unwrap_err(),
+            fs_err::remove_file(path).unwrap_err(),
+            with_path(io::Error::other("no"), "look at", path),
+        ];
+        for error in errors {
+            assert_eq!(path_of(&error).as_deref(), Some(path), "{error}");
+        }
+        assert_eq!(path_of(&io::Error::other("failed")), None);
+    }
 }

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use crate::fs::dir::{Dir, Entry};
 use crate::fs::owner::give_to_owner_of;
 
-pub use crate::fs::error::{cause_of, parent_of, with_path};
+use crate::fs::error::{parent_of, with_path};
 
 /// How every staged file and directory begins; no reader of archives or of data dirs takes
 /// a name like this for its own.

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::archive::{ArchiveError, FileSource, Source};
 use crate::fs::dir::Dir;
-use crate::fs::staged::{StagedFile, remove_stale, sync_dir, with_path};
+use crate::fs::error::with_path;
+use crate::fs::staged::{StagedFile, remove_stale, sync_dir};
 use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,

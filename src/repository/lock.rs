@@ -17,8 +17,8 @@ use rustix::io::Errno;
 
 use crate::etcd::text::printable;
 use crate::fs::dir::Dir;
+use crate::fs::error::with_path;
 use crate::fs::owner::give_to_owner_of;
-use crate::fs::staged::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 
 /// The file's name: staged things begin like this too, but end otherwise, so that no clean-up takes

@@ -16,8 +16,9 @@ use crate::archive::{Archive, ArchiveFault, FileEntry, Sink};
 use crate::etcd::scan::Pass;
 use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::dir::Dir;
+use crate::fs::error::with_path;
 use crate::fs::owner;
-use crate::fs::staged::{start_writeback, with_path};
+use crate::fs::staged::start_writeback;
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::fs::staged::{parent_of, rename_to_free_name, sync_dir, with_path};
+use crate::fs::error::{parent_of, with_path};
+use crate::fs::staged::{rename_to_free_name, sync_dir};
 use crate::rewind::{Input, RewindError};
 use crate::target::Target;
 

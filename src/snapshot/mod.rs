@@ -36,7 +36,8 @@ use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_runnin
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::{FileFault, Pass};
 use crate::etcd::start::{Verdict, own_refusal, start_warning};
-use crate::fs::staged::{StagedFile, remove_stale, with_path};
+use crate::fs::error::with_path;
+use crate::fs::staged::{StagedFile, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::repository::copy::sum;

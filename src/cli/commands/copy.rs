@@ -6,15 +6,15 @@ use crate::interrupt::Interrupt;
 use crate::repository::copy::{Copied, copy};
 use crate::repository::lock::BackupLock;
 use crate::repository::{Listed, Repository, is_archive_name};
-use anyhow::Result;
 use serde_json::json;
 
-use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::{MemberFlag, is_latest};
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, size, text};
+use crate::cli::output::{Out, size};
 use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
@@ -87,11 +87,11 @@ pub(crate) fn run(
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
             }
             Err(error) => {
-                let failure = Failure::of(&error.into());
+                let failure = CliError::from(error);
                 interrupt.check()?;
                 results
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
-                problems.push(json::problem(&path, &failure));
+                problems.push(json::problem(&path, failure.kind, &failure.message));
                 // Of one alone the failure itself tells.
                 if wanted.len() > 1 {
                     out.warn(&failure.message);
@@ -127,15 +127,14 @@ pub(crate) fn run(
         return Ok(0);
     };
     let failed = wanted.len() as u64 - new - there;
-    let told = Told {
+    Err(CliError::new(
         kind,
-        message: format!(
+        format!(
             "{failed} of {} archives were not copied: {first}",
             wanted.len()
         ),
-        hint: Some("those that were copied are whole; run it again for the rest"),
-    };
-    Err(told.into())
+    )
+    .hint("those that were copied are whole; run it again for the rest"))
 }
 
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
@@ -175,15 +174,9 @@ fn is_place(from: &dyn Repository, place: &str) -> bool {
     real(dir).is_some_and(|dir| real(Path::new(place)) == Some(dir))
 }
 
-fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> anyhow::Error {
-    let told = Told {
-        kind: Kind::Usage,
-        message: format!("`{given}` {what} `{}`", from.location()),
-        hint: Some(
-            "name archives as `etcd-ark list FROM` shows them; without any NAME all are copied",
-        ),
-    };
-    told.into()
+fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> CliError {
+    CliError::usage(format!("`{given}` {what} `{}`", from.location()))
+        .hint("name archives as `etcd-ark list FROM` shows them; without any NAME all are copied")
 }
 
 /// A place is not a copy of itself, whatever it is called.
@@ -196,24 +189,19 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
     if real(from) != real(to) {
         return Ok(());
     }
-    let told = Told {
-        kind: Kind::Usage,
-        message: format!(
-            "`{}` and `{}` are one place",
-            from.location(),
-            to.location()
-        ),
-        hint: Some("a copy is worth something elsewhere: on another disk, or in a bucket"),
-    };
-    Err(told.into())
+    Err(CliError::usage(format!(
+        "`{}` and `{}` are one place",
+        from.location(),
+        to.location()
+    ))
+    .hint("a copy is worth something elsewhere: on another disk, or in a bucket"))
 }
 
 /// A nightly copy from a wrong prefix must not be green for ever.
-fn nothing_in(from: &dyn Repository) -> anyhow::Error {
-    let told = Told {
-        kind: Kind::NotFound,
-        message: format!("no archives in `{}`", from.location()),
-        hint: Some("is that the place that `etcd-ark snapshot` writes to?"),
-    };
-    told.into()
+fn nothing_in(from: &dyn Repository) -> CliError {
+    CliError::new(
+        Kind::NotFound,
+        format!("no archives in `{}`", from.location()),
+    )
+    .hint("is that the place that `etcd-ark snapshot` writes to?")
 }

@@ -12,16 +12,17 @@ use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{lost, only_to, rules_text, tell_lost, tell_passed_over};
+use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, one_line, text};
+use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
 use crate::cli::values::local_path;
 
@@ -65,7 +66,7 @@ pub(crate) fn run(
     let open = |given: &Path, wal_dir: Option<&Path>| {
         let path = args.latest.resolve(given, places, out)?;
         let target = places.target(&path, wal_dir)?;
-        anyhow::Ok((path, target))
+        Ok::<_, CliError>((path, target))
     };
     let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
     let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
@@ -94,7 +95,7 @@ pub(crate) fn run(
     match broken.filter(|_| !args.at_common_index) {
         Some(read) => {
             let lost = lost(read).unwrap_or_default();
-            Err(only_to(read.replayed.at, &lost).into())
+            Err(only_to(read.replayed.at, &lost))
         }
         None => Ok(if found.is_equal() { 0 } else { DIFFERENT }),
     }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
 use crate::etcd::store::diff::Part;
 use crate::etcd::text::printable;
-use anyhow::Result;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, one_line, text};
+use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
 use crate::cli::values::length_of_time;
 use crate::cli::values::local_path;
@@ -174,15 +174,10 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, out: &Out, record: &Record)
             count - shown
         ));
     }
-    Err(Told {
-        kind: Kind::Corrupt,
-        message: format!(
+    Err(CliError::new(Kind::Corrupt, format!(
             "etcd {version} started from `{}` and holds something else than it: {count} keys or directories differ",
             path.display()
-        ),
-        hint: Some("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"),
-    }
-    .into())
+        )).hint("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"))
 }
 
 fn what(unequal: &Unequal) -> String {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
+use crate::cli::error::Result;
 use crate::cli::json;
-use crate::cli::output::{Out, Paint, one_line, size, text};
+use crate::cli::json::text;
+use crate::cli::output::{Out, Paint, one_line, size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainLog {

@@ -15,10 +15,9 @@ use crate::etcd::store::{Node, NodeId, Step, Store, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json::AfterSchema;
@@ -98,10 +97,9 @@ pub(crate) fn run(
             write_answer(store, top, Shown { hidden }, threads, &mut stdout)
         });
     } else if let Some(key) = &args.get {
-        let value = store.node(top).value().ok_or_else(|| Told {
-            kind: Kind::Failed,
-            message: format!("`{}` is a directory", key.display()),
-            hint: Some("name one of the keys in it; without --get they are listed"),
+        let value = store.node(top).value().ok_or_else(|| {
+            CliError::new(Kind::Failed, format!("`{}` is a directory", key.display()))
+                .hint("name one of the keys in it; without --get they are listed")
         })?;
         out.stream(|stdout| stdout.write_all(&value.bytes()));
     } else if out.is_told() {
@@ -113,7 +111,7 @@ pub(crate) fn run(
     }
     interrupt.check().map_err(SurveyError::from)?;
     if let Some(lost) = incomplete {
-        return Err(only_to(read.replayed.at, &lost).into());
+        return Err(only_to(read.replayed.at, &lost));
     }
     // The process ends here; freeing every node first would only take time.
     std::mem::forget(read);
@@ -154,14 +152,9 @@ pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
 }
 
 /// Why a command fails that gave what there is, and was asked for the end of the log.
-pub(crate) fn only_to(at: Index, lost: &str) -> Told {
-    Told {
-        kind: Kind::Corrupt,
-        message: format!("this is the state at entry {at}: {lost}"),
-        hint: Some(
-            "`etcd-ark snapshot --damaged` saves the data dir as it is; `etcd-ark rewind --to index:N` makes archives of what is whole",
-        ),
-    }
+pub(crate) fn only_to(at: Index, lost: &str) -> CliError {
+    let message = format!("this is the state at entry {at}: {lost}");
+    CliError::new(Kind::Corrupt, message).hint("`etcd-ark snapshot --damaged` saves the data dir as it is; `etcd-ark rewind --to index:N` makes archives of what is whole")
 }
 
 fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId> {
@@ -170,16 +163,15 @@ fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId
     names.extend(path::components(asked.as_bytes()));
     let found = store.get(&path::join(&names));
     found.ok_or_else(|| {
-        Told {
-            kind: Kind::NotFound,
-            message: format!(
+        CliError::new(
+            Kind::NotFound,
+            format!(
                 "there is no key `{}` at index {}",
                 asked.display(),
                 read.replayed.at
             ),
-            hint: Some("without PREFIX all keys are listed; `--at-index` shows them as of an earlier index"),
-        }
-        .into()
+        )
+        .hint("without PREFIX all keys are listed; `--at-index` shows them as of an earlier index")
     })
 }
 

@@ -8,14 +8,14 @@ pub(crate) mod text;
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use fs_err as fs;
 use serde_json::json;
 
-use crate::cli::error::{Kind, Told};
-use crate::cli::output::{Out, text};
+use crate::cli::error::{CliError, Result};
+use crate::cli::json::text;
+use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
@@ -57,14 +57,10 @@ pub(crate) fn run(args: &Man, line: Command, out: &Out) -> Result<u8> {
     let mut name = vec!["etcd-ark"];
     name.extend(args.command.iter().map(String::as_str));
     let name = name.join("-");
-    let page = pages
-        .iter()
-        .find(|page| page.name == name)
-        .ok_or_else(|| Told {
-            kind: Kind::Usage,
-            message: format!("there is no command `{}`", args.command.join(" ")),
-            hint: Some("`etcd-ark --help` lists the commands"),
-        })?;
+    let page = pages.iter().find(|page| page.name == name).ok_or_else(|| {
+        CliError::usage(format!("there is no command `{}`", args.command.join(" ")))
+            .hint("`etcd-ark --help` lists the commands")
+    })?;
     if out.is_json() {
         out.json(|| json!({ "name": page.name, "section": 1, "roff": page.roff }));
     } else {

@@ -7,21 +7,21 @@ use crate::repository::lock::{BackupLock, Claim};
 use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{Pruned, Request, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Failure, Kind, Told, of_archive};
+use crate::cli::error::{CliError, Judge, Kind, Result, with_causes};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
-use crate::cli::output::{Out, size, text};
+use crate::cli::output::{Out, size};
 use crate::cli::render::member::versions_text;
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \
@@ -171,7 +171,10 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
     }
     out.warn_skipped(repository);
     for (_, error) in &catalog.unreadable {
-        out.warn(&format!("{}; it stays and does not count", whole(error)));
+        out.warn(&format!(
+            "{}; it stays and does not count",
+            with_causes(error)
+        ));
     }
     // A line for all of them: after a night with a wrong clock there may be thousands.
     for (reason, what) in [
@@ -206,24 +209,21 @@ impl Outcome<'_> {
     fn end(&self, places: &Places<'_>) -> Result<u8> {
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {
-            let told = Told {
-                kind: Failure::of(&anyhow::Error::from(copy_of(error))).kind,
-                message: format!(
+            return Err(CliError::new(
+                error.judge().kind,
+                format!(
                     "{} of {} archives could not be removed, first `{name}`: {error}",
                     pruned.failed.len(),
                     pruned.failed.len() + pruned.removed.len()
                 ),
-                hint: Some("what was removed is gone whole; run it again once the cause is mended"),
-            };
-            return Err(told.into());
+            )
+            .hint("what was removed is gone whole; run it again once the cause is mended"));
         }
         if let Some((name, error)) = &pruned.failed_orphan {
-            let told = Told {
-                kind: Kind::Failed,
-                message: format!("cannot remove `{name}`, the rest of a killed run: {error}"),
-                hint: None,
-            };
-            return Err(told.into());
+            return Err(CliError::new(
+                Kind::Failed,
+                format!("cannot remove `{name}`, the rest of a killed run: {error}"),
+            ));
         }
         places.interrupt().check()?;
         Ok(0)
@@ -290,22 +290,13 @@ impl Outcome<'_> {
 
     fn to_json(&self, repository: &dyn Repository, catalog: &Catalog, dry_run: bool) -> Value {
         let path = |name: &str| text(&repository.path_of(name));
-        let failed = self.pruned.failed.iter().map(|(name, error)| {
-            let failure = Failure::of(&anyhow::Error::from(copy_of(error)));
-            json::problem(&path(name), &failure)
-        });
-        let unreadable = catalog.unreadable.iter().map(|(listed, error)| {
-            let (kind, _) = of_archive(error);
-            let (message, hint) = (whole(error), None);
-            json::problem(
-                &path(&listed.name),
-                &Failure {
-                    kind,
-                    message,
-                    hint,
-                },
-            )
-        });
+        let problem = |name: &str, error: &dyn Judge| {
+            json::problem(&path(name), error.judge().kind, &with_causes(error))
+        };
+        let failed = self.pruned.failed.iter();
+        let failed = failed.map(|(name, error)| problem(name, error));
+        let unreadable = catalog.unreadable.iter();
+        let unreadable = unreadable.map(|(listed, error)| problem(&listed.name, error));
         let one = |(decision, fate): (&Decision<'_>, &'static str)| {
             let more = json!({
                 "keep": decision.is_kept(),
@@ -333,21 +324,6 @@ impl Outcome<'_> {
             "problems": failed.chain(unreadable).collect::<Vec<_>>(),
         })
     }
-}
-
-/// An error whose cause is told by [`Failure`] as any other.
-fn copy_of(error: &std::io::Error) -> std::io::Error {
-    std::io::Error::new(error.kind(), error.to_string())
-}
-
-fn whole(error: &crate::archive::ArchiveError) -> String {
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
 }
 
 fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {

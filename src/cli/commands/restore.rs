@@ -10,18 +10,18 @@ use crate::interrupt::Interrupt;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Tls;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::values::local_path;
 
@@ -154,12 +154,11 @@ pub(crate) fn run(
 /// Refuses an archive of a member of another name than the user expects.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
-        Some(expected) if found.name.as_deref() != Some(expected) => Err(Told {
-            kind: Kind::Refused,
-            message: format!("the archive is not of a member `{expected}`, but of {found}"),
-            hint: Some("nothing was changed; choose the archive of this member, `etcd-ark list` shows whose each is"),
-        }
-        .into()),
+        Some(expected) if found.name.as_deref() != Some(expected) => Err(CliError::new(
+            Kind::Refused,
+            format!("the archive is not of a member `{expected}`, but of {found}"),
+        )
+        .hint("nothing was changed; choose the archive of this member, `etcd-ark list` shows whose each is")),
         _ => Ok(()),
     }
 }
@@ -225,10 +224,11 @@ fn asked_json(asked: &Asked) -> Value {
 /// `USER[:GROUP]`, each a number or a name that this machine knows.
 fn owner_of(text: &str) -> Result<(u32, u32)> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
-    let unknown = |what, name| Told {
-        kind: Kind::Usage,
-        message: format!("`{name}` is neither a number nor a {what} of this machine"),
-        hint: Some("give --owner as USER or USER:GROUP"),
+    let unknown = |what, name| {
+        CliError::usage(format!(
+            "`{name}` is neither a number nor a {what} of this machine"
+        ))
+        .hint("give --owner as USER or USER:GROUP")
     };
     let (uid, own_group) = owner::user(user).ok_or_else(|| unknown("user", user))?;
     let gid = match group {

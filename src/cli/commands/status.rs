@@ -15,14 +15,13 @@ use crate::monitoring::{
 use crate::repository::check::prove;
 use crate::repository::{Listed, Repository, RepositoryError, summarize};
 use crate::retention::prune::ledger;
-use anyhow::Result;
 use bytesize::ByteSize;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 
-use crate::cli::error::{Failure, Kind, plugin_exit_code};
+use crate::cli::error::{CliError, Kind, Result, plugin_exit_code};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::json;
 use crate::cli::open::Places;
@@ -76,29 +75,18 @@ pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
         size_limit: args.size_limit.as_u64(),
         min_free: args.min_free.map(|size| size.as_u64()),
     };
-    let report = match look(args, places) {
-        Ok(facts) => judge(&facts, &rules),
-        Err(error) => {
-            let failure = Failure::of(&error);
-            if failure.kind == Kind::Interrupted {
-                return Err(error);
-            }
-            // Where there is no backup dir there is no archive: that is known.
-            let is_missing = matches!(error.downcast_ref(), Some(RepositoryError::NotFound(_)));
-            let level = if is_missing {
-                Level::Critical
-            } else {
-                Level::Unknown
-            };
-            Report::nothing_seen(level, failure.message)
+    let report = match look(args, &rules, places) {
+        Err(error) if error.kind != Kind::Interrupted => {
+            Report::nothing_seen(Level::Unknown, error.message)
         }
+        report => report?,
     };
     tell(&report, &rules, out);
     Ok(plugin_exit_code(report.level))
 }
 
 /// Tells that `failure` came before any look, as a plugin does; gives the exit code.
-pub(crate) fn tell_unknown(failure: &Failure, as_json: bool) -> u8 {
+pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> u8 {
     let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
     let text = if as_json {
         json::pretty(&to_json(&report))
@@ -110,11 +98,18 @@ pub(crate) fn tell_unknown(failure: &Failure, as_json: bool) -> u8 {
     plugin_exit_code(report.level)
 }
 
-fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
+fn look(args: &Status, rules: &Rules, places: &Places<'_>) -> Result<Report> {
     let repository = args.repository.open(places)?;
     let repository = &*repository;
     let interrupt = places.interrupt();
-    let catalog = summarize(repository)?;
+    let catalog = match summarize(repository) {
+        // Where there is no backup dir there is no archive: that is known.
+        Err(missing @ RepositoryError::NotFound(_)) => {
+            let why = CliError::from(missing).message;
+            return Ok(Report::nothing_seen(Level::Critical, why));
+        }
+        catalog => catalog?,
+    };
     // Whoever was stopped has read no archive, which is no word on any.
     interrupt.check()?;
     let now = Timestamp::now();
@@ -136,7 +131,7 @@ fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
         proven.push((watched, proof));
     }
     let unreadable = catalog.unreadable.into_iter().map(why_unreadable);
-    Ok(Facts {
+    let facts = Facts {
         location: repository.location(),
         now,
         wanted: args.member.clone(),
@@ -145,10 +140,11 @@ fn look(args: &Status, places: &Places<'_>) -> Result<Facts> {
         skipped: repository.skipped(),
         free: repository
             .free_bytes()
-            .map_err(|error| Failure::of(&error.into()).message),
+            .map_err(|error| CliError::from(error).message),
         read_only: repository.directory().is_some_and(is_read_only),
         others,
-    })
+    };
+    Ok(judge(&facts, rules))
 }
 
 /// Whether `dir` is on a filesystem that is mounted read-only, as one is after a fault of its disk.
@@ -161,7 +157,7 @@ fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
     Unreadable {
         name: listed.name,
         looked: matches!(error, ArchiveError::Fault { .. }),
-        why: Failure::of(&error.into()).message,
+        why: CliError::from(error).message,
     }
 }
 
@@ -174,8 +170,8 @@ fn prove_newest(
     let why = match prove(repository, &watched.newest, interrupt) {
         Ok(()) => return Ok(Proof::Whole),
         Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
-        Err(fault @ ArchiveError::Fault { .. }) => Failure::of(&fault.into()).message,
-        Err(error) => return Ok(Proof::Unread(Failure::of(&error.into()).message)),
+        Err(fault @ ArchiveError::Fault { .. }) => CliError::from(fault).message,
+        Err(error) => return Ok(Proof::Unread(CliError::from(error).message)),
     };
     let mut good = None;
     for older in &watched.older {

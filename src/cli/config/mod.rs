@@ -32,7 +32,7 @@ use fs_err as fs;
 
 use crate::cli::config::content::{Said, Setting};
 use crate::cli::connection::also_read;
-use crate::cli::error::{Judged, Kind, of_io};
+use crate::cli::error::{Judge, Judged, not_found, usage};
 use crate::cli::global::CONFIG_FLAG;
 
 /// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
@@ -327,29 +327,20 @@ fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
     }
 }
 
-/// What to do about it.
-pub(crate) fn of_config(error: &ConfigError) -> Judged {
-    match error {
-        ConfigError::NotFound(_) => (
-            Kind::NotFound,
-            Some("`--config ''` goes without any configuration file"),
-        ),
-        ConfigError::NoConfig { .. } | ConfigError::Line { .. } => (
-            Kind::Usage,
-            Some(
+impl Judge for ConfigError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::NotFound(_) => not_found("`--config ''` goes without any configuration file"),
+            Self::NoConfig { .. } | Self::Line { .. } => usage(
                 "its keys are the long names of the flags that `etcd-ark COMMAND --help` shows, its values what those take",
             ),
-        ),
-        ConfigError::Value { .. } => (
-            Kind::Usage,
-            Some("`etcd-ark COMMAND --help` shows what the flag of that name takes"),
-        ),
-        ConfigError::Together { .. } => (
-            Kind::Usage,
-            Some(
+            Self::Value { .. } => {
+                usage("`etcd-ark COMMAND --help` shows what the flag of that name takes")
+            }
+            Self::Together { .. } => usage(
                 "see `etcd-ark COMMAND --help`; a key in a command's own table is for that command alone",
             ),
-        ),
-        ConfigError::Io(error) => of_io(error),
+            Self::Io(error) => error.judge(),
+        }
     }
 }

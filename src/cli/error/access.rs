@@ -6,18 +6,14 @@ use std::path::Path;
 
 use crate::fs::owner::name_of;
 
-/// What to do about a message that says where something was denied.
-pub(crate) fn hint(message: &str) -> String {
-    owner_hint(message).unwrap_or_else(|| crate::cli::error::DENIED.to_owned())
+/// What to do where `path` may not be opened, or something of which no path is known.
+pub(super) fn hint(path: Option<&Path>) -> String {
+    path.and_then(owner_hint)
+        .unwrap_or_else(|| "run it as its owner, or as root".to_owned())
 }
 
-/// The first path that a message names.
-pub(crate) fn quoted(message: &str) -> Option<&Path> {
-    message.split('`').nth(1).map(Path::new)
-}
-
-fn owner_hint(message: &str) -> Option<String> {
-    let path = std::path::absolute(quoted(message)?).ok()?;
+fn owner_hint(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
     let (path, uid) = nearest(&path)?;
     let path = path.display();
     if rustix::process::geteuid().as_raw() == uid {
@@ -58,9 +54,8 @@ mod tests {
 
     #[test]
     fn who_owns_a_path_is_named_by_the_nearest_that_is_there() {
-        assert_eq!(quoted("failed to open `/x`: no").unwrap(), Path::new("/x"));
         let (path, uid) = nearest(Path::new("/nowhere/at/all")).unwrap();
         assert_eq!((path, uid), (Path::new("/"), 0));
-        assert_eq!(hint("denied"), "run it as its owner, or as root");
+        assert_eq!(hint(None), "run it as its owner, or as root");
     }
 }

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use crate::archive::Cipher;
 use crate::repository::Repository;
 use crate::snapshot::Destination;
-use anyhow::Result;
 use clap::ArgAction;
 
 use crate::cli::encryption::cipher;
+use crate::cli::error::Result;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::open::{Places, is_remote};
 use crate::cli::values::local_path;

@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use crate::monitoring::scope::watched;
 use crate::repository::{Repository, summarize};
-use anyhow::Result;
 use clap::Command;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use jiff::Timestamp;
 
-use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::open::Places;
 use crate::cli::output::Out;
 
@@ -37,14 +36,10 @@ pub(crate) struct BackupDir {
 impl BackupDir {
     /// The place, which must be named.
     pub(crate) fn place(&self) -> Result<&Path> {
-        let told = || Told {
-            kind: Kind::Usage,
-            message: "no backup dir is given: `--backup-dir DIR` or `--backup-dir URL`".to_owned(),
-            hint: Some(
-                "it can also be set as ETCD_ARK_BACKUP_DIR, or as `backup-dir` in /etc/etcd-ark.toml",
-            ),
+        let told = || {
+            CliError::usage("no backup dir is given: `--backup-dir DIR` or `--backup-dir URL`").hint("it can also be set as ETCD_ARK_BACKUP_DIR, or as `backup-dir` in /etc/etcd-ark.toml")
         };
-        Ok(self.backup_dir.as_deref().ok_or_else(told)?)
+        self.backup_dir.as_deref().ok_or_else(told)
     }
 }
 
@@ -121,18 +116,13 @@ impl MemberFlag {
         for (_, error) in catalog.unreadable {
             out.warn(&format!(
                 "{}; `{LATEST}` is another archive",
-                Failure::of(&error.into()).message
+                CliError::from(error).message
             ));
         }
         catalog
             .summaries
             .retain(|one| label.is_none_or(|label| one.labels.iter().any(|own| own == label)));
         let mut newest = watched(&catalog.summaries, Timestamp::now(), self.member.as_deref());
-        let told = |kind, message, hint| Told {
-            kind,
-            message,
-            hint: Some(hint),
-        };
         match newest.len() {
             0 => {
                 let of = self.member.as_ref().map(|name| format!(" of `{name}`"));
@@ -143,12 +133,8 @@ impl MemberFlag {
                     labelled.unwrap_or_default(),
                     repository.location()
                 );
-                Err(told(
-                    Kind::NotFound,
-                    message,
-                    "`etcd-ark list` shows what is there",
-                )
-                .into())
+                Err(CliError::new(Kind::NotFound, message)
+                    .hint("`etcd-ark list` shows what is there"))
             }
             1 => Ok(newest.remove(0).newest.listed.name),
             _ => {
@@ -158,7 +144,7 @@ impl MemberFlag {
                     repository.location(),
                     names.join(", ")
                 );
-                Err(told(Kind::Usage, message, "choose one with `--member NAME`").into())
+                Err(CliError::usage(message).hint("choose one with `--member NAME`"))
             }
         }
     }

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 
 use crate::retention::{Policy, Rules};
-use anyhow::Result;
 use clap::ArgAction;
 use jiff::SignedDuration;
 
+use crate::cli::error::Result;
 use crate::cli::values::{label, length_of_time, time_or_none};
 
 /// The flags of a policy.

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::archive::SUM_EXTENSION;
 use crate::etcd::member::MemberFacts;
-use crate::fs::staged::{STAGING_PREFIX, StagedFile, parent_of, remove_stale};
+use crate::fs::error::parent_of;
+use crate::fs::staged::{STAGING_PREFIX, StagedFile, remove_stale};
 use crate::repository::is_archive_name;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::snapshot::Captured;
@@ -23,7 +24,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::FlockOperation;
 
-use crate::cli::error::{Failure, Kind};
+use crate::cli::error::{CliError, Kind};
 use crate::cli::metrics::prometheus::{Family, Series};
 use crate::cli::values::local_path;
 
@@ -108,7 +109,7 @@ impl Record {
 
     /// The run has ended so; gives how it ends with the metrics written. If they could not be, it
     /// has failed, whatever it did: monitoring would not notice that it looks at old numbers.
-    pub(crate) fn end(self, ended: Result<u8, Failure>) -> Result<u8, Failure> {
+    pub(crate) fn end(self, ended: Result<u8, CliError>) -> Result<u8, CliError> {
         let Some((command, file)) = &self.wanted else {
             return ended;
         };
@@ -128,15 +129,12 @@ impl Record {
         };
         let what = format!("its metrics could not be written: {error}");
         Err(match ended {
-            Ok(_) => Failure {
-                kind: Kind::Failed,
-                message: format!("the {command} is done, but {what}"),
-                hint: Some(hint(&error)),
-            },
-            Err(failure) => Failure {
-                message: format!("{}; and {what}", failure.message),
-                ..failure
-            },
+            Ok(_) => CliError::new(Kind::Failed, format!("the {command} is done, but {what}"))
+                .hint(hint(&error)),
+            Err(mut failure) => {
+                failure.message.extend(["; and ", &what]);
+                failure
+            }
         })
     }
 }
@@ -158,8 +156,8 @@ enum MetricsError {
     Io(#[from] io::Error),
 }
 
-fn hint(error: &MetricsError) -> String {
-    let hint = match error {
+fn hint(error: &MetricsError) -> &'static str {
+    match error {
         MetricsError::NotAFile(_) | MetricsError::Ours(_) => {
             "pass a file of its own to --metrics-file"
         }
@@ -169,8 +167,7 @@ fn hint(error: &MetricsError) -> String {
         MetricsError::Io(_) => {
             "the directory of --metrics-file must be there, and the current user must be able to write to it"
         }
-    };
-    hint.to_owned()
+    }
 }
 
 /// Replaces in `file` what there is a new value for.

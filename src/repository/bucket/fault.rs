@@ -26,8 +26,12 @@ pub struct BucketFault {
 /// What kind of answer a [`BucketFault`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketFaultKind {
-    /// The credentials do not allow it, or there are none.
+    /// The credentials do not allow it.
     Denied,
+    /// The request is signed with another key than the one that it names.
+    WrongSignature,
+    /// There are none in the environment of S3: those of a cloud's own machine were asked for.
+    NoCredentials,
     /// There is no such bucket or object.
     NotFound,
     /// It is there already.
@@ -50,6 +54,15 @@ impl BucketFault {
             Some(answer) => (kind_of_answer(answer), answer.to_string()),
             None => kind_of(error),
         };
+        let kind = match kind {
+            _ if url.starts_with("s3://") && asks_the_machine(&why) => {
+                BucketFaultKind::NoCredentials
+            }
+            BucketFaultKind::Denied if why.contains("SignatureDoesNotMatch") => {
+                BucketFaultKind::WrongSignature
+            }
+            kind => kind,
+        };
         Self {
             tried,
             url,
@@ -57,24 +70,35 @@ impl BucketFault {
             kind,
         }
     }
+
+    /// The store's kind, as its URL begins: `s3`, `gs` or `az`.
+    pub fn scheme(&self) -> &str {
+        self.url.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
 }
 
 impl From<BucketFault> for io::Error {
     fn from(fault: BucketFault) -> Self {
         let kind = match fault.kind {
             // A wrong clock, too, is not tried again: none goes right within a minute.
-            BucketFaultKind::Denied | BucketFaultKind::ClockSkew(_) => {
-                io::ErrorKind::PermissionDenied
-            }
+            BucketFaultKind::Denied
+            | BucketFaultKind::WrongSignature
+            | BucketFaultKind::ClockSkew(_) => io::ErrorKind::PermissionDenied,
             BucketFaultKind::NotFound => io::ErrorKind::NotFound,
             BucketFaultKind::Exists => io::ErrorKind::AlreadyExists,
             BucketFaultKind::NotSupported | BucketFaultKind::NeedsChecksum => {
                 io::ErrorKind::Unsupported
             }
-            BucketFaultKind::Other => io::ErrorKind::Other,
+            BucketFaultKind::NoCredentials | BucketFaultKind::Other => io::ErrorKind::Other,
         };
         Self::new(kind, fault)
     }
+}
+
+/// Whether `object_store` found no credentials, and asked the service that gives a cloud's machines theirs.
+fn asks_the_machine(why: &str) -> bool {
+    let asked = ["/latest/api/token", "/latest/meta-data", "169.254.169.254"];
+    asked.iter().any(|path| why.contains(path))
 }
 
 /// What our own HTTP client found in an answer, if that is the cause.

@@ -32,11 +32,10 @@ use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::Pass;
 use crate::fs::dir::Dir;
+use crate::fs::error::with_path;
 use crate::fs::owner;
 use crate::fs::space::{self, SpaceError};
-use crate::fs::staged::{
-    StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_parents, with_path,
-};
+use crate::fs::staged::{StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_parents};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 

@@ -18,7 +18,7 @@ use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::ClusterId;
 use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
 use crate::etcd::scan::{FileKind, Pass};
-use crate::fs::staged::with_path;
+use crate::fs::error::with_path;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::check::prove;

@@ -9,7 +9,7 @@ use crate::upgrade::downgrade::evidence::Step;
 use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::commands::schedule::quote::shell;
 use crate::cli::flags::destination::DestinationFlags;
-use crate::cli::output::text;
+use crate::cli::json::text;
 
 /// A command line under construction.
 struct Line(String);

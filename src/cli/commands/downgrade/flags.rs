@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use crate::etcd::ids::{Release, V2_1, V2_2};
 use crate::upgrade::downgrade::evidence::{Ran, Step};
-use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::FalseyValueParser;
 
 use crate::cli::connection::Connection;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::values::local_path;
@@ -127,12 +126,10 @@ impl Gate {
     pub(crate) fn step(&self) -> Result<Step> {
         let (from, to) = (self.from, self.to);
         if from <= to {
-            let told = Told {
-                kind: Kind::Usage,
-                message: format!("going back from {from} to {to} is not a downgrade"),
-                hint: Some("--from is the release to leave, --to an earlier one"),
-            };
-            return Err(told.into());
+            return Err(CliError::usage(format!(
+                "going back from {from} to {to} is not a downgrade"
+            ))
+            .hint("--from is the release to leave, --to an earlier one"));
         }
         Ok(Step { from, to })
     }

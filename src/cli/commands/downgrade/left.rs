@@ -17,20 +17,20 @@ use crate::target::Target;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind};
 use crate::upgrade::downgrade::gate::Verdict;
-use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cli::commands::downgrade::Inquiry;
 use crate::cli::commands::downgrade::commands;
-use crate::cli::error::{Failure, Kind};
+use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, text};
+use crate::cli::output::Out;
 use crate::cli::progress::Progress;
 
 /// What is left.
 pub(crate) struct Left {
     /// What a rewind by the data given comes to, or why there is none; `None` where no data were given.
-    planned: Option<std::result::Result<Planned, Failure>>,
+    planned: Option<std::result::Result<Planned, CliError>>,
     /// The command that does it.
     command: String,
     /// The highest index that a member has applied, as a quorum read says.
@@ -84,11 +84,10 @@ pub(crate) fn find(
         match planned(evidence.step.from, collected, inquiry, places, out) {
             Ok(planned) => Some(Ok(planned)),
             Err(error) => {
-                let failure = Failure::of(&error);
-                if failure.kind == Kind::Interrupted {
+                if error.kind == Kind::Interrupted {
                     return Err(error);
                 }
-                Some(Err(failure))
+                Some(Err(error))
             }
         }
     };

@@ -20,7 +20,6 @@ use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
 use crate::upgrade::downgrade::move_wal::Found;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
 use crate::upgrade::downgrade::{move_wal, prepare as downgrade};
-use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,11 +27,12 @@ use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, Gate, Go
 use crate::cli::commands::downgrade::next_steps::Steps;
 use crate::cli::commands::downgrade::report::Judgement;
 
-use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::{Progress, countdown};
 
 /// Within so many seconds a move that was begun has shown: the leader looks every 5.
@@ -54,12 +54,8 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     let gate = &args.gate;
     let step = gate.step()?;
     if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
-        let told = Told {
-            kind: Kind::Usage,
-            message: "no endpoint and no data dir is given".to_owned(),
-            hint: Some("pass --endpoints, --data-dir, or archives and data dirs of the members"),
-        };
-        return Err(told.into());
+        return Err(CliError::usage("no endpoint and no data dir is given")
+            .hint("pass --endpoints, --data-dir, or archives and data dirs of the members"));
     }
     let wal_dir = gate.wal_dir.as_deref();
     let mut own = match args.data_dir.as_deref() {
@@ -72,7 +68,7 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
     }
     let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
     let mut disks = inquiry.read(out, interrupt)?;
-    let unreadable = disks.unreadable.take().map(anyhow::Error::from);
+    let unreadable = disks.unreadable.take().map(CliError::from);
     if nothing_else && let Some(fault) = unreadable {
         return Err(fault);
     }
@@ -90,7 +86,7 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
         out.warn(&warning);
     }
     if let Some(refusal) = judgement.failure() {
-        return Err(refusal.into());
+        return Err(refusal);
     }
     if let Some(fault) = own.fault {
         return Err(fault);
@@ -147,7 +143,7 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
     if judgement.is_refusal() {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
-        return judgement.failure().map_or(Ok(0), |told| Err(told.into()));
+        return judgement.failure().map_or(Ok(0), Err);
     }
     let Ok(found) = &seen.own else {
         return tell_restoring(&judgement, seen.own.err(), args, out);
@@ -281,7 +277,7 @@ struct Own {
     found: Option<Found>,
     target: Option<Target>,
     /// Why it says nothing: it is missing, or cannot be read.
-    fault: Option<anyhow::Error>,
+    fault: Option<CliError>,
 }
 
 impl Own {
@@ -314,10 +310,12 @@ impl Own {
 
     /// The data dir, unless it is missing or, as was found since, `unreadable`.
     fn into_result(self, unreadable: Option<StoreError>) -> Result<Found> {
-        let unreadable = unreadable.map(anyhow::Error::from);
+        let unreadable = unreadable.map(CliError::from);
         match (self.fault.or(unreadable), self.found) {
             (None, Some(found)) => Ok(found),
-            (fault, _) => Err(fault.unwrap_or_else(|| anyhow::anyhow!("no data dir is given"))),
+            (fault, _) => {
+                Err(fault.unwrap_or_else(|| CliError::new(Kind::Failed, "no data dir is given")))
+            }
         }
     }
 }
@@ -379,7 +377,7 @@ impl<'g> Inquiry<'g> {
 /// The verdict, and what is left where it is a refusal because of a move.
 fn judge<'c>(
     collected: &'c Collected,
-    fault: Option<&anyhow::Error>,
+    fault: Option<&CliError>,
     inquiry: &Inquiry<'_>,
     strict: bool,
     places: &Places<'_>,
@@ -391,7 +389,7 @@ fn judge<'c>(
         verdict,
         left,
         collected,
-        unreadable: fault.map(|fault| Failure::of(fault).message),
+        unreadable: fault.map(|fault| fault.message.clone()),
         strict,
     })
 }
@@ -408,12 +406,11 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
         (Some(known.member.id) == own).then_some(answer)
     });
     answer.map_or(Ok(()), |answer| {
-        let told = Told {
-            kind: Kind::Busy,
-            message: format!("this member runs: it answers at {}", answer.url),
-            hint: Some(STOP_FIRST),
-        };
-        Err(told.into())
+        Err(CliError::new(
+            Kind::Busy,
+            format!("this member runs: it answers at {}", answer.url),
+        )
+        .hint(STOP_FIRST))
     })
 }
 
@@ -433,21 +430,14 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
             "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would part"
         ),
     };
-    let told = Told {
-        kind: Kind::Refused,
-        message,
-        hint: Some(
-            "nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones",
-        ),
-    };
-    Err(told.into())
+    Err(CliError::new(Kind::Refused, message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
 }
 
 /// The gate allows, and the member's data dir is missing or damaged: only then is a backup restored, and
 /// not by this command.
 fn tell_restoring(
     judgement: &Judgement<'_>,
-    fault: Option<anyhow::Error>,
+    fault: Option<CliError>,
     args: &GoBack,
     out: &Out,
 ) -> Result<u8> {

@@ -15,7 +15,7 @@ use crate::upgrade::downgrade::prepare::Prepared;
 
 use crate::cli::commands::downgrade::commands;
 use crate::cli::commands::downgrade::flags::GoBack;
-use crate::cli::output::text;
+use crate::cli::json::text;
 
 /// How many paths are named that may have been meant.
 const SHOWN: usize = 3;

@@ -12,8 +12,9 @@ use crate::upgrade::downgrade::evidence::{
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
 use crate::cli::commands::downgrade::left::Left;
-use crate::cli::error::{Kind, Told};
-use crate::cli::output::{Out, Paint, text};
+use crate::cli::error::{CliError, Kind};
+use crate::cli::json::text;
+use crate::cli::output::{Out, Paint};
 
 /// What was seen, what follows from it, and for whom.
 pub(crate) struct Judgement<'c> {
@@ -365,7 +366,7 @@ impl Judgement<'_> {
     }
 
     /// The refusal for stderr and the exit code; none if it is none.
-    pub(crate) fn failure(&self) -> Option<Told> {
+    pub(crate) fn failure(&self) -> Option<CliError> {
         if !self.is_refusal() {
             return None;
         }
@@ -410,11 +411,7 @@ impl Judgement<'_> {
             ),
         };
         let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-        Some(Told {
-            kind: Kind::Refused,
-            message: format!("{}{detail}", self.headline()),
-            hint: Some(hint),
-        })
+        Some(CliError::new(Kind::Refused, format!("{}{detail}", self.headline())).hint(hint))
     }
 }
 

@@ -7,10 +7,10 @@ use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::interrupt::Interrupt;
 use crate::target::{StoreRead, Target, Wanted};
-use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::tell_passed_over;
+use crate::cli::error::Result;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{plural, row};

@@ -10,8 +10,8 @@ use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::json::member;
-use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::json::{member, text};
+use crate::cli::output::{Out, Paint, size};
 
 /// How wide a chart is where there is no terminal, in columns.
 const WIDTH: usize = 80;

@@ -4,15 +4,15 @@ pub(crate) mod history;
 
 use crate::etcd::text::printable;
 use crate::repository::{Repository, Summary, summarize};
-use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
-use crate::cli::error::Failure;
+use crate::cli::error::{CliError, Result};
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, size, text};
+use crate::cli::output::{Out, size};
 use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
@@ -32,12 +32,12 @@ pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
             let path = text(&repository.path_of(&listed.name));
-            (path, Failure::of(&error.into()))
+            (path, CliError::from(error))
         })
         .collect();
     let problems = || {
         let all = unreadable.iter();
-        all.map(|(path, failure)| json::problem(path, failure))
+        all.map(|(path, failure)| json::problem(path, failure.kind, &failure.message))
             .collect::<Vec<_>>()
     };
     let summaries = &catalog.summaries;

@@ -2,6 +2,7 @@
 
 pub(crate) mod watch;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::cluster::Cluster;
@@ -16,14 +17,13 @@ use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
-use anyhow::Result;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Connection;
-use crate::cli::error::{Failure, Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json;
@@ -97,14 +97,11 @@ pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8
     let data = see(|| data_facts(args, out, interrupt))?;
     let (known, expected) = known(&data);
     if args.watch && known.is_empty() && !args.connection.is_given() {
-        let told = Told {
-            kind: Kind::NotFound,
-            message: "the data dir does not say who the members are".to_owned(),
-            hint: Some(
-                "give --endpoints; without --watch it is said what is wrong with the data dir",
-            ),
-        };
-        return Err(told.into());
+        return Err(CliError::new(
+            Kind::NotFound,
+            "the data dir does not say who the members are",
+        )
+        .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
     }
     if args.watch {
         return watch::run(args, &cluster, (known, expected), out, interrupt);
@@ -140,27 +137,20 @@ fn demand_one_step(args: &Preflight) -> Result<()> {
     if args.from >= V2_1 && args.to.major == 2 && args.from.next() == args.to {
         return Ok(());
     }
-    Err(Told {
-        kind: Kind::Usage,
-        message: format!(
-            "from {} to {} is not one step from 2.1 on",
-            args.from, args.to
-        ),
-        hint: Some("etcd is upgraded by one minor release at a time, such as --from 2.1 --to 2.2"),
-    }
-    .into())
+    Err(CliError::usage(format!(
+        "from {} to {} is not one step from 2.1 on",
+        args.from, args.to
+    ))
+    .hint("etcd is upgraded by one minor release at a time, such as --from 2.1 --to 2.2"))
 }
 
 fn demand_somebody_to_ask(args: &Preflight) -> Result<()> {
     if args.connection.is_given() || args.data_dir.is_some() {
         return Ok(());
     }
-    Err(Told {
-        kind: Kind::Usage,
-        message: "no endpoint is known".to_owned(),
-        hint: Some("give --endpoints with client URLs of members, or --data-dir of a member, which knows them"),
-    }
-    .into())
+    Err(CliError::usage("no endpoint is known").hint(
+        "give --endpoints with client URLs of members, or --data-dir of a member, which knows them",
+    ))
 }
 
 /// What reading something gave; only an interruption ends it all.
@@ -169,13 +159,12 @@ fn see<T>(read: impl FnOnce() -> Result<Option<T>>) -> Result<Seen<T>> {
         Ok(Some(found)) => Ok(Seen::Found(found)),
         Ok(None) => Ok(Seen::NotGiven),
         Err(error) => {
-            let failure = Failure::of(&error);
-            if failure.kind == Kind::Interrupted {
+            if error.kind == Kind::Interrupted {
                 return Err(error);
             }
             Ok(Seen::Unreadable {
-                why: failure.message,
-                hint: failure.hint,
+                why: error.message,
+                hint: error.hint.map(Cow::into_owned),
             })
         }
     }
@@ -328,18 +317,17 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Told {
-        kind: Kind::Refused,
-        message: format!(
+    Err(CliError::new(
+        Kind::Refused,
+        format!(
             "not ready for {}: {} of {} checks failed: {}",
             facts.rules.to,
             failed.len(),
             all.len(),
             failed.join(", ")
         ),
-        hint: Some("put these right, do not upgrade meanwhile, and run this again"),
-    }
-    .into())
+    )
+    .hint("put these right, do not upgrade meanwhile, and run this again"))
 }
 
 fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {

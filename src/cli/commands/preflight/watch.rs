@@ -16,11 +16,11 @@ use crate::etcd::membership::Member;
 use crate::interrupt::Interrupt;
 use crate::upgrade::preflight::cluster_members;
 use crate::upgrade::preflight::watch::{Health, Moment, Roll, Standing};
-use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use crate::cli::commands::preflight::Preflight;
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
 
@@ -81,7 +81,7 @@ pub(crate) fn look(
             Ok(look) => return Ok(look),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(anyhow!("asking the members broke off"));
+                return Err(CliError::new(Kind::Failed, "asking the members broke off"));
             }
         }
     }

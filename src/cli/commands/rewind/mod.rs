@@ -18,7 +18,6 @@ use crate::rewind::output_dir::Place;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::{Archived, Output};
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
-use anyhow::Result;
 use clap::ArgAction;
 use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
@@ -26,10 +25,11 @@ use jiff::Timestamp;
 use crate::cli::commands::rewind::report::to_json;
 use crate::cli::commands::schedule::quote::shell;
 use crate::cli::encryption::cipher;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
+use crate::cli::json::text;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, one_line, size, text};
+use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{plural, row};
 use crate::cli::render::rewind_plan::picture;
@@ -158,12 +158,10 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
     let is_of = |data_dir: &str, target: &Path| Path::new(data_dir) == target;
     for (data_dir, _) in &args.wal_dir {
         if !args.targets.iter().any(|target| is_of(data_dir, target)) {
-            return Err(Told {
-                kind: Kind::Usage,
-                message: format!("`--wal-dir` names `{data_dir}`, which is not one of the targets"),
-                hint: Some("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"),
-            }
-            .into());
+            return Err(CliError::usage(format!(
+                "`--wal-dir` names `{data_dir}`, which is not one of the targets"
+            ))
+            .hint("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"));
         }
     }
     let mut inputs = Vec::new();
@@ -180,17 +178,10 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
     let is_encrypted = |path: &&PathBuf| path.to_string_lossy().ends_with(ENCRYPTED);
     match args.targets.iter().find(is_encrypted) {
-        Some(path) if !args.allow_plaintext => Err(Told {
-            kind: Kind::Refused,
-            message: format!(
+        Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
                 "`{}` is encrypted, and the new archives would not be",
                 path.display()
-            ),
-            hint: Some(
-                "name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them in the open",
-            ),
-        }
-        .into()),
+            )).hint("name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them in the open")),
         _ => Ok(()),
     }
 }

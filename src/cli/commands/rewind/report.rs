@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::rewind::next_steps;
 use crate::cli::json;
-use crate::cli::output::text;
+use crate::cli::json::text;
 
 /// The keys for which it has to be said whose names count; `names` are the inputs'.
 pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::snapshot::{CaptureError, refuse_backup_inside};
-use anyhow::Result;
 
 use crate::cli::commands::schedule::flags::{SnapshotLine, Word};
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::quote::plain;
 use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::encryption::cipher;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 use crate::cli::open::Places;
 
 /// Buckets, which need credentials to be opened, and those are not for this run to have.
@@ -125,16 +124,11 @@ fn refuse_relative(word: &Word) -> Result<()> {
     match path.filter(|path| path.is_relative()) {
         None => Ok(()),
         Some(path) => {
-            let told = Told {
-                kind: Kind::Usage,
-                message: format!(
+            Err(CliError::usage(format!(
                     "the configuration file sets `{}` to `{}`, which is somewhere else for a run that is started by systemd or cron",
                     word.flag,
                     path.display()
-                ),
-                hint: Some("write it there as a path that begins with /"),
-            };
-            Err(told.into())
+                )).hint("write it there as a path that begins with /"))
         }
     }
 }

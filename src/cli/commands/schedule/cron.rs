@@ -1,13 +1,11 @@
 //! A line for cron, with what a line cannot leave to cron: credentials, the lock on a bucket, a disk that may be missing.
 
-use anyhow::Result;
-
 use crate::cli::commands::schedule::command_line::Line;
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::quote::{cron, shell};
 use crate::cli::commands::schedule::{Text, VERSION};
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 
 /// The longest command that Debian's cron takes, in bytes; a longer line makes it leave the whole file.
 const LONGEST_COMMAND: usize = 998;
@@ -28,15 +26,11 @@ pub(crate) fn crontab(exe: &Place, user: &str, when: When, line: &Line) -> Resul
     };
     let command = cron(&command);
     if command.len() > LONGEST_COMMAND {
-        let told = Told {
-            kind: Kind::Usage,
-            message: format!(
-                "the command has {} bytes, and cron takes {LONGEST_COMMAND}",
-                command.len()
-            ),
-            hint: Some("`--kind systemd` has no such limit"),
-        };
-        return Err(told.into());
+        return Err(CliError::usage(format!(
+            "the command has {} bytes, and cron takes {LONGEST_COMMAND}",
+            command.len()
+        ))
+        .hint("`--kind systemd` has no such limit"));
     }
     let path = "/etc/cron.d/etcd-ark";
     let when = when.crontab();

@@ -11,7 +11,6 @@ pub(crate) mod paths;
 pub(crate) mod quote;
 pub(crate) mod systemd;
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cli::commands::schedule::command_line::Line;
@@ -19,6 +18,7 @@ use crate::cli::commands::schedule::flags::{Schedule, Scheduler};
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::systemd::{USER, Unit};
+use crate::cli::error::Result;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
 

@@ -5,11 +5,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::Result;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use crate::cli::commands::schedule::quote::plain;
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 
 /// Directories for what need not last.
 const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
@@ -34,15 +33,10 @@ impl Place {
         });
         let (mut real, missing) = found.unwrap_or((PathBuf::from("/"), &named));
         if is_up(missing) {
-            let told = Told {
-                kind: Kind::Usage,
-                message: format!(
+            return Err(CliError::usage(format!(
                     "where `{}` leads cannot be told: what is before its `..` is not there, or cannot be looked into",
                     path.display()
-                ),
-                hint: Some("name it without `..`"),
-            };
-            return Err(told.into());
+                )).hint("name it without `..`"));
         }
         real.extend(missing.components());
         let named: PathBuf = if is_up(&named) {
@@ -114,7 +108,7 @@ mod tests {
         is("dangling/c", "dangling/c", "dangling/c");
         for lost in ["no/../c", "a/no/../../c", "dangling/../c"] {
             let error = Place::of(&root.join(lost)).expect_err(lost);
-            assert!(error.to_string().contains("cannot be told"), "{error}");
+            assert!(error.message.contains("cannot be told"), "{error:?}");
         }
     }
 

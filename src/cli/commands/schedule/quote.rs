@@ -4,26 +4,20 @@
 
 use std::ffi::OsStr;
 
-use anyhow::Result;
-
-use crate::cli::error::{Kind, Told};
+use crate::cli::error::{CliError, Result};
 
 /// A word as text, if a line of text can hold it.
 pub(crate) fn plain(word: &OsStr) -> Result<&str> {
     let text = word
         .to_str()
         .filter(|text| !text.contains(char::is_control));
-    let told = || Told {
-        kind: Kind::Usage,
-        message: format!(
+    let told = || {
+        CliError::usage(format!(
             "`{}` cannot be written into a unit or a crontab",
             word.display()
-        ),
-        hint: Some(
-            "only text without line breaks and control characters can; for a path, make a symlink to it with another name",
-        ),
+        )).hint("only text without line breaks and control characters can; for a path, make a symlink to it with another name")
     };
-    Ok(text.ok_or_else(told)?)
+    text.ok_or_else(told)
 }
 
 fn needs_quotes(word: &str) -> bool {

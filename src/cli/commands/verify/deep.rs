@@ -6,11 +6,11 @@ use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::interrupt::Interrupt;
 use crate::target::Target;
 use crate::target::deep_verify::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
-use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::Verify;
+use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;

@@ -22,18 +22,18 @@ use crate::repository::check::prove;
 use crate::repository::{Repository, Summary};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
-use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
-use crate::cli::error::{Failure, Kind, Told, of_keys};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
+use crate::cli::json::text;
 use crate::cli::open as places;
 use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, size, text};
+use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::cli::values::local_path;
@@ -142,11 +142,10 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 verdict.first_fault().map(|fault| (Kind::Corrupt, fault))
             }
             Err(error) => {
-                let failure = Failure::of(&error);
-                if failure.kind == Kind::Interrupted {
+                if error.kind == Kind::Interrupted {
                     return Err(error);
                 }
-                results.push(unopened_json(target, &failure, args));
+                results.push(unopened_json(target, &error, args));
                 // One target alone fails as any command does; of several each gets its verdict.
                 if targets.len() == 1 {
                     if target.exists() {
@@ -154,10 +153,12 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                     }
                     return Err(error);
                 }
-                key_hint = key_hint.or(of_keys(&error));
+                if error.lacks_key {
+                    key_hint = key_hint.or(error.hint);
+                }
                 let word = out.paint(Paint::Bad, "FAILED ");
-                out.line(&format!("{word} {}  {}", shown(target), failure.message));
-                Some((failure.kind, failure.message))
+                out.line(&format!("{word} {}  {}", shown(target), error.message));
+                Some((error.kind, error.message))
             }
         };
         if let Some((kind, fault)) = wrong {
@@ -175,8 +176,11 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     };
     // Where bytes are wrong no key helps.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
-    let hint = key_hint.or_else(|| out.is_quiet().then_some(QUIET));
-    let hint = hint.unwrap_or("`etcd-ark list` shows the other archives");
+    let hint = key_hint.unwrap_or(if out.is_quiet() {
+        QUIET.into()
+    } else {
+        "`etcd-ark list` shows the other archives".into()
+    });
     // Under --quiet this is all that is said, so it says where.
     let message = match targets.as_slice() {
         [_] => format!("is corrupt: {first}"),
@@ -185,12 +189,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
             targets.len()
         ),
     };
-    Err(Told {
-        kind,
-        message,
-        hint: Some(hint),
-    }
-    .into())
+    Err(CliError::new(kind, message).hint(hint))
 }
 
 fn answer(targets: &[Value]) -> Value {
@@ -210,7 +209,7 @@ fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<PathBuf>> 
 }
 
 /// What is told of a target that cannot be opened. Servers may start from it all the same.
-fn unopened_json(target: &Path, failure: &Failure, args: &Verify) -> Value {
+fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
     let wal_dir = args.wal_dir.as_deref();
     let starts = target
         .is_dir()
@@ -223,7 +222,7 @@ fn unopened_json(target: &Path, failure: &Failure, args: &Verify) -> Value {
         "member": null,
         "position": null,
         "files": [],
-        "problems": [json::problem(&path, failure)],
+        "problems": [json::problem(&path, failure.kind, &failure.message)],
         "notes": [],
         "starts": starts_json(starts.as_ref()),
         "starts_why": starts_why_json(starts.as_ref()),
@@ -259,7 +258,7 @@ fn is_bare(target: &Path) -> bool {
     std::fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_ours))
 }
 
-fn nothing_in(target: &Path) -> anyhow::Error {
+fn nothing_in(target: &Path) -> CliError {
     let (what, hint) = if places::is_bucket(target) {
         (
             "no archives in",
@@ -271,12 +270,7 @@ fn nothing_in(target: &Path) -> anyhow::Error {
             "pass the directory that `etcd-ark snapshot --backup-dir` was given, or a data dir; is its disk mounted?",
         )
     };
-    let told = Told {
-        kind: Kind::NotFound,
-        message: format!("{what} `{}`", target.display()),
-        hint: Some(hint),
-    };
-    told.into()
+    CliError::new(Kind::NotFound, format!("{what} `{}`", target.display())).hint(hint)
 }
 
 /// Of an encrypted archive without a key only the ciphertext can be proven.
@@ -492,7 +486,7 @@ fn to_json(target: &Path, verdict: &Verdict) -> Value {
     let deep = verdict.deep.as_ref().and_then(Deep::first_fault);
     let others = verdict.faults.iter().cloned().chain(deep);
     let mut problems = json::file_problems(&verdict.files);
-    problems.extend(others.map(|message| json::corrupt(&path, &message)));
+    problems.extend(others.map(|message| json::problem(&path, Kind::Corrupt, &message)));
     let whose = verdict.whose.as_ref();
     json!({
         "target": path,

@@ -1,0 +1,40 @@
+//! What failures around keys to encrypted archives mean.
+
+use crate::archive::encryption::{EncryptionFault, KeyError};
+
+use crate::cli::error::{Judge, Judged, corrupt, refused, usage};
+
+impl Judge for EncryptionFault {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::NoIdentity => usage(
+                "pass the file with the private key: `--identity FILE`; `etcd-ark verify` proves the ciphertext without one",
+            ),
+            Self::WrongIdentity => refused(
+                "pass the private key that belongs to a recipient of it: it keeps those of the day it was made; `etcd-ark verify` without --identity tells whether it is whole",
+            ),
+            Self::Armored => {
+                usage("`age -d -i KEY FILE > etcd-….tar.zst` gives the archive itself")
+            }
+            Self::Header(_) | Self::Truncated => corrupt(
+                "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+            ),
+        }
+    }
+}
+
+impl Judge for KeyError {
+    fn judge(&self) -> Judged {
+        let hint = match self {
+            Self::Recipient(_) | Self::RecipientsFile { .. } | Self::Nobody(_) => {
+                "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
+            }
+            Self::Empty(_) | Self::IdentityFile(_) => {
+                "an identity is the file that `age-keygen -o KEY` makes: AGE-SECRET-KEY-1…"
+            }
+            Self::TooMany(_) => "encrypt for the key of a team instead of for each of its people",
+            Self::Passphrase(_) => "decrypt it first: `age -d FILE > KEY`",
+        };
+        usage(hint)
+    }
+}

@@ -1,0 +1,151 @@
+//! What failures to read, to back up and to drill a member's data mean.
+
+use crate::data_dir::DataDirError;
+use crate::data_dir::scan::SurveyError;
+use crate::drill::DrillError;
+use crate::etcd::replay::ReplayFault;
+use crate::snapshot::CaptureError;
+use crate::target::StoreError;
+
+use crate::cli::error::{Judge, Judged, busy, corrupt, failed, not_found, refused};
+
+impl Judge for DataDirError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::Io(error) => error.judge(),
+            Self::NotFound(_) => not_found(
+                "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
+            ),
+            Self::NotADirectory(_) | Self::Foreign { .. } => not_found(
+                "pass the directory that etcd was started with; it has a `member` directory in it",
+            ),
+            Self::Empty(_) => not_found(
+                "this member has not started yet, or its data are on a disk that is not mounted",
+            ),
+            Self::Proxy(_) => {
+                not_found("there is nothing to back up on a proxy; run this on the members")
+            }
+            Self::Version04(_) => {
+                not_found("start it once with etcd 2.0, which moves the data to its own format")
+            }
+            Self::NoWal(_) | Self::NoSegments(_) => {
+                not_found("if etcd runs with `--wal-dir`, pass the same here")
+            }
+            Self::TwoWals { .. } => refused(
+                "find out which one etcd was started with; leave `--wal-dir` out if it is the one in the data dir",
+            ),
+            Self::NotAFile { .. } => corrupt(
+                "etcd cannot start from this; is another disk not mounted, or were files moved by hand?",
+            ),
+            Self::ForeignLink(_) => refused(
+                "give what it leads to to the owner of the data dir, or name a dedicated WAL dir with `--wal-dir`",
+            ),
+            Self::SegmentGap { .. } | Self::BeginsLate { .. } => {
+                corrupt("etcd cannot start from this; were files removed by hand?")
+            }
+        }
+    }
+}
+
+impl Judge for SurveyError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::DataDir(error) => error.judge(),
+            Self::Io(error) => error.judge(),
+            Self::Interrupted(error) => error.judge(),
+        }
+    }
+}
+
+impl Judge for StoreError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::Survey(error) => error.judge(),
+            Self::Archive(error) => error.judge(),
+            Self::Unsound { .. } => corrupt(
+                "`etcd-ark verify` shows all that is corrupt; use another archive or member",
+            ),
+            Self::Start { .. } => {
+                corrupt("etcd could not start from it either; use another archive or member")
+            }
+            Self::Replay { fault, .. } => match fault {
+                ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => not_found(
+                    "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
+                ),
+                ReplayFault::Beyond { .. } => not_found(
+                    "`etcd-ark inspect` shows how far the log goes; a later archive, or another member, may go further",
+                ),
+                ReplayFault::Uncommitted { .. } => {
+                    refused("`--pending` applies it all the same; it may still be replaced")
+                }
+                ReplayFault::TooManyMembers(_) => corrupt(
+                    "no cluster has that many; the checksums are right, so another program wrote it",
+                ),
+                ReplayFault::Unreadable(_) => corrupt(
+                    "etcd panics on such an entry; its bytes check, so a later release or another program wrote it",
+                ),
+            },
+        }
+    }
+}
+
+impl Judge for CaptureError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::DataDir(error) => error.judge(),
+            Self::Archive(error) => error.judge(),
+            Self::Deposit(error) => error.judge(),
+            Self::Io(error) => error.judge(),
+            Self::Interrupted(error) => error.judge(),
+            Self::Running(_) | Self::DbChanged => busy(
+                "stop this member first, or use `ETCDCTL_API=3 etcdctl snapshot save FILE` while it runs",
+            ),
+            Self::Source { .. } | Self::Db(_) => corrupt(
+                "`etcd-ark verify` on the data dir shows all that is corrupt, and `snapshot --damaged` saves it as it is; this member's disk needs a look, and the other members' data are the better copy",
+            ),
+            Self::Start(_) => corrupt(
+                "etcd cannot start from this directory as it is; save it with `snapshot --damaged` before you repair it, and back up the other members",
+            ),
+            Self::RunningOnDamaged(_) => {
+                busy("stop etcd on this member first, or leave out --damaged")
+            }
+            Self::NotDamaged => {
+                refused("leave out --damaged: an ordinary archive counts as a backup")
+            }
+            Self::NothingToSave(_) => {
+                not_found("pass the data dir that etcd was started with; is its disk mounted?")
+            }
+            Self::Unsettled(_) => failed(
+                "the member may be receiving a snapshot from its leader; run this again in a minute",
+            ),
+            Self::Lock(error) => error.judge(),
+            Self::BackupInside(_) => refused("pass a --backup-dir elsewhere, best on another disk"),
+            Self::ReadBack(_) => corrupt(
+                "the disk of the backup dir returned other bytes than were written to it; nothing was kept, use another disk",
+            ),
+            Self::Vanished(_) => failed(
+                "files went away faster than they could be opened; is something else cleaning up the data dir?",
+            ),
+        }
+    }
+}
+
+impl Judge for DrillError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::NoBinary(_) => not_found(
+                "pass the path of an etcd of the release that the backup is for to --etcd",
+            ),
+            Self::NotEtcd(_) => failed("pass the path of an etcd to --etcd"),
+            Self::DoesNotStart { .. } => corrupt(
+                "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
+            ),
+            Self::Capture(error) => error.judge(),
+            Self::Archive(error) => error.judge(),
+            Self::Restore(error) => error.judge(),
+            Self::Store(error) => error.judge(),
+            Self::Io(error) => error.judge(),
+            Self::Interrupted(error) => error.judge(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What failures to restore a member mean.
+
+use crate::restore::RestoreError;
+use crate::restore::replaced::ReplacedError;
+use crate::restore::stale_member::StaleMemberError;
+
+use crate::cli::error::{
+    Judge, Judged, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
+};
+
+impl Judge for RestoreError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::Archive(error) => error.judge(),
+            Self::Io(error) => error.judge(),
+            Self::Interrupted(_) => interrupted("nothing was changed"),
+            Self::Unsound { .. } => {
+                corrupt("nothing was changed; restore another archive, `etcd-ark list` shows them")
+            }
+            Self::Damaged { .. } => refused(
+                "nothing was changed; restore a backup, `etcd-ark list` shows them, or pass --damaged to get the damaged files back",
+            ),
+            Self::DoesNotStart { .. } => refused(
+                "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
+            ),
+            Self::Running(_) => {
+                busy("stop etcd first, and keep it stopped: `systemctl mask --now etcd`")
+            }
+            Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
+                "nothing was changed; `--replace` exchanges it with the restored one and keeps it under another name",
+            ),
+            Self::WalElsewhere(_) => {
+                refused("nothing was changed; pass the `--wal-dir` that etcd is started with")
+            }
+            Self::NotExchangeable { .. } | Self::CannotExchange(_) | Self::NotForAMember(_) => {
+                refused(
+                    "nothing was changed; restore into a new data dir and point etcd's `--data-dir` there",
+                )
+            }
+            Self::CannotBeMade(_) => not_found("make that directory first"),
+            Self::NotADirectory(_) => Kind::Failed.into(),
+            Self::Space(error) => of_space(
+                error,
+                "nothing was changed; make room, or restore into a data dir on another disk",
+            ),
+        }
+    }
+}
+
+impl Judge for StaleMemberError {
+    fn judge(&self) -> Judged {
+        let hint = match self {
+            Self::ClusterRuns { .. } => {
+                "nothing was changed; keep this member's present data if they are intact, else `etcd-ark rewind` takes the whole cluster back together; for a drill, `rewind --single` makes a cluster with an id of its own; `--allow-stale-member` restores all the same"
+            }
+            Self::OldClusterRuns { .. } => {
+                "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
+            }
+            Self::RewoundClusterRuns { .. } => {
+                "nothing was changed; a member that has started in the rewound cluster keeps its data. Only for a member that never started there: `--allow-stale-member`"
+            }
+            Self::CannotBeAsked { rewound: false, .. } => {
+                "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks no member"
+            }
+            Self::CannotBeAsked { rewound: true, .. } => {
+                "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of the old cluster runs, `--offline` asks no member"
+            }
+        };
+        refused(hint)
+    }
+}
+
+impl Judge for ReplacedError {
+    fn judge(&self) -> Judged {
+        let hint = match self {
+            Self::OtherMember { .. } => {
+                "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
+            }
+            Self::HasRun { .. } => {
+                "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes all the same: `--allow-stale-member`"
+            }
+        };
+        refused(hint)
+    }
+}
