@@ -737,11 +737,8 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
         .unwrap()
         .iter()
         .map(|member| {
-            let member = &member["member"];
-            (
-                member["name"].as_str().unwrap().to_owned(),
-                member["peer_urls"].clone(),
-            )
+            let name = member["member"]["name"].as_str().unwrap();
+            (name.to_owned(), member["peer_urls"].clone())
         })
         .collect();
     assert_eq!(urls["mem-a"], json!(["http://127.0.0.1:17380"]));

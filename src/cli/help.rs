@@ -301,14 +301,14 @@ fn environment(command: &Command, globals: &[(String, String)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
     use crate::cli::args::Args;
 
     /// Every command without commands of its own, as it is called.
-    fn leaves() -> Vec<Command> {
+    pub(crate) fn leaves() -> Vec<Command> {
         let mut command = arranged(Args::command()).term_width(80);
         command.build();
         let mut found = Vec::new();

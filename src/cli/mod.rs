@@ -14,6 +14,8 @@ pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod output;
 pub(crate) mod progress;
+#[cfg(test)]
+mod reference;
 pub(crate) mod render;
 pub(crate) mod values;
 

@@ -215,7 +215,7 @@ fn asked_json(asked: &Asked) -> Value {
         };
         json!({
             "id": member.id, "name": member.name, "presence": what,
-            "url": url, "cluster_id": cluster_id, "why": why,
+            "url": url, "cluster_id": cluster_id, "reason": why,
         })
     };
     asked.found.iter().map(one).collect()

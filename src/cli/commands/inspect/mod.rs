@@ -10,7 +10,7 @@ use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Survey, survey};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::{MemberFacts, VersionChange};
-use crate::etcd::scan::Pass;
+use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
-use crate::cli::error::{Kind, Result};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
@@ -123,7 +123,7 @@ fn inspect_data_dir<'o>(
             "position": facts.map(|facts| json::position(&facts.position)),
             "cluster_version": facts.and_then(|facts| facts.cluster_version.as_ref()),
             "facts": facts,
-            "cannot_start": found.facts.as_ref().err().map(ToString::to_string),
+            "cannot_start": facts.is_none().then(|| problem(&found)),
             "starts": starts_json(found.starts.as_ref()),
             "starts_why": starts_why_json(found.starts.as_ref()),
             "raft_snapshots": snapshots.iter().map(json::raft_snapshot).collect::<Vec<_>>(),
@@ -152,11 +152,34 @@ fn inspect_data_dir<'o>(
         Err(error) => return Err(error),
         Ok(None) => {}
     }
-    Ok(if found.is_sound() {
-        0
-    } else {
-        Kind::Corrupt.exit_code()
-    })
+    match problem(&found) {
+        None => Ok(0),
+        Some(problem) => {
+            let message = format!("`{}`: {problem}", path.display());
+            let hint = "`etcd-ark snapshot --damaged` saves it as it is; the other members' data are the better copy";
+            Err(CliError::new(Kind::Corrupt, message).hint(hint))
+        }
+    }
+}
+
+/// The first thing that is wrong: a corrupt file, before what etcd would make of the rest.
+fn problem(found: &Survey) -> Option<String> {
+    let fault = |file: &FileReport| {
+        Some(format!(
+            "{} is corrupt: {}",
+            file.path,
+            file.fault.as_ref()?
+        ))
+    };
+    let in_file = found.files.iter().find_map(fault);
+    let start = || {
+        found
+            .facts
+            .as_ref()
+            .err()
+            .map(|fault| format!("etcd cannot start from it: {fault}"))
+    };
+    in_file.or_else(start)
 }
 
 fn data_size(found: &Survey) -> u64 {
@@ -212,13 +235,10 @@ fn tell_data_dir(
             out.line("");
             out.line(&picture(facts, snapshots));
         }
-        Err(fault) => row(
+        Err(_) => row(
             out,
             "problem",
-            &out.paint(
-                Paint::Bad,
-                &format!("etcd could not start from it: {fault}"),
-            ),
+            &out.paint(Paint::Bad, &problem(found).unwrap_or_default()),
         ),
     }
     for file in found.files.iter().filter(|file| file.fault.is_some()) {

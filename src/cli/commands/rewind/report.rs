@@ -39,12 +39,13 @@ pub(crate) fn to_json(
     args: &Rewind,
 ) -> Value {
     let store = &plan.store;
+    // The time goes into a new id: that of a dry run would never come to be.
+    let new_cluster_id = (!args.dry_run || args.keep_cluster_id).then_some(plan.cluster_id);
     json!({
         "dry_run": args.dry_run,
         "out": args.out.as_deref().map(text),
         "cluster_id": plan.old_cluster_id,
-        // The time goes into a new id: that of a dry run would never come to be.
-        "new_cluster_id": (!args.dry_run || args.keep_cluster_id).then_some(plan.cluster_id),
+        "new_cluster_id": new_cluster_id,
         "to_raft_index": plan.moment.index,
         "last_raft_index": plan.last_index(),
         "term": plan.term,
@@ -101,7 +102,9 @@ pub(crate) fn to_json(
             let own = archived.iter().find(|one| one.member.id == member.id);
             let captured = own.map(|one| &one.captured);
             json!({
-                "member": member,
+                "member": {"id": member.id, "name": member.name, "cluster_id": new_cluster_id},
+                "peer_urls": member.peer_urls,
+                "client_urls": member.client_urls,
                 "archive": captured.map(|captured| text(&captured.path)),
                 "archive_bytes": captured.map(|captured| captured.bytes),
                 "sha256": captured.map(|captured| captured.sha256),
