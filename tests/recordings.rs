@@ -637,6 +637,51 @@ fn a_limit_of_ones_own_counts_and_between_data_and_directory_it_is_only_noted() 
 }
 
 #[test]
+fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
+    // Guards against an operator who looks for a data dir although the link, the WAL dir or the checksum file is wrong.
+    let scratch = TempDir::new().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (data, link, backups) = (path("data"), path("link"), path("backups"));
+    small_member(Path::new(&data));
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let is_link = "is a symbolic link to `nowhere`, which does not exist";
+    for command in ["verify", "inspect", "keys"] {
+        ark([command, &link]).exits(10).says(is_link);
+    }
+    let from = |data: &str, more: &[&str]| {
+        let args = ["snapshot", "--data-dir", data, "--backup-dir", &backups];
+        ark(args.iter().chain(more))
+    };
+    from(&link, &[]).exits(10).says(is_link);
+    let no_wal = format!("there is no WAL dir at `{}`", path("wal"));
+    from(&data, &["--wal-dir", &path("wal")])
+        .exits(10)
+        .says(&no_wal);
+    from(&data, &["--wal-dir", &link]).exits(10).says(is_link);
+
+    from(&data, &[]).exits(0);
+    let archive = names(Path::new(&backups)).remove(0);
+    let archive = Path::new(&backups).join(archive);
+    let sum = archive.with_extension("zst.sha256");
+    let right = fs::read_to_string(&sum).unwrap();
+    let verified = || ark([OsStr::new("verify"), archive.as_os_str()]).exits(0);
+    assert!(!verified().stderr.contains("does not match"));
+    fs::write(&sum, format!("{:064}{}", 0, &right[64..])).unwrap();
+    verified()
+        .says("does not match the archive, which is sound")
+        .says(&right[..64]);
+
+    // A corrupt data dir is kept as it is first; there may be no archive.
+    let segment = decode::segments(&Path::new(&data).join("member/wal")).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let told = ark(["verify", &data]).exits(4);
+    told.says("is corrupt: ")
+        .says("etcd-ark snapshot --damaged");
+}
+
+#[test]
 fn leftovers_are_named_and_stay_out_of_the_live_set() {
     // Guards against a file that etcd set aside as broken coming back as part of a member.
     let scratch = TempDir::new().unwrap();

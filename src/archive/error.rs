@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::format::TailFault;
 use crate::archive::manifest::{MANIFEST, ManifestFault, SUMS};
-use crate::fs::error::{cause_of, with_path};
+use crate::fs::error::{cause_of, missing, with_path};
 use crate::interrupt::Interrupted;
 
 /// Why an archive cannot be read, and which one.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// There is no such file.
-    #[error("there is no archive at `{0}`")]
+    #[error("{}", missing("archive", .0))]
     NotFound(PathBuf),
     /// Its bytes are corrupt.
     #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]

@@ -28,6 +28,7 @@ pub use crate::data_dir::listing::{LeftoverKind, Listing, SourceFile};
 pub use crate::data_dir::locks::{HeldLocks, Running, is_running, take_locks};
 
 use crate::etcd::ids::{Index, SegmentName};
+use crate::fs::error::missing;
 use crate::fs::staged::STAGING_PREFIX;
 
 /// A directory that holds an etcd member.
@@ -44,8 +45,11 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// There is nothing at that path.
-    #[error("there is no data dir at `{0}`")]
+    #[error("{}", missing("data dir", .0))]
     NotFound(PathBuf),
+    /// There is nothing at the path given for the WAL dir.
+    #[error("{}", missing("WAL dir", .0))]
+    NoWalDir(PathBuf),
     /// Something else than a directory is at that path.
     #[error("`{0}` is not a directory")]
     NotADirectory(PathBuf),
@@ -136,7 +140,10 @@ impl DataDir {
             None if own_has_wal => own_wal,
             None => return Err(DataDirError::NoWal(root.to_path_buf())),
             Some(dedicated) => {
-                names_in(dedicated)?;
+                names_in(dedicated).map_err(|error| match error {
+                    DataDirError::NotFound(dir) => DataDirError::NoWalDir(dir),
+                    error => error,
+                })?;
                 let same =
                     own_has_wal && fs::canonicalize(dedicated)? == fs::canonicalize(&own_wal)?;
                 if !same

@@ -11,6 +11,18 @@ pub fn parent_of(path: &Path) -> PathBuf {
     }
 }
 
+/// That there is nothing at `path`, where a `what` was looked for; a symbolic link to nothing is called that.
+pub(crate) fn missing(what: &str, path: &Path) -> String {
+    let shown = path.display();
+    match std::fs::read_link(path) {
+        Ok(to) => format!(
+            "`{shown}` is a symbolic link to `{}`, which does not exist",
+            to.display()
+        ),
+        Err(_) => format!("there is no {what} at `{shown}`"),
+    }
+}
+
 /// What was tried, and where. The text says the cause, so that it is no source.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {action} `{}`: {cause}", path.display())]

@@ -13,6 +13,9 @@ impl Judge for DataDirError {
     fn judge(&self) -> Judged {
         match self {
             Self::Io(error) => error.judge(),
+            Self::NoWalDir(_) => not_found(
+                "pass the directory that etcd was started with as `--wal-dir`; if it runs without that flag, leave it out here, too",
+            ),
             Self::NotFound(_) => not_found(
                 "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
             ),

@@ -297,6 +297,7 @@ impl Own {
             }),
             Err(
                 error @ (DataDirError::NotFound(_)
+                | DataDirError::NoWalDir(_)
                 | DataDirError::Empty(_)
                 | DataDirError::SegmentGap { .. }
                 | DataDirError::BeginsLate { .. }),

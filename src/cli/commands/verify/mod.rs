@@ -1,24 +1,24 @@
 //! `verify`: prove archives and data dirs, and go on past what is corrupt.
 
 pub(crate) mod deep;
+pub(crate) mod verdict;
 
 use std::path::{Path, PathBuf};
 
 use crate::archive::verify::verify;
-use crate::archive::{Archive, ArchiveError, Digests};
+use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
-use crate::etcd::ids::{ClusterVersion, Identity, Release};
-use crate::etcd::member::{MemberFacts, Position};
+use crate::etcd::ids::{ClusterVersion, Release};
+use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::Outcome;
-use crate::etcd::scan::{FileReport, Pass};
-use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts};
-use crate::etcd::text::printable;
+use crate::etcd::scan::Pass;
 use crate::fs::staged::STAGING_PREFIX;
 use crate::interrupt::Interrupt;
 use crate::repository::check::prove;
+use crate::repository::upload::digest_of;
 use crate::repository::{Repository, Summary};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
@@ -26,6 +26,7 @@ use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
+use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, shown, tell, to_json};
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
@@ -67,65 +68,6 @@ pub(crate) struct Verify {
     pub(crate) restore_at: Option<jiff::Timestamp>,
 }
 
-/// What proving one target gave.
-struct Verdict {
-    /// Whose it is and how far its log goes, where that can be read.
-    whose: Option<(Identity, Position)>,
-    files: Vec<FileReport>,
-    faults: Vec<String>,
-    notes: Vec<String>,
-    summary: String,
-    /// What servers of each release line do with it, where all of it could be read.
-    starts: Option<Verdicts>,
-    deep: Option<Deep>,
-}
-
-impl Verdict {
-    /// Takes what servers do with it. It is a fault if nothing up to the release of the data starts,
-    /// and a note if only some do not.
-    fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
-        let Some(starts) = starts else { return };
-        let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
-        if !some_line_starts(&starts, own) {
-            let last = starts
-                .iter()
-                .rfind(|(line, _)| Some(*line) <= own.or(Some(V2_3)));
-            let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
-            let why = why.unwrap_or_default();
-            if self.is_sound() {
-                self.faults.push(format!("no etcd starts from it: {why}"));
-            }
-        } else if !is_3x {
-            for (line, verdict) in &starts {
-                if let Some(why) = verdict.why_not(*line) {
-                    self.notes
-                        .push(format!("etcd {line} does not start from it: {why}"));
-                }
-            }
-        }
-        self.starts = Some(starts);
-    }
-
-    fn is_sound(&self) -> bool {
-        self.first_fault().is_none()
-    }
-
-    /// The first thing that is wrong, and with which file.
-    fn first_fault(&self) -> Option<String> {
-        let mut files = self.files.iter();
-        let in_file =
-            files.find_map(|file| Some(format!("{}: {}", file.path, file.fault.as_ref()?)));
-        let deep = || self.deep.as_ref()?.first_fault();
-        in_file
-            .or_else(|| self.faults.first().cloned())
-            .or_else(deep)
-    }
-}
-
-/// How it stands with a target, for scripts.
-const OK: &str = "ok";
-const FAILED: &str = "failed";
-
 const QUIET: &str =
     "without --quiet every fault is shown; `etcd-ark list` shows the other archives";
 
@@ -139,7 +81,9 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
             Ok(verdict) => {
                 tell(target, &verdict, out);
                 results.push(to_json(target, &verdict));
-                verdict.first_fault().map(|fault| (Kind::Corrupt, fault))
+                let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(target));
+                let fault = verdict.first_fault();
+                fault.map(|fault| (Kind::Corrupt, corrupt(fault)))
             }
             Err(error) => {
                 if error.kind == Kind::Interrupted {
@@ -163,7 +107,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
         };
         if let Some((kind, fault)) = wrong {
             failed += 1;
-            first.get_or_insert_with(|| format!("`{}`: {fault}", shown(target)));
+            first.get_or_insert(fault);
             // Corruption outweighs every other failure.
             if worst != Some(Kind::Corrupt) {
                 worst = Some(kind);
@@ -178,14 +122,17 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if out.is_quiet() {
         QUIET.into()
+    } else if targets.iter().all(|target| target.is_dir()) {
+        "before anything is repaired: `etcd-ark snapshot --damaged` keeps a data dir as it is"
+            .into()
     } else {
         "`etcd-ark list` shows the other archives".into()
     });
     // Under --quiet this is all that is said, so it says where.
     let message = match targets.as_slice() {
-        [_] => format!("is corrupt: {first}"),
+        [_] => first,
         targets => format!(
-            "{failed} of {} targets are corrupt, first {first}",
+            "{failed} of {} targets failed: first, {first}",
             targets.len()
         ),
     };
@@ -244,9 +191,31 @@ fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> R
         Target::Archive(archive) => {
             // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
             places.prove_beside(target)?;
-            archive_verdict(&opened, archive, args, out, interrupt)
+            let mut verdict = archive_verdict(&opened, archive, args, out, interrupt)?;
+            if verdict.is_sound() && !places::is_bucket(target) {
+                verdict.notes.extend(wrong_sum(target, places)?);
+            }
+            Ok(verdict)
         }
     }
+}
+
+/// That the checksum file beside a sound archive has another digest than the archive: `sha256sum -c` would fail.
+fn wrong_sum(target: &Path, places: &Places<'_>) -> Result<Option<String>> {
+    let (repository, name) = places.locate(target)?;
+    let sum = format!("{name}{SUM_EXTENSION}");
+    let Some(written) = repository.read_beside(&sum)? else {
+        return Ok(None);
+    };
+    let source = repository.source(&repository.look_up(&name)?)?;
+    let digest = digest_of(&*source, places.interrupt())?.to_string();
+    let is_right = written.starts_with(digest.as_bytes());
+    Ok((!is_right).then(|| {
+        let target = target.display();
+        format!(
+            "`{target}{SUM_EXTENSION}` does not match the archive, which is sound: remove it, or write its first word as {digest}"
+        )
+    }))
 }
 
 /// Whether `target` is a directory without anything in it but what we leave in a backup dir.
@@ -440,64 +409,4 @@ fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Release
 fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
     // If it failed the log does not reach back to where it began; the deep look finds where it does.
     Some((member.clone(), replay?.ok()?))
-}
-
-/// A target on one line: whoever made the file chose its name.
-fn shown(target: &Path) -> String {
-    printable(&target.display().to_string())
-}
-
-fn tell(target: &Path, verdict: &Verdict, out: &Out) {
-    let word = if verdict.is_sound() {
-        out.paint(Paint::Good, "OK     ")
-    } else {
-        out.paint(Paint::Bad, "CORRUPT")
-    };
-    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
-    for file in &verdict.files {
-        match &file.fault {
-            None if out.verbose => {
-                let word = out.paint(Paint::Good, "ok ");
-                out.line(&format!("  {word} {}  {}", file.path, size(file.bytes)));
-            }
-            None => {}
-            Some(fault) => {
-                let word = out.paint(Paint::Bad, "BAD");
-                out.line(&format!("  {word} {}: {fault}", file.path));
-            }
-        }
-    }
-    for fault in &verdict.faults {
-        let word = out.paint(Paint::Bad, "BAD");
-        out.line(&format!("  {word} {fault}"));
-    }
-    for note in &verdict.notes {
-        out.note(note);
-    }
-    if let Some(deep) = &verdict.deep {
-        deep.tell(out);
-    }
-}
-
-fn to_json(target: &Path, verdict: &Verdict) -> Value {
-    let files = verdict.files.iter();
-    let files = files.map(|file| json!({"path": file.path, "bytes": file.bytes}));
-    let path = text(target);
-    let deep = verdict.deep.as_ref().and_then(Deep::first_fault);
-    let others = verdict.faults.iter().cloned().chain(deep);
-    let mut problems = json::file_problems(&verdict.files);
-    problems.extend(others.map(|message| json::problem(&path, Kind::Corrupt, &message)));
-    let whose = verdict.whose.as_ref();
-    json!({
-        "target": path,
-        "status": if verdict.is_sound() { OK } else { FAILED },
-        "member": whose.map(|(identity, _)| json::member(identity)),
-        "position": whose.map(|(_, position)| json::position(position)),
-        "files": files.collect::<Vec<_>>(),
-        "problems": problems,
-        "notes": verdict.notes,
-        "starts": starts_json(verdict.starts.as_ref()),
-        "starts_why": starts_why_json(verdict.starts.as_ref()),
-        "deep": verdict.deep.as_ref().map(Deep::to_json),
-    })
 }

@@ -1,0 +1,135 @@
+//! What proving one target gave, as text and as JSON.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::commands::verify::deep::Deep;
+use crate::cli::error::Kind;
+use crate::cli::json::{self, text};
+use crate::cli::output::{Out, Paint, size};
+use crate::cli::render::member::{starts_json, starts_why_json};
+use crate::etcd::ids::{Identity, Release};
+use crate::etcd::member::Position;
+use crate::etcd::scan::FileReport;
+use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts};
+use crate::etcd::text::printable;
+
+/// What proving one target gave.
+pub(super) struct Verdict {
+    /// Whose it is and how far its log goes, where that can be read.
+    pub(super) whose: Option<(Identity, Position)>,
+    pub(super) files: Vec<FileReport>,
+    pub(super) faults: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) summary: String,
+    /// What servers of each release line do with it, where all of it could be read.
+    pub(super) starts: Option<Verdicts>,
+    pub(super) deep: Option<Deep>,
+}
+
+impl Verdict {
+    /// Takes what servers do with it. It is a fault if nothing up to the release of the data starts,
+    /// and a note if only some do not.
+    pub(super) fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
+        let Some(starts) = starts else { return };
+        let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
+        if !some_line_starts(&starts, own) {
+            let last = starts
+                .iter()
+                .rfind(|(line, _)| Some(*line) <= own.or(Some(V2_3)));
+            let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
+            let why = why.unwrap_or_default();
+            if self.is_sound() {
+                self.faults.push(format!("no etcd starts from it: {why}"));
+            }
+        } else if !is_3x {
+            for (line, verdict) in &starts {
+                if let Some(why) = verdict.why_not(*line) {
+                    self.notes
+                        .push(format!("etcd {line} does not start from it: {why}"));
+                }
+            }
+        }
+        self.starts = Some(starts);
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.first_fault().is_none()
+    }
+
+    /// The first thing that is wrong, and with which file.
+    pub(super) fn first_fault(&self) -> Option<String> {
+        let mut files = self.files.iter();
+        let in_file =
+            files.find_map(|file| Some(format!("{}: {}", file.path, file.fault.as_ref()?)));
+        let deep = || self.deep.as_ref()?.first_fault();
+        in_file
+            .or_else(|| self.faults.first().cloned())
+            .or_else(deep)
+    }
+}
+
+/// How it stands with a target, for scripts.
+pub(super) const OK: &str = "ok";
+pub(super) const FAILED: &str = "failed";
+
+/// A target on one line: whoever made the file chose its name.
+pub(super) fn shown(target: &Path) -> String {
+    printable(&target.display().to_string())
+}
+
+pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
+    let word = if verdict.is_sound() {
+        out.paint(Paint::Good, "OK     ")
+    } else {
+        out.paint(Paint::Bad, "CORRUPT")
+    };
+    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
+    for file in &verdict.files {
+        match &file.fault {
+            None if out.verbose => {
+                let word = out.paint(Paint::Good, "ok ");
+                out.line(&format!("  {word} {}  {}", file.path, size(file.bytes)));
+            }
+            None => {}
+            Some(fault) => {
+                let word = out.paint(Paint::Bad, "BAD");
+                out.line(&format!("  {word} {}: {fault}", file.path));
+            }
+        }
+    }
+    for fault in &verdict.faults {
+        let word = out.paint(Paint::Bad, "BAD");
+        out.line(&format!("  {word} {fault}"));
+    }
+    for note in &verdict.notes {
+        out.note(note);
+    }
+    if let Some(deep) = &verdict.deep {
+        deep.tell(out);
+    }
+}
+
+pub(super) fn to_json(target: &Path, verdict: &Verdict) -> Value {
+    let files = verdict.files.iter();
+    let files = files.map(|file| json!({"path": file.path, "bytes": file.bytes}));
+    let path = text(target);
+    let deep = verdict.deep.as_ref().and_then(Deep::first_fault);
+    let others = verdict.faults.iter().cloned().chain(deep);
+    let mut problems = json::file_problems(&verdict.files);
+    problems.extend(others.map(|message| json::problem(&path, Kind::Corrupt, &message)));
+    let whose = verdict.whose.as_ref();
+    json!({
+        "target": path,
+        "status": if verdict.is_sound() { OK } else { FAILED },
+        "member": whose.map(|(identity, _)| json::member(identity)),
+        "position": whose.map(|(_, position)| json::position(position)),
+        "files": files.collect::<Vec<_>>(),
+        "problems": problems,
+        "notes": verdict.notes,
+        "starts": starts_json(verdict.starts.as_ref()),
+        "starts_why": starts_why_json(verdict.starts.as_ref()),
+        "deep": verdict.deep.as_ref().map(Deep::to_json),
+    })
+}
