@@ -2,7 +2,14 @@
 //!
 //! In: the command line as its structs describe it. Out: the same, with `-h` on one screen and everything under `--help`.
 
+use std::any::TypeId;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command};
+
+use crate::cli::global::CONFIG_FLAG;
+use crate::cli::location::no_url;
 
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 corrupt, \
     5 warnings (--strict), 10 not found, 11 busy, 12 no space, 129, 130 or 143 stopped by a signal";
@@ -175,8 +182,9 @@ etcd-ark schedule --kind cron --every 6h --data-dir /var/lib/etcd \\
     ("man", "etcd-ark man snapshot | man -l -"),
 ];
 
-/// The command line with its help laid out.
+/// The command line with its help laid out, and no path that may be a URL unless it is a [`Location`](crate::cli::location::Location).
 pub(crate) fn arranged(command: Command) -> Command {
+    let command = local_paths(command);
     let help = Arg::new("help")
         .short('h')
         .long("help")
@@ -202,6 +210,22 @@ pub(crate) fn arranged(command: Command) -> Command {
         })
         .help_template(template)
         .mut_subcommands(|command| command_help(command, &globals))
+}
+
+fn local_paths(command: Command) -> Command {
+    let path = TypeId::of::<PathBuf>();
+    command
+        .mut_args(|arg| {
+            if arg.get_id() == CONFIG_FLAG {
+                arg.value_parser(OsStringValueParser::new().try_map(no_url))
+            } else if arg.get_value_parser().type_id() == path {
+                let local = |path: PathBuf| no_url(path.into_os_string()).map(PathBuf::from);
+                arg.value_parser(PathBufValueParser::new().try_map(local))
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(local_paths)
 }
 
 /// The subcommands in groups, a line each.
@@ -303,6 +327,7 @@ fn environment(command: &Command, globals: &[(String, String)]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
 
     use super::*;
     use crate::cli::args::Args;
@@ -383,5 +408,46 @@ pub(crate) mod tests {
             });
             assert!(known, "{id}");
         }
+    }
+
+    #[test]
+    fn what_names_a_path_on_this_machine_takes_no_url() {
+        let path = TypeId::of::<PathBuf>();
+        let mut found = Vec::new();
+        for command in leaves() {
+            let command = command.mut_args(|arg| arg.required(false));
+            for arg in command.get_arguments() {
+                let is_path = arg.get_value_parser().type_id() == path;
+                if !is_path && arg.get_id() != CONFIG_FLAG {
+                    continue;
+                }
+                let url = |value: &str| match arg.get_long() {
+                    Some(long) => vec![command.get_name().to_owned(), format!("--{long}={value}")],
+                    None => vec![command.get_name().to_owned(), value.to_owned()],
+                };
+                let name = format!("{} {arg}", command.get_name());
+                for value in ["s3://bucket/x", "file:///x", "/x/https://y"] {
+                    let parsed = command.clone().try_get_matches_from(url(value));
+                    let refused = parsed.expect_err(&name);
+                    assert_eq!(
+                        refused.kind(),
+                        ErrorKind::ValueValidation,
+                        "{name}: {refused}"
+                    );
+                    assert!(refused.to_string().contains("this is a URL"), "{refused}");
+                }
+                found.push(name);
+            }
+        }
+        let some = [
+            "snapshot --data-dir <DIR>",
+            "restore --cacert <FILE>",
+            "explain-log [FILE]...",
+        ];
+        assert!(
+            some.iter().all(|name| found.iter().any(|one| one == name)),
+            "{found:?}"
+        );
+        assert!(found.len() > 60, "{found:?}");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod flags;
 pub(crate) mod global;
 pub(crate) mod help;
 pub(crate) mod json;
+pub(crate) mod location;
 pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod output;

@@ -16,6 +16,7 @@ use crate::target::Target;
 
 use crate::cli::encryption::decrypt;
 use crate::cli::error::{CliError, Result};
+use crate::cli::location::Location;
 
 /// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
@@ -40,14 +41,12 @@ impl<'p> Places<'p> {
         self.interrupt
     }
 
-    /// The repository at `place`: a URL, or the path of a backup dir.
-    pub(crate) fn repository(&self, place: &Path) -> Result<Rc<dyn Repository>> {
-        let Some(url) = url(place) else {
-            return Ok(Rc::new(Directory::new(place)));
+    /// The repository at `place`: a bucket, or a backup dir.
+    pub(crate) fn repository(&self, place: &Location) -> Result<Rc<dyn Repository>> {
+        let url = match place {
+            Location::Path(path) => return Ok(Rc::new(Directory::new(path))),
+            Location::Url(url) => url,
         };
-        if let Some(path) = url.strip_prefix("file://") {
-            return Ok(Rc::new(Directory::new(Path::new(path))));
-        }
         let mut buckets = self.buckets.borrow_mut();
         if let Some((_, known)) = buckets.iter().find(|(known, _)| known == url) {
             return Ok(Rc::clone(known));
@@ -57,33 +56,37 @@ impl<'p> Places<'p> {
         Ok(bucket)
     }
 
-    /// The repository that holds the archive at `place`, a path or a URL, and the archive's name.
-    pub(crate) fn locate(&self, place: &Path) -> Result<(Rc<dyn Repository>, String)> {
-        if let Some(url) = url(place) {
-            let named = url
-                .rsplit_once('/')
-                .filter(|(_, name)| is_archive_name(name));
-            let Some((repository, name)) = named else {
-                return Err(CliError::usage(format!(
-                    "`{url}` does not end in the name of an archive"
-                ))
-                .hint("`etcd-ark list URL` shows the archives there are"));
-            };
-            return Ok((self.repository(Path::new(repository))?, name.to_owned()));
-        }
-        let name = place.file_name().unwrap_or_default();
-        let directory = Directory::new(&parent_of(place));
-        Ok((Rc::new(directory), name.to_string_lossy().into_owned()))
+    /// The repository that holds the archive at `place`, and the archive's name.
+    pub(crate) fn locate(&self, place: &Location) -> Result<(Rc<dyn Repository>, String)> {
+        let url = match place {
+            Location::Url(url) => url,
+            Location::Path(path) => {
+                let name = path.file_name().unwrap_or_default();
+                let directory = Directory::new(&parent_of(path));
+                return Ok((Rc::new(directory), name.to_string_lossy().into_owned()));
+            }
+        };
+        let named = url.rsplit_once('/');
+        let Some((bucket, name)) = named.filter(|(_, name)| is_archive_name(name)) else {
+            return Err(
+                CliError::usage(format!("`{url}` does not end in the name of an archive"))
+                    .hint("`etcd-ark list URL` shows the archives there are"),
+            );
+        };
+        let bucket = Location::Url(bucket.to_owned());
+        Ok((self.repository(&bucket)?, name.to_owned()))
     }
 
-    /// The archive at `place`: a path, or the URL of a repository with the archive's name behind it.
-    pub(crate) fn archive(&self, place: &Path) -> Result<Archive> {
-        let is_encrypted = place.extension().is_some_and(|last| last == "age");
-        if url(place).is_none() && place.is_dir() {
-            return Err(told_directory(place));
-        }
-        if url(place).is_none() && !is_encrypted {
-            return Ok(Archive::open(place)?);
+    /// The archive at `place`.
+    pub(crate) fn archive(&self, place: &Location) -> Result<Archive> {
+        let is_encrypted = is_encrypted(place);
+        if let Location::Path(path) = place {
+            if path.is_dir() {
+                return Err(told_directory(path));
+            }
+            if !is_encrypted {
+                return Ok(Archive::open(path)?);
+            }
         }
         let (repository, name) = self.locate(place)?;
         let listed = repository.look_up(&name)?;
@@ -112,8 +115,8 @@ impl<'p> Places<'p> {
     }
 
     /// An error if the archive at `place` is encrypted and has a sidecar that tells of other bytes.
-    pub(crate) fn prove_beside(&self, place: &Path) -> Result<()> {
-        if place.extension().is_none_or(|last| last != "age") {
+    pub(crate) fn prove_beside(&self, place: &Location) -> Result<()> {
+        if !is_encrypted(place) {
             return Ok(());
         }
         let (repository, name) = self.locate(place)?;
@@ -131,9 +134,8 @@ impl<'p> Places<'p> {
 
     /// What can be known of the archive at `place` without a key, if it is encrypted and no key
     /// was given.
-    pub(crate) fn locked(&self, place: &Path) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
-        let is_encrypted = place.extension().is_some_and(|last| last == "age");
-        if !is_encrypted || !self.identities.is_empty() {
+    pub(crate) fn locked(&self, place: &Location) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
+        if !is_encrypted(place) || !self.identities.is_empty() {
             return Ok(None);
         }
         let (repository, name) = self.locate(place)?;
@@ -147,17 +149,17 @@ impl<'p> Places<'p> {
     }
 
     /// The archive or data dir at `place`.
-    pub(crate) fn target(&self, place: &Path, wal_dir: Option<&Path>) -> Result<Target> {
-        if place.is_dir() {
-            return match Target::open(place, wal_dir) {
-                // No data dir, but something that is one could not be in.
-                Err(_) if Directory::new(place).list().is_ok_and(|l| !l.is_empty()) => {
-                    Err(told_directory(place))
-                }
-                target => Ok(target?),
-            };
+    pub(crate) fn target(&self, place: &Location, wal_dir: Option<&Path>) -> Result<Target> {
+        let Some(dir) = place.local().filter(|path| path.is_dir()) else {
+            return Ok(Target::Archive(Box::new(self.archive(place)?)));
+        };
+        match Target::open(dir, wal_dir) {
+            // No data dir, but something that is one could not be in.
+            Err(_) if Directory::new(dir).list().is_ok_and(|l| !l.is_empty()) => {
+                Err(told_directory(dir))
+            }
+            target => Ok(target?),
         }
-        Ok(Target::Archive(Box::new(self.archive(place)?)))
     }
 
     #[cfg(feature = "object-store")]
@@ -202,17 +204,7 @@ fn is_of_header(_: &ArchiveError) -> bool {
     false
 }
 
-/// Whether a place is a bucket, and not an archive in one.
-pub(crate) fn is_bucket(place: &Path) -> bool {
-    let name = |url: &str| url.rsplit('/').next().is_some_and(is_archive_name);
-    url(place).is_some_and(|url| !name(url))
-}
-
-/// Whether a place is not on this machine's own filesystems.
-pub(crate) fn is_remote(place: &Path) -> bool {
-    url(place).is_some_and(|url| !url.starts_with("file://"))
-}
-
-fn url(place: &Path) -> Option<&str> {
-    place.to_str().filter(|text| text.contains("://"))
+fn is_encrypted(place: &Location) -> bool {
+    let ending = place.as_path().extension();
+    ending.is_some_and(|ending| ending == "age")
 }

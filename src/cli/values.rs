@@ -2,23 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use jiff::SignedDuration;
 
-/// A path on this machine: `DIR` never takes a URL, which would become a directory named `s3:`.
-pub(crate) fn local_path() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| {
-        if path
-            .as_os_str()
-            .as_encoded_bytes()
-            .windows(3)
-            .any(|part| part == b"://")
-        {
-            return Err("this is a URL, and only a path on this machine is possible here");
-        }
-        Ok(path)
-    })
-}
+use crate::cli::location::no_url;
 
 const LIKE_A_TIME: &str = "not a valid duration: write it like `90m`, `24h` or `7d`";
 
@@ -57,4 +43,11 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         }
         _ => Err(format!("`{text}` is not of the form LEFT=RIGHT")),
     }
+}
+
+/// The same of two paths on this machine.
+pub(crate) fn path_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    let (left, right) = pair(text)?;
+    let local = |path: String| no_url(path.into()).map(PathBuf::from);
+    Ok((local(left)?, local(right)?))
 }

@@ -7,7 +7,6 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::etcd::ids::{Index, SnapshotId, Term};
-use crate::etcd::scan::{FileFault, FileReport};
 use crate::etcd::wal::log::Log;
 
 /// What is lost of a log.
@@ -45,15 +44,6 @@ impl fmt::Display for Lost {
 }
 
 impl Lost {
-    /// What is lost, and where the log breaks: in one of these `files`.
-    pub fn of(&self, files: &[FileReport]) -> String {
-        let broken = files.iter().find_map(|file| match &file.fault {
-            Some(FileFault::Snapshot(_)) | None => None,
-            Some(fault) => Some(format!("`{}`: {fault}; ", file.path)),
-        });
-        format!("{}{self}", broken.unwrap_or_default())
-    }
-
     /// Makes `log`, which is broken or ends before its commit index, one that ends with its last whole
     /// entry, or with the raft snapshot if that goes further; `None` if nothing is lost. Segments behind the
     /// break begin behind the entry `behind`.

@@ -355,3 +355,14 @@ pub struct Findings {
 
 /// The end of a replay.
 pub type Outcome = Result<Replayed, ReplayFault>;
+
+impl Lost {
+    /// What is lost, and where the log breaks: in one of these `files`.
+    pub fn of(&self, files: &[FileReport]) -> String {
+        let broken = files.iter().find_map(|file| match &file.fault {
+            Some(FileFault::Snapshot(_)) | None => None,
+            Some(fault) => Some(format!("`{}`: {fault}; ", file.path)),
+        });
+        format!("{}{self}", broken.unwrap_or_default())
+    }
+}

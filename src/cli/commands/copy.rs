@@ -6,13 +6,15 @@ use crate::interrupt::Interrupt;
 use crate::repository::copy::{Copied, copy};
 use crate::repository::lock::BackupLock;
 use crate::repository::{Listed, Repository, is_archive_name};
+use clap::ValueHint;
 use serde_json::json;
 
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
-use crate::cli::flags::repository::{MemberFlag, is_latest};
+use crate::cli::flags::repository::MemberFlag;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::{Location, TargetName};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, size};
 use crate::cli::progress::Progress;
@@ -20,11 +22,11 @@ use crate::cli::progress::Progress;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
     /// Backup directory or bucket URL to copy from
-    #[arg(value_name = "FROM")]
-    from: PathBuf,
+    #[arg(value_name = "FROM", value_hint = ValueHint::AnyPath)]
+    from: Location,
     /// Backup directory or bucket URL to copy to
-    #[arg(value_name = "TO")]
-    to: PathBuf,
+    #[arg(value_name = "TO", value_hint = ValueHint::AnyPath)]
+    to: Location,
     /// Archives in FROM, by file name or path; or latest, latest:LABEL [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -143,14 +145,17 @@ fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>
     let mut names = Vec::new();
     for given in &args.names {
         let latest;
-        let name = match given.rsplit_once('/') {
-            _ if is_latest(Path::new(given)) => {
-                latest = args.member.latest(from, Path::new(given), out)?;
+        let name = match (
+            TargetName::from(PathBuf::from(given)),
+            given.rsplit_once('/'),
+        ) {
+            (TargetName::Latest { label }, _) => {
+                latest = args.member.latest(from, label.as_deref(), out)?;
                 latest.as_str()
             }
-            None => given.as_str(),
-            Some((place, name)) if is_place(from, place) => name,
-            Some(_) => return Err(wrong_name(from, given, "is not in")),
+            (_, None) => given.as_str(),
+            (_, Some((place, name))) if is_place(from, place) => name,
+            _ => return Err(wrong_name(from, given, "is not in")),
         };
         if !is_archive_name(name) {
             return Err(wrong_name(from, given, "is not the name of an archive in"));
@@ -164,14 +169,15 @@ fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>
 
 /// Whether `place`, the part of a path before its last slash, is where `from` is.
 fn is_place(from: &dyn Repository, place: &str) -> bool {
-    let Some(dir) = from.directory() else {
-        return place == from.location();
-    };
-    let place = place.strip_prefix("file://").unwrap_or(place);
     // Before the first slash there is nothing: the root.
     let place = if place.is_empty() { "/" } else { place };
     let real = |path: &Path| std::fs::canonicalize(path).ok();
-    real(dir).is_some_and(|dir| real(Path::new(place)) == Some(dir))
+    match (from.directory(), Location::from(PathBuf::from(place))) {
+        (Some(dir), Location::Path(place)) => {
+            real(dir).is_some_and(|dir| real(&place) == Some(dir))
+        }
+        _ => place == from.location(),
+    }
 }
 
 fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> CliError {

@@ -12,6 +12,7 @@ use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};
+use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
@@ -21,29 +22,29 @@ use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::TargetName;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
-use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
     /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "A")]
-    pub(crate) a: PathBuf,
+    #[arg(value_name = "A", value_hint = ValueHint::AnyPath)]
+    pub(crate) a: TargetName,
     /// Archive or data dir to compare with
-    #[arg(value_name = "B")]
-    pub(crate) b: PathBuf,
+    #[arg(value_name = "B", value_hint = ValueHint::AnyPath)]
+    pub(crate) b: TargetName,
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Compare as of the lower of both commit indexes
     #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
     pub(crate) at_common_index: bool,
     /// Dedicated WAL dir of A
-    #[arg(long, value_name = "DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR")]
     pub(crate) a_wal_dir: Option<PathBuf>,
     /// Dedicated WAL dir of B
-    #[arg(long, value_name = "DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR")]
     pub(crate) b_wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rules: NamingRules,
@@ -63,14 +64,14 @@ pub(crate) fn run(
     out: &Out,
     interrupt: &Interrupt,
 ) -> Result<u8> {
-    let open = |given: &Path, wal_dir: Option<&Path>| {
+    let open = |given: &TargetName, wal_dir: Option<&Path>| {
         let path = args.latest.resolve(given, places, out)?;
         let target = places.target(&path, wal_dir)?;
         Ok::<_, CliError>((path, target))
     };
     let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
     let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
-    let paths = (&*a_path, &*b_path);
+    let paths = (a_path.as_path(), b_path.as_path());
     let wanted = Wanted {
         rules: args.rules.in_order_rules,
         rescue: true,

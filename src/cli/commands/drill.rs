@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
 use crate::etcd::store::diff::Part;
 use crate::etcd::text::printable;
+use clap::ValueHint;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -15,12 +16,12 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::TargetName;
 use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
 use crate::cli::values::length_of_time;
-use crate::cli::values::local_path;
 
 pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \
     --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
@@ -34,20 +35,20 @@ const SHOWN: usize = 10;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
     /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET")]
-    target: PathBuf,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    target: TargetName,
     /// The etcd to start, of the release of the backup
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
     etcd: PathBuf,
     #[command(flatten)]
     latest: LatestFlags,
     /// Dedicated WAL dir of a data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     wal_dir: Option<PathBuf>,
     /// Where to make the scratch directory (default: the system's)
     ///
     /// It needs room for twice the unpacked data.
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SCRATCH_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SCRATCH_DIR")]
     scratch_dir: Option<PathBuf>,
     /// How long the server may take
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = length_of_time, env = "ETCD_ARK_DRILL_WITHIN")]
@@ -84,12 +85,12 @@ pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record)
     });
     drop(progress);
     match drilled {
-        Ok(drilled) => tell(&path, &etcd, &drilled, out, record),
+        Ok(drilled) => tell(path.as_path(), &etcd, &drilled, out, record),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
                 out.json(|| {
                     json!({
-                        "target": text(&path),
+                        "target": text(path.as_path()),
                         "etcd": {"path": text(&etcd), "version": version},
                         "equal": false,
                         "starts": false,

@@ -15,29 +15,30 @@ use crate::etcd::store::{Node, NodeId, Step, Store, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
+use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json::AfterSchema;
+use crate::cli::location::TargetName;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
-use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
     /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: PathBuf,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    pub(crate) target: TargetName,
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Only this key, or this directory and its content
     #[arg(value_name = "PREFIX", conflicts_with = "get")]
     pub(crate) prefix: Option<OsString>,
     /// Dedicated WAL dir of the data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Store as of this raft index [default: last one known to be committed]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
@@ -103,7 +104,7 @@ pub(crate) fn run(
         })?;
         out.stream(|stdout| stdout.write_all(&value.bytes()));
     } else if out.is_told() {
-        out.line(&out.paint(Paint::Strong, &header(&path, &read)));
+        out.line(&out.paint(Paint::Strong, &header(path.as_path(), &read)));
         let rules = rules_text(&read);
         out.line(&out.paint(Paint::Dim, &rules));
         let tree = Tree { store, args, out };

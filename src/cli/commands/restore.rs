@@ -10,6 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
+use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -20,24 +21,24 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::TargetName;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
-use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
     /// Archive; or latest, latest:LABEL
-    #[arg(value_name = "ARCHIVE")]
-    pub(crate) archive: PathBuf,
+    #[arg(value_name = "ARCHIVE", value_hint = ValueHint::AnyPath)]
+    pub(crate) archive: TargetName,
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Data dir to restore into, created if missing
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// Dedicated WAL dir for the segments (etcd 2.2 and later)
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Exchange an existing member directory with the restored one; the old one is kept
     #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
@@ -103,7 +104,7 @@ pub(crate) fn run(
     let member = &archive.manifest().member;
     out.json(|| {
         json!({
-            "archive": text(&path),
+            "archive": text(path.as_path()),
             "member_dir": text(&restored.member),
             "dry_run": args.dry_run,
             "kept": restored.kept.as_deref().map(text),
@@ -122,7 +123,7 @@ pub(crate) fn run(
             "would restore {} to {place}; the archive is verified, nothing was changed",
             size(restored.bytes)
         ));
-        out.line(&format!("  archive    {}", path.display()));
+        out.line(&format!("  archive    {}", path.as_path().display()));
         out.line(&format!("  member     {}", member.identity));
         return Ok(0);
     }
@@ -131,7 +132,7 @@ pub(crate) fn run(
         size(restored.bytes),
         out.paint(Paint::Strong, &place)
     ));
-    out.line(&format!("  archive    {}", path.display()));
+    out.line(&format!("  archive    {}", path.as_path().display()));
     out.line(&format!("  member     {}", member.identity));
     out.line(&format!(
         "  position   {}",

@@ -28,15 +28,15 @@ use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{position_text, version_text};
-use crate::cli::values::{label, local_path};
+use crate::cli::values::label;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
     /// Data dir of the member (only read)
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// Dedicated WAL dir, if etcd runs with --wal-dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) to: DestinationFlags,

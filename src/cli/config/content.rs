@@ -17,6 +17,8 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::location::Location;
+
 /// Flags with a name that means something else to all other commands: no key at the top is for them.
 const OTHER_MEANING: [&str; 1] = ["ETCD_ARK_WAL_DIRS"];
 /// What every command has, and no file can set.
@@ -260,6 +262,7 @@ fn one(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<String, String> {
     let parser = arg.get_value_parser().type_id();
     let of_text = [
         TypeId::of::<PathBuf>(),
+        TypeId::of::<Location>(),
         TypeId::of::<OsString>(),
         TypeId::of::<String>(),
     ];

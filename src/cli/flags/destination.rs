@@ -11,8 +11,8 @@ use clap::ArgAction;
 use crate::cli::encryption::cipher;
 use crate::cli::error::Result;
 use crate::cli::flags::repository::BackupDir;
-use crate::cli::open::{Places, is_remote};
-use crate::cli::values::local_path;
+use crate::cli::location::Location;
+use crate::cli::open::Places;
 
 /// Where the archive goes, and for whom it is encrypted.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct DestinationFlags {
     /// Directory for the archive before it is uploaded or encrypted [default: $TMPDIR or /tmp]
     ///
     /// The archive is written and verified there as a file without a name.
-    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_ARK_SPOOL_DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
     /// Encrypt for an age recipient (repeatable)
     #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
@@ -54,8 +54,7 @@ impl DestinationFlags {
 
     /// Where the archive is written first, if it is not written in its place at once.
     pub(crate) fn used_spool(&self) -> Option<PathBuf> {
-        let place = self.backup_dir.backup_dir.as_deref();
-        let is_spooled = place.is_some_and(is_remote)
+        let is_spooled = matches!(&self.backup_dir.backup_dir, Some(Location::Url(_)))
             || !self.recipient.is_empty()
             || !self.recipients_file.is_empty();
         is_spooled.then(|| self.spool())

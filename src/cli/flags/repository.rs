@@ -1,23 +1,21 @@
 //! Where archives are kept, as a command line says it, and which of them `latest` is.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::monitoring::scope::watched;
 use crate::repository::{Repository, summarize};
-use clap::Command;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
+use clap::{Command, ValueHint};
 use jiff::Timestamp;
 
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::location::{LATEST, Location, TargetName};
 use crate::cli::open::Places;
 use crate::cli::output::Out;
 
-/// What names the newest backup; `latest:LABEL` the newest with a label.
-const LATEST: &str = "latest";
 const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
 /// As it was called when buckets had a flag of their own, which is an alias now.
 const OLDER_VARIABLE: &str = "ETCD_ARK_REPO";
@@ -29,17 +27,17 @@ pub(crate) struct BackupDir {
     ///
     /// A directory is created with mode 0700 if it is missing. For a bucket the credentials come from the environment, under the
     /// names that the clouds' own tools use. `--repo` is another name of this flag.
-    #[arg(long, alias = "repo", value_name = "DIR|URL", env = VARIABLE)]
-    pub(crate) backup_dir: Option<PathBuf>,
+    #[arg(long, alias = "repo", value_name = "DIR|URL", value_hint = ValueHint::AnyPath, env = VARIABLE)]
+    pub(crate) backup_dir: Option<Location>,
 }
 
 impl BackupDir {
     /// The place, which must be named.
-    pub(crate) fn place(&self) -> Result<&Path> {
+    pub(crate) fn place(&self) -> Result<&Location> {
         let told = || {
             CliError::usage("no backup dir is given: `--backup-dir DIR` or `--backup-dir URL`").hint("it can also be set as ETCD_ARK_BACKUP_DIR, or as `backup-dir` in /etc/etcd-ark.toml")
         };
-        self.backup_dir.as_deref().ok_or_else(told)
+        self.backup_dir.as_ref().ok_or_else(told)
     }
 }
 
@@ -47,8 +45,8 @@ impl BackupDir {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RepositoryFlags {
     /// Backup directory or bucket URL, in place of --backup-dir
-    #[arg(value_name = "BACKUP_DIR", conflicts_with = "backup_dir")]
-    place: Option<PathBuf>,
+    #[arg(value_name = "BACKUP_DIR", value_hint = ValueHint::AnyPath, conflicts_with = "backup_dir")]
+    place: Option<Location>,
     #[command(flatten)]
     backup_dir: BackupDir,
 }
@@ -57,7 +55,7 @@ impl RepositoryFlags {
     pub(crate) fn open(&self, places: &Places<'_>) -> Result<Rc<dyn Repository>> {
         let place = self
             .place
-            .as_deref()
+            .as_ref()
             .map_or_else(|| self.backup_dir.place(), Ok);
         places.repository(place?)
     }
@@ -81,36 +79,31 @@ pub(crate) struct MemberFlag {
 }
 
 impl LatestFlags {
-    /// What `target` names: a path or URL as it is, the archive that `latest` is.
-    pub(crate) fn resolve(&self, target: &Path, places: &Places<'_>, out: &Out) -> Result<PathBuf> {
-        if !is_latest(target) {
-            return Ok(target.to_owned());
-        }
+    /// What `target` names: a place as it is, the archive that `latest` is.
+    pub(crate) fn resolve(
+        &self,
+        target: &TargetName,
+        places: &Places<'_>,
+        out: &Out,
+    ) -> Result<Location> {
+        let label = match target {
+            TargetName::At(place) => return Ok(place.clone()),
+            TargetName::Latest { label } => label.as_deref(),
+        };
         let repository = places.repository(self.backup_dir.place()?)?;
-        let name = self.member.latest(&*repository, target, out)?;
-        Ok(repository.path_of(&name))
+        let name = self.member.latest(&*repository, label, out)?;
+        Ok(repository.path_of(&name).into())
     }
 }
 
-/// Whether `target` is `latest` or `latest:LABEL`.
-pub(crate) fn is_latest(target: &Path) -> bool {
-    let text = target.to_str().unwrap_or_default();
-    text == LATEST || label_of(text).is_some()
-}
-
-fn label_of(target: &str) -> Option<&str> {
-    target.strip_prefix(LATEST)?.strip_prefix(':')
-}
-
 impl MemberFlag {
-    /// The name of the archive in `repository` that `target`, which [`is_latest`], means.
+    /// The name of the newest archive in `repository`, with a label if one is asked for.
     pub(crate) fn latest(
         &self,
         repository: &dyn Repository,
-        target: &Path,
+        label: Option<&str>,
         out: &Out,
     ) -> Result<String> {
-        let label = target.to_str().and_then(label_of);
         let mut catalog = summarize(repository)?;
         // One of them may be newer than what is taken.
         for (_, error) in catalog.unreadable {

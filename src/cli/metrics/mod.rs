@@ -26,7 +26,6 @@ use rustix::fs::FlockOperation;
 
 use crate::cli::error::{CliError, Kind};
 use crate::cli::metrics::prometheus::{Family, Series};
-use crate::cli::values::local_path;
 
 /// How often, and how far apart, the file's directory is tried for its lock.
 const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
@@ -40,7 +39,7 @@ pub(crate) struct MetricsFile {
     /// Write the result as a Prometheus textfile (*.prom)
     ///
     /// It is written after a failure, too. Commands can share a file, members cannot.
-    #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE", value_parser = local_path())]
+    #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
 }
 

@@ -10,6 +10,7 @@ use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::commands::schedule::quote::shell;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::json::text;
+use crate::cli::location::Location;
 
 /// A command line under construction.
 struct Line(String);
@@ -68,7 +69,7 @@ pub(crate) fn run(
     line = match to {
         Some(to) => {
             let line = line
-                .path("--backup-dir", to.backup_dir.backup_dir.as_deref())
+                .path("--backup-dir", place(to))
                 .path("--spool-dir", to.spool_dir.as_deref());
             let recipients = to
                 .recipient
@@ -114,8 +115,7 @@ pub(crate) fn rewind(
 
 /// The archives where `to` says that this member's are.
 pub(crate) fn list(to: &DestinationFlags) -> String {
-    let place = to.backup_dir.backup_dir.as_deref();
-    let place = place.map_or_else(|| "BACKUP_DIR".to_owned(), text);
+    let place = place(to).map_or_else(|| "BACKUP_DIR".to_owned(), text);
     Line::new("list").word(&place).0
 }
 
@@ -130,4 +130,8 @@ pub(crate) fn restore(gate: &Gate, data_dir: &Path, step: Step) -> String {
         line = line.word("--replace");
     }
     line.0
+}
+
+fn place(to: &DestinationFlags) -> Option<&Path> {
+    to.backup_dir.backup_dir.as_ref().map(Location::as_path)
 }

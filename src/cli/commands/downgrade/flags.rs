@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use crate::etcd::ids::{Release, V2_1, V2_2};
 use crate::upgrade::downgrade::evidence::{Ran, Step};
-use clap::Subcommand;
 use clap::builder::FalseyValueParser;
+use clap::{Subcommand, ValueHint};
 
 use crate::cli::connection::Connection;
 use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::destination::DestinationFlags;
-use crate::cli::values::local_path;
+use crate::cli::location::Location;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Downgrade {
@@ -48,7 +48,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
     /// Data dir of this machine's member (only read)
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) gate: Gate,
@@ -57,7 +57,7 @@ pub(crate) struct Check {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GoBack {
     /// Data dir of this member
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) gate: Gate,
@@ -86,10 +86,10 @@ pub(crate) struct GoBack {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Gate {
     /// Further archives and data dirs of the cluster's members
-    #[arg(value_name = "TARGET")]
-    pub(crate) targets: Vec<PathBuf>,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    pub(crate) targets: Vec<Location>,
     /// Dedicated WAL dir, if etcd runs with --wal-dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,

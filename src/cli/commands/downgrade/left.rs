@@ -129,7 +129,7 @@ fn planned(
     for disk in &collected.evidence.disks {
         let target = match (disk.kind, &inquiry.own) {
             (DiskKind::Own { .. }, Some(Target::DataDir(own))) => Target::DataDir(own.clone()),
-            _ => places.target(&disk.path, None)?,
+            _ => places.target(&disk.path.clone().into(), None)?,
         };
         inputs.push(Input { target });
     }

@@ -171,7 +171,9 @@ pub(crate) fn restoring(args: &GoBack, is_missing: bool, step: Step) -> Vec<Stri
     let list = commands::list(&args.to);
     let restore = commands::restore(&args.gate, data_dir, step);
     let last_before = format!("last-before:{}", step.from);
-    let rewind = commands::rewind(&args.gate, None, &args.gate.targets, &last_before, None);
+    let targets = args.gate.targets.iter();
+    let inputs: Vec<_> = targets.map(|target| target.as_path().to_owned()).collect();
+    let rewind = commands::rewind(&args.gate, None, &inputs, &last_before, None);
     let first = if is_missing {
         let instead = match data_dirs_beside(data_dir).as_slice() {
             [] => String::new(),

@@ -15,6 +15,7 @@ use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::target::Target;
+use clap::ValueHint;
 use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
@@ -24,22 +25,22 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::TargetName;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
-use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
     /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: PathBuf,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    pub(crate) target: TargetName,
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Dedicated WAL dir of the data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
@@ -55,8 +56,10 @@ pub(crate) fn run(
     let target = places.target(&path, args.wal_dir.as_deref())?;
     let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
     match &target {
-        Target::Archive(archive) => inspect_archive(archive, &path, contents, out),
-        Target::DataDir(data_dir) => inspect_data_dir(data_dir, &path, contents, out, interrupt),
+        Target::Archive(archive) => inspect_archive(archive, path.as_path(), contents, out),
+        Target::DataDir(data_dir) => {
+            inspect_data_dir(data_dir, path.as_path(), contents, out, interrupt)
+        }
     }
 }
 

@@ -31,17 +31,17 @@ use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::Progress;
 use crate::cli::render::member_table::{table, wrap};
-use crate::cli::values::{length_of_time, local_path};
+use crate::cli::values::length_of_time;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preflight {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Data dir of this member (only read)
-    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Dedicated WAL dir, if etcd runs with --wal-dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) backup_dir: BackupDir,

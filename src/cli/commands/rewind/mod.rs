@@ -18,8 +18,8 @@ use crate::rewind::output_dir::Place;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::{Archived, Output};
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
-use clap::ArgAction;
 use clap::builder::FalseyValueParser;
+use clap::{ArgAction, ValueHint};
 use jiff::Timestamp;
 
 use crate::cli::commands::rewind::report::to_json;
@@ -28,25 +28,25 @@ use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::json::text;
+use crate::cli::location::Location;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{plural, row};
 use crate::cli::render::rewind_plan::picture;
-use crate::cli::values::{local_path, pair};
+use crate::cli::values::{pair, path_pair};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rewind {
     /// Archives and data dirs of any members of one cluster
-    #[arg(value_name = "TARGET", required = true)]
-    pub(crate) targets: Vec<PathBuf>,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath, required = true)]
+    pub(crate) targets: Vec<Location>,
     /// Directory for the new archives (empty or missing)
     #[arg(
         long,
         value_name = "DIR",
         required_unless_present = "dry_run",
-        env = "ETCD_ARK_OUT",
-        value_parser = local_path()
+        env = "ETCD_ARK_OUT"
     )]
     pub(crate) out: Option<PathBuf>,
     /// Where to cut: last-before:RELEASE, index:N or end
@@ -75,8 +75,8 @@ pub(crate) struct Rewind {
     #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
     pub(crate) keep_cluster_id: bool,
     /// Dedicated WAL dir of a data dir among the targets (repeatable)
-    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = pair, env = "ETCD_ARK_WAL_DIRS")]
-    pub(crate) wal_dir: Vec<(String, String)>,
+    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = path_pair, env = "ETCD_ARK_WAL_DIRS")]
+    pub(crate) wal_dir: Vec<(PathBuf, PathBuf)>,
     /// Show what would be kept and lost; write nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
@@ -155,11 +155,12 @@ pub(crate) fn run(
 }
 
 fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
-    let is_of = |data_dir: &str, target: &Path| Path::new(data_dir) == target;
+    let is_of = |data_dir: &Path, target: &Location| target.local() == Some(data_dir);
     for (data_dir, _) in &args.wal_dir {
         if !args.targets.iter().any(|target| is_of(data_dir, target)) {
             return Err(CliError::usage(format!(
-                "`--wal-dir` names `{data_dir}`, which is not one of the targets"
+                "`--wal-dir` names `{}`, which is not one of the targets",
+                data_dir.display()
             ))
             .hint("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"));
         }
@@ -168,7 +169,7 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
     for path in &args.targets {
         let mut wal_dirs = args.wal_dir.iter();
         let wal_dir = wal_dirs.find(|(data_dir, _)| is_of(data_dir, path));
-        let target = places.target(path, wal_dir.map(|(_, dir)| Path::new(dir)))?;
+        let target = places.target(path, wal_dir.map(|(_, dir)| dir.as_path()))?;
         inputs.push(Input { target });
     }
     Ok(inputs)
@@ -176,11 +177,14 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
 
 /// What someone encrypted is not written in the open by a command that says nothing of it.
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
-    let is_encrypted = |path: &&PathBuf| path.to_string_lossy().ends_with(ENCRYPTED);
+    let is_encrypted = |target: &&Location| {
+        let path = target.as_path().to_string_lossy();
+        path.ends_with(ENCRYPTED)
+    };
     match args.targets.iter().find(is_encrypted) {
         Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
                 "`{}` is encrypted, and the new archives would not be",
-                path.display()
+                path.as_path().display()
             )).hint("name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them in the open")),
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 //! In: what was given, and what the configuration file adds. Out: text that a unit and a crontab can hold. What every run would
 //! be refused for is refused here, by the same checks.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -15,6 +15,7 @@ use crate::cli::commands::schedule::quote::plain;
 use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Result};
+use crate::cli::location::Location;
 use crate::cli::open::Places;
 
 /// Buckets, which need credentials to be opened, and those are not for this run to have.
@@ -39,10 +40,7 @@ impl Line {
     pub(crate) fn new(given: &SnapshotLine) -> Result<Self> {
         given.flags.iter().try_for_each(refuse_relative)?;
         let snapshot = &given.snapshot;
-        let place = |path: Option<&Path>| {
-            let local = path.and_then(local);
-            local.map(|path| Place::of(&path)).transpose()
-        };
+        let place = |path: Option<&Path>| path.map(Place::of).transpose();
         let reads = [
             Some(snapshot.data_dir.as_path()),
             snapshot.wal_dir.as_deref(),
@@ -64,7 +62,7 @@ impl Line {
             global: words(&given.global)?,
             flags: words(&given.flags)?,
             reads: reads.collect::<Result<_>>()?,
-            backups: place(Some(archives))?,
+            backups: place(archives.local())?,
             spool: place(snapshot.to.spool_dir.as_deref())?,
             metrics: place(metrics.as_deref().and_then(Path::parent))?,
         })
@@ -86,10 +84,10 @@ impl Line {
         }
         cipher(&snapshot.to.recipient, &snapshot.to.recipients_file)?;
         let archives = snapshot.to.backup_dir.place()?;
-        let text = archives.to_string_lossy();
-        let is_bucket = BUCKETS.iter().any(|scheme| text.starts_with(scheme));
-        if !(cfg!(feature = "object-store") && is_bucket) {
-            places.repository(archives)?;
+        let is_known = |url: &str| BUCKETS.iter().any(|scheme| url.starts_with(scheme));
+        match archives {
+            Location::Url(url) if cfg!(feature = "object-store") && is_known(url) => {}
+            archives => drop(places.repository(archives)?),
         }
         let source = Place::of(&snapshot.data_dir)?;
         match DataDir::open(&snapshot.data_dir, snapshot.wal_dir.as_deref()) {
@@ -120,7 +118,7 @@ fn refuse_relative(word: &Word) -> Result<()> {
         .value
         .as_ref()
         .filter(|_| word.is_of_file && word.is_path);
-    let path = path.and_then(|path| local(Path::new(path)));
+    let path = path.and_then(|path| local(path));
     match path.filter(|path| path.is_relative()) {
         None => Ok(()),
         Some(path) => {
@@ -140,7 +138,7 @@ fn words(words: &[Word]) -> Result<Vec<String>> {
         let Some(value) = &word.value else {
             return Ok(format!("--{}", word.flag));
         };
-        let path = word.is_path.then(|| local(Path::new(value))).flatten();
+        let path = word.is_path.then(|| local(value)).flatten();
         let value = match path {
             // An empty name is not a path: no configuration file.
             Some(path) if !path.as_os_str().is_empty() => in_place_of(value, &path)?,
@@ -163,10 +161,9 @@ fn in_place_of(value: &OsString, path: &Path) -> Result<String> {
 }
 
 /// Where it is on this machine, if it is here.
-fn local(path: &Path) -> Option<PathBuf> {
-    match path.to_string_lossy().split_once("://") {
-        None => Some(path.to_owned()),
-        Some(("file", path)) => Some(PathBuf::from(path)),
-        Some(_) => None,
+fn local(value: &OsStr) -> Option<PathBuf> {
+    match Location::from(PathBuf::from(value)) {
+        Location::Path(path) => Some(path),
+        Location::Url(_) => None,
     }
 }

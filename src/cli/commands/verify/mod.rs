@@ -22,6 +22,7 @@ use crate::repository::upload::digest_of;
 use crate::repository::{Repository, Summary};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
+use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
@@ -32,24 +33,23 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::open as places;
+use crate::cli::location::{Location, TargetName};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{starts_json, starts_why_json};
-use crate::cli::values::local_path;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// Archives, data dirs, backup dirs; or latest, latest:LABEL [default: --backup-dir]
     ///
     /// A backup dir stands for all archives in it.
-    #[arg(value_name = "TARGET")]
-    pub(crate) targets: Vec<PathBuf>,
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    pub(crate) targets: Vec<TargetName>,
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Dedicated WAL dir of a data dir among them
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR", value_parser = local_path())]
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
@@ -77,11 +77,12 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let targets = with_repositories_opened(&named(args, places, out)?, places, out)?;
     for target in &targets {
         let verdict = verdict_of(target, args, places, out);
+        let path = target.as_path();
         let wrong = match verdict {
             Ok(verdict) => {
-                tell(target, &verdict, out);
-                results.push(to_json(target, &verdict));
-                let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(target));
+                tell(path, &verdict, out);
+                results.push(to_json(path, &verdict));
+                let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
                 let fault = verdict.first_fault();
                 fault.map(|fault| (Kind::Corrupt, corrupt(fault)))
             }
@@ -89,10 +90,10 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                 if error.kind == Kind::Interrupted {
                     return Err(error);
                 }
-                results.push(unopened_json(target, &error, args));
+                results.push(unopened_json(path, &error, args));
                 // One target alone fails as any command does; of several each gets its verdict.
                 if targets.len() == 1 {
-                    if target.exists() {
+                    if path.exists() {
                         out.json(|| answer(&results));
                     }
                     return Err(error);
@@ -101,7 +102,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
                     key_hint = key_hint.or(error.hint);
                 }
                 let word = out.paint(Paint::Bad, "FAILED ");
-                out.line(&format!("{word} {}  {}", shown(target), error.message));
+                out.line(&format!("{word} {}  {}", shown(path), error.message));
                 Some((error.kind, error.message))
             }
         };
@@ -122,7 +123,7 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if out.is_quiet() {
         QUIET.into()
-    } else if targets.iter().all(|target| target.is_dir()) {
+    } else if targets.iter().all(Location::is_dir) {
         "before anything is repaired: `etcd-ark snapshot --damaged` keeps a data dir as it is"
             .into()
     } else {
@@ -145,9 +146,9 @@ fn answer(targets: &[Value]) -> Value {
 }
 
 /// The targets; without any, the backup dir.
-fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<PathBuf>> {
+fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<Location>> {
     if args.targets.is_empty() {
-        return Ok(vec![args.latest.backup_dir.place()?.to_owned()]);
+        return Ok(vec![args.latest.backup_dir.place()?.clone()]);
     }
     let targets = args.targets.iter();
     targets
@@ -177,12 +178,12 @@ fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
     })
 }
 
-fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
+fn verdict_of(target: &Location, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
     let interrupt = places.interrupt();
     if let Some((repository, summary)) = places.locked(target)? {
         return locked_verdict(&*repository, &summary, interrupt);
     }
-    if places::is_bucket(target) || is_bare(target) {
+    if target.is_bucket() || target.local().is_some_and(is_bare) {
         return Err(nothing_in(target));
     }
     let opened = places.target(target, args.wal_dir.as_deref())?;
@@ -192,7 +193,7 @@ fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> R
             // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
             places.prove_beside(target)?;
             let mut verdict = archive_verdict(&opened, archive, args, out, interrupt)?;
-            if verdict.is_sound() && !places::is_bucket(target) {
+            if verdict.is_sound() {
                 verdict.notes.extend(wrong_sum(target, places)?);
             }
             Ok(verdict)
@@ -201,7 +202,7 @@ fn verdict_of(target: &Path, args: &Verify, places: &Places<'_>, out: &Out) -> R
 }
 
 /// That the checksum file beside a sound archive has another digest than the archive: `sha256sum -c` would fail.
-fn wrong_sum(target: &Path, places: &Places<'_>) -> Result<Option<String>> {
+fn wrong_sum(target: &Location, places: &Places<'_>) -> Result<Option<String>> {
     let (repository, name) = places.locate(target)?;
     let sum = format!("{name}{SUM_EXTENSION}");
     let Some(written) = repository.read_beside(&sum)? else {
@@ -211,7 +212,7 @@ fn wrong_sum(target: &Path, places: &Places<'_>) -> Result<Option<String>> {
     let digest = digest_of(&*source, places.interrupt())?.to_string();
     let is_right = written.starts_with(digest.as_bytes());
     Ok((!is_right).then(|| {
-        let target = target.display();
+        let target = target.as_path().display();
         format!(
             "`{target}{SUM_EXTENSION}` does not match the archive, which is sound: remove it, or write its first word as {digest}"
         )
@@ -227,8 +228,8 @@ fn is_bare(target: &Path) -> bool {
     std::fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_ours))
 }
 
-fn nothing_in(target: &Path) -> CliError {
-    let (what, hint) = if places::is_bucket(target) {
+fn nothing_in(target: &Location) -> CliError {
+    let (what, hint) = if target.is_bucket() {
         (
             "no archives in",
             "is the prefix right? it is the URL that `snapshot --backup-dir` was given",
@@ -239,7 +240,11 @@ fn nothing_in(target: &Path) -> CliError {
             "pass the directory that `etcd-ark snapshot --backup-dir` was given, or a data dir; is its disk mounted?",
         )
     };
-    CliError::new(Kind::NotFound, format!("{what} `{}`", target.display())).hint(hint)
+    CliError::new(
+        Kind::NotFound,
+        format!("{what} `{}`", target.as_path().display()),
+    )
+    .hint(hint)
 }
 
 /// Of an encrypted archive without a key only the ciphertext can be proven.
@@ -282,17 +287,19 @@ fn worth(is_sound: bool) -> &'static str {
 
 /// A backup dir or bucket among the targets stands for every archive in it.
 fn with_repositories_opened(
-    targets: &[PathBuf],
+    targets: &[Location],
     places: &Places<'_>,
     out: &Out,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Vec<Location>> {
     let mut all = Vec::new();
     for target in targets {
-        let archives = if target.is_dir() || places::is_bucket(target) {
+        let archives = if target.is_dir() || target.is_bucket() {
             let repository = places.repository(target)?;
             let listed = repository.list()?.into_iter();
             out.warn_skipped(&*repository);
-            listed.map(|one| repository.path_of(&one.name)).collect()
+            listed
+                .map(|one| repository.path_of(&one.name).into())
+                .collect()
         } else {
             Vec::new()
         };
