@@ -552,6 +552,9 @@ fn a_flag_that_takes_a_local_path_refuses_a_url_instead_of_making_a_directory_na
         &["downgrade", "check", "--data-dir", url],
         &["keys", "d", "--wal-dir", url],
     ];
+    // No typo may end in a suggestion to lift a refusal.
+    let typo = ark(["restore", "a.tar.zst", "--data-dir", "d", "--replac"]).exits(2);
+    assert!(!typo.stderr.contains("--replace"), "{typo:#?}");
     for args in commands {
         run(clean(BINARY).args(args).current_dir(scratch.path()))
             .exits(2)

@@ -215,7 +215,16 @@ fn a_cluster_that_is_there_already_ends_the_first_look() {
     let args = ["preflight", "--watch", "--endpoints", &endpoints];
     let ran = ark(args).exits(0);
     assert!(ran.stdout.contains("the cluster is at 2.2"), "{ran:?}");
-    assert_eq!(ark(args.iter().chain(&["--quiet"])).exits(0).stdout, "");
+}
+
+#[test]
+fn a_watch_ends_by_the_time_it_was_given() {
+    let fake = story();
+    let watch = Watch::begin(&fake.endpoints(), &["--watch-for", "300ms"]);
+    let (code, lines, stderr) = watch.end();
+    assert_eq!(code, Some(1), "{lines:?}");
+    let told = "the cluster has not moved to 2.2 within --watch-for: 0 of 3 members run it";
+    assert!(stderr.contains(told), "{stderr}");
 }
 
 #[test]

@@ -51,6 +51,49 @@ fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
 }
 
 #[test]
+fn quiet_is_silent_on_success_and_never_on_a_question() {
+    // Guards against `quiet = true` in the configuration, which made a monitoring check and every list say nothing.
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    let archive = snapshot(&source, &backups);
+    let texts = [&source, &backups, &archive].map(|path| path.to_str().unwrap());
+    let [source, backups, archive] = texts;
+    let log = dir.path().join("etcd.log");
+    fs::write(&log, "2026/11/22 07:10:21 etcdserver: name = infra0\n").unwrap();
+    let with = |quiet: &str, args: &[&str]| {
+        run(clean(BINARY)
+            .env("ETCD_ARK_QUIET", quiet)
+            .current_dir(dir.path())
+            .args(args))
+        .exits(0)
+    };
+    for question in [
+        &["list", backups][..],
+        &["list", "--history", backups],
+        &["inspect", archive],
+        &["keys", source],
+        &["diff", archive, source],
+        &["verify", archive],
+        &["prune", "--dry-run", "--keep-last", "1", backups],
+        &["explain-log", "etcd.log"],
+    ] {
+        let told = with("1", question).stdout;
+        assert_eq!(told, with("", question).stdout, "{question:?}");
+        assert_ne!(told, "", "{question:?}");
+    }
+    for command in [
+        &["copy", backups, "to"][..],
+        &["prune", "--keep-last", "1", backups],
+        &["restore", archive, "--data-dir", "new"],
+        &["man", "--out", "pages"],
+    ] {
+        let told = with("1", &[&["-v"], command].concat());
+        assert_eq!(told.stdout, "", "{command:?}");
+    }
+}
+
+#[test]
 fn a_snapshot_on_a_terminal_says_what_it_made() {
     // Guards against a tool that is silent to whoever sits before it.
     if !need("script") {

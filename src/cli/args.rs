@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::commands::status::tell_unknown;
@@ -164,7 +165,7 @@ pub(crate) fn misread(misread: Misread) -> u8 {
         Misread::Line(error) => match usage(&error) {
             // Also for people, whose clap shows how it is used.
             Some(_) if !asks_json && !is_status() => {
-                let _ = error.print();
+                let _ = without_bad_advice(error).print();
                 return Kind::Usage.exit_code();
             }
             Some(failure) => failure,
@@ -195,6 +196,32 @@ fn tell(failure: &CliError, asks_json: bool) {
     if let Some(hint) = &failure.hint {
         eprintln!("hint: {hint}");
     }
+}
+
+/// Flags that lift a refusal: none of them is what a typo meant.
+const DANGEROUS: [&str; 8] = [
+    "--accept-data-size",
+    "--allow-plaintext",
+    "--allow-stale-member",
+    "--change-member",
+    "--damaged",
+    "--keep-cluster-id",
+    "--offline",
+    "--replace",
+];
+
+/// The error without a suggestion that would be one of these, and without the advice to pass a flag as a value.
+fn without_bad_advice(error: clap::Error) -> clap::Error {
+    let suggested = error.get(ContextKind::SuggestedArg);
+    let is_good = |value: &ContextValue| matches!(value, ContextValue::String(flag) if !DANGEROUS.contains(&flag.as_str()));
+    if error.kind() != ErrorKind::UnknownArgument || suggested.is_some_and(is_good) {
+        return error;
+    }
+    let mut bare = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Args::command());
+    if let Some(argument) = error.get(ContextKind::InvalidArg) {
+        bare.insert(ContextKind::InvalidArg, argument.clone());
+    }
+    bare
 }
 
 /// What clap says is wrong, if it is not the help that it shows.

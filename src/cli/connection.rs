@@ -16,6 +16,7 @@ use rustix::termios::{
 };
 
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::values::duration;
 
 /// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
 const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
@@ -62,12 +63,12 @@ pub(crate) struct Connection {
         env = "ETCD_ARK_PASSWORD_FILE"
     )]
     password_file: Option<PathBuf>,
-    /// How long to wait for each member, in seconds
+    /// How long to wait for each member
     #[arg(
         long,
-        value_name = "SECONDS",
-        default_value = "5",
-        value_parser = seconds,
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = timeout,
         env = "ETCD_ARK_TIMEOUT"
     )]
     timeout: Duration,
@@ -240,16 +241,23 @@ fn fingerprint(text: &str) -> Result<Digest, String> {
     parsed.map_err(|_| "not the 64 hexadecimal digits of a SHA-256".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse().map_err(|_| "not a number of seconds")?;
-    let duration = Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?;
-    if duration.is_zero() || duration > LONGEST {
+/// A duration, or a number of seconds, as it once was.
+fn timeout(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok());
+    let given = match seconds {
+        Some(given) => given,
+        None => duration(text)?.unsigned_abs(),
+    };
+    if given.is_zero() || given > LONGEST {
         return Err(format!(
             "not above 0 and at most {} seconds",
             LONGEST.as_secs()
         ));
     }
-    Ok(duration)
+    Ok(given)
 }
 
 fn first_line(file: File) -> Result<String> {
@@ -366,11 +374,13 @@ mod tests {
 
     #[test]
     fn a_time_that_is_none_is_refused() {
-        for wrong in ["0", "-1", "nan", "inf", "1e300", "4000", "5s", ""] {
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "4000", "2h", ""] {
             assert!(access(&["--timeout", wrong]).is_err(), "{wrong}");
         }
-        let short = access(&["--timeout", "0.25"]).unwrap();
-        assert_eq!(short.timeout, Duration::from_millis(250));
+        for quarter in ["0.25", "250ms"] {
+            let short = access(&["--timeout", quarter]).unwrap();
+            assert_eq!(short.timeout, Duration::from_millis(250));
+        }
     }
 
     #[test]

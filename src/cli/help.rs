@@ -82,6 +82,8 @@ const RARE: &[&str] = &[
     "pin_sha256",
     "damaged",
     "scratch_dir",
+    "interval",
+    "accept_data_size",
     "within",
 ];
 

@@ -34,7 +34,7 @@ pub(crate) struct Out {
     quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
-    /// Whether a deed that went well says so: someone looks, or asked for it.
+    /// Whether a command run from cron says that it went well: someone looks, or asked for it.
     tells_success: bool,
     color_stdout: bool,
     color_stderr: bool,
@@ -93,34 +93,30 @@ impl Out {
         self.json
     }
 
-    /// Whether nothing is to be said but warnings and errors.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Whether a result is written for people.
-    pub(crate) fn is_told(&self) -> bool {
-        !self.json && !self.quiet
-    }
-
-    /// What a deed that runs from cron says when it went well: nothing off a terminal, because cron
-    /// mails every word. The result of a question, and what is needed to go on, is a [`Self::line`].
-    pub(crate) fn tell(&self, text: &str) {
-        if self.tells_success {
+    /// What a command that changes something says when it went well, and what is needed to go on.
+    pub(crate) fn report(&self, text: &str) {
+        if !self.quiet {
             self.line(text);
         }
     }
 
-    /// A [`Self::note`] of such a deed.
+    /// A [`Self::report`] of a command that runs from cron: nothing off a terminal, because cron mails every word.
+    pub(crate) fn tell(&self, text: &str) {
+        if self.tells_success {
+            self.report(text);
+        }
+    }
+
+    /// A [`Self::note`] of such a command.
     pub(crate) fn tell_note(&self, text: &str) {
         if self.tells_success {
             self.note(text);
         }
     }
 
-    /// A line for people.
+    /// A line of an answer, which was asked for.
     pub(crate) fn line(&self, text: &str) {
-        if !self.json && !self.quiet {
+        if !self.json {
             self.to_stdout(text.trim_end());
         }
     }

@@ -121,7 +121,7 @@ pub(crate) fn run(
     );
     // Who names archives must learn that none of them was copied.
     if new == 0 && !args.names.is_empty() {
-        out.line(&summary);
+        out.report(&summary);
     } else {
         out.tell(&summary);
     }

@@ -21,7 +21,7 @@ use crate::cli::metrics::{MetricsFile, Record};
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::progress::Progress;
-use crate::cli::values::length_of_time;
+use crate::cli::values::duration;
 
 pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \
     --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
@@ -51,7 +51,7 @@ pub(crate) struct Drill {
     #[arg(long, value_name = "DIR", env = "ETCD_ARK_SCRATCH_DIR")]
     scratch_dir: Option<PathBuf>,
     /// How long the server may take
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = length_of_time, env = "ETCD_ARK_DRILL_WITHIN")]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, env = "ETCD_ARK_DRILL_WITHIN")]
     within: SignedDuration,
     #[command(flatten)]
     threads: Threads,

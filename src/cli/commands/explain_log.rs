@@ -202,7 +202,7 @@ impl Teller<'_> {
     }
 
     fn begin(&mut self, file: PathBuf, stdout: &mut dyn Write) -> io::Result<()> {
-        if self.several && self.out.is_told() {
+        if self.several && !self.out.is_json() {
             let name = one_line(file.as_os_str().as_encoded_bytes());
             let name = format!("==> {name} <==");
             writeln!(stdout, "{}", self.out.paint(Paint::Strong, &name))?;
@@ -229,9 +229,6 @@ impl Teller<'_> {
         }
         if self.out.is_json() {
             return writeln!(stdout, "{}", json::line(&self.to_json(&explained, more)));
-        }
-        if !self.out.is_told() {
-            return Ok(());
         }
         self.write_line(class, &shown, stdout)
     }
@@ -284,9 +281,6 @@ impl Teller<'_> {
     fn tell_summary(&self, stdout: &mut dyn Write) -> io::Result<()> {
         if self.out.is_json() {
             return writeln!(stdout, "{}", json::line(&self.summary_json()));
-        }
-        if !self.out.is_told() {
-            return Ok(());
         }
         let [expected, routine, notable, unknown] = VERDICTS.map(|(of, _)| self.summary.count(of));
         let all = expected + routine + notable + unknown;

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -102,8 +102,17 @@ pub(crate) fn run(
             CliError::new(Kind::Failed, format!("`{}` is a directory", key.display()))
                 .hint("name one of the keys in it; without --get they are listed")
         })?;
-        out.stream(|stdout| stdout.write_all(&value.bytes()));
-    } else if out.is_told() {
+        // So that the prompt does not stand behind it.
+        let end: &[u8] = if io::stdout().is_terminal() {
+            b"\n"
+        } else {
+            b""
+        };
+        out.stream(|stdout| {
+            stdout.write_all(&value.bytes())?;
+            stdout.write_all(end)
+        });
+    } else {
         out.line(&out.paint(Paint::Strong, &header(path.as_path(), &read)));
         let rules = rules_text(&read);
         out.line(&out.paint(Paint::Dim, &rules));

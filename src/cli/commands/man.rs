@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Man, line: Command, out: &Out) -> Result<u8> {
             fs::write(&path, &page.roff)?;
             written.push(text(&path));
         }
-        out.line(&format!("{} pages in {}", pages.len(), dir.display()));
+        out.report(&format!("{} pages in {}", pages.len(), dir.display()));
         out.json(|| json!({ "pages": written }));
         return Ok(0);
     }

@@ -127,26 +127,26 @@ pub(crate) fn run(
         out.line(&format!("  member     {}", member.identity));
         return Ok(0);
     }
-    out.line(&format!(
+    out.report(&format!(
         "restored {} to {}",
         size(restored.bytes),
         out.paint(Paint::Strong, &place)
     ));
-    out.line(&format!("  archive    {}", path.as_path().display()));
-    out.line(&format!("  member     {}", member.identity));
-    out.line(&format!(
+    out.report(&format!("  archive    {}", path.as_path().display()));
+    out.report(&format!("  member     {}", member.identity));
+    out.report(&format!(
         "  position   {}",
         crate::cli::render::member::position_text(member)
     ));
     for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
         if let Some(kept) = kept {
-            out.line(&format!("  {name:<10} {}", kept.display()));
+            out.report(&format!("  {name:<10} {}", kept.display()));
         }
     }
     if !restored.undo.is_empty() {
-        out.line("to undo it, with etcd stopped:");
+        out.report("to undo it, with etcd stopped:");
         for command in &restored.undo {
-            out.line(&format!("  {command}"));
+            out.report(&format!("  {command}"));
         }
     }
     Ok(0)

@@ -28,7 +28,7 @@ use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::Progress;
 use crate::cli::render::member::{position_text, version_text};
-use crate::cli::values::label;
+use crate::cli::values::{byte_size, label};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
@@ -59,7 +59,7 @@ pub(crate) struct Snapshot {
     /// Warn if the data size is over SIZE
     #[arg(
         long,
-        value_name = "SIZE",
+        value_name = "SIZE", value_parser = byte_size,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]

@@ -26,7 +26,7 @@ use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::json;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
-use crate::cli::values::length_of_time;
+use crate::cli::values::{byte_size, duration};
 
 pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
     are this command's own codes: whatever keeps it from looking, wrong usage too, is 3, with its line.\n\n\
@@ -44,21 +44,21 @@ pub(crate) struct Status {
     #[command(flatten)]
     repository: RepositoryFlags,
     /// Maximum age of the newest archive, e.g. 90m, 26h, 7d
-    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = length_of_time, env = "ETCD_ARK_MAX_AGE")]
+    #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration, env = "ETCD_ARK_MAX_AGE")]
     max_age: SignedDuration,
-    /// Warn if the newest archive is older than AGE
-    #[arg(long, value_name = "AGE", value_parser = length_of_time, env = "ETCD_ARK_WARN_AGE")]
+    /// Warn if the newest archive is older than DURATION
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "ETCD_ARK_WARN_AGE")]
     warn_age: Option<SignedDuration>,
     /// Warn if the data size is over SIZE
     #[arg(
         long,
-        value_name = "SIZE",
+        value_name = "SIZE", value_parser = byte_size,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
     size_limit: ByteSize,
     /// Warn if less space than SIZE is free [default: 10 more archives per member]
-    #[arg(long, value_name = "SIZE", env = "ETCD_ARK_MIN_FREE")]
+    #[arg(long, value_name = "SIZE", value_parser = byte_size, env = "ETCD_ARK_MIN_FREE")]
     min_free: Option<ByteSize>,
     /// Read only the footers, do not verify the newest archives
     #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
@@ -190,9 +190,6 @@ fn prove_newest(
 fn tell(report: &Report, rules: &Rules, out: &Out) {
     if out.is_json() {
         out.json(|| to_json(report));
-        return;
-    }
-    if out.is_quiet() && report.level == Level::Ok {
         return;
     }
     let mut text = line(report);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::repository::lock::Claim;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::values::time_or_none;
+use crate::cli::values::duration_or_zero;
 
 /// What is worth a warning where the filesystem knows no locks.
 pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no locks: nothing kept another run from working on it at the same time";
@@ -14,7 +14,7 @@ pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no loc
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockWait {
     /// How long to wait for another run on the same backup dir, e.g. 10m
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time_or_none, env = "ETCD_ARK_LOCK_WAIT")]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_or_zero, env = "ETCD_ARK_LOCK_WAIT")]
     lock_wait: SignedDuration,
 }
 

@@ -7,7 +7,7 @@ use clap::ArgAction;
 use jiff::SignedDuration;
 
 use crate::cli::error::Result;
-use crate::cli::values::{label, length_of_time, time_or_none};
+use crate::cli::values::{count, duration, duration_or_zero, label};
 
 /// The flags of a policy.
 #[derive(Debug, clap::Args)]
@@ -15,31 +15,31 @@ use crate::cli::values::{label, length_of_time, time_or_none};
 #[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub(crate) struct Keep {
     /// Keep the N newest archives
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_LAST")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_LAST")]
     keep_last: Option<NonZeroU32>,
     /// Keep the newest of each of the last N hours that have one (UTC)
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_HOURLY")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_HOURLY")]
     keep_hourly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N days; also --keep-hourly, -weekly, -monthly, -yearly
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_DAILY")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_DAILY")]
     keep_daily: Option<NonZeroU32>,
     /// Keep the newest of each of the last N weeks, which begin on Monday
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_WEEKLY")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_WEEKLY")]
     keep_weekly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N months
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_MONTHLY")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_MONTHLY")]
     keep_monthly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N years
-    #[arg(long, value_name = "N", env = "ETCD_ARK_KEEP_YEARLY")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_YEARLY")]
     keep_yearly: Option<NonZeroU32>,
-    /// Keep archives within TIME of the newest, e.g. 30d
-    #[arg(long, value_name = "TIME", value_parser = length_of_time, env = "ETCD_ARK_KEEP_WITHIN")]
+    /// Keep archives within DURATION of the newest, e.g. 30d
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "ETCD_ARK_KEEP_WITHIN")]
     keep_within: Option<SignedDuration>,
     /// Keep archives with this label (repeatable)
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_KEEP_LABEL")]
     keep_label: Vec<String>,
-    /// Verify an archive again after TIME before it counts; 0s: each time
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time_or_none, env = "ETCD_ARK_PROVE_AGAIN_AFTER")]
+    /// Verify an archive again after DURATION before it counts; 0s: each time
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration_or_zero, env = "ETCD_ARK_PROVE_AGAIN_AFTER")]
     pub(crate) prove_again_after: SignedDuration,
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::json::{member, text};
 use crate::cli::output::{Out, Paint, size};
+use crate::cli::values::byte_size;
 
 /// How wide a chart is where there is no terminal, in columns.
 const WIDTH: usize = 80;
@@ -24,7 +25,7 @@ pub(crate) struct HistoryFlags {
     /// With --history: limit of the data size
     #[arg(
         long,
-        value_name = "SIZE",
+        value_name = "SIZE", value_parser = byte_size,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]

@@ -31,7 +31,7 @@ use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::Progress;
 use crate::cli::render::member_table::{table, wrap};
-use crate::cli::values::length_of_time;
+use crate::cli::values::{byte_size, duration};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preflight {
@@ -46,12 +46,12 @@ pub(crate) struct Preflight {
     #[command(flatten)]
     pub(crate) backup_dir: BackupDir,
     /// Maximum age of an archive, e.g. 90m, 24h, 7d
-    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = length_of_time, env = "ETCD_ARK_MAX_BACKUP_AGE")]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration, env = "ETCD_ARK_MAX_BACKUP_AGE")]
     pub(crate) max_backup_age: SignedDuration,
     /// Fail if the data size is over SIZE
     #[arg(
         long,
-        value_name = "SIZE",
+        value_name = "SIZE", value_parser = byte_size,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
@@ -78,8 +78,11 @@ pub(crate) struct Preflight {
     /// Show the state of all members until the cluster version has moved
     #[arg(long, env = "ETCD_ARK_WATCH", value_parser = FalseyValueParser::new())]
     pub(crate) watch: bool,
+    /// With --watch: give up after DURATION, with exit code 1
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "watch", env = "ETCD_ARK_WATCH_FOR")]
+    pub(crate) watch_for: Option<SignedDuration>,
     /// With --watch: time between two polls
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = length_of_time, env = "ETCD_ARK_INTERVAL")]
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration, env = "ETCD_ARK_INTERVAL")]
     pub(crate) interval: SignedDuration,
     #[command(flatten)]
     pub(crate) threads: Threads,
@@ -125,7 +128,7 @@ pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8
     out.json(|| to_json(&facts, &all));
     tell(&facts, &all, out);
     refuse_if_failed(&facts, &all)?;
-    if out.is_told() {
+    if !out.is_json() {
         tell_ready(&facts, &all, out);
     }
     Ok(0)
@@ -240,8 +243,7 @@ fn to_json(facts: &Facts, all: &[Check]) -> Value {
 }
 
 fn tell(facts: &Facts, all: &[Check], out: &Out) {
-    if !out.is_told() {
-        // With --quiet the failures are in the error that ends the command.
+    if out.is_json() {
         for check in all.iter().filter(|check| check.status == Status::Warn) {
             out.warn(&format!("{}: {}", check.title, check.evidence.join("; ")));
         }

@@ -41,6 +41,9 @@ pub(crate) fn run(
     let (mut known, mut expected) = (known.to_vec(), expected);
     let mut roll = Roll::new(args.to);
     let mut shown = Shown::new(args, out);
+    let end = args
+        .watch_for
+        .and_then(|length| Instant::now().checked_add(length.unsigned_abs()));
     let last = loop {
         let begun = Instant::now();
         let look = look(cluster, &known, expected, interrupt)?;
@@ -58,11 +61,26 @@ pub(crate) fn run(
             break moment;
         }
         let rest = args.interval.unsigned_abs().saturating_sub(begun.elapsed());
+        if end.is_some_and(|end| begun + rest >= end) {
+            drop(shown);
+            return Err(not_there_yet(args, &moment));
+        }
         sleep(rest, interrupt)?;
     };
     drop(shown);
     tell_end(args, &last, out);
     Ok(0)
+}
+
+/// That the time of the watch is over.
+fn not_there_yet(args: &Preflight, last: &Moment) -> CliError {
+    let message = format!(
+        "the cluster has not moved to {} within --watch-for: {} of {} members run it",
+        args.to,
+        last.there,
+        last.members.len()
+    );
+    CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` says what keeps it; the watch changes nothing and can be started again")
 }
 
 /// A look that does not hold up someone who asks to stop.
@@ -111,10 +129,10 @@ struct Shown<'o> {
 
 impl<'o> Shown<'o> {
     fn new(args: &Preflight, out: &'o Out) -> Self {
-        let place = if out.is_told() {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout())
-        } else {
+        let place = if out.is_json() {
             ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout())
         };
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             place.set_style(style);

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum,
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::global::{CONFIG_FLAG, DEFAULT_CONFIG, Global};
-use crate::cli::values::length_of_time;
+use crate::cli::values::duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct Schedule {
@@ -28,7 +28,7 @@ pub(crate) struct Schedule {
     #[arg(long, value_name = "HH:MM", conflicts_with = "every", value_parser = When::at, env = "ETCD_ARK_SCHEDULE_AT")]
     pub(crate) at: Option<When>,
     /// Interval that divides an hour or a day, e.g. 15m, 6h
-    #[arg(long, value_name = "TIME", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
+    #[arg(long, value_name = "DURATION", value_parser = every, env = "ETCD_ARK_SCHEDULE_EVERY")]
     pub(crate) every: Option<When>,
     /// User to run as [default: etcd-ark under systemd, root under cron]
     ///
@@ -49,7 +49,7 @@ pub(crate) enum Scheduler {
 }
 
 fn every(text: &str) -> Result<When, String> {
-    When::every(length_of_time(text)?)
+    When::every(duration(text)?)
 }
 
 /// A user's name that every scheduler reads as one.

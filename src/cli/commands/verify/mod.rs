@@ -56,20 +56,17 @@ pub(crate) struct Verify {
     /// Also replay the log: every raft snapshot must equal what the entries before it lead to
     #[arg(long, env = "ETCD_ARK_DEEP", value_parser = FalseyValueParser::new())]
     pub(crate) deep: bool,
-    /// With --deep: report what would expire before a restore at TIME [default: now]
+    /// With --deep: report what would expire before a restore at TIMESTAMP [default: now]
     ///
     /// For example 2015-10-01T00:00:00Z.
     #[arg(
         long,
-        value_name = "TIME",
+        value_name = "TIMESTAMP",
         requires = "deep",
         env = "ETCD_ARK_RESTORE_AT"
     )]
     pub(crate) restore_at: Option<jiff::Timestamp>,
 }
-
-const QUIET: &str =
-    "without --quiet every fault is shown; `etcd-ark list` shows the other archives";
 
 pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
@@ -121,15 +118,12 @@ pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
     };
     // Where bytes are wrong no key helps.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
-    let hint = key_hint.unwrap_or(if out.is_quiet() {
-        QUIET.into()
-    } else if targets.iter().all(Location::is_dir) {
+    let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
         "before anything is repaired: `etcd-ark snapshot --damaged` keeps a data dir as it is"
             .into()
     } else {
         "`etcd-ark list` shows the other archives".into()
     });
-    // Under --quiet this is all that is said, so it says where.
     let message = match targets.as_slice() {
         [_] => first,
         targets => format!(
