@@ -9,6 +9,7 @@ use std::thread;
 use etcd_ark::archive::format::TailFault;
 use etcd_ark::archive::manifest::{ManifestFault, Scope};
 use etcd_ark::archive::verify::verify;
+use etcd_ark::archive::warning::{Warning, WarningCode};
 use etcd_ark::archive::{Archive, ArchiveError, ArchiveFault, Digests, EXTENSION, Role};
 use etcd_ark::data_dir::DataDir;
 use etcd_ark::data_dir::scan::{Survey, survey};
@@ -480,7 +481,7 @@ fn a_flipped_raft_snapshot_is_never_archived_as_the_live_one() {
                     .all(|file| !newest.ends_with(&file.path)),
                 "bit {bit}"
             );
-            let warned = |text: &String| text.contains("was passed over");
+            let warned = |one: &Warning| one.code == WarningCode::PassedOver;
             assert!(taken.manifest.warnings.iter().any(warned), "bit {bit}");
             let archives = names(&backups);
             assert!(

@@ -74,6 +74,7 @@ fn imports(source: &str) -> Vec<Vec<&str>> {
 
 /// A file's own code: without comments, and without the tests at its end.
 fn own_code(source: &str) -> String {
+    let source = source.replace("pub(crate) mod tests", "mod tests");
     let own = source.split("#[cfg(test)]\nmod tests").next().unwrap();
     let code = own
         .lines()

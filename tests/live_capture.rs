@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use etcd_ark::archive::manifest::{Role, Scope};
 use etcd_ark::archive::verify::verify;
+use etcd_ark::archive::warning::{Warning, WarningCode};
 use etcd_ark::archive::{Archive, Digests};
 use etcd_ark::data_dir::DataDir;
 use etcd_ark::etcd::scan::Pass;
@@ -89,7 +90,7 @@ fn capture_and_judge(
     for reason in reasons {
         *tally.retries.entry(kind_of(&reason)).or_default() += 1;
     }
-    let cut = |warning: &String| warning.contains("unfinished record");
+    let cut = |warning: &Warning| warning.code == WarningCode::TornTail;
     tally.torn_tails_cut += usize::from(captured.manifest.warnings.iter().any(cut));
     let archive = Archive::open(&captured.path).unwrap();
     let report = verify(

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::warning::Warnings;
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterId, Identity, Index};
 use crate::etcd::member::{MemberFacts, Position};
@@ -33,17 +34,6 @@ pub const DIRECTORY_MODE: u32 = 0o7777;
 /// The longest file name accepted below `member/snap` and `member/wal`: what a tar header's
 /// name field holds.
 const MAX_NAME: usize = 80;
-
-/// How a warning about the data size begins.
-pub(crate) const OVER_LIMIT: &str = "the data size is ";
-/// What a warning about a torn tail has in it.
-pub(crate) const UNFINISHED: &str = " ends in an unfinished record; ";
-
-/// Whether a warning in a manifest concerns only the moment of the capture, or what every reader
-/// measures again: an archive with such a warning is not worse than one without it.
-pub(crate) fn is_passing(warning: &str) -> bool {
-    warning.starts_with(OVER_LIMIT) || warning.contains(UNFINISHED)
-}
 
 /// The version of the archive's format. A higher minor adds; a higher major changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +152,8 @@ pub struct Manifest {
     /// The files, in archive order.
     pub files: Vec<FileEntry>,
     /// What was worth a warning when it was taken.
-    pub warnings: Vec<String>,
+    #[serde(flatten)]
+    pub warnings: Warnings,
     /// What is good to know about it.
     pub notes: Vec<String>,
     /// That the release that the data are of does not start from them, and why, if that is so.

@@ -14,6 +14,7 @@ pub mod read_at;
 pub mod reader;
 pub mod tar;
 pub mod verify;
+pub mod warning;
 pub mod writer;
 
 pub use crate::archive::error::{ArchiveError, ArchiveFault};

@@ -4,7 +4,7 @@
 
 use jiff::SignedDuration;
 
-use crate::archive::manifest::is_passing;
+use crate::archive::warning::WarningCode;
 use crate::monitoring::scope::{Others, Watched, log_order};
 use crate::monitoring::{Facts, Finding, Level, Proof, Room, Rules, age};
 use crate::text::{about, count, list, moment, size};
@@ -172,8 +172,11 @@ fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
 fn of_warnings(watched: &Watched) -> Vec<Finding> {
     let name = &watched.name;
     let warnings = watched.newest.warnings.iter();
-    let start = watched.newest.does_not_start.as_ref();
-    let lasting = warnings.filter(|warning| !is_passing(warning) && Some(*warning) != start);
+    let is_told = watched.newest.does_not_start.is_some();
+    let lasting = warnings.filter(|warning| match warning.code {
+        WarningCode::DoesNotStart => !is_told,
+        code => !code.is_passing(),
+    });
     let found = lasting.map(|warning| {
         let text = format!("newest archive warns: {warning}");
         finding(Level::Warning, "warnings", Some(name), text)

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::path::Path;
 
+use crate::archive::warning::Warning;
 use crate::etcd::ids::{ClusterId, Index, MemberId};
 use crate::monitoring::scope::{Others, Watched, is_ahead};
 
@@ -143,7 +144,7 @@ pub struct MemberReport {
     /// How many archives of it can be opened.
     pub archives: usize,
     /// What was worth a warning when the newest was made.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The room that is left.

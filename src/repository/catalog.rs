@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::archive::manifest::{Scope, Sizes};
+use crate::archive::warning::Warning;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Manifest};
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
@@ -39,7 +40,7 @@ pub struct Summary {
     /// What the user called it.
     pub labels: Vec<String>,
     /// What was worth a warning when it was taken.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// That the release that its data are of does not start from them, and why.
     pub does_not_start: Option<String>,
     /// Whether a rewind made it.
@@ -74,7 +75,7 @@ impl Summary {
             sizes: manifest.sizes.clone(),
             scope: manifest.scope,
             labels: manifest.labels.clone(),
-            warnings: manifest.warnings.clone(),
+            warnings: manifest.warnings.0.clone(),
             does_not_start: manifest.does_not_start.clone(),
             rewound: manifest.rewind.is_some(),
             members: member.members.iter().map(|member| member.id).collect(),

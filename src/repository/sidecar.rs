@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Manifest;
-use crate::archive::manifest::{Scope, Sizes, is_passing};
+use crate::archive::manifest::{Scope, Sizes};
+use crate::archive::warning::{Warning, WarningCode};
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
 use crate::etcd::member::Position;
@@ -40,6 +41,9 @@ pub struct Sidecar {
     /// sidecars of releases that did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warnings: Option<usize>,
+    /// The code of each; none in sidecars of releases that only counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warning_codes: Option<Vec<WarningCode>>,
     /// Whether the release that the data are of does not start from them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     does_not_start: bool,
@@ -59,7 +63,8 @@ impl Sidecar {
             is_link: false,
         };
         let summary = Summary::of(listed, manifest);
-        let lasting = summary.warnings.iter().filter(|text| !is_passing(text));
+        let codes = summary.warnings.iter().map(|warning| warning.code);
+        let codes: Vec<_> = codes.filter(|code| !code.is_passing()).collect();
         Self {
             format: FORMAT,
             created: summary.created,
@@ -72,7 +77,8 @@ impl Sidecar {
             sizes: summary.sizes,
             scope: summary.scope,
             labels: summary.labels,
-            warnings: Some(lasting.count()),
+            warnings: Some(codes.len()),
+            warning_codes: Some(codes),
             does_not_start: summary.does_not_start.is_some(),
             rewound: summary.rewound,
             bytes,
@@ -109,6 +115,9 @@ impl Sidecar {
         if self.warnings.is_none() {
             of.warnings = None;
         }
+        if self.warning_codes.is_none() {
+            of.warning_codes = None;
+        }
         *self == of
     }
 
@@ -130,7 +139,7 @@ impl Sidecar {
             sizes: self.sizes,
             scope: self.scope,
             labels: self.labels,
-            warnings: told_inside(self.warnings.unwrap_or(0)),
+            warnings: told_inside(self.warnings.unwrap_or(0), self.warning_codes),
             does_not_start: self.does_not_start.then(|| {
                 let read = "etcd-ark inspect --identity FILE ARCHIVE";
                 format!("etcd does not start from it; `{read}` tells why, with a key")
@@ -142,11 +151,17 @@ impl Sidecar {
     }
 }
 
-/// What can be said of warnings whose texts are encrypted.
-fn told_inside(count: usize) -> Vec<String> {
+/// What can be said of warnings whose texts are encrypted: one with the code of each, if that is known.
+fn told_inside(count: usize, codes: Option<Vec<WarningCode>>) -> Vec<Warning> {
     let warnings = crate::text::count(count as u64, "warning", "warnings");
     let text = format!(
         "{warnings} of the capture can be read with a key: `etcd-ark inspect --identity FILE ARCHIVE`"
     );
-    if count > 0 { vec![text] } else { Vec::new() }
+    let mut codes = codes.unwrap_or_default();
+    codes.dedup();
+    match codes.as_slice() {
+        _ if count == 0 => Vec::new(),
+        [code] => vec![code.text(text)],
+        _ => vec![WarningCode::Other.text(text)],
+    }
 }

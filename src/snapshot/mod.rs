@@ -24,10 +24,14 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{
-    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, OVER_LIMIT, Rewind, Scope,
-    Sizes, Tool,
+    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
 };
 use crate::archive::verify::{VerifyFault, verify};
+use crate::archive::warning::WarningCode::{
+    Damage, DoesNotStart, EmptySegment, OverLimit, RemovalPending, Removed, StrayVote,
+    VersionPending,
+};
+use crate::archive::warning::{Warning, Warnings};
 use crate::archive::{
     Archive, ArchiveError, Cipher, Digests, ENCRYPTED, EXTENSION, FileSource, Manifest, Source,
     Writer,
@@ -568,7 +572,13 @@ impl Capture<'_> {
             sizes,
             directories,
             files,
-            warnings: damage.lines(),
+            warnings: Warnings(
+                damage
+                    .lines()
+                    .into_iter()
+                    .map(|line| Damage.text(line))
+                    .collect(),
+            ),
             notes: Vec::new(),
             does_not_start: None,
             rewind: None,
@@ -613,7 +623,7 @@ impl Capture<'_> {
         let refusal = own_refusal(&starts, facts.release()).filter(|_| opening.db.is_none());
         let refusal = refusal.map(|(line, verdict)| (start_warning(*line, verdict), verdict));
         if !facts.is_removed() {
-            warnings.extend(refusal.iter().map(|(warning, _)| warning.clone()));
+            warnings.extend(refusal.iter().map(|(text, _)| DoesNotStart.text(text)));
         }
         let dead = refusal.filter(|(_, verdict)| **verdict != Verdict::ForceNewClusterOnly);
         let does_not_start = dead.map(|(warning, _)| warning);
@@ -641,7 +651,7 @@ impl Capture<'_> {
             sizes,
             directories,
             files,
-            warnings,
+            warnings: Warnings(warnings),
             notes,
             does_not_start,
             rewind: self.made.as_ref().map(|made| made.rewind.clone()),
@@ -677,15 +687,15 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
 }
 
 /// What about the member itself is worth a warning, and what is good to know.
-fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<String>) {
+fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<Warning>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().si();
     let (data, limit) = (size(sizes.data), size(sizes.limit));
     let directory = size(sizes.directory);
     if sizes.data > sizes.limit {
-        warnings.push(format!(
-            "{OVER_LIMIT}{data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
-        ));
+        warnings.push(OverLimit.text(format!(
+            "the data size is {data}, over the limit of {limit}: etcd's guide says to get help before an upgrade"
+        )));
     } else if sizes.directory > sizes.limit {
         notes.push(format!(
             "the data dir as a whole is {directory}, over {limit}, but the data in it are {data}"
@@ -693,28 +703,29 @@ fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<String>, Vec<Strin
     }
     if facts.is_removed() {
         let id = facts.identity.member_id;
-        warnings.push(format!(
+        warnings.push(Removed.text(format!(
             "member {id} has been removed from its cluster: a start on this data will not rejoin it"
-        ));
+        )));
     }
     if facts.removal_pending {
         let id = facts.identity.member_id;
-        warnings.push(format!(
+        warnings.push(RemovalPending.text(format!(
             "the removal of member {id}, this one, is in the log but not known to be committed"
-        ));
+        )));
     }
-    warnings.extend(facts.last_segment_warning());
+    let empty = facts.last_segment_warning();
+    warnings.extend(empty.map(|text| EmptySegment.text(text)));
     if facts.has_stray_vote() {
         let vote = facts.position.vote;
-        warnings.push(format!(
+        warnings.push(StrayVote.text(format!(
             "the member's vote is for {vote}, a member that its files do not know"
-        ));
+        )));
     }
     if let Some(pending) = facts.pending_version() {
-        warnings.push(format!(
+        warnings.push(VersionPending.text(format!(
             "cluster version {} is in the log but not known to be committed: the cluster is about to move",
             pending.version
-        ));
+        )));
     }
     (warnings, notes)
 }

@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::manifest::{Scope, UNFINISHED, check_path};
+use crate::archive::manifest::{Scope, check_path};
+use crate::archive::warning::{Warning, WarningCode};
 use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, Listing, Running, SourceFile, is_running};
 use crate::etcd::ids::{Index, SnapshotId};
@@ -38,7 +39,7 @@ pub(crate) struct Opening {
     pub(crate) db: Option<Opened>,
     /// Raft snapshots that a start would not load.
     passed_over: Vec<SnapshotId>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -112,14 +113,15 @@ impl Opening {
                 Ok(()) => self.leftovers.extend(open_if_there(source)?),
                 Err(why) => {
                     let path = source.path.display();
-                    self.warnings.push(format!("`{path}` was left out: {why}"));
+                    let text = format!("`{path}` was left out: {why}");
+                    self.warnings.push(WarningCode::LeftOut.text(text));
                 }
             }
         }
         if !listing.outside.is_empty() {
             let names = listing.outside.join(", ");
-            self.warnings
-                .push(format!("left out, no part of the member: {names}"));
+            let text = format!("left out, no part of the member: {names}");
+            self.warnings.push(WarningCode::LeftOut.text(text));
         }
         Ok(())
     }
@@ -207,7 +209,7 @@ fn open_if_there(source: &SourceFile) -> Result<Option<Opened>, CaptureError> {
 }
 
 /// Shortens the last segment to its last whole record, if what follows is a torn tail.
-fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<String>) -> Result<(), CaptureError> {
+fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<Warning>) -> Result<(), CaptureError> {
     let path = last.source.path.clone();
     let source = |fault| CaptureError::Source { path, fault };
     let mut scan = SegmentScan::new(None);
@@ -228,11 +230,11 @@ fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<String>) -> Result<(), Ca
         if let Some(fault) = torn_tail_fault(&last.file, offset, last.length, true)? {
             return Err(source(fault));
         }
-        warnings.push(format!(
-            "{}{UNFINISHED}its last {} bytes were cut off, as etcd does at a start",
+        warnings.push(WarningCode::TornTail.text(format!(
+            "{} ends in an unfinished record; its last {} bytes were cut off, as etcd does at a start",
             last.source.archive_path,
             last.length - offset
-        ));
+        )));
         last.length = offset;
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 use fs_err as fs;
 
+use crate::archive::warning::{Warning, WarningCode};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::StartFault;
 use crate::snapshot::CaptureError;
@@ -27,9 +28,10 @@ pub(crate) struct PassedOver {
 }
 
 impl PassedOver {
-    pub(crate) fn warning(&self) -> String {
+    pub(crate) fn warning(&self) -> Warning {
         let (id, why) = (self.id, &self.why);
-        format!("the raft snapshot at {id} was passed over for an older one: {why}")
+        let text = format!("the raft snapshot at {id} was passed over for an older one: {why}");
+        WarningCode::PassedOver.text(text)
     }
 }
 

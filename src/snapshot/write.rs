@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use fs_err as fs;
 
 use crate::archive::manifest::{FILE_MODE, Role};
+use crate::archive::warning::{Warning, WarningCode};
 use crate::archive::{NewFile, Writer};
 use crate::data_dir::file_name;
 use crate::data_dir::scan::torn_tail_fault;
@@ -51,7 +52,7 @@ impl Content<'_, '_> {
     pub(crate) fn write_member(
         &mut self,
         opening: &Opening,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<MemberFacts, CaptureError> {
         let mut examiner = Examiner::default();
         if let Some(snapshot) = &opening.snapshot {
@@ -72,9 +73,9 @@ impl Content<'_, '_> {
             if let Err(fault) = self.write(segment, &mut examiner)? {
                 // etcd reads none of these: kept as they are, and said.
                 let path = segment.source.path.display();
-                warnings.push(format!(
+                warnings.push(WarningCode::OldSegment.text(format!(
                     "`{path}`, which etcd no longer needs, is corrupt: {fault}"
-                ));
+                )));
                 self.writer.role(Role::Leftover);
                 self.writer.change_roles(|role| match role {
                     Role::OlderWal => Role::Leftover,

@@ -130,8 +130,8 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
     let captured = capture(&request, interrupt, observe)?;
     drop(progress);
     record.archive(&captured);
-    for warning in &captured.manifest.warnings {
-        out.warn(warning);
+    for warning in captured.manifest.warnings.iter() {
+        out.warn(&warning.text);
     }
     if !captured.alone {
         out.warn(UNLOCKED);
@@ -237,7 +237,7 @@ fn tell_unchanged(
 ) {
     let summary = &found.summary;
     for warning in &summary.warnings {
-        out.warn(warning);
+        out.warn(&warning.text);
     }
     out.json(|| {
         let more = serde_json::json!({

@@ -261,7 +261,8 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
     warnings.extend(
         snapshot
             .clone()
-            .flat_map(|taken| taken.manifest.warnings.clone()),
+            .flat_map(|taken| taken.manifest.warnings.iter())
+            .map(ToString::to_string),
     );
     warnings.extend(
         snapshot

@@ -70,8 +70,8 @@ fn inspect_archive<'o>(
     out: &'o Out,
 ) -> Result<u8> {
     let manifest = archive.manifest();
-    for warning in &manifest.warnings {
-        out.warn(warning);
+    for warning in manifest.warnings.iter() {
+        out.warn(&warning.text);
     }
     for note in &manifest.notes {
         out.note(note);

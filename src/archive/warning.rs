@@ -1,0 +1,148 @@
+//! What about an archive, or the member in it, is worth a warning: a code that stays, and a text for people.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// What kind of warning it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WarningCode {
+    /// The data size is over the limit.
+    OverLimit,
+    /// The log ends in an unfinished record, which was cut off.
+    TornTail,
+    /// A file was left out.
+    LeftOut,
+    /// A raft snapshot was passed over for an older one.
+    PassedOver,
+    /// A segment that etcd no longer needs is corrupt.
+    OldSegment,
+    /// The last segment holds no record.
+    EmptySegment,
+    /// The member was removed from its cluster.
+    Removed,
+    /// The same, in an entry that is not known to be committed.
+    RemovalPending,
+    /// The member's vote is for a member that its files do not know.
+    StrayVote,
+    /// The cluster version is about to move.
+    VersionPending,
+    /// The release that the data are of does not start from them.
+    DoesNotStart,
+    /// A part of a damaged data dir.
+    Damage,
+    /// Of a later release, or of one that wrote texts only.
+    #[serde(other)]
+    Other,
+}
+
+impl WarningCode {
+    /// Whether it concerns only the moment of the capture, or what every reader measures again: an archive with such a
+    /// warning is not worse than one without it.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::OverLimit | Self::TornTail)
+    }
+
+    /// The code of a text from before there were codes.
+    fn of_text(text: &str) -> Self {
+        if text.starts_with("the data size is ") {
+            Self::OverLimit
+        } else if text.contains(" ends in an unfinished record; ") {
+            Self::TornTail
+        } else {
+            Self::Other
+        }
+    }
+
+    /// The warning with this code.
+    pub fn text(self, text: impl Into<String>) -> Warning {
+        let (code, text) = (self, text.into());
+        Warning { code, text }
+    }
+}
+
+/// A warning. In JSON and in a text it is its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What kind it is.
+    pub code: WarningCode,
+    /// What is told.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(serializer)
+    }
+}
+
+/// A manifest's warnings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Lists", into = "Lists")]
+pub struct Warnings(pub Vec<Warning>);
+
+/// As a manifest has them: the texts, as every release reads them, and beside them their codes.
+#[derive(Serialize, Deserialize)]
+struct Lists {
+    warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warning_codes: Vec<WarningCode>,
+}
+
+impl From<Lists> for Warnings {
+    fn from(lists: Lists) -> Self {
+        let mut codes = lists.warning_codes.into_iter();
+        let with_code = |text: String| {
+            let code = codes.next();
+            code.unwrap_or_else(|| WarningCode::of_text(&text))
+                .text(text)
+        };
+        Self(lists.warnings.into_iter().map(with_code).collect())
+    }
+}
+
+impl From<Warnings> for Lists {
+    fn from(warnings: Warnings) -> Self {
+        let pairs = warnings.0.into_iter();
+        let (warnings, warning_codes) = pairs.map(|one| (one.text, one.code)).unzip();
+        Self {
+            warnings,
+            warning_codes,
+        }
+    }
+}
+
+impl Deref for Warnings {
+    type Target = [Warning];
+
+    fn deref(&self) -> &[Warning] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WarningCode::{Other, OverLimit, Removed, TornTail};
+    use super::*;
+
+    #[test]
+    fn texts_of_releases_without_codes_are_read_and_codes_of_later_ones_too() {
+        let old = r#"{"warnings":["the data size is 120 MB, over","x ends in an unfinished record; its","y"]}"#;
+        let read: Warnings = serde_json::from_str(old).unwrap();
+        let codes: Vec<_> = read.iter().map(|one| one.code).collect();
+        assert_eq!(codes, [OverLimit, TornTail, Other]);
+        let later = r#"{"warnings":["a","b"],"warning_codes":["removed","not-yet-known"]}"#;
+        let read: Warnings = serde_json::from_str(later).unwrap();
+        assert_eq!(read.0, [Removed.text("a"), Other.text("b")]);
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(written, later.replace("not-yet-known", "other"));
+    }
+}
