@@ -110,6 +110,8 @@ mod history;
 mod locations;
 /// What a run leaves for Prometheus, however it ended.
 mod metrics;
+/// Archives of an earlier release are read, restored and listed as they were.
+mod older_archives;
 /// Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
 mod retention;
 /// Ten nights of a real etcd, with a snapshot each, pruned on the way.

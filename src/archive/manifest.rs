@@ -15,6 +15,7 @@ use crate::etcd::ids::{ClusterId, Identity, Index};
 use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::membership::Member;
 use crate::etcd::scan::FileKind;
+use crate::fs::owner::Owner;
 
 /// The format this release writes.
 const FORMAT: Format = Format { major: 1, minor: 0 };
@@ -106,6 +107,14 @@ pub struct FileEntry {
     pub role: Role,
 }
 
+impl FileEntry {
+    /// Whose it was.
+    pub fn owner(&self) -> Owner {
+        let (uid, gid) = (self.uid, self.gid);
+        Owner { uid, gid }
+    }
+}
+
 /// One directory in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryEntry {
@@ -117,6 +126,14 @@ pub struct DirectoryEntry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+impl DirectoryEntry {
+    /// Whose it was.
+    pub fn owner(&self) -> Owner {
+        let (uid, gid) = (self.uid, self.gid);
+        Owner { uid, gid }
+    }
 }
 
 /// How much data a member has, in bytes.

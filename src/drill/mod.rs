@@ -31,6 +31,7 @@ use crate::etcd::store::diff::{Part, compare};
 use crate::etcd::store::from_json::Wanted as WantedOfStore;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::fs::PIECE;
+use crate::fs::owner::Owner;
 use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -245,14 +246,16 @@ fn restore_into(
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), DrillError> {
     // The server runs as whoever drills.
-    let user = rustix::process::geteuid().as_raw();
-    let group = rustix::process::getegid().as_raw();
+    let owner = Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
     let request = crate::restore::Request {
         archive,
         data_dir,
         wal_dir: None,
         replace: false,
-        owner: Some((user, group)),
+        owner: Some(owner),
         dry_run: false,
         damaged: false,
         threads: request.threads,

@@ -1,24 +1,44 @@
 //! Whose a file is: by numbers, and by the names that this machine has for them.
 
-use std::io;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
+use std::{fmt, io};
 
 use fs_err as fs;
 use rustix::fs::{Gid, Uid};
 
-/// Gives an open file or directory to `(uid, gid)`, if it is another's.
-pub fn give(file: &fs::File, (uid, gid): (u32, u32)) -> io::Result<()> {
-    let now = file.metadata()?;
-    if (now.uid(), now.gid()) == (uid, gid) {
+/// Whose a file is; shown as `uid:gid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// A user's number.
+    pub uid: u32,
+    /// A group's number.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Whose a file with this metadata is.
+    pub fn of(metadata: &Metadata) -> Self {
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        Self { uid, gid }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+/// Gives an open file or directory to `owner`, if it is another's.
+pub fn give(file: &fs::File, owner: Owner) -> io::Result<()> {
+    if Owner::of(&file.metadata()?) == owner {
         return Ok(());
     }
-    rustix::fs::fchown(
-        file.file(),
-        Some(Uid::from_raw(uid)),
-        Some(Gid::from_raw(gid)),
-    )
-    .map_err(|error| crate::fs::error::with_path(error.into(), "set the owner of", file.path()))
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    rustix::fs::fchown(file.file(), Some(uid), Some(gid))
+        .map_err(|error| crate::fs::error::with_path(error.into(), "set the owner of", file.path()))
 }
 
 /// Gives what root made in a directory of another account to that account, which else could not use what is in it. Where that
@@ -29,18 +49,21 @@ pub fn give_to_owner_of(dir: &fs::File, file: &fs::File) {
         && let (Ok(dir), Ok(found)) = (dir.metadata(), file.metadata())
         && dir.uid() != found.uid()
     {
-        let _ = give(file, (dir.uid(), dir.gid()));
+        let _ = give(file, Owner::of(&dir));
     }
 }
 
-/// A user's number and group, by number or name.
-pub fn user(name: &str) -> Option<(u32, u32)> {
+/// A user and its group, by number or name.
+pub fn user(name: &str) -> Option<Owner> {
     let line = entry_of("passwd", name);
     let mut fields = line.iter().flat_map(|line| line.split(':')).skip(2);
     match (fields.next(), fields.next()) {
-        (Some(uid), Some(gid)) => Some((uid.parse().ok()?, gid.parse().ok()?)),
+        (Some(uid), Some(gid)) => Some(Owner {
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+        }),
         // A number that no name stands for is one all the same.
-        _ => name.parse().ok().map(|uid| (uid, uid)),
+        _ => name.parse().ok().map(|id| Owner { uid: id, gid: id }),
     }
 }
 

@@ -25,12 +25,13 @@ use crate::data_dir::{HeldLocks, Running, take_locks};
 use crate::etcd::ids::V2_2;
 use crate::fs::dir::Dir;
 use crate::fs::error::parent_of;
+use crate::fs::owner::Owner;
 use crate::fs::space::{self, SpaceError};
 use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::restore::publish::Publication;
-use crate::restore::unpack::{Owner, Unpacking};
+use crate::restore::unpack::{ChosenOwner, Unpacking};
 
 /// What to restore where.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub struct Request<'r> {
     /// Whether a member that is there makes room.
     pub replace: bool,
     /// Whose the files will be, `(uid, gid)`, if not as recorded.
-    pub owner: Option<(u32, u32)>,
+    pub owner: Option<Owner>,
     /// Do everything but publish.
     pub dry_run: bool,
     /// Whether to take an archive of a damaged data dir.
@@ -186,7 +187,7 @@ pub fn restore(
         },
         bytes: request.archive.plain_bytes(),
     });
-    let owner = Owner::choose(request, &target, &staging)?;
+    let owner = ChosenOwner::choose(request, &target, &staging)?;
     let mut unpacking = Unpacking::new(request.archive, &staging, &owner, observe);
     request
         .archive

@@ -4,7 +4,7 @@
 //! error at the first thing that is corrupt.
 
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -18,6 +18,7 @@ use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
+use crate::fs::owner::Owner;
 use crate::fs::staged::start_writeback;
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
@@ -29,14 +30,14 @@ const UNSYNCED: usize = 32;
 
 /// Whose the restored files will be.
 #[derive(Debug)]
-pub(crate) struct Owner {
-    /// All the same, `(uid, gid)`; else as the archive says.
-    fixed: Option<(u32, u32)>,
+pub(crate) struct ChosenOwner {
+    /// All the same; else as the archive says.
+    fixed: Option<Owner>,
     /// That it is another than the archive says, if no one asked for that.
     pub(crate) told: Option<String>,
 }
 
-impl Owner {
+impl ChosenOwner {
     /// What the user said, or the owner of what is replaced or of the data dir that is there, or as recorded.
     pub(crate) fn choose(
         request: &Request<'_>,
@@ -51,20 +52,15 @@ impl Owner {
             }
             Err(_) => None,
         };
-        let there = there.map(|(path, found)| (path, (found.uid(), found.gid())));
+        let there = there.map(|(path, found)| (path, Owner::of(&found)));
         let recorded = request.archive.manifest().directories.first();
         let told = match (request.owner, &there, recorded) {
-            (None, Some((path, (uid, gid))), Some(entry))
-                if (*uid, *gid) != (entry.uid, entry.gid) =>
-            {
-                Some(format!(
-                    "the files belong to {uid}:{gid}, as `{}` does, and not to {}:{} as in the archive; `--owner USER:GROUP` \
-                     chooses another owner",
-                    path.display(),
-                    entry.uid,
-                    entry.gid
-                ))
-            }
+            (None, Some((path, owner)), Some(entry)) if *owner != entry.owner() => Some(format!(
+                "the files belong to {owner}, as `{}` does, and not to {} as in the archive; `--owner USER:GROUP` \
+                 chooses another owner",
+                path.display(),
+                entry.owner()
+            )),
             _ => None,
         };
         Ok(Self {
@@ -77,13 +73,13 @@ impl Owner {
 pub(crate) struct Unpacking<'u> {
     archive: &'u Archive,
     staging: &'u Staging,
-    owner: &'u Owner,
+    owner: &'u ChosenOwner,
     check: MemberCheck,
     now: Option<Open>,
     unsynced: Vec<fs::File>,
     directories: Vec<(Arc<Dir>, DirectoryEntry)>,
     /// The first owner that could not be set.
-    not_owned: Option<(u32, u32)>,
+    not_owned: Option<Owner>,
     observe: &'u mut dyn FnMut(Event),
 }
 
@@ -97,7 +93,7 @@ impl<'u> Unpacking<'u> {
     pub(crate) fn new(
         archive: &'u Archive,
         staging: &'u Staging,
-        owner: &'u Owner,
+        owner: &'u ChosenOwner,
         observe: &'u mut dyn FnMut(Event),
     ) -> Self {
         Self {
@@ -125,14 +121,14 @@ impl<'u> Unpacking<'u> {
         let warning = refuse_dead(self.archive, starts, damaged)?;
         sync_all(&mut self.unsynced)?;
         for (dir, entry) in std::mem::take(&mut self.directories).iter().rev() {
-            self.own(dir.file(), (entry.uid, entry.gid));
+            self.own(dir.file(), entry.owner());
             let mode = PermissionsExt::from_mode(entry.mode);
             dir.file().set_permissions(mode)?;
             dir.sync()?;
             if entry.path == "member/" {
                 // It becomes the data dir where there is none.
                 let staged = self.staging.data_dir.dir();
-                self.own(staged.file(), (entry.uid, entry.gid));
+                self.own(staged.file(), entry.owner());
                 staged.sync()?;
             }
         }
@@ -141,7 +137,7 @@ impl<'u> Unpacking<'u> {
     }
 
     /// Sets the owner of what was made; only the first failure is worth telling.
-    fn own(&mut self, file: &fs::File, recorded: (u32, u32)) {
+    fn own(&mut self, file: &fs::File, recorded: Owner) {
         let wanted = self.owner.fixed.unwrap_or(recorded);
         if owner::give(file, wanted).is_err() {
             self.not_owned.get_or_insert(wanted);
@@ -213,7 +209,7 @@ impl Sink for Unpacking<'_> {
         }
         if let Some(mut open) = self.now.take() {
             open.write_back(1);
-            self.own(&open.file, (entry.uid, entry.gid));
+            self.own(&open.file, entry.owner());
             let mode = PermissionsExt::from_mode(entry.mode);
             open.file.set_permissions(mode)?;
             open.file
@@ -267,9 +263,9 @@ fn refuse_dead(
     Err(RestoreError::DoesNotStart { path, why })
 }
 
-fn not_owned_warning((uid, gid): (u32, u32)) -> String {
+fn not_owned_warning(owner: Owner) -> String {
     format!(
-        "the files should belong to {uid}:{gid}, which only root can set; they belong to the user who ran this"
+        "the files should belong to {owner}, which only root can set; they belong to the user who ran this"
     )
 }
 

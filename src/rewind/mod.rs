@@ -44,6 +44,7 @@ use crate::data_dir::DbLook;
 use crate::etcd::ids::{ClusterId, Index, Term};
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::UnixNanos;
+use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::rewind::cut::{Moment, To};
@@ -88,7 +89,7 @@ pub struct Input {
 pub(crate) struct FileFacts {
     pub(crate) bytes: u64,
     pub(crate) mode: u32,
-    pub(crate) owner: (u32, u32),
+    pub(crate) owner: Owner,
 }
 
 impl Input {
@@ -102,7 +103,7 @@ impl Input {
                 Ok(FileFacts {
                     bytes: file.size,
                     mode: file.mode,
-                    owner: (file.uid, file.gid),
+                    owner: file.owner(),
                 })
             }
             Target::DataDir(data_dir) => {
@@ -115,7 +116,7 @@ impl Input {
                 Ok(FileFacts {
                     bytes: metadata.len(),
                     mode: metadata.mode() & FILE_MODE,
-                    owner: (metadata.uid(), metadata.gid()),
+                    owner: Owner::of(&metadata),
                 })
             }
         }

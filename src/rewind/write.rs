@@ -22,6 +22,7 @@ use crate::etcd::start::V2_0;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
 use crate::fs::error::{parent_of, with_path};
+use crate::fs::owner::Owner;
 use crate::fs::space;
 use crate::fs::staged::{StagedDir, remove_stale, sync_dir};
 use crate::interrupt::Interrupt;
@@ -109,7 +110,7 @@ pub fn write(
 struct Shared {
     snapshot: Option<PathBuf>,
     db: Option<PathBuf>,
-    owner: (u32, u32),
+    owner: Owner,
 }
 
 struct Making<'m> {
@@ -221,7 +222,7 @@ impl Making<'_> {
     }
 
     /// The owner of the base's last segment.
-    fn owner_of_log(&self) -> Result<(u32, u32), RewindError> {
+    fn owner_of_log(&self) -> Result<Owner, RewindError> {
         let place = self.plan.base.input;
         let witness = self.plan.witnesses.get(place);
         let segment = witness.and_then(|witness| witness.facts.segments.last());
@@ -229,7 +230,7 @@ impl Making<'_> {
             (Some(input), Some(segment)) => {
                 Ok(input.file(&format!("member/wal/{}", segment.name))?.owner)
             }
-            _ => Ok((0, 0)),
+            _ => Ok(Owner { uid: 0, gid: 0 }),
         }
     }
 

@@ -41,6 +41,7 @@ use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::{FileFault, Pass};
 use crate::etcd::start::{Verdict, own_refusal, start_warning};
 use crate::fs::error::with_path;
+use crate::fs::owner::Owner;
 use crate::fs::staged::{StagedFile, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -138,7 +139,7 @@ pub struct Made {
     /// What it was made from.
     pub rewind: Rewind,
     /// Whose the files are to be, whoever made them: `(uid, gid)`.
-    pub owner: (u32, u32),
+    pub owner: Owner,
     /// Whether the member goes by its id in the archive's name, because another has the same name.
     pub named_by_id: bool,
 }
@@ -662,7 +663,7 @@ impl Capture<'_> {
 }
 
 /// The member's directories with their modes and owners, in archive order.
-fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<DirectoryEntry>> {
+fn directories(data_dir: &DataDir, owner: Option<Owner>) -> io::Result<Vec<DirectoryEntry>> {
     let sources = [
         data_dir.member_dir(),
         data_dir.snap_dir(),
@@ -675,7 +676,7 @@ fn directories(data_dir: &DataDir, owner: Option<(u32, u32)>) -> io::Result<Vec<
             let metadata = fs::metadata(source)
                 .or_else(|_| fs::metadata(data_dir.wal_dir()))
                 .or_else(|_| fs::metadata(data_dir.member_dir()))?;
-            let (uid, gid) = owner.unwrap_or((metadata.uid(), metadata.gid()));
+            let Owner { uid, gid } = owner.unwrap_or_else(|| Owner::of(&metadata));
             Ok(DirectoryEntry {
                 path: path.to_owned(),
                 mode: metadata.mode() & DIRECTORY_MODE,

@@ -19,6 +19,7 @@ use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
 use crate::etcd::start::{Layout, StartFile, StartScan};
 use crate::etcd::wal::segment::SegmentEnd;
 use crate::fs::PIECE;
+use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::snapshot::CaptureError;
@@ -28,7 +29,7 @@ use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 pub(crate) struct Content<'c, 'f> {
     pub(crate) writer: &'c mut Writer<'f>,
     /// Whose the files are said to be, if not as they are.
-    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) owner: Option<Owner>,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) observe: &'c mut dyn FnMut(Event),
     /// A start from what is restored from the archive.
@@ -133,7 +134,7 @@ impl Content<'_, '_> {
         examiner: &mut Examiner,
     ) -> Result<Result<(), FileFault>, CaptureError> {
         let metadata = opened.file.metadata()?;
-        let (uid, gid) = self.owner.unwrap_or((metadata.uid(), metadata.gid()));
+        let Owner { uid, gid } = self.owner.unwrap_or_else(|| Owner::of(&metadata));
         let new = NewFile {
             path: opened.source.archive_path.clone(),
             size: opened.length,

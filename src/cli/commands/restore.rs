@@ -6,6 +6,7 @@ use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
 use crate::etcd::ids::Identity;
 use crate::fs::owner;
+use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
@@ -223,7 +224,7 @@ fn asked_json(asked: &Asked) -> Value {
 }
 
 /// `USER[:GROUP]`, each a number or a name that this machine knows.
-fn owner_of(text: &str) -> Result<(u32, u32)> {
+fn owner_of(text: &str) -> Result<Owner> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     let unknown = |what, name| {
         CliError::usage(format!(
@@ -231,10 +232,10 @@ fn owner_of(text: &str) -> Result<(u32, u32)> {
         ))
         .hint("give --owner as USER or USER:GROUP")
     };
-    let (uid, own_group) = owner::user(user).ok_or_else(|| unknown("user", user))?;
+    let user = owner::user(user).ok_or_else(|| unknown("user", user))?;
     let gid = match group {
-        "" => own_group,
+        "" => user.gid,
         _ => owner::group(group).ok_or_else(|| unknown("group", group))?,
     };
-    Ok((uid, gid))
+    Ok(Owner { gid, ..user })
 }

@@ -34,6 +34,7 @@ use crate::etcd::scan::Pass;
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
+use crate::fs::owner::Owner;
 use crate::fs::space::{self, SpaceError};
 use crate::fs::staged::{StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_parents};
 use crate::interrupt::{Interrupt, Interrupted};
@@ -337,7 +338,7 @@ fn copy(
 
 /// Gives `file` the owner and mode of `like`.
 fn make_like(file: &fs::File, like: &std::fs::Metadata) -> io::Result<()> {
-    owner::give(file, (like.uid(), like.gid()))?;
+    owner::give(file, Owner::of(like))?;
     file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
 }
 
