@@ -50,6 +50,7 @@ pub mod fs;
 pub mod interrupt;
 pub mod monitoring;
 pub mod progress;
+pub mod put_keys;
 pub mod repository;
 pub mod restore;
 pub mod retention;

@@ -267,6 +267,12 @@ fn upgrade(scene: &mut Scene) {
     for line in told.stdout.lines() {
         scene.take("preflight --watch", &answer(line));
     }
+    let into = ["/app/config", "--endpoints", &cluster.endpoints()];
+    scene.run(
+        "put-keys",
+        0,
+        &[&[&own[..], "--dry-run"], &into[..]].concat(),
+    );
     drop(cluster);
     scene.run(
         "downgrade check",

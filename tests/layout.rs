@@ -16,7 +16,14 @@ const FLOORS: [&[&str]; 7] = [
     &["archive", "cluster", "data_dir"],
     &["repository"],
     &["restore", "snapshot", "target"],
-    &["drill", "monitoring", "retention", "rewind", "upgrade"],
+    &[
+        "drill",
+        "monitoring",
+        "put_keys",
+        "retention",
+        "rewind",
+        "upgrade",
+    ],
     &["cli"],
 ];
 

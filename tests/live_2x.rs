@@ -4,7 +4,7 @@
 //! and say so. Out: what the servers themselves answer after each step.
 
 mod runbooks;
-mod starts;
+pub(crate) mod starts;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;

@@ -97,6 +97,9 @@ mod rewind;
 mod rewind_dead_members;
 mod rewind_promises;
 
+/// Keys of a backup written back into a running cluster, where other clients write.
+mod put_keys;
+
 /// Clusters of real 2.1 and 2.2 servers, where the environment names them: rolls, ways back, and the runbooks as printed.
 mod live_2x;
 

@@ -87,6 +87,9 @@ pub(crate) enum Command {
     Inspect(crate::cli::commands::inspect::Inspect),
     /// Print keys of the v2 store as of an index
     Keys(crate::cli::commands::keys::Keys),
+    /// Write keys of a backup back into a running cluster
+    #[command(after_help = crate::cli::commands::put_keys::AFTER_HELP)]
+    PutKeys(Box<crate::cli::commands::put_keys::PutKeys>),
     /// Compare two archives or data dirs
     #[command(
         after_help = "Exits with 0 when nothing differs and 1 when something does. Two members of one cluster \

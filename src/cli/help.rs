@@ -21,7 +21,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("Back up", &["snapshot", "copy", "prune", "schedule"]),
     ("Look", &["list", "inspect", "verify", "keys", "diff"]),
     ("Upgrade", &["preflight", "explain-log"]),
-    ("Go back", &["downgrade", "rewind", "restore"]),
+    ("Go back", &["downgrade", "rewind", "restore", "put-keys"]),
     ("Monitor", &["status", "drill"]),
     ("Shell", &["completions", "man"]),
 ];
@@ -81,6 +81,7 @@ const RARE: &[&str] = &[
     "stopped_version",
     "pin_sha256",
     "damaged",
+    "in_order_rules",
     "scratch_dir",
     "interval",
     "accept_data_size",
@@ -112,6 +113,11 @@ etcd-ark verify --deep /var/lib/etcd",
         "drill",
         "etcd-ark drill latest --backup-dir /var/backups/etcd --etcd /usr/bin/etcd
 etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd",
+    ),
+    (
+        "put-keys",
+        "etcd-ark put-keys latest /app/config --backup-dir /var/backups/etcd \\
+      --endpoints http://10.0.1.10:2379 --dry-run",
     ),
     (
         "list",

@@ -67,6 +67,7 @@ pub fn main() -> u8 {
             crate::cli::commands::inspect::run(args, &places, &out, &interrupt)
         }
         Command::Keys(args) => crate::cli::commands::keys::run(args, &places, &out, &interrupt),
+        Command::PutKeys(args) => crate::cli::commands::put_keys::run(args, &places, &out),
         Command::Diff(args) => crate::cli::commands::diff::run(args, &places, &out, &interrupt),
         Command::ExplainLog(args) => crate::cli::commands::explain_log::run(args, &out, &interrupt),
         Command::Rewind(args) => crate::cli::commands::rewind::run(args, &places, &out, &interrupt),

@@ -22,7 +22,7 @@ use ureq::http::{HeaderMap, Response};
 use ureq::tls::{Certificate, PemItem, parse_pem};
 #[cfg(feature = "object-store")]
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, RequestBuilder};
 
 use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Names};
@@ -62,6 +62,15 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+}
+
+/// What is asked for at a path.
+#[derive(Debug)]
+pub(super) enum Method<'r> {
+    Get,
+    /// With this form as its body.
+    Put(&'r [u8]),
+    Delete,
 }
 
 /// A talk with one server, for as long as it may take.
@@ -143,7 +152,20 @@ impl Cluster {
 impl Talk<'_> {
     /// Asks for `path`; an answer of any status will do.
     pub(super) fn fetch(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
-        self.exchange(path, None, |response| {
+        self.exchange(&Method::Get, path, None, |response| {
+            response.body_mut().with_config().limit(limit).read_to_vec()
+        })
+    }
+
+    /// Asks as the user; an answer of any status will do.
+    pub(super) fn exchange_as_user(
+        &self,
+        method: &Method<'_>,
+        path: &str,
+        limit: u64,
+    ) -> Result<Answer, Silence> {
+        let user = self.cluster.user_for(self.url);
+        self.exchange(method, path, user, |response| {
             response.body_mut().with_config().limit(limit).read_to_vec()
         })
     }
@@ -157,7 +179,7 @@ impl Talk<'_> {
     /// Asks for the head of the answer to `path`, as the user.
     pub(super) fn head_as_user(&self, path: &str) -> Result<Answer, Silence> {
         let user = self.cluster.user_for(self.url);
-        let answer = self.exchange(path, user, |response| {
+        let answer = self.exchange(&Method::Get, path, user, |response| {
             if response.status().is_success() {
                 return Ok(Vec::new());
             }
@@ -169,6 +191,7 @@ impl Talk<'_> {
 
     fn exchange(
         &self,
+        method: &Method<'_>,
         path: &str,
         user: Option<&str>,
         read: impl FnOnce(&mut Response<Body>) -> Result<Vec<u8>, Error>,
@@ -177,13 +200,16 @@ impl Talk<'_> {
         if left.is_zero() {
             return Err(self.too_slow());
         }
-        let request = self.cluster.agent.get(format!("{}{path}", self.url));
-        let mut request = request.config().timeout_global(Some(left)).build();
-        if let Some(user) = user {
-            request = request.header("Authorization", user);
-        }
+        let url = format!("{}{path}", self.url);
+        let agent = &self.cluster.agent;
         let attempt = || {
-            let mut response = request.call()?;
+            let mut response = match method {
+                Method::Get => prepared(agent.get(&url), left, user).call()?,
+                Method::Put(form) => prepared(agent.put(&url), left, user)
+                    .content_type("application/x-www-form-urlencoded")
+                    .send(*form)?,
+                Method::Delete => prepared(agent.delete(&url), left, user).call()?,
+            };
             let body = read(&mut response)?;
             let (head, _) = response.into_parts();
             Ok(Answer {
@@ -299,6 +325,19 @@ impl Talk<'_> {
             return Silence::Tls { url, why };
         }
         self.rubbish("it hung up without an answer; perhaps its URL begins with https")
+    }
+}
+
+/// A request that ends within `left`, as a user.
+fn prepared<B>(
+    request: RequestBuilder<B>,
+    left: Duration,
+    user: Option<&str>,
+) -> RequestBuilder<B> {
+    let request = request.config().timeout_global(Some(left)).build();
+    match user {
+        Some(user) => request.header("Authorization", user),
+        None => request,
     }
 }
 

@@ -4,13 +4,14 @@
 //! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`Look`]:
 //! one [`MemberLook`] for every member that anybody knows of, each asked at the same time, so that
 //! one which hangs costs one timeout and not one each; or, where only that matters, who is there at
-//! all: a [`Presence`] each. Nothing here writes to a cluster.
+//! all: a [`Presence`] each. Only [`keys`] writes to a cluster.
 //! Source: formats page §8.
 
 mod certificate;
 pub mod connector;
 pub mod fan_out;
 pub mod http;
+pub mod keys;
 pub mod presence;
 pub mod probe;
 pub mod response;

@@ -28,7 +28,7 @@ const SAMPLE: usize = 17;
 
 /// What a server did with a data dir.
 #[derive(Debug, PartialEq)]
-enum Did {
+pub(crate) enum Did {
     /// It serves so many keys.
     Serves(usize),
     /// It ended by itself, with these last words.
@@ -38,14 +38,14 @@ enum Did {
 }
 
 /// A server that is the only member, killed when dropped.
-struct Alone {
+pub(crate) struct Alone {
     child: Child,
-    client: String,
+    pub(crate) client: String,
     log: NamedTempFile,
 }
 
 impl Alone {
-    fn start(program: &Path, data_dir: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn start(program: &Path, data_dir: &Path, flags: &[&str]) -> Self {
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [client, peer] = ports.map(|port| port.local_addr().unwrap().to_string());
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
@@ -83,7 +83,7 @@ impl Alone {
         fs::read_to_string(self.log.path()).unwrap()
     }
 
-    fn did(&mut self) -> Did {
+    pub(crate) fn did(&mut self) -> Did {
         let client = self.client.parse().unwrap();
         let path = "/v2/keys/?recursive=true&quorum=true";
         let deadline = Instant::now() + PATIENCE;

@@ -11,7 +11,7 @@ use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::{Expiration, Shown, api_key};
-use crate::etcd::store::{Node, NodeId, Step, Store, path};
+use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
@@ -26,6 +26,7 @@ use crate::cli::location::TargetName;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
 use crate::cli::progress::Progress;
+use crate::cli::render::script::{self, Script};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
@@ -57,6 +58,11 @@ pub(crate) struct Keys {
     /// Write the value of one key to stdout, byte for byte
     #[arg(long, value_name = "KEY")]
     pub(crate) get: Option<OsString>,
+    /// Print commands that create these keys in a cluster
+    ///
+    /// For those who want to look first; `etcd-ark put-keys` does the same, and says what it would do.
+    #[arg(long, value_name = "TOOL", value_enum, conflicts_with = "get")]
+    pub(crate) as_script: Option<Script>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -97,6 +103,12 @@ pub(crate) fn run(
             let mut stdout = Stoppable { stdout, interrupt };
             write_answer(store, top, Shown { hidden }, threads, &mut stdout)
         });
+    } else if let Some(script) = args.as_script {
+        let now = now();
+        out.stream(|stdout| {
+            let stdout = &mut Stoppable { stdout, interrupt };
+            script::write(script, store, top, now, stdout)
+        });
     } else if let Some(key) = &args.get {
         let value = store.node(top).value().ok_or_else(|| {
             CliError::new(Kind::Failed, format!("`{}` is a directory", key.display()))
@@ -126,6 +138,12 @@ pub(crate) fn run(
     // The process ends here; freeing every node first would only take time.
     std::mem::forget(read);
     Ok(0)
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now() -> UnixNanos {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    now.try_into().unwrap_or(UnixNanos::MAX)
 }
 
 fn until(args: &Keys) -> Until {
@@ -167,7 +185,8 @@ pub(crate) fn only_to(at: Index, lost: &str) -> CliError {
     CliError::new(Kind::Corrupt, message).hint("`etcd-ark snapshot --damaged` saves the data dir as it is; `etcd-ark rewind --to index:N` makes archives of what is whole")
 }
 
-fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId> {
+/// The node of a key as the API names it.
+pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId> {
     let asked = asked.unwrap_or_default();
     let mut names = vec![&b"1"[..]];
     names.extend(path::components(asked.as_bytes()));

@@ -12,6 +12,7 @@ pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod preflight;
 pub(crate) mod prune;
+pub(crate) mod put_keys;
 pub(crate) mod restore;
 pub(crate) mod rewind;
 pub(crate) mod schedule;

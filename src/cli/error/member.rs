@@ -1,9 +1,11 @@
 //! What failures to read, to back up and to drill a member's data mean.
 
+use crate::cluster::Silence;
 use crate::data_dir::DataDirError;
 use crate::data_dir::scan::SurveyError;
 use crate::drill::DrillError;
 use crate::etcd::replay::ReplayFault;
+use crate::put_keys::PutError;
 use crate::snapshot::CaptureError;
 use crate::target::StoreError;
 
@@ -148,6 +150,23 @@ impl Judge for DrillError {
             Self::Restore(error) => error.judge(),
             Self::Store(error) => error.judge(),
             Self::Io(error) => error.judge(),
+            Self::Interrupted(error) => error.judge(),
+        }
+    }
+}
+
+impl Judge for PutError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::Read(Silence::NotAllowed { .. }) => failed(
+                "pass `--username` with `--password-file`; the user must be allowed to write these keys",
+            ),
+            Self::Read(_) => {
+                failed("is one of the members in --endpoints up, and has the cluster a leader?")
+            }
+            Self::Write { .. } => {
+                failed("run the same command again: what has been written is not written again")
+            }
             Self::Interrupted(error) => error.judge(),
         }
     }

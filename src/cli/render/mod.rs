@@ -5,4 +5,5 @@ pub(crate) mod member;
 pub(crate) mod member_table;
 pub(crate) mod perfdata;
 pub(crate) mod rewind_plan;
+pub(crate) mod script;
 pub(crate) mod size_chart;

@@ -92,6 +92,13 @@ impl Node {
         }
     }
 
+    /// Seconds that are left to it at `now`, rounded up as etcd shows them; `None` if it does not expire.
+    pub fn ttl(&self, now: UnixNanos) -> Option<i64> {
+        const SECOND: UnixNanos = 1_000_000_000;
+        let left = self.expires?.saturating_sub(now);
+        Some(left.saturating_add(SECOND - 1).div_euclid(SECOND))
+    }
+
     /// Whether the API leaves it out of listings.
     pub fn is_hidden(&self) -> bool {
         self.name.first() == Some(&b'_')

@@ -1,0 +1,259 @@
+//! `put-keys`: keys of a backup written back into a running cluster.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use crate::cluster::Cluster;
+use crate::cluster::keys::Keys;
+use crate::etcd::ids::Index;
+use crate::etcd::replay::Until;
+use crate::etcd::text::printable;
+use crate::put_keys::{Allowed, Done, Plan, Planned, Step};
+use crate::target::Wanted;
+use clap::ValueHint;
+use serde_json::{Value, json};
+
+use crate::cli::commands::keys::{find, now, tell_lost, tell_passed_over};
+use crate::cli::connection::Connection;
+use crate::cli::error::{CliError, Result};
+use crate::cli::flags::common::{NamingRules, Threads};
+use crate::cli::flags::repository::LatestFlags;
+use crate::cli::json;
+use crate::cli::location::TargetName;
+use crate::cli::open::Places;
+use crate::cli::output::{Out, Paint};
+use crate::cli::progress::Progress;
+use crate::cli::render::member::plural;
+
+pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
+    directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
+    --delete-others is. Each write is conditional on what the plan was made from: what another client writes meanwhile stays, and is \
+    named. Keys whose time to live has passed are left out; others keep the time that is left. After a failure the same command goes on: \
+    what has been written is found to be as it was.";
+
+/// How many keys are shown without -v.
+const SHOWN: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PutKeys {
+    /// Archive or data dir; or latest, latest:LABEL
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    target: TargetName,
+    /// A key, or a directory with its content; `/` for all
+    #[arg(value_name = "PREFIX")]
+    prefix: OsString,
+    #[command(flatten)]
+    latest: LatestFlags,
+    /// Dedicated WAL dir of the data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    wal_dir: Option<PathBuf>,
+    /// Keys as of this raft index [default: commit index]
+    #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
+    at_index: Option<u64>,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Also replace values that differ by now
+    #[arg(long)]
+    overwrite: bool,
+    /// Also remove what the backup does not have
+    #[arg(long)]
+    delete_others: bool,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    rules: NamingRules,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+pub(crate) fn run(args: &PutKeys, places: &Places<'_>, out: &Out) -> Result<u8> {
+    if !args.connection.is_given() {
+        let told = CliError::usage("no cluster is named: `--endpoints URL`");
+        return Err(told.hint("client URLs of members, comma-separated; one will do"));
+    }
+    let cluster = Cluster::new(&args.connection.access()?)?;
+    let interrupt = places.interrupt();
+    let path = args.latest.resolve(&args.target, places, out)?;
+    let target = places.target(&path, args.wal_dir.as_deref())?;
+    let mut progress = Progress::new(out);
+    let wanted = Wanted {
+        until: args
+            .at_index
+            .map_or(Until::Commit, |index| Until::Index(Index(index))),
+        rules: args.rules.in_order_rules,
+        rescue: true,
+        threads: args.threads.count(),
+        ..Wanted::default()
+    };
+    let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
+    drop(progress);
+    tell_passed_over(&read, out);
+    tell_lost(&read, out);
+    let store = &read.replayed.store;
+    let top = find(store, Some(&args.prefix), &read)?;
+    let mut keys = Keys::new(&cluster);
+    let plan = Plan::new(store, top, &mut keys, now(), interrupt)?;
+    let allowed = Allowed {
+        overwrite: args.overwrite,
+        delete_others: args.delete_others,
+    };
+    let source = format!("{} at index {}", path.as_path().display(), read.replayed.at);
+    if !out.is_json() {
+        show(&plan, allowed, args, out, &source, &keys);
+    }
+    let done = if args.dry_run {
+        Done::default()
+    } else {
+        plan.carry_out(allowed, &mut keys, interrupt)?
+    };
+    out.json(|| {
+        let cluster = json!({
+            "raft_index": read.replayed.at,
+            "cluster_id": keys.cluster_id(),
+            "endpoint": keys.url(),
+            "dry_run": args.dry_run,
+        });
+        json::with(cluster, answer(&plan, &done))
+    });
+    warn(&plan, allowed, &done, out);
+    if !args.dry_run {
+        let Done {
+            created,
+            changed,
+            deleted,
+            ..
+        } = &done;
+        out.tell(&format!(
+            "{created} created, {changed} changed, {deleted} removed"
+        ));
+    }
+    Ok(0)
+}
+
+/// Says what stays although the backup has it otherwise.
+fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
+    let count = |name| {
+        plan.keys
+            .iter()
+            .filter(|key| word(key.step) == name)
+            .count() as u64
+    };
+    let changed = count("change");
+    if changed > 0 && !allowed.overwrite {
+        let keys = plural(changed, "key has", "keys have");
+        out.warn(&format!(
+            "{keys} another value by now, which stays; `--overwrite` replaces it"
+        ));
+    }
+    let kinds = count("other_kind");
+    if kinds > 0 {
+        let names = plural(kinds, "name is", "names are");
+        out.warn(&format!(
+            "{names} of a key in one of the two and of a directory in the other, and stays as it is in the cluster"
+        ));
+    }
+    for key in &done.conflicts {
+        out.warn(&format!(
+            "`{}` was written by another client meanwhile, and stays as that client made it",
+            printable(key)
+        ));
+    }
+}
+
+fn show(
+    plan: &Plan<'_>,
+    allowed: Allowed,
+    args: &PutKeys,
+    out: &Out,
+    source: &str,
+    keys: &Keys<'_>,
+) {
+    let cluster = keys
+        .cluster_id()
+        .map(|id| id.to_string())
+        .unwrap_or_default();
+    let prefix = String::from_utf8_lossy(args.prefix.as_bytes());
+    let title = format!(
+        "{} of {source} into cluster {cluster} at {}",
+        printable(&prefix),
+        keys.url()
+    );
+    out.line(&out.paint(Paint::Strong, &printable(&title)));
+    let to_do: Vec<_> = plan
+        .keys
+        .iter()
+        .filter(|key| key.step != Step::Same)
+        .collect();
+    let shown = if out.verbose { to_do.len() } else { SHOWN };
+    for planned in to_do.iter().take(shown) {
+        let left = if allowed.takes(planned.step) {
+            ""
+        } else {
+            "  (stays)"
+        };
+        out.line(&format!(
+            "{:<10} {}{left}",
+            word(planned.step).replace('_', " "),
+            printable(&planned.key)
+        ));
+    }
+    if to_do.len() > shown {
+        out.line(&format!(
+            "… and {} more; -v shows them",
+            to_do.len() - shown
+        ));
+    }
+    let shown = [
+        "to create",
+        "to change",
+        "the same",
+        "of another kind",
+        "only in the cluster",
+        "expired",
+    ];
+    let parts = counts(plan).into_iter().zip(shown);
+    let parts = parts.filter(|((_, count), _)| *count > 0);
+    let parts: Vec<_> = parts
+        .map(|((_, count), what)| format!("{count} {what}"))
+        .collect();
+    out.line(&parts.join(", "));
+}
+
+fn word(step: Step) -> &'static str {
+    match step {
+        Step::Create => "create",
+        Step::Change(_) => "change",
+        Step::Same => "same",
+        Step::OtherKind => "other_kind",
+        Step::OnlyThere(_) => "only_there",
+    }
+}
+
+fn counts(plan: &Plan<'_>) -> Vec<(&'static str, usize)> {
+    let of = |name: &'static str| {
+        let same = |key: &&Planned<'_>| word(key.step) == name;
+        (name, plan.keys.iter().filter(same).count())
+    };
+    let words = ["create", "change", "same", "other_kind", "only_there"];
+    let expired = ("expired", plan.expired);
+    words.into_iter().map(of).chain([expired]).collect()
+}
+
+fn answer(plan: &Plan<'_>, done: &Done) -> Value {
+    let to_do = plan.keys.iter().filter(|key| key.step != Step::Same);
+    let to_do = to_do.map(|key| json!({"key": key.key, "step": word(key.step)}));
+    let counts = counts(plan).into_iter();
+    let counts: serde_json::Map<_, _> = counts
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect();
+    json!({
+        "plan": to_do.collect::<Vec<_>>(),
+        "counts": counts,
+        "created": done.created,
+        "changed": done.changed,
+        "deleted": done.deleted,
+        "conflicts": done.conflicts,
+    })
+}

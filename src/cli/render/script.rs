@@ -1,0 +1,105 @@
+//! Keys as a script that writes them into a running cluster.
+//!
+//! In: a store and a key in it. Out: lines for a shell, one for each key and directory, that create what is missing and change
+//! nothing that is there.
+
+use std::io::{self, Write};
+
+use crate::cluster::keys::escaped;
+use crate::etcd::store::to_json::api_key;
+use crate::etcd::store::{NodeId, Store, UnixNanos};
+
+/// What the script calls.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Script {
+    Curl,
+    Etcdctl,
+}
+
+/// Writes the script for `top` and what is below it; `now` is where the time that is left to each key is counted from.
+pub(crate) fn write(
+    script: Script,
+    store: &Store,
+    top: NodeId,
+    now: UnixNanos,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(to, "#!/bin/sh")?;
+    match script {
+        Script::Curl => writeln!(to, ": \"${{ENDPOINT:=http://127.0.0.1:2379}}\"")?,
+        Script::Etcdctl => writeln!(to, "export ETCDCTL_API=2")?,
+    }
+    let mut walk = store.walk(top);
+    while let Some(id) = walk.next_node() {
+        let node = store.node(id);
+        if node.ttl(now).is_some_and(|left| left <= 0) {
+            if node.is_dir() {
+                walk.skip();
+            }
+            continue;
+        }
+        let key = api_key(walk.path());
+        if key.is_empty() {
+            continue;
+        }
+        let ttl = node.ttl(now);
+        let value = node.value().map(crate::etcd::store::value::Value::bytes);
+        match script {
+            Script::Curl => curl(key, value.as_deref(), ttl, to)?,
+            Script::Etcdctl => etcdctl(key, value.as_deref(), ttl, to)?,
+        }
+    }
+    Ok(())
+}
+
+fn curl(key: &[u8], value: Option<&[u8]>, ttl: Option<i64>, to: &mut dyn Write) -> io::Result<()> {
+    let ttl = ttl.map(|ttl| format!("&ttl={ttl}")).unwrap_or_default();
+    let form = match value {
+        Some(value) => format!("value={}", escaped(value, b"")),
+        None => "dir=true".to_owned(),
+    };
+    let key = escaped(key, b"/");
+    writeln!(
+        to,
+        "curl -sS -X PUT \"$ENDPOINT/v2/keys{key}?prevExist=false{ttl}\" -d '{form}'"
+    )
+}
+
+fn etcdctl(
+    key: &[u8],
+    value: Option<&[u8]>,
+    ttl: Option<i64>,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    if key.contains(&0) || value.is_some_and(|value| value.contains(&0)) {
+        let key = escaped(key, b"/");
+        return writeln!(
+            to,
+            "# {key}: no command line can hold its bytes; see --as-script curl"
+        );
+    }
+    let command = if value.is_some() { "mk" } else { "mkdir" };
+    write!(to, "etcdctl {command}")?;
+    if let Some(ttl) = ttl {
+        write!(to, " --ttl {ttl}")?;
+    }
+    write!(to, " -- ")?;
+    quoted(key, to)?;
+    if let Some(value) = value {
+        write!(to, " ")?;
+        quoted(value, to)?;
+    }
+    writeln!(to)
+}
+
+/// A word for a shell, byte for byte.
+fn quoted(word: &[u8], to: &mut dyn Write) -> io::Result<()> {
+    to.write_all(b"'")?;
+    for (number, part) in word.split(|byte| *byte == b'\'').enumerate() {
+        if number > 0 {
+            to.write_all(b"'\\''")?;
+        }
+        to.write_all(part)?;
+    }
+    to.write_all(b"'")
+}

@@ -1,0 +1,238 @@
+//! The keys of a running cluster, over the v2 API.
+//!
+//! In: a [`Cluster`], keys as the API names them. Out: the nodes below a key, or what became of one write. Each write says
+//! what must hold for it to happen, so that what another client has written in between is never overwritten.
+//! Source: etcd's documentation of the v2 API at 2.2.5 (`prevExist`, `prevIndex`, `ttl`).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use crate::cluster::http::{Cluster, Method, SHORT};
+use crate::cluster::response::shown;
+use crate::cluster::{ClusterId, Silence};
+
+/// Bytes of the longest answer with keys that is read.
+const LARGE: u64 = 1 << 30;
+/// etcd's codes for a condition of a write that does not hold.
+const KEY_NOT_FOUND: u32 = 100;
+const COMPARE_FAILED: u32 = 101;
+const NOT_A_FILE: u32 = 102;
+const NOT_A_DIR: u32 = 104;
+const KEY_EXISTS: u32 = 105;
+const DIR_NOT_EMPTY: u32 = 108;
+
+/// A node of the running cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveNode {
+    /// Its value; `None` for a directory. Bytes that are not UTF-8 have become U+FFFD.
+    pub value: Option<String>,
+    /// `modifiedIndex`.
+    pub modified: u64,
+}
+
+/// What must hold of a key when it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// There is no such key.
+    Absent,
+    /// This is its `modifiedIndex`.
+    Modified(u64),
+    /// It is a directory with nothing in it.
+    EmptyDirectory,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was done.
+    Done,
+    /// The condition did not hold; nothing was changed.
+    Conflict,
+}
+
+/// The keys of a cluster, through the endpoint that answered first.
+#[derive(Debug)]
+pub struct Keys<'c> {
+    cluster: &'c Cluster,
+    url: Option<String>,
+    cluster_id: Option<ClusterId>,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    node: Shown,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    dir: bool,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    nodes: Vec<Shown>,
+    #[serde(default, rename = "modifiedIndex")]
+    modified: u64,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    #[serde(rename = "errorCode")]
+    code: u32,
+}
+
+impl<'c> Keys<'c> {
+    /// The keys of `cluster`; asks no member yet.
+    pub fn new(cluster: &'c Cluster) -> Self {
+        Self {
+            cluster,
+            url: None,
+            cluster_id: None,
+        }
+    }
+
+    /// The cluster that answered.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id
+    }
+
+    /// The endpoint that answered.
+    pub fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or_default()
+    }
+
+    /// The node `key`, `/` for all, and what is below it, by key, as a majority of the members has it; empty if there is no such
+    /// key. etcd leaves out what is hidden below `key`.
+    pub fn read(&mut self, key: &[u8]) -> Result<BTreeMap<String, LiveNode>, Silence> {
+        let path = format!("{}?recursive=true&quorum=true", path_of(key));
+        let answer = self.ask(&Method::Get, &path)?;
+        let mut found = BTreeMap::new();
+        if let (200, Ok(answered)) = (answer.0, serde_json::from_slice::<Answered>(&answer.1)) {
+            let mut left = vec![answered.node];
+            while let Some(node) = left.pop() {
+                left.extend(node.nodes);
+                let live = LiveNode {
+                    value: (!node.dir).then_some(node.value),
+                    modified: node.modified,
+                };
+                found.insert(node.key, live);
+            }
+            return Ok(found);
+        }
+        match code_of(&answer.1) {
+            Some(KEY_NOT_FOUND) => Ok(found),
+            _ => Err(self.refused(&path, &answer)),
+        }
+    }
+
+    /// Writes a key, or a directory if there is no `value`, where `condition` holds; it expires after `ttl` seconds.
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        ttl: Option<i64>,
+        condition: Condition,
+    ) -> Result<Written, Silence> {
+        let mut path = format!("{}?{}", path_of(key), query(condition));
+        if let Some(ttl) = ttl {
+            let _ = write!(path, "&ttl={ttl}");
+        }
+        let form = match value {
+            Some(value) => format!("value={}", escaped(value, b"")),
+            None => "dir=true".to_owned(),
+        };
+        self.change(&Method::Put(form.as_bytes()), &path)
+    }
+
+    /// Removes a key, or an empty directory, where `condition` holds.
+    pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, Silence> {
+        let path = format!("{}?{}", path_of(key.as_bytes()), query(condition));
+        self.change(&Method::Delete, &path)
+    }
+
+    fn change(&mut self, method: &Method<'_>, path: &str) -> Result<Written, Silence> {
+        let answer = self.ask(method, path)?;
+        match (answer.0, code_of(&answer.1)) {
+            (200 | 201, _) => Ok(Written::Done),
+            (
+                _,
+                Some(
+                    KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS
+                    | DIR_NOT_EMPTY,
+                ),
+            ) => Ok(Written::Conflict),
+            _ => Err(self.refused(path, &answer)),
+        }
+    }
+
+    /// The status and the body of an answer: of the first endpoint that gives one, and of the same from then on.
+    fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<(u16, Vec<u8>), Silence> {
+        let endpoints = match &self.url {
+            Some(url) => std::slice::from_ref(url),
+            None => &self.cluster.endpoints,
+        };
+        let mut first = None;
+        for url in endpoints {
+            let talk = self.cluster.talk(url, self.cluster_id);
+            let answer = match talk.exchange_as_user(method, path, LARGE) {
+                Ok(answer) => answer,
+                Err(silence) => {
+                    first.get_or_insert(silence);
+                    continue;
+                }
+            };
+            if answer.status == 401 || answer.status == 403 && code_of(&answer.body).is_none() {
+                return Err(Silence::NotAllowed { url: url.clone() });
+            }
+            self.cluster_id = answer.cluster_id();
+            if self.cluster_id.is_none() {
+                return Err(talk.not_etcd(path, answer));
+            }
+            self.url = Some(url.clone());
+            return Ok((answer.status, answer.body));
+        }
+        Err(first.unwrap_or(Silence::NoClientUrl))
+    }
+
+    fn refused(&self, path: &str, answer: &(u16, Vec<u8>)) -> Silence {
+        let body = answer.1.get(..SHORT as usize).unwrap_or(&answer.1);
+        Silence::Refused {
+            url: format!("{}{path}", self.url()),
+            status: answer.0,
+            message: shown(&String::from_utf8_lossy(body)),
+        }
+    }
+}
+
+fn code_of(body: &[u8]) -> Option<u32> {
+    Some(serde_json::from_slice::<Failed>(body).ok()?.code)
+}
+
+fn query(condition: Condition) -> String {
+    match condition {
+        Condition::Absent => "prevExist=false".to_owned(),
+        Condition::Modified(index) => format!("prevIndex={index}"),
+        Condition::EmptyDirectory => "dir=true".to_owned(),
+    }
+}
+
+fn path_of(key: &[u8]) -> String {
+    format!("/v2/keys{}", escaped(key, b"/"))
+}
+
+/// `bytes` in a URL or a form: all but letters, digits, `-._~` and those of `also` as `%XX`.
+pub(crate) fn escaped(bytes: &[u8], also: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
+            text.push(byte.into());
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}

@@ -1,0 +1,256 @@
+//! Keys that somebody deleted, written back from a backup into the running cluster.
+//!
+//! On Debian's etcd 3.4 through its v2 API, and on the servers of 2.x that the environment names. What the server answers
+//! afterwards is held against what it answered before the accident.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::live_2x::starts::{Alone, Did};
+use crate::support::ark::{BINARY, Ran, ark, clean, snapshot};
+use crate::support::etcd::{Connection, Etcd, http};
+use crate::support::recordings::copy_dir;
+use crate::support::tools::{fast_dir, is_thorough, need, need_etcd_2x, server};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What a key is written with: its method, its name in a URL, its form.
+const KEYS: [(&str, &str, &str); 9] = [
+    ("PUT", "app/config/name", "value=%C3%A4%22%5C%3C%26"),
+    ("PUT", "app/config/binary", "value=a%FF%00z"),
+    ("PUT", "app/config/odd%20%25name", "value="),
+    ("PUT", "app/config/_hidden/deep", "value=unlisted"),
+    ("PUT", "app/config/empty", "dir=true"),
+    ("PUT", "app/config/lease", "value=x&ttl=86400"),
+    ("POST", "app/config/queue", "value=first"),
+    ("POST", "app/config/queue", "value=second"),
+    ("PUT", "app/stays", "value=old"),
+];
+
+fn request(server: SocketAddr, method: &str, key: &str, form: &str) {
+    let (status, body) = http(server, method, &format!("/v2/keys/{key}"), form).unwrap();
+    assert!(
+        matches!(status, 200 | 201),
+        "{method} {key}: {status} {body}"
+    );
+}
+
+/// Every key and directory below `key`, with its value, and whether it expires; indexes and times left out.
+fn content(server: SocketAddr, key: &str) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for key in [key.to_owned(), format!("{key}/config/_hidden")] {
+        let path = format!("/v2/keys/{key}?recursive=true");
+        let (_, body) = http(server, "GET", &path, "").unwrap();
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let mut left = vec![answer["node"].clone()];
+        while let Some(node) = left.pop() {
+            let nodes = node["nodes"].as_array().cloned();
+            left.extend(nodes.unwrap_or_default());
+            let fact = json!([node["value"], node["dir"], node["ttl"].is_number()]);
+            found.insert(node["key"].to_string(), fact);
+        }
+    }
+    found
+}
+
+/// An archive of a running server to which no client writes. Of 3.x only a copy can be archived.
+fn archive_of(data_dir: &Path, scratch: &Path) -> PathBuf {
+    let copy = scratch.join("copy.etcd");
+    copy_dir(data_dir, &copy);
+    snapshot(&copy, &scratch.join("backups"), &[]).0
+}
+
+fn put_keys(archive: &Path, prefix: &str, server: SocketAddr, flags: &[&str]) -> Ran {
+    let endpoint = format!("http://{server}");
+    let archive = archive.to_str().unwrap();
+    let args = ["put-keys", archive, prefix, "--endpoints", &endpoint];
+    ark(args.iter().chain(flags))
+}
+
+/// The accident and the way back, on a server whose data dir is `data_dir`.
+fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scratch: &Path) {
+    for (method, key, form) in KEYS {
+        request(server, method, key, form);
+    }
+    request(server, "PUT", "app/config/short", "value=x&ttl=1");
+    let archive = archive_of(data_dir, scratch);
+    std::thread::sleep(Duration::from_millis(1600));
+    let before = content(server, "app");
+    assert_eq!(before.len(), 13, "{before:#?}");
+
+    request(server, "DELETE", "app/config?recursive=true", "");
+    request(server, "PUT", "app/stays", "value=new");
+    request(server, "PUT", "app/extra", "value=x");
+    let after_accident = content(server, "app");
+
+    let planned = put_keys(&archive, "/app", server, &["--dry-run", "--json"]).exits(0);
+    assert_eq!(content(server, "app"), after_accident, "a dry run wrote");
+    let counts = &planned.json()["counts"];
+    let expected = json!({
+        "create": 11, "change": 1, "same": 1, "other_kind": 0, "only_there": 1, "expired": 1,
+    });
+    assert_eq!(*counts, expected);
+
+    let told = put_keys(&archive, "/app", server, &[]).exits(0);
+    told.says("1 key has another value by now, which stays");
+    let mut expected = before.clone();
+    for changed in ["\"/app/stays\"", "\"/app/extra\""] {
+        expected.insert(changed.to_owned(), after_accident[changed].clone());
+    }
+    assert_eq!(content(server, "app"), expected);
+
+    let again = put_keys(&archive, "/app", server, &["--json"])
+        .exits(0)
+        .json();
+    assert_eq!([&again["created"], &again["changed"]], [0, 0], "{again}");
+    let all = ["--overwrite", "--delete-others"];
+    put_keys(&archive, "/app", server, &all).exits(0);
+    assert_eq!(content(server, "app"), before);
+
+    // What JSON cannot show of a value is seen in the log.
+    let mut keys = clean(BINARY);
+    keys.args(["keys", "--get", "/app/config/binary"]);
+    let value = keys.arg(data_dir).output().unwrap().stdout;
+    assert_eq!(value, b"a\xff\x00z");
+    let missing = put_keys(&archive, "/nothing", server, &[]);
+    missing.exits(10).says("there is no key `/nothing`");
+}
+
+#[test]
+fn a_deleted_directory_comes_back_as_it_was_and_what_was_written_since_stays() {
+    if !need("etcd") {
+        return;
+    }
+    let dir = fast_dir("ark-put-keys-");
+    let data_dir = dir.path().join("real0.etcd");
+    let etcd = Etcd::start(&data_dir);
+    a_directory_is_deleted_and_put_back(etcd.client(), &data_dir, dir.path());
+
+    // The same by the commands that `keys` prints for a shell.
+    for tool in ["curl", "etcdctl"] {
+        let before = content(etcd.client(), "app");
+        request(etcd.client(), "DELETE", "app/config?recursive=true", "");
+        let mut script = clean("sh");
+        let archive = crate::support::tools::archives_in(&dir.path().join("backups")).remove(0);
+        let keys = ark([
+            "keys",
+            "--as-script",
+            tool,
+            archive.to_str().unwrap(),
+            "/app/config",
+        ]);
+        let path = dir.path().join("script");
+        std::fs::write(&path, keys.exits(0).stdout).unwrap();
+        script.arg(&path).env("ENDPOINT", etcd.client_url());
+        script.env("ETCDCTL_ENDPOINT", etcd.client_url());
+        let ran = script.output().unwrap();
+        let mut after = content(etcd.client(), "app");
+        if tool == "etcdctl" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains("# /app/config/binary: no command line can hold its bytes"));
+            after.insert(
+                "\"/app/config/binary\"".to_owned(),
+                before["\"/app/config/binary\""].clone(),
+            );
+        }
+        assert_eq!(after, before, "{ran:?}");
+    }
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let archive = dir.path().join("backups");
+    let flags = ["--backup-dir", archive.to_str().unwrap()];
+    let told = put_keys(Path::new("latest"), "/app", nobody, &flags).exits(1);
+    told.says("cannot read the cluster's keys, nothing was written")
+        .says("127.0.0.1:1");
+}
+
+#[test]
+fn a_deleted_directory_comes_back_as_it_was_in_servers_of_2x() {
+    for line in ["2.0", "2.1", "2.2", "2.3"] {
+        let Some(program) = need_etcd_2x(line) else {
+            continue;
+        };
+        let dir = TempDir::with_prefix("ark-put-keys-").unwrap();
+        let data_dir = dir.path().join("solo.etcd");
+        let mut server = Alone::start(&program, &data_dir, &[]);
+        assert!(matches!(server.did(), Did::Serves(_)));
+        let client = server.client.parse().unwrap();
+        a_directory_is_deleted_and_put_back(client, &data_dir, dir.path());
+    }
+}
+
+#[test]
+fn a_writer_beside_it_loses_nothing_and_a_killed_run_is_gone_on_with() {
+    // Guards against a key of today overwritten by one of yesterday because the two were written in the same moment.
+    if !need("etcd") {
+        return;
+    }
+    let count = if is_thorough() { 10_000 } else { 1500 };
+    let dir = fast_dir("ark-put-keys-");
+    let data_dir = dir.path().join("real0.etcd");
+    let etcd = Etcd::start_with(&data_dir, 100_000);
+    let client = etcd.client();
+    let mut connection = Connection::new(client);
+    let key = |number: usize| format!("/v2/keys/bulk/{}/key-{number}", number % 16);
+    for number in 0..count {
+        let answer = connection.send("PUT", &key(number), FORM, &format!("value=old-{number}"));
+        assert_eq!(answer.unwrap().status, 201);
+    }
+    let archive = archive_of(&data_dir, dir.path());
+    request(client, "DELETE", "bulk?recursive=true", "");
+
+    let endpoint = etcd.client_url();
+    let put = || {
+        let mut put = server(BINARY);
+        put.args(["put-keys", "--json", archive.to_str().unwrap(), "/bulk"])
+            .args(["--endpoints", &endpoint])
+            .stdout(Stdio::piped());
+        put.spawn().unwrap()
+    };
+    let until_more_than = |keys: usize| {
+        while content(client, "bulk").len() <= keys {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut killed = put();
+    until_more_than(100);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let by_killed = content(client, "bulk").len();
+    assert!(by_killed < count, "it was done before it was killed");
+
+    // The plan is made; another client writes from the last key down, while the run works from the first one up.
+    let second = put();
+    until_more_than(by_killed);
+    let theirs: Vec<usize> = (0..count).rev().filter(|number| number % 7 == 0).collect();
+    for number in &theirs {
+        let value = format!("value=new-{number}");
+        let answer = connection.send("PUT", &key(*number), FORM, &value).unwrap();
+        assert!(matches!(answer.status, 200 | 201));
+    }
+    let told = second.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(0));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let conflicts = told["conflicts"].as_array().unwrap().len();
+    println!(
+        "{by_killed} by the killed run, {} by the other client, {conflicts} conflicts",
+        theirs.len()
+    );
+    assert!(conflicts > 0, "they never met");
+    let found = content(client, "bulk");
+    for number in 0..count {
+        let key = format!("\"/bulk/{}/key-{number}\"", number % 16);
+        let new = theirs.contains(&number);
+        let value = if new {
+            format!("new-{number}")
+        } else {
+            format!("old-{number}")
+        };
+        assert_eq!(found[&key][0], json!(value), "{key}");
+    }
+}
