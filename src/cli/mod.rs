@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod commands;
 pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod context;
 pub(crate) mod encryption;
 pub(crate) mod error;
 pub(crate) mod flags;
@@ -29,7 +30,8 @@ use signal_hook::consts::{SIGHUP, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::cli::args::{Args, Command, misread};
-use crate::cli::error::{CliError, Kind};
+use crate::cli::context::Context;
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
@@ -46,53 +48,25 @@ pub fn main() -> u8 {
         Ok(args) => args,
         Err(error) => return misread(error),
     };
-    let out = Out::new(&args.global);
     raise_file_limit();
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
-    let places = Places::new(&interrupt, &args.global.identity);
-    let strict = args.global.strict;
-    let record = Record::begin(args.command.metrics());
-    let outcome = match &args.command {
-        Command::Snapshot(args) => {
-            crate::cli::commands::snapshot::run(args, &places, &out, &record)
-        }
-        Command::Verify(args) => crate::cli::commands::verify::run(args, &places, &out),
-        Command::Restore(args) => {
-            crate::cli::commands::restore::run(args, &places, &out, &interrupt)
-        }
-        Command::Drill(args) => crate::cli::commands::drill::run(args, &places, &out, &record),
-        Command::List(args) => crate::cli::commands::list::run(args, &places, &out),
-        Command::Inspect(args) => {
-            crate::cli::commands::inspect::run(args, &places, &out, &interrupt)
-        }
-        Command::Keys(args) => crate::cli::commands::keys::run(args, &places, &out, &interrupt),
-        Command::PutKeys(args) => crate::cli::commands::put_keys::run(args, &places, &out),
-        Command::Diff(args) => crate::cli::commands::diff::run(args, &places, &out, &interrupt),
-        Command::ExplainLog(args) => crate::cli::commands::explain_log::run(args, &out, &interrupt),
-        Command::Rewind(args) => crate::cli::commands::rewind::run(args, &places, &out, &interrupt),
-        Command::Copy(args) => crate::cli::commands::copy::run(args, &places, &out, &interrupt),
-        Command::Downgrade(args) => {
-            crate::cli::commands::downgrade::run(args, strict, &places, &out)
-        }
-        Command::Preflight(args) => crate::cli::commands::preflight::run(args, &places, &out),
-        Command::Status(args) => crate::cli::commands::status::run(args, &places, &out),
-        Command::Prune(args) => crate::cli::commands::prune::run(args, &places, &out, &record),
-        Command::Schedule(args) => crate::cli::commands::schedule::run(args, &places, &out),
-        Command::Completions(args) => Ok(crate::cli::commands::completions::run(
-            args,
-            Args::command(),
-            &out,
-        )),
-        Command::Man(args) => crate::cli::commands::man::run(args, Args::command(), &out),
+    let cx = Context {
+        places: Places::new(&interrupt, &args.global.identity),
+        out: Out::new(&args.global),
+        record: Record::begin(args.command.metrics()),
+        interrupt: &interrupt,
+        strict: args.global.strict,
     };
+    let outcome = run(&args.command, &cx);
+    let Context { out, record, .. } = cx;
     let ended = match outcome {
         Ok(_) if out.lost_output() => Err(CliError::new(
             Kind::Failed,
             "done, but stdout could not be written to",
         )
         .hint("`etcd-ark list` and `etcd-ark inspect` show how things stand")),
-        Ok(0) if out.warned() && strict => Ok(DONE_WITH_WARNINGS),
+        Ok(0) if out.warned() && args.global.strict => Ok(DONE_WITH_WARNINGS),
         Ok(code) => Ok(code),
         Err(error) => Err(error
             .stopped_by(interrupt.signal())
@@ -104,6 +78,30 @@ pub fn main() -> u8 {
             out.failure(&failure);
             failure.kind.exit_code()
         }
+    }
+}
+
+fn run(command: &Command, cx: &Context<'_>) -> Result<u8> {
+    match command {
+        Command::Snapshot(args) => commands::snapshot::run(args, cx),
+        Command::Verify(args) => commands::verify::run(args, cx),
+        Command::Restore(args) => commands::restore::run(args, cx),
+        Command::Drill(args) => commands::drill::run(args, cx),
+        Command::List(args) => commands::list::run(args, cx),
+        Command::Inspect(args) => commands::inspect::run(args, cx),
+        Command::Keys(args) => commands::keys::run(args, cx),
+        Command::PutKeys(args) => commands::put_keys::run(args, cx),
+        Command::Diff(args) => commands::diff::run(args, cx),
+        Command::ExplainLog(args) => commands::explain_log::run(args, cx),
+        Command::Rewind(args) => commands::rewind::run(args, cx),
+        Command::Copy(args) => commands::copy::run(args, cx),
+        Command::Downgrade(args) => commands::downgrade::run(args, cx),
+        Command::Preflight(args) => commands::preflight::run(args, cx),
+        Command::Status(args) => commands::status::run(args, cx),
+        Command::Prune(args) => commands::prune::run(args, cx),
+        Command::Schedule(args) => commands::schedule::run(args, cx),
+        Command::Completions(args) => Ok(commands::completions::run(args, Args::command(), cx)),
+        Command::Man(args) => commands::man::run(args, Args::command(), cx),
     }
 }
 

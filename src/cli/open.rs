@@ -36,11 +36,6 @@ impl<'p> Places<'p> {
         }
     }
 
-    /// Whether someone asked to stop.
-    pub(crate) fn interrupt(&self) -> &Interrupt {
-        self.interrupt
-    }
-
     /// The repository at `place`: a bucket, or a backup dir.
     pub(crate) fn repository(&self, place: &Location) -> Result<Rc<dyn Repository>> {
         let url = match place {

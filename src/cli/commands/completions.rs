@@ -6,7 +6,7 @@ use clap::Command;
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::cli::output::Out;
+use crate::cli::context::Context;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
@@ -16,7 +16,8 @@ pub(crate) struct Completions {
 }
 
 /// `line` is the whole command line.
-pub(crate) fn run(args: &Completions, mut line: Command, out: &Out) -> u8 {
+pub(crate) fn run(args: &Completions, mut line: Command, cx: &Context<'_>) -> u8 {
+    let out = &cx.out;
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut line, "etcd-ark", &mut script);
     // clap_complete 4.6.11 writes the dash of a binary's name in two ways for bash, and then finds no command's flags.

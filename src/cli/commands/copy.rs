@@ -2,22 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::interrupt::Interrupt;
 use crate::repository::copy::{Copied, copy};
 use crate::repository::lock::BackupLock;
 use crate::repository::{Listed, Repository, is_archive_name};
 use clap::ValueHint;
 use serde_json::json;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::MemberFlag;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::open::Places;
 use crate::cli::output::{Out, size};
-use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
@@ -36,12 +34,13 @@ pub(crate) struct Copy {
     lock: LockWait,
 }
 
-pub(crate) fn run(
-    args: &Copy,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let from = places.repository(&args.from)?;
     let to = places.repository(&args.to)?;
     refuse_same(&*from, &*to)?;
@@ -71,10 +70,7 @@ pub(crate) fn run(
     let (mut results, mut problems) = (Vec::new(), Vec::new());
     let mut worst: Option<(Kind, String)> = None;
     for listed in &wanted {
-        let mut progress = Progress::new(out);
-        let observe = &mut |event| progress.observe(event);
-        let outcome = copy(&*from, &*to, listed, interrupt, observe);
-        drop(progress);
+        let outcome = cx.watched(|observe| copy(&*from, &*to, listed, interrupt, observe));
         let path = text(&to.path_of(&listed.name));
         match outcome {
             Ok(Copied::New(copied)) => {

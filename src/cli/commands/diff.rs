@@ -9,7 +9,6 @@ use crate::etcd::store::diff::Part;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
-use crate::interrupt::Interrupt;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};
 use clap::ValueHint;
@@ -17,15 +16,14 @@ use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{lost, only_to, rules_text, tell_lost, tell_passed_over};
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line};
-use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
@@ -58,14 +56,15 @@ const SHOWN: usize = 50;
 /// Exit code when something differs.
 const DIFFERENT: u8 = 1;
 
-pub(crate) fn run(
-    args: &Diff,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let open = |given: &TargetName, wal_dir: Option<&Path>| {
-        let path = args.latest.resolve(given, places, out)?;
+        let path = args.latest.resolve(given, cx)?;
         let target = places.target(&path, wal_dir)?;
         Ok::<_, CliError>((path, target))
     };
@@ -78,10 +77,8 @@ pub(crate) fn run(
         threads: args.threads.count(),
         ..Wanted::default()
     };
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    let found = diff(&a, &b, args.at_common_index, wanted, interrupt, observe)?;
-    drop(progress);
+    let found =
+        cx.watched(|observe| diff(&a, &b, args.at_common_index, wanted, interrupt, observe))?;
     for read in [&found.a, &found.b] {
         tell_passed_over(read, out);
         if !out.is_json() {

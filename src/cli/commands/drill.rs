@@ -11,16 +11,15 @@ use clap::ValueHint;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::metrics::{MetricsFile, Record};
-use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, one_line};
-use crate::cli::progress::Progress;
+use crate::cli::metrics::MetricsFile;
+use crate::cli::output::{Paint, one_line};
 use crate::cli::values::duration;
 
 pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \
@@ -59,12 +58,18 @@ pub(crate) struct Drill {
     pub(crate) metrics: MetricsFile,
 }
 
-pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let etcd = find(&args.etcd);
     if !etcd.is_file() {
         return Err(DrillError::NoBinary(etcd).into());
     }
-    let path = args.latest.resolve(&args.target, places, out)?;
+    let path = args.latest.resolve(&args.target, cx)?;
     let target = places.target(&path, args.wal_dir.as_deref())?;
     let environment: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| !name.to_string_lossy().starts_with("ETCD"))
@@ -79,13 +84,9 @@ pub(crate) fn run(args: &Drill, places: &Places<'_>, out: &Out, record: &Record)
         within: Duration::try_from(args.within).unwrap_or_default(),
         threads: args.threads.count(),
     };
-    let mut progress = Progress::new(out);
-    let drilled = drill(target, &request, places.interrupt(), &mut |event| {
-        progress.observe(event);
-    });
-    drop(progress);
+    let drilled = cx.watched(|observe| drill(target, &request, interrupt, observe));
     match drilled {
-        Ok(drilled) => tell(path.as_path(), &etcd, &drilled, out, record),
+        Ok(drilled) => tell(path.as_path(), &etcd, &drilled, cx),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
                 out.json(|| {
@@ -123,7 +124,8 @@ fn find(etcd: &Path) -> PathBuf {
     std::path::absolute(&found).unwrap_or(found)
 }
 
-fn tell(path: &Path, etcd: &Path, drilled: &Drilled, out: &Out, record: &Record) -> Result<u8> {
+fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<u8> {
+    let Context { out, record, .. } = cx;
     let Drilled {
         version,
         member,

@@ -13,6 +13,7 @@ use clap::builder::FalseyValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::json::text;
@@ -49,7 +50,8 @@ enum Piece {
     Failed(io::Error),
 }
 
-pub(crate) fn run(args: &ExplainLog, out: &Out, interrupt: &Interrupt) -> Result<u8> {
+pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<u8> {
+    let Context { out, interrupt, .. } = cx;
     let mut files = args.files.clone();
     if files.is_empty() {
         files.push(PathBuf::from("-"));

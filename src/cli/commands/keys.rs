@@ -18,14 +18,13 @@ use crate::target::{StoreRead, Wanted};
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json::AfterSchema;
 use crate::cli::location::TargetName;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
-use crate::cli::progress::Progress;
 use crate::cli::render::script::{self, Script};
 
 #[derive(Debug, clap::Args)]
@@ -70,15 +69,15 @@ pub(crate) struct Keys {
 /// How many characters of a value are shown, unless all are asked for.
 const SHORT: usize = 60;
 
-pub(crate) fn run(
-    args: &Keys,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
-    let path = args.latest.resolve(&args.target, places, out)?;
+pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
+    let path = args.latest.resolve(&args.target, cx)?;
     let target = places.target(&path, args.wal_dir.as_deref())?;
-    let mut progress = Progress::new(out);
     let wanted = Wanted {
         until: until(args),
         rules: args.rules.in_order_rules,
@@ -86,8 +85,7 @@ pub(crate) fn run(
         threads: args.threads.count(),
         ..Wanted::default()
     };
-    let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
-    drop(progress);
+    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if !out.is_json() || incomplete.is_none() {

@@ -13,9 +13,9 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use fs_err as fs;
 use serde_json::json;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::json::text;
-use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
@@ -40,7 +40,8 @@ struct Page {
 }
 
 /// `line` is the whole command line.
-pub(crate) fn run(args: &Man, line: Command, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<u8> {
+    let out = &cx.out;
     let pages = pages(&whole(line))?;
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir)?;

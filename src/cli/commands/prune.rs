@@ -13,14 +13,14 @@ use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Judge, Kind, Result, with_causes};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::metrics::{MetricsFile, Record};
-use crate::cli::open::Places;
+use crate::cli::metrics::MetricsFile;
 use crate::cli::output::{Out, size};
 use crate::cli::render::member::versions_text;
 
@@ -46,14 +46,21 @@ pub(crate) struct Prune {
     pub(crate) metrics: MetricsFile,
 }
 
-pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
+pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        record,
+        interrupt,
+        ..
+    } = cx;
     let policy = args.keep.policy()?;
     let repository = args.repository.open(places)?;
     let locked = repository
         .directory()
         .filter(|dir| !args.dry_run && dir.is_dir());
     let lock = locked
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), places.interrupt()))
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), interrupt))
         .transpose()?;
     if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
         out.warn(UNLOCKED);
@@ -66,7 +73,7 @@ pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record)
         proven: None,
     };
     let catalog = summarize(&*repository)?;
-    let outcome = prune(&request, &catalog, args.dry_run, places, out)?;
+    let outcome = prune(&request, &catalog, args.dry_run, cx)?;
     out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
     if args.dry_run || !outcome.is_done() {
         // What was asked for, or how things stand after a failure: on a terminal or off it.
@@ -75,7 +82,7 @@ pub(crate) fn run(args: &Prune, places: &Places<'_>, out: &Out, record: &Record)
         outcome.show(&mut |line| out.tell(line));
     }
     record.pruned(outcome.kept(), outcome.pruned.removed.len());
-    outcome.end(places)
+    outcome.end(cx)
 }
 
 /// Prunes the archives of one member, after a snapshot of it; what it says for scripts.
@@ -83,18 +90,22 @@ pub(crate) fn after_snapshot(
     request: &Request<'_>,
     group: Group,
     claim: &Claim,
-    places: &Places<'_>,
-    out: &Out,
-    record: &Record,
+    cx: &Context<'_>,
 ) -> (Value, Result<u8>) {
+    let Context {
+        out,
+        record,
+        interrupt,
+        ..
+    } = cx;
     let pruned = || -> Result<(Value, Result<u8>)> {
         let dir = request.repository.directory();
         let _lock = dir
-            .map(|dir| BackupLock::take(dir, claim, places.interrupt()))
+            .map(|dir| BackupLock::take(dir, claim, interrupt))
             .transpose()?;
         let mut catalog = summarize(request.repository)?;
         only(&mut catalog, group);
-        let outcome = prune(request, &catalog, false, places, out)?;
+        let outcome = prune(request, &catalog, false, cx)?;
         let json = outcome.to_json(request.repository, &catalog, false);
         let removed = outcome.pruned.removed.len();
         let told = format!("  pruned     {removed} removed, {} kept", outcome.kept());
@@ -104,7 +115,7 @@ pub(crate) fn after_snapshot(
             out.line(&told);
         }
         record.pruned(outcome.kept(), removed);
-        Ok((json, outcome.end(places)))
+        Ok((json, outcome.end(cx)))
     };
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
 }
@@ -121,10 +132,9 @@ fn prune<'c>(
     request: &Request<'_>,
     catalog: &'c Catalog,
     dry_run: bool,
-    places: &Places<'_>,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<Outcome<'c>> {
-    let interrupt = places.interrupt();
+    let Context { out, interrupt, .. } = cx;
     let mut observe = |summary: &crate::repository::Summary| {
         if out.verbose {
             out.tell_note(&format!("reading {}", summary.name()));
@@ -206,7 +216,8 @@ impl Outcome<'_> {
     }
 
     /// How it ends: with what could not be removed, or because someone asked to stop.
-    fn end(&self, places: &Places<'_>) -> Result<u8> {
+    fn end(&self, cx: &Context<'_>) -> Result<u8> {
+        let interrupt = cx.interrupt;
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {
             return Err(CliError::new(
@@ -225,7 +236,7 @@ impl Outcome<'_> {
                 format!("cannot remove `{name}`, the rest of a killed run: {error}"),
             ));
         }
-        places.interrupt().check()?;
+        interrupt.check()?;
         Ok(0)
     }
 

@@ -16,14 +16,13 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{find, now, tell_lost, tell_passed_over};
 use crate::cli::connection::Connection;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::location::TargetName;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
-use crate::cli::progress::Progress;
 use crate::cli::render::member::plural;
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
@@ -68,16 +67,20 @@ pub(crate) struct PutKeys {
     threads: Threads,
 }
 
-pub(crate) fn run(args: &PutKeys, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     if !args.connection.is_given() {
         let told = CliError::usage("no cluster is named: `--endpoints URL`");
         return Err(told.hint("client URLs of members, comma-separated; one will do"));
     }
     let cluster = Cluster::new(&args.connection.access()?)?;
-    let interrupt = places.interrupt();
-    let path = args.latest.resolve(&args.target, places, out)?;
+    let path = args.latest.resolve(&args.target, cx)?;
     let target = places.target(&path, args.wal_dir.as_deref())?;
-    let mut progress = Progress::new(out);
     let wanted = Wanted {
         until: args
             .at_index
@@ -87,8 +90,7 @@ pub(crate) fn run(args: &PutKeys, places: &Places<'_>, out: &Out) -> Result<u8> 
         threads: args.threads.count(),
         ..Wanted::default()
     };
-    let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
-    drop(progress);
+    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
     tell_lost(&read, out);
     let store = &read.replayed.store;

@@ -7,7 +7,6 @@ use crate::cluster::{Cluster, Presence};
 use crate::etcd::ids::Identity;
 use crate::fs::owner;
 use crate::fs::owner::Owner;
-use crate::interrupt::Interrupt;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
@@ -17,15 +16,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Tls;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
-use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -71,13 +69,14 @@ pub(crate) struct Restore {
     pub(crate) threads: Threads,
 }
 
-pub(crate) fn run(
-    args: &Restore,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
-    let path = args.latest.resolve(&args.archive, places, out)?;
+pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
+    let path = args.latest.resolve(&args.archive, cx)?;
     let archive = places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = Request {
@@ -93,11 +92,9 @@ pub(crate) fn run(
     };
     refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;
-    compare_with_replaced(args, archive.manifest(), interrupt)?;
+    compare_with_replaced(args, archive.manifest(), cx)?;
     let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
-    let mut progress = Progress::new(out);
-    let restored = restore(&request, interrupt, &mut |event| progress.observe(event))?;
-    drop(progress);
+    let restored = cx.watched(|observe| restore(&request, interrupt, observe))?;
     warnings.extend(restored.warnings);
     for warning in &warnings {
         out.warn(warning);
@@ -166,7 +163,8 @@ fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
 }
 
 /// Refuses to replace another member, or one that has run in the cluster that the archive would start.
-fn compare_with_replaced(args: &Restore, manifest: &Manifest, interrupt: &Interrupt) -> Result<()> {
+fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) -> Result<()> {
+    let interrupt = cx.interrupt;
     let Some(replaced) = Replaced::find(&args.data_dir, args.wal_dir.as_deref(), interrupt)? else {
         return Ok(());
     };

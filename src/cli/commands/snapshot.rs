@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
 use crate::etcd::ids::Identity;
-use crate::interrupt::Interrupt;
 use crate::repository::Repository;
 use crate::repository::lock::{BackupLock, Claim};
 use crate::retention::{Group, Policy, prune};
@@ -17,16 +16,14 @@ use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 
 use crate::cli::commands::prune::after_snapshot;
+use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::metrics::Record;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
-use crate::cli::progress::Progress;
 use crate::cli::render::member::{position_text, version_text};
 use crate::cli::values::{byte_size, label};
 
@@ -78,8 +75,14 @@ pub(crate) struct Snapshot {
     pub(crate) metrics: crate::cli::metrics::MetricsFile,
 }
 
-pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Record) -> Result<u8> {
-    let interrupt = places.interrupt();
+pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        record,
+        interrupt,
+        ..
+    } = cx;
     // What is saved of a damaged data dir takes no other archive's place.
     let policy = args.keep.wanted()?.filter(|_| !args.damaged);
     let (root, wal_dir) = (&args.data_dir, args.wal_dir.as_deref());
@@ -105,30 +108,26 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         created: Moment::Beginning(Timestamp::now),
         lock: Some(args.lock.claim("snapshot")),
     };
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    if args.if_changed
-        && !args.damaged
-        && let Some(found) = unchanged(&request, interrupt, observe)?
-    {
-        drop(progress);
+    let found = if args.if_changed && !args.damaged {
+        cx.watched(|observe| unchanged(&request, interrupt, observe))?
+    } else {
+        None
+    };
+    if let Some(found) = found {
         let Request { lock, .. } = &request;
-        note_current(&found, &**repository, lock.as_ref(), interrupt, out)?;
+        note_current(&found, &**repository, lock.as_ref(), cx)?;
         let (pruned, ended) = prune(
             policy.as_ref(),
             &found.summary.identity,
             &found.path,
             &**repository,
             args,
-            places,
-            out,
-            record,
+            cx,
         );
         tell_unchanged(&found, &**repository, &pruned, out);
         return ended;
     }
-    let captured = capture(&request, interrupt, observe)?;
-    drop(progress);
+    let captured = cx.watched(|observe| capture(&request, interrupt, observe))?;
     record.archive(&captured);
     for warning in captured.manifest.warnings.iter() {
         out.warn(&warning.text);
@@ -146,9 +145,7 @@ pub(crate) fn run(args: &Snapshot, places: &Places<'_>, out: &Out, record: &Reco
         &captured.path,
         &**repository,
         args,
-        places,
-        out,
-        record,
+        cx,
     );
     out.json(|| {
         serde_json::json!({
@@ -176,9 +173,9 @@ fn note_current(
     found: &Unchanged,
     repository: &dyn Repository,
     claim: Option<&Claim>,
-    interrupt: &Interrupt,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<()> {
+    let Context { out, interrupt, .. } = cx;
     let lock = repository.directory().zip(claim);
     let _lock = lock
         .map(|(dir, claim)| BackupLock::take(dir, claim, interrupt))
@@ -193,16 +190,13 @@ fn note_current(
 }
 
 /// Prunes the member's archives, if that is wanted; the one at `proven` was proven just now.
-#[expect(clippy::too_many_arguments, reason = "what a command needs")]
 fn prune(
     policy: Option<&Policy>,
     identity: &Identity,
     proven: &Path,
     repository: &dyn Repository,
     args: &Snapshot,
-    places: &Places<'_>,
-    out: &Out,
-    record: &Record,
+    cx: &Context<'_>,
 ) -> (serde_json::Value, Result<u8>) {
     let Some(policy) = policy else {
         return (serde_json::Value::Null, Ok(0));
@@ -218,14 +212,7 @@ fn prune(
         now: Timestamp::now(),
         proven: proven.file_name().and_then(|name| name.to_str()),
     };
-    after_snapshot(
-        &request,
-        group,
-        &args.lock.claim("snapshot"),
-        places,
-        out,
-        record,
-    )
+    after_snapshot(&request, group, &args.lock.claim("snapshot"), cx)
 }
 
 /// What was worth a warning when the archive was taken still is.

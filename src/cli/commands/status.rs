@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::archive::ArchiveError;
-use crate::interrupt::Interrupt;
 use crate::monitoring::scope::{Others, Watched, others, watched};
 use crate::monitoring::{
     Facts, Finding, Level, MemberReport, Proof, Report, Rules, Unreadable, judge,
@@ -21,10 +20,10 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result, plugin_exit_code};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::json;
-use crate::cli::open::Places;
 use crate::cli::output::Out;
 use crate::cli::values::{byte_size, duration};
 
@@ -68,14 +67,15 @@ pub(crate) struct Status {
     member: Option<String>,
 }
 
-pub(crate) fn run(args: &Status, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<u8> {
+    let out = &cx.out;
     let rules = Rules {
         max_age: args.max_age,
         warn_age: args.warn_age,
         size_limit: args.size_limit.as_u64(),
         min_free: args.min_free.map(|size| size.as_u64()),
     };
-    let report = match look(args, &rules, places) {
+    let report = match look(args, &rules, cx) {
         Err(error) if error.kind != Kind::Interrupted => {
             Report::nothing_seen(Level::Unknown, error.message)
         }
@@ -98,10 +98,12 @@ pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> u8 {
     plugin_exit_code(report.level)
 }
 
-fn look(args: &Status, rules: &Rules, places: &Places<'_>) -> Result<Report> {
+fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
+    let Context {
+        places, interrupt, ..
+    } = cx;
     let repository = args.repository.open(places)?;
     let repository = &*repository;
-    let interrupt = places.interrupt();
     let catalog = match summarize(repository) {
         // Where there is no backup dir there is no archive: that is known.
         Err(missing @ RepositoryError::NotFound(_)) => {
@@ -126,7 +128,7 @@ fn look(args: &Status, rules: &Rules, places: &Places<'_>) -> Result<Report> {
         let proof = if args.quick {
             Proof::EndOnly
         } else {
-            prove_newest(repository, &watched, interrupt)?
+            prove_newest(repository, &watched, cx)?
         };
         proven.push((watched, proof));
     }
@@ -162,11 +164,8 @@ fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
 }
 
 /// Proves a member's newest archive; if it is corrupt, those before it, until one is valid.
-fn prove_newest(
-    repository: &dyn Repository,
-    watched: &Watched,
-    interrupt: &Interrupt,
-) -> Result<Proof> {
+fn prove_newest(repository: &dyn Repository, watched: &Watched, cx: &Context<'_>) -> Result<Proof> {
+    let interrupt = cx.interrupt;
     let why = match prove(repository, &watched.newest, interrupt) {
         Ok(()) => return Ok(Proof::Whole),
         Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Command, ValueHint};
 use jiff::Timestamp;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::location::{LATEST, Location, TargetName};
 use crate::cli::open::Places;
@@ -80,12 +81,8 @@ pub(crate) struct MemberFlag {
 
 impl LatestFlags {
     /// What `target` names: a place as it is, the archive that `latest` is.
-    pub(crate) fn resolve(
-        &self,
-        target: &TargetName,
-        places: &Places<'_>,
-        out: &Out,
-    ) -> Result<Location> {
+    pub(crate) fn resolve(&self, target: &TargetName, cx: &Context<'_>) -> Result<Location> {
+        let Context { places, out, .. } = cx;
         let label = match target {
             TargetName::At(place) => return Ok(place.clone()),
             TargetName::Latest { label } => label.as_deref(),

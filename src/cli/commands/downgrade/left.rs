@@ -21,11 +21,9 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::downgrade::Inquiry;
 use crate::cli::commands::downgrade::commands;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json::text;
-use crate::cli::open::Places;
-use crate::cli::output::Out;
-use crate::cli::progress::Progress;
 
 /// What is left.
 pub(crate) struct Left {
@@ -59,8 +57,7 @@ pub(crate) fn find(
     verdict: &Verdict,
     collected: &Collected,
     inquiry: &Inquiry<'_>,
-    places: &Places<'_>,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<Option<Left>> {
     if !matches!(verdict, Verdict::Moved(_) | Verdict::Moving { .. }) {
         return Ok(None);
@@ -81,7 +78,7 @@ pub(crate) fn find(
     let planned = if inputs.is_empty() {
         None
     } else {
-        match planned(evidence.step.from, collected, inquiry, places, out) {
+        match planned(evidence.step.from, collected, inquiry, cx) {
             Ok(planned) => Some(Ok(planned)),
             Err(error) => {
                 if error.kind == Kind::Interrupted {
@@ -110,9 +107,9 @@ fn planned(
     from: Release,
     collected: &Collected,
     inquiry: &Inquiry<'_>,
-    places: &Places<'_>,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<Planned> {
+    let places = &cx.places;
     let request = Request {
         to: To::LastBefore(from),
         base: None,
@@ -133,12 +130,8 @@ fn planned(
         };
         inputs.push(Input { target });
     }
-    let mut progress = Progress::new(out);
-    let mut plan_by = |request: &Request<'_>| {
-        plan(request, &inputs, places.interrupt(), &mut |event| {
-            progress.observe(event);
-        })
-    };
+    let plan_by =
+        |request: &Request<'_>| cx.watched(|observe| plan(request, &inputs, cx.interrupt, observe));
     let archives = collected.evidence.disks.iter();
     let newest = archives.filter_map(DiskEvidence::created).max();
     let keys = match plan_by(&request) {

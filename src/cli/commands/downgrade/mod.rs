@@ -27,13 +27,14 @@ use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, Gate, Go
 use crate::cli::commands::downgrade::next_steps::Steps;
 use crate::cli::commands::downgrade::report::Judgement;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
-use crate::cli::progress::{Progress, countdown};
+use crate::cli::progress::countdown;
 
 /// Within so many seconds a move that was begun has shown: the leader looks every 5.
 const SETTLED_AFTER: u16 = 10;
@@ -42,15 +43,20 @@ const SIZE_LIMIT: u64 = 100_000_000;
 /// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(args: &Downgrade, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &Downgrade, cx: &Context<'_>) -> Result<u8> {
     match &args.command {
-        Command::Check(args) => check(args, strict, places, out),
-        Command::Run(args) => go_back(args, strict, places, out),
+        Command::Check(args) => check(args, cx),
+        Command::Run(args) => go_back(args, cx),
     }
 }
 
-fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
-    let interrupt = places.interrupt();
+fn check(args: &Check, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let gate = &args.gate;
     let step = gate.step()?;
     if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
@@ -67,14 +73,14 @@ fn check(args: &Check, strict: bool, places: &Places<'_>, out: &Out) -> Result<u
         return Err(fault);
     }
     let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
-    let mut disks = inquiry.read(out, interrupt)?;
+    let mut disks = inquiry.read(cx)?;
     let unreadable = disks.unreadable.take().map(CliError::from);
     if nothing_else && let Some(fault) = unreadable {
         return Err(fault);
     }
     let fault = own.fault.as_ref().or(unreadable.as_ref());
     let collected = inquiry.ask(&disks, interrupt)?;
-    let judgement = judge(&collected, fault, &inquiry, strict, places, out)?;
+    let judgement = judge(&collected, fault, &inquiry, cx)?;
     let next = next_of_check(&judgement, args);
     out.json(|| {
         let mut told = judgement.to_json();
@@ -134,12 +140,17 @@ struct Seen<'g> {
     waited: u16,
 }
 
-fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Result<u8> {
-    let interrupt = places.interrupt();
+fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let opened = args.to.open(places)?;
-    let seen = look_at_stopped(args, strict, places, out)?;
+    let seen = look_at_stopped(args, cx)?;
     let fault = seen.own.as_ref().err();
-    let judgement = judge(&seen.collected, fault, &seen.inquiry, strict, places, out)?;
+    let judgement = judge(&seen.collected, fault, &seen.inquiry, cx)?;
     if judgement.is_refusal() {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
@@ -164,10 +175,7 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
         now: Timestamp::now(),
         lock: claim("downgrade run", LOCK_WAIT),
     };
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    let prepared = downgrade::prepare(&request, interrupt, observe)?;
-    drop(progress);
+    let prepared = cx.watched(|observe| downgrade::prepare(&request, interrupt, observe))?;
     let warnings = warnings(&judgement, &seen, &prepared);
     for warning in &warnings {
         out.warn(warning);
@@ -187,13 +195,14 @@ fn go_back(args: &GoBack, strict: bool, places: &Places<'_>, out: &Out) -> Resul
 
 /// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
 /// move takes to show which was begun before etcd stopped.
-fn look_at_stopped<'g>(
-    args: &'g GoBack,
-    strict: bool,
-    places: &Places<'_>,
-    out: &Out,
-) -> Result<Seen<'g>> {
-    let interrupt = places.interrupt();
+fn look_at_stopped<'g>(args: &'g GoBack, cx: &Context<'_>) -> Result<Seen<'g>> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        strict,
+        ..
+    } = cx;
     let gate = &args.gate;
     let step = gate.step()?;
     let mut own = Own::open(&args.data_dir, gate.wal_dir.as_deref())?;
@@ -208,7 +217,7 @@ fn look_at_stopped<'g>(
         return Err(fault);
     }
     let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
-    let mut disks = inquiry.read(out, interrupt)?;
+    let mut disks = inquiry.read(cx)?;
     let own = own.into_result(disks.unreadable.take());
     let own = if nothing_else { Ok(own?) } else { own };
     let mut collected = inquiry.ask(&disks, interrupt)?;
@@ -216,7 +225,7 @@ fn look_at_stopped<'g>(
     refuse_if_it_answers(&collected)?;
     if !is_settled(&decide(&collected.evidence)) {
         if let Ok(found) = &own
-            && !decide(&collected.evidence).is_refusal(strict)
+            && !decide(&collected.evidence).is_refusal(*strict)
         {
             refuse_wal_elsewhere(found, step, args)?;
         }
@@ -363,10 +372,8 @@ impl<'g> Inquiry<'g> {
         }
     }
 
-    fn read(&self, out: &Out, interrupt: &Interrupt) -> Result<Disks> {
-        let mut progress = Progress::new(out);
-        let observe = &mut |event| progress.observe(event);
-        Ok(read(&self.request(), interrupt, observe)?)
+    fn read(&self, cx: &Context<'_>) -> Result<Disks> {
+        Ok(cx.watched(|observe| read(&self.request(), cx.interrupt, observe))?)
     }
 
     fn ask(&self, disks: &Disks, interrupt: &Interrupt) -> Result<Collected> {
@@ -381,12 +388,11 @@ fn judge<'c>(
     collected: &'c Collected,
     fault: Option<&CliError>,
     inquiry: &Inquiry<'_>,
-    strict: bool,
-    places: &Places<'_>,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<Judgement<'c>> {
+    let strict = cx.strict;
     let verdict = decide(&collected.evidence);
-    let left = left::find(&verdict, collected, inquiry, places, out)?;
+    let left = left::find(&verdict, collected, inquiry, cx)?;
     Ok(Judgement {
         verdict,
         left,

@@ -13,22 +13,20 @@ use crate::etcd::member::{MemberFacts, VersionChange};
 use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
-use crate::interrupt::Interrupt;
 use crate::target::Target;
 use clap::ValueHint;
 use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
-use crate::cli::progress::Progress;
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
 
@@ -46,29 +44,24 @@ pub(crate) struct Inspect {
     pub(crate) threads: Threads,
 }
 
-pub(crate) fn run(
-    args: &Inspect,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
-    let path = args.latest.resolve(&args.target, places, out)?;
+pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<u8> {
+    let places = &cx.places;
+    let path = args.latest.resolve(&args.target, cx)?;
     let target = places.target(&path, args.wal_dir.as_deref())?;
-    let contents = |out| contents::read(&target, args.threads.count(), out, interrupt);
+    let contents = || contents::read(&target, args.threads.count(), cx);
     match &target {
-        Target::Archive(archive) => inspect_archive(archive, path.as_path(), contents, out),
-        Target::DataDir(data_dir) => {
-            inspect_data_dir(data_dir, path.as_path(), contents, out, interrupt)
-        }
+        Target::Archive(archive) => inspect_archive(archive, path.as_path(), contents, cx),
+        Target::DataDir(data_dir) => inspect_data_dir(data_dir, path.as_path(), contents, cx),
     }
 }
 
-fn inspect_archive<'o>(
+fn inspect_archive(
     archive: &Archive,
     path: &Path,
-    contents: impl FnOnce(&'o Out) -> Result<Contents>,
-    out: &'o Out,
+    contents: impl FnOnce() -> Result<Contents>,
+    cx: &Context<'_>,
 ) -> Result<u8> {
+    let out = &cx.out;
     let manifest = archive.manifest();
     for warning in manifest.warnings.iter() {
         out.warn(&warning.text);
@@ -76,7 +69,7 @@ fn inspect_archive<'o>(
     for note in &manifest.notes {
         out.note(note);
     }
-    let contents = contents(out);
+    let contents = contents();
     let starts = contents.as_ref().ok().and_then(Contents::starts);
     out.json(|| {
         json!({
@@ -102,19 +95,16 @@ fn inspect_archive<'o>(
     Ok(0)
 }
 
-fn inspect_data_dir<'o>(
+fn inspect_data_dir(
     data_dir: &DataDir,
     path: &Path,
-    contents: impl FnOnce(&'o Out) -> Result<Contents>,
-    out: &'o Out,
-    interrupt: &Interrupt,
+    contents: impl FnOnce() -> Result<Contents>,
+    cx: &Context<'_>,
 ) -> Result<u8> {
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    let found = survey(data_dir, Pass::WHOLE, interrupt, observe)?;
-    drop(progress);
+    let Context { out, interrupt, .. } = cx;
+    let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, interrupt, observe))?;
     // What etcd could not start from has no store; why not is told below.
-    let contents = found.facts.is_ok().then(|| contents(out)).transpose();
+    let contents = found.facts.is_ok().then(contents).transpose();
     let snapshots = sound_snapshots(&found);
     let facts = found.facts.as_ref().ok();
     out.json(|| {

@@ -5,14 +5,13 @@ use crate::etcd::scan::Extent;
 use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
-use crate::interrupt::Interrupt;
 use crate::target::{StoreRead, Target, Wanted};
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::tell_passed_over;
+use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::output::{Out, Paint, one_line, size};
-use crate::cli::progress::Progress;
 use crate::cli::render::member::{plural, row};
 
 /// How many of the largest keys and directories are shown.
@@ -28,21 +27,15 @@ pub(crate) struct Contents {
 }
 
 /// Reads the store in `target` as of its commit index.
-pub(crate) fn read(
-    target: &Target,
-    threads: usize,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<Contents> {
-    let mut progress = Progress::new(out);
+pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
+    let Context { out, interrupt, .. } = cx;
     let wanted = Wanted {
         until: Until::Commit,
         extent: Extent::AllAndStarts,
         threads,
         ..Wanted::default()
     };
-    let read = target.read_store(wanted, interrupt, &mut |event| progress.observe(event))?;
-    drop(progress);
+    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
     let store = &read.replayed.store;
     let now = jiff::Timestamp::now().as_nanosecond();

@@ -8,11 +8,11 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::open::Places;
-use crate::cli::output::{Out, size};
+use crate::cli::output::size;
 use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +23,16 @@ pub(crate) struct List {
     pub(crate) history: crate::cli::commands::list::history::HistoryFlags,
 }
 
-pub(crate) fn run(args: &List, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let repository = args.repository.open(places)?;
     let catalog = summarize(&*repository)?;
-    places.interrupt().check()?;
+    interrupt.check()?;
     out.warn_skipped(&*repository);
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable

@@ -11,7 +11,6 @@ use crate::etcd::ids::{ClusterId, Release, V2_1};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
-use crate::interrupt::Interrupt;
 use crate::repository::summarize;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
@@ -23,13 +22,12 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Connection;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint};
-use crate::cli::progress::Progress;
 use crate::cli::render::member_table::{table, wrap};
 use crate::cli::values::{byte_size, duration};
 
@@ -92,12 +90,12 @@ pub(crate) struct Preflight {
 const INDENT: usize = 23;
 const WIDTH: usize = 80;
 
-pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8> {
-    let interrupt = places.interrupt();
+pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<u8> {
+    let Context { out, interrupt, .. } = cx;
     demand_one_step(args)?;
     demand_somebody_to_ask(args)?;
     let cluster = Cluster::new(&args.connection.access()?)?;
-    let data = see(|| data_facts(args, out, interrupt))?;
+    let data = see(|| data_facts(args, cx))?;
     let (known, expected) = known(&data);
     if args.watch && known.is_empty() && !args.connection.is_given() {
         return Err(CliError::new(
@@ -107,7 +105,7 @@ pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8
         .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
     }
     if args.watch {
-        return watch::run(args, &cluster, (known, expected), out, interrupt);
+        return watch::run(args, &cluster, (known, expected), cx);
     }
     let look = watch::look(&cluster, known, expected, interrupt)?;
     let cluster_id = expected.or(look.cluster_id);
@@ -120,7 +118,7 @@ pub(crate) fn run(args: &Preflight, places: &Places<'_>, out: &Out) -> Result<u8
             max_backup_age: args.max_backup_age,
         },
         now: jiff::Timestamp::now(),
-        backups: see(|| backups(args, cluster_id, places, out))?,
+        backups: see(|| backups(args, cluster_id, cx))?,
         look,
         data,
     };
@@ -173,34 +171,37 @@ fn see<T>(read: impl FnOnce() -> Result<Option<T>>) -> Result<Seen<T>> {
     }
 }
 
-fn data_facts(args: &Preflight, out: &Out, interrupt: &Interrupt) -> Result<Option<DataFacts>> {
+fn data_facts(args: &Preflight, cx: &Context<'_>) -> Result<Option<DataFacts>> {
     let Some(path) = &args.data_dir else {
         return Ok(None);
     };
     let data_dir = DataDir::open(path, args.wal_dir.as_deref())?;
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    Ok(Some(collect::data_facts(&data_dir, interrupt, observe)?))
+    let facts = cx.watched(|observe| collect::data_facts(&data_dir, cx.interrupt, observe))?;
+    Ok(Some(facts))
 }
 
 fn backups(
     args: &Preflight,
     cluster: Option<ClusterId>,
-    places: &Places<'_>,
-    out: &Out,
+    cx: &Context<'_>,
 ) -> Result<Option<Backups>> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let Some(place) = &args.backup_dir.backup_dir else {
         return Ok(None);
     };
-    let interrupt = places.interrupt();
     let repository = places.repository(place)?;
     let catalog = summarize(&*repository)?;
     interrupt.check()?;
     out.warn_skipped(&*repository);
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
     let threads = args.threads.count();
-    let found = collect::backups(&*repository, catalog, cluster, threads, interrupt, observe)?;
+    let found = cx.watched(|observe| {
+        collect::backups(&*repository, catalog, cluster, threads, interrupt, observe)
+    })?;
     Ok(Some(found))
 }
 

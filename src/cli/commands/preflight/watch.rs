@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use crate::cli::commands::preflight::Preflight;
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
@@ -35,9 +36,9 @@ pub(crate) fn run(
     args: &Preflight,
     cluster: &Cluster,
     (known, expected): (&[Member], Option<ClusterId>),
-    out: &Out,
-    interrupt: &Interrupt,
+    cx: &Context<'_>,
 ) -> Result<u8> {
+    let Context { out, interrupt, .. } = cx;
     let (mut known, mut expected) = (known.to_vec(), expected);
     let mut roll = Roll::new(args.to);
     let mut shown = Shown::new(args, out);

@@ -10,7 +10,6 @@ use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::text::printable;
-use crate::interrupt::Interrupt;
 use crate::rewind::cut::{To, stretches};
 use crate::rewind::input::{Witness, member_text};
 use crate::rewind::new_cluster::{ChangeKind, Wishes};
@@ -24,6 +23,7 @@ use jiff::Timestamp;
 
 use crate::cli::commands::rewind::report::to_json;
 use crate::cli::commands::schedule::quote::shell;
+use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
@@ -31,7 +31,6 @@ use crate::cli::json::text;
 use crate::cli::location::Location;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, one_line, size};
-use crate::cli::progress::Progress;
 use crate::cli::render::member::{plural, row};
 use crate::cli::render::rewind_plan::picture;
 use crate::cli::values::{pair, path_pair};
@@ -99,12 +98,13 @@ pub(crate) struct Rewind {
 /// How many renamed keys are shown, unless `--verbose`.
 const SHOWN: usize = 50;
 
-pub(crate) fn run(
-    args: &Rewind,
-    places: &Places<'_>,
-    out: &Out,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<u8> {
+    let Context {
+        places,
+        out,
+        interrupt,
+        ..
+    } = cx;
     let cipher = cipher(&args.recipient, &args.recipients_file)?;
     let to_write = args.out.as_deref().filter(|_| !args.dry_run);
     if to_write.is_some() && cipher.is_none() {
@@ -127,9 +127,7 @@ pub(crate) fn run(
         now: Timestamp::now(),
         threads: args.threads.count(),
     };
-    let mut progress = Progress::new(out);
-    let planned = plan(&request, &inputs, interrupt, &mut |e| progress.observe(e));
-    drop(progress);
+    let planned = cx.watched(|observe| plan(&request, &inputs, interrupt, observe));
     let planned = planned.inspect_err(|error| tell_refusal(error, out))?;
     let warnings = warnings(&planned, args);
     for warning in &warnings {
@@ -144,10 +142,7 @@ pub(crate) fn run(
             threads: args.threads.count(),
             cipher: cipher.as_deref(),
         };
-        let mut progress = Progress::new(out);
-        archived = write(&planned, &inputs, output, interrupt, &mut |event| {
-            progress.observe(event);
-        })?;
+        archived = cx.watched(|observe| write(&planned, &inputs, output, interrupt, observe))?;
     }
     out.json(|| to_json(&planned, &archived, &warnings, args));
     tell_archives(&planned, &archived, args, out);

@@ -18,9 +18,8 @@ use crate::cli::commands::schedule::flags::{Schedule, Scheduler};
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::systemd::{USER, Unit};
+use crate::cli::context::Context;
 use crate::cli::error::Result;
-use crate::cli::open::Places;
-use crate::cli::output::Out;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -30,7 +29,8 @@ pub(crate) struct Text {
     text: String,
 }
 
-pub(crate) fn run(args: &Schedule, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<u8> {
+    let Context { places, out, .. } = cx;
     let when = args.at.or(args.every).unwrap_or(When::NIGHTLY);
     let exe = Place::of(&std::env::current_exe()?)?;
     let line = Line::new(&args.snapshot)?;

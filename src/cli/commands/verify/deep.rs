@@ -3,17 +3,16 @@
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
 use crate::etcd::store::to_json::{Expiration, api_key};
-use crate::interrupt::Interrupt;
 use crate::target::Target;
 use crate::target::deep_verify::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::Verify;
+use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line};
-use crate::cli::progress::Progress;
 use crate::cli::render::member::plural;
 
 /// How many keys are named.
@@ -33,13 +32,11 @@ impl Deep {
         target: &Target,
         first: Option<(MemberFacts, Replayed)>,
         args: &Verify,
-        out: &Out,
-        interrupt: &Interrupt,
+        cx: &Context<'_>,
     ) -> Result<Self> {
-        let mut progress = Progress::new(out);
         let threads = args.threads.count();
-        let observe = &mut |event| progress.observe(event);
-        let report = look_deep(target, first, threads, interrupt, observe)?;
+        let report =
+            cx.watched(|observe| look_deep(target, first, threads, cx.interrupt, observe))?;
         let restore_at = args.restore_at.unwrap_or_else(Timestamp::now);
         let until = restore_at.as_nanosecond();
         let due = report.store.expiries();

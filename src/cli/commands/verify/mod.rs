@@ -16,7 +16,6 @@ use crate::etcd::replay::Replayed;
 use crate::etcd::scan::Outcome;
 use crate::etcd::scan::Pass;
 use crate::fs::staged::STAGING_PREFIX;
-use crate::interrupt::Interrupt;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
 use crate::repository::{Repository, Summary};
@@ -28,15 +27,14 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
 use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, shown, tell, to_json};
+use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::open::Places;
-use crate::cli::output::{Out, Paint, size};
-use crate::cli::progress::Progress;
+use crate::cli::output::{Paint, size};
 use crate::cli::render::member::{starts_json, starts_why_json};
 
 #[derive(Debug, clap::Args)]
@@ -68,12 +66,13 @@ pub(crate) struct Verify {
     pub(crate) restore_at: Option<jiff::Timestamp>,
 }
 
-pub(crate) fn run(args: &Verify, places: &Places<'_>, out: &Out) -> Result<u8> {
+pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<u8> {
+    let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
-    let targets = with_repositories_opened(&named(args, places, out)?, places, out)?;
+    let targets = with_repositories_opened(&named(args, cx)?, cx)?;
     for target in &targets {
-        let verdict = verdict_of(target, args, places, out);
+        let verdict = verdict_of(target, args, cx);
         let path = target.as_path();
         let wrong = match verdict {
             Ok(verdict) => {
@@ -140,13 +139,13 @@ fn answer(targets: &[Value]) -> Value {
 }
 
 /// The targets; without any, the backup dir.
-fn named(args: &Verify, places: &Places<'_>, out: &Out) -> Result<Vec<Location>> {
+fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
     if args.targets.is_empty() {
         return Ok(vec![args.latest.backup_dir.place()?.clone()]);
     }
     let targets = args.targets.iter();
     targets
-        .map(|target| args.latest.resolve(target, places, out))
+        .map(|target| args.latest.resolve(target, cx))
         .collect()
 }
 
@@ -172,23 +171,23 @@ fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
     })
 }
 
-fn verdict_of(target: &Location, args: &Verify, places: &Places<'_>, out: &Out) -> Result<Verdict> {
-    let interrupt = places.interrupt();
+fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verdict> {
+    let places = &cx.places;
     if let Some((repository, summary)) = places.locked(target)? {
-        return locked_verdict(&*repository, &summary, interrupt);
+        return locked_verdict(&*repository, &summary, cx);
     }
     if target.is_bucket() || target.local().is_some_and(is_bare) {
         return Err(nothing_in(target));
     }
     let opened = places.target(target, args.wal_dir.as_deref())?;
     match &opened {
-        Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, out, interrupt),
+        Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, cx),
         Target::Archive(archive) => {
             // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
             places.prove_beside(target)?;
-            let mut verdict = archive_verdict(&opened, archive, args, out, interrupt)?;
+            let mut verdict = archive_verdict(&opened, archive, args, cx)?;
             if verdict.is_sound() {
-                verdict.notes.extend(wrong_sum(target, places)?);
+                verdict.notes.extend(wrong_sum(target, cx)?);
             }
             Ok(verdict)
         }
@@ -196,14 +195,17 @@ fn verdict_of(target: &Location, args: &Verify, places: &Places<'_>, out: &Out) 
 }
 
 /// That the checksum file beside a sound archive has another digest than the archive: `sha256sum -c` would fail.
-fn wrong_sum(target: &Location, places: &Places<'_>) -> Result<Option<String>> {
+fn wrong_sum(target: &Location, cx: &Context<'_>) -> Result<Option<String>> {
+    let Context {
+        places, interrupt, ..
+    } = cx;
     let (repository, name) = places.locate(target)?;
     let sum = format!("{name}{SUM_EXTENSION}");
     let Some(written) = repository.read_beside(&sum)? else {
         return Ok(None);
     };
     let source = repository.source(&repository.look_up(&name)?)?;
-    let digest = digest_of(&*source, places.interrupt())?.to_string();
+    let digest = digest_of(&*source, interrupt)?.to_string();
     let is_right = written.starts_with(digest.as_bytes());
     Ok((!is_right).then(|| {
         let target = target.as_path().display();
@@ -245,8 +247,9 @@ fn nothing_in(target: &Location) -> CliError {
 fn locked_verdict(
     repository: &dyn Repository,
     summary: &Summary,
-    interrupt: &Interrupt,
+    cx: &Context<'_>,
 ) -> Result<Verdict> {
+    let interrupt = cx.interrupt;
     let faults = match prove(repository, summary, interrupt) {
         Ok(()) => Vec::new(),
         Err(ArchiveError::Fault { fault, .. }) => vec![fault.to_string()],
@@ -280,11 +283,8 @@ fn worth(is_sound: bool) -> &'static str {
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.
-fn with_repositories_opened(
-    targets: &[Location],
-    places: &Places<'_>,
-    out: &Out,
-) -> Result<Vec<Location>> {
+fn with_repositories_opened(targets: &[Location], cx: &Context<'_>) -> Result<Vec<Location>> {
+    let Context { places, out, .. } = cx;
     let mut all = Vec::new();
     for target in targets {
         let archives = if target.is_dir() || target.is_bucket() {
@@ -310,15 +310,13 @@ fn archive_verdict(
     target: &Target,
     archive: &Archive,
     args: &Verify,
-    out: &Out,
-    interrupt: &Interrupt,
+    cx: &Context<'_>,
 ) -> Result<Verdict> {
-    let mut progress = Progress::new(out);
     let threads = args.threads.count();
     let plan = args.deep.then(|| first_look(target)).transpose()?;
-    let observe = &mut |event| progress.observe(event);
     let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
-    let report = verify(archive, pass, Digests::All, threads, interrupt, observe)?;
+    let report =
+        cx.watched(|observe| verify(archive, pass, Digests::All, threads, cx.interrupt, observe))?;
     let member = &archive.manifest().member;
     let mut verdict = Verdict {
         whose: Some((member.identity.clone(), member.position.clone())),
@@ -342,7 +340,7 @@ fn archive_verdict(
     );
     if args.deep && verdict.is_sound() {
         let first = first_read(member, report.replay);
-        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+        verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
     Ok(verdict)
 }
@@ -351,15 +349,12 @@ fn data_dir_verdict(
     target: &Target,
     data_dir: &DataDir,
     args: &Verify,
-    out: &Out,
-    interrupt: &Interrupt,
+    cx: &Context<'_>,
 ) -> Result<Verdict> {
+    let interrupt = cx.interrupt;
     let plan = args.deep.then(|| first_look(target)).transpose()?;
     let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
-    let mut progress = Progress::new(out);
-    let observe = &mut |event| progress.observe(event);
-    let found = survey(data_dir, pass, interrupt, observe)?;
-    drop(progress);
+    let found = cx.watched(|observe| survey(data_dir, pass, interrupt, observe))?;
     let mut faults = Vec::new();
     let summary = match &found.facts {
         Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
@@ -392,7 +387,7 @@ fn data_dir_verdict(
     if args.deep && verdict.is_sound() {
         let member = found.facts.as_ref().ok();
         let first = member.and_then(|member| first_read(member, found.replay));
-        verdict.deep = Some(Deep::look(target, first, args, out, interrupt)?);
+        verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
     Ok(verdict)
 }

@@ -1,0 +1,27 @@
+//! What every command works with.
+
+use crate::interrupt::Interrupt;
+use crate::progress::Event;
+
+use crate::cli::metrics::Record;
+use crate::cli::open::Places;
+use crate::cli::output::Out;
+use crate::cli::progress::Progress;
+
+pub(crate) struct Context<'c> {
+    pub(crate) places: Places<'c>,
+    pub(crate) out: Out,
+    /// What this run tells of itself.
+    pub(crate) record: Record,
+    pub(crate) interrupt: &'c Interrupt,
+    /// Whether warnings count.
+    pub(crate) strict: bool,
+}
+
+impl Context<'_> {
+    /// Does `work` while its progress is shown.
+    pub(crate) fn watched<T>(&self, work: impl FnOnce(&mut dyn FnMut(Event)) -> T) -> T {
+        let mut progress = Progress::new(&self.out);
+        work(&mut |event| progress.observe(event))
+    }
+}
