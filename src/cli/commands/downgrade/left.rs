@@ -19,8 +19,8 @@ use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind};
 use crate::upgrade::downgrade::gate::Verdict;
 use serde_json::{Value, json};
 
-use crate::cli::commands::downgrade::Inquiry;
 use crate::cli::commands::downgrade::commands;
+use crate::cli::commands::downgrade::inquiry::Inquiry;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json::text;

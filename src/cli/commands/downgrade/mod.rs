@@ -1,38 +1,35 @@
 //! `downgrade`: whether the cluster may still go back, and this member's part of it.
 
 mod commands;
+mod evidence_text;
 pub(crate) mod flags;
+mod inquiry;
 mod left;
 pub(crate) mod next_steps;
 pub(crate) mod report;
 pub(crate) mod report_json;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
-use crate::data_dir::DataDirError;
-use crate::interrupt::Interrupt;
-use crate::target::{StoreError, Target};
-use crate::upgrade::downgrade::collect::{Collected, Disks, Request, ask, read};
+use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
 use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
 use crate::upgrade::downgrade::move_wal::Found;
+use crate::upgrade::downgrade::prepare as downgrade;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
-use crate::upgrade::downgrade::{move_wal, prepare as downgrade};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, Gate, GoBack};
+use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, GoBack};
 use crate::cli::commands::downgrade::next_steps::Steps;
 use crate::cli::commands::downgrade::report::Judgement;
 
+use crate::cli::commands::downgrade::inquiry::{Inquiry, Own};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::open::Places;
 use crate::cli::output::{Out, Paint, size};
 use crate::cli::progress::countdown;
 
@@ -279,108 +276,6 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
             .map(|_| UNLOCKED.to_owned()),
     );
     warnings
-}
-
-/// The data dir of this machine's member.
-#[derive(Default)]
-struct Own {
-    found: Option<Found>,
-    target: Option<Target>,
-    /// Why it says nothing: it is missing, or cannot be read.
-    fault: Option<CliError>,
-}
-
-impl Own {
-    /// Opens it, with its segments wherever they are. That it is missing or damaged is for the gate to
-    /// say first; only a path that is wrong for certain fails.
-    fn open(dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
-        let listed = |found: Found| {
-            // What cannot be listed is not a data dir, however it looks from above.
-            found.data_dir().list()?;
-            Ok(found)
-        };
-        match move_wal::find(dir, wal_dir).and_then(listed) {
-            Ok(found) => Ok(Self {
-                target: Some(Target::DataDir(found.data_dir().clone())),
-                found: Some(found),
-                fault: None,
-            }),
-            Err(
-                error @ (DataDirError::NotFound(_)
-                | DataDirError::NoWalDir(_)
-                | DataDirError::Empty(_)
-                | DataDirError::SegmentGap { .. }
-                | DataDirError::BeginsLate { .. }),
-            ) => Ok(Self {
-                fault: Some(error.into()),
-                ..Self::default()
-            }),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The data dir, unless it is missing or, as was found since, `unreadable`.
-    fn into_result(self, unreadable: Option<StoreError>) -> Result<Found> {
-        let unreadable = unreadable.map(CliError::from);
-        match (self.fault.or(unreadable), self.found) {
-            (None, Some(found)) => Ok(found),
-            (fault, _) => {
-                Err(fault.unwrap_or_else(|| CliError::new(Kind::Failed, "no data dir is given")))
-            }
-        }
-    }
-}
-
-/// Who and what is asked.
-struct Inquiry<'g> {
-    gate: &'g Gate,
-    step: Step,
-    own: Option<Target>,
-    others: Vec<Target>,
-    cluster: Option<Cluster>,
-}
-
-impl<'g> Inquiry<'g> {
-    /// What cannot be opened is said before any member is waited for.
-    fn open(gate: &'g Gate, step: Step, own: Option<Target>, places: &Places<'_>) -> Result<Self> {
-        let targets = gate.targets.iter().map(|path| places.target(path, None));
-        let others = targets.collect::<Result<_, _>>()?;
-        let asks = !gate.offline || gate.connection.is_given();
-        let cluster = if asks {
-            Some(Cluster::new(&gate.connection.access()?)?)
-        } else {
-            None
-        };
-        Ok(Self {
-            gate,
-            step,
-            own,
-            others,
-            cluster,
-        })
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request {
-            step: self.step,
-            own: self.own.as_ref(),
-            others: &self.others,
-            cluster: self.cluster.as_ref(),
-            offline: self.gate.offline,
-            ran: self.gate.ran(),
-            threads: self.gate.threads.count(),
-        }
-    }
-
-    fn read(&self, cx: &Context<'_>) -> Result<Disks> {
-        Ok(cx.watched(|observe| read(&self.request(), cx.interrupt, observe))?)
-    }
-
-    fn ask(&self, disks: &Disks, interrupt: &Interrupt) -> Result<Collected> {
-        let collected = ask(&self.request(), disks)?;
-        interrupt.check()?;
-        Ok(collected)
-    }
 }
 
 /// The verdict, and what is left where it is a refusal because of a move.

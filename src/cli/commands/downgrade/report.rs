@@ -1,16 +1,14 @@
 //! What the gate saw and decided, as text and as JSON.
 
-use crate::cluster::{SaidVersion, Silence};
-use crate::etcd::ids::{ClusterVersion, Index, MemberId, V2_2};
-use crate::etcd::member::VersionChange;
-use crate::etcd::membership::Member;
-use crate::etcd::text::printable;
+use crate::cluster::Silence;
+use crate::etcd::ids::{MemberId, V2_2};
 use crate::upgrade::downgrade::collect::Collected;
-use crate::upgrade::downgrade::evidence::{
-    Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, Ran,
-};
+use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence};
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
+use crate::cli::commands::downgrade::evidence_text::{
+    answer_text, disk_line, kind_text, ran_text, who,
+};
 use crate::cli::commands::downgrade::left::Left;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::json::text;
@@ -412,92 +410,5 @@ impl Judgement<'_> {
         };
         let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
         Some(CliError::new(Kind::Refused, format!("{}{detail}", self.headline())).hint(hint))
-    }
-}
-
-fn ran_text(ran: Ran) -> String {
-    let release = ran.release;
-    if ran.assumed {
-        format!("assumed to have run etcd {release} (--stopped-version names another release)")
-    } else {
-        format!("where it ran etcd {release}, as --stopped-version says")
-    }
-}
-
-/// A member as a line names it; one without a name has not started yet.
-fn who(member: &Member) -> String {
-    if member.name.is_empty() {
-        format!("{} (has not started yet)", member.id)
-    } else {
-        format!("{} ({})", printable(&member.name), member.id)
-    }
-}
-
-fn answer_text(answer: &Answer) -> String {
-    let current = match &answer.quorum_read {
-        // It is 0 until something is applied after a restart.
-        Ok(Index(0)) => "current: it answers a quorum read".to_owned(),
-        Ok(index) => format!("current: it answers a quorum read, at raft index {index}"),
-        Err(why) => {
-            format!("perhaps an old story: it answers no quorum read, as {why}")
-        }
-    };
-    format!(
-        "etcd {}, cluster version {}; {current}",
-        answer.server,
-        said_text(&answer.cluster)
-    )
-}
-
-fn said_text(said: &SaidVersion) -> String {
-    match said {
-        SaidVersion::Unknown20 => "none, as in 2.0".to_owned(),
-        SaidVersion::NotDecided => "not decided".to_owned(),
-        SaidVersion::Is(version) => version.to_string(),
-    }
-}
-
-fn disk_line(disk: &DiskEvidence) -> String {
-    let position = &disk.position;
-    let versions: Vec<_> = disk.versions.iter().map(change_text).collect();
-    let versions = if versions.is_empty() {
-        "no cluster version decided".to_owned()
-    } else {
-        format!("cluster version {}", versions.join(", then "))
-    };
-    format!(
-        "{}, {}: {versions}; log to index {}, commit {}",
-        text(&disk.path),
-        kind_text(disk),
-        position.index,
-        position.commit
-    )
-}
-
-fn kind_text(disk: &DiskEvidence) -> String {
-    let identity = &disk.identity;
-    let id = identity.member_id;
-    let whose = match &identity.name {
-        Some(name) => printable(name),
-        None => id.to_string(),
-    };
-    match disk.kind {
-        DiskKind::Own { running: false } => format!("data dir of {whose}, stopped"),
-        DiskKind::DataDir { running: false } => format!("data dir of {whose}"),
-        DiskKind::Own { running: true } | DiskKind::DataDir { running: true } => {
-            format!("data dir of {whose}, on which etcd runs")
-        }
-        DiskKind::Archive { created } => format!("archive of {whose}, taken {created}"),
-    }
-}
-
-fn change_text(change: &VersionChange) -> String {
-    let version: &ClusterVersion = &change.version;
-    match (change.set_at, change.committed) {
-        (Some(index), true) => format!("{version} set by raft entry {index}, committed"),
-        (Some(index), false) => {
-            format!("{version} in raft entry {index}, not known to be committed")
-        }
-        (None, _) => format!("{version} set before the available log, committed"),
     }
 }

@@ -11,7 +11,7 @@ use crate::rewind::write::Archived;
 use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;
-use crate::cli::commands::rewind::next_steps;
+use crate::cli::commands::rewind::text::next_steps;
 use crate::cli::json;
 use crate::cli::json::text;
 

@@ -1,0 +1,301 @@
+//! What a rewind keeps, loses and makes, as text.
+
+use std::path::Path;
+
+use crate::archive::ENCRYPTED;
+use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::text::printable;
+use crate::rewind::Plan;
+use crate::rewind::cut::stretches;
+use crate::rewind::input::{Witness, member_text};
+use crate::rewind::new_cluster::ChangeKind;
+use crate::rewind::stores::Renamed;
+use crate::rewind::write::Archived;
+
+use crate::cli::commands::rewind::Rewind;
+use crate::cli::commands::schedule::quote::shell;
+use crate::cli::json::text;
+use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::render::member::{plural, row};
+use crate::cli::render::rewind_plan::picture;
+
+/// How many renamed keys are shown, unless `--verbose`.
+const SHOWN: usize = 50;
+
+pub(super) fn tell_plan(plan: &Plan, out: &Out) {
+    let head = format!(
+        "cluster {} taken back to entry {}",
+        plan.old_cluster_id, plan.moment.index
+    );
+    out.line(&out.paint(Paint::Strong, &head));
+    row(out, "moment", &moment_text(plan));
+    if let Some(clock) = clock_text(plan) {
+        row(out, "", &clock);
+    }
+    let version = plan.moment.cluster_version.as_ref();
+    let version = version.map_or("not decided".to_owned(), ToString::to_string);
+    row(out, "version", &version);
+    out.line("");
+    out.line(&picture(plan));
+    out.line("");
+    for (place, witness) in plan.witnesses.iter().enumerate() {
+        let used = plan.used_for(place);
+        let used = match used.as_slice() {
+            [] => "bears witness only".to_owned(),
+            used => format!("gives {}", used.join(", ")),
+        };
+        let position = &witness.facts.position;
+        let number = format!("input {}", place + 1);
+        row(out, &number, &witness.path.display().to_string());
+        row(out, "", &witness.facts.identity.to_string());
+        row(
+            out,
+            "",
+            &format!(
+                "term {}, index {}, commit {}; {used}",
+                position.term, position.index, position.commit
+            ),
+        );
+    }
+    out.line("");
+    tell_kept(plan, out);
+    tell_lost(plan, out);
+    tell_leftovers(plan, out);
+    tell_renamed(&plan.renamed, plan, out);
+}
+
+fn moment_text(plan: &Plan) -> String {
+    match &plan.moment.moved {
+        Some(moved) => {
+            let known = if moved.committed {
+                ""
+            } else {
+                ", not known to be committed"
+            };
+            let (version, at) = (&moved.version, moved.at);
+            format!("the last before {version}, which entry {at} set{known}")
+        }
+        None if plan.moment.index == plan.agreement.end.index => {
+            "the end of the most up-to-date log".to_owned()
+        }
+        None => format!("entry {}, as asked for", plan.moment.index),
+    }
+}
+
+/// The log's own clock: every SYNC has its leader's.
+fn clock_text(plan: &Plan) -> Option<String> {
+    match plan.clocks {
+        (Some(kept), Some(all)) if kept < all => Some(format!(
+            "{} by the log's own clock, which goes on to {}",
+            Expiration(kept),
+            Expiration(all)
+        )),
+        (Some(kept), _) => Some(format!("{} by the log's own clock", Expiration(kept))),
+        (None, _) => None,
+    }
+}
+
+fn tell_kept(plan: &Plan, out: &Out) {
+    let name = |place: usize| format!("input {}", place + 1);
+    let start = match plan.base.snapshot {
+        Some(id) => format!("raft snapshot at {id} of {}", name(plan.base.input)),
+        None => "the log from its beginning".to_owned(),
+    };
+    row(out, "kept", &start);
+    for part in &plan.log {
+        let entries = format!("entries {} to {} of", part.from, part.to);
+        row(out, "", &format!("{entries} {}", name(part.input)));
+    }
+    let store = &plan.store;
+    let (keys, index, before) = (store.keys, store.index, store.index_before);
+    let keys = plural(keys, "key", "keys");
+    let index = if before > index {
+        format!("X-Etcd-Index {index}, goes back from {before}")
+    } else {
+        format!("X-Etcd-Index {index}")
+    };
+    row(out, "", &format!("{keys}, {index}"));
+    let expiring = &store.expiring;
+    if expiring.total > 0 {
+        let total = plural(expiring.total, "has a TTL", "have a TTL");
+        row(
+            out,
+            "",
+            &format!(
+                "{total}; {} expired by now and go at the start",
+                expiring.expired
+            ),
+        );
+    }
+}
+
+fn tell_lost(plan: &Plan, out: &Out) {
+    let lost = &plan.lost;
+    let mut lines = Vec::new();
+    if lost.count.entries > 0 {
+        lines.push(format!(
+            "{}, {} of them client writes ({} and {} known to be committed)",
+            plural(lost.count.entries, "entry", "entries"),
+            lost.count.client_writes,
+            lost.committed.entries,
+            lost.committed.client_writes
+        ));
+    }
+    if !lost.unseen.is_empty() {
+        lines.push(format!(
+            "and what is in entries {}, which no input has",
+            stretches(&lost.unseen)
+        ));
+    }
+    for (place, from, to) in &lost.tails {
+        lines.push(format!(
+            "entries {from} to {to} of input {}, which no input knows to be committed",
+            place + 1
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("nothing that these inputs know of".to_owned());
+    }
+    if let Some((place, taken)) = plan.newest() {
+        lines.push(format!(
+            "and every write after {taken:.0}, when the newest, input {}, was taken: how many is not known",
+            place + 1
+        ));
+    }
+    let unheard = plan.unheard();
+    if !unheard.is_empty() {
+        let members: Vec<_> = unheard
+            .iter()
+            .map(|member| match printable(&member.name) {
+                name if name.is_empty() => member.id.to_string(),
+                name => name,
+            })
+            .collect();
+        lines.push(format!(
+            "and what only the logs of {} hold, which are not among the inputs",
+            members.join(", ")
+        ));
+    }
+    for (at, line) in lines.iter().enumerate() {
+        row(out, if at == 0 { "lost" } else { "" }, line);
+    }
+}
+
+fn tell_leftovers(plan: &Plan, out: &Out) {
+    for (at, (id, found)) in plan.leftovers.members.iter().enumerate() {
+        let snapshot = found.in_snapshot.then(|| "the raft snapshot".to_owned());
+        let entries = found.entries.iter().map(|index| format!("entry {index}"));
+        let places: Vec<_> = snapshot.into_iter().chain(entries).collect();
+        let line = format!(
+            "{id} out of {}: it published its attributes after its removal, and etcd does not start from that",
+            places.join(", ")
+        );
+        row(out, if at == 0 { "dropped" } else { "" }, &line);
+    }
+}
+
+fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
+    let shown = if out.verbose { usize::MAX } else { SHOWN };
+    for (at, ((path, other), inputs)) in renamed.0.iter().take(shown).enumerate() {
+        let served = inputs.iter().filter_map(|at| plan.witnesses.get(*at));
+        let mut members: Vec<_> = served.map(Witness::member).collect();
+        members.dedup();
+        let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
+        let line = format!("{path}, now {other} on {}", members.join(", "));
+        row(out, if at == 0 { "renamed" } else { "" }, &line);
+    }
+    if renamed.len() > shown {
+        let more = renamed.len() - shown;
+        row(out, "", &format!("and {more} more; --verbose shows all"));
+    }
+}
+
+pub(super) fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Out) {
+    let id = if args.keep_cluster_id {
+        format!("the same cluster id {}", plan.cluster_id)
+    } else if args.dry_run {
+        "a new cluster id".to_owned()
+    } else {
+        format!("new cluster id {}", plan.cluster_id)
+    };
+    let last = plan.last_index();
+    row(
+        out,
+        "members",
+        &format!("{id}, term {}, all committed up to {last}", plan.term),
+    );
+    for change in &plan.changes {
+        let name = printable(&change.member.name);
+        let what = match change.kind {
+            ChangeKind::Remove => format!("removes {name} ({})", change.member.id),
+            ChangeKind::Update => {
+                let urls = change.member.peer_urls.join(",");
+                format!("moves {name} to {}", printable(&urls))
+            }
+        };
+        row(out, "", &format!("entry {} {what}", change.index));
+    }
+    for member in &plan.members {
+        let name = printable(&member.name);
+        let urls = printable(&member.peer_urls.join(","));
+        row(out, "", &format!("{name} ({}) {urls}", member.id));
+        let own = archived.iter().find(|one| one.member.id == member.id);
+        if let Some(captured) = own.map(|one| &one.captured) {
+            let path = captured.path.display().to_string();
+            let path = out.paint(Paint::Strong, &path);
+            row(out, "", &format!("  {path} ({})", size(captured.bytes)));
+        }
+    }
+    out.line("");
+    if args.dry_run {
+        let with_out = if args.out.is_none() {
+            " and with --out DIR"
+        } else {
+            ""
+        };
+        out.line(&format!(
+            "nothing was written; without --dry-run{with_out} this makes an archive for each member"
+        ));
+        return;
+    }
+    for line in next_steps(plan, archived) {
+        out.line(&line);
+    }
+}
+
+/// What is left to do, and what clients will see.
+pub(super) fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
+    let binary = match &plan.moment.cluster_version {
+        Some(version) => format!("etcd {}", version.release()),
+        None => "the release that they ran then".to_owned(),
+    };
+    let mut steps = vec![
+        "  1. stop all members of the old cluster and keep them stopped".to_owned(),
+        "  2. on each host, with that member's own archive and its data dir for DIR:".to_owned(),
+    ];
+    let members = plan.members.iter();
+    steps.extend(members.map(|member| {
+        let own = archived.iter().find(|one| one.member.id == member.id);
+        let command = restore_command(own.map(|one| one.captured.path.as_path()));
+        format!(
+            "     {}: {command}",
+            member_text(Some(&member.name), member.id)
+        )
+    }));
+    steps.push(format!("  3. start them all, with {binary}"));
+    steps.push(
+        "  4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over"
+            .to_owned(),
+    );
+    steps
+}
+
+fn restore_command(archive: Option<&Path>) -> String {
+    let path = archive.map_or_else(|| "ARCHIVE".to_owned(), |path| shell(&text(path)));
+    let identity = if path.trim_end_matches('\'').ends_with(ENCRYPTED) {
+        " --identity KEY_FILE"
+    } else {
+        ""
+    };
+    format!("etcd-ark restore {path} --data-dir DIR --replace{identity}")
+}
