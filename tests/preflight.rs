@@ -342,14 +342,27 @@ mod members {
                 member.down();
             }
         });
-        let ids = [
-            "versions",
-            "health",
-            "leader",
-            "membership",
-            "cluster-version",
-        ];
-        refused(ran, &ids, &["infra0 does not answer"]);
+        for id in ["health", "leader", "membership", "cluster-version"] {
+            let told = check(&ran, id);
+            assert_eq!(told["status"], "warning", "{told}");
+            assert_eq!(told["evidence"][0], "not checked: no member answered");
+        }
+        refused(ran, &["versions"], &["infra0 does not answer"]);
+    }
+
+    #[test]
+    fn an_endpoint_where_nothing_listens_is_named_once_with_the_reason() {
+        let args = ["preflight", "--endpoints", "http://127.0.0.1:1"];
+        let ran = ark(args).exits(3);
+        let told = "no member answers: http://127.0.0.1:1 cannot be reached: Connection refused";
+        let lines: Vec<_> = ran.stdout.split_whitespace().collect();
+        assert_eq!(lines.join(" ").matches(told).count(), 1, "{ran:#?}");
+        assert_eq!(
+            ran.stdout
+                .matches("not checked: no member answered")
+                .count(),
+            4
+        );
     }
 
     #[test]

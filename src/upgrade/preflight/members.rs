@@ -8,7 +8,7 @@ use crate::text::{list, name};
 use crate::upgrade::preflight::{Check, Facts, Status};
 
 const BRING_BACK: &str = "every member must answer before another is stopped: bring it back first";
-const NOBODY: &str = "no member of the cluster is known and none was found";
+const NOBODY: &str = "no member is known: there is no endpoint to ask";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
 
@@ -50,7 +50,11 @@ pub(crate) fn versions(facts: &Facts) -> Check {
         Some(format!("{} does not answer: {silence}", name(&look.member)))
     }));
     if facts.members().is_empty() {
-        evidence.extend(silent.iter().cloned());
+        let strays = facts.look.strays.iter();
+        evidence.extend(strays.map(|stray| format!("no member answers: {}", stray.silence)));
+        if evidence.is_empty() {
+            evidence.push(NOBODY.to_owned());
+        }
     }
     let release = |said: &Said| Release::of(&said.server_version);
     let any = |wrong: &dyn Fn(Release) -> bool| said.iter().any(|(_, said)| wrong(release(said)));
@@ -118,6 +122,9 @@ fn order(mut left: Vec<&(&MemberLook, &Said)>) -> String {
 /// Whether every member says that it is healthy, and can read through a quorum.
 pub(crate) fn health(facts: &Facts) -> Check {
     let (said, silent) = answers(facts);
+    if said.is_empty() {
+        return Check::unanswered("health", "health");
+    }
     let mut bad = silent;
     for (look, said) in &said {
         let name = name(&look.member);
@@ -152,6 +159,9 @@ pub(crate) fn health(facts: &Facts) -> Check {
 /// Whether there is one leader that every member knows.
 pub(crate) fn leader(facts: &Facts) -> Check {
     let (said, silent) = answers(facts);
+    if said.is_empty() {
+        return Check::unanswered("leader", "leader");
+    }
     let known: BTreeMap<MemberId, String> = facts
         .members()
         .into_iter()
@@ -229,9 +239,8 @@ pub(crate) fn membership(facts: &Facts) -> Check {
     let (wrong, lost) = strays(facts);
     bad.extend(wrong.iter().map(|stray| stray.silence.to_string()));
     let check = |evidence| Check::ok("membership", "membership", evidence);
-    if said.is_empty() {
-        bad.extend(silent);
-        return check(bad).but(Status::Fail, ASK);
+    if said.is_empty() && bad.is_empty() {
+        return Check::unanswered("membership", "membership");
     }
     if !bad.is_empty() {
         return check(bad).but(
@@ -330,11 +339,12 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
             all => format!("{version}, says each of {all} members"),
         }]);
     }
+    if said.is_empty() {
+        return Check::unanswered("cluster-version", "cluster version");
+    }
     let all_answer = silent.is_empty();
     evidence.extend(silent);
-    let advice = if said.is_empty() {
-        ASK.to_owned()
-    } else if all_at_from && !all_answer {
+    let advice = if all_at_from && !all_answer {
         BRING_BACK.to_owned()
     } else {
         format!(

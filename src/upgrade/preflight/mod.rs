@@ -144,6 +144,18 @@ impl Check {
             ..Self::ok(id, title, vec![format!("not checked: give {flag}")])
         }
     }
+
+    /// What only a member could tell, where none answers: the reason is told once.
+    fn unanswered(id: &'static str, title: &'static str) -> Self {
+        Self {
+            status: Status::Warn,
+            ..Self::ok(
+                id,
+                title,
+                vec!["not checked: no member answered".to_owned()],
+            )
+        }
+    }
 }
 
 impl Facts {

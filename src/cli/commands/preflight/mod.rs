@@ -269,7 +269,7 @@ fn header(facts: &Facts) -> String {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let cluster = match facts.look.cluster_id {
         Some(id) => format!("cluster {id}"),
-        None => "a cluster of which no member answers".to_owned(),
+        None => "cluster not known".to_owned(),
     };
     let own = own(&facts.data).map(|member| &member.identity);
     let own = own.map_or(String::new(), |own| {
