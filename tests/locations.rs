@@ -16,7 +16,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run};
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run, tool};
 use crate::support::encode::small_member;
 use crate::support::recordings::unpack;
 use crate::support::tools::{archives_in, snapshot};
@@ -235,6 +235,41 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
         .with(&[], &[&args[..], &["--member", "infra1"]].concat())
         .exits(0);
     assert!(chosen.stdout.contains("infra1"), "{chosen:#?}");
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_called_what_it_is() {
+    // Guards against a hint about the other archives where a wrong file was named.
+    let scratch = Scratch::new();
+    let dir = scratch.dir.path();
+    let files = [
+        "passwd",
+        "plain.tar",
+        "packed.tar.gz",
+        "snapshot.db",
+        "key.age",
+    ];
+    let [text, tar, gzip, db, age] = files.map(|name| scratch.path(name));
+    fs::write(&text, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    for (flag, packed) in [("-cf", &tar), ("-czf", &gzip)] {
+        tool(dir, "tar", &[flag, packed, "source"]);
+    }
+    // A page of bbolt: the page's header, then the magic of a meta page.
+    let page = [&[0; 16][..], &0xED0C_DAED_u32.to_le_bytes(), &[0; 4000]].concat();
+    fs::write(&db, page).unwrap();
+    fs::write(&age, "age-encryption.org/v1\n").unwrap();
+    for (file, what) in [
+        (&text, "a text"),
+        (&tar, "a plain tar"),
+        (&gzip, "a gzip file"),
+        (&db, "a bbolt database"),
+    ] {
+        for command in ["verify", "inspect", "keys"] {
+            let told = ark([command, file]).exits(2);
+            told.says(&format!("is not an etcd-ark archive: it is {what}"));
+        }
+    }
+    ark(["inspect", &age]).exits(2);
 }
 
 #[test]

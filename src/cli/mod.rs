@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod encryption;
 pub(crate) mod error;
 pub(crate) mod flags;
+pub(crate) mod foreign;
 pub(crate) mod global;
 pub(crate) mod help;
 pub(crate) mod json;

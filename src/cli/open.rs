@@ -16,6 +16,7 @@ use crate::target::Target;
 
 use crate::cli::encryption::decrypt;
 use crate::cli::error::{CliError, Result};
+use crate::cli::foreign::foreign;
 use crate::cli::location::Location;
 
 /// Opens places, and stops waiting for them when someone asks to stop.
@@ -80,7 +81,19 @@ impl<'p> Places<'p> {
                 return Err(told_directory(path));
             }
             if !is_encrypted {
-                return Ok(Archive::open(path)?);
+                let is_tail = |error: &ArchiveError| {
+                    matches!(
+                        error,
+                        ArchiveError::Fault {
+                            fault: ArchiveFault::Tail(_),
+                            ..
+                        }
+                    )
+                };
+                return Archive::open(path).map_err(|error| {
+                    let foreign = is_tail(&error).then(|| foreign(path)).flatten();
+                    foreign.unwrap_or_else(|| error.into())
+                });
             }
         }
         let (repository, name) = self.locate(place)?;

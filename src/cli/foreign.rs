@@ -1,0 +1,59 @@
+//! What a file is that was given for an archive and is none, by its first bytes.
+//!
+//! In: a path that does not end as an archive's name does. Out: what to tell, instead of that an archive is corrupt.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::archive::EXTENSION;
+
+use crate::cli::error::CliError;
+
+/// How much of a file is looked at, in bytes: a tar header is in the first 512.
+const BEGINNING: u64 = 512;
+
+/// What ends a command that was given the file at `path` for an archive; `None` if it may be one.
+pub(crate) fn foreign(path: &Path) -> Option<CliError> {
+    let name = path.to_string_lossy();
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)
+        .ok()
+        .filter(|_| !name.ends_with(EXTENSION))?;
+    file.take(BEGINNING).read_to_end(&mut bytes).ok()?;
+    let (what, hint) = kind(&bytes)?;
+    let message = format!("`{name}` is not an etcd-ark archive: it is {what}");
+    Some(CliError::usage(message).hint(hint))
+}
+
+const UNPACK: &str = "unpack it and pass the data dir in it";
+
+fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let at = |offset: usize, magic: &[u8]| {
+        bytes
+            .get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    };
+    let is_text = |c: &u8| c.is_ascii_graphic() || c.is_ascii_whitespace();
+    Some(if at(0, &[0x1f, 0x8b]) {
+        ("a gzip file", UNPACK)
+    } else if at(257, b"ustar") {
+        ("a plain tar", UNPACK)
+    } else if at(16, &0xED0C_DAED_u32.to_le_bytes()) {
+        (
+            "a bbolt database, such as `etcdctl snapshot save` writes of etcd 3",
+            "restore it with `etcdctl snapshot restore`; etcd-ark takes the data dir of a stopped member",
+        )
+    } else if at(0, b"age-encryption.org/") {
+        (
+            "encrypted with age",
+            "an encrypted archive is called etcd-….tar.zst.age: rename it",
+        )
+    } else if !bytes.is_empty() && bytes.iter().all(is_text) {
+        (
+            "a text",
+            "`etcd-ark list BACKUP_DIR` shows the archives there are",
+        )
+    } else {
+        return None;
+    })
+}
