@@ -24,6 +24,8 @@ mod faults;
 mod malicious_archives;
 /// Stores that someone made to do harm, and comforting answers where something is wrong.
 mod malicious_stores;
+/// Kernels without the calls that today's have.
+mod old_kernels;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
 /// Whether servers start from a data dir: 1,428 verdicts of real ones, and what is said of them.
