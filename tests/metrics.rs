@@ -177,6 +177,10 @@ fn a_good_run_says_what_it_made_and_a_failed_one_leaves_that_standing() {
     );
     let of = |name: &str| good[&format!("etcd_ark_{name}{labels}")];
     assert_eq!(
+        [of("last_archive_starts"), of("last_archive_warnings")],
+        [1.0, 0.0]
+    );
+    assert_eq!(
         of("last_archive_bytes"),
         told["archive_bytes"].as_f64().unwrap()
     );
@@ -187,7 +191,7 @@ fn a_good_run_says_what_it_made_and_a_failed_one_leaves_that_standing() {
     assert_eq!(of("data_size_bytes"), sizes["data"].as_f64().unwrap());
     assert_eq!(of("data_size_limit_bytes"), 100e6);
     assert!((before..=after).contains(&of("last_archive_timestamp_seconds")));
-    assert_eq!(good.len(), 9);
+    assert_eq!(good.len(), 11);
 
     scene.fail(&[]).exits(10);
     let failed = metrics(&scene.file);
@@ -275,7 +279,7 @@ fn whoever_reads_meanwhile_reads_all_of_it_or_nothing() {
             let mut looks = 0;
             while !done.load(Ordering::Relaxed) {
                 let text = fs::read_to_string(&scene.file).unwrap();
-                assert_eq!(parse(&text).unwrap().len(), 9, "{text}");
+                assert_eq!(parse(&text).unwrap().len(), 11, "{text}");
                 looks += 1;
             }
             looks
@@ -307,7 +311,7 @@ fn a_file_that_is_not_ours_is_left_alone() {
     // One that is empty holds nothing of anybody's.
     fs::write(&scene.file, "").unwrap();
     scene.snapshot(&[]).exits(0);
-    assert_eq!(metrics(&scene.file).len(), 9);
+    assert_eq!(metrics(&scene.file).len(), 11);
     // As root, a rename over a device would take it away from the whole machine.
     fs::remove_file(&scene.file).unwrap();
     fs_err::os::unix::fs::symlink("/dev/null", &scene.file).unwrap();
@@ -380,6 +384,17 @@ fn metrics_that_cannot_be_written_do_not_go_unnoticed() {
         message.contains("; and its metrics could not be written: "),
         "{message}"
     );
+}
+
+#[test]
+fn promtool_takes_the_alert_rules() {
+    if !need("promtool") {
+        return;
+    }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples/etcd-ark.rules.yml");
+    let mut promtool = clean("promtool");
+    let told = run(promtool.args(["check", "rules"]).arg(rules)).exits(0);
+    assert!(told.stdout.contains("7 rules found"), "{told:?}");
 }
 
 #[test]

@@ -74,6 +74,9 @@ impl Record {
         add(Family::ArchiveTime, seconds(manifest.created));
         add(Family::ArchiveBytes, captured.bytes as f64);
         add(Family::ArchiveIndex, member.position.index.0 as f64);
+        let starts = u8::from(manifest.does_not_start.is_none());
+        add(Family::ArchiveStarts, starts.into());
+        add(Family::ArchiveWarnings, manifest.warnings.len() as f64);
         add(Family::DataSize, manifest.sizes.data as f64);
         add(Family::DataSizeLimit, manifest.sizes.limit as f64);
     }

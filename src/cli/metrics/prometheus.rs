@@ -16,6 +16,8 @@ pub(crate) enum Family {
     ArchiveTime,
     ArchiveBytes,
     ArchiveIndex,
+    ArchiveWarnings,
+    ArchiveStarts,
     DataSize,
     DataSizeLimit,
     Kept,
@@ -25,7 +27,7 @@ pub(crate) enum Family {
 }
 
 /// In the order they are written.
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 15] = [
     Family::RunTime,
     Family::SuccessTime,
     Family::ExitCode,
@@ -33,6 +35,8 @@ const FAMILIES: [Family; 13] = [
     Family::ArchiveTime,
     Family::ArchiveBytes,
     Family::ArchiveIndex,
+    Family::ArchiveWarnings,
+    Family::ArchiveStarts,
     Family::DataSize,
     Family::DataSizeLimit,
     Family::Kept,
@@ -72,6 +76,14 @@ impl Family {
             Self::ArchiveIndex => (
                 "etcd_ark_last_archive_raft_index",
                 "The raft index of the last entry in the last archive.",
+            ),
+            Self::ArchiveWarnings => (
+                "etcd_ark_last_archive_warnings",
+                "How many warnings the last archive was made with.",
+            ),
+            Self::ArchiveStarts => (
+                "etcd_ark_last_archive_starts",
+                "1 if etcd of the release of its data starts from the last archive, 0 if not.",
             ),
             Self::DataSize => (
                 "etcd_ark_data_size_bytes",
@@ -240,6 +252,21 @@ fn parse_labels(mut rest: &str) -> Option<(Labels, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alerts_and_dashboard_name_metrics_that_are_written() {
+        let rules = include_str!("../../../dist/examples/etcd-ark.rules.yml");
+        let dashboard = include_str!("../../../dist/examples/etcd-ark-dashboard.json");
+        for text in [rules, dashboard] {
+            let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names: Vec<_> = names.filter(|word| word.starts_with("etcd_ark_")).collect();
+            assert!(names.len() > 5, "{names:?}");
+            for name in names {
+                let known = FAMILIES.iter().any(|family| family.name() == name);
+                assert!(known, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_back() {
