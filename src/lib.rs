@@ -4,7 +4,7 @@
 //! From the bottom up; a module uses only those in lines above its own:
 //!
 //! - [`etcd`]: what etcd's bytes mean: WAL, raft snapshots, the v2 store and its rules. Pure: no files, clock or environment.
-//! - [`fs`], [`text`], [`progress`], [`interrupt`], [`thread_pool`]: small tools that everything uses.
+//! - [`clock`], [`fs`], [`text`], [`progress`], [`interrupt`], [`thread_pool`]: small tools that everything uses.
 //! - [`data_dir`], [`archive`], [`cluster`]: a member's directory, an archive, a running cluster over HTTP.
 //! - [`repository`]: the places of archives, directories and buckets, and their lock.
 //! - [`target`]: an archive or a data dir, read in the same way.
@@ -30,7 +30,7 @@
 //!     level: 3,
 //!     threads: 2,
 //!     size_limit: 100_000_000,
-//!     created: Moment::Beginning(jiff::Timestamp::now),
+//!     created: Moment::Beginning(etcd_ark::clock::now),
 //!     lock: None,
 //! };
 //! let captured = capture(&request, &Interrupt::default(), &mut |_event| ())?;
@@ -42,6 +42,7 @@
 pub mod archive;
 #[doc(hidden)]
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod data_dir;
 pub mod drill;

@@ -4,6 +4,7 @@
 //! everything runs on the caller's own, which keeps a run's system calls in one order.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -40,7 +41,21 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
     where
         W: FnMut(J) -> R + Send + 'static,
     {
-        if threads <= 1 {
+        let (jobs, queue) = unbounded::<Job<J, R>>();
+        let work_all = || {
+            let queue = queue.clone();
+            let mut work = make();
+            move || {
+                for (job, answer) in queue {
+                    // Nobody waits for the answer any more once the pool is dropped.
+                    let _ = answer.send(work(job));
+                }
+            }
+        };
+        let wanted = if threads <= 1 { 0 } else { threads };
+        // Where fewer threads can be had, fewer do it.
+        let workers: Vec<_> = (0..wanted).map_while(|_| start(work_all()).ok()).collect();
+        if workers.is_empty() {
             return Self {
                 mode: Mode::Inline {
                     work: Box::new(make()),
@@ -49,27 +64,14 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
                 depth: 1,
             };
         }
-        let (jobs, queue) = unbounded::<Job<J, R>>();
-        let workers = (0..threads)
-            .map(|_| {
-                let queue = queue.clone();
-                let mut work = make();
-                std::thread::spawn(move || {
-                    for (job, answer) in queue {
-                        // Nobody waits for the answer any more once the pool is dropped.
-                        let _ = answer.send(work(job));
-                    }
-                })
-            })
-            .collect();
         Self {
+            // Twice what is being worked on: nobody waits while the caller is busy elsewhere.
+            depth: workers.len() * 2 + 2,
             mode: Mode::Pool {
                 jobs: Some(jobs),
                 pending: VecDeque::new(),
                 workers,
             },
-            // Twice what is being worked on: nobody waits while the caller is busy elsewhere.
-            depth: threads * 2 + 2,
         }
     }
 
@@ -153,6 +155,23 @@ impl Buffers {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         pool.push(buffer);
     }
+}
+
+/// Starts a thread; an error where no more can be had.
+pub fn start<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<JoinHandle<R>> {
+    std::thread::Builder::new().spawn(work).map_err(|error| {
+        let why = format!("failed to start a thread: {error}");
+        io::Error::new(error.kind(), why)
+    })
+}
+
+/// An error where no thread can be had: for libraries that would panic.
+pub fn require_one() -> io::Result<()> {
+    // A thread that does nothing has no panic to pass on.
+    let _ = start(|| ())?.join();
+    Ok(())
 }
 
 /// How many threads to use when the user does not say: as many as there are cores.

@@ -12,7 +12,14 @@ use fs_err as fs;
 /// The folders and files of src, the lowest floor first. A module imports from floors below its own and from its own folder.
 const FLOORS: [&[&str]; 7] = [
     &["etcd"],
-    &["fs", "interrupt", "progress", "text", "thread_pool"],
+    &[
+        "clock",
+        "fs",
+        "interrupt",
+        "progress",
+        "text",
+        "thread_pool",
+    ],
     &["archive", "cluster", "data_dir"],
     &["repository"],
     &["restore", "snapshot", "target"],

@@ -18,7 +18,6 @@ use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
 use etcd_ark::snapshot::{Captured, Destination, Moment, Request, capture};
 use fs_err as fs;
-use jiff::Timestamp;
 
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};
 use crate::support::recordings::tree;
@@ -59,7 +58,7 @@ fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Req
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: Moment::Beginning(Timestamp::now),
+        created: Moment::Beginning(etcd_ark::clock::now),
         lock: None,
     }
 }

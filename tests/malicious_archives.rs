@@ -3,6 +3,7 @@
 //! Each is refused by `verify` and by `restore`, in words of its own, and the target stays as it was.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -666,4 +667,81 @@ fn a_list_of_digests_that_is_not_the_manifests_is_refused() {
 
 fn hex(bytes: &[u8]) -> String {
     etcd_ark::etcd::digest::Digest::of(bytes).to_string()
+}
+
+#[test]
+fn what_a_forged_manifest_says_moves_no_cursor_and_begins_no_line() {
+    // Guards against a name of another program that repaints the terminal, or that ends a line and writes a verdict.
+    let mut bench = Bench::new();
+    let evil = "x\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\nOK all is well\r";
+    bench.forge.manifest["tool"]["name"] = evil.into();
+    bench.forge.manifest["labels"] = serde_json::json!([evil]);
+    bench.forge.manifest["warnings"] = serde_json::json!([evil]);
+    let path = bench.write(&bench.forge.bytes());
+    for args in [
+        &["inspect"][..],
+        &["list"],
+        &["-v", "verify"],
+        &["-v", "status"],
+    ] {
+        let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        let dir = path.parent().unwrap();
+        args.push(
+            if args.iter().any(|arg| *arg == "list" || *arg == "status") {
+                dir.as_os_str()
+            } else {
+                path.as_os_str()
+            },
+        );
+        let ran = ark(args);
+        for text in [&ran.stdout, &ran.stderr] {
+            let is_odd = |c: char| c.is_control() && c != '\n';
+            assert!(!text.contains(is_odd), "{ran:#?}");
+            assert!(
+                !text.lines().any(|line| line.starts_with("OK all")),
+                "{ran:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_leftover_never_comes_back_under_a_name_that_etcd_loads() {
+    // etcd reads by names: a leftover called like the newest raft snapshot is one.
+    let mut bench = Bench::new();
+    let newer = "00000000000000ff-00000000000000ff.snap";
+    for (path, data) in [
+        (format!("member/snap/{newer}"), "not what was verified"),
+        ("member/snap/zzz.snap".to_owned(), "nor this"),
+        (
+            "member/wal/00000000000000ff-00000000000000ff.wal".to_owned(),
+            "nor that",
+        ),
+        ("member/snap/notes.txt".to_owned(), "as it was"),
+    ] {
+        bench.forge.add(Entry::file(&path, data.as_bytes()));
+    }
+    let path = bench.write(&bench.forge.bytes());
+    let data_dir = bench.scratch.path().join("restored");
+    ark([
+        "restore".as_ref(),
+        "--offline".as_ref(),
+        path.as_os_str(),
+        "--data-dir".as_ref(),
+        data_dir.as_os_str(),
+    ])
+    .exits(0);
+    let (snap, wal) = (data_dir.join("member/snap"), data_dir.join("member/wal"));
+    let mut found = names(&snap);
+    found.extend(names(&wal));
+    let is_loaded = |ending: &str| ending == "snap" || ending == "wal";
+    let loaded = |name: &&String| name.rsplit('.').next().is_some_and(is_loaded);
+    assert_eq!(found.iter().filter(loaded).count(), 3, "{found:?}");
+    for name in [
+        &format!("{newer}.leftover"),
+        "zzz.snap.leftover",
+        "notes.txt",
+    ] {
+        assert!(snap.join(name).exists(), "{found:?}");
+    }
 }

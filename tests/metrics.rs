@@ -14,7 +14,6 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fs_err as fs;
-use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, clean, names, run};
@@ -162,9 +161,9 @@ const DURATION: &str = r#"etcd_ark_last_run_duration_seconds{command="snapshot"}
 #[test]
 fn a_good_run_says_what_it_made_and_a_failed_one_leaves_that_standing() {
     let scene = scene();
-    let before = Timestamp::now().as_millisecond() as f64 / 1000.0;
+    let before = etcd_ark::clock::now().as_millisecond() as f64 / 1000.0;
     let told = scene.snapshot(&["--json"]).exits(0).json();
-    let after = Timestamp::now().as_millisecond() as f64 / 1000.0;
+    let after = etcd_ark::clock::now().as_millisecond() as f64 / 1000.0;
     let good = metrics(&scene.file);
     assert!((before..=after).contains(&good[RUN]), "{good:#?}");
     assert_eq!(good[SUCCESS], good[RUN]);

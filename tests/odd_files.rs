@@ -168,3 +168,91 @@ fn the_member_that_comes_is_told_and_another_one_refused() {
         }
     }
 }
+
+#[test]
+fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
+    // A FIFO held the run beyond SIGTERM, /dev/zero filled the memory.
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source");
+    small_member(&source);
+    let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
+    let fifo = dir.path().join("fifo");
+    make_fifo(&fifo);
+    let large = dir.path().join("large");
+    let sparse = fs::File::create(&large).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    let (source, archive) = (source.to_str().unwrap(), archive.to_str().unwrap());
+    let backups = dir.path().join("encrypted");
+    let backups = backups.to_str().unwrap();
+    let ask = ["preflight", "--endpoints", "https://127.0.0.1:1"];
+    let take = ["snapshot", "--data-dir", source, "--backup-dir", backups];
+    let runs: [(&str, &[&str]); 8] = [
+        ("--cacert", &ask),
+        (
+            "--cert",
+            &[
+                "preflight",
+                "--endpoints",
+                "https://127.0.0.1:1",
+                "--key",
+                "/dev/null",
+            ],
+        ),
+        (
+            "--key",
+            &[
+                "preflight",
+                "--endpoints",
+                "https://127.0.0.1:1",
+                "--cert",
+                "/dev/null",
+            ],
+        ),
+        (
+            "--password-file",
+            &[
+                "preflight",
+                "--endpoints",
+                "http://127.0.0.1:1",
+                "--username",
+                "u",
+            ],
+        ),
+        ("--metrics-file", &take),
+        ("--config", &take),
+        ("--recipients-file", &take),
+        ("--identity", &["verify", archive]),
+    ];
+    for (flag, args) in runs {
+        for file in ["/dev/zero", large.to_str().unwrap()] {
+            let ran = run(clean("timeout")
+                .arg("20")
+                .arg(BINARY)
+                .args(args)
+                .args([flag, file]));
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            let is_told = [
+                "is neither a regular file nor a pipe",
+                "it is over ",
+                "not a regular file",
+            ];
+            let is_fine = flag == "--cert" || flag == "--identity" && ran.code == Some(0);
+            assert!(
+                is_fine || is_told.iter().any(|why| said.contains(why)),
+                "{flag} {file}: {ran:#?}"
+            );
+            assert!(matches!(ran.code, Some(0..=4)), "{flag} {file}: {ran:#?}");
+        }
+        let mut waiting = clean("timeout");
+        waiting.args(["-k", "5", "-s", "TERM", "0.5"]).arg(BINARY);
+        let ran = run(waiting.args(args).arg(flag).arg(&fifo));
+        assert_ne!(ran.code, Some(137), "{flag} is deaf to SIGTERM: {ran:#?}");
+    }
+    // What a shell makes of `<(command)` is such a pipe.
+    let script = "\"$0\" \"$@\" --config <(sleep 0.2; echo 'label = \"by-pipe\"')";
+    let told = run(clean("bash")
+        .args(["-c", script, BINARY, "--json"])
+        .args(take))
+    .exits(0);
+    assert_eq!(told.json()["manifest"]["labels"][0], "by-pipe");
+}

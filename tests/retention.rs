@@ -447,7 +447,7 @@ fn an_archive_that_rotted_since_it_was_proven_has_none_removed_for_its_sake() {
 fn what_was_just_taken_is_not_removed_whatever_the_clock() {
     let place = place(0);
     // Another machine's clock is three minutes ahead, which is tolerated.
-    let ahead = Timestamp::now() + SignedDuration::from_mins(3);
+    let ahead = etcd_ark::clock::now() + SignedDuration::from_mins(3);
     place.night.put(&place.backups(), ahead, |_| ());
     let backups = place.backups();
     let told = ark([

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, names_in, need, snapshot};
+use crate::support::tools::{archives_in, fast_dir, names_in, need, need_root, snapshot};
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -305,5 +305,75 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn where_no_thread_can_be_had_the_work_is_done_without_or_refused_with_a_reason() {
+    // RLIMIT_NPROC, or a limit on the service's tasks: a panic is no answer.
+    if !need_root() || !need("prlimit") || !need("setpriv") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let binary = dir.path().join("ark");
+    fs::copy(BINARY, &binary).unwrap();
+    small_member(&dir.path().join("source"));
+    fs::write(dir.path().join("log"), "etcd: hello\n").unwrap();
+    run(Command::new("chown")
+        .args(["-R", "4321:4321"])
+        .arg(dir.path()))
+    .exits(0);
+    // One process may have so many threads, and no more.
+    for most in ["1", "2", "3"] {
+        let limited = |args: &[&str]| {
+            let mut command = clean("prlimit");
+            command.arg(format!("--nproc={most}")).arg("setpriv");
+            command.args(["--reuid", "4321", "--regid", "4321", "--clear-groups"]);
+            let ran = run(command.arg(&binary).args(args).current_dir(dir.path()));
+            assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
+            ran
+        };
+        let backups = format!("backups{most}");
+        limited(&["snapshot", "--data-dir", "source", "--backup-dir", &backups]).exits(0);
+        let archive = archives_in(&dir.path().join(&backups)).remove(0);
+        let archive = archive.to_str().unwrap();
+        limited(&["verify", "--deep", archive, "source"]).exits(0);
+        let restored = format!("restored{most}");
+        limited(&["restore", archive, "--data-dir", &restored, "--offline"]).exits(0);
+        limited(&["list", "--json", "s3://bucket/prefix"]);
+        limited(&[
+            "downgrade",
+            "check",
+            "--json",
+            "--endpoints",
+            "http://localhost:1",
+        ]);
+        let explained = limited(&["--json", "explain-log", "log"]);
+        if most == "1" {
+            let error = explained.exits(1).json_error();
+            assert_eq!(error["kind"], "failed");
+            let why = error["message"].as_str().unwrap();
+            assert!(why.starts_with("failed to start a thread"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_beyond_the_year_9999_stops_no_run() {
+    if !need("faketime") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
+    small_member(&source);
+    for args in [
+        &snapshot_args(&source, &backups)
+            .each_ref()
+            .map(String::as_str)[..],
+        &["prune", backups.to_str().unwrap(), "--keep-within", "9d"],
+        &["list", "--history", backups.to_str().unwrap()],
+    ] {
+        let mut late = clean("faketime");
+        run(late.args(["9999-12-31 23:59:58", BINARY]).args(args)).exits(0);
     }
 }

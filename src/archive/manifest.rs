@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::etcd::ids::{ClusterId, Identity, Index};
 use crate::etcd::member::{MemberFacts, Position};
 use crate::etcd::membership::Member;
 use crate::etcd::scan::FileKind;
+use crate::etcd::text::printable;
 use crate::fs::owner::Owner;
 
 /// The format this release writes.
@@ -330,11 +332,19 @@ impl Manifest {
             let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
             let writer = tool.map_or_else(
                 || "a later release of etcd-ark".to_owned(),
-                |tool| format!("{} {}", tool.name, tool.version),
+                |tool| printable(&format!("{} {}", tool.name, tool.version)),
             );
             return Err(ManifestFault::LaterFormat { format, writer });
         }
-        let manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        let mut manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        // Whoever made the file must not move a terminal's cursor with these, or begin a line.
+        let tool = [&mut manifest.tool.name, &mut manifest.tool.version];
+        let warnings = manifest.warnings.0.iter_mut();
+        let texts = warnings.map(|warning| &mut warning.text);
+        let texts = texts.chain(&mut manifest.notes).chain(&mut manifest.labels);
+        for text in texts.chain(tool) {
+            *text = printable(text);
+        }
         manifest.check()?;
         Ok(manifest)
     }
@@ -349,6 +359,16 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         Ok(json)
+    }
+
+    /// Where a file is restored to: see [`leftover_path`].
+    pub(crate) fn restored_path(&self, file: &FileEntry) -> String {
+        if file.role != Role::Leftover {
+            return file.path.clone();
+        }
+        let live = |role| self.files.iter().find(|file| file.role == role);
+        let live = |role| live(role).map(FileEntry::kind);
+        leftover_path(&file.path, live(Role::RaftSnapshot), live(Role::Wal))
     }
 
     /// The text of `SHA256SUMS`, as `sha256sum` writes it.
@@ -429,6 +449,24 @@ pub fn sums(files: &[FileEntry]) -> String {
         let _ = writeln!(sums, "{}  {}", file.sha256, file.path);
     }
     sums
+}
+
+/// The path of a leftover, changed if etcd would load it: a raft snapshot other than one before the live one, or a segment
+/// other than one before the first live one.
+pub(crate) fn leftover_path(
+    path: &str,
+    live_snapshot: Option<FileKind>,
+    first_live: Option<FileKind>,
+) -> String {
+    let extension = Path::new(path).extension();
+    let is_before = match (kind_of(path), live_snapshot, first_live) {
+        (FileKind::Snapshot(id), Some(FileKind::Snapshot(live)), _) => id < live,
+        (FileKind::Segment(name), _, Some(FileKind::Segment(live))) => name < live,
+        (FileKind::Other, ..) => extension.is_none_or(|found| found != "snap" && found != "wal"),
+        _ => false,
+    };
+    let suffix = if is_before { "" } else { ".leftover" };
+    format!("{path}{suffix}")
 }
 
 /// Whether a path is one that an archive may hold; if not, why.

@@ -231,13 +231,12 @@ impl MemberCheck {
 
 /// A start from what is restored from `archive`. Raft snapshots that no server loads are left out.
 fn start_of(archive: &Archive) -> StartScan {
-    let files = &archive.manifest().files;
+    let manifest = archive.manifest();
     let names = |folder, role: Option<Role>| {
-        let files = files
-            .iter()
-            .filter(move |file| role.is_none_or(|role| file.role == role));
-        let names = files.filter_map(move |file| file.path.strip_prefix(folder));
-        names.map(ToOwned::to_owned)
+        let files = manifest.files.iter();
+        let files = files.filter(move |file| role.is_none_or(|role| file.role == role));
+        let paths = files.map(|file| manifest.restored_path(file));
+        paths.filter_map(move |path| path.strip_prefix(folder).map(ToOwned::to_owned))
     };
     let is_db = |name: &String| name == "db";
     let layout = Layout {

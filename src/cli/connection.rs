@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::cluster::{Access, User};
 use crate::etcd::digest::Digest;
+use crate::fs::auxiliary::{MOST, read_small};
 use crate::interrupt::Interrupted;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -32,8 +33,6 @@ const ALSO_READ: [(&str, &[&str]); 5] = [
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// No answer is waited for longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// The longest password that is read, in bytes.
-const LONGEST_PASSWORD: u64 = 4096;
 
 /// How to reach the cluster.
 #[derive(Debug, clap::Args)]
@@ -179,7 +178,7 @@ impl Connection {
         let from_environment = variable("ETCD_ARK_PASSWORD");
         let password = match &self.password_file {
             Some(path) => {
-                let text = first_line(fs_err::File::open(path)?.into_file());
+                let text = first_line(&read_small(path, MOST)?);
                 text.map_err(|error| {
                     error.context(&format!("cannot read a password from `{}`", path.display()))
                 })?
@@ -260,9 +259,8 @@ fn timeout(text: &str) -> std::result::Result<Duration, String> {
     Ok(given)
 }
 
-fn first_line(file: File) -> Result<String> {
-    let mut text = String::new();
-    file.take(LONGEST_PASSWORD).read_to_string(&mut text)?;
+fn first_line(bytes: &[u8]) -> Result<String> {
+    let text = String::from_utf8_lossy(bytes);
     let line = text.lines().next().filter(|line| !line.is_empty());
     let empty = || CliError::new(Kind::Failed, "its first line is empty");
     Ok(line.ok_or_else(empty)?.to_owned())

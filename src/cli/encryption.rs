@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "encryption")]
 use crate::archive::encryption::{Identities, Recipients};
 use crate::archive::{ArchiveError, Cipher, Source};
-#[cfg(feature = "encryption")]
-use fs_err as fs;
 
 use crate::cli::error::{CliError, Result};
 
@@ -30,7 +28,8 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
 /// The file that `flag` names.
 #[cfg(feature = "encryption")]
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).map_err(|error| {
+    use crate::fs::auxiliary::{MOST, read_small};
+    read_small(file, MOST).map_err(|error| {
         CliError::usage(format!("what {flag} names cannot be read: {error}"))
             .hint("pass the path of a file that is there, and that the current user may read")
     })

@@ -4,10 +4,14 @@
 //! whether no one was reached or TLS was not agreed on. ureq by itself reports a host that is
 //! switched off and a server that never answers as one and the same timeout.
 
+use std::io::ErrorKind;
+use std::sync::mpsc::sync_channel;
+
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::Duration;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
@@ -17,9 +21,36 @@ use crate::cluster::tls::{Failed, Tls};
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// Looks up names.
+/// Looks up names, each in a thread of its own that is left behind when the time is up; an error where none can be had.
 #[derive(Debug, Default)]
-pub(super) struct Names(DefaultResolver);
+pub(crate) struct InTime;
+
+impl Resolver for InTime {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let (uri, config) = (uri.clone(), config.clone());
+        let (sender, receiver) = sync_channel(1);
+        let look_up = move || {
+            let forever = NextTimeout {
+                after: Duration::NotHappening,
+                ..timeout
+            };
+            // No one listens any more once the time is up.
+            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, forever));
+        };
+        crate::thread_pool::start(look_up)?;
+        let found = receiver.recv_timeout(*timeout.after);
+        found.unwrap_or(Err(Error::Timeout(timeout.reason)))
+    }
+}
+
+/// The same, and tells at which stage it failed.
+#[derive(Debug, Default)]
+pub(super) struct Names(InTime);
 
 impl Resolver for Names {
     fn resolve(
@@ -28,8 +59,13 @@ impl Resolver for Names {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let found = self.0.resolve(uri, config, timeout);
-        found.map_err(|error| reaching(error, "its name could not be looked up in time"))
+        match self.0.resolve(uri, config, timeout) {
+            // That no thread can be had says nothing of the server.
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Err(error.into()),
+            found => {
+                found.map_err(|error| reaching(error, "its name could not be looked up in time"))
+            }
+        }
     }
 }
 

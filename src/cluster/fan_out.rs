@@ -47,7 +47,7 @@ pub(super) fn at_once<J, R>(
                 }
             }
         };
-        std::thread::Builder::new().spawn(answer_all).is_ok()
+        crate::thread_pool::start(answer_all).is_ok()
     };
     let started = (0..wanted).filter(|_| start()).count();
     drop(results);

@@ -12,7 +12,6 @@ use std::{fmt, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fs_err as fs;
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -30,6 +29,7 @@ use crate::cluster::response::{base_of, message, shown, without_user};
 use crate::cluster::tls::{Failed, Tls};
 use crate::cluster::{Access, AccessError, Silence};
 use crate::etcd::ids::{ClusterId, MemberId};
+use crate::fs::auxiliary::{MOST, MOST_BUNDLE, read_small};
 
 /// Bytes of the longest answer that is read, other than of a list of members.
 pub(super) const SHORT: u64 = 64 << 10;
@@ -386,7 +386,7 @@ fn system_certs() -> Vec<Certificate<'static>> {
     let pem = named
         .into_iter()
         .chain(known)
-        .find_map(|path| fs::read(path).ok());
+        .find_map(|path| read_small(&path, MOST_BUNDLE).ok());
     pem.map_or_else(Vec::new, |pem| certificates_in(&pem))
 }
 
@@ -397,7 +397,7 @@ fn client_cert(access: &Access) -> Result<Option<CertifiedKey>, AccessError> {
         return Ok(None);
     };
     let chain = ders(&certificates(cert, all_certificates_in)?);
-    let pem = fs::read(key)?;
+    let pem = read_small(key, MOST)?;
     let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| AccessError::Pem {
         path: key.clone(),
         what: "private key without a passphrase",
@@ -434,7 +434,7 @@ fn certificates(
     path: &Path,
     read: fn(&[u8]) -> Vec<Certificate<'static>>,
 ) -> Result<Vec<Certificate<'static>>, AccessError> {
-    let found = read(&fs::read(path)?);
+    let found = read(&read_small(path, MOST_BUNDLE)?);
     if found.is_empty() {
         let path = path.to_path_buf();
         let what = "certificate";

@@ -202,7 +202,7 @@ fn drill_in(
         }
     };
     let expected = &*read.replayed.store;
-    let (differences, expired) = differences(expected, &reached, Timestamp::now());
+    let (differences, expired) = differences(expected, &reached, crate::clock::now());
     Ok(Drilled {
         version: binary.version,
         member: read.member,
@@ -231,7 +231,7 @@ fn captured(
         level: 1,
         threads: request.threads,
         size_limit: u64::MAX,
-        created: Moment::Beginning(Timestamp::now),
+        created: Moment::Beginning(crate::clock::now),
         lock: None,
     };
     let captured = capture(&request, interrupt, observe)?;
@@ -259,7 +259,7 @@ fn restore_into(
         dry_run: false,
         damaged: false,
         threads: request.threads,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
     };
     restore(&request, interrupt, observe)?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Files that appear whole or not at all, directories held open, and I/O errors that carry a path.
 
+pub mod auxiliary;
 pub mod dir;
 pub mod error;
 pub mod owner;

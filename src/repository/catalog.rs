@@ -127,10 +127,6 @@ fn read_all(
     listed: Vec<Listed>,
 ) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
     let threads = repository.at_once().min(listed.len());
-    if threads <= 1 {
-        let one = |listed: Listed| (listed.clone(), read_one(repository, listed));
-        return listed.into_iter().map(one).collect();
-    }
     let waiting = Mutex::new(listed.into_iter());
     let next = || {
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,12 +138,17 @@ fn read_all(
             .collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let done = workers.into_iter().map(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        done.flatten().collect()
+        // This thread works, too: others help where they can be had.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work);
+        let workers: Vec<_> = (1..threads).map_while(|at| start(at).ok()).collect();
+        let mut done = work();
+        for worker in workers {
+            match worker.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
     })
 }
 

@@ -14,6 +14,7 @@ use crate::archive::warning::{Warning, WarningCode};
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
 use crate::etcd::member::Position;
+use crate::etcd::text::printable;
 use crate::repository::{Listed, Summary};
 
 /// What stands behind an encrypted archive's name in the name of its sidecar.
@@ -99,7 +100,11 @@ impl Sidecar {
                 "it has format {format}, of a later release of etcd-ark"
             ));
         }
-        serde_json::from_slice(json).map_err(unreadable)
+        let mut sidecar: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        for label in &mut sidecar.labels {
+            *label = printable(label);
+        }
+        Ok(sidecar)
     }
 
     /// The bytes of the file.

@@ -177,7 +177,8 @@ impl Sink for Unpacking<'_> {
 
     fn begin(&mut self, entry: &FileEntry) -> Result<(), RestoreError> {
         self.check.begin(entry);
-        let (dir, name) = self.place_of(&entry.path);
+        let path = self.archive.manifest().restored_path(entry);
+        let (dir, name) = self.place_of(&path);
         self.now = Some(Open {
             file: dir.create_file(name.as_ref())?,
             written: 0,

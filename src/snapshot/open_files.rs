@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use fs_err as fs;
 use jiff::Timestamp;
 
-use crate::archive::manifest::{Scope, check_path};
+use crate::archive::manifest::{Scope, check_path, leftover_path};
 use crate::archive::warning::{Warning, WarningCode};
 use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, Listing, Running, SourceFile, is_running};
@@ -71,8 +71,10 @@ impl Opening {
             notes: followed(&later),
         };
         if scope == Scope::All {
-            let first = covering.first().map(|(name, _)| name.sequence);
-            opening.open_the_rest(&later, first.unwrap_or(0))?;
+            let first = covering.first();
+            opening.open_the_rest(&later, first.map_or(0, |(name, _)| name.sequence))?;
+            let first = first.map(|(_, source)| source.kind);
+            opening.rename_leftovers(chosen.map(|(_, source)| source.kind), first);
         }
         if let Some(last) = segments.last_mut() {
             cut_torn_tail(last, &mut opening.warnings)?;
@@ -124,6 +126,20 @@ impl Opening {
             self.warnings.push(WarningCode::LeftOut.text(text));
         }
         Ok(())
+    }
+
+    /// Gives what etcd is not to load a name that it does not load.
+    fn rename_leftovers(&mut self, live: Option<FileKind>, first: Option<FileKind>) {
+        let passed_over = &self.passed_over;
+        let is_passed_over = |opened: &&mut Opened| match opened.source.kind {
+            FileKind::Snapshot(id) => passed_over.contains(&id),
+            _ => false,
+        };
+        let snapshots = self.older_snapshots.iter_mut().filter(is_passed_over);
+        for opened in snapshots.chain(&mut self.leftovers) {
+            let path = &mut opened.source.archive_path;
+            *path = leftover_path(path, live, first);
+        }
     }
 
     /// Whether a raft snapshot is there for completeness only: a start would not load it.

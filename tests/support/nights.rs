@@ -49,5 +49,5 @@ impl Night {
 
 /// A moment so many hours before now; a second more, so that it does not round down.
 pub fn hours_ago(hours: f64) -> Timestamp {
-    Timestamp::now() - SignedDuration::from_secs((hours * 3600.0) as i64 + 1)
+    etcd_ark::clock::now() - SignedDuration::from_secs((hours * 3600.0) as i64 + 1)
 }

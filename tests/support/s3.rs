@@ -206,7 +206,7 @@ fn pass(
         }
         Then::Answer(status, code) => return refuse(client, status, code),
         Then::OtherTime => {
-            let theirs = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+            let theirs = etcd_ark::clock::now() + jiff::SignedDuration::from_hours(2);
             let date = theirs.strftime("%a, %d %b %Y %H:%M:%S GMT");
             let head = format!(
                 "HTTP/1.1 403 Forbidden\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::thread_pool::start;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
 use clap::builder::FalseyValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<u8> {
     };
     let (sender, receiver) = bounded(AHEAD);
     // It ends with the process: a read from a terminal or a pipe cannot be called off.
-    std::thread::spawn(move || read_all(files, &sender));
+    start(move || read_all(files, &sender))?;
     let mut read = Ok(());
     out.stream(|stdout| {
         read = teller.tell_all(&receiver, interrupt, stdout)?;

@@ -140,7 +140,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
 
 /// Nanoseconds since 1970.
 pub(crate) fn now() -> UnixNanos {
-    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = crate::clock::now().as_nanosecond();
     now.try_into().unwrap_or(UnixNanos::MAX)
 }
 

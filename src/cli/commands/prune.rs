@@ -10,7 +10,6 @@ use crate::retention::{Decision, Group, Reason};
 use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<u8> {
         repository: &*repository,
         policy: &policy,
         prove_again_after: args.keep.prove_again_after,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
         proven: None,
     };
     let catalog = summarize(&*repository)?;

@@ -12,7 +12,6 @@ use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Tls;
@@ -88,7 +87,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<u8> {
         dry_run: args.dry_run,
         damaged: args.damaged,
         threads: args.threads.count(),
-        now: Timestamp::now(),
+        now: crate::clock::now(),
     };
     refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;

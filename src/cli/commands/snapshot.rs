@@ -13,7 +13,6 @@ use crate::snapshot::{Captured, Moment, Request, capture};
 use bytesize::ByteSize;
 use clap::ArgAction;
 use clap::builder::FalseyValueParser;
-use jiff::Timestamp;
 
 use crate::cli::commands::prune::after_snapshot;
 use crate::cli::context::Context;
@@ -105,7 +104,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<u8> {
         level: args.level,
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
-        created: Moment::Beginning(Timestamp::now),
+        created: Moment::Beginning(crate::clock::now),
         lock: Some(args.lock.claim("snapshot")),
     };
     let found = if args.if_changed && !args.damaged {
@@ -181,7 +180,7 @@ fn note_current(
         .map(|(dir, claim)| BackupLock::take(dir, claim, interrupt))
         .transpose()?;
     let listed = &found.summary.listed;
-    if let Err(error) = prune::note_current(repository, listed, Timestamp::now()) {
+    if let Err(error) = prune::note_current(repository, listed, crate::clock::now()) {
         out.warn(&format!(
             "that nothing has changed could not be noted, so `status` will take the archive for an old one: {error}"
         ));
@@ -209,7 +208,7 @@ fn prune(
         repository,
         policy,
         prove_again_after: args.keep.prove_again_after,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
         proven: proven.file_name().and_then(|name| name.to_str()),
     };
     after_snapshot(&request, group, &args.lock.claim("snapshot"), cx)

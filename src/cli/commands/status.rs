@@ -16,7 +16,7 @@ use crate::repository::{Listed, Repository, RepositoryError, summarize};
 use crate::retention::prune::ledger;
 use bytesize::ByteSize;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
     };
     // Whoever was stopped has read no archive, which is no word on any.
     interrupt.check()?;
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let watched = watched(&catalog.summaries, now, args.member.as_deref());
     // Whoever asks about one member knows of the others.
     let others = match args.member {

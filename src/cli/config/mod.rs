@@ -22,23 +22,21 @@ pub(crate) mod content;
 
 use std::ffi::OsString;
 use std::io;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
-use fs_err as fs;
 
 use crate::cli::config::content::{Said, Setting};
 use crate::cli::connection::also_read;
 use crate::cli::error::{Judge, Judged, not_found, usage};
 use crate::cli::global::CONFIG_FLAG;
+use crate::fs::auxiliary::{MOST, read_small};
+use crate::fs::error::cause_of;
 
 /// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
-/// No configuration is longer, in bytes.
-const LONGEST: u64 = 1 << 20;
 
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +46,7 @@ pub(crate) enum ConfigError {
     NotFound(PathBuf),
     /// It is something else.
     #[error("`{}` is not a configuration file: {what}", path.display())]
-    NoConfig { path: PathBuf, what: &'static str },
+    NoConfig { path: PathBuf, what: String },
     /// A line of it is wrong.
     #[error("`{}`, line {line}: {what}", path.display())]
     Line {
@@ -159,7 +157,7 @@ fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> 
         let path = path.clone();
         Err(ConfigError::NoConfig { path, what })
     };
-    let file = match fs::File::open(&path) {
+    let bytes = match read_small(&path, MOST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return if named {
                 Err(ConfigError::NotFound(path))
@@ -167,19 +165,14 @@ fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> 
                 Ok(None)
             };
         }
-        opened => opened?,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return no_config(cause_of(&error).to_string());
+        }
+        read => read?,
     };
-    if file.metadata()?.is_dir() {
-        return no_config("it is a directory");
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return no_config("it is over 1 MiB");
-    }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some((path, text))),
-        Err(_) => no_config("it is not UTF-8 text"),
+        Err(_) => no_config("it is not UTF-8 text".to_owned()),
     }
 }
 

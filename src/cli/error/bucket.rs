@@ -6,6 +6,9 @@ use crate::cli::error::{Judge, Judged, busy, failed, not_found, usage};
 
 impl Judge for BucketUrlError {
     fn judge(&self) -> Judged {
+        if let Self::NoThread(error) = self {
+            return error.judge();
+        }
         usage(
             "a bucket is written as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
         )

@@ -308,6 +308,10 @@ impl Judge for io::Error {
                 "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=` in a unit) and run it again; nothing was kept and nothing was lost",
             ),
             io::ErrorKind::NotFound => Kind::NotFound.into(),
+            io::ErrorKind::Interrupted => Kind::Interrupted.into(),
+            io::ErrorKind::WouldBlock => failed(
+                "raise the limit on processes and threads (`ulimit -u`, `TasksMax=` in a unit)",
+            ),
             // Such as a chunk of an encrypted archive that does not authenticate.
             io::ErrorKind::InvalidData => {
                 corrupt("do not rely on it; `etcd-ark list` shows the other archives")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::repository::lock::Claim;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::cli::values::duration_or_zero;
 
@@ -32,7 +32,7 @@ pub(crate) fn claim(command: &str, wait: Duration) -> Claim {
         "`etcd-ark {command}`, process {} on {}, since {:.0}",
         std::process::id(),
         host.nodename().to_string_lossy(),
-        Timestamp::now(),
+        crate::clock::now(),
     );
     Claim { holder, wait }
 }

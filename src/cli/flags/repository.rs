@@ -9,7 +9,6 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Command, ValueHint};
-use jiff::Timestamp;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
@@ -112,7 +111,11 @@ impl MemberFlag {
         catalog
             .summaries
             .retain(|one| label.is_none_or(|label| one.labels.iter().any(|own| own == label)));
-        let mut newest = watched(&catalog.summaries, Timestamp::now(), self.member.as_deref());
+        let mut newest = watched(
+            &catalog.summaries,
+            crate::clock::now(),
+            self.member.as_deref(),
+        );
         match newest.len() {
             0 => {
                 let of = self.member.as_ref().map(|name| format!(" of `{name}`"));

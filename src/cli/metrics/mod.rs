@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::archive::SUM_EXTENSION;
 use crate::etcd::member::MemberFacts;
+use crate::fs::auxiliary::{MOST_BUNDLE, read_small};
 use crate::fs::error::parent_of;
 use crate::fs::staged::{STAGING_PREFIX, StagedFile, remove_stale};
 use crate::repository::is_archive_name;
@@ -115,7 +116,7 @@ impl Record {
         let Some((command, file)) = &self.wanted else {
             return ended;
         };
-        let now = seconds(Timestamp::now());
+        let now = seconds(crate::clock::now());
         let code = match &ended {
             Ok(code) => *code,
             Err(failure) => failure.kind.exit_code(),
@@ -247,7 +248,7 @@ fn read(file: &Path) -> Result<Vec<Series>, MetricsError> {
         }
         Ok(_) => {}
     }
-    let text = fs::read(file)?;
+    let text = read_small(file, MOST_BUNDLE)?;
     crate::cli::metrics::prometheus::read(&String::from_utf8_lossy(&text)).map_err(|line| {
         MetricsError::Foreign {
             file: file.to_path_buf(),

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use object_store::path::Path as Key;
 use ureq::http::header::{DATE, HeaderMap, RANGE};
 use ureq::http::{Method, StatusCode, request};
@@ -153,7 +153,7 @@ fn range(headers: &HeaderMap) -> Option<u64> {
 fn ahead(headers: &HeaderMap) -> Option<i64> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
-    let ahead = Timestamp::now().duration_since(theirs);
+    let ahead = crate::clock::now().duration_since(theirs);
     (ahead.abs() > SKEW).then_some(ahead.as_secs())
 }
 

@@ -22,8 +22,10 @@ use object_store::client::{
 use tokio::sync::{mpsc, oneshot};
 use ureq::http::Method;
 use ureq::http::header::CONTENT_LENGTH;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, BodyReader, Error, Proxy, Timeout};
 
+use crate::cluster::connector::InTime;
 use crate::cluster::system_tls;
 use crate::repository::bucket::answer::{Answer, Asked, OddKeys};
 
@@ -60,7 +62,7 @@ impl Connector {
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let agent = |proxy| -> Agent {
-            Agent::config_builder()
+            let config = Agent::config_builder()
                 .tls_config(system_tls())
                 .proxy(proxy)
                 .max_redirects(0)
@@ -71,8 +73,8 @@ impl HttpConnector for Connector {
                 .timeout_connect(Some(self.waits.connect))
                 .timeout_per_read(self.waits.read)
                 .timeout_global(Some(self.waits.total))
-                .build()
-                .into()
+                .build();
+            Agent::with_parts(config, DefaultConnector::default(), InTime)
         };
         Ok(HttpClient::new(Service {
             // A store in plain HTTP is on this network, and so is a cloud's metadata server.
@@ -128,7 +130,8 @@ impl HttpService for Service {
                 body.pass_on(&chunks);
             }
         };
-        tokio::task::spawn_blocking(exchange);
+        crate::thread_pool::start(exchange)
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let gone = |error| HttpError::new(HttpErrorKind::Interrupted, error);
         answered.await.map_err(gone)?
     }

@@ -110,6 +110,9 @@ pub enum BucketUrlError {
         /// What is wrong.
         why: String,
     },
+    /// No thread can be had to talk to the store.
+    #[error(transparent)]
+    NoThread(#[from] io::Error),
 }
 
 impl fmt::Debug for Bucket {
@@ -154,11 +157,12 @@ impl Bucket {
             build(url, settings, &patience).map_err(|error| unusable(error.to_string()))
         };
         let odd_keys = OddKeys::default();
+        // Without one the runtime would panic.
+        crate::thread_pool::require_one()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
+            .build()?;
         Ok(Self {
             store: build(Patience::for_answers(limits, &odd_keys))?,
             for_parts: build(Patience::for_parts(limits, &odd_keys))?,
@@ -285,7 +289,7 @@ impl Repository for Bucket {
 
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let objects = self.objects()?;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let find = |name: &str| {
             let found = objects.binary_search_by(|(found, _)| found.as_str().cmp(name));
             found.ok().and_then(|at| objects.get(at))
@@ -313,7 +317,7 @@ impl Repository for Bucket {
         let not_found = || ArchiveError::NotFound(self.path_of(name));
         let listed = self.find(name)?.ok_or_else(not_found)?;
         let is_marked = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_some();
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let is_on_its_way = |claim: &Listed| !Self::is_stale(claim, now);
         if is_marked
             || !self

@@ -9,7 +9,6 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use jiff::Timestamp;
 use object_store::{Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::task::JoinHandle;
 
@@ -254,7 +253,7 @@ impl Bucket {
             claimed => return claimed,
         };
         let there = self.find(&claim)?;
-        if !there.is_some_and(|there| Self::is_stale(&there, Timestamp::now())) {
+        if !there.is_some_and(|there| Self::is_stale(&there, crate::clock::now())) {
             return Err(error);
         }
         self.write_beside(&claim, token)?;

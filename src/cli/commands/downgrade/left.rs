@@ -119,7 +119,7 @@ fn planned(
         },
         keep_cluster_id: false,
         may_run: true,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
         threads: inquiry.gate.threads.count(),
     };
     let mut inputs = Vec::new();

@@ -17,7 +17,6 @@ use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
 use crate::upgrade::downgrade::move_wal::Found;
 use crate::upgrade::downgrade::prepare as downgrade;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::commands::downgrade::flags::{Check, Command, Downgrade, GoBack};
@@ -169,7 +168,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
         dry_run: args.dry_run,
         threads: args.gate.threads.count(),
         size_limit: SIZE_LIMIT,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
         lock: claim("downgrade run", LOCK_WAIT),
     };
     let prepared = cx.watched(|observe| downgrade::prepare(&request, interrupt, observe))?;

@@ -38,7 +38,7 @@ pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<
     let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
     let store = &read.replayed.store;
-    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = crate::clock::now().as_nanosecond();
     Ok(Contents {
         summary: store.summary(LARGEST),
         expiring: store.expiring(now.try_into().unwrap_or(i64::MAX)),

@@ -34,7 +34,7 @@ pub(crate) struct HistoryFlags {
 
 /// Every member's history.
 pub(crate) fn of(flags: &HistoryFlags, summaries: &[Summary]) -> Vec<History> {
-    histories(summaries, flags.size_limit.as_u64(), Timestamp::now())
+    histories(summaries, flags.size_limit.as_u64(), crate::clock::now())
 }
 
 pub(crate) fn to_json(histories: &[History], repository: &dyn Repository) -> Value {

@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<u8> {
             accept_data_size: args.accept_data_size,
             max_backup_age: args.max_backup_age,
         },
-        now: jiff::Timestamp::now(),
+        now: crate::clock::now(),
         backups: see(|| backups(args, cluster_id, cx))?,
         look,
         data,

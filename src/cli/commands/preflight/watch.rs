@@ -14,10 +14,10 @@ use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::ClusterId;
 use crate::etcd::membership::Member;
 use crate::interrupt::Interrupt;
+use crate::thread_pool::start;
 use crate::upgrade::preflight::cluster_members;
 use crate::upgrade::preflight::watch::{Health, Moment, Roll, Standing};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::Timestamp;
 
 use crate::cli::commands::preflight::Preflight;
 use crate::cli::context::Context;
@@ -55,7 +55,7 @@ pub(crate) fn run(
             let members = cluster_members(&look).into_iter();
             known = members.map(|look| look.member.clone()).collect();
         }
-        let moment = roll.take(&look, Timestamp::now());
+        let moment = roll.take(&look, crate::clock::now());
         interrupt.check().map_err(SurveyError::from)?;
         shown.show(&moment);
         if moment.done {
@@ -93,7 +93,7 @@ pub(crate) fn look(
 ) -> Result<Look> {
     let (sender, receiver) = mpsc::channel();
     let (cluster, known) = (cluster.clone(), known.to_vec());
-    std::thread::spawn(move || sender.send(cluster.look(&known, expected)));
+    start(move || sender.send(cluster.look(&known, expected)))?;
     loop {
         interrupt.check().map_err(SurveyError::from)?;
         match receiver.recv_timeout(TICK) {

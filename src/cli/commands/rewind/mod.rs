@@ -18,7 +18,6 @@ use crate::rewind::write::Output;
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueHint};
-use jiff::Timestamp;
 
 use crate::cli::commands::rewind::report::to_json;
 use crate::cli::commands::rewind::text::{tell_archives, tell_plan};
@@ -118,7 +117,7 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<u8> {
         },
         keep_cluster_id: args.keep_cluster_id,
         may_run: args.dry_run,
-        now: Timestamp::now(),
+        now: crate::clock::now(),
         threads: args.threads.count(),
     };
     let planned = cx.watched(|observe| plan(&request, &inputs, interrupt, observe));

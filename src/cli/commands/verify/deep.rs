@@ -37,7 +37,7 @@ impl Deep {
         let threads = args.threads.count();
         let report =
             cx.watched(|observe| look_deep(target, first, threads, cx.interrupt, observe))?;
-        let restore_at = args.restore_at.unwrap_or_else(Timestamp::now);
+        let restore_at = args.restore_at.unwrap_or_else(crate::clock::now);
         let until = restore_at.as_nanosecond();
         let due = report.store.expiries();
         let due = due.take_while(|(expires, _)| i128::from(*expires) <= until);

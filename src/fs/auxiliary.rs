@@ -1,0 +1,101 @@
+//! Small files that a flag names: certificates, keys, passwords, settings.
+
+use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+
+use crate::fs::error::with_path;
+
+/// The largest of files with many parts, such as all certificates that a machine trusts, in bytes.
+pub const MOST_BUNDLE: u64 = 16 << 20;
+/// The largest of everything else, in bytes.
+pub const MOST: u64 = 1 << 20;
+
+/// All of a regular file, or of a pipe as a shell makes it of `<(command)`, of `most` bytes at most.
+///
+/// Anything else, and what is larger, is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer: that is one
+/// of kind `Interrupted`.
+pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let refuse = |why: String| {
+        with_path(
+            io::Error::new(io::ErrorKind::InvalidInput, why),
+            "read",
+            path,
+        )
+    };
+    let mut options = fs::OpenOptions::new();
+    // A FIFO opens at once, whether or not someone writes to it.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let mut file = options.read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(refuse("it is a directory".to_owned()));
+    }
+    if !kind.is_file() && !kind.is_fifo() {
+        return Err(refuse("it is neither a regular file nor a pipe".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    while bytes.len() as u64 <= most {
+        if kind.is_fifo() {
+            let mut wanted = [PollFd::new(&file, PollFlags::IN)];
+            poll(&mut wanted, None).map_err(|error| with_path(error.into(), "read", path))?;
+        }
+        let room = most + 1 - bytes.len() as u64;
+        match (&mut file).take(room).read_to_end(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => {
+                read?;
+                break;
+            }
+        }
+    }
+    if bytes.len() as u64 > most {
+        return Err(refuse(format!("it is over {} MiB", most >> 20)));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_refused_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small");
+        fs::write(&path, "x".repeat(1 << 20)).unwrap();
+        assert_eq!(read_small(&path, MOST).unwrap().len(), 1 << 20);
+        fs::write(&path, "x".repeat((1 << 20) + 1)).unwrap();
+        for path in [&path, Path::new("/dev/zero"), dir.path()] {
+            let error = read_small(path, MOST).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_gives_all_that_its_writer_writes_however_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                use std::io::Write as _;
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                let mut pipe = fs::OpenOptions::new().write(true).open(path).unwrap();
+                pipe.write_all(&vec![1; 100_000]).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                pipe.write_all(&vec![2; 100_000]).unwrap();
+            }
+        });
+        assert_eq!(read_small(&path, MOST).unwrap().len(), 200_000);
+        writer.join().unwrap();
+    }
+}
