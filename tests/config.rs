@@ -10,7 +10,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, clean, run};
+use crate::support::ark::{BINARY, Ran, clean, copy_binary, run};
 use crate::support::encode::small_member;
 use crate::support::tools::{archives_in, in_own_mounts, need, need_root, snapshot};
 
@@ -386,7 +386,7 @@ fn a_file_that_cannot_be_read_is_not_passed_over() {
     fs::set_permissions(&path, mode(0o600)).unwrap();
     fs::set_permissions(scratch.dir.path(), mode(0o755)).unwrap();
     let binary = scratch.path("ark");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let mut as_user = clean("setpriv");
     as_user.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]);
     run(as_user

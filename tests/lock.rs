@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, run};
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::{Recording, unpack};
 use crate::support::tools::{archives_in, fast_dir, in_own_mounts, names_in, need, need_root};
@@ -220,7 +220,7 @@ fn who_may_not_write_there_is_told_whose_it_is() {
     let readable = scratch.backups.parent().unwrap();
     fs::set_permissions(readable, mode(0o755)).unwrap();
     let binary = readable.join("ark");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let prune = |uid: &str| {
         let mut as_user = clean("setpriv");
         as_user.args(["--reuid", uid, "--regid", uid, "--clear-groups"]);

@@ -7,7 +7,7 @@ use std::path::Path;
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, names, run, snapshot};
+use crate::support::ark::{BINARY, ark, clean, copy_binary, names, run, snapshot};
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::copy_dir;
 use crate::support::tools::{need, need_root};
@@ -128,7 +128,7 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
     fs::set_permissions(locked.join("member"), PermissionsExt::from_mode(0o700)).unwrap();
     chown(&locked, Some(1234), Some(1234)).unwrap();
     let binary = dir.path().join("ark");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let mut as_user = clean("setpriv");
     as_user.args(["--reuid", "1234", "--regid", "1234", "--clear-groups"]);
     run(as_user.arg(&binary).args(restore(&locked)))

@@ -9,7 +9,7 @@ use crate::support::encode::small_member;
 use crate::support::recordings::tree;
 use crate::support::tools::{ARK, Ran, archives_in, clean, fast_dir, need, snapshot};
 
-/// What came after 3.10: renameat2 in 3.15, copy_file_range in 4.5, statx in 4.11, openat2 in 5.6, and so on.
+/// What came after 3.10: renameat2 in 3.15, `copy_file_range` in 4.5, statx in 4.11, openat2 in 5.6, and so on.
 const NEWER: &str = "?renameat2,?copy_file_range,?statx,?openat2,?faccessat2,?close_range,?fchmodat2,?memfd_create,?preadv2,?pwritev2,?io_uring_setup,?clone3";
 
 fn on_an_old_kernel(args: &[&str]) -> Ran {

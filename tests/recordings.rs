@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use etcd_ark::archive::warning::WarningCode;
 
-use crate::support::ark::{BINARY, ark, clean, names, run, snapshot, tool};
+use crate::support::ark::{BINARY, ark, clean, copy_binary, names, run, snapshot, tool};
 use crate::support::decode;
 use crate::support::encode::{SegmentBuilder, small_member, write_file};
 use crate::support::recordings::{Recording, Stat, copy_dir, stat, tree, unpack};
@@ -1060,7 +1060,7 @@ fn a_directory_that_may_not_be_read_is_said_to_be_so() {
     let scratch = TempDir::new().unwrap();
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
     let binary = scratch.path().join("etcd-ark");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     let closed = scratch.path().join("closed");
     small_member(&closed);
     let open = scratch.path().join("open");

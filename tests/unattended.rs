@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, run};
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, tree, unpack};
 use crate::support::tools::{archives_in, fast_dir, names_in, need, need_root, snapshot};
@@ -316,7 +316,7 @@ fn where_no_thread_can_be_had_the_work_is_done_without_or_refused_with_a_reason(
     }
     let dir = TempDir::new().unwrap();
     let binary = dir.path().join("ark");
-    fs::copy(BINARY, &binary).unwrap();
+    copy_binary(&binary);
     small_member(&dir.path().join("source"));
     fs::write(dir.path().join("log"), "etcd: hello\n").unwrap();
     run(Command::new("chown")

@@ -12,6 +12,12 @@ use serde_json::Value;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_etcd-ark");
 
+/// Puts the binary at `path`, for accounts that cannot enter the build directory. Another process copies it: one that this
+/// process starts meanwhile would have the file open for writing, and a file that is cannot be run.
+pub fn copy_binary(path: &Path) {
+    run(clean("cp").arg(BINARY).arg(path)).exits(0);
+}
+
 /// The lock on a backup dir.
 pub const LOCK_FILE: &str = ".etcd-ark-lock";
 
