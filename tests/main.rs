@@ -28,6 +28,8 @@ mod malicious_stores;
 mod old_kernels;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
+/// Damages in pairs, on data of several releases: what a verdict promises, the archive keeps.
+mod start_pairs;
 /// Whether servers start from a data dir: 1,428 verdicts of real ones, and what is said of them.
 mod start_verdicts;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.

@@ -86,7 +86,8 @@ pub enum SurveyError {
 impl Survey {
     /// Whether everything checks and etcd could start from it.
     pub fn is_sound(&self) -> bool {
-        self.facts.is_ok() && self.files.iter().all(|file| file.fault.is_none())
+        let is_damaged = |file: &FileReport| file.fault.as_ref().is_some_and(FileFault::is_damage);
+        self.facts.is_ok() && !self.files.iter().any(is_damaged)
     }
 }
 

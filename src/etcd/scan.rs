@@ -49,6 +49,18 @@ impl FileKind {
     }
 }
 
+impl FileFault {
+    /// Whether bytes are damaged or missing that anyone needs. A raft snapshot under a wrong name is loaded by
+    /// its content, and so is a log from behind a gap that lies below the raft snapshot: where etcd could
+    /// start from the files together, neither is.
+    pub fn is_damage(&self) -> bool {
+        !matches!(
+            self,
+            Self::Gap { .. } | Self::Snapshot(SnapshotFault::Name { .. })
+        )
+    }
+}
+
 /// What a file turned out to be.
 #[derive(Clone, Debug)]
 pub enum FileEnd {

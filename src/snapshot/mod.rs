@@ -36,10 +36,11 @@ use crate::archive::{
     Archive, ArchiveError, Cipher, Digests, ENCRYPTED, EXTENSION, FileSource, Manifest, Source,
     Writer,
 };
+use crate::data_dir::start::StartBeside;
 use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::scan::{FileFault, Pass};
-use crate::etcd::start::{Verdict, own_refusal, start_warning};
+use crate::etcd::start::{Verdict, own_refusal, start_warning, those_that_start};
 use crate::fs::error::with_path;
 use crate::fs::owner::Owner;
 use crate::fs::staged::{StagedFile, remove_stale};
@@ -175,10 +176,12 @@ pub enum CaptureError {
     #[error(transparent)]
     Db(#[from] DbFault),
     /// A file is corrupt.
-    #[error("`{path}` is corrupt")]
+    #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
     Source {
         /// The file.
         path: PathBuf,
+        /// Which servers start from the data dir all the same, where some do.
+        also: Option<String>,
         /// What is wrong with it.
         #[source]
         fault: FileFault,
@@ -295,14 +298,23 @@ fn capture_as(
         interrupt,
         observe,
     };
-    match request.to {
+    let captured = match request.to {
         Destination::BackupDir(dir) => capture.write_in(dir),
         Destination::Through {
             repository,
             spool,
             cipher,
         } => capture.write_through(repository, spool, cipher),
-    }
+    };
+    captured.map_err(|error| match error {
+        // What a server takes can be corrupt: both are worth knowing.
+        CaptureError::Source { path, fault, .. } => {
+            let starts = StartBeside::new(request.data_dir).and_then(StartBeside::finish);
+            let also = starts.ok().as_ref().and_then(those_that_start);
+            CaptureError::Source { path, also, fault }
+        }
+        error => error,
+    })
 }
 
 /// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.

@@ -227,7 +227,11 @@ fn open_if_there(source: &SourceFile) -> Result<Option<Opened>, CaptureError> {
 /// Shortens the last segment to its last whole record, if what follows is a torn tail.
 fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<Warning>) -> Result<(), CaptureError> {
     let path = last.source.path.clone();
-    let source = |fault| CaptureError::Source { path, fault };
+    let source = |fault| CaptureError::Source {
+        path,
+        also: None,
+        fault,
+    };
     let mut scan = SegmentScan::new(None);
     let mut bytes = (&last.file).take(last.length);
     let mut piece = vec![0; PIECE];

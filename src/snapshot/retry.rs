@@ -112,7 +112,7 @@ impl Patience {
 /// starts from an older one after a crash in between.
 fn misfit(error: &CaptureError) -> Option<(SnapshotId, u64, String)> {
     match error {
-        CaptureError::Source { path, fault } => {
+        CaptureError::Source { path, fault, .. } => {
             let name = path.file_name()?.to_string_lossy();
             let id = SnapshotId::from_file_name(&name)?;
             let length = fs::metadata(path).map_or(0, |metadata| metadata.len());

@@ -112,6 +112,7 @@ impl Content<'_, '_> {
         self.write(opened, examiner)?
             .map_err(|fault| CaptureError::Source {
                 path: opened.source.path.clone(),
+                also: None,
                 fault,
             })?;
         self.writer.role(role);

@@ -372,10 +372,13 @@ impl Target {
             .into_iter()
             .filter(|file| file.fault.is_some())
             .collect();
-        let is_snapshot = |file: &&FileReport| matches!(file.fault, Some(FileFault::Snapshot(_)));
+        let is_needed = |file: &&FileReport| {
+            let fault = file.fault.as_ref();
+            fault.is_some_and(|fault| fault.is_damage() && !matches!(fault, FileFault::Snapshot(_)))
+        };
         let cause = broken
             .iter()
-            .find(|file| facts.is_err() || !rescue && !is_snapshot(file));
+            .find(|file| facts.is_err() || !rescue && is_needed(file));
         if let Some(FileReport {
             path,
             fault: Some(fault),

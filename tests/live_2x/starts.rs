@@ -6,6 +6,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use etcd_ark::data_dir::start::start_verdicts;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::ark::{ark, snapshot, tool};
+use crate::support::damages::pairs;
 use crate::support::encode::{SegmentBuilder, conf_change, request, segment_name};
 use crate::support::etcd::http_within;
 use crate::support::recordings::{copy_dir, unpack};
@@ -23,6 +25,8 @@ use crate::support::trio::values;
 
 /// How long a server alone may take to become a leader or to end: many times what it takes.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// So many pairs of damages are tried, of which a third are on a cluster of one.
+const PAIRS: u64 = 60;
 /// One directory of the recording in so many.
 const SAMPLE: usize = 17;
 
@@ -174,6 +178,43 @@ fn a_verdict_that_no_recording_gave_is_what_a_real_server_does() {
     }
     println!(
         "{compared} verdicts compared with real servers, {} differ",
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn two_damages_at_once_do_on_real_servers_what_the_verdict_says() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    // A member of a larger cluster gets no leader by itself, whatever its data.
+    let alone = ["v20", "v23", "start-verdicts"];
+    // Nor does one that a second member was added to; and one that was removed serves until it has applied that.
+    let ends_alone = ["stranger_added", "removed"];
+    let found = Mutex::new((0, Vec::new()));
+    pairs(Some(PAIRS), 2015, |damaged| {
+        if !alone.iter().any(|base| damaged.name.starts_with(base))
+            || ends_alone
+                .iter()
+                .any(|damage| damaged.name.contains(damage))
+        {
+            return;
+        }
+        let verdicts = start_verdicts(&damaged.path, None, true).unwrap();
+        // One server after the other: the ports are free only until somebody takes them.
+        let mut found = found.lock().unwrap();
+        for (place, program) in &servers {
+            let (line, verdict) = &verdicts[*place];
+            let difference = difference(verdict, program, &damaged.path);
+            let difference = difference.map(|text| format!("{} on {line}: {text}", damaged.name));
+            found.1.extend(difference);
+            found.0 += 1;
+        }
+    });
+    let (compared, wrong) = found.into_inner().unwrap();
+    println!(
+        "{compared} verdicts on pairs of damages compared with real servers, {} differ",
         wrong.len()
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -17,6 +17,8 @@ pub mod archive_builder;
 pub mod ark;
 /// Certificates of an authority made for one test.
 pub mod certs;
+/// Damages of a data dir, and pairs of them, on recordings of several releases.
+pub mod damages;
 /// Reads etcd's bytes on its own, for the tests to hold the tool's answers against.
 pub mod decode;
 /// Writes etcd's bytes: WAL frames, raft snapshots, requests, the v2 store, and a small valid member.

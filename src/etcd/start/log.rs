@@ -26,8 +26,8 @@ pub(super) struct Log {
     pub(super) start: SnapshotId,
     /// What stops the reading, apart from the bytes themselves.
     pub(super) fault: Option<Reason>,
-    /// The first entry that is not there, where the server does not notice.
-    pub(super) lost_entry: Option<Index>,
+    /// Entries that are not there, where the server does not notice: first and last of each hole.
+    pub(super) holes: Vec<(Index, Index)>,
     /// Whether the last record is the marker of `start`, and not the only one of it.
     pub(super) ends_in_marker: bool,
     records: Records,
@@ -67,7 +67,7 @@ impl Log {
             decoder: Decoder::default(),
             start,
             fault: None,
-            lost_entry: None,
+            holes: Vec::new(),
             ends_in_marker: false,
             records: Records {
                 metadata: None,
@@ -96,14 +96,14 @@ impl Log {
             decoder,
             start,
             fault,
-            lost_entry,
+            holes,
             ends_in_marker,
             records,
         } = self;
         decoder.update(bytes, &mut |record| match records.take(
             record,
             *start,
-            lost_entry,
+            holes,
             ends_in_marker,
         ) {
             Ok(()) => true,
@@ -151,6 +151,19 @@ impl Log {
         }
     }
 
+    /// The hole that the server runs into when it applies what is committed at the start, and goes on behind
+    /// that: it counts by the first and last entry of a batch. `alone` it commits all of its log.
+    pub(super) fn hole_fault(&self, alone: bool) -> Option<Reason> {
+        let commit = self.commit();
+        let is_hole = |at: Index| {
+            self.holes
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&at))
+        };
+        let runs_into = is_hole(commit) || alone && is_hole(commit.next());
+        runs_into.then_some(Reason::HoleAtCommit(commit))
+    }
+
     pub(super) fn marker_fault(&self) -> Option<Reason> {
         (!self.records.has_marker).then_some(Reason::NoMarker(self.start))
     }
@@ -178,7 +191,7 @@ impl Records {
         &mut self,
         record: Record<'_>,
         start: SnapshotId,
-        lost_entry: &mut Option<Index>,
+        holes: &mut Vec<(Index, Index)>,
         ends_in_marker: &mut bool,
     ) -> Result<(), Reason> {
         *ends_in_marker = false;
@@ -196,7 +209,7 @@ impl Records {
             2 => {
                 self.has_entries = true;
                 let entry = read_entry(record.data)?;
-                self.entries.take(entry, start.index, lost_entry)?;
+                self.entries.take(entry, start.index, holes)?;
             }
             3 => {
                 let state = HardState::decode(record.data).map_err(|_| Reason::Malformed)?;
@@ -242,7 +255,7 @@ impl Entries {
         &mut self,
         (kind, index, data): EntryRead<'_>,
         start: Index,
-        lost_entry: &mut Option<Index>,
+        holes: &mut Vec<(Index, Index)>,
     ) -> Result<(), Reason> {
         let Some(before) = index.0.checked_sub(start.0).and_then(|n| n.checked_sub(1)) else {
             return Ok(());
@@ -254,10 +267,16 @@ impl Entries {
         while self.pending.back().is_some_and(|last| last.index >= index) {
             self.pending.pop_back();
         }
-        // What the slice has room for but was never written is an entry without data.
+        holes.retain(|(first, _)| *first < index);
+        if let Some((_, last)) = holes.last_mut() {
+            *last = index.previous().min(*last);
+        }
+        // What the slice has room for but was never written is an entry without data, and without an index.
+        if self.length < before {
+            holes.push((Index(start.0 + self.length + 1), index.previous()));
+        }
         for hole in self.length..before {
             let missing = Index(start.0 + hole + 1);
-            lost_entry.get_or_insert(missing);
             self.push(Entry {
                 index: missing,
                 kind: 0,

@@ -17,6 +17,7 @@ pub mod reason;
 mod release_line;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::etcd::ids::SegmentName;
 use crate::etcd::ids::SnapshotId;
@@ -123,6 +124,34 @@ pub struct Way {
     pub lost_entry: Option<Index>,
     /// How many keys it serves, hidden ones not counted, if keys were counted.
     pub keys: Option<u64>,
+}
+
+impl fmt::Display for Way {
+    /// What is lost or left out on the way; nothing if nothing is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lost) = self.lost_entry {
+            write!(f, "; entry {lost} is lost then, which they do not notice")?;
+        }
+        if let Some(cut) = self.cut {
+            write!(f, "; {cut} bytes are cut off the log")?;
+        }
+        Ok(())
+    }
+}
+
+/// Which release lines start, and what is lost on the way; `None` if none does.
+pub fn those_that_start(verdicts: &Verdicts) -> Option<String> {
+    let starts = |(line, verdict): &(Release, Verdict)| match verdict {
+        Verdict::Starts(way) => Some((line.to_string(), way.clone())),
+        _ => None,
+    };
+    let (lines, ways): (Vec<_>, Vec<_>) = verdicts.iter().filter_map(starts).unzip();
+    let way = ways.last()?;
+    let noun = if lines.len() == 1 { "starts" } else { "start" };
+    Some(format!(
+        "etcd {} {noun} from it all the same{way}",
+        lines.join(", ")
+    ))
 }
 
 /// A verdict for each release line, oldest first.
@@ -356,6 +385,7 @@ impl StartScan {
         fault(log.commit_fault(own).as_ref())?;
         fault(cluster_fault)?;
         fault(server.entry_fault.as_ref())?;
+        fault(log.hole_fault(is_alone(&server.voters, own)).as_ref())?;
         if server.removed_itself {
             return Err(Reason::Removed);
         }
@@ -365,7 +395,7 @@ impl StartScan {
         Ok(Way {
             skipped_snapshots: self.skipped.clone(),
             cut,
-            lost_entry: log.lost_entry,
+            lost_entry: log.holes.first().map(|(first, _)| *first),
             keys: server.keys(),
         })
     }

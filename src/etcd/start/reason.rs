@@ -46,6 +46,9 @@ pub enum Reason {
     /// Entries are missing, and the server runs into the hole.
     #[error("entry {0} is missing")]
     Hole(Index),
+    /// An entry beside the commit index is missing, so that the server loses count.
+    #[error("an entry is missing beside the commit index, {0}")]
+    HoleAtCommit(Index),
     /// The log does not know of the raft snapshot.
     #[error("the WAL has no marker of {}", marker(*.0))]
     NoMarker(SnapshotId),
@@ -144,6 +147,7 @@ impl Reason {
             Self::NoMetadata if old => says("panic: cannot use none id"),
             Self::NoMetadata => says("panic: cannot use none as id"),
             Self::Hole(_) => says("panic: runtime error: slice bounds out of range"),
+            Self::HoleAtCommit(_) => says("first index of committed entry["),
             Self::Commit {
                 id,
                 commit,

@@ -134,6 +134,11 @@ pub enum Head {
 }
 
 impl Head {
+    /// Whether `bytes` begin as every record does, whatever its length.
+    pub fn begins(bytes: &[u8]) -> bool {
+        matches!(bytes, [0x08, kind, 0x10, ..] if Kind::from_byte(*kind).is_some())
+    }
+
     /// Reads the beginning of a record of `length` bytes, of which `bytes` are at hand.
     pub fn read(bytes: &[u8], length: usize) -> Self {
         let bytes = bytes.get(..length).unwrap_or(bytes);

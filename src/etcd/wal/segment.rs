@@ -32,8 +32,8 @@ pub enum SegmentEnd {
         /// Bytes of the segment.
         offset: u64,
     },
-    /// In the middle of a frame, as far as it goes a proper one. Ordinary at the end of the last
-    /// segment; a hole anywhere else.
+    /// In the middle of a frame, as far as it goes a proper one or none at all. Ordinary at the end of the
+    /// last segment; a hole anywhere else.
     TornTail {
         /// Where the unfinished frame begins, in bytes from the start of the segment.
         offset: u64,
@@ -159,6 +159,18 @@ struct Unsound {
     zeros: bool,
     /// Whether a part of it between two sector borders is all zeros.
     zero_sector: bool,
+    origin: Origin,
+}
+
+/// Where a frame that is corrupt can come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A record, of a log that 3.x may have written.
+    PaddedRecord,
+    /// No record begins in it, and 3.x may have written the log.
+    PaddedRubble,
+    /// No record begins in it, and 2.x wrote the log.
+    Rubble,
 }
 
 enum Next {
@@ -173,6 +185,8 @@ enum Next {
     /// A record that is none, in a frame of `frame` bytes, not all of which may be at hand.
     Malformed {
         frame: usize,
+        /// Whether it begins as one.
+        begins: bool,
     },
 }
 
@@ -213,7 +227,9 @@ impl SegmentScan {
                 }
                 Next::Nothing => self.end_in_zeros(),
                 Next::Impossible => self.break_here(SegmentFault::LengthWord),
-                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
+                Next::Malformed { frame, begins } => {
+                    self.tear_or_break(frame, begins, SegmentFault::Malformed);
+                }
             }
         }
         self.pass_by(bytes);
@@ -248,7 +264,9 @@ impl SegmentScan {
                 }
                 Next::Nothing => self.end_in_zeros(),
                 Next::Impossible => self.break_here(SegmentFault::LengthWord),
-                Next::Malformed { frame } => self.tear_or_break(frame, SegmentFault::Malformed),
+                Next::Malformed { frame, begins } => {
+                    self.tear_or_break(frame, begins, SegmentFault::Malformed);
+                }
             }
             if !matches!(self.state, State::Reading) {
                 self.pass_by(&carry);
@@ -264,7 +282,7 @@ impl SegmentScan {
         sink: &mut impl FnMut(Located<'_>) -> Result<(), SegmentFault>,
     ) {
         if let Err(fault) = self.check_frame(frame, record, sink) {
-            self.tear_or_break(frame.len(), fault);
+            self.tear_or_break(frame.len(), true, fault);
             self.pass_by(frame);
             return;
         }
@@ -333,18 +351,23 @@ impl SegmentScan {
         }
     }
 
-    /// Ends the reading at a frame of `frame` bytes. If it is one that 3.x may call torn, what it
-    /// holds and what follows it decide.
-    fn tear_or_break(&mut self, frame: usize, fault: SegmentFault) {
-        let may_be_torn = matches!(
+    /// Ends the reading at a frame of `frame` bytes, which `is_record` or not. If it is one that 3.x may
+    /// call torn, or no record at all, what it holds and what follows it decide.
+    fn tear_or_break(&mut self, frame: usize, is_record: bool, fault: SegmentFault) {
+        let padded = matches!(
             fault,
             SegmentFault::CrcMismatch { .. } | SegmentFault::Malformed
-        ) && (self.padded || self.aligned)
-            && self.records >= 2;
-        if !may_be_torn {
+        ) && (self.padded || self.aligned);
+        let origin = match (is_record, padded) {
+            (true, true) => Some(Origin::PaddedRecord),
+            (true, false) => None,
+            (false, true) => Some(Origin::PaddedRubble),
+            (false, false) => Some(Origin::Rubble),
+        };
+        let Some(origin) = origin.filter(|_| self.records >= 2) else {
             self.break_here(fault);
             return;
-        }
+        };
         let offset = self.offset;
         self.carry = Vec::new();
         self.state = State::Unsound(Unsound {
@@ -353,6 +376,7 @@ impl SegmentScan {
             left: frame as u64,
             zeros: true,
             zero_sector: false,
+            origin,
         });
     }
 
@@ -375,8 +399,8 @@ impl SegmentScan {
     pub fn finish(mut self) -> Result<(SegmentEnd, Option<u32>), Break> {
         // The last bytes may have come one by one: fewer than were waited for may still tell.
         let carry = std::mem::take(&mut self.carry);
-        if let Next::Malformed { frame } = next(&carry) {
-            self.tear_or_break(frame, SegmentFault::Malformed);
+        if let Next::Malformed { frame, begins } = next(&carry) {
+            self.tear_or_break(frame, begins, SegmentFault::Malformed);
             self.pass_by(&carry);
         }
         let offset = self.offset;
@@ -423,10 +447,13 @@ impl Unsound {
         behind
     }
 
-    /// What 3.x calls a torn entry: a sector of it was never written; `isTornEntry` in
-    /// `wal/decoder.go`.
+    /// Whether it is what 3.x calls a torn entry: a sector of it was never written; `isTornEntry` in
+    /// `wal/decoder.go`. Or no record, in a frame longer than the file: no write that was synced leaves that,
+    /// and 2.1 and later cut it off.
     fn is_torn(&self) -> bool {
-        self.zero_sector || (self.zeros && !self.at.is_multiple_of(SECTOR))
+        let has_hole = self.zero_sector || (self.zeros && !self.at.is_multiple_of(SECTOR));
+        let is_rubble = self.origin != Origin::PaddedRecord;
+        self.origin != Origin::Rubble && has_hole || is_rubble && self.left > 0
     }
 }
 
@@ -449,6 +476,7 @@ fn next(bytes: &[u8]) -> Next {
     match Head::read(rest, record) {
         Head::Malformed => Next::Malformed {
             frame: LENGTH_WORD + whole,
+            begins: Head::begins(rest),
         },
         Head::Cut => Next::More(missing.min(MAX_RECORD_HEAD)),
         Head::Whole { .. } => Next::More(missing),
@@ -472,6 +500,23 @@ mod tests {
         let crc = [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 16, 0, 0, 0, 0, 0];
         let metadata = [6, 0, 0, 0, 0, 0, 0, 0x82, 8, 1, 16, 0, 26, 0, 0, 0];
         [&crc, &metadata, &frame.concat()[..], &[0; 100]].concat()
+    }
+
+    #[test]
+    fn what_is_no_record_is_torn_where_the_file_ends_in_it_and_damage_where_a_record_stands() {
+        let end = segment(&[]).len() - 100;
+        let behind = |tail: &[u8]| read(&[&segment(&[])[..end], tail].concat(), 7);
+        let torn = Ok(SegmentEnd::TornTail { offset: 32 });
+        assert_eq!(behind(b"\x20\0\0\0\0\0\0\0abc"), torn);
+        assert_eq!(behind(b"\x20\0\0\0\0\0\0\0\x08\x09"), torn);
+        let malformed = Err(Break {
+            offset: 32,
+            fault: SegmentFault::Malformed,
+        });
+        // A length word that is too long for the whole record behind it.
+        assert_eq!(behind(b"\x20\0\0\0\0\0\0\0\x08\x04\x10\0\0"), malformed);
+        // A frame that is all there.
+        assert_eq!(behind(b"\x03\0\0\0\0\0\0\0abc"), malformed);
     }
 
     #[test]

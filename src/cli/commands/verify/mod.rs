@@ -14,7 +14,7 @@ use crate::etcd::ids::{ClusterVersion, Release};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::Outcome;
-use crate::etcd::scan::Pass;
+use crate::etcd::scan::{FileReport, Pass};
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
@@ -354,7 +354,7 @@ fn data_dir_verdict(
     let interrupt = cx.interrupt;
     let plan = args.deep.then(|| first_look(target)).transpose()?;
     let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
-    let found = cx.watched(|observe| survey(data_dir, pass, interrupt, observe))?;
+    let mut found = cx.watched(|observe| survey(data_dir, pass, interrupt, observe))?;
     let mut faults = Vec::new();
     let summary = match &found.facts {
         Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
@@ -366,6 +366,16 @@ fn data_dir_verdict(
             String::new()
         }
     };
+    let is_harmless = |file: &mut FileReport| file.fault.take_if(|fault| !fault.is_damage());
+    let mut harmless = Vec::new();
+    if found.facts.is_ok() {
+        for file in &mut found.files {
+            let fault = is_harmless(file);
+            harmless.extend(
+                fault.map(|fault| format!("`{}`: {fault}; etcd starts all the same", file.path)),
+            );
+        }
+    }
     let notes = found.torn_tail.iter().map(|(segment, offset)| {
         format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
     });
@@ -381,7 +391,9 @@ fn data_dir_verdict(
     };
     let facts = found.facts.as_ref().ok();
     let last_segment = facts.and_then(MemberFacts::last_segment_warning);
-    verdict.notes.extend(last_segment);
+    verdict
+        .notes
+        .extend(last_segment.into_iter().chain(harmless));
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     verdict.take_starts(found.starts, own_release(version, found.has_db));
     if args.deep && verdict.is_sound() {

@@ -12,7 +12,7 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts};
+use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts, those_that_start};
 use crate::etcd::text::printable;
 
 /// What proving one target gave.
@@ -44,6 +44,8 @@ impl Verdict {
                 self.faults.push(format!("no etcd starts from it: {why}"));
             }
         } else if !is_3x {
+            let also = those_that_start(&starts).filter(|_| !self.is_sound());
+            self.notes.extend(also);
             for (line, verdict) in &starts {
                 if let Some(why) = verdict.why_not(*line) {
                     self.notes
