@@ -6,7 +6,7 @@ use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
 
 /// A length of time to two digits: `40 seconds`, `6.6 hours`, `12 days`.
-pub(super) fn about(length: SignedDuration) -> String {
+pub(crate) fn about(length: SignedDuration) -> String {
     let seconds = length.as_secs_f64().abs();
     let units = [
         (60.0, 1.0, "seconds"),
@@ -25,12 +25,12 @@ pub(super) fn about(length: SignedDuration) -> String {
 }
 
 /// A moment to the minute, in UTC.
-pub(super) fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// What a member is called: its name, or its id until it has started once and has one.
-pub(super) fn name(member: &Member) -> String {
+pub(crate) fn name(member: &Member) -> String {
     if member.name.is_empty() {
         format!("{} (has not started yet)", member.id)
     } else {
@@ -39,7 +39,7 @@ pub(super) fn name(member: &Member) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-pub(super) fn list(words: &[String]) -> String {
+pub(crate) fn list(words: &[String]) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),
@@ -48,12 +48,12 @@ pub(super) fn list(words: &[String]) -> String {
 }
 
 /// `1 entry`, `2 entries`.
-pub(super) fn count(number: u64, one: &str, more: &str) -> String {
+pub(crate) fn count(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// Bytes in decimal units.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().si().to_string()
 }
 

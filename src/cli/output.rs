@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io::{BufWriter, IsTerminal, Write};
 
 use crate::repository::Repository;
-use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::cli::error::CliError;
@@ -236,11 +235,6 @@ fn paint(color: bool, how: Paint, text: &str) -> String {
         Paint::Strong => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
-}
-
-/// A size in decimal units.
-pub(crate) fn size(bytes: u64) -> String {
-    ByteSize::b(bytes).display().si().to_string()
 }
 
 /// Bytes of a key or value on one line: control characters and what is not UTF-8 as `\xNN`, line

@@ -56,6 +56,7 @@ use crate::snapshot::damaged::Remains;
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, Patience};
 use crate::snapshot::write::{Content, start_from};
+use crate::text::size;
 
 /// How long to wait for a source that moves to come to rest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -702,7 +703,6 @@ fn directories(data_dir: &DataDir, owner: Option<Owner>) -> io::Result<Vec<Direc
 /// What about the member itself is worth a warning, and what is good to know.
 fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<Warning>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
-    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().si();
     let (data, limit) = (size(sizes.data), size(sizes.limit));
     let directory = size(sizes.directory);
     if sizes.data > sizes.limit {

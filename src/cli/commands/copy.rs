@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::repository::copy::{Copied, copy};
 use crate::repository::lock::BackupLock;
 use crate::repository::{Listed, Repository, is_archive_name};
+use crate::text::size;
 use clap::ValueHint;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::cli::flags::repository::MemberFlag;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::output::{Out, size};
+use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {

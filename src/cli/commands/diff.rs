@@ -11,6 +11,7 @@ use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::target::diff::{Comparison, KeyDifference, diff};
 use crate::target::{StoreRead, Wanted};
+use crate::text::count;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
@@ -226,7 +227,7 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
     if !plain.is_empty() {
-        let head = count(plain.len(), "key differs", "keys differ");
+        let head = count(plain.len() as u64, "key differs", "keys differ");
         out.line(&out.paint(Paint::Bad, &head));
         for key in plain.iter().take(shown) {
             out.line(&key_line(key, stores(found)));
@@ -318,7 +319,7 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
         .iter()
         .filter(|key| key.difference.twin.is_none() || key.difference.b.is_none())
         .collect();
-    let head = count(once.len(), "in-order key is", "in-order keys are");
+    let head = count(once.len() as u64, "in-order key is", "in-order keys are");
     out.line(&out.paint(
         Paint::Warn,
         &format!("the in-order trap: {head} named as 2.1 does in one, as 2.2 does in the other"),
@@ -360,8 +361,4 @@ fn tell_rest(all: usize, shown: usize, out: &Out) {
     if all > shown {
         out.line(&format!("  and {} more; --verbose shows all", all - shown));
     }
-}
-
-fn count(number: usize, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::text::size;
 use crate::thread_pool::start;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
 use clap::builder::FalseyValueParser;
@@ -18,7 +19,7 @@ use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::output::{Out, Paint, one_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainLog {

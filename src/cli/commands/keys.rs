@@ -15,6 +15,7 @@ use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
+use crate::text::size;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 
@@ -24,7 +25,7 @@ use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json::AfterSchema;
 use crate::cli::location::TargetName;
-use crate::cli::output::{Out, Paint, one_line, size};
+use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::render::script::{self, Script};
 
 #[derive(Debug, clap::Args)]

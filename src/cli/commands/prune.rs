@@ -7,6 +7,7 @@ use crate::repository::lock::{BackupLock, Claim};
 use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{Pruned, Request, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
+use crate::text::size;
 use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -20,7 +21,7 @@ use crate::cli::flags::retention::Keep;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::metrics::MetricsFile;
-use crate::cli::output::{Out, size};
+use crate::cli::output::Out;
 use crate::cli::render::member::versions_text;
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \

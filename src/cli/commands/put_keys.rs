@@ -11,6 +11,7 @@ use crate::etcd::replay::Until;
 use crate::etcd::text::printable;
 use crate::put_keys::{Allowed, Done, Plan, Planned, Step};
 use crate::target::Wanted;
+use crate::text::count;
 use clap::ValueHint;
 use serde_json::{Value, json};
 
@@ -23,7 +24,6 @@ use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint};
-use crate::cli::render::member::plural;
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
@@ -136,22 +136,22 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<u8> {
 
 /// Says what stays although the backup has it otherwise.
 fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
-    let count = |name| {
+    let number_of = |name| {
         plan.keys
             .iter()
             .filter(|key| word(key.step) == name)
             .count() as u64
     };
-    let changed = count("change");
+    let changed = number_of("change");
     if changed > 0 && !allowed.overwrite {
-        let keys = plural(changed, "key has", "keys have");
+        let keys = count(changed, "key has", "keys have");
         out.warn(&format!(
             "{keys} another value by now, which stays; `--overwrite` replaces it"
         ));
     }
-    let kinds = count("other_kind");
+    let kinds = number_of("other_kind");
     if kinds > 0 {
-        let names = plural(kinds, "name is", "names are");
+        let names = count(kinds, "name is", "names are");
         out.warn(&format!(
             "{names} of a key in one of the two and of a directory in the other, and stays as it is in the cluster"
         ));

@@ -10,6 +10,7 @@ use crate::fs::owner::Owner;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
+use crate::text::size;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]

@@ -10,6 +10,7 @@ use crate::repository::lock::{BackupLock, Claim};
 use crate::retention::{Group, Policy, prune};
 use crate::snapshot::if_changed::{Unchanged, unchanged};
 use crate::snapshot::{Captured, Moment, Request, capture};
+use crate::text::size;
 use bytesize::ByteSize;
 use clap::ArgAction;
 use clap::builder::FalseyValueParser;
@@ -22,7 +23,7 @@ use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 use crate::cli::render::member::{position_text, version_text};
 use crate::cli::values::{byte_size, label};
 

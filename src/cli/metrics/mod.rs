@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::archive::SUM_EXTENSION;
+use crate::etcd::ids::Identity;
 use crate::etcd::member::MemberFacts;
 use crate::fs::auxiliary::{MOST_BUNDLE, read_small};
 use crate::fs::error::parent_of;
@@ -65,12 +66,7 @@ impl Record {
     pub(crate) fn archive(&self, captured: &Captured) {
         let manifest = &captured.manifest;
         let member = &manifest.member;
-        let identity = &member.identity;
-        let labels = [
-            ("cluster_id", identity.cluster_id.to_string()),
-            ("member_id", identity.member_id.to_string()),
-            ("member", identity.name.clone().unwrap_or_default()),
-        ];
+        let labels = labels(&member.identity);
         let add = |family, value| self.add(family, &labels, value);
         add(Family::ArchiveTime, seconds(manifest.created));
         add(Family::ArchiveBytes, captured.bytes as f64);
@@ -90,12 +86,7 @@ impl Record {
 
     /// A server came to all that a backup of `created` holds.
     pub(crate) fn drilled(&self, member: &MemberFacts, created: Timestamp, keys: u64) {
-        let identity = &member.identity;
-        let labels = [
-            ("cluster_id", identity.cluster_id.to_string()),
-            ("member_id", identity.member_id.to_string()),
-            ("member", identity.name.clone().unwrap_or_default()),
-        ];
+        let labels = labels(&member.identity);
         self.add(Family::DrillTime, &labels, seconds(created));
         self.add(Family::DrillKeys, &labels, keys as f64);
     }
@@ -104,9 +95,7 @@ impl Record {
         let Some((command, _)) = &self.wanted else {
             return;
         };
-        let mut series = Series::new(family, command, value);
-        let labels = labels.iter();
-        series.extend(labels.map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let series = Series::new(family, command, labels, value);
         self.series.borrow_mut().push(series);
     }
 
@@ -140,6 +129,14 @@ impl Record {
             }
         })
     }
+}
+
+fn labels(identity: &Identity) -> [(&'static str, String); 3] {
+    [
+        ("cluster_id", identity.cluster_id.to_string()),
+        ("member_id", identity.member_id.to_string()),
+        ("member", identity.name.clone().unwrap_or_default()),
+    ]
 }
 
 fn seconds(at: Timestamp) -> f64 {
@@ -189,7 +186,7 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
     let succeeded = |one: &Series| one.is(Family::SuccessTime, command);
     if !series.iter().any(succeeded) {
         // A rule that asks how long ago that was would be silent if there were no number.
-        series.push(Series::new(Family::SuccessTime, command, 0.0));
+        series.push(Series::new(Family::SuccessTime, command, &[], 0.0));
     }
     remove_stale(&dir);
     let staged = StagedFile::create(&dir)?;

@@ -4,8 +4,6 @@
 //! series behind it. Reading takes back what was written, and nothing else: a line that is not
 //! ours means that the file is not.
 
-use std::fmt::Write as _;
-
 /// What is measured. All are gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -117,77 +115,62 @@ impl Family {
     }
 }
 
-/// One number, and whose it is.
-#[derive(Clone, Debug, PartialEq)]
+/// One number of a command, as a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Series {
     family: Family,
-    /// The first is `command`.
-    labels: Vec<(String, String)>,
-    value: f64,
+    command: String,
+    line: String,
 }
 
 impl Series {
-    pub(crate) fn new(family: Family, command: &str, value: f64) -> Self {
+    /// A number with further `labels`, which no two series of a command differ in.
+    pub(crate) fn new(
+        family: Family,
+        command: &str,
+        labels: &[(&str, String)],
+        value: f64,
+    ) -> Self {
+        let more: String = labels.iter().map(label).collect();
+        let line = format!("{}{{command=\"{command}\"{more}}} {value}", family.name());
+        let command = command.to_owned();
         Self {
             family,
-            labels: vec![("command".to_owned(), command.to_owned())],
-            value,
+            command,
+            line,
         }
-    }
-
-    /// Adds labels, which no two series of a command differ in.
-    pub(crate) fn extend(&mut self, labels: impl Iterator<Item = (String, String)>) {
-        self.labels.extend(labels);
     }
 
     /// Whether it is this command's number of this family.
     pub(crate) fn is(&self, family: Family, command: &str) -> bool {
-        self.family == family && self.command() == Some(command)
+        self.family == family && self.command == command
     }
 
     /// Whether it takes the place of an older one.
     pub(crate) fn stands_for(&self, old: &Self) -> bool {
-        self.family == old.family && self.command() == old.command()
-    }
-
-    fn command(&self) -> Option<&str> {
-        let (name, value) = self.labels.first()?;
-        (name == "command").then_some(value)
+        old.is(self.family, &self.command)
     }
 }
 
 /// The text of a file.
 pub(crate) fn write(series: &[Series]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for family in FAMILIES {
         let mut own = series.iter().filter(|one| one.family == family).peekable();
         if own.peek().is_some() {
-            text += &head(family);
+            let (name, help) = family.text();
+            lines.push(format!("# HELP {name} {help}\n# TYPE {name} gauge"));
         }
-        for one in own {
-            let labels: Vec<_> = one.labels.iter().map(label).collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "{}{{{}}} {}",
-                family.name(),
-                labels.join(","),
-                one.value
-            );
-        }
+        lines.extend(own.map(|one| one.line.clone()));
     }
-    text
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn head(family: Family) -> String {
-    let (name, help) = family.text();
-    format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
-}
-
-fn label((name, value): &(String, String)) -> String {
+fn label((name, value): &(&str, String)) -> String {
     let value = value.replace('\\', r"\\");
     let value = value.replace('"', "\\\"").replace('\n', r"\n");
-    format!("{name}=\"{value}\"")
+    format!(",{name}=\"{value}\"")
 }
 
 /// The series in a text; the number of the first line that is not ours.
@@ -199,54 +182,26 @@ pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
         if ours.iter().any(|start| line.starts_with(start)) {
             continue;
         }
-        let (name, labels, value) = parse(line).ok_or(number + 1)?;
+        let (name, command) = parse(line).ok_or(number + 1)?;
         // A name of ours that is in no list was written by another release.
         let family = FAMILIES.into_iter().find(|family| family.name() == name);
         series.extend(family.map(|family| Series {
             family,
-            labels,
-            value,
+            command: command.to_owned(),
+            line: line.to_owned(),
         }));
     }
     Ok(series)
 }
 
-/// A line's name, labels and value.
-fn parse(line: &str) -> Option<(&str, Labels, f64)> {
-    let (name, rest) = line.split_once('{')?;
+/// A line's name and command.
+fn parse(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.split_once("{command=\"")?;
     name.strip_prefix("etcd_ark_")?;
-    let (labels, rest) = parse_labels(rest)?;
-    let value = rest.strip_prefix(' ')?.parse().ok()?;
-    Some((name, labels, value))
-}
-
-type Labels = Vec<(String, String)>;
-
-/// The labels up to the closing brace, and what is behind it.
-fn parse_labels(mut rest: &str) -> Option<(Labels, &str)> {
-    let mut labels = Vec::new();
-    loop {
-        let (name, after) = rest.split_once("=\"")?;
-        let mut value = String::new();
-        let mut chars = after.chars();
-        loop {
-            match chars.next()? {
-                '"' => break,
-                '\\' => value.push(match chars.next()? {
-                    'n' => '\n',
-                    c @ ('\\' | '"') => c,
-                    _ => return None,
-                }),
-                c => value.push(c),
-            }
-        }
-        labels.push((name.to_owned(), value));
-        match chars.next()? {
-            ',' => rest = chars.as_str(),
-            '}' => return Some((labels, chars.as_str())),
-            _ => return None,
-        }
-    }
+    let (command, _) = rest.split_once('"')?;
+    let (_, value) = rest.rsplit_once("\"} ")?;
+    value.parse::<f64>().ok()?;
+    Some((name, command))
 }
 
 #[cfg(test)]
@@ -270,10 +225,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let mut odd = Series::new(Family::ArchiveBytes, "snapshot", 1_700_000_000.125);
         let name = "a\\b\"c\nd,e}f{g= é";
-        odd.extend([("member".to_owned(), name.to_owned())].into_iter());
-        let plain = Series::new(Family::ExitCode, "prune", 0.0);
+        let labels = [("member", name.to_owned())];
+        let odd = Series::new(Family::ArchiveBytes, "snapshot", &labels, 1_700_000_000.125);
+        let plain = Series::new(Family::ExitCode, "prune", &[], 0.0);
         let series = vec![plain, odd];
         assert_eq!(read(&write(&series)), Ok(series));
         assert_eq!(read(""), Ok(vec![]));
@@ -281,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_line_of_somebody_else_is_not_taken_for_ours() {
-        let good = write(&[Series::new(Family::ExitCode, "prune", 0.0)]);
+        let good = write(&[Series::new(Family::ExitCode, "prune", &[], 0.0)]);
         for foreign in [
             "up 1",
             "node_textfile_mtime{file=\"x\"} 1",

@@ -77,7 +77,3 @@ pub(crate) fn starts_why_json(starts: Option<&Verdicts>) -> Value {
             .collect(),
     }
 }
-
-pub(crate) fn plural(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
-}

@@ -5,9 +5,9 @@
 //! between two rows, so that whatever is above it is over it.
 
 use crate::monitoring::growth::History;
+use crate::text::size;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::output::size;
 use crate::cli::render::log::{NAMES, named};
 
 /// A column's last cell, by eighths.

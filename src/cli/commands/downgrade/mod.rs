@@ -11,6 +11,7 @@ pub(crate) mod report_json;
 
 use std::time::{Duration, Instant};
 
+use crate::text::size;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
 use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
@@ -29,7 +30,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 use crate::cli::progress::countdown;
 
 /// Within so many seconds a move that was begun has shown: the leader looks every 5.

@@ -14,6 +14,7 @@ use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::target::Target;
+use crate::text::size;
 use clap::ValueHint;
 use serde_json::json;
 
@@ -26,7 +27,7 @@ use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
 

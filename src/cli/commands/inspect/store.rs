@@ -6,13 +6,14 @@ use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::target::{StoreRead, Target, Wanted};
+use crate::text::{count, size};
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::tell_passed_over;
 use crate::cli::context::Context;
 use crate::cli::error::Result;
-use crate::cli::output::{Out, Paint, one_line, size};
-use crate::cli::render::member::{plural, row};
+use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::render::member::row;
 
 /// How many of the largest keys and directories are shown.
 const LARGEST: usize = 5;
@@ -117,8 +118,8 @@ impl Contents {
         out.line(&out.paint(Paint::Strong, &head));
         let counts = format!(
             "{} in {}, {} of values",
-            plural(summary.keys, "key", "keys"),
-            plural(summary.directories, "directory", "directories"),
+            count(summary.keys, "key", "keys"),
+            count(summary.directories, "directory", "directories"),
             size(summary.value_bytes)
         );
         row(out, "keys", &counts);
@@ -133,7 +134,7 @@ impl Contents {
                 "{}  {}/  ({})",
                 size(prefix.bytes),
                 show(prefix.id),
-                plural(prefix.keys, "key", "keys")
+                count(prefix.keys, "key", "keys")
             );
             row(out, name, &text);
         }
@@ -167,7 +168,7 @@ impl Contents {
         } else {
             "no raft snapshot yet".to_owned()
         };
-        let posts = plural(in_order.posts, "POST", "POSTs");
+        let posts = count(in_order.posts, "POST", "POSTs");
         row(
             out,
             "in-order",
@@ -193,7 +194,7 @@ impl Contents {
         }
         let renamed = self.would_be_renamed();
         if renamed > 0 {
-            let what = plural(renamed, "in-order key", "in-order keys");
+            let what = count(renamed, "in-order key", "in-order keys");
             let text =
                 format!("a first start with 2.2 would give {what} a new name on this member");
             row(out, "", &out.paint(Paint::Warn, &text));

@@ -5,13 +5,14 @@
 
 use crate::monitoring::growth::{Forecast, History, histories};
 use crate::repository::{Repository, Summary};
+use crate::text::size;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::json::{member, text};
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 use crate::cli::values::byte_size;
 
 /// How wide a chart is where there is no terminal, in columns.

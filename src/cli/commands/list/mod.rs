@@ -4,6 +4,7 @@ pub(crate) mod history;
 
 use crate::etcd::text::printable;
 use crate::repository::{Repository, Summary, summarize};
+use crate::text::size;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::size;
 use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]

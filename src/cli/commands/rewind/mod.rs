@@ -16,6 +16,7 @@ use crate::rewind::new_cluster::Wishes;
 use crate::rewind::output_dir::Place;
 use crate::rewind::write::Output;
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
+use crate::text::count;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueHint};
 
@@ -28,7 +29,6 @@ use crate::cli::flags::common::Threads;
 use crate::cli::location::Location;
 use crate::cli::open::Places;
 use crate::cli::output::{Out, one_line};
-use crate::cli::render::member::plural;
 use crate::cli::values::{pair, path_pair};
 
 #[derive(Debug, clap::Args)]
@@ -223,7 +223,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
         ));
     }
     if !plan.renamed.is_empty() {
-        let keys = plural(
+        let keys = count(
             plan.renamed.len() as u64,
             "in-order key gets",
             "in-order keys get",

@@ -11,12 +11,13 @@ use crate::rewind::input::{Witness, member_text};
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
+use crate::text::{count, size};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::schedule::quote::shell;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint, one_line, size};
-use crate::cli::render::member::{plural, row};
+use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::render::member::row;
 use crate::cli::render::rewind_plan::picture;
 
 /// How many renamed keys are shown, unless `--verbose`.
@@ -108,7 +109,7 @@ fn tell_kept(plan: &Plan, out: &Out) {
     }
     let store = &plan.store;
     let (keys, index, before) = (store.keys, store.index, store.index_before);
-    let keys = plural(keys, "key", "keys");
+    let keys = count(keys, "key", "keys");
     let index = if before > index {
         format!("X-Etcd-Index {index}, goes back from {before}")
     } else {
@@ -117,7 +118,7 @@ fn tell_kept(plan: &Plan, out: &Out) {
     row(out, "", &format!("{keys}, {index}"));
     let expiring = &store.expiring;
     if expiring.total > 0 {
-        let total = plural(expiring.total, "has a TTL", "have a TTL");
+        let total = count(expiring.total, "has a TTL", "have a TTL");
         row(
             out,
             "",
@@ -135,7 +136,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
     if lost.count.entries > 0 {
         lines.push(format!(
             "{}, {} of them client writes ({} and {} known to be committed)",
-            plural(lost.count.entries, "entry", "entries"),
+            count(lost.count.entries, "entry", "entries"),
             lost.count.client_writes,
             lost.committed.entries,
             lost.committed.client_writes

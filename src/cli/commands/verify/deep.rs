@@ -5,6 +5,7 @@ use crate::etcd::replay::Replayed;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::target::Target;
 use crate::target::deep_verify::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
+use crate::text::count;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,7 +14,6 @@ use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line};
-use crate::cli::render::member::plural;
 
 /// How many keys are named.
 const NAMED: usize = 10;
@@ -108,7 +108,7 @@ impl Deep {
         out.line(&format!(
             "  replayed {from} to {}: {}",
             report.at,
-            plural(report.entries, "entry", "entries")
+            count(report.entries, "entry", "entries")
         ));
         for check in &report.snapshots {
             tell_check(check, out);
@@ -137,7 +137,7 @@ impl Deep {
         }
         out.line(&format!(
             "  {} before {before}; restored after that, they are gone at once:",
-            plural(self.expires, "key expires", "keys expire")
+            count(self.expires, "key expires", "keys expire")
         ));
         for key in &self.expiring {
             out.line(&format!("    {key}"));
@@ -181,7 +181,7 @@ fn tell_check(check: &SnapshotCheck, out: &Out) {
         }
         SnapshotVerdict::MixedNames(renamed) => {
             let word = out.paint(Paint::Warn, "ok ");
-            let renamed = plural(*renamed as u64, "in-order key", "in-order keys");
+            let renamed = count(*renamed as u64, "in-order key", "in-order keys");
             out.line(&format!(
                 "  {word} raft snapshot {index} is what the log leads to, but for the names of"
             ));

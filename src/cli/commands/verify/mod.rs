@@ -21,6 +21,7 @@ use crate::repository::upload::digest_of;
 use crate::repository::{Repository, Summary};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
+use crate::text::size;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::output::{Paint, size};
+use crate::cli::output::Paint;
 use crate::cli::render::member::{starts_json, starts_why_json};
 
 #[derive(Debug, clap::Args)]

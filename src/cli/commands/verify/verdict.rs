@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use crate::cli::commands::verify::deep::Deep;
 use crate::cli::error::Kind;
 use crate::cli::json::{self, text};
-use crate::cli::output::{Out, Paint, size};
+use crate::cli::output::{Out, Paint};
 use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
 use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts, those_that_start};
 use crate::etcd::text::printable;
+use crate::text::size;
 
 /// What proving one target gave.
 pub(super) struct Verdict {
