@@ -17,7 +17,6 @@ pub enum Event {
     Again {
         /// Which try ended, from 1.
         attempt: u32,
-        /// Why.
         reason: String,
     },
 }

@@ -34,27 +34,21 @@ pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 /// What is wrong with a recipient or an identity.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Not a recipient.
     #[error("`{0}` is not an age recipient")]
     Recipient(String),
-    /// A file with a line that is none.
     #[error("line {line} of `{file}` is not an age recipient")]
     RecipientsFile {
-        /// The file.
         file: String,
         /// Which line, from 1.
         line: usize,
     },
-    /// A file without any.
     #[error("`{0}` holds no key")]
     Empty(String),
-    /// A file without any recipient.
     #[error("`{0}` names no recipient")]
     Nobody(String),
     /// So many that what is encrypted for them could not be read here.
     #[error("{0} recipients are more than {MOST_RECIPIENTS}")]
     TooMany(usize),
-    /// A key that is itself under a passphrase.
     #[error("`{0}` is itself encrypted with a passphrase, and this tool does not ask for one")]
     Passphrase(String),
     /// Not a file of identities. What is in it is not shown: it may be a key.
@@ -65,19 +59,14 @@ pub enum KeyError {
 /// Why an encrypted file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncryptionFault {
-    /// No key was given.
     #[error("it is encrypted, and no identity was given")]
     NoIdentity,
-    /// The keys given are not among its recipients.
     #[error("it is encrypted for none of the identities given")]
     WrongIdentity,
-    /// Its head is not an age header.
     #[error("it is not an age file, or its header is damaged: {0}")]
     Header(String),
-    /// It is wrapped in text.
     #[error("it is an armored age file; `age -d` reads it")]
     Armored,
-    /// Its chunks do not authenticate up to a last one.
     #[error("its last chunk is corrupt: it is cut short, or damaged")]
     Truncated,
 }

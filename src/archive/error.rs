@@ -11,22 +11,17 @@ use crate::interrupt::Interrupted;
 /// Why an archive cannot be read, and which one.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// There is no such file.
     #[error("{}", missing("archive", .0))]
     NotFound(PathBuf),
     /// Its bytes are corrupt.
     #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
     Fault {
-        /// The archive.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         fault: ArchiveFault,
     },
-    /// The operating system says no.
     #[error(transparent)]
     Io(io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -69,10 +64,8 @@ impl ArchiveError {
 /// What is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveFault {
-    /// Its end.
     #[error(transparent)]
     Tail(#[from] TailFault),
-    /// Its manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestFault),
     /// A frame's bytes are not those that were written.
@@ -83,20 +76,16 @@ pub enum ArchiveFault {
         /// Where it begins, in bytes from the start of the archive.
         offset: u64,
     },
-    /// A frame whose digest is right cannot be decompressed to what it should hold.
     #[error("frame {frame} at offset {offset} does not decompress to {plain} bytes")]
     FrameContent {
         /// Which frame, from 0.
         frame: usize,
         /// Where it begins, in bytes from the start of the archive.
         offset: u64,
-        /// What it should hold.
         plain: u32,
     },
-    /// The last frame does not hold a manifest.
     #[error("its last frame does not hold {MANIFEST} and the end of the tar stream")]
     NoManifest,
-    /// The sizes in the manifest and those of the frames differ.
     #[error("its manifest lists {listed} bytes of tar stream, its frames hold {held}")]
     Size {
         /// By the manifest.
@@ -104,58 +93,34 @@ pub enum ArchiveFault {
         /// By the frames.
         held: u64,
     },
-    /// An entry of a kind that no archive has.
     #[error("it holds `{path}`, which is {kind}; only regular files belong into an archive")]
-    Kind {
-        /// The entry's path.
-        path: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// An entry with a path that no archive has.
+    Kind { path: String, kind: &'static str },
     #[error("it holds `{path}`: {why}")]
-    Path {
-        /// The entry's path.
-        path: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Another entry than the manifest lists.
+    Path { path: String, why: &'static str },
     #[error("it holds `{found}` where its manifest lists `{listed}`")]
     Entry {
         /// By the manifest.
         listed: String,
-        /// In the tar stream.
         found: String,
     },
-    /// An entry whose header says something else than the manifest.
     #[error("the {what} of `{path}` differs from the manifest's")]
     Header {
-        /// The entry.
         path: String,
         /// Size, mode, owner or time.
         what: &'static str,
     },
-    /// Entries that cannot be read as tar.
     #[error("its tar stream breaks off: {0}")]
     Tar(String),
-    /// Something behind the end of the tar stream.
     #[error("it holds something behind the end of its tar stream")]
     Trailing,
     /// A file's bytes are not those that the manifest lists.
     #[error("`{path}` does not match its SHA-256")]
-    FileDigest {
-        /// The file.
-        path: String,
-    },
-    /// It is encrypted, and cannot be decrypted.
+    FileDigest { path: String },
     #[cfg(feature = "encryption")]
     #[error(transparent)]
     Encryption(#[from] crate::archive::encryption::EncryptionFault),
-    /// It is encrypted, and this build cannot decrypt anything.
     #[error("it is encrypted, and this build of etcd-ark knows no encryption")]
     NoEncryption,
-    /// What stands beside an encrypted archive cannot be used.
     #[error("its sidecar cannot be used: {0}")]
     Sidecar(String),
     /// An encrypted archive's bytes are not those that its sidecar tells of.

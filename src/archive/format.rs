@@ -57,22 +57,16 @@ pub struct Frame {
 /// What is wrong with the end of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
-    /// No seek table where it must be.
     #[error("it does not end with a seek table: cut short, or not an etcd-ark archive")]
     NoTable,
-    /// The table's sizes do not add up to the file.
     #[error("its seek table does not fit the file")]
     Table,
-    /// No seal before the table.
     #[error("it has no seal before its seek table: not an etcd-ark archive, or a damaged one")]
     NoSeal,
-    /// A seal of a later release.
     #[error("its seal has version {0}, of a later release of etcd-ark than this one")]
     LaterSeal(u8),
-    /// The seal's own digest is corrupt.
     #[error("its seal is corrupt: the frame list or the seek table is damaged")]
     Seal,
-    /// A frame larger than any that is written, packed or unpacked.
     #[error("frame {frame} claims to hold {plain} bytes in {compressed}")]
     FrameTooLarge {
         /// Which frame, from 0.

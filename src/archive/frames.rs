@@ -82,7 +82,6 @@ pub(super) struct FrameStream {
     now: Vec<u8>,
     at: usize,
     buffers: Buffers,
-    /// What broke the stream off.
     pub(super) broke: Option<Broke>,
 }
 

@@ -50,9 +50,7 @@ pub struct Format {
 /// The program that wrote an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
 }
 
@@ -97,15 +95,12 @@ pub struct FileEntry {
     pub size: u64,
     /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// When it was last written.
     pub mtime: Timestamp,
     /// The digest of its bytes.
     pub sha256: Digest,
-    /// What it is to the member.
     pub role: Role,
 }
 
@@ -124,9 +119,7 @@ pub struct DirectoryEntry {
     pub path: String,
     /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
@@ -143,24 +136,19 @@ impl DirectoryEntry {
 pub struct Sizes {
     /// The raft snapshot and the log's entries above it: what the 100 MB rule measures.
     pub data: u64,
-    /// The limit it was held against.
     pub limit: u64,
-    /// The whole data dir.
     pub directory: u64,
 }
 
 /// What an archive says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of the format.
     pub format: Format,
-    /// Who wrote it.
     pub tool: Tool,
     /// When the capture began.
     pub created: Timestamp,
     /// How much of the data dir is in it.
     pub scope: Scope,
-    /// What the user called it.
     pub labels: Vec<String>,
     /// Who the member is and where it stood.
     pub member: MemberFacts,
@@ -173,7 +161,6 @@ pub struct Manifest {
     /// What was worth a warning when it was taken.
     #[serde(flatten)]
     pub warnings: Warnings,
-    /// What is good to know about it.
     pub notes: Vec<String>,
     /// That the release that the data are of does not start from them, and why, if that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,20 +189,17 @@ pub struct Damage {
 pub struct DamagedFile {
     /// Its path in the archive; of one that is not in it, on the disk.
     pub path: String,
-    /// What is wrong with it.
     pub fault: String,
 }
 
 /// A stretch of a file that the disk did not give: zeros in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
-    /// The file's path in the archive.
     pub path: String,
     /// Bytes from the start of the file.
     pub offset: u64,
     /// How many bytes.
     pub bytes: u64,
-    /// What the operating system says.
     pub why: String,
 }
 
@@ -255,9 +239,7 @@ pub struct Rewind {
 /// One input of a rewind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Its file name.
     pub name: String,
-    /// Whose data it was.
     pub identity: Identity,
     /// How far its log went.
     pub position: Position,
@@ -268,29 +250,22 @@ pub struct Origin {
 /// What is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
-    /// Not the JSON of a manifest.
     #[error("its manifest cannot be read: {0}")]
     Json(String),
-    /// Written by a later release.
     #[error("it has format {}.{} and was written by {writer}; that release and later ones read it", .format.major, .format.minor)]
     LaterFormat {
-        /// Its format.
         format: Format,
         /// The program that wrote it, as far as it can be read.
         writer: String,
     },
-    /// A path that does not belong into an archive.
     #[error("its manifest names `{path}`: {why}")]
     Path {
         /// The path, shortened if long.
         path: String,
-        /// What is wrong with it.
         why: &'static str,
     },
-    /// It says that its data are damaged, and that they are not.
     #[error("its manifest contradicts itself about whether its data are damaged")]
     Damage,
-    /// The directories are not those of a member.
     #[error("its manifest does not list the directories of a member")]
     Directories,
 }

@@ -36,31 +36,19 @@ pub enum VerifyFault {
     /// The archive's own bytes.
     #[error(transparent)]
     Archive(#[from] ArchiveFault),
-    /// A frame that is corrupt, and the files that lose by it.
     #[error("{fault}; it holds a part of {}", files.join(", "))]
     Frame {
-        /// Which frame.
         fault: ArchiveFault,
-        /// The files that have a part in it.
         files: Vec<String>,
     },
-    /// The files are each right, but etcd could not start from them together.
     #[error("etcd could not start from it: {0}")]
     Start(#[from] StartFault),
-    /// The manifest says something else of the member than its files.
     #[error("its manifest says something else of the member than its files do")]
     Facts,
-    /// The archive is whole, and what was put into it is not.
     #[error("it holds a damaged data dir, saved as it was: {0}")]
     Damaged(String),
-    /// A file is corrupt.
     #[error("`{path}`: {fault}")]
-    File {
-        /// Its path in the archive.
-        path: String,
-        /// What is wrong.
-        fault: FileFault,
-    },
+    File { path: String, fault: FileFault },
 }
 
 impl ArchiveReport {

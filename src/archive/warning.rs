@@ -9,11 +9,9 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningCode {
-    /// The data size is over the limit.
     OverLimit,
     /// The log ends in an unfinished record, which was cut off.
     TornTail,
-    /// A file was left out.
     LeftOut,
     /// A raft snapshot was passed over for an older one.
     PassedOver,
@@ -27,11 +25,9 @@ pub enum WarningCode {
     RemovalPending,
     /// The member's vote is for a member that its files do not know.
     StrayVote,
-    /// The cluster version is about to move.
     VersionPending,
     /// The release that the data are of does not start from them.
     DoesNotStart,
-    /// A part of a damaged data dir.
     Damage,
     /// Of a later release, or of one that wrote texts only.
     #[serde(other)]
@@ -66,9 +62,7 @@ impl WarningCode {
 /// A warning. In JSON and in a text it is its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What kind it is.
     pub code: WarningCode,
-    /// What is told.
     pub text: String,
 }
 

@@ -23,15 +23,12 @@ const WRITEBACK: u64 = 8 << 20;
 /// A file about to be written.
 #[derive(Clone, Debug)]
 pub struct NewFile {
-    /// Its path in the archive.
     pub path: String,
     /// Bytes that its reader must give.
     pub size: u64,
     /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// When it was last written.
     pub mtime: Timestamp,

@@ -11,7 +11,6 @@ use crate::cli::progress::Progress;
 pub(crate) struct Context<'c> {
     pub(crate) places: Places<'c>,
     pub(crate) out: Out,
-    /// What this run tells of itself.
     pub(crate) record: Record,
     pub(crate) interrupt: &'c Interrupt,
     /// Whether warnings count.

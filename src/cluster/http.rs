@@ -80,7 +80,6 @@ pub(super) struct Talk<'c> {
     pub(super) url: &'c str,
     allowed: Duration,
     until: Instant,
-    /// The cluster that must answer.
     pub(super) expected: Option<ClusterId>,
 }
 

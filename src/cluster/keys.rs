@@ -39,14 +39,12 @@ pub enum Condition {
     Absent,
     /// This is its `modifiedIndex`.
     Modified(u64),
-    /// It is a directory with nothing in it.
     EmptyDirectory,
 }
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It was done.
     Done,
     /// The condition did not hold; nothing was changed.
     Conflict,

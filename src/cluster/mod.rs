@@ -56,9 +56,7 @@ pub struct Access {
 /// A user of etcd's auth.
 #[derive(Clone)]
 pub struct User {
-    /// The name.
     pub name: String,
-    /// The password.
     pub password: String,
 }
 
@@ -73,37 +71,16 @@ impl fmt::Debug for User {
 /// Why no one can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// A certificate or a key cannot be used.
     #[error("`{path}` is no {what} in PEM")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for in it.
-        what: &'static str,
-    },
-    /// A key that is not the certificate's.
+    Pem { path: PathBuf, what: &'static str },
     #[error("the key in `{key}` does not belong to the certificate in `{cert}`")]
-    KeyMismatch {
-        /// The certificate's file.
-        cert: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-    },
-    /// A key that this client cannot sign with.
+    KeyMismatch { cert: PathBuf, key: PathBuf },
     #[error("the key in `{key}` cannot be used: {why}")]
-    Key {
-        /// The key's file.
-        key: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// TLS cannot be set up.
+    Key { key: PathBuf, why: String },
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// An endpoint is not a URL.
     #[error("`{0}` is not a URL of an etcd server")]
     Endpoint(String),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -122,7 +99,6 @@ pub struct Look {
 /// An endpoint that led to no member of the cluster in question.
 #[derive(Clone, Debug)]
 pub struct Stray {
-    /// The endpoint.
     pub endpoint: String,
     /// Why not.
     pub silence: Silence,
@@ -142,11 +118,9 @@ pub struct MemberLook {
 /// What a member answered.
 #[derive(Clone, Debug)]
 pub struct Said {
-    /// The URL that answered.
     pub url: String,
     /// The version of its binary, such as 2.1.3.
     pub server_version: semver::Version,
-    /// What it holds to be the cluster version.
     pub cluster_version: SaidVersion,
     /// `/health`; none where it could not be asked.
     pub healthy: Option<bool>,
@@ -165,7 +139,6 @@ pub enum SaidVersion {
     Unknown20,
     /// `not_decided`: no one has written it yet.
     NotDecided,
-    /// It is this.
     Is(ClusterVersion),
 }
 
@@ -197,68 +170,33 @@ pub enum Silence {
     NoClientUrl,
     /// Nobody listens, or the host cannot be reached or resolved.
     #[error("{url} cannot be reached: {why}")]
-    Unreachable {
-        /// The URL.
-        url: String,
-        /// What the system says.
-        why: String,
-    },
+    Unreachable { url: String, why: String },
     /// Someone listens and does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow {
-        /// The URL.
         url: String,
         /// How long was waited.
         after: Duration,
     },
-    /// The two do not agree on TLS.
     #[error("{url} and this client do not agree on TLS: {why}")]
-    Tls {
-        /// The URL.
-        url: String,
-        /// What was wrong.
-        why: String,
-    },
+    Tls { url: String, why: String },
     /// It wants to know who asks (401, or 403).
     #[error("{url} wants a user and a password, or others than those given")]
-    NotAllowed {
-        /// The URL.
-        url: String,
-    },
-    /// It answers with an error of its own.
+    NotAllowed { url: String },
     #[error("{url} answered with status {status}: {message}")]
     Refused {
-        /// The URL.
         url: String,
         /// HTTP's status.
         status: u16,
         /// What it says, shortened.
         message: String,
     },
-    /// What answers does not speak as etcd does.
     #[error("what answers at {url} is not etcd 2.x, or speaks nonsense: {why}")]
-    Rubbish {
-        /// The URL.
-        url: String,
-        /// What was odd.
-        why: String,
-    },
-    /// A member of another cluster answers there.
+    Rubbish { url: String, why: String },
     #[error("{url} belongs to another cluster, {found}")]
-    OtherCluster {
-        /// The URL.
-        url: String,
-        /// Its cluster.
-        found: ClusterId,
-    },
-    /// Another member of the same cluster answers there.
+    OtherCluster { url: String, found: ClusterId },
     #[error("at {url} another member answers, {found}")]
-    OtherMember {
-        /// The URL.
-        url: String,
-        /// Which.
-        found: MemberId,
-    },
+    OtherMember { url: String, found: MemberId },
 }
 
 impl Silence {

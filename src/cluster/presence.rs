@@ -21,23 +21,17 @@ const PEER_MEMBERS: &str = "/members";
 /// Who is where a member should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// A member of the cluster.
     Here {
-        /// The URL that answers.
         url: String,
         /// Which member; none at a peer URL, which does not say.
         member: Option<MemberId>,
     },
     /// Someone who could not be asked.
     Unclear(Silence),
-    /// A member of another cluster.
     OtherCluster {
-        /// The URL that answers.
         url: String,
-        /// Its cluster.
         found: ClusterId,
     },
-    /// Nobody.
     Nobody,
 }
 

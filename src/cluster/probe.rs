@@ -24,7 +24,6 @@ const QUORUM_READ: &str = "/v2/keys/?quorum=true";
 struct Told {
     cluster_id: ClusterId,
     members: Vec<Member>,
-    /// Which of them it is.
     own: Option<MemberId>,
 }
 

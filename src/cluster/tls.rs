@@ -31,10 +31,8 @@ use crate::etcd::digest::Digest;
 /// The stage that failed and why.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    /// Nobody was reached.
     #[error("{0}")]
     Reaching(String),
-    /// Someone was, but not over TLS.
     #[error("{0}")]
     Tls(String),
 }

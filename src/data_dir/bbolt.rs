@@ -48,10 +48,8 @@ pub struct DbLook {
 /// Why a db file is not one that etcd could open.
 #[derive(Debug, thiserror::Error)]
 pub enum DbFault {
-    /// Neither meta page checks.
     #[error("`snap/db` has no meta page that checks: it is not a bbolt file, or a torn one")]
     NoMeta,
-    /// It is shorter than its meta page says.
     #[error("`snap/db` is cut short: {present} of at least {needed} bytes")]
     CutShort {
         /// Bytes there are.
@@ -59,10 +57,8 @@ pub enum DbFault {
         /// Bytes in use.
         needed: u64,
     },
-    /// Its tree does not lead to how far it has come.
     #[error("`snap/db` does not say which entry it has come to")]
     NoIndex,
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -25,7 +25,6 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its path in an archive: below `member/`, whichever the layout.
     pub archive_path: String,
-    /// What its name says it is.
     pub kind: FileKind,
     /// Its size in bytes when it was listed.
     pub bytes: u64,

@@ -19,7 +19,6 @@ use crate::fs::dir::open_regular;
 /// A sign that etcd runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// The file that is locked.
     pub file: PathBuf,
     /// The process that holds the lock, where the kernel tells.
     pub pid: Option<i32>,

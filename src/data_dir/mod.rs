@@ -44,36 +44,23 @@ pub struct DataDir {
 /// Why a path is not a member's data dir.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// There is nothing at that path.
     #[error("{}", missing("data dir", .0))]
     NotFound(PathBuf),
-    /// There is nothing at the path given for the WAL dir.
     #[error("{}", missing("WAL dir", .0))]
     NoWalDir(PathBuf),
-    /// Something else than a directory is at that path.
     #[error("`{0}` is not a directory")]
     NotADirectory(PathBuf),
-    /// A directory with nothing in it.
     #[error("`{0}` is empty: no etcd member has written here")]
     Empty(PathBuf),
-    /// A proxy's directory.
     #[error("`{0}` belongs to an etcd proxy, which holds no data of the cluster")]
     Proxy(PathBuf),
     /// A directory of etcd 0.4.
     #[error("`{0}` was written by etcd 0.4, a format that this tool does not read")]
     Version04(PathBuf),
-    /// A directory of something else.
     #[error("`{path}` is not an etcd data dir: it has no `member` directory, but {found}")]
-    Foreign {
-        /// The path.
-        path: PathBuf,
-        /// Some names found in it.
-        found: String,
-    },
-    /// A member without its WAL.
+    Foreign { path: PathBuf, found: String },
     #[error("`{0}` has no WAL: neither `member/wal` nor a dedicated WAL dir was found")]
     NoWal(PathBuf),
-    /// A WAL in two places.
     #[error("there are WAL segments in `{member}` and in the dedicated WAL dir `{dedicated}`")]
     TwoWals {
         /// `member/wal`.
@@ -81,43 +68,29 @@ pub enum DataDirError {
         /// What `--wal-dir` names.
         dedicated: PathBuf,
     },
-    /// A WAL dir without segments.
     #[error("`{0}` holds no WAL segment")]
     NoSegments(PathBuf),
-    /// A name by which etcd would open a file is that of something else.
     #[error("`{path}` has the name of a file that etcd reads, but is {what}")]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A symlink in the data dir leads to what the data dir's owner does not own.
+    NotAFile { path: PathBuf, what: &'static str },
     #[error(
         "`{0}` is a symbolic link to what belongs to another owner than the data dir does: it is not followed"
     )]
     ForeignLink(PathBuf),
-    /// A segment is missing.
     #[error("a WAL segment is missing in `{dir}`: {next} follows {last}")]
     SegmentGap {
-        /// The WAL dir.
         dir: PathBuf,
         /// The segment before the hole.
         last: SegmentName,
         /// The segment after it.
         next: SegmentName,
     },
-    /// The log begins too late.
     #[error("the WAL in `{dir}` begins at index {first}, after the raft snapshot at {wanted}")]
     BeginsLate {
-        /// The WAL dir.
         dir: PathBuf,
-        /// The first index there is.
         first: Index,
         /// The first index needed, less one.
         wanted: Index,
     },
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

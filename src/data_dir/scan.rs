@@ -72,13 +72,10 @@ pub struct Survey {
 /// Why a data dir could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
-    /// It is none.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -52,13 +52,11 @@ pub struct Request<'r> {
     /// This program's own file, if servers are started through it, so that the kernel ends them with
     /// the process that drills (see [`server::stand_in`]).
     pub stand_in: Option<&'r Path>,
-    /// The environment of the server.
     pub environment: &'r [(OsString, OsString)],
     /// Where the scratch directory is made.
     pub scratch: &'r Path,
     /// How long the server may take.
     pub within: Duration,
-    /// Threads to decompress on.
     pub threads: usize,
 }
 
@@ -67,7 +65,6 @@ pub struct Request<'r> {
 pub struct Drilled {
     /// The version of the etcd that was started.
     pub version: String,
-    /// The member.
     pub member: MemberFacts,
     /// When its archive was made; of a data dir, now.
     pub created: Timestamp,
@@ -84,7 +81,6 @@ pub struct Drilled {
 /// A key or a directory that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The store path.
     pub path: Vec<u8>,
     /// What is not the same.
     pub what: Unequal,
@@ -104,38 +100,28 @@ pub enum Unequal {
 /// Why nothing was proven.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
-    /// There is no such program.
     #[error("there is no program at `{0}`")]
     NoBinary(PathBuf),
-    /// The program is something else.
     #[error("`{0}` does not answer `--version` as etcd does")]
     NotEtcd(PathBuf),
-    /// The server does not come up.
     #[error("etcd {version} does not start from what is restored: {ended}")]
     DoesNotStart {
-        /// Its version.
         version: String,
         /// How it ended.
         ended: Ended,
         /// The last lines of its log.
         log: Vec<String>,
     },
-    /// The data dir could not be captured.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// It could not be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// The store cannot be had.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

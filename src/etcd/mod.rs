@@ -1,5 +1,7 @@
 //! Language: what etcd's bytes mean. Pure: bytes in, facts out; nothing here opens a file.
 
+#![warn(missing_docs)]
+
 pub mod conf_change;
 pub mod digest;
 pub mod entry;

@@ -122,7 +122,6 @@ impl Dir {
 /// A name in an open directory, whether or not something has it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The directory.
     pub dir: Arc<Dir>,
     /// The name, without any directory.
     pub name: OsString,

@@ -11,9 +11,7 @@ use rustix::fs::{Gid, Uid};
 /// Whose a file is; shown as `uid:gid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// A user's number.
     pub uid: u32,
-    /// A group's number.
     pub gid: u32,
 }
 

@@ -8,7 +8,6 @@ use crate::fs::error::with_path;
 /// Why work that needs room does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    /// Not enough of it.
     #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
     NoRoom {
         /// Where.
@@ -18,7 +17,6 @@ pub enum SpaceError {
         /// Bytes free.
         available: u64,
     },
-    /// The operating system does not say.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -36,14 +36,12 @@ pub struct Point {
     pub at: Timestamp,
     /// The data size, in bytes.
     pub bytes: u64,
-    /// Its name.
     pub archive: String,
 }
 
 /// A member's data size over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
-    /// Whose it is.
     pub identity: Identity,
     /// Its archives, in the order of the log and of time.
     pub points: Vec<Point>,
@@ -52,7 +50,6 @@ pub struct History {
     pub left_out: usize,
     /// The limit, in bytes.
     pub limit: u64,
-    /// What is to be expected.
     pub forecast: Forecast,
 }
 

@@ -31,9 +31,7 @@ const ROUNDS_WARNING: u64 = 10;
 pub enum Level {
     /// All is in order.
     Ok,
-    /// Worth a look.
     Warning,
-    /// It cannot be told.
     Unknown,
     /// There may be no backup when one is needed.
     Critical,
@@ -58,7 +56,6 @@ pub struct Rules {
 pub struct Facts {
     /// Where the archives are.
     pub location: String,
-    /// The time now.
     pub now: Timestamp,
     /// The one member that was asked about, if not all are.
     pub wanted: Option<String>,
@@ -85,9 +82,7 @@ pub enum Proof {
     Whole,
     /// It could not be read: no one knows what it is worth.
     Unread(String),
-    /// It is corrupt.
     Bad {
-        /// What is wrong.
         why: String,
         /// When the newest one before it that checks was made, if any does.
         good: Option<Timestamp>,
@@ -97,7 +92,6 @@ pub enum Proof {
 /// An archive that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its name.
     pub name: String,
     /// Why not.
     pub why: String,
@@ -110,9 +104,7 @@ pub struct Unreadable {
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// What was looked at.
     pub check: &'static str,
-    /// Whose archives.
     pub member: Option<String>,
     /// What was found, without the member's name.
     pub text: String,
@@ -121,11 +113,8 @@ pub struct Finding {
 /// A member that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberReport {
-    /// What it is called here.
     pub name: String,
-    /// Its cluster.
     pub cluster_id: ClusterId,
-    /// Its id.
     pub member_id: MemberId,
     /// The path or URL of its newest archive.
     pub newest: String,
@@ -163,11 +152,9 @@ pub struct Room {
 /// How the backups stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The worst of the findings.
     pub level: Level,
     /// The members, by name.
     pub members: Vec<MemberReport>,
-    /// The room that is left.
     pub room: Room,
     /// Everything that was looked at, the worst first.
     pub findings: Vec<Finding>,

@@ -75,11 +75,9 @@ pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> V
 /// Whose archives are there and are not watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Other clusters.
     pub clusters: u64,
     /// Other members of the same cluster.
     pub members: u64,
-    /// Archives of damaged data dirs.
     pub damaged: u64,
 }
 

@@ -26,10 +26,8 @@ pub enum PutError {
         key: String,
         /// How many writes were done.
         done: usize,
-        /// What went wrong.
         why: Silence,
     },
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -37,11 +35,9 @@ pub enum PutError {
 /// What is to be done with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It is missing.
     Create,
     /// It has another value, with this `modifiedIndex`.
     Change(u64),
-    /// It is as it was.
     Same,
     /// It is a directory here and a key there; it is left as it is.
     OtherKind,
@@ -54,7 +50,6 @@ pub enum Step {
 pub struct Planned<'s> {
     /// As the API names it; what is not UTF-8 is replaced.
     pub key: String,
-    /// What is to be done.
     pub step: Step,
     path: Vec<u8>,
     value: Option<Cow<'s, [u8]>>,
@@ -82,11 +77,9 @@ pub struct Allowed {
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Keys and directories created.
     pub created: usize,
     /// Keys given the value of the backup.
     pub changed: usize,
-    /// Keys and directories removed.
     pub deleted: usize,
     /// Keys that another client wrote meanwhile; they were left as that client made them.
     pub conflicts: Vec<String>,

@@ -23,13 +23,11 @@ pub struct Summary {
     pub listed: Listed,
     /// When the capture began.
     pub created: Timestamp,
-    /// Whose data it holds.
     pub identity: Identity,
     /// How far its log goes.
     pub position: Position,
     /// The WAL's running CRC with the last entry, if the archive says so.
     pub log_crc: Option<u32>,
-    /// The cluster version in force.
     pub cluster_version: Option<ClusterVersion>,
     /// A cluster version that is in its log and not known to be committed.
     pub pending_version: Option<ClusterVersion>,
@@ -37,7 +35,6 @@ pub struct Summary {
     pub sizes: Sizes,
     /// How much of the data dir is in it.
     pub scope: Scope,
-    /// What the user called it.
     pub labels: Vec<String>,
     /// What was worth a warning when it was taken.
     pub warnings: Vec<Warning>,
@@ -56,7 +53,6 @@ pub struct Summary {
 pub struct Catalog {
     /// Those whose end is right, newest first.
     pub summaries: Vec<Summary>,
-    /// Those that cannot be opened, and why.
     pub unreadable: Vec<(Listed, ArchiveError)>,
 }
 

@@ -32,10 +32,8 @@ pub enum CopyError {
     /// It cannot be read, or its bytes are corrupt.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Another archive has its name at the other end.
     #[error("`{0}` is there already, with other bytes")]
     Different(PathBuf),
-    /// It could not be written.
     #[error(transparent)]
     Deposit(#[from] DepositError),
 }

@@ -48,20 +48,15 @@ pub struct BackupLock {
 /// Why the backup dir is not ours.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run works on it.
     #[error("another run works on the backup dir `{}`: {}", dir.display(), holder.as_deref().unwrap_or("it does not say which"))]
     Busy {
-        /// The backup dir.
         dir: PathBuf,
-        /// What the other run says of itself.
         holder: Option<String>,
         /// Whether it was waited for.
         waited: bool,
     },
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -44,10 +44,8 @@ pub struct Listed {
 /// Why a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// There is no such directory.
     #[error("there is no backup dir at `{0}`")]
     NotFound(PathBuf),
-    /// The operating system, or whoever keeps the archives, says no.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -129,7 +127,6 @@ pub trait Receiving: Debug {
 pub struct Side {
     /// What stands behind the archive's name in its name.
     pub extension: &'static str,
-    /// What is in it.
     pub bytes: Vec<u8>,
 }
 

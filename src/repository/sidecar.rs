@@ -50,7 +50,6 @@ pub struct Sidecar {
     does_not_start: bool,
     /// Bytes of the ciphertext.
     bytes: u64,
-    /// The digest of the ciphertext.
     sha256: Digest,
 }
 

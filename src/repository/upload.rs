@@ -23,7 +23,6 @@ const READ_AHEAD: u64 = 8 << 20;
 
 /// An archive to be put into a repository.
 pub struct Deposit<'d> {
-    /// Its name.
     pub name: &'d str,
     /// How many bytes it will have, as far as known; for progress.
     pub bytes: u64,
@@ -45,13 +44,10 @@ pub struct Deposited {
 /// Why nothing was put into a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum DepositError {
-    /// What was written is not what is read back.
     #[error("`{0}` does not read back as it was written")]
     ReadBack(PathBuf),
-    /// The operating system, or whoever keeps the archives, says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -36,7 +36,6 @@ use crate::restore::unpack::{ChosenOwner, Unpacking};
 /// What to restore where.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// What to restore.
     pub archive: &'r Archive,
     /// Where `member/` goes; made if it is missing.
     pub data_dir: &'r Path,
@@ -50,7 +49,6 @@ pub struct Request<'r> {
     pub dry_run: bool,
     /// Whether to take an archive of a damaged data dir.
     pub damaged: bool,
-    /// Threads to decompress on.
     pub threads: usize,
     /// The time to put into the name of what is kept.
     pub now: Timestamp,
@@ -69,80 +67,55 @@ pub struct Restored {
     pub undo: Vec<String>,
     /// Bytes of all files.
     pub bytes: u64,
-    /// What is worth a warning.
     pub warnings: Vec<String>,
 }
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The archive's content is corrupt.
     #[error("`{path}` is corrupt")]
     Unsound {
-        /// The archive.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         fault: VerifyFault,
     },
-    /// The archive holds a damaged data dir.
     #[error("`{path}` holds a damaged data dir, saved as it was: {first}")]
     Damaged {
-        /// The archive.
         path: PathBuf,
         /// The first thing that is wrong.
         first: String,
     },
-    /// Nothing comes up from it.
     #[error("`{path}`: {why}")]
     DoesNotStart {
-        /// The archive.
         path: PathBuf,
         /// Which release does not start from it, and why.
         why: String,
     },
-    /// etcd runs on the target.
     #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
     Running(Running),
-    /// There is a member already.
     #[error("`{0}` exists")]
     MemberExists(PathBuf),
-    /// There is a member, and its segments are somewhere else.
     #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
     WalElsewhere(PathBuf),
     /// The data dir has something in it beside which etcd does not look for `member/`.
     #[error("`{0}` exists: this is a proxy's directory, or one that etcd 2.0 has not moved yet")]
     NotForAMember(PathBuf),
-    /// The filesystem cannot exchange two directories in one step.
     #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
     CannotExchange(PathBuf),
-    /// There are segments already.
     #[error("`{0}` holds WAL segments")]
     SegmentsExist(PathBuf),
-    /// Part of the member is a symlink or a mount point, which cannot be exchanged.
     #[error("`{path}` is a {kind}: it cannot change places with what is restored")]
-    NotExchangeable {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The target cannot be made: it is a symlink to nothing, or goes up from a directory that is missing.
+    NotExchangeable { path: PathBuf, kind: &'static str },
     #[error("`{0}` cannot be made: it is a symbolic link to nothing, or not a plain path")]
     CannotBeMade(PathBuf),
-    /// The target is something else.
     #[error("`{0}` is not a directory")]
     NotADirectory(PathBuf),
-    /// Not enough room.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -16,9 +16,7 @@ use crate::restore::segments_in;
 /// The member that is in a data dir now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
-    /// Its own id.
     pub member_id: MemberId,
-    /// Its cluster's.
     pub cluster_id: ClusterId,
     /// Term and index of the last entry of its log.
     pub end: (Term, Index),
@@ -27,24 +25,18 @@ pub struct Replaced {
 /// Why an archive must not replace what is in the data dir.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
-    /// The archive is of another member, perhaps with the same id in another cluster.
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]
     OtherMember {
-        /// The data dir.
         data_dir: String,
         /// The member in it, and its cluster.
         found: (MemberId, ClusterId),
-        /// The archive's member.
         archived: Identity,
     },
-    /// The member has run in the rewound cluster already.
     #[error(
         "`{data_dir}` has run in the rewound cluster {cluster_id} already: its log ends at {found}, the archive's at {archived}; restoring it again would lose the writes in between"
     )]
     HasRun {
-        /// The data dir.
         data_dir: String,
-        /// The rewound cluster.
         cluster_id: ClusterId,
         /// The last index in the data dir.
         found: Index,

@@ -22,7 +22,6 @@ pub const WITHIN: Duration = Duration::from_secs(2);
 pub struct Asked {
     /// The cluster that must not run.
     pub cluster_id: ClusterId,
-    /// Its members, as the archive names them.
     pub found: Vec<(Member, Presence)>,
     /// Of a rewound archive: its own members, of the rewound cluster, at URLs that the old ones did not have.
     pub found_rewound: Vec<(Member, Presence)>,
@@ -36,42 +35,34 @@ pub struct Asked {
 /// Why an archive must not be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StaleMemberError {
-    /// The cluster went on.
     #[error(
         "cluster {cluster_id} runs: {who}; a member that is put back to {created} has forgotten what it acknowledged since"
     )]
     ClusterRuns {
-        /// The cluster.
         cluster_id: ClusterId,
         /// Who answers, and where.
         who: String,
         /// When the archive was taken.
         created: Timestamp,
     },
-    /// The cluster that was rewound still runs.
     #[error("cluster {cluster_id}, from which this archive was rewound, runs: {who}{same_id}")]
     OldClusterRuns {
-        /// The cluster.
         cluster_id: ClusterId,
         /// Who answers, and where.
         who: String,
         /// A remark, if the rewound cluster has the same id.
         same_id: &'static str,
     },
-    /// The rewound cluster has started already.
     #[error(
         "the rewound cluster {cluster_id} runs already: {who}; restoring a member of it again would lose writes that it has acknowledged since"
     )]
     RewoundClusterRuns {
-        /// The rewound cluster.
         cluster_id: ClusterId,
         /// Who answers, and where.
         who: String,
     },
-    /// Nobody can say whether the cluster runs.
     #[error("whether cluster {cluster_id} runs cannot be told: {who}")]
     CannotBeAsked {
-        /// The cluster.
         cluster_id: ClusterId,
         /// Who could not be asked, and why.
         who: String,

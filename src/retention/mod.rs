@@ -46,9 +46,7 @@ pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Whose archives are weighed against each other: never by host or path, which change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    /// The cluster.
     pub cluster_id: ClusterId,
-    /// The member of it.
     pub member_id: MemberId,
 }
 
@@ -65,7 +63,6 @@ impl Group {
 /// What becomes of an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
-    /// The archive.
     pub summary: &'s Summary,
     /// Why it is kept; without any reason it is to be removed.
     pub reasons: Vec<Reason>,

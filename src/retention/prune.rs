@@ -21,11 +21,9 @@ use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 pub struct Request<'r> {
     /// Where the archives are.
     pub repository: &'r dyn Repository,
-    /// What is to be kept.
     pub policy: &'r Policy,
     /// How long a proof counts.
     pub prove_again_after: SignedDuration,
-    /// The time.
     pub now: Timestamp,
     /// The name of an archive that was proven a moment ago, when it was taken.
     pub proven: Option<&'r str>,
@@ -46,7 +44,6 @@ pub struct Plan<'c> {
 /// What became of the archives that no rule keeps.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// The names of those that are gone.
     pub removed: Vec<String>,
     /// Those that could not be removed, and why.
     pub failed: Vec<(String, io::Error)>,

@@ -19,9 +19,7 @@ pub enum Period {
     Day,
     /// From Monday to Sunday, as ISO 8601 counts weeks.
     Week,
-    /// A month of a year.
     Month,
-    /// A year.
     Year,
 }
 
@@ -76,12 +74,9 @@ pub enum Reason {
     },
     /// The newest good one of its period.
     Newest {
-        /// Of what.
         period: Period,
-        /// A time in it.
         at: Timestamp,
     },
-    /// Young enough.
     Within {
         /// How much older it may be.
         span: SignedDuration,
@@ -97,7 +92,6 @@ pub enum Reason {
     },
     /// The newest good one of its group.
     LastGood,
-    /// Called so.
     Label(String),
     /// The newest good one from before the cluster version became this.
     BeforeVersion {
@@ -106,11 +100,9 @@ pub enum Reason {
         /// Whether a newer one has the change in its log already.
         without_it_in_the_log: bool,
     },
-    /// A rewind made it.
     Rewound,
     /// It holds a damaged data dir: only a person removes it.
     Damaged,
-    /// It was taken a moment ago.
     JustTaken,
     /// The same archive as another one that is kept, of this name.
     CopyOf(String),
@@ -120,7 +112,6 @@ pub enum Reason {
     Future,
     /// Its time and its place in the log do not go together with those of the others.
     Contradiction,
-    /// It is corrupt.
     Bad(String),
     /// Whether it checks cannot be told.
     Undecided(String),

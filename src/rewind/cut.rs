@@ -15,7 +15,6 @@ pub enum To {
     /// The entry before the one that moved the cluster version to this release or a later one; the
     /// end if nothing did.
     LastBefore(Release),
-    /// This entry.
     Index(Index),
     /// The end of the most up-to-date log.
     End,
@@ -52,16 +51,13 @@ pub struct Moment {
     pub index: Index,
     /// The entry that moved the cluster version, if the moment is the one before it.
     pub moved: Option<Move>,
-    /// The cluster version in force at that moment.
     pub cluster_version: Option<ClusterVersion>,
 }
 
 /// An entry that moved the cluster version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// To what.
     pub version: ClusterVersion,
-    /// The entry.
     pub at: Index,
     /// Whether anybody knows it to be committed.
     pub committed: bool,

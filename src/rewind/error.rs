@@ -19,33 +19,25 @@ use crate::target::StoreError;
 /// Why there are no rewound archives.
 #[derive(Debug, thiserror::Error)]
 pub enum RewindError {
-    /// An input is not an archive or data dir, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// A data dir cannot be read.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// Nothing to go by.
     #[error("there is no archive and no data dir to go by")]
     NoInput,
-    /// etcd runs on an input.
     #[error("etcd runs on `{path}` (`{}` is locked): what it writes from now on would be lost", .running.file.display())]
     Running {
-        /// The input.
         path: PathBuf,
         /// How that was seen.
         running: Running,
     },
-    /// Inputs of two clusters.
     #[error(
         "these are of two clusters: `{}` of {}, `{}` of {}",
         .0.0.display(), .0.1, .1.0.display(), .1.1
     )]
     Clusters((PathBuf, ClusterId), (PathBuf, ClusterId)),
-    /// The logs are no single history.
     #[error("{}", fork_text(.fork, .names))]
     Fork {
         /// Where and why.
@@ -53,15 +45,12 @@ pub enum RewindError {
         /// What the inputs are called, by their place.
         names: Vec<String>,
     },
-    /// The moment lies beyond the history.
     #[error("entry {wanted} is not there: the most up-to-date log ends at {last}")]
     Beyond {
-        /// The entry asked for.
         wanted: Index,
         /// The last one.
         last: Index,
     },
-    /// The entry that moved the cluster version is not at hand.
     #[error("{}", move_text(*.wanted, *.after, *.by, .missing))]
     MoveNotAtHand {
         /// The release that the cluster moved to, or beyond.
@@ -73,29 +62,23 @@ pub enum RewindError {
         /// What no input has of the entries between.
         missing: Vec<Missing>,
     },
-    /// There is no time before.
     #[error(
         "the cluster version was never below {wanted}: the first that was decided, {version}, was set by entry {at}"
     )]
     NeverBelow {
-        /// The release asked for.
         wanted: Release,
         /// The first version.
         version: ClusterVersion,
-        /// The entry that set it.
         at: Index,
     },
-    /// No raft snapshot with the entries above it reaches the moment.
     #[error("no raft snapshot with the log above it reaches entry {to}: {}", missing_text(.missing, *.from))]
     Uncovered {
-        /// The moment.
         to: Index,
         /// The newest raft snapshot below it; 0 if there is none.
         from: Index,
         /// What no input has of the entries above that.
         missing: Vec<Missing>,
     },
-    /// Nothing shows that two inputs belong together.
     #[error(
         "nothing shows that {} goes on where {} ends, at entry {at}: neither has anything that the other has too",
         .names[1], .names[0]
@@ -113,7 +96,6 @@ pub enum RewindError {
     CutOf3x {
         /// An input with a `snap/db`.
         path: PathBuf,
-        /// The moment.
         to: Index,
         /// The last entry.
         end: Index,
@@ -131,7 +113,6 @@ pub enum RewindError {
     /// `snap/db` is not one that etcd could open.
     #[error(transparent)]
     Db(#[from] DbFault),
-    /// Members name in-order keys differently, and no one has said whose names count.
     #[error(
         "the logs agree and the stores do not: {} in-order key{} named as 2.1 does by one member, as 2.2 does by another",
         .keys.len(), if .keys.len() == 1 { " is" } else { "s are" }
@@ -142,113 +123,72 @@ pub enum RewindError {
         /// What the inputs are called, by their place.
         names: Vec<String>,
     },
-    /// Stores differ although their logs agree, and not in in-order names.
     #[error("{}", stores_text(.sides, .indexes, .keys))]
     StoresDiffer {
-        /// The two inputs.
         sides: [String; 2],
-        /// The stores' indexes.
         indexes: [u64; 2],
-        /// The store paths that differ.
         keys: Vec<Vec<u8>>,
     },
-    /// A name that no member, or more than one, has.
     #[error("{} as of entry {at} called `{name}`: they are {known}", none_or_more(*.count))]
     Member {
-        /// The name.
         name: String,
         /// How many have it.
         count: usize,
-        /// The moment.
         at: Index,
-        /// The members there are.
         known: String,
     },
-    /// A base that no input is of.
     #[error("none of the inputs is of `{0}`")]
     NoSuchInput(String),
-    /// A base that reaches not so far.
     #[error(
         "no raft snapshot of `{name}` with the log above it reaches entry {to}: those of {known} do"
     )]
     Base {
-        /// The member named.
         name: String,
-        /// The moment.
         to: Index,
-        /// Whose do.
         known: String,
     },
-    /// There is no cluster at that moment.
     #[error("as of entry {0} the cluster has no members")]
     NoMembers(Index),
-    /// A peer URL that etcd would not take.
     #[error("`{0}` is not a peer URL: `http://` or `https://`, a host, and a port")]
     PeerUrl(String),
-    /// A peer URL for a member that is removed.
     #[error("{0} is to be removed and to have a new peer URL")]
     UrlOfRemoved(String),
-    /// Peer URLs that two members would have.
     #[error("the peer URLs of {0} cannot be changed so: another member has one of them")]
     PeerUrlInUse(String),
     /// The terms are used up.
     #[error("an input has seen the highest term there can be; nothing can come after it")]
     NoTermLeft,
-    /// There is something at the place where the result should go.
     #[error("`{0}` exists and is not an empty directory")]
     OutTaken(PathBuf),
-    /// The directory that is to hold the result is missing.
     #[error("the directory `{0}`, which is to hold the result, does not exist")]
     OutNowhere(PathBuf),
-    /// The result would go into an input.
     #[error("`{0}` is inside a data dir that is only read")]
     OutInside(PathBuf),
-    /// Not enough room.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// An input is not what it was when it was proven.
     #[error("`{0}` changed while it was being read")]
     Changed(PathBuf),
-    /// An entry that etcd could not apply.
     #[error("`{path}`: {fault}")]
-    Entry {
-        /// The input.
-        path: PathBuf,
-        /// Which entry.
-        fault: ReplayFault,
-    },
-    /// A removed member's leftover that is not where etcd writes it.
+    Entry { path: PathBuf, fault: ReplayFault },
     #[error(
         "cannot take what a removed member left out of the raft snapshot at {0}: it is not written as etcd writes it"
     )]
     Leftover(SnapshotId),
-    /// etcd would not start from what was made.
     #[error("etcd {line} would not start from what was made for {member}: {why}; nothing was kept")]
     WouldNotStart {
-        /// Whose.
         member: String,
-        /// The release that it is for.
         line: Release,
         /// Why not.
         why: String,
     },
-    /// A member's new archive could not be made.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// What was written is not what was planned.
     #[error(
         "the archive made for {member} does not say what was planned ({what}); nothing was kept"
     )]
-    Unproven {
-        /// Whose.
-        member: String,
-        /// What differs.
-        what: &'static str,
-    },
-    /// The operating system says no.
+    Unproven { member: String, what: &'static str },
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

@@ -43,18 +43,14 @@ pub struct Agreement {
 pub struct Fork {
     /// The first index at which that shows.
     pub index: Index,
-    /// The two.
     pub sides: [Side; 2],
-    /// Why it cannot be.
     pub why: Why,
 }
 
 /// What an input says of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// Which input.
     pub input: usize,
-    /// What it has there.
     pub said: Said,
     /// Whether it knows that to be committed.
     pub committed: bool,
@@ -63,7 +59,6 @@ pub struct Side {
 /// What stands at an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// An entry.
     Entry(TracedEntry),
     /// A raft snapshot that ends there, in this term.
     Snapshot(Term),
@@ -80,7 +75,6 @@ pub enum Why {
     Committed {
         /// Up to where it knows that.
         commit: Index,
-        /// Which input.
         knower: usize,
     },
     /// They part here and are the same again later, which no two logs of one cluster are.

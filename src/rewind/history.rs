@@ -11,7 +11,6 @@ use crate::rewind::fork::{Agreement, Log};
 pub struct History<'t> {
     /// The logs, by the place of their input.
     pub logs: Vec<Log<'t>>,
-    /// What they have in common.
     pub agreement: Agreement,
     /// Runs of entries without a hole that belong to the history, by where they begin.
     runs: Vec<Part>,
@@ -24,7 +23,6 @@ pub struct Part {
     pub from: Index,
     /// The last.
     pub to: Index,
-    /// Which input.
     pub input: usize,
 }
 
@@ -42,7 +40,6 @@ pub struct Missing {
 pub struct Unjoined {
     /// The last entry of the one.
     pub at: Index,
-    /// The two inputs.
     pub inputs: [usize; 2],
 }
 

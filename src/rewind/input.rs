@@ -26,17 +26,14 @@ use crate::target::Target;
 /// An input and what it says.
 #[derive(Debug)]
 pub struct Witness {
-    /// As the user named it.
     pub path: PathBuf,
     /// Whose data it is and how far they go.
     pub facts: MemberFacts,
-    /// What its log holds.
     pub trace: Trace,
     /// Whether it has a `snap/db`: it is of 3.x.
     pub has_db: bool,
     /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
-    /// What is lost, in a rescue.
     pub lost: Option<Lost>,
     /// Whether etcd runs on it.
     pub running: Option<Running>,

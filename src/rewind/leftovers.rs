@@ -26,7 +26,6 @@ const REMOVED: &[u8] = b"/0/removed_members";
 /// What was left behind, by member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Whose.
     pub members: BTreeMap<MemberId, Found>,
     /// The entries that publish it: what is written in their place, as the data of a record.
     pub(crate) entries: BTreeMap<Index, Vec<u8>>,
@@ -37,7 +36,6 @@ pub struct Leftovers {
 pub struct Found {
     /// Whether it is in the raft snapshot that everything begins from.
     pub in_snapshot: bool,
-    /// The entries that publish it.
     pub entries: Vec<Index>,
 }
 

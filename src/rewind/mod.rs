@@ -60,12 +60,10 @@ use crate::target::Target;
 /// What to take back, and to when.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
-    /// The moment.
     pub to: To,
     /// Whose raft snapshot everybody gets, by the member's name or id, or by an input's path; needed
     /// only where names of in-order keys differ.
     pub base: Option<&'r str>,
-    /// What changes about the members.
     pub wishes: Wishes<'r>,
     /// Whether the cluster keeps its id.
     pub keep_cluster_id: bool,
@@ -73,7 +71,6 @@ pub struct Request<'r> {
     pub may_run: bool,
     /// The time that goes into the new cluster's id, and against which expiry is held.
     pub now: Timestamp,
-    /// Threads to decompress on.
     pub threads: usize,
 }
 

@@ -32,13 +32,9 @@ pub struct Wishes<'w> {
 /// A conf change at the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What it does.
     pub kind: ChangeKind,
-    /// To whom.
     pub member: Member,
-    /// The entry's index.
     pub index: Index,
-    /// The data of the entry's record.
     pub record: Vec<u8>,
 }
 

@@ -27,7 +27,6 @@ use crate::rewind::stores::{Renamed, View};
 pub struct Plan {
     /// What the inputs say, in the order they were given.
     pub witnesses: Vec<Witness>,
-    /// What their logs have in common.
     pub agreement: Agreement,
     /// The last entry that is kept.
     pub moment: Moment,
@@ -49,7 +48,6 @@ pub struct Plan {
     pub members: Vec<Member>,
     /// How in-order keys are named in what is replayed.
     pub rules: InOrderRules,
-    /// What the store will be.
     pub store: PlannedStore,
     /// In-order keys that another input has by another name at that moment.
     pub disagreed: Renamed,
@@ -57,7 +55,6 @@ pub struct Plan {
     pub renamed: Renamed,
     /// What removed members left behind, which is dropped.
     pub leftovers: Leftovers,
-    /// What is lost.
     pub lost: Lost,
     /// The last moment that the kept entries tell of, and the last that the whole history does.
     pub clocks: (Option<UnixNanos>, Option<UnixNanos>),
@@ -74,7 +71,6 @@ pub struct PlannedStore {
     pub index: u64,
     /// The highest `X-Etcd-Index` that any input comes to.
     pub index_before: u64,
-    /// The users' keys.
     pub keys: u64,
     /// What expires when.
     pub expiring: Expiring,

@@ -149,10 +149,8 @@ impl Reading<'_> {
 
 struct Entries<'e> {
     witness: &'e Witness,
-    /// The entry that comes next.
     next: Index,
     last: Index,
-    /// The segment being read.
     scan: Option<SegmentScan>,
     give: GiveEntry<'e>,
 }

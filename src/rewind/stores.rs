@@ -26,7 +26,6 @@ use crate::target::{self as store, StoreError};
 /// What an input can offer to begin from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Which input.
     pub input: usize,
     /// Its raft snapshot; none is the empty store, before the first entry.
     pub snapshot: Option<SnapshotId>,
@@ -107,13 +106,10 @@ pub(crate) struct Stores<'s, 'r> {
 
 /// The store that all will have, and what of it some have or serve otherwise.
 pub(crate) struct Agreed {
-    /// The store at the moment.
     pub(crate) store: Store,
-    /// What of removed members is dropped on the way there.
     pub(crate) leftovers: Leftovers,
     /// In-order keys that another input has by another name at that moment.
     pub(crate) disagreed: Renamed,
-    /// What members serve now.
     pub(crate) served: Served,
 }
 

@@ -52,7 +52,6 @@ pub struct Output<'o> {
     pub dir: &'o Path,
     /// zstd's compression level.
     pub level: i32,
-    /// Threads to compress and decompress on.
     pub threads: usize,
     /// How the archives are encrypted, if they are.
     pub cipher: Option<&'o dyn Cipher>,
@@ -61,9 +60,7 @@ pub struct Output<'o> {
 /// A member's new archive.
 #[derive(Debug)]
 pub struct Archived {
-    /// Whose.
     pub member: Member,
-    /// The archive.
     pub captured: Captured,
 }
 

@@ -38,7 +38,6 @@ use crate::snapshot::{Destination, Request};
 pub struct Unchanged {
     /// Where.
     pub path: PathBuf,
-    /// What it says of itself.
     pub summary: Summary,
 }
 

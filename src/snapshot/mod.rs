@@ -66,17 +66,14 @@ const TRIES: u32 = 4;
 /// What to capture, and how.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
-    /// The source.
     pub data_dir: &'r DataDir,
     /// Where the archive goes.
     pub to: Destination<'r>,
     /// How much of the source.
     pub scope: Scope,
-    /// What the user calls it.
     pub labels: Vec<String>,
     /// zstd's compression level.
     pub level: i32,
-    /// Threads to compress and check on.
     pub threads: usize,
     /// The data size, in bytes, above which there is a warning.
     pub size_limit: u64,
@@ -155,7 +152,6 @@ pub struct Captured {
     pub bytes: u64,
     /// The digest of all of it.
     pub sha256: crate::etcd::digest::Digest,
-    /// What it says of itself.
     pub manifest: Manifest,
     /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
     pub alone: bool,
@@ -164,7 +160,6 @@ pub struct Captured {
 /// Why there is no new archive.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The source is not a data dir.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// A 3.x server runs, whose `snap/db` cannot be copied under it.
@@ -176,54 +171,38 @@ pub enum CaptureError {
     /// `snap/db` is not one that etcd could open.
     #[error(transparent)]
     Db(#[from] DbFault),
-    /// A file is corrupt.
     #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
     Source {
-        /// The file.
         path: PathBuf,
         /// Which servers start from the data dir all the same, where some do.
         also: Option<String>,
-        /// What is wrong with it.
         #[source]
         fault: FileFault,
     },
-    /// etcd could not start from what is there.
     #[error("etcd could not start from this data dir")]
     Start(#[from] StartFault),
-    /// etcd runs on a data dir that is to be saved as a damaged one.
     #[error("etcd runs on this data dir (`{}` is locked): files that are being written to cannot be told from damaged ones", .0.file.display())]
     RunningOnDamaged(Running),
-    /// A data dir that is to be saved as a damaged one, and is not.
     #[error("nothing is wrong with this data dir")]
     NotDamaged,
-    /// No file of a damaged data dir can be read.
     #[error("there is no file in `{0}` that can be read")]
     NothingToSave(PathBuf),
-    /// etcd runs, and what it writes did not come to fit together.
     #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
     Unsettled(#[source] StartFault),
-    /// The backup dir is in the source.
     #[error("the backup dir `{0}` is inside the data dir, which is only read")]
     BackupInside(PathBuf),
-    /// Another run works on the backup dir.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A file went away while it was wanted.
     #[error("`{0}` vanished while it was being captured")]
     Vanished(PathBuf),
-    /// What was written does not read back.
     #[error("the archive does not read back from the disk as it was written")]
     ReadBack(#[source] VerifyFault),
-    /// It could not be put where it was to go.
     #[error(transparent)]
     Deposit(#[from] DepositError),
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

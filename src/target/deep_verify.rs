@@ -39,9 +39,7 @@ pub struct DeepReport {
     pub not_compared: Vec<SnapshotId>,
     /// What is wrong with the cluster's own keys.
     pub cluster: Vec<ClusterFault>,
-    /// The store at the commit index.
     pub store: Arc<Store>,
-    /// That index.
     pub at: Index,
 }
 
@@ -69,7 +67,6 @@ pub enum SnapshotVerdict {
 /// A key that a raft snapshot has otherwise than the replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferentKey {
-    /// The store path.
     pub path: Vec<u8>,
     /// How.
     pub what: &'static str,
@@ -84,7 +81,6 @@ pub enum ClusterFault {
     /// A member that no one can reach.
     #[error("member {0} has no peer URL")]
     NoPeerUrl(MemberId),
-    /// Two members at one place.
     #[error("members {0} and {1} share the peer URL {2}")]
     SharedPeerUrl(MemberId, MemberId, String),
     /// A member that was removed is still there.
@@ -93,7 +89,6 @@ pub enum ClusterFault {
     /// The data belong to nobody of the cluster.
     #[error("this member, {0}, was never in its cluster")]
     Stranger(MemberId),
-    /// A cluster version that went back.
     #[error("the cluster version goes back from {0} to {1}")]
     VersionFell(String, String),
     /// A raft snapshot whose voters are not its members.

@@ -27,14 +27,12 @@ pub struct Comparison {
     pub keys: Vec<KeyDifference>,
     /// What the stores say of their clusters; equal if the same.
     pub clusters: (StoreFacts, StoreFacts),
-    /// What the logs have in common.
     pub logs: LogAgreement,
 }
 
 /// A difference and its cause.
 #[derive(Debug)]
 pub struct KeyDifference {
-    /// The difference.
     pub difference: Difference,
     /// The entry that made it; `None` if it lies before the available logs.
     pub entry: Option<Index>,

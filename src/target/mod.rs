@@ -27,9 +27,7 @@ use crate::progress::Event;
 /// An archive or a data dir.
 #[derive(Debug)]
 pub enum Target {
-    /// An archive.
     Archive(Box<Archive>),
-    /// A data dir.
     DataDir(DataDir),
 }
 
@@ -57,7 +55,6 @@ pub struct Wanted {
 /// A target read from end to end: nothing in it is corrupt but what is told.
 #[derive(Debug)]
 pub struct Scanned {
-    /// The member's facts.
     pub member: MemberFacts,
     /// The store, if a replay was asked for.
     pub replay: Option<Outcome>,
@@ -67,7 +64,6 @@ pub struct Scanned {
     pub starts: Option<Verdicts>,
     /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
-    /// What is lost, in a rescue.
     pub lost: Option<Lost>,
     /// Whether it is of 3.x.
     pub has_db: bool,
@@ -78,15 +74,11 @@ pub struct Scanned {
 /// A store and whose it is.
 #[derive(Debug)]
 pub struct StoreRead {
-    /// The member's facts.
     pub member: MemberFacts,
-    /// The store.
     pub replayed: Replayed,
-    /// Why these in-order rules.
     pub rules_from: RulesFrom,
     /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
-    /// What is lost, in a rescue.
     pub lost: Option<Lost>,
     /// What servers of each release line do with it, if all of it was read.
     pub starts: Option<Verdicts>,
@@ -95,9 +87,7 @@ pub struct StoreRead {
 /// Why in-order children are named as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFrom {
-    /// Someone asked for it.
     Asked,
-    /// The cluster version in the data.
     ClusterVersion(ClusterVersion),
     /// There is no cluster version: a 2.0 server, or one that has just started.
     NoVersion,
@@ -116,32 +106,23 @@ impl fmt::Display for RulesFrom {
 /// Why a store could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is not a data dir, or cannot be read.
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Bytes are corrupt.
     #[error("`{target}` is corrupt: {fault}")]
     Unsound {
-        /// What was read.
         target: PathBuf,
-        /// What is wrong.
         fault: Box<VerifyFault>,
     },
-    /// etcd could not start from it.
     #[error("etcd could not start from `{target}`: {fault}")]
     Start {
-        /// What was read.
         target: PathBuf,
         /// Why not.
         fault: StartFault,
     },
-    /// The store at that index cannot be had.
     #[error("`{target}`: {fault}")]
     Replay {
-        /// What was read.
         target: PathBuf,
         /// Why not.
         fault: ReplayFault,

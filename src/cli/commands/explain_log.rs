@@ -44,11 +44,9 @@ const WIDTH: usize = 100;
 
 /// What comes from the thread that reads.
 enum Piece {
-    /// The lines of this file follow.
     File(PathBuf),
     /// The beginning of a line, and how many bytes more it has.
     Line(Vec<u8>, u64),
-    /// A file cannot be read.
     Failed(io::Error),
 }
 
@@ -157,7 +155,6 @@ struct Teller<'a> {
     several: bool,
     out: &'a Out,
     file: PathBuf,
-    /// The number of the line in its file.
     line: u64,
     explainer: Explainer,
     /// Whose reason has been told.

@@ -41,13 +41,10 @@ const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    /// It was named, and is not there.
     #[error("there is no configuration file at `{}`", .0.display())]
     NotFound(PathBuf),
-    /// It is something else.
     #[error("`{}` is not a configuration file: {what}", path.display())]
     NoConfig { path: PathBuf, what: String },
-    /// A line of it is wrong.
     #[error("`{}`, line {line}: {what}", path.display())]
     Line {
         path: PathBuf,
@@ -55,7 +52,6 @@ pub(crate) enum ConfigError {
         line: usize,
         what: String,
     },
-    /// The value in a line is none that its flag takes.
     #[error("`{}`, line {line}: {what}", path.display())]
     Value {
         path: PathBuf,
@@ -63,15 +59,12 @@ pub(crate) enum ConfigError {
         line: usize,
         what: String,
     },
-    /// What it sets does not go with the command line.
     #[error("with what `{}` sets ({keys}): {what}", path.display())]
     Together {
         path: PathBuf,
-        /// What it added to the command line.
         keys: String,
         what: String,
     },
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -81,14 +74,12 @@ pub(crate) enum ConfigError {
 pub(crate) enum Misread {
     /// It is wrong by itself, or asks for help.
     Line(clap::Error),
-    /// The file is.
     File(ConfigError),
 }
 
 /// A command line with what the file adds.
 pub(crate) struct Completed {
     line: Vec<OsString>,
-    /// The line as it was typed.
     typed: Vec<OsString>,
     path: PathBuf,
     added: Vec<Added>,

@@ -22,28 +22,21 @@ const MOST_WHOLE: u64 = 16 << 20;
 /// An answer that is told as it is, and not asked for again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Answer {
-    /// 501.
     #[error("the store answers that it cannot do that: {0}")]
     NotImplemented(String),
     /// The request was refused for its time; by how many seconds this machine's clock is ahead.
     #[error("the store refuses the request for its time: {}", skew(*.0))]
     ClockSkew(Option<i64>),
-    /// A bucket with Object Lock takes only what has a checksum.
     #[error("the bucket takes only requests with a checksum: {0}")]
     NeedsChecksum(String),
-    /// A list that may not be made.
     #[error("the store refuses it: {0}")]
     Denied(String),
-    /// A list of a bucket that is not there.
     #[error("the store answers that it is not there: {0}")]
     NotFound(String),
-    /// An error in an answer whose status says that all is well.
     #[error("the store answers with success and an error: {0}")]
     ErrorInSuccess(String),
-    /// More than was asked for.
     #[error("the store sends more than the {0} bytes that it may")]
     TooMuch(u64),
-    /// A success without what was asked for.
     #[error("the store answers a list with something else")]
     NoList,
 }
@@ -64,7 +57,6 @@ fn skew(ahead: Option<i64>) -> String {
 /// What was asked, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// A page of a list.
     List,
     /// That an upload in parts is made an object.
     Completion,

@@ -15,11 +15,9 @@ use crate::repository::bucket::answer::Answer;
 pub struct BucketFault {
     /// What was tried, such as `list`.
     tried: &'static str,
-    /// At which URL.
     url: String,
     /// The store's own words, on one line.
     why: String,
-    /// What kind of answer that is.
     pub kind: BucketFaultKind,
 }
 
@@ -36,7 +34,6 @@ pub enum BucketFaultKind {
     NotFound,
     /// It is there already.
     Exists,
-    /// The store cannot do that.
     NotSupported,
     /// The clocks of the store and of this machine differ too much; by how many seconds this
     /// machine's is ahead, as far as the store told its time.

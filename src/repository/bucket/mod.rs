@@ -99,18 +99,10 @@ impl Drop for Background {
 /// Why a URL is none of a bucket.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketUrlError {
-    /// It begins with something else.
     #[error("`{0}` begins with none of s3://, gs://, az:// and file://")]
     Scheme(String),
-    /// It cannot be read, or the settings for it cannot.
     #[error("`{url}` cannot be used: {why}")]
-    Unusable {
-        /// The URL.
-        url: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// No thread can be had to talk to the store.
+    Unusable { url: String, why: String },
     #[error(transparent)]
     NoThread(#[from] io::Error),
 }

@@ -28,7 +28,6 @@ pub struct Request<'r> {
     pub step: Step,
     /// The data dir of this machine's member.
     pub own: Option<&'r Target>,
-    /// Further directories, and archives.
     pub others: &'r [Target],
     /// How to ask; `None` asks no member.
     pub cluster: Option<&'r Cluster>,
@@ -36,7 +35,6 @@ pub struct Request<'r> {
     pub offline: bool,
     /// The release that stopped members ran, as far as someone knows it.
     pub ran: Ran,
-    /// Threads that decompress archives.
     pub threads: usize,
 }
 
@@ -52,7 +50,6 @@ pub struct Disks {
 /// Evidence, and what was met on the way to it.
 #[derive(Debug)]
 pub struct Collected {
-    /// What the gate decides on.
     pub evidence: Evidence,
     /// Endpoints that led to no member.
     pub strays: Vec<Stray>,
@@ -61,29 +58,19 @@ pub struct Collected {
 /// Why there is no evidence to decide on.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// A directory or an archive cannot be read, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Two clusters.
     #[error("`{what}` belongs to cluster {found}, and `{before}` to cluster {expected}")]
     OtherCluster {
         /// A path or URL.
         what: String,
-        /// Its cluster.
         found: ClusterId,
         /// What was looked at first.
         before: String,
-        /// Its cluster.
         expected: ClusterId,
     },
-    /// The member was removed.
     #[error("`{path}` is the data dir of {identity}, which is not a member of it any more")]
-    NotAMember {
-        /// The data dir.
-        path: PathBuf,
-        /// Whose it is.
-        identity: Identity,
-    },
+    NotAMember { path: PathBuf, identity: Identity },
 }
 
 /// Reads the directories and archives.

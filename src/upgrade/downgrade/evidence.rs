@@ -26,7 +26,6 @@ pub struct Step {
 /// Everything that is known, and who says so.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// What is asked for.
     pub step: Step,
     /// Every member of the cluster.
     pub members: Vec<MemberEvidence>,
@@ -39,9 +38,7 @@ pub struct Evidence {
 /// A member and what is known of it now.
 #[derive(Clone, Debug)]
 pub struct MemberEvidence {
-    /// Who it is.
     pub member: Member,
-    /// What it answers.
     pub answer: Result<Answer, NoAnswer>,
     /// If it is known to be stopped and its disk could be read: the release that it ran.
     pub stopped: Option<Ran>,
@@ -50,7 +47,6 @@ pub struct MemberEvidence {
 /// The release that a stopped member ran, which its data do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ran {
-    /// The release.
     pub release: Release,
     /// Whether it is only assumed: the operator has not named it.
     pub assumed: bool,
@@ -59,10 +55,8 @@ pub struct Ran {
 /// Why there is no answer of a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
-    /// It was not asked.
     #[error("it was not asked")]
     NotAsked,
-    /// It gave none.
     #[error(transparent)]
     Silent(#[from] Silence),
 }
@@ -70,11 +64,8 @@ pub enum NoAnswer {
 /// A member's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The URL that answered.
     pub url: String,
-    /// The version of its binary.
     pub server: semver::Version,
-    /// What it holds to be the cluster version.
     pub cluster: SaidVersion,
     /// Whether it answered a quorum read, without which its word on the cluster may be an old one;
     /// the last index that it had applied.
@@ -86,9 +77,7 @@ pub struct Answer {
 pub struct DiskEvidence {
     /// Where it is.
     pub path: PathBuf,
-    /// What it is.
     pub kind: DiskKind,
-    /// Whose data they are.
     pub identity: Identity,
     /// How far the log goes.
     pub position: Position,
@@ -96,7 +85,6 @@ pub struct DiskEvidence {
     pub cluster_version: Option<ClusterVersion>,
     /// Every version that the files know of, oldest first.
     pub versions: Vec<VersionChange>,
-    /// The members that it knows.
     pub members: Vec<Member>,
     /// What each release does with it, once its segments are in `member/wal`.
     pub starts: Option<Verdicts>,
@@ -115,7 +103,6 @@ pub enum DiskKind {
         /// Whether etcd runs on it.
         running: bool,
     },
-    /// An archive.
     Archive {
         /// When it was taken.
         created: Timestamp,

@@ -35,7 +35,6 @@ use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, Evidence, Memb
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A member that answers.
     Member(MemberId),
     /// One of [`Evidence::disks`].
     Disk(usize),
@@ -44,9 +43,7 @@ pub enum Source {
 /// A word on a cluster version at or above `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Who says so.
     pub source: Source,
-    /// The version.
     pub version: ClusterVersion,
     /// The entry that set it, if it is at hand.
     pub set_at: Option<Index>,
@@ -66,7 +63,6 @@ pub enum Verdict {
     },
     /// Refused: the release to go back to does not start from these data dirs.
     DoesNotStart(Vec<NoStart>),
-    /// Allowed.
     Allowed(Ground),
     /// Allowed, but something could not be looked at.
     AllowedWithWarning(Ground, Vec<Caution>),
@@ -90,7 +86,6 @@ pub struct NoStart {
 pub enum Ground {
     /// The only member's own data dir.
     OwnDataDir,
-    /// A quorum read.
     QuorumRead,
     /// The data of a majority of the members, all of which are stopped.
     Majority,
@@ -106,11 +101,9 @@ pub enum Caution {
     /// The data of this member end before an entry that is known to be committed. It may have
     /// stopped first; or they are a copy, which knows nothing of what came later.
     Behind {
-        /// Whose.
         member: MemberId,
         /// Where they end.
         end: Index,
-        /// What is known to be committed.
         committed: Index,
     },
 }
@@ -147,7 +140,6 @@ pub enum Doubt {
     },
     /// What is committed is in the logs of a majority, and in these it is not: they are older copies.
     NotTheLast {
-        /// What is known to be committed.
         committed: Index,
         /// Data of how many members have it.
         holders: usize,

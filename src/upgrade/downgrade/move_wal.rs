@@ -50,7 +50,6 @@ const PIECE: usize = 1 << 20;
 pub enum Found {
     /// In `member/wal`, all of them.
     AtHome(DataDir),
-    /// In a dedicated WAL dir.
     Elsewhere(DataDir),
     /// In `member/wal`, and what is in the WAL dir is the same: a run was cut off before it had put
     /// that aside.
@@ -69,30 +68,22 @@ pub struct Moved {
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
-    /// It is not a data dir.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The copy cannot be read.
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    /// etcd runs.
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
     Running(Running),
-    /// There is something in the way.
     #[error(
         "`{0}` is in the way: it is not an empty directory, although the segments are elsewhere"
     )]
     InTheWay(PathBuf),
-    /// Not enough room.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// The copy is not what was copied.
     #[error("the copy in `{0}` does not read back as what was copied")]
     ReadBack(PathBuf),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

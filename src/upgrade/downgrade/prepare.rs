@@ -74,13 +74,10 @@ pub struct Request<'r> {
     pub to: capture::Destination<'r>,
     /// Do nothing but look.
     pub dry_run: bool,
-    /// Threads to compress and check on.
     pub threads: usize,
     /// The data size, in bytes, above which there is a warning.
     pub size_limit: u64,
-    /// The time to put into names.
     pub now: Timestamp,
-    /// Who wants the lock on the backup dir.
     pub lock: Claim,
 }
 
@@ -98,22 +95,16 @@ pub struct Prepared {
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// etcd runs on the member.
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
     Running(Running),
-    /// The safety snapshot failed.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// The data dir does not read well.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The segments could not be moved.
     #[error(transparent)]
     Move(#[from] MoveError),
-    /// The operating system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Someone asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }

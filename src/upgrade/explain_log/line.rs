@@ -59,13 +59,9 @@ const PACKAGES: [&str; 24] = [
 pub enum Level {
     /// For etcd's developers.
     Debug,
-    /// What happens.
     Info,
-    /// What happens and matters.
     Notice,
-    /// Something is odd.
     Warning,
-    /// Something failed.
     Error,
     /// etcd gives up.
     Critical,
@@ -80,9 +76,7 @@ pub struct Line<'a> {
     pub time: Option<DateTime>,
     /// How grave; none in the logs of 2.0 and 2.1.
     pub level: Option<Level>,
-    /// Which package said it.
     pub package: Option<&'a str>,
-    /// What it said.
     pub message: Cow<'a, str>,
 }
 

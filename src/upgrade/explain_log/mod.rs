@@ -41,7 +41,6 @@ const MOST_AWAY: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// This upgrade brings it along.
     Expected,
     /// etcd says so at any time.
     Routine,
@@ -54,20 +53,15 @@ pub enum Verdict {
 /// What kind of line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Class {
-    /// A short name.
     pub name: &'static str,
-    /// What is to be thought of it.
     pub verdict: Verdict,
-    /// Why.
     pub why: &'static str,
 }
 
 /// A line, explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained<'a> {
-    /// The line, taken apart.
     pub line: Line<'a>,
-    /// What it is.
     pub class: Class,
 }
 

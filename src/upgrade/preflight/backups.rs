@@ -35,9 +35,7 @@ pub struct Backup {
     pub path: PathBuf,
     /// When it was taken.
     pub created: Timestamp,
-    /// What the user called it.
     pub labels: Vec<String>,
-    /// Whose it is.
     pub identity: Identity,
     /// How far its log goes.
     pub position: Position,

@@ -26,7 +26,6 @@ const DIRECTORIES: usize = 3;
 /// What was found in a data dir.
 #[derive(Clone, Debug)]
 pub struct DataFacts {
-    /// The data dir.
     pub path: PathBuf,
     /// A dedicated WAL dir, if it has one.
     pub dedicated_wal: Option<PathBuf>,
@@ -34,7 +33,6 @@ pub struct DataFacts {
     pub running: bool,
     /// What its files say together, or why etcd could not start from them.
     pub member: Result<MemberFacts, String>,
-    /// Files that are corrupt.
     pub faults: Vec<String>,
     /// What each release does with it, once its segments are in `member/wal`; none if it was not asked.
     pub starts: Option<Verdicts>,
@@ -46,9 +44,7 @@ pub struct DataFacts {
     pub raft_snapshots: Vec<SnapshotId>,
     /// What a replay of the log tells; none if it cannot be replayed.
     pub replay: Option<ReplayFacts>,
-    /// Room on its filesystem.
     pub space: Space,
-    /// Room on the filesystem of its segments.
     pub wal_space: Space,
     /// Whether etcd's auth is on, as the store says; none if the log cannot be replayed.
     pub auth_enabled: Option<bool>,
@@ -57,7 +53,6 @@ pub struct DataFacts {
 /// What a replay of the log tells.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
-    /// In-order creations.
     pub in_order: InOrderPosts,
     /// How fast the log grows.
     pub pace: Pace,
@@ -68,7 +63,6 @@ pub struct ReplayFacts {
 pub struct Space {
     /// Bytes that someone who is not root can still write.
     pub free: u64,
-    /// Which filesystem.
     pub device: u64,
 }
 

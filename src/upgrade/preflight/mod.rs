@@ -25,7 +25,6 @@ use crate::upgrade::preflight::log_reach::WayBack;
 pub struct Rules {
     /// The release that every member should run now.
     pub from: Release,
-    /// The release that they are to run.
     pub to: Release,
     /// How much data needs nobody's advice, in bytes.
     pub size_limit: u64,
@@ -40,14 +39,10 @@ pub struct Rules {
 pub enum Seen<T> {
     /// Nobody said where it is.
     NotGiven,
-    /// It cannot be read.
     Unreadable {
-        /// Why.
         why: String,
-        /// What to do about it.
         hint: Option<String>,
     },
-    /// What was found.
     Found(T),
 }
 
@@ -64,15 +59,10 @@ impl<T> Seen<T> {
 /// All that the checks look at.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What is asked for.
     pub rules: Rules,
-    /// The present moment.
     pub now: Timestamp,
-    /// What the members answered.
     pub look: Look,
-    /// This member's data dir.
     pub data: Seen<DataFacts>,
-    /// The backup dir.
     pub backups: Seen<Backups>,
 }
 
@@ -80,7 +70,6 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be.
     Ok,
     /// Worth knowing before going on, or not checked.
     #[serde(rename = "warning")]
@@ -95,15 +84,12 @@ pub enum Status {
 /// One question, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its name for scripts.
     pub id: &'static str,
-    /// Its name for people.
     pub title: &'static str,
     /// How it went.
     pub status: Status,
     /// What was found, a sentence each.
     pub evidence: Vec<String>,
-    /// What to do about it.
     #[serde(rename = "hint")]
     pub advice: Option<String>,
 }

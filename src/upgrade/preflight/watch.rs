@@ -34,9 +34,7 @@ pub enum Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// It leads.
     Leader,
-    /// It follows a leader.
     Follower,
     /// It knows no leader.
     Leaderless,
@@ -47,21 +45,16 @@ pub enum Part {
 /// How a member stands at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
-    /// Its id.
     pub id: MemberId,
     /// Its name; empty until it has published itself.
     pub name: String,
-    /// The version of its binary.
     pub server_version: Option<semver::Version>,
-    /// What it holds to be the cluster version.
     pub cluster_version: Option<Word>,
     /// How it feels.
     pub health: Health,
-    /// What it is to the others.
     pub role: Part,
     /// The last entry it has applied; none if it did not say.
     pub raft_index: Option<Index>,
-    /// The term of that.
     pub raft_term: Option<Term>,
     /// Why it does not answer.
     #[serde(rename = "no_answer")]

@@ -29,7 +29,6 @@ use crate::cli::json::text;
 pub(crate) struct Left {
     /// What a rewind by the data given comes to, or why there is none; `None` where no data were given.
     planned: Option<std::result::Result<Planned, CliError>>,
-    /// The command that does it.
     command: String,
     /// The highest index that a member has applied, as a quorum read says.
     members_at: Option<Index>,

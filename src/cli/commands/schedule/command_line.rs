@@ -27,7 +27,6 @@ pub(crate) struct Line {
     pub(crate) global: Vec<String>,
     /// Flags after it.
     pub(crate) flags: Vec<String>,
-    /// What it reads.
     pub(crate) reads: Vec<Place>,
     /// The backup dir; none if the archives go to a bucket.
     pub(crate) backups: Option<Place>,

@@ -76,7 +76,6 @@ impl Schedule {
 /// How `snapshot` is to be called.
 #[derive(Debug)]
 pub(crate) struct SnapshotLine {
-    /// What it makes of it, and of the configuration file.
     pub(crate) snapshot: Snapshot,
     /// The configuration file, if it is not the usual one.
     pub(crate) config: Option<PathBuf>,
