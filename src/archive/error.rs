@@ -13,7 +13,6 @@ use crate::interrupt::Interrupted;
 pub enum ArchiveError {
     #[error("{}", missing("archive", .0))]
     NotFound(PathBuf),
-    /// Its bytes are corrupt.
     #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
     Fault {
         path: PathBuf,

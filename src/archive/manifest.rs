@@ -58,7 +58,6 @@ pub struct Tool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// What a restart of etcd needs.
     Live,
     /// Every regular file of the member.
     All,
@@ -93,13 +92,10 @@ pub struct FileEntry {
     pub path: String,
     /// Bytes.
     pub size: u64,
-    /// Permission bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
-    /// When it was last written.
     pub mtime: Timestamp,
-    /// The digest of its bytes.
     pub sha256: Digest,
     pub role: Role,
 }
@@ -117,7 +113,6 @@ impl FileEntry {
 pub struct DirectoryEntry {
     /// One of [`DIRECTORIES`].
     pub path: String,
-    /// Permission bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -145,14 +140,12 @@ pub struct Sizes {
 pub struct Manifest {
     pub format: Format,
     pub tool: Tool,
-    /// When the capture began.
     pub created: Timestamp,
     /// How much of the data dir is in it.
     pub scope: Scope,
     pub labels: Vec<String>,
     /// Who the member is and where it stood.
     pub member: MemberFacts,
-    /// How much data it has.
     pub sizes: Sizes,
     /// The directories, in archive order.
     pub directories: Vec<DirectoryEntry>,
@@ -198,7 +191,6 @@ pub struct Unreadable {
     pub path: String,
     /// Bytes from the start of the file.
     pub offset: u64,
-    /// How many bytes.
     pub bytes: u64,
     pub why: String,
 }
@@ -241,7 +233,6 @@ pub struct Rewind {
 pub struct Origin {
     pub name: String,
     pub identity: Identity,
-    /// How far its log went.
     pub position: Position,
     /// What was taken from it, such as `raft snapshot`, `log`; nothing if it only bore witness.
     pub used_for: Vec<String>,

@@ -33,7 +33,6 @@ pub struct ArchiveReport {
 /// What can be wrong with an archive whose seal and manifest are right.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyFault {
-    /// The archive's own bytes.
     #[error(transparent)]
     Archive(#[from] ArchiveFault),
     #[error("{fault}; it holds a part of {}", files.join(", "))]

@@ -17,9 +17,7 @@ pub enum WarningCode {
     PassedOver,
     /// A segment that etcd no longer needs is corrupt.
     OldSegment,
-    /// The last segment holds no record.
     EmptySegment,
-    /// The member was removed from its cluster.
     Removed,
     /// The same, in an entry that is not known to be committed.
     RemovalPending,

@@ -26,11 +26,9 @@ pub struct NewFile {
     pub path: String,
     /// Bytes that its reader must give.
     pub size: u64,
-    /// Permission bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
-    /// When it was last written.
     pub mtime: Timestamp,
 }
 
@@ -39,7 +37,6 @@ pub struct NewFile {
 pub struct Finished {
     /// Its size in bytes.
     pub bytes: u64,
-    /// The digest of all of it.
     pub sha256: Digest,
 }
 

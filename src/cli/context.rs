@@ -13,7 +13,6 @@ pub(crate) struct Context<'c> {
     pub(crate) out: Out,
     pub(crate) record: Record,
     pub(crate) interrupt: &'c Interrupt,
-    /// Whether warnings count.
     pub(crate) strict: bool,
 }
 

@@ -35,7 +35,6 @@ pub struct LiveNode {
 /// What must hold of a key when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// There is no such key.
     Absent,
     /// This is its `modifiedIndex`.
     Modified(u64),

@@ -100,7 +100,6 @@ pub struct Look {
 #[derive(Clone, Debug)]
 pub struct Stray {
     pub endpoint: String,
-    /// Why not.
     pub silence: Silence,
 }
 
@@ -145,7 +144,6 @@ pub enum SaidVersion {
 /// What a member is to the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Whether it leads.
     pub leads: bool,
     /// Whom it holds to be the leader, if anybody.
     pub leader: Option<MemberId>,

@@ -21,7 +21,6 @@ use crate::fs::error::{parent_of, with_path};
 /// One regular file of a data dir.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
-    /// Where it is.
     pub path: PathBuf,
     /// Its path in an archive: below `member/`, whichever the layout.
     pub archive_path: String,

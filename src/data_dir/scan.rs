@@ -55,7 +55,6 @@ pub struct Survey {
     pub outside: Vec<String>,
     /// Files that were reached by a symlink.
     pub links: Vec<PathBuf>,
-    /// Whether etcd runs on it.
     pub running: Option<Running>,
     /// Whether there is a `snap/db`: the directory is one of 3.x.
     pub has_db: bool,

@@ -47,15 +47,12 @@ const LAST_LINES: usize = 12;
 /// What to prove, and with what.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// The etcd to start.
     pub etcd: &'r Path,
     /// This program's own file, if servers are started through it, so that the kernel ends them with
     /// the process that drills (see [`server::stand_in`]).
     pub stand_in: Option<&'r Path>,
     pub environment: &'r [(OsString, OsString)],
-    /// Where the scratch directory is made.
     pub scratch: &'r Path,
-    /// How long the server may take.
     pub within: Duration,
     pub threads: usize,
 }
@@ -82,7 +79,6 @@ pub struct Drilled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<u8>,
-    /// What is not the same.
     pub what: Unequal,
 }
 
@@ -107,9 +103,7 @@ pub enum DrillError {
     #[error("etcd {version} does not start from what is restored: {ended}")]
     DoesNotStart {
         version: String,
-        /// How it ended.
         ended: Ended,
-        /// The last lines of its log.
         log: Vec<String>,
     },
     #[error(transparent)]

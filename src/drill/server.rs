@@ -44,7 +44,6 @@ pub(super) struct Binary {
 /// What is started.
 pub(super) struct Member<'m> {
     pub(super) data_dir: &'m Path,
-    /// Where the server's output goes.
     pub(super) log: &'m Path,
     /// Whether its cluster has no other member: it then comes up as it is.
     pub(super) is_alone: bool,

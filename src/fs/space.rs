@@ -10,7 +10,6 @@ use crate::fs::error::with_path;
 pub enum SpaceError {
     #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
     NoRoom {
-        /// Where.
         dir: PathBuf,
         /// Bytes needed.
         needed: u64,

@@ -32,7 +32,6 @@ const DAY_SECONDS: f64 = 86_400.0;
 /// One archive's data size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// When it was made.
     pub at: Timestamp,
     /// The data size, in bytes.
     pub bytes: u64,
@@ -56,14 +55,12 @@ pub struct History {
 /// When the data size will reach the limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Forecast {
-    /// It is over it already.
     Over {
         /// The first archive since which all were.
         since: Timestamp,
     },
     /// Too few archives, or too close together, to tell.
     TooFew,
-    /// It does not grow.
     NotGrowing {
         /// How it changes, in bytes a day.
         bytes_per_day: f64,

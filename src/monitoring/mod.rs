@@ -29,7 +29,6 @@ const ROUNDS_WARNING: u64 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// All is in order.
     Ok,
     Warning,
     Unknown,
@@ -54,7 +53,6 @@ pub struct Rules {
 /// What was found.
 #[derive(Debug)]
 pub struct Facts {
-    /// Where the archives are.
     pub location: String,
     pub now: Timestamp,
     /// The one member that was asked about, if not all are.
@@ -93,7 +91,6 @@ pub enum Proof {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub name: String,
-    /// Why not.
     pub why: String,
     /// Whether its bytes were read, and are wrong; if not, no one knows what it is worth.
     pub looked: bool,
@@ -102,7 +99,6 @@ pub struct Unreadable {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
     pub level: Level,
     pub check: &'static str,
     pub member: Option<String>,
@@ -118,13 +114,11 @@ pub struct MemberReport {
     pub member_id: MemberId,
     /// The path or URL of its newest archive.
     pub newest: String,
-    /// When that was made.
     pub created: Timestamp,
     /// How long ago, in seconds; not known if it is dated in the future.
     pub age_seconds: Option<i64>,
     /// Whether every byte of it was read and is right.
     pub proven: bool,
-    /// How far its log goes.
     pub index: Index,
     /// The data size, in bytes.
     pub data_size: u64,

@@ -21,17 +21,14 @@ use crate::repository::{Listed, Repository, RepositoryError, is_encrypted_name};
 pub struct Summary {
     /// Where it stands in the repository.
     pub listed: Listed,
-    /// When the capture began.
     pub created: Timestamp,
     pub identity: Identity,
-    /// How far its log goes.
     pub position: Position,
     /// The WAL's running CRC with the last entry, if the archive says so.
     pub log_crc: Option<u32>,
     pub cluster_version: Option<ClusterVersion>,
     /// A cluster version that is in its log and not known to be committed.
     pub pending_version: Option<ClusterVersion>,
-    /// How much data the member had.
     pub sizes: Sizes,
     /// How much of the data dir is in it.
     pub scope: Scope,
@@ -40,7 +37,6 @@ pub struct Summary {
     pub warnings: Vec<Warning>,
     /// That the release that its data are of does not start from them, and why.
     pub does_not_start: Option<String>,
-    /// Whether a rewind made it.
     pub rewound: bool,
     /// The members of its cluster as of its commit index.
     pub members: Vec<MemberId>,

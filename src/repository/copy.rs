@@ -22,7 +22,6 @@ use crate::repository::{Listed, Repository, Side, is_encrypted_name};
 pub enum Copied {
     /// It was copied; its size in bytes.
     New(u64),
-    /// The same bytes are there already.
     AlreadyThere,
 }
 

@@ -45,7 +45,6 @@ pub struct Request<'r> {
     pub replace: bool,
     /// Whose the files will be, `(uid, gid)`, if not as recorded.
     pub owner: Option<Owner>,
-    /// Do everything but publish.
     pub dry_run: bool,
     /// Whether to take an archive of a damaged data dir.
     pub damaged: bool,
@@ -57,7 +56,6 @@ pub struct Request<'r> {
 /// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
-    /// Where the member directory is now.
     pub member: PathBuf,
     /// Where the one that was there is now.
     pub kept: Option<PathBuf>,
@@ -65,7 +63,6 @@ pub struct Restored {
     pub kept_wal: Option<PathBuf>,
     /// Shell commands that undo it, etcd being stopped.
     pub undo: Vec<String>,
-    /// Bytes of all files.
     pub bytes: u64,
     pub warnings: Vec<String>,
 }
@@ -82,11 +79,7 @@ pub enum RestoreError {
         fault: VerifyFault,
     },
     #[error("`{path}` holds a damaged data dir, saved as it was: {first}")]
-    Damaged {
-        path: PathBuf,
-        /// The first thing that is wrong.
-        first: String,
-    },
+    Damaged { path: PathBuf, first: String },
     #[error("`{path}`: {why}")]
     DoesNotStart {
         path: PathBuf,

@@ -15,11 +15,9 @@ use crate::retention::Prove;
 pub enum Proof {
     /// Every byte is what it was.
     Good,
-    /// It is not; what is wrong.
     Bad(String),
     /// It could not be read; why.
     Undecided(String),
-    /// It is not there any more.
     Gone,
 }
 

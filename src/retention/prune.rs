@@ -19,7 +19,6 @@ use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 /// What to prune, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r> {
-    /// Where the archives are.
     pub repository: &'r dyn Repository,
     pub policy: &'r Policy,
     /// How long a proof counts.
@@ -32,7 +31,6 @@ pub struct Request<'r> {
 /// What is decided, and what was learnt about the archives on the way.
 #[derive(Debug)]
 pub struct Plan<'c> {
-    /// What becomes of each archive.
     pub decisions: Vec<Decision<'c>>,
     /// The names of what stands beside archives that are gone; it goes, too. Or why it is not known.
     pub orphans: io::Result<Vec<String>>,

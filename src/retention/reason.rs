@@ -108,7 +108,6 @@ pub enum Reason {
     CopyOf(String),
     /// A symbolic link: only another name.
     Link,
-    /// It is dated later than now.
     Future,
     /// Its time and its place in the log do not go together with those of the others.
     Contradiction,

@@ -16,7 +16,6 @@ pub enum To {
     /// end if nothing did.
     LastBefore(Release),
     Index(Index),
-    /// The end of the most up-to-date log.
     End,
 }
 
@@ -47,7 +46,6 @@ impl FromStr for To {
 /// The moment that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The last entry to keep.
     pub index: Index,
     /// The entry that moved the cluster version, if the moment is the one before it.
     pub moved: Option<Move>,
@@ -59,7 +57,6 @@ pub struct Moment {
 pub struct Move {
     pub version: ClusterVersion,
     pub at: Index,
-    /// Whether anybody knows it to be committed.
     pub committed: bool,
 }
 

@@ -28,11 +28,7 @@ pub enum RewindError {
     #[error("there is no archive and no data dir to go by")]
     NoInput,
     #[error("etcd runs on `{path}` (`{}` is locked): what it writes from now on would be lost", .running.file.display())]
-    Running {
-        path: PathBuf,
-        /// How that was seen.
-        running: Running,
-    },
+    Running { path: PathBuf, running: Running },
     #[error(
         "these are of two clusters: `{}` of {}, `{}` of {}",
         .0.0.display(), .0.1, .1.0.display(), .1.1
@@ -40,17 +36,12 @@ pub enum RewindError {
     Clusters((PathBuf, ClusterId), (PathBuf, ClusterId)),
     #[error("{}", fork_text(.fork, .names))]
     Fork {
-        /// Where and why.
         fork: Box<Fork>,
         /// What the inputs are called, by their place.
         names: Vec<String>,
     },
     #[error("entry {wanted} is not there: the most up-to-date log ends at {last}")]
-    Beyond {
-        wanted: Index,
-        /// The last one.
-        last: Index,
-    },
+    Beyond { wanted: Index, last: Index },
     #[error("{}", move_text(*.wanted, *.after, *.by, .missing))]
     MoveNotAtHand {
         /// The release that the cluster moved to, or beyond.
@@ -86,7 +77,6 @@ pub enum RewindError {
     Unjoined {
         /// The last entry of the one.
         at: Index,
-        /// The one and the other.
         names: [String; 2],
     },
     /// A 3.x directory, and entries to be left out.
@@ -178,7 +168,6 @@ pub enum RewindError {
     WouldNotStart {
         member: String,
         line: Release,
-        /// Why not.
         why: String,
     },
     #[error(transparent)]

@@ -78,10 +78,7 @@ pub enum Why {
         knower: usize,
     },
     /// They part here and are the same again later, which no two logs of one cluster are.
-    MeetAgain {
-        /// Where.
-        at: Index,
-    },
+    MeetAgain { at: Index },
     /// A later leader's log has not got what was committed before.
     Lacks {
         /// Up to where that was committed.

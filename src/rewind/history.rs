@@ -19,9 +19,7 @@ pub struct History<'t> {
 /// Entries of the history, first and last, and the input to take them from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
-    /// The first.
     pub from: Index,
-    /// The last.
     pub to: Index,
     pub input: usize,
 }
@@ -29,9 +27,7 @@ pub struct Part {
 /// Entries that no input has, first and last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The first.
     pub from: Index,
-    /// The last.
     pub to: Index,
 }
 

@@ -35,7 +35,6 @@ pub struct Witness {
     /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
-    /// Whether etcd runs on it.
     pub running: Option<Running>,
     /// When it was taken: an archive's own time; of a data dir, when its last segment was written to.
     pub taken: Timestamp,

@@ -65,7 +65,6 @@ pub struct Request<'r> {
     /// only where names of in-order keys differ.
     pub base: Option<&'r str>,
     pub wishes: Wishes<'r>,
-    /// Whether the cluster keeps its id.
     pub keep_cluster_id: bool,
     /// Whether inputs may be in use: for a plan that is only looked at.
     pub may_run: bool,
@@ -77,7 +76,6 @@ pub struct Request<'r> {
 /// An archive or a data dir to go by.
 #[derive(Debug)]
 pub struct Input {
-    /// Where it is.
     pub target: Target,
 }
 

@@ -28,7 +28,6 @@ pub struct Plan {
     /// What the inputs say, in the order they were given.
     pub witnesses: Vec<Witness>,
     pub agreement: Agreement,
-    /// The last entry that is kept.
     pub moment: Moment,
     /// What everybody begins from.
     pub base: View,
@@ -36,9 +35,7 @@ pub struct Plan {
     pub log: Vec<Part>,
     /// Whose `snap/db` everybody gets, where the inputs are of 3.x.
     pub db: Option<usize>,
-    /// The cluster's id until now.
     pub old_cluster_id: ClusterId,
-    /// Its new one.
     pub cluster_id: ClusterId,
     /// The term that the new incarnation begins with.
     pub term: Term,
@@ -58,7 +55,6 @@ pub struct Plan {
     pub lost: Lost,
     /// The last moment that the kept entries tell of, and the last that the whole history does.
     pub clocks: (Option<UnixNanos>, Option<UnixNanos>),
-    /// When it was made.
     pub now: Timestamp,
 }
 

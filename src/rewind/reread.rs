@@ -26,7 +26,6 @@ use crate::target::Target;
 
 /// How a source is read.
 pub(crate) struct Reading<'r> {
-    /// How many threads decompress.
     pub(crate) threads: usize,
     pub(crate) interrupt: &'r Interrupt,
     pub(crate) observe: &'r mut dyn FnMut(Event),

@@ -50,7 +50,6 @@ const WAL_MODE: u32 = 0o600;
 pub struct Output<'o> {
     /// A directory that is empty or not there.
     pub dir: &'o Path,
-    /// zstd's compression level.
     pub level: i32,
     pub threads: usize,
     /// How the archives are encrypted, if they are.

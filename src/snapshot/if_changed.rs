@@ -36,7 +36,6 @@ use crate::snapshot::{Destination, Request};
 /// The archive that stands for the one that was not taken.
 #[derive(Debug)]
 pub struct Unchanged {
-    /// Where.
     pub path: PathBuf,
     pub summary: Summary,
 }

@@ -67,12 +67,10 @@ const TRIES: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
     pub data_dir: &'r DataDir,
-    /// Where the archive goes.
     pub to: Destination<'r>,
     /// How much of the source.
     pub scope: Scope,
     pub labels: Vec<String>,
-    /// zstd's compression level.
     pub level: i32,
     pub threads: usize,
     /// The data size, in bytes, above which there is a warning.
@@ -111,7 +109,6 @@ pub enum Destination<'r> {
     /// there: at a network's pace a capture would hold a running member's files open for long, and
     /// would have to begin again when the connection is lost.
     Through {
-        /// Where it goes.
         repository: &'r dyn Repository,
         /// A directory on a local disk.
         spool: &'r Path,
@@ -146,11 +143,9 @@ pub struct Made {
 /// An archive that now stands in the backup dir.
 #[derive(Debug)]
 pub struct Captured {
-    /// Where.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The digest of all of it.
     pub sha256: crate::etcd::digest::Digest,
     pub manifest: Manifest,
     /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.

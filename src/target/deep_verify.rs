@@ -31,7 +31,6 @@ const MOST_WRONG: usize = 10;
 pub struct DeepReport {
     /// What the replay began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
-    /// How many entries were replayed.
     pub entries: u64,
     /// The raft snapshots above the start, oldest first.
     pub snapshots: Vec<SnapshotCheck>,
@@ -46,9 +45,7 @@ pub struct DeepReport {
 /// A raft snapshot held against the replay.
 #[derive(Debug)]
 pub struct SnapshotCheck {
-    /// Which one.
     pub id: SnapshotId,
-    /// How they compare.
     pub verdict: SnapshotVerdict,
 }
 

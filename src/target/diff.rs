@@ -19,9 +19,7 @@ use crate::target::{StoreError, StoreRead, Target, Wanted};
 /// Two stores and what differs.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The first.
     pub a: StoreRead,
-    /// The second.
     pub b: StoreRead,
     /// Keys below `/1` and `/2`, in order.
     pub keys: Vec<KeyDifference>,

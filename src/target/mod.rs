@@ -48,7 +48,6 @@ pub struct Wanted {
     pub check_snapshots: bool,
     /// Whether to take, of a damaged log, the part that is whole.
     pub rescue: bool,
-    /// How many threads decompress.
     pub threads: usize,
 }
 
@@ -67,7 +66,6 @@ pub struct Scanned {
     pub lost: Option<Lost>,
     /// Whether it is of 3.x.
     pub has_db: bool,
-    /// Whether etcd runs on it.
     pub running: Option<Running>,
 }
 
@@ -116,17 +114,9 @@ pub enum StoreError {
         fault: Box<VerifyFault>,
     },
     #[error("etcd could not start from `{target}`: {fault}")]
-    Start {
-        target: PathBuf,
-        /// Why not.
-        fault: StartFault,
-    },
+    Start { target: PathBuf, fault: StartFault },
     #[error("`{target}`: {fault}")]
-    Replay {
-        target: PathBuf,
-        /// Why not.
-        fault: ReplayFault,
-    },
+    Replay { target: PathBuf, fault: ReplayFault },
 }
 
 impl Target {

@@ -42,7 +42,6 @@ pub(crate) enum Kind {
     HungUp,
     /// By SIGINT, or Ctrl-C at a question.
     Interrupted,
-    /// By SIGTERM.
     Terminated,
 }
 

@@ -62,7 +62,6 @@ pub(super) enum Asked {
     Completion,
     /// So many bytes of an object.
     Range(u64),
-    /// Anything else.
     Other,
 }
 

@@ -24,15 +24,12 @@ pub struct BucketFault {
 /// What kind of answer a [`BucketFault`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketFaultKind {
-    /// The credentials do not allow it.
     Denied,
     /// The request is signed with another key than the one that it names.
     WrongSignature,
     /// There are none in the environment of S3: those of a cloud's own machine were asked for.
     NoCredentials,
-    /// There is no such bucket or object.
     NotFound,
-    /// It is there already.
     Exists,
     NotSupported,
     /// The clocks of the store and of this machine differ too much; by how many seconds this

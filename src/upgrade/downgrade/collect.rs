@@ -24,9 +24,7 @@ use crate::upgrade::downgrade::evidence::{
 /// What to look at.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// From which release back to which.
     pub step: Step,
-    /// The data dir of this machine's member.
     pub own: Option<&'r Target>,
     pub others: &'r [Target],
     /// How to ask; `None` asks no member.
@@ -65,7 +63,6 @@ pub enum CollectError {
         /// A path or URL.
         what: String,
         found: ClusterId,
-        /// What was looked at first.
         before: String,
         expected: ClusterId,
     },

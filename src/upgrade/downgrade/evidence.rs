@@ -27,7 +27,6 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Evidence {
     pub step: Step,
-    /// Every member of the cluster.
     pub members: Vec<MemberEvidence>,
     /// What directories and archives say; all of one cluster.
     pub disks: Vec<DiskEvidence>,
@@ -75,11 +74,9 @@ pub struct Answer {
 /// What a directory or an archive says.
 #[derive(Clone, Debug)]
 pub struct DiskEvidence {
-    /// Where it is.
     pub path: PathBuf,
     pub kind: DiskKind,
     pub identity: Identity,
-    /// How far the log goes.
     pub position: Position,
     /// The cluster version in force at the commit index.
     pub cluster_version: Option<ClusterVersion>,
@@ -95,16 +92,13 @@ pub struct DiskEvidence {
 pub enum DiskKind {
     /// This machine's member's own data dir.
     Own {
-        /// Whether etcd runs on it.
         running: bool,
     },
     /// Another data dir, or a copy of one.
     DataDir {
-        /// Whether etcd runs on it.
         running: bool,
     },
     Archive {
-        /// When it was taken.
         created: Timestamp,
     },
 }

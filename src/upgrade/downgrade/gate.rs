@@ -94,7 +94,6 @@ pub enum Ground {
 /// What an allowance does not cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caution {
-    /// This member does not answer.
     Silent(MemberId),
     /// No data dir of this member was given.
     NotGiven(MemberId),
@@ -111,7 +110,6 @@ pub enum Caution {
 /// What is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// No member answers.
     NobodyAnswers,
     /// Something answers in the place of these, and what it says cannot be understood.
     NotUnderstood(Vec<MemberId>),

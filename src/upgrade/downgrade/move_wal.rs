@@ -59,9 +59,7 @@ pub enum Found {
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Where the segments are now.
     pub wal: PathBuf,
-    /// Where the old ones are kept.
     pub kept: PathBuf,
 }
 

@@ -70,7 +70,6 @@ pub struct Request<'r> {
     pub found: &'r Found,
     /// The dedicated WAL dir whose segments are to be moved home.
     pub move_wal: Option<&'r Path>,
-    /// Where the safety snapshot goes.
     pub to: capture::Destination<'r>,
     /// Do nothing but look.
     pub dry_run: bool,

@@ -31,13 +31,10 @@ pub struct Backups {
 /// An archive, proven.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// Where it is.
     pub path: PathBuf,
-    /// When it was taken.
     pub created: Timestamp,
     pub labels: Vec<String>,
     pub identity: Identity,
-    /// How far its log goes.
     pub position: Position,
     /// The highest cluster version that it knows of, committed or not.
     pub cluster_version: Option<ClusterVersion>,

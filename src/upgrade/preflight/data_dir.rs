@@ -29,7 +29,6 @@ pub struct DataFacts {
     pub path: PathBuf,
     /// A dedicated WAL dir, if it has one.
     pub dedicated_wal: Option<PathBuf>,
-    /// Whether etcd runs on it.
     pub running: bool,
     /// What its files say together, or why etcd could not start from them.
     pub member: Result<MemberFacts, String>,
@@ -54,7 +53,6 @@ pub struct DataFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
     pub in_order: InOrderPosts,
-    /// How fast the log grows.
     pub pace: Pace,
 }
 

@@ -45,7 +45,6 @@ pub struct WayBack {
     pub gone_from: Index,
     /// What goes first then.
     pub goes_first: Goes,
-    /// How fast the log grows.
     pub rate: Option<Rate>,
     /// When `gone_from` is to be expected at that rate.
     #[serde(rename = "gone_at")]

@@ -30,19 +30,14 @@ pub struct Rules {
     pub size_limit: u64,
     /// Whether the operator takes more than that.
     pub accept_data_size: bool,
-    /// How old a backup may be.
     pub max_backup_age: SignedDuration,
 }
 
 /// Something that may have been looked into.
 #[derive(Clone, Debug)]
 pub enum Seen<T> {
-    /// Nobody said where it is.
     NotGiven,
-    Unreadable {
-        why: String,
-        hint: Option<String>,
-    },
+    Unreadable { why: String, hint: Option<String> },
     Found(T),
 }
 
@@ -74,7 +69,6 @@ pub enum Status {
     /// Worth knowing before going on, or not checked.
     #[serde(rename = "warning")]
     Warn,
-    /// A reason not to upgrade.
     #[serde(rename = "failed")]
     Fail,
     /// A reminder of what no program can check.
@@ -86,9 +80,7 @@ pub enum Status {
 pub struct Check {
     pub id: &'static str,
     pub title: &'static str,
-    /// How it went.
     pub status: Status,
-    /// What was found, a sentence each.
     pub evidence: Vec<String>,
     #[serde(rename = "hint")]
     pub advice: Option<String>,

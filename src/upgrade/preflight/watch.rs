@@ -20,13 +20,11 @@ use crate::upgrade::preflight::cluster_members;
 pub enum Health {
     /// It says so, and answered a quorum read.
     Healthy,
-    /// It says that it is not.
     Unhealthy,
     /// It says so, but could not read through a quorum.
     NoQuorum,
     /// It says so, but wants a user before it reads.
     NoAccess,
-    /// It does not answer.
     Down,
 }
 
@@ -36,7 +34,6 @@ pub enum Health {
 pub enum Part {
     Leader,
     Follower,
-    /// It knows no leader.
     Leaderless,
     /// It was not asked, or did not say.
     Unknown,
@@ -50,13 +47,11 @@ pub struct Standing {
     pub name: String,
     pub server_version: Option<semver::Version>,
     pub cluster_version: Option<Word>,
-    /// How it feels.
     pub health: Health,
     pub role: Part,
     /// The last entry it has applied; none if it did not say.
     pub raft_index: Option<Index>,
     pub raft_term: Option<Term>,
-    /// Why it does not answer.
     #[serde(rename = "no_answer")]
     pub silence: Option<String>,
     /// The first of the looks in a row that it did not answer.
@@ -67,7 +62,6 @@ pub struct Standing {
 /// How the cluster stands at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Moment {
-    /// When it was looked at.
     #[serde(rename = "looked_at")]
     pub at: Timestamp,
     /// The members, by name.

@@ -38,7 +38,6 @@ pub(crate) struct Left {
 struct Planned {
     /// The input that is chosen as the base, where members have named so many in-order keys differently.
     base: Option<(PathBuf, usize)>,
-    /// The last entry that is kept.
     kept: Index,
     /// Whether the entry behind it moved the cluster; if not, the data know of no move.
     is_before_move: bool,

@@ -22,7 +22,6 @@ pub(crate) struct Judgement<'c> {
     pub(crate) verdict: Verdict,
     /// What is left where the cluster has moved.
     pub(crate) left: Option<Left>,
-    /// Whether a warning is a refusal.
     pub(crate) strict: bool,
 }
 

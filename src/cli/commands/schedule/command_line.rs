@@ -23,9 +23,7 @@ const BUCKETS: [&str; 3] = ["s3://", "gs://", "az://"];
 
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// Flags before the command's name.
     pub(crate) global: Vec<String>,
-    /// Flags after it.
     pub(crate) flags: Vec<String>,
     pub(crate) reads: Vec<Place>,
     /// The backup dir; none if the archives go to a bucket.

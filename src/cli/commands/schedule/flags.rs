@@ -79,9 +79,7 @@ pub(crate) struct SnapshotLine {
     pub(crate) snapshot: Snapshot,
     /// The configuration file, if it is not the usual one.
     pub(crate) config: Option<PathBuf>,
-    /// Flags before the command's name.
     pub(crate) global: Vec<Word>,
-    /// Flags after it.
     pub(crate) flags: Vec<Word>,
 }
 
