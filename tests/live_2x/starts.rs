@@ -30,6 +30,12 @@ const PAIRS: u64 = 60;
 /// One directory of the recording in so many.
 const SAMPLE: usize = 17;
 
+/// An address on the loopback that no one listens at.
+fn free_address() -> String {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    port.local_addr().unwrap().to_string()
+}
+
 /// What a server did with a data dir.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Did {
@@ -50,8 +56,12 @@ pub(crate) struct Alone {
 
 impl Alone {
     pub(crate) fn start(program: &Path, data_dir: &Path, flags: &[&str]) -> Self {
-        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [client, peer] = ports.map(|port| port.local_addr().unwrap().to_string());
+        Self::start_at(program, data_dir, &free_address(), flags)
+    }
+
+    /// As [`Alone::start`], reached by other members at `peer`: then it need not be alone.
+    fn start_at(program: &Path, data_dir: &Path, peer: &str, flags: &[&str]) -> Self {
+        let client = free_address();
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let mut command = server(program.to_str().unwrap());
@@ -344,5 +354,42 @@ fn a_cluster_of_dead_members_comes_back_from_a_rewind_with_every_key() {
             let did = try_start(program, &data, &[]);
             assert_eq!(did, Did::Serves(keys), "{name} on server {place}");
         }
+    }
+}
+
+#[test]
+fn both_members_of_a_dead_cluster_come_back_at_new_addresses_and_serve_every_key() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    let recording = unpack("dead-members");
+    let archive = recording.path("dead-members/natural.tar.zst");
+    for (_, program) in servers.iter().filter(|(place, _)| [1, 2].contains(place)) {
+        let work = TempDir::with_prefix("ark-dead-").unwrap();
+        let path = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+        let peers = [free_address(), free_address()];
+        let urls = ["n0", "n1"].into_iter().zip(&peers);
+        let urls = urls.map(|(name, peer)| format!("{name}=http://{peer}"));
+        let [first, second] = urls.collect::<Vec<_>>().try_into().unwrap();
+        let (source, out) = (archive.to_str().unwrap(), path("out"));
+        let args = ["rewind", "--json", source, "--to", "end", "--out", &out];
+        let args = [&args[..], &["--peer-url", &first, "--peer-url", &second]].concat();
+        let told = ark(args).exits(0).json();
+        let mut members = Vec::new();
+        for (made, peer) in told["members"].as_array().unwrap().iter().zip(&peers) {
+            let (archive, data) = (made["archive"].as_str().unwrap(), path(peer));
+            ark(["restore", archive, "--data-dir", &data]).exits(0);
+            members.push((PathBuf::from(data), peer));
+        }
+        assert_eq!(members.len(), 2, "{told:#}");
+        let start = |(data, peer): &(PathBuf, &String)| Alone::start_at(program, data, peer, &[]);
+        let mut running: Vec<_> = members.iter().map(start).collect();
+        for server in &mut running {
+            assert_eq!(server.did(), Did::Serves(180), "{}", program.display());
+        }
+        // They are one cluster: what one is told the other has.
+        let client = running[0].client.parse().unwrap();
+        http_within(PATIENCE, client, "PUT", "/v2/keys/after", "value=1").unwrap();
+        assert_eq!(running[1].node("/after?quorum=true")["value"], "1");
     }
 }
