@@ -200,6 +200,16 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
     for args in [&["keys", "latest"], &["verify", "latest"]] {
         assert!(plain(args).exits(0).stdout.contains(&second), "{args:?}");
     }
+    // The step of etcd's guide, with one word changed.
+    let guide = [
+        "backup",
+        "--data-dir",
+        scratch.source.to_str().unwrap(),
+        "--backup-dir",
+        "guide",
+    ];
+    scratch.with(&[], &guide).exits(0);
+    assert_eq!(archives(Path::new(&scratch.path("guide"))), 1);
     // Without a target it is all of them.
     assert_eq!(plain(&["verify"]).exits(0).stdout.lines().count(), 4);
     plain(&["copy", &mine, "to", "latest"]).exits(0);

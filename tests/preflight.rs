@@ -513,8 +513,8 @@ WARN  all backups      not checked: give --backup-dir
 WARN  in-order keys    not checked: give --data-dir
 WARN  WAL dir          not checked: give --data-dir
 WARN  way back         not checked: give --data-dir
-WARN  auth             not checked: give --data-dir, whose store says whether it
-                       is on
+WARN  auth             not checked: give --data-dir: the store in it says
+                       whether it is on
 note  staging          no program can tell: have the services that use etcd been
                        run against the new release, in staging?
 "#);

@@ -160,7 +160,7 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
     assert!(
         asked
             .iter()
-            .filter(|one| one["presence"] == "nobody")
+            .filter(|one| one["presence"] == "absent")
             .count()
             == 2
     );
@@ -309,7 +309,7 @@ fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
     scene
         .restore(&["--cacert", "/dev/null"])
         .exits(2)
-        .says("is no certificate in PEM");
+        .says("is not a valid certificate in PEM");
     assert!(!scene.target().exists());
 }
 

@@ -66,6 +66,7 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Back up a data dir into one verified archive; etcd may run
+    #[command(visible_alias = "backup")]
     Snapshot(crate::cli::commands::snapshot::Snapshot),
     /// Verify archives or data dirs, and whether etcd would start
     Verify(crate::cli::commands::verify::Verify),

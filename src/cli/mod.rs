@@ -21,6 +21,8 @@ pub(crate) mod progress;
 mod reference;
 pub(crate) mod render;
 pub(crate) mod values;
+#[cfg(test)]
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

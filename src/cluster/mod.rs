@@ -71,7 +71,7 @@ impl fmt::Debug for User {
 /// Why no one can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    #[error("`{path}` is no {what} in PEM")]
+    #[error("`{path}` is not a valid {what} in PEM")]
     Pem { path: PathBuf, what: &'static str },
     #[error("the key in `{key}` does not belong to the certificate in `{cert}`")]
     KeyMismatch { cert: PathBuf, key: PathBuf },

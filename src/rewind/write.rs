@@ -378,7 +378,7 @@ impl Making<'_> {
         let (identity, position) = (&read.member.identity, &read.member.position);
         let last = plan.last_index();
         let checks = [
-            (identity.member_id == member.id, "whose it is"),
+            (identity.member_id == member.id, "its member id"),
             (identity.cluster_id == plan.cluster_id, "its cluster id"),
             (
                 position.index == last && position.commit == last,

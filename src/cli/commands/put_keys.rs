@@ -28,7 +28,7 @@ use crate::cli::output::{Out, Paint};
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
     --delete-others is. Each write is conditional on what the plan was made from: what another client writes meanwhile stays, and is \
-    named. Keys whose time to live has passed are left out; others keep the time that is left. After a failure the same command goes on: \
+    named. Keys that have expired are left out; others keep the time that is left. After a failure the same command goes on: \
     what has been written is found to be as it was.";
 
 /// How many keys are shown without -v.

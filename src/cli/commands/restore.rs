@@ -157,7 +157,7 @@ fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
             Kind::Refused,
             format!("the archive is not of a member `{expected}`, but of {found}"),
         )
-        .hint("nothing was changed; choose the archive of this member, `etcd-ark list` shows whose each is")),
+        .hint("nothing was changed; choose the archive of this member, `etcd-ark list` shows the member of each")),
         _ => Ok(()),
     }
 }
@@ -211,7 +211,7 @@ fn asked_json(asked: &Asked) -> Value {
                 ("other-cluster", Some(url), Some(*found), None)
             }
             Presence::Unclear(silence) => ("unclear", None, None, Some(silence.to_string())),
-            Presence::Nobody => ("nobody", None, None, None),
+            Presence::Nobody => ("absent", None, None, None),
         };
         json!({
             "id": member.id, "name": member.name, "presence": what,

@@ -14,7 +14,7 @@
 //! a quorum read, version = `to`, some member of `to`, all others answer         allowed
 //! the same, but some other member does not answer                               allowed, with a warning
 //! version below `to` or undecided, some member below `from`                     nothing to go back from
-//! anything else                                                                 refused: unknown is no
+//! anything else                                                                 refused: not known
 //! ```
 //!
 //! A move is made by servers that run. Where none does, a stopped member's release moves nothing, and

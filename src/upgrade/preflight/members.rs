@@ -408,6 +408,6 @@ pub(crate) fn auth(facts: &Facts) -> Check {
     Check::not_checked(
         "auth",
         "auth",
-        "--data-dir, whose store says whether it is on",
+        "--data-dir: the store in it says whether it is on",
     )
 }

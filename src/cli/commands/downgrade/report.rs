@@ -127,7 +127,9 @@ impl Judgement<'_> {
                 format!("the cluster version has not come to {to} yet")
             }
             Verdict::Unknown(_) => {
-                format!("it is not known that the cluster is still at {to}, and unknown is no")
+                format!(
+                    "it is not known that the cluster is still at {to}, and what is not known is refused"
+                )
             }
         }
     }
