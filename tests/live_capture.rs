@@ -142,6 +142,8 @@ fn hold_against(captured: &Captured, files: &BTreeMap<String, Vec<u8>>, written:
     assert_eq!(files.len(), manifest.files.len() + 2, "{:?}", files.keys());
     for entry in &manifest.files {
         let name = entry.path.rsplit('/').next().unwrap();
+        // So is called what etcd would load and does not.
+        let name = name.strip_suffix(".leftover").unwrap_or(name);
         let bytes = &files[&entry.path];
         match entry.role {
             Role::RaftSnapshot | Role::OlderRaftSnapshot => {

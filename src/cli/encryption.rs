@@ -29,9 +29,10 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
 #[cfg(feature = "encryption")]
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
     use crate::fs::auxiliary::{MOST, read_small};
-    read_small(file, MOST).map_err(|error| {
-        CliError::usage(format!("what {flag} names cannot be read: {error}"))
-            .hint("pass the path of a file that is there, and that the current user may read")
+    read_small(file, MOST).map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => error.into(),
+        _ => CliError::usage(format!("what {flag} names cannot be read: {error}"))
+            .hint("pass the path of a file that is there, and that the current user may read"),
     })
 }
 

@@ -2,10 +2,9 @@
 //!
 //! In: a path that does not end as an archive's name does. Out: what to tell, instead of that an archive is corrupt.
 
-use std::io::Read as _;
 use std::path::Path;
 
-use crate::archive::EXTENSION;
+use crate::archive::{EXTENSION, FileSource, Source as _};
 
 use crate::cli::error::CliError;
 
@@ -15,11 +14,10 @@ const BEGINNING: u64 = 512;
 /// What ends a command that was given the file at `path` for an archive; `None` if it may be one.
 pub(crate) fn foreign(path: &Path) -> Option<CliError> {
     let name = path.to_string_lossy();
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path)
-        .ok()
-        .filter(|_| !name.ends_with(EXTENSION))?;
-    file.take(BEGINNING).read_to_end(&mut bytes).ok()?;
+    let source = FileSource::open(path).ok();
+    let source = source.filter(|_| !name.ends_with(EXTENSION))?;
+    let mut bytes = vec![0; source.length().min(BEGINNING) as usize];
+    source.read_exact_at(&mut bytes, 0).ok()?;
     let (what, hint) = kind(&bytes)?;
     let message = format!("`{name}` is not an etcd-ark archive: it is {what}");
     Some(CliError::usage(message).hint(hint))

@@ -9,13 +9,13 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::OFlags;
 use walkdir::WalkDir;
 
 use crate::data_dir::{DataDir, DataDirError, file_name};
 use crate::etcd::ids::{SegmentName, SnapshotId};
 use crate::etcd::scan::FileKind;
+use crate::fs::dir::Dir;
 use crate::fs::error::{parent_of, with_path};
 
 /// One regular file of a data dir.
@@ -32,15 +32,14 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Opens it: what was listed, or an error if something else has its name now.
+    /// Opens it: what was listed, or an error if something else has its name now, or that of a directory above it.
     pub fn open(&self) -> io::Result<fs::File> {
-        let mut options = fs::OpenOptions::new();
+        let dir = Dir::open_resolved(&parent_of(&self.path))?;
         let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         flags.set(OFlags::NOFOLLOW, !self.is_link);
-        options.read(true).custom_flags(flags.bits().cast_signed());
-        let file = options.open(&self.path)?;
+        let file = dir.open_file(self.path.file_name().unwrap_or_default(), flags)?;
         let found = file.metadata()?;
-        let foreign = self.is_link && found.uid() != fs::metadata(parent_of(&self.path))?.uid();
+        let foreign = self.is_link && found.uid() != dir.file().metadata()?.uid();
         if found.is_file() && !foreign {
             return Ok(file);
         }

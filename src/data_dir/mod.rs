@@ -133,22 +133,15 @@ impl DataDir {
                 dedicated.to_path_buf()
             }
         };
-        for (dir, is_part) in [
-            (&member, true),
-            (&member.join("snap"), true),
-            (&wal, wal_dir.is_none()),
-        ] {
-            if is_part {
-                refuse_foreign_link(dir, root)?;
-            }
-        }
-        Ok(Self {
+        let snap_dir = fs::canonicalize(member.join("snap")).or_else(none_yet(&member))?;
+        Self {
             root: root.to_path_buf(),
             member_dir: fs::canonicalize(&member)?,
-            snap_dir: fs::canonicalize(member.join("snap")).or_else(none_yet(&member))?,
+            snap_dir,
             wal_dir: fs::canonicalize(wal)?,
             dedicated_wal: wal_dir.is_some(),
-        })
+        }
+        .without_foreign_links(&member)
     }
 
     /// The data dir at `root`, as far as it is there: for one that is damaged.
@@ -164,13 +157,30 @@ impl DataDir {
         };
         let as_it_is = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
         let own_wal = member.join("wal");
-        Ok(Self {
+        Self {
             root: root.to_path_buf(),
             snap_dir: as_it_is(member.join("snap")),
             wal_dir: as_it_is(wal_dir.map_or(own_wal, Path::to_path_buf)),
-            member_dir: as_it_is(member),
+            member_dir: as_it_is(member.clone()),
             dedicated_wal: wal_dir.is_some(),
-        })
+        }
+        .without_foreign_links(&member)
+    }
+
+    /// Refuses a part that a symlink has led to a directory of another owner than the data dir's: whoever owns that could have
+    /// root read any directory. What is put in its place later is not opened: see [`SourceFile::open`].
+    fn without_foreign_links(self, member: &Path) -> Result<Self, DataDirError> {
+        let root = fs::canonicalize(&self.root)?;
+        let owner = fs::metadata(&root)?.uid();
+        let wal = (!self.dedicated_wal).then_some(("wal", &self.wal_dir));
+        let parts = [("", &self.member_dir), ("snap", &self.snap_dir)];
+        for (name, part) in parts.into_iter().chain(wal) {
+            let is_elsewhere = !part.starts_with(&root);
+            if is_elsewhere && fs::metadata(part).is_ok_and(|found| found.uid() != owner) {
+                return Err(DataDirError::ForeignLink(member.join(name)));
+            }
+        }
+        Ok(self)
     }
 
     /// The path it was opened by.
@@ -278,16 +288,6 @@ impl DataDir {
         }
         Ok(outside)
     }
-}
-
-/// Refuses a directory that is a symlink to one of another owner than the data dir's: whoever owns that could have root read
-/// any directory as a part of it.
-fn refuse_foreign_link(dir: &Path, root: &Path) -> Result<(), DataDirError> {
-    let is_link = fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink());
-    if is_link && fs::metadata(dir)?.uid() != fs::metadata(root)?.uid() {
-        return Err(DataDirError::ForeignLink(dir.to_path_buf()));
-    }
-    Ok(())
 }
 
 fn not_a_member(root: &Path, names: &[String]) -> DataDirError {

@@ -42,10 +42,9 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     while bytes.len() as u64 <= most {
-        if kind.is_fifo() {
-            let mut wanted = [PollFd::new(&file, PollFlags::IN)];
-            poll(&mut wanted, None).map_err(|error| with_path(error.into(), "read", path))?;
-        }
+        // Not of pipes alone: some of what the kernel shows as a regular file has to be waited for, too.
+        let mut wanted = [PollFd::new(&file, PollFlags::IN)];
+        poll(&mut wanted, None).map_err(|error| with_path(error.into(), "read", path))?;
         let room = most + 1 - bytes.len() as u64;
         match (&mut file).take(room).read_to_end(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -57,6 +57,14 @@ impl Dir {
         Ok(Arc::new(Self(fs::File::from_parts(opened.into(), path))))
     }
 
+    /// The file called `name` in it, for reading.
+    pub fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<fs::File> {
+        let path = self.path().join(name);
+        let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, Mode::empty());
+        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
+        Ok(fs::File::from_parts(opened.into(), path))
+    }
+
     /// A new, empty directory of mode 0700, called `name`, in it.
     pub fn create_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
         let path = self.path().join(name);
