@@ -91,8 +91,14 @@ const RARE: &[&str] = &[
 /// Of what `schedule` hands on to `snapshot`, what its `-h` lists.
 const OF_SCHEDULE: &[&str] = &["kind", "at", "every", "run_as", "data_dir", "backup_dir"];
 
-/// What a command's `-h` ends with.
+/// What a command's `-h` ends with, and its page of the manual.
 const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "etcd-ark",
+        "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark list /var/backups/etcd
+etcd-ark verify /var/backups/etcd",
+    ),
     (
         "snapshot",
         "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
@@ -268,9 +274,8 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
             _ => arg,
         }
     });
-    let examples = EXAMPLES.iter().find(|(command, _)| *command == name);
-    let examples =
-        examples.map(|(_, lines)| format!("Examples:\n  {}", lines.replace('\n', "\n  ")));
+    let examples = examples(&name);
+    let examples = examples.map(|lines| format!("Examples:\n  {}", lines.replace('\n', "\n  ")));
     let prose = command.get_after_help().map(ToString::to_string);
     let exit_codes = (name != "status").then(|| EXIT_CODES.to_owned());
     let passed_on = (name == "schedule").then(|| {
@@ -298,6 +303,12 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
         .after_help(joined(&short))
         .after_long_help(joined(&long))
         .mut_subcommands(|command| command_help(command, globals))
+}
+
+/// What to type, by the command's own name.
+pub(crate) fn examples(name: &str) -> Option<&'static str> {
+    let found = EXAMPLES.iter().find(|(command, _)| *command == name);
+    found.map(|(_, lines)| *lines)
 }
 
 /// How a command is called.
@@ -384,7 +395,7 @@ pub(crate) mod tests {
         }
         for command in leaves() {
             let name = command.get_name();
-            let (_, examples) = EXAMPLES.iter().find(|(of, _)| *of == name).expect(name);
+            let examples = examples(name).expect(name);
             assert!(
                 examples.lines().all(|line| line.chars().count() <= 78),
                 "{examples}"

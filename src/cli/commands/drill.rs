@@ -7,17 +7,14 @@ use std::time::Duration;
 use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
 use crate::etcd::store::diff::Part;
 use crate::etcd::text::printable;
-use clap::ValueHint;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::location::TargetName;
 use crate::cli::metrics::MetricsFile;
 use crate::cli::output::{Paint, one_line};
 use crate::cli::values::duration;
@@ -33,17 +30,11 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
-    /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
-    target: TargetName,
+    #[command(flatten)]
+    from: TargetFlags,
     /// The etcd to start, of the release of the backup
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
     etcd: PathBuf,
-    #[command(flatten)]
-    latest: LatestFlags,
-    /// Dedicated WAL dir of a data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
-    wal_dir: Option<PathBuf>,
     /// Where to make the scratch directory (default: the system's)
     ///
     /// It needs room for twice the unpacked data.
@@ -53,24 +44,16 @@ pub(crate) struct Drill {
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, env = "ETCD_ARK_DRILL_WITHIN")]
     within: SignedDuration,
     #[command(flatten)]
-    threads: Threads,
-    #[command(flatten)]
     pub(crate) metrics: MetricsFile,
 }
 
 pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<u8> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
+    let Context { out, interrupt, .. } = cx;
     let etcd = find(&args.etcd);
     if !etcd.is_file() {
         return Err(DrillError::NoBinary(etcd).into());
     }
-    let path = args.latest.resolve(&args.target, cx)?;
-    let target = places.target(&path, args.wal_dir.as_deref())?;
+    let (path, target) = args.from.open(cx)?;
     let environment: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| !name.to_string_lossy().starts_with("ETCD"))
         .collect();
@@ -82,7 +65,7 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<u8> {
         environment: &environment,
         scratch: &scratch,
         within: Duration::try_from(args.within).unwrap_or_default(),
-        threads: args.threads.count(),
+        threads: args.from.threads.count(),
     };
     let drilled = cx.watched(|observe| drill(target, &request, interrupt, observe));
     match drilled {

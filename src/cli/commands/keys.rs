@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::io::{IsTerminal as _, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
@@ -16,31 +16,23 @@ use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
 use crate::text::size;
-use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::flags::common::{NamingRules, Threads};
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::common::NamingRules;
+use crate::cli::flags::target::TargetFlags;
 use crate::cli::json::AfterSchema;
-use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint, one_line};
 use crate::cli::render::script::{self, Script};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
-    /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
-    pub(crate) target: TargetName,
     #[command(flatten)]
-    pub(crate) latest: LatestFlags,
+    pub(crate) from: TargetFlags,
     /// Only this key, or this directory and its content
     #[arg(value_name = "PREFIX", conflicts_with = "get")]
     pub(crate) prefix: Option<OsString>,
-    /// Dedicated WAL dir of the data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
-    pub(crate) wal_dir: Option<PathBuf>,
     /// Store as of this raft index [default: last one known to be committed]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
     pub(crate) at_index: Option<u64>,
@@ -63,27 +55,19 @@ pub(crate) struct Keys {
     /// For those who want to look first; `etcd-ark put-keys` does the same, and says what it would do.
     #[arg(long, value_name = "TOOL", value_enum, conflicts_with = "get")]
     pub(crate) as_script: Option<Script>,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
 }
 
 /// How many characters of a value are shown, unless all are asked for.
 const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
-    let path = args.latest.resolve(&args.target, cx)?;
-    let target = places.target(&path, args.wal_dir.as_deref())?;
+    let Context { out, interrupt, .. } = cx;
+    let (path, target) = args.from.open(cx)?;
     let wanted = Wanted {
         until: until(args),
         rules: args.rules.in_order_rules,
         rescue: true,
-        threads: args.threads.count(),
+        threads: args.from.threads.count(),
         ..Wanted::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
@@ -96,7 +80,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
     if out.is_json() {
-        let (hidden, threads) = (args.hidden, args.threads.count());
+        let (hidden, threads) = (args.hidden, args.from.threads.count());
         out.stream(|stdout| {
             let stdout = &mut AfterSchema::new(stdout);
             let mut stdout = Stoppable { stdout, interrupt };

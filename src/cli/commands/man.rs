@@ -13,8 +13,10 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use fs_err as fs;
 use serde_json::json;
 
+use crate::cli::commands::man::text::{ENVIRONMENT, FILES, description, exit_status, see_also};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
+use crate::cli::help;
 use crate::cli::json::text;
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +108,7 @@ fn page(command: &Command) -> io::Result<Page> {
         man.render_subcommands_section(&mut roff)?;
     }
     man.render_options_section(&mut roff)?;
-    prose_sections(&name).to_writer(&mut roff)?;
+    prose_sections(&name, command).to_writer(&mut roff)?;
     let roff = in_one(&name, &String::from_utf8_lossy(&roff));
     Ok(Page { name, roff })
 }
@@ -140,52 +142,39 @@ fn further_description(name: &str, command: &Command) -> Roff {
     // The main page lists the exit codes in a section of their own.
     let after = command.get_after_help().filter(|_| name != "etcd-ark");
     let after = after.map(ToString::to_string);
-    let paragraphs = crate::cli::commands::man::text::description(name)
-        .iter()
-        .copied();
-    for paragraph in paragraphs.chain(after.as_deref()) {
+    for paragraph in description(name).iter().copied().chain(after.as_deref()) {
         roff.control("PP", []);
         roff.text([roman(paragraph)]);
     }
     roff
 }
 
-fn prose_sections(name: &str) -> Roff {
+fn prose_sections(name: &str, command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in crate::cli::commands::man::text::exit_status(name) {
+    for (code, meaning) in exit_status(name) {
         item(&mut roff, bold(*code), meaning);
     }
     if name == "etcd-ark" {
         roff.control("SH", ["ENVIRONMENT"]);
-        for (variable, meaning) in crate::cli::commands::man::text::ENVIRONMENT {
+        for (variable, meaning) in ENVIRONMENT {
             item(&mut roff, bold(*variable), meaning);
         }
     }
     roff.control("SH", ["FILES"]);
-    for (path, meaning) in crate::cli::commands::man::text::FILES {
+    for (path, meaning) in FILES {
         item(&mut roff, italic(*path), meaning);
     }
-    let examples = crate::cli::commands::man::text::examples(name);
-    if !examples.is_empty() {
+    if let Some(examples) = help::examples(command.get_name()) {
         roff.control("SH", ["EXAMPLES"]);
-    }
-    for (number, (intro, lines)) in examples.iter().enumerate() {
-        if number > 0 {
-            roff.control("PP", []);
-        }
-        roff.text([roman(*intro)]);
-        roff.control("PP", []);
-        roff.control("RS", ["4"]);
         roff.control("nf", []);
-        for line in lines.lines() {
+        for line in examples.lines() {
             roff.text([roman(line)]);
         }
         roff.control("fi", []);
-        roff.control("RE", []);
     }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([roman(crate::cli::commands::man::text::see_also(name))]);
+    roff.text([roman(see_also(name))]);
     roff
 }
 
@@ -199,8 +188,8 @@ fn item(roff: &mut Roff, tag: Inline, meaning: &str) {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::*;
     use crate::cli::args::Args;
+    use crate::cli::commands::man::text::EXIT_STATUS;
 
     #[test]
     fn the_manual_and_the_help_name_the_same_exit_codes() {
@@ -208,35 +197,7 @@ mod tests {
         let help = command.get_after_help().expect("exit codes").to_string();
         let told = help.split([' ', ',', '/', '.', '\n']);
         let told: Vec<_> = told.filter(|word| word.parse::<u8>().is_ok()).collect();
-        let codes: Vec<_> = crate::cli::commands::man::text::EXIT_STATUS
-            .iter()
-            .map(|(code, _)| *code)
-            .collect();
+        let codes: Vec<_> = EXIT_STATUS.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, told);
-    }
-
-    #[test]
-    fn every_example_and_paragraph_is_of_a_command_that_there_is() {
-        let pages = pages(&whole(Args::command())).expect("pages");
-        let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
-        for name in crate::cli::commands::man::text::NAMED {
-            assert!(names.contains(name), "no page {name}");
-        }
-    }
-
-    #[test]
-    fn what_an_example_types_is_what_the_command_line_takes() {
-        for (_, lines) in crate::cli::commands::man::text::NAMED
-            .iter()
-            .flat_map(|name| crate::cli::commands::man::text::examples(name))
-        {
-            let lines = lines.replace("\\\n", " ");
-            for line in lines.lines().filter(|line| line.starts_with("etcd-ark ")) {
-                let words = line.split_whitespace();
-                let words = words.take_while(|word| !matches!(*word, "|" | ">" | "&&"));
-                let parsed = Args::command().try_get_matches_from(words);
-                assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("usage"));
-            }
-        }
     }
 }

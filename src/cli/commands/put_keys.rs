@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
 use crate::cluster::Cluster;
 use crate::cluster::keys::Keys;
@@ -12,17 +11,15 @@ use crate::etcd::text::printable;
 use crate::put_keys::{Allowed, Done, Plan, Planned, Step};
 use crate::target::Wanted;
 use crate::text::count;
-use clap::ValueHint;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{find, now, tell_lost, tell_passed_over};
 use crate::cli::connection::Connection;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
-use crate::cli::flags::common::{NamingRules, Threads};
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::common::NamingRules;
+use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
-use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint};
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
@@ -36,17 +33,11 @@ const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutKeys {
-    /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
-    target: TargetName,
+    #[command(flatten)]
+    from: TargetFlags,
     /// A key, or a directory with its content; `/` for all
     #[arg(value_name = "PREFIX")]
     prefix: OsString,
-    #[command(flatten)]
-    latest: LatestFlags,
-    /// Dedicated WAL dir of the data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
-    wal_dir: Option<PathBuf>,
     /// Keys as of this raft index [default: commit index]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
     at_index: Option<u64>,
@@ -63,31 +54,23 @@ pub(crate) struct PutKeys {
     connection: Connection,
     #[command(flatten)]
     rules: NamingRules,
-    #[command(flatten)]
-    threads: Threads,
 }
 
 pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<u8> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
+    let Context { out, interrupt, .. } = cx;
     if !args.connection.is_given() {
         let told = CliError::usage("no cluster is named: `--endpoints URL`");
         return Err(told.hint("client URLs of members, comma-separated; one will do"));
     }
     let cluster = Cluster::new(&args.connection.access()?)?;
-    let path = args.latest.resolve(&args.target, cx)?;
-    let target = places.target(&path, args.wal_dir.as_deref())?;
+    let (path, target) = args.from.open(cx)?;
     let wanted = Wanted {
         until: args
             .at_index
             .map_or(Until::Commit, |index| Until::Index(Index(index))),
         rules: args.rules.in_order_rules,
         rescue: true,
-        threads: args.threads.count(),
+        threads: args.from.threads.count(),
         ..Wanted::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;

@@ -5,3 +5,4 @@ pub(crate) mod destination;
 pub(crate) mod lock_wait;
 pub(crate) mod repository;
 pub(crate) mod retention;
+pub(crate) mod target;

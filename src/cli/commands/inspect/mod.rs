@@ -2,7 +2,7 @@
 
 pub(crate) mod store;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::archive::manifest::Role;
 use crate::archive::{Archive, Manifest};
@@ -15,41 +15,28 @@ use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::target::Target;
 use crate::text::size;
-use clap::ValueHint;
 use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
-    /// Archive or data dir; or latest, latest:LABEL
-    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
-    pub(crate) target: TargetName,
     #[command(flatten)]
-    pub(crate) latest: LatestFlags,
-    /// Dedicated WAL dir of the data dir
-    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
-    pub(crate) wal_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) from: TargetFlags,
 }
 
 pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<u8> {
-    let places = &cx.places;
-    let path = args.latest.resolve(&args.target, cx)?;
-    let target = places.target(&path, args.wal_dir.as_deref())?;
-    let contents = || contents::read(&target, args.threads.count(), cx);
+    let (path, target) = args.from.open(cx)?;
+    let contents = || contents::read(&target, args.from.threads.count(), cx);
     match &target {
         Target::Archive(archive) => inspect_archive(archive, path.as_path(), contents, cx),
         Target::DataDir(data_dir) => inspect_data_dir(data_dir, path.as_path(), contents, cx),

@@ -83,20 +83,6 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The pages that have examples or paragraphs of their own.
-#[cfg(test)]
-pub(crate) const NAMED: &[&str] = &[
-    "etcd-ark",
-    "etcd-ark-snapshot",
-    "etcd-ark-verify",
-    "etcd-ark-restore",
-    "etcd-ark-prune",
-    "etcd-ark-rewind",
-    "etcd-ark-schedule",
-    "etcd-ark-completions",
-    "etcd-ark-man",
-];
-
 /// Paragraphs that follow a command's first sentence.
 pub(crate) fn description(name: &str) -> &'static [&'static str] {
     match name {
@@ -112,71 +98,6 @@ pub(crate) fn description(name: &str) -> &'static [&'static str] {
             "The text is for this machine: it runs the binary that printed it, with the flags of etcd-ark-snapshot(1) as they are given here, on the command line or in the environment, and with relative paths made whole.",
             "Nothing is installed. The comments at the head of the text say how to.",
         ],
-        _ => &[],
-    }
-}
-
-/// What to type, each with a sentence before it.
-pub(crate) fn examples(name: &str) -> &'static [(&'static str, &'static str)] {
-    match name {
-        "etcd-ark" => &[
-            (
-                "Back up a member, and look at what there is:",
-                "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd\netcd-ark list /var/backups/etcd",
-            ),
-            (
-                "Prove every archive in a backup dir:",
-                "etcd-ark verify /var/backups/etcd",
-            ),
-        ],
-        "etcd-ark-snapshot" => &[
-            (
-                "Before an upgrade, with a label that says so:",
-                "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd \\\n    --label pre-upgrade",
-            ),
-            (
-                "Every file of the member, and where the archive is, for a script:",
-                "etcd-ark --json snapshot --all --data-dir /var/lib/etcd \\\n    --backup-dir /var/backups/etcd | jq -r .archive",
-            ),
-            (
-                "Once, as the timer of the package does it:",
-                "systemctl start etcd-ark.service\njournalctl -u etcd-ark.service",
-            ),
-        ],
-        "etcd-ark-verify" => &[(
-            "Prove all archives, and replay the store as well:",
-            "etcd-ark verify --deep /var/backups/etcd",
-        )],
-        "etcd-ark-restore" => &[(
-            "Exchange a member's data with an archive's, and keep the old ones:",
-            "systemctl mask --now etcd\netcd-ark restore ARCHIVE --data-dir /var/lib/etcd --replace\nsystemctl unmask etcd && systemctl start etcd",
-        )],
-        "etcd-ark-prune" => &[(
-            "See what would be kept and what would go, and why; without --dry-run it goes:",
-            "etcd-ark prune /var/backups/etcd --keep-daily 14 --keep-monthly 12 \\\n    --keep-label pre-upgrade --dry-run",
-        )],
-        "etcd-ark-rewind" => &[(
-            "See what going back to before the move to 2.2 would keep and lose:",
-            "etcd-ark rewind /backups/a.tar.zst /backups/b.tar.zst --out /backups/rewound \\\n    --dry-run",
-        )],
-        "etcd-ark-schedule" => &[
-            (
-                "A service and a timer, every night at ten to four:",
-                "etcd-ark schedule --at 03:50 --data-dir /var/lib/etcd \\\n    --backup-dir /var/backups/etcd",
-            ),
-            (
-                "A line for cron, every quarter of an hour:",
-                "etcd-ark schedule --kind cron --every 15m --data-dir /var/lib/etcd \\\n    --backup-dir /var/backups/etcd > /etc/cron.d/etcd-ark",
-            ),
-        ],
-        "etcd-ark-completions" => &[(
-            "For bash, without the package:",
-            "etcd-ark completions bash > /etc/bash_completion.d/etcd-ark",
-        )],
-        "etcd-ark-man" => &[(
-            "Read a page without installing it:",
-            "etcd-ark man snapshot | man -l -",
-        )],
         _ => &[],
     }
 }

@@ -1,0 +1,36 @@
+//! The archive or data dir that a command reads.
+
+use std::path::PathBuf;
+
+use clap::ValueHint;
+
+use crate::target::Target;
+
+use crate::cli::context::Context;
+use crate::cli::error::Result;
+use crate::cli::flags::common::Threads;
+use crate::cli::flags::repository::LatestFlags;
+use crate::cli::location::{Location, TargetName};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetFlags {
+    /// Archive or data dir; or latest, latest:LABEL
+    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    target: TargetName,
+    #[command(flatten)]
+    latest: LatestFlags,
+    /// Dedicated WAL dir of the data dir
+    #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
+    wal_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+impl TargetFlags {
+    /// What is named, and where it is.
+    pub(crate) fn open(&self, cx: &Context<'_>) -> Result<(Location, Target)> {
+        let place = self.latest.resolve(&self.target, cx)?;
+        let target = cx.places.target(&place, self.wal_dir.as_deref())?;
+        Ok((place, target))
+    }
+}
