@@ -46,7 +46,6 @@ pub enum KeyError {
     Empty(String),
     #[error("`{0}` names no recipient")]
     Nobody(String),
-    /// So many that what is encrypted for them could not be read here.
     #[error("{0} recipients are more than {MOST_RECIPIENTS}")]
     TooMany(usize),
     #[error("`{0}` is itself encrypted with a passphrase, and this tool does not ask for one")]

@@ -67,7 +67,6 @@ pub enum ArchiveFault {
     Tail(#[from] TailFault),
     #[error(transparent)]
     Manifest(#[from] ManifestFault),
-    /// A frame's bytes are not those that were written.
     #[error("frame {frame} at offset {offset} does not match its SHA-256")]
     FrameDigest {
         /// Which frame, from 0.
@@ -112,7 +111,6 @@ pub enum ArchiveFault {
     Tar(String),
     #[error("it holds something behind the end of its tar stream")]
     Trailing,
-    /// A file's bytes are not those that the manifest lists.
     #[error("`{path}` does not match its SHA-256")]
     FileDigest { path: String },
     #[cfg(feature = "encryption")]
@@ -122,10 +120,8 @@ pub enum ArchiveFault {
     NoEncryption,
     #[error("its sidecar cannot be used: {0}")]
     Sidecar(String),
-    /// An encrypted archive's bytes are not those that its sidecar tells of.
     #[error("its ciphertext does not match the SHA-256 in its sidecar")]
     Ciphertext,
-    /// `SHA256SUMS` says something else than the manifest.
     #[error("{SUMS} differs from the manifest")]
     Sums,
 }

@@ -50,7 +50,6 @@ pub struct Frame {
     pub compressed: u32,
     /// Its bytes of the tar stream.
     pub plain: u32,
-    /// The digest of its bytes in the archive.
     pub digest: Digest,
 }
 

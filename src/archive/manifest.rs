@@ -59,7 +59,6 @@ pub struct Tool {
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     Live,
-    /// Every regular file of the member.
     All,
     /// Every file that can be read of a data dir that is damaged.
     Damaged,
@@ -141,17 +140,14 @@ pub struct Manifest {
     pub format: Format,
     pub tool: Tool,
     pub created: Timestamp,
-    /// How much of the data dir is in it.
     pub scope: Scope,
     pub labels: Vec<String>,
-    /// Who the member is and where it stood.
     pub member: MemberFacts,
     pub sizes: Sizes,
     /// The directories, in archive order.
     pub directories: Vec<DirectoryEntry>,
     /// The files, in archive order.
     pub files: Vec<FileEntry>,
-    /// What was worth a warning when it was taken.
     #[serde(flatten)]
     pub warnings: Warnings,
     pub notes: Vec<String>,
@@ -161,7 +157,6 @@ pub struct Manifest {
     /// What a rewind made it from; none for what was captured from a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind: Option<Rewind>,
-    /// What is wrong with the data, where they were saved although they are damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<Damage>,
 }
@@ -222,9 +217,7 @@ pub struct Rewind {
     pub old_cluster_id: ClusterId,
     /// That cluster's members, as far as any input knew them.
     pub old_members: Vec<Member>,
-    /// The last entry of that cluster that was kept.
     pub rewound_to: Index,
-    /// The archives and data dirs it was made from.
     pub derived_from: Vec<Origin>,
 }
 

@@ -29,7 +29,6 @@ const PIECE: usize = 256 << 10;
 /// Which digests are taken while an archive is unpacked. Every frame's always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digests {
-    /// Every file's.
     All,
     /// Only those of files whose bytes etcd itself does not check: for an archive that this
     /// process has just written, whose frames prove that the disk holds what was written.

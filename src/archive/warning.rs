@@ -24,7 +24,6 @@ pub enum WarningCode {
     /// The member's vote is for a member that its files do not know.
     StrayVote,
     VersionPending,
-    /// The release that the data are of does not start from them.
     DoesNotStart,
     Damage,
     /// Of a later release, or of one that wrote texts only.

@@ -196,7 +196,6 @@ struct FrameCutter<'f> {
     file: &'f File,
     pool: Ordered<Vec<u8>, io::Result<Packed>>,
     plain: Vec<u8>,
-    /// How large a frame may become.
     frame_size: usize,
     buffers: Buffers,
     frames: Vec<Frame>,

@@ -22,7 +22,6 @@ use crate::cli::location::Location;
 /// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
     interrupt: &'p Interrupt,
-    /// Files of keys to encrypted archives.
     identities: &'p [PathBuf],
     /// Buckets that are open, by their URLs: a connection is worth keeping.
     buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,

@@ -33,7 +33,6 @@ pub(super) struct Facts<'a> {
     pub(super) spki: &'a [u8],
     /// An RSA key: its bits, and the DER of its modulus and exponent.
     pub(super) rsa: Option<(usize, &'a [u8])>,
-    /// Whether it is the certificate of an authority.
     pub(super) is_authority: bool,
 }
 

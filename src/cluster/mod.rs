@@ -47,7 +47,6 @@ pub struct Access {
     pub pins: Vec<Digest>,
     /// This client's certificate and key, in PEM.
     pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// Who asks, where auth is enabled.
     pub user: Option<User>,
     /// How long one server may take for all it is asked, from the first attempt to connect.
     pub timeout: Duration,
@@ -110,7 +109,6 @@ pub struct MemberLook {
     pub member: Member,
     /// Whether a running member named it, and not only files: the cluster's own present word.
     pub named_by_cluster: bool,
-    /// What it answered, or why there is no answer.
     pub said: Result<Said, Silence>,
 }
 
@@ -163,7 +161,6 @@ pub struct Applied {
 /// Why there is no answer. Every one of them names the URL that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
-    /// The member has told nobody where clients reach it.
     #[error("it has not told the cluster where clients reach it")]
     NoClientUrl,
     /// Nobody listens, or the host cannot be reached or resolved.
@@ -171,11 +168,7 @@ pub enum Silence {
     Unreachable { url: String, why: String },
     /// Someone listens and does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
-    TooSlow {
-        url: String,
-        /// How long was waited.
-        after: Duration,
-    },
+    TooSlow { url: String, after: Duration },
     #[error("{url} and this client do not agree on TLS: {why}")]
     Tls { url: String, why: String },
     /// It wants to know who asks (401, or 403).

@@ -59,7 +59,6 @@ pub enum LeftoverKind {
     Temporary,
     /// A raft snapshot of 3.4 whose marker is not in the WAL: 3.4 writes the file first.
     UnmarkedSnapshot,
-    /// Something that no etcd makes.
     Unknown,
 }
 

@@ -54,7 +54,6 @@ pub enum DataDirError {
     Empty(PathBuf),
     #[error("`{0}` belongs to an etcd proxy, which holds no data of the cluster")]
     Proxy(PathBuf),
-    /// A directory of etcd 0.4.
     #[error("`{0}` was written by etcd 0.4, a format that this tool does not read")]
     Version04(PathBuf),
     #[error("`{path}` is not an etcd data dir: it has no `member` directory, but {found}")]
@@ -79,9 +78,7 @@ pub enum DataDirError {
     #[error("a WAL segment is missing in `{dir}`: {next} follows {last}")]
     SegmentGap {
         dir: PathBuf,
-        /// The segment before the hole.
         last: SegmentName,
-        /// The segment after it.
         next: SegmentName,
     },
     #[error("the WAL in `{dir}` begins at index {first}, after the raft snapshot at {wanted}")]

@@ -53,7 +53,6 @@ pub struct Survey {
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
     /// Names in the data dir that are no part of the member.
     pub outside: Vec<String>,
-    /// Files that were reached by a symlink.
     pub links: Vec<PathBuf>,
     pub running: Option<Running>,
     /// Whether there is a `snap/db`: the directory is one of 3.x.

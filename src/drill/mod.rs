@@ -60,7 +60,6 @@ pub struct Request<'r> {
 /// What a drill found out.
 #[derive(Debug)]
 pub struct Drilled {
-    /// The version of the etcd that was started.
     pub version: String,
     pub member: MemberFacts,
     /// When its archive was made; of a data dir, now.
@@ -71,7 +70,6 @@ pub struct Drilled {
     pub keys: u64,
     /// What has expired since, so that the server need not have it.
     pub expired: u64,
-    /// What is not the same, by its key.
     pub differences: Vec<Difference>,
 }
 
@@ -89,7 +87,6 @@ pub enum Unequal {
     Missing,
     /// The server has it and the backup has not.
     Added,
-    /// These parts of it differ.
     Parts(Vec<Part>),
 }
 

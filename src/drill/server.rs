@@ -52,9 +52,7 @@ pub(super) struct Member<'m> {
 /// How a server ended that should not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It exited with this code.
     Exited(i32),
-    /// This signal ended it.
     Signalled(i32),
     /// In this time it did not become healthy with all of the log applied.
     TooLate(Duration),

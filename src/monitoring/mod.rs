@@ -76,7 +76,6 @@ pub struct Facts {
 pub enum Proof {
     /// Its end is right; the rest was not read.
     EndOnly,
-    /// Every byte is what it was.
     Whole,
     /// It could not be read: no one knows what it is worth.
     Unread(String),
@@ -126,7 +125,6 @@ pub struct MemberReport {
     pub archive_bytes: u64,
     /// How many archives of it can be opened.
     pub archives: usize,
-    /// What was worth a warning when the newest was made.
     pub warnings: Vec<Warning>,
 }
 
@@ -137,9 +135,7 @@ pub struct Room {
     pub free: Option<u64>,
     /// Bytes that one more archive of each member takes, by the newest ones.
     pub round: u64,
-    /// Less than this is worth a warning.
     pub warning_below: u64,
-    /// Less than this is critical.
     pub critical_below: u64,
 }
 

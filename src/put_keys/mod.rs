@@ -16,15 +16,11 @@ use crate::interrupt::{Interrupt, Interrupted};
 /// Why keys were not put back, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// The cluster could not be read; nothing was written.
     #[error("cannot read the cluster's keys, nothing was written: {0}")]
     Read(Silence),
-    /// A write failed; those before it were done.
     #[error("stopped at `{key}`, after {done} writes: {why}")]
     Write {
-        /// What was to be written.
         key: String,
-        /// How many writes were done.
         done: usize,
         why: Silence,
     },

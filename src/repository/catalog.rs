@@ -19,7 +19,6 @@ use crate::repository::{Listed, Repository, RepositoryError, is_encrypted_name};
 /// An archive without its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Where it stands in the repository.
     pub listed: Listed,
     pub created: Timestamp,
     pub identity: Identity,
@@ -30,10 +29,8 @@ pub struct Summary {
     /// A cluster version that is in its log and not known to be committed.
     pub pending_version: Option<ClusterVersion>,
     pub sizes: Sizes,
-    /// How much of the data dir is in it.
     pub scope: Scope,
     pub labels: Vec<String>,
-    /// What was worth a warning when it was taken.
     pub warnings: Vec<Warning>,
     /// That the release that its data are of does not start from them, and why.
     pub does_not_start: Option<String>,

@@ -28,7 +28,6 @@ pub enum Copied {
 /// Why an archive was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// It cannot be read, or its bytes are corrupt.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error("`{0}` is there already, with other bytes")]

@@ -34,7 +34,6 @@ const LONGEST_HOLDER: u64 = 500;
 pub struct Claim {
     /// What the file says while it is held: one line that names the run.
     pub holder: String,
-    /// How long to wait for another run to end.
     pub wait: Duration,
 }
 

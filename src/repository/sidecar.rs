@@ -45,7 +45,6 @@ pub struct Sidecar {
     /// The code of each; none in sidecars of releases that only counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warning_codes: Option<Vec<WarningCode>>,
-    /// Whether the release that the data are of does not start from them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     does_not_start: bool,
     /// Bytes of the ciphertext.

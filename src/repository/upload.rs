@@ -37,7 +37,6 @@ pub struct Deposit<'d> {
 pub struct Deposited {
     /// Bytes.
     pub bytes: u64,
-    /// The digest of all of them.
     pub sha256: Digest,
 }
 

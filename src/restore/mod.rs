@@ -41,12 +41,10 @@ pub struct Request<'r> {
     pub data_dir: &'r Path,
     /// Where the segments go, if not into `member/wal`.
     pub wal_dir: Option<&'r Path>,
-    /// Whether a member that is there makes room.
     pub replace: bool,
     /// Whose the files will be, `(uid, gid)`, if not as recorded.
     pub owner: Option<Owner>,
     pub dry_run: bool,
-    /// Whether to take an archive of a damaged data dir.
     pub damaged: bool,
     pub threads: usize,
     /// The time to put into the name of what is kept.
@@ -81,18 +79,13 @@ pub enum RestoreError {
     #[error("`{path}` holds a damaged data dir, saved as it was: {first}")]
     Damaged { path: PathBuf, first: String },
     #[error("`{path}`: {why}")]
-    DoesNotStart {
-        path: PathBuf,
-        /// Which release does not start from it, and why.
-        why: String,
-    },
+    DoesNotStart { path: PathBuf, why: String },
     #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
     Running(Running),
     #[error("`{0}` exists")]
     MemberExists(PathBuf),
     #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
     WalElsewhere(PathBuf),
-    /// The data dir has something in it beside which etcd does not look for `member/`.
     #[error("`{0}` exists: this is a proxy's directory, or one that etcd 2.0 has not moved yet")]
     NotForAMember(PathBuf),
     #[error("the filesystem of `{0}` cannot exchange two directories in one step")]

@@ -56,7 +56,6 @@ pub(crate) fn publish(
 struct Staged<'s> {
     target: &'s Target,
     staging: &'s Staging,
-    /// The time in the names of what is kept.
     time: &'s str,
 }
 

@@ -28,7 +28,6 @@ pub enum ReplacedError {
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]
     OtherMember {
         data_dir: String,
-        /// The member in it, and its cluster.
         found: (MemberId, ClusterId),
         archived: Identity,
     },
@@ -38,9 +37,7 @@ pub enum ReplacedError {
     HasRun {
         data_dir: String,
         cluster_id: ClusterId,
-        /// The last index in the data dir.
         found: Index,
-        /// The last index in the archive.
         archived: Index,
     },
 }

@@ -20,12 +20,10 @@ pub const WITHIN: Duration = Duration::from_secs(2);
 /// Who was found where the members of an archive's cluster should be.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The cluster that must not run.
     pub cluster_id: ClusterId,
     pub found: Vec<(Member, Presence)>,
     /// Of a rewound archive: its own members, of the rewound cluster, at URLs that the old ones did not have.
     pub found_rewound: Vec<(Member, Presence)>,
-    /// Whether the archive was made by a rewind.
     pub rewound: bool,
     own: MemberId,
     own_cluster: ClusterId,
@@ -42,7 +40,6 @@ pub enum StaleMemberError {
         cluster_id: ClusterId,
         /// Who answers, and where.
         who: String,
-        /// When the archive was taken.
         created: Timestamp,
     },
     #[error("cluster {cluster_id}, from which this archive was rewound, runs: {who}{same_id}")]
@@ -66,7 +63,6 @@ pub enum StaleMemberError {
         cluster_id: ClusterId,
         /// Who could not be asked, and why.
         who: String,
-        /// Whether the archive was made from it by a rewind.
         rewound: bool,
     },
 }

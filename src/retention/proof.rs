@@ -13,7 +13,6 @@ use crate::retention::Prove;
 /// Whether an archive is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Every byte is what it was.
     Good,
     Bad(String),
     /// It could not be read; why.

@@ -21,7 +21,6 @@ use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 pub struct Request<'r> {
     pub repository: &'r dyn Repository,
     pub policy: &'r Policy,
-    /// How long a proof counts.
     pub prove_again_after: SignedDuration,
     pub now: Timestamp,
     /// The name of an archive that was proven a moment ago, when it was taken.
@@ -121,7 +120,6 @@ struct Prover<'p> {
     interrupt: &'p Interrupt,
     observe: &'p mut dyn FnMut(&Summary),
     noted: Ledger,
-    /// What reading gave, by the archives' names.
     read: HashMap<String, Proof>,
 }
 

@@ -69,7 +69,6 @@ pub enum Reason {
     Last {
         /// Its place among them, from 1.
         place: u32,
-        /// How many are asked for.
         of: u32,
     },
     /// The newest good one of its period.

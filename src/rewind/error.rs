@@ -58,7 +58,6 @@ pub enum RewindError {
     )]
     NeverBelow {
         wanted: Release,
-        /// The first version.
         version: ClusterVersion,
         at: Index,
     },
@@ -79,7 +78,6 @@ pub enum RewindError {
         at: Index,
         names: [String; 2],
     },
-    /// A 3.x directory, and entries to be left out.
     #[error(
         "`{path}` is of etcd 3.x: its `snap/db` holds what entries up to the end have done and cannot be cut back: entry {to} is below the end, {end}"
     )]
@@ -87,20 +85,12 @@ pub enum RewindError {
         /// An input with a `snap/db`.
         path: PathBuf,
         to: Index,
-        /// The last entry.
         end: Index,
     },
-    /// No `snap/db` that fits.
     #[error(
         "no `snap/db` stands between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
     )]
-    NoDb {
-        /// The raft snapshot.
-        from: Index,
-        /// The last entry.
-        to: Index,
-    },
-    /// `snap/db` is not one that etcd could open.
+    NoDb { from: Index, to: Index },
     #[error(transparent)]
     Db(#[from] DbFault),
     #[error(
@@ -122,7 +112,6 @@ pub enum RewindError {
     #[error("{} as of entry {at} called `{name}`: they are {known}", none_or_more(*.count))]
     Member {
         name: String,
-        /// How many have it.
         count: usize,
         at: Index,
         known: String,
@@ -145,7 +134,6 @@ pub enum RewindError {
     UrlOfRemoved(String),
     #[error("the peer URLs of {0} cannot be changed so: another member has one of them")]
     PeerUrlInUse(String),
-    /// The terms are used up.
     #[error("an input has seen the highest term there can be; nothing can come after it")]
     NoTermLeft,
     #[error("`{0}` exists and is not an empty directory")]

@@ -14,7 +14,6 @@ use crate::etcd::trace::{Trace, TracedEntry};
 /// One input's log.
 #[derive(Clone, Copy, Debug)]
 pub struct Log<'t> {
-    /// Its entries and raft snapshots.
     pub trace: &'t Trace,
     /// The last entry, or the raft snapshot that stands for it.
     pub last: SnapshotId,
@@ -31,7 +30,6 @@ pub struct Agreement {
     pub knower: usize,
     /// Whose log is the most up to date by raft's order.
     pub winner: usize,
-    /// The last entry of that log.
     pub end: SnapshotId,
     /// For each input the highest index up to which its entries are those of the history: what it
     /// knows to be committed, and what lies below a place where it meets the history.

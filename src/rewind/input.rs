@@ -27,7 +27,6 @@ use crate::target::Target;
 #[derive(Debug)]
 pub struct Witness {
     pub path: PathBuf,
-    /// Whose data it is and how far they go.
     pub facts: MemberFacts,
     pub trace: Trace,
     /// Whether it has a `snap/db`: it is of 3.x.

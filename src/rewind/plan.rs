@@ -68,7 +68,6 @@ pub struct PlannedStore {
     /// The highest `X-Etcd-Index` that any input comes to.
     pub index_before: u64,
     pub keys: u64,
-    /// What expires when.
     pub expiring: Expiring,
 }
 

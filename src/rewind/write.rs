@@ -52,7 +52,6 @@ pub struct Output<'o> {
     pub dir: &'o Path,
     pub level: i32,
     pub threads: usize,
-    /// How the archives are encrypted, if they are.
     pub cipher: Option<&'o dyn Cipher>,
 }
 

@@ -68,7 +68,6 @@ const TRIES: u32 = 4;
 pub struct Request<'r> {
     pub data_dir: &'r DataDir,
     pub to: Destination<'r>,
-    /// How much of the source.
     pub scope: Scope,
     pub labels: Vec<String>,
     pub level: i32,
@@ -84,7 +83,6 @@ pub struct Request<'r> {
 /// The time of an archive.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
-    /// This one.
     At(Timestamp),
     /// When the capture begins, as this clock has it: after the wait for other runs on the backup
     /// dir, and again if another archive of the same member has the name that it gives.
@@ -112,7 +110,6 @@ pub enum Destination<'r> {
         repository: &'r dyn Repository,
         /// A directory on a local disk.
         spool: &'r Path,
-        /// How it is encrypted on its way there.
         cipher: Option<&'r dyn Cipher>,
     },
 }
@@ -132,7 +129,6 @@ impl Destination<'_> {
 /// What an archive says when its source was made and not found: by a rewind.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// What it was made from.
     pub rewind: Rewind,
     /// Whose the files are to be, whoever made them: `(uid, gid)`.
     pub owner: Owner,
@@ -157,13 +153,10 @@ pub struct Captured {
 pub enum CaptureError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// A 3.x server runs, whose `snap/db` cannot be copied under it.
     #[error("etcd 3.x runs on this data dir (`{}` is locked), and its `snap/db` cannot be copied while it is written to", .0.file.display())]
     Running(Running),
-    /// `snap/db` was written to while it was copied.
     #[error("`snap/db` changed while it was copied: a server is writing to it")]
     DbChanged,
-    /// `snap/db` is not one that etcd could open.
     #[error(transparent)]
     Db(#[from] DbFault),
     #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]

@@ -36,7 +36,6 @@ pub struct DeepReport {
     pub snapshots: Vec<SnapshotCheck>,
     /// Raft snapshots that were not compared, neither the start nor one that the replay came to.
     pub not_compared: Vec<SnapshotId>,
-    /// What is wrong with the cluster's own keys.
     pub cluster: Vec<ClusterFault>,
     pub store: Arc<Store>,
     pub at: Index,
@@ -65,30 +64,24 @@ pub enum SnapshotVerdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferentKey {
     pub path: Vec<u8>,
-    /// How.
     pub what: &'static str,
 }
 
 /// What can be wrong with the cluster's own keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterFault {
-    /// The store and the log's own account of it differ.
     #[error("the store's members and versions are not those that the log's entries add up to")]
     Account,
-    /// A member that no one can reach.
     #[error("member {0} has no peer URL")]
     NoPeerUrl(MemberId),
     #[error("members {0} and {1} share the peer URL {2}")]
     SharedPeerUrl(MemberId, MemberId, String),
-    /// A member that was removed is still there.
     #[error("member {0} is both a member and removed")]
     Undead(MemberId),
-    /// The data belong to nobody of the cluster.
     #[error("this member, {0}, was never in its cluster")]
     Stranger(MemberId),
     #[error("the cluster version goes back from {0} to {1}")]
     VersionFell(String, String),
-    /// A raft snapshot whose voters are not its members.
     #[error("the raft snapshot at {0} has other voters than members")]
     Voters(SnapshotId),
 }

@@ -34,9 +34,7 @@ pub enum Target {
 /// What is wanted of a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// Up to where.
     pub until: Until,
-    /// What to begin from.
     pub start: Start,
     /// Whose rules to use; `None` is those of the servers that the data come from.
     pub rules: Option<InOrderRules>,

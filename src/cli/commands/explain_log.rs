@@ -157,14 +157,12 @@ struct Teller<'a> {
     file: PathBuf,
     line: u64,
     explainer: Explainer,
-    /// Whose reason has been told.
     told: BTreeSet<&'static str>,
     summary: Summary,
 }
 
 #[derive(Default)]
 struct Summary {
-    /// How many lines there are of each class, by its name.
     classes: BTreeMap<&'static str, (Class, u64)>,
     /// The first lines worth a look: file, number, class, line.
     notable: Vec<(PathBuf, u64, Class, String)>,

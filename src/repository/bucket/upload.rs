@@ -29,7 +29,6 @@ pub(crate) struct Upload {
     parts: Option<Box<dyn MultipartUpload>>,
     part: Vec<u8>,
     in_flight: VecDeque<JoinHandle<Result<(), Error>>>,
-    /// How many bytes were written.
     written: u64,
     /// Whether the object may stand, without its marker.
     stands: bool,

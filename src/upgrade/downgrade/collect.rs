@@ -41,7 +41,6 @@ pub struct Request<'r> {
 pub struct Disks {
     /// Each that could be read; the own data dir first.
     pub all: Vec<DiskEvidence>,
-    /// Why the own data dir says nothing.
     pub unreadable: Option<StoreError>,
 }
 
@@ -60,7 +59,6 @@ pub enum CollectError {
     Store(#[from] StoreError),
     #[error("`{what}` belongs to cluster {found}, and `{before}` to cluster {expected}")]
     OtherCluster {
-        /// A path or URL.
         what: String,
         found: ClusterId,
         before: String,

@@ -17,9 +17,7 @@ use crate::etcd::start::{Verdict, Verdicts};
 /// From which release back to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The higher one.
     pub from: Release,
-    /// The lower one.
     pub to: Release,
 }
 

@@ -64,7 +64,6 @@ pub enum Verdict {
     /// Refused: the release to go back to does not start from these data dirs.
     DoesNotStart(Vec<NoStart>),
     Allowed(Ground),
-    /// Allowed, but something could not be looked at.
     AllowedWithWarning(Ground, Vec<Caution>),
     /// The cluster was never so far.
     NothingToGoBackFrom,
@@ -95,7 +94,6 @@ pub enum Ground {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caution {
     Silent(MemberId),
-    /// No data dir of this member was given.
     NotGiven(MemberId),
     /// The data of this member end before an entry that is known to be committed. It may have
     /// stopped first; or they are a copy, which knows nothing of what came later.
@@ -123,9 +121,7 @@ pub enum Doubt {
     NobodyBelow(Release),
     /// Not all are stopped: these answer.
     NotStopped(Vec<MemberId>),
-    /// etcd runs on this directory.
     RunsOn(PathBuf),
-    /// Data dirs of too few members.
     NoMajority {
         /// Of how many members there is one.
         given: usize,

@@ -36,7 +36,6 @@ pub struct LaterFlag {
     pub flag: &'static str,
     /// As it is in the environment.
     pub variable: &'static str,
-    /// The first release that knows it.
     pub since: Release,
 }
 
@@ -66,12 +65,9 @@ const LATER_FLAGS: [LaterFlag; 4] = [
 /// What to do, and with what.
 #[derive(Debug)]
 pub struct Request<'r> {
-    /// The member's data dir and where its segments are.
     pub found: &'r Found,
-    /// The dedicated WAL dir whose segments are to be moved home.
     pub move_wal: Option<&'r Path>,
     pub to: capture::Destination<'r>,
-    /// Do nothing but look.
     pub dry_run: bool,
     pub threads: usize,
     /// The data size, in bytes, above which there is a warning.

@@ -69,7 +69,6 @@ pub struct Explained<'a> {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Explainer {
-    /// Whether the server has been told to stop.
     stopping: bool,
     /// Whether it has joined its cluster. A log may begin after that.
     joined: bool,

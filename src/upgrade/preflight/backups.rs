@@ -18,7 +18,6 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// What was found in a backup dir.
 #[derive(Clone, Debug)]
 pub struct Backups {
-    /// The backup dir, or the URL of the bucket.
     pub dir: PathBuf,
     /// The newest archive of each member of the cluster; those that a rewind made do not count.
     pub newest: Vec<Backup>,

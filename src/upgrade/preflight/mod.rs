@@ -23,12 +23,10 @@ use crate::upgrade::preflight::log_reach::WayBack;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The release that every member should run now.
     pub from: Release,
     pub to: Release,
     /// How much data needs nobody's advice, in bytes.
     pub size_limit: u64,
-    /// Whether the operator takes more than that.
     pub accept_data_size: bool,
     pub max_backup_age: SignedDuration,
 }

@@ -130,7 +130,6 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
 struct Seen<'g> {
     inquiry: Inquiry<'g>,
     step: Step,
-    /// Its data dir, or what is wrong with it.
     own: Result<Found>,
     collected: Collected,
     /// Seconds.

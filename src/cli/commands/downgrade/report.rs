@@ -20,7 +20,6 @@ pub(crate) struct Judgement<'c> {
     /// Why this member's data dir says nothing, if one was named.
     pub(crate) unreadable: Option<String>,
     pub(crate) verdict: Verdict,
-    /// What is left where the cluster has moved.
     pub(crate) left: Option<Left>,
     pub(crate) strict: bool,
 }

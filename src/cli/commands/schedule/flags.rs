@@ -90,7 +90,6 @@ pub(crate) struct Word {
     pub(crate) flag: String,
     pub(crate) value: Option<OsString>,
     pub(crate) is_path: bool,
-    /// Whether the configuration file gave it.
     pub(crate) is_of_file: bool,
 }
 
