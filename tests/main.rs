@@ -39,6 +39,8 @@ mod store_json;
 
 /// Flags that come from a file: which of them count where, and what is wrong with a file.
 mod config;
+/// Every command that README and docs print, run.
+mod documents;
 /// The JSON of every command: what it promises, and the table of it.
 mod json;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
