@@ -2,7 +2,6 @@
 
 use std::io;
 use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use fs_err as fs;
@@ -17,9 +16,9 @@ pub const MOST_BUNDLE: u64 = 16 << 20;
 /// The largest of everything else, in bytes.
 pub const MOST: u64 = 1 << 20;
 
-/// All of a regular file, or of a pipe as a shell makes it of `<(command)`, of `most` bytes at most.
+/// All of a regular file, of a pipe as a shell makes it of `<(command)`, or of a device such as `/dev/null`: `most` bytes at most.
 ///
-/// Anything else, and what is larger, is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer: that is one
+/// A directory, and what is larger, is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer: that is one
 /// of kind `Interrupted`.
 pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let refuse = |why: String| {
@@ -36,9 +35,6 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(refuse("it is a directory".to_owned()));
-    }
-    if !kind.is_file() && !kind.is_fifo() {
-        return Err(refuse("it is neither a regular file nor a pipe".to_owned()));
     }
     let mut bytes = Vec::new();
     while bytes.len() as u64 <= most {

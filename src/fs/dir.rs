@@ -263,3 +263,39 @@ pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     let why = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     Err(with_path(why, "open", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_and_no_link_is_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        assert_eq!(dir.entry("kept").free().name, "kept");
+        dir.create_dir("kept".as_ref()).unwrap();
+        // A link to nowhere has the name all the same.
+        std::os::unix::fs::symlink("nowhere", temp.path().join("kept-2")).unwrap();
+        assert_eq!(dir.entry("kept").free().name, "kept-3");
+        assert!(dir.open_dir("kept-2".as_ref()).is_err());
+        assert!(dir.create_file("kept-2".as_ref()).is_err());
+        let path = fs::canonicalize(temp.path()).unwrap();
+        assert!(Dir::open_resolved(&path.join("kept")).is_ok());
+        std::os::unix::fs::symlink("kept", temp.path().join("link")).unwrap();
+        assert!(Dir::open_resolved(&path.join("link")).is_err());
+    }
+
+    #[test]
+    fn what_changed_places_meanwhile_is_not_taken_for_what_was_made() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let staged = dir.create_dir("staged".as_ref()).unwrap();
+        let entry = dir.entry("staged");
+        entry.must_be(&staged).unwrap();
+        entry.rename_to_free(&dir.entry("aside")).unwrap();
+        std::os::unix::fs::symlink("aside", temp.path().join("staged")).unwrap();
+        assert!(entry.must_be(&staged).is_err());
+        let taken = dir.entry("aside").rename_to_free(&entry).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+    }
+}

@@ -9,7 +9,7 @@ use crate::put_keys::PutError;
 use crate::snapshot::CaptureError;
 use crate::target::StoreError;
 
-use crate::cli::error::{Judge, Judged, busy, corrupt, failed, not_found, refused};
+use crate::cli::error::{Judge, Judged, Kind, busy, corrupt, failed, no_space, not_found, refused};
 
 impl Judge for DataDirError {
     fn judge(&self) -> Judged {
@@ -137,7 +137,7 @@ impl Judge for CaptureError {
 
 impl Judge for DrillError {
     fn judge(&self) -> Judged {
-        match self {
+        let judged = match self {
             Self::NoBinary(_) => not_found(
                 "pass the path of an etcd of the release that the backup is for to --etcd",
             ),
@@ -151,7 +151,11 @@ impl Judge for DrillError {
             Self::Store(error) => error.judge(),
             Self::Io(error) => error.judge(),
             Self::Interrupted(error) => error.judge(),
+        };
+        if judged.kind == Kind::NoSpace {
+            return no_space("make room, or pass a `--scratch-dir` on another disk");
         }
+        judged
     }
 }
 
@@ -169,5 +173,23 @@ impl Judge for PutError {
             }
             Self::Interrupted(error) => error.judge(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::space::SpaceError;
+
+    #[test]
+    fn a_drill_without_room_is_told_of_the_flag_that_drill_has() {
+        let no_room = SpaceError::NoRoom {
+            dir: "/scratch".into(),
+            needed: 2,
+            available: 1,
+        };
+        let judged = DrillError::Restore(no_room.into()).judge();
+        assert_eq!(judged.kind, Kind::NoSpace);
+        assert!(judged.hint.unwrap().contains("--scratch-dir"));
     }
 }
