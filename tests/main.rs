@@ -43,6 +43,8 @@ mod config;
 mod documents;
 /// The JSON of every command: what it promises, and the table of it.
 mod json;
+/// The licences of what the tool is built on.
+mod licences;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
 mod lock;
 /// What a run says when no one looks, and what it leaves when a signal stops it.
