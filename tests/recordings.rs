@@ -1165,7 +1165,7 @@ fn survey(data: &Path) -> etcd_ark::data_dir::scan::Survey {
 fn capture(
     data: &Path,
     backups: &Path,
-) -> Result<etcd_ark::snapshot::Captured, etcd_ark::snapshot::CaptureError> {
+) -> Result<etcd_ark::snapshot::Captured, etcd_ark::snapshot::error::CaptureError> {
     let data_dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
     let request = etcd_ark::snapshot::Request {
         data_dir: &data_dir,

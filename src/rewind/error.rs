@@ -13,7 +13,7 @@ use crate::rewind::cut::stretches;
 use crate::rewind::fork::{Fork, Said, Side, Why};
 use crate::rewind::history::Missing;
 use crate::rewind::stores::Renamed;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
 /// Why there are no rewound archives.

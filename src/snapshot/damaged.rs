@@ -24,7 +24,7 @@ use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::mtime_of;
 
 /// How much is given up at once where the disk does not give it, in bytes.

@@ -7,6 +7,7 @@
 //! whole record. What does not fit together is taken again from the start.
 
 pub mod damaged;
+pub mod error;
 pub mod if_changed;
 pub mod open_files;
 pub mod retry;
@@ -33,14 +34,12 @@ use crate::archive::warning::WarningCode::{
 };
 use crate::archive::warning::{Warning, Warnings};
 use crate::archive::{
-    Archive, ArchiveError, Cipher, Digests, ENCRYPTED, EXTENSION, FileSource, Manifest, Source,
-    Writer,
+    Archive, Cipher, Digests, ENCRYPTED, EXTENSION, FileSource, Manifest, Source, Writer,
 };
-use crate::data_dir::start::StartBeside;
-use crate::data_dir::{DataDir, DataDirError, DbFault, DbLook, Running, is_running};
-use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::scan::{FileFault, Pass};
-use crate::etcd::start::{Verdict, own_refusal, start_warning, those_that_start};
+use crate::data_dir::{DataDir, DbLook, is_running};
+use crate::etcd::member::MemberFacts;
+use crate::etcd::scan::Pass;
+use crate::etcd::start::{Verdict, own_refusal, start_warning};
 use crate::fs::error::with_path;
 use crate::fs::owner::Owner;
 use crate::fs::staged::{StagedFile, remove_stale};
@@ -50,9 +49,10 @@ use crate::repository::copy::sum;
 use crate::repository::directory::publish;
 use crate::repository::lock::{BackupLock, Claim, LockError};
 use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
-use crate::repository::upload::{Deposit, DepositError, deposit, read_all};
+use crate::repository::upload::{Deposit, deposit, read_all};
 use crate::repository::{Directory, Repository, Side};
 use crate::snapshot::damaged::Remains;
+use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, Patience};
 use crate::snapshot::write::{Content, start_from};
@@ -148,85 +148,6 @@ pub struct Captured {
     pub alone: bool,
 }
 
-/// Why there is no new archive.
-#[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    #[error("etcd 3.x runs on this data dir (`{}` is locked), and its `snap/db` cannot be copied while it is written to", .0.file.display())]
-    Running(Running),
-    #[error("`snap/db` changed while it was copied: a server is writing to it")]
-    DbChanged,
-    #[error(transparent)]
-    Db(#[from] DbFault),
-    #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
-    Source {
-        path: PathBuf,
-        /// Which servers start from the data dir all the same, where some do.
-        also: Option<String>,
-        #[source]
-        fault: FileFault,
-    },
-    #[error("etcd could not start from this data dir")]
-    Start(#[from] StartFault),
-    #[error("etcd runs on this data dir (`{}` is locked): files that are being written to cannot be told from damaged ones", .0.file.display())]
-    RunningOnDamaged(Running),
-    #[error("nothing is wrong with this data dir")]
-    NotDamaged,
-    #[error("there is no file in `{0}` that can be read")]
-    NothingToSave(PathBuf),
-    #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
-    Unsettled(#[source] StartFault),
-    #[error("the backup dir `{0}` is inside the data dir, which is only read")]
-    BackupInside(PathBuf),
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error("`{0}` vanished while it was being captured")]
-    Vanished(PathBuf),
-    #[error("the archive does not read back from the disk as it was written")]
-    ReadBack(#[source] VerifyFault),
-    #[error(transparent)]
-    Deposit(#[from] DepositError),
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-}
-
-impl CaptureError {
-    /// Sources are read through `fs_err`, which says where; a bare error is the archive's own.
-    fn written_to(self, path: &Path) -> Self {
-        match self {
-            Self::Io(error) if error.raw_os_error().is_some() => {
-                Self::Io(with_path(error, "write", path))
-            }
-            other => other,
-        }
-    }
-
-    /// Whether another archive has the name that the new one was to get.
-    fn is_name_taken(&self) -> bool {
-        let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
-            return false;
-        };
-        error.kind() == io::ErrorKind::AlreadyExists
-    }
-
-    /// Whether it may be otherwise in a moment, because etcd is at work.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Source { .. } | Self::Start(_) | Self::Vanished(_) => true,
-            Self::DataDir(error) => matches!(
-                error,
-                DataDirError::BeginsLate { .. } | DataDirError::SegmentGap { .. }
-            ),
-            _ => false,
-        }
-    }
-}
-
 /// Captures `request.data_dir` into a new archive.
 pub fn capture(
     request: &Request<'_>,
@@ -274,15 +195,7 @@ fn capture_as(
             cipher,
         } => capture.write_through(repository, spool, cipher),
     };
-    captured.map_err(|error| match error {
-        // What a server takes can be corrupt: both are worth knowing.
-        CaptureError::Source { path, fault, .. } => {
-            let starts = StartBeside::new(request.data_dir).and_then(StartBeside::finish);
-            let also = starts.ok().as_ref().and_then(those_that_start);
-            CaptureError::Source { path, also, fault }
-        }
-        error => error,
-    })
+    captured.map_err(|error| error.with_those_that_start(request.data_dir))
 }
 
 /// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.

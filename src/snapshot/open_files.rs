@@ -18,7 +18,7 @@ use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::scan::{FileFault, FileKind};
 use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
 use crate::fs::PIECE;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 use crate::snapshot::retry::PassedOver;
 
 /// A source file, open, and how much of it is taken.

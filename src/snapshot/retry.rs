@@ -8,7 +8,7 @@ use fs_err as fs;
 use crate::archive::warning::{Warning, WarningCode};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::StartFault;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 
 /// How often a capture is begun again before it is given up.
 const TRIES: u32 = 5;

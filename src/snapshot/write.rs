@@ -22,7 +22,7 @@ use crate::fs::PIECE;
 use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 
 /// An archive and the way into it.

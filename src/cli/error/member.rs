@@ -6,7 +6,7 @@ use crate::data_dir::scan::SurveyError;
 use crate::drill::DrillError;
 use crate::etcd::replay::ReplayFault;
 use crate::put_keys::PutError;
-use crate::snapshot::CaptureError;
+use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
 use crate::cli::error::{Judge, Judged, Kind, busy, corrupt, failed, no_space, not_found, refused};

@@ -9,4 +9,5 @@ pub mod log;
 pub mod record;
 pub mod resync;
 pub mod segment;
+mod unsound;
 pub mod writer;

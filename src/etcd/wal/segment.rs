@@ -12,6 +12,7 @@
 
 use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::{Head, Kind, LENGTH_WORD, LengthWord, MAX_RECORD_HEAD, Record};
+use crate::etcd::wal::unsound::{Unsound, is_zero};
 
 /// How a segment ended; each of these is ordinary, where it may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +116,6 @@ pub struct Located<'a> {
     pub record: Record<'a>,
 }
 
-/// Bytes of a sector: what a disk writes whole or not at all.
-const SECTOR: u64 = 512;
-
 /// A segment being read.
 #[derive(Debug)]
 pub struct SegmentScan {
@@ -142,35 +140,8 @@ enum State {
     /// Behind the last record of a preallocated segment: zeros must follow.
     Zeros,
     /// In or behind a frame that is corrupt.
-    Unsound(Unsound),
+    Unsound(Break, Unsound),
     Broken(Break),
-}
-
-/// A frame that is corrupt, looked through as it passes by: it may be too long to be gathered,
-/// for its length word may be what is wrong with it.
-#[derive(Debug)]
-struct Unsound {
-    found: Break,
-    /// Bytes from the start of the segment to the next byte.
-    at: u64,
-    /// Bytes of the frame that are still to come.
-    left: u64,
-    /// Whether all bytes since the last sector border, or the frame's beginning, are zeros.
-    zeros: bool,
-    /// Whether a part of it between two sector borders is all zeros.
-    zero_sector: bool,
-    origin: Origin,
-}
-
-/// Where a frame that is corrupt can come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// A record, of a log that 3.x may have written.
-    PaddedRecord,
-    /// No record begins in it, and 3.x may have written the log.
-    PaddedRubble,
-    /// No record begins in it, and 2.x wrote the log.
-    Rubble,
 }
 
 enum Next {
@@ -341,10 +312,15 @@ impl SegmentScan {
         });
     }
 
+    /// Whether 3.x may have written it.
+    fn may_be_3x(&self) -> bool {
+        self.padded || self.aligned
+    }
+
     /// Only 3.x preallocates room that can be seen; to 2.x a zero length word is a record that
     /// is corrupt.
     fn end_in_zeros(&mut self) {
-        if self.padded || self.aligned {
+        if self.may_be_3x() {
             self.state = State::Zeros;
         } else {
             self.break_here(SegmentFault::ZerosBehindEnd);
@@ -354,30 +330,18 @@ impl SegmentScan {
     /// Ends the reading at a frame of `frame` bytes, which `is_record` or not. If it is one that 3.x may
     /// call torn, or no record at all, what it holds and what follows it decide.
     fn tear_or_break(&mut self, frame: usize, is_record: bool, fault: SegmentFault) {
-        let padded = matches!(
+        let may_be_torn = matches!(
             fault,
             SegmentFault::CrcMismatch { .. } | SegmentFault::Malformed
-        ) && (self.padded || self.aligned);
-        let origin = match (is_record, padded) {
-            (true, true) => Some(Origin::PaddedRecord),
-            (true, false) => None,
-            (false, true) => Some(Origin::PaddedRubble),
-            (false, false) => Some(Origin::Rubble),
-        };
-        let Some(origin) = origin.filter(|_| self.records >= 2) else {
+        ) && (self.may_be_3x() || !is_record);
+        if self.records < 2 || !may_be_torn {
             self.break_here(fault);
             return;
-        };
+        }
         let offset = self.offset;
         self.carry = Vec::new();
-        self.state = State::Unsound(Unsound {
-            found: Break { offset, fault },
-            at: offset,
-            left: frame as u64,
-            zeros: true,
-            zero_sector: false,
-            origin,
-        });
+        let frame = Unsound::new(offset, frame as u64, is_record);
+        self.state = State::Unsound(Break { offset, fault }, frame);
     }
 
     /// Takes bytes behind the last record: zeros, or what is left of a frame that is corrupt
@@ -385,10 +349,10 @@ impl SegmentScan {
     fn pass_by(&mut self, bytes: &[u8]) {
         match &mut self.state {
             State::Zeros if !is_zero(bytes) => self.break_here(SegmentFault::DataBehindEnd),
-            State::Unsound(frame) => {
+            State::Unsound(found, frame) => {
                 let behind = frame.pass_by(bytes);
                 if !is_zero(behind) {
-                    self.state = State::Broken(frame.found.clone());
+                    self.state = State::Broken(found.clone());
                 }
             }
             _ => {}
@@ -405,55 +369,19 @@ impl SegmentScan {
         }
         let offset = self.offset;
         let broken = |fault| Err(Break { offset, fault });
+        let may_be_3x = self.may_be_3x();
         let end = match self.state {
             State::Broken(found) => return Err(found),
             State::Zeros => SegmentEnd::Preallocated { offset },
             State::Reading if carry.is_empty() && self.records < 2 => SegmentEnd::Begun { offset },
             State::Reading if carry.is_empty() => SegmentEnd::Whole { offset },
-            State::Unsound(frame) if !frame.is_torn() => return Err(frame.found),
-            State::Reading | State::Unsound(_) => SegmentEnd::TornTail { offset },
+            State::Unsound(found, frame) if !frame.is_torn(may_be_3x) => return Err(found),
+            State::Reading | State::Unsound(..) => SegmentEnd::TornTail { offset },
         };
         if self.records < 2 && matches!(end, SegmentEnd::Preallocated { .. }) {
             return broken(SegmentFault::NoHeader);
         }
         Ok((end, self.crc))
-    }
-}
-
-/// Whether all bytes are zero: compared a block at a time, for preallocated segments are long.
-fn is_zero(bytes: &[u8]) -> bool {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    let is_zero = |block: &[u8]| ZEROS.starts_with(block);
-    bytes.chunks(ZEROS.len()).all(is_zero)
-}
-
-impl Unsound {
-    /// Takes the frame's next bytes and gives back what is behind it.
-    fn pass_by<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let frame = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        let (mut frame, behind) = bytes.split_at(frame);
-        self.left -= frame.len() as u64;
-        while !frame.is_empty() {
-            let to_border = (SECTOR - self.at % SECTOR) as usize;
-            let (part, rest) = frame.split_at(to_border.min(frame.len()));
-            self.zeros &= is_zero(part);
-            self.at += part.len() as u64;
-            if self.at.is_multiple_of(SECTOR) {
-                self.zero_sector |= self.zeros;
-                self.zeros = true;
-            }
-            frame = rest;
-        }
-        behind
-    }
-
-    /// Whether it is what 3.x calls a torn entry: a sector of it was never written; `isTornEntry` in
-    /// `wal/decoder.go`. Or no record, in a frame longer than the file: no write that was synced leaves that,
-    /// and 2.1 and later cut it off.
-    fn is_torn(&self) -> bool {
-        let has_hole = self.zero_sector || (self.zeros && !self.at.is_multiple_of(SECTOR));
-        let is_rubble = self.origin != Origin::PaddedRecord;
-        self.origin != Origin::Rubble && has_hole || is_rubble && self.left > 0
     }
 }
 

@@ -1,0 +1,106 @@
+//! Why there is no new archive.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::archive::ArchiveError;
+use crate::archive::verify::VerifyFault;
+use crate::data_dir::start::StartBeside;
+use crate::data_dir::{DataDir, DataDirError, DbFault, Running};
+use crate::etcd::member::StartFault;
+use crate::etcd::scan::FileFault;
+use crate::etcd::start::those_that_start;
+use crate::fs::error::with_path;
+use crate::interrupt::Interrupted;
+use crate::repository::lock::LockError;
+use crate::repository::upload::DepositError;
+
+/// Why there is no new archive.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("etcd 3.x runs on this data dir (`{}` is locked), and its `snap/db` cannot be copied while it is written to", .0.file.display())]
+    Running(Running),
+    #[error("`snap/db` changed while it was copied: a server is writing to it")]
+    DbChanged,
+    #[error(transparent)]
+    Db(#[from] DbFault),
+    #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
+    Source {
+        path: PathBuf,
+        /// Which servers start from the data dir all the same, where some do.
+        also: Option<String>,
+        #[source]
+        fault: FileFault,
+    },
+    #[error("etcd could not start from this data dir")]
+    Start(#[from] StartFault),
+    #[error("etcd runs on this data dir (`{}` is locked): files that are being written to cannot be told from damaged ones", .0.file.display())]
+    RunningOnDamaged(Running),
+    #[error("nothing is wrong with this data dir")]
+    NotDamaged,
+    #[error("there is no file in `{0}` that can be read")]
+    NothingToSave(PathBuf),
+    #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
+    Unsettled(#[source] StartFault),
+    #[error("the backup dir `{0}` is inside the data dir, which is only read")]
+    BackupInside(PathBuf),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("`{0}` vanished while it was being captured")]
+    Vanished(PathBuf),
+    #[error("the archive does not read back from the disk as it was written")]
+    ReadBack(#[source] VerifyFault),
+    #[error(transparent)]
+    Deposit(#[from] DepositError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl CaptureError {
+    /// Sources are read through `fs_err`, which says where; a bare error is the archive's own.
+    pub(super) fn written_to(self, path: &Path) -> Self {
+        match self {
+            Self::Io(error) if error.raw_os_error().is_some() => {
+                Self::Io(with_path(error, "write", path))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether another archive has the name that the new one was to get.
+    pub(super) fn is_name_taken(&self) -> bool {
+        let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::AlreadyExists
+    }
+
+    /// Whether it may be otherwise in a moment, because etcd is at work.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Source { .. } | Self::Start(_) | Self::Vanished(_) => true,
+            Self::DataDir(error) => matches!(
+                error,
+                DataDirError::BeginsLate { .. } | DataDirError::SegmentGap { .. }
+            ),
+            _ => false,
+        }
+    }
+
+    /// The same with the servers that start from the data dir all the same: what a server takes can be corrupt,
+    /// and both are worth knowing.
+    pub(super) fn with_those_that_start(self, data_dir: &DataDir) -> Self {
+        let Self::Source { path, fault, .. } = self else {
+            return self;
+        };
+        let starts = StartBeside::new(data_dir).and_then(StartBeside::finish);
+        let also = starts.ok().as_ref().and_then(those_that_start);
+        Self::Source { path, also, fault }
+    }
+}
