@@ -1,0 +1,275 @@
+//! Stores that fail, lie, are slow or are locked.
+
+use super::{
+    Bucket, BucketLimits, Duration, Instant, Interrupt, Place, Road, TOLD_WITHIN, Then, URL, age,
+    ark, fs, make_unreachable, unpack,
+};
+use etcd_ark::repository::Repository as _;
+
+#[test]
+fn a_store_that_cannot_be_reached_or_that_refuses_is_told_within_half_a_minute() {
+    // Guards against a nightly run that waits for minutes to say that the store is gone.
+    let Some(place) = Place::new() else { return };
+    let creates = |method: &str, target: &str| method == "PUT" && target.contains("claim");
+    let completes = |method: &str, target: &str| method == "POST" && target.contains("uploadId=");
+    let no_create = Road::to(&place.server, move |method, target| {
+        if creates(method, target) {
+            Then::Answer("501 Not Implemented", "NotImplemented")
+        } else {
+            Then::Pass
+        }
+    });
+    let no_complete = Road::to(&place.server, move |method, target| {
+        if completes(method, target) {
+            Then::Answer("200 OK", "InternalError")
+        } else {
+            Then::Pass
+        }
+    });
+    // One that answers nothing at all, and a port that nobody listens at.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at =
+        |listener: &std::net::TcpListener| format!("http://{}", listener.local_addr().unwrap());
+    let endpoint = |road: &Road| road.environment()[3].1.clone();
+    let endpoints = [
+        (endpoint(&no_create), "it cannot do that"),
+        (endpoint(&no_complete), "with success and an error"),
+        (at(&silent), "is the store reachable?"),
+        (at(&closed), "is the store reachable?"),
+    ];
+    drop(closed);
+    std::thread::scope(|scope| {
+        for (endpoint, says) in &endpoints {
+            for args in [place.snapshot_args(), vec!["list", "--repo", URL]] {
+                let mut command = place.command(&no_create, &args);
+                command.env("AWS_ENDPOINT_URL", endpoint);
+                scope.spawn(move || {
+                    let since = Instant::now();
+                    let ran = ark::run(&mut command);
+                    assert!(
+                        since.elapsed() < TOLD_WITHIN,
+                        "{endpoint} {args:?}: {:?}",
+                        since.elapsed()
+                    );
+                    if args.contains(&"snapshot") || says.contains("reachable") {
+                        assert!(ran.stderr.contains(says), "{ran:#?}");
+                    }
+                });
+            }
+        }
+    });
+    assert_eq!(place.objects(), [""; 0]);
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_called_that_and_not_a_wrong_key() {
+    let Some(place) = Place::new() else { return };
+    let by_date = Road::to(&place.server, |_, _| Then::OtherTime);
+    let by_code = Road::to(&place.server, |_, _| {
+        Then::Answer("403 Forbidden", "RequestTimeTooSkewed")
+    });
+    for road in [&by_date, &by_code] {
+        for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
+            let error = place.run(road, &args).exits(1).json_error();
+            assert!(
+                error["message"].as_str().unwrap().contains("clock"),
+                "{error}"
+            );
+            assert!(
+                error["hint"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("set this machine's clock right"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bucket_with_object_lock_takes_archives_once_it_gets_checksums() {
+    let Some(place) = Place::new() else { return };
+    let locked = Road::to(&place.server, |method, _| {
+        if method == "PUT" {
+            Then::WantChecksum
+        } else {
+            Then::Pass
+        }
+    });
+    let ran = place.run(&locked, &place.snapshot_args());
+    let error = ran.exits(1).json_error();
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .contains("AWS_CHECKSUM_ALGORITHM=SHA256"),
+        "{error}"
+    );
+    let mut command = place.command(&locked, &place.snapshot_args());
+    command.env("AWS_CHECKSUM_ALGORITHM", "SHA256");
+    ark::run(&mut command).exits(0);
+    assert_eq!(place.objects().len(), 2);
+}
+
+#[test]
+fn a_store_that_sends_bytes_without_end_is_given_up() {
+    let Some(place) = Place::new() else { return };
+    let url = place.snapshot(&Road::open(&place.server));
+    for what in [".tar.zst?", "list-type=2", ".sha256"] {
+        let endless = Road::to(&place.server, move |method, target| {
+            let target = if target.contains('?') {
+                target.to_owned()
+            } else {
+                format!("{target}?")
+            };
+            if method == "GET" && target.contains(what) {
+                Then::WithoutEnd
+            } else {
+                Then::Pass
+            }
+        });
+        let args = if what == "list-type=2" {
+            ["list", "--repo", URL]
+        } else {
+            ["-q", "verify", &url]
+        };
+        let ran = place.run(&endless, &args);
+        assert!(what == ".sha256" || ran.code != Some(0), "{ran:#?}");
+        let back = endless.traffic().bytes_back;
+        assert!(back < 64 << 20, "{what}: {back}");
+    }
+}
+
+#[test]
+fn the_claim_of_a_run_that_died_is_taken_over_by_the_next_copy() {
+    // Guards against a name that no run can write for ever where nobody prunes.
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let name = url.rsplit('/').next().unwrap();
+    let local = place.path("local");
+    let local = local.to_str().unwrap();
+    place.run(&road, &["copy", URL, local]).exits(0);
+    let bucket = place.path("s3/backups/etcd");
+    for object in place.objects() {
+        fs::remove_file(bucket.join(object)).unwrap();
+    }
+    fs::write(bucket.join(format!(".etcd-ark-claim-{name}")), "someone\n").unwrap();
+    place.run(&road, &["copy", local, URL]).exits(11);
+    age(&place);
+    place.run(&road, &["copy", local, URL]).exits(0);
+    assert_eq!(place.objects(), [name.to_owned(), format!("{name}.sha256")]);
+    place.run(&road, &["verify", &url]).exits(0);
+}
+
+#[test]
+fn going_back_and_the_checklist_before_an_upgrade_take_a_bucket_for_the_backup_dir() {
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    let recording = unpack("ops-2.1");
+    let data = recording.data_dir("ops-2.1");
+    make_unreachable(&data);
+    let data = data.to_str().unwrap();
+    let run = [
+        "--json",
+        "downgrade",
+        "run",
+        "--timeout",
+        "1",
+        "--settle",
+        "0",
+        "--data-dir",
+        data,
+        "--repo",
+        URL,
+    ];
+    let told = place.run(&road, &run).exits(0).json();
+    let url = told["snapshot"]["archive"].as_str().unwrap();
+    assert!(url.starts_with(URL), "{told}");
+    place.run(&road, &["verify", url]).exits(0);
+    let checks = [
+        "--json",
+        "preflight",
+        "--timeout",
+        "1",
+        "--data-dir",
+        data,
+        "--backup-dir",
+        URL,
+    ];
+    let told = place.run(&road, &checks).exits(3).json();
+    let checks = told["checks"].as_array().unwrap();
+    let own = checks
+        .iter()
+        .find(|check| check["id"] == "own-backup")
+        .unwrap();
+    assert_eq!(own["status"], "ok", "{own}");
+    let room = checks
+        .iter()
+        .find(|check| check["id"] == "free-space")
+        .unwrap();
+    assert_eq!(room["status"], "ok", "{room}");
+}
+
+#[test]
+fn a_copy_out_of_a_bucket_downloads_each_archive_once() {
+    let Some(place) = Place::large() else { return };
+    let road = Road::open(&place.server);
+    let url = place.snapshot(&road);
+    let size = fs::metadata(
+        place
+            .path("s3/backups/etcd")
+            .join(url.rsplit('/').next().unwrap()),
+    )
+    .unwrap()
+    .len();
+    let before = road.traffic().bytes_back;
+    place
+        .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
+        .exits(0);
+    let downloaded = road.traffic().bytes_back - before;
+    assert!(downloaded < size + (1 << 20), "{downloaded} of {size}");
+}
+
+/// Limits of a thirtieth of the product's, so that a slow line is told in seconds.
+const SHORT: BucketLimits = BucketLimits {
+    connect: Duration::from_secs(1),
+    silence: Duration::from_secs(1),
+    request: Duration::from_secs(14),
+};
+
+/// Uploads an archive's name with a few bytes through a road on which `slow` requests take three times the allowed silence.
+fn upload_over_a_slow_line(place: &Place, slow: fn(&str, &str) -> bool) -> std::io::Result<()> {
+    let road = Road::to(&place.server, move |method, target| {
+        if slow(method, target) {
+            std::thread::sleep(3 * SHORT.silence);
+        }
+        Then::Pass
+    });
+    let settings = road
+        .environment()
+        .map(|(name, value)| (name.to_owned(), value));
+    let bucket = Bucket::open_with(URL, &settings, SHORT, &Interrupt::default()).unwrap();
+    let mut pending = bucket.receive("etcd-slow.tar.zst")?;
+    pending.write(b"all of it")?;
+    pending.finish()?;
+    pending.publish(&[])
+}
+
+#[test]
+fn an_upload_goes_on_while_a_part_takes_longer_than_the_store_may_be_silent() {
+    // Guards against one limit for all: at 500 kbit/s a part takes minutes, and nothing comes back meanwhile.
+    let Some(place) = Place::new() else { return };
+    let is_part = |method: &str, target: &str| method == "PUT" && target.contains("partNumber=");
+    upload_over_a_slow_line(&place, is_part).unwrap();
+}
+
+#[test]
+fn a_store_that_is_silent_where_it_should_answer_at_once_is_given_up() {
+    // Guards against a snapshot that hangs all night.
+    let Some(place) = Place::new() else { return };
+    let since = Instant::now();
+    upload_over_a_slow_line(&place, |_, _| true).unwrap_err();
+    assert!(since.elapsed() < SHORT.request, "{:?}", since.elapsed());
+}

@@ -1,0 +1,138 @@
+//! Members that were removed, moved or never there: who gets an archive, and at which place of the log.
+
+use super::{
+    BTreeMap, BTreeSet, CONF_CHANGE, ENTRY, Path, REMOVE_NODE, TempDir, UPDATE_NODE, archives, ark,
+    decode, json, keys, number, paths, records, rewind, unpack, untar, without_ttl,
+};
+
+const MEM_A: u64 = 0x5520_9a07_e772_ae46;
+const MEM_B: u64 = 0x1512_e795_9dba_47fe;
+const MEM_C: u64 = 0x866b_2327_9458_7293;
+const MEM_D: u64 = 0x913b_1d8f_e935_3213;
+
+/// The conf changes above `index` in an archive: kind, member, context.
+fn conf_changes(data: &Path, index: u64) -> Vec<(u64, u64, String)> {
+    let entries = decode::entries(&data.join("member/wal")).into_iter();
+    let last = entries.filter(|(at, (kind, _))| *at > index && *kind == CONF_CHANGE);
+    last.map(|(_, (_, data))| {
+        let context = String::from_utf8(decode::bytes(&data, 4).to_vec()).unwrap();
+        assert_eq!(number(&data, 1), 0, "nobody waits for the answer");
+        (number(&data, 2), number(&data, 3), context)
+    })
+    .collect()
+}
+
+#[test]
+fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
+    // Guards against a drill cluster that calls the members of the real one, and against new hosts nobody finds.
+    let recordings = ["mem-a", "mem-b", "mem-d"].map(unpack);
+    let dir = TempDir::new().unwrap();
+    let sources = ["mem-a", "mem-b", "mem-d"];
+    let sources: Vec<_> = recordings
+        .iter()
+        .zip(sources)
+        .map(|(from, name)| from.data_dir(name))
+        .collect();
+    let sources = paths(&sources);
+    let out = dir.path().join("alone");
+    let new = "http://127.0.0.1:9380";
+    let flags = ["--single", "mem-d", "--peer-url", &format!("mem-d={new}")];
+    let told = rewind(&sources, &out, &flags).exits(0).json();
+    assert_eq!(
+        (&told["to_raft_index"], &told["last_raft_index"]),
+        (&json!(73), &json!(76))
+    );
+    let made = archives(&told);
+    assert_eq!(made.keys().copied().collect::<Vec<_>>(), [MEM_D]);
+    let data = untar(&made[&MEM_D], &dir.path().join("data"));
+    assert_eq!(
+        conf_changes(&data, 73),
+        [
+            (REMOVE_NODE, MEM_A, String::new()),
+            (REMOVE_NODE, MEM_C, String::new()),
+            (
+                UPDATE_NODE,
+                MEM_D,
+                format!(r#"{{"id":{MEM_D},"peerURLs":["{new}"]}}"#)
+            ),
+        ]
+    );
+    let terms: Vec<u64> = records(&data)
+        .iter()
+        .filter(|(kind, _)| *kind == ENTRY)
+        .map(|(_, data)| number(data, 2))
+        .collect();
+    assert_eq!(terms[terms.len() - 4..], [2, 3, 3, 3], "{terms:?}");
+    let inspected = ark([
+        "--json".as_ref(),
+        "inspect".as_ref(),
+        made[&MEM_D].as_os_str(),
+    ]);
+    let member = inspected.exits(0).json()["facts"].take();
+    let [only] = member["members"].as_array().unwrap().as_slice() else {
+        panic!("{member:#}");
+    };
+    assert_eq!(
+        (&only["name"], &only["peer_urls"]),
+        (&json!("mem-d"), &json!([new]))
+    );
+    let removed: BTreeSet<_> = member["removed_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        removed,
+        [MEM_A, MEM_B, MEM_C].map(|id| format!("{id:x}")).into()
+    );
+    assert_eq!(
+        without_ttl(keys(&made[&MEM_D])),
+        without_ttl(recordings[0].json("mem-a.keys.json"))
+    );
+
+    // All keep their places, on new hosts; one takes the URL that another leaves.
+    let moves = [
+        "--peer-url",
+        "mem-a=http://127.0.0.1:17380",
+        "--peer-url",
+        "mem-c=http://127.0.0.1:1,mem-c=http://127.0.0.1:2",
+    ];
+    let told = rewind(&sources, &dir.path().join("moved"), &moves)
+        .exits(0)
+        .json();
+    let urls: BTreeMap<_, _> = told["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| {
+            let name = member["member"]["name"].as_str().unwrap();
+            (name.to_owned(), member["peer_urls"].clone())
+        })
+        .collect();
+    assert_eq!(urls["mem-a"], json!(["http://127.0.0.1:17380"]));
+    assert_eq!(
+        urls["mem-c"],
+        json!(["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    );
+    assert_eq!(urls["mem-d"], json!(["http://127.0.0.1:18380"]));
+    assert_eq!(archives(&told).len(), 3);
+}
+
+#[test]
+fn before_a_member_left_it_gets_an_archive_too() {
+    // Guards against the membership of today put onto the data of then.
+    let recording = unpack("mem-a");
+    let dir = TempDir::new().unwrap();
+    let source = recording.data_dir("mem-a");
+    for (to, members) in [
+        ("index:73", vec![MEM_A, MEM_C, MEM_D]),
+        ("index:49", vec![MEM_A, MEM_B, MEM_C, MEM_D]),
+        ("index:20", vec![MEM_A, MEM_B, MEM_C]),
+    ] {
+        let out = dir.path().join(to);
+        let told = rewind(&[&source], &out, &["--to", to]).exits(0).json();
+        let found: BTreeSet<_> = archives(&told).into_keys().collect();
+        assert_eq!(found, members.into_iter().collect(), "{to}");
+    }
+}
