@@ -333,7 +333,7 @@ fn a_ctrl_c_leaves_the_last_table_once_and_whole() {
     let fake = story();
     fake.member(2).down();
     // The terminal writes `^C` where the cursor is; the next table would stand beside it, and must not come.
-    let (_, screen) = on_a_terminal(&fake, "2s", 130, |typed| typed.write_all(b"\x03").unwrap());
+    let (_, screen) = on_a_terminal(&fake, "30s", 130, |typed| typed.write_all(b"\x03").unwrap());
     let begin = |beginning: &str| {
         let lines = screen.iter().filter(|line| line.starts_with(beginning));
         lines.count()
