@@ -235,7 +235,8 @@ fn restore_into(
         replace: false,
         owner: Some(owner),
         dry_run: false,
-        damaged: false,
+        // Whether a server starts from it is for the server to say.
+        damaged: true,
         threads: request.threads,
         now: crate::clock::now(),
     };
