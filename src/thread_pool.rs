@@ -47,7 +47,7 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
             let mut work = make();
             move || {
                 for (job, answer) in queue {
-                    // Nobody waits for the answer any more once the pool is dropped.
+                    // The answer is not awaited any more once the pool is dropped.
                     let _ = answer.send(work(job));
                 }
             }
@@ -65,7 +65,7 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
             };
         }
         Self {
-            // Twice what is being worked on: nobody waits while the caller is busy elsewhere.
+            // Twice what is being worked on: no thread waits while the caller is busy elsewhere.
             depth: workers.len() * 2 + 2,
             mode: Mode::Pool {
                 jobs: Some(jobs),

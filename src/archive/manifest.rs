@@ -100,7 +100,7 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
-    /// Whose it was.
+    /// The member it was taken of.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
@@ -118,7 +118,7 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
-    /// Whose it was.
+    /// The member it was taken of.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
@@ -296,7 +296,7 @@ impl Manifest {
             return Err(ManifestFault::LaterFormat { format, writer });
         }
         let mut manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
-        // Whoever made the file must not move a terminal's cursor with these, or begin a line.
+        // The author of the file must not move a terminal's cursor with these, or begin a line.
         let tool = [&mut manifest.tool.name, &mut manifest.tool.version];
         let warnings = manifest.warnings.0.iter_mut();
         let texts = warnings.map(|warning| &mut warning.text);

@@ -1,4 +1,4 @@
-//! What a file is that was given for an archive and is none, by its first bytes.
+//! What a file that was given for an archive is instead, by its first bytes.
 //!
 //! In: a path that does not end as an archive's name does. Out: what to tell, instead of that an archive is corrupt.
 

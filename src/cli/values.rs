@@ -10,7 +10,7 @@ use crate::cli::location::no_url;
 
 const LIKE_A_DURATION: &str = "not a valid duration: write it like `30s`, `90m`, `24h` or `7d`";
 
-/// A duration above zero, such as `3s`, `24h` or `7d`; a day is 24 hours. A bare number is none: 30 days must not become 30 seconds.
+/// A duration above zero, such as `3s`, `24h` or `7d`; a day is 24 hours. A bare number is refused: 30 days must not become 30 seconds.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     duration_or_zero(text)
         .ok()

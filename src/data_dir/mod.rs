@@ -164,7 +164,7 @@ impl DataDir {
         .without_foreign_links(&member)
     }
 
-    /// Refuses a part that a symlink has led to a directory of another owner than the data dir's: whoever owns that could have
+    /// Refuses a part that a symlink has led to a directory of another owner than the data dir's: its owner could have
     /// root read any directory. What is put in its place later is not opened: see [`SourceFile::open`].
     fn without_foreign_links(self, member: &Path) -> Result<Self, DataDirError> {
         let root = fs::canonicalize(&self.root)?;

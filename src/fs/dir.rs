@@ -208,7 +208,7 @@ impl Entry {
         self.rename_over(to)
     }
 
-    /// Gives what is here the name `to`, whoever has it. Not durable yet.
+    /// Gives what is here the name `to`, replacing what has it. Not durable yet.
     pub fn rename_over(&self, to: &Self) -> io::Result<()> {
         rustix::fs::renameat(&self.dir.0, &self.name, &to.dir.0, &to.name)
             .map_err(|error| with_path(error.into(), "rename to", &to.path()))
@@ -251,7 +251,7 @@ fn changed(path: &Path) -> io::Error {
     with_path(io::Error::other(why), "use", path)
 }
 
-/// Opens a regular file for reading, symlinks followed. What is no regular file is an error, and is not waited for: a FIFO
+/// Opens a regular file for reading, symlinks followed. Anything but a regular file is an error, and is not waited for: a FIFO
 /// without a writer would be, for ever.
 pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();

@@ -23,7 +23,7 @@ pub(crate) fn missing(what: &str, path: &Path) -> String {
     }
 }
 
-/// What was tried, and where. The text says the cause, so that it is no source.
+/// What was tried, and where. The text says the cause, so `source` does not.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {action} `{}`: {cause}", path.display())]
 pub struct PathError {

@@ -1,4 +1,4 @@
-//! Whose a file is: by numbers, and by the names that this machine has for them.
+//! The owner of a file: by numbers, and by the names that this machine has for them.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use std::{fmt, io};
 use fs_err as fs;
 use rustix::fs::{Gid, Uid};
 
-/// Whose a file is; shown as `uid:gid`.
+/// The owner of a file; shown as `uid:gid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub uid: u32,
@@ -16,7 +16,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whose a file with this metadata is.
+    /// The owner of a file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let (uid, gid) = (metadata.uid(), metadata.gid());
         Self { uid, gid }

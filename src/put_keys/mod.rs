@@ -220,7 +220,7 @@ fn only_there<'s>(live: &BTreeMap<String, LiveNode>, known: &BTreeSet<String>) -
     others.map(planned).collect()
 }
 
-/// A text as Go writes it into JSON: U+FFFD for each byte that is no part of a character.
+/// A text as Go writes it into JSON: U+FFFD for each byte outside a character.
 fn as_go_shows(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -26,7 +26,7 @@ fn a_store_that_cannot_be_reached_or_that_refuses_is_told_within_half_a_minute()
             Then::Pass
         }
     });
-    // One that answers nothing at all, and a port that nobody listens at.
+    // One that answers nothing at all, and a port without a listener.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at =
@@ -143,7 +143,7 @@ fn a_store_that_sends_bytes_without_end_is_given_up() {
 
 #[test]
 fn the_claim_of_a_run_that_died_is_taken_over_by_the_next_copy() {
-    // Guards against a name that no run can write for ever where nobody prunes.
+    // Guards against a name that no run can write for ever where prune is never run.
     let Some(place) = Place::new() else { return };
     let road = Road::open(&place.server);
     let url = place.snapshot(&road);

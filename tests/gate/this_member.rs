@@ -49,7 +49,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
         .exits(0)
         .json();
     assert_eq!(listed["manifest"]["labels"], json!(["pre-downgrade"]));
-    // Under --strict a warning is no refusal here, but is said; for scripts it is all in the JSON.
+    // Under --strict a warning does not refuse here, but is said; for scripts it is all in the JSON.
     let strict = go_back(
         &own,
         &backups,

@@ -238,7 +238,7 @@ impl<E: Judge> From<E> for CliError {
         } = error.judge();
         Self {
             kind,
-            // Names of files come from whoever made them.
+            // Names of files may hold control characters.
             message: printable(&with_causes(&error)),
             hint,
             path,

@@ -18,7 +18,7 @@ use crate::text::size;
 
 /// What proving one target gave.
 pub(super) struct Verdict {
-    /// Whose it is and how far its log goes, where that can be read.
+    /// The member and how far its log goes, where that can be read.
     pub(super) whose: Option<(Identity, Position)>,
     pub(super) files: Vec<FileReport>,
     pub(super) faults: Vec<String>,
@@ -77,7 +77,7 @@ impl Verdict {
 pub(super) const OK: &str = "ok";
 pub(super) const FAILED: &str = "failed";
 
-/// A target on one line: whoever made the file chose its name.
+/// A target on one line: its name may hold control characters.
 pub(super) fn shown(target: &Path) -> String {
     printable(&target.display().to_string())
 }
