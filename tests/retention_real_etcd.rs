@@ -12,18 +12,6 @@ use crate::support::ark::{Ran, clean};
 use crate::support::etcd::{Etcd, http};
 use crate::support::{ark, tools};
 
-/// What Debian's package `libfaketime` installs.
-fn faketime() -> Option<PathBuf> {
-    let found = std::fs::read_dir("/usr/lib").unwrap().flatten();
-    let library = found
-        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
-        .find(|path| path.is_file());
-    if library.is_none() {
-        tools::need("libfaketime.so.1");
-    }
-    library
-}
-
 struct Nights {
     dir: TempDir,
     faketime: PathBuf,
@@ -80,7 +68,9 @@ fn ten_nights_are_pruned_as_asked_and_the_oldest_that_is_left_starts() {
     if !tools::need("etcd") {
         return;
     }
-    let Some(faketime) = faketime() else { return };
+    let Some(faketime) = tools::need_faketime() else {
+        return;
+    };
     let nights = Nights {
         dir: TempDir::new().unwrap(),
         faketime,

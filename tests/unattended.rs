@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, names_in, need, need_root, snapshot};
+use crate::support::tools::{
+    archives_in, fast_dir, names_in, need, need_faketime, need_root, snapshot,
+};
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -360,9 +362,9 @@ fn where_no_thread_can_be_had_the_work_is_done_without_or_refused_with_a_reason(
 
 #[test]
 fn a_clock_beyond_the_year_9999_stops_no_run() {
-    if !need("faketime") {
+    let Some(faketime) = need_faketime() else {
         return;
-    }
+    };
     let dir = TempDir::new().unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     small_member(&source);
@@ -373,7 +375,11 @@ fn a_clock_beyond_the_year_9999_stops_no_run() {
         &["prune", backups.to_str().unwrap(), "--keep-within", "9d"],
         &["list", "--history", backups.to_str().unwrap()],
     ] {
-        let mut late = clean("faketime");
-        run(late.args(["9999-12-31 23:59:58", BINARY]).args(args)).exits(0);
+        let mut late = clean(BINARY);
+        late.env("LD_PRELOAD", &faketime);
+        late.env("FAKETIME", "@9999-12-31 23:59:58");
+        run(late.args(args)).exits(0);
     }
+    let archives = archives_in(&backups);
+    assert!(format!("{archives:?}").contains("-9999"), "{archives:?}");
 }

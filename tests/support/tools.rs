@@ -26,6 +26,18 @@ fn need_quietly(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
+/// As [`need`], of the library that Debian's package `libfaketime` installs: preloaded, it sets a program's clock.
+pub fn need_faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let library = folders
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file());
+    if library.is_none() {
+        skip("`libfaketime` is not installed");
+    }
+    library
+}
+
 /// As [`need`], of a module of Python's.
 pub fn need_python_module(name: &str) -> bool {
     let import = Command::new("python3")
