@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -134,26 +135,46 @@ impl<J, R> Drop for Ordered<J, R> {
 
 /// Buffers that go round between a producer and its workers instead of being allocated again.
 #[derive(Clone, Default)]
-pub struct Buffers(Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
+pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Buffers {
     /// An empty buffer, perhaps with room left from earlier use.
-    pub fn get(&self) -> Vec<u8> {
-        let mut pool = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        pool.pop().unwrap_or_default()
+    pub fn get(&self) -> Lent {
+        let bytes = self.all().pop().unwrap_or_default();
+        let home = self.clone();
+        Lent { bytes, home }
     }
 
-    /// Gives a buffer back, emptied.
-    pub fn put(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let mut pool = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        pool.push(buffer);
+    fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer that goes back to where it came from when it is dropped, or the last who shares it lets go of it.
+pub struct Lent {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Deref for Lent {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        self.home.all().push(bytes);
     }
 }
 

@@ -26,6 +26,8 @@ mod malicious_archives;
 mod malicious_stores;
 /// Kernels without the calls that today's have.
 mod old_kernels;
+/// How often bytes are read: system calls counted.
+mod one_pass;
 /// Every recording of a real server, there and back; and every kind of directory that is none.
 mod recordings;
 /// Damages in pairs, on data of several releases: what a verdict promises, the archive keeps.

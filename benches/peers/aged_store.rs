@@ -13,7 +13,7 @@ use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
 use etcd_ark::etcd::raft_snapshot;
 use prost::Message;
 
-use crate::generate::{KEYS, Log, MEMBER, below, next, value};
+use crate::generate::{KEYS, Log, MEMBER, MEMBERS, below, next, value};
 
 /// Entries after each raft snapshot at full size.
 const ENTRIES: u64 = 20_000;
@@ -86,6 +86,8 @@ impl Member {
     fn new(keys: u64) -> Self {
         let mut member = Self {
             log: Log {
+                own: MEMBER,
+                members: &MEMBERS[..1],
                 random: 1,
                 crc: 0,
                 index: 0,

@@ -9,7 +9,13 @@ use etcd_ark::etcd::raft_snapshot;
 use etcd_ark::etcd::wal::record::{Kind, Record};
 use prost::Message;
 
-pub(crate) const MEMBER: u64 = 0x8998_a2fa_ce6f_b7ba;
+pub(crate) const MEMBER: u64 = MEMBERS[0];
+/// In the order of their numbers, each of as many bytes in a record: so that all logs have the same entries.
+pub(crate) const MEMBERS: [u64; 3] = [
+    0x8998_a2fa_ce6f_b7ba,
+    0x9f07_2a8b_11c3_90d4,
+    0xa998_a2fa_ce6f_b7ba,
+];
 const CLUSTER: u64 = 0xaa16_62ac_a318_a75f;
 /// etcd's own: a segment is cut after the write that takes it past this.
 const SEGMENT: usize = 64_000_000;
@@ -25,10 +31,12 @@ pub(crate) struct Made {
     pub(crate) live: Vec<String>,
 }
 
-/// Makes a data dir of five raft snapshots and five segments, at `scale` percent of full size.
-pub(crate) fn data_dir(dir: &Path, scale: u64) -> Made {
+/// Makes the data dir of `member` of a cluster of three: five raft snapshots and five segments, at `scale` percent of full
+/// size. All members hold the same.
+pub(crate) fn data_dir(dir: &Path, scale: u64, member: u64) -> Made {
     write_member(
         dir,
+        member,
         KEYS * scale / 100,
         SEGMENT * scale as usize / 100,
         SEGMENTS,
@@ -37,10 +45,10 @@ pub(crate) fn data_dir(dir: &Path, scale: u64) -> Made {
 
 /// Makes a data dir of a few KB.
 pub(crate) fn small_data_dir(dir: &Path) -> Made {
-    write_member(dir, 5, 4_000, 2)
+    write_member(dir, MEMBER, 5, 4_000, 2)
 }
 
-fn write_member(dir: &Path, keys: u64, segment_bytes: usize, segments: u64) -> Made {
+fn write_member(dir: &Path, own: u64, keys: u64, segment_bytes: usize, segments: u64) -> Made {
     let (wal, snap) = (dir.join("member/wal"), dir.join("member/snap"));
     std::fs::create_dir_all(&wal).unwrap();
     std::fs::create_dir_all(&snap).unwrap();
@@ -50,6 +58,8 @@ fn write_member(dir: &Path, keys: u64, segment_bytes: usize, segments: u64) -> M
         live: Vec::new(),
     };
     let mut log = Log {
+        own,
+        members: &MEMBERS,
         random: 1,
         crc: 0,
         index: 0,
@@ -77,7 +87,7 @@ fn write_member(dir: &Path, keys: u64, segment_bytes: usize, segments: u64) -> M
             };
             log.marker(id);
             let json = store(&mut log.random, keys);
-            let file = raft_snapshot::write(id, &[MemberId(MEMBER)], json.as_bytes());
+            let file = raft_snapshot::write(id, &MEMBERS.map(MemberId), json.as_bytes());
             std::fs::write(snap.join(id.file_name()), &file).unwrap();
             made.bytes += file.len() as u64;
             if sequence == live_from && number == snapshots {
@@ -98,6 +108,8 @@ fn write_member(dir: &Path, keys: u64, segment_bytes: usize, segments: u64) -> M
 
 /// A WAL segment being written, true to the chain of crcs.
 pub(crate) struct Log {
+    pub(crate) own: u64,
+    pub(crate) members: &'static [u64],
     pub(crate) random: u64,
     pub(crate) crc: u32,
     /// Of the last entry.
@@ -115,26 +127,28 @@ impl Log {
         }
         .write_frame(&mut self.segment);
         let metadata = Metadata {
-            node_id: Some(MEMBER),
+            node_id: Some(self.own),
             cluster_id: Some(CLUSTER),
         };
         self.put(Kind::Metadata, &metadata.encode_to_vec());
         if first {
-            self.add_own_member();
+            self.add_members();
         }
         self.hard_state();
     }
 
-    fn add_own_member(&mut self) {
-        let context =
-            format!(r#"{{"id":{MEMBER},"peerURLs":["http://10.0.0.1:2380"],"name":"bench"}}"#);
-        let change = etcd_ark::etcd::proto::ConfChange {
-            id: Some(1),
-            kind: Some(0),
-            node_id: Some(MEMBER),
-            context: Some(context.into_bytes()),
-        };
-        self.entry(1, change.encode_to_vec());
+    fn add_members(&mut self) {
+        for &member in self.members {
+            let urls = peer_urls(member);
+            let context = format!(r#"{{"id":{member},"peerURLs":{urls},"name":"bench"}}"#);
+            let change = etcd_ark::etcd::proto::ConfChange {
+                id: Some(member),
+                kind: Some(0),
+                node_id: Some(member),
+                context: Some(context.into_bytes()),
+            };
+            self.entry(1, change.encode_to_vec());
+        }
     }
 
     fn fill(&mut self, until: usize) {
@@ -166,7 +180,7 @@ impl Log {
     pub(crate) fn hard_state(&mut self) {
         let state = HardState {
             term: Some(2),
-            vote: Some(MEMBER),
+            vote: Some(self.own),
             commit: Some(self.index),
         };
         self.put(Kind::HardState, &state.encode_to_vec());
@@ -191,6 +205,11 @@ impl Log {
     }
 }
 
+/// JSON; another host for each member.
+fn peer_urls(member: u64) -> String {
+    format!(r#"["http://10.0.0.{}:2380"]"#, member >> 60)
+}
+
 /// The v2 store's JSON with `keys` keys of some 800 bytes, 200 to a directory.
 fn store(random: &mut u64, keys: u64) -> String {
     let node = |path: &str, index: u64| {
@@ -199,13 +218,20 @@ fn store(random: &mut u64, keys: u64) -> String {
         )
     };
     let mut json = format!(r#"{{"Root":{}","Children":{{"0":"#, node("/", 0));
+    let members = MEMBERS.map(|member| {
+        let own = format!("/0/members/{member:x}");
+        let (dir, attributes) = (node(&own, 1), node(&format!("{own}/raftAttributes"), 1));
+        let urls = peer_urls(member).replace('"', "\\\"");
+        format!(
+            r#""{member:x}":{dir}","Children":{{"raftAttributes":{attributes}{{\"peerURLs\":{urls}}}","Children":null}}}}}}"#
+        )
+    });
     let _ = write!(
         json,
-        r#"{}","Children":{{"members":{}","Children":{{"{MEMBER:x}":{}","Children":{{"raftAttributes":{}{{\"peerURLs\":[\"http://10.0.0.1:2380\"]}}","Children":null}}}}}}}}}},"version":{}2.1.0","Children":null}}}}}}"#,
+        r#"{}","Children":{{"members":{}","Children":{{{}}}}},"version":{}2.1.0","Children":null}}}}}}"#,
         node("/0", 0),
         node("/0/members", 1),
-        node(&format!("/0/members/{MEMBER:x}"), 1),
-        node(&format!("/0/members/{MEMBER:x}/raftAttributes"), 1),
+        members.join(","),
         node("/0/version", 3),
     );
     let _ = write!(

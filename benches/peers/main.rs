@@ -6,7 +6,9 @@
 //! and the ratio pair by pair. Settings, from the environment: `ETCD_ARK_BENCH_ROUNDS` (5),
 //! `ETCD_ARK_BENCH_SCALE` in percent of the full size (100), `ETCD_ARK_BENCH_DIR` (the system's
 //! temporary directory), `ETCD_ARK_BENCH_LEVEL` (zstd level of both, 3), `ETCD_ARK_BENCH_PART`
-//! (`bytes`: captures and the like, `store`: what looks into the store; both unless told).
+//! (`bytes`: captures and the like, `store`: what looks into the store, `places`: copies and buckets, `many`: 1,000
+//! archives, `rewind`; all of these unless told; only if told `growth`, up to `ETCD_ARK_BENCH_GROWTH` MB (1,000), and
+//! `load`: captures beside a server, see that module). Whatever ran is told once more at the end, as a table.
 //!
 //! What looks into the store (`keys`, `verify --deep`) is measured against a parse of the same
 //! raft snapshot's JSON with `serde_json` into a plain `Value`, a process for each raft snapshot.
@@ -14,12 +16,15 @@
 
 mod aged_store;
 mod generate;
+mod growth;
+mod load;
 mod measure;
 mod parse;
+mod places;
 
 use std::path::{Path, PathBuf};
 
-use measure::{Job, alone, has, in_turn, shell, tell};
+use measure::{Job, alone, has, in_turn, print_table, shell, tell};
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -46,12 +51,29 @@ fn main() {
     );
     let part = std::env::var("ETCD_ARK_BENCH_PART").ok();
     let wanted = |name| part.as_deref().is_none_or(|part| part == name);
+    let told = |name| part.as_deref() == Some(name);
     if wanted("bytes") {
         bench.bytes(scale);
+    }
+    if wanted("places") {
+        bench.places(scale);
+    }
+    if wanted("many") {
+        bench.many(1000);
+    }
+    if wanted("rewind") {
+        bench.rewind(scale);
     }
     if wanted("store") {
         bench.store(scale);
     }
+    if told("growth") {
+        bench.growth(setting("ETCD_ARK_BENCH_GROWTH", 1000));
+    }
+    if told("load") {
+        bench.load();
+    }
+    print_table();
 }
 
 struct Bench {
@@ -78,7 +100,7 @@ impl Bench {
 
     /// What is done to bytes.
     fn bytes(&self, scale: u64) {
-        let made = generate::data_dir(&self.path("data"), scale);
+        let made = generate::data_dir(&self.path("data"), scale, generate::MEMBER);
         println!(
             "data dir: {:.1} MB, live set {:.1} MB in {} files",
             made.bytes as f64 / 1e6,
@@ -86,11 +108,11 @@ impl Bench {
             made.live.len(),
         );
         let live = made.live.join(" ");
-        self.snapshot("snapshot (live set)", "", &live, made.live_bytes);
-        self.snapshot("snapshot --all", "--all", "member", made.bytes);
+        self.against_tar("snapshot (live set)", "", &live, made.live_bytes);
+        self.against_tar("snapshot --all", "--all", "member", made.bytes);
         self.read_side(made.bytes);
         self.backup_tools();
-        self.list(1000);
+        self.limits();
         std::fs::remove_dir_all(self.path("data")).unwrap();
     }
 
@@ -99,12 +121,7 @@ impl Bench {
         let one = aged_store::data_dir(&self.path("lived"), scale, 1);
         self.look("keys --json of a data dir", "--json keys", &one.dir, &one);
         self.fresh("ours");
-        shell(&format!(
-            "{} snapshot -q --size-limit 1TB --data-dir {} --backup-dir {}",
-            self.ark,
-            one.dir.display(),
-            self.text("ours")
-        ));
+        shell(&self.snapshot("lived", &self.text("ours")));
         let title = "keys --json of its archive";
         self.look(title, "--json keys", &self.archive(), &one);
         self.look("verify --deep of it", "verify --deep", &one.dir, &one);
@@ -128,17 +145,24 @@ impl Bench {
         let each: Vec<_> = lived.raft_snapshots.iter().map(parse).collect();
         let b = Job::new("serde_json to a Value", &each.join(" && "));
         let (a, b) = in_turn(self.rounds, &a, &b, || ());
-        tell(title, lived.bytes, &a, Some(&b));
+        tell(title, lived.bytes, &a, Some(&b), Some(0.70));
     }
 
-    fn snapshot(&self, title: &str, flag: &str, files: &str, bytes: u64) {
-        let (data, ours, theirs) = (self.text("data"), self.text("ours"), self.text("theirs"));
+    /// The command that captures `data` into `to`.
+    fn snapshot(&self, data: &str, to: &str) -> String {
         let (ark, level) = (&self.ark, self.level);
+        let data = self.text(data);
+        format!(
+            "{ark} snapshot -q --level {level} --size-limit 1TB --data-dir {data} --backup-dir {to}"
+        )
+    }
+
+    fn against_tar(&self, title: &str, flag: &str, files: &str, bytes: u64) {
+        let (data, ours, theirs) = (self.text("data"), self.text("ours"), self.text("theirs"));
+        let level = self.level;
         let a = Job::new(
             "etcd-ark",
-            &format!(
-                "{ark} snapshot -q {flag} --level {level} --size-limit 1TB --data-dir {data} --backup-dir {ours}"
-            ),
+            &format!("{} {flag}", self.snapshot("data", &ours)),
         );
         let b = Job::new(
             "tar|zstd -T0; sha256sum; sync",
@@ -151,7 +175,7 @@ impl Bench {
             self.fresh("theirs");
         };
         let (a, b) = in_turn(self.rounds, &a, &b, before);
-        tell(title, bytes, &a, Some(&b));
+        tell(title, bytes, &a, Some(&b), Some(0.80));
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len()) as f64;
         let packed = size(&self.archive());
         let theirs = size(&self.path("theirs/f"));
@@ -167,7 +191,7 @@ impl Bench {
             &format!("tar -c -C {data} {files} | zstd -q -{level} -T0 > /dev/null"),
         );
         let unsynced = alone(self.rounds, &unsynced, || ());
-        tell("  its compression alone", bytes, &unsynced, None);
+        tell("  its compression alone", bytes, &unsynced, None, None);
     }
 
     fn archive(&self) -> PathBuf {
@@ -189,7 +213,7 @@ impl Bench {
             &format!("zstd -q -t {theirs}/f && sha256sum --quiet -c {theirs}/f.sha256"),
         );
         let (a, b) = in_turn(self.rounds, &a, &b, || ());
-        tell("verify", bytes, &a, Some(&b));
+        tell("verify", bytes, &a, Some(&b), Some(0.40));
         let a = Job::new(
             "etcd-ark",
             &format!("{ark} restore -q --offline {archive} --data-dir {out}/ours"),
@@ -201,25 +225,19 @@ impl Bench {
             ),
         );
         let (a, b) = in_turn(self.rounds, &a, &b, || self.fresh("out"));
-        tell("restore", bytes, &a, Some(&b));
+        tell("restore", bytes, &a, Some(&b), None);
         let unsynced = Job::new(
             "the peer without sync",
             &format!("mkdir {out}/theirs && zstd -q -d < {theirs}/f | tar -x -C {out}/theirs"),
         );
         let unsynced = alone(self.rounds, &unsynced, || self.fresh("out"));
-        tell("  its unpacking alone", bytes, &unsynced, None);
+        tell("  its unpacking alone", bytes, &unsynced, None, None);
     }
 
     /// The tools that copy without compressing, or keep a repository; for orientation.
     fn backup_tools(&self) {
         let (data, ours, theirs) = (self.text("data"), self.text("ours"), self.text("theirs"));
-        let (ark, level) = (&self.ark, self.level);
-        let a = Job::new(
-            "etcd-ark",
-            &format!(
-                "{ark} snapshot -q --level {level} --size-limit 1TB --data-dir {data} --backup-dir {ours}"
-            ),
-        );
+        let a = Job::new("etcd-ark", &self.snapshot("data", &ours));
         let before = || {
             self.fresh("ours");
             self.fresh("theirs");
@@ -231,8 +249,8 @@ impl Bench {
                     "ETCDCTL_API=2 etcdctl backup --data-dir {data} --backup-dir {theirs}/b 2>/dev/null"
                 ),
             );
-            let (a, b) = in_turn(self.rounds.min(3), &a, &b, before);
-            tell("snapshot beside `etcdctl backup`", 0, &a, Some(&b));
+            let (a, b) = in_turn(self.rounds, &a, &b, before);
+            tell("snapshot", 0, &a, Some(&b), None);
         } else {
             println!("etcdctl is not installed: not compared");
         }
@@ -247,30 +265,132 @@ impl Bench {
                 ),
             );
             let a = Job::new("etcd-ark", &format!("{} --all", a.command));
-            let (a, b) = in_turn(self.rounds.min(3), &a, &b, before);
-            tell("snapshot --all beside restic", 0, &a, Some(&b));
+            let (a, b) = in_turn(self.rounds, &a, &b, before);
+            tell("snapshot --all", 0, &a, Some(&b), Some(0.80));
         } else {
             println!("restic is not installed: not compared");
         }
     }
 
-    fn list(&self, archives: usize) {
+    /// What bounds every row: each step alone, on the archive and the data dir that are there.
+    fn limits(&self) {
+        let (data, theirs, out) = (self.text("data"), self.text("theirs"), self.text("out"));
+        let level = self.level;
+        let packed = format!("{theirs}/limit");
+        self.fresh("out");
+        shell(&format!("cat {data}/member/*/* > {out}/plain"));
+        shell(&format!("zstd -q -f -{level} -T0 {out}/plain -o {packed}"));
+        let plain = std::fs::metadata(self.path("out/plain")).unwrap().len();
+        let bytes = std::fs::metadata(&packed).unwrap().len();
+        let written = format!("{out}/written");
+        for (title, bytes, command) in [
+            (
+                "limit: zstd, all cores",
+                plain,
+                format!("zstd -q -{level} -T0 -c {out}/plain > /dev/null"),
+            ),
+            (
+                "limit: zstd -d, one core",
+                plain,
+                format!("zstd -q -d -c {packed} > /dev/null"),
+            ),
+            (
+                "limit: sha256sum of the plain bytes",
+                plain,
+                format!("sha256sum {out}/plain"),
+            ),
+            (
+                "limit: sha256sum of the archive",
+                bytes,
+                format!("sha256sum {packed}"),
+            ),
+            (
+                "limit: the archive's bytes written and synced",
+                bytes,
+                format!("dd if={packed} of={written} bs=1M conv=fsync status=none"),
+            ),
+            (
+                "limit: the plain bytes written and synced",
+                plain,
+                format!("dd if={out}/plain of={written} bs=1M conv=fsync status=none"),
+            ),
+        ] {
+            let runs = alone(self.rounds, &Job::new("alone", &command), || {
+                let _ = std::fs::remove_file(&written);
+            });
+            tell(title, bytes, &runs, None, None);
+        }
+        self.fresh("out");
+    }
+
+    /// What reads the ends of many archives.
+    fn many(&self, archives: usize) {
         self.fresh("ours");
-        let (small, ours) = (self.path("small"), self.text("ours"));
-        generate::small_data_dir(&small);
-        let ark = &self.ark;
-        shell(&format!(
-            "{ark} snapshot -q --data-dir {} --backup-dir {ours}",
-            small.display()
-        ));
+        let ours = self.text("ours");
+        generate::small_data_dir(&self.path("small"));
+        shell(&self.snapshot("small", &ours));
         let archive = self.archive();
         let name = archive.file_name().unwrap().to_string_lossy().into_owned();
+        let sum = std::fs::read_to_string(format!("{}.sha256", archive.display())).unwrap();
         for number in 1..archives {
-            let copy = name.replace("etcd-", &format!("etcd-{number}-"));
-            std::fs::copy(&archive, archive.with_file_name(copy)).unwrap();
+            let copy = archive.with_file_name(name.replace("etcd-", &format!("etcd-{number}-")));
+            std::fs::copy(&archive, &copy).unwrap();
+            let copied = copy.file_name().unwrap().to_string_lossy();
+            let sum = sum.replace(&name, &copied);
+            std::fs::write(format!("{}.sha256", copy.display()), sum).unwrap();
         }
-        let a = Job::new("etcd-ark", &format!("{ark} list {ours} > /dev/null"));
-        let a = alone(self.rounds, &a, || ());
-        tell(&format!("list of {archives} archives"), 0, &a, None);
+        let keep = "--keep-last 1000000 --prove-again-after 3650d";
+        // The first one proves them all, and notes that.
+        shell(&format!("{} prune -q {ours} {keep} > /dev/null", self.ark));
+        for command in [
+            "list".to_owned(),
+            "status --max-age 3650d".to_owned(),
+            format!("prune --dry-run {keep}"),
+        ] {
+            let a = Job::new(
+                "etcd-ark",
+                &format!("{} {command} {ours} > /dev/null", self.ark),
+            );
+            let title = format!(
+                "{} of {archives} archives",
+                command.split_once(" --keep").map_or(&*command, |(c, _)| c)
+            );
+            tell(&title, 0, &alone(self.rounds, &a, || ()), None, Some(0.05));
+        }
+    }
+
+    /// Three members of one cluster, against proving them and capturing as much again.
+    fn rewind(&self, scale: u64) {
+        self.fresh("ours");
+        let mut inputs = Vec::new();
+        let mut bytes = 0;
+        for (place, member) in generate::MEMBERS.into_iter().enumerate() {
+            let data = format!("member{place}");
+            bytes += generate::data_dir(&self.path(&data), scale, member).live_bytes;
+            self.fresh(&format!("in{place}"));
+            shell(&self.snapshot(&data, &self.text(&format!("in{place}"))));
+            inputs.push(format!("{}/*.zst", self.text(&format!("in{place}"))));
+        }
+        let (ark, inputs, out) = (&self.ark, inputs.join(" "), self.text("out"));
+        let a = Job::new(
+            "etcd-ark",
+            &format!("{ark} rewind -q --to end {inputs} --out {out}/rewound > /dev/null"),
+        );
+        let captures =
+            (0..3).map(|place| self.snapshot(&format!("member{place}"), &self.text("ours")));
+        let captures: Vec<_> = captures.collect();
+        let b = Job::new(
+            "verify and snapshot",
+            &format!("{ark} verify -q {inputs} && {}", captures.join(" && ")),
+        );
+        let before = || {
+            self.fresh("out");
+            self.fresh("ours");
+        };
+        let (a, b) = in_turn(self.rounds, &a, &b, before);
+        tell("rewind of three members", bytes, &a, Some(&b), Some(1.30));
+        for place in 0..3 {
+            std::fs::remove_dir_all(self.path(&format!("member{place}"))).unwrap();
+        }
     }
 }

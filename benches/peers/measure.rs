@@ -1,7 +1,11 @@
 //! Runs shell commands in turn and takes wall time, processor time and peak memory of each.
 
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+/// The rows of the table that is printed at the end, as docs/performance.md has them.
+static ROWS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// A command to measure.
 pub(crate) struct Job {
@@ -24,7 +28,7 @@ pub(crate) struct Runs {
     wall: Vec<f64>,
     cpu: Vec<f64>,
     /// The largest single process, in bytes.
-    peak: u64,
+    pub(crate) peak: u64,
 }
 
 /// Runs `a` and `b` in turn, one uncounted round first; `before` prepares each round.
@@ -59,7 +63,7 @@ impl Runs {
     }
 
     fn add(&mut self, job: &Job, counts: bool) {
-        // Nobody waits for what an earlier run left dirty.
+        // What an earlier run left dirty is no one's time.
         shell("sync");
         let (wall, cpu, peak) = run(&job.command);
         if counts {
@@ -70,8 +74,8 @@ impl Runs {
     }
 }
 
-/// Prints medians, and the ratio pair by pair.
-pub(crate) fn tell(title: &str, bytes: u64, a: &Runs, b: Option<&Runs>) {
+/// Prints medians, and the ratio pair by pair; `goal` is the most that it should be.
+pub(crate) fn tell(title: &str, bytes: u64, a: &Runs, b: Option<&Runs>, goal: Option<f64>) {
     println!("{title}");
     for runs in [Some(a), b].into_iter().flatten() {
         let wall = median(&runs.wall);
@@ -86,21 +90,47 @@ pub(crate) fn tell(title: &str, bytes: u64, a: &Runs, b: Option<&Runs>) {
             least(&runs.wall),
             most(&runs.wall),
             median(&runs.cpu),
-            runs.peak as f64 / f64::from(1 << 20),
+            mib(runs.peak),
         );
     }
-    if let Some(b) = b {
-        let ratios: Vec<_> = a.wall.iter().zip(&b.wall).map(|(a, b)| a / b).collect();
-        let cpu: Vec<_> = a.cpu.iter().zip(&b.cpu).map(|(a, b)| a / b).collect();
-        println!(
-            "  ratio {:.2} ({:.2}–{:.2}), of processor time {:.2}, of peak memory {:.2}",
-            median(&ratios),
-            least(&ratios),
-            most(&ratios),
-            median(&cpu),
-            a.peak as f64 / b.peak as f64
-        );
+    let goal = goal.map_or("–".to_owned(), |goal| format!("{goal:.2}"));
+    let (peer, ratio, cpu) = match b {
+        None => ("–", format!("{:.3} s", median(&a.wall)), "–".to_owned()),
+        Some(b) => {
+            let ratios: Vec<_> = a.wall.iter().zip(&b.wall).map(|(a, b)| a / b).collect();
+            let (least, most) = (least(&ratios), most(&ratios));
+            let cpu: Vec<_> = a.cpu.iter().zip(&b.cpu).map(|(a, b)| a / b).collect();
+            let ratio = format!("{:.2} ({least:.2}–{most:.2})", median(&ratios));
+            let of_peak = a.peak as f64 / b.peak as f64;
+            println!(
+                "  ratio {ratio}, of processor time {:.2}, of peak memory {of_peak:.2}",
+                median(&cpu)
+            );
+            (b.name.as_str(), ratio, format!("{:.2}", median(&cpu)))
+        }
+    };
+    let row = format!(
+        "| {} | {peer} | {ratio} | {goal} | {:.3} s | {cpu} | {:.1} MiB |",
+        title.trim(),
+        median(&a.cpu),
+        mib(a.peak)
+    );
+    ROWS.lock().unwrap().push(row);
+}
+
+/// Prints all that was told, as a table for docs/performance.md.
+pub(crate) fn print_table() {
+    println!(
+        "\n| job | peer | wall, of the peer's | goal | processor time | of the peer's | peak memory |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for row in ROWS.lock().unwrap().iter() {
+        println!("{row}");
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 pub(crate) fn shell(command: &str) {

@@ -1,6 +1,7 @@
 //! An archive's content frames as one stream: each proven, then decompressed, on all cores.
 //!
-//! In: an open file and its sealed frame list. Out: the tar stream. Memory: a few frames a thread.
+//! In: an open file and its sealed frame list. Out: the tar stream, and the digest of the whole file, if that is
+//! wanted. Memory: a few frames a thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,11 +10,12 @@ use std::sync::Arc;
 
 use zstd::zstd_safe::DParameter;
 
+use crate::archive::digester::{Digester, Part};
 use crate::archive::error::ArchiveFault;
 use crate::archive::format::Frame;
 use crate::archive::read_at::Source;
 use crate::etcd::digest::Digest;
-use crate::thread_pool::{Buffers, Ordered};
+use crate::thread_pool::{Buffers, Lent, Ordered};
 
 /// How far the disk reads ahead of the decompression, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
@@ -33,7 +35,7 @@ pub(super) fn unpack_frame(
     number: usize,
     frame: Frame,
     packed: &[u8],
-) -> Result<Vec<u8>, ArchiveFault> {
+) -> Result<Lent, ArchiveFault> {
     if Digest::of(packed) != frame.digest {
         return Err(ArchiveFault::FrameDigest {
             frame: number,
@@ -56,15 +58,15 @@ pub(super) fn unpack_frame(
     let outcome = unpacker
         .decompressor
         .as_mut()
-        .map(|decompressor| decompressor.decompress_to_buffer(packed, &mut plain));
+        .map(|decompressor| decompressor.decompress_to_buffer(packed, &mut *plain));
     match outcome {
         Some(Ok(length)) if length == frame.plain as usize => Ok(plain),
         _ => Err(broken),
     }
 }
 
-/// What became of a frame: its plain bytes, or what is wrong with it.
-type Unpacked = io::Result<Result<Vec<u8>, ArchiveFault>>;
+/// What became of a frame: its bytes as they stand in the file and its plain bytes, or what is wrong with it.
+type Unpacked = io::Result<(Lent, Result<Lent, ArchiveFault>)>;
 
 /// What broke a stream off: the archive's bytes, or the disk they are on.
 pub(super) enum Broke {
@@ -79,20 +81,24 @@ pub(super) struct FrameStream {
     fetched: u64,
     pool: Ordered<(usize, Frame), Unpacked>,
     waiting: VecDeque<(usize, Frame)>,
-    now: Vec<u8>,
+    now: Arc<Lent>,
     at: usize,
-    buffers: Buffers,
+    /// Takes the digest of the file's bytes.
+    packed: Option<Digester>,
+    /// Where the frames end, in bytes from the start of the file.
+    end: u64,
     pub(super) broke: Option<Broke>,
 }
 
 impl FrameStream {
     /// The stream of `frames`, proven and decompressed on `threads` threads; without zstd's own
-    /// checksum if the content's digests are taken behind it.
+    /// checksum if the content's digests are taken behind it. `packed` takes the digest of the whole file.
     pub(super) fn new(
         source: &Arc<dyn Source>,
         frames: &[Frame],
         threads: usize,
         skip_checksum: bool,
+        packed: Option<Digester>,
     ) -> Self {
         let buffers = Buffers::default();
         let pool = Ordered::new(threads, || {
@@ -108,8 +114,7 @@ impl FrameStream {
                 packed.resize(frame.compressed as usize, 0);
                 source.read_exact_at(&mut packed, frame.offset)?;
                 let plain = unpack_frame(&mut unpacker, number, frame, &packed);
-                buffers.put(packed);
-                Ok(plain)
+                Ok((packed, plain))
             }
         });
         Self {
@@ -117,9 +122,12 @@ impl FrameStream {
             source: Arc::clone(source),
             fetched: 0,
             waiting: frames.iter().copied().enumerate().collect(),
-            now: Vec::new(),
+            now: Arc::new(buffers.get()),
             at: 0,
-            buffers,
+            packed,
+            end: frames
+                .last()
+                .map_or(0, |last| last.offset + u64::from(last.compressed)),
             broke: None,
         }
     }
@@ -145,17 +153,44 @@ impl FrameStream {
             return Ok(false);
         };
         let broke = match unpacked {
-            Ok(Ok(plain)) => {
-                self.buffers.put(std::mem::replace(&mut self.now, plain));
+            Ok((packed, Ok(plain))) => {
+                if let Some(digester) = &mut self.packed {
+                    let length = packed.len();
+                    digester.take(Some(Part::of(&Arc::new(packed), 0..length)));
+                }
+                self.now = Arc::new(plain);
                 self.at = 0;
                 return Ok(true);
             }
-            Ok(Err(fault)) => Broke::Fault(fault),
+            Ok((_, Err(fault))) => Broke::Fault(fault),
             Err(error) => Broke::Io(error),
         };
         self.waiting.clear();
         self.broke = Some(broke);
         Err(io::ErrorKind::InvalidData.into())
+    }
+
+    /// The next bytes, as many as one frame holds of `most`; none at the end.
+    pub(super) fn part(&mut self, most: u64) -> io::Result<Part> {
+        while self.at >= self.now.len() && self.next_frame()? {}
+        let from = self.at;
+        let left = (self.now.len() - from) as u64;
+        self.at += left.min(most) as usize;
+        Ok(Part::of(&self.now, from..self.at))
+    }
+
+    /// The digest of the whole file, if it was taken; to be asked for once no frame is left.
+    pub(super) fn digest(&mut self) -> io::Result<Option<Digest>> {
+        let Some(mut digester) = self.packed.take() else {
+            return Ok(None);
+        };
+        let mut tail = Buffers::default().get();
+        let length = (self.source.length() - self.end) as usize;
+        tail.resize(length, 0);
+        self.source.read_exact_at(&mut tail, self.end)?;
+        digester.take(Some(Part::of(&Arc::new(tail), 0..length)));
+        digester.take(None);
+        Ok(digester.finish()?.pop())
     }
 
     /// Whether nothing but zeros is left.
@@ -174,17 +209,10 @@ impl FrameStream {
 
 impl Read for FrameStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.now.len() {
-            if !self.next_frame()? {
-                return Ok(0);
-            }
+        let part = self.part(buffer.len() as u64)?;
+        if let Some(to) = buffer.get_mut(..part.len()) {
+            to.copy_from_slice(&part);
         }
-        let rest = self.now.get(self.at..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
-            to.copy_from_slice(from);
-        }
-        self.at += length;
-        Ok(length)
+        Ok(part.len())
     }
 }

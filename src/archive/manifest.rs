@@ -286,16 +286,24 @@ impl Manifest {
     /// Reads and checks `manifest.json`.
     pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
-        let OnlyFormat { format, tool } = serde_json::from_slice(json).map_err(unreadable)?;
-        if format.major > FORMAT_DAMAGED.major {
-            let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
-            let writer = tool.map_or_else(
-                || "a later release of etcd-ark".to_owned(),
-                |tool| printable(&format!("{} {}", tool.name, tool.version)),
-            );
-            return Err(ManifestFault::LaterFormat { format, writer });
+        let read: Result<Self, _> = serde_json::from_slice(json);
+        let is_later = |format: Format| format.major > FORMAT_DAMAGED.major;
+        // What cannot be read may be of a later release.
+        if read
+            .as_ref()
+            .map_or(true, |manifest| is_later(manifest.format))
+        {
+            let OnlyFormat { format, tool } = serde_json::from_slice(json).map_err(unreadable)?;
+            if is_later(format) {
+                let tool: Option<Tool> = tool.and_then(|tool| serde_json::from_value(tool).ok());
+                let writer = tool.map_or_else(
+                    || "a later release of etcd-ark".to_owned(),
+                    |tool| printable(&format!("{} {}", tool.name, tool.version)),
+                );
+                return Err(ManifestFault::LaterFormat { format, writer });
+            }
         }
-        let mut manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        let mut manifest = read.map_err(unreadable)?;
         // The author of the file must not move a terminal's cursor with these, or begin a line.
         let tool = [&mut manifest.tool.name, &mut manifest.tool.version];
         let warnings = manifest.warnings.0.iter_mut();
@@ -408,6 +416,11 @@ pub fn sums(files: &[FileEntry]) -> String {
         let _ = writeln!(sums, "{}  {}", file.sha256, file.path);
     }
     sums
+}
+
+/// Bytes of a file's line there.
+pub(super) fn sums_line_length(file: &FileEntry) -> u64 {
+    (64 + "  \n".len() + file.path.len()) as u64
 }
 
 /// The path of a leftover, changed if etcd would load it: a raft snapshot other than one before the live one, or a segment

@@ -1,22 +1,49 @@
 //! The tar stream's entries held against the manifest: nothing else, and nothing more.
 
+use std::io;
 use std::io::Read;
 
-use tar::EntryType;
+use tar::{EntryType, Header};
 
 use crate::archive::error::ArchiveFault;
-use crate::archive::manifest::{FileEntry, MANIFEST, Manifest, SUMS, check_path};
+use crate::archive::manifest::{FileEntry, MANIFEST, Manifest, SUMS, check_path, sums_line_length};
 
 /// Bytes of a tar block.
 pub(super) const BLOCK: u64 = 512;
 
+/// Reads the next entry's header; `None` at the end of the stream.
+pub(super) fn read_header(stream: &mut impl Read) -> io::Result<Option<Header>> {
+    let mut header = Header::new_ustar();
+    stream.read_exact(header.as_mut_bytes())?;
+    let bytes = header.as_bytes();
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Ok(None);
+    }
+    // The checksum is taken with spaces in its own place.
+    let with_spaces = (0..).zip(bytes).map(|(at, &byte)| match at {
+        148..156 => u32::from(b' '),
+        _ => u32::from(byte),
+    });
+    if header.cksum()? == with_spaces.sum::<u32>() {
+        return Ok(Some(header));
+    }
+    Err(io::Error::other("archive header checksum mismatch"))
+}
+
+/// Passes over what fills the last block of an entry of `size` bytes, the rest of which has been read but for `left`.
+pub(super) fn leave_entry(stream: &mut impl Read, size: u64, left: u64) -> io::Result<()> {
+    let filling = tar_entry_length(size).saturating_sub(BLOCK.saturating_add(size));
+    let behind = left.saturating_add(filling);
+    if io::copy(&mut stream.take(behind), &mut io::sink())? == behind {
+        return Ok(());
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
 /// Holds an entry's path and kind against what is expected next.
-pub(super) fn check_entry<R: Read>(
-    entry: &tar::Entry<'_, R>,
-    listed: &str,
-) -> Result<(), ArchiveFault> {
-    let found = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    let kind = match entry.header().entry_type() {
+pub(super) fn check_entry(header: &Header, listed: &str) -> Result<(), ArchiveFault> {
+    let found = String::from_utf8_lossy(&header.path_bytes()).into_owned();
+    let kind = match header.entry_type() {
         EntryType::Regular | EntryType::Directory => None,
         EntryType::Symlink => Some("a symbolic link"),
         EntryType::Link => Some("a hard link"),
@@ -27,7 +54,7 @@ pub(super) fn check_entry<R: Read>(
     if let Some(kind) = kind {
         return Err(ArchiveFault::Kind { path: found, kind });
     }
-    let is_directory = entry.header().entry_type() == EntryType::Directory;
+    let is_directory = header.entry_type() == EntryType::Directory;
     if found == listed && is_directory == listed.ends_with('/') {
         return Ok(());
     }
@@ -45,7 +72,7 @@ pub(super) fn check_entry<R: Read>(
 
 /// Holds an entry's header against the manifest: size, mode, owner.
 pub(super) fn check_header(
-    header: &tar::Header,
+    header: &Header,
     path: &str,
     size: u64,
     (mode, uid, gid): (u32, u32, u32),
@@ -68,7 +95,7 @@ pub(super) fn check_header(
 
 /// Holds a file's time against the manifest. A tar header holds whole seconds, and none before
 /// 1970.
-pub(super) fn check_time(header: &tar::Header, file: &FileEntry) -> Result<(), ArchiveFault> {
+pub(super) fn check_time(header: &Header, file: &FileEntry) -> Result<(), ArchiveFault> {
     let listed = u64::try_from(file.mtime.as_second()).unwrap_or(0);
     if header.mtime().ok() == Some(listed) {
         return Ok(());
@@ -105,7 +132,7 @@ pub(super) fn read_manifest_frame(plain: &[u8]) -> Result<Manifest, ArchiveFault
 /// Bytes of the tar stream before the manifest's entry.
 pub(super) fn tar_length(manifest: &Manifest) -> u64 {
     let files = manifest.files.iter().map(|file| file.size);
-    let sums = manifest.sums().len() as u64;
+    let sums = manifest.files.iter().map(sums_line_length).sum();
     let directories = manifest.directories.len() as u64 * BLOCK;
     files.chain([sums]).fold(directories, |sum, size| {
         sum.saturating_add(tar_entry_length(size))

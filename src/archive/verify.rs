@@ -4,7 +4,9 @@
 //! In: an [`Archive`]. Out: a verdict a file. Goes on past what is corrupt.
 
 use crate::archive::manifest::{Damage, DirectoryEntry};
+use crate::archive::reader::Digested;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
+use crate::etcd::digest::Digest;
 use crate::etcd::member::StartFault;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome, Pass};
@@ -28,6 +30,8 @@ pub struct ArchiveReport {
     /// What servers of each release line do with what is restored from it, if that was asked for and
     /// all of it can be read.
     pub starts: Option<Verdicts>,
+    /// The digest of the archive itself, if that was asked for and all of it can be read.
+    pub sha256: Option<Digest>,
 }
 
 /// What can be wrong with an archive whose seal and manifest are right.
@@ -85,18 +89,19 @@ pub fn verify(
     let mut checking = Checking {
         check: MemberCheck::new(archive, pass),
         files: Vec::new(),
-        faults: Vec::new(),
         observe,
     };
     let outcome = archive.unpack(threads, digests, interrupt, &mut checking);
     let Checking {
-        mut check,
-        files,
-        mut faults,
-        ..
+        mut check, files, ..
     } = checking;
     let starts = check.take_starts().filter(|_| outcome.is_ok());
     let (mut replay, mut trace) = (None, None);
+    let (outcome, Digested { mismatches, whole }) = match outcome {
+        Ok(digested) => (Ok(()), digested),
+        Err(error) => (Err(error), Digested::default()),
+    };
+    let mut faults: Vec<_> = mismatches.into_iter().map(VerifyFault::Archive).collect();
     match outcome {
         Ok(()) if archive.manifest().damage.is_some() => {
             let damage = archive.manifest().damage.iter();
@@ -128,6 +133,7 @@ pub fn verify(
         replay,
         trace,
         starts,
+        sha256: whole,
     })
 }
 
@@ -248,7 +254,6 @@ fn is_named(file: &StartFile, path: &str) -> bool {
 struct Checking<'o> {
     check: MemberCheck,
     files: Vec<FileReport>,
-    faults: Vec<VerifyFault>,
     observe: &'o mut dyn FnMut(Event),
 }
 
@@ -270,17 +275,12 @@ impl Sink for Checking<'_> {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        entry: &FileEntry,
-        digest: Result<(), ArchiveFault>,
-    ) -> Result<(), ArchiveError> {
+    fn end(&mut self, entry: &FileEntry) -> Result<(), ArchiveError> {
         self.files.push(FileReport {
             path: entry.path.clone(),
             bytes: entry.size,
             fault: self.check.end(),
         });
-        self.faults.extend(digest.err().map(VerifyFault::Archive));
         Ok(())
     }
 }

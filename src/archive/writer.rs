@@ -15,7 +15,7 @@ use crate::archive::format::{FRAME, Frame, MAX_FRAME, write_tail};
 use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, Role, SUMS, sums};
 use crate::etcd::digest::{Digest, Hasher};
 use crate::fs::staged::start_writeback;
-use crate::thread_pool::{Buffers, Ordered, WorkerDied};
+use crate::thread_pool::{Buffers, Lent, Ordered, WorkerDied};
 
 /// After how many compressed bytes the kernel is asked to begin writing them to the disk.
 const WRITEBACK: u64 = 8 << 20;
@@ -64,13 +64,13 @@ impl<'f> Writer<'f> {
         let pool = Ordered::new(threads, || {
             let buffers = buffers.clone();
             let mut compressor = None;
-            move |plain| pack(&mut compressor, level, plain, &buffers)
+            move |plain: Lent| pack(&mut compressor, level, &plain, &buffers)
         });
         Ok(Self {
             tar: tar::Builder::new(FrameCutter {
                 file,
                 pool,
-                plain: Vec::with_capacity(FRAME),
+                plain: buffers.get(),
                 frame_size: FRAME,
                 buffers,
                 frames: Vec::new(),
@@ -194,8 +194,8 @@ impl<R: Read> Read for Hashing<R> {
 /// The tar stream's other end: cuts it into frames and writes them in order.
 struct FrameCutter<'f> {
     file: &'f File,
-    pool: Ordered<Vec<u8>, io::Result<Packed>>,
-    plain: Vec<u8>,
+    pool: Ordered<Lent, io::Result<Packed>>,
+    plain: Lent,
     frame_size: usize,
     buffers: Buffers,
     frames: Vec<Frame>,
@@ -207,7 +207,7 @@ struct FrameCutter<'f> {
 }
 
 struct Packed {
-    bytes: Vec<u8>,
+    bytes: Lent,
     plain: usize,
     digest: Digest,
 }
@@ -251,7 +251,6 @@ impl FrameCutter<'_> {
             digest: packed.digest,
         });
         self.put(&packed.bytes)?;
-        self.buffers.put(packed.bytes);
         Ok(true)
     }
 
@@ -305,7 +304,7 @@ impl Write for FrameCutter<'_> {
 fn pack(
     compressor: &mut Option<zstd::bulk::Compressor<'static>>,
     level: i32,
-    plain: Vec<u8>,
+    plain: &[u8],
     buffers: &Buffers,
 ) -> io::Result<Packed> {
     if compressor.is_none() {
@@ -317,13 +316,11 @@ fn pack(
     let mut bytes = buffers.get();
     bytes.reserve(zstd::zstd_safe::compress_bound(plain.len()));
     if let Some(compressor) = compressor {
-        compressor.compress_to_buffer(&plain, &mut bytes)?;
+        compressor.compress_to_buffer(plain, &mut *bytes)?;
     }
-    let packed = Packed {
+    Ok(Packed {
         plain: plain.len(),
         digest: Digest::of(&bytes),
         bytes,
-    };
-    buffers.put(plain);
-    Ok(packed)
+    })
 }

@@ -29,7 +29,7 @@ use crate::fs::PIECE;
 use crate::fs::error::with_path;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
-use crate::thread_pool::{Buffers, Ordered};
+use crate::thread_pool::{Buffers, Lent, Ordered};
 
 /// How often a running member's directory is read again before its faults are believed.
 const TRIES: u32 = 5;
@@ -249,7 +249,6 @@ impl FilesRead {
                 start.update(&piece);
             }
             observe(Event::Advance(piece.len() as u64));
-            pieces.give_back(piece);
         }
         drop(pieces);
         if let Some(start) = &mut self.start {
@@ -285,7 +284,7 @@ impl FilesRead {
 
 /// A file's bytes, piece by piece; those of a large one are read while others are looked at.
 struct Pieces {
-    readers: Ordered<(u64, Vec<u8>), io::Result<Vec<u8>>>,
+    readers: Ordered<(u64, Lent), io::Result<Lent>>,
     buffers: Buffers,
     /// Where the next piece to be asked for begins, in bytes from the start of the file.
     offset: u64,
@@ -308,13 +307,13 @@ impl Pieces {
     }
 
     /// The next piece; `None` at the end, which comes early if the file has been cut.
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn next(&mut self) -> io::Result<Option<Lent>> {
         while self.offset < self.length && !self.readers.is_full() {
             let mut buffer = self.buffers.get();
             let wanted = (self.length - self.offset).min(PIECE as u64) as usize;
-            if buffer.is_empty() {
+            if buffer.capacity() == 0 {
                 // Fresh from the system, where zeros cost nothing.
-                buffer = vec![0; wanted];
+                *buffer = vec![0; wanted];
             } else {
                 buffer.resize(wanted, 0);
             }
@@ -326,13 +325,9 @@ impl Pieces {
             None => Ok(None),
         }
     }
-
-    fn give_back(&self, piece: Vec<u8>) {
-        self.buffers.put(piece);
-    }
 }
 
-fn read_piece(file: &fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+fn read_piece(file: &fs::File, offset: u64, mut buffer: Lent) -> io::Result<Lent> {
     let mut filled = 0;
     while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
         match file.file().read_at(room, offset + filled as u64) {

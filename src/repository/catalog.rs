@@ -115,7 +115,7 @@ fn read_all(
     repository: &dyn Repository,
     listed: Vec<Listed>,
 ) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
-    let threads = repository.at_once().min(listed.len());
+    let threads = repository.at_once(listed.len());
     let waiting = Mutex::new(listed.into_iter());
     let next = || {
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);

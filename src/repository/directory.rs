@@ -18,6 +18,7 @@ use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
 };
+use crate::thread_pool::default_threads;
 
 /// A directory that holds archives, each with its checksum file beside it.
 #[derive(Clone, Debug)]
@@ -38,26 +39,31 @@ impl Directory {
         &self.path
     }
 
-    fn names(&self) -> Result<Vec<String>, RepositoryError> {
+    /// The names in it, in order, and whether each is a symbolic link.
+    fn names(&self) -> Result<Vec<(String, bool)>, RepositoryError> {
         let entries = fs::read_dir(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => RepositoryError::NotFound(self.path.clone()),
             _ => error.into(),
         })?;
         let mut names = Vec::new();
         for entry in entries {
+            let entry = entry?;
             // A name that is not UTF-8 is not one that an archive gets.
-            names.extend(entry?.file_name().into_string().ok());
+            if let Ok(name) = entry.file_name().into_string() {
+                let kind = entry.file_type();
+                names.push((name, kind.is_ok_and(|kind| kind.is_symlink())));
+            }
         }
         names.sort();
         Ok(names)
     }
 
-    fn listed(&self, name: String, found: Option<&std::fs::Metadata>) -> Listed {
+    fn listed(name: String, is_link: bool, found: Option<&std::fs::Metadata>) -> Listed {
         let modified = found.and_then(|found| found.modified().ok());
         Listed {
             bytes: found.map_or(0, std::fs::Metadata::len),
             modified: modified.and_then(|time| Timestamp::try_from(time).ok()),
-            is_link: self.path_of(&name).is_symlink(),
+            is_link,
             name,
         }
     }
@@ -76,12 +82,18 @@ impl Repository for Directory {
         Some(&self.path)
     }
 
+    fn at_once(&self, archives: usize) -> usize {
+        // A few are read before another thread has begun.
+        default_threads().min(archives.div_ceil(16))
+    }
+
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
         let mut listed = Vec::new();
-        for name in self.names()?.into_iter().filter(|n| is_archive_name(n)) {
+        let names = self.names()?.into_iter();
+        for (name, is_link) in names.filter(|(name, _)| is_archive_name(name)) {
             let found = fs::metadata(self.path_of(&name)).ok();
             // Whoever opens one that was not found learns whether it is gone, or a link to nowhere.
-            listed.push(self.listed(name, found.as_ref()));
+            listed.push(Self::listed(name, is_link, found.as_ref()));
         }
         Ok(listed)
     }
@@ -92,7 +104,11 @@ impl Repository for Directory {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.clone()),
             _ => error.into(),
         })?;
-        Ok(self.listed(name.to_owned(), Some(&found)))
+        Ok(Self::listed(
+            name.to_owned(),
+            path.is_symlink(),
+            Some(&found),
+        ))
     }
 
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
@@ -161,9 +177,14 @@ impl Repository for Directory {
             RepositoryError::Io(error) => error,
             gone @ RepositoryError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, gone),
         })?;
-        let is_there = |of: &str| names.binary_search_by(|name| name.as_str().cmp(of)).is_ok();
+        let is_there = |of: &str| {
+            names
+                .binary_search_by(|(name, _)| name.as_str().cmp(of))
+                .is_ok()
+        };
         let is_orphan = |name: &&String| beside_of(name).is_some_and(|of| !is_there(of));
-        Ok(names.iter().filter(is_orphan).cloned().collect())
+        let names = names.iter().map(|(name, _)| name);
+        Ok(names.filter(is_orphan).cloned().collect())
     }
 
     fn remove_orphan(&self, name: &str, _now: Timestamp) -> io::Result<()> {

@@ -63,8 +63,8 @@ pub trait Repository: Debug + Send + Sync {
         None
     }
 
-    /// How many archives are worth being asked about at once.
-    fn at_once(&self) -> usize {
+    /// How many of so many `archives` are worth being asked about at once.
+    fn at_once(&self, _archives: usize) -> usize {
         1
     }
 

@@ -148,10 +148,11 @@ pub fn restore(
     });
     let owner = ChosenOwner::choose(request, &target, &staging)?;
     let mut unpacking = Unpacking::new(request.archive, &staging, &owner, observe);
-    request
-        .archive
-        .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
-    let mut warnings = unpacking.finish(request.damaged)?;
+    let digested =
+        request
+            .archive
+            .unpack(request.threads, Digests::All, interrupt, &mut unpacking)?;
+    let mut warnings = unpacking.finish(digested, request.damaged)?;
     warnings.extend(owner.told);
     let damage = request.archive.manifest().damage.iter();
     warnings.extend(damage.flat_map(Damage::lines));

@@ -11,8 +11,9 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::DirectoryEntry;
+use crate::archive::reader::Digested;
 use crate::archive::verify::{MemberCheck, VerifyFault};
-use crate::archive::{Archive, ArchiveFault, FileEntry, Sink};
+use crate::archive::{Archive, FileEntry, Sink};
 use crate::etcd::scan::Pass;
 use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::dir::Dir;
@@ -110,7 +111,14 @@ impl<'u> Unpacking<'u> {
     }
 
     /// Proves the whole, then makes it durable. Gives warnings.
-    pub(crate) fn finish(mut self, damaged: bool) -> Result<Vec<String>, RestoreError> {
+    pub(crate) fn finish(
+        mut self,
+        digested: Digested,
+        damaged: bool,
+    ) -> Result<Vec<String>, RestoreError> {
+        if let Some(fault) = digested.mismatches.into_iter().next() {
+            return Err(unsound(self.archive, fault.into()));
+        }
         let starts = self.check.take_starts();
         // Of a damaged data dir every byte is as it was, which is all that there is to prove.
         if self.archive.manifest().damage.is_none() {
@@ -198,12 +206,7 @@ impl Sink for Unpacking<'_> {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        entry: &FileEntry,
-        digest: Result<(), ArchiveFault>,
-    ) -> Result<(), RestoreError> {
-        digest.map_err(|fault| unsound(self.archive, fault.into()))?;
+    fn end(&mut self, entry: &FileEntry) -> Result<(), RestoreError> {
         if let Some(fault) = self.check.end() {
             let path = entry.path.clone();
             return Err(unsound(self.archive, VerifyFault::File { path, fault }));

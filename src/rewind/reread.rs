@@ -9,7 +9,7 @@ use std::path::Path;
 use fs_err as fs;
 
 use crate::archive::manifest::{DirectoryEntry, kind_of};
-use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Sink};
+use crate::archive::{Archive, Digests, FileEntry, Sink};
 use crate::etcd::ids::Index;
 use crate::etcd::scan::FileKind;
 use crate::etcd::trace::EntryDigest;
@@ -130,19 +130,18 @@ impl Reading<'_> {
             bytes: archive.plain_bytes(),
         });
         let mut passing = Passing {
-            path: archive.path(),
             taker,
             wanted: false,
             observe: self.observe,
         };
         // It was proven before; its frames are proven again by their checksums and the entries by
         // their digests.
-        archive.unpack(
-            self.threads,
-            Digests::Unchecked,
-            self.interrupt,
-            &mut passing,
-        )
+        let digests = Digests::Unchecked;
+        let digested = archive.unpack(self.threads, digests, self.interrupt, &mut passing)?;
+        match digested.mismatches.into_iter().next() {
+            Some(fault) => Err(archive.fault(fault).into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -209,7 +208,6 @@ impl Taker for OneFile<'_> {
 
 /// An archive's files, of which those that are wanted are passed on.
 struct Passing<'p> {
-    path: &'p Path,
     taker: &'p mut dyn Taker,
     wanted: bool,
     observe: &'p mut dyn FnMut(Event),
@@ -236,12 +234,7 @@ impl Sink for Passing<'_> {
         Ok(())
     }
 
-    fn end(&mut self, _: &FileEntry, digest: Result<(), ArchiveFault>) -> Result<(), RewindError> {
-        digest.map_err(|fault| {
-            RewindError::Archive(ArchiveError::Fault {
-                path: self.path.to_path_buf(),
-                fault,
-            })
-        })
+    fn end(&mut self, _: &FileEntry) -> Result<(), RewindError> {
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::etcd::store::to_json::{Batch, Shown, answer};
 use crate::etcd::store::{NodeId, Store};
-use crate::thread_pool::{Buffers, Ordered};
+use crate::thread_pool::{Buffers, Lent, Ordered};
 
 /// Writes the answer to a recursive and sorted GET of `top`, on `threads` threads.
 pub fn write_answer(
@@ -22,29 +22,28 @@ pub fn write_answer(
     let buffers = Buffers::default();
     let mut renderers = Ordered::new(threads, || {
         let (store, buffers) = (Arc::clone(store), buffers.clone());
-        move |batch: Batch| batch.render(&store, buffers.get())
+        move |batch: Batch| {
+            let mut json = buffers.get();
+            batch.render(&store, &mut json);
+            json
+        }
     });
     answer(store, top, shown, |batch| {
         renderers.submit(batch);
         if renderers.is_full() {
-            write_next(&mut renderers, &buffers, out)?;
+            write_next(&mut renderers, out)?;
         }
         io::Result::Ok(())
     })?;
     while renderers.in_flight() > 0 {
-        write_next(&mut renderers, &buffers, out)?;
+        write_next(&mut renderers, out)?;
     }
     Ok(())
 }
 
-fn write_next(
-    renderers: &mut Ordered<Batch, Vec<u8>>,
-    buffers: &Buffers,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn write_next(renderers: &mut Ordered<Batch, Lent>, out: &mut dyn Write) -> io::Result<()> {
     if let Some(json) = renderers.take().map_err(io::Error::other)? {
         out.write_all(&json)?;
-        buffers.put(json);
     }
     Ok(())
 }

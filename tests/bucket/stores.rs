@@ -5,6 +5,7 @@ use super::{
     ark, fs, make_unreachable, unpack,
 };
 use etcd_ark::repository::Repository as _;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_store_that_cannot_be_reached_or_that_refuses_is_told_within_half_a_minute() {
@@ -230,6 +231,56 @@ fn a_copy_out_of_a_bucket_downloads_each_archive_once() {
         .exits(0);
     let downloaded = road.traffic().bytes_back - before;
     assert!(downloaded < size + (1 << 20), "{downloaded} of {size}");
+}
+
+#[test]
+fn many_archives_in_a_bucket_are_listed_once_and_only_their_ends_are_read() {
+    // Guards against a `list` that downloads the bucket, and a `prune` that lists it twice.
+    const MANY: u64 = 40;
+    let Some(place) = Place::new() else { return };
+    // So that an archive is more than its end.
+    let log = fs::read(super::ark::BINARY).unwrap();
+    let broken = "member/snap/0000000000000001-0000000000000001.snap.broken";
+    super::write_file(&place.data_dir.join(broken), 0o600, &log[..1 << 20]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let road = Road::to(&place.server, move |method, target| {
+        noted.lock().unwrap().push(format!("{method} {target}"));
+        Then::Pass
+    });
+    let url = place.snapshot(&road);
+    let bucket = place.path("s3/backups/etcd");
+    let name = url.rsplit('/').next().unwrap();
+    for number in 1..MANY {
+        let copy = name.replace("etcd-", &format!("etcd-{number}-"));
+        fs::hard_link(bucket.join(name), bucket.join(&copy)).unwrap();
+        fs::copy(
+            bucket.join(format!("{name}.sha256")),
+            bucket.join(format!("{copy}.sha256")),
+        )
+        .unwrap();
+    }
+    // What was proven is noted, as after any `prune`: that does read them.
+    let prune = ["prune", "--keep-last=1000000", URL];
+    place.run(&road, &prune).exits(0);
+    for (args, beside) in [
+        (&["list", URL][..], 0),
+        (&["status", "--quick", "--max-age=1d", URL], 1),
+        (&[&prune[..], &["--dry-run"]].concat(), 1),
+    ] {
+        told.lock().unwrap().clear();
+        let before = road.traffic().bytes_back;
+        place.run(&road, args).exits(0);
+        let bytes = road.traffic().bytes_back - before;
+        let told = told.lock().unwrap();
+        let lists = told
+            .iter()
+            .filter(|request| request.contains("list-type=2"))
+            .count();
+        assert_eq!(lists, 1, "{args:?}: {told:#?}");
+        assert_eq!(told.len() as u64, 1 + MANY + beside, "{args:?}: {told:#?}");
+        assert!(bytes < MANY * (40 << 10), "{args:?}: {bytes} bytes");
+    }
 }
 
 /// Limits of a thirtieth of the product's, so that a slow line is told in seconds.

@@ -105,8 +105,8 @@ impl Batch {
         self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    /// The piece as JSON, into a buffer that is given.
-    pub fn render(&self, store: &Store, mut json: Vec<u8>) -> Vec<u8> {
+    /// Adds the piece as JSON to `json`.
+    pub fn render(&self, store: &Store, json: &mut Vec<u8>) {
         json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();
         for part in &self.parts {
@@ -115,12 +115,11 @@ impl Batch {
                 Part::Begin(id, length) => {
                     let (path, rest) = paths.split_at(length.min(paths.len()));
                     paths = rest;
-                    begin_node(store.node(id), path, &mut json);
+                    begin_node(store.node(id), path, json);
                 }
-                Part::End(id) => end_node(store.node(id), &mut json),
+                Part::End(id) => end_node(store.node(id), json),
             }
         }
-        json
     }
 }
 

@@ -24,7 +24,7 @@ pub mod upload;
 use std::future::Future;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -71,9 +71,14 @@ pub struct Bucket {
     /// What stands in every claim of this run.
     token: String,
     odd_keys: OddKeys,
+    /// What the last list found, until it has been asked for what killed runs left.
+    listing: Arc<Mutex<Option<Objects>>>,
     runtime: Arc<Background>,
     interrupt: Interrupt,
 }
+
+/// Objects by name.
+type Objects = Vec<(String, ObjectMeta)>;
 
 /// A runtime that is dropped without waiting for requests that nothing waits for any more.
 struct Background(Option<Runtime>);
@@ -160,6 +165,7 @@ impl Bucket {
             for_parts: build(Patience::for_parts(limits, &odd_keys))?,
             token: token(),
             odd_keys,
+            listing: Arc::default(),
             prefix,
             url: url.to_owned(),
             runtime: Arc::new(Background(Some(runtime))),
@@ -215,7 +221,7 @@ impl Bucket {
     }
 
     /// Every object directly below the prefix, by name.
-    fn objects(&self) -> io::Result<Vec<(String, ObjectMeta)>> {
+    fn objects(&self) -> io::Result<Objects> {
         self.odd_keys.clear();
         let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let found = self.wait("list", "", self.store.list_with_delimiter(prefix))?;
@@ -228,6 +234,10 @@ impl Bucket {
         // Some stores name an object twice where a page of the list ends.
         objects.dedup_by(|(a, _), (b, _)| a == b);
         Ok(objects)
+    }
+
+    fn last_listing(&self) -> MutexGuard<'_, Option<Objects>> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn head(&self, name: &str) -> io::Result<Listed> {
@@ -275,8 +285,8 @@ impl Repository for Bucket {
         PathBuf::from(self.url_of(name))
     }
 
-    fn at_once(&self) -> usize {
-        AT_ONCE
+    fn at_once(&self, archives: usize) -> usize {
+        archives.min(AT_ONCE)
     }
 
     fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
@@ -296,9 +306,10 @@ impl Repository for Bucket {
             .filter(|(name, _)| {
                 find(&format!("{name}{SUM_EXTENSION}")).is_some() || !is_on_its_way(name)
             });
-        Ok(archives
-            .map(|(name, object)| listed(name, object))
-            .collect())
+        let archives = archives.map(|(name, object)| listed(name, object));
+        let archives = archives.collect();
+        *self.last_listing() = Some(objects);
+        Ok(archives)
     }
 
     fn skipped(&self) -> Vec<String> {
@@ -360,8 +371,11 @@ impl Repository for Bucket {
     }
 
     fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>> {
-        let objects = self.objects()?;
-        let has = |name: &str| objects.iter().any(|(found, _)| found == name);
+        // Each is looked at once more before it is removed.
+        let listing = self.last_listing().take();
+        let objects = listing.map_or_else(|| self.objects(), Ok)?;
+        let place = |name: &str| objects.binary_search_by(|(found, _)| found.as_str().cmp(name));
+        let has = |name: &str| place(name).is_ok();
         let is_orphan = |name: &str| {
             name.starts_with(CLAIM)
                 || beside_of(name).is_some_and(|of| !has(of) && !has(&claim_of(of)))

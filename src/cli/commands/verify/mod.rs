@@ -4,12 +4,14 @@ pub(crate) mod deep;
 pub(crate) mod verdict;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
+use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Release};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -18,7 +20,7 @@ use crate::etcd::scan::{FileReport, Pass};
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
-use crate::repository::{Repository, Summary};
+use crate::repository::{Repository, Summary, is_encrypted_name};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
 use crate::text::size;
@@ -186,34 +188,63 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
         Target::Archive(archive) => {
             // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
             places.prove_beside(target)?;
-            let mut verdict = archive_verdict(&opened, archive, args, cx)?;
-            if verdict.is_sound() {
-                verdict.notes.extend(wrong_sum(target, cx)?);
+            let sum = SumFile::of(target, cx)?;
+            let whole = sum.as_ref().is_some_and(SumFile::is_of_plain_bytes);
+            let (mut verdict, sha256) = archive_verdict(&opened, archive, whole, args, cx)?;
+            if let Some(sum) = sum.filter(|_| verdict.is_sound()) {
+                verdict.notes.extend(sum.wrong(target, sha256, cx)?);
             }
             Ok(verdict)
         }
     }
 }
 
-/// That the checksum file beside a sound archive has another digest than the archive: `sha256sum -c` would fail.
-fn wrong_sum(target: &Location, cx: &Context<'_>) -> Result<Option<String>> {
-    let Context {
-        places, interrupt, ..
-    } = cx;
-    let (repository, name) = places.locate(target)?;
-    let sum = format!("{name}{SUM_EXTENSION}");
-    let Some(written) = repository.read_beside(&sum)? else {
-        return Ok(None);
-    };
-    let source = repository.source(&repository.look_up(&name)?)?;
-    let digest = digest_of(&*source, interrupt)?.to_string();
-    let is_right = written.starts_with(digest.as_bytes());
-    Ok((!is_right).then(|| {
-        let target = target.as_path().display();
-        format!(
-            "`{target}{SUM_EXTENSION}` does not match the archive, which is sound: remove it, or write its first word as {digest}"
-        )
-    }))
+/// The checksum file beside an archive.
+struct SumFile {
+    repository: Rc<dyn Repository>,
+    name: String,
+    written: Vec<u8>,
+}
+
+impl SumFile {
+    fn of(target: &Location, cx: &Context<'_>) -> Result<Option<Self>> {
+        let (repository, name) = cx.places.locate(target)?;
+        let written = repository.read_beside(&format!("{name}{SUM_EXTENSION}"))?;
+        Ok(written.map(|written| Self {
+            repository,
+            name,
+            written,
+        }))
+    }
+
+    /// Whether its digest is that of the bytes which are read as the archive.
+    fn is_of_plain_bytes(&self) -> bool {
+        !is_encrypted_name(&self.name)
+    }
+
+    /// That it has another digest than the archive, which is sound: `sha256sum -c` would fail. `sha256` is that of the
+    /// archive, if it is known.
+    fn wrong(
+        &self,
+        target: &Location,
+        sha256: Option<Digest>,
+        cx: &Context<'_>,
+    ) -> Result<Option<String>> {
+        let repository = &*self.repository;
+        let digest = if let Some(digest) = sha256 {
+            digest
+        } else {
+            let source = repository.source(&repository.look_up(&self.name)?)?;
+            digest_of(&*source, cx.interrupt)?
+        };
+        let is_right = self.written.starts_with(digest.to_string().as_bytes());
+        Ok((!is_right).then(|| {
+            let target = target.as_path().display();
+            format!(
+                "`{target}{SUM_EXTENSION}` does not match the archive, which is sound: remove it, or write its first word as {digest}"
+            )
+        }))
+    }
 }
 
 /// Whether `target` is a directory without anything in it but what we leave in a backup dir.
@@ -307,17 +338,24 @@ fn with_repositories_opened(targets: &[Location], cx: &Context<'_>) -> Result<Ve
     Ok(all)
 }
 
+/// The verdict on an archive, and if `whole` the digest of what was read as the archive.
 fn archive_verdict(
     target: &Target,
     archive: &Archive,
+    whole: bool,
     args: &Verify,
     cx: &Context<'_>,
-) -> Result<Verdict> {
+) -> Result<(Verdict, Option<Digest>)> {
     let threads = args.threads.count();
+    let digests = if whole {
+        Digests::AllAndWhole
+    } else {
+        Digests::All
+    };
     let plan = args.deep.then(|| first_look(target)).transpose()?;
     let pass = plan.map_or(Pass::WHOLE, Pass::replaying);
     let report =
-        cx.watched(|observe| verify(archive, pass, Digests::All, threads, cx.interrupt, observe))?;
+        cx.watched(|observe| verify(archive, pass, digests, threads, cx.interrupt, observe))?;
     let member = &archive.manifest().member;
     let mut verdict = Verdict {
         whose: Some((member.identity.clone(), member.position.clone())),
@@ -343,7 +381,7 @@ fn archive_verdict(
         let first = first_read(member, report.replay);
         verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
-    Ok(verdict)
+    Ok((verdict, report.sha256))
 }
 
 fn data_dir_verdict(

@@ -1,0 +1,98 @@
+//! SHA-256 digests taken beside the reading, on a thread of their own.
+//!
+//! In: parts of buffers that others may hold, too, and where a text ends. Out: the digest of each text,
+//! in order. Memory: the parts that wait.
+
+use std::io;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::etcd::digest::{Digest, Hasher};
+use crate::thread_pool::{Lent, WorkerDied, start};
+
+/// How many parts may wait.
+const WAITING: usize = 16;
+
+/// A part of a buffer that others may hold, too.
+#[derive(Clone)]
+pub(super) struct Part {
+    buffer: Arc<Lent>,
+    range: Range<usize>,
+}
+
+impl Part {
+    pub(super) fn of(buffer: &Arc<Lent>, range: Range<usize>) -> Self {
+        let buffer = Arc::clone(buffer);
+        Self { buffer, range }
+    }
+}
+
+impl Deref for Part {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// Digests being taken.
+pub(super) enum Digester {
+    Here(Texts),
+    Beside(Sender<Option<Part>>, JoinHandle<Vec<Digest>>),
+}
+
+#[derive(Default)]
+pub(super) struct Texts {
+    now: Hasher,
+    done: Vec<Digest>,
+}
+
+impl Texts {
+    fn take(&mut self, part: Option<&Part>) {
+        match part {
+            Some(part) => self.now.update(part),
+            None => self.done.push(std::mem::take(&mut self.now).finish()),
+        }
+    }
+}
+
+impl Digester {
+    /// One that works on a thread of its own if there are several `threads` and one can be had.
+    pub(super) fn new(threads: usize) -> Self {
+        let (sender, receiver) = bounded(WAITING);
+        let work = move || {
+            let mut texts = Texts::default();
+            for part in receiver {
+                texts.take(Option::as_ref(&part));
+            }
+            texts.done
+        };
+        match (threads > 1).then(|| start(work)) {
+            Some(Ok(thread)) => Self::Beside(sender, thread),
+            _ => Self::Here(Texts::default()),
+        }
+    }
+
+    /// Takes the next part of the text at hand; without one, the text ends.
+    pub(super) fn take(&mut self, part: Option<Part>) {
+        match self {
+            Self::Here(texts) => texts.take(part.as_ref()),
+            // Fails only when the thread died, which the end tells.
+            Self::Beside(sender, _) => drop(sender.send(part)),
+        }
+    }
+
+    /// The digests of all texts.
+    pub(super) fn finish(self) -> io::Result<Vec<Digest>> {
+        match self {
+            Self::Here(texts) => Ok(texts.done),
+            Self::Beside(sender, thread) => {
+                drop(sender);
+                thread.join().map_err(|_| io::Error::other(WorkerDied))
+            }
+        }
+    }
+}
