@@ -91,15 +91,18 @@ pub(super) struct FrameStream {
 }
 
 impl FrameStream {
-    /// The stream of `frames`, proven and decompressed on `threads` threads; without zstd's own
+    /// The stream of `frames` with their numbers, proven and decompressed on `threads` threads; without zstd's own
     /// checksum if the content's digests are taken behind it. `packed` takes the digest of the whole file.
     pub(super) fn new(
         source: &Arc<dyn Source>,
-        frames: &[Frame],
+        frames: impl Iterator<Item = (usize, Frame)>,
         threads: usize,
         skip_checksum: bool,
         packed: Option<Digester>,
     ) -> Self {
+        let waiting: VecDeque<_> = frames.collect();
+        let last = waiting.back();
+        let end = last.map_or(0, |(_, last)| last.offset + u64::from(last.compressed));
         let buffers = Buffers::default();
         let pool = Ordered::new(threads, || {
             let source = Arc::clone(source);
@@ -121,13 +124,11 @@ impl FrameStream {
             pool,
             source: Arc::clone(source),
             fetched: 0,
-            waiting: frames.iter().copied().enumerate().collect(),
+            waiting,
             now: Arc::new(buffers.get()),
             at: 0,
             packed,
-            end: frames
-                .last()
-                .map_or(0, |last| last.offset + u64::from(last.compressed)),
+            end,
             broke: None,
         }
     }

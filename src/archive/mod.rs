@@ -6,6 +6,7 @@
 mod digester;
 #[cfg(feature = "encryption")]
 pub mod encryption;
+mod end_of_file;
 pub mod error;
 pub mod format;
 pub mod frame_check;
@@ -13,6 +14,7 @@ pub mod frames;
 pub mod manifest;
 pub mod read_at;
 pub mod reader;
+pub mod sink;
 pub mod tar;
 pub mod verify;
 pub mod warning;
@@ -21,7 +23,8 @@ pub mod writer;
 pub use crate::archive::error::{ArchiveError, ArchiveFault};
 pub use crate::archive::manifest::{FileEntry, Manifest, Role};
 pub use crate::archive::read_at::{FileSource, Source};
-pub use crate::archive::reader::{Archive, Digests, Sink};
+pub use crate::archive::reader::Archive;
+pub use crate::archive::sink::{Digests, Sink};
 pub use crate::archive::writer::{Cipher, NewFile, Writer};
 
 /// The last part of an archive's name, before [`ENCRYPTED`].

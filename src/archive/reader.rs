@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::digester::Digester;
+use crate::archive::end_of_file::End;
 use crate::archive::error::{ArchiveError, ArchiveFault};
 use crate::archive::format::{Frame, TABLE_FOOTER, TailFault, claimed_tail, read_tail};
 use crate::archive::frames::{Broke, FrameStream, Unpacker, unpack_frame};
-use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, SUMS};
+use crate::archive::manifest::{FileEntry, MANIFEST, Manifest, SUMS};
 use crate::archive::read_at::{FileSource, Source};
+use crate::archive::sink::{Digested, Digests, Sink};
 use crate::archive::tar::{
     BLOCK, check_entry, check_header, check_time, leave_entry, read_header, read_manifest_frame,
     tar_entry_length, tar_length,
@@ -32,41 +34,6 @@ const PIECE: u64 = 256 << 10;
 thread_local! {
     /// Unpacks manifests: for a list of a thousand archives to make one for each would cost a sixth of the time.
     static OPENING: RefCell<Unpacker> = RefCell::default();
-}
-
-/// Which digests are taken while an archive is unpacked. Every frame's always is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digests {
-    All,
-    /// All, and that of the archive itself, as its checksum file has it.
-    AllAndWhole,
-    /// Only those of files whose bytes etcd itself does not check: for an archive that this
-    /// process has just written, whose frames prove that the disk holds what was written.
-    Unchecked,
-}
-
-/// Where an archive's content goes.
-pub trait Sink {
-    /// What can go wrong with it.
-    type Error: From<ArchiveError>;
-
-    /// A directory.
-    fn directory(&mut self, entry: &DirectoryEntry) -> Result<(), Self::Error>;
-    /// A file begins.
-    fn begin(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
-    /// The file's next bytes.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
-    /// The file ends.
-    fn end(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
-}
-
-/// What the digests say that were taken while an archive was unpacked.
-#[derive(Debug, Default)]
-pub struct Digested {
-    /// The files with other bytes than the manifest lists.
-    pub mismatches: Vec<ArchiveFault>,
-    /// The digest of the archive itself, if that was wanted.
-    pub whole: Option<Digest>,
 }
 
 /// An archive whose seal and manifest have been proven.
@@ -165,7 +132,7 @@ impl Archive {
     ) -> Result<Digested, S::Error> {
         let all = digests != Digests::Unchecked;
         let whole = (digests == Digests::AllAndWhole).then(|| Digester::new(threads));
-        let mut stream = FrameStream::new(&self.source, &self.frames, threads, all, whole);
+        let mut stream = FrameStream::new(&self.source, self.numbered(), threads, all, whole);
         let mut digester = Digester::new(threads);
         let is_taken = |file: &FileEntry| all || file.kind() == FileKind::Other;
         let taken = self.manifest.files.iter().filter(|file| is_taken(file));
@@ -262,6 +229,63 @@ impl Archive {
         }
     }
 
+    fn numbered(&self) -> impl Iterator<Item = (usize, Frame)> {
+        self.frames.iter().copied().enumerate()
+    }
+
+    /// Gives the bytes of one of the files that the manifest lists, unpacking only the frames that hold a part of it. They are
+    /// proven; what stands before the file in the tar stream is taken for what the manifest says.
+    pub fn read_file<E: From<ArchiveError>>(
+        &self,
+        file: &FileEntry,
+        threads: usize,
+        interrupt: &Interrupt,
+        give: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let directories = self.manifest.directories.len() as u64 * BLOCK;
+        let files = self.manifest.files.iter();
+        let before = files.take_while(|other| other.path != file.path);
+        let before: u64 = before.map(|file| tar_entry_length(file.size)).sum();
+        let begin = directories + before + BLOCK;
+        let (mut passed_over, mut to) = (0, 0);
+        let frames: Vec<_> = self
+            .numbered()
+            .filter(|(_, frame)| {
+                let from = to;
+                to += u64::from(frame.plain);
+                if to <= begin {
+                    passed_over = to;
+                }
+                to > begin && from < begin + file.size
+            })
+            .collect();
+        let mut stream = FrameStream::new(&self.source, frames.into_iter(), threads, false, None);
+        let mut pass = || -> Result<(), E> {
+            let broken = |error: io::Error| self.fault(ArchiveFault::Tar(error.to_string()));
+            let mut before = begin - passed_over;
+            let mut left = file.size;
+            while left > 0 {
+                interrupt.check().map_err(ArchiveError::Interrupted)?;
+                let is_before = before > 0;
+                let most = if is_before { before } else { left.min(PIECE) };
+                let part = stream.part(most).map_err(broken)?;
+                if part.is_empty() {
+                    return Err(broken(io::ErrorKind::UnexpectedEof.into()).into());
+                }
+                if is_before {
+                    before -= part.len() as u64;
+                } else {
+                    left -= part.len() as u64;
+                    give(&part)?;
+                }
+            }
+            Ok(())
+        };
+        let outcome = pass();
+        self.broken_off(&mut stream)?;
+        outcome
+    }
+
     /// Holds every frame against its digest, without decompressing it; the first that does not
     /// match is the error. With the seal and the manifest, which were proven when the archive was
     /// opened, that is every byte.
@@ -333,57 +357,11 @@ impl Archive {
         &self.frames
     }
 
-    pub(crate) fn fault(&self, fault: ArchiveFault) -> ArchiveError {
+    pub(super) fn fault(&self, fault: ArchiveFault) -> ArchiveError {
         ArchiveError::Fault {
             path: self.path.clone(),
             fault,
         }
-    }
-}
-
-/// The end of a file, as far back as it has been read.
-struct End {
-    bytes: Vec<u8>,
-    file_length: u64,
-}
-
-impl End {
-    fn read(source: &dyn Source, file_length: u64, wanted: u64) -> io::Result<Self> {
-        let mut bytes = vec![0; wanted.min(file_length) as usize];
-        let from = file_length - bytes.len() as u64;
-        source.read_exact_at(&mut bytes, from)?;
-        Ok(Self { bytes, file_length })
-    }
-
-    /// Makes sure that at least the last `wanted` bytes are at hand.
-    fn reach(&mut self, source: &dyn Source, wanted: u64) -> io::Result<()> {
-        if wanted > self.bytes.len() as u64 {
-            *self = Self::read(source, self.file_length, wanted)?;
-        }
-        Ok(())
-    }
-
-    /// The first bytes of the last `length`, without reading more than these.
-    fn first_of_last<const N: usize>(
-        &self,
-        source: &dyn Source,
-        length: u64,
-    ) -> io::Result<[u8; N]> {
-        let mut found = [0; N];
-        match self.last(length).first_chunk() {
-            Some(first) if length <= self.bytes.len() as u64 => found = *first,
-            _ => source.read_exact_at(&mut found, self.file_length - length)?,
-        }
-        Ok(found)
-    }
-
-    fn last(&self, wanted: u64) -> &[u8] {
-        let from = self.bytes.len().saturating_sub(wanted as usize);
-        self.bytes.get(from..).unwrap_or_default()
-    }
-
-    fn last_chunk<const N: usize>(&self) -> Option<&[u8; N]> {
-        self.bytes.last_chunk()
     }
 }
 

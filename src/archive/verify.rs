@@ -4,7 +4,7 @@
 //! In: an [`Archive`]. Out: a verdict a file. Goes on past what is corrupt.
 
 use crate::archive::manifest::{Damage, DirectoryEntry};
-use crate::archive::reader::Digested;
+use crate::archive::sink::Digested;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::StartFault;

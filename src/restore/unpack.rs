@@ -11,7 +11,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::DirectoryEntry;
-use crate::archive::reader::Digested;
+use crate::archive::sink::Digested;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, FileEntry, Sink};
 use crate::etcd::scan::Pass;
