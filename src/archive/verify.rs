@@ -171,7 +171,7 @@ impl MemberCheck {
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         self.examiner.update(bytes);
         if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
-            start.update(bytes);
+            start.update(bytes, self.examiner.has_proven_records());
         }
     }
 

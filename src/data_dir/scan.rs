@@ -246,7 +246,7 @@ impl FilesRead {
             interrupt.check()?;
             self.examiner.update(&piece);
             if let Some(start) = &mut self.start {
-                start.update(&piece);
+                start.update(&piece, self.examiner.has_proven_records());
             }
             observe(Event::Advance(piece.len() as u64));
         }

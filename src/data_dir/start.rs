@@ -96,9 +96,9 @@ impl StartBeside {
         Some(path_of(&file, &self.snap, &self.wal))
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8], proven: bool) {
         if self.follows {
-            self.scan.update(bytes);
+            self.scan.update(bytes, proven);
         }
     }
 
@@ -131,7 +131,7 @@ fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
         let length = file.read(&mut piece)?;
         match piece.get(..length) {
             None | Some([]) => break,
-            Some(bytes) => scan.update(bytes),
+            Some(bytes) => scan.update(bytes, false),
         }
     }
     scan.end();

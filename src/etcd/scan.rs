@@ -265,6 +265,11 @@ impl Examiner {
         }
     }
 
+    /// Whether the bytes taken last are of a segment, and the CRCs of all records in it so far come out.
+    pub fn has_proven_records(&self) -> bool {
+        matches!(&self.now, Now::Segment(scan, _) if scan.is_proven())
+    }
+
     /// Ends the file. The first raft snapshot that checks is the one a start would load. A
     /// segment that is corrupt, or a missing one, ends the chain: what follows begins a new
     /// one, on trust.

@@ -209,7 +209,7 @@ impl Read for Examined<'_> {
             let bytes = self.piece.get(..self.filled).unwrap_or_default();
             self.examiner.update(bytes);
             if let Some(start) = &mut self.start {
-                start.update(bytes);
+                start.update(bytes, self.examiner.has_proven_records());
             }
             (self.observe)(Event::Advance(bytes.len() as u64));
         }

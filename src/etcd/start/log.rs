@@ -91,7 +91,7 @@ impl Log {
         self.decoder.begin_segment();
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8], proven: bool) {
         let Self {
             decoder,
             start,
@@ -100,7 +100,7 @@ impl Log {
             ends_in_marker,
             records,
         } = self;
-        decoder.update(bytes, &mut |record| match records.take(
+        decoder.update(bytes, proven, &mut |record| match records.take(
             record,
             *start,
             holes,

@@ -293,11 +293,12 @@ impl StartScan {
         }
     }
 
-    /// Takes the file's next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
+    /// Takes the file's next bytes. `proven` says that the CRCs of all records in them come out, as
+    /// [`Examiner::has_proven_records`](crate::etcd::scan::Examiner::has_proven_records) knows it.
+    pub fn update(&mut self, bytes: &[u8], proven: bool) {
         match (&mut self.now, &mut self.log) {
             (Some(snapshot), _) => snapshot.update(bytes),
-            (None, Some(log)) => log.update(bytes),
+            (None, Some(log)) => log.update(bytes, proven),
             (None, None) => {}
         }
     }

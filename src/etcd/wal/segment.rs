@@ -175,6 +175,11 @@ impl SegmentScan {
         }
     }
 
+    /// Whether the CRC of every record so far came out.
+    pub(crate) fn is_proven(&self) -> bool {
+        matches!(self.state, State::Reading) && self.crc.is_some()
+    }
+
     /// Takes the next bytes and gives every record that is complete to `sink`, whose refusal
     /// counts as a break at that record. After a break nothing more is read.
     pub fn update(
