@@ -18,14 +18,21 @@ const WAITING: usize = 16;
 
 /// A part of a buffer that others may hold, too.
 #[derive(Clone)]
-pub(super) struct Part {
+pub(crate) struct Part {
     buffer: Arc<Lent>,
     range: Range<usize>,
 }
 
 impl Part {
-    pub(super) fn of(buffer: &Arc<Lent>, range: Range<usize>) -> Self {
+    pub(crate) fn of(buffer: &Arc<Lent>, range: Range<usize>) -> Self {
         let buffer = Arc::clone(buffer);
+        Self { buffer, range }
+    }
+
+    /// All of a buffer.
+    pub(crate) fn whole(buffer: Lent) -> Self {
+        let range = 0..buffer.len();
+        let buffer = Arc::new(buffer);
         Self { buffer, range }
     }
 }
@@ -39,13 +46,13 @@ impl Deref for Part {
 }
 
 /// Digests being taken.
-pub(super) enum Digester {
+pub(crate) enum Digester {
     Here(Texts),
     Beside(Sender<Option<Part>>, JoinHandle<Vec<Digest>>),
 }
 
 #[derive(Default)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     now: Hasher,
     done: Vec<Digest>,
 }
@@ -61,7 +68,7 @@ impl Texts {
 
 impl Digester {
     /// One that works on a thread of its own if there are several `threads` and one can be had.
-    pub(super) fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         let (sender, receiver) = bounded(WAITING);
         let work = move || {
             let mut texts = Texts::default();
@@ -77,7 +84,7 @@ impl Digester {
     }
 
     /// Takes the next part of the text at hand; without one, the text ends.
-    pub(super) fn take(&mut self, part: Option<Part>) {
+    pub(crate) fn take(&mut self, part: Option<Part>) {
         match self {
             Self::Here(texts) => texts.take(part.as_ref()),
             // Fails only when the thread died, which the end tells.
@@ -85,8 +92,19 @@ impl Digester {
         }
     }
 
+    /// The digest of the one text that was taken.
+    pub(crate) fn finish_one(mut self) -> io::Result<Digest> {
+        self.take(None);
+        let digests = self.finish()?;
+        digests
+            .first()
+            .copied()
+            .ok_or(WorkerDied)
+            .map_err(io::Error::other)
+    }
+
     /// The digests of all texts.
-    pub(super) fn finish(self) -> io::Result<Vec<Digest>> {
+    pub(crate) fn finish(self) -> io::Result<Vec<Digest>> {
         match self {
             Self::Here(texts) => Ok(texts.done),
             Self::Beside(sender, thread) => {

@@ -156,8 +156,7 @@ impl FrameStream {
         let broke = match unpacked {
             Ok((packed, Ok(plain))) => {
                 if let Some(digester) = &mut self.packed {
-                    let length = packed.len();
-                    digester.take(Some(Part::of(&Arc::new(packed), 0..length)));
+                    digester.take(Some(Part::whole(packed)));
                 }
                 self.now = Arc::new(plain);
                 self.at = 0;
@@ -189,9 +188,8 @@ impl FrameStream {
         let length = (self.source.length() - self.end) as usize;
         tail.resize(length, 0);
         self.source.read_exact_at(&mut tail, self.end)?;
-        digester.take(Some(Part::of(&Arc::new(tail), 0..length)));
-        digester.take(None);
-        Ok(digester.finish()?.pop())
+        digester.take(Some(Part::whole(tail)));
+        digester.finish_one().map(Some)
     }
 
     /// Whether nothing but zeros is left.

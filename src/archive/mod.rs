@@ -3,7 +3,7 @@
 //! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
 //! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
 
-mod digester;
+pub(crate) mod digester;
 #[cfg(feature = "encryption")]
 pub mod encryption;
 mod end_of_file;

@@ -14,11 +14,8 @@ use tar::{EntryType, Header};
 use crate::archive::format::{FRAME, Frame, MAX_FRAME, write_tail};
 use crate::archive::manifest::{DirectoryEntry, FileEntry, MANIFEST, Manifest, Role, SUMS, sums};
 use crate::etcd::digest::{Digest, Hasher};
-use crate::fs::staged::start_writeback;
+use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::thread_pool::{Buffers, Lent, Ordered, WorkerDied};
-
-/// After how many compressed bytes the kernel is asked to begin writing them to the disk.
-const WRITEBACK: u64 = 8 << 20;
 
 /// A file about to be written.
 #[derive(Clone, Debug)]

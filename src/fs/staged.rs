@@ -132,6 +132,9 @@ fn staging<T>(
         })
 }
 
+/// After how many bytes the kernel is asked to begin writing them to the disk.
+pub(crate) const WRITEBACK: u64 = 8 << 20;
+
 /// Asks the kernel to start writing a range and to let its pages go when it can.
 /// A hint: a filesystem that does not know it loses nothing but time.
 pub fn start_writeback(file: &std::fs::File, from: u64, length: u64) {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::archive::{ArchiveError, FileSource, Source};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
-use crate::fs::staged::{StagedFile, remove_stale, sync_dir};
+use crate::fs::staged::{StagedFile, WRITEBACK, remove_stale, start_writeback, sync_dir};
 use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
@@ -139,6 +139,8 @@ impl Repository for Directory {
         let incoming = Incoming {
             name: name.to_owned(),
             staged: StagedFile::create(&self.path)?,
+            written: 0,
+            written_back: 0,
         };
         refuse_taken(&incoming.staged, name)?;
         Ok(Box::new(incoming))
@@ -205,12 +207,23 @@ impl Repository for Directory {
 struct Incoming {
     name: String,
     staged: StagedFile,
+    written: u64,
+    /// Bytes that the kernel was asked to write to the disk.
+    written_back: u64,
 }
 
 impl Receiving for Incoming {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.staged.file().write_all(bytes);
-        written.map_err(|error| with_path(error, "write", self.staged.path()))
+        written.map_err(|error| with_path(error, "write", self.staged.path()))?;
+        self.written += bytes.len() as u64;
+        let waiting = self.written - self.written_back;
+        if waiting >= WRITEBACK {
+            // The disk works while the next bytes are read and checked.
+            start_writeback(self.staged.file(), self.written_back, waiting);
+            self.written_back = self.written;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> io::Result<Arc<dyn Source>> {

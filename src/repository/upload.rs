@@ -9,10 +9,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::archive::Source;
-use crate::etcd::digest::{Digest, Hasher};
+use crate::archive::digester::{Digester, Part};
+use crate::etcd::digest::Digest;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::repository::{Receiving, Repository, Side};
+use crate::thread_pool::{Buffers, default_threads};
 
 /// How often a whole deposit is tried.
 const TRIES: u32 = 3;
@@ -93,7 +95,7 @@ fn try_once(
     *begun = true;
     let mut passing = Passing {
         receiving: receiving.as_mut(),
-        hasher: Hasher::default(),
+        digesting: Digesting::new(),
         bytes: 0,
         interrupt,
         observe,
@@ -101,19 +103,19 @@ fn try_once(
     (deposit.write)(&mut passing)?;
     let deposited = Deposited {
         bytes: passing.bytes,
-        sha256: passing.hasher.finish(),
+        sha256: passing.digesting.finish()?,
     };
     let source = receiving.finish()?;
     let part = "reading back";
     let bytes = deposited.bytes;
     observe(Event::Begin { part, bytes });
-    let mut hasher = Hasher::default();
+    let mut digesting = Digesting::new();
     read_all(&*source, interrupt, &mut |bytes| {
         observe(Event::Advance(bytes.len() as u64));
-        hasher.update(bytes);
+        digesting.take(bytes);
         Ok(())
     })?;
-    if source.length() != deposited.bytes || hasher.finish() != deposited.sha256 {
+    if source.length() != deposited.bytes || digesting.finish()? != deposited.sha256 {
         return Err(DepositError::ReadBack(repository.path_of(deposit.name)));
     }
     let sides = (deposit.sides)(deposited.sha256, deposited.bytes)?;
@@ -145,18 +147,43 @@ pub(crate) fn read_all(
 
 /// The digest of all bytes of `source`.
 pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
+    let mut digesting = Digesting::new();
     read_all(source, interrupt, &mut |bytes| {
-        hasher.update(bytes);
+        digesting.take(bytes);
         Ok(())
     })?;
-    Ok(hasher.finish())
+    digesting.finish()
+}
+
+/// The digest of bytes that are read and written meanwhile.
+struct Digesting {
+    digester: Digester,
+    buffers: Buffers,
+}
+
+impl Digesting {
+    fn new() -> Self {
+        Self {
+            digester: Digester::new(default_threads()),
+            buffers: Buffers::default(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let mut buffer = self.buffers.get();
+        buffer.extend_from_slice(bytes);
+        self.digester.take(Some(Part::whole(buffer)));
+    }
+
+    fn finish(self) -> io::Result<Digest> {
+        self.digester.finish_one()
+    }
 }
 
 /// Takes the digest of what goes into a repository.
 struct Passing<'p> {
     receiving: &'p mut dyn Receiving,
-    hasher: Hasher,
+    digesting: Digesting,
     bytes: u64,
     interrupt: &'p Interrupt,
     observe: &'p mut dyn FnMut(Event),
@@ -166,7 +193,7 @@ impl Write for Passing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.interrupt.check().map_err(io::Error::other)?;
         self.receiving.write(bytes)?;
-        self.hasher.update(bytes);
+        self.digesting.take(bytes);
         self.bytes += bytes.len() as u64;
         (self.observe)(Event::Advance(bytes.len() as u64));
         Ok(bytes.len())

@@ -20,12 +20,10 @@ use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
 use crate::fs::owner::Owner;
-use crate::fs::staged::start_writeback;
+use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
 
-/// After how many bytes the kernel is asked to begin writing them to the disk.
-const WRITEBACK: u64 = 8 << 20;
 /// How many files may wait for their sync at once; until then the disk works on its own.
 const UNSYNCED: usize = 32;
 
