@@ -420,7 +420,7 @@ fn the_file_of_this_machine_is_read_if_it_is_there() {
 fn what_stands_behind_two_dashes_is_still_no_flag() {
     let scratch = Scratch::new();
     let log = scratch.path("-odd.log");
-    fs::write(&log, "a line\n").unwrap();
+    fs::write(&log, "etcd: a line\n").unwrap();
     let mut command = scratch.command("[explain-log]\nonly-notable = true\n", &[]);
     command.args(["explain-log", "--", "-odd.log"]);
     run(command.current_dir(scratch.dir.path())).exits(0);

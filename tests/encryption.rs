@@ -202,7 +202,7 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
         .says(&format!(
             "`{archive}` cannot be opened: it is encrypted for none of the identities"
         ))
-        .says("`etcd-ark verify` without --identity tells");
+        .says("without --identity tells");
     let several = ark(["verify", &archive, &archive, "-i", &other]).exits(3);
     let several = several.says("hint: pass the private key that belongs to a recipient");
     assert!(!several.stderr.contains("--quiet"), "{several:#?}");

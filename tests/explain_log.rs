@@ -48,7 +48,9 @@ fn json_lines(ran: &Ran) -> (Vec<Value>, Value) {
 
 /// The class and the verdict of each line of `log`.
 fn judged(log: impl Into<Vec<u8>>) -> Vec<(String, String)> {
-    let ran = explain(&["--json"], log).exits(0);
+    let ran = explain(&["--json"], log);
+    // A line alone may be one of no etcd.
+    assert!([Some(0), Some(10)].contains(&ran.code), "{ran:#?}");
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let (lines, _) = json_lines(&ran);
     let judged = lines
@@ -525,7 +527,7 @@ fn the_text_marks_lines_and_says_each_reason_once() {
     explain(&["--strict"], log).exits(5);
     explain(&["--strict", "--json"], log).exits(5);
     explain(&["--strict"], log.lines().next().unwrap()).exits(0);
-    explain(&["--strict"], "").exits(0);
+    explain(&["--strict"], "").exits(10);
 }
 
 #[test]
@@ -578,14 +580,43 @@ fn rubbish_is_not_known_and_moves_no_terminal() {
     // Guards against a crash, a lie or an obeyed escape sequence where the file is not a log at all.
     let mut rubbish: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     rubbish.extend_from_slice(b"\n\xff\xfe 2026/11/22 07:10:28 rafthttp: failed to dial\n\0\0\0\n{\"level\":\"warn\"\n{}\n");
-    let (lines, summary) = json_lines(&explain(&["--json"], rubbish.clone()).exits(0));
+    let (lines, summary) = json_lines(&explain(&["--json"], rubbish.clone()).exits(10));
     assert!(
         lines.iter().all(|line| line["verdict"] == "not-known"),
         "{summary}"
     );
-    let told = explain(&[], rubbish).exits(0);
+    let told = explain(&[], rubbish).exits(10);
     let tame = |c: char| c == '\n' || !c.is_control();
     assert!(told.stdout.chars().all(tame));
+}
+
+#[test]
+fn what_has_no_line_of_etcd_is_no_log_that_is_in_order() {
+    // Guards against "0 worth a look" of another unit's journal, of one without entries, and of a file of zeros.
+    let other =
+        "Sep 10 12:00:00 host sshd[812]: Server listening on 0.0.0.0 port 22.\n-- Reboot --\n";
+    for (log, why) in [
+        ("", "stdin is empty"),
+        ("-- No entries --\n", "no line of etcd among 1 line:"),
+        (other, "no line of etcd among 2 lines:"),
+        ("\0\0\0\0", "no line of etcd among 1 line:"),
+    ] {
+        explain(&[], log).exits(10).says(why);
+        let told = explain(&["--json", "-q"], log).exits(10);
+        assert_eq!(told.json_error()["kind"], "not-found");
+    }
+    // One of several is enough: its member was not looked at.
+    let dir = TempDir::new().unwrap();
+    let (good, bad) = (dir.path().join("good"), dir.path().join("bad"));
+    fs::write(&good, "2026/11/22 07:10:21 etcdserver: name = infra0\n").unwrap();
+    fs::write(&bad, other).unwrap();
+    let [good, bad] = [good, bad].map(|path| path.to_str().unwrap().to_owned());
+    explain(&[&good], "").exits(0);
+    for both in [[good.as_str(), &bad], [&bad, &good]] {
+        explain(&both, "")
+            .exits(10)
+            .says("bad` has no line of etcd");
+    }
 }
 
 #[test]
@@ -611,7 +642,7 @@ fn a_line_without_an_end_is_held_in_bounded_memory() {
     stdin.write_all(b"\nafter\n").unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(10));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text
         .lines()

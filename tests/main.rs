@@ -49,6 +49,8 @@ mod json;
 mod licences;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
 mod lock;
+/// Every command that is printed as a next step works as printed.
+mod printed;
 /// What a run says when no one looks, and what it leaves when a signal stops it.
 mod unattended;
 /// Snapshots that are not taken, because the newest archive holds all there is.

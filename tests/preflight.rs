@@ -206,11 +206,11 @@ WARN  in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
                        snapshot is at 202
                        hint: stop all POSTs until the last member runs the same
                        release, and on each member wait for a raft snapshot
-                       above the last POST before it is stopped (`etcd-ark
-                       inspect` on its data dir shows the newest; etcd makes one
-                       every --snapshot-count entries, 10,000 by default); it
-                       comes sooner after a restart with the old release and a
-                       low --snapshot-count
+                       above the last POST before it is stopped (`inspect` of
+                       its data dir shows the newest; etcd makes one every
+                       --snapshot-count entries, 10,000 by default); it comes
+                       sooner after a restart with the old release and a low
+                       --snapshot-count
 OK    WAL dir          member/wal, as every release has it
 OK    way back         after a move now, at index 250, the local log leads back
                        until about index 707

@@ -2,6 +2,7 @@
 //!
 //! In: runs off a terminal, on one, and under signals. Out: not a word, or the right one; the right exit code; nothing half done.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
 use crate::support::encode::small_member;
-use crate::support::recordings::{Recording, tree, unpack};
+use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 use crate::support::tools::{
     archives_in, fast_dir, names_in, need, need_faketime, need_root, snapshot,
 };
@@ -382,4 +383,107 @@ fn a_clock_beyond_the_year_9999_stops_no_run() {
     }
     let archives = archives_in(&backups);
     assert!(format!("{archives:?}").contains("-9999"), "{archives:?}");
+}
+
+/// A failing run of each command, and the exit codes that come without an error of their own; `A`, `D` and so on are paths.
+const FAILING: [(i32, &str); 28] = [
+    (10, "snapshot --data-dir NOWHERE --backup-dir NEW"),
+    (
+        5,
+        "--strict snapshot --data-dir D --backup-dir NEW --size-limit 1",
+    ),
+    (4, "verify TORN"),
+    (4, "verify A TORN"),
+    (3, "restore A --data-dir D --offline"),
+    (10, "restore latest --backup-dir EMPTY --data-dir NEW"),
+    (1, "drill A --etcd /bin/false"),
+    (10, "list NOWHERE"),
+    (2, "copy B NEW nothing-of-that-name"),
+    (4, "inspect BROKEN"),
+    (10, "inspect NOWHERE"),
+    (10, "keys D /nothing"),
+    (1, "put-keys D /app --endpoints http://127.0.0.1:1"),
+    (1, "diff D OTHER"),
+    (10, "explain-log EMPTY-FILE"),
+    (5, "--strict explain-log PANIC"),
+    (3, "rewind D OTHER --out NEW"),
+    (3, "downgrade check --endpoints http://127.0.0.1:1"),
+    (
+        3,
+        "downgrade run --data-dir D --backup-dir NEW --settle 0 --endpoints http://127.0.0.1:1",
+    ),
+    (3, "preflight --data-dir D --endpoints http://127.0.0.1:1"),
+    (2, "prune B"),
+    (2, "status EMPTY"),
+    (3, "status --member x NOWHERE --nonsense"),
+    (1, "status B --max-age 9d --warn-age 1s"),
+    (5, "--strict schedule --data-dir NOWHERE --backup-dir B"),
+    (2, "completions nonsense"),
+    (2, "man nonsense"),
+    (2, "--strict"),
+];
+
+#[test]
+fn whatever_exits_non_zero_says_why_on_stderr() {
+    // Guards against a cron mail or a playbook's log with an exit code and nothing else in it.
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let story = unpack("upgrade-story");
+    let data_dir = story.data_dir("2-backup-infra0");
+    small_member(&at("OTHER"));
+    let archive = snapshot(&data_dir, &at("B"));
+    let mut torn = fs::read(&archive).unwrap();
+    torn[100] ^= 1;
+    fs::write(at("TORN"), torn).unwrap();
+    fs::create_dir(at("EMPTY")).unwrap();
+    fs::write(at("EMPTY-FILE"), "").unwrap();
+    fs::write(
+        at("PANIC"),
+        "2026/11/22 07:10:21 etcdserver: name = a\npanic: no\n",
+    )
+    .unwrap();
+    copy_dir(&data_dir, &at("BROKEN"));
+    let segment = at("BROKEN").join("member/wal/0000000000000000-0000000000000000.wal");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[500] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let path = |word: &str| match word {
+        "A" => archive.clone(),
+        "D" => data_dir.clone(),
+        word if word.chars().all(|c| c.is_ascii_uppercase() || c == '-')
+            && !word.starts_with('-') =>
+        {
+            at(word)
+        }
+        word => PathBuf::from(word),
+    };
+    let mut failed = BTreeSet::new();
+    for (code, line) in FAILING {
+        let args: Vec<_> = line.split(' ').map(path).collect();
+        failed.extend(line.split(' ').find(|word| !word.starts_with('-')));
+        for mode in ["--no-progress", "--json", "-q"] {
+            let told = run(clean(BINARY).current_dir(dir.path()).arg(mode).args(&args));
+            let told = told.exits(code);
+            assert!(!told.stderr.trim().is_empty(), "{told:#?}");
+            if mode == "--json" {
+                let error = told.json_error();
+                assert_eq!(error["code"], code, "{told:#?}");
+                assert_ne!(error["message"], "", "{told:#?}");
+            }
+        }
+    }
+    ark(["man", "--out", at("pages").to_str().unwrap()]).exits(0);
+    for page in names_in(&at("pages")) {
+        let command = page.trim_end_matches(".1").trim_start_matches("etcd-ark");
+        let command = command
+            .trim_start_matches('-')
+            .split("-check")
+            .next()
+            .unwrap();
+        let command = command.split("-run").next().unwrap();
+        assert!(
+            command.is_empty() || failed.contains(command),
+            "no failing run of {command}"
+        );
+    }
 }

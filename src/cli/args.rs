@@ -165,7 +165,7 @@ impl Command {
 /// exit code.
 pub(crate) fn misread(misread: Misread) -> u8 {
     let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
-    let failure = match misread {
+    let mut failure = match misread {
         Misread::Line(error) => match usage(&error) {
             // Also for people, whose clap shows how it is used.
             Some(_) if !asks_json && !is_status() => {
@@ -181,7 +181,8 @@ pub(crate) fn misread(misread: Misread) -> u8 {
         Misread::File(error) => error.into(),
     };
     if is_status() {
-        return tell_unknown(&failure, asks_json);
+        let told = tell_unknown(&failure, asks_json);
+        (failure.kind, failure.message) = (told.kind, told.message);
     }
     tell(&failure, asks_json);
     failure.kind.exit_code()
@@ -193,7 +194,7 @@ pub(crate) fn misread(misread: Misread) -> u8 {
 )]
 fn tell(failure: &CliError, asks_json: bool) {
     if asks_json {
-        eprintln!("{}", json::failure(failure));
+        eprintln!("{}", json::failure(failure, failure.hint.as_deref()));
         return;
     }
     eprintln!("error: {}", failure.message);

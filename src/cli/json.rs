@@ -118,12 +118,12 @@ pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
 }
 
 /// Why a command failed.
-pub(crate) fn failure(failure: &CliError) -> String {
+pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     line(&json!({
         "code": failure.kind.exit_code(),
         "kind": failure.kind.name(),
         "message": failure.message,
-        "hint": failure.hint,
+        "hint": hint,
     }))
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod encryption;
 pub(crate) mod error;
 pub(crate) mod flags;
 pub(crate) mod foreign;
+pub(crate) mod given;
 pub(crate) mod global;
 pub(crate) mod help;
 pub(crate) mod json;
@@ -16,7 +17,9 @@ pub(crate) mod location;
 pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod output;
+pub(crate) mod printed;
 pub(crate) mod progress;
+pub(crate) mod quote;
 #[cfg(test)]
 mod reference;
 pub(crate) mod render;
@@ -35,12 +38,10 @@ use signal_hook::flag;
 use crate::cli::args::{Args, Command, misread};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::given::given;
 use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
-
-/// Exit code for a deed done whose warnings count under `--strict`.
-const DONE_WITH_WARNINGS: u8 = 5;
 
 /// Runs the command that the process was started with and gives its exit code.
 pub fn main() -> u8 {
@@ -56,7 +57,7 @@ pub fn main() -> u8 {
     watch_signals(&interrupt);
     let cx = Context {
         places: Places::new(&interrupt, &args.global.identity),
-        out: Out::new(&args.global),
+        out: Out::new(&args.global, given(&args.command, &args.global.identity)),
         record: Record::begin(args.command.metrics()),
         interrupt: &interrupt,
         strict: args.global.strict,
@@ -64,19 +65,19 @@ pub fn main() -> u8 {
     let outcome = run(&args.command, &cx);
     let Context { out, record, .. } = cx;
     let ended = match outcome {
-        Ok(_) if out.lost_output() => Err(CliError::new(
+        Ok(()) if out.lost_output() => Err(CliError::new(
             Kind::Failed,
             "done, but stdout could not be written to",
         )
         .hint("`etcd-ark list` and `etcd-ark inspect` show how things stand")),
-        Ok(0) if out.warned() && args.global.strict => Ok(DONE_WITH_WARNINGS),
-        Ok(code) => Ok(code),
+        Ok(()) if out.warned() && args.global.strict => Err(out.only_warned()),
+        Ok(()) => Ok(()),
         Err(error) => Err(error
             .stopped_by(interrupt.signal())
             .of_spool(args.command.spool_dir().as_deref())),
     };
     match record.end(ended) {
-        Ok(code) => code,
+        Ok(()) => 0,
         Err(failure) => {
             out.failure(&failure);
             failure.kind.exit_code()
@@ -84,7 +85,7 @@ pub fn main() -> u8 {
     }
 }
 
-fn run(command: &Command, cx: &Context<'_>) -> Result<u8> {
+fn run(command: &Command, cx: &Context<'_>) -> Result<()> {
     match command {
         Command::Snapshot(args) => commands::snapshot::run(args, cx),
         Command::Verify(args) => commands::verify::run(args, cx),
@@ -103,7 +104,10 @@ fn run(command: &Command, cx: &Context<'_>) -> Result<u8> {
         Command::Status(args) => commands::status::run(args, cx),
         Command::Prune(args) => commands::prune::run(args, cx),
         Command::Schedule(args) => commands::schedule::run(args, cx),
-        Command::Completions(args) => Ok(commands::completions::run(args, Args::command(), cx)),
+        Command::Completions(args) => {
+            commands::completions::run(args, Args::command(), cx);
+            Ok(())
+        }
         Command::Man(args) => commands::man::run(args, Args::command(), cx),
     }
 }

@@ -1,11 +1,13 @@
 //! Opening what the command line names: a backup dir, a bucket by its URL, an archive in either.
 
 use std::cell::RefCell;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
+use crate::fs::dir::open_regular;
 use crate::fs::error::parent_of;
 use crate::interrupt::Interrupt;
 use crate::repository::catalog::{Summary, read_one, sidecar_of};
@@ -18,6 +20,11 @@ use crate::cli::encryption::decrypt;
 use crate::cli::error::{CliError, Result};
 use crate::cli::foreign::foreign;
 use crate::cli::location::Location;
+
+/// How an encrypted archive begins, and how one in the open does.
+const BEGINNING: usize = 21;
+const AGE: &[u8; BEGINNING] = b"age-encryption.org/v1";
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Opens places, and stops waiting for them when someone asks to stop.
 pub(crate) struct Places<'p> {
@@ -211,7 +218,20 @@ fn is_of_header(_: &ArchiveError) -> bool {
     false
 }
 
-fn is_encrypted(place: &Location) -> bool {
+/// Whether the archive at `place` is encrypted: by what it begins with. The name decides where that tells neither, as of a damaged
+/// one, and in a bucket, where a name without it is no archive's.
+pub(crate) fn is_encrypted(place: &Location) -> bool {
+    let begins = |path: &Path| {
+        let mut begin = [0; BEGINNING];
+        let file = open_regular(path).ok()?;
+        file.file().read_exact_at(&mut begin, 0).ok()?;
+        match &begin {
+            AGE => Some(true),
+            _ if begin.starts_with(&ZSTD) => Some(false),
+            _ => None,
+        }
+    };
     let ending = place.as_path().extension();
-    ending.is_some_and(|ending| ending == "age")
+    let is_named = ending.is_some_and(|ending| ending == "age");
+    place.local().and_then(begins).unwrap_or(is_named)
 }

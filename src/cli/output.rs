@@ -1,14 +1,15 @@
 //! Where everything that is said goes: stdout for results, stderr for warnings and failures.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, IsTerminal, Write};
 
 use crate::repository::Repository;
 use serde::Serialize;
 
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{Color, Global};
 use crate::cli::json;
+use crate::cli::printed::Printed;
 
 /// How much is gathered for stdout at once, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -37,12 +38,15 @@ pub(crate) struct Out {
     tells_success: bool,
     color_stdout: bool,
     color_stderr: bool,
+    pub(crate) printed: Printed,
     warned: Cell<bool>,
+    warnings: RefCell<Vec<String>>,
     lost_output: Cell<bool>,
 }
 
 impl Out {
-    pub(crate) fn new(global: &Global) -> Self {
+    /// `printed` completes the commands that texts name.
+    pub(crate) fn new(global: &Global, printed: Printed) -> Self {
         let wanted = |is_terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
@@ -58,7 +62,9 @@ impl Out {
             tells_success: watched || global.verbose,
             color_stdout: wanted(std::io::stdout().is_terminal()),
             color_stderr: wanted(terminal),
+            printed,
             warned: Cell::new(false),
+            warnings: RefCell::default(),
             lost_output: Cell::new(false),
         }
     }
@@ -139,11 +145,30 @@ impl Out {
         self.warned.set(true);
     }
 
+    /// Why a run that did what it should ends with [`Kind::Warned`].
+    pub(crate) fn only_warned(&self) -> CliError {
+        let mut message = "done, with warnings, which --strict counts".to_owned();
+        // Where they were not written to stderr.
+        if self.json {
+            for warning in &*self.warnings.borrow() {
+                message = format!("{message}; {warning}");
+            }
+        }
+        CliError::new(Kind::Warned, message)
+    }
+
     /// Something that the user should know; it counts under `--strict`.
     pub(crate) fn warn(&self, text: &str) {
         self.warned.set(true);
+        let text = self.complete(text);
         let word = paint(self.color_stderr, Paint::Warn, "warning:");
         self.to_stderr(&format!("{word} {text}"));
+        self.warnings.borrow_mut().push(text);
+    }
+
+    /// `text` with the commands in it as they can be typed.
+    pub(crate) fn complete(&self, text: &str) -> String {
+        self.printed.complete(text)
     }
 
     /// Names what the list of `repository` passed over.
@@ -160,20 +185,24 @@ impl Out {
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             let word = paint(self.color_stderr, Paint::Dim, "note:");
-            self.to_stderr(&format!("{word} {text}"));
+            self.to_stderr(&format!("{word} {}", self.complete(text)));
         }
     }
 
     /// Why the command failed.
     pub(crate) fn failure(&self, failure: &CliError) {
+        let hint = failure.hint.as_deref().map(|hint| self.complete(hint));
         if self.json {
-            write_line(&mut std::io::stderr().lock(), &json::failure(failure));
+            write_line(
+                &mut std::io::stderr().lock(),
+                &json::failure(failure, hint.as_deref()),
+            );
             return;
         }
         let word = paint(self.color_stderr, Paint::Bad, "error:");
         let mut stderr = std::io::stderr().lock();
         write_line(&mut stderr, &format!("{word} {}", failure.message));
-        if let Some(hint) = &failure.hint {
+        if let Some(hint) = &hint {
             let word = paint(self.color_stderr, Paint::Strong, "hint:");
             write_line(&mut stderr, &format!("{word} {hint}"));
         }

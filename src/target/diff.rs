@@ -3,11 +3,11 @@
 //! In: two [`Target`]s. Out: a [`Comparison`]; each key difference with the raft index of the entry
 //! that made it, where the available logs tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::Index;
+use crate::etcd::ids::{Index, Release, V2_1};
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::replay::{EntryMark, Removal, Until};
+use crate::etcd::replay::{EntryMark, InOrderRules, Removal, Until};
 use crate::etcd::scan::Extent;
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::path::components;
@@ -26,6 +26,16 @@ pub struct Comparison {
     /// What the stores say of their clusters; equal if the same.
     pub clusters: (StoreFacts, StoreFacts),
     pub logs: LogAgreement,
+    /// In-order keys that have another name on a member of 2.2. While the cluster version is 2.1 members of both releases may
+    /// run, and no file says which of them named the keys above its raft snapshot.
+    pub unsure: Vec<TwoNames>,
+}
+
+/// A key as it is named by the rules of 2.1 and by those of 2.2: store paths, in which a later request can have left it out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TwoNames {
+    pub before_2_2: Option<Vec<u8>>,
+    pub from_2_2: Option<Vec<u8>>,
 }
 
 /// A difference and its cause.
@@ -93,6 +103,8 @@ pub fn diff(
             read_b = b.read_store(wanted, interrupt, observe)?;
         }
     }
+    let mut unsure = unsure_names(a, &read_a, wanted, interrupt, observe)?;
+    unsure.extend(unsure_names(b, &read_b, wanted, interrupt, observe)?);
     let trail = |target: &Target, read: &StoreRead, observe: &mut dyn FnMut(Event)| {
         let wanted = Wanted {
             until: Until::Index(read.replayed.at),
@@ -127,9 +139,50 @@ pub fn diff(
         keys,
         clusters,
         logs,
+        unsure: unsure.into_iter().collect(),
         a: read_a,
         b: read_b,
     })
+}
+
+/// The keys of `target` that the other release names otherwise, where members of both may run.
+fn unsure_names(
+    target: &Target,
+    read: &StoreRead,
+    wanted: Wanted,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<BTreeSet<TwoNames>, StoreError> {
+    let replayed = &read.replayed;
+    let version = read.member.cluster_version.as_ref();
+    let is_2_1 = version.is_some_and(|version| Release::of(&version.0) == V2_1);
+    if wanted.rules.is_some() || !is_2_1 || replayed.in_order.applied == 0 {
+        return Ok(BTreeSet::new());
+    }
+    let wanted = Wanted {
+        until: Until::Index(replayed.at),
+        rules: Some(InOrderRules::From22),
+        ..wanted
+    };
+    let otherwise = target.read_store(wanted, interrupt, observe)?;
+    let found = compare(&replayed.store, &otherwise.replayed.store);
+    let found = found
+        .into_iter()
+        .filter(|found| !is_clusters_own(&found.path));
+    let names = found.map(
+        |Difference {
+             path, a, b, twin, ..
+         }| match (a, b) {
+            (Some(_), None) => (Some(path), twin),
+            (None, Some(_)) => (twin, Some(path)),
+            _ => (Some(path.clone()), Some(path)),
+        },
+    );
+    let names = names.map(|(before_2_2, from_2_2)| TwoNames {
+        before_2_2,
+        from_2_2,
+    });
+    Ok(names.collect())
 }
 
 fn is_clusters_own(path: &[u8]) -> bool {

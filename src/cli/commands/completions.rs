@@ -16,7 +16,7 @@ pub(crate) struct Completions {
 }
 
 /// `line` is the whole command line.
-pub(crate) fn run(args: &Completions, mut line: Command, cx: &Context<'_>) -> u8 {
+pub(crate) fn run(args: &Completions, mut line: Command, cx: &Context<'_>) {
     let out = &cx.out;
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut line, "etcd-ark", &mut script);
@@ -27,5 +27,4 @@ pub(crate) fn run(args: &Completions, mut line: Command, cx: &Context<'_>) -> u8
     } else {
         out.stream(|stdout| stdout.write_all(script.as_bytes()));
     }
-    0
 }

@@ -35,7 +35,7 @@ pub(crate) struct Copy {
     lock: LockWait,
 }
 
-pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<u8> {
         out.tell(&summary);
     }
     let Some((kind, first)) = worst else {
-        return Ok(0);
+        return Ok(());
     };
     let failed = wanted.len() as u64 - new - there;
     Err(CliError::new(

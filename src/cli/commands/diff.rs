@@ -9,7 +9,7 @@ use crate::etcd::store::diff::Part;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
-use crate::target::diff::{Comparison, KeyDifference, diff};
+use crate::target::diff::{Comparison, KeyDifference, TwoNames, diff};
 use crate::target::{StoreRead, Wanted};
 use crate::text::count;
 use clap::ValueHint;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{lost, only_to, rules_text, tell_lost, tell_passed_over};
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Result};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
@@ -54,10 +54,7 @@ pub(crate) struct Diff {
 /// How many key differences are shown, unless `--verbose`.
 const SHOWN: usize = 50;
 
-/// Exit code when something differs.
-const DIFFERENT: u8 = 1;
-
-pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -86,6 +83,12 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<u8> {
             tell_lost(read, out);
         }
     }
+    if !found.unsure.is_empty() {
+        let keys = count(found.unsure.len() as u64, "in-order key", "in-order keys");
+        out.warn(&format!(
+            "the cluster version is 2.1, and no file says whether a member ran 2.2: then it gives {keys} above its raft snapshot another name; --in-order-rules decides"
+        ));
+    }
     out.json(|| to_json(paths, &found));
     tell(paths, &found, out);
     let broken = [&found.a, &found.b]
@@ -96,7 +99,8 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<u8> {
             let lost = lost(read).unwrap_or_default();
             Err(only_to(read.replayed.at, &lost))
         }
-        None => Ok(if found.is_equal() { 0 } else { DIFFERENT }),
+        None if found.is_equal() => Ok(()),
+        None => Err(different(paths, &found)),
     }
 }
 
@@ -123,6 +127,10 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
         "b": side(b, &found.b),
         "keys": keys.map(|key| key_json(key, stores)).collect::<Vec<_>>(),
         "in_order_keys": found.in_order(),
+        "in_order_keys_unsure": found.unsure.iter().map(|key| json!({
+            "before_2_2": key.before_2_2.as_deref().map(key_text),
+            "from_2_2": key.from_2_2.as_deref().map(key_text),
+        })).collect::<Vec<_>>(),
         "members": member_differences(found).iter().map(|(id, what)| json!({
             "id": id, "change": what,
             "a": found.clusters.0.members.get(id), "b": found.clusters.1.members.get(id),
@@ -136,6 +144,34 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
             "first_difference_raft_index": found.logs.first_difference,
         },
     })
+}
+
+/// In one line, what [`tell`] says at length.
+fn different((a, b): (&Path, &Path), found: &Comparison) -> CliError {
+    let mut what = Vec::new();
+    if !found.keys.is_empty() {
+        what.push(count(found.keys.len() as u64, "key", "keys"));
+    }
+    let members = member_differences(found).len() as u64;
+    if members > 0 {
+        what.push(count(members, "member", "members"));
+    }
+    if found.clusters.0.cluster_version != found.clusters.1.cluster_version {
+        what.push("the cluster version".to_owned());
+    }
+    if let Some(index) = found.logs.first_difference {
+        what.push(format!("the logs from entry {index} on"));
+    }
+    if what.is_empty() {
+        what.push("the store".to_owned());
+    }
+    let message = format!(
+        "`{}` and `{}` differ: {}",
+        a.display(),
+        b.display(),
+        what.join(", ")
+    );
+    CliError::new(Kind::Different, message)
 }
 
 fn stores(found: &Comparison) -> (&Store, &Store) {
@@ -204,8 +240,14 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
         out.line(&format!("   index {at}, X-Etcd-Index {index}"));
         out.line(&format!("   {}", rules_text(read)));
     }
+    let shown = if out.verbose { usize::MAX } else { SHOWN };
     if found.is_equal() {
-        out.line(&out.paint(Paint::Good, "equal"));
+        if found.unsure.is_empty() {
+            out.line(&out.paint(Paint::Good, "equal"));
+        } else {
+            out.line(&out.paint(Paint::Warn, "equal if both run etcd 2.1"));
+            tell_unsure(&found.unsure, shown, out);
+        }
         return;
     }
     let (at_a, at_b) = (found.a.replayed.at, found.b.replayed.at);
@@ -224,7 +266,6 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
         );
         out.line(&out.paint(Paint::Bad, &what));
     }
-    let shown = if out.verbose { usize::MAX } else { SHOWN };
     let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
     if !plain.is_empty() {
         let head = count(plain.len() as u64, "key differs", "keys differ");
@@ -236,6 +277,9 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
     }
     if !trap.is_empty() {
         tell_trap(&trap, shown, out);
+    }
+    if !found.unsure.is_empty() {
+        tell_unsure(&found.unsure, shown, out);
     }
     match (found.logs.first_difference, found.logs.common) {
         (Some(index), _) => {
@@ -347,14 +391,32 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
     }
 }
 
+fn tell_unsure(unsure: &[TwoNames], shown: usize, out: &Out) {
+    for key in unsure.iter().take(shown) {
+        let name = |path: &Option<Vec<u8>>| match path {
+            Some(path) => one_line(api_key(path)),
+            None => "not there".to_owned(),
+        };
+        let (before, after) = (name(&key.before_2_2), name(&key.from_2_2));
+        out.line(&format!(
+            "  {before} on a member of 2.1, {after} on one of 2.2"
+        ));
+    }
+    tell_rest(unsure.len(), shown, out);
+    out.line("  Ask the members themselves, and if their answers differ:");
+    for line in TRAP_EXPLAINED.iter().skip(4) {
+        out.line(line);
+    }
+}
+
 /// What the trap is and what helps.
 const TRAP_EXPLAINED: [&str; 6] = [
     "  Each is one POST that these members applied with different releases: 2.2 names",
     "  in-order keys with 20 digits, and a member that first starts with 2.2 renames",
     "  those above its raft snapshot. Nothing is lost, but clients see one name or the",
-    "  other, depending on the member they ask. What helps: copy what is needed by PUT",
-    "  to a new directory, then delete the old one with `recursive=true`: that one",
-    "  request leaves every member with the same keys.",
+    "  other, depending on the member they ask. What helps:",
+    "  copy what is needed by PUT to a new directory, then delete the old one with",
+    "  `recursive=true`: that one request leaves every member with the same keys.",
 ];
 
 fn tell_rest(all: usize, shown: usize, out: &Out) {

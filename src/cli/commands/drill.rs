@@ -31,7 +31,7 @@ const SHOWN: usize = 10;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drill {
     #[command(flatten)]
-    from: TargetFlags,
+    pub(crate) from: TargetFlags,
     /// The etcd to start, of the release of the backup
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::ExecutablePath, env = "ETCD_ARK_ETCD")]
     etcd: PathBuf,
@@ -47,7 +47,7 @@ pub(crate) struct Drill {
     pub(crate) metrics: MetricsFile,
 }
 
-pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     let etcd = find(&args.etcd);
     if !etcd.is_file() {
@@ -107,7 +107,7 @@ fn find(etcd: &Path) -> PathBuf {
     std::path::absolute(&found).unwrap_or(found)
 }
 
-fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<u8> {
+fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<()> {
     let Context { out, record, .. } = cx;
     let Drilled {
         version,
@@ -146,7 +146,7 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result
                 drilled.expired
             ));
         }
-        return Ok(0);
+        return Ok(());
     }
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     for difference in drilled.differences.iter().take(shown) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
-use crate::text::size;
+use crate::text::{count, size};
 use crate::thread_pool::start;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
 use clap::builder::FalseyValueParser;
@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::Result;
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::output::{Out, Paint, one_line};
@@ -50,7 +50,7 @@ enum Piece {
     Failed(io::Error),
 }
 
-pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     let mut files = args.files.clone();
     if files.is_empty() {
@@ -66,6 +66,7 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<u8> {
         file: PathBuf::new(),
         line: 0,
         explainer: Explainer::default(),
+        of_etcd: 0,
         told: BTreeSet::new(),
         summary: Summary::default(),
     };
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<u8> {
         out.warn(&format!("{notable} {are} worth a look"));
     }
     interrupt.check()?;
-    Ok(0)
+    teller.refuse_what_is_no_log()
 }
 
 fn is_stdin(file: &Path) -> bool {
@@ -157,6 +158,8 @@ struct Teller<'a> {
     file: PathBuf,
     line: u64,
     explainer: Explainer,
+    /// How many lines of the file are etcd's.
+    of_etcd: u64,
     told: BTreeSet<&'static str>,
     summary: Summary,
 }
@@ -164,6 +167,8 @@ struct Teller<'a> {
 #[derive(Default)]
 struct Summary {
     classes: BTreeMap<&'static str, (Class, u64)>,
+    /// The files without a line of etcd, and how many lines each has.
+    no_logs: Vec<(PathBuf, u64)>,
     /// The first lines worth a look: file, number, class, line.
     notable: Vec<(PathBuf, u64, Class, String)>,
 }
@@ -194,19 +199,53 @@ impl Teller<'_> {
                 Ok(Piece::Line(line, more)) => self.tell_line(&line, more, stdout)?,
                 Ok(Piece::Failed(error)) => return Ok(Err(error)),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.end();
+                    break;
+                }
             }
         }
         Ok(Ok(()))
     }
 
+    /// A file has come to its end.
+    fn end(&mut self) {
+        if self.of_etcd == 0 && !self.file.as_os_str().is_empty() {
+            self.summary.no_logs.push((self.file.clone(), self.line));
+        }
+    }
+
+    /// The journal of another unit has nothing that is worth a look, which is no good news.
+    fn refuse_what_is_no_log(&self) -> Result<()> {
+        let Some((file, lines)) = self.summary.no_logs.first() else {
+            return Ok(());
+        };
+        let name = if is_stdin(file) {
+            "stdin".to_owned()
+        } else {
+            format!("`{}`", one_line(file.as_os_str().as_encoded_bytes()))
+        };
+        let what = match lines {
+            0 => "is empty".to_owned(),
+            _ => format!(
+                "has no line of etcd among {}",
+                count(*lines, "line", "lines")
+            ),
+        };
+        let message = format!("{name} {what}: this is not a log of etcd");
+        Err(CliError::new(Kind::NotFound, message).hint(
+            "is it the right unit and time? `journalctl -u etcd` prints the log where etcd is a unit of that name",
+        ))
+    }
+
     fn begin(&mut self, file: PathBuf, stdout: &mut dyn Write) -> io::Result<()> {
+        self.end();
         if self.several && !self.out.is_json() {
             let name = one_line(file.as_os_str().as_encoded_bytes());
             let name = format!("==> {name} <==");
             writeln!(stdout, "{}", self.out.paint(Paint::Strong, &name))?;
         }
-        (self.file, self.line) = (file, 0);
+        (self.file, self.line, self.of_etcd) = (file, 0, 0);
         self.explainer = Explainer::default();
         Ok(())
     }
@@ -216,6 +255,7 @@ impl Teller<'_> {
         let readable = String::from_utf8_lossy(line);
         let explained = self.explainer.explain(&readable);
         let class = explained.class;
+        self.of_etcd += u64::from(explained.is_of_etcd);
         let count = self.summary.classes.entry(class.name);
         count.or_insert((class, 0)).1 += 1;
         let shown = shown(line, more);
@@ -260,7 +300,7 @@ impl Teller<'_> {
     }
 
     fn to_json(&self, explained: &Explained<'_>, more: u64) -> Value {
-        let Explained { line, class } = explained;
+        let Explained { line, class, .. } = explained;
         let mut value = json!({
             "file": text(&self.file),
             "line": self.line,

@@ -60,7 +60,7 @@ pub(crate) struct Keys {
 /// How many characters of a value are shown, unless all are asked for.
 const SHORT: usize = 60;
 
-pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     let (path, target) = args.from.open(cx)?;
     let wanted = Wanted {
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<u8> {
     }
     // The process ends here; freeing every node first would only take time.
     std::mem::forget(read);
-    Ok(0)
+    Ok(())
 }
 
 /// Nanoseconds since 1970.

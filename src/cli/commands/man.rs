@@ -42,7 +42,7 @@ struct Page {
 }
 
 /// `line` is the whole command line.
-pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let pages = pages(&whole(line))?;
     if let Some(dir) = &args.out {
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<u8> {
         }
         out.report(&format!("{} pages in {}", pages.len(), dir.display()));
         out.json(|| json!({ "pages": written }));
-        return Ok(0);
+        return Ok(());
     }
     let mut name = vec!["etcd-ark"];
     name.extend(args.command.iter().map(String::as_str));
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<u8> {
     } else {
         out.stream(|stdout| stdout.write_all(page.roff.as_bytes()));
     }
-    Ok(0)
+    Ok(())
 }
 
 /// The command line with every command's name in full, and the flags of all commands set apart.

@@ -34,7 +34,7 @@ pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
     #[command(flatten)]
-    repository: RepositoryFlags,
+    pub(crate) repository: RepositoryFlags,
     /// Show what would be removed; remove nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Prune {
     pub(crate) metrics: MetricsFile,
 }
 
-pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -91,14 +91,14 @@ pub(crate) fn after_snapshot(
     group: Group,
     claim: &Claim,
     cx: &Context<'_>,
-) -> (Value, Result<u8>) {
+) -> (Value, Result<()>) {
     let Context {
         out,
         record,
         interrupt,
         ..
     } = cx;
-    let pruned = || -> Result<(Value, Result<u8>)> {
+    let pruned = || -> Result<(Value, Result<()>)> {
         let dir = request.repository.directory();
         let _lock = dir
             .map(|dir| BackupLock::take(dir, claim, interrupt))
@@ -216,7 +216,7 @@ impl Outcome<'_> {
     }
 
     /// How it ends: with what could not be removed, or because someone asked to stop.
-    fn end(&self, cx: &Context<'_>) -> Result<u8> {
+    fn end(&self, cx: &Context<'_>) -> Result<()> {
         let interrupt = cx.interrupt;
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {
@@ -237,7 +237,7 @@ impl Outcome<'_> {
             ));
         }
         interrupt.check()?;
-        Ok(0)
+        Ok(())
     }
 
     /// Whether all that no rule keeps is gone.

@@ -56,7 +56,7 @@ pub(crate) struct PutKeys {
     rules: NamingRules,
 }
 
-pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     if !args.connection.is_given() {
         let told = CliError::usage("no cluster is named: `--endpoints URL`");
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<u8> {
             "{created} created, {changed} changed, {deleted} removed"
         ));
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Says what stays although the backup has it otherwise.

@@ -69,7 +69,7 @@ pub(crate) struct Restore {
     pub(crate) threads: Threads,
 }
 
-pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<u8> {
         ));
         out.line(&format!("  archive    {}", path.as_path().display()));
         out.line(&format!("  member     {}", member.identity));
-        return Ok(0);
+        return Ok(());
     }
     out.report(&format!(
         "restored {} to {}",
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<u8> {
             out.report(&format!("  {command}"));
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Refuses an archive of a member of another name than the user expects.

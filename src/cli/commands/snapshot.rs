@@ -75,7 +75,7 @@ pub(crate) struct Snapshot {
     pub(crate) metrics: crate::cli::metrics::MetricsFile,
 }
 
-pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -197,9 +197,9 @@ fn prune(
     repository: &dyn Repository,
     args: &Snapshot,
     cx: &Context<'_>,
-) -> (serde_json::Value, Result<u8>) {
+) -> (serde_json::Value, Result<()>) {
     let Some(policy) = policy else {
-        return (serde_json::Value::Null, Ok(0));
+        return (serde_json::Value::Null, Ok(()));
     };
     let group = Group {
         cluster_id: identity.cluster_id,

@@ -21,7 +21,7 @@ use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result, plugin_exit_code};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::json;
 use crate::cli::output::Out;
@@ -41,7 +41,7 @@ pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and the
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     #[command(flatten)]
-    repository: RepositoryFlags,
+    pub(crate) repository: RepositoryFlags,
     /// Maximum age of the newest archive, e.g. 90m, 26h, 7d
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration, env = "ETCD_ARK_MAX_AGE")]
     max_age: SignedDuration,
@@ -67,7 +67,7 @@ pub(crate) struct Status {
     member: Option<String>,
 }
 
-pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let rules = Rules {
         max_age: args.max_age,
@@ -82,11 +82,20 @@ pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<u8> {
         report => report?,
     };
     tell(&report, &rules, out);
-    Ok(plugin_exit_code(report.level))
+    match report.level {
+        Level::Ok => Ok(()),
+        level => Err(not_in_order(level, &summary(&report))),
+    }
 }
 
-/// Tells that `failure` came before any look, as a plugin does; gives the exit code.
-pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> u8 {
+/// A monitoring system reads stdout and the exit code; this is for everyone else.
+fn not_in_order(level: Level, summary: &str) -> CliError {
+    let message = format!("{}: {}", word(level), clean(summary));
+    CliError::new(Kind::Backups(level), message)
+}
+
+/// Tells that `failure` came before any look, as a plugin does; gives it as one of `status`.
+pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> CliError {
     let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
     let text = if as_json {
         json::pretty(&to_json(&report))
@@ -95,7 +104,7 @@ pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> u8 {
     };
     // Where stdout cannot be written to, the code still tells.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
-    plugin_exit_code(report.level)
+    not_in_order(report.level, &summary(&report))
 }
 
 fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
@@ -216,7 +225,7 @@ fn line(report: &Report) -> String {
 fn to_json(report: &Report) -> Value {
     json!({
         "status": report.level,
-        "code": plugin_exit_code(report.level),
+        "code": Kind::Backups(report.level).exit_code(),
         "message": summary(report),
         "members": report.members.iter().map(member_json).collect::<Vec<_>>(),
         "room": {

@@ -32,6 +32,12 @@ use crate::retention::EmptyPolicy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Failed,
+    /// What `diff` compared is not equal.
+    Different,
+    /// Done, but with warnings under `--strict`.
+    Warned,
+    /// What `status` found, with the exit code that a plugin of Nagios has for it.
+    Backups(Level),
     Usage,
     Refused,
     Corrupt,
@@ -56,7 +62,9 @@ pub(crate) const SIGNALS: [(i32, Kind); 3] = [
 impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
         match self {
-            Self::Failed => 1,
+            Self::Failed | Self::Different => 1,
+            Self::Warned => 5,
+            Self::Backups(level) => plugin_exit_code(level),
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Corrupt => 4,
@@ -72,6 +80,12 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Failed => "failed",
+            Self::Different => "different",
+            Self::Warned => "warnings",
+            Self::Backups(Level::Ok) => "ok",
+            Self::Backups(Level::Warning) => "warning",
+            Self::Backups(Level::Unknown) => "unknown",
+            Self::Backups(Level::Critical) => "critical",
             Self::Usage => "usage",
             Self::Refused => "refused",
             Self::Corrupt => "corrupt",
@@ -86,7 +100,7 @@ impl Kind {
 }
 
 /// The exit code of `status`, which is a plugin of Nagios: its codes are that one's.
-pub(crate) fn plugin_exit_code(level: Level) -> u8 {
+fn plugin_exit_code(level: Level) -> u8 {
     match level {
         Level::Ok => 0,
         Level::Warning => 1,

@@ -50,7 +50,7 @@ impl Judge for RepositoryError {
     fn judge(&self) -> Judged {
         match self {
             Self::NotFound(_) => {
-                not_found("pass the directory that `etcd-ark snapshot --backup-dir` was given")
+                not_found("pass the directory that `snapshot` was given as --backup-dir")
             }
             Self::Io(error) => error.judge(),
         }

@@ -11,6 +11,7 @@ use clap::ArgAction;
 use crate::cli::encryption::cipher;
 use crate::cli::error::Result;
 use crate::cli::flags::repository::BackupDir;
+use crate::cli::json::text;
 use crate::cli::location::Location;
 use crate::cli::open::Places;
 
@@ -40,6 +41,16 @@ pub(crate) struct Opened {
 }
 
 impl DestinationFlags {
+    /// Who may read what is written, as flags of another command.
+    pub(crate) fn recipient_flags(&self) -> Vec<(&'static str, String)> {
+        let named = self.recipient.iter();
+        let named = named.map(|name| ("--recipient", name.clone()));
+        let files = self.recipients_file.iter();
+        named
+            .chain(files.map(|file| ("--recipients-file", text(file))))
+            .collect()
+    }
+
     pub(crate) fn open(&self, places: &Places<'_>) -> Result<Opened> {
         Ok(Opened {
             repository: places.repository(self.backup_dir.place()?)?,

@@ -53,11 +53,12 @@ pub(crate) struct RepositoryFlags {
 
 impl RepositoryFlags {
     pub(crate) fn open(&self, places: &Places<'_>) -> Result<Rc<dyn Repository>> {
-        let place = self
-            .place
-            .as_ref()
-            .map_or_else(|| self.backup_dir.place(), Ok);
+        let place = self.named().map_or_else(|| self.backup_dir.place(), Ok);
         places.repository(place?)
+    }
+
+    pub(crate) fn named(&self) -> Option<&Location> {
+        self.place.as_ref().or(self.backup_dir.backup_dir.as_ref())
     }
 }
 

@@ -16,12 +16,12 @@ use crate::cli::location::{Location, TargetName};
 pub(crate) struct TargetFlags {
     /// Archive or data dir; or latest, latest:LABEL
     #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
-    target: TargetName,
+    pub(crate) target: TargetName,
     #[command(flatten)]
-    latest: LatestFlags,
+    pub(crate) latest: LatestFlags,
     /// Dedicated WAL dir of the data dir
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
-    wal_dir: Option<PathBuf>,
+    pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

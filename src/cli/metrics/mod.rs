@@ -101,17 +101,16 @@ impl Record {
 
     /// The run has ended so; gives how it ends with the metrics written. If they could not be, it
     /// has failed, whatever it did: monitoring would not notice that it looks at old numbers.
-    pub(crate) fn end(self, ended: Result<u8, CliError>) -> Result<u8, CliError> {
+    pub(crate) fn end(self, ended: Result<(), CliError>) -> Result<(), CliError> {
         let Some((command, file)) = &self.wanted else {
             return ended;
         };
         let now = seconds(crate::clock::now());
-        let code = match &ended {
-            Ok(code) => *code,
-            Err(failure) => failure.kind.exit_code(),
-        };
+        let failure = ended.as_ref().err();
+        let is_done = failure.is_none_or(|failure| failure.kind == Kind::Warned);
+        let code = failure.map_or(0, |failure| failure.kind.exit_code());
         self.add(Family::RunTime, &[], now);
-        if ended.is_ok() {
+        if is_done {
             self.add(Family::SuccessTime, &[], now);
         }
         self.add(Family::ExitCode, &[], f64::from(code));
@@ -121,12 +120,12 @@ impl Record {
         };
         let what = format!("its metrics could not be written: {error}");
         Err(match ended {
-            Ok(_) => CliError::new(Kind::Failed, format!("the {command} is done, but {what}"))
-                .hint(hint(&error)),
-            Err(mut failure) => {
+            Err(mut failure) if !is_done => {
                 failure.message.extend(["; and ", &what]);
                 failure
             }
+            _ => CliError::new(Kind::Failed, format!("the {command} is done, but {what}"))
+                .hint(hint(&error)),
         })
     }
 }

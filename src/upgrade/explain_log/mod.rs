@@ -63,6 +63,8 @@ pub struct Class {
 pub struct Explained<'a> {
     pub line: Line<'a>,
     pub class: Class,
+    /// A rule knows its message, or it names a package of etcd.
+    pub is_of_etcd: bool,
 }
 
 /// What has to be remembered of the lines before.
@@ -102,7 +104,9 @@ impl Explainer {
     /// Explains the next line of a log.
     pub fn explain<'a>(&mut self, text: &'a str) -> Explained<'a> {
         let line = Line::parse(text);
-        let class = match rules::class_of(&line.message) {
+        let known = rules::class_of(&line.message);
+        let is_of_etcd = known.is_some() || line.package.is_some();
+        let class = match known {
             Some(class) if self.crashed && class == PANIC && !begins_a_panic(&line.message) => {
                 STACK_TRACE
             }
@@ -114,7 +118,11 @@ impl Explainer {
             None if self.crashed => STACK_TRACE,
             None => NOT_KNOWN,
         };
-        Explained { line, class }
+        Explained {
+            line,
+            class,
+            is_of_etcd,
+        }
     }
 
     fn in_context(&mut self, class: Class, line: &Line<'_>) -> Class {

@@ -129,7 +129,7 @@ fn advice(facts: &Facts, otherwise: &str) -> String {
     }
 }
 
-const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade --data-dir … --backup-dir …` takes one, also while etcd runs";
+const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade` takes one, also while etcd runs";
 
 /// Whether there is a fresh, proven archive of this member.
 pub(crate) fn own(facts: &Facts) -> Check {

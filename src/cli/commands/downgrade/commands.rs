@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::upgrade::downgrade::evidence::Step;
 
 use crate::cli::commands::downgrade::flags::Gate;
-use crate::cli::commands::schedule::quote::shell;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::json::text;
 use crate::cli::location::Location;
+use crate::cli::open::is_encrypted;
+use crate::cli::printed::Printed;
+use crate::cli::quote::shell;
 
 /// A command line under construction.
 struct Line(String);
@@ -71,13 +73,7 @@ pub(crate) fn run(
             let line = line
                 .path("--backup-dir", place(to))
                 .path("--spool-dir", to.spool_dir.as_deref());
-            let recipients = to
-                .recipient
-                .iter()
-                .map(|name| ("--recipient", name.clone()));
-            let files = to.recipients_file.iter();
-            let files = files.map(|file| ("--recipients-file", text(file)));
-            line.flags(recipients.chain(files).collect())
+            line.flags(to.recipient_flags())
         }
         None if is_set => line,
         None => line.flag("--backup-dir", "BACKUP_DIR"),
@@ -95,8 +91,9 @@ pub(crate) fn rewind(
     inputs: &[PathBuf],
     to: &str,
     base: Option<&Path>,
+    keys: Vec<(&'static str, String)>,
 ) -> String {
-    let mut line = Line::new("rewind");
+    let mut line = Line::new("rewind").flags(keys);
     if inputs.is_empty() {
         line = line.word("DATA_DIRS_AND_ARCHIVES");
     }
@@ -111,6 +108,24 @@ pub(crate) fn rewind(
         .path("--base", base)
         .flag("--out", "rewound")
         .0
+}
+
+/// The keys that a rewind of `inputs` reads and writes with.
+pub(crate) fn keys_of(printed: &Printed, inputs: &[PathBuf]) -> Vec<(&'static str, String)> {
+    let mut flags = Vec::new();
+    let is_encrypted = |input: &PathBuf| is_encrypted(&Location::from(input.clone()));
+    if inputs.iter().any(is_encrypted) {
+        let given = printed.identities.iter();
+        flags.extend(given.map(|file| ("--identity", text(file))));
+        if flags.is_empty() {
+            flags.push(("--identity", "KEY_FILE".to_owned()));
+        }
+        if printed.recipients.is_empty() {
+            flags.push(("--recipient", "RECIPIENT".to_owned()));
+        }
+    }
+    flags.extend(printed.recipients.iter().cloned());
+    flags
 }
 
 /// The archives where `to` says that this member's are.

@@ -93,6 +93,7 @@ pub(crate) fn find(
         &inputs,
         &format!("last-before:{}", evidence.step.from),
         ok.and_then(|planned| Some(planned.base.as_ref()?.0.as_path())),
+        commands::keys_of(&cx.out.printed, &inputs),
     );
     Ok(Some(Left {
         planned,

@@ -40,14 +40,14 @@ const SIZE_LIMIT: u64 = 100_000_000;
 /// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(args: &Downgrade, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Downgrade, cx: &Context<'_>) -> Result<()> {
     match &args.command {
         Command::Check(args) => check(args, cx),
         Command::Run(args) => go_back(args, cx),
     }
 }
 
-fn check(args: &Check, cx: &Context<'_>) -> Result<u8> {
+fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -97,7 +97,7 @@ fn check(args: &Check, cx: &Context<'_>) -> Result<u8> {
     for line in &next {
         out.line(line);
     }
-    Ok(0)
+    Ok(())
 }
 
 /// What to do after an allowance, on which members.
@@ -136,7 +136,7 @@ struct Seen<'g> {
     waited: u16,
 }
 
-fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
+fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -150,7 +150,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
     if judgement.is_refusal() {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
-        return judgement.failure().map_or(Ok(0), Err);
+        return judgement.failure().map_or(Ok(()), Err);
     }
     let Ok(found) = &seen.own else {
         return tell_restoring(&judgement, seen.own.err(), args, out);
@@ -158,7 +158,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
     if judgement.verdict == Verdict::NothingToGoBackFrom {
         out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.tell(out);
-        return Ok(0);
+        return Ok(());
     }
     let wal_dir = args.gate.wal_dir.as_deref();
     let request = downgrade::Request {
@@ -186,7 +186,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<u8> {
     });
     judgement.tell(out);
     tell(&prepared, &steps, args, &seen, out);
-    Ok(0)
+    Ok(())
 }
 
 /// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
@@ -342,17 +342,17 @@ fn tell_restoring(
     fault: Option<CliError>,
     args: &GoBack,
     out: &Out,
-) -> Result<u8> {
+) -> Result<()> {
     let step = judgement.evidence().step;
     let is_missing = !args.data_dir.exists();
-    let steps = next_steps::restoring(args, is_missing, step);
+    let steps = next_steps::restoring(args, is_missing, step, &out.printed);
     out.json(|| json!({"gate": judgement.to_json(), "restore_steps": steps}));
     judgement.tell(out);
     let state = if is_missing { "missing" } else { "damaged" };
     let head = format!("this member's data dir is {state}; only then is a backup restored:");
     out.line(&out.paint(Paint::Strong, &head));
     tell_numbered(&steps, out);
-    fault.map_or(Ok(0), Err)
+    fault.map_or(Ok(()), Err)
 }
 
 fn tell_numbered(steps: &[String], out: &Out) {

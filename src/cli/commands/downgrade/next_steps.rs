@@ -16,6 +16,7 @@ use crate::upgrade::downgrade::prepare::Prepared;
 use crate::cli::commands::downgrade::commands;
 use crate::cli::commands::downgrade::flags::GoBack;
 use crate::cli::json::text;
+use crate::cli::printed::Printed;
 
 /// How many paths are named that may have been meant.
 const SHOWN: usize = 3;
@@ -144,7 +145,7 @@ fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence)
     }
     if step.needs_wal_at_home() && ahead_of_names(step) {
         steps.push(format!(
-            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: {REST_POSTS}. `etcd-ark diff --at-common-index` of two members' data shows them."
+            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: {REST_POSTS}. `diff --at-common-index` of two members' data shows them."
         ));
     }
     steps
@@ -165,7 +166,12 @@ pub(crate) fn name(known: &MemberEvidence) -> String {
 }
 
 /// How a backup is restored where the data dir is missing or damaged: the only case in which one is.
-pub(crate) fn restoring(args: &GoBack, is_missing: bool, step: Step) -> Vec<String> {
+pub(crate) fn restoring(
+    args: &GoBack,
+    is_missing: bool,
+    step: Step,
+    printed: &Printed,
+) -> Vec<String> {
     let data_dir = &args.data_dir;
     let (dir, to) = (text(data_dir), step.to);
     let list = commands::list(&args.to);
@@ -173,7 +179,14 @@ pub(crate) fn restoring(args: &GoBack, is_missing: bool, step: Step) -> Vec<Stri
     let last_before = format!("last-before:{}", step.from);
     let targets = args.gate.targets.iter();
     let inputs: Vec<_> = targets.map(|target| target.as_path().to_owned()).collect();
-    let rewind = commands::rewind(&args.gate, None, &inputs, &last_before, None);
+    let rewind = commands::rewind(
+        &args.gate,
+        None,
+        &inputs,
+        &last_before,
+        None,
+        commands::keys_of(printed, &inputs),
+    );
     let first = if is_missing {
         let instead = match data_dirs_beside(data_dir).as_slice() {
             [] => String::new(),

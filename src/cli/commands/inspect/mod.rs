@@ -34,7 +34,7 @@ pub(crate) struct Inspect {
     pub(crate) from: TargetFlags,
 }
 
-pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<()> {
     let (path, target) = args.from.open(cx)?;
     let contents = || contents::read(&target, args.from.threads.count(), cx);
     match &target {
@@ -48,7 +48,7 @@ fn inspect_archive(
     path: &Path,
     contents: impl FnOnce() -> Result<Contents>,
     cx: &Context<'_>,
-) -> Result<u8> {
+) -> Result<()> {
     let out = &cx.out;
     let manifest = archive.manifest();
     for warning in manifest.warnings.iter() {
@@ -80,7 +80,7 @@ fn inspect_archive(
     tell_archive(archive, out);
     tell_starts(starts, out);
     contents?.tell(out);
-    Ok(0)
+    Ok(())
 }
 
 fn inspect_data_dir(
@@ -88,7 +88,7 @@ fn inspect_data_dir(
     path: &Path,
     contents: impl FnOnce() -> Result<Contents>,
     cx: &Context<'_>,
-) -> Result<u8> {
+) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, interrupt, observe))?;
     // What etcd could not start from has no store; why not is told below.
@@ -134,7 +134,7 @@ fn inspect_data_dir(
         Ok(None) => {}
     }
     match problem(&found) {
-        None => Ok(0),
+        None => Ok(()),
         Some(problem) => {
             let message = format!("`{}`: {problem}", path.display());
             let hint = "`etcd-ark snapshot --damaged` saves it as it is; the other members' data are the better copy";

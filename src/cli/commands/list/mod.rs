@@ -23,7 +23,7 @@ pub(crate) struct List {
     pub(crate) history: crate::cli::commands::list::history::HistoryFlags,
 }
 
-pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<u8> {
     for (_, failure) in &unreadable {
         out.warn(&failure.message);
     }
-    Ok(0)
+    Ok(())
 }
 
 fn table(summaries: &[Summary]) -> Table {

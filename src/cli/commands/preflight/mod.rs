@@ -90,7 +90,7 @@ pub(crate) struct Preflight {
 const INDENT: usize = 23;
 const WIDTH: usize = 80;
 
-pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     demand_one_step(args)?;
     demand_somebody_to_ask(args)?;
@@ -122,14 +122,18 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<u8> {
         look,
         data,
     };
-    let all = checks(&facts);
+    let mut all = checks(&facts);
+    for check in &mut all {
+        let texts = check.evidence.iter_mut().chain(&mut check.advice);
+        texts.for_each(|text| *text = out.complete(text));
+    }
     out.json(|| to_json(&facts, &all));
     tell(&facts, &all, out);
     refuse_if_failed(&facts, &all)?;
     if !out.is_json() {
         tell_ready(&facts, &all, out);
     }
-    Ok(0)
+    Ok(())
 }
 
 /// etcd goes one minor release at a time, and this guide is about 2.x since there has been a

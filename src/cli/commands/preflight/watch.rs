@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Look};
 use crate::data_dir::scan::SurveyError;
-use crate::etcd::ids::ClusterId;
+use crate::etcd::ids::{ClusterId, V2_2};
 use crate::etcd::membership::Member;
 use crate::interrupt::Interrupt;
 use crate::thread_pool::start;
@@ -37,7 +37,7 @@ pub(crate) fn run(
     cluster: &Cluster,
     (known, expected): (&[Member], Option<ClusterId>),
     cx: &Context<'_>,
-) -> Result<u8> {
+) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     let (mut known, mut expected) = (known.to_vec(), expected);
     let mut roll = Roll::new(args.to);
@@ -70,7 +70,7 @@ pub(crate) fn run(
     };
     drop(shown);
     tell_end(args, &last, out);
-    Ok(0)
+    Ok(())
 }
 
 /// That the time of the watch is over.
@@ -252,12 +252,13 @@ fn tell_end(args: &Preflight, last: &Moment, out: &Out) {
     );
     out.line(&out.paint(Paint::Good, &done));
     let points = [
-        format!("going back to {from} by changing binaries is over: {from} would start on these data without a word, and `etcd-ark downgrade check` refuses"),
+        format!("going back to {from} by changing binaries is over: {from} {}, and `etcd-ark downgrade check` refuses", if from < V2_2 { "would start on these data without a word" } else { "does not start on these data" }),
         "keep the archives from before the upgrade, of every member: `etcd-ark rewind` needs them to go back, and what was written since is lost then".to_owned(),
         "look at what clients see: read and write through each member; `etcd-ark diff --at-common-index` on two members' archives shows in-order keys that got two names".to_owned(),
         "take a snapshot of every member: the old ones do not hold what comes from here on".to_owned(),
     ];
     for point in points {
+        let point = out.complete(&point);
         for (number, line) in wrap(&point, WIDTH - 2).iter().enumerate() {
             let lead = if number == 0 { "- " } else { "  " };
             out.line(&format!("{lead}{line}"));

@@ -6,7 +6,6 @@ pub(crate) mod text;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::archive::ENCRYPTED;
 use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
@@ -27,7 +26,7 @@ use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::location::Location;
-use crate::cli::open::Places;
+use crate::cli::open::{Places, is_encrypted};
 use crate::cli::output::{Out, one_line};
 use crate::cli::values::{pair, path_pair};
 
@@ -91,7 +90,14 @@ pub(crate) struct Rewind {
     pub(crate) threads: Threads,
 }
 
-pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<u8> {
+impl Rewind {
+    /// Whether the new archives are encrypted.
+    pub(crate) fn encrypts(&self) -> bool {
+        !self.recipient.is_empty() || !self.recipients_file.is_empty()
+    }
+}
+
+pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     let Context {
         places,
         out,
@@ -139,7 +145,7 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<u8> {
     }
     out.json(|| to_json(&planned, &archived, &warnings, args));
     tell_archives(&planned, &archived, args, out);
-    Ok(0)
+    Ok(())
 }
 
 fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
@@ -165,11 +171,7 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
 
 /// What someone encrypted is not written in the open by a command that says nothing of it.
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
-    let is_encrypted = |target: &&Location| {
-        let path = target.as_path().to_string_lossy();
-        path.ends_with(ENCRYPTED)
-    };
-    match args.targets.iter().find(is_encrypted) {
+    match args.targets.iter().find(|target| is_encrypted(target)) {
         Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
                 "`{}` is encrypted, and the new archives would not be",
                 path.as_path().display()

@@ -111,7 +111,7 @@ pub(crate) fn to_json(
             })
         }).collect::<Vec<_>>(),
         "warnings": warnings,
-        "next": next_steps(plan, archived).iter().map(|step| step.trim_start()).collect::<Vec<_>>(),
+        "next": next_steps(plan, archived, args.encrypts()).iter().map(|step| step.trim_start()).collect::<Vec<_>>(),
     })
 }
 

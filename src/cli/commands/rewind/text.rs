@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::archive::ENCRYPTED;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
@@ -14,9 +13,9 @@ use crate::rewind::write::Archived;
 use crate::text::{count, size};
 
 use crate::cli::commands::rewind::Rewind;
-use crate::cli::commands::schedule::quote::shell;
 use crate::cli::json::text;
 use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::quote::shell;
 use crate::cli::render::member::row;
 use crate::cli::render::rewind_plan::picture;
 
@@ -259,13 +258,13 @@ pub(super) fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, o
         ));
         return;
     }
-    for line in next_steps(plan, archived) {
+    for line in next_steps(plan, archived, args.encrypts()) {
         out.line(&line);
     }
 }
 
 /// What is left to do, and what clients will see.
-pub(super) fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
+pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<String> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),
         None => "the release that they ran then".to_owned(),
@@ -277,7 +276,8 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
     let members = plan.members.iter();
     steps.extend(members.map(|member| {
         let own = archived.iter().find(|one| one.member.id == member.id);
-        let command = restore_command(own.map(|one| one.captured.path.as_path()));
+        let archive = own.map(|one| one.captured.path.as_path());
+        let command = restore_command(archive, encrypted);
         format!(
             "     {}: {command}",
             member_text(Some(&member.name), member.id)
@@ -291,9 +291,9 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived]) -> Vec<String> {
     steps
 }
 
-fn restore_command(archive: Option<&Path>) -> String {
+fn restore_command(archive: Option<&Path>, encrypted: bool) -> String {
     let path = archive.map_or_else(|| "ARCHIVE".to_owned(), |path| shell(&text(path)));
-    let identity = if path.trim_end_matches('\'').ends_with(ENCRYPTED) {
+    let identity = if encrypted {
         " --identity KEY_FILE"
     } else {
         ""

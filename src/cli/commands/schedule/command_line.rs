@@ -12,12 +12,12 @@ use crate::snapshot::refuse_backup_inside;
 
 use crate::cli::commands::schedule::flags::{SnapshotLine, Word};
 use crate::cli::commands::schedule::paths::Place;
-use crate::cli::commands::schedule::quote::plain;
 use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Result};
 use crate::cli::location::Location;
 use crate::cli::open::Places;
+use crate::cli::quote::plain;
 
 /// Buckets, which need credentials to be opened, and those are not for this run to have.
 const BUCKETS: [&str; 3] = ["s3://", "gs://", "az://"];

@@ -3,9 +3,9 @@
 use crate::cli::commands::schedule::command_line::Line;
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
-use crate::cli::commands::schedule::quote::{cron, shell};
 use crate::cli::commands::schedule::{Text, VERSION};
 use crate::cli::error::{CliError, Result};
+use crate::cli::quote::{cron, shell};
 
 /// The longest command that Debian's cron takes, in bytes; a longer line makes it leave the whole file.
 const LONGEST_COMMAND: usize = 998;

@@ -8,7 +8,6 @@ pub(crate) mod cron;
 pub(crate) mod flags;
 pub(crate) mod interval;
 pub(crate) mod paths;
-pub(crate) mod quote;
 pub(crate) mod systemd;
 
 use serde_json::{Value, json};
@@ -29,7 +28,7 @@ pub(crate) struct Text {
     text: String,
 }
 
-pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
     let Context { places, out, .. } = cx;
     let when = args.at.or(args.every).unwrap_or(When::NIGHTLY);
     let exe = Place::of(&std::env::current_exe()?)?;
@@ -66,5 +65,5 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<u8> {
         let texts: Vec<_> = texts.into_iter().map(|text| text.text).collect();
         out.stream(|stdout| stdout.write_all(texts.join("\n").as_bytes()));
     }
-    Ok(0)
+    Ok(())
 }

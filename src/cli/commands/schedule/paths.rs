@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use crate::cli::commands::schedule::quote::plain;
 use crate::cli::error::{CliError, Result};
+use crate::cli::quote::plain;
 
 /// Directories for what need not last.
 const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];

@@ -3,8 +3,8 @@
 use crate::cli::commands::schedule::command_line::Line;
 use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
-use crate::cli::commands::schedule::quote::{shell, unit_argument, unit_path};
 use crate::cli::commands::schedule::{Text, VERSION};
+use crate::cli::quote::{shell, unit_argument, unit_path};
 
 /// The units, as the package has them.
 const SERVICE: &str = include_str!("../../../../dist/etcd-ark.service");

@@ -69,7 +69,7 @@ pub(crate) struct Verify {
     pub(crate) restore_at: Option<jiff::Timestamp>,
 }
 
-pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<u8> {
+pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<u8> {
     }
     out.json(|| answer(&results));
     let (Some(kind), Some(first)) = (worst, first) else {
-        return Ok(0);
+        return Ok(());
     };
     // Where bytes are wrong no key helps.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
@@ -265,7 +265,7 @@ fn nothing_in(target: &Location) -> CliError {
     } else {
         (
             "no archives and no member in",
-            "pass the directory that `etcd-ark snapshot --backup-dir` was given, or a data dir; is its disk mounted?",
+            "pass the directory that `snapshot` was given as --backup-dir, or a data dir; is its disk mounted?",
         )
     };
     CliError::new(

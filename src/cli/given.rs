@@ -1,0 +1,81 @@
+//! What of a command line other commands need, too.
+
+use std::path::PathBuf;
+
+use crate::upgrade::downgrade::evidence::Step;
+
+use crate::cli::args::Command;
+use crate::cli::commands::downgrade::flags::Command as Downgrade;
+use crate::cli::flags::destination::DestinationFlags;
+use crate::cli::flags::repository::LatestFlags;
+use crate::cli::location::TargetName;
+use crate::cli::printed::Printed;
+
+/// What `command` was given.
+pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
+    let none = Printed {
+        identities: identities.to_vec(),
+        ..Printed::default()
+    };
+    match command {
+        Command::Verify(args) => {
+            target(none, args.targets.first(), &args.latest).wal_dir(args.wal_dir.as_deref())
+        }
+        Command::Restore(args) => target(none, Some(&args.archive), &args.latest),
+        Command::Inspect(args) => target(none, Some(&args.from.target), &args.from.latest)
+            .wal_dir(args.from.wal_dir.as_deref()),
+        Command::Keys(args) => target(none, Some(&args.from.target), &args.from.latest)
+            .wal_dir(args.from.wal_dir.as_deref()),
+        Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest)
+            .wal_dir(args.from.wal_dir.as_deref()),
+        Command::Diff(args) => target(none, Some(&args.a), &args.latest),
+        Command::Rewind(args) => none.place(args.targets.first()),
+        Command::Snapshot(args) => destination(
+            none.data_dir(Some(&args.data_dir))
+                .wal_dir(args.wal_dir.as_deref()),
+            &args.to,
+        ),
+        Command::Preflight(args) => {
+            let mut given = none
+                .data_dir(args.data_dir.as_deref())
+                .wal_dir(args.wal_dir.as_deref())
+                .backup_dir(args.backup_dir.backup_dir.as_ref());
+            given.connection = args.connection.flags();
+            let (from, to) = (args.to, args.from);
+            given.step = Some(Step { from, to });
+            given
+        }
+        Command::Downgrade(args) => {
+            let (gate, given) = match &args.command {
+                Downgrade::Check(args) => (&args.gate, none.data_dir(args.data_dir.as_deref())),
+                Downgrade::Run(args) => {
+                    let given = none.data_dir(Some(&args.data_dir));
+                    (&args.gate, destination(given, &args.to))
+                }
+            };
+            let mut given = given.wal_dir(gate.wal_dir.as_deref());
+            given.step = gate.step().ok();
+            given.connection = gate.connection.flags();
+            given
+        }
+        Command::List(args) => none.backup_dir(args.repository.named()),
+        Command::Prune(args) => none.backup_dir(args.repository.named()),
+        Command::Status(args) => none.backup_dir(args.repository.named()),
+        _ => none,
+    }
+}
+
+fn target(given: Printed, target: Option<&TargetName>, latest: &LatestFlags) -> Printed {
+    let place = target.and_then(|target| match target {
+        TargetName::At(place) => Some(place),
+        TargetName::Latest { .. } => None,
+    });
+    given
+        .place(place)
+        .backup_dir(latest.backup_dir.backup_dir.as_ref())
+}
+
+fn destination(mut given: Printed, to: &DestinationFlags) -> Printed {
+    given.recipients = to.recipient_flags();
+    given.backup_dir(to.backup_dir.backup_dir.as_ref())
+}

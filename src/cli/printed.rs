@@ -1,0 +1,191 @@
+//! The commands that hints name, with what this run was given, so that they work as printed.
+//!
+//! In: a text with bare commands in backticks, such as `etcd-ark list`, by code that knows no flags. Out: the same with the paths,
+//! URLs and flags that the command needs; what only the operator can know is in capitals.
+
+use std::path::{Path, PathBuf};
+
+use crate::etcd::ids::{V2_1, V2_2};
+use crate::upgrade::downgrade::evidence::Step;
+
+use crate::cli::json::text;
+use crate::cli::location::Location;
+use crate::cli::quote::shell;
+
+/// What the run was given that another command needs too.
+#[derive(Debug, Default)]
+pub(crate) struct Printed {
+    /// The archive that was named.
+    pub(crate) archive: Option<Location>,
+    pub(crate) data_dir: Option<String>,
+    pub(crate) wal_dir: Option<String>,
+    pub(crate) backup_dir: Option<String>,
+    pub(crate) identities: Vec<PathBuf>,
+    pub(crate) recipients: Vec<(&'static str, String)>,
+    pub(crate) connection: Vec<(&'static str, String)>,
+    /// The upgrade or the downgrade, where it is not the default one.
+    pub(crate) step: Option<Step>,
+}
+
+impl Printed {
+    /// An archive, or a data dir.
+    pub(crate) fn place(mut self, place: Option<&Location>) -> Self {
+        match place {
+            Some(Location::Path(dir)) if dir.is_dir() => self.data_dir(Some(dir)),
+            place => {
+                self.archive = place.cloned();
+                self
+            }
+        }
+    }
+
+    pub(crate) fn data_dir(mut self, dir: Option<&Path>) -> Self {
+        self.data_dir = dir.map(text);
+        self
+    }
+
+    pub(crate) fn wal_dir(mut self, dir: Option<&Path>) -> Self {
+        self.wal_dir = dir.map(text);
+        self
+    }
+
+    pub(crate) fn backup_dir(mut self, place: Option<&Location>) -> Self {
+        self.backup_dir = place.map(|place| text(place.as_path()));
+        self
+    }
+
+    /// `text` with the commands in it complete.
+    pub(crate) fn complete(&self, text: &str) -> String {
+        const BEGIN: &str = "`etcd-ark ";
+        let mut parts = text.split(BEGIN);
+        let mut completed = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            completed += BEGIN;
+            match part.split_once('`') {
+                Some((command, rest)) => {
+                    completed += command;
+                    for word in self.more(command) {
+                        completed.extend([" ", &shell(&word)]);
+                    }
+                    completed.extend(["`", rest]);
+                }
+                None => completed += part,
+            }
+        }
+        completed
+    }
+
+    /// The words that `command` lacks.
+    fn more(&self, command: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut flag = |name: &str, value: Option<&str>| {
+            words.extend(value.map(|value| [name.to_owned(), value.to_owned()]));
+        };
+        let data_dir = self.data_dir.as_deref();
+        match command {
+            "list" => return vec![self.backup_dir_or_beside()],
+            "verify" | "verify --deep" | "inspect" => {
+                if data_dir.is_some() {
+                    flag("--wal-dir", self.wal_dir.as_deref());
+                }
+                let archive = self.archive.as_ref().map(|place| text(place.as_path()));
+                let target = self.data_dir.clone().or(archive);
+                let target = target.unwrap_or_else(|| "TARGET".to_owned());
+                return words.into_iter().flatten().chain([target]).collect();
+            }
+            "snapshot --damaged" | "snapshot --label pre-upgrade" => {
+                flag("--data-dir", data_dir.or(Some("DATA_DIR")));
+                flag("--wal-dir", self.wal_dir.as_deref());
+                let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();
+                let place = self.backup_dir.as_deref();
+                flag("--backup-dir", place.or((!is_set).then_some("BACKUP_DIR")));
+                for (name, value) in &self.recipients {
+                    flag(name, Some(value));
+                }
+            }
+            "preflight" | "preflight --watch" | "downgrade check" | "downgrade run --move-wal" => {
+                if let Some(Step { from, to }) = self.step
+                    && (from, to) != (V2_2, V2_1)
+                {
+                    let up = command.starts_with("preflight");
+                    let (from, to) = if up { (to, from) } else { (from, to) };
+                    flag("--from", Some(&from.to_string()));
+                    flag("--to", Some(&to.to_string()));
+                }
+                for (name, value) in &self.connection {
+                    flag(name, Some(value));
+                }
+                let is_run = command.starts_with("downgrade run");
+                flag("--data-dir", data_dir.or(is_run.then_some("DATA_DIR")));
+                flag("--wal-dir", self.wal_dir.as_deref());
+                if is_run {
+                    let place = self.backup_dir.as_deref();
+                    flag("--backup-dir", place.or(Some("BACKUP_DIR")));
+                    for (name, value) in &self.recipients {
+                        flag(name, Some(value));
+                    }
+                } else if command == "preflight" {
+                    flag("--backup-dir", self.backup_dir.as_deref());
+                }
+            }
+            _ => {}
+        }
+        words.into_iter().flatten().collect()
+    }
+
+    /// Where the other archives are.
+    fn backup_dir_or_beside(&self) -> String {
+        let beside = || {
+            let archive = self.archive.as_ref()?.as_path().parent()?;
+            let here = if archive.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                archive
+            };
+            Some(text(here))
+        };
+        let place = self.backup_dir.clone().or_else(beside);
+        place.unwrap_or_else(|| "BACKUP_DIR".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_command_gets_what_the_run_was_given_and_a_whole_one_stays() {
+        let given = Printed {
+            archive: Some(PathBuf::from("/b c/etcd-a.tar.zst").into()),
+            ..Printed::default()
+        };
+        let told = given.complete("`etcd-ark list` shows them, `etcd-ark verify` proves");
+        assert_eq!(
+            told,
+            "`etcd-ark list '/b c'` shows them, `etcd-ark verify '/b c/etcd-a.tar.zst'` proves"
+        );
+        let whole = "`etcd-ark list DIR`; etcd-ark list; `etcd-ark";
+        assert_eq!(given.complete(whole), whole);
+        let member = Printed {
+            data_dir: Some("/d".to_owned()),
+            wal_dir: Some("/w".to_owned()),
+            connection: vec![("--endpoints", "http://a:2379".to_owned())],
+            ..Printed::default()
+        };
+        for (bare, complete) in [
+            ("inspect", "inspect --wal-dir /w /d"),
+            ("list", "list BACKUP_DIR"),
+            (
+                "downgrade check",
+                "downgrade check --endpoints http://a:2379 --data-dir /d --wal-dir /w",
+            ),
+            (
+                "snapshot --damaged",
+                "snapshot --damaged --data-dir /d --wal-dir /w --backup-dir BACKUP_DIR",
+            ),
+        ] {
+            let told = member.complete(&format!("`etcd-ark {bare}`"));
+            assert_eq!(told, format!("`etcd-ark {complete}`"));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Whatever command is printed works as printed: run by a shell, with no more than the words in capitals put right.
+//!
+//! In: stories of preflight, the gate, rewind, verify and inspect. Out: not one usage error.
+//!
+//! Guards against a hint at 3 a.m. that answers "the following required arguments were not provided".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use fs_err as fs;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::encryption::keygen;
+use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
+use crate::support::fake_cluster::FakeCluster;
+use crate::support::recordings::{Recording, copy_dir, unpack};
+use crate::support::tools::need;
+
+/// Every text in an answer.
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(all) => all.iter().for_each(|value| texts(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| texts(value, found)),
+        _ => {}
+    }
+}
+
+/// The commands that a run with `--json` printed: in backticks, behind the name of a member, or alone.
+fn printed(ran: &Ran) -> Vec<String> {
+    let mut all = Vec::new();
+    for stream in [&ran.stdout, &ran.stderr] {
+        for line in serde_json::Deserializer::from_str(stream).into_iter::<Value>() {
+            texts(&line.unwrap(), &mut all);
+        }
+    }
+    let mut commands = Vec::new();
+    for text in all {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let bare = text.split_once("etcd-ark ").filter(|_| !text.contains('`'));
+        let bare = bare.map(|(_, rest)| format!("etcd-ark {rest}"));
+        let quoted = quoted.map(str::to_owned).chain(bare);
+        commands.extend(quoted.filter(|text| text.starts_with("etcd-ark ")));
+    }
+    commands
+}
+
+/// Fails unless `command` is complete, and a shell gets no usage error of it.
+fn works(command: &str, dir: &Path, keys: (&str, &str)) {
+    assert!(!command.contains('…'), "{command}");
+    let line = command
+        .replace("KEY_FILE", keys.0)
+        .replace("RECIPIENT", keys.1)
+        .replace("etcd-ark ", &format!("{BINARY} "));
+    // One that would not end by itself.
+    let line = line.replace("--watch", "--watch --watch-for 1s");
+    let mut shell = clean("sh");
+    shell.args(["-c", &line]).current_dir(dir);
+    shell.env("ETCD_ARK_SETTLE", "0");
+    let ran = run(&mut shell);
+    assert_ne!(ran.code, Some(2), "{ran:#?}");
+}
+
+/// Runs that print commands; words in capitals are paths, endpoints and keys of the scene.
+const RUNS: [&str; 22] = [
+    "preflight --endpoints MIXED --data-dir OWN --backup-dir NONE",
+    "preflight --endpoints MIXED --data-dir OWN --backup-dir LOCKED-DIR",
+    "preflight --endpoints MIXED --data-dir BROKEN",
+    "preflight --endpoints MIXED --data-dir SPLIT --wal-dir WAL",
+    "preflight --endpoints AFTER --data-dir MOVED0 --backup-dir BACKUPS",
+    "downgrade check --endpoints MIXED",
+    "downgrade check --endpoints AFTER",
+    "downgrade check --endpoints AFTER --data-dir MOVED0 ARCHIVE",
+    "downgrade check --offline --data-dir MOVED0 LOCKED",
+    "downgrade check --offline --data-dir MOVED0 LOCKED -i KEY",
+    "downgrade run --endpoints MIXED --data-dir NONE --backup-dir BACKUPS",
+    "downgrade run --endpoints MIXED --data-dir BROKEN --backup-dir BACKUPS",
+    "rewind MOVED0 MOVED1 MOVED2 --base infra0 --out OUT",
+    "rewind MOVED0 MOVED1 MOVED2 --base infra0 --out LOCKED-OUT --recipient RECIPIENT",
+    "rewind OWN TORN --out NONE",
+    "verify TORN",
+    "verify TORN ARCHIVE",
+    "verify BROKEN",
+    "verify LOCKED",
+    "inspect BROKEN",
+    "restore TORN --data-dir NONE --offline",
+    "list NONE",
+];
+
+/// What the words of [`RUNS`] stand for, made in `dir`.
+fn scene(dir: &Path, story: &Recording, recipient: &str) -> BTreeMap<&'static str, String> {
+    let data_dir = |name: &str| story.data_dir(name);
+    let own = data_dir("2-backup-infra0");
+    let moved = [0, 1, 2].map(|n| data_dir(&format!("3-after-upgrade-infra{n}")));
+    let (backups, locked_dir) = (dir.join("back ups"), dir.join("locked"));
+    let (archive, _) = snapshot(&own, &backups, &[]);
+    let (locked, _) = snapshot(&moved[0], &locked_dir, &["--recipient", recipient]);
+    let flip = |from: &Path, to: &Path, at: usize| {
+        let mut bytes = fs::read(from).unwrap();
+        bytes[at] ^= 1;
+        fs::write(to, bytes).unwrap();
+    };
+    flip(&archive, &dir.join("torn"), 100);
+    copy_dir(&own, &dir.join("broken"));
+    let segment = "member/wal/0000000000000000-0000000000000000.wal";
+    flip(&own.join(segment), &dir.join("broken").join(segment), 500);
+    copy_dir(&own, &dir.join("split"));
+    fs::rename(dir.join("split/member/wal"), dir.join("wal dir")).unwrap();
+    let [first, second, third] = moved;
+    let paths = [
+        ("OWN", own),
+        ("MOVED0", first),
+        ("MOVED1", second),
+        ("MOVED2", third),
+        ("ARCHIVE", archive),
+        ("BACKUPS", backups),
+        ("LOCKED", locked),
+        ("LOCKED-DIR", locked_dir),
+        ("TORN", dir.join("torn")),
+        ("BROKEN", dir.join("broken")),
+        ("SPLIT", dir.join("split")),
+        ("WAL", dir.join("wal dir")),
+        ("NONE", dir.join("none")),
+        ("OUT", dir.join("out")),
+        ("LOCKED-OUT", dir.join("locked out")),
+    ];
+    let texts = paths.map(|(word, path)| (word, path.to_str().unwrap().to_owned()));
+    texts.into_iter().collect()
+}
+
+#[test]
+fn every_printed_command_works_as_printed() {
+    if !need("age-keygen") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (key, recipient) = keygen(dir.path(), "key");
+    let story = unpack("upgrade-story");
+    let mut words = scene(dir.path(), &story, &recipient);
+    let [mixed, after] = [(); 2].map(|()| FakeCluster::of_story("1-before-upgrade"));
+    mixed.member(0).version("2.2.5", "2.1.0");
+    for member in after.members() {
+        member.version("2.2.5", "2.2.0");
+    }
+    words.extend([("MIXED", mixed.endpoints()), ("AFTER", after.endpoints())]);
+    words.extend([("KEY", key.clone()), ("RECIPIENT", recipient.clone())]);
+    let mut seen = BTreeSet::new();
+    for line in RUNS {
+        let words = line
+            .split(' ')
+            .map(|word| words.get(word).map_or(word, String::as_str));
+        let mut command = clean(BINARY);
+        let command = command
+            .arg("--json")
+            .args(words)
+            .env("ETCD_ARK_SETTLE", "0");
+        for command in printed(&run(command.current_dir(dir.path()))) {
+            seen.insert(command.split(' ').nth(1).unwrap().to_owned());
+            works(&command, dir.path(), (&key, &recipient));
+        }
+    }
+    let expected = [
+        "downgrade",
+        "list",
+        "restore",
+        "rewind",
+        "snapshot",
+        "verify",
+    ];
+    let is_seen = |command: &&str| seen.contains(*command);
+    assert!(expected.iter().all(is_seen), "{seen:?}");
+}
+
+#[test]
+fn an_encrypted_archive_under_another_name_is_known_by_what_it_begins_with() {
+    // Guards against a rewind that takes one without `.age` in its name for one in the open, and writes the others in the open.
+    if !need("age-keygen") {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let (key, recipient) = keygen(dir.path(), "key");
+    let story = unpack("upgrade-story");
+    let own = story.data_dir("2-backup-infra0");
+    let (locked, _) = snapshot(
+        &own,
+        &dir.path().join("locked"),
+        &["--recipient", &recipient],
+    );
+    let (open, _) = snapshot(&own, &dir.path().join("open"), &[]);
+    let renamed = dir.path().join("renamed.tar.zst");
+    fs::copy(&locked, &renamed).unwrap();
+    let misnamed = dir.path().join("open.tar.zst.age");
+    fs::copy(&open, &misnamed).unwrap();
+    let out = dir.path().join("out");
+    let rewind = |input: &Path| {
+        let words = ["-i", &key, "rewind", "--to", "end", "--out"].map(AsRef::as_ref);
+        ark(words
+            .into_iter()
+            .chain([out.as_os_str(), input.as_os_str()]))
+    };
+    rewind(&renamed)
+        .exits(3)
+        .says("is encrypted, and the new archives would not be");
+    assert!(!out.exists());
+    for readable in [&renamed, &misnamed] {
+        ark([
+            "-i".as_ref(),
+            key.as_ref(),
+            "verify".as_ref(),
+            readable.as_os_str(),
+        ])
+        .exits(0);
+    }
+    rewind(&misnamed).exits(0);
+}
