@@ -173,6 +173,7 @@ fn backups(scene: &mut Scene) {
         0,
         &[&places[..], &["--if-changed", "--keep-last", "9"]].concat(),
     );
+    scene.run("snapshot", 0, &[&places[..], &["--dry-run"]].concat());
     scene.run("list", 0, &[&backups]);
     scene.run("list", 0, &["--history", &backups]);
     scene.run("status", 0, &[&backups]);

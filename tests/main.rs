@@ -43,6 +43,8 @@ mod store_json;
 mod config;
 /// Every command that README and docs print, run.
 mod documents;
+/// The self test before the first night.
+mod dry_run;
 /// The JSON of every command: what it promises, and the table of it.
 mod json;
 /// The licences of what the tool is built on.
@@ -133,5 +135,7 @@ mod retention;
 mod retention_real_etcd;
 /// What is printed for systemd and cron, read back as they would; the manual, and what shells complete from.
 mod schedule;
+/// Which archives of a backup dir a command is about, and parts of their names.
+mod selection;
 /// Whether the backups are in order, as a monitoring system is told: every state once.
 mod status;

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::live_2x::starts::{Alone, Did};
-use crate::support::ark::{BINARY, Ran, ark, clean, snapshot};
-use crate::support::etcd::{Connection, Etcd, http};
+use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
+use crate::support::certs::Authority;
+use crate::support::etcd::{Connection, Etcd, ServerTls, http};
 use crate::support::recordings::copy_dir;
 use crate::support::tools::{fast_dir, is_thorough, need, need_etcd_2x, server};
 
@@ -190,7 +191,7 @@ fn a_writer_beside_it_loses_nothing_and_a_killed_run_is_gone_on_with() {
     if !need("etcd") {
         return;
     }
-    let count = if is_thorough() { 10_000 } else { 1500 };
+    let count: usize = if is_thorough() { 10_000 } else { 1500 };
     let dir = fast_dir("ark-put-keys-");
     let data_dir = dir.path().join("real0.etcd");
     let etcd = Etcd::start_with(&data_dir, 100_000);
@@ -252,5 +253,151 @@ fn a_writer_beside_it_loses_nothing_and_a_killed_run_is_gone_on_with() {
             format!("old-{number}")
         };
         assert_eq!(found[&key][0], json!(value), "{key}");
+    }
+}
+
+/// etcdctl against a server, as root once there is auth.
+struct Ctl {
+    flags: Vec<String>,
+}
+
+impl Ctl {
+    #[track_caller]
+    fn run(&self, line: &str) -> String {
+        let mut command = clean("etcdctl");
+        command.env("ETCDCTL_API", "2").args(&self.flags);
+        let ran = run(command.args(line.split(' ')));
+        ran.exits(0).stdout.trim_end().to_owned()
+    }
+
+    /// Makes the user `app`, who may do everything below /app and nothing else, and lets nobody in without a name.
+    fn enable_auth(&mut self) {
+        for line in [
+            "user add root:the:root",
+            "user add app:of-app",
+            "role add app",
+            "role grant app --path /app/* --readwrite",
+            "user grant app --roles app",
+            "auth enable",
+        ] {
+            self.run(line);
+        }
+        self.flags
+            .extend(["-u", "root:the:root"].map(str::to_owned));
+        self.run("role revoke guest --path /* --readwrite");
+    }
+}
+
+/// Keys of two applications are lost, and one of them has only its own user to put them back; `flags` reach the server.
+fn a_user_puts_back_what_is_its_own(
+    ctl: &mut Ctl,
+    flags: &[&str],
+    data_dir: &Path,
+    scratch: &Path,
+) {
+    for (key, value) in [
+        ("/app/name", "one"),
+        ("/app/deep/name", "two"),
+        ("/other/name", "x"),
+    ] {
+        ctl.run(&format!("set {key} {value}"));
+    }
+    ctl.enable_auth();
+    let archive = archive_of(data_dir, scratch);
+    ctl.run("rm --recursive /app/deep");
+    ctl.run("rm /other/name");
+    let password = |name: &str, text: &str| {
+        let path = scratch.join(name);
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (root, app) = (password("root", "the:root"), password("app", "of-app"));
+    let put = |prefix: &str, user: &[&str]| {
+        let mut args = vec!["put-keys", archive.to_str().unwrap(), prefix];
+        args.extend(flags.iter().chain(user));
+        ark(args)
+    };
+    let refused = [
+        put("/app", &[]),
+        put("/app", &["--username", "app", "--password-file", &root]),
+        put("/app", &["--username", "nobody", "--password-file", &app]),
+        put("/other", &["--username", "app", "--password-file", &app]),
+    ];
+    for told in refused {
+        told.exits(1).says("nothing was written").says("--username");
+    }
+    let as_app = ["--username", "app", "--password-file", &app];
+    // Its role is of what is below /app, not of that directory itself.
+    let told = put("/app/deep", &[&as_app[..], &["--json"]].concat()).exits(0);
+    assert_eq!(told.json()["created"], 2, "{told:#?}");
+    assert_eq!(ctl.run("get /app/deep/name"), "two");
+    let as_root = ["--username", "root", "--password-file", &root];
+    let told = put("/", &[&as_root[..], &["--json"]].concat()).exits(0);
+    assert_eq!(told.json()["created"], 1, "{told:#?}");
+    assert_eq!(ctl.run("get /other/name"), "x");
+}
+
+#[test]
+fn users_and_certificates_of_a_cluster_hold_for_what_is_put_back() {
+    if !(need("etcd") && need("etcdctl")) {
+        return;
+    }
+    let dir = fast_dir("ark-put-keys-");
+    let authority = Authority::new(dir.path(), "ca");
+    let (client, server) = (authority.signs("client"), authority.signs("server"));
+    let stranger = Authority::new(dir.path(), "other-ca").signs("stranger");
+    let tls = ServerTls {
+        own: server,
+        trusted_ca: authority.cert.clone(),
+    };
+    let data_dir = dir.path().join("real0.etcd");
+    let etcd = Etcd::start_tls(&data_dir, &tls);
+    let url = etcd.client_url();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (ca, cert, key) = (text(&authority.cert), text(&client.cert), text(&client.key));
+    let mut ctl = Ctl {
+        flags: [
+            "--endpoints",
+            &url,
+            "--ca-file",
+            &ca,
+            "--cert-file",
+            &cert,
+            "--key-file",
+            &key,
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    };
+    let flags = [
+        "--endpoints",
+        &url,
+        "--cacert",
+        &ca,
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+    ];
+    a_user_puts_back_what_is_its_own(&mut ctl, &flags, &data_dir, dir.path());
+
+    let archive = crate::support::tools::archives_in(&dir.path().join("backups")).remove(0);
+    let archive = text(&archive);
+    let (strange_cert, strange_key) = (text(&stranger.cert), text(&stranger.key));
+    for flags in [
+        &["--cacert", &ca][..],
+        &["--cert", &cert, "--key", &key],
+        &[
+            "--cacert",
+            &ca,
+            "--cert",
+            &strange_cert,
+            "--key",
+            &strange_key,
+        ],
+    ] {
+        let args = ["put-keys", &archive, "/app", "--endpoints", &url];
+        let told = ark(args.iter().chain(flags)).exits(1);
+        told.says("nothing was written").says("TLS");
     }
 }

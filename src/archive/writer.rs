@@ -57,13 +57,22 @@ impl<'f> Writer<'f> {
     /// An archive in `file`, which is emptied, compressed at zstd `level` on `threads` threads.
     pub fn new(file: &'f File, level: i32, threads: usize) -> io::Result<Self> {
         file.set_len(0)?;
+        Ok(Self::to(Some(file), level, threads))
+    }
+
+    /// The same archive, of which nothing is kept: what it would hold, and how large it would be.
+    pub fn nowhere(level: i32, threads: usize) -> Self {
+        Self::to(None, level, threads)
+    }
+
+    fn to(file: Option<&'f File>, level: i32, threads: usize) -> Self {
         let buffers = Buffers::default();
         let pool = Ordered::new(threads, || {
             let buffers = buffers.clone();
             let mut compressor = None;
             move |plain: Lent| pack(&mut compressor, level, &plain, &buffers)
         });
-        Ok(Self {
+        Self {
             tar: tar::Builder::new(FrameCutter {
                 file,
                 pool,
@@ -76,7 +85,7 @@ impl<'f> Writer<'f> {
                 whole: Hasher::default(),
             }),
             files: Vec::new(),
-        })
+        }
     }
 
     /// Writes a directory.
@@ -190,7 +199,7 @@ impl<R: Read> Read for Hashing<R> {
 
 /// The tar stream's other end: cuts it into frames and writes them in order.
 struct FrameCutter<'f> {
-    file: &'f File,
+    file: Option<&'f File>,
     pool: Ordered<Lent, io::Result<Packed>>,
     plain: Lent,
     frame_size: usize,
@@ -252,16 +261,17 @@ impl FrameCutter<'_> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.written)?;
+        let at = self.written;
         self.whole.update(bytes);
         self.written += bytes.len() as u64;
-        if self.written - self.written_back >= WRITEBACK {
+        let Some(file) = self.file else {
+            return Ok(());
+        };
+        file.write_all_at(bytes, at)?;
+        let unasked = self.written - self.written_back;
+        if unasked >= WRITEBACK {
             // The disk works while the next frames are compressed; less is left to wait for.
-            start_writeback(
-                self.file,
-                self.written_back,
-                self.written - self.written_back,
-            );
+            start_writeback(file, self.written_back, unasked);
             self.written_back = self.written;
         }
         Ok(())

@@ -67,7 +67,7 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
 pub(crate) enum Command {
     /// Back up a data dir into one verified archive; etcd may run
     #[command(visible_alias = "backup")]
-    Snapshot(crate::cli::commands::snapshot::Snapshot),
+    Snapshot(crate::cli::commands::snapshot::SnapshotCommand),
     /// Verify archives or data dirs, and whether etcd would start
     Verify(crate::cli::commands::verify::Verify),
     /// Restore a member directory, completely or not at all
@@ -141,8 +141,9 @@ impl Command {
     /// What the command is called in the metrics that it writes, and where to.
     pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
         let (name, file) = match self {
-            Self::Snapshot(args) => ("snapshot", &args.metrics),
-            // Nothing was pruned, so no number is new.
+            // Nothing was done, so no number is new.
+            Self::Snapshot(args) if args.dry_run => return None,
+            Self::Snapshot(args) => ("snapshot", &args.snapshot.metrics),
             Self::Prune(args) if args.dry_run => return None,
             Self::Prune(args) => ("prune", &args.metrics),
             Self::Drill(args) => ("drill", &args.metrics),
@@ -154,7 +155,7 @@ impl Command {
     /// Where the command writes before it writes where it was told to, if it may.
     pub(crate) fn spool_dir(&self) -> Option<PathBuf> {
         match self {
-            Self::Snapshot(args) => args.to.used_spool(),
+            Self::Snapshot(args) => args.snapshot.to.used_spool(),
             Self::Downgrade(args) => args.used_spool(),
             _ => None,
         }

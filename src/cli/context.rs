@@ -1,5 +1,7 @@
 //! What every command works with.
 
+use std::path::PathBuf;
+
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
@@ -14,6 +16,8 @@ pub(crate) struct Context<'c> {
     pub(crate) record: Record,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) strict: bool,
+    /// The configuration file that was read, if there is one.
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Context<'_> {

@@ -7,7 +7,7 @@ use crate::upgrade::downgrade::evidence::Step;
 use crate::cli::args::Command;
 use crate::cli::commands::downgrade::flags::Command as Downgrade;
 use crate::cli::flags::destination::DestinationFlags;
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::repository::BackupDir;
 use crate::cli::location::TargetName;
 use crate::cli::printed::Printed;
 
@@ -19,22 +19,24 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     };
     match command {
         Command::Verify(args) => {
-            target(none, args.targets.first(), &args.latest).wal_dir(args.wal_dir.as_deref())
+            target(none, args.targets.first(), &args.backup_dir).wal_dir(args.wal_dir.as_deref())
         }
-        Command::Restore(args) => target(none, Some(&args.archive), &args.latest),
-        Command::Inspect(args) => target(none, Some(&args.from.target), &args.from.latest)
+        Command::Restore(args) => target(none, Some(&args.archive), &args.latest.backup_dir),
+        Command::Inspect(args) => {
+            target(none, Some(&args.from.target), &args.from.latest.backup_dir)
+                .wal_dir(args.from.wal_dir.as_deref())
+        }
+        Command::Keys(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
             .wal_dir(args.from.wal_dir.as_deref()),
-        Command::Keys(args) => target(none, Some(&args.from.target), &args.from.latest)
+        Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
             .wal_dir(args.from.wal_dir.as_deref()),
-        Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest)
-            .wal_dir(args.from.wal_dir.as_deref()),
-        Command::Diff(args) => target(none, Some(&args.a), &args.latest),
+        Command::Diff(args) => target(none, Some(&args.a), &args.latest.backup_dir),
         Command::Rewind(args) => none.place(args.targets.first()),
-        Command::Snapshot(args) => destination(
-            none.data_dir(Some(&args.data_dir))
-                .wal_dir(args.wal_dir.as_deref()),
-            &args.to,
-        ),
+        Command::Snapshot(args) => {
+            let args = &args.snapshot;
+            let given = none.data_dir(Some(&args.data_dir));
+            destination(given.wal_dir(args.wal_dir.as_deref()), &args.to)
+        }
         Command::Preflight(args) => {
             let mut given = none
                 .data_dir(args.data_dir.as_deref())
@@ -65,14 +67,14 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     }
 }
 
-fn target(given: Printed, target: Option<&TargetName>, latest: &LatestFlags) -> Printed {
+fn target(given: Printed, target: Option<&TargetName>, backup_dir: &BackupDir) -> Printed {
     let place = target.and_then(|target| match target {
         TargetName::At(place) => Some(place),
         TargetName::Latest { .. } => None,
     });
     given
         .place(place)
-        .backup_dir(latest.backup_dir.backup_dir.as_ref())
+        .backup_dir(backup_dir.backup_dir.as_ref())
 }
 
 fn destination(mut given: Printed, to: &DestinationFlags) -> Printed {

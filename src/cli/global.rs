@@ -46,6 +46,14 @@ pub(crate) struct Global {
     pub(crate) config: OsString,
 }
 
+impl Global {
+    /// The configuration file that is read: none if none is wanted, or the default one is not there.
+    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(&self.config);
+        path.is_file().then_some(path)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     Auto,

@@ -63,7 +63,7 @@ const SNAPSHOT_HEADINGS: &[(&str, &[&str])] = &[
             "threads",
         ],
     ),
-    ("Monitoring", &["size_limit", "metrics_file"]),
+    ("Monitoring", &["size_limit", "metrics_file", "self_test"]),
 ];
 
 /// Options that only `--help` lists, by their ids.
@@ -102,7 +102,7 @@ etcd-ark verify /var/backups/etcd",
     (
         "snapshot",
         "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark snapshot --if-changed --keep-last 8   # dirs from /etc/etcd-ark.toml",
+etcd-ark snapshot --keep-last 8 --dry-run   # dirs from /etc/etcd-ark.toml",
     ),
     (
         "verify",
@@ -128,6 +128,7 @@ etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd",
     (
         "list",
         "etcd-ark list /var/backups/etcd
+etcd-ark list --member infra0 --since 7d /var/backups/etcd
 etcd-ark list --history /var/backups/etcd",
     ),
     (

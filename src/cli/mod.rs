@@ -61,6 +61,7 @@ pub fn main() -> u8 {
         record: Record::begin(args.command.metrics()),
         interrupt: &interrupt,
         strict: args.global.strict,
+        config: args.global.config_file(),
     };
     let outcome = run(&args.command, &cx);
     let Context { out, record, .. } = cx;

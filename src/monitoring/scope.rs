@@ -108,7 +108,8 @@ pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
     }
 }
 
-fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
+/// Whether it is of the member that is called `wanted`, by name or id; of any if none is wanted.
+pub fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
     let identity = &summary.identity;
     wanted.is_none_or(|wanted| {
         identity.name.as_deref() == Some(wanted) || identity.member_id.to_string() == wanted

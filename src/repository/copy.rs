@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::archive::frame_check::FrameCheck;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, SUM_EXTENSION, Source};
 use crate::etcd::digest::{Digest, Hasher};
+use crate::fs::staged::remove_stale;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::catalog::sidecar_of;
@@ -73,6 +74,7 @@ pub fn copy(
         Err(ArchiveError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    to.directory().into_iter().for_each(remove_stale);
     let deposited = deposit(
         to,
         &mut Deposit {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::archive::{ArchiveError, FileSource, Source};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
-use crate::fs::staged::{StagedFile, WRITEBACK, remove_stale, start_writeback, sync_dir};
+use crate::fs::staged::{StagedFile, WRITEBACK, start_writeback, sync_dir};
 use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
@@ -135,7 +135,6 @@ impl Repository for Directory {
     }
 
     fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
-        remove_stale(&self.path);
         let incoming = Incoming {
             name: name.to_owned(),
             staged: StagedFile::create(&self.path)?,

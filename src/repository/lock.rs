@@ -72,29 +72,19 @@ enum Tried {
 impl BackupLock {
     /// Takes the lock on `dir`, which must exist.
     pub fn take(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<Self, LockError> {
-        // A wait beyond what a clock can tell has no end.
-        let until = Instant::now().checked_add(claim.wait);
-        loop {
-            interrupt.check()?;
-            match try_once(dir)? {
-                Tried::Taken(file) => {
-                    sign(&file, &claim.holder)?;
-                    return Ok(Self { file: Some(file) });
-                }
-                Tried::NotSupported => return Ok(Self { file: None }),
-                Tried::Gone => {}
-                Tried::Held(file) if until.is_some_and(|until| Instant::now() >= until) => {
-                    let (dir, holder) = (dir.to_path_buf(), holder_of(&file));
-                    let waited = !claim.wait.is_zero();
-                    return Err(LockError::Busy {
-                        dir,
-                        holder,
-                        waited,
-                    });
-                }
-                Tried::Held(_) => std::thread::sleep(POLL),
-            }
+        let file = wait_for(dir, claim, Missing::Made, interrupt)?;
+        if let Some(file) = &file {
+            sign(file, &claim.holder)?;
         }
+        Ok(Self { file })
+    }
+
+    /// Whether [`BackupLock::take`] would come to a lock, after the same wait, that keeps others out. Changes nothing.
+    pub fn look(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<bool, LockError> {
+        if !dir.join(LOCK_FILE).exists() {
+            return Ok(true);
+        }
+        Ok(wait_for(dir, claim, Missing::Left, interrupt)?.is_some())
     }
 
     /// Whether it keeps others out. Where the filesystem knows no locks it does not, and the run goes
@@ -113,9 +103,45 @@ impl Drop for BackupLock {
     }
 }
 
-fn try_once(dir: &Path) -> Result<Tried, LockError> {
+/// What becomes of a lock file that is missing.
+#[derive(Clone, Copy)]
+enum Missing {
+    Made,
+    Left,
+}
+
+/// The locked file; none where the filesystem knows no locks.
+fn wait_for(
+    dir: &Path,
+    claim: &Claim,
+    missing: Missing,
+    interrupt: &Interrupt,
+) -> Result<Option<fs::File>, LockError> {
+    // A wait beyond what a clock can tell has no end.
+    let until = Instant::now().checked_add(claim.wait);
+    loop {
+        interrupt.check()?;
+        match try_once(dir, missing)? {
+            Tried::Taken(file) => return Ok(Some(file)),
+            Tried::NotSupported => return Ok(None),
+            Tried::Gone => {}
+            Tried::Held(file) if until.is_some_and(|until| Instant::now() >= until) => {
+                let (dir, holder) = (dir.to_path_buf(), holder_of(&file));
+                let waited = !claim.wait.is_zero();
+                return Err(LockError::Busy {
+                    dir,
+                    holder,
+                    waited,
+                });
+            }
+            Tried::Held(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+fn try_once(dir: &Path, missing: Missing) -> Result<Tried, LockError> {
     let path = dir.join(LOCK_FILE);
-    let Some(file) = open(dir, &path)? else {
+    let Some(file) = open(dir, &path, missing)? else {
         return Ok(Tried::Gone);
     };
     match rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
@@ -127,14 +153,15 @@ fn try_once(dir: &Path) -> Result<Tried, LockError> {
     }
 }
 
-/// The file at `path`, made if it is missing; none if another run made it first.
-fn open(dir: &Path, path: &Path) -> io::Result<Option<fs::File>> {
+/// The file at `path`, made if it is missing and shall be; none if another run made it first.
+fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File>> {
     let mut options = fs::OpenOptions::new();
     // A link would let whoever owns the directory have another file of ours emptied.
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     options.read(true).write(true).custom_flags(no_link);
     match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && matches!(missing, Missing::Made) => {}
         opened => return opened.map(Some),
     }
     match options.create_new(true).mode(0o600).open(path) {
@@ -235,7 +262,7 @@ mod tests {
         // Guards against two holders: one of a file that has no name any more, one of the new file.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK_FILE);
-        let opened = open(dir.path(), &path).unwrap().unwrap();
+        let opened = open(dir.path(), &path, Missing::Made).unwrap().unwrap();
         assert!(is_at(&opened, &path).unwrap());
         fs::remove_file(&path).unwrap();
         assert!(!is_at(&opened, &path).unwrap());

@@ -11,6 +11,7 @@ pub mod check;
 pub mod copy;
 pub mod directory;
 pub mod lock;
+pub mod probe;
 pub mod sidecar;
 pub mod upload;
 
@@ -140,6 +141,9 @@ pub fn is_archive_name(name: &str) -> bool {
 pub fn is_encrypted_name(name: &str) -> bool {
     is_archive_name(name) && name.ends_with(ENCRYPTED)
 }
+
+/// How the name of a probe begins, after [`STAGING_PREFIX`](crate::fs::staged::STAGING_PREFIX): it is staged for good.
+const PROBE: &str = ".etcd-ark-probe-";
 
 /// What may stand beside an archive, the last one last.
 const SIDES: [&str; 2] = [SIDECAR_EXTENSION, SUM_EXTENSION];

@@ -54,6 +54,7 @@ pub fn unchanged(
             &backup_dir
         }
         Destination::Through { repository, .. } => repository,
+        Destination::Nowhere => return Ok(None),
     };
     let found = find(request, repository, interrupt, observe);
     // Work that stops half-way finds nothing, too.

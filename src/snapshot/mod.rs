@@ -103,6 +103,8 @@ impl Moment {
 pub enum Destination<'r> {
     /// Into a backup dir, which is made if it is missing; it is written there.
     BackupDir(&'r Path),
+    /// Nowhere: the data dir is read and judged as for an archive, and nothing of it is kept.
+    Nowhere,
     /// Into a repository, once it has been written to a file without a name in `spool` and proven
     /// there: at a network's pace a capture would hold a running member's files open for long, and
     /// would have to begin again when the connection is lost.
@@ -119,6 +121,7 @@ impl Destination<'_> {
     fn directories(&self) -> Vec<&Path> {
         match self {
             Self::BackupDir(dir) => vec![dir],
+            Self::Nowhere => Vec::new(),
             Self::Through {
                 repository, spool, ..
             } => repository.directory().into_iter().chain([*spool]).collect(),
@@ -189,6 +192,7 @@ fn capture_as(
     };
     let captured = match request.to {
         Destination::BackupDir(dir) => capture.write_in(dir),
+        Destination::Nowhere => capture.keep_nothing(),
         Destination::Through {
             repository,
             spool,
@@ -214,6 +218,11 @@ pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(),
         return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
     }
     Ok(())
+}
+
+/// A file without a name in `spool`.
+pub fn spool_file(spool: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(spool).map_err(|error| with_path(error, "create a file in", spool))
 }
 
 /// `etcd-<member>-[damaged-]<UTC time>-<last index, 16 hex>.tar.zst`.
@@ -286,7 +295,7 @@ impl Capture<'_> {
     /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
     fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
         let staged = StagedFile::create(dir)?;
-        let (manifest, finished) = self.until_it_fits(staged.file(), staged.path())?;
+        let (manifest, finished) = self.until_it_fits(Some((staged.file(), staged.path())))?;
         staged.sync_and_drop_cache()?;
         self.prove(&Archive::open(staged.path())?)?;
         let name = self.name(&manifest);
@@ -295,6 +304,18 @@ impl Capture<'_> {
         publish(staged, &name, &[sum(&name, finished.sha256)])?;
         Ok(Captured {
             path,
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    /// Captures, and gives the archive's name in place of its path.
+    fn keep_nothing(&mut self) -> Result<Captured, CaptureError> {
+        let (manifest, finished) = self.until_it_fits(None)?;
+        Ok(Captured {
+            path: PathBuf::from(self.name(&manifest)),
             bytes: finished.bytes,
             sha256: finished.sha256,
             manifest,
@@ -312,6 +333,7 @@ impl Capture<'_> {
         repository.prepare()?;
         let lock = repository.directory().map(|dir| self.lock(dir));
         let lock = lock.transpose()?.flatten();
+        repository.directory().into_iter().for_each(remove_stale);
         let captured =
             self.until_its_name_is_free(|capture| capture.pass_on(repository, spool, cipher))?;
         Ok(Captured {
@@ -327,9 +349,8 @@ impl Capture<'_> {
         spool: &Path,
         cipher: Option<&dyn Cipher>,
     ) -> Result<Captured, CaptureError> {
-        let file = tempfile::tempfile_in(spool)
-            .map_err(|error| with_path(error, "create a file in", spool))?;
-        let (manifest, finished) = self.until_it_fits(&file, spool)?;
+        let file = spool_file(spool)?;
+        let (manifest, finished) = self.until_it_fits(Some((&file, spool)))?;
         let mut name = self.name(&manifest);
         let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
         self.prove(&Archive::from_source(
@@ -395,13 +416,22 @@ impl Capture<'_> {
         }
     }
 
+    fn writer<'f>(&self, file: Option<&'f File>) -> io::Result<Writer<'f>> {
+        let Request { level, threads, .. } = *self.request;
+        match file {
+            Some(file) => Writer::new(file, level, threads),
+            None => Ok(Writer::nowhere(level, threads)),
+        }
+    }
+
     fn name(&self, manifest: &Manifest) -> String {
         let by_id = self.made.as_ref().is_some_and(|made| made.named_by_id);
         archive_name(manifest, by_id)
     }
 
     /// Captures again and again until what is read fits together.
-    fn until_it_fits(&mut self, file: &File, path: &Path) -> Result<Written, CaptureError> {
+    fn until_it_fits(&mut self, to: Option<(&File, &Path)>) -> Result<Written, CaptureError> {
+        let file = to.map(|(file, _)| file);
         let mut patience = Patience::default();
         loop {
             self.interrupt.check()?;
@@ -412,7 +442,10 @@ impl Capture<'_> {
             let error = match attempt {
                 Ok(written) => return Ok(written),
                 Err(_) if self.interrupt.check().is_err() => return Err(Interrupted.into()),
-                Err(error) => error.written_to(path),
+                Err(error) => match to {
+                    Some((_, path)) => error.written_to(path),
+                    None => error,
+                },
             };
             let running = self.is_running();
             if !patience.tries_again(&error, running) {
@@ -437,7 +470,7 @@ impl Capture<'_> {
     }
 
     /// Takes every file as it is.
-    fn save_damaged(&mut self, file: &File) -> Result<Written, CaptureError> {
+    fn save_damaged(&mut self, file: Option<&File>) -> Result<Written, CaptureError> {
         let request = self.request;
         let remains = Remains::open(request.data_dir)?;
         (self.observe)(Event::Begin {
@@ -445,7 +478,7 @@ impl Capture<'_> {
             bytes: remains.bytes(),
         });
         let mtime = remains.newest_mtime()?;
-        let mut writer = Writer::new(file, request.level, request.threads)?;
+        let mut writer = self.writer(file)?;
         let directories = directories(request.data_dir, None)?;
         for directory in &directories {
             writer.directory(directory, mtime)?;
@@ -483,7 +516,7 @@ impl Capture<'_> {
 
     fn attempt(
         &mut self,
-        file: &File,
+        file: Option<&File>,
         passed_over: &[PassedOver],
     ) -> Result<Written, CaptureError> {
         let request = self.request;
@@ -498,7 +531,7 @@ impl Capture<'_> {
             bytes: opening.all().map(|opened| opened.length).sum(),
         });
         let mtime = opening.newest_mtime()?;
-        let mut writer = Writer::new(file, request.level, request.threads)?;
+        let mut writer = self.writer(file)?;
         let owner = self.made.as_ref().map(|made| made.owner);
         let directories = directories(request.data_dir, owner)?;
         for directory in &directories {

@@ -1,8 +1,8 @@
 //! Stores that fail, lie, are slow or are locked.
 
 use super::{
-    Bucket, BucketLimits, Duration, Instant, Interrupt, Place, Road, TOLD_WITHIN, Then, URL, age,
-    ark, fs, make_unreachable, unpack,
+    AtomicU32, Bucket, BucketLimits, Duration, Instant, Interrupt, Ordering, Place, Ran, Road,
+    TOLD_WITHIN, Then, URL, age, ark, fs, make_unreachable, unpack,
 };
 use etcd_ark::repository::Repository as _;
 use std::sync::{Arc, Mutex};
@@ -86,6 +86,67 @@ fn a_clock_that_is_wrong_is_called_that_and_not_a_wrong_key() {
             );
         }
     }
+}
+
+#[test]
+fn a_dry_run_puts_a_probe_into_a_bucket_and_takes_it_out_again() {
+    let Some(place) = Place::new() else { return };
+    let dry_run = |road: &Road, flags: &[&str]| {
+        let mut args = place.snapshot_args();
+        args.extend(["--dry-run"].iter().chain(flags));
+        place.run(road, &args)
+    };
+    let of = |told: &Ran, id: &str| {
+        let told = told.json();
+        let mut checks = told["checks"].as_array().unwrap().iter();
+        checks.find(|check| check["id"] == id).unwrap().clone()
+    };
+    let puts = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&puts);
+    let road = Road::to(&place.server, move |method, _| {
+        counted.fetch_add(u32::from(method == "PUT"), Ordering::Relaxed);
+        Then::Pass
+    });
+    let told = dry_run(&road, &[]).exits(0);
+    assert_eq!(of(&told, "write")["status"], "ok", "{told:#?}");
+    assert!(puts.load(Ordering::Relaxed) >= 2, "a claim and a probe");
+    assert_eq!(place.objects(), Vec::<String>::new());
+
+    // Whoever may only add archives takes snapshots; with retention each of them would fail.
+    let adds_only = || {
+        Road::to(&place.server, |method, target| {
+            let removes = method == "DELETE" || (method == "POST" && target.contains("delete"));
+            if removes { Then::Deny } else { Then::Pass }
+        })
+    };
+    let told = dry_run(&adds_only(), &[]).exits(0);
+    let write = of(&told, "write");
+    assert_eq!(write["status"], "warning", "{write:#}");
+    assert!(
+        write["evidence"].to_string().contains(".etcd-ark-probe-"),
+        "{write:#}"
+    );
+    dry_run(&adds_only(), &["--keep-last", "1"])
+        .exits(1)
+        .says("checks failed: write");
+
+    let reads_only = Road::to(&place.server, |method, _| match method {
+        "PUT" | "POST" => Then::Deny,
+        _ => Then::Pass,
+    });
+    let told = dry_run(&reads_only, &[]).exits(1);
+    assert_eq!(of(&told, "write")["status"], "failed", "{told:#?}");
+    place.run(&reads_only, &place.snapshot_args()).exits(1);
+
+    // What could not be removed is no archive, and goes with `prune` once it is old.
+    place.snapshot(&road);
+    assert_eq!(place.listed(&road).as_array().map(Vec::len), Some(1));
+    age(&place);
+    place
+        .run(&road, &["prune", "s3://backups/etcd", "--keep-last", "1"])
+        .exits(0);
+    let left = place.objects();
+    assert!(left.iter().all(|name| !name.contains("probe")), "{left:?}");
 }
 
 #[test]

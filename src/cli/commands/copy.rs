@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
-use crate::cli::flags::repository::MemberFlag;
+use crate::cli::flags::repository::named;
+use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
@@ -26,11 +27,11 @@ pub(crate) struct Copy {
     /// Backup directory or bucket URL to copy to
     #[arg(value_name = "TO", value_hint = ValueHint::AnyPath)]
     to: Location,
-    /// Archives in FROM, by file name or path; or latest, latest:LABEL [default: all]
+    /// Archives in FROM, by path, name or part of it; or latest, latest:LABEL [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    member: MemberFlag,
+    selection: Selection,
     #[command(flatten)]
     lock: LockWait,
 }
@@ -46,8 +47,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     let to = places.repository(&args.to)?;
     refuse_same(&*from, &*to)?;
     let wanted: Vec<Listed> = if args.names.is_empty() {
-        let all = from.list()?;
-        out.warn_skipped(&*from);
+        let all = args.selection.listed(&*from, out)?;
         if all.is_empty() {
             return Err(nothing_in(&*from));
         }
@@ -141,16 +141,23 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
 fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for given in &args.names {
-        let latest;
+        let found;
         let name = match (
             TargetName::from(PathBuf::from(given)),
             given.rsplit_once('/'),
         ) {
             (TargetName::Latest { label }, _) => {
-                latest = args.member.latest(from, label.as_deref(), out)?;
-                latest.as_str()
+                let member = &args.selection.member;
+                found = member.latest(from, label.as_deref(), out)?;
+                found.as_str()
             }
-            (_, None) => given.as_str(),
+            (_, None) => match named(from, given)? {
+                Some(name) => {
+                    found = name;
+                    found.as_str()
+                }
+                None => given.as_str(),
+            },
             (_, Some((place, name))) if is_place(from, place) => name,
             _ => return Err(wrong_name(from, given, "is not in")),
         };

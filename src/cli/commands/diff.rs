@@ -28,7 +28,7 @@ use crate::cli::output::{Out, Paint, one_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// Archive or data dir; or latest, latest:LABEL
+    /// Archive or data dir; or part of its name, latest, latest:LABEL
     #[arg(value_name = "A", value_hint = ValueHint::AnyPath)]
     pub(crate) a: TargetName,
     /// Archive or data dir to compare with

@@ -18,6 +18,7 @@ use crate::cli::error::{CliError, Judge, Kind, Result, with_causes};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
+use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::metrics::MetricsFile;
@@ -29,12 +30,15 @@ pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member.
     Always kept: the newest valid archive of each member; the newest from before each move of the cluster version, which is \
     the only way back; what --keep-label names; what `rewind` made.\n\n\
     Kept without taking a slot, because a clock was wrong: archives dated in the future, and those with a time that \
-    contradicts the order of the log, as long as they are the fewer.";
+    contradicts the order of the log, as long as they are the fewer.\n\n\
+    With --member, --label or --since the other archives are left alone, and take no slot.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
     #[command(flatten)]
     pub(crate) repository: RepositoryFlags,
+    #[command(flatten)]
+    selection: Selection,
     /// Show what would be removed; remove nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(crate) dry_run: bool,
@@ -72,7 +76,8 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
         now: crate::clock::now(),
         proven: None,
     };
-    let catalog = summarize(&*repository)?;
+    let mut catalog = summarize(&*repository)?;
+    args.selection.demand(&mut catalog, &*repository)?;
     let outcome = prune(&request, &catalog, args.dry_run, cx)?;
     out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
     if args.dry_run || !outcome.is_done() {

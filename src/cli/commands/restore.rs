@@ -28,7 +28,7 @@ use crate::cli::output::{Out, Paint};
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Restore {
-    /// Archive; or latest, latest:LABEL
+    /// Archive; or part of its name, latest, latest:LABEL
     #[arg(value_name = "ARCHIVE", value_hint = ValueHint::AnyPath)]
     pub(crate) archive: TargetName,
     #[command(flatten)]

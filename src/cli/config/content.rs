@@ -20,9 +20,9 @@ use toml::de::{DeTable, DeValue};
 use crate::cli::location::Location;
 
 /// Flags with a name that means something else to all other commands: no key at the top is for them.
-const OTHER_MEANING: [&str; 1] = ["ETCD_ARK_WAL_DIRS"];
-/// What every command has, and no file can set.
-const NOT_FOR_FILES: [&str; 3] = ["help", "version", "config"];
+const OTHER_MEANING: [&str; 2] = ["ETCD_ARK_WAL_DIRS", "ETCD_ARK_ONLY_LABEL"];
+/// What no file can set: what every command has, and what would leave every night without a backup.
+const NOT_FOR_FILES: [&str; 4] = ["help", "version", "config", "self_test"];
 /// Said to be nobody, they would leave an archive in the open that was to be encrypted.
 const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
 /// From this likeness on a known name is suggested, as clap does.

@@ -6,6 +6,7 @@ use crate::archive::{ArchiveError, ArchiveFault};
 use crate::repository::RepositoryError;
 use crate::repository::copy::CopyError;
 use crate::repository::lock::LockError;
+use crate::repository::probe::ProbeError;
 use crate::repository::upload::DepositError;
 
 use crate::cli::error::{Judge, Judged, busy, corrupt, not_found, refused, usage};
@@ -80,6 +81,15 @@ impl Judge for CopyError {
             Self::Different(_) => {
                 refused("nothing was changed; `etcd-ark verify` tells which of the two is whole")
             }
+        }
+    }
+}
+
+impl Judge for ProbeError {
+    fn judge(&self) -> Judged {
+        match self {
+            Self::Deposit(error) => error.judge(),
+            Self::Stays { source, .. } => source.judge(),
         }
     }
 }

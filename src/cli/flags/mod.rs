@@ -5,4 +5,5 @@ pub(crate) mod destination;
 pub(crate) mod lock_wait;
 pub(crate) mod repository;
 pub(crate) mod retention;
+pub(crate) mod selection;
 pub(crate) mod target;

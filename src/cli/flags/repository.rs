@@ -1,8 +1,9 @@
-//! Where archives are kept, as a command line says it, and which of them `latest` is.
+//! Where archives are kept, as a command line says it, and which of them is named: by `latest`, or by a part of its name.
 
 use std::ffi::OsString;
 use std::rc::Rc;
 
+use crate::archive::{ENCRYPTED, EXTENSION};
 use crate::monitoring::scope::watched;
 use crate::repository::{Repository, summarize};
 use clap::builder::NonEmptyStringValueParser;
@@ -17,6 +18,8 @@ use crate::cli::open::Places;
 use crate::cli::output::Out;
 
 const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
+/// How many archives are named where one was meant.
+const MOST_CANDIDATES: usize = 8;
 /// As it was called when buckets had a flag of their own, which is an alias now.
 const OLDER_VARIABLE: &str = "ETCD_ARK_REPO";
 
@@ -71,29 +74,93 @@ pub(crate) struct LatestFlags {
     member: MemberFlag,
 }
 
-/// Which member's archive `latest` is.
+/// Whose archives are meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MemberFlag {
-    /// Member (name or id) of `latest`, where there are several
+    /// Only archives of this member (name or id)
     #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]
     member: Option<String>,
 }
 
 impl LatestFlags {
-    /// What `target` names: a place as it is, the archive that `latest` is.
     pub(crate) fn resolve(&self, target: &TargetName, cx: &Context<'_>) -> Result<Location> {
-        let Context { places, out, .. } = cx;
-        let label = match target {
-            TargetName::At(place) => return Ok(place.clone()),
-            TargetName::Latest { label } => label.as_deref(),
-        };
-        let repository = places.repository(self.backup_dir.place()?)?;
-        let name = self.member.latest(&*repository, label, out)?;
-        Ok(repository.path_of(&name).into())
+        resolve(target, &self.backup_dir, &self.member, cx)
     }
 }
 
+/// What `target` names: a place as it is, the archive that `latest` is, or the one that has it in its name.
+pub(crate) fn resolve(
+    target: &TargetName,
+    backup_dir: &BackupDir,
+    member: &MemberFlag,
+    cx: &Context<'_>,
+) -> Result<Location> {
+    let Context { places, out, .. } = cx;
+    match target {
+        TargetName::At(place) => {
+            let (Some(part), Ok(archives)) = (part(place), backup_dir.place()) else {
+                return Ok(place.clone());
+            };
+            let repository = places.repository(archives)?;
+            let Some(name) = named(&*repository, part)? else {
+                let message = format!(
+                    "there is no `{part}` here, and no archive with that in its name in `{}`",
+                    repository.location()
+                );
+                return Err(CliError::new(Kind::NotFound, message)
+                    .hint("`etcd-ark list` shows what is there"));
+            };
+            Ok(repository.path_of(&name).into())
+        }
+        TargetName::Latest { label } => {
+            let repository = places.repository(backup_dir.place()?)?;
+            let name = member.latest(&*repository, label.as_deref(), out)?;
+            Ok(repository.path_of(&name).into())
+        }
+    }
+}
+
+/// What may be a part of an archive's name: one word, which is not the name of anything here.
+fn part(place: &Location) -> Option<&str> {
+    let path = place.local()?;
+    let word = path.to_str().filter(|word| !word.contains('/'))?;
+    std::fs::symlink_metadata(path).is_err().then_some(word)
+}
+
+/// The one archive in `repository` that is called `part`, or has it in its name.
+pub(crate) fn named(repository: &dyn Repository, part: &str) -> Result<Option<String>> {
+    // What every name has in it names none.
+    if "etcd-".contains(part) || format!("{EXTENSION}{ENCRYPTED}").contains(part) {
+        return Ok(None);
+    }
+    let listed = repository.list()?.into_iter().map(|listed| listed.name);
+    let mut found: Vec<_> = listed.filter(|name| name.contains(part)).collect();
+    if found.iter().any(|name| name == part) {
+        return Ok(Some(part.to_owned()));
+    }
+    let number = found.len();
+    if number < 2 {
+        return Ok(found.pop());
+    }
+    let more = number.saturating_sub(MOST_CANDIDATES);
+    found.truncate(MOST_CANDIDATES);
+    if more > 0 {
+        found.push(format!("and {more} more"));
+    }
+    let message = format!(
+        "`{part}` is in the names of {number} archives in `{}`: {}",
+        repository.location(),
+        found.join(", ")
+    );
+    Err(CliError::usage(message)
+        .hint("name the archive by a longer part, or as `etcd-ark list` does"))
+}
+
 impl MemberFlag {
+    pub(crate) fn wanted(&self) -> Option<&str> {
+        self.member.as_deref()
+    }
+
     /// The name of the newest archive in `repository`, with a label if one is asked for.
     pub(crate) fn latest(
         &self,

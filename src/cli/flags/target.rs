@@ -14,7 +14,7 @@ use crate::cli::location::{Location, TargetName};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TargetFlags {
-    /// Archive or data dir; or latest, latest:LABEL
+    /// Archive or data dir; or part of its name, latest, latest:LABEL
     #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
     pub(crate) target: TargetName,
     #[command(flatten)]

@@ -169,16 +169,50 @@ fn hint(error: &MetricsError) -> &'static str {
     }
 }
 
+/// A metrics file that is about to be replaced.
+struct Update {
+    file: PathBuf,
+    dir: PathBuf,
+    /// Held until the end: two commands that share the file must not lose each other's numbers.
+    _lock: fs::File,
+    old: Vec<Series>,
+    staged: StagedFile,
+}
+
+impl Update {
+    fn begin(file: &Path) -> Result<Self, MetricsError> {
+        let file = at_its_end(file);
+        if is_ours(&file) {
+            return Err(MetricsError::Ours(file));
+        }
+        let dir = parent_of(&file);
+        Ok(Self {
+            _lock: lock(&dir)?,
+            old: read(&file)?,
+            staged: StagedFile::create(&dir)?,
+            file,
+            dir,
+        })
+    }
+}
+
+/// Fails where a run could not write `file` at its end; changes nothing.
+pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
+    match Update::begin(file) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CliError::new(Kind::Failed, error.to_string()).hint(hint(&error))),
+    }
+}
+
 /// Replaces in `file` what there is a new value for.
 fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsError> {
-    let file = at_its_end(file);
-    if is_ours(&file) {
-        return Err(MetricsError::Ours(file));
-    }
-    let dir = parent_of(&file);
-    // Held until the end: two commands that share the file must not lose each other's numbers.
-    let _lock = lock(&dir)?;
-    let old = read(&file)?;
+    let Update {
+        file,
+        dir,
+        _lock,
+        old,
+        staged,
+    } = Update::begin(file)?;
     let is_new = |old: &Series| new.iter().any(|new| new.stands_for(old));
     let mut series: Vec<_> = old.into_iter().filter(|old| !is_new(old)).collect();
     series.extend(new);
@@ -188,7 +222,6 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
         series.push(Series::new(Family::SuccessTime, command, &[], 0.0));
     }
     remove_stale(&dir);
-    let staged = StagedFile::create(&dir)?;
     staged
         .file()
         .write_all(crate::cli::metrics::prometheus::write(&series).as_bytes())?;

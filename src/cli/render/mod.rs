@@ -1,5 +1,6 @@
 //! Tables and charts that several commands print.
 
+pub(crate) mod checklist;
 pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod member_table;

@@ -42,8 +42,8 @@ use crate::repository::bucket::fault::one_line;
 use crate::repository::bucket::read::ObjectSource;
 use crate::repository::bucket::upload::{Upload, token};
 use crate::repository::{
-    Listed, MOST_BESIDE, Receiving, Repository, RepositoryError, SIDES, beside_of, is_archive_name,
-    refuse_large,
+    Listed, MOST_BESIDE, PROBE, Receiving, Repository, RepositoryError, SIDES, beside_of,
+    is_archive_name, refuse_large,
 };
 
 pub use crate::repository::bucket::config::BucketLimits;
@@ -378,6 +378,7 @@ impl Repository for Bucket {
         let has = |name: &str| place(name).is_ok();
         let is_orphan = |name: &str| {
             name.starts_with(CLAIM)
+                || name.starts_with(PROBE)
                 || beside_of(name).is_some_and(|of| !has(of) && !has(&claim_of(of)))
         };
         let orphans = objects

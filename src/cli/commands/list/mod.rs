@@ -5,6 +5,7 @@ pub(crate) mod history;
 use crate::etcd::text::printable;
 use crate::repository::{Repository, Summary, summarize};
 use crate::text::size;
+use clap::builder::FalseyValueParser;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ pub(crate) struct List {
     #[command(flatten)]
     pub(crate) repository: crate::cli::flags::repository::RepositoryFlags,
     #[command(flatten)]
+    selection: crate::cli::flags::selection::Selection,
+    /// Print the archives' names only, one a line
+    #[arg(long, conflicts_with = "history", env = "ETCD_ARK_NAMES", value_parser = FalseyValueParser::new())]
+    names: bool,
+    #[command(flatten)]
     pub(crate) history: crate::cli::commands::list::history::HistoryFlags,
 }
 
@@ -31,7 +37,8 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
         ..
     } = cx;
     let repository = args.repository.open(places)?;
-    let catalog = summarize(&*repository)?;
+    let mut catalog = summarize(&*repository)?;
+    args.selection.narrow(&mut catalog);
     interrupt.check()?;
     out.warn_skipped(&*repository);
     let unreadable = catalog.unreadable.into_iter();
@@ -67,12 +74,17 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
                 "skipped": repository.skipped(),
             })
         });
-        if !summaries.is_empty() {
+        if args.names {
+            for summary in summaries {
+                out.line(&printable(summary.name()));
+            }
+        } else if !summaries.is_empty() {
             out.line(&table(summaries).to_string());
         }
     }
-    if summaries.is_empty() && unreadable.is_empty() {
-        out.line(&format!("no archives in {}", repository.location()));
+    if summaries.is_empty() && unreadable.is_empty() && !args.names {
+        let which = args.selection.text();
+        out.line(&format!("no archives{which} in {}", repository.location()));
     }
     for (_, failure) in &unreadable {
         out.warn(&failure.message);

@@ -28,6 +28,8 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json;
 use crate::cli::output::{Out, Paint};
+use crate::cli::render::checklist;
+use crate::cli::render::checklist::WIDTH;
 use crate::cli::render::member_table::{table, wrap};
 use crate::cli::values::{byte_size, duration};
 
@@ -85,10 +87,6 @@ pub(crate) struct Preflight {
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
-
-/// Where a check's evidence begins, and how wide a line is, in columns.
-const INDENT: usize = 23;
-const WIDTH: usize = 80;
 
 pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
@@ -221,28 +219,16 @@ fn own(data: &Seen<DataFacts>) -> Option<&MemberFacts> {
     data.found()?.member.as_ref().ok()
 }
 
-fn count(all: &[Check], status: Status) -> usize {
-    all.iter().filter(|check| check.status == status).count()
-}
-
 fn to_json(facts: &Facts, all: &[Check]) -> Value {
     json!({
-        "status": match (count(all, Status::Fail), count(all, Status::Warn)) {
-            (0, 0) => Status::Ok,
-            (0, _) => Status::Warn,
-            _ => Status::Fail,
-        },
+        "status": checklist::overall(all),
         "from": facts.rules.from,
         "to": facts.rules.to,
         "cluster_id": facts.look.cluster_id,
         "member": own(&facts.data).map(|member| json::member(&member.identity)),
         "members": standings(&facts.look),
         "checks": all,
-        "counts": {
-            "ok": count(all, Status::Ok),
-            "warning": count(all, Status::Warn),
-            "failed": count(all, Status::Fail),
-        },
+        "counts": checklist::counts(all),
         "way_back": facts.way_back(),
     })
 }
@@ -264,7 +250,7 @@ fn tell(facts: &Facts, all: &[Check], out: &Out) {
     }
     out.line("");
     for check in all {
-        tell_check(check, out);
+        checklist::tell(check, out);
     }
     out.line("");
 }
@@ -284,43 +270,8 @@ fn header(facts: &Facts) -> String {
     format!("upgrade {from} to {to}, {cluster}{own}")
 }
 
-fn tell_check(check: &Check, out: &Out) {
-    let (mark, paint) = match check.status {
-        Status::Ok => ("OK  ", Paint::Good),
-        Status::Warn => ("WARN", Paint::Warn),
-        Status::Fail => ("FAIL", Paint::Bad),
-        Status::Note => ("note", Paint::Dim),
-    };
-    if check.status == Status::Warn {
-        out.count_warning();
-    }
-    let indent = " ".repeat(INDENT);
-    let mut lines = check
-        .evidence
-        .iter()
-        .flat_map(|text| wrap(text, WIDTH - INDENT));
-    let first = lines.next().unwrap_or_default();
-    let mark = out.paint(paint, mark);
-    out.line(&format!("{mark}  {:<15}  {first}", check.title));
-    for line in lines {
-        out.line(&format!("{indent}{line}"));
-    }
-    let advice = check.advice.iter().map(|advice| format!("hint: {advice}"));
-    for line in advice.flat_map(|text| wrap(&text, WIDTH - INDENT)) {
-        let line = match line.strip_prefix("hint:") {
-            Some(rest) => out.paint(Paint::Strong, "hint:") + rest,
-            None => line,
-        };
-        out.line(&format!("{indent}{line}"));
-    }
-}
-
 fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
-    let failed: Vec<_> = all
-        .iter()
-        .filter(|check| check.status == Status::Fail)
-        .map(|check| check.title)
-        .collect();
+    let failed = checklist::titles(all, Status::Fail);
     if failed.is_empty() {
         return Ok(());
     }
@@ -339,8 +290,7 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
 
 fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {
     let to = facts.rules.to;
-    let warned = all.iter().filter(|check| check.status == Status::Warn);
-    let warned: Vec<_> = warned.map(|check| check.title).collect();
+    let warned = checklist::titles(all, Status::Warn);
     if warned.is_empty() {
         out.line(&out.paint(Paint::Good, &format!("ready for {to}")));
     } else {

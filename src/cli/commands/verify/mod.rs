@@ -20,7 +20,7 @@ use crate::etcd::scan::{FileReport, Pass};
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
-use crate::repository::{Repository, Summary, is_encrypted_name};
+use crate::repository::{Directory, Repository, Summary, is_encrypted_name};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
 use crate::text::size;
@@ -33,7 +33,8 @@ use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, shown, tell, to
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
+use crate::cli::flags::repository::{BackupDir, resolve};
+use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
@@ -42,13 +43,15 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Archives, data dirs, backup dirs; or latest, latest:LABEL [default: --backup-dir]
+    /// Archives or parts of their names, data dirs, backup dirs, latest, latest:LABEL [default: --backup-dir]
     ///
     /// A backup dir stands for all archives in it.
     #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
     pub(crate) targets: Vec<TargetName>,
     #[command(flatten)]
-    pub(crate) latest: LatestFlags,
+    pub(crate) backup_dir: BackupDir,
+    #[command(flatten)]
+    selection: Selection,
     /// Dedicated WAL dir of a data dir among them
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
@@ -73,7 +76,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
-    let targets = with_repositories_opened(&named(args, cx)?, cx)?;
+    let targets = with_repositories_opened(&named(args, cx)?, &args.selection, cx)?;
     for target in &targets {
         let verdict = verdict_of(target, args, cx);
         let path = target.as_path();
@@ -144,11 +147,11 @@ fn answer(targets: &[Value]) -> Value {
 /// The targets; without any, the backup dir.
 fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
     if args.targets.is_empty() {
-        return Ok(vec![args.latest.backup_dir.place()?.clone()]);
+        return Ok(vec![args.backup_dir.place()?.clone()]);
     }
     let targets = args.targets.iter();
     targets
-        .map(|target| args.latest.resolve(target, cx))
+        .map(|target| resolve(target, &args.backup_dir, &args.selection.member, cx))
         .collect()
 }
 
@@ -315,14 +318,19 @@ fn worth(is_sound: bool) -> &'static str {
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.
-fn with_repositories_opened(targets: &[Location], cx: &Context<'_>) -> Result<Vec<Location>> {
+fn with_repositories_opened(
+    targets: &[Location],
+    selection: &Selection,
+    cx: &Context<'_>,
+) -> Result<Vec<Location>> {
     let Context { places, out, .. } = cx;
     let mut all = Vec::new();
     for target in targets {
-        let archives = if target.is_dir() || target.is_bucket() {
+        let is_place = |dir| Directory::new(dir).list().is_ok_and(|all| !all.is_empty());
+        let is_place = target.is_bucket() || target.local().is_some_and(is_place);
+        let archives = if is_place {
             let repository = places.repository(target)?;
-            let listed = repository.list()?.into_iter();
-            out.warn_skipped(&*repository);
+            let listed = selection.listed(&*repository, out)?.into_iter();
             listed
                 .map(|one| repository.path_of(&one.name).into())
                 .collect()

@@ -1,5 +1,7 @@
 //! `snapshot`: capture a data dir, read the archive back, say where it stands.
 
+mod dry_run;
+
 use std::path::{Path, PathBuf};
 
 use crate::archive::manifest::Scope;
@@ -9,7 +11,7 @@ use crate::repository::Repository;
 use crate::repository::lock::{BackupLock, Claim};
 use crate::retention::{Group, Policy, prune};
 use crate::snapshot::if_changed::{Unchanged, unchanged};
-use crate::snapshot::{Captured, Moment, Request, capture};
+use crate::snapshot::{Captured, Destination, Moment, Request, capture};
 use crate::text::size;
 use bytesize::ByteSize;
 use clap::ArgAction;
@@ -26,6 +28,20 @@ use crate::cli::json::text;
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member::{position_text, version_text};
 use crate::cli::values::{byte_size, label};
+
+/// `snapshot` as it is typed; `schedule` writes down all but the dry run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SnapshotCommand {
+    #[command(flatten)]
+    pub(crate) snapshot: Snapshot,
+    /// Check all that a snapshot needs; take none
+    ///
+    /// A line for each check, and the exit code that the snapshot would have. Nothing is changed: where the archives go a small
+    /// object is written, read and removed. No variable and no configuration file can set it.
+    // Set for every night, it would leave a host without backups.
+    #[arg(id = "self_test", long = "dry-run")]
+    pub(crate) dry_run: bool,
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
@@ -75,7 +91,11 @@ pub(crate) struct Snapshot {
     pub(crate) metrics: crate::cli::metrics::MetricsFile,
 }
 
-pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
+pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
+    if command.dry_run {
+        return dry_run::run(&command.snapshot, cx);
+    }
+    let args = &command.snapshot;
     let Context {
         places,
         out,
@@ -85,29 +105,10 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     } = cx;
     // What is saved of a damaged data dir takes no other archive's place.
     let policy = args.keep.wanted()?.filter(|_| !args.damaged);
-    let (root, wal_dir) = (&args.data_dir, args.wal_dir.as_deref());
-    let data_dir = if args.damaged {
-        DataDir::open_damaged(root, wal_dir)?
-    } else {
-        DataDir::open(root, wal_dir)?
-    };
+    let data_dir = open_source(args)?;
     let opened = args.to.open(places)?;
     let repository = &opened.repository;
-    let request = Request {
-        data_dir: &data_dir,
-        to: opened.destination(),
-        scope: match (args.damaged, args.all) {
-            (true, _) => Scope::Damaged,
-            (false, true) => Scope::All,
-            (false, false) => Scope::Live,
-        },
-        labels: args.label.clone(),
-        level: args.level,
-        threads: args.threads.count(),
-        size_limit: args.size_limit.as_u64(),
-        created: Moment::Beginning(crate::clock::now),
-        lock: Some(args.lock.claim("snapshot")),
-    };
+    let request = request(args, &data_dir, opened.destination());
     let found = if args.if_changed && !args.damaged {
         cx.watched(|observe| unchanged(&request, interrupt, observe))?
     } else {
@@ -166,6 +167,33 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     ended.map_err(|error| {
         error.context("the snapshot is taken, but its predecessors could not be pruned")
     })
+}
+
+fn open_source(args: &Snapshot) -> Result<DataDir> {
+    let (root, wal_dir) = (&args.data_dir, args.wal_dir.as_deref());
+    Ok(if args.damaged {
+        DataDir::open_damaged(root, wal_dir)?
+    } else {
+        DataDir::open(root, wal_dir)?
+    })
+}
+
+fn request<'r>(args: &Snapshot, data_dir: &'r DataDir, to: Destination<'r>) -> Request<'r> {
+    Request {
+        data_dir,
+        to,
+        scope: match (args.damaged, args.all) {
+            (true, _) => Scope::Damaged,
+            (false, true) => Scope::All,
+            (false, false) => Scope::Live,
+        },
+        labels: args.label.clone(),
+        level: args.level,
+        threads: args.threads.count(),
+        size_limit: args.size_limit.as_u64(),
+        created: Moment::Beginning(crate::clock::now),
+        lock: Some(args.lock.claim("snapshot")),
+    }
 }
 
 /// Notes that the archive found is as good as one of now.

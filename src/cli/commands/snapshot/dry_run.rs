@@ -1,0 +1,474 @@
+//! `snapshot --dry-run`: everything that a snapshot needs, tried by the code that takes one, and no archive.
+//!
+//! In: the flags of `snapshot`. Out: a check a line, in the order in which a run meets them, and the exit code that the run would have.
+//! Nothing is changed but for a probe where the archives go, which is removed again.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use fs_err as fs;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::archive::Cipher;
+use crate::archive::warning::WarningCode;
+use crate::data_dir::DataDir;
+use crate::fs::owner::name_of;
+use crate::fs::space;
+use crate::fs::staged::StagedDir;
+use crate::monitoring::scope::is_ahead;
+use crate::repository::lock::BackupLock;
+use crate::repository::probe::{ProbeError, probe};
+use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
+use crate::snapshot::{Captured, Destination, capture, refuse_backup_inside, spool_file};
+use crate::text::{about, count, moment, size};
+use crate::upgrade::preflight::{Check, Status};
+
+use crate::cli::commands::snapshot::{Snapshot, open_source, request};
+use crate::cli::context::Context;
+use crate::cli::encryption::cipher;
+use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::lock_wait::UNLOCKED;
+use crate::cli::json::text;
+use crate::cli::metrics::try_out;
+use crate::cli::output::Paint;
+use crate::cli::render::checklist;
+use crate::cli::render::member::position_text;
+
+/// The most that the user of an archive, and of a directory of them, lets others do.
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS_READ: u32 = 0o077;
+
+pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
+    let prunes = args.keep.wanted()?.is_some() && !args.damaged;
+    let mut list = List::default();
+    list.fine("configuration", "configuration", configuration(cx));
+    let data_dir = list.take(
+        ("data-dir", "data dir"),
+        open_source(args),
+        |dir: &DataDir| Found::ok(format!("`{}`", dir.root().display())),
+    )?;
+    let opened = args.to.backup_dir.place();
+    let opened = opened.and_then(|place| cx.places.repository(place));
+    let opened = opened.and_then(|repository| {
+        refuse_inside(args, data_dir.as_ref(), &*repository)?;
+        Ok(repository)
+    });
+    let repository = list.take(("backup-dir", "backup dir"), opened, |repository| {
+        place(&**repository)
+    })?;
+    let to = &args.to;
+    let cipher = list.take(
+        ("recipients", "recipients"),
+        cipher(&to.recipient, &to.recipients_file),
+        |cipher| match cipher {
+            Some(_) => Found::ok("archives are encrypted for those named"),
+            None => Found::ok("none is named: archives are not encrypted"),
+        },
+    )?;
+    let cipher = cipher.flatten();
+    let directory = repository.as_ref().and_then(|found| found.directory());
+    if let Some(dir) = directory.filter(|dir| dir.is_dir()) {
+        let claim = args.lock.claim("snapshot");
+        let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
+        list.take(("lock", "lock"), looked, |keeps_others_out| {
+            if *keeps_others_out {
+                Found::ok("no other run works on the backup dir")
+            } else {
+                Found::warning(UNLOCKED)
+            }
+        })?;
+    }
+    let captured = data_dir.as_ref().map(|data_dir| {
+        let request = request(args, data_dir, Destination::Nowhere);
+        cx.watched(|observe| capture(&request, cx.interrupt, observe))
+    });
+    let captured = match captured {
+        Some(captured) => {
+            let captured = captured.map_err(CliError::from);
+            list.take(("content", "content"), captured, content)?
+        }
+        None => None,
+    };
+    if let Some(captured) = &captured {
+        list.all.extend(judged(captured));
+        let room = room(args, repository.as_deref(), captured.bytes);
+        list.take(("room", "room"), room, |told: &String| Found::ok(told))?;
+    }
+    if let Some(repository) = &repository {
+        let written = write_probe(&**repository, cipher.as_deref(), prunes, cx);
+        list.take(("write", "write"), written, Clone::clone)?;
+        let clock = clock(&**repository, prunes, crate::clock::now());
+        list.take(("clock", "clock"), clock, Clone::clone)?;
+    }
+    if let Some(file) = &args.metrics.metrics_file {
+        let tried = try_out(file);
+        let told = || format!("`{}` can be replaced", file.display());
+        list.take(("metrics", "metrics file"), tried, |()| Found::ok(told()))?;
+    }
+    list.end(captured.as_ref(), cx)
+}
+
+/// The checks so far, and the failure that a run meets first.
+#[derive(Default)]
+struct List {
+    all: Vec<Check>,
+    first: Option<Kind>,
+}
+
+/// What a check that did not fail found.
+#[derive(Clone)]
+struct Found {
+    status: Status,
+    evidence: Vec<String>,
+    advice: Option<String>,
+}
+
+impl Found {
+    fn ok(text: impl Into<String>) -> Self {
+        Self {
+            status: Status::Ok,
+            evidence: vec![text.into()],
+            advice: None,
+        }
+    }
+
+    fn warning(text: impl Into<String>) -> Self {
+        Self {
+            status: Status::Warn,
+            ..Self::ok(text)
+        }
+    }
+
+    fn advice(self, advice: impl Into<String>) -> Self {
+        let advice = Some(advice.into());
+        Self { advice, ..self }
+    }
+}
+
+impl List {
+    fn fine(&mut self, id: &'static str, title: &'static str, text: String) {
+        self.add((id, title), Found::ok(text));
+    }
+
+    fn add(&mut self, (id, title): (&'static str, &'static str), found: Found) {
+        let Found {
+            status,
+            evidence,
+            advice,
+        } = found;
+        self.all.push(Check {
+            id,
+            title,
+            status,
+            evidence,
+            advice,
+        });
+    }
+
+    /// Adds what came of a try, which is gone on without if it failed; only an interruption ends it all.
+    fn take<T>(
+        &mut self,
+        name: (&'static str, &'static str),
+        tried: Result<T>,
+        tell: impl FnOnce(&T) -> Found,
+    ) -> Result<Option<T>> {
+        let error = match tried {
+            Ok(found) => {
+                self.add(name, tell(&found));
+                return Ok(Some(found));
+            }
+            Err(error) if error.kind == Kind::Interrupted => return Err(error),
+            Err(error) => error,
+        };
+        self.first.get_or_insert(error.kind);
+        let found = Found {
+            status: Status::Fail,
+            evidence: vec![error.message],
+            advice: error.hint.map(Into::into),
+        };
+        self.add(name, found);
+        Ok(None)
+    }
+
+    fn end(self, captured: Option<&Captured>, cx: &Context<'_>) -> Result<()> {
+        let out = &cx.out;
+        let all = &self.all;
+        out.json(|| {
+            json!({
+                "dry_run": true,
+                "status": checklist::overall(all),
+                "archive": captured.map(|captured| text(&captured.path)),
+                "archive_bytes": captured.map(|captured| captured.bytes),
+                "checks": all,
+                "counts": checklist::counts(all),
+            })
+        });
+        for check in all {
+            if out.is_json() && check.status == Status::Warn {
+                out.count_warning();
+            } else if !out.is_json() {
+                checklist::tell(check, out);
+            }
+        }
+        if let Some(kind) = self.first {
+            let failed = checklist::titles(all, Status::Fail);
+            let message = format!(
+                "a snapshot would fail: {} of {} checks failed: {}",
+                failed.len(),
+                all.len(),
+                failed.join(", ")
+            );
+            let hint = "put these right and run this again; nothing was changed";
+            return Err(CliError::new(kind, message).hint(hint));
+        }
+        let warned = checklist::titles(all, Status::Warn);
+        let verdict = if warned.is_empty() {
+            out.paint(Paint::Good, "a snapshot would succeed")
+        } else {
+            let text = format!("a snapshot would succeed; see first: {}", warned.join(", "));
+            out.paint(Paint::Warn, &text)
+        };
+        out.line(&verdict);
+        Ok(())
+    }
+}
+
+fn configuration(cx: &Context<'_>) -> String {
+    match &cx.config {
+        Some(path) => format!("`{}` is read", path.display()),
+        None => "no configuration file; flags and environment only".to_owned(),
+    }
+}
+
+fn refuse_inside(
+    args: &Snapshot,
+    data_dir: Option<&DataDir>,
+    repository: &dyn Repository,
+) -> Result<()> {
+    let Some(data_dir) = data_dir else {
+        return Ok(());
+    };
+    let spool = args.to.used_spool();
+    for dir in repository.directory().into_iter().chain(spool.as_deref()) {
+        refuse_backup_inside(data_dir, dir)?;
+    }
+    Ok(())
+}
+
+/// Where the archives go, and what others may do there.
+fn place(repository: &dyn Repository) -> Found {
+    let location = format!("`{}`", repository.location());
+    let Some(dir) = repository.directory() else {
+        return Found::ok(location);
+    };
+    if !dir.exists() {
+        return Found::ok(format!("{location} will be made, with mode 700"));
+    }
+    match exposed(dir) {
+        Ok((whole, open)) if open.is_empty() => Found::ok(format!("{location}: {whole}")),
+        Ok((whole, open)) => {
+            let evidence = std::iter::once(format!("{location}: {whole}")).chain(open);
+            Found {
+                status: Status::Warn,
+                evidence: evidence.collect(),
+                advice: Some("a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them".to_owned()),
+            }
+        }
+        Err(error) => Found::warning(CliError::from(error).message),
+    }
+}
+
+/// Owner and mode of the backup dir `dir`, and in what it or the archives in it are open to others.
+fn exposed(dir: &Path) -> std::io::Result<(String, Vec<String>)> {
+    let named = |uid| name_of(uid).unwrap_or_else(|| format!("user {uid}"));
+    let mode_of = |metadata: &std::fs::Metadata| metadata.mode() & 0o7777;
+    let found = fs::metadata(dir)?;
+    let (owner, mode) = (named(found.uid()), mode_of(&found));
+    let mut open = Vec::new();
+    if mode & OTHERS_WRITE != 0 {
+        open.push("others than its owner can write to it".to_owned());
+    }
+    let listed = Directory::new(dir).list().unwrap_or_default();
+    let archives = listed
+        .iter()
+        .filter_map(|one| Some((&one.name, fs::symlink_metadata(dir.join(&one.name)).ok()?)))
+        .filter(|(_, metadata)| metadata.is_file());
+    let archives: Vec<_> = archives.collect();
+    let number =
+        |found: &[&(&String, std::fs::Metadata)]| count(found.len() as u64, "archive", "archives");
+    let readable: Vec<_> = archives
+        .iter()
+        .filter(|(_, metadata)| metadata.mode() & OTHERS_READ != 0)
+        .collect();
+    if let Some((name, metadata)) = readable.first() {
+        let mode = mode_of(metadata);
+        open.push(format!(
+            "{} can be read by others than the owner, such as `{name}` (mode {mode:o})",
+            number(&readable)
+        ));
+    }
+    let foreign: Vec<_> = archives
+        .iter()
+        .filter(|(_, metadata)| metadata.uid() != found.uid())
+        .collect();
+    if let Some((name, metadata)) = foreign.first() {
+        let of = named(metadata.uid());
+        open.push(format!(
+            "{} not of the directory's owner, such as `{name}`, of {of}",
+            number(&foreign)
+        ));
+    }
+    Ok((format!("of {owner}, mode {mode:o}"), open))
+}
+
+/// What an archive of now would hold.
+fn content(captured: &Captured) -> Found {
+    let manifest = &captured.manifest;
+    let member = &manifest.member;
+    let evidence = vec![
+        format!("member {}; {}", member.identity, position_text(member)),
+        format!(
+            "archive of {} with {}",
+            size(captured.bytes),
+            count(manifest.files.len() as u64, "file", "files")
+        ),
+    ];
+    let other = manifest.warnings.iter().filter(|warning| {
+        !matches!(
+            warning.code,
+            WarningCode::DoesNotStart | WarningCode::OverLimit
+        )
+    });
+    let other: Vec<_> = other.map(ToString::to_string).collect();
+    let status = if other.is_empty() {
+        Status::Ok
+    } else {
+        Status::Warn
+    };
+    Found {
+        status,
+        evidence: evidence.into_iter().chain(other).collect(),
+        advice: None,
+    }
+}
+
+/// Whether etcd would start from it, and whether it is more than etcd's guide wants.
+fn judged(captured: &Captured) -> Vec<Check> {
+    let manifest = &captured.manifest;
+    let warned = |code| {
+        let mut warnings = manifest.warnings.iter();
+        warnings.find(|warning| warning.code == code)
+    };
+    let mut list = List::default();
+    if manifest.damage.is_none() {
+        let starts = match warned(WarningCode::DoesNotStart) {
+            None => Found::ok("etcd of the release of its data starts from it"),
+            Some(warning) => Found::warning(&warning.text).advice(
+                "the archive is taken all the same; `etcd-ark verify` on the data dir says which releases start from it",
+            ),
+        };
+        list.add(("start", "start"), starts);
+        let (data, limit) = (size(manifest.sizes.data), size(manifest.sizes.limit));
+        let data_size = match warned(WarningCode::OverLimit) {
+            None => Found::ok(format!("{data} of {limit}")),
+            Some(warning) => Found::warning(&warning.text),
+        };
+        list.add(("data-size", "data size"), data_size);
+    }
+    list.all
+}
+
+/// That an archive of `bytes` fits wherever it is written.
+fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Result<String> {
+    let spool = args.to.used_spool();
+    let backups = repository.and_then(Repository::directory);
+    let mut told = Vec::new();
+    if let Some(spool) = &spool {
+        spool_file(spool)?;
+    }
+    for dir in spool.as_deref().into_iter().chain(backups) {
+        let there = nearest(dir);
+        let required = space::require(there, bytes, dir);
+        required.map_err(|error| match error {
+            space::SpaceError::Io(error) => error.into(),
+            full @ space::SpaceError::NoRoom { .. } => {
+                CliError::new(Kind::NoSpace, full.to_string())
+                    .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)")
+            }
+        })?;
+        told.push(format!(
+            "{} free in `{}`",
+            size(space::free(there)?),
+            dir.display()
+        ));
+    }
+    Ok(told.join("; "))
+}
+
+/// `dir`, or what is there of the way to it.
+fn nearest(dir: &Path) -> &Path {
+    let found = dir.ancestors().find(|dir| dir.exists());
+    let here = Path::new(".");
+    found
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(here)
+}
+
+fn write_probe(
+    repository: &dyn Repository,
+    cipher: Option<&dyn Cipher>,
+    prunes: bool,
+    cx: &Context<'_>,
+) -> Result<Found> {
+    let missing = repository.directory().filter(|dir| !dir.is_dir());
+    let probed = match missing {
+        None => probe(repository, cipher, cx.interrupt),
+        Some(missing) => {
+            let made = StagedDir::create(nearest(missing))?;
+            probe(&Directory::new(made.path()), cipher, cx.interrupt)
+        }
+    };
+    match probed {
+        Ok(()) => Ok(Found::ok("a probe was written, read back and removed")),
+        Err(ProbeError::Deposit(error)) => Err(error.into()),
+        Err(stays @ ProbeError::Stays { .. }) => {
+            let text = stays.to_string();
+            let error = CliError::from(stays);
+            if prunes {
+                return Err(error);
+            }
+            let more = format!("{text}: archives could not be pruned there either");
+            Ok(Found::warning(more).advice(error.message))
+        }
+    }
+}
+
+/// Whether this machine's clock can be right beside the times of the archives.
+fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Found> {
+    let catalog = match summarize(repository) {
+        Ok(catalog) => catalog,
+        Err(RepositoryError::NotFound(_)) => Catalog::default(),
+        // Who may only write takes snapshots all the same.
+        Err(error) if !prunes => {
+            let why = CliError::from(error).message;
+            return Ok(Found::warning(format!("cannot be compared: {why}")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let here = format!("{} here", moment(now));
+    let Some(newest) = catalog.summaries.first() else {
+        return Ok(Found::ok(format!("{here}; no archive to compare it with")));
+    };
+    if is_ahead(newest, now) {
+        let ahead = about(newest.created.duration_since(now));
+        let text = format!("{here}; `{}` is dated {ahead} later", newest.name());
+        return Ok(Found::warning(text).advice(
+            "set this clock; if the other one was wrong: such an archive is kept and counts for nothing",
+        ));
+    }
+    let age = about(now.duration_since(newest.created));
+    Ok(Found::ok(format!(
+        "{here}; the newest archive is {age} old"
+    )))
+}

@@ -1,0 +1,116 @@
+//! Which archives of a backup dir a command is about: by member, label and time.
+//!
+//! In: the flags, and what is to be known of the archives. Out: those that fit. What cannot be opened may be one of them, and stays.
+
+use clap::ArgAction;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::monitoring::scope::is_called;
+use crate::repository::{Catalog, Listed, Repository, Summary, summarize};
+use crate::text::moment;
+
+use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::repository::MemberFlag;
+use crate::cli::output::Out;
+use crate::cli::values::{duration, label};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selection {
+    #[command(flatten)]
+    pub(crate) member: MemberFlag,
+    /// Only archives with this label (repeatable: any of them)
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_ONLY_LABEL")]
+    label: Vec<String>,
+    /// Only archives taken since TIME, e.g. 7d (ago), 2026-11-01
+    ///
+    /// A duration before now, a date (UTC), or a time such as 2026-11-01T06:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = since, env = "ETCD_ARK_SINCE")]
+    since: Option<Timestamp>,
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = duration(text) {
+        let then = crate::clock::now().checked_sub(ago);
+        return then.map_err(|error| error.to_string());
+    }
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
+    let time = text.parse().or_else(|_| text.parse().and_then(midnight));
+    time.map_err(|_| {
+        "not a valid time: write it like `7d`, `2026-11-01` or `2026-11-01T06:00:00Z`".to_owned()
+    })
+}
+
+impl Selection {
+    fn is_of_all(&self) -> bool {
+        self.member.wanted().is_none() && self.label.is_empty() && self.since.is_none()
+    }
+
+    fn fits(&self, summary: &Summary) -> bool {
+        let labelled = summary.labels.iter().any(|own| self.label.contains(own));
+        is_called(summary, self.member.wanted())
+            && (self.label.is_empty() || labelled)
+            && self.since.is_none_or(|since| summary.created >= since)
+    }
+
+    /// Leaves in `catalog` what fits.
+    pub(crate) fn narrow(&self, catalog: &mut Catalog) {
+        catalog.summaries.retain(|summary| self.fits(summary));
+    }
+
+    /// The same, of archives that something is done with: where none fits, a flag may be mistyped.
+    pub(crate) fn demand(&self, catalog: &mut Catalog, repository: &dyn Repository) -> Result<()> {
+        self.narrow(catalog);
+        let has_any = !catalog.summaries.is_empty() || !catalog.unreadable.is_empty();
+        if self.is_of_all() || has_any {
+            return Ok(());
+        }
+        let message = format!("no archives{} in `{}`", self.text(), repository.location());
+        Err(CliError::new(Kind::NotFound, message)
+            .hint("`etcd-ark list` shows what is there, and by which names"))
+    }
+
+    /// The archives of `repository` that fit, in the order of their names.
+    pub(crate) fn listed(&self, repository: &dyn Repository, out: &Out) -> Result<Vec<Listed>> {
+        let listed = if self.is_of_all() {
+            repository.list()?
+        } else {
+            let mut catalog = summarize(repository)?;
+            self.demand(&mut catalog, repository)?;
+            let unreadable = catalog.unreadable.into_iter().map(|(listed, _)| listed);
+            let fitting = catalog.summaries.into_iter().map(|one| one.listed);
+            let mut listed: Vec<_> = fitting.chain(unreadable).collect();
+            listed.sort_by(|a, b| a.name.cmp(&b.name));
+            listed
+        };
+        out.warn_skipped(repository);
+        Ok(listed)
+    }
+
+    /// What is asked for, to stand behind "archives".
+    pub(crate) fn text(&self) -> String {
+        let member = self.member.wanted().map(|name| format!(" of `{name}`"));
+        let labels = (!self.label.is_empty())
+            .then(|| format!(" with the label `{}`", self.label.join("` or `")));
+        let since = self.since.map(|since| format!(" since {}", moment(since)));
+        [member, labels, since].into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_span_before_now_a_day_or_an_instant() {
+        let day: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        assert_eq!(since("2026-11-01"), Ok(day));
+        assert_eq!(since("2026-11-01T01:00:00+01:00"), Ok(day));
+        let week = crate::clock::now().duration_since(since("7d").unwrap());
+        assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
+        for wrong in ["", "7", "yesterday", "2026-13-01", "0s", "-1d"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A checklist as it is printed: a mark, a title and the evidence, then what to do about it.
+
+use serde_json::{Value, json};
+
+use crate::upgrade::preflight::{Check, Status};
+
+use crate::cli::output::{Out, Paint};
+use crate::cli::render::member_table::wrap;
+
+/// Where a check's evidence begins, and how wide a line is, in columns.
+const INDENT: usize = 23;
+pub(crate) const WIDTH: usize = 80;
+
+pub(crate) fn tell(check: &Check, out: &Out) {
+    let (mark, paint) = match check.status {
+        Status::Ok => ("OK  ", Paint::Good),
+        Status::Warn => ("WARN", Paint::Warn),
+        Status::Fail => ("FAIL", Paint::Bad),
+        Status::Note => ("note", Paint::Dim),
+    };
+    if check.status == Status::Warn {
+        out.count_warning();
+    }
+    let indent = " ".repeat(INDENT);
+    let mut lines = check
+        .evidence
+        .iter()
+        .flat_map(|text| wrap(text, WIDTH - INDENT));
+    let first = lines.next().unwrap_or_default();
+    let mark = out.paint(paint, mark);
+    out.line(&format!("{mark}  {:<15}  {first}", check.title));
+    for line in lines {
+        out.line(&format!("{indent}{line}"));
+    }
+    let advice = check.advice.iter().map(|advice| format!("hint: {advice}"));
+    for line in advice.flat_map(|text| wrap(&text, WIDTH - INDENT)) {
+        let line = match line.strip_prefix("hint:") {
+            Some(rest) => out.paint(Paint::Strong, "hint:") + rest,
+            None => line,
+        };
+        out.line(&format!("{indent}{line}"));
+    }
+}
+
+/// The checks that ended so, by their titles.
+pub(crate) fn titles(all: &[Check], status: Status) -> Vec<&'static str> {
+    let ended_so = all.iter().filter(|check| check.status == status);
+    ended_so.map(|check| check.title).collect()
+}
+
+/// The worst of them, in which notes do not count.
+pub(crate) fn overall(all: &[Check]) -> Status {
+    let has = |status| all.iter().any(|check| check.status == status);
+    match (has(Status::Fail), has(Status::Warn)) {
+        (true, _) => Status::Fail,
+        (false, true) => Status::Warn,
+        (false, false) => Status::Ok,
+    }
+}
+
+pub(crate) fn counts(all: &[Check]) -> Value {
+    let count = |status| titles(all, status).len();
+    json!({
+        "ok": count(Status::Ok), "warning": count(Status::Warn), "failed": count(Status::Fail),
+    })
+}

@@ -1,0 +1,51 @@
+//! Whether archives can be put into a repository, found out with a probe.
+//!
+//! In: a repository. Out: nothing, or why a snapshot into it would fail. The probe goes the way of an archive: written, read back,
+//! given its name; then it is removed. What a killed run leaves of one is removed as what else such a run leaves.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::Cipher;
+use crate::interrupt::Interrupt;
+use crate::repository::upload::{Deposit, DepositError, deposit};
+use crate::repository::{PROBE, Repository};
+
+const TEXT: &[u8] = b"Written by `etcd-ark snapshot --dry-run`, which removes it.\n";
+
+/// Why a probe did not come and go.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(transparent)]
+    Deposit(#[from] DepositError),
+    #[error("`{}` was written, and cannot be removed", path.display())]
+    Stays { path: PathBuf, source: io::Error },
+}
+
+/// Puts a probe into `repository`, through `cipher` if there is one, reads it back and removes it.
+pub fn probe(
+    repository: &dyn Repository,
+    cipher: Option<&dyn Cipher>,
+    interrupt: &Interrupt,
+) -> Result<(), ProbeError> {
+    let random = RandomState::new().build_hasher().finish();
+    let name = format!("{PROBE}{random:016x}.tmp");
+    let mut request = Deposit {
+        name: &name,
+        bytes: TEXT.len() as u64,
+        write: &mut |out| match cipher {
+            Some(cipher) => cipher.pass(out, &mut |out| out.write_all(TEXT)),
+            None => out.write_all(TEXT),
+        },
+        sides: &|_, _| Ok(Vec::new()),
+    };
+    deposit(repository, &mut request, interrupt, &mut |_| ())?;
+    repository
+        .remove(&name)
+        .map_err(|source| ProbeError::Stays {
+            path: repository.path_of(&name),
+            source,
+        })
+}

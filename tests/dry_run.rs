@@ -1,0 +1,253 @@
+//! `snapshot --dry-run`, the self test before the first night.
+//!
+//! In: places and flags with something wrong. Out: a line for each check, the exit code of the snapshot itself, and everything as it was.
+//! Guards against a self test that says yes before a night that fails, and against one that leaves something behind.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
+
+use crate::support::ark::{LOCK_FILE, Ran, ark, snapshot};
+use crate::support::encode::small_member;
+use crate::support::nights::Night;
+use crate::support::recordings::tree;
+use crate::support::tools::{in_own_mounts, need_root};
+
+/// Names, modes and content; the probe changes the times of the directory that it is put into.
+fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
+    let all = tree(dir).into_iter();
+    all.map(|(path, stat)| (path, (stat.mode, stat.sha256)))
+        .collect()
+}
+
+struct Scene {
+    dir: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = TempDir::with_prefix("ark-dry-run-").unwrap();
+        small_member(&dir.path().join("data"));
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The flags of a snapshot; what begins with `@` is in the scene's directory.
+    fn flags(&self, flags: &[&str]) -> Vec<String> {
+        let defaults = ["--data-dir", "@data", "--backup-dir", "@backups"];
+        let is_given = |flag: &str| flags.contains(&flag);
+        let defaults = defaults.chunks(2).filter(|pair| !is_given(pair[0]));
+        let all = defaults.flatten().chain(flags);
+        all.map(|word| match word.strip_prefix('@') {
+            Some(name) => self.path(name).to_str().unwrap().to_owned(),
+            None => (*word).to_owned(),
+        })
+        .collect()
+    }
+
+    /// What the dry run says; it has changed nothing.
+    #[track_caller]
+    fn dry_run(&self, flags: &[&str]) -> Ran {
+        let before = state(self.dir.path());
+        let mut args = vec!["snapshot".to_owned(), "--dry-run".to_owned()];
+        args.extend(self.flags(flags));
+        let ran = ark(args);
+        assert_eq!(state(self.dir.path()), before, "{ran:#?}");
+        ran
+    }
+
+    /// What was printed, with the scene's directory as `DIR`, the moment as `NOW` and each check on one line.
+    fn text(&self, ran: &Ran) -> String {
+        let text = ran.stdout.clone() + &ran.stderr;
+        let text = text.replace(self.dir.path().to_str().unwrap(), "DIR");
+        let text = text.replace(&format!("\n{}", " ".repeat(23)), " ");
+        let lines = text.lines().map(|line| match line.split_once(" UTC here") {
+            Some((before, after)) => {
+                let (before, _now) = before.split_at(before.len() - "2026-11-27 10:00".len());
+                let days = after
+                    .split_once(" is dated ")
+                    .and_then(|(_, rest)| rest.split_once(" later"));
+                let days = days.map_or("", |(days, _)| days);
+                format!(
+                    "{before}NOW{}\n",
+                    after.replacen(days, if days.is_empty() { "" } else { "DAYS" }, 1)
+                )
+            }
+            None => format!("{line}\n"),
+        });
+        lines.collect()
+    }
+}
+
+#[test]
+fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
+    let scene = Scene::new();
+    let backups = scene.path("backups");
+    let (first, _) = snapshot(&scene.path("data"), &scene.path("made"), &[]);
+    let future = "2099-01-01T00:00:00Z".parse().unwrap();
+    let ahead = Night::of(&first).put(&backups, future, |_| ());
+    fs::set_permissions(&ahead, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let lock = fs::File::create(backups.join(LOCK_FILE)).unwrap();
+    rustix::fs::flock(lock.file(), FlockOperation::LockExclusive).unwrap();
+    fs::write(scene.path("taken.prom"), "up 1\n").unwrap();
+
+    let flags = [
+        "--recipient",
+        "age1nobody",
+        "--spool-dir",
+        "@no-spool",
+        "--metrics-file",
+        "@taken.prom",
+    ];
+    let told = scene.dry_run(&flags).exits(2);
+    insta::assert_snapshot!(scene.text(&told), @r"
+    OK    configuration    no configuration file; flags and environment only
+    OK    data dir         `DIR/data`
+    WARN  backup dir       `DIR/backups`: of root, mode 755 1 archive can be read by others than the owner, such as `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` (mode 644) hint: a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them
+    FAIL  recipients       `age1nobody` is not an age recipient hint: a recipient is the public key that `age-keygen -y KEY` prints: age1…
+    FAIL  lock             another run works on the backup dir `DIR/backups`: it does not say which hint: run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`
+    OK    content          member infra0 (ce2a822cea30bfca) of cluster 7e27652122e8b2; term 3, index 15, commit 14; raft snapshot at 10 archive of 3.0 kB with 3 files
+    OK    start            etcd of the release of its data starts from it
+    OK    data size        3.9 kB of 100.0 MB
+    FAIL  room             failed to create a file in `DIR/no-spool`: No such file or directory (os error 2)
+    OK    write            a probe was written, read back and removed
+    WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept and counts for nothing
+    FAIL  metrics file     `DIR/taken.prom` holds something that etcd-ark did not write, in line 1 hint: it was left as it is; move it away, or pass another --metrics-file
+    error: a snapshot would fail: 4 of 12 checks failed: recipients, lock, room, metrics file
+    hint: put these right and run this again; nothing was changed
+    ");
+
+    let told = scene.dry_run(&[&flags[..], &["--json"]].concat());
+    let (error, told) = (told.json_error(), told.json());
+    assert_eq!(
+        (&error["code"], &error["kind"]),
+        (&2.into(), &"usage".into())
+    );
+    let checks = told["checks"].as_array().unwrap().iter();
+    let statuses: BTreeMap<_, _> = checks
+        .map(|check| {
+            (
+                check["id"].as_str().unwrap(),
+                check["status"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let wrong = [
+        ("backup-dir", "warning"),
+        ("recipients", "failed"),
+        ("lock", "failed"),
+        ("room", "failed"),
+        ("clock", "warning"),
+        ("metrics", "failed"),
+    ];
+    for (id, status) in wrong {
+        assert_eq!(statuses[id], status, "{told:#}");
+    }
+    assert_eq!(
+        told["counts"],
+        serde_json::json!({"ok": 6, "warning": 2, "failed": 4})
+    );
+}
+
+#[test]
+fn it_ends_as_the_snapshot_does_and_comes_before_it() {
+    // Each: what is done to the scene, the flags, and how both end.
+    type Case = (fn(&Scene), &'static [&'static str], i32);
+    let cases: [Case; 12] = [
+        (|_| (), &[], 0),
+        (|_| (), &["--backup-dir", "@not/there/yet"], 0),
+        (
+            |_| (),
+            &["--keep-last", "3", "--metrics-file", "@new.prom"],
+            0,
+        ),
+        (|_| (), &["--size-limit", "1kB", "--strict"], 5),
+        (|_| (), &["--data-dir", "@nothing"], 10),
+        (|_| (), &["--backup-dir", "@data/backups"], 3),
+        (|_| (), &["--recipient", "age1nobody"], 2),
+        (|_| (), &["--metrics-file", "@no/such/dir.prom"], 1),
+        (
+            |scene| fs::write(scene.path("backups"), "a file").unwrap(),
+            &[],
+            1,
+        ),
+        (
+            |scene| {
+                fs::create_dir_all(scene.path("backups").join(LOCK_FILE)).unwrap();
+            },
+            &[],
+            1,
+        ),
+        (
+            |scene| {
+                let wal = "data/member/wal/0000000000000000-0000000000000000.wal";
+                let mut bytes = fs::read(scene.path(wal)).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(scene.path(wal), bytes).unwrap();
+            },
+            &[],
+            4,
+        ),
+        (|_| (), &["--damaged"], 3),
+    ];
+    for (number, (change, flags, code)) in cases.iter().enumerate() {
+        let scene = Scene::new();
+        change(&scene);
+        let dry = scene.dry_run(flags);
+        let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
+        assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
+        assert_eq!(dry.code, Some(*code), "{number}: {dry:#?}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_or_read_only_is_told_without_writing_to_it() {
+    if !need_root() {
+        return;
+    }
+    let scene = Scene::new();
+    fs::create_dir(scene.path("backups")).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=4k none "$2"
+        "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 12 ]
+        umount "$2"
+        mount -t tmpfs -o ro none "$2"
+        "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
+        "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
+    "#;
+    let data = Path::new("testdata/infra0.etcd");
+    let ran = in_own_mounts(script, &[data, &scene.path("backups")]).expect(0);
+    assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
+    assert!(ran.stdout.contains("FAIL  write"), "{ran:#?}");
+    assert!(ran.stderr.contains("failed: room"), "{ran:#?}");
+}
+
+#[test]
+fn no_variable_and_no_file_turns_a_night_into_a_dry_run() {
+    let scene = Scene::new();
+    let config = scene.path("etcd-ark.toml");
+    fs::write(&config, "[snapshot]\ndry-run = true\n").unwrap();
+    let mut command = crate::support::ark::clean(crate::support::ark::BINARY);
+    command.arg("snapshot").args(scene.flags(&[]));
+    command.env("ETCD_ARK_DRY_RUN", "1");
+    crate::support::ark::run(&mut command).exits(0);
+    assert_eq!(fs::read_dir(scene.path("backups")).unwrap().count(), 3);
+    command.arg("--config").arg(&config);
+    let told = crate::support::ark::run(&mut command).exits(2);
+    told.says("line 2");
+    // What `schedule` writes down is what takes backups.
+    ark([
+        vec!["schedule".to_owned(), "--dry-run".to_owned()],
+        scene.flags(&[]),
+    ]
+    .concat())
+    .exits(2);
+}

@@ -1,0 +1,262 @@
+//! Which archives of a backup dir a command is about: `--member`, `--label` and `--since`, and a part of a name.
+//!
+//! In: archives of three members over some nights. Out: the same ones for `list`, `verify`, `copy` and `prune`. Guards against a filter that
+//! one command takes otherwise than another, and against an archive that was not meant.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::ark::{Ran, ark, names, snapshot};
+use crate::support::nights::Night;
+use crate::support::recordings::unpack;
+
+struct Scene {
+    dir: TempDir,
+    backups: PathBuf,
+    /// The names of the archives, the oldest first: of each member, of each night.
+    names: Vec<String>,
+}
+
+/// Four nights of three members, the last one a minute ago; of the first night all are labelled `pre-upgrade`, of the others `nightly`.
+fn scene() -> Scene {
+    let recording = unpack("upgrade-story");
+    let dir = TempDir::with_prefix("ark-selection-").unwrap();
+    let backups = dir.path().join("backups");
+    let mut names = Vec::new();
+    for number in [0, 1, 2] {
+        let source = recording.data_dir(&format!("2-backup-infra{number}"));
+        let night = Night::of(&snapshot(&source, &dir.path().join("made"), &[]).0);
+        for ago in [72.0, 48.0, 24.0, 0.02] {
+            let path = night.ago(&backups, ago, |manifest| {
+                let first = ago > 71.0;
+                let label = if first { "pre-upgrade" } else { "nightly" };
+                manifest["labels"] = json!([label, "all"]);
+            });
+            names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    Scene {
+        dir,
+        backups,
+        names,
+    }
+}
+
+impl Scene {
+    fn run(&self, command: &str, rest: &[&str]) -> Ran {
+        let backups = self.backups.to_str().unwrap();
+        ark([command, backups].iter().chain(rest))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The names that a list in a command's JSON holds, in order.
+    fn told(told: &Value, list: &str, field: &str) -> Vec<String> {
+        let all = told[list].as_array().unwrap().iter();
+        let name = |one: &Value| {
+            let path = Path::new(one[field].as_str().unwrap());
+            path.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        let mut names: Vec<_> = all.map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_filter_means_the_same_to_list_verify_copy_and_prune() {
+    let scene = scene();
+    let ids = ark([
+        "inspect",
+        "--json",
+        scene.backups.join(&scene.names[4]).to_str().unwrap(),
+    ]);
+    let id = ids.json()["member"]["id"].as_str().unwrap().to_owned();
+    let yesterday = (etcd_ark::clock::now() - jiff::SignedDuration::from_hours(30)).to_string();
+    let cases: [(&[&str], &[usize]); 8] = [
+        (&["--member", "infra1"], &[4, 5, 6, 7]),
+        (&["--member", &id], &[4, 5, 6, 7]),
+        (&["--label", "pre-upgrade"], &[0, 4, 8]),
+        (
+            &["--label", "pre-upgrade,nightly", "--member", "infra2"],
+            &[8, 9, 10, 11],
+        ),
+        (&["--since", "30h"], &[2, 3, 6, 7, 10, 11]),
+        (
+            &[
+                "--since", &yesterday, "--label", "all", "--member", "infra0",
+            ],
+            &[2, 3],
+        ),
+        (
+            &["--since", "2015-10-01", "--member", "infra0"],
+            &[0, 1, 2, 3],
+        ),
+        (&[], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+    ];
+    for (number, (flags, expected)) in cases.iter().enumerate() {
+        let mut expected: Vec<_> = expected.iter().map(|at| scene.names[*at].clone()).collect();
+        expected.sort();
+        let listed = scene
+            .run("list", &[flags, &["--names"][..]].concat())
+            .exits(0);
+        let mut lines: Vec<_> = listed.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        assert_eq!(lines, expected, "{flags:?}");
+        let json = [flags, &["--json"][..]].concat();
+        let listed = scene.run("list", &json).exits(0).json();
+        assert_eq!(
+            Scene::told(&listed, "archives", "archive"),
+            expected,
+            "{flags:?}"
+        );
+        let verified = scene.run("verify", &json).exits(0).json();
+        assert_eq!(
+            Scene::told(&verified, "targets", "target"),
+            expected,
+            "{flags:?}"
+        );
+        let to = scene.path(&format!("to-{number}"));
+        let copied = scene
+            .run("copy", &[&[to.as_str()], &json[..]].concat())
+            .exits(0);
+        assert_eq!(Scene::told(&copied.json(), "archives", "archive"), expected);
+        let pruned = [&["--keep-last", "1", "--dry-run"], &json[..]].concat();
+        let pruned = scene.run("prune", &pruned).exits(0).json();
+        assert_eq!(
+            Scene::told(&pruned, "archives", "archive"),
+            expected,
+            "{flags:?}"
+        );
+    }
+}
+
+#[test]
+fn pruning_some_leaves_the_others_and_a_filter_that_fits_nothing_is_no_success() {
+    let scene = scene();
+    for flags in [
+        ["--member", "infra9"],
+        ["--label", "nightyl"],
+        ["--since", "1s"],
+    ] {
+        let to = scene.path("to");
+        for (command, rest) in [
+            ("verify", vec![]),
+            ("copy", vec![to.as_str()]),
+            ("prune", vec!["--keep-last", "1"]),
+        ] {
+            let told = scene.run(command, &[&rest[..], &flags].concat()).exits(10);
+            told.says("no archives")
+                .says(flags[1].trim_end_matches("1s"));
+        }
+        let listed = scene.run("list", &flags).exits(0);
+        assert!(listed.stdout.starts_with("no archives "), "{listed:?}");
+        assert_eq!(
+            scene
+                .run("list", &[&flags[..], &["--names"]].concat())
+                .stdout,
+            ""
+        );
+        assert!(!Path::new(&to).exists());
+    }
+    // One that cannot be opened may be what was meant: it is told of, and never removed.
+    let torn = "etcd-infra7-20261127T061424.149Z-00000000000000fa.tar.zst";
+    fs::write(scene.backups.join(torn), "torn").unwrap();
+    let told = scene.run("verify", &["--member", "infra0"]).exits(4);
+    assert!(told.stdout.contains(torn), "{told:#?}");
+
+    let flags = [
+        "--member",
+        "infra1",
+        "--label",
+        "nightly",
+        "--keep-last",
+        "1",
+    ];
+    scene.run("prune", &flags).exits(0).says(torn);
+    let removed = [&scene.names[5], &scene.names[6]];
+    let mut expected: Vec<_> = scene
+        .names
+        .iter()
+        .filter(|name| !removed.contains(name))
+        .cloned()
+        .collect();
+    expected.push(torn.to_owned());
+    expected.sort();
+    let mut found = names(&scene.backups);
+    found.retain(|name| name.ends_with(".tar.zst"));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_archive_is_named_by_a_part_of_its_name_wherever_one_is_read() {
+    let scene = scene();
+    let (old, new) = (&scene.names[4], &scene.names[7]);
+    // The time of one night, as `list` shows it in the name.
+    let part = old.split('-').nth(2).unwrap();
+    let part = format!("infra1-{part}");
+    let backups = scene.backups.to_str().unwrap();
+    let at = |name: &str| scene.backups.join(name).to_str().unwrap().to_owned();
+    let with = |args: &[&str]| ark(args.iter().chain(&["--json", "--backup-dir", backups]));
+
+    let verified = with(&["verify", &part]).exits(0).json();
+    assert_eq!(verified["targets"][0]["target"], json!(at(old)));
+    assert_eq!(
+        with(&["verify", new]).exits(0).json()["targets"][0]["target"],
+        json!(at(new))
+    );
+    assert_eq!(
+        with(&["inspect", &part]).exits(0).json()["target"],
+        json!(at(old))
+    );
+    let restore = ["restore", &part, "--offline", "--dry-run", "--data-dir"];
+    let restored = with(&[&restore[..], &[&scene.path("restored")]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(restored["archive"], json!(at(old)));
+    with(&["keys", &part]).exits(0);
+    with(&["diff", &part, "latest", "--member", "infra1"]).exits(0);
+    let to = scene.path("to");
+    let copied = scene.run("copy", &[&to, &part, "--json"]).exits(0).json();
+    assert_eq!(Scene::told(&copied, "archives", "archive"), [old.as_str()]);
+
+    let told = with(&["inspect", "infra1"]).exits(2).json_error();
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("`infra1` is in the names of 4 archives in `"),
+        "{message}"
+    );
+    assert!(message.contains(old) && message.contains(new), "{message}");
+    let told = with(&["restore", "2", "--data-dir", &scene.path("restored")]).exits(2);
+    assert!(
+        told.json_error()["message"]
+            .as_str()
+            .unwrap()
+            .ends_with(", and 4 more"),
+        "{told:#?}"
+    );
+    scene
+        .run("copy", &[&to, "infra1"])
+        .exits(2)
+        .says("4 archives");
+    for nothing in ["infra7", "etcd", ".tar.zst", "zst", "d-", "age"] {
+        let told = with(&["inspect", nothing]).exits(10).json_error();
+        let message = told["message"].as_str().unwrap();
+        assert!(
+            message.contains("no archive with that in its name"),
+            "{message}"
+        );
+    }
+    // What is here by that name is meant, and without a backup dir there is nothing to look in.
+    let mut here = crate::support::ark::clean(crate::support::ark::BINARY);
+    here.current_dir(&scene.backups)
+        .args(["inspect", "--json", new, "--backup-dir", "/nowhere"]);
+    let told = crate::support::ark::run(&mut here).exits(0).json();
+    assert_eq!(told["target"], json!(new));
+    ark(["inspect", &part]).exits(10);
+}
