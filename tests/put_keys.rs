@@ -270,7 +270,7 @@ impl Ctl {
         ran.exits(0).stdout.trim_end().to_owned()
     }
 
-    /// Makes the user `app`, who may do everything below /app and nothing else, and lets nobody in without a name.
+    /// Makes the user `app`, who may do everything below /app and nothing else, and refuses requests without a user name.
     fn enable_auth(&mut self) {
         for line in [
             "user add root:the:root",

@@ -63,7 +63,7 @@ impl Runs {
     }
 
     fn add(&mut self, job: &Job, counts: bool) {
-        // What an earlier run left dirty is no one's time.
+        // Writing out what an earlier run left dirty must not be timed.
         shell("sync");
         let (wall, cpu, peak) = run(&job.command);
         if counts {

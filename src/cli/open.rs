@@ -219,7 +219,7 @@ fn is_of_header(_: &ArchiveError) -> bool {
 }
 
 /// Whether the archive at `place` is encrypted: by what it begins with. The name decides where that tells neither, as of a damaged
-/// one, and in a bucket, where a name without it is no archive's.
+/// one, and in a bucket, where only archives have such names.
 pub(crate) fn is_encrypted(place: &Location) -> bool {
     let begins = |path: &Path| {
         let mut begin = [0; BEGINNING];

@@ -127,7 +127,7 @@ impl Reading<'_> {
     ) -> Result<(), RewindError> {
         // It was proven before; its frames are proven again and the entries by their digests.
         for file in &archive.manifest().files {
-            // A leftover is no part of the log, whatever its name.
+            // A leftover does not belong to the log, however it is named.
             if file.kind() != kind_of(&file.path) || !taker.begin(&file.path) {
                 continue;
             }

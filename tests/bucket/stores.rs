@@ -112,7 +112,7 @@ fn a_dry_run_puts_a_probe_into_a_bucket_and_takes_it_out_again() {
     assert!(puts.load(Ordering::Relaxed) >= 2, "a claim and a probe");
     assert_eq!(place.objects(), Vec::<String>::new());
 
-    // Whoever may only add archives takes snapshots; with retention each of them would fail.
+    // A user who may only add archives takes snapshots; with retention each of them would fail.
     let adds_only = || {
         Road::to(&place.server, |method, target| {
             let removes = method == "DELETE" || (method == "POST" && target.contains("delete"));
@@ -138,7 +138,7 @@ fn a_dry_run_puts_a_probe_into_a_bucket_and_takes_it_out_again() {
     assert_eq!(of(&told, "write")["status"], "failed", "{told:#?}");
     place.run(&reads_only, &place.snapshot_args()).exits(1);
 
-    // What could not be removed is no archive, and goes with `prune` once it is old.
+    // What could not be removed is not an archive, and goes with `prune` once it is old.
     place.snapshot(&road);
     assert_eq!(place.listed(&road).as_array().map(Vec::len), Some(1));
     age(&place);

@@ -215,7 +215,7 @@ impl Teller<'_> {
         }
     }
 
-    /// The journal of another unit has nothing that is worth a look, which is no good news.
+    /// The journal of another unit has nothing that is worth a look, which does not mean that all is well.
     fn refuse_what_is_no_log(&self) -> Result<()> {
         let Some((file, lines)) = self.summary.no_logs.first() else {
             return Ok(());
