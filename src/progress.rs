@@ -1,7 +1,7 @@
 //! Deeds: what is done to a member's bytes. Capture, verify, restore, survey; the store read,
 //! compared and proven.
 
-/// What happens while a deed is done, for whoever wants to show it.
+/// What happens while a deed is done, for code that wants to show it.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A part begins that will go through this many bytes.

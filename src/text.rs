@@ -2,7 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::etcd::ids::Index;
 use crate::etcd::membership::Member;
+use crate::etcd::store::UnixNanos;
+use crate::etcd::store::to_json::Expiration;
 use crate::etcd::text::printable;
 
 /// A length of time to two digits: `40 seconds`, `6.6 hours`, `12 days`.
@@ -20,13 +23,34 @@ pub(crate) fn about(length: SignedDuration) -> String {
     if number < 10.0 && unit > 1.0 {
         format!("{number:.1} {name}")
     } else {
-        format!("{number:.0} {name}")
+        let number = format!("{number:.0}");
+        let name = if number == "1" {
+            name.trim_end_matches('s')
+        } else {
+            name
+        };
+        format!("{number} {name}")
     }
 }
 
-/// A moment to the minute, in UTC.
-pub(crate) fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+/// A time as prose has it: `2026-11-26 13:08:00 UTC`.
+pub(crate) fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The same of an expiry.
+pub(crate) fn expiry(nanos: UnixNanos) -> String {
+    let at = Timestamp::from_nanosecond(i128::from(nanos));
+    at.map_or_else(|_| Expiration(nanos).to_string(), utc)
+}
+
+/// `entry 134`, `entries 134 to 140`.
+pub(crate) fn entries(from: Index, to: Index) -> String {
+    if from == to {
+        format!("entry {from}")
+    } else {
+        format!("entries {from} to {to}")
+    }
 }
 
 /// What a member is called: its name, or its id until it has started once and has one.
@@ -65,6 +89,7 @@ mod tests {
     fn lengths_of_time_are_told_in_the_unit_that_fits() {
         let told = |seconds| about(SignedDuration::from_secs(seconds));
         assert_eq!(told(0), "0 seconds");
+        assert_eq!(told(1), "1 second");
         assert_eq!(told(59), "59 seconds");
         assert_eq!(told(90), "1.5 minutes");
         assert_eq!(told(47 * 60), "47 minutes");

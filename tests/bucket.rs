@@ -235,7 +235,7 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
                 && !error.to_string().contains(ACCESS_KEY)
         );
     }
-    // Nobody has any: then the service of Amazon's own machines is asked, which is not here.
+    // No one has any: then the service of Amazon's own machines is asked, which is not here.
     let mut none = place.command(&road, &["--json", "list", "--repo", URL]);
     none.env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY");
@@ -245,8 +245,8 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
         .find(|(name, _)| *name == "AWS_ENDPOINT_URL");
     none.env("AWS_METADATA_ENDPOINT", &nobody.unwrap().1);
     let error = ark::run(&mut none).exits(1).json_error();
-    let hint = error["hint"].as_str().unwrap();
-    assert!(hint.starts_with("there are no credentials"), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.ends_with("no credentials found"), "{error}");
     let missing = Road::to(&place.server, |_, _| Then::NoBucket);
     for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
         let error = place.run(&missing, &args).exits(10).json_error();
@@ -481,7 +481,7 @@ fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
         .json_error();
     let hint = error["hint"].as_str().unwrap();
     assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{error}");
-    // Nobody knows what it is worth: that is no alarm that there is no backup.
+    // No one knows what it is worth: that is no alarm that there is no backup.
     let ran = place.run(&denied, &["status", "--repo", URL]).exits(3);
     assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
 }

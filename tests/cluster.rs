@@ -203,12 +203,12 @@ fn every_silence_is_told_apart() {
         assert_eq!(kind(silence, &odd.client_url()), expected, "{silence}");
         assert!(took < 2 * TIMEOUT, "{behaviour:?} took {took:?}");
         println!("{behaviour:?}: {silence}");
-        assert_eq!(silence.somebody_is_there(), expected != "unreachable");
+        assert_eq!(silence.is_reached(), expected != "unreachable");
         // It was an endpoint, too, and led nowhere.
         let strays: Vec<_> = found.strays.iter().map(|stray| &stray.endpoint).collect();
         assert_eq!(strays, [&odd.client_url()], "{behaviour:?}");
         assert_eq!(kind(&found.strays[0].silence, &odd.client_url()), expected);
-        // The others say what they know all the same.
+        // The others say what they know anyway.
         for place in [0, 2] {
             assert_eq!(versions(&found, fake.member(place)).0, "2.1.3");
         }
@@ -324,7 +324,7 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     assert_eq!(found.strays.len(), 1);
     assert_eq!(found.cluster_id, Some(ClusterId(CLUSTER)));
 
-    // Without anybody's word, the first endpoint that answers says which cluster is meant, whoever answers first.
+    // Without anyone's word, the first endpoint that answers says which cluster is meant, whoever answers first.
     for _ in 0..5 {
         let other_first = format!("{},{}", fake.member(1).client_url(), fake.endpoints());
         let found = look_from(&other_first);
@@ -404,12 +404,12 @@ fn one_url_of_several_is_enough() {
     let began = Instant::now();
     let found = look_from(&fake.member(0).client_url());
     assert_eq!(said(&found, fake.member(1)).url, own);
-    // Nobody waits for the one that hangs.
+    // No one waits for the one that hangs.
     assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
     // Of several that are silent, the most telling one speaks.
     fake.member(1).client(Behaviour::Says(401, ""));
     let found = look_from(&fake.member(0).client_url());
-    assert!(silence(&found, fake.member(1)).somebody_is_there());
+    assert!(silence(&found, fake.member(1)).is_reached());
 }
 
 #[test]
@@ -551,7 +551,7 @@ fn whoever_is_there_is_found_at_any_of_the_members_urls() {
         let nobody = Access::default();
         let cluster = Cluster::new(&nobody).unwrap();
         let began = Instant::now();
-        let found = cluster.anybody_there(members, ClusterId(CLUSTER), TIMEOUT);
+        let found = cluster.presence_of(members, ClusterId(CLUSTER), TIMEOUT);
         assert!(began.elapsed() < TIMEOUT * 3 / 2, "{:?}", began.elapsed());
         let ids: Vec<_> = found.iter().map(|(member, _)| member.id).collect();
         assert_eq!(
@@ -575,7 +575,7 @@ fn whoever_is_there_is_found_at_any_of_the_members_urls() {
     fake.member(2).of_cluster(0xbad);
     let found = there(&members);
     assert_eq!(found[0], here(fake.member(0).peer_url(), None));
-    assert_eq!(found[1], Presence::Nobody);
+    assert_eq!(found[1], Presence::Absent);
     assert!(matches!(
         found[2],
         Presence::OtherCluster {
@@ -583,7 +583,7 @@ fn whoever_is_there_is_found_at_any_of_the_members_urls() {
             ..
         }
     ));
-    // Someone who cannot be asked counts for more than nobody, or than someone else.
+    // Someone who cannot be asked counts for more than no one, or than someone else.
     for behaviour in [
         Behaviour::Silent,
         Behaviour::Dribbles,

@@ -68,7 +68,7 @@ fn a_real_server_with_tls_tells_only_whom_it_knows() {
     let (member, cluster_id) = (look.members[0].member.clone(), look.cluster_id.unwrap());
     let presence = |access: &Access, member: &Member| {
         let cluster = Cluster::new(access).unwrap();
-        let mut found = cluster.anybody_there(std::slice::from_ref(member), cluster_id, PATIENCE);
+        let mut found = cluster.presence_of(std::slice::from_ref(member), cluster_id, PATIENCE);
         found.remove(0).1
     };
     let only_peer = Member {

@@ -252,7 +252,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
 
 #[test]
 fn a_value_of_the_file_that_clap_refuses_is_said_to_be_the_files() {
-    // Guards against a message about a flag that nobody typed.
+    // Guards against a message about a flag that no one typed.
     let scratch = Scratch::new();
     let wrong = format!("{PLACES}[snapshot]\nlevel = 99\n");
     scratch

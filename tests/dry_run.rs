@@ -70,7 +70,7 @@ impl Scene {
         let text = text.replace(&format!("\n{}", " ".repeat(23)), " ");
         let lines = text.lines().map(|line| match line.split_once(" UTC here") {
             Some((before, after)) => {
-                let (before, _now) = before.split_at(before.len() - "2026-11-27 10:00".len());
+                let (before, _now) = before.split_at(before.len() - "2026-11-27 10:00:00".len());
                 let days = after
                     .split_once(" is dated ")
                     .and_then(|(_, rest)| rest.split_once(" later"));
@@ -111,15 +111,15 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     OK    configuration    no configuration file; flags and environment only
     OK    data dir         `DIR/data`
     WARN  backup dir       `DIR/backups`: of root, mode 755 1 archive can be read by others than the owner, such as `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` (mode 644) hint: a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them
-    FAIL  recipients       `age1nobody` is not an age recipient hint: a recipient is the public key that `age-keygen -y KEY` prints: age1…
-    FAIL  lock             another run works on the backup dir `DIR/backups`: it does not say which hint: run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`
+    FAIL  recipients       `age1nobody` is not a valid age recipient hint: a recipient is the public key that `age-keygen -y KEY` prints: age1…
+    FAIL  lock             the backup dir `DIR/backups` is locked by another process (unknown) hint: run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`
     OK    content          member infra0 (ce2a822cea30bfca) of cluster 7e27652122e8b2; term 3, index 15, commit 14; raft snapshot at 10 archive of 3.0 kB with 3 files
     OK    start            etcd of the release of its data starts from it
     OK    data size        3.9 kB of 100.0 MB
     FAIL  room             failed to create a file in `DIR/no-spool`: No such file or directory (os error 2)
     OK    write            a probe was written, read back and removed
     WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept and counts for nothing
-    FAIL  metrics file     `DIR/taken.prom` holds something that etcd-ark did not write, in line 1 hint: it was left as it is; move it away, or pass another --metrics-file
+    FAIL  metrics file     `DIR/taken.prom` was not written by etcd-ark (line 1); it is not overwritten hint: it was left as it is; move it away, or pass another --metrics-file
     error: a snapshot would fail: 4 of 12 checks failed: recipients, lock, room, metrics file
     hint: put these right and run this again; nothing was changed
     ");
@@ -176,7 +176,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         (
             |scene| fs::write(scene.path("backups"), "a file").unwrap(),
             &[],
-            1,
+            2,
         ),
         (
             |scene| {

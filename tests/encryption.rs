@@ -1,4 +1,4 @@
-//! Archives that only the holder of a key can read, held against the `age` program.
+//! Archives that only the holder of a key can read, compared with the `age` program.
 
 use std::path::{Path, PathBuf};
 
@@ -202,9 +202,9 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
         .says(&format!(
             "`{archive}` cannot be opened: it is encrypted for none of the identities"
         ))
-        .says("without --identity tells");
+        .says("without --identity checks whether it is undamaged");
     let several = ark(["verify", &archive, &archive, "-i", &other]).exits(3);
-    let several = several.says("hint: pass the private key that belongs to a recipient");
+    let several = several.says("hint: pass the private key of a recipient");
     assert!(!several.stderr.contains("--quiet"), "{several:#?}");
     place
         .restore(&archive, Some(&place.path("missing")))
@@ -346,7 +346,7 @@ fn every_cut_and_every_flip_is_found_with_the_key_and_without() {
         let without = ark(["verify", &archive]);
         assert_eq!(without.code, Some(4), "without a key, flipped at {at}");
         assert!(
-            !without.stdout.contains("proven") && !without.stderr.contains("proven"),
+            !without.stdout.contains("verified") && !without.stderr.contains("verified"),
             "{without:#?}"
         );
         // A stanza that is damaged looks like one for someone else; the sidecar knows better.

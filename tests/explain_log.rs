@@ -429,7 +429,7 @@ fn what_is_expected_for_a_moment_is_not_expected_for_long_or_twice_at_once() {
     assert_eq!(class(&[moved, &unhealthy]), "unhealthy");
     let on_2_2 = "2026-11-22 07:19:00.1 I | etcdserver: starting server... [version: 2.2.5, cluster version: 2.2]";
     assert_eq!(class(&[on_2_2, &unhealthy]), "unhealthy");
-    // A server that was told to stop loses everybody.
+    // A server that was told to stop loses everyone.
     let stopping = "2026/11/22 07:10:00 osutil: received terminated signal, shutting down...";
     assert_eq!(class(&[stopping, &first, &away("07:10:00", b)]), "own-stop");
     // A full buffer is no wonder while the other side is away.
@@ -489,15 +489,16 @@ fn the_text_marks_lines_and_says_each_reason_once() {
     let told = explain(&[], log).exits(0);
     insta::assert_snapshot!(told.stdout, @r"
     ok   2026/11/22 07:10:28 rafthttp: failed to dial 4c068e21e5a08be2 on stream Message (EOF)
-           A member that was stopped cannot be reached until it runs again. The guide calls this normal, for
-           one member at a time.
+           A member that was stopped cannot be reached until it runs again. The
+           guide calls this normal, for one member at a time.
     ok   2026/11/22 07:10:28 rafthttp: failed to dial 4c068e21e5a08be2 on pipeline (EOF)
          2026/11/22 07:10:29 etcdserver: name = infra0
          what \x1b[2J is this
     LOOK 2026/11/22 07:10:30 raft: tocommit(5) is out of range [lastIndex(3)]
-           The leader counts on entries that this member no longer has: an older copy of its data dir was put
-           back, or the end of its log was lost. Do not start it on this again; put its newest data back, or
-           `rewind` the whole cluster.
+           The leader counts on entries that this member no longer has: an older
+           copy of its data dir was put back, or the end of its log was lost. Do not
+           start it on this again; put its newest data back, or `rewind` the whole
+           cluster.
 
     5 lines: 2 expected, 1 routine, 1 worth a look, 1 not known
       expected            2  peer-away
@@ -691,7 +692,7 @@ fn a_growing_log_is_told_line_by_line_and_ctrl_c_ends_it_with_the_summary() {
 
 #[test]
 fn a_reader_that_went_away_ends_it_quietly() {
-    // Guards against a broken pipe told as a failure (`| head`), or a reading that goes on for nobody.
+    // Guards against a broken pipe told as a failure (`| head`), or a reading that goes on for no one.
     let mut command = clean(BINARY);
     let mut child = start(command.arg("explain-log"));
     let mut stdin = child.stdin.take().unwrap();

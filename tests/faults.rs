@@ -291,7 +291,7 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         ensure(ran.code == 0 || ran.stderr.contains("error"), || {
             format!("it failed silently: {ran:?}")
         })?;
-        // "Input/output error" alone helps nobody: where, is the question.
+        // "Input/output error" alone helps no one: where, is the question.
         let says_where = ran.stderr.contains(dir.path().to_str().unwrap());
         let read_back = ran.stderr.contains("does not read back from the disk");
         ensure(ran.code == 0 || says_where || read_back, || {
@@ -817,9 +817,10 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     assert!(restores.contains("\nuntouched\n"), "{ran:?}");
     assert!(!restores.contains(".etcd-ark-"), "{ran:?}");
     assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
-    assert!(ran.stderr.contains("not enough room in"), "{ran:?}");
+    assert!(ran.stderr.contains("not enough space in"), "{ran:?}");
     assert!(
-        ran.stderr.contains("hint: make room and run it again"),
+        ran.stderr
+            .contains("hint: free some space and run it again"),
         "{ran:?}"
     );
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");

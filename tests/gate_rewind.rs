@@ -218,7 +218,7 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
     );
     let text = ark([&args[..], &[early]].concat()).exits(3).stdout;
     for wanted in [
-        "they do not hold the move, which came later",
+        "the version change came later and is not in them",
         "is lost too and cannot be counted here: the members are at entry 498",
     ] {
         assert!(text.contains(wanted), "no {wanted:?} in {text}");

@@ -105,8 +105,9 @@ fn the_date_at_which_the_limit_is_reached_is_told() {
     assert!(off.abs() < 24, "{forecast}");
     let text = history(&backups, &[]).stdout;
     let date = at.strftime("%Y-%m-%d");
-    let expected =
-        format!("grows by 500.0 kB a day: reaches 100.0 MB around {date}, if it goes on like this");
+    let expected = format!(
+        "grows by 500.0 kB a day: reaches 100.0 MB around {date}, if it continues like this"
+    );
     assert!(text.contains(&expected), "{text}");
 }
 

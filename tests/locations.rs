@@ -211,7 +211,7 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
     scratch.with(&[], &guide).exits(0);
     assert_eq!(archives(Path::new(&scratch.path("guide"))), 1);
     // Without a target it is all of them.
-    assert_eq!(plain(&["verify"]).exits(0).stdout.lines().count(), 4);
+    assert_eq!(plain(&["verify"]).exits(0).stdout.lines().count(), 12);
     plain(&["copy", &mine, "to", "latest"]).exits(0);
     assert_eq!(archives(Path::new(&scratch.path("to"))), 1);
     plain(&["keys", "latest:third"])
@@ -313,16 +313,16 @@ fn a_copy_of_nothing_or_onto_itself_is_not_green() {
         .exits(10)
         .says(&format!("no archives in `{empty}`"));
     let again = format!("file://{mine}/");
-    ark(["copy", &mine, &again]).exits(2).says("are one place");
+    ark(["copy", &mine, &again])
+        .exits(2)
+        .says("source and destination are the same");
     ark(["copy", &mine, &empty]).exits(0);
     assert_eq!(names(Path::new(&empty)), names(&scratch.mine));
     // Another run at work there is not disturbed.
     let lock = fs::File::open(format!("{empty}/.etcd-ark-lock")).unwrap();
     let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     rustix::fs::flock(lock.file(), exclusive).unwrap();
-    ark(["copy", &mine, &empty])
-        .exits(11)
-        .says("another run works on the backup dir");
+    ark(["copy", &mine, &empty]).exits(11).says("is locked by");
     ark(["copy", &mine, &empty, "--lock-wait", "1s"])
         .exits(11)
         .says("it did not end in time");
@@ -396,7 +396,7 @@ fn paths_into_from_are_the_names_of_its_archives() {
     assert_eq!(names(Path::new(&to)), names(&scratch.mine));
     let again = ark(["copy", &format!("file://{mine}"), &to, first]).exits(0);
     assert!(again.stdout.contains("0 copied"), "{again:#?}");
-    // What nobody named is copied every night, and there is nothing to tell.
+    // What no one named is copied every night, and there is nothing to tell.
     assert_eq!(ark(["copy", &mine, &to]).exits(0).stdout, "");
 }
 

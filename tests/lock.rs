@@ -102,7 +102,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
     let told = scratch
         .snapshot(&[])
         .exits(11)
-        .says("error: another run works on the backup dir `")
+        .says("is locked by `etcd-ark snapshot`")
         .says(&process)
         .says("hint: ")
         .says("`snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`");
@@ -186,7 +186,7 @@ fn a_lock_by_hand_keeps_runs_out_too() {
         .arg(&scratch.source);
     run(by_hand.arg("--backup-dir").arg(&scratch.backups))
         .exits(11)
-        .says("it does not say which");
+        .says("another process (unknown)");
 }
 
 #[test]

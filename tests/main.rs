@@ -12,6 +12,9 @@ mod support;
 /// Who may import whom in src.
 mod layout;
 
+/// Every line fits 80 columns.
+mod columns;
+
 /// Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
 mod corruption;
 /// Damaged data dirs, saved as they are and never taken for backups.
@@ -36,7 +39,7 @@ mod start_pairs;
 mod start_verdicts;
 /// What is in the store: every key that a recorded server answered, from every kind of target; what differs, and what cannot be true.
 mod store;
-/// The JSON of a raft snapshot's store, held against etcd's own decoder.
+/// The JSON of a raft snapshot's store, compared with etcd's own decoder.
 mod store_json;
 
 /// Flags that come from a file: which of them count where, and what is wrong with a file.
@@ -69,7 +72,7 @@ mod live_capture;
 /// Archives of a real etcd 3.4, and real servers started on what is restored.
 mod real_etcd;
 
-/// Random operations through a real etcd 3.4, and what is read from its data dir held against its own answers.
+/// Random operations through a real etcd 3.4, and what is read from its data dir compared with its own answers.
 mod real_store;
 
 /// What a hostile reader of the code found, each told as the story of its failure.
@@ -119,7 +122,7 @@ mod live_2x;
 
 /// Archives in a bucket of a real S3 server, and everything that goes wrong on the way there.
 mod bucket;
-/// Encrypted archives, held against the `age` program.
+/// Encrypted archives, compared with the `age` program.
 mod encryption;
 /// Data size over time against the limit.
 mod history;

@@ -240,8 +240,9 @@ fn what_is_no_regular_file_is_refused() {
         (b'x', "of a kind that etcd-ark does not write"),
     ];
     for (kind, what) in kinds {
-        let message =
-            format!("it holds `member/wal/{SECOND}`, which is {what}; only regular files belong");
+        let message = format!(
+            "unexpected entry `member/wal/{SECOND}`, {what}; archives contain only regular"
+        );
         forged(
             |forge| {
                 let entry = forge.entry(SECOND);
@@ -255,7 +256,7 @@ fn what_is_no_regular_file_is_refused() {
 
 #[test]
 fn entries_twice_out_of_order_missing_or_in_excess_are_refused() {
-    // Guards against a file that is checked once and written twice, and against one that nobody checked.
+    // Guards against a file that is checked once and written twice, and against one that no one checked.
     let size = "bytes of tar stream, its frames hold";
     forged(|forge| forge.entries.push(forge.entries[4].clone()), size);
     forged(|forge| drop(forge.entries.pop()), size);
@@ -286,7 +287,7 @@ fn entries_twice_out_of_order_missing_or_in_excess_are_refused() {
 #[test]
 fn a_manifest_that_lies_is_refused() {
     // Guards against an archive that says it is from before the upgrade, or of another member, and is not.
-    let facts = "its manifest says something else of the member than its files do";
+    let facts = "the manifest does not match the archived files";
     let lies: [(&[&str], Value); 8] = [
         (&["position", "index"], json!(14)),
         (&["position", "commit"], json!(15)),
@@ -401,7 +402,7 @@ fn what_follows_the_end_is_refused() {
     // Guards against a second archive hidden behind the first, which another tar may read instead.
     forged(
         |forge| forge.behind_end = b"more".to_vec(),
-        "it holds something behind the end of its tar stream",
+        "data after the end of the tar stream",
     );
     forged(
         |forge| {
@@ -409,12 +410,12 @@ fn what_follows_the_end_is_refused() {
                 .behind_manifest
                 .push(Entry::file("member/wal/late", b"late"));
         },
-        "it holds something behind the end of its tar stream",
+        "data after the end of the tar stream",
     );
     let bench = Bench::new();
     let mut bytes = bench.forge.bytes();
     bytes.extend_from_slice(b"behind the table");
-    bench.refused(&bench.write(&bytes), 4, "it does not end with a seek table");
+    bench.refused(&bench.write(&bytes), 4, "no seek table at the end");
     let twice = [bench.forge.bytes(), bench.forge.bytes()].concat();
     bench.refused(
         &bench.write(&twice),
@@ -537,7 +538,7 @@ fn a_manifest_of_junk_is_refused_quickly() {
 fn what_is_no_archive_is_said_to_be_none() {
     // Guards against a stack trace, or worse a restore, from a file that was never an archive.
     let bench = Bench::new();
-    let none = "it does not end with a seek table: cut short, or not an etcd-ark archive";
+    let none = "no seek table at the end: the archive is truncated";
     bench.refused(&bench.write(b""), 4, none);
     bench.refused(&bench.write(b"short"), 4, none);
     let random: Vec<u8> = (0..100_000_u32)
@@ -563,11 +564,7 @@ fn what_is_no_archive_is_said_to_be_none() {
         0x8F92_EAB1_u32.to_le_bytes().to_vec(),
     ]
     .concat();
-    bench.refused(
-        &bench.write(&foreign),
-        4,
-        "it has no seal before its seek table",
-    );
+    bench.refused(&bench.write(&foreign), 4, "no seal before the seek table");
     let mut many = foreign;
     let at = many.len() - 9;
     many[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
@@ -602,10 +599,10 @@ fn a_pipe_named_like_an_archive_holds_nobody_up() {
     let bench = Bench::new();
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     tool(bench.scratch.path(), "mkfifo", &["etcd-forged.tar.zst"]);
-    bench.refused(&path, 4, "it does not end with a seek table");
+    bench.refused(&path, 4, "no seek table at the end");
     ark(["list".as_ref(), bench.scratch.path().as_os_str()])
         .exits(0)
-        .says("it does not end with a seek table");
+        .says("no seek table at the end");
 }
 
 #[test]

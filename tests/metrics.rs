@@ -303,11 +303,11 @@ fn a_file_that_is_not_ours_is_left_alone() {
         fs::write(&scene.file, foreign).unwrap();
         let ran = scene.snapshot(&[]).exits(1);
         let ran = ran.says("the snapshot is done, but its metrics could not be written: ");
-        ran.says("holds something that etcd-ark did not write, in line ")
+        ran.says("was not written by etcd-ark (line ")
             .says("hint: it was left as it is");
         assert_eq!(fs::read_to_string(&scene.file).unwrap(), foreign);
     }
-    // One that is empty holds nothing of anybody's.
+    // One that is empty holds nothing of anyone's.
     fs::write(&scene.file, "").unwrap();
     scene.snapshot(&[]).exits(0);
     assert_eq!(metrics(&scene.file).len(), 11);

@@ -266,7 +266,7 @@ fn an_owner_is_looked_up_as_the_system_does() {
             ran.exits(0);
             assert_eq!(owner(data_dir.join("member/wal")), expected, "{text}");
         } else {
-            ran.exits(2).says("is neither a number nor a");
+            ran.exits(2).says(", and not a number");
         }
     }
 }

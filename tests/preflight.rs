@@ -1,6 +1,6 @@
 //! The checklist before an upgrade: what is as the guide wants it passes, and each thing that is not is found for its own reason.
 //!
-//! Guards against a comfortable answer: `etcdctl cluster-health` is content with one healthy member, and a backup that nobody
+//! Guards against a comfortable answer: `etcdctl cluster-health` is content with one healthy member, and a backup that no one
 //! has read is a hope. The members answer as the recorded ones did, on the data dirs that they had at that moment.
 
 use std::ffi::OsStr;
@@ -123,8 +123,9 @@ macro_rules! shows {
     ($text:expr, @$expected:literal) => {
         insta::with_settings!({filters => vec![
             (r"http://127\.0\.0\.1:\d+", "[URL]"),
-            (r"[\d.]+ (seconds|minutes) old", "[AGE] old"),
-            (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[TIME]"),
+            (r"[\d.]+ (seconds?|minutes) old", "[AGE] old"),
+            (r"verified,\n +pre-upgrade", "verified, pre-upgrade"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[TIME]"),
             (r"[\d.]+ [kMGT]B free", "[FREE] free"),
         ]}, { insta::assert_snapshot!($text, @$expected) });
     };
@@ -148,30 +149,28 @@ OK    health           all 3 members are healthy and answered a quorum read
 OK    leader           infra0, known to all 3
 OK    membership       3 members, the same at each
 OK    cluster version  2.2.0, says each of 3 members
-OK    data dir         infra0, sound to index 498
+OK    data dir         infra0, valid up to index 498
 OK    data size        101.4 kB of data, 316.5 kB in the directory
 OK    free space       [FREE] free for the data dir, 192.3 MB wanted
 OK    own backup       [AGE] old, to index 498, verified, pre-upgrade
-OK    all backups      infra1: [AGE] old, to index 498, verified,
-                       pre-upgrade
-                       infra2: [AGE] old, to index 498, verified,
-                       pre-upgrade
+OK    all backups      infra1: [AGE] old, to index 498, verified, pre-upgrade
+                       infra2: [AGE] old, to index 498, verified, pre-upgrade
 OK    in-order keys    2.2 and 2.3 name them alike
 OK    WAL dir          member/wal, as every release has it
-OK    way back         after a move now, at index 498, the local log leads back
-                       until about index 909
+OK    way back         if the cluster version changed now, at index 498, this
+                       member's log could be rewound until about index 909
                        that is in 31 seconds ([TIME]), at 13
                        entries a second
                        etcd keeps 5 raft snapshots, here one every 101 entries
-                       the archive, to index 498, does not go away
+                       the archive (up to index 498) remains available
 OK    auth             off, says the store in the data dir
-note  staging          no program can tell: have the services that use etcd been
-                       run against the new release, in staging?
+note  staging          manual check: were the applications tested against the
+                       new release in staging?
 
 ready for 2.3
 next: infra1, then infra2, then infra0 (the leader): stop etcd, start 2.3 with
-the same configuration, and go on once the member is healthy; `etcd-ark
-preflight --watch` shows the roll
+the same configuration, and go on once the member is healthy;
+`etcd-ark preflight --watch` shows the roll
 "#);
 }
 
@@ -192,14 +191,12 @@ OK    health           all 3 members are healthy and answered a quorum read
 OK    leader           infra0, known to all 3
 OK    membership       3 members, the same at each
 OK    cluster version  2.1.0, says each of 3 members
-OK    data dir         infra0, sound to index 250
+OK    data dir         infra0, valid up to index 250
 OK    data size        59.9 kB of data, 121.0 kB in the directory
 OK    free space       [FREE] free for the data dir, 192.2 MB wanted
 OK    own backup       [AGE] old, to index 250, verified, pre-upgrade
-OK    all backups      infra1: [AGE] old, to index 343, verified,
-                       pre-upgrade
-                       infra2: [AGE] old, to index 435, verified,
-                       pre-upgrade
+OK    all backups      infra1: [AGE] old, to index 343, verified, pre-upgrade
+                       infra2: [AGE] old, to index 435, verified, pre-upgrade
 WARN  in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
                        name, on this member only
                        /app/inorder/: the last POST is entry 233, the raft
@@ -212,20 +209,20 @@ WARN  in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
                        sooner after a restart with the old release and a low
                        --snapshot-count
 OK    WAL dir          member/wal, as every release has it
-OK    way back         after a move now, at index 250, the local log leads back
-                       until about index 707
+OK    way back         if the cluster version changed now, at index 250, this
+                       member's log could be rewound until about index 707
                        that is in 7 seconds ([TIME]), at 63
                        entries a second
                        etcd keeps 5 raft snapshots, here one every 101 entries
-                       the archive, to index 250, does not go away
+                       the archive (up to index 250) remains available
 OK    auth             off, says the store in the data dir
-note  staging          no program can tell: have the services that use etcd been
-                       run against the new release, in staging?
+note  staging          manual check: were the applications tested against the
+                       new release in staging?
 
 no check failed; weigh what is marked WARN first: in-order keys
 next: infra1, then infra2, then infra0 (the leader): stop etcd, start 2.2 with
-the same configuration, and go on once the member is healthy; `etcd-ark
-preflight --watch` shows the roll
+the same configuration, and go on once the member is healthy;
+`etcd-ark preflight --watch` shows the roll
 "#);
     scene.on_infra0(&["--strict"]).exits(5);
     // What infra0 itself served before its turn and after it, as recorded.
@@ -398,7 +395,7 @@ mod members {
             "way-back",
         ];
         let advice = check(&ran, "own-backup").to_string();
-        let says = "an archive taken now does not lead back to 2.1";
+        let says = "an archive taken now cannot take it back to 2.1";
         assert!(advice.contains(says), "{advice}");
         refused(ran, &ids, &["downgrade check"]);
     }
@@ -515,12 +512,12 @@ WARN  WAL dir          not checked: give --data-dir
 WARN  way back         not checked: give --data-dir
 WARN  auth             not checked: give --data-dir: the store in it says
                        whether it is on
-note  staging          no program can tell: have the services that use etcd been
-                       run against the new release, in staging?
+note  staging          manual check: were the applications tested against the
+                       new release in staging?
 "#);
         shows!(&ran.stderr, @r#"
 error: not ready for 2.2: 4 of 15 checks failed: server versions, health, leader, cluster version
-hint: put these right, do not upgrade meanwhile, and run this again
+hint: fix these, and run preflight again before you upgrade
 "#);
     }
 }
@@ -792,7 +789,7 @@ mod archives {
         }
         scene.dirs = "2-backup";
         let ran = scene.on_infra0(&["--json"]);
-        let words = ["was taken after the move to 2.2.0"];
+        let words = ["was taken after the cluster moved to 2.2.0"];
         refused(ran, &["own-backup", "all-backups"], &words);
     }
 

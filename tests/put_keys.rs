@@ -1,7 +1,7 @@
-//! Keys that somebody deleted, written back from a backup into the running cluster.
+//! Keys that someone deleted, written back from a backup into the running cluster.
 //!
 //! On Debian's etcd 3.4 through its v2 API, and on the servers of 2.x that the environment names. What the server answers
-//! afterwards is held against what it answered before the accident.
+//! afterwards is compared with what it answered before the accident.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -120,7 +120,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     let value = keys.arg(data_dir).output().unwrap().stdout;
     assert_eq!(value, b"a\xff\x00z");
     let missing = put_keys(&archive, "/nothing", server, &[]);
-    missing.exits(10).says("there is no key `/nothing`");
+    missing.exits(10).says("no such key: `/nothing`");
 }
 
 #[test]

@@ -305,7 +305,7 @@ fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
         let ran = ark(args).expect(0);
         assert!(
             ran.stdout
-                .contains("was passed over for an older one: the WAL has no marker"),
+                .contains("was passed over: the WAL has no marker"),
             "{ran:?}"
         );
         let archive = PathBuf::from(ran.json()["archive"].as_str().unwrap());

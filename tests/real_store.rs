@@ -1,4 +1,4 @@
-//! What we read from a data dir, held against what the server that wrote it said: after thousands of random operations.
+//! What we read from a data dir, compared with what the server that wrote it said: after thousands of random operations.
 //!
 //! In: etcd, where it is installed; `ETCD_ARK_STORE_SEEDS` (how many seeds, 4), `ETCD_ARK_STORE_FIRST_SEED` (0) and
 //! `ETCD_ARK_STORE_OPERATIONS` (how many for each, 500). Out: nothing, or the seed and the first difference.

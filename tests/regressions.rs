@@ -434,7 +434,7 @@ fn a_learner_is_no_damage() {
 
 #[test]
 fn the_mode_of_member_is_its_own() {
-    // Guards against a `member/` open to everybody because the disk that `member/snap` links to is.
+    // Guards against a `member/` open to everyone because the disk that `member/snap` links to is.
     let dir = TempDir::new().unwrap();
     let (source, disk) = (dir.path().join("source"), dir.path().join("disk"));
     small_member(&source);
@@ -579,11 +579,11 @@ fn a_rewind_across_a_change_of_members_says_who_is_gone_and_who_is_back() {
     };
     // mem-d joined at 43, mem-b was removed at 50.
     rewind(&["--to", "index:30"])
-        .says("mem-d (913b1d8fe9353213) is a member now and was not one as of entry 30: there is no archive for it")
+        .says("mem-d (913b1d8fe9353213) is a member now and was not one at entry 30: there is no archive for it")
         .says("mem-b (1512e7959dba47fe) was removed after entry 30 and is a member again");
     let said = rewind(&["--to", "index:30", "--json"]).json();
     assert_eq!(said["warnings"].as_array().unwrap().len(), 2, "{said:#}");
-    // Nothing of it where nobody came or went, nor where it was asked for.
+    // Nothing of it where no one came or went, nor where it was asked for.
     for more in [&[][..], &["--single", "mem-a"]] {
         let told = rewind(more);
         assert!(!told.stderr.contains("member"), "{told:#?}");
@@ -610,7 +610,7 @@ fn a_link_that_leads_nowhere_is_not_taken_for_a_missing_parent() {
     assert_eq!(names_in(scratch.path()), ["out"]);
 }
 
-/// Who names `member` has named a source all the same: nothing is written beside it.
+/// Who names `member` has named a source anyway: nothing is written beside it.
 #[test]
 fn a_source_that_is_named_by_its_member_directory_is_not_written_to() {
     let recording = unpack("auth");

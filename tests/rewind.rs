@@ -1,4 +1,4 @@
-//! A whole cluster taken back to one moment, held against what real servers answered when that was done by hand.
+//! A whole cluster taken back to one moment, compared with what real servers answered when that was done by hand.
 //!
 //! Expectations come from recorded answers, from the tests' own reading of the bytes, and from a real etcd.
 
@@ -471,7 +471,7 @@ fn tails_that_nobody_knows_to_be_committed_may_differ_and_the_most_up_to_date_lo
         told["warnings"][0]
             .as_str()
             .unwrap()
-            .contains("436 to 436 are not known")
+            .contains("entry 436 is not known")
     );
     for archive in archives(&told).values() {
         let found = values(&keys(archive));
@@ -579,7 +579,7 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
     let refused = rewind(&[&before, &next], &dir.path().join("no"), &[]).exits(3);
     let message = refused.json_error()["message"].as_str().unwrap().to_owned();
     assert!(
-        message.contains("at entry 343: neither has anything that the other has too"),
+        message.contains("at entry 343: they have no entry in common"),
         "{message}"
     );
     // And the move itself: another one may be in what is missing, or it is there and nowhere else.
@@ -588,7 +588,7 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
         let refused = rewind(&[&before, log], &no, &[]).exits(3);
         let message = refused.json_error()["message"].as_str().unwrap().to_owned();
         let expected = format!(
-            "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 343 it was below, as of entry {by} it was not, and of the entries between, {missing} are missing; `--to index:343` goes back to before the move"
+            "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 343 it was below, as of entry {by} it was not, and between them entries {missing} are missing; `--to index:343` goes back to before the move"
         );
         assert_eq!(message, expected);
         // As it says.
@@ -758,7 +758,10 @@ fn members_of_one_name_get_archives_of_their_own() {
     }
     let two = rewind(&[&source], &dir.path().join("no"), &["--single", "default"]).exits(2);
     let message = two.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("3 members are as of entry"), "{message}");
+    assert!(
+        message.contains("3 members named `default` as of entry"),
+        "{message}"
+    );
     let (id, _, _) = members()[0];
     rewind(
         &[&source],
@@ -784,7 +787,7 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
     for text in [
         "cluster aa1662aca318a75f taken back to entry 450",
         "the last before 2.2.0, which entry 451 set",
-        "2026-11-22T07:10:56.996304394Z by the log's own clock, which goes on to 2026-11-22T07:11:00",
+        "2026-11-22 07:10:56 UTC by the log's own clock, which ends at 2026-11-22 07:11:00",
         "  1 infra0    ━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━",
         "  kept        ════════════════════════════════════════════════════════ 450",
         "raft snapshot at index 404 of term 4 of input 1",

@@ -122,8 +122,8 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
             other.client_url()
         ))
         .says("infra0 (ce2a822cea30bfca), which the archive is of,")
-        .says("has forgotten what it acknowledged")
-        .says("keep this member's present data if they are intact")
+        .says("lose writes that it has acknowledged")
+        .says("Keep the current data if they are intact")
         .says("`etcd-ark rewind`")
         .says("`rewind --single`");
     assert!(!refused.stderr.contains("[2m"), "{refused:#?}");
@@ -140,11 +140,11 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
     let refused = scene.restore(&["--json"]).exits(3).json_error();
     assert_eq!(refused["kind"], "refused");
 
-    // Told to, it is restored all the same, and what that means is said.
+    // Told to, it is restored anyway, and what that means is said.
     let told = scene
         .restores(&["--allow-stale-member"])
         .says("warning: cluster");
-    told.says("restored all the same, as told");
+    told.says("restored because of --allow-stale-member");
     scene
         .restore(&["--allow-stale-member", "--strict"])
         .exits(5);
@@ -165,11 +165,11 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
             == 2
     );
 
-    // Nobody is asked, and that is said.
+    // No one is asked, and that is said.
     let before = other.requests().len();
     scene
         .restores(&["--offline"])
-        .says("warning: no member was asked");
+        .says("warning: no member was contacted");
     assert_eq!(other.requests().len(), before);
     let told = scene.restores(&["--offline", "--json"]).json();
     assert_eq!(told["members_asked"], Value::Null);
@@ -184,7 +184,7 @@ fn a_member_of_a_silent_cluster_is_restored_with_a_plain_warning() {
     let told = scene
         .restores(&[])
         .says("warning: none of the 3 members of the cluster answers");
-    told.says("never restore each member from its own backup");
+    told.says("never each member's own backup");
     // Members of another cluster at their URLs are no reason to refuse, and are mentioned.
     let member = scene.fake.member(2);
     member.client(Behaviour::Answers).peer(Behaviour::Answers);
@@ -204,7 +204,7 @@ fn the_only_member_is_asked_whether_it_runs_itself() {
     scene.fake.member(0).down();
     let told = scene.restores(&[]);
     // There is no one else who could have gone on.
-    assert!(!told.stderr.contains("forgotten"), "{told:#?}");
+    assert!(!told.stderr.contains("acknowledged"), "{told:#?}");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
     }
     for (behaviour, why) in [
         (Behaviour::WantsTls, "TLS"),
-        (Behaviour::Says(401, ""), "wants a user"),
+        (Behaviour::Says(401, ""), "authentication failed"),
         (Behaviour::Html, "It works!"),
         (Behaviour::Silent, "did not answer within 2 s"),
         (Behaviour::Dribbles, "did not answer within 2 s"),
@@ -225,7 +225,7 @@ fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
         let began = Instant::now();
         scene
             .refuses(&[])
-            .says("whether cluster 7e27652122e8b2 runs cannot be told: infra1")
+            .says("cannot determine whether cluster 7e27652122e8b2 runs: infra1")
             .says("infra2 (91bc3c398fb3c146): ")
             .says(why)
             .says("`--cacert`, `--cert` and `--key`")
@@ -237,7 +237,9 @@ fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
         );
     }
     scene.fake.member(2).down();
-    scene.restores(&["--allow-stale-member"]).says("as told");
+    scene
+        .restores(&["--allow-stale-member"])
+        .says("because of --allow-stale-member");
     scene.restores(&["--offline"]);
 }
 
@@ -260,7 +262,7 @@ fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
     }
     scene
         .restores(&["--offline"])
-        .says("no member was asked whether cluster 1dc still runs");
+        .says("cluster 1dc must not run any more");
     // Someone there who cannot be asked may be one of them.
     scene
         .fake
@@ -270,7 +272,7 @@ fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
     scene.fake.member(1).down();
     scene
         .refuses(&["--allow-stale-member"])
-        .says("cannot be told: infra0");
+        .says("cannot determine whether cluster 1dc runs: infra0");
     // A member of the rewound cluster that runs already: this one may have been in it, too.
     scene.fake.member(0).client(Behaviour::Answers);
     scene.fake.member(0).of_cluster(CLUSTER_ID);
@@ -335,14 +337,14 @@ fn a_real_server_is_found_and_with_its_certificates_known() {
         [&authority.cert, &pair.cert, &pair.key].map(|path| path.to_str().unwrap());
     restore(&archive, &target, &[])
         .exits(3)
-        .says("cannot be told")
+        .says("cannot determine whether cluster")
         .says("TLS");
     let refused = restore(
         &archive,
         &target,
         &["--cacert", ca, "--cert", cert, "--key", key],
     );
-    refused.exits(3).says(" runs: real0 ");
+    refused.exits(3).says("acknowledged since: real0 ");
     assert!(!target.exists());
     etcd.stop();
     restore(&archive, &target, &[]).exits(0);

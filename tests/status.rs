@@ -55,12 +55,12 @@ fn text(ran: &Ran, backups: &Path) -> String {
     assert!(line.matches('|').count() <= 1, "{ran:#?}");
     let text = line.split(" | ").next().unwrap();
     let text = text.replace(backups.to_str().unwrap(), "DIR");
-    match text.split_once("room for ") {
-        Some((before, after)) => {
-            let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
-            format!("{before}room for N{rest}")
+    match text.split_once(" free in DIR") {
+        Some((before, "")) => {
+            let (before, _) = before.rsplit_once("; ").unwrap();
+            format!("{before}; N free in DIR")
         }
-        None => text,
+        _ => text,
     }
 }
 
@@ -101,7 +101,7 @@ fn a_fresh_archive_that_checks_is_ok() {
     let ran = status(backups, &[]).exits(0);
     assert_eq!(
         text(&ran, backups),
-        "ETCD-ARK OK: infra0: newest archive is 3.0 hours old, proven, data size 59.9 kB; room for N archives like the newest"
+        "ETCD-ARK OK: infra0: newest archive is 3.0 hours old, verified, data size 59.9 kB; N free in DIR"
     );
     assert_eq!(
         perfdata(&ran),
@@ -125,7 +125,7 @@ fn a_fresh_archive_that_checks_is_ok() {
     let ran = status(backups, &["-v"]).exits(0);
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 5, "{ran:#?}");
-    assert_eq!(lines[2], "OK: infra0: proven");
+    assert_eq!(lines[2], "OK: infra0: verified");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_is_dated_in_the_future_does_not_hide_that_nothing_came_since() {
     let ran = status(backups, &[]).exits(2);
     assert_eq!(
         text(&ran, backups),
-        "ETCD-ARK CRITICAL: infra0: newest archive is dated 2222-02-02 02:02 UTC, in the future: its age is not known"
+        "ETCD-ARK CRITICAL: infra0: newest archive is dated 2222-02-02 02:02:00 UTC, in the future: its age is not known"
     );
     assert!(ran.stdout.contains(" | age=U;;93600 "), "{ran:#?}");
     members[0].ago(backups, 50.0, |_| {});
@@ -174,7 +174,7 @@ fn what_is_dated_in_the_future_does_not_hide_that_nothing_came_since() {
     let ran = status(backups, &[]).exits(1);
     assert_eq!(
         text(&ran, backups),
-        "ETCD-ARK WARNING: infra0: an archive that goes further than the newest is dated 2222-02-02 02:02 UTC, in the future"
+        "ETCD-ARK WARNING: infra0: an archive with a longer log than the newest is dated 2222-02-02 02:02:00 UTC, in the future"
     );
 }
 
@@ -208,7 +208,7 @@ fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
     let newest_name = newest.display().to_string();
     let ran = status(backups, &[]).exits(2);
     let fault = format!(
-        "newest archive is corrupt: `{newest_name}` is not a sound archive: frame 0 at offset 0 does not match its SHA-256"
+        "newest archive is corrupt: `{newest_name}` is corrupt: frame 0 at offset 0 does not match its SHA-256"
     );
     let expected = format!("ETCD-ARK CRITICAL: infra0: {fault}; there is no older one");
     assert_eq!(
@@ -220,7 +220,7 @@ fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
     let ran = status(backups, &[]).exits(2);
     assert!(
         ran.stdout
-            .contains("; the newest that does is 20 hours old |"),
+            .contains("; the newest valid one is 20 hours old |"),
         "{ran:#?}"
     );
     fs::write(older, &bytes).unwrap();
@@ -321,9 +321,9 @@ fn each_member_of_the_cluster_must_have_a_fresh_one() {
     let ran = status(backups, &[]).exits(0);
     assert_eq!(
         text(&ran, backups),
-        "ETCD-ARK OK: infra0: newest archive is 1.0 hours old, proven, data size 59.9 kB; \
-        infra1: newest archive is 2.0 hours old, proven, data size 75.1 kB; \
-        infra2: newest archive is 3.0 hours old, proven, data size 94.3 kB; room for N archives of each member"
+        "ETCD-ARK OK: infra0: newest archive is 1.0 hours old, verified, data size 59.9 kB; \
+        infra1: newest archive is 2.0 hours old, verified, data size 75.1 kB; \
+        infra2: newest archive is 3.0 hours old, verified, data size 94.3 kB; N free in DIR"
     );
     assert_eq!(
         perfdata(&ran),
@@ -383,7 +383,7 @@ fn who_is_gone_for_good_raises_no_alarm() {
         told.contains("; 1 other cluster and 1 other member not watched"),
         "{told}"
     );
-    // Whoever is asked about by name is looked at all the same.
+    // Whoever is asked about by name is looked at anyway.
     let ran = status(backups, &["--member", "infra2"]).exits(2);
     assert!(text(&ran, backups).contains("infra2: newest archive is 38 days old, over 26 hours"));
 }

@@ -1,4 +1,4 @@
-//! What is in the store, held against what the recorded servers answered: keys, differences, and raft snapshots that lie.
+//! What is in the store, compared with what the recorded servers answered: keys, differences, and raft snapshots that lie.
 //!
 //! A server's answer is the truth; only its `ttl` is left out, which counts down. Expectations come from the answers and
 //! from the tests' own reading of the bytes, never from the tool.
@@ -186,7 +186,7 @@ fn flat(answer: &Value) -> BTreeMap<String, Map<String, Value>> {
     found
 }
 
-/// Fails with the keys that differ: two whole trees side by side tell nobody anything.
+/// Fails with the keys that differ: two whole trees side by side tell no one anything.
 #[track_caller]
 fn assert_same_keys(found: &Value, expected: &Value, what: &str) {
     if found == expected {
@@ -404,7 +404,7 @@ fn the_last_member_upgraded_can_tell_what_the_others_answered_before() {
 
 #[test]
 fn an_entry_that_is_not_committed_shows_only_where_it_is_asked_for() {
-    // Guards against a write that nobody acknowledged taken for state, or passed over where its outcome is open.
+    // Guards against a write that no one acknowledged taken for state, or passed over where its outcome is open.
     let scratch = TempDir::new().unwrap();
     let member = small_member(scratch.path());
     let values = |flags: &[&str]| -> Vec<(String, String)> {

@@ -475,7 +475,7 @@ fn what_go_takes_of_a_store_is_what_a_real_server_takes() {
             "--advertise-client-urls",
             "--listen-peer-urls",
         ];
-        // It ends before anybody could ask it, so any port will do.
+        // It ends before anyone could ask it, so any port will do.
         let urls = urls.iter().flat_map(|flag| [*flag, "http://127.0.0.1:0"]);
         command
             .args(["--name", "solo", "--data-dir"])

@@ -1,4 +1,4 @@
-//! Runs that nobody watches: what they say when all is well, and what they leave when they are stopped.
+//! Runs that no one watches: what they say when all is well, and what they leave when they are stopped.
 //!
 //! In: runs off a terminal, on one, and under signals. Out: not a word, or the right one; the right exit code; nothing half done.
 
@@ -39,7 +39,7 @@ fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
         assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
     }
     let told = with(&["-v"]).exits(0);
-    assert!(told.stdout.contains("read back and proven"), "{told:#?}");
+    assert!(told.stdout.contains("verified"), "{told:#?}");
     with(&["--json"]).exits(0).json();
     for more in [&["--size-limit", "1"][..], &["--size-limit", "1", "-q"]] {
         let told = with(more).exits(0).says("warning: the data size is");
@@ -111,7 +111,7 @@ fn a_snapshot_on_a_terminal_says_what_it_made() {
         .args(["-qec", &line, "/dev/null"])
         .env("TERM", "xterm"))
     .exits(0);
-    assert!(told.stdout.contains("read back and proven"), "{told:#?}");
+    assert!(told.stdout.contains("verified"), "{told:#?}");
 }
 
 /// 100 MB of raft snapshot and log.

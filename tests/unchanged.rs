@@ -174,13 +174,14 @@ fn a_run_from_cron_that_finds_nothing_new_says_nothing_unless_asked() {
         told.stdout.contains(scratch.newest().to_str().unwrap()),
         "{told:#?}"
     );
-    // What was worth a warning still is.
+    // What was worth a warning still is, and it is said of which archive.
     let limit = ["--size-limit", "1", "--label", "small"];
     scratch.run(&scratch.source, &limit).exits(0);
     let strict = [&limit[..], &["--strict"]].concat();
     let told = scratch.run(&scratch.source, &strict).exits(5);
     assert!(
-        told.stderr.starts_with("warning: the data size is"),
+        told.stderr.starts_with("warning: archive of 20")
+            && told.stderr.contains(" UTC: the data size is"),
         "{told:#?}"
     );
     assert_eq!(archives_in(&scratch.backups).len(), 2);

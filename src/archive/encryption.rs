@@ -34,9 +34,9 @@ pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 /// What is wrong with a recipient or an identity.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("`{0}` is not an age recipient")]
+    #[error("`{0}` is not a valid age recipient")]
     Recipient(String),
-    #[error("line {line} of `{file}` is not an age recipient")]
+    #[error("line {line} of `{file}` is not a valid age recipient")]
     RecipientsFile {
         file: String,
         /// Which line, from 1.
@@ -45,13 +45,13 @@ pub enum KeyError {
     #[error("`{0}` holds no key")]
     Empty(String),
     #[error("`{0}` names no recipient")]
-    Nobody(String),
+    NoRecipient(String),
     #[error("{0} recipients are more than {MOST_RECIPIENTS}")]
     TooMany(usize),
-    #[error("`{0}` is itself encrypted with a passphrase, and this tool does not ask for one")]
+    #[error("`{0}` is protected by a passphrase, which is not supported")]
     Passphrase(String),
     /// Not a file of identities. What is in it is not shown: it may be a key.
-    #[error("`{0}` is not a file of age identities")]
+    #[error("`{0}` is not a valid age identity file")]
     IdentityFile(String),
 }
 
@@ -104,7 +104,7 @@ impl Recipients {
                 })?);
             }
             if all.len() == before {
-                return Err(KeyError::Nobody(file.clone()));
+                return Err(KeyError::NoRecipient(file.clone()));
             }
         }
         if all.len() > MOST_RECIPIENTS {
@@ -222,7 +222,7 @@ fn ends_in_time(outside: &dyn Source) -> io::Result<bool> {
     Ok(most < LONGEST_HEADER)
 }
 
-/// A private key that was given for a recipient is not shown to anybody.
+/// A private key that was given for a recipient is not shown to anyone.
 fn shown(text: &str) -> String {
     if text.to_ascii_uppercase().contains("SECRET") {
         return "a private key".to_owned();

@@ -13,7 +13,7 @@ use crate::interrupt::Interrupted;
 pub enum ArchiveError {
     #[error("{}", missing("archive", .0))]
     NotFound(PathBuf),
-    #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is not a sound archive" })]
+    #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is corrupt" })]
     Fault {
         path: PathBuf,
         #[source]
@@ -91,7 +91,7 @@ pub enum ArchiveFault {
         /// By the frames.
         held: u64,
     },
-    #[error("it holds `{path}`, which is {kind}; only regular files belong into an archive")]
+    #[error("unexpected entry `{path}`, {kind}; archives contain only regular files")]
     Kind { path: String, kind: &'static str },
     #[error("it holds `{path}`: {why}")]
     Path { path: String, why: &'static str },
@@ -107,16 +107,16 @@ pub enum ArchiveFault {
         /// Size, mode, owner or time.
         what: &'static str,
     },
-    #[error("its tar stream breaks off: {0}")]
+    #[error("truncated tar stream: {0}")]
     Tar(String),
-    #[error("it holds something behind the end of its tar stream")]
+    #[error("data after the end of the tar stream")]
     Trailing,
     #[error("`{path}` does not match its SHA-256")]
     FileDigest { path: String },
     #[cfg(feature = "encryption")]
     #[error(transparent)]
     Encryption(#[from] crate::archive::encryption::EncryptionFault),
-    #[error("it is encrypted, and this build of etcd-ark knows no encryption")]
+    #[error("it is encrypted, and this build has no encryption support")]
     NoEncryption,
     #[error("its sidecar cannot be used: {0}")]
     Sidecar(String),

@@ -56,11 +56,11 @@ pub struct Frame {
 /// What is wrong with the end of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
-    #[error("it does not end with a seek table: cut short, or not an etcd-ark archive")]
+    #[error("no seek table at the end: the archive is truncated")]
     NoTable,
     #[error("its seek table does not fit the file")]
     Table,
-    #[error("it has no seal before its seek table: not an etcd-ark archive, or a damaged one")]
+    #[error("no seal before the seek table: not an etcd-ark archive, or a damaged one")]
     NoSeal,
     #[error("its seal has version {0}, of a later release of etcd-ark than this one")]
     LaterSeal(u8),

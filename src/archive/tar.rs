@@ -1,4 +1,4 @@
-//! The tar stream's entries held against the manifest: nothing else, and nothing more.
+//! The tar stream's entries compared with the manifest: nothing else, and nothing more.
 
 use std::io;
 use std::io::Read;

@@ -46,9 +46,9 @@ pub enum VerifyFault {
     },
     #[error("etcd could not start from it: {0}")]
     Start(#[from] StartFault),
-    #[error("its manifest says something else of the member than its files do")]
+    #[error("the manifest does not match the archived files")]
     Facts,
-    #[error("it holds a damaged data dir, saved as it was: {0}")]
+    #[error("it contains a damaged data dir, saved as it was: {0}")]
     Damaged(String),
     #[error("`{path}`: {fault}")]
     File { path: String, fault: FileFault },
@@ -109,7 +109,7 @@ pub fn verify(
             faults.extend(lines.map(VerifyFault::Damaged));
         }
         Ok(()) => {
-            // One fault in a file makes the facts differ too; saying so twice helps nobody.
+            // One fault in a file makes the facts differ too; saying so twice helps no one.
             if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
                 match check.finish(archive) {
                     Ok(found) => (replay, trace) = (found.replay, found.trace),
@@ -137,7 +137,7 @@ pub fn verify(
     })
 }
 
-/// The member's files as they come out of an archive, held against etcd's rules.
+/// The member's files as they come out of an archive, compared with etcd's rules.
 #[derive(Default)]
 pub(crate) struct MemberCheck {
     examiner: Examiner,

@@ -1,5 +1,6 @@
 //! What can be said on the command line, and in the environment.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -10,6 +11,7 @@ use crate::cli::config::{Misread, said_by};
 use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{CONFIG_FLAG, Global};
 use crate::cli::help;
+use crate::cli::output::shown;
 use crate::cli::{config, json};
 
 /// Back up, verify and restore data directories of etcd 2.x
@@ -17,7 +19,7 @@ use crate::cli::{config, json};
 #[command(
     name = "etcd-ark",
     version,
-    max_term_width = 100,
+    max_term_width = 80,
     arg_required_else_help = true
 )]
 #[command(after_help = help::EXIT_CODES)]
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     /// Restore a member directory, completely or not at all
     #[command(
         after_help = "First asks all members that the archive names, for up to 2 seconds, whether their cluster \
-        runs, and refuses if it does: a restored member would have forgotten what it acknowledged since. For an \
+        runs, and refuses if it does: a restored member would lose writes that it acknowledged since. For an \
         archive made by `rewind`, the cluster it was made from must not run."
     )]
     Restore(crate::cli::commands::restore::Restore),
@@ -114,7 +116,7 @@ pub(crate) enum Command {
     Downgrade(Box<crate::cli::commands::downgrade::flags::Downgrade>),
     /// Check what etcd's guide asks before an upgrade
     #[command(
-        after_help = "Exits with 0 if nothing stands in the way, with 5 under --strict if something was worth \
+        after_help = "Exits with 0 if the upgrade can begin, with 5 under --strict if something was worth \
         a warning, and with 3 if any check fails: then do not upgrade. With --watch it exits with 0 once \
         the cluster is at the new version."
     )]
@@ -170,7 +172,7 @@ pub(crate) fn misread(misread: Misread) -> u8 {
         Misread::Line(error) => match usage(&error) {
             // Also for people, whose clap shows how it is used.
             Some(_) if !asks_json && !is_status() => {
-                let _ = without_bad_advice(error).print();
+                show(&with_good_advice(error));
                 return Kind::Usage.exit_code();
             }
             Some(failure) => failure,
@@ -198,10 +200,26 @@ fn tell(failure: &CliError, asks_json: bool) {
         eprintln!("{}", json::failure(failure, failure.hint.as_deref()));
         return;
     }
-    eprintln!("error: {}", failure.message);
+    eprintln!("{}", shown(&format!("error: {}", failure.message)));
     if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+        eprintln!("{}", shown(&format!("hint: {hint}")));
     }
+}
+
+/// Shows what clap says, in lines that fit.
+#[expect(
+    clippy::print_stderr,
+    reason = "no Out exists before the arguments are read"
+)]
+fn show(error: &clap::Error) {
+    let text = error.render();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    let text = if std::io::stderr().is_terminal() && !plain {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
+    eprint!("{}", shown(&text));
 }
 
 /// Flags that lift a refusal: none of them is what a typo meant.
@@ -216,18 +234,66 @@ const DANGEROUS: [&str; 8] = [
     "--replace",
 ];
 
-/// The error without a suggestion that would be one of these, and without the advice to pass a flag as a value.
-fn without_bad_advice(error: clap::Error) -> clap::Error {
-    let suggested = error.get(ContextKind::SuggestedArg);
-    let is_good = |value: &ContextValue| matches!(value, ContextValue::String(flag) if !DANGEROUS.contains(&flag.as_str()));
-    if error.kind() != ErrorKind::UnknownArgument || suggested.is_some_and(is_good) {
-        return error;
+/// What other tools call our commands.
+const ELSEWHERE: [(&str, &[&str]); 6] = [
+    ("check", &["verify", "preflight", "status"]),
+    ("forget", &["prune"]),
+    ("info", &["inspect"]),
+    ("ls", &["list"]),
+    ("save", &["snapshot"]),
+    ("validate", &["verify"]),
+];
+
+/// The error without a suggestion that would be a dangerous flag, and without the advice to pass a flag as a value; with what
+/// was probably meant.
+fn with_good_advice(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (argument, command) = (
+        text(ContextKind::InvalidArg),
+        text(ContextKind::InvalidSubcommand),
+    );
+    let suggested = text(ContextKind::SuggestedArg);
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            if let Some((_, ours)) = ELSEWHERE.iter().find(|(name, _)| *name == command) {
+                let ours = ours.iter().map(ToString::to_string).collect();
+                error.insert(
+                    ContextKind::SuggestedSubcommand,
+                    ContextValue::Strings(ours),
+                );
+            }
+            error
+        }
+        ErrorKind::ArgumentConflict if argument.starts_with("--backup-dir") => Args::command()
+            .error(
+                ErrorKind::ArgumentConflict,
+                "two backup dirs are given (`--repo` is another name of `--backup-dir`): name one",
+            ),
+        ErrorKind::UnknownArgument if suggested.is_empty() || DANGEROUS.contains(&&*suggested) => {
+            let mut bare = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Args::command());
+            let tip = match argument.as_str() {
+                "--force" => "each refusal names the flag that lifts it; there is none for all",
+                "--tag" => "labels are given with `--label`",
+                "--backup-wal-dir" => {
+                    "leave it out: an archive holds the WAL, too; `etcd-ark restore --wal-dir` puts it into a directory of its own"
+                }
+                argument if !argument.starts_with('-') => {
+                    "this is one argument too many; did a pattern match several files?"
+                }
+                _ => "",
+            };
+            bare.insert(ContextKind::InvalidArg, ContextValue::String(argument));
+            if !tip.is_empty() {
+                let tips = ContextValue::StyledStrs(vec![tip.into()]);
+                bare.insert(ContextKind::Suggested, tips);
+            }
+            bare
+        }
+        _ => error,
     }
-    let mut bare = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Args::command());
-    if let Some(argument) = error.get(ContextKind::InvalidArg) {
-        bare.insert(ContextKind::InvalidArg, argument.clone());
-    }
-    bare
 }
 
 /// What clap says is wrong, if it is not the help that it shows.

@@ -95,7 +95,7 @@ pub(crate) struct Tls {
 }
 
 impl Connection {
-    /// Whether anybody said where the cluster is.
+    /// Whether anyone said where the cluster is.
     pub(crate) fn is_given(&self) -> bool {
         !self.named().is_empty()
     }
@@ -194,7 +194,7 @@ impl Connection {
 }
 
 impl Tls {
-    /// Nobody in particular, but with these certificates.
+    /// No one in particular, but with these certificates.
     pub(crate) fn access(&self) -> Result<Access> {
         // As etcdctl 2.x calls them.
         let or_older = |given: &Option<PathBuf>, name: &str| {

@@ -8,7 +8,7 @@ use crate::archive::{ArchiveError, Cipher, Source};
 
 use crate::cli::error::{CliError, Result};
 
-/// How an archive is encrypted, if anybody is named who shall read it.
+/// How an archive is encrypted, if anyone is named who shall read it.
 #[cfg(feature = "encryption")]
 pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
     if named.is_empty() && files.is_empty() {
@@ -74,10 +74,8 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     if named.is_empty() && files.is_empty() {
         return refuse_empty_variables().map(|()| None);
     }
-    Err(
-        CliError::usage("this build of etcd-ark knows no encryption")
-            .hint("build it with the feature `encryption`, which is on by default"),
-    )
+    Err(CliError::usage("this build has no encryption support")
+        .hint("build it with the feature `encryption`, which is on by default"))
 }
 
 #[cfg(not(feature = "encryption"))]

@@ -122,7 +122,8 @@ pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     line(&json!({
         "code": failure.kind.exit_code(),
         "kind": failure.kind.name(),
-        "message": failure.message,
+        // A list in it stands on lines of its own only for people.
+        "message": failure.message.replace("\n  ", " "),
         "hint": hint,
     }))
 }

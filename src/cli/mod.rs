@@ -13,6 +13,7 @@ pub(crate) mod given;
 pub(crate) mod global;
 pub(crate) mod help;
 pub(crate) mod json;
+pub(crate) mod layout;
 pub(crate) mod location;
 pub(crate) mod metrics;
 pub(crate) mod open;
@@ -70,7 +71,7 @@ pub fn main() -> u8 {
             Kind::Failed,
             "done, but stdout could not be written to",
         )
-        .hint("`etcd-ark list` and `etcd-ark inspect` show how things stand")),
+        .hint("`etcd-ark list` and `etcd-ark inspect` show what was done")),
         Ok(()) if out.warned() && args.global.strict => Err(out.only_warned()),
         Ok(()) => Ok(()),
         Err(error) => Err(error

@@ -121,7 +121,7 @@ impl<'p> Places<'p> {
         // What was encrypted by hand has no sidecar; one that is there must tell the truth.
         let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
         if there.is_some() && !sidecar_of(&*repository, &name)?.0.is_of(archive.manifest()) {
-            let why = "it says something else than the manifest inside".to_owned();
+            let why = "it does not match the manifest in the archive".to_owned();
             let fault = ArchiveFault::Sidecar(why);
             return Err(ArchiveError::Fault { path, fault }.into());
         }
@@ -188,10 +188,10 @@ impl<'p> Places<'p> {
     #[cfg(not(feature = "object-store"))]
     #[expect(clippy::unused_self, reason = "as where there are object stores")]
     fn bucket(&self, url: &str) -> Result<Rc<dyn Repository>> {
-        Err(CliError::usage(format!(
-            "`{url}`: this build of etcd-ark knows no object stores"
-        ))
-        .hint("build it with the feature `object-store`, which is on by default"))
+        Err(
+            CliError::usage(format!("`{url}`: this build has no bucket support"))
+                .hint("build it with the feature `object-store`, which is on by default"),
+        )
     }
 }
 

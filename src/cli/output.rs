@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{Color, Global};
-use crate::cli::json;
 use crate::cli::printed::Printed;
+use crate::cli::{json, layout};
 
 /// How much is gathered for stdout at once, in bytes.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -80,7 +80,7 @@ impl Out {
     }
 
     fn to_stdout(&self, text: &str) {
-        self.stream(|stdout| writeln!(stdout, "{}", visible(text)));
+        self.stream(|stdout| writeln!(stdout, "{text}"));
     }
 
     /// Lets `write` write to stdout as much as it likes, its bytes as they are.
@@ -122,21 +122,21 @@ impl Out {
     /// A line of an answer, which was asked for.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
-            self.to_stdout(text.trim_end());
+            self.to_stdout(&shown(text.trim_end()));
         }
     }
 
     /// The result for scripts, made only if they asked for it.
     pub(crate) fn json<T: Serialize>(&self, value: impl FnOnce() -> T) {
         if self.json {
-            self.to_stdout(&json::pretty(&value()));
+            self.to_stdout(&visible(&json::pretty(&value())));
         }
     }
 
     /// The same on one line, for results that come one after another.
     pub(crate) fn json_line<T: Serialize>(&self, value: impl FnOnce() -> T) {
         if self.json {
-            self.to_stdout(&json::line(&value()));
+            self.to_stdout(&visible(&json::line(&value())));
         }
     }
 
@@ -193,10 +193,8 @@ impl Out {
     pub(crate) fn failure(&self, failure: &CliError) {
         let hint = failure.hint.as_deref().map(|hint| self.complete(hint));
         if self.json {
-            write_line(
-                &mut std::io::stderr().lock(),
-                &json::failure(failure, hint.as_deref()),
-            );
+            let line = json::failure(failure, hint.as_deref());
+            let _ = writeln!(std::io::stderr(), "{}", visible(&line));
             return;
         }
         let word = paint(self.color_stderr, Paint::Bad, "error:");
@@ -221,12 +219,17 @@ impl Out {
     }
 }
 
-/// Where stderr cannot be written to, there is nobody left to tell.
+/// Where stderr cannot be written to, no one is left to tell.
 fn write_line(stream: &mut dyn Write, text: &str) {
-    let _ = writeln!(stream, "{}", visible(text));
+    let _ = writeln!(stream, "{}", shown(text));
 }
 
-/// `text` without what a terminal would obey: names and labels come from files that anybody may
+/// `text` as it may be shown, in lines that fit.
+pub(crate) fn shown(text: &str) -> String {
+    layout::fit(&visible(text), layout::width())
+}
+
+/// `text` without what a terminal would obey: names and labels come from files that anyone may
 /// have made. Line breaks and colours stay.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -37,11 +37,10 @@ impl<'o> Progress<'o> {
                 self.bar.set_message(part);
             }
             Event::Advance(bytes) => self.bar.inc(bytes),
-            Event::Again { attempt, reason } => {
+            Event::Again { reason, .. } => {
                 if self.out.verbose {
                     self.bar.suspend(|| {
-                        self.out
-                            .note(&format!("starting over (try {attempt}): {reason}"));
+                        self.out.note(&format!("starting over: {reason}"));
                     });
                 }
             }

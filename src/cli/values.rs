@@ -55,7 +55,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((left, right)) if !left.is_empty() && !right.is_empty() => {
             Ok((left.to_owned(), right.to_owned()))
         }
-        _ => Err(format!("`{text}` is not of the form LEFT=RIGHT")),
+        _ => Err(format!("`{text}`: expected NAME=VALUE")),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: jobs, and what to do with each answer as it comes. The work goes on in threads of its own
 //! until the caller has heard enough; what is still under way then ends by itself, at its own
-//! timeout, and nobody waits for it.
+//! timeout, and no one waits for it.
 
 use std::sync::Arc;
 

@@ -232,7 +232,7 @@ impl Talk<'_> {
         match answer.status {
             200 => Ok(answer),
             401 | 403 => Err(Silence::NotAllowed { url }),
-            300..=399 => Err(self.rubbish("it wants to be asked elsewhere")),
+            300..=399 => Err(self.rubbish("it redirects to another server")),
             // As servers written in Go say it.
             400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
                 let why = "it speaks TLS: its URL begins with https".to_owned();
@@ -323,7 +323,7 @@ impl Talk<'_> {
             let why = "it hung up; it may want a client certificate".to_owned();
             return Silence::Tls { url, why };
         }
-        self.rubbish("it hung up without an answer; perhaps its URL begins with https")
+        self.rubbish("it hung up without an answer; does its URL begin with https?")
     }
 }
 

@@ -2,7 +2,7 @@
 //! current.
 //!
 //! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`Look`]:
-//! one [`MemberLook`] for every member that anybody knows of, each asked at the same time, so that
+//! one [`MemberLook`] for every member that anyone knows of, each asked at the same time, so that
 //! one which hangs costs one timeout and not one each; or, where only that matters, who is there at
 //! all: a [`Presence`] each. Only [`keys`] writes to a cluster.
 //! Source: formats page §8.
@@ -78,7 +78,7 @@ pub enum AccessError {
     Key { key: PathBuf, why: String },
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    #[error("`{0}` is not a URL of an etcd server")]
+    #[error("`{0}` is not a valid endpoint URL")]
     Endpoint(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -143,7 +143,7 @@ pub enum SaidVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub leads: bool,
-    /// Whom it holds to be the leader, if anybody.
+    /// Whom it holds to be the leader, if anyone.
     pub leader: Option<MemberId>,
 }
 
@@ -163,16 +163,16 @@ pub struct Applied {
 pub enum Silence {
     #[error("it has not told the cluster where clients reach it")]
     NoClientUrl,
-    /// Nobody listens, or the host cannot be reached or resolved.
+    /// No one listens, or the host cannot be reached or resolved.
     #[error("{url} cannot be reached: {why}")]
     Unreachable { url: String, why: String },
     /// Someone listens and does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow { url: String, after: Duration },
-    #[error("{url} and this client do not agree on TLS: {why}")]
+    #[error("{url}: TLS handshake failed: {why}")]
     Tls { url: String, why: String },
     /// It wants to know who asks (401, or 403).
-    #[error("{url} wants a user and a password, or others than those given")]
+    #[error("{url}: authentication failed (no or wrong user and password)")]
     NotAllowed { url: String },
     #[error("{url} answered with status {status}: {message}")]
     Refused {
@@ -182,7 +182,7 @@ pub enum Silence {
         /// What it says, shortened.
         message: String,
     },
-    #[error("what answers at {url} is not etcd 2.x, or speaks nonsense: {why}")]
+    #[error("{url}: not a valid etcd 2.x response: {why}")]
     Rubbish { url: String, why: String },
     #[error("{url} belongs to another cluster, {found}")]
     OtherCluster { url: String, found: ClusterId },
@@ -192,7 +192,7 @@ pub enum Silence {
 
 impl Silence {
     /// Whether someone is there, although there is no answer to work with.
-    pub fn somebody_is_there(&self) -> bool {
+    pub fn is_reached(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
     }
 }

@@ -1,4 +1,4 @@
-//! Whether anybody of a cluster is there, which is all that a restore needs to know.
+//! Whether anyone of a cluster is there, which is all that a restore needs to know.
 //!
 //! In: members that files name, and the cluster they belong to. Out: a [`Presence`] for each. Peer
 //! URLs are asked as well as client URLs: they answer without authentication, and a member that
@@ -32,7 +32,7 @@ pub enum Presence {
         url: String,
         found: ClusterId,
     },
-    Nobody,
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +42,9 @@ enum Kind {
 }
 
 impl Cluster {
-    /// Asks where `members` are whether anybody of the cluster answers, for no longer than `within`.
+    /// Asks where `members` are whether anyone of the cluster answers, for no longer than `within`.
     /// Of what is found at a member's URLs, the most alarming counts.
-    pub fn anybody_there(
+    pub fn presence_of(
         &self,
         members: &[Member],
         cluster_id: ClusterId,
@@ -52,7 +52,7 @@ impl Cluster {
     ) -> Vec<(Member, Presence)> {
         let mut found: Vec<_> = members
             .iter()
-            .map(|member| (member.clone(), Presence::Nobody))
+            .map(|member| (member.clone(), Presence::Absent))
             .collect();
         let mut jobs = BTreeSet::new();
         for (place, (member, presence)) in found.iter_mut().enumerate() {
@@ -90,7 +90,7 @@ fn rank(presence: &Presence) -> u8 {
         Presence::Here { member, .. } => u8::from(member.is_none()),
         Presence::Unclear(_) => 2,
         Presence::OtherCluster { .. } => 3,
-        Presence::Nobody => 4,
+        Presence::Absent => 4,
     }
 }
 
@@ -106,8 +106,8 @@ fn presence(talk: &Talk<'_>, kind: Kind, cluster_id: ClusterId) -> Presence {
             Some(found) => found,
             None => return Presence::Unclear(talk.not_etcd(path, answer)),
         },
-        Err(silence) if silence.somebody_is_there() => return Presence::Unclear(silence),
-        Err(_) => return Presence::Nobody,
+        Err(silence) if silence.is_reached() => return Presence::Unclear(silence),
+        Err(_) => return Presence::Absent,
     };
     if found != cluster_id {
         return Presence::OtherCluster { url, found };

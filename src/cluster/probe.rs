@@ -1,7 +1,7 @@
 //! A look at a cluster: who its members are, and what each says.
 //!
 //! In: the endpoints of an [`Access`](crate::cluster::Access), and the members known from files. Out: a
-//! [`Look`]. First everybody who may know is asked who the members are, then every member what it
+//! [`Look`]. First everyone who may know is asked who the members are, then every member what it
 //! has to say; an answer counts as a member's only if it proves to be from it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ struct Told {
 type ToldBy = HashMap<String, Result<Told, Silence>>;
 
 impl Cluster {
-    /// Asks everybody: at the endpoints, and where the members are that are `known` from files. With
+    /// Asks everyone: at the endpoints, and where the members are that are `known` from files. With
     /// `expected` the answers of any other cluster do not count; without, those of any other
     /// than the first one found.
     pub fn look(&self, known: &[Member], expected: Option<ClusterId>) -> Look {
@@ -178,14 +178,14 @@ impl Heard {
 fn most_telling(silences: Vec<Silence>) -> Silence {
     let rank = |silence: &Silence| match silence {
         Silence::OtherCluster { .. } | Silence::OtherMember { .. } => 1,
-        silence if silence.somebody_is_there() => 0,
+        silence if silence.is_reached() => 0,
         _ => 2,
     };
     let best = silences.into_iter().min_by_key(rank);
     best.unwrap_or(Silence::NoClientUrl)
 }
 
-/// The members that anybody knows of, by id, and whether a running one named them.
+/// The members that anyone knows of, by id, and whether a running one named them.
 fn members(
     doors: &[String],
     told: &ToldBy,
@@ -234,8 +234,7 @@ fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
 pub(super) fn no_url(url: &str) -> Silence {
     Silence::Rubbish {
         url: shown(url),
-        why: "this is not a URL of an etcd server, although a member names it as its own"
-            .to_owned(),
+        why: "this is not a valid endpoint URL, although a member names it as its own".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a member's answers say.
 //!
-//! In: bodies of HTTP answers (formats page §8), from anybody who listens where a member should.
+//! In: bodies of HTTP answers (formats page §8), from anyone who listens where a member should.
 //! Out: what etcd means by them, bounded and fit to be shown; or what is odd about them.
 
 use serde::Deserialize;

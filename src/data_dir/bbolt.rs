@@ -1,4 +1,4 @@
-//! `snap/db`, etcd 3.x's bbolt file: enough to tell that nobody changed it, and how far it has come.
+//! `snap/db`, etcd 3.x's bbolt file: enough to tell that no one changed it, and how far it has come.
 //!
 //! ```text
 //! page 0, page 1: the two meta pages, `page size` bytes each
@@ -57,7 +57,7 @@ pub enum DbFault {
         /// Bytes in use.
         needed: u64,
     },
-    #[error("`snap/db` does not say which entry it has come to")]
+    #[error("`snap/db` does not say which entry it includes")]
     NoIndex,
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -80,7 +80,7 @@ impl LeftoverKind {
     pub fn origin(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => {
-                "etcd or `etcdctl backup` met a raft snapshot that did not read well, often one still being written, and renamed it"
+                "etcd or `etcdctl backup` met a raft snapshot that could not be read, often one still being written, and renamed it"
             }
             Self::BrokenSegment => {
                 "etcd was killed while it wrote; at its next start it copied the segment and cut the original"

@@ -5,7 +5,7 @@
 //! `--force-new-cluster` where its cluster has other members (that flag makes etcd panic on a log in which
 //! a member's peer URLs change), on loopback and on free ports, in a process group that ends with the drill.
 //! What it holds is read from the raft snapshot that it makes itself, for that has every key: hidden
-//! ones, and those that auth lets nobody list. Neither the source nor the backup is written to, and
+//! ones, and those that auth lets no one list. Neither the source nor the backup is written to, and
 //! the scratch directory goes in the end.
 
 pub mod server;

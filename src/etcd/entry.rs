@@ -2,7 +2,7 @@
 //!
 //! In: an entry's kind and data. Out: its [`EntryClass`], and sums of them. A *client write* is an
 //! entry that a client asked for and that can change keys; an idle cluster logs a SYNC every 500 ms,
-//! and nobody misses those. Source: formats page §5; `InternalRaftRequest` at 3.4.23.
+//! and no one misses those. Source: formats page §5; `InternalRaftRequest` at 3.4.23.
 
 use prost::Message;
 use serde::Serialize;
@@ -55,7 +55,7 @@ struct V3Request {
 
 impl EntryClass {
     /// The class of an entry of `kind` (0 normal, 1 conf change). Data that cannot be read count as
-    /// a client's: nobody shall lose them unsaid.
+    /// a client's: no one shall lose them unsaid.
     pub fn of(kind: u64, data: &[u8]) -> Self {
         if kind == 1 {
             return Self::ConfChange;

@@ -24,7 +24,7 @@ pub struct Position {
     pub commit: Index,
     /// The term the member had seen.
     pub hard_state_term: Term,
-    /// Whom it voted for in that term; `0` is nobody.
+    /// Whom it voted for in that term; `0` is no one.
     pub vote: MemberId,
 }
 
@@ -33,7 +33,7 @@ pub struct Position {
 pub struct VersionChange {
     /// The version.
     pub version: ClusterVersion,
-    /// The entry that set it; none when that lies before the segments at hand.
+    /// The entry that set it; none when that lies before the segments available.
     pub set_at: Option<Index>,
     /// Whether that entry is known to be committed; if not, it may be, once there is a leader.
     pub committed: bool,
@@ -95,7 +95,7 @@ pub enum StartFault {
     NoMarker(SnapshotId),
     /// The log has a hole above the raft snapshot, or begins after it.
     #[error(
-        "{}: the raft snapshot at {to} that stands for them is not here, is corrupt, or is not in the WAL",
+        "{}: the raft snapshot at {to} that covers them is missing, corrupt, or not in the WAL",
         missing(*.from, *.to)
     )]
     Hole {

@@ -8,7 +8,7 @@
 
 use prost::Message;
 
-/// `etcdserverpb.Metadata`: whose WAL this is. The same in every segment.
+/// `etcdserverpb.Metadata`: the member of a WAL. The same in every segment.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Metadata {
     /// The member's id.
@@ -42,7 +42,7 @@ pub struct HardState {
     /// The highest term seen.
     #[prost(uint64, optional, tag = "1")]
     pub term: Option<u64>,
-    /// Whom it voted for in that term; 0 is nobody.
+    /// Whom it voted for in that term; 0 is no one.
     #[prost(uint64, optional, tag = "2")]
     pub vote: Option<u64>,
     /// The highest index known to be committed.

@@ -1,4 +1,4 @@
-//! What a log holds, entry by entry, small enough to be held against other logs.
+//! What a log holds, entry by entry, small enough to be compared with other logs.
 //!
 //! In: raft snapshots and records as they go by. Out: a [`Trace`]: of every entry that no later one
 //! replaced its place, its term, a digest, and what it is; of every raft snapshot its place and the

@@ -274,7 +274,7 @@ mod tests {
         let dir = Dir::open(temp.path()).unwrap();
         assert_eq!(dir.entry("kept").free().name, "kept");
         dir.create_dir("kept".as_ref()).unwrap();
-        // A link to nowhere has the name all the same.
+        // A link to nowhere has the name anyway.
         std::os::unix::fs::symlink("nowhere", temp.path().join("kept-2")).unwrap();
         assert_eq!(dir.entry("kept").free().name, "kept-3");
         assert!(dir.open_dir("kept-2".as_ref()).is_err());

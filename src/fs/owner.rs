@@ -60,7 +60,7 @@ pub fn user(name: &str) -> Option<Owner> {
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
         }),
-        // A number that no name stands for is one all the same.
+        // A number that no name stands for is one anyway.
         _ => name.parse().ok().map(|id| Owner { uid: id, gid: id }),
     }
 }

@@ -8,7 +8,7 @@ use crate::fs::error::with_path;
 /// Why work that needs room does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    #[error("not enough room in `{dir}`: {needed} bytes are needed, {available} are free")]
+    #[error("not enough space in `{dir}`: {} needed, {} free", size(*needed), size(*available))]
     NoRoom {
         dir: PathBuf,
         /// Bytes needed.
@@ -20,10 +20,14 @@ pub enum SpaceError {
     Io(#[from] io::Error),
 }
 
+fn size(bytes: u64) -> bytesize::Display {
+    bytesize::ByteSize::b(bytes).display().si()
+}
+
 /// Bytes that may still be written below `dir`.
 pub fn free(dir: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(dir)
-        .map_err(|error| with_path(error.into(), "ask for the room in", dir))?;
+        .map_err(|error| with_path(error.into(), "query the free space of", dir))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 

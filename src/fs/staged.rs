@@ -203,7 +203,7 @@ fn lock_if_possible(file: &std::fs::File) {
     let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
 }
 
-/// Removes what killed runs left staged in `dir`: ours by name, old enough, and locked by nobody.
+/// Removes what killed runs left staged in `dir`: ours by name, old enough, and locked by no one.
 /// What cannot be removed is left: it stops nothing.
 pub fn remove_stale(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else {

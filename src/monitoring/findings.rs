@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::archive::warning::WarningCode;
 use crate::monitoring::scope::{Others, Watched, log_order};
 use crate::monitoring::{Facts, Finding, Level, Proof, Room, Rules, age};
-use crate::text::{about, count, list, moment, size};
+use crate::text::{about, count, list, size, utc};
 
 fn finding(level: Level, check: &'static str, member: Option<&str>, text: String) -> Finding {
     Finding {
@@ -60,7 +60,7 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
     let over = |limit| age(watched, facts.now).filter(|age| *age > limit);
     let (level, text) = match age(watched, facts.now) {
         None => {
-            let created = moment(newest.created);
+            let created = utc(newest.created);
             let text = format!("{is} dated {created}, in the future: its age is not known");
             (Level::Critical, text)
         }
@@ -107,9 +107,9 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
     let (level, text) = match (proof, newer) {
         (Proof::Bad { why, good }, _) => {
             let rest = match good {
-                Some(good) => format!("the newest that does is {} old", old(*good)),
+                Some(good) => format!("the newest valid one is {} old", old(*good)),
                 None if watched.older.is_empty() => "there is no older one".to_owned(),
-                None => "no older one is known to".to_owned(),
+                None => "no older one is known to be valid".to_owned(),
             };
             let text = format!("{newest} is corrupt: {why}; {rest}");
             (Level::Critical, text)
@@ -129,7 +129,7 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
             };
             (level, text)
         }
-        (Proof::Whole, None) => (Level::Ok, "proven".to_owned()),
+        (Proof::Whole, None) => (Level::Ok, "verified".to_owned()),
         (Proof::EndOnly, None) => (Level::Ok, "only its end was read".to_owned()),
     };
     finding(level, "proof", Some(name), text)
@@ -163,9 +163,9 @@ fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
     let mut ahead = watched.ahead.iter();
     let beyond = ahead.find(|summary| log_order(summary) > reached)?;
     let name = &watched.name;
-    let created = moment(beyond.created);
+    let created = utc(beyond.created);
     let text =
-        format!("an archive that goes further than the newest is dated {created}, in the future");
+        format!("an archive with a longer log than the newest is dated {created}, in the future");
     Some(finding(Level::Warning, "dates", Some(name), text))
 }
 
@@ -224,7 +224,8 @@ pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
         let text = format!("{free} free in {}, under {below}: {fits}", facts.location);
         (Level::Warning, text)
     } else {
-        (Level::Ok, fits)
+        let text = format!("{} free in {}", size(free), facts.location);
+        (Level::Ok, text)
     };
     Some(finding(level, "free", None, text))
 }
@@ -250,7 +251,7 @@ pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
     (facts.read_only).then(|| finding(Level::Warning, "writable", None, text))
 }
 
-/// Whose archives are there and raise no alarm: so that nobody believes them watched.
+/// The members that have archives and raise no alarm: so that no one believes them watched.
 pub(super) fn others(facts: &Facts) -> Option<Finding> {
     let Others {
         clusters,

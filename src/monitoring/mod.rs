@@ -2,7 +2,7 @@
 //!
 //! In: who is watched (see [`scope`]), what reading the newest archives gave, how much room is
 //! left, and the [`Rules`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
-//! whoever calls has looked.
+//! the caller has looked.
 
 pub mod findings;
 pub mod growth;
@@ -57,7 +57,7 @@ pub struct Facts {
     pub now: Timestamp,
     /// The one member that was asked about, if not all are.
     pub wanted: Option<String>,
-    /// Whose archives are watched, and what reading their newest ones gave.
+    /// Which members\' archives are watched, and what reading their newest ones gave.
     pub watched: Vec<(Watched, Proof)>,
     /// What has an archive's name and cannot be opened.
     pub unreadable: Vec<Unreadable>,
@@ -67,7 +67,7 @@ pub struct Facts {
     pub free: Result<Option<u64>, String>,
     /// Whether nothing can be written there at all, because it is mounted read-only.
     pub read_only: bool,
-    /// Whose archives are there and raise no alarm.
+    /// Members that have archives and raise no alarm.
     pub others: Others,
 }
 
@@ -131,7 +131,7 @@ pub struct MemberReport {
 /// The room that is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that can still be written, if anybody knows.
+    /// Bytes that can still be written, if anyone knows.
     pub free: Option<u64>,
     /// Bytes that one more archive of each member takes, by the newest ones.
     pub round: u64,

@@ -1,7 +1,7 @@
-//! Whose archives are watched, and which of them is each member's newest.
+//! Which members\' archives are watched, and which of them is each member's newest.
 //!
 //! In: the archives of a repository and the time. Out: a [`Watched`] for each member that can
-//! raise an alarm. Those that a rewind made do not count: nobody captured them. Nor do those of damaged data dirs. Of what is left,
+//! raise an alarm. Those that a rewind made do not count: no one captured them. Nor do those of damaged data dirs. Of what is left,
 //! the newest names the cluster, so that an older one, from before a rewind, raises no alarm for
 //! ever. Of that cluster's members those are watched that have archives here and are not removed;
 //! the others keep theirs elsewhere.
@@ -72,7 +72,7 @@ pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> V
     watched
 }
 
-/// Whose archives are there and are not watched.
+/// Members that have archives and are not watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Others {
     pub clusters: u64,

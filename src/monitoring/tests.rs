@@ -172,7 +172,7 @@ fn a_newest_archive_that_nobody_could_read_is_unknown() {
         judged(Proof::Whole, vec![name(newer(), "")]),
         Level::Critical
     );
-    // An encrypted one whose sidecar is lost is the newest all the same.
+    // An encrypted one whose sidecar is lost is the newest anyway.
     assert_eq!(
         judged(Proof::Whole, vec![name(newer(), ".age")]),
         Level::Critical

@@ -2,7 +2,7 @@
 //!
 //! In: a repository and what a listing says of an archive in it. Out: nothing, or what is wrong.
 //! Of an encrypted archive that is the SHA-256 in its sidecar, which needs no key.
-//! Every byte is read and held against the SHA-256 that stands over it. Nothing is decompressed:
+//! Every byte is read and compared with the SHA-256 that stands over it. Nothing is decompressed:
 //! what was in those bytes was proven before the archive got its name (see
 //! [`capture`](crate::snapshot)), and [`verify`](crate::archive::verify) proves it again.
 

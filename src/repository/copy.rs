@@ -31,7 +31,7 @@ pub enum Copied {
 pub enum CopyError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("`{0}` is there already, with other bytes")]
+    #[error("`{0}` already exists with different content")]
     Different(PathBuf),
     #[error(transparent)]
     Deposit(#[from] DepositError),

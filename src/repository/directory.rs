@@ -127,11 +127,15 @@ impl Repository for Directory {
         if self.path.is_dir() {
             return Ok(());
         }
+        if self.path.exists() {
+            let text = format!("`{}` is a file, not a directory", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, text));
+        }
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.path)
-            .map_err(|error| with_path(error, "make the backup dir", &self.path))
+            .map_err(|error| with_path(error, "create the backup dir", &self.path))
     }
 
     fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
@@ -165,7 +169,7 @@ impl Repository for Directory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        // The archive first: a checksum file without one misleads nobody and is removed later.
+        // The archive first: a checksum file without one misleads no one and is removed later.
         remove_if_there(&self.path_of(name))?;
         for side in SIDES {
             remove_if_there(&self.path_of(&format!("{name}{side}")))?;
@@ -258,11 +262,7 @@ fn refuse_taken(archive: &StagedFile, name: &str) -> io::Result<()> {
         return Ok(());
     }
     let exists = io::ErrorKind::AlreadyExists.into();
-    Err(with_path(
-        exists,
-        "give the new file its name",
-        &entry.path(),
-    ))
+    Err(with_path(exists, "rename the new file to", &entry.path()))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

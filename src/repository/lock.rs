@@ -47,7 +47,7 @@ pub struct BackupLock {
 /// Why the backup dir is not ours.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    #[error("another run works on the backup dir `{}`: {}", dir.display(), holder.as_deref().unwrap_or("it does not say which"))]
+    #[error("the backup dir `{}` is locked by {}", dir.display(), holder.as_deref().unwrap_or("another process (unknown)"))]
     Busy {
         dir: PathBuf,
         holder: Option<String>,
@@ -171,11 +171,16 @@ fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        // No one has heard of the lock.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let denied = io::ErrorKind::PermissionDenied.into();
+            Err(with_path(denied, "write to the backup dir", dir))
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Whether `file` is still what `path` names: a lock on a removed file keeps nobody out.
+/// Whether `file` is still what `path` names: a lock on a removed file keeps no one out.
 fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     let opened = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -241,7 +246,7 @@ mod tests {
         let first = take(dir.path(), "the first").unwrap();
         assert!(first.keeps_others_out());
         let error = take(dir.path(), "the second").unwrap_err();
-        assert!(error.to_string().ends_with(": the first"), "{error}");
+        assert!(error.to_string().ends_with("by the first"), "{error}");
         drop(first);
         take(dir.path(), "the third").unwrap();
     }
@@ -253,7 +258,7 @@ mod tests {
         fs::write(&path, "a run that was killed\n").unwrap();
         let held = take(dir.path(), "").unwrap();
         let error = take(dir.path(), "another").unwrap_err();
-        assert!(error.to_string().contains("does not say"), "{error}");
+        assert!(error.to_string().contains("(unknown)"), "{error}");
         drop(held);
     }
 

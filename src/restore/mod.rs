@@ -42,7 +42,7 @@ pub struct Request<'r> {
     /// Where the segments go, if not into `member/wal`.
     pub wal_dir: Option<&'r Path>,
     pub replace: bool,
-    /// Whose the files will be, `(uid, gid)`, if not as recorded.
+    /// Owner of the files, `(uid, gid)`, if not as recorded.
     pub owner: Option<Owner>,
     pub dry_run: bool,
     pub damaged: bool,
@@ -76,7 +76,7 @@ pub enum RestoreError {
         #[source]
         fault: VerifyFault,
     },
-    #[error("`{path}` holds a damaged data dir, saved as it was: {first}")]
+    #[error("`{path}` contains a damaged data dir, saved as it was: {first}")]
     Damaged { path: PathBuf, first: String },
     #[error("`{path}`: {why}")]
     DoesNotStart { path: PathBuf, why: String },
@@ -86,13 +86,13 @@ pub enum RestoreError {
     MemberExists(PathBuf),
     #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
     WalElsewhere(PathBuf),
-    #[error("`{0}` exists: this is a proxy's directory, or one that etcd 2.0 has not moved yet")]
+    #[error("`{0}` exists: the directory belongs to an etcd proxy or to an unmigrated 2.0 member")]
     NotForAMember(PathBuf),
     #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
     CannotExchange(PathBuf),
     #[error("`{0}` holds WAL segments")]
     SegmentsExist(PathBuf),
-    #[error("`{path}` is a {kind}: it cannot change places with what is restored")]
+    #[error("`{path}` is a {kind} and cannot be replaced atomically")]
     NotExchangeable { path: PathBuf, kind: &'static str },
     #[error("`{0}` cannot be made: it is a symbolic link to nothing, or not a plain path")]
     CannotBeMade(PathBuf),

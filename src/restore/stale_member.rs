@@ -13,6 +13,7 @@ use crate::cluster::Presence;
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
+use crate::text::utc;
 
 /// How long the members have to answer.
 pub const WITHIN: Duration = Duration::from_secs(2);
@@ -34,7 +35,8 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StaleMemberError {
     #[error(
-        "cluster {cluster_id} runs: {who}; a member that is put back to {created} has forgotten what it acknowledged since"
+        "cluster {cluster_id} runs, and restoring would roll this member back to {} and lose writes that it has acknowledged since: {who}",
+        utc(*created)
     )]
     ClusterRuns {
         cluster_id: ClusterId,
@@ -58,7 +60,7 @@ pub enum StaleMemberError {
         /// Who answers, and where.
         who: String,
     },
-    #[error("whether cluster {cluster_id} runs cannot be told: {who}")]
+    #[error("cannot determine whether cluster {cluster_id} runs: {who}")]
     CannotBeAsked {
         cluster_id: ClusterId,
         /// Who could not be asked, and why.
@@ -212,7 +214,10 @@ impl Asked {
                     Presence::Here { url, member: id } => Some(self.running(member, url, *id)),
                     _ => None,
                 });
-        old_places.chain(new_places).collect::<Vec<_>>().join(", ")
+        old_places
+            .chain(new_places)
+            .collect::<Vec<_>>()
+            .join(",\n  ")
     }
 
     fn tell(&self, about: impl Fn(&Member, &Presence) -> Option<String>) -> String {
@@ -220,7 +225,7 @@ impl Asked {
         let told: Vec<_> = found
             .filter_map(|(member, presence)| about(member, presence))
             .collect();
-        told.join(", ")
+        told.join(",\n  ")
     }
 
     fn running(&self, member: &Member, url: &str, id: Option<MemberId>) -> String {
@@ -250,18 +255,19 @@ impl Asked {
 pub fn unasked(manifest: &Manifest) -> String {
     if let Some(rewind) = &manifest.rewind {
         return format!(
-            "no member was asked whether cluster {} still runs; it must not when the rewound one starts",
+            "no member was contacted (--offline): cluster {} must not run any more when the rewound one starts",
             rewind.old_cluster_id
         );
     }
     format!(
-        "no member was asked whether the cluster runs; {}",
+        "no member was contacted (--offline); {}",
         consequence(manifest.created)
     )
 }
 
 fn consequence(created: Timestamp) -> String {
     format!(
-        "if any member went on after {created}, this one comes back having forgotten what it acknowledged since; never restore each member from its own backup, `etcd-ark rewind` takes all of them back together"
+        "if any member kept running after {}, restoring this one loses writes that it acknowledged. To restore the whole cluster use `etcd-ark rewind`, never each member's own backup",
+        utc(created)
     )
 }

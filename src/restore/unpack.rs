@@ -27,7 +27,7 @@ use crate::restore::{Request, RestoreError, Staging, Target};
 /// How many files may wait for their sync at once; until then the disk works on its own.
 const UNSYNCED: usize = 32;
 
-/// Whose the restored files will be.
+/// Owner of the restored files.
 #[derive(Debug)]
 pub(crate) struct ChosenOwner {
     /// All the same; else as the archive says.
@@ -267,7 +267,7 @@ fn refuse_dead(
 
 fn not_owned_warning(owner: Owner) -> String {
     format!(
-        "the files should belong to {owner}, which only root can set; they belong to the user who ran this"
+        "cannot change the owner to {owner} (needs root); the files are owned by the current user"
     )
 }
 

@@ -33,7 +33,7 @@ pub struct Rules {
 
 /// Rules that keep nothing by age or number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no rule says how many archives, or of what age, are to be kept")]
+#[error("no retention rule given")]
 pub struct EmptyPolicy;
 
 /// Rules that keep something.

@@ -168,7 +168,7 @@ impl Prover<'_> {
 }
 
 /// Removes what `plan` does not keep; goes on past what cannot be removed. If someone asks to
-/// stop, what was removed until then is told all the same.
+/// stop, what was removed until then is told anyway.
 pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();
     let kept = plan.decisions.iter().filter(|d| d.is_kept());

@@ -142,7 +142,7 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Last { place, of } => write!(f, "last {place} of {of}"),
+            Self::Last { place, of } => write!(f, "keep-last {place}/{of}"),
             Self::Newest { period, at } => {
                 write!(f, "{} {}", period.rule(), at.strftime(period.format()))
             }
@@ -158,7 +158,7 @@ impl fmt::Display for Reason {
                     "the clock of newer ones may be wrong: within {span} of {than}, before a pause"
                 )
             }
-            Self::LastGood => f.write_str("the last good one"),
+            Self::LastGood => f.write_str("newest valid archive"),
             Self::Label(label) => write!(f, "label {label}"),
             Self::BeforeVersion {
                 version: Some(version),
@@ -174,10 +174,10 @@ impl fmt::Display for Reason {
             Self::Rewound => f.write_str("made by rewind"),
             Self::Damaged => f.write_str("of a damaged data dir"),
             Self::JustTaken => f.write_str("just taken"),
-            Self::CopyOf(name) => write!(f, "the same as {name}"),
+            Self::CopyOf(name) => write!(f, "a copy of {name}"),
             Self::Link => f.write_str("a symbolic link"),
             Self::Future => f.write_str("from the future"),
-            Self::Contradiction => f.write_str("its time and its index contradict each other"),
+            Self::Contradiction => f.write_str("its date does not fit its place in the log"),
             Self::Bad(why) => write!(f, "is corrupt: {why}"),
             Self::Undecided(why) => write!(f, "cannot be checked: {why}"),
         }

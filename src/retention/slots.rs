@@ -14,7 +14,7 @@ use crate::retention::reason::{Period, Reason};
 
 /// Longer than the yearly archives of a group that is pruned lie apart.
 const PAUSE: SignedDuration = SignedDuration::from_hours(400 * 24);
-/// For so long nobody lets a clock go wrong of which every run says something.
+/// For so long no one lets a clock go wrong of which every run says something.
 const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Longer than from one nightly backup to the next.

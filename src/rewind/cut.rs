@@ -158,7 +158,7 @@ fn last_before(
     };
     let before = evidence.iter().rfind(|known| known.index < moved.index);
     let from = before.map_or(Index(0), |before| before.index);
-    // If the entry is at hand, everything between must be, or another may have moved it before; if
+    // If the entry is available, everything between must be, or another may have moved it before; if
     // it is not, it is in what is missing.
     let last = if moved.set {
         moved.index.previous()

@@ -25,12 +25,12 @@ pub enum RewindError {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error("there is no archive and no data dir to go by")]
+    #[error("no archive or data dir given")]
     NoInput,
     #[error("etcd runs on `{path}` (`{}` is locked): what it writes from now on would be lost", .running.file.display())]
     Running { path: PathBuf, running: Running },
     #[error(
-        "these are of two clusters: `{}` of {}, `{}` of {}",
+        "two different clusters: `{}` of {}, `{}` of {}",
         .0.0.display(), .0.1, .1.0.display(), .1.1
     )]
     Clusters((PathBuf, ClusterId), (PathBuf, ClusterId)),
@@ -70,7 +70,7 @@ pub enum RewindError {
         missing: Vec<Missing>,
     },
     #[error(
-        "nothing shows that {} goes on where {} ends, at entry {at}: neither has anything that the other has too",
+        "nothing shows that {} continues {}, which ends at entry {at}: they have no entry in common",
         .names[1], .names[0]
     )]
     Unjoined {
@@ -88,14 +88,14 @@ pub enum RewindError {
         end: Index,
     },
     #[error(
-        "no `snap/db` stands between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
+        "no `snap/db` is between the raft snapshot at {from} and the last entry, {to}: etcd 3.x would not start"
     )]
     NoDb { from: Index, to: Index },
     #[error(transparent)]
     Db(#[from] DbFault),
     #[error(
-        "the logs agree and the stores do not: {} in-order key{} named as 2.1 does by one member, as 2.2 does by another",
-        .keys.len(), if .keys.len() == 1 { " is" } else { "s are" }
+        "members disagree on the names of {} in-order key{} (2.1 style and 2.2 style)",
+        .keys.len(), if .keys.len() == 1 { "" } else { "s" }
     )]
     InOrder {
         /// The keys, by the name that they would have.
@@ -109,7 +109,7 @@ pub enum RewindError {
         indexes: [u64; 2],
         keys: Vec<Vec<u8>>,
     },
-    #[error("{} as of entry {at} called `{name}`: they are {known}", none_or_more(*.count))]
+    #[error("{} named `{name}` as of entry {at}; members: {known}", none_or_more(*.count))]
     Member {
         name: String,
         count: usize,
@@ -172,8 +172,8 @@ pub enum RewindError {
 
 fn none_or_more(count: usize) -> String {
     match count {
-        0 => "no member is".to_owned(),
-        count => format!("{count} members are"),
+        0 => "no member".to_owned(),
+        count => format!("{count} members"),
     }
 }
 
@@ -224,7 +224,7 @@ fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> S
     };
     let lost = match missing {
         [] => "no entry that sets it is among those available".to_owned(),
-        missing => format!("of the entries between, {} are missing", stretches(missing)),
+        missing => format!("between them {} missing", entries_are(missing)),
     };
     let instead = match after {
         Index(0) => String::new(),
@@ -235,13 +235,24 @@ fn move_text(wanted: Release, after: Index, by: Index, missing: &[Missing]) -> S
     )
 }
 
+/// `entry 4 is`, `entries 4 to 7 are`.
+fn entries_are(missing: &[Missing]) -> String {
+    let is_one = matches!(missing, [Missing { from, to }] if from == to);
+    let (noun, verb) = if is_one {
+        ("entry", "is")
+    } else {
+        ("entries", "are")
+    };
+    format!("{noun} {} {verb}", stretches(missing))
+}
+
 fn missing_text(missing: &[Missing], from: Index) -> String {
-    let stretch = stretches(missing);
+    let entries = entries_are(missing);
     match from {
-        Index(0) => format!(
-            "there is none below it, and of the log from its beginning entries {stretch} are missing"
-        ),
-        from => format!("above the newest, at {from}, entries {stretch} are missing"),
+        Index(0) => {
+            format!("there is none below it, and of the log from its beginning {entries} missing")
+        }
+        from => format!("above the newest, at {from}, {entries} missing"),
     }
 }
 

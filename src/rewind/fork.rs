@@ -3,9 +3,9 @@
 //! In: the [`Log`]s of one cluster's members, at whatever moments they were copied. Out: an
 //! [`Agreement`], or the first [`Fork`]. Pure: nothing here reads a file.
 //!
-//! Raft itself promises what is held against the logs here: two entries of one index and one term
+//! Raft itself promises what is compared with the logs here: two entries of one index and one term
 //! are the same, and so is everything before them; what is committed is in every later leader's log.
-//! So logs may differ only above all that anybody knows to be committed, and the one that raft
+//! So logs may differ only above all that anyone knows to be committed, and the one that raft
 //! would make leader has the say there: the highest last term, then the highest last index.
 
 use crate::etcd::ids::{Index, SnapshotId, Term};
@@ -24,11 +24,11 @@ pub struct Log<'t> {
 /// What the logs of one history have in common. Inputs are named by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// The highest index that anybody knows to be committed.
+    /// The highest index that anyone knows to be committed.
     pub committed: Index,
     /// Who knows that.
     pub knower: usize,
-    /// Whose log is the most up to date by raft's order.
+    /// The input with the most up-to-date log, by raft\'s order.
     pub winner: usize,
     pub end: SnapshotId,
     /// For each input the highest index up to which its entries are those of the history: what it

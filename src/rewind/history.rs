@@ -141,7 +141,7 @@ impl<'t> History<'t> {
         self.cover(from, to, None).missing
     }
 
-    /// The entries `from` to `to`, as far as anybody has them.
+    /// The entries `from` to `to`, as far as anyone has them.
     pub fn entries(&self, from: Index, to: Index) -> impl Iterator<Item = &'t TracedEntry> {
         let Cover { parts, .. } = self.cover(from, to, None);
         let within = |part: &Part| {
@@ -154,7 +154,7 @@ impl<'t> History<'t> {
         entries.into_iter()
     }
 
-    /// The term at `index`, where anybody knows it.
+    /// The term at `index`, where anyone knows it.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         let sure = self.logs.iter().zip(&self.agreement.sure);
         let mut known = sure.filter(|(_, sure)| index <= **sure);

@@ -69,7 +69,7 @@ impl Witness {
         })
     }
 
-    /// Its log, to be held against others.
+    /// Its log, to be compared with others.
     pub fn log(&self) -> Log<'_> {
         let position = &self.facts.position;
         let snapshot = self.facts.raft_snapshot.map_or(Index(0), |id| id.index);

@@ -61,7 +61,7 @@ use crate::target::Target;
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
     pub to: To,
-    /// Whose raft snapshot everybody gets, by the member's name or id, or by an input's path; needed
+    /// The member that gives the raft snapshot to all, by the member's name or id, or by an input's path; needed
     /// only where names of in-order keys differ.
     pub base: Option<&'r str>,
     pub wishes: Wishes<'r>,

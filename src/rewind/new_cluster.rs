@@ -1,7 +1,7 @@
 //! The cluster that starts over at the moment gone back to: its id, its term, its members.
 //!
 //! In: the store at that moment and what was asked for. Out: the conf changes that stand at the end
-//! of everybody's log, and the members after them. They are entries like any other, all committed:
+//! of everyone's log, and the members after them. They are entries like any other, all committed:
 //! a start applies them (proven on 2.1.3; formats page §7).
 
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ fn conf_change(kind: ChangeKind, member: &Member) -> Vec<u8> {
         }
     };
     ConfChange {
-        // 0, as etcd's own `--force-new-cluster` writes it: nobody waits for the answer.
+        // 0, as etcd's own `--force-new-cluster` writes it: no one waits for the answer.
         id: Some(0),
         kind: Some(kind),
         node_id: Some(member.id.0),

@@ -29,11 +29,11 @@ pub struct Plan {
     pub witnesses: Vec<Witness>,
     pub agreement: Agreement,
     pub moment: Moment,
-    /// What everybody begins from.
+    /// What everyone begins from.
     pub base: View,
     /// Who gives which entries above it.
     pub log: Vec<Part>,
-    /// Whose `snap/db` everybody gets, where the inputs are of 3.x.
+    /// The input that gives `snap/db` to all members, where the inputs are of 3.x.
     pub db: Option<usize>,
     pub old_cluster_id: ClusterId,
     pub cluster_id: ClusterId,
@@ -74,9 +74,9 @@ pub struct PlannedStore {
 /// What is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Entries behind the moment that are at hand.
+    /// Entries behind the moment that are available.
     pub count: EntryCount,
-    /// Those of them that anybody knows to be committed.
+    /// Those of them that anyone knows to be committed.
     pub committed: EntryCount,
     /// Entries behind the moment that no input has: what is in them is not known.
     pub unseen: Vec<Missing>,

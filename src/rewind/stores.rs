@@ -114,7 +114,7 @@ pub(crate) struct Agreed {
 }
 
 impl Stores<'_, '_> {
-    /// The store that `base` leads to, held against those of all `views`. Where they differ in names
+    /// The store that `base` leads to, compared with those of all `views`. Where they differ in names
     /// the base must have been named by someone.
     pub(crate) fn agreed(
         &mut self,

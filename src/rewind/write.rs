@@ -1,9 +1,9 @@
-//! Making the archives of a plan: staged, each read back and held against the plan, published
+//! Making the archives of a plan: staged, each read back and compared with the plan, published
 //! together by one rename.
 //!
 //! In: a [`Plan`] and the inputs it was made of. Out: a directory with one archive for every member,
 //! or nothing. A member's directory is built beside the archives, captured as any other, and removed
-//! again; what a killed run leaves has a name that nobody takes for a result.
+//! again; what a killed run leaves has a name that no one takes for a result.
 
 use std::io;
 use std::io::{Seek, Write as _};
@@ -148,7 +148,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// The inputs' files that everybody gets, by their paths in an archive.
+    /// The inputs' files that everyone gets, by their paths in an archive.
     fn shared_files(&self) -> Vec<(&Input, String)> {
         let base = self.plan.base;
         let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
@@ -435,5 +435,5 @@ fn make_dir(path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(DIR_MODE)
         .create(path)
-        .map_err(|error| with_path(error, "make the directory", path))
+        .map_err(|error| with_path(error, "create the directory", path))
 }

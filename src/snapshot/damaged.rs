@@ -1,4 +1,4 @@
-//! Saving a damaged data dir as it is, before anybody repairs it.
+//! Saving a damaged data dir as it is, before anyone repairs it.
 //!
 //! In: a data dir that need not be a whole one, on which no etcd runs. Out: every file of it that
 //! can be opened, in an archive that says what is wrong with each. Bytes that the disk does not give

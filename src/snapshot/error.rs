@@ -29,7 +29,7 @@ pub enum CaptureError {
     #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
     Source {
         path: PathBuf,
-        /// Which servers start from the data dir all the same, where some do.
+        /// Which servers start from the data dir anyway, where some do.
         also: Option<String>,
         #[source]
         fault: FileFault,
@@ -42,7 +42,7 @@ pub enum CaptureError {
     NotDamaged,
     #[error("there is no file in `{0}` that can be read")]
     NothingToSave(PathBuf),
-    #[error("etcd is writing to this data dir, and what is there does not fit together yet")]
+    #[error("the data dir is changing (etcd is running); no consistent state found yet")]
     Unsettled(#[source] StartFault),
     #[error("the backup dir `{0}` is inside the data dir, which is only read")]
     BackupInside(PathBuf),
@@ -93,7 +93,7 @@ impl CaptureError {
         }
     }
 
-    /// The same with the servers that start from the data dir all the same: what a server takes can be corrupt,
+    /// The same with the servers that start from the data dir anyway: what a server takes can be corrupt,
     /// and both are worth knowing.
     pub(super) fn with_those_that_start(self, data_dir: &DataDir) -> Self {
         let Self::Source { path, fault, .. } = self else {

@@ -85,7 +85,7 @@ fn find(
     }
     let path = repository.path_of(newest.name());
     let is_sound = if newest.ciphertext.is_some() {
-        // Nobody has the key here: what was encrypted was proven before.
+        // No one has the key here: what was encrypted was proven before.
         prove(repository, newest, interrupt).is_ok()
     } else {
         let source = repository.source(&newest.listed).ok()?;

@@ -133,7 +133,7 @@ impl Destination<'_> {
 #[derive(Clone, Debug)]
 pub struct Made {
     pub rewind: Rewind,
-    /// Whose the files are to be, whoever made them: `(uid, gid)`.
+    /// Owner of the files: `(uid, gid)`.
     pub owner: Owner,
     /// Whether the member goes by its id in the archive's name, because another has the same name.
     pub named_by_id: bool,

@@ -67,7 +67,10 @@ impl Opening {
             db: later.db.as_ref().map(open_source).transpose()?,
             segments: Vec::new(),
             passed_over: passed_over.iter().map(|bad| bad.id).collect(),
-            warnings: passed_over.iter().map(PassedOver::warning).collect(),
+            warnings: passed_over
+                .iter()
+                .map(|bad| bad.warning(chosen.map(|(id, _)| *id)))
+                .collect(),
             notes: followed(&later),
         };
         if scope == Scope::All {
@@ -122,7 +125,7 @@ impl Opening {
         }
         if !listing.outside.is_empty() {
             let names = listing.outside.join(", ");
-            let text = format!("left out, no part of the member: {names}");
+            let text = format!("left out, not part of the member: {names}");
             self.warnings.push(WarningCode::LeftOut.text(text));
         }
         Ok(())

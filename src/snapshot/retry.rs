@@ -28,9 +28,14 @@ pub(crate) struct PassedOver {
 }
 
 impl PassedOver {
-    pub(crate) fn warning(&self) -> Warning {
+    /// What is worth a warning; `used` is the raft snapshot that is taken in its place.
+    pub(crate) fn warning(&self, used: Option<SnapshotId>) -> Warning {
         let (id, why) = (self.id, &self.why);
-        let text = format!("the raft snapshot at {id} was passed over for an older one: {why}");
+        let used = match used {
+            Some(used) => format!("the one at {used} is used"),
+            None => "none is valid, so the log from its beginning is used".to_owned(),
+        };
+        let text = format!("the raft snapshot at {id} was passed over: {why}; {used}");
         WarningCode::PassedOver.text(text)
     }
 }

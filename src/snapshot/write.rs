@@ -28,7 +28,7 @@ use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 /// An archive and the way into it.
 pub(crate) struct Content<'c, 'f> {
     pub(crate) writer: &'c mut Writer<'f>,
-    /// Whose the files are said to be, if not as they are.
+    /// Owner to record, if not the real one.
     pub(crate) owner: Option<Owner>,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) observe: &'c mut dyn FnMut(Event),

@@ -1,8 +1,8 @@
 //! Proving that a member's raft snapshots are what its log leads to.
 //!
 //! In: a [`Target`] whose bytes all check. Out: a [`DeepReport`]: every raft snapshot from the
-//! oldest that the log reaches back to, held against the replay from the one before it; the
-//! cluster's facts held against themselves; the store at the end, for what would expire.
+//! oldest that the log reaches back to, compared with the replay from the one before it; the
+//! cluster's facts compared with themselves; the store at the end, for what would expire.
 //!
 //! A raft snapshot keeps what the member had in memory, so in-order keys in it have the names of
 //! the release that applied them. Where a replay by one release's rules differs the other's are
@@ -41,7 +41,7 @@ pub struct DeepReport {
     pub at: Index,
 }
 
-/// A raft snapshot held against the replay.
+/// A raft snapshot compared with the replay.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     pub id: SnapshotId,
@@ -82,7 +82,7 @@ pub enum ClusterFault {
     Stranger(MemberId),
     #[error("the cluster version goes back from {0} to {1}")]
     VersionFell(String, String),
-    #[error("the raft snapshot at {0} has other voters than members")]
+    #[error("raft snapshot {0}: its voters differ from its member list")]
     Voters(SnapshotId),
 }
 

@@ -36,7 +36,7 @@ pub enum Target {
 pub struct Wanted {
     pub until: Until,
     pub start: Start,
-    /// Whose rules to use; `None` is those of the servers that the data come from.
+    /// Rules to use; `None` is those of the servers that the data come from.
     pub rules: Option<InOrderRules>,
     /// Which files to read: the whole log says more than what the store needs.
     pub extent: Extent,
@@ -67,7 +67,7 @@ pub struct Scanned {
     pub running: Option<Running>,
 }
 
-/// A store and whose it is.
+/// A store and its member.
 #[derive(Debug)]
 pub struct StoreRead {
     pub member: MemberFacts,

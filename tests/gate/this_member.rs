@@ -30,8 +30,8 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     assert_eq!(tree(&own), before);
     for wanted in [
         "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
-        "labelled pre-downgrade, read back and proven",
-        "reads well from end to end: infra1 (4c068e21e5a08be2)",
+        "labelled pre-downgrade, verified",
+        "verified: infra1 (4c068e21e5a08be2)",
         "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
         "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
         "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
@@ -39,7 +39,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     ] {
         assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
     }
-    ran.says("waited 0 s only");
+    ran.says("waited only 0 s");
     let archives = archives_in(&backups);
     let [archive] = archives.as_slice() else {
         panic!("{archives:?}");
@@ -62,7 +62,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
         strict["warnings"][0]
             .as_str()
             .unwrap()
-            .starts_with("waited 0 s only"),
+            .starts_with("waited only 0 s"),
         "{strict:#}"
     );
     assert_eq!(strict["keep_data_dir"], own.to_str().unwrap());
@@ -157,7 +157,7 @@ fn a_move_that_was_begun_is_waited_for() {
     let begun = Instant::now();
     go_back(&data, scratch.path(), &["--settle", "3", "--dry-run"])
         .exits(0)
-        .says("waited 3 s only");
+        .says("waited only 3 s");
     assert!(begun.elapsed() >= Duration::from_secs(3));
     let begun = Instant::now();
     let quiet = go_back(&data, scratch.path(), &["--settle", "10", "--dry-run"]).exits(0);
@@ -251,7 +251,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     let ran = go_back(&member.data, &backups, &[]).exits(10);
     assert_eq!(ran.stdout, "");
     ran.says("hint: if etcd runs with `--wal-dir`, pass the same here");
-    // For the check a disk that does not read speaks for nobody.
+    // For the check a disk that does not read speaks for no one.
     check(Some(&broken), &[]).exits(4);
     let said = judged(Some(&broken), &at(&fake), 0);
     assert_eq!(said["verdict"], "allowed-with-warning");
@@ -288,7 +288,7 @@ fn the_gate_comes_first_also_where_the_data_dir_is_mistyped_or_damaged() {
         let stdout = &ran.stdout;
         assert!(
             stdout.contains("REFUSED: the cluster has moved to 2.2")
-                && stdout.contains("this member's data dir says nothing: ")
+                && stdout.contains("this member's data dir cannot be read: ")
                 && !stdout.contains("restore")
                 && !stdout.contains("binary"),
             "{ran:#?}"
@@ -516,7 +516,7 @@ fn two_wals_that_differ_are_nobodys_to_choose() {
     copy_dir(&member.wal, &home);
     go_back(&member.data, scratch.path(), &["--wal-dir", wal_dir])
         .exits(3)
-        .says("and the two would part");
+        .says("and the two would diverge");
     let told = go_back(
         &member.data,
         scratch.path(),

@@ -212,7 +212,7 @@ fn two_damages_at_once_do_on_real_servers_what_the_verdict_says() {
             return;
         }
         let verdicts = start_verdicts(&damaged.path, None, true).unwrap();
-        // One server after the other: the ports are free only until somebody takes them.
+        // One server after the other: the ports are free only until someone takes them.
         let mut found = found.lock().unwrap();
         for (place, program) in &servers {
             let (line, verdict) = &verdicts[*place];

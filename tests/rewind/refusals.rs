@@ -17,12 +17,12 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
         (
             &["--single", "mem-x"][..],
             2,
-            "no member is as of entry 73 called `mem-x`",
+            "no member named `mem-x` as of entry 73",
         ),
         (
             &["--peer-url", "mem-b=http://127.0.0.1:1"],
             2,
-            "called `mem-b`",
+            "named `mem-b`",
         ),
         (
             &[
@@ -40,7 +40,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
             2,
             "not a peer URL",
         ),
-        (&["--peer-url", "mem-a"], 2, "of the form LEFT=RIGHT"),
+        (&["--peer-url", "mem-a"], 2, "expected NAME=VALUE"),
         (
             &["--peer-url", "mem-a=http://127.0.0.1:17380"],
             3,

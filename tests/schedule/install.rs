@@ -21,7 +21,7 @@ fn to_type(unit: &str) -> (Vec<&str>, Vec<&str>) {
 
 #[test]
 fn no_command_is_printed_that_would_take_a_directory_away_from_others() {
-    // `install -d -m 0700` on /tmp locks everybody out.
+    // `install -d -m 0700` on /tmp locks everyone out.
     let scratch = lasting_dir();
     let there = text(scratch.path());
     let missing = scratch.path().join("new");
@@ -61,7 +61,7 @@ fn no_command_is_printed_that_would_take_a_directory_away_from_others() {
     for temporary in ["/tmp", "/var/tmp/no-such-directory", "/dev/shm/x"] {
         let (commands, notes) = installs(temporary, there);
         assert_eq!(commands, [""; 0]);
-        assert!(notes[0].contains("no place for backups"), "{notes:?}");
+        assert!(notes[0].contains("not a place for backups"), "{notes:?}");
     }
 }
 
@@ -119,7 +119,7 @@ fn what_is_probably_not_meant_is_said_and_printed_all_the_same() {
     let told = ark(args)
         .exits(0)
         .says("warning: without any of `--keep-last` and the like nothing is ever removed")
-        .says("warning: as things are now every run fails: there is no data dir at `/no/such`");
+        .says("warning: every scheduled run would fail: there is no data dir at `/no/such`");
     assert!(told.stdout.contains("\nExecStart="), "{told:#?}");
     let told = ark([&["--json"], &args[..]].concat()).exits(0);
     assert_eq!(told.json()["warnings"].as_array().unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! `verify --deep`: each raft snapshot held against the log that leads to it.
+//! `verify --deep`: each raft snapshot compared with the log that leads to it.
 
 use super::{
     BTreeMap, BTreeSet, Path, Recording, SINGLE, Server, TempDir, UPGRADE, Value, copy_dir, decode,

@@ -101,6 +101,8 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
             command.env_remove(name);
         }
     }
+    // Stories read messages whole; how they are broken into lines is told in `columns`.
+    command.env("COLUMNS", "10000");
     // Nor of what is configured on this machine.
     command.env("ETCD_ARK_CONFIG", "");
     command

@@ -32,7 +32,7 @@ pub struct Etcd {
     log: NamedTempFile,
 }
 
-/// TLS at client and peer URLs; both demand certificates of the same authority from whoever asks.
+/// TLS at client and peer URLs; both demand certificates of the same authority from the user.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     pub own: Pair,
@@ -50,7 +50,7 @@ impl Etcd {
         Self::start_as(data_dir, snapshot_count, None, None)
     }
 
-    /// As [`Etcd::start`], but whoever asks needs a certificate.
+    /// As [`Etcd::start`], but the user needs a certificate.
     pub fn start_tls(data_dir: &Path, tls: &ServerTls) -> Self {
         Self::start_as(data_dir, SNAPSHOT_COUNT, Some(tls), None)
     }

@@ -225,7 +225,7 @@ impl FakeMember {
         self.set(|state| state.health = health_json(healthy))
     }
 
-    /// Whom it holds to be the leader; 0 is nobody.
+    /// Whom it holds to be the leader; 0 is no one.
     pub fn follows(&self, leader: u64) -> &Self {
         self.set(|state| state.own = own_stats(self.id(), self.name(), leader))
     }
@@ -291,7 +291,7 @@ impl FakeMember {
         self
     }
 
-    /// Nobody at either URL.
+    /// No one at either URL.
     pub fn down(&self) -> &Self {
         self.client(Behaviour::Down).peer(Behaviour::Down)
     }

@@ -6,7 +6,7 @@
 //! ```text
 //! writer       entries, hard state, fdatasync; cuts segments; writes a snapshot's marker   (log.rs, member.rs)
 //! snapshotter  writes the .snap in place, slowly; then lets go of segments no longer needed  (housekeeping.rs)
-//! purger       removes the oldest files that nobody holds a lock on                          (housekeeping.rs)
+//! purger       removes the oldest files that no one holds a lock on                          (housekeeping.rs)
 //! ```
 
 mod housekeeping;

@@ -10,8 +10,8 @@ use super::decode;
 use super::encode::{CRC, METADATA, Message, SegmentBuilder, metadata};
 
 const HOST: &[u8] = b"http://127.0.0.1:";
-/// A port on which nobody listens, in as many digits as a recorded one has.
-const NOBODY: &[u8] = b"00001";
+/// A port on which no one listens, in as many digits as a recorded one has.
+const NO_ENDPOINT: &[u8] = b"00001";
 
 /// Takes the members' URLs out, which are on the loopback on ports of five digits: what else runs on this machine must not
 /// answer for them.
@@ -57,9 +57,9 @@ fn without_ports(data: &[u8]) -> Vec<u8> {
     while let Some(found) = data[from..].windows(HOST.len()).position(|at| at == HOST) {
         let port = from + found + HOST.len();
         from = port;
-        let digits = data.get_mut(port..port + NOBODY.len());
+        let digits = data.get_mut(port..port + NO_ENDPOINT.len());
         if let Some(digits) = digits.filter(|digits| digits.iter().all(u8::is_ascii_digit)) {
-            digits.copy_from_slice(NOBODY);
+            digits.copy_from_slice(NO_ENDPOINT);
         }
     }
     data

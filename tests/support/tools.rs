@@ -135,7 +135,8 @@ pub fn in_own_mounts(script: &str, args: &[&Path]) -> Ran {
         .args(args)
         .stdin(Stdio::null());
     clean(&mut command);
-    Ran::of(&command.env("ARK", ARK).output().unwrap())
+    command.env("ARK", ARK).env("COLUMNS", "10000");
+    Ran::of(&command.output().unwrap())
 }
 
 /// A command for a server, which the kernel kills when this process ends, however it ends.

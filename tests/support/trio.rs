@@ -22,7 +22,7 @@ use super::tools::{clean, server, start_server};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many members there are.
 pub const MEMBERS: usize = 3;
-/// Where ports are looked for: below those that the kernel gives to whoever asks for any, so that none is taken while its
+/// Where ports are looked for: below those that the kernel gives to the user for any, so that none is taken while its
 /// member is stopped.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
@@ -358,7 +358,7 @@ pub fn values(tree: &Value) -> std::collections::BTreeMap<String, String> {
     found
 }
 
-/// Addresses that nobody listens on, and no other cluster of this process is given.
+/// Addresses that no one listens on, and no other cluster of this process is given.
 fn free_ports(count: usize) -> Vec<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let room = PORTS.end - PORTS.start;

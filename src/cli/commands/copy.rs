@@ -91,8 +91,9 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                 results
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
                 problems.push(json::problem(&path, failure.kind, &failure.message));
-                // Of one alone the failure itself tells.
-                if wanted.len() > 1 {
+                // Of one alone the failure itself tells; where space has run out it would be the same for all.
+                let is_full = failure.kind == Kind::NoSpace;
+                if wanted.len() > 1 && !is_full {
                     out.warn(&failure.message);
                 }
                 // The first one tells, but corruption outweighs every other.
@@ -101,6 +102,9 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                 };
                 if worst.as_ref().is_none_or(outweighs) {
                     worst = Some((failure.kind, failure.message));
+                }
+                if is_full {
+                    break;
                 }
             }
         }
@@ -112,7 +116,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
         })
     });
     let summary = format!(
-        "{new} copied ({}), {there} there already, of {}",
+        "{new} copied ({}), {there} already there, of {}",
         size(bytes),
         wanted.len()
     );
@@ -200,11 +204,11 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
         return Ok(());
     }
     Err(CliError::usage(format!(
-        "`{}` and `{}` are one place",
+        "source and destination are the same: `{}` and `{}`",
         from.location(),
         to.location()
     ))
-    .hint("a copy is worth something elsewhere: on another disk, or in a bucket"))
+    .hint("copy to another disk, or to a bucket"))
 }
 
 /// A nightly copy from a wrong prefix must not be green for ever.

@@ -23,6 +23,7 @@ use crate::cli::flags::common::{NamingRules, Threads};
 use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint, one_line};
 
@@ -376,7 +377,7 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
                 let twin = one_line(api_key(twin));
                 let parts = match key.difference.parts.as_slice() {
                     [] => String::new(),
-                    parts => format!(", and with another {}", parts_text(parts)),
+                    parts => format!(", and with a different {}", parts_text(parts)),
                 };
                 format!("  {path} in A is {twin} in B, {entry}{parts}")
             }
@@ -386,8 +387,12 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
         out.line(&line);
     }
     tell_rest(once.len(), shown, out);
-    for line in TRAP_EXPLAINED {
-        out.line(line);
+    tell_indented(&format!("{TRAP_EXPLAINED} {TRAP_MENDED}"), out);
+}
+
+fn tell_indented(text: &str, out: &Out) {
+    for line in wrap(text, WIDTH - 2) {
+        out.line(&format!("  {line}"));
     }
 }
 
@@ -403,21 +408,16 @@ fn tell_unsure(unsure: &[TwoNames], shown: usize, out: &Out) {
         ));
     }
     tell_rest(unsure.len(), shown, out);
-    out.line("  Ask the members themselves, and if their answers differ:");
-    for line in TRAP_EXPLAINED.iter().skip(4) {
-        out.line(line);
-    }
+    let ask = "Ask the members themselves, and if their answers differ:";
+    tell_indented(&format!("{ask} {TRAP_MENDED}"), out);
 }
 
 /// What the trap is and what helps.
-const TRAP_EXPLAINED: [&str; 6] = [
-    "  Each is one POST that these members applied with different releases: 2.2 names",
-    "  in-order keys with 20 digits, and a member that first starts with 2.2 renames",
-    "  those above its raft snapshot. Nothing is lost, but clients see one name or the",
-    "  other, depending on the member they ask. What helps:",
-    "  copy what is needed by PUT to a new directory, then delete the old one with",
-    "  `recursive=true`: that one request leaves every member with the same keys.",
-];
+const TRAP_EXPLAINED: &str = "Each is one POST that these members applied with different releases: 2.2 names \
+    in-order keys with 20 digits, and a member that first starts with 2.2 renames those above its raft snapshot. \
+    Nothing is lost, but clients see one name or the other, depending on the member they ask. What helps:";
+const TRAP_MENDED: &str = "copy what is needed by PUT to a new directory, then delete the old one with \
+    `recursive=true`: that one request leaves every member with the same keys.";
 
 fn tell_rest(all: usize, shown: usize, out: &Out) {
     if all > shown {

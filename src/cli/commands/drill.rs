@@ -138,7 +138,7 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result
         out.line(&format!("{word}  {}", path.display()));
         out.line(&format!("  member     {}", member.identity));
         out.line(&format!(
-            "  proven     etcd {version} started from it and holds all {keys} keys as of index {at}"
+            "  verified   etcd {version} started from it and holds all {keys} keys as of index {at}"
         ));
         if drilled.expired > 0 {
             out.line(&format!(

@@ -19,6 +19,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
 use crate::cli::output::{Out, Paint, one_line};
 
 #[derive(Debug, clap::Args)]
@@ -37,10 +38,11 @@ const LINE: usize = 8 << 10;
 const AHEAD: usize = 256;
 /// How often a wish to stop is looked for while no line comes.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The columns where a line and its reason begin.
+const MARK: usize = 5;
+const WHY: usize = 7;
 /// How many lines worth a look are told again at the end.
 const TOLD_AGAIN: usize = 10;
-/// How wide a reason is written, in characters.
-const WIDTH: usize = 100;
 
 /// What comes from the thread that reads.
 enum Piece {
@@ -81,8 +83,8 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
     read?;
     let notable = teller.summary.count(Verdict::WorthALook);
     if notable > 0 {
-        let are = if notable == 1 { "line is" } else { "lines are" };
-        out.warn(&format!("{notable} {are} worth a look"));
+        let lines = count(notable, "line is", "lines are");
+        out.warn(&format!("{lines} worth a look"));
     }
     interrupt.check()?;
     teller.refuse_what_is_no_log()
@@ -106,7 +108,7 @@ fn read_all(files: Vec<PathBuf>, sender: &Sender<Piece>) {
                 Err(error) => Ok(Err(error)),
             }
         };
-        // Nobody listens when the telling has ended.
+        // No one listens when the telling has ended.
         let Ok(lines) = lines else { return };
         if let Err(error) = lines {
             let _ = sender.send(Piece::Failed(error));
@@ -288,12 +290,17 @@ impl Teller<'_> {
         } else {
             String::new()
         };
-        writeln!(stdout, "{mark} {number}{shown}")?;
+        writeln!(
+            stdout,
+            "{}",
+            hung(&format!("{mark} {number}{shown}"), MARK, width())
+        )?;
         let first_time = self.told.insert(class.name);
         let speaks = matches!(class.verdict, Verdict::Expected | Verdict::WorthALook);
         if self.out.verbose || (speaks && first_time) {
-            for line in wrapped(class.why) {
-                writeln!(stdout, "       {}", self.out.paint(Paint::Dim, &line))?;
+            for line in wrap(class.why, WIDTH - WHY) {
+                let line = self.out.paint(Paint::Dim, &line);
+                writeln!(stdout, "{:WHY$}{line}", "")?;
             }
         }
         Ok(())
@@ -324,9 +331,11 @@ impl Teller<'_> {
         let [expected, routine, notable, unknown] = VERDICTS.map(|(of, _)| self.summary.count(of));
         let all = expected + routine + notable + unknown;
         let head = format!(
-            "{all} lines: {expected} expected, {routine} routine, {notable} worth a look, {unknown} not known"
+            "{}: {expected} expected, {routine} routine, {notable} worth a look, {unknown} not known",
+            count(all, "line", "lines")
         );
-        writeln!(stdout, "\n{}", self.out.paint(Paint::Strong, &head))?;
+        let head = self.out.paint(Paint::Strong, &head);
+        writeln!(stdout, "\n{}", fitted(&head))?;
         for (verdict, name) in VERDICTS {
             let of_it = self.summary.classes.values();
             for (class, lines) in of_it.filter(|(class, _)| class.verdict == verdict) {
@@ -340,7 +349,8 @@ impl Teller<'_> {
                 format!("line {line}")
             };
             let what = format!("{place}, {}:", class.name);
-            writeln!(stdout, "{} {shown}", self.out.paint(Paint::Bad, &what))?;
+            let what = self.out.paint(Paint::Bad, &what);
+            writeln!(stdout, "{}", fitted(&format!("{what} {shown}")))?;
         }
         let told = self.summary.notable.len() as u64;
         if notable > told {
@@ -379,6 +389,10 @@ const VERDICTS: [(Verdict, &str); 4] = [
     (Verdict::NotKnown, "not known"),
 ];
 
+fn fitted(line: &str) -> String {
+    fit(line, width())
+}
+
 /// A line as it is shown: nothing in it that a terminal would obey.
 fn shown(line: &[u8], more: u64) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -389,22 +403,4 @@ fn shown(line: &[u8], more: u64) -> String {
     } else {
         shown
     }
-}
-
-/// `text` in lines that are not too wide.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        if let Some(line) = lines.last_mut() {
-            if line.is_empty() {
-                word.clone_into(line);
-            } else if line.chars().count() + 1 + word.chars().count() <= WIDTH {
-                *line += " ";
-                *line += word;
-            } else {
-                lines.push(word.to_owned());
-            }
-        }
-    }
-    lines
 }

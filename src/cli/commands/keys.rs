@@ -4,18 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::io::{IsTerminal as _, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
 use crate::etcd::scan::FileFault;
-use crate::etcd::store::to_json::{Expiration, Shown, api_key};
+use crate::etcd::store::to_json::{Shown, api_key};
 use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreRead, Wanted};
-use crate::text::size;
+use crate::text::{expiry, size};
 use clap::builder::FalseyValueParser;
 
 use crate::cli::context::Context;
@@ -94,7 +93,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
         });
     } else if let Some(key) = &args.get {
         let value = store.node(top).value().ok_or_else(|| {
-            CliError::new(Kind::Failed, format!("`{}` is a directory", key.display()))
+            CliError::usage(format!("`{}` is a directory", key.display()))
                 .hint("name one of the keys in it; without --get they are listed")
         })?;
         // So that the prompt does not stand behind it.
@@ -108,7 +107,9 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
             stdout.write_all(end)
         });
     } else {
-        out.line(&out.paint(Paint::Strong, &header(path.as_path(), &read)));
+        let of = format!("keys of {}", path.as_path().display());
+        out.line(&out.paint(Paint::Strong, &of));
+        out.line(&out.paint(Paint::Strong, &header(&read)));
         let rules = rules_text(&read);
         out.line(&out.paint(Paint::Dim, &rules));
         let tree = Tree { store, args, out };
@@ -178,7 +179,7 @@ pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Re
         CliError::new(
             Kind::NotFound,
             format!(
-                "there is no key `{}` at index {}",
+                "no such key: `{}` (at index {})",
                 asked.display(),
                 read.replayed.at
             ),
@@ -187,7 +188,7 @@ pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Re
     })
 }
 
-fn header(target: &Path, read: &StoreRead) -> String {
+fn header(read: &StoreRead) -> String {
     let replayed = &read.replayed;
     let commit = read.member.position.commit;
     let at = match replayed.at.cmp(&commit) {
@@ -198,14 +199,10 @@ fn header(target: &Path, read: &StoreRead) -> String {
             replayed.at
         ),
     };
-    format!(
-        "keys of {} at {at}, X-Etcd-Index {}",
-        target.display(),
-        replayed.store.index()
-    )
+    format!("{at}, X-Etcd-Index {}", replayed.store.index())
 }
 
-/// Whose names in-order keys have, and why.
+/// By which rules in-order keys are named, and why.
 pub(crate) fn rules_text(read: &StoreRead) -> String {
     format!(
         "in-order names by the {} rules: {}",
@@ -284,7 +281,7 @@ impl Tree<'_> {
         let name = one_line(name);
         let expires = match node.expires {
             Some(expires) => {
-                let text = format!("  (expires {})", Expiration(expires));
+                let text = format!("  (expires {})", expiry(expires));
                 self.out.paint(Paint::Dim, &text)
             }
             None => String::new(),

@@ -9,8 +9,6 @@ use crate::retention::prune::{Pruned, Request, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
 use crate::text::size;
 use clap::builder::FalseyValueParser;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
@@ -21,6 +19,7 @@ use crate::cli::flags::retention::Keep;
 use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::layout::Table;
 use crate::cli::metrics::MetricsFile;
 use crate::cli::output::Out;
 use crate::cli::render::member::versions_text;
@@ -154,13 +153,13 @@ fn prune<'c>(
     };
     let orphans = plan.orphans.unwrap_or_else(|error| {
         out.warn(&format!(
-            "what killed runs left cannot be looked for: {error}"
+            "cannot look for files that killed runs left: {error}"
         ));
         Vec::new()
     });
     if let Some(error) = &pruned.unnoted {
         out.warn(&format!(
-            "which archives were proven could not be noted, so all are read again next time: {error}"
+            "cannot save which archives are verified, so all are read again next time: {error}"
         ));
     }
     Ok(Outcome {
@@ -193,14 +192,8 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
     }
     // A line for all of them: after a night with a wrong clock there may be thousands.
     for (reason, what) in [
-        (
-            Reason::Future,
-            "dated later than now, as this machine has it",
-        ),
-        (
-            Reason::Contradiction,
-            "dated as the order of the log cannot be",
-        ),
+        (Reason::Future, "dated in the future"),
+        (Reason::Contradiction, "dated against the order of the log"),
     ] {
         let mut wrong = decisions.iter().filter(|d| d.reasons.contains(&reason));
         if let Some(newest) = wrong.next() {
@@ -233,12 +226,12 @@ impl Outcome<'_> {
                     pruned.failed.len() + pruned.removed.len()
                 ),
             )
-            .hint("what was removed is gone whole; run it again once the cause is mended"));
+            .hint("what was removed is gone whole; run it again once the cause is fixed"));
         }
         if let Some((name, error)) = &pruned.failed_orphan {
             return Err(CliError::new(
                 Kind::Failed,
-                format!("cannot remove `{name}`, the rest of a killed run: {error}"),
+                format!("cannot remove `{name}`, left by a killed run: {error}"),
             ));
         }
         interrupt.check()?;
@@ -280,16 +273,15 @@ impl Outcome<'_> {
             } else {
                 "REMOVE"
             };
-            line(&format!(
-                "{fate} {}: the rest of a killed run",
-                printable(name)
-            ));
+            line(&format!("{fate} {}: left by a killed run", printable(name)));
         }
         if self.decisions.is_empty() {
             line("no archives");
             return;
         }
-        line(&table(&self.decisions, &self.fates()).to_string());
+        for row in table(&self.decisions, &self.fates()).lines() {
+            line(&row);
+        }
         let words = [
             ("KEEP", "kept"),
             ("REMOVE", "to be removed"),
@@ -343,41 +335,32 @@ impl Outcome<'_> {
 }
 
 fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header([
+    let mut table = Table::new(&[
         "",
         "CREATED (UTC)",
-        "MEMBER",
-        "INDEX",
+        ">INDEX",
         "VERSION",
-        "ARCHIVE",
-        "FILE",
-        "WHY",
+        ">ARCHIVE",
+        "MEMBER",
     ]);
     for (decision, fate) in decisions.iter().zip(fates) {
         let summary = decision.summary;
         let identity = &summary.identity;
         let name = identity.name.as_deref().map(printable);
         let why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
-        table.add_row([
+        let cells = [
             (*fate).to_owned(),
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
             summary.position.index.to_string(),
             versions_text(
                 summary.cluster_version.as_ref(),
                 summary.pending_version.as_ref(),
             ),
             size(summary.listed.bytes),
-            printable(summary.name()),
-            printable(&why.join(", ")),
-        ]);
-    }
-    for number in [3, 5] {
-        if let Some(column) = table.column_mut(number) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+            name.unwrap_or_else(|| identity.member_id.to_string()),
+        ];
+        let below = vec![printable(summary.name()), printable(&why.join(", "))];
+        table.row(cells.into(), below);
     }
     table
 }

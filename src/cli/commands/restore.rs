@@ -60,7 +60,7 @@ pub(crate) struct Restore {
     /// Restore although members of the same cluster may be running
     #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
     pub(crate) allow_stale_member: bool,
-    /// Ask no member; you vouch that the cluster is stopped
+    /// Contact no member: you are sure that the cluster is stopped
     #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
     #[command(flatten)]
@@ -175,7 +175,7 @@ fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) 
     }
 }
 
-/// Holds the archive against the members that are running: who was asked, unless no one was to be,
+/// Compares the archive with the members that are running: who was asked, unless no one was to be,
 /// and what is worth a warning.
 fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
     if args.offline {
@@ -183,7 +183,7 @@ fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>,
     }
     let cluster = Cluster::new(&args.tls.access()?)?;
     let asked = Asked::about(manifest, |members, cluster_id| {
-        cluster.anybody_there(members, cluster_id, WITHIN)
+        cluster.presence_of(members, cluster_id, WITHIN)
     });
     for note in asked.notes() {
         out.note(&note);
@@ -195,7 +195,7 @@ fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>,
                 && (!asked.rewound
                     || matches!(error, StaleMemberError::RewoundClusterRuns { .. })) =>
         {
-            Some(format!("{error}; restored all the same, as told"))
+            Some(format!("{error}; restored because of --allow-stale-member"))
         }
         Err(error) => return Err(error.into()),
     };
@@ -211,7 +211,7 @@ fn asked_json(asked: &Asked) -> Value {
                 ("other-cluster", Some(url), Some(*found), None)
             }
             Presence::Unclear(silence) => ("unclear", None, None, Some(silence.to_string())),
-            Presence::Nobody => ("absent", None, None, None),
+            Presence::Absent => ("absent", None, None, None),
         };
         json!({
             "id": member.id, "name": member.name, "presence": what,
@@ -225,10 +225,8 @@ fn asked_json(asked: &Asked) -> Value {
 fn owner_of(text: &str) -> Result<Owner> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     let unknown = |what, name| {
-        CliError::usage(format!(
-            "`{name}` is neither a number nor a {what} of this machine"
-        ))
-        .hint("give --owner as USER or USER:GROUP")
+        CliError::usage(format!("`{name}` is not a known {what}, and not a number"))
+            .hint("give --owner as USER or USER:GROUP")
     };
     let user = owner::user(user).ok_or_else(|| unknown("user", user))?;
     let gid = match group {

@@ -1,4 +1,4 @@
-//! What a configuration file says, held against what the commands know.
+//! What a configuration file says, compared with what the commands know.
 //!
 //! In: its text. Out: a [`Setting`] a line, or the first line that is wrong, and why.
 //!
@@ -23,7 +23,7 @@ use crate::cli::location::Location;
 const OTHER_MEANING: [&str; 2] = ["ETCD_ARK_WAL_DIRS", "ETCD_ARK_ONLY_LABEL"];
 /// What no file can set: what every command has, and what would leave every night without a backup.
 const NOT_FOR_FILES: [&str; 4] = ["help", "version", "config", "self_test"];
-/// Said to be nobody, they would leave an archive in the open that was to be encrypted.
+/// Said to be no one, they would leave an archive in the open that was to be encrypted.
 const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
 /// From this likeness on a known name is suggested, as clap does.
 const ALIKE: f64 = 0.7;

@@ -137,7 +137,7 @@ pub(crate) fn complete(
     Ok(completed)
 }
 
-/// The file's path and text; none if none is wanted, or nobody named the default one and it is not there.
+/// The file's path and text; none if none is wanted, or no one named the default one and it is not there.
 fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let named = matches.value_source(CONFIG_FLAG) != Some(ValueSource::DefaultValue);
     let path = matches.get_one::<OsString>(CONFIG_FLAG);
@@ -315,9 +315,9 @@ impl Judge for ConfigError {
     fn judge(&self) -> Judged {
         match self {
             Self::NotFound(_) => not_found("`--config ''` goes without any configuration file"),
-            Self::NoConfig { .. } | Self::Line { .. } => usage(
-                "its keys are the long names of the flags that `etcd-ark COMMAND --help` shows, its values what those take",
-            ),
+            Self::NoConfig { .. } | Self::Line { .. } => {
+                usage("keys are the long option names shown by `etcd-ark COMMAND --help`")
+            }
             Self::Value { .. } => {
                 usage("`etcd-ark COMMAND --help` shows what the flag of that name takes")
             }

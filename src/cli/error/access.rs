@@ -1,4 +1,4 @@
-//! Whose a file is that may not be opened: what to run a command as.
+//! Suggests which user to run as when access is denied.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

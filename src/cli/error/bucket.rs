@@ -20,7 +20,7 @@ impl Judge for BucketFault {
         let is_s3 = self.scheme() == "s3";
         match self.kind {
             BucketFaultKind::NoCredentials => failed(
-                "there are no credentials in the environment: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `~/.aws` is not read",
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment; `~/.aws` is not read",
             ),
             BucketFaultKind::WrongSignature => failed(
                 "the secret key is wrong: AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID",

@@ -8,16 +8,16 @@ impl Judge for EncryptionFault {
     fn judge(&self) -> Judged {
         match self {
             Self::NoIdentity => usage(
-                "pass the file with the private key: `--identity FILE`; `etcd-ark verify` proves the ciphertext without one",
+                "pass the file with the private key: `--identity FILE`; `etcd-ark verify` checks the ciphertext without one",
             ),
             Self::WrongIdentity => refused(
-                "pass the private key that belongs to a recipient of it: it keeps those of the day it was made; `etcd-ark verify` without --identity tells whether it is whole",
+                "pass the private key of a recipient that the archive was made for; `etcd-ark verify` without --identity checks whether it is undamaged",
             ),
             Self::Armored => {
                 usage("`age -d -i KEY FILE > etcd-….tar.zst` gives the archive itself")
             }
             Self::Header(_) | Self::Truncated => corrupt(
-                "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+                "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
             ),
         }
     }
@@ -26,7 +26,7 @@ impl Judge for EncryptionFault {
 impl Judge for KeyError {
     fn judge(&self) -> Judged {
         let hint = match self {
-            Self::Recipient(_) | Self::RecipientsFile { .. } | Self::Nobody(_) => {
+            Self::Recipient(_) | Self::RecipientsFile { .. } | Self::NoRecipient(_) => {
                 "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
             }
             Self::Empty(_) | Self::IdentityFile(_) => {

@@ -1,5 +1,7 @@
 //! What failures to read, to back up and to drill a member's data mean.
 
+use std::path::{Path, PathBuf};
+
 use crate::cluster::Silence;
 use crate::data_dir::DataDirError;
 use crate::data_dir::scan::SurveyError;
@@ -20,6 +22,13 @@ impl Judge for DataDirError {
             ),
             Self::NotFound(_) => not_found(
                 "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
+            ),
+            Self::Foreign { path, .. } if meant(path).is_some() => Judged::with(
+                Kind::NotFound,
+                format!(
+                    "did you mean `{}`? it has a `member` directory in it",
+                    meant(path).unwrap_or_default().display()
+                ),
             ),
             Self::NotADirectory(_) | Self::Foreign { .. } => not_found(
                 "pass the directory that etcd was started with; it has a `member` directory in it",
@@ -52,6 +61,20 @@ impl Judge for DataDirError {
     }
 }
 
+/// The data dir that may have been meant: above `path`, or the only one in it.
+fn meant(path: &Path) -> Option<PathBuf> {
+    let is_data_dir = |path: &Path| path.join("member").is_dir();
+    let above = path.ancestors().skip(1).take(2);
+    let mut above = above.filter(|path| !path.as_os_str().is_empty());
+    if let Some(found) = above.find(|path| is_data_dir(path)) {
+        return Some(found.to_owned());
+    }
+    let entries = std::fs::read_dir(path).ok()?;
+    let mut within = entries.flatten().map(|entry| entry.path());
+    let found = within.find(|path| is_data_dir(path))?;
+    within.all(|path| !is_data_dir(&path)).then_some(found)
+}
+
 impl Judge for SurveyError {
     fn judge(&self) -> Judged {
         match self {
@@ -81,13 +104,13 @@ impl Judge for StoreError {
                     "`etcd-ark inspect` shows how far the log goes; a later archive, or another member, may go further",
                 ),
                 ReplayFault::Uncommitted { .. } => {
-                    refused("`--pending` applies it all the same; it may still be replaced")
+                    refused("`--pending` applies it anyway; it may still be replaced")
                 }
                 ReplayFault::TooManyMembers(_) => corrupt(
                     "no cluster has that many; the checksums are right, so another program wrote it",
                 ),
                 ReplayFault::Unreadable(_) => corrupt(
-                    "etcd panics on such an entry; its bytes check, so a later release or another program wrote it",
+                    "etcd panics on such an entry; its checksums are right, so a later release or another program wrote it",
                 ),
             },
         }
@@ -106,7 +129,7 @@ impl Judge for CaptureError {
                 "stop this member first, or use `ETCDCTL_API=3 etcdctl snapshot save FILE` while it runs",
             ),
             Self::Source { .. } | Self::Db(_) => corrupt(
-                "`etcd-ark verify` on the data dir shows all that is corrupt, and `snapshot --damaged` saves it as it is; this member's disk needs a look, and the other members' data are the better copy",
+                "`etcd-ark verify` on the data dir shows all that is corrupt, and `snapshot --damaged` saves it as it is; check this member's disk; the other members' data are the better copy",
             ),
             Self::Start(_) => corrupt(
                 "etcd cannot start from this directory as it is; save it with `snapshot --damaged` before you repair it, and back up the other members",
@@ -126,10 +149,10 @@ impl Judge for CaptureError {
             Self::Lock(error) => error.judge(),
             Self::BackupInside(_) => refused("pass a --backup-dir elsewhere, best on another disk"),
             Self::ReadBack(_) => corrupt(
-                "the disk of the backup dir returned other bytes than were written to it; nothing was kept, use another disk",
+                "the disk of the backup dir returned different bytes than were written to it; nothing was kept, use another disk",
             ),
             Self::Vanished(_) => failed(
-                "files went away faster than they could be opened; is something else cleaning up the data dir?",
+                "files disappeared while they were opened; is another process deleting files in the data dir?",
             ),
         }
     }
@@ -153,7 +176,7 @@ impl Judge for DrillError {
             Self::Interrupted(error) => error.judge(),
         };
         if judged.kind == Kind::NoSpace {
-            return no_space("make room, or pass a `--scratch-dir` on another disk");
+            return no_space("free some space, or pass a `--scratch-dir` on another disk");
         }
         judged
     }

@@ -158,7 +158,7 @@ impl CliError {
             && self.path.as_deref().is_some_and(is_there)
         {
             return self.hint(
-                "make room there, or pass a `--spool-dir` on another disk; nothing was kept and nothing was lost",
+                "free some space there, or pass a `--spool-dir` on another disk; no partial archive was left",
             );
         }
         self
@@ -292,7 +292,10 @@ impl Judge for Interrupted {
 
 impl Judge for EmptyPolicy {
     fn judge(&self) -> Judged {
-        usage("pass any of --keep-last, -hourly, -daily, -weekly, -monthly, -yearly and -within")
+        usage(
+            "pass any of --keep-last, -hourly, -daily, -weekly, -monthly, -yearly and -within; in the configuration file \
+             they count for `prune` above the first table, or under [prune]: those under [snapshot] are for `snapshot` alone",
+        )
     }
 }
 
@@ -315,10 +318,10 @@ impl Judge for io::Error {
         let path = path_of(self);
         let judged = match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                no_space("make room and run it again; nothing was kept and nothing was lost")
+                no_space("free some space and run it again; no partial archive was left")
             }
             io::ErrorKind::FileTooLarge => no_space(
-                "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=` in a unit) and run it again; nothing was kept and nothing was lost",
+                "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=` in a unit) and run it again; no partial archive was left",
             ),
             io::ErrorKind::NotFound => Kind::NotFound.into(),
             io::ErrorKind::Interrupted => Kind::Interrupted.into(),
@@ -326,11 +329,15 @@ impl Judge for io::Error {
                 "raise the limit on processes and threads (`ulimit -u`, `TasksMax=` in a unit)",
             ),
             // Such as a chunk of an encrypted archive that does not authenticate.
-            io::ErrorKind::InvalidData => {
-                corrupt("do not rely on it; `etcd-ark list` shows the other archives")
-            }
+            io::ErrorKind::InvalidData => corrupt(
+                "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
+            ),
             io::ErrorKind::PermissionDenied => {
                 Judged::with(Kind::Failed, access::hint(path.as_deref()))
+            }
+            // One's own, about a path that was given; the system's comes of a directory that was swapped meanwhile.
+            io::ErrorKind::NotADirectory if cause.raw_os_error().is_none() => {
+                usage("pass the path of a directory")
             }
             io::ErrorKind::ReadOnlyFilesystem => failed("that filesystem is mounted read-only"),
             _ => Kind::Failed.into(),

@@ -29,13 +29,13 @@ impl Judge for ArchiveError {
                     #[cfg(feature = "encryption")]
                     ArchiveFault::Encryption(fault) => fault.judge(),
                     ArchiveFault::Sidecar(_) | ArchiveFault::Ciphertext => corrupt(
-                        "the archive inside may be whole all the same: with its key, `etcd-ark verify -i KEY` tells, once the `.json` beside it is moved away",
+                        "the archive inside may still be valid: with its key, `etcd-ark verify -i KEY` tells, once the `.json` beside it is moved away",
                     ),
                     ArchiveFault::NoEncryption => {
                         usage("use a build with the feature `encryption`, which is on by default")
                     }
                     _ => corrupt(
-                        "do not rely on it; `etcd-ark list` shows the other archives, and `etcd-ark verify` what each is worth",
+                        "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
                     ),
                 };
                 Judged {
@@ -98,7 +98,7 @@ impl Judge for DepositError {
     fn judge(&self) -> Judged {
         match self {
             Self::ReadBack(_) => {
-                corrupt("what came back is not what was written; nothing was kept")
+                corrupt("what was read back is not what was written; nothing was kept")
             }
             Self::Io(error) => error.judge(),
             Self::Interrupted(error) => error.judge(),

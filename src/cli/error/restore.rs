@@ -27,7 +27,7 @@ impl Judge for RestoreError {
                 busy("stop etcd first, and keep it stopped: `systemctl mask --now etcd`")
             }
             Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
-                "nothing was changed; `--replace` exchanges it with the restored one and keeps it under another name",
+                "nothing was changed; `--replace` replaces it atomically and keeps the old one under another name",
             ),
             Self::WalElsewhere(_) => {
                 refused("nothing was changed; pass the `--wal-dir` that etcd is started with")
@@ -41,7 +41,7 @@ impl Judge for RestoreError {
             Self::NotADirectory(_) => Kind::Failed.into(),
             Self::Space(error) => of_space(
                 error,
-                "nothing was changed; make room, or restore into a data dir on another disk",
+                "nothing was changed; free some space, or restore into a data dir on another disk",
             ),
         }
     }
@@ -51,10 +51,10 @@ impl Judge for StaleMemberError {
     fn judge(&self) -> Judged {
         let hint = match self {
             Self::ClusterRuns { .. } => {
-                "nothing was changed; keep this member's present data if they are intact, else `etcd-ark rewind` takes the whole cluster back together; for a drill, `rewind --single` makes a cluster with an id of its own; `--allow-stale-member` restores all the same"
+                "nothing was changed. Keep the current data if they are intact; to roll back the whole cluster use `etcd-ark rewind`; for a test cluster use `rewind --single`; to restore anyway: `--allow-stale-member`"
             }
             Self::OldClusterRuns { .. } => {
-                "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` vouches that they cannot meet"
+                "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` skips the check, if you are sure that they are stopped"
             }
             Self::RewoundClusterRuns { .. } => {
                 "nothing was changed; a member that has started in the rewound cluster keeps its data. Only for a member that never started there: `--allow-stale-member`"
@@ -77,7 +77,7 @@ impl Judge for ReplacedError {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
             }
             Self::HasRun { .. } => {
-                "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes all the same: `--allow-stale-member`"
+                "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"
             }
         };
         refused(hint)

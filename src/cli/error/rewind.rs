@@ -25,16 +25,16 @@ impl Judge for RewindError {
             Self::OutNowhere(_) => not_found("make that directory first"),
             Self::Space(error) => of_space(
                 error,
-                "make room, or pass an `--out` on another disk; nothing was kept",
+                "free some space, or pass an `--out` on another disk; nothing was kept",
             ),
             Self::Changed(_) => failed(
-                "something writes to it; stop that, or go by an archive of it, and run this again",
+                "something writes to it; stop that, or use an archive of it, and run this again",
             ),
             Self::Unproven { .. } => {
                 failed("please report this, with the output of `rewind --dry-run --json`")
             }
             Self::Db(_) | Self::Entry { .. } | Self::Leftover(_) | Self::NoTermLeft => {
-                corrupt("its bytes check, but no etcd wrote this; leave that input out")
+                corrupt("its checksums are right, but no etcd wrote this; leave that input out")
             }
             _ => of_refusal(self),
         }
@@ -46,15 +46,13 @@ fn of_refusal(error: &RewindError) -> Judged {
         RewindError::NoInput | RewindError::NoSuchInput(_) => {
             usage("name the member (by its name or id), or the path, of one of the inputs")
         }
-        RewindError::Member { .. } => {
-            usage("name one of these; a member's id is without doubt where two have one name")
-        }
+        RewindError::Member { .. } => usage("name one of these; if two share a name, use the id"),
         RewindError::PeerUrl(_) => usage("such as `--peer-url infra0=http://10.0.1.10:2380`"),
         RewindError::UrlOfRemoved(_) => {
             usage("with `--single` only the one that stays can have a new peer URL")
         }
         RewindError::Clusters(..) => refused(
-            "go by archives and data dirs of one cluster; `etcd-ark inspect` shows the cluster of each",
+            "give archives and data dirs of one cluster; `etcd-ark inspect` shows the cluster of each",
         ),
         RewindError::Fork { .. } => refused(
             "leave out the input that is not of this history: one that was restored from another backup, or one with last entries that a later leader replaced (not known to be committed)",
@@ -84,7 +82,7 @@ fn of_refusal(error: &RewindError) -> Judged {
             "choose one of these as the base, or add an archive of that member from before the moment",
         ),
         RewindError::StoresDiffer { .. } => refused(
-            "one of them was damaged, or restored by itself; `etcd-ark diff` shows what differs: go by the data of the members that you trust, and leave out the others",
+            "one of them was damaged, or restored by itself; `etcd-ark diff` shows what differs: use the data of the members that you trust, and leave out the others",
         ),
         RewindError::WouldNotStart { .. } => refused(
             "go back to a moment before that, with `--to index:N`; `etcd-ark verify` says the same of each input",

@@ -51,14 +51,14 @@ impl Judge for MoveError {
             ),
             Self::Space(error) => of_space(
                 error,
-                "nothing was moved; make room for a second copy of the segments",
+                "nothing was moved; free some space for a second copy of the segments",
             ),
             Self::ReadBack(_) => corrupt(
-                "the disk returned other bytes than were written to it; the segments are where they were",
+                "the disk returned different bytes than were written to it; the segments are where they were",
             ),
             Self::Io(error) => {
                 let judged = error.judge();
-                let hint = "run it again: whatever step it died at, it goes on from there";
+                let hint = "run it again: it continues from the step at which it was killed";
                 let hint = judged.hint.or(Some(hint.into()));
                 Judged { hint, ..judged }
             }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::repository::lock::Claim;
+use crate::text::utc;
 use jiff::SignedDuration;
 
 use crate::cli::values::duration_or_zero;
 
 /// What is worth a warning where the filesystem knows no locks.
-pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir knows no locks: nothing kept another run from working on it at the same time";
+pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir does not support locks: another run could have worked on it at the same time";
 
 /// For the commands that change a backup dir.
 #[derive(Debug, clap::Args)]
@@ -29,10 +30,10 @@ impl LockWait {
 pub(crate) fn claim(command: &str, wait: Duration) -> Claim {
     let host = rustix::system::uname();
     let holder = format!(
-        "`etcd-ark {command}`, process {} on {}, since {:.0}",
+        "`etcd-ark {command}`, process {} on {}, since {}",
         std::process::id(),
         host.nodename().to_string_lossy(),
-        crate::clock::now(),
+        utc(crate::clock::now()),
     );
     Claim { holder, wait }
 }

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::monitoring::scope::is_called;
 use crate::repository::{Catalog, Listed, Repository, Summary, summarize};
-use crate::text::moment;
+use crate::text::utc;
 
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::MemberFlag;
@@ -93,7 +93,7 @@ impl Selection {
         let member = self.member.wanted().map(|name| format!(" of `{name}`"));
         let labels = (!self.label.is_empty())
             .then(|| format!(" with the label `{}`", self.label.join("` or `")));
-        let since = self.since.map(|since| format!(" since {}", moment(since)));
+        let since = self.since.map(|since| format!(" since {}", utc(since)));
         [member, labels, since].into_iter().flatten().collect()
     }
 }

@@ -17,7 +17,7 @@ use crate::archive::SUM_EXTENSION;
 use crate::etcd::ids::Identity;
 use crate::etcd::member::MemberFacts;
 use crate::fs::auxiliary::{MOST_BUNDLE, read_small};
-use crate::fs::error::parent_of;
+use crate::fs::error::{parent_of, with_path};
 use crate::fs::staged::{STAGING_PREFIX, StagedFile, remove_stale};
 use crate::repository::is_archive_name;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
@@ -149,7 +149,7 @@ enum MetricsError {
     Ours(PathBuf),
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    #[error("`{}` holds something that etcd-ark did not write, in line {line}", file.display())]
+    #[error("`{}` was not written by etcd-ark (line {line}); it is not overwritten", file.display())]
     Foreign { file: PathBuf, line: usize },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -174,7 +174,7 @@ struct Update {
     file: PathBuf,
     dir: PathBuf,
     /// Held until the end: two commands that share the file must not lose each other's numbers.
-    _lock: fs::File,
+    _lock: std::fs::File,
     old: Vec<Series>,
     staged: StagedFile,
 }
@@ -256,11 +256,12 @@ fn is_ours(file: &Path) -> bool {
 
 /// Someone else who holds the lock of a directory may do so for other reasons: after a second
 /// this goes on without.
-fn lock(dir: &Path) -> io::Result<fs::File> {
-    let dir = fs::File::open(dir)?;
+fn lock(dir: &Path) -> io::Result<std::fs::File> {
+    let opened = std::fs::File::open(dir);
+    let dir = opened.map_err(|error| with_path(error, "open the directory", dir))?;
     let (tries, pause) = LOCK_TRIES;
     for _ in 0..tries {
-        match rustix::fs::flock(dir.file(), FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(pause),
             _ => break,
         }

@@ -4,12 +4,11 @@ use serde_json::{Value, json};
 
 use crate::upgrade::preflight::{Check, Status};
 
+use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Out, Paint};
-use crate::cli::render::member_table::wrap;
 
-/// Where a check's evidence begins, and how wide a line is, in columns.
+/// The column where a check's evidence begins.
 const INDENT: usize = 23;
-pub(crate) const WIDTH: usize = 80;
 
 pub(crate) fn tell(check: &Check, out: &Out) {
     let (mark, paint) = match check.status {

@@ -4,6 +4,7 @@
 
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::MemberFacts;
+use crate::text::entries;
 
 /// Columns of the axis.
 pub(crate) const WIDTH: usize = 62;
@@ -34,9 +35,8 @@ pub(crate) fn picture(facts: &MemberFacts, snapshots: &[SnapshotId]) -> String {
     let commit = facts.position.commit;
     if let Some(jump) = facts.jumps.last() {
         let text = format!(
-            "no entries {} to {}: a raft snapshot stands for them",
-            jump.after.next(),
-            jump.to
+            "no {}: a raft snapshot covers them",
+            entries(jump.after.next(), jump.to)
         );
         lines.push(named("", &text));
     }

@@ -3,6 +3,7 @@
 use crate::upgrade::preflight::watch::{Health, Part, Standing};
 use jiff::Timestamp;
 
+use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Out, Paint};
 
 /// How many characters of a name are shown.
@@ -29,7 +30,7 @@ pub(crate) fn table(members: &[Standing], out: &Out) -> Vec<String> {
         if let (Some(silence), Some(since)) = (&member.silence, member.down_since) {
             let text = format!("{} down since {}: {silence}", name(member), clock(since));
             lines.extend(
-                wrap(&text, 80)
+                wrap(&text, WIDTH)
                     .iter()
                     .map(|line| out.paint(Paint::Dim, line)),
             );
@@ -141,23 +142,4 @@ pub(crate) fn name(member: &Standing) -> String {
 /// The time of day, in UTC.
 pub(crate) fn clock(at: Timestamp) -> String {
     at.strftime("%H:%M:%S").to_string()
-}
-
-/// `text` in lines of at most `width` characters, broken between words; a longer word has a line
-/// of its own.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let length = line.chars().count() + 1 + word.chars().count();
-        if !line.is_empty() && length > width {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    lines.push(line);
-    lines
 }

@@ -77,7 +77,7 @@ pub trait TokenSink {
 /// A document being read.
 #[derive(Debug)]
 pub struct JsonTokens {
-    /// Bytes taken before the piece at hand.
+    /// Bytes taken before this piece.
     offset: u64,
     /// What is open: `true` for an object.
     open: Vec<bool>,
@@ -315,7 +315,7 @@ impl JsonTokens {
                 let length = length_until(rest, stops);
                 let (plain, behind) = rest.split_at(length);
                 if behind.first() == Some(&b'"') {
-                    // The usual case: no escape, and all of it at hand.
+                    // The usual case: no escape, and all of it available.
                     self.emit(text, Some(plain), sink)?;
                     return Ok(taken + length + 1);
                 }
@@ -342,7 +342,7 @@ impl JsonTokens {
                 Some(_) => return Err(CONTROL),
             }
             taken += 1;
-            // Most escapes are of one character, which is at hand.
+            // Most escapes are of one character, which is available.
             if let Some(&byte) = behind.get(1)
                 && text.high.is_none()
                 && let Some(plain) = simple_escape(byte)

@@ -27,7 +27,7 @@ use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
-/// Whose names in-order children get (formats page §5, the in-order trap).
+/// By which rules in-order children are named (formats page §5, the in-order trap).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InOrderRules {
     /// Bare numbers: etcd 2.1 and before.
@@ -192,7 +192,7 @@ pub enum ReplayFault {
     TooManyMembers(Index),
 }
 
-/// A raft snapshot held against the replay.
+/// A raft snapshot compared with the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Which one.

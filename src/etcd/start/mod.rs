@@ -149,7 +149,7 @@ pub fn those_that_start(verdicts: &Verdicts) -> Option<String> {
     let way = ways.last()?;
     let noun = if lines.len() == 1 { "starts" } else { "start" };
     Some(format!(
-        "etcd {} {noun} from it all the same{way}",
+        "etcd {} still {noun} from it{way}",
         lines.join(", ")
     ))
 }

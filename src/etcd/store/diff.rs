@@ -118,7 +118,7 @@ impl<'s> Side<'s> {
         Self { store, walk, at }
     }
 
-    /// Leaves out what is below the node at hand, if its path is long.
+    /// Leaves out what is below the node available, if its path is long.
     fn leave_depths(&mut self) {
         let is_dir = |id| self.store.node(id).is_dir();
         if self.walk.path().len() > LONG_PATH && self.at.is_some_and(is_dir) {

@@ -195,7 +195,7 @@ struct Shape {
     field: Field,
     /// A value that is not kept, while it goes by.
     skim: Option<Skim>,
-    /// The store path of the node at hand, without a `/` at the end; empty for the root.
+    /// The store path of the node available, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     value: Vec<u8>,
     /// Whether that is as it is written.
@@ -286,7 +286,7 @@ impl Shape {
             Field::Children => {
                 let facts = self.node_facts()?;
                 if self.path.is_empty() && facts.expires.is_some() {
-                    // etcd lets nobody write to the root.
+                    // etcd lets no one write to the root.
                     return Err("a root that expires");
                 }
                 self.frames.push(Frame::Children);
@@ -317,7 +317,7 @@ impl Shape {
         });
     }
 
-    /// The facts of the node at hand, once all but its children have come.
+    /// The facts of the node available, once all but its children have come.
     fn node_facts(&self) -> Result<Facts, &'static str> {
         match self.frames.last() {
             // Every etcd writes it first. Without it a file could nest deeper than any path is long.

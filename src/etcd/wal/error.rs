@@ -13,7 +13,7 @@ pub enum LogFault {
     /// Segments of different members in one chain.
     #[error("metadata of another member or cluster ({found})")]
     OtherMember {
-        /// Whose it is.
+        /// The member and cluster.
         found: Identity,
     },
     /// Entries are missing.

@@ -1,4 +1,4 @@
-//! The records of all segments held against raft's rules, and what they add up to.
+//! The records of all segments compared with raft's rules, and what they add up to.
 //!
 //! In: each record with its place. Out: a [`Log`]: positions, segments, markers and what the
 //! log changed about the cluster. The CRC does not cover a record's type, so a type flipped
@@ -38,7 +38,7 @@ pub struct SegmentFacts {
 /// What a whole log says.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// Whose it is.
+    /// The member and cluster.
     pub metadata: Option<(MemberId, ClusterId)>,
     /// The segments that were read, in order.
     pub segments: Vec<SegmentFacts>,
@@ -48,7 +48,7 @@ pub struct Log {
     pub last_crc: Option<u32>,
     /// The last hard state's term.
     pub hard_state_term: Term,
-    /// Whom the member voted for in that term; 0 is nobody.
+    /// Whom the member voted for in that term; 0 is no one.
     pub vote: MemberId,
     /// The last hard state's commit index.
     pub commit: Index,
@@ -87,7 +87,7 @@ pub struct LogScan {
     log: Log,
     snapshot_index: Index,
     /// The commit index of the hard state before the last one. 2.0.13 writes a hard state
-    /// before the entries it commits, so the last one cannot be held against what follows.
+    /// before the entries it commits, so the last one cannot be compared with what follows.
     commit_before: Index,
     /// The highest index that a raft snapshot is known to end at.
     highest_marker: Index,

@@ -27,7 +27,7 @@ pub const MAX_RECORD_HEAD: usize = 2 + 6 + 6;
 /// What a record is about: `walpb.Record.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Whose WAL this is.
+    /// The member that the WAL belongs to.
     Metadata = 1,
     /// A log entry.
     Entry = 2,
@@ -139,7 +139,7 @@ impl Head {
         matches!(bytes, [0x08, kind, 0x10, ..] if Kind::from_byte(*kind).is_some())
     }
 
-    /// Reads the beginning of a record of `length` bytes, of which `bytes` are at hand.
+    /// Reads the beginning of a record of `length` bytes, of which `bytes` are available.
     pub fn read(bytes: &[u8], length: usize) -> Self {
         let bytes = bytes.get(..length).unwrap_or(bytes);
         Self::try_read(bytes, length).unwrap_or(if bytes.len() < length {

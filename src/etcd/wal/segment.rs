@@ -153,7 +153,7 @@ enum Next {
     },
     Nothing,
     Impossible,
-    /// A record that is none, in a frame of `frame` bytes, not all of which may be at hand.
+    /// A record that is none, in a frame of `frame` bytes, not all of which may be available.
     Malformed {
         frame: usize,
         /// Whether it begins as one.

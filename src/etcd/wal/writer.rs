@@ -32,7 +32,7 @@ pub trait SegmentSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Whose log it is, and what it begins from.
+/// The member of a log, and what the log begins from.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     /// The member.
@@ -47,7 +47,7 @@ pub struct Beginning {
     pub framing: Framing,
 }
 
-/// A log being written, all of it committed, voted for by nobody.
+/// A log being written, all of it committed, voted for by no one.
 pub struct LogWriter<'s, S: SegmentSink> {
     sink: &'s mut S,
     beginning: Beginning,

@@ -13,7 +13,7 @@ use object_store::path::Path as Key;
 use ureq::http::header::{DATE, HeaderMap, RANGE};
 use ureq::http::{Method, StatusCode, request};
 
-/// How far the clocks of a store and of its client may differ without anybody minding.
+/// How far the clocks of a store and of its client may differ without anyone minding.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// The most bytes of an answer without an announced length of its own: a page of a list has up to a
 /// thousand keys of up to a thousand bytes.

@@ -11,7 +11,7 @@ use crate::repository::bucket::answer::Answer;
 
 /// What an object store answers, or that it does not.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {tried} `{url}`: {why}")]
+#[error("failed to {tried} `{url}`: {}", said(*.kind, .why))]
 pub struct BucketFault {
     /// What was tried, such as `list`.
     tried: &'static str,
@@ -19,6 +19,14 @@ pub struct BucketFault {
     /// The store's own words, on one line.
     why: String,
     pub kind: BucketFaultKind,
+}
+
+/// What the store said; without credentials that is of a server which no one named.
+fn said(kind: BucketFaultKind, why: &str) -> &str {
+    match kind {
+        BucketFaultKind::NoCredentials => "no credentials found",
+        _ => why,
+    }
 }
 
 /// What kind of answer a [`BucketFault`] is.

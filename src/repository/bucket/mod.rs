@@ -363,7 +363,7 @@ impl Repository for Bucket {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        // The archive first: a marker without one is in nobody's list.
+        // The archive first: a marker without one is in no one's list.
         self.delete(name)?;
         SIDES
             .iter()

@@ -54,7 +54,7 @@ impl ObjectSource {
         blocks.get(&number).map(Arc::clone)
     }
 
-    /// The bytes of a block, whoever asks first fetching them.
+    /// The bytes of a block, the user first fetching them.
     async fn fetch(
         bucket: Bucket,
         key: Key,

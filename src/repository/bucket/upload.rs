@@ -1,6 +1,6 @@
 //! Putting an archive into a bucket: claimed, uploaded in parts, then marked.
 //!
-//! In: bytes, one after the other. Out: an object that nobody lists before its marker stands.
+//! In: bytes, one after the other. Out: an object that no one lists before its marker stands.
 //! A part that does not arrive is sent again, for minutes; memory: a few parts.
 
 use std::collections::VecDeque;
@@ -60,7 +60,7 @@ impl Upload {
         if bucket.exists(name)? {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                format!("`{}` is there already", bucket.url_of(name)),
+                format!("`{}` is already there", bucket.url_of(name)),
             ));
         }
         let begun = bucket.wait("upload", name, bucket.for_parts.put_multipart(&key))?;
@@ -168,7 +168,7 @@ impl Receiving for Upload {
             self.stands = true;
             if let Err(error) = self.bucket.wait("upload", &self.name, parts.complete()) {
                 // The name was free and is claimed: what stands there now is what was sent. It is
-                // read back all the same.
+                // read back anyway.
                 let there = self.bucket.find(&self.name).ok().flatten();
                 if there.is_none_or(|there| there.bytes != self.written) {
                     self.parts = Some(parts);
@@ -197,7 +197,7 @@ impl Receiving for Upload {
             return Err(not_kept(&self.bucket, &self.name));
         }
         self.published = true;
-        // Where nothing may be removed the claim stays; it keeps nobody from anything.
+        // Where nothing may be removed the claim stays; it keeps no one from anything.
         let _ = self.bucket.delete(&claim_of(&self.name));
         Ok(())
     }

@@ -155,12 +155,12 @@ fn each_rule_gives_its_reason() {
         &[
             (
                 "d100",
-                "last 1 of 2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, monthly 2015-04, \
-                 yearly 2015, within 1d of 2015-04-10 12:00, the last good one",
+                "keep-last 1/2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, monthly 2015-04, \
+                 yearly 2015, within 1d of 2015-04-10 12:00, newest valid archive",
             ),
             (
                 "d99",
-                "last 2 of 2, daily 2015-04-09, within 1d of 2015-04-10 12:00",
+                "keep-last 2/2, daily 2015-04-09, within 1d of 2015-04-10 12:00",
             ),
             ("d98", "daily 2015-04-08"),
             ("d95", "weekly 2015-W14"),
@@ -183,7 +183,7 @@ fn weeks_are_those_of_iso_8601_and_days_begin_at_midnight_utc() {
         &decided(&all, &weekly, later(&all), &[]),
         &[
             ("sunday", "weekly 2015-W53"),
-            ("monday", "weekly 2016-W01, the last good one"),
+            ("monday", "weekly 2016-W01, newest valid archive"),
         ],
     );
 }
@@ -207,9 +207,9 @@ fn a_bad_archive_fills_no_slot_and_is_not_removed() {
         &decisions,
         &[
             ("d1", "is corrupt: frame 3"),
-            ("d3", "last 2 of 2"),
+            ("d3", "keep-last 2/2"),
             ("d4", "is corrupt: frame 3"),
-            ("d5", "last 1 of 2, the last good one"),
+            ("d5", "keep-last 1/2, newest valid archive"),
             ("d6", "is corrupt: frame 3"),
         ],
     );
@@ -246,7 +246,7 @@ fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
         &decisions,
         &[
             ("d2", "cannot be checked: permission denied"),
-            ("d3", "last 1 of 1, the last good one"),
+            ("d3", "keep-last 1/1, newest valid archive"),
         ],
     );
 }
@@ -294,7 +294,7 @@ fn an_archive_that_a_rewind_made_stays_and_takes_no_slot() {
         &decided(&all, &policy, later(&all), &[]),
         &[
             ("d1", "made by rewind"),
-            ("d4", "last 1 of 1, the last good one"),
+            ("d4", "keep-last 1/1, newest valid archive"),
             ("d5", "made by rewind"),
         ],
     );
@@ -313,7 +313,7 @@ fn labels_that_are_asked_for_are_kept() {
         &decided(&all, &policy, later(&all), &[]),
         &[
             ("d1", "label pre-upgrade"),
-            ("d5", "last 1 of 1, the last good one"),
+            ("d5", "keep-last 1/1, newest valid archive"),
         ],
     );
 }
@@ -340,7 +340,7 @@ fn the_newest_from_before_each_move_of_the_version_stays() {
             ("d3", "newest before 2.2.0"),
             ("d5", "newest before 2.3.0"),
             ("d6", "is corrupt: frame 3"),
-            ("d9", "last 1 of 1, the last good one"),
+            ("d9", "keep-last 1/1, newest valid archive"),
         ],
     );
 }
@@ -357,7 +357,7 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
     let expected = [
         ("d2", "newest without 2.2.0 in its log"),
         ("d4", "newest before 2.2.0"),
-        ("d6", "last 1 of 1, the last good one"),
+        ("d6", "keep-last 1/1, newest valid archive"),
     ];
     assert_kept(&decided(&all, &policy, later(&all), &[]), &expected);
     // Before the move is seen, what its log announces counts as one.
@@ -366,7 +366,10 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
         &decided(before, &policy, later(before), &[]),
         &[
             ("d2", "newest without 2.2.0 in its log"),
-            ("d4", "last 1 of 1, the last good one, newest before 2.2.0"),
+            (
+                "d4",
+                "keep-last 1/1, newest valid archive, newest before 2.2.0",
+            ),
         ],
     );
 }
@@ -384,14 +387,14 @@ fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
         &[
             (
                 "d4",
-                "last 1 of 1, within 1h of 2015-01-04 12:00, the last good one",
+                "keep-last 1/1, within 1h of 2015-01-04 12:00, newest valid archive",
             ),
             ("d5", "from the future"),
         ],
     );
     // Clocks of several machines differ by a little.
     let decisions = decided(&all, &policy, all[4].created - CLOCK_TOLERANCE, &[]);
-    assert!(kept(&decisions)["d5"].starts_with("last 1 of 1"));
+    assert!(kept(&decisions)["d5"].starts_with("keep-last 1/1"));
 }
 
 #[test]
@@ -412,8 +415,8 @@ fn a_time_that_contradicts_the_log_is_kept_and_counts_for_nothing() {
         &decided(&all, &policy, later(&all), &[]),
         &[
             ("d4", "daily 2015-01-04"),
-            ("d5", "its time and its index contradict each other"),
-            ("d6", "daily 2015-01-06, the last good one"),
+            ("d5", "its date does not fit its place in the log"),
+            ("d6", "daily 2015-01-06, newest valid archive"),
         ],
     );
 }
@@ -496,7 +499,10 @@ fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says
     assert_kept(
         &decisions,
         &[
-            ("ahead", "within 25h of 2015-03-12 12:00, the last good one"),
+            (
+                "ahead",
+                "within 25h of 2015-03-12 12:00, newest valid archive",
+            ),
             ("d39", before_the_pause),
             ("d40", before_the_pause),
         ],
@@ -579,19 +585,19 @@ fn copies_of_one_archive_take_one_place_and_share_its_fate() {
     assert_kept(
         &decisions,
         &[
-            ("d3", "last 3 of 3"),
-            ("d4", "last 2 of 3"),
-            ("d5", "last 1 of 3, the last good one"),
-            ("newest-copy0", "the same as d5"),
-            ("newest-copy1", "the same as d5"),
-            ("newest-copy2", "the same as d5"),
+            ("d3", "keep-last 3/3"),
+            ("d4", "keep-last 2/3"),
+            ("d5", "keep-last 1/3, newest valid archive"),
+            ("newest-copy0", "a copy of d5"),
+            ("newest-copy1", "a copy of d5"),
+            ("newest-copy2", "a copy of d5"),
         ],
     );
     // If the first of them is bad, the next one stands for it.
     let decisions = decided(&all, &policy, later(&all), &["d5"]);
     let kept = kept(&decisions);
-    assert_eq!(kept["newest-copy0"], "last 1 of 3, the last good one");
-    assert_eq!(kept["newest-copy1"], "the same as newest-copy0");
+    assert_eq!(kept["newest-copy0"], "keep-last 1/3, newest valid archive");
+    assert_eq!(kept["newest-copy1"], "a copy of newest-copy0");
     assert!(kept["d5"].starts_with("is corrupt"));
 }
 
@@ -608,7 +614,7 @@ fn a_symbolic_link_stands_for_nothing() {
             let policy = policy(|rules| rules.last = count(1));
             let kept = kept(&decided(&all, &policy, later(&all), &[]));
             assert_eq!(kept["a"], "newest before 2.2.0", "{name}");
-            assert_eq!(kept["b"], "last 1 of 1, the last good one");
+            assert_eq!(kept["b"], "keep-last 1/1, newest valid archive");
             assert_eq!(kept[name], "a symbolic link");
         }
     }

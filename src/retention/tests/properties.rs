@@ -132,7 +132,7 @@ fn check_group(
     // The last good one, by the log and by the clock.
     let countable = countable(group, now);
     if let Some(newest) = countable.last() {
-        prop_assert!(stays(newest), "the last good one is gone");
+        prop_assert!(stays(newest), "newest valid archive is gone");
     }
     if let Some(latest) = countable.iter().map(|s| s.created).max() {
         let mut of_then = countable.iter().filter(|s| s.created == latest);

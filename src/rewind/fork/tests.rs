@@ -1,4 +1,4 @@
-//! Logs of a small raft that elects, replicates and commits at random, held against what it committed.
+//! Logs of a small raft that elects, replicates and commits at random, compared with what it committed.
 
 use proptest::prelude::*;
 

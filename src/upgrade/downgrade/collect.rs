@@ -1,4 +1,4 @@
-//! Coming by the evidence that the downgrade gate decides on.
+//! Collects the evidence for the downgrade check.
 //!
 //! In: this machine's data dir, further directories and archives, a cluster to ask. Out: the
 //! [`Evidence`], all of it of one cluster. [`read`] takes in directories whole and proves archives;
@@ -190,7 +190,7 @@ fn refuse_two_clusters(disks: &[DiskEvidence]) -> Result<(), CollectError> {
     })
 }
 
-/// An endpoint of another cluster is a mistake of whoever asks, not a member that is silent.
+/// An endpoint of another cluster is a mistake of the user, not a member that is silent.
 fn refuse_other_cluster(look: &Look, first: Option<&DiskEvidence>) -> Result<(), CollectError> {
     let Some(expected) = look.cluster_id else {
         return Ok(());

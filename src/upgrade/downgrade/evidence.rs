@@ -1,6 +1,6 @@
 //! What is known of a cluster's version, each item with who says so.
 //!
-//! Plain data, for the [gate](crate::upgrade::downgrade::gate) to decide on and for whoever shows it. How it is come by
+//! Plain data, for the [gate](crate::upgrade::downgrade::gate) to decide on and for the code that shows it. How it is come by
 //! is in [`collect`](crate::upgrade::downgrade::collect).
 
 use std::path::PathBuf;

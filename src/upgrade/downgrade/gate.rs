@@ -7,7 +7,7 @@
 //! The rows of the table, in which the first that matches decides:
 //!
 //! ```text
-//! anybody reports `from` or more, or a committed entry or raft snapshot has it  refused: it has moved
+//! anyone reports `from` or more, or a committed entry or raft snapshot has it  refused: it has moved
 //! an uncommitted entry has it, or all members are of `from` or more             refused: it is moving
 //! `to` does not start from a data dir given                                     refused: it leads nowhere
 //! one member in all, stopped, its own data dir readable, version = `to`         allowed
@@ -45,7 +45,7 @@ pub enum Source {
 pub struct Claim {
     pub source: Source,
     pub version: ClusterVersion,
-    /// The entry that set it, if it is at hand.
+    /// The entry that set it, if it is available.
     pub set_at: Option<Index>,
 }
 
@@ -59,7 +59,7 @@ pub enum Verdict {
         /// Entries that are not known to be committed and may be at any moment.
         pending: Vec<Claim>,
         /// Whether every member is of the higher release.
-        everybody_ahead: bool,
+        all_ahead: bool,
     },
     /// Refused: the release to go back to does not start from these data dirs.
     DoesNotStart(Vec<NoStart>),
@@ -108,17 +108,17 @@ pub enum Caution {
 /// What is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    NobodyAnswers,
+    NoAnswer,
     /// Something answers in the place of these, and what it says cannot be understood.
     NotUnderstood(Vec<MemberId>),
     /// None of those that answer could make a quorum read: what they say may be an old story.
     NoQuorumRead(Vec<MemberId>),
     /// The cluster version is neither `to` nor below it.
     Between(ClusterVersion),
-    /// Nobody is known to be of the release to go back to.
-    NobodyOf(Release),
+    /// No one is known to be of the release to go back to.
+    NoMemberOf(Release),
     /// The cluster version is lower or undecided, and no one is known to be below `from`.
-    NobodyBelow(Release),
+    NoMemberBelow(Release),
     /// Not all are stopped: these answer.
     NotStopped(Vec<MemberId>),
     RunsOn(PathBuf),
@@ -178,11 +178,8 @@ fn moving(evidence: &Evidence) -> Option<Verdict> {
     let pending: Vec<_> = claims_on_disk(evidence, false).collect();
     let mut members = evidence.members.iter();
     let ahead = |known: &MemberEvidence| known.release() >= Some(evidence.step.from);
-    let everybody_ahead = somebody_answers(evidence) && members.all(ahead);
-    (!pending.is_empty() || everybody_ahead).then_some(Verdict::Moving {
-        pending,
-        everybody_ahead,
-    })
+    let all_ahead = any_answers(evidence) && members.all(ahead);
+    (!pending.is_empty() || all_ahead).then_some(Verdict::Moving { pending, all_ahead })
 }
 
 fn does_not_start(evidence: &Evidence) -> Option<Verdict> {
@@ -216,8 +213,8 @@ fn allowed_with_warning(evidence: &Evidence) -> Option<Verdict> {
 fn nothing_to_go_back_from(evidence: &Evidence) -> Option<Verdict> {
     let known = is_alone_and_stopped(evidence) || is_known_now(evidence);
     let below = |known: &MemberEvidence| known.release().is_some_and(|r| r < evidence.step.from);
-    let somebody_below = evidence.members.iter().any(below);
-    (known && is_below_target(evidence) && somebody_below).then_some(Verdict::NothingToGoBackFrom)
+    let any_below = evidence.members.iter().any(below);
+    (known && is_below_target(evidence) && any_below).then_some(Verdict::NothingToGoBackFrom)
 }
 
 /// What an allowance would stand on, and what it does not cover.
@@ -282,7 +279,7 @@ fn is_alone_and_stopped(evidence: &Evidence) -> bool {
     only.answer.is_err() && is_stopped && evidence.disks.iter().any(own)
 }
 
-fn somebody_answers(evidence: &Evidence) -> bool {
+fn any_answers(evidence: &Evidence) -> bool {
     evidence.members.iter().any(|known| known.answer.is_ok())
 }
 
@@ -290,7 +287,7 @@ fn all_stopped(evidence: &Evidence) -> bool {
     running(evidence).is_empty() && !evidence.disks.iter().any(DiskEvidence::is_running)
 }
 
-/// The highest cluster version that anybody knows to be committed: it only rises.
+/// The highest cluster version that anyone knows to be committed: it only rises.
 fn cluster_version(evidence: &Evidence) -> Option<&ClusterVersion> {
     let answers = evidence.members.iter();
     let said = answers.filter_map(|known| known.answer.as_ref().ok()?.cluster_version());
@@ -386,15 +383,15 @@ fn doubts(evidence: &Evidence) -> Vec<Doubt> {
     }
     match cluster_version(evidence) {
         Some(version) if version.release() > step.to => vec![Doubt::Between(version.clone())],
-        Some(version) if version.release() == step.to => vec![Doubt::NobodyOf(step.to)],
-        _ => vec![Doubt::NobodyBelow(step.from)],
+        Some(version) if version.release() == step.to => vec![Doubt::NoMemberOf(step.to)],
+        _ => vec![Doubt::NoMemberBelow(step.from)],
     }
 }
 
 fn doubts_online(evidence: &Evidence) -> Vec<Doubt> {
     let answering = answering(evidence);
     vec![if answering.is_empty() {
-        Doubt::NobodyAnswers
+        Doubt::NoAnswer
     } else {
         Doubt::NoQuorumRead(answering)
     }]

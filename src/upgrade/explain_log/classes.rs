@@ -96,7 +96,7 @@ pub(crate) const BUFFER_FULL: Class = class(
 pub(crate) const PANIC: Class = class(
     "panic",
     WorthALook,
-    "etcd ended by itself. The lines before this one say why. Keep its data dir as it is; `etcd-ark verify` tells whether it is sound.",
+    "etcd ended by itself. The lines before this one say why. Keep its data dir as it is; `etcd-ark verify` checks it.",
 );
 /// What follows a panic.
 pub(crate) const STACK_TRACE: Class =

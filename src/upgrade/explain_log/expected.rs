@@ -203,7 +203,7 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     ),
     (
-        class("members", Routine, "The members as the log tells of them."),
+        class("members", Routine, "The members as recorded in the log."),
         &[
             "added member ",
             "added local member ",

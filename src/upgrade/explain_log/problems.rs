@@ -107,7 +107,7 @@ pub(crate) const RULES: &[Rule] = &[
         class(
             "other-version",
             WorthALook,
-            "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary does not lead back: see `etcd-ark downgrade check`.",
+            "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary is not a way back: see `etcd-ark downgrade check`.",
         ),
         &[
             "cluster cannot be downgraded",

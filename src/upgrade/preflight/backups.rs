@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::etcd::ids::{ClusterId, ClusterVersion, Identity, MemberId, Release};
 use crate::etcd::member::Position;
 use crate::etcd::text::printable;
-use crate::text::{about, moment, name};
+use crate::text::{about, name, utc};
 use crate::upgrade::preflight::data_dir::Space;
 use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};
@@ -50,11 +50,11 @@ impl Backup {
             Some(format!("is corrupt: {fault}"))
         } else if let Some(version) = version.filter(|version| Release::of(&version.0) >= rules.to)
         {
-            Some(format!("was taken after the move to {version}"))
+            Some(format!("was taken after the cluster moved to {version}"))
         } else if age < -CLOCK_SKEW {
             Some(format!(
                 "is dated {}, in the future: its age is not known",
-                moment(self.created)
+                utc(self.created)
             ))
         } else if age > rules.max_backup_age {
             Some(format!(
@@ -122,7 +122,7 @@ fn advice(facts: &Facts, otherwise: &str) -> String {
     if has_moved(facts) {
         let from = facts.rules.from;
         format!(
-            "the cluster has moved, and an archive taken now does not lead back to {from}; `etcd-ark downgrade check` says what is left"
+            "the cluster has moved, and an archive taken now cannot take it back to {from}; `etcd-ark downgrade check` shows the options"
         )
     } else {
         otherwise.to_owned()

@@ -114,7 +114,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         if !no_start.is_empty() {
             return check(no_start).but(
                 Status::Fail,
-                "do not restart this member before that is mended; `etcd-ark verify` on the data dir says what each release does with it",
+                "do not restart this member before that is fixed; `etcd-ark verify` on the data dir says what each release does with it",
             );
         }
     }
@@ -136,7 +136,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         ""
     };
     let text = format!(
-        "{}, sound to index {}{runs}",
+        "{}, valid up to index {}{runs}",
         member
             .identity
             .name
@@ -144,7 +144,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
             .unwrap_or_else(|| member.identity.member_id.to_string()),
         member.position.index
     );
-    if facts.look.cluster_id.is_none() || nobody_answers(facts) {
+    if facts.look.cluster_id.is_none() || none_answers(facts) {
         return check(vec![text]).but(
             Status::Warn,
             "no member answers, so whether it is of this cluster is not known",
@@ -171,7 +171,7 @@ fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
     no.collect()
 }
 
-fn nobody_answers(facts: &Facts) -> bool {
+fn none_answers(facts: &Facts) -> bool {
     facts.look.members.iter().all(|look| look.said.is_err())
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn space(facts: &Facts) -> Check {
     if short {
         check.but(
             Status::Fail,
-            "make room: twice the data for raft snapshots, two segments of 64 MB, and in the backup dir one more archive",
+            "free some space: twice the data for raft snapshots, two segments of 64 MB, and in the backup dir one more archive",
         )
     } else {
         check

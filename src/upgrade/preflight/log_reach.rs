@@ -15,7 +15,7 @@ use crate::etcd::growth_rate::Rate;
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::wal::log::SegmentFacts;
-use crate::text::{about, moment};
+use crate::text::{about, utc};
 use crate::upgrade::preflight::data_dir::{SEGMENT, found};
 use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Status, backups};
@@ -138,10 +138,7 @@ pub(crate) fn check(facts: &Facts) -> Check {
     };
     let check = |evidence| Check::ok(id, title, evidence);
     let Some(way) = data.member.is_ok().then(|| facts.way_back()).flatten() else {
-        return check(vec![
-            "not known: the data dir does not read well".to_owned(),
-        ])
-        .failed();
+        return check(vec!["not checked: the data dir is corrupt".to_owned()]).failed();
     };
     if has_moved(facts) {
         return check(vec![
@@ -149,7 +146,7 @@ pub(crate) fn check(facts: &Facts) -> Check {
         ])
         .but(
             Status::Fail,
-            "keep every archive and data dir from before the move; `etcd-ark downgrade check` says what is left",
+            "keep every archive and data dir from before the move; `etcd-ark downgrade check` shows the options",
         );
     }
     let mut evidence = way.lines(facts.now);
@@ -161,28 +158,28 @@ pub(crate) fn check(facts: &Facts) -> Check {
     }
     if let Some(backup) = backups::own_backup(facts) {
         evidence.push(format!(
-            "the archive, to index {}, does not go away",
+            "the archive (up to index {}) remains available",
             backup.position.index
         ));
         return check(evidence);
     }
     check(evidence).but(
         Status::Warn,
-        "after that only an archive from before the move leads back: take one now and keep it",
+        "after that only an archive from before the change can be used: take one now and keep it",
     )
 }
 
 impl WayBack {
     fn lines(&self, now: Timestamp) -> Vec<String> {
         let until = format!(
-            "after a move now, at index {}, the local log leads back until about index {}",
+            "if the cluster version changed now, at index {}, this member's log could be rewound until about index {}",
             self.last_index, self.gone_from
         );
         let when = match (self.expected, self.rate) {
             (Some(at), Some(rate)) => format!(
                 "that is in {} ({}), at {} entries a second",
                 about(at.duration_since(now)),
-                moment(at),
+                utc(at),
                 per_second(rate.entries_per_second)
             ),
             (None, Some(_)) => "that is years from now".to_owned(),

@@ -8,7 +8,7 @@ use crate::text::{list, name};
 use crate::upgrade::preflight::{Check, Facts, Status};
 
 const BRING_BACK: &str = "every member must answer before another is stopped: bring it back first";
-const NOBODY: &str = "no member is known: there is no endpoint to ask";
+const NO_ENDPOINT: &str = "not checked: no endpoint is known";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
 
@@ -19,7 +19,7 @@ fn answers(facts: &Facts) -> (Vec<(&MemberLook, &Said)>, Vec<String>) {
     let mut silent = Vec::new();
     let dumb: Vec<_> = members.iter().filter(|look| look.said.is_err()).collect();
     if members.is_empty() {
-        silent.push(NOBODY.to_owned());
+        silent.push(NO_ENDPOINT.to_owned());
     } else if !dumb.is_empty() {
         let does = if dumb.len() == 1 { "does" } else { "do" };
         let dumb = names(dumb.into_iter().copied());
@@ -53,7 +53,7 @@ pub(crate) fn versions(facts: &Facts) -> Check {
         let strays = facts.look.strays.iter();
         evidence.extend(strays.map(|stray| format!("no member answers: {}", stray.silence)));
         if evidence.is_empty() {
-            evidence.push(NOBODY.to_owned());
+            evidence.push(NO_ENDPOINT.to_owned());
         }
     }
     let release = |said: &Said| Release::of(&said.server_version);
@@ -79,7 +79,7 @@ pub(crate) fn versions(facts: &Facts) -> Check {
         check(evidence)
     } else {
         let done = said.len() - left.len();
-        evidence.push(format!("the roll stands at {done} of {}", said.len()));
+        evidence.push(format!("{done} of {} members are upgraded", said.len()));
         check(evidence).but(Status::Warn, format!("still to do: {}", still_to_do(facts)))
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn membership(facts: &Facts) -> Check {
     )
 }
 
-/// Endpoints that lead to someone else, and endpoints that lead to nobody. Where a member is
+/// Endpoints that lead to someone else, and endpoints that lead to no one. Where a member is
 /// silent at its own URL, that is told of the member.
 fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
     let members = facts.members();
@@ -324,7 +324,7 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     evidence.extend(moved.iter().cloned());
     if highest >= Some(to) || moved.is_some() {
         let advice = format!(
-            "it is too late to begin, and for a plain way back to {from}; `etcd-ark downgrade check` says what is left"
+            "it is too late to begin, and for a plain way back to {from}; `etcd-ark downgrade check` shows the options"
         );
         return check(evidence).but(Status::Fail, advice);
     }
@@ -390,7 +390,7 @@ pub(crate) fn auth(facts: &Facts) -> Check {
     let in_data = facts.data.found().and_then(|data| data.auth_enabled);
     let mut on = Vec::new();
     if facts.wants_user() {
-        on.push("on: a member wants to know who asks".to_owned());
+        on.push("on: a member requires authentication".to_owned());
     }
     if in_data == Some(true) {
         on.push("on, says the store in the data dir".to_owned());

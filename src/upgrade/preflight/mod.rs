@@ -25,7 +25,7 @@ use crate::upgrade::preflight::log_reach::WayBack;
 pub struct Rules {
     pub from: Release,
     pub to: Release,
-    /// How much data needs nobody's advice, in bytes.
+    /// How much data needs no one's advice, in bytes.
     pub size_limit: u64,
     pub accept_data_size: bool,
     pub max_backup_age: SignedDuration,
@@ -204,7 +204,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
 }
 
 fn staging() -> Check {
-    let evidence = "no program can tell: have the services that use etcd been run against the new release, in staging?";
+    let evidence = "manual check: were the applications tested against the new release in staging?";
     Check {
         status: Status::Note,
         ..Check::ok("staging", "staging", vec![evidence.to_owned()])

@@ -14,7 +14,7 @@ use rustix::net::Shutdown;
 
 use super::{Shared, lock};
 
-/// Ports below those that the system gives to whoever does not ask for one: nobody takes the port of a member that is down.
+/// Ports below those that the system gives to whoever does not ask for one: no one takes the port of a member that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Connections that may wait to be accepted, as std has it.
@@ -29,7 +29,7 @@ pub enum Behaviour {
     /// A member of etcd 2.x.
     #[default]
     Answers,
-    /// Nobody: connections are refused.
+    /// No one: connections are refused.
     Down,
     /// Accepts connections and never says anything.
     Silent,

@@ -28,7 +28,7 @@ pub(super) struct SnapshotJob {
 pub(super) fn write_snapshots(shared: &Shared, queue: &Receiver<SnapshotJob>) {
     let mut rng = Rng::new(shared.options.seed.wrapping_add(2));
     for (number, job) in queue.iter().enumerate() {
-        // The copy comes first: whatever a capture reads of the file can be held against it.
+        // The copy comes first: whatever a capture reads of the file can be compared with it.
         write_file(&shared.mirrored(&job.name), 0o600, &job.bytes);
         let rests = number % 4 == 0;
         if write_in_place(shared, &mut rng, &job, rests) {

@@ -5,6 +5,7 @@ use crate::etcd::ids::{ClusterVersion, Index};
 use crate::etcd::member::VersionChange;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
+use crate::text::utc;
 use crate::upgrade::downgrade::evidence::{Answer, DiskEvidence, DiskKind, Ran};
 
 use crate::cli::json::text;
@@ -12,9 +13,9 @@ use crate::cli::json::text;
 pub(super) fn ran_text(ran: Ran) -> String {
     let release = ran.release;
     if ran.assumed {
-        format!("assumed to have run etcd {release} (--stopped-version names another release)")
+        format!("assumed to have run etcd {release} (to change that: --stopped-version)")
     } else {
-        format!("where it ran etcd {release}, as --stopped-version says")
+        format!("it ran etcd {release} (--stopped-version)")
     }
 }
 
@@ -33,7 +34,7 @@ pub(super) fn answer_text(answer: &Answer) -> String {
         Ok(Index(0)) => "current: it answers a quorum read".to_owned(),
         Ok(index) => format!("current: it answers a quorum read, at raft index {index}"),
         Err(why) => {
-            format!("perhaps an old story: it answers no quorum read, as {why}")
+            format!("may be out of date: no quorum read succeeded, {why}")
         }
     };
     format!(
@@ -71,17 +72,17 @@ pub(super) fn disk_line(disk: &DiskEvidence) -> String {
 pub(super) fn kind_text(disk: &DiskEvidence) -> String {
     let identity = &disk.identity;
     let id = identity.member_id;
-    let whose = match &identity.name {
+    let owner = match &identity.name {
         Some(name) => printable(name),
         None => id.to_string(),
     };
     match disk.kind {
-        DiskKind::Own { running: false } => format!("data dir of {whose}, stopped"),
-        DiskKind::DataDir { running: false } => format!("data dir of {whose}"),
+        DiskKind::Own { running: false } => format!("data dir of {owner}, stopped"),
+        DiskKind::DataDir { running: false } => format!("data dir of {owner}"),
         DiskKind::Own { running: true } | DiskKind::DataDir { running: true } => {
-            format!("data dir of {whose}, on which etcd runs")
+            format!("data dir of {owner}, on which etcd runs")
         }
-        DiskKind::Archive { created } => format!("archive of {whose}, taken {created}"),
+        DiskKind::Archive { created } => format!("archive of {owner}, taken {}", utc(created)),
     }
 }
 

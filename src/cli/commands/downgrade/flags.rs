@@ -93,10 +93,10 @@ pub(crate) struct Gate {
     pub(crate) wal_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,
-    /// Ask no member; you vouch that all are stopped
+    /// Contact no member: you are sure that all are stopped
     ///
     /// The data dirs of a majority of the members, given as TARGETs, then decide; archives alone never
-    /// allow. Members named by --endpoints are asked all the same.
+    /// allow. Members named by --endpoints are still contacted.
     #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
     /// Release to go back from

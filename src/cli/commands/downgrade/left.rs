@@ -1,4 +1,4 @@
-//! What is left where the cluster has moved: what a rewind by the data given would come to.
+//! What is left where the cluster has moved: what a rewind with the data given would keep and lose.
 //!
 //! In: the data that the gate looked at. Out: the plan that `rewind` itself makes of them, so that the two
 //! never disagree, and the command that does it.
@@ -9,11 +9,13 @@ use jiff::Timestamp;
 
 use crate::etcd::entry::EntryCount;
 use crate::etcd::ids::{Index, Release};
+use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::Expiration;
 use crate::rewind::cut::To;
 use crate::rewind::new_cluster::Wishes;
 use crate::rewind::{Input, Plan, Request, RewindError, plan};
 use crate::target::Target;
+use crate::text::{count, expiry};
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind};
 use crate::upgrade::downgrade::gate::Verdict;
@@ -47,7 +49,7 @@ struct Planned {
     /// The last entry that the data know of.
     end: Index,
     /// When that was, by the clock of the log or of the newest archive.
-    known_until: Option<String>,
+    known_until: Option<UnixNanos>,
 }
 
 /// What is left, if the verdict is one on which something is.
@@ -158,7 +160,7 @@ fn planned(
 
 impl Planned {
     fn of(plan: &Plan, base: Option<(PathBuf, usize)>, newest_archive: Option<Timestamp>) -> Self {
-        let clock = plan.clocks.1.map(|clock| Expiration(clock).to_string());
+        let taken = newest_archive.and_then(|at| at.as_nanosecond().try_into().ok());
         Self {
             base,
             kept: plan.moment.index,
@@ -166,31 +168,38 @@ impl Planned {
             lost: plan.lost.count,
             has_unseen: !plan.lost.unseen.is_empty(),
             end: plan.agreement.end.index,
-            known_until: clock.or_else(|| Some(newest_archive?.to_string())),
+            known_until: plan.clocks.1.or(taken),
         }
     }
 
     fn lines(&self, members_at: Option<Index>) -> Vec<String> {
         let at_least = if self.has_unseen { "at least " } else { "" };
-        let (entries, writes) = (self.lost.entries, self.lost.client_writes);
+        let entries = count(self.lost.entries, "entry", "entries");
+        let writes = match (self.lost.entries, self.lost.client_writes) {
+            (1, 0) => "not a client write".to_owned(),
+            (1, _) => "a client write".to_owned(),
+            (_, 1) => "1 of them a client write".to_owned(),
+            (_, writes) => format!("{writes} of them client writes"),
+        };
         let mut lines = vec![if self.is_before_move {
             format!(
-                "rewind the whole cluster to before entry {}, which loses {at_least}{entries} entries, {writes} of them client writes:",
+                "rewind the whole cluster to before entry {}, which loses {at_least}{entries}, {writes}:",
                 self.kept.next()
             )
         } else {
             format!(
-                "rewind the whole cluster to entry {}, the last one that these data know: they do not hold the move, which came later:",
+                "rewind the whole cluster to entry {}, the last one in these data: the version change came later and is not in them:",
                 self.kept
             )
         }];
         if let Some((base, keys)) = &self.base {
             lines.push(format!(
-                "  {keys} in-order keys have two names: all members get those of {}; another `--base` chooses others",
+                "  {} two names: all members get those of {}; another `--base` chooses others",
+                count(*keys as u64, "in-order key has", "in-order keys have"),
                 text(base)
             ));
         }
-        let until = self.known_until.as_ref();
+        let until = self.known_until.map(expiry);
         let until = until.map_or_else(String::new, |time| format!(" ({time})"));
         let end = self.end;
         lines.push(match members_at.filter(|at| *at > end) {
@@ -212,14 +221,14 @@ impl Left {
             Some(Ok(planned)) => planned.lines(self.members_at),
             Some(Err(failure)) => {
                 let mut lines = vec![format!(
-                    "rewind the whole cluster to before the move, which these data alone do not allow: {}",
+                    "rewind the whole cluster to before the version change, which these data alone do not allow: {}",
                     failure.message
                 )];
                 lines.extend(failure.hint.iter().map(|hint| format!("  {hint}")));
                 lines
             }
             None => vec![
-                "rewind the whole cluster to before the move; data dirs and archives of the members, given here as TARGETs, show how much that loses:".to_owned(),
+                "rewind the whole cluster to before the version change; with data dirs and archives of the members as TARGETs this shows how much that loses:".to_owned(),
             ],
         };
         lines.push(format!("  `{}`", self.command));
@@ -240,7 +249,8 @@ impl Left {
             "client_writes": ok.map(|left| left.lost.client_writes),
             "all_seen": ok.map(|left| !left.has_unseen),
             "not_counted_after_raft_index": ok.map(|left| left.end),
-            "not_counted_after_at": ok.and_then(|left| left.known_until.as_ref()),
+            "not_counted_after_at": ok
+                .and_then(|left| Some(Expiration(left.known_until?).to_string())),
             "members_raft_index": self.members_at,
             "refused": failure.map(|failure| &failure.message),
         })

@@ -228,7 +228,7 @@ fn look_at_stopped<'g>(args: &'g GoBack, cx: &Context<'_>) -> Result<Seen<'g>> {
         waited = if gate.offline { 0 } else { args.settle };
         countdown(
             Duration::from_secs(waited.into()).saturating_sub(stopped.elapsed()),
-            "waiting for a move that was begun before etcd stopped to show",
+            "waiting, in case a version change is in progress",
             out,
             interrupt,
         )?;
@@ -259,7 +259,7 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
     let waited = seen.waited;
     if !seen.collected.evidence.offline && waited < SETTLED_AFTER {
         warnings.push(format!(
-            "waited {waited} s only: a move that was begun before etcd stopped takes up to {SETTLED_AFTER} s to show"
+            "waited only {waited} s: a version change that was in progress when etcd stopped takes up to {SETTLED_AFTER} s to show"
         ));
     }
     let snapshot = prepared.snapshot.iter();
@@ -329,7 +329,7 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
             step.to
         ),
         Found::Both(_) => format!(
-            "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would part"
+            "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would diverge"
         ),
     };
     Err(CliError::new(Kind::Refused, message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
@@ -394,14 +394,14 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out:
     if waited > 0 {
         row(
             "waited",
-            &format!("{waited} s for a move that was begun before etcd stopped to show"),
+            &format!("{waited} s, in case a version change was already in progress"),
         );
     }
     if let Some(taken) = &prepared.snapshot {
         row(
             "snapshot",
             &format!(
-                "{} ({}), labelled {LABEL}, read back and proven",
+                "{} ({}), labelled {LABEL}, verified",
                 taken.path.display(),
                 size(taken.bytes)
             ),
@@ -415,10 +415,7 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out:
         );
     }
     let member = &prepared.member;
-    row(
-        "data dir",
-        &format!("reads well from end to end: {}", member.identity),
-    );
+    row("data dir", &format!("verified: {}", member.identity));
     row("", &crate::cli::render::member::position_text(member));
     out.line("");
     out.line(&format!(

@@ -74,7 +74,7 @@ fn this_member(
             .map(|flag| format!("{} ({})", flag.flag, flag.variable))
             .collect();
         steps.push(format!(
-            "Take out what etcd {to} does not know, as flags and in the environment, wherever it is set: {}.",
+            "Remove the flags and environment variables that etcd {to} does not know: {}.",
             names.join(", ")
         ));
     }
@@ -139,7 +139,7 @@ fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence)
     }
     if !silent.is_empty() {
         steps.push(format!(
-            "{}: not heard of; before it starts again make sure that its binary is etcd {to}.",
+            "{}: did not answer; before it starts again make sure that its binary is etcd {to}.",
             silent.join(", ")
         ));
     }
@@ -196,7 +196,9 @@ pub(crate) fn restoring(
             "Make sure that {dir} is the right path: nothing is there{instead}. If it is a mistake, run this again with the right path, and restore nothing."
         )
     } else {
-        format!("Leave {dir} as it is: it may still be evidence, and etcd must not start on it.")
+        format!(
+            "Leave {dir} as it is: it may still be needed to tell what happened, and etcd must not start on it."
+        )
     };
     vec![
         first,
@@ -204,7 +206,7 @@ pub(crate) fn restoring(
             "If the other members have a quorum without this one: go back with each of them first, on its own data. When all run {to}, replace this member: `etcdctl member remove ID`, `etcdctl member add NAME PEER_URL`, and start etcd {to} with an empty data dir. Not before: removing a member while releases are mixed can move the cluster."
         ),
         format!(
-            "If they have none: stop them all, and restore this member's newest archive, which `{list}` shows: `{restore}`. It asks the members first and refuses if any of them went on: an older log that comes back has forgotten what it acknowledged."
+            "If they have none: stop them all, and restore this member's newest archive, which `{list}` shows: `{restore}`. It asks the members first and refuses if any of them went on: a member restored to an older log loses writes that it acknowledged."
         ),
         format!(
             "If any of them did go on since that archive: `{rewind}` makes one consistent archive for every member."

@@ -46,27 +46,28 @@ impl Judgement<'_> {
 
     /// What was seen, one line each with who says so; then what follows.
     pub(crate) fn tell(&self, out: &Out) {
-        out.line(&out.paint(Paint::Strong, "what is known"));
+        out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {
             out.line(&format!("  {line}"));
         }
         out.line("");
         let (paint, word) = match &self.verdict {
+            Verdict::AllowedWithWarning(..) if self.is_refusal() => {
+                (Paint::Bad, "REFUSED because of --strict")
+            }
             _ if self.is_refusal() => (Paint::Bad, "REFUSED"),
             Verdict::AllowedWithWarning(..) => (Paint::Warn, "ALLOWED, with a warning"),
+            Verdict::NothingToGoBackFrom => (Paint::Good, "NOTHING TO GO BACK FROM"),
             _ => (Paint::Good, "ALLOWED"),
         };
-        let word = match &self.verdict {
-            Verdict::NothingToGoBackFrom => out.paint(paint, "NOTHING TO GO BACK FROM"),
-            _ => out.paint(paint, word),
-        };
+        let word = out.paint(paint, word);
         out.line(&format!("{word}: {}", self.headline()));
         for line in self.reasons() {
             out.line(&format!("  {line}"));
         }
         let left = self.left();
         if !left.is_empty() {
-            out.line("what is left");
+            out.line("options");
             for line in left {
                 out.line(&format!("  {line}"));
             }
@@ -80,7 +81,7 @@ impl Judgement<'_> {
         lines.extend(strays.map(|stray| format!("endpoint {}", stray.silence)));
         lines.extend(self.evidence().disks.iter().map(disk_line));
         if let Some(fault) = &self.unreadable {
-            lines.push(format!("this member's data dir says nothing: {fault}"));
+            lines.push(format!("this member's data dir cannot be read: {fault}"));
         }
         lines
     }
@@ -93,11 +94,11 @@ impl Judgement<'_> {
             }
             (Ok(answer), _) => format!("{who} at {}: {}", answer.url, answer_text(answer)),
             (Err(_), Some(_)) if self.evidence().offline => {
-                format!("{who}: stopped, as --offline vouches")
+                format!("{who}: assumed stopped (--offline)")
             }
             (Err(_), Some(ran)) => {
                 let ran = ran_text(ran);
-                format!("{who}: stopped on this machine, {ran}; its disk speaks for it")
+                format!("{who}: stopped; {ran}; its state was read from its data dir")
             }
             (Err(why), None) => format!("{who}: no answer: {why}"),
         }
@@ -113,7 +114,7 @@ impl Judgement<'_> {
             Verdict::DoesNotStart(_) => format!("etcd {to} does not start from these data"),
             Verdict::Allowed(ground) | Verdict::AllowedWithWarning(ground, _) => match ground {
                 Ground::OwnDataDir => format!(
-                    "the cluster version is {to}; the only member is stopped, and its data dir is the whole truth"
+                    "the cluster version is {to}: single-member cluster, stopped; its data dir is authoritative"
                 ),
                 Ground::QuorumRead => {
                     format!("the cluster version is {to}, as of a quorum read just now")
@@ -123,11 +124,11 @@ impl Judgement<'_> {
                 ),
             },
             Verdict::NothingToGoBackFrom => {
-                format!("the cluster version has not come to {to} yet")
+                format!("the cluster version has not reached {to} yet")
             }
             Verdict::Unknown(_) => {
                 format!(
-                    "it is not known that the cluster is still at {to}, and what is not known is refused"
+                    "cannot confirm that the cluster version is still {to}, so the downgrade is refused"
                 )
             }
         }
@@ -137,24 +138,21 @@ impl Judgement<'_> {
         let step = self.evidence().step;
         match &self.verdict {
             Verdict::Moved(claims) => {
-                let mut lines = vec!["who says so:".to_owned()];
+                let mut lines = vec!["evidence:".to_owned()];
                 lines.extend(
                     claims
                         .iter()
                         .map(|claim| format!("  {}", self.claim(claim))),
                 );
                 lines.push(self.older_release_on_moved_data());
-                lines.push("No flag overrides this.".to_owned());
+                lines.push("no flag overrides this".to_owned());
                 lines
             }
-            Verdict::Moving {
-                pending,
-                everybody_ahead,
-            } => {
+            Verdict::Moving { pending, all_ahead } => {
                 let mut lines: Vec<_> = pending.iter().map(|claim| {
-                    format!("{}: not known to be committed, and it may be as soon as there is a leader", self.claim(claim))
+                    format!("{}: not known to be committed, but it may become so as soon as there is a leader", self.claim(claim))
                 }).collect();
-                if *everybody_ahead {
+                if *all_ahead {
                     lines.push(format!(
                         "every member is of {} or later: the leader raises the cluster version within seconds of hearing from all of them",
                         step.from
@@ -174,10 +172,10 @@ impl Judgement<'_> {
 
     fn no_start(&self, found: &NoStart) -> String {
         let disk = self.evidence().disks.get(found.disk);
-        let whose = disk.map_or_else(String::new, |disk| {
+        let owner = disk.map_or_else(String::new, |disk| {
             format!("{} ({})", text(&disk.path), kind_text(disk))
         });
-        format!("{whose}: {}", found.why)
+        format!("{owner}: {}", found.why)
     }
 
     /// What the release to go back to does with data of a cluster that has moved.
@@ -192,7 +190,9 @@ impl Judgement<'_> {
         match why {
             Some(why) => format!("etcd {to} does not start from it: {why}."),
             None => {
-                format!("etcd {to} starts from it without a warning, and reports itself healthy.")
+                format!(
+                    "etcd {to} would start on this data and report healthy without any warning."
+                )
             }
         }
     }
@@ -218,12 +218,12 @@ impl Judgement<'_> {
             }
             Source::Disk(number) => {
                 let disk = self.evidence().disks.get(number);
-                let whose = disk.map_or_else(String::new, |disk| {
+                let owner = disk.map_or_else(String::new, |disk| {
                     format!("{} ({})", text(&disk.path), kind_text(disk))
                 });
                 match claim.set_at {
-                    Some(index) => format!("{whose} has {version}, set by raft entry {index}"),
-                    None => format!("{whose} has {version}, set before the available log"),
+                    Some(index) => format!("{owner} has {version}, set by raft entry {index}"),
+                    None => format!("{owner} has {version}, set before the available log"),
                 }
             }
         }
@@ -232,11 +232,11 @@ impl Judgement<'_> {
     fn caution(&self, caution: &Caution) -> String {
         match caution {
             Caution::Silent(id) => format!(
-                "{} does not answer: what it runs, and what is in its log, is not known",
+                "{} does not answer: its version and its log are not known",
                 self.name(*id)
             ),
             Caution::NotGiven(id) => format!(
-                "no data dir of {} is given: a move that is only in its log would not be seen here",
+                "no data dir of {} is given: a version change that is only in its log would not be seen",
                 self.name(*id)
             ),
             Caution::Behind {
@@ -244,7 +244,7 @@ impl Judgement<'_> {
                 end,
                 committed,
             } => format!(
-                "the data of {} end at {end}, and entries up to {committed} are known to be committed: if they are a copy and not what it stopped with, they say nothing of a move after that",
+                "the data of {} end at {end}, and entries up to {committed} are known to be committed: if they are a copy and not what it stopped with, they do not show a version change after that",
                 self.name(*member)
             ),
         }
@@ -253,47 +253,47 @@ impl Judgement<'_> {
     fn doubt(&self, doubt: &Doubt) -> Vec<String> {
         let step = self.evidence().step;
         let one = match doubt {
-            Doubt::NobodyAnswers => "no member answers".to_owned(),
+            Doubt::NoAnswer => "no member answers".to_owned(),
             Doubt::NoQuorumRead(_) if self.wants_a_user() => {
-                "no quorum read is allowed without a user, or with the one that asks".to_owned()
+                "authentication is needed for a quorum read (no or wrong user)".to_owned()
             }
             Doubt::NoQuorumRead(ids) => format!(
                 "no quorum read succeeds: {} may be cut off from a cluster that has moved",
                 self.names(ids)
             ),
             Doubt::Between(version) => format!(
-                "the cluster version is {version}, above {}: going back as far as to that, with `--to {}`, may be possible",
+                "the cluster version is {version}, above {}: a downgrade to that release may be possible, with `--to {}`",
                 step.to,
                 version.release()
             ),
-            Doubt::NobodyOf(release) => {
+            Doubt::NoMemberOf(release) => {
                 let known = format!(
-                    "no member is known to be of {release}, so nothing is known to hold the cluster there"
+                    "no member is known to run {release}, so nothing keeps the cluster version there"
                 );
                 return std::iter::once(known).chain(self.assumption()).collect();
             }
-            Doubt::NobodyBelow(release) => {
+            Doubt::NoMemberBelow(release) => {
                 let known = format!(
-                    "the cluster version is below {} or undecided, and no member is known to be below {release}",
+                    "the cluster version is below {} or undecided, and no member is known to run a release below {release}",
                     step.to
                 );
                 return std::iter::once(known).chain(self.assumption()).collect();
             }
             Doubt::NotUnderstood(ids) => format!(
-                "something answers in the place of {}, and its version cannot be read: the release that runs there is not known",
+                "something answers at the URLs of {}, and its version cannot be read: the release that runs there is not known",
                 self.names(ids)
             ),
             Doubt::NotStopped(ids) => {
                 format!(
-                    "--offline vouches that all are stopped, but {} answers",
+                    "--offline says that all members are stopped, but {} answers",
                     self.names(ids)
                 )
             }
             Doubt::RunsOn(path) => format!(
-                "--offline vouches that all are stopped, but etcd runs on {}",
+                "--offline says that all members are stopped, but etcd runs on {}",
                 text(path)
             ),
-            Doubt::NoMembers => "no member answers, and no data say who the members are".to_owned(),
+            Doubt::NoMembers => "no member answers, and no data dir names the members".to_owned(),
             Doubt::NoMajority {
                 given,
                 needed,
@@ -302,11 +302,11 @@ impl Judgement<'_> {
             } => {
                 let all = self.evidence().members.len();
                 let mut lines = vec![format!(
-                    "of {all} members {needed} make a majority, and data dirs of {given} are given: missing are those of {}",
+                    "{needed} of {all} members are a majority, and data dirs of {given} are given; missing: {}",
                     self.names(missing)
                 )];
                 if *has_archives {
-                    lines.push("an archive can prove that the cluster moved, never that it has not: only the data dirs with which the members stopped can".to_owned());
+                    lines.push("an archive can show that the cluster has moved, but not that it has not: that takes the data dirs with which the members stopped".to_owned());
                 }
                 return lines;
             }
@@ -315,7 +315,7 @@ impl Judgement<'_> {
                 holders,
                 needed,
             } => format!(
-                "entry {committed} is known to be committed, so {needed} members must have it, and by the data given only {holders} can: they are copies from before, and not what the members stopped with"
+                "entry {committed} is known to be committed, so {needed} members must have it, and by the data given only {holders} can: these are older copies, not what the members stopped with"
             ),
         };
         vec![one]
@@ -327,7 +327,7 @@ impl Judgement<'_> {
         let is_assumed = |known: &&MemberEvidence| known.stopped.is_some_and(|ran| ran.assumed);
         let known = self.evidence().members.iter().find(is_assumed)?;
         Some(format!(
-            "{} is only assumed to have run {} before it stopped: if it ran an earlier release, say so, as with `--stopped-version {}`",
+            "{} is assumed to have run {} before it stopped: if it ran an earlier release, pass for example `--stopped-version {}`",
             who(&known.member),
             step.from,
             step.to
@@ -371,7 +371,7 @@ impl Judgement<'_> {
         let (detail, hint) = match &self.verdict {
             Verdict::Moved(claims) => (
                 claims.first().map(|claim| self.claim(claim)),
-                "stay on it, or rewind the whole cluster to before the move with the command that is printed; no flag overrides this",
+                "stay on it, or rewind the whole cluster to before the version change with the printed command",
             ),
             Verdict::Moving { pending, .. }
                 if pending.is_empty() && self.assumption().is_some() =>
@@ -383,15 +383,15 @@ impl Judgement<'_> {
             }
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
-                "do not start the older release; start the members as they were and check again, or rewind the whole cluster with the command that is printed",
+                "do not start the older release; start the members as they were and check again, or rewind the whole cluster with the printed command",
             ),
             Verdict::DoesNotStart(_) => (
                 self.reasons().into_iter().next(),
-                "keep the release that runs; `etcd-ark verify` on the data dir says what each release does with it",
+                "keep the release that runs; `etcd-ark verify` on the data dir shows what each release does with it",
             ),
             Verdict::AllowedWithWarning(..) => (
                 self.warnings().into_iter().next(),
-                "--strict takes a warning for a refusal; see to what is named here, or leave it out",
+                "resolve what is named here, or leave out --strict",
             ),
             _ if self.wants_a_user() => (
                 self.reasons().into_iter().next(),
@@ -400,7 +400,7 @@ impl Judgement<'_> {
             Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotUnderstood(_))) => {
                 (
                     self.reasons().into_iter().next(),
-                    "see what answers there and why; it counts again once it answers as etcd does, or is stopped",
+                    "find out what answers there; the member counts again once it answers as etcd does, or is stopped",
                 )
             }
             _ => (
@@ -409,6 +409,10 @@ impl Judgement<'_> {
             ),
         };
         let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-        Some(CliError::new(Kind::Refused, format!("{}{detail}", self.headline())).hint(hint))
+        let message = match &self.verdict {
+            Verdict::AllowedWithWarning(..) => format!("refused because of --strict{detail}"),
+            _ => format!("{}{detail}", self.headline()),
+        };
+        Some(CliError::new(Kind::Refused, message).hint(hint))
     }
 }

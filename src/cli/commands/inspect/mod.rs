@@ -14,7 +14,7 @@ use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::Verdicts;
 use crate::etcd::text::printable;
 use crate::target::Target;
-use crate::text::size;
+use crate::text::{count, size, utc};
 use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
@@ -245,7 +245,7 @@ fn tell_data_dir(
                 kind.explain()
             ));
             row(out, "", &format!("  from: {}", kind.origin()));
-            row(out, "", &format!("  remove? {}", kind.removable()));
+            row(out, "", &format!("  safe to delete: {}", kind.removable()));
         }
     }
     for link in &found.links {
@@ -253,7 +253,7 @@ fn tell_data_dir(
     }
     if !found.outside.is_empty() {
         out.line(&format!(
-            "no part of the member: {}",
+            "not part of the member: {}",
             found.outside.join(", ")
         ));
     }
@@ -277,7 +277,9 @@ fn tell_archive(archive: &Archive, out: &Out) {
         "created",
         &format!(
             "{} by {} {}",
-            manifest.created, manifest.tool.name, manifest.tool.version
+            utc(manifest.created),
+            manifest.tool.name,
+            manifest.tool.version
         ),
     );
     if let Some(rewind) = &manifest.rewind {
@@ -285,7 +287,7 @@ fn tell_archive(archive: &Archive, out: &Out) {
         row(out, "rewound", &format!("to entry {to} of cluster {old}"));
         for origin in &rewind.derived_from {
             let used = match origin.used_for.as_slice() {
-                [] => "bore witness".to_owned(),
+                [] => "cross-check only".to_owned(),
                 used => used.join(", "),
             };
             let name = printable(&origin.name);
@@ -306,10 +308,10 @@ fn tell_archive(archive: &Archive, out: &Out) {
     tell_member(&manifest.member, out);
     let plain = archive.plain_bytes();
     let sizes = format!(
-        "{} of data, {} in {} files, {} in the archive",
+        "{} of data, {} in {}, {} in the archive",
         size(manifest.sizes.data),
         size(plain),
-        manifest.files.len(),
+        count(manifest.files.len() as u64, "file", "files"),
         size(archive.bytes())
     );
     row(out, "size", &sizes);
@@ -387,8 +389,8 @@ fn tell_member(facts: &MemberFacts, out: &Out) {
             out,
             "note",
             &format!(
-                "{} entries of the log were replaced by a later leader's",
-                facts.replaced_entries
+                "{} of the log replaced by a later leader's",
+                count(facts.replaced_entries, "entry", "entries")
             ),
         );
     }

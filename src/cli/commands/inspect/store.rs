@@ -6,7 +6,7 @@ use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, Summary};
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::target::{StoreRead, Target, Wanted};
-use crate::text::{count, size};
+use crate::text::{count, entries, expiry, size};
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::tell_passed_over;
@@ -148,7 +148,7 @@ impl Contents {
             return "nothing has a TTL".to_owned();
         }
         let next = match found.next {
-            Some(next) => format!("the next at {}", Expiration(next)),
+            Some(next) => format!("the next at {}", expiry(next)),
             None => "all of it already".to_owned(),
         };
         format!(
@@ -176,11 +176,10 @@ impl Contents {
         );
         for (path, posts) in in_order.directories.iter().take(DIRECTORIES) {
             let text = format!(
-                "{}/  {}, entries {} to {}",
+                "{}/  {}, {}",
                 one_line(api_key(path)).trim_end_matches('/'),
                 posts.posts,
-                posts.first_index,
-                posts.last_index
+                entries(posts.first_index, posts.last_index)
             );
             row(out, "", &text);
         }

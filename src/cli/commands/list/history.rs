@@ -12,11 +12,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::json::{member, text};
+use crate::cli::layout::WIDTH;
 use crate::cli::output::{Out, Paint};
 use crate::cli::values::byte_size;
-
-/// How wide a chart is where there is no terminal, in columns.
-const WIDTH: usize = 80;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HistoryFlags {
@@ -82,22 +80,13 @@ pub(crate) fn tell(histories: &[History], out: &Out) {
         }
         out.line(&out.paint(Paint::Strong, &history.identity.to_string()));
         if !history.points.is_empty() {
-            out.line(&crate::cli::render::size_chart::picture(
-                history,
-                terminal_width(),
-            ));
+            out.line(&crate::cli::render::size_chart::picture(history, WIDTH));
         }
         out.line(&summary(history));
         let (how, text) = forecast(history);
         let text = how.map_or_else(|| text.clone(), |how| out.paint(how, &text));
         out.line(&format!("  {text}"));
     }
-}
-
-fn terminal_width() -> usize {
-    let window = rustix::termios::tcgetwinsize(std::io::stdout());
-    let columns = window.map_or(0, |window| usize::from(window.ws_col));
-    if columns == 0 { WIDTH } else { columns }
 }
 
 fn summary(history: &History) -> String {
@@ -146,7 +135,7 @@ fn forecast(history: &History) -> (Option<Paint>, String) {
         }
         Forecast::At { at, bytes_per_day } => {
             let text = format!(
-                "grows by {}: reaches {limit} around {}, if it goes on like this",
+                "grows by {}: reaches {limit} around {}, if it continues like this",
                 rate(bytes_per_day),
                 day(at)
             );

@@ -6,14 +6,14 @@ use crate::etcd::text::printable;
 use crate::repository::{Repository, Summary, summarize};
 use crate::text::size;
 use clap::builder::FalseyValueParser;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::layout::Table;
+use crate::cli::output::{Out, Paint};
 use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
@@ -78,8 +78,8 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
             for summary in summaries {
                 out.line(&printable(summary.name()));
             }
-        } else if !summaries.is_empty() {
-            out.line(&table(summaries).to_string());
+        } else {
+            tell(summaries, out);
         }
     }
     if summaries.is_empty() && unreadable.is_empty() && !args.names {
@@ -92,27 +92,42 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn table(summaries: &[Summary]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header([
+/// A table for each cluster, the one with the newest archive first.
+fn tell(summaries: &[Summary], out: &Out) {
+    let mut clusters: Vec<_> = Vec::new();
+    for summary in summaries {
+        let id = summary.identity.cluster_id;
+        if !clusters.contains(&id) {
+            clusters.push(id);
+        }
+    }
+    for (place, id) in clusters.into_iter().enumerate() {
+        if place > 0 {
+            out.line("");
+        }
+        out.line(&out.paint(Paint::Strong, &format!("cluster {id}")));
+        let of_it = summaries.iter();
+        for line in table(of_it.filter(|summary| summary.identity.cluster_id == id)).lines() {
+            out.line(&line);
+        }
+    }
+}
+
+fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
+    let mut table = Table::new(&[
         "CREATED (UTC)",
-        "MEMBER",
-        "CLUSTER",
-        "INDEX",
+        ">INDEX",
         "VERSION",
-        "DATA",
-        "ARCHIVE",
+        ">DATA",
+        ">ARCHIVE",
+        "MEMBER",
         "LABELS",
-        "FILE",
     ]);
     for summary in summaries {
         let identity = &summary.identity;
         let name = identity.name.as_deref().map(printable);
-        table.add_row([
+        let cells = [
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
-            identity.cluster_id.to_string(),
             summary.position.index.to_string(),
             versions_text(
                 summary.cluster_version.as_ref(),
@@ -120,14 +135,10 @@ fn table(summaries: &[Summary]) -> Table {
             ),
             size(summary.sizes.data),
             size(summary.listed.bytes),
+            name.unwrap_or_else(|| identity.member_id.to_string()),
             labels(summary),
-            printable(summary.name()),
-        ]);
-    }
-    for number in [3, 5, 6] {
-        if let Some(column) = table.column_mut(number) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        ];
+        table.row(cells.into(), vec![printable(summary.name())]);
     }
     table
 }

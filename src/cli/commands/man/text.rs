@@ -55,7 +55,7 @@ pub(crate) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)]
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "ETCD_DATA_DIR, ETCD_WAL_DIR, ETCDCTL_ENDPOINTS, ETCD_ARK_*",
-        "Every flag reads a variable, which stands with it. The command line counts before the variable, and the variable before the configuration file; a variable that is set to nothing counts as not set.",
+        "Every flag reads a variable, which is listed with it. The command line counts before the variable, and the variable before the configuration file; a variable that is set to nothing counts as not set.",
     ),
     (
         "NO_COLOR",

@@ -27,10 +27,10 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json;
+use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::checklist;
-use crate::cli::render::checklist::WIDTH;
-use crate::cli::render::member_table::{table, wrap};
+use crate::cli::render::member_table::table;
 use crate::cli::values::{byte_size, duration};
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,7 @@ pub(crate) struct Preflight {
 pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let Context { out, interrupt, .. } = cx;
     demand_one_step(args)?;
-    demand_somebody_to_ask(args)?;
+    demand_an_endpoint(args)?;
     let cluster = Cluster::new(&args.connection.access()?)?;
     let data = see(|| data_facts(args, cx))?;
     let (known, expected) = known(&data);
@@ -147,7 +147,7 @@ fn demand_one_step(args: &Preflight) -> Result<()> {
     .hint("etcd is upgraded by one minor release at a time, such as --from 2.1 --to 2.2"))
 }
 
-fn demand_somebody_to_ask(args: &Preflight) -> Result<()> {
+fn demand_an_endpoint(args: &Preflight) -> Result<()> {
     if args.connection.is_given() || args.data_dir.is_some() {
         return Ok(());
     }
@@ -285,7 +285,7 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
             failed.join(", ")
         ),
     )
-    .hint("put these right, do not upgrade meanwhile, and run this again"))
+    .hint("fix these, and run preflight again before you upgrade"))
 }
 
 fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {

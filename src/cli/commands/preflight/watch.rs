@@ -22,15 +22,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::commands::preflight::Preflight;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Out, Paint};
-use crate::cli::render::member_table::{clock, health_text, name, role_text, table, wrap};
+use crate::cli::render::member_table::{clock, health_text, name, role_text, table};
 
 /// How long someone who asks to stop may have to wait.
 const TICK: Duration = Duration::from_millis(50);
 /// How many changes are shown below the table.
 const HISTORY: usize = 8;
-/// How wide a line is, in columns.
-const WIDTH: usize = 80;
 
 pub(crate) fn run(
     args: &Preflight,
@@ -100,7 +99,7 @@ pub(crate) fn look(
             Ok(look) => return Ok(look),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(CliError::new(Kind::Failed, "asking the members broke off"));
+                return Err(CliError::new(Kind::Failed, "asking the members failed"));
             }
         }
     }
@@ -252,10 +251,10 @@ fn tell_end(args: &Preflight, last: &Moment, out: &Out) {
     );
     out.line(&out.paint(Paint::Good, &done));
     let points = [
-        format!("going back to {from} by changing binaries is over: {from} {}, and `etcd-ark downgrade check` refuses", if from < V2_2 { "would start on these data without a word" } else { "does not start on these data" }),
+        format!("going back to {from} by changing binaries is over: {from} {}, and `etcd-ark downgrade check` refuses", if from < V2_2 { "would start on these data without any warning" } else { "does not start on these data" }),
         "keep the archives from before the upgrade, of every member: `etcd-ark rewind` needs them to go back, and what was written since is lost then".to_owned(),
         "look at what clients see: read and write through each member; `etcd-ark diff --at-common-index` on two members' archives shows in-order keys that got two names".to_owned(),
-        "take a snapshot of every member: the old ones do not hold what comes from here on".to_owned(),
+        "take a snapshot of every member: the old ones lack what is written from now on".to_owned(),
     ];
     for point in points {
         let point = out.complete(&point);

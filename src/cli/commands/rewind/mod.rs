@@ -15,7 +15,7 @@ use crate::rewind::new_cluster::Wishes;
 use crate::rewind::output_dir::Place;
 use crate::rewind::write::Output;
 use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
-use crate::text::count;
+use crate::text::{count, entries};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueHint};
 
@@ -80,7 +80,7 @@ pub(crate) struct Rewind {
     /// Encrypt for the recipients in FILE (repeatable)
     #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
     pub(crate) recipients_file: Vec<PathBuf>,
-    /// Write archives in the open although an input is encrypted
+    /// Write unencrypted archives although an input is encrypted
     #[arg(long, env = "ETCD_ARK_ALLOW_PLAINTEXT", value_parser = FalseyValueParser::new())]
     pub(crate) allow_plaintext: bool,
     /// zstd compression level, 1 to 19
@@ -175,12 +175,12 @@ fn refuse_plaintext(args: &Rewind) -> Result<()> {
         Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
                 "`{}` is encrypted, and the new archives would not be",
                 path.as_path().display()
-            )).hint("name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them in the open")),
+            )).hint("name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them unencrypted")),
         _ => Ok(()),
     }
 }
 
-/// The keys for which it has to be said whose names count; the failure itself follows on stderr.
+/// The keys for which a base must be named; the failure itself follows on stderr.
 fn tell_refusal(error: &RewindError, out: &Out) {
     let RewindError::InOrder { keys, names } = error else {
         return;
@@ -220,7 +220,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     warnings.extend(other_members(plan));
     if args.keep_cluster_id {
         warnings.push(format!(
-            "the cluster keeps its id {}: a member of the old one that still runs, or comes back later, mixes in silently",
+            "the cluster keeps its id {}: a member of the old one that still runs, or comes back later, joins without any warning",
             plan.cluster_id
         ));
     }
@@ -238,7 +238,12 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     if kept > known {
         let first = known.next();
         warnings.push(format!(
-            "entries {first} to {kept} are not known to be committed: clients may have been told that what they hold failed, and it will have succeeded"
+            "{} not known to be committed: clients may have been told that a write in them failed, and it will have succeeded",
+            if first == kept {
+                format!("entry {kept} is")
+            } else {
+                format!("{} are", entries(first, kept))
+            }
         ));
     }
     warnings
@@ -263,7 +268,7 @@ fn other_members(plan: &Plan) -> Vec<String> {
     let now = latest.facts.standing_members();
     let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
         format!(
-            "{} is a member now and was not one as of entry {at}: there is no archive for it, and it must not start on its old data",
+            "{} is a member now and was not one at entry {at}: there is no archive for it, and it must not start on its old data",
             name(member)
         )
     });

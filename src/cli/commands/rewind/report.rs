@@ -15,7 +15,7 @@ use crate::cli::commands::rewind::text::next_steps;
 use crate::cli::json;
 use crate::cli::json::text;
 
-/// The keys for which it has to be said whose names count; `names` are the inputs'.
+/// The keys for which a base must be named; `names` are the inputs'.
 pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
     let keys = keys.0.iter().map(|((path, other), inputs)| {
         let other_in = inputs.iter().filter_map(|place| names.get(*place));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
 use crate::rewind::cut::stretches;
@@ -10,7 +10,7 @@ use crate::rewind::input::{Witness, member_text};
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
-use crate::text::{count, size};
+use crate::text::{count, entries, expiry, size, utc};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::json::text;
@@ -41,8 +41,8 @@ pub(super) fn tell_plan(plan: &Plan, out: &Out) {
     for (place, witness) in plan.witnesses.iter().enumerate() {
         let used = plan.used_for(place);
         let used = match used.as_slice() {
-            [] => "bears witness only".to_owned(),
-            used => format!("gives {}", used.join(", ")),
+            [] => "cross-check only".to_owned(),
+            used => format!("used for: {}", used.join(", ")),
         };
         let position = &witness.facts.position;
         let number = format!("input {}", place + 1);
@@ -86,11 +86,11 @@ fn moment_text(plan: &Plan) -> String {
 fn clock_text(plan: &Plan) -> Option<String> {
     match plan.clocks {
         (Some(kept), Some(all)) if kept < all => Some(format!(
-            "{} by the log's own clock, which goes on to {}",
-            Expiration(kept),
-            Expiration(all)
+            "{} by the log's own clock, which ends at {}",
+            expiry(kept),
+            expiry(all)
         )),
-        (Some(kept), _) => Some(format!("{} by the log's own clock", Expiration(kept))),
+        (Some(kept), _) => Some(format!("{} by the log's own clock", expiry(kept))),
         (None, _) => None,
     }
 }
@@ -103,8 +103,8 @@ fn tell_kept(plan: &Plan, out: &Out) {
     };
     row(out, "kept", &start);
     for part in &plan.log {
-        let entries = format!("entries {} to {} of", part.from, part.to);
-        row(out, "", &format!("{entries} {}", name(part.input)));
+        let part_of = format!("{} of {}", entries(part.from, part.to), name(part.input));
+        row(out, "", &part_of);
     }
     let store = &plan.store;
     let (keys, index, before) = (store.keys, store.index, store.index_before);
@@ -122,7 +122,7 @@ fn tell_kept(plan: &Plan, out: &Out) {
             out,
             "",
             &format!(
-                "{total}; {} expired by now and go at the start",
+                "{total}; {} expired by now, removed at the start",
                 expiring.expired
             ),
         );
@@ -149,16 +149,18 @@ fn tell_lost(plan: &Plan, out: &Out) {
     }
     for (place, from, to) in &lost.tails {
         lines.push(format!(
-            "entries {from} to {to} of input {}, which no input knows to be committed",
+            "{} of input {}, which no input knows to be committed",
+            entries(*from, *to),
             place + 1
         ));
     }
     if lines.is_empty() {
-        lines.push("nothing that these inputs know of".to_owned());
+        lines.push("nothing known from these inputs".to_owned());
     }
     if let Some((place, taken)) = plan.newest() {
         lines.push(format!(
-            "and every write after {taken:.0}, when the newest, input {}, was taken: how many is not known",
+            "and every write after {}, when the newest, input {}, was taken: how many is not known",
+            utc(taken),
             place + 1
         ));
     }
@@ -172,7 +174,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
             })
             .collect();
         lines.push(format!(
-            "and what only the logs of {} hold, which are not among the inputs",
+            "and writes only in the logs of {}, which were not given",
             members.join(", ")
         ));
     }

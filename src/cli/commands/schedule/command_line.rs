@@ -102,7 +102,7 @@ impl Line {
                 // Who may not look into it may still say when others shall.
                 let is_hidden = matches!(&error, DataDirError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
                 if !is_hidden {
-                    warnings.push(format!("as things are now every run fails: {error}"));
+                    warnings.push(format!("every scheduled run would fail: {error}"));
                 }
             }
         }

@@ -19,6 +19,7 @@ use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::systemd::{USER, Unit};
 use crate::cli::context::Context;
 use crate::cli::error::Result;
+use crate::cli::layout::{WIDTH, wrap};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
     let line = Line::new(&args.snapshot)?;
     let warnings = line.check(&args.snapshot.snapshot, places)?;
     let user = args.run_as.as_deref();
-    let texts = match args.kind {
+    let mut texts = match args.kind {
         Scheduler::Systemd => {
             let unit = Unit {
                 exe: &exe,
@@ -52,6 +53,9 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
             &line,
         )?],
     };
+    for text in &mut texts {
+        text.text = fitted(&text.text);
+    }
     for warning in &warnings {
         out.warn(warning);
     }
@@ -66,4 +70,27 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
         out.stream(|stdout| stdout.write_all(texts.join("\n").as_bytes()));
     }
     Ok(())
+}
+
+/// A unit or crontab with comments in lines that fit; a setting and a crontab's command are one line each.
+fn fitted(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut comment = String::new();
+    for line in text.lines().chain([""]) {
+        // Neither a command nor the name of the file.
+        let prose = line.strip_prefix("# ");
+        if let Some(more) =
+            prose.filter(|text| !text.starts_with("/etc/") && !text.starts_with(' '))
+        {
+            comment = format!("{comment}{more} ");
+            continue;
+        }
+        if !comment.is_empty() {
+            let wrapped = wrap(&std::mem::take(&mut comment), WIDTH - 2);
+            lines.extend(wrapped.iter().map(|line| format!("# {line}")));
+        }
+        lines.push(line.to_owned());
+    }
+    lines.pop();
+    lines.join("\n") + "\n"
 }

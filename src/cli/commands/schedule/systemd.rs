@@ -56,7 +56,7 @@ impl Unit<'_> {
             add(&[
                 "id -u ",
                 USER,
-                " || useradd --system --user-group --no-create-home --shell /usr/sbin/nologin ",
+                " ||\n#       useradd --system --user-group --no-create-home \\\n#           --shell /usr/sbin/nologin ",
                 USER,
             ]);
         }
@@ -66,7 +66,7 @@ impl Unit<'_> {
                 add(&[
                     "# ",
                     &text,
-                    " is among files that are removed by and by: no place for backups. ",
+                    " is a directory for temporary files: not a place for backups. ",
                     user,
                     " must be able to write to it",
                 ]);
@@ -104,7 +104,7 @@ impl Unit<'_> {
         ]);
         let lines = FAILED.lines().filter(|line| !line.starts_with('#'));
         head.extend(lines.flat_map(|line| ["#     ", line, "\n"]));
-        head + "# A run that has warnings ends well all the same, and tells no one, unless it is run with `--strict`.\n"
+        head + "# A run with warnings ends with 0 and tells no one, unless it is run with `--strict`.\n"
     }
 
     pub(crate) fn service_body(&self) -> String {

@@ -21,7 +21,7 @@ use crate::repository::lock::BackupLock;
 use crate::repository::probe::{ProbeError, probe};
 use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
 use crate::snapshot::{Captured, Destination, capture, refuse_backup_inside, spool_file};
-use crate::text::{about, count, moment, size};
+use crate::text::{about, count, size, utc};
 use crate::upgrade::preflight::{Check, Status};
 
 use crate::cli::commands::snapshot::{Snapshot, open_source, request};
@@ -456,7 +456,7 @@ fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Fo
         }
         Err(error) => return Err(error.into()),
     };
-    let here = format!("{} here", moment(now));
+    let here = format!("{} here", utc(now));
     let Some(newest) = catalog.summaries.first() else {
         return Ok(Found::ok(format!("{here}; no archive to compare it with")));
     };

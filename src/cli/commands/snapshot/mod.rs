@@ -12,7 +12,7 @@ use crate::repository::lock::{BackupLock, Claim};
 use crate::retention::{Group, Policy, prune};
 use crate::snapshot::if_changed::{Unchanged, unchanged};
 use crate::snapshot::{Captured, Destination, Moment, Request, capture};
-use crate::text::size;
+use crate::text::{count, size, utc};
 use bytesize::ByteSize;
 use clap::ArgAction;
 use clap::builder::FalseyValueParser;
@@ -164,9 +164,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
             "pruned": pruned,
         })
     });
-    ended.map_err(|error| {
-        error.context("the snapshot is taken, but its predecessors could not be pruned")
-    })
+    ended.map_err(|error| error.context("the snapshot succeeded, but pruning failed"))
 }
 
 fn open_source(args: &Snapshot) -> Result<DataDir> {
@@ -211,7 +209,7 @@ fn note_current(
     let listed = &found.summary.listed;
     if let Err(error) = prune::note_current(repository, listed, crate::clock::now()) {
         out.warn(&format!(
-            "that nothing has changed could not be noted, so `status` will take the archive for an old one: {error}"
+            "cannot record that the archive is still current; `status` may report it as too old: {error}"
         ));
     }
     Ok(())
@@ -251,8 +249,13 @@ fn tell_unchanged(
     out: &Out,
 ) {
     let summary = &found.summary;
+    // They are what was true when it was taken, with the limits of that run.
     for warning in &summary.warnings {
-        out.warn(&warning.text);
+        out.warn(&format!(
+            "archive of {}: {}",
+            utc(summary.created),
+            warning.text
+        ));
     }
     out.json(|| {
         let more = serde_json::json!({
@@ -267,8 +270,8 @@ fn tell_unchanged(
     let path = found.path.display().to_string();
     out.tell(&out.paint(Paint::Strong, &path));
     out.tell(&format!(
-        "  unchanged since {}: no new archive; this one was read and proven again",
-        summary.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+        "  unchanged since {}: no new archive; this one was verified again",
+        utc(summary.created)
     ));
 }
 
@@ -286,7 +289,8 @@ fn tell(captured: &Captured, out: &Out) {
         row(
             "damaged",
             &format!(
-                "yes: {found} things are wrong, see the warnings; `restore` takes it with --damaged only"
+                "{}, see the warnings; `restore` takes it with --damaged only",
+                count(found as u64, "problem", "problems")
             ),
         );
     }
@@ -294,7 +298,7 @@ fn tell(captured: &Captured, out: &Out) {
     row(
         "data size",
         &format!(
-            "{} of {}",
+            "{} (limit {})",
             size(manifest.sizes.data),
             size(manifest.sizes.limit)
         ),
@@ -302,9 +306,9 @@ fn tell(captured: &Captured, out: &Out) {
     row(
         "archive",
         &format!(
-            "{}: {} files of {}, read back and proven",
+            "{}: {} of {}, verified",
             size(captured.bytes),
-            manifest.files.len(),
+            count(manifest.files.len() as u64, "file", "files"),
             size(plain)
         ),
     );

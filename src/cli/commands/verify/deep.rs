@@ -1,11 +1,12 @@
-//! The deep part of `verify`: raft snapshots held against the replay, and what would expire.
+//! The deep part of `verify`: raft snapshots compared with the replay, and what would expire.
 
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
+use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::target::Target;
 use crate::target::deep_verify::{DeepReport, SnapshotCheck, SnapshotVerdict, look_deep};
-use crate::text::count;
+use crate::text::{count, expiry, utc};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ pub(crate) struct Deep {
     report: DeepReport,
     restore_at: Timestamp,
     /// Keys that expire before that, soonest first, as far as they are named.
-    expiring: Vec<String>,
+    expiring: Vec<(String, UnixNanos)>,
     expires: u64,
 }
 
@@ -45,11 +46,7 @@ impl Deep {
         for (at, id) in due {
             if expiring.len() < NAMED {
                 let path = report.store.path(id);
-                expiring.push(format!(
-                    "{} at {}",
-                    one_line(api_key(&path)),
-                    Expiration(at)
-                ));
+                expiring.push((one_line(api_key(&path)), at));
             }
             expires += 1;
         }
@@ -73,7 +70,7 @@ impl Deep {
                         format!(", first {}: {}", one_line(&key.path), key.what)
                     });
                     Some(format!(
-                        "the raft snapshot at {} is not what the log leads to{first}",
+                        "the raft snapshot at {} does not match the log{first}",
                         check.id
                     ))
                 }
@@ -94,7 +91,9 @@ impl Deep {
             "expires": {
                 "restored_at": self.restore_at,
                 "count": self.expires,
-                "keys": self.expiring,
+                "keys": self.expiring.iter().map(|(key, at)| {
+                    format!("{key} at {}", Expiration(*at))
+                }).collect::<Vec<_>>(),
             },
         })
     }
@@ -114,12 +113,12 @@ impl Deep {
             tell_check(check, out);
         }
         if report.snapshots.is_empty() && report.not_compared.is_empty() {
-            out.line("  no other raft snapshot in it to hold against the log");
+            out.line("  no other raft snapshot to compare with the log");
         }
         for id in &report.not_compared {
             let word = out.paint(Paint::Warn, "?  ");
             out.line(&format!(
-                "  {word} raft snapshot {} not compared: the replay did not come to it",
+                "  {word} raft snapshot {} not compared: the replay did not reach it",
                 id.index
             ));
         }
@@ -130,7 +129,7 @@ impl Deep {
     }
 
     fn tell_expiring(&self, out: &Out) {
-        let before = self.restore_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let before = utc(self.restore_at);
         if self.expires == 0 {
             out.line(&format!("  nothing in it expires before {before}"));
             return;
@@ -139,8 +138,8 @@ impl Deep {
             "  {} before {before}; restored after that, they are gone at once:",
             count(self.expires, "key expires", "keys expire")
         ));
-        for key in &self.expiring {
-            out.line(&format!("    {key}"));
+        for (key, at) in &self.expiring {
+            out.line(&format!("    {key} at {}", expiry(*at)));
         }
         let more = self.expires - self.expiring.len() as u64;
         if more > 0 {
@@ -176,14 +175,14 @@ fn tell_check(check: &SnapshotCheck, out: &Out) {
         SnapshotVerdict::Equal(rules) => {
             let word = out.paint(Paint::Good, "ok ");
             out.line(&format!(
-                "  {word} raft snapshot {index} is what the log leads to; in-order names of {rules}"
+                "  {word} raft snapshot {index} matches the log; in-order names of {rules}"
             ));
         }
         SnapshotVerdict::MixedNames(renamed) => {
             let word = out.paint(Paint::Warn, "ok ");
             let renamed = count(*renamed as u64, "in-order key", "in-order keys");
             out.line(&format!(
-                "  {word} raft snapshot {index} is what the log leads to, but for the names of"
+                "  {word} raft snapshot {index} matches the log, but for the names of"
             ));
             out.line(&format!(
                 "      {renamed}: the in-order trap, see `etcd-ark diff`"
@@ -192,7 +191,7 @@ fn tell_check(check: &SnapshotCheck, out: &Out) {
         SnapshotVerdict::Different(keys) => {
             let word = out.paint(Paint::Bad, "BAD");
             out.line(&format!(
-                "  {word} raft snapshot {index} is not what the log leads to"
+                "  {word} raft snapshot {index} does not match the log"
             ));
             for key in keys.iter().take(NAMED) {
                 out.line(&format!("        {}: {}", one_line(&key.path), key.what));

@@ -104,7 +104,8 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                     key_hint = key_hint.or(error.hint);
                 }
                 let word = out.paint(Paint::Bad, "FAILED ");
-                out.line(&format!("{word} {}  {}", shown(path), error.message));
+                out.line(&format!("{word} {}", shown(path)));
+                out.line(&format!("  {}", error.message));
                 Some((error.kind, error.message))
             }
         };
@@ -124,10 +125,10 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     // Where bytes are wrong no key helps.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
-        "before anything is repaired: `etcd-ark snapshot --damaged` keeps a data dir as it is"
+        "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
             .into()
     } else {
-        "`etcd-ark list` shows the other archives".into()
+        "use another archive: `etcd-ark list` shows them".into()
     });
     let message = match targets.as_slice() {
         [_] => first,
@@ -155,7 +156,7 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
         .collect()
 }
 
-/// What is told of a target that cannot be opened. Servers may start from it all the same.
+/// What is told of a target that cannot be opened. Servers may start from it anyway.
 fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
     let wal_dir = args.wal_dir.as_deref();
     let starts = target
@@ -244,7 +245,7 @@ impl SumFile {
         Ok((!is_right).then(|| {
             let target = target.as_path().display();
             format!(
-                "`{target}{SUM_EXTENSION}` does not match the archive, which is sound: remove it, or write its first word as {digest}"
+                "`{target}{SUM_EXTENSION}` does not match the archive, which is valid: remove it, or write its first word as {digest}"
             )
         }))
     }
@@ -292,16 +293,16 @@ fn locked_verdict(
     };
     let is_sound = faults.is_empty();
     let note = format!(
-        "`{}` is encrypted: its ciphertext is proven, what is in it only with --identity",
+        "`{}` is encrypted: its ciphertext is verified; its content can be verified only with --identity",
         summary.name()
     );
     Ok(Verdict {
-        whose: Some((summary.identity.clone(), summary.position.clone())),
+        member: Some((summary.identity.clone(), summary.position.clone())),
         files: Vec::new(),
         faults,
         notes: is_sound.then_some(note).into_iter().collect(),
         summary: format!(
-            "{}, index {}, {} of ciphertext {}",
+            "{}\n  index {}, {} of ciphertext {}",
             summary.identity,
             summary.position.index,
             size(summary.listed.bytes),
@@ -314,7 +315,7 @@ fn locked_verdict(
 
 /// What reading it all made of its bytes.
 fn worth(is_sound: bool) -> &'static str {
-    if is_sound { "proven" } else { "read" }
+    if is_sound { "verified" } else { "read" }
 }
 
 /// A backup dir or bucket among the targets stands for every archive in it.
@@ -366,7 +367,7 @@ fn archive_verdict(
         cx.watched(|observe| verify(archive, pass, digests, threads, cx.interrupt, observe))?;
     let member = &archive.manifest().member;
     let mut verdict = Verdict {
-        whose: Some((member.identity.clone(), member.position.clone())),
+        member: Some((member.identity.clone(), member.position.clone())),
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
@@ -379,7 +380,7 @@ fn archive_verdict(
     let version = member.cluster_version.as_ref();
     verdict.take_starts(report.starts, own_release(version, has_db));
     verdict.summary = format!(
-        "{}, index {}, {} {}",
+        "{}\n  index {}, {} {}",
         member.identity,
         member.position.index,
         size(archive.plain_bytes()),
@@ -404,7 +405,7 @@ fn data_dir_verdict(
     let mut found = cx.watched(|observe| survey(data_dir, pass, interrupt, observe))?;
     let mut faults = Vec::new();
     let summary = match &found.facts {
-        Ok(facts) => format!("{}, index {}", facts.identity, facts.position.index),
+        Ok(facts) => format!("{}\n  index {}", facts.identity, facts.position.index),
         Err(fault) => {
             // A file that is corrupt is reason enough; what it leaves would mislead.
             if found.files.iter().all(|file| file.fault.is_none()) {
@@ -418,17 +419,16 @@ fn data_dir_verdict(
     if found.facts.is_ok() {
         for file in &mut found.files {
             let fault = is_harmless(file);
-            harmless.extend(
-                fault.map(|fault| format!("`{}`: {fault}; etcd starts all the same", file.path)),
-            );
+            harmless
+                .extend(fault.map(|fault| format!("`{}`: {fault}; etcd still starts", file.path)));
         }
     }
     let notes = found.torn_tail.iter().map(|(segment, offset)| {
         format!("`{segment}` ends in an unfinished record at offset {offset}, as after a crash; etcd cuts it off at its next start")
     });
-    let whose = found.facts.as_ref().ok();
+    let member = found.facts.as_ref().ok();
     let mut verdict = Verdict {
-        whose: whose.map(|facts| (facts.identity.clone(), facts.position.clone())),
+        member: member.map(|facts| (facts.identity.clone(), facts.position.clone())),
         notes: notes.collect(),
         starts: None,
         deep: None,

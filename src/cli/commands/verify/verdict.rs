@@ -19,7 +19,7 @@ use crate::text::size;
 /// What proving one target gave.
 pub(super) struct Verdict {
     /// The member and how far its log goes, where that can be read.
-    pub(super) whose: Option<(Identity, Position)>,
+    pub(super) member: Option<(Identity, Position)>,
     pub(super) files: Vec<FileReport>,
     pub(super) faults: Vec<String>,
     pub(super) notes: Vec<String>,
@@ -88,7 +88,10 @@ pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     } else {
         out.paint(Paint::Bad, "CORRUPT")
     };
-    out.line(&format!("{word} {}  {}", shown(target), verdict.summary));
+    out.line(&format!("{word} {}", shown(target)));
+    if !verdict.summary.is_empty() {
+        out.line(&format!("  {}", verdict.summary));
+    }
     for file in &verdict.files {
         match &file.fault {
             None if out.verbose => {
@@ -122,12 +125,12 @@ pub(super) fn to_json(target: &Path, verdict: &Verdict) -> Value {
     let others = verdict.faults.iter().cloned().chain(deep);
     let mut problems = json::file_problems(&verdict.files);
     problems.extend(others.map(|message| json::problem(&path, Kind::Corrupt, &message)));
-    let whose = verdict.whose.as_ref();
+    let member = verdict.member.as_ref();
     json!({
         "target": path,
         "status": if verdict.is_sound() { OK } else { FAILED },
-        "member": whose.map(|(identity, _)| json::member(identity)),
-        "position": whose.map(|(_, position)| json::position(position)),
+        "member": member.map(|(identity, _)| json::member(identity)),
+        "position": member.map(|(_, position)| json::position(position)),
         "files": files.collect::<Vec<_>>(),
         "problems": problems,
         "notes": verdict.notes,

@@ -1,4 +1,4 @@
-//! The tokenizer held against `serde_json`, whole and in pieces.
+//! The tokenizer compared with `serde_json`, whole and in pieces.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! The table, row by row, and every combination of members around a quorum, held against a second
+//! The table, row by row, and every combination of members around a quorum, compared with a second
 //! statement of it that shares no code with the first.
 
 use jiff::Timestamp;
@@ -206,7 +206,7 @@ fn row_2_an_uncommitted_entry_refuses_also_where_all_else_is_well() {
     };
     let moving = Verdict::Moving {
         pending: vec![claim],
-        everybody_ahead: false,
+        all_ahead: false,
     };
     let mut found = mixed();
     found.disks[0] = disk(STOPPED, OWN, 3, &pending);
@@ -240,7 +240,7 @@ fn row_2_all_members_of_2_2_refuse_while_the_version_is_lower_or_undecided() {
         found.members[2] = says(3, "2.3.8", said, false);
         let moving = Verdict::Moving {
             pending: Vec::new(),
-            everybody_ahead: true,
+            all_ahead: true,
         };
         assert_eq!(decide(&found), moving);
         // The own one ran 2.1: then it has not been upgraded, and holds the others back.
@@ -254,7 +254,7 @@ fn row_2_all_members_of_2_2_refuse_while_the_version_is_lower_or_undecided() {
     assert!(matches!(
         decide(&running),
         Verdict::Moving {
-            everybody_ahead: true,
+            all_ahead: true,
             ..
         }
     ));
@@ -342,7 +342,7 @@ fn row_6_a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
     }
     let alone = |ran| evidence(vec![stopped(OWN, ran)], vec![disk(STOPPED, OWN, 1, &[])]);
     assert_eq!(decide(&alone("2.0")), Verdict::NothingToGoBackFrom);
-    let doubt = Doubt::NobodyBelow(release("2.2"));
+    let doubt = Doubt::NoMemberBelow(release("2.2"));
     assert_eq!(decide(&alone("2.2")), Verdict::Unknown(vec![doubt]));
 }
 
@@ -353,7 +353,7 @@ fn row_7_unknown_is_no() {
     unknown(&evidence(Vec::new(), Vec::new()), Doubt::NoMembers);
     let own = vec![disk(STOPPED, OWN, 3, &[("2.1.0", true)])];
     let nobody = vec![stopped(OWN, "2.2"), silent(2), silent(3)];
-    unknown(&evidence(nobody, own.clone()), Doubt::NobodyAnswers);
+    unknown(&evidence(nobody, own.clone()), Doubt::NoAnswer);
     // A partitioned member that still says 2.1.
     let mut partitioned = mixed();
     partitioned.members[1] = silent(2);
@@ -362,7 +362,7 @@ fn row_7_unknown_is_no() {
     // Those of 2.1 are silent: no one is known to hold the version back.
     let mut ahead = mixed();
     ahead.members[2] = silent(3);
-    unknown(&ahead, Doubt::NobodyOf(release("2.1")));
+    unknown(&ahead, Doubt::NoMemberOf(release("2.1")));
     // 2.2 lies between 2.3 and 2.1.
     let mut between = mixed();
     between.step.from = release("2.3");
@@ -474,10 +474,7 @@ fn a_member_that_is_alone_is_spoken_for_by_no_other_members_data_dir() {
     let own = evidence(vec![stopped(OWN, "2.2")], data_of(OWN));
     assert_eq!(decide(&own), Verdict::Allowed(Ground::OwnDataDir));
     let others = evidence(vec![stopped(OWN, "2.2")], data_of(2));
-    assert_eq!(
-        decide(&others),
-        Verdict::Unknown(vec![Doubt::NobodyAnswers])
-    );
+    assert_eq!(decide(&others), Verdict::Unknown(vec![Doubt::NoAnswer]));
 }
 
 #[test]
@@ -670,7 +667,7 @@ fn row_of(verdict: &Verdict) -> u8 {
     }
 }
 
-/// Everything that a member can be to whoever asks.
+/// Everything that a member can be to the user.
 fn states(id: u64) -> Vec<MemberEvidence> {
     let mut states = vec![silent(id)];
     for server in ["2.0.13", "2.1.3", "2.2.5"] {

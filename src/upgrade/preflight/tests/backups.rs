@@ -45,7 +45,7 @@ fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
     let facts = spoilt(|backup| backup.fault = Some("flipped".to_owned()));
     both(&facts, &["is corrupt: flipped"]);
     let facts = spoilt(|backup| backup.cluster_version = Some(version("2.2.0")));
-    both(&facts, &["after the move to 2.2.0"]);
+    both(&facts, &["after the cluster moved to 2.2.0"]);
     let facts = spoilt(|backup| backup.created = now().checked_add(hours(1)).unwrap());
     both(&facts, &["in the future"]);
 }

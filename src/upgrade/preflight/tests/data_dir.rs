@@ -55,7 +55,7 @@ fn faults_and_what_cannot_start_fail() {
     });
     expect(&facts, "data-dir", Status::Fail, &["no WAL"]);
     expect(&facts, "in-order", Status::Fail, &["cannot be replayed"]);
-    expect(&facts, "way-back", Status::Fail, &["not known"]);
+    expect(&facts, "way-back", Status::Fail, &["not checked"]);
     expect(&facts, "own-backup", Status::Fail, &["not checked"]);
 }
 
@@ -114,7 +114,7 @@ fn room_is_wanted_for_snapshots_segments_and_an_archive() {
     });
     expect(&exactly, "free-space", Status::Ok, &["134.0 MB wanted"]);
     let short = with(|facts| found(facts).space.free = 133_999_999);
-    expect(&short, "free-space", Status::Fail, &["make room"]);
+    expect(&short, "free-space", Status::Fail, &["free some space"]);
     let elsewhere = with(|facts| {
         found(facts).wal_space = Space { free: 1, device: 3 };
     });

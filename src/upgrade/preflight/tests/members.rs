@@ -20,7 +20,7 @@ fn within_a_roll_it_is_said_who_is_left_and_the_leader_comes_last() {
     let facts = with(|facts| said(facts, 2).server_version = "2.2.5".parse().unwrap());
     let words = [
         "infra2 runs 2.2.5",
-        "stands at 1 of 3",
+        "1 of 3 members are upgraded",
         "infra1, then infra0 (the leader)",
     ];
     expect(&facts, "versions", Status::Warn, &words);
@@ -68,7 +68,7 @@ fn if_nobody_answers_nothing_about_the_cluster_passes() {
 #[test]
 fn if_no_member_is_known_nothing_about_the_cluster_passes() {
     let facts = with(|facts| facts.look = Look::default());
-    expect(&facts, "versions", Status::Fail, &["no member is known"]);
+    expect(&facts, "versions", Status::Fail, &["no endpoint is known"]);
     for id in [
         "health",
         "leader",
@@ -115,7 +115,7 @@ fn a_quorum_read_that_wants_a_user_is_no_quorum_read() {
         said(facts, 1).quorum_read = Err(Silence::NotAllowed { url: url(1) });
     });
     expect(&facts, "health", Status::Fail, &["--username"]);
-    expect(&facts, "auth", Status::Warn, &["wants to know"]);
+    expect(&facts, "auth", Status::Warn, &["requires authentication"]);
 }
 
 #[test]
