@@ -123,7 +123,7 @@ fn check_tree(json: &Value, sizes: &[u8]) {
     let wanted = Wanted {
         tree: true,
         fingerprint: true,
-        raw_cluster: false,
+        ..Wanted::default()
     };
     let mut scan = SnapshotScan::new(ID, file.len() as u64, wanted);
     fuzz::in_pieces(sizes, &file, |piece| scan.update(piece));
@@ -141,7 +141,6 @@ fn check_tree(json: &Value, sizes: &[u8]) {
     // Without a fingerprint values are kept as they are written, which must not show.
     let wanted = Wanted {
         fingerprint: false,
-        raw_cluster: false,
         ..wanted
     };
     let mut scan = SnapshotScan::new(ID, file.len() as u64, wanted);

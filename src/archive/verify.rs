@@ -141,45 +141,28 @@ pub fn verify(
 #[derive(Default)]
 pub(crate) struct MemberCheck {
     examiner: Examiner,
-    /// Which servers start from it, if that is asked.
-    start: Option<StartScan>,
-    /// Whether the file that goes by is one that a server reads when it starts.
-    follows: bool,
 }
 
 impl MemberCheck {
     pub(crate) fn new(archive: &Archive, pass: Pass) -> Self {
         Self {
-            examiner: Examiner::new(pass),
-            start: pass.asks_starts().then(|| start_of(archive)),
-            follows: false,
+            examiner: Examiner::new(pass).with_start(pass.asks_starts().then(|| start_of(archive))),
         }
     }
 
     pub(crate) fn begin(&mut self, entry: &FileEntry) {
-        self.examiner.begin(entry.kind(), entry.size);
-        self.follows = false;
-        if let Some(start) = &mut self.start
-            && let Some(next) = start.next_file()
-            && is_named(&next, &entry.path)
-        {
-            self.follows = true;
-            start.begin(entry.size);
-        }
+        let next = self.examiner.start().and_then(|start| start.next_file());
+        let is_next = next.is_some_and(|next| is_named(&next, &entry.path));
+        self.examiner
+            .begin_beside(entry.kind(), entry.size, is_next);
     }
 
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         self.examiner.update(bytes);
-        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
-            start.update(bytes, self.examiner.has_proven_records());
-        }
     }
 
     /// An archive holds no torn tail: the capture cut it off.
     pub(crate) fn end(&mut self) -> Option<FileFault> {
-        if let Some(start) = self.start.as_mut().filter(|_| self.follows) {
-            start.end();
-        }
         match self.examiner.end() {
             Err(fault) => Some(fault),
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
@@ -196,7 +179,7 @@ impl MemberCheck {
     /// What servers of each release line do with it, if that was asked and every file that they read
     /// has gone by.
     pub(crate) fn take_starts(&mut self) -> Option<Verdicts> {
-        let start = self.start.take();
+        let start = self.examiner.take_start();
         let whole = start.filter(|start| start.next_file().is_none());
         whole.map(StartScan::finish)
     }

@@ -151,15 +151,17 @@ fn survey_once(
         bytes: sources.iter().map(|file| file.bytes).sum(),
     });
     let last_segment = listing.segments.last().map(|(_, file)| file.path.clone());
+    let (start, beside) = pass
+        .asks_starts()
+        .then(|| StartBeside::new(data_dir))
+        .transpose()?
+        .unzip();
     let mut files_read = FilesRead {
-        examiner: Examiner::new(pass),
+        examiner: Examiner::new(pass).with_start(start),
         last: last_segment,
         snapshot_bytes: None,
         torn_tail: None,
-        start: pass
-            .asks_starts()
-            .then(|| StartBeside::new(data_dir))
-            .transpose()?,
+        beside,
     };
     let mut files = Vec::new();
     let paths: Vec<_> = sources.iter().map(|source| source.path.as_path()).collect();
@@ -176,7 +178,10 @@ fn survey_once(
             fault,
         });
     }
-    let starts = files_read.start.map(StartBeside::finish).transpose()?;
+    let starts = match (files_read.beside, files_read.examiner.take_start()) {
+        (Some(beside), Some(start)) => Some(beside.finish(start)?),
+        _ => None,
+    };
     let (facts, found) = match files_read.examiner.finish_all() {
         Ok(found) => (Ok(found.facts), (found.replay, found.trace, found.lost)),
         Err(fault) => (Err(fault), (None, None, None)),
@@ -205,7 +210,7 @@ struct FilesRead {
     last: Option<PathBuf>,
     snapshot_bytes: Option<u64>,
     torn_tail: Option<(String, u64)>,
-    start: Option<StartBeside>,
+    beside: Option<StartBeside>,
 }
 
 impl FilesRead {
@@ -237,23 +242,18 @@ impl FilesRead {
     ) -> Result<Option<FileFault>, SurveyError> {
         let file = Arc::new(source.open()?);
         let length = file.metadata()?.len();
-        self.examiner.begin(source.kind, length);
-        if let Some(start) = &mut self.start {
-            start.begin(&source.path, length, later)?;
-        }
+        let is_next = match (&self.beside, self.examiner.start()) {
+            (Some(beside), Some(start)) => beside.is_next(start, &source.path, later)?,
+            _ => false,
+        };
+        self.examiner.begin_beside(source.kind, length, is_next);
         let mut pieces = Pieces::new(&file, length);
         while let Some(piece) = pieces.next()? {
             interrupt.check()?;
             self.examiner.update(&piece);
-            if let Some(start) = &mut self.start {
-                start.update(&piece, self.examiner.has_proven_records());
-            }
             observe(Event::Advance(piece.len() as u64));
         }
         drop(pieces);
-        if let Some(start) = &mut self.start {
-            start.end();
-        }
         match self.examiner.end() {
             Err(fault) => Ok(Some(fault)),
             Ok(

@@ -38,26 +38,24 @@ pub fn start_verdicts(
 
 /// What each release line does with `data_dir` once its segments are in `member/wal`.
 pub fn verdicts_at_home(data_dir: &DataDir) -> io::Result<Verdicts> {
-    StartBeside::with(data_dir, false)?.finish()
+    let (scan, beside) = StartBeside::with(data_dir, false)?;
+    beside.finish(scan)
 }
 
 /// A start asked about while a data dir is read for other reasons: most of what a server reads goes by
 /// anyway.
 #[derive(Debug)]
 pub(crate) struct StartBeside {
-    scan: StartScan,
     snap: PathBuf,
     wal: PathBuf,
-    /// Whether the file that goes by is one that the server reads.
-    follows: bool,
 }
 
 impl StartBeside {
-    pub(crate) fn new(data_dir: &DataDir) -> io::Result<Self> {
+    pub(crate) fn new(data_dir: &DataDir) -> io::Result<(StartScan, Self)> {
         Self::with(data_dir, data_dir.has_dedicated_wal())
     }
 
-    fn with(data_dir: &DataDir, has_dedicated_wal: bool) -> io::Result<Self> {
+    fn with(data_dir: &DataDir, has_dedicated_wal: bool) -> io::Result<(StartScan, Self)> {
         let (snap, wal) = (data_dir.snap_dir(), data_dir.wal_dir());
         let layout = Layout {
             has_snap_dir: is_dir(snap)?,
@@ -65,54 +63,40 @@ impl StartBeside {
             wal: names_in(wal)?,
             has_dedicated_wal,
         };
-        Ok(Self {
-            scan: StartScan::new(layout, false),
+        let beside = Self {
             snap: snap.to_path_buf(),
             wal: wal.to_path_buf(),
-            follows: false,
-        })
-    }
-
-    /// The file at `path`, of `length` bytes, goes by; those at `later` are still to come.
-    pub(crate) fn begin(&mut self, path: &Path, length: u64, later: &[&Path]) -> io::Result<()> {
-        self.follows = loop {
-            let wanted = self.wanted();
-            match wanted {
-                Some(wanted) if wanted == path => break true,
-                Some(wanted) if !later.contains(&wanted.as_path()) => {
-                    read_into(&mut self.scan, &wanted)?;
-                }
-                _ => break false,
-            }
         };
-        if self.follows {
-            self.scan.begin(length);
-        }
-        Ok(())
+        Ok((StartScan::new(layout, false), beside))
     }
 
-    fn wanted(&self) -> Option<PathBuf> {
-        let file = self.scan.next_file()?;
+    /// Whether the file at `path` is the next that the start reads. What it reads before that is read
+    /// here, unless it is at one of the paths `later`, which are still to come.
+    pub(crate) fn is_next(
+        &self,
+        scan: &mut StartScan,
+        path: &Path,
+        later: &[&Path],
+    ) -> io::Result<bool> {
+        loop {
+            match self.wanted(scan) {
+                Some(wanted) if wanted == path => return Ok(true),
+                Some(wanted) if !later.contains(&wanted.as_path()) => read_into(scan, &wanted)?,
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    fn wanted(&self, scan: &StartScan) -> Option<PathBuf> {
+        let file = scan.next_file()?;
         Some(path_of(&file, &self.snap, &self.wal))
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8], proven: bool) {
-        if self.follows {
-            self.scan.update(bytes, proven);
+    pub(crate) fn finish(&self, mut scan: StartScan) -> io::Result<Verdicts> {
+        while let Some(wanted) = self.wanted(&scan) {
+            read_into(&mut scan, &wanted)?;
         }
-    }
-
-    pub(crate) fn end(&mut self) {
-        if std::mem::take(&mut self.follows) {
-            self.scan.end();
-        }
-    }
-
-    pub(crate) fn finish(mut self) -> io::Result<Verdicts> {
-        while let Some(wanted) = self.wanted() {
-            read_into(&mut self.scan, &wanted)?;
-        }
-        Ok(self.scan.finish())
+        Ok(scan.finish())
     }
 }
 

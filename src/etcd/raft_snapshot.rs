@@ -18,7 +18,7 @@ use crate::etcd::ids::{Index, MemberId, SnapshotId, Term};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::proto::SnapshotMetadata;
 use crate::etcd::store::Store;
-use crate::etcd::store::from_json::{SavedScan, Wanted};
+use crate::etcd::store::from_json::{SavedScan, StartTree, Wanted};
 
 /// The longest metadata believed, in bytes: some 100,000 member ids.
 const MAX_METADATA: u64 = 1 << 20;
@@ -37,6 +37,17 @@ pub struct SnapshotFacts {
     pub store: StoreFacts,
     /// The fingerprint of its store, if wanted.
     pub fingerprint: Option<Digest>,
+}
+
+/// What a start takes from a raft snapshot file, which is loaded whatever its name.
+#[derive(Clone, Debug)]
+pub struct StartSnapshot {
+    /// Its place in the log.
+    pub id: SnapshotId,
+    /// The members.
+    pub nodes: Vec<MemberId>,
+    /// As much of its store as was wanted.
+    pub store: Store,
 }
 
 /// What can be wrong with a raft snapshot file.
@@ -82,6 +93,11 @@ pub enum SnapshotFault {
     Store(#[from] StoreFault),
 }
 
+/// What a raft snapshot file says, and the tree, if wanted.
+pub type SnapshotRead = Result<(SnapshotFacts, Option<Store>), SnapshotFault>;
+/// What a start loads of it.
+pub(crate) type StartRead = Result<StartSnapshot, SnapshotFault>;
+
 /// A raft snapshot file being read.
 #[derive(Debug)]
 pub struct SnapshotScan {
@@ -117,22 +133,27 @@ struct Data {
 impl SnapshotScan {
     /// A scan of the file named for `name`, `length` bytes long, for what is `wanted` of its store.
     pub fn new(name: SnapshotId, length: u64, wanted: Wanted) -> Self {
-        Self::of(Some(name), length, wanted)
+        Self {
+            name: Some(name),
+            ..Self::by_content(length, wanted)
+        }
     }
 
     /// A scan of a file of `length` bytes whatever its name, which etcd does not look at either.
     pub fn by_content(length: u64, wanted: Wanted) -> Self {
-        Self::of(None, length, wanted)
-    }
-
-    fn of(name: Option<SnapshotId>, length: u64, wanted: Wanted) -> Self {
         Self {
-            name,
+            name: None,
             wanted,
             length,
             taken: 0,
             state: State::Head(Vec::new()),
         }
+    }
+
+    /// The same, and beside it `tree` for a start. To be said before the first bytes.
+    pub(crate) fn with_start(mut self, tree: StartTree) -> Self {
+        self.wanted.for_start = tree;
+        self
     }
 
     /// Takes the next bytes.
@@ -164,7 +185,42 @@ impl SnapshotScan {
     }
 
     /// What the file says, if all of it checks, and the tree, if wanted.
-    pub fn finish(mut self) -> Result<(SnapshotFacts, Option<Store>), SnapshotFault> {
+    pub fn finish(self) -> SnapshotRead {
+        self.finish_for_start().0
+    }
+
+    /// The same, and what a start loads, if wanted.
+    pub(crate) fn finish_for_start(self) -> (SnapshotRead, Option<StartRead>) {
+        let (name, for_start) = (self.name, self.wanted.for_start);
+        let (id, nodes, store) = match self.finish_frame() {
+            Ok(read) => read,
+            Err(fault) => {
+                let start = (for_start != StartTree::None).then(|| Err(fault.clone()));
+                return (Err(fault), start);
+            }
+        };
+        let (saved, start) = store.finish();
+        let start = start.map(|store| {
+            let (store, nodes) = (store?, nodes.clone());
+            Ok(StartSnapshot { id, nodes, store })
+        });
+        if name.is_some_and(|name| name != id) {
+            return (Err(SnapshotFault::Name { found: id }), start);
+        }
+        let read = saved.map(|saved| {
+            let facts = SnapshotFacts {
+                id,
+                nodes,
+                store: saved.facts,
+                fingerprint: saved.fingerprint,
+            };
+            (facts, saved.store)
+        });
+        (read.map_err(SnapshotFault::from), start)
+    }
+
+    /// What the file says around its store, if that checks.
+    fn finish_frame(mut self) -> Result<(SnapshotId, Vec<MemberId>, SavedScan), SnapshotFault> {
         if self.taken == 0 {
             return Err(SnapshotFault::Empty);
         }
@@ -194,17 +250,7 @@ impl SnapshotScan {
             offset: self.length - data.metadata.len() as u64,
         };
         let (id, nodes) = read_metadata(&data.metadata).ok_or(malformed)?;
-        if self.name.is_some_and(|name| name != id) {
-            return Err(SnapshotFault::Name { found: id });
-        }
-        let saved = data.store.finish()?;
-        let facts = SnapshotFacts {
-            id,
-            nodes,
-            store: saved.facts,
-            fingerprint: saved.fingerprint,
-        };
-        Ok((facts, saved.store))
+        Ok((id, nodes, data.store))
     }
 }
 

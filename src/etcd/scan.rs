@@ -9,6 +9,7 @@ use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
 use crate::etcd::replay::{Plan, Replay, ReplayFault, Replayed};
 use crate::etcd::rescue::Lost;
+use crate::etcd::start::{StartFile, StartScan};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::log::LogScan;
@@ -166,6 +167,10 @@ pub struct Examiner {
     /// Whether the segment read last was cut short at its beginning: none may follow.
     begun: bool,
     now: Now,
+    /// Which servers start, if that is asked too.
+    start: Option<StartScan>,
+    /// Whether it reads the file that goes by for itself.
+    start_reads: bool,
 }
 
 #[derive(Debug, Default)]
@@ -199,6 +204,39 @@ impl Examiner {
     /// The index of the newest raft snapshot that checks, of those that went by.
     pub fn snapshot_index(&self) -> Option<Index> {
         self.snapshot.as_ref().map(|snapshot| snapshot.id.index)
+    }
+
+    /// The same, asking beside it which servers start.
+    #[must_use]
+    pub fn with_start(self, start: Option<StartScan>) -> Self {
+        Self { start, ..self }
+    }
+
+    /// The start that is asked about.
+    pub fn start(&mut self) -> Option<&mut StartScan> {
+        self.start.as_mut()
+    }
+
+    /// Ends asking about the start.
+    pub fn take_start(&mut self) -> Option<StartScan> {
+        self.start.take()
+    }
+
+    /// Begins a file of `length` bytes, which is the next that the start reads, if that `is_next`.
+    pub fn begin_beside(&mut self, kind: FileKind, length: u64, is_next: bool) {
+        self.begin(kind, length);
+        let Some(start) = self.start.as_mut().filter(|_| is_next) else {
+            return;
+        };
+        let is_snapshot = matches!(start.next_file(), Some(StartFile::Snap(_)));
+        self.now = match std::mem::take(&mut self.now) {
+            Now::Snapshot(scan) if is_snapshot => Now::Snapshot(scan.with_start(start.wants())),
+            now => {
+                start.begin(length);
+                self.start_reads = true;
+                now
+            }
+        };
     }
 
     /// Begins a file of `length` bytes.
@@ -263,22 +301,30 @@ impl Examiner {
             }
             Now::Behind(_) | Now::Other => {}
         }
-    }
-
-    /// Whether the bytes taken last are of a segment, and the CRCs of all records in it so far come out.
-    pub fn has_proven_records(&self) -> bool {
-        matches!(&self.now, Now::Segment(scan, _) if scan.is_proven())
+        if let Some(start) = self.start.as_mut().filter(|_| self.start_reads) {
+            let proven = matches!(&self.now, Now::Segment(scan, _) if scan.is_proven());
+            start.update(bytes, proven);
+        }
     }
 
     /// Ends the file. The first raft snapshot that checks is the one a start would load. A
     /// segment that is corrupt, or a missing one, ends the chain: what follows begins a new
     /// one, on trust.
     pub fn end(&mut self) -> Result<FileEnd, FileFault> {
+        if std::mem::take(&mut self.start_reads)
+            && let Some(start) = &mut self.start
+        {
+            start.end();
+        }
         match std::mem::take(&mut self.now) {
             Now::Other => Ok(FileEnd::Other),
             Now::Behind(fault) => fault.map_or(Ok(FileEnd::Other), Err),
             Now::Snapshot(scan) => {
-                let (facts, store) = scan.finish()?;
+                let (read, for_start) = scan.finish_for_start();
+                if let (Some(start), Some(read)) = (&mut self.start, for_start) {
+                    start.take_snapshot(read);
+                }
+                let (facts, store) = read?;
                 if let Some(replay) = &mut self.replay {
                     replay.snapshot(&facts, store);
                 }

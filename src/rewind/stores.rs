@@ -279,8 +279,7 @@ impl Stores<'_, '_> {
 fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
     let wanted = Wanted {
         tree: true,
-        fingerprint: false,
-        raw_cluster: false,
+        ..Wanted::default()
     };
     SnapshotScan::new(id, length, wanted)
 }

@@ -99,7 +99,7 @@ impl CaptureError {
         let Self::Source { path, fault, .. } = self else {
             return self;
         };
-        let starts = StartBeside::new(data_dir).and_then(StartBeside::finish);
+        let starts = StartBeside::new(data_dir).and_then(|(scan, beside)| beside.finish(scan));
         let also = starts.ok().as_ref().and_then(those_that_start);
         Self::Source { path, also, fault }
     }

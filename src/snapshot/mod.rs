@@ -55,7 +55,7 @@ use crate::snapshot::damaged::Remains;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, Patience};
-use crate::snapshot::write::{Content, start_from};
+use crate::snapshot::write::Content;
 use crate::text::size;
 
 /// How long to wait for a source that moves to come to rest.
@@ -543,11 +543,10 @@ impl Capture<'_> {
             owner,
             interrupt: self.interrupt,
             observe: self.observe,
-            start: start_from(&opening),
         };
-        let facts = content.write_member(&opening, &mut warnings)?;
-        let starts = content.start.finish();
-        let refusal = own_refusal(&starts, facts.release()).filter(|_| opening.db.is_none());
+        let (facts, starts) = content.write_member(&opening, &mut warnings)?;
+        let starts = starts.as_ref().filter(|_| opening.db.is_none());
+        let refusal = starts.and_then(|starts| own_refusal(starts, facts.release()));
         let refusal = refusal.map(|(line, verdict)| (start_warning(*line, verdict), verdict));
         if !facts.is_removed() {
             warnings.extend(refusal.iter().map(|(text, _)| DoesNotStart.text(text)));

@@ -16,7 +16,7 @@ use crate::data_dir::file_name;
 use crate::data_dir::scan::torn_tail_fault;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
-use crate::etcd::start::{Layout, StartFile, StartScan};
+use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::wal::segment::SegmentEnd;
 use crate::fs::PIECE;
 use crate::fs::owner::Owner;
@@ -32,12 +32,10 @@ pub(crate) struct Content<'c, 'f> {
     pub(crate) owner: Option<Owner>,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) observe: &'c mut dyn FnMut(Event),
-    /// A start from what is restored from the archive.
-    pub(crate) start: StartScan,
 }
 
 /// A start from the files of the live set in `opening`.
-pub(crate) fn start_from(opening: &Opening) -> StartScan {
+fn start_from(opening: &Opening) -> StartScan {
     let name = |opened: &Opened| file_name(&opened.source.archive_path).to_owned();
     let layout = Layout {
         has_snap_dir: true,
@@ -49,13 +47,14 @@ pub(crate) fn start_from(opening: &Opening) -> StartScan {
 }
 
 impl Content<'_, '_> {
-    /// Writes all files, checking them on the way, and gives what they say together.
+    /// Writes all files, checking them on the way, and gives what they say together and what servers
+    /// do with what is restored from the archive.
     pub(crate) fn write_member(
         &mut self,
         opening: &Opening,
         warnings: &mut Vec<Warning>,
-    ) -> Result<MemberFacts, CaptureError> {
-        let mut examiner = Examiner::default();
+    ) -> Result<(MemberFacts, Option<Verdicts>), CaptureError> {
+        let mut examiner = Examiner::default().with_start(Some(start_from(opening)));
         if let Some(snapshot) = &opening.snapshot {
             self.write_sound(snapshot, Role::RaftSnapshot, &mut examiner)?;
         }
@@ -100,7 +99,8 @@ impl Content<'_, '_> {
                 .ok();
             self.writer.role(Role::V3Backend);
         }
-        Ok(examiner.finish()?)
+        let starts = examiner.take_start().map(StartScan::finish);
+        Ok((examiner.finish()?, starts))
     }
 
     fn write_sound(
@@ -144,22 +144,18 @@ impl Content<'_, '_> {
             gid,
             mtime: mtime_of(&metadata),
         };
-        examiner.begin(kind, opened.length);
         let name = file_name(&opened.source.archive_path);
-        let next = self.start.next_file();
-        let follows = next.is_some_and(|file| match (file, kind) {
+        let next = examiner.start().and_then(|start| start.next_file());
+        let is_next = next.is_some_and(|file| match (file, kind) {
             (StartFile::Snap(next), FileKind::Snapshot(_))
             | (StartFile::Wal(next), FileKind::Segment(_)) => next == name,
             _ => false,
         });
-        if follows {
-            self.start.begin(opened.length);
-        }
+        examiner.begin_beside(kind, opened.length, is_next);
         (&opened.file).rewind()?;
         let reader = Examined {
             file: (&opened.file).take(opened.length),
             examiner,
-            start: follows.then_some(&mut self.start),
             piece: vec![0; PIECE],
             filled: 0,
             given: 0,
@@ -172,9 +168,6 @@ impl Content<'_, '_> {
                 return Err(CaptureError::Vanished(opened.source.path.clone()));
             }
             outcome => outcome?,
-        }
-        if follows {
-            self.start.end();
         }
         Ok(match examiner.end() {
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
@@ -192,7 +185,6 @@ impl Content<'_, '_> {
 struct Examined<'e> {
     file: io::Take<&'e fs::File>,
     examiner: &'e mut Examiner,
-    start: Option<&'e mut StartScan>,
     piece: Vec<u8>,
     filled: usize,
     given: usize,
@@ -208,9 +200,6 @@ impl Read for Examined<'_> {
             self.given = 0;
             let bytes = self.piece.get(..self.filled).unwrap_or_default();
             self.examiner.update(bytes);
-            if let Some(start) = &mut self.start {
-                start.update(bytes, self.examiner.has_proven_records());
-            }
             (self.observe)(Event::Advance(bytes.len() as u64));
         }
         let left = self.piece.get(self.given..self.filled).unwrap_or_default();

@@ -337,7 +337,7 @@ impl Replay {
         Wanted {
             tree,
             fingerprint: self.plan.check_snapshots && !tree,
-            raw_cluster: false,
+            ..Wanted::default()
         }
     }
 

@@ -22,12 +22,12 @@ use std::fmt;
 use crate::etcd::ids::SegmentName;
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId, Release, Term};
-use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotScan};
+use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotScan, StartRead};
 use crate::etcd::start::decoder::{Stop, Tail};
 use crate::etcd::start::log::Log;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::release_line::{Server, servers};
-use crate::etcd::store::from_json::Wanted;
+use crate::etcd::store::from_json::{StartTree, Wanted};
 
 pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
@@ -279,22 +279,27 @@ impl StartScan {
         }
     }
 
+    /// What it needs of a raft snapshot's store.
+    pub(crate) fn wants(&self) -> StartTree {
+        if self.count_keys {
+            StartTree::Whole
+        } else {
+            StartTree::Cluster
+        }
+    }
+
     /// Begins that file, of `length` bytes.
     pub fn begin(&mut self, length: u64) {
         if matches!(self.loaded, Loaded::Pending) {
-            let wanted = Wanted {
-                tree: self.count_keys,
-                fingerprint: false,
-                raw_cluster: true,
-            };
-            self.now = Some(SnapshotScan::by_content(length, wanted));
+            let scan = SnapshotScan::by_content(length, Wanted::default());
+            self.now = Some(scan.with_start(self.wants()));
         } else if let Some(log) = &mut self.log {
             log.begin_segment();
         }
     }
 
-    /// Takes the file's next bytes. `proven` says that the CRCs of all records in them come out, as
-    /// [`Examiner::has_proven_records`](crate::etcd::scan::Examiner::has_proven_records) knows it.
+    /// Takes the file's next bytes. `proven` says that the CRCs of all records in them are known to come
+    /// out.
     pub fn update(&mut self, bytes: &[u8], proven: bool) {
         match (&mut self.now, &mut self.log) {
             (Some(snapshot), _) => snapshot.update(bytes),
@@ -305,17 +310,26 @@ impl StartScan {
 
     /// Ends the file.
     pub fn end(&mut self) {
-        let Some(snapshot) = self.now.take() else {
-            self.read += 1;
-            return;
-        };
+        match self.now.take() {
+            None => self.read += 1,
+            Some(snapshot) => {
+                let (_, read) = snapshot.finish_for_start();
+                if let Some(read) = read {
+                    self.take_snapshot(read);
+                }
+            }
+        }
+    }
+
+    /// Takes the raft snapshot that is next, read elsewhere.
+    pub(crate) fn take_snapshot(&mut self, read: StartRead) {
         let name = self.snapshots.pop();
-        match snapshot.finish() {
-            Ok((facts, store)) => {
+        match read {
+            Ok(snapshot) => {
                 self.loaded = Loaded::Some;
-                let (store, whole) = (store.unwrap_or_default(), self.count_keys);
-                let load = |line| Server::loaded(line, store.clone(), whole, &facts.nodes);
-                self.begin_log(facts.id, servers(load));
+                let (store, whole) = (&snapshot.store, self.count_keys);
+                let load = |line| Server::loaded(line, store.clone(), whole, &snapshot.nodes);
+                self.begin_log(snapshot.id, servers(load));
             }
             Err(SnapshotFault::Store(_)) => self.loaded = Loaded::Unreadable,
             Err(_) => {

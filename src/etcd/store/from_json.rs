@@ -33,9 +33,20 @@ pub struct Wanted {
     pub tree: bool,
     /// Its fingerprint.
     pub fingerprint: bool,
-    /// That nothing is made of the cluster's keys, whatever is in them, and unless the whole tree is
-    /// wanted, a tree of `/0` alone.
-    pub raw_cluster: bool,
+    /// A tree for a start, beside the others.
+    pub for_start: StartTree,
+}
+
+/// The tree that a start needs of a saved store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartTree {
+    /// None: it is not asked.
+    #[default]
+    None,
+    /// `/0` alone.
+    Cluster,
+    /// All of it, for its keys to be counted.
+    Whole,
 }
 
 /// What a saved store gave.
@@ -48,6 +59,9 @@ pub struct Saved {
     /// Its fingerprint, if wanted.
     pub fingerprint: Option<Digest>,
 }
+
+/// A tree that holds whatever Go takes, unreadable keys of the cluster too, or why Go takes no store.
+pub type SavedForStart = Result<Store, StoreFault>;
 
 /// A saved store being read.
 #[derive(Debug)]
@@ -70,14 +84,25 @@ impl SavedScan {
         self.tokens.update(bytes, &mut self.shape);
     }
 
-    /// What the store says, if it is one.
-    pub fn finish(self) -> Result<Saved, StoreFault> {
+    /// What the store says, if it is one, and the tree for a start, if wanted.
+    pub fn finish(self) -> (Result<Saved, StoreFault>, Option<SavedForStart>) {
         let Self { tokens, mut shape } = self;
-        match (tokens.finish(&shape), shape.bad_key.take()) {
-            (Ok(()), _) => shape.finish(),
-            (Err(_), Some(bad_key)) => Err(bad_key),
-            (Err(fault), None) => Err(StoreFault::Json(fault)),
-        }
+        let json = tokens.finish(&shape).map_err(StoreFault::Json);
+        let rooted = match &json {
+            Ok(()) if !shape.has_root => Err(StoreFault::NoRoot),
+            json => json.clone(),
+        };
+        let index = shape.index;
+        let for_start = shape.trees.start.take();
+        let for_start = for_start.map(|tree| rooted.clone().map(|()| tree.finish(index)));
+        let read = match shape.bad_key.take() {
+            Some(bad_key) => Err(bad_key),
+            None if shape.is_wanted_whole() => rooted,
+            // What follows them was only read for the start.
+            None if shape.cluster_done => Ok(()),
+            None => json,
+        };
+        (read.map(|()| shape.finish()), for_start)
     }
 }
 
@@ -206,7 +231,7 @@ struct Shape {
     bad_key: Option<StoreFault>,
     index: u64,
     wanted: Wanted,
-    tree: Option<Tree>,
+    trees: Trees,
     fingerprint: Option<Fingerprint>,
 }
 
@@ -225,29 +250,26 @@ impl Shape {
             bad_key: None,
             index: 0,
             wanted,
-            tree: (wanted.tree || wanted.raw_cluster).then(Tree::default),
+            trees: Trees {
+                whole: wanted.tree.then(Tree::default),
+                start: (wanted.for_start != StartTree::None).then(Tree::default),
+                is_start_whole: wanted.for_start == StartTree::Whole,
+            },
             fingerprint: wanted.fingerprint.then(Fingerprint::default),
         }
     }
 
-    fn finish(self) -> Result<Saved, StoreFault> {
-        let whole = self.tree.is_some() || self.fingerprint.is_some();
-        if whole && !self.has_root {
-            return Err(StoreFault::NoRoot);
-        }
-        Ok(Saved {
+    fn finish(self) -> Saved {
+        Saved {
             facts: self.facts,
-            store: self.tree.map(|tree| tree.finish(self.index)),
+            store: self.trees.whole.map(|tree| tree.finish(self.index)),
             fingerprint: self.fingerprint.map(|f| f.finish(self.index)),
-        })
+        }
     }
 
-    /// Whether the node that is being read belongs in the tree.
-    fn in_tree(&self) -> bool {
-        self.wanted.tree
-            || self.path.is_empty()
-            || self.path == b"/0"
-            || self.path.starts_with(b"/0/")
+    /// Whether more than the cluster's facts is wanted, apart from a start.
+    fn is_wanted_whole(&self) -> bool {
+        self.wanted.tree || self.wanted.fingerprint
     }
 
     fn key(&mut self, name: &[u8]) -> Result<(), &'static str> {
@@ -290,9 +312,8 @@ impl Shape {
                     return Err("a root that expires");
                 }
                 self.frames.push(Frame::Children);
-                let in_tree = self.in_tree();
                 let name = last_component(&self.path);
-                if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
+                for tree in self.trees.at(&self.path) {
                     tree.open(name, facts);
                 }
                 if let Some(fingerprint) = &mut self.fingerprint {
@@ -331,8 +352,7 @@ impl Shape {
         let facts = self.node_facts()?;
         match self.frames.pop() {
             Some(Frame::Children) => {
-                let in_tree = self.in_tree();
-                if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
+                for tree in self.trees.at(&self.path) {
                     tree.close();
                 }
                 if let Some(fingerprint) = &mut self.fingerprint {
@@ -362,26 +382,29 @@ impl Shape {
         if self.path.is_empty() {
             return Err("the root is not a directory");
         }
-        if !self.wanted.raw_cluster
-            && self.path.starts_with(b"/0/")
+        if self.path.starts_with(b"/0/")
+            && (self.is_wanted_whole() || !self.cluster_done)
             && let Err(fault) = self.facts.take(&self.path, &self.value)
         {
-            self.bad_key = Some(fault);
-            return Err("an unreadable cluster key");
+            // Go takes it.
+            self.bad_key.get_or_insert(fault);
         }
         let name = last_component(&self.path);
         if let Some(fingerprint) = &mut self.fingerprint {
             fingerprint.node(name, facts, Some(&self.value));
         }
-        let in_tree = self.in_tree();
-        if let Some(tree) = self.tree.as_mut().filter(|_| in_tree) {
+        let mut trees = self.trees.at(&self.path);
+        if let Some(first) = trees.next() {
             let value = std::mem::take(&mut self.value);
             let value = if self.written {
                 Value::written(value)
             } else {
                 value.into()
             };
-            tree.key(name, facts, value);
+            for other in trees {
+                other.key(name, facts, value.clone());
+            }
+            first.key(name, facts, value);
         }
         Ok(())
     }
@@ -403,7 +426,7 @@ impl Shape {
             }
             Field::Value => {
                 self.written = false;
-                if self.tree.is_some() {
+                if self.wanted.tree || self.trees.is_start_whole {
                     // Its own allocation, of its own size, for the tree to keep.
                     self.value = text.to_vec();
                 } else {
@@ -480,16 +503,18 @@ impl TokenSink for Shape {
         if !matches!(self.field, Field::Value) || self.path.starts_with(b"/0/") {
             return WantedText::Plain;
         }
-        match (self.wanted.tree, &self.fingerprint) {
-            (_, Some(_)) => WantedText::Plain,
-            (true, None) => WantedText::AsWritten,
+        if self.wanted.fingerprint {
+            WantedText::Plain
+        } else if self.wanted.tree || self.trees.is_start_whole {
+            WantedText::AsWritten
+        } else {
             // Without a tree the values of other than the cluster's keys are of no use.
-            (false, None) => WantedText::Nothing,
+            WantedText::Nothing
         }
     }
 
     fn has_enough(&self) -> bool {
-        self.cluster_done && self.tree.is_none() && self.fingerprint.is_none()
+        self.cluster_done && !self.is_wanted_whole() && self.trees.start.is_none()
     }
 }
 
@@ -505,7 +530,25 @@ fn read_time(text: &[u8]) -> Option<UnixNanos> {
     time.as_nanosecond().try_into().ok()
 }
 
-/// Builds the tree.
+/// The trees that are built.
+#[derive(Debug)]
+struct Trees {
+    whole: Option<Tree>,
+    start: Option<Tree>,
+    is_start_whole: bool,
+}
+
+impl Trees {
+    /// Those that the node at `path` belongs in.
+    fn at(&mut self, path: &[u8]) -> impl Iterator<Item = &mut Tree> {
+        let is_in_start =
+            self.is_start_whole || path.is_empty() || path == b"/0" || path.starts_with(b"/0/");
+        let start = self.start.as_mut().filter(|_| is_in_start);
+        self.whole.iter_mut().chain(start)
+    }
+}
+
+/// Builds a tree.
 #[derive(Debug)]
 struct Tree {
     store: Store,
@@ -596,7 +639,7 @@ mod tests {
     fn fault(json: &str, wanted: Wanted) -> Option<(&'static str, u64)> {
         let mut scan = SavedScan::new(wanted);
         scan.update(json.as_bytes());
-        match scan.finish() {
+        match scan.finish().0 {
             Ok(_) => None,
             Err(StoreFault::Json(fault)) => Some((fault.what, fault.offset)),
             Err(other) => panic!("{other}"),
@@ -614,11 +657,57 @@ mod tests {
         let wanted = Wanted {
             tree: true,
             fingerprint: true,
-            raw_cluster: false,
+            ..Wanted::default()
         };
         let expires = fault(&root("2001-01-01T00:00:00Z"), wanted);
         assert_eq!(expires.map(|(what, _)| what), Some("a root that expires"));
         assert_eq!(fault(&root("0001-01-01T00:00:00Z"), wanted), None);
+    }
+
+    #[test]
+    fn a_start_beside_sees_what_go_takes_and_changes_nothing_for_the_others() {
+        let store = |urls: &str, behind: &str| {
+            format!(
+                concat!(
+                    r#"{{"Root":{{"Path":"/","Children":{{"0":{{"Path":"/0","Children":{{"#,
+                    r#""members":{{"Path":"/0/members","Children":{{"7":{{"Path":"/0/members/7","Children":{{"#,
+                    r#""raftAttributes":{{"Path":"/0/members/7/raftAttributes","Value":{},"Children":null}}"#,
+                    r#"}}}}}}}}}}}},"1":{{"Path":"/1","Children":{{}}}}}}}},"CurrentIndex":{}}}"#,
+                ),
+                serde_json::json!(urls),
+                behind
+            )
+        };
+        let [sound, half] = [r#"{"peerURLs":["http://p"]}"#, "{"];
+        for (urls, behind, facts_are_sound, starts) in [
+            (sound, "3", true, true),
+            (half, "3", false, true),
+            (sound, "1e999", true, false),
+            (half, "1e999", false, false),
+        ] {
+            let json = store(urls, behind);
+            for tree in [false, true] {
+                let alone = Wanted {
+                    tree,
+                    ..Wanted::default()
+                };
+                let beside = Wanted {
+                    for_start: StartTree::Cluster,
+                    ..alone
+                };
+                let [(alone, none), (beside, start)] = [alone, beside].map(|wanted| {
+                    let mut scan = SavedScan::new(wanted);
+                    scan.update(json.as_bytes());
+                    scan.finish()
+                });
+                assert!(none.is_none());
+                assert_eq!(start.unwrap().is_ok(), starts, "{json}");
+                let sound = facts_are_sound && (starts || !tree);
+                assert_eq!(alone.is_ok(), sound, "{json}");
+                let facts = [alone, beside].map(|saved| saved.map(|saved| saved.facts));
+                assert_eq!(facts[0], facts[1], "{json}");
+            }
+        }
     }
 
     #[test]
@@ -631,8 +720,7 @@ mod tests {
         );
         let tree = Wanted {
             tree: true,
-            fingerprint: false,
-            raw_cluster: false,
+            ..Wanted::default()
         };
         assert_eq!(fault(whole, tree), None);
         for path in ["/", "/0", "/0/version", "/1", "/1/a"] {

@@ -132,10 +132,10 @@ mod tests {
         let mut scan = SavedScan::new(Wanted {
             tree: true,
             fingerprint: false,
-            raw_cluster: false,
+            ..Wanted::default()
         });
         scan.update(br#"{"Root":{"Path":"/","Children":{"1":{"Path":"/1","Value":"x"}}}}"#);
-        let store = scan.finish().unwrap().store.unwrap();
+        let store = scan.finish().0.unwrap().store.unwrap();
         let summary = store.summary(3);
         assert_eq!(summary, super::Summary::default());
     }
