@@ -639,6 +639,19 @@ fn a_log_with_a_hole_serves_on_either_side_of_it() {
         message.contains("entries 47 to 5000 are missing"),
         "{message}"
     );
+    // What it wrote ahead before that raft snapshot came was never known to be committed.
+    let crashed = dir.path().join("crashed");
+    copy_dir(&source, &crashed);
+    rewrite(&crashed, |records| {
+        let received = |(kind, data): &(u64, Vec<u8>)| *kind == MARKER && number(data, 1) == 5661;
+        let at = records.iter().position(received).unwrap();
+        let write = request("PUT", "/1/never", "committed");
+        let ahead = [47, 48].map(|index| entry(NORMAL, 2, index, &write));
+        records.splice(at..at, ahead);
+    });
+    rewind(&[&crashed], &dir.path().join("same"), &[]).exits(0);
+    let refused = rewind(&[&crashed], &dir.path().join("no"), &["--to", "index:48"]).exits(3);
+    refused.says("entries 47 to 48 are missing");
 }
 
 /// A cluster of three 2.1 members whose logs and raft snapshots are as a story needs them.

@@ -1,14 +1,15 @@
 //! What a rewind promises: that it names what it cannot know, that what it prints works as printed, and that it writes
 //! nothing in the open that was encrypted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rewind::rewind;
+use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite};
 use crate::support::ark::{Ran, ark, names, run, snapshot};
+use crate::support::encode::{NORMAL, request};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::need;
 
@@ -80,6 +81,56 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
     let told = told.exits(0).json();
     let expected = json!({"input": 2, "after_at": "2030-01-02T03:04:05Z"});
     assert_eq!(told["lost"]["not_known"], expected);
+}
+
+#[test]
+fn what_a_crashed_leader_never_committed_is_left_out_with_a_line_of_its_own() {
+    // Guards against a refusal where raft did what it does after every crash of a leader that had written ahead.
+    let story = unpack("upgrade-story");
+    let work = TempDir::new().unwrap();
+    let source = story.data_dir("2-backup-infra2");
+    let member = |name: &str, term: u64, last: u64, commit: u64| {
+        let path = work.path().join(name);
+        copy_dir(&source, &path);
+        rewrite(&path, |records| {
+            records.push(hard_state(term, 0, 435));
+            records.extend((436..=last).map(|index| {
+                let write = request("PUT", &format!("/1/app/{name}-{index}"), "1");
+                entry(NORMAL, term, index, &write)
+            }));
+            records.push(hard_state(term, 0, commit));
+        });
+        path
+    };
+    let crashed = member("crashed", 4, 438, 435);
+    let later = member("later", 5, 440, 440);
+    for (inputs, place) in [([&crashed, &later], 1), ([&later, &crashed], 2)] {
+        let out = work.path().join(format!("out-{place}"));
+        let inputs = inputs.map(PathBuf::as_path);
+        let told = rewind(&inputs, &out, &["--to", "end"]).exits(0).json();
+        assert_eq!(told["to_raft_index"], 440);
+        assert_eq!(told["committed_raft_index"], 440);
+        let tail = json!({"input": place, "from_raft_index": 436, "to_raft_index": 438});
+        assert_eq!(told["lost"]["tails"], json!([tail]));
+        assert_eq!(told["lost"]["entries"], 0);
+        for archive in archives(&told).values() {
+            let found = keys(archive).to_string();
+            assert!(found.contains("/app/later-440"), "{found}");
+            assert!(!found.contains("/app/crashed"), "{found}");
+        }
+        let args = ["rewind", "--dry-run", text(inputs[0]), text(inputs[1])];
+        let line = format!(
+            "entries 436 to 438 of input {place}, never committed: a later leader wrote others there"
+        );
+        let told = ark(args).exits(0).stdout;
+        assert!(told.contains(&line), "{told}");
+    }
+    // What it knows to be committed is never dropped.
+    let knows = member("knows", 4, 438, 436);
+    let out = work.path().join("no");
+    let refused = rewind(&[&knows, &later], &out, &["--to", "end"]).exits(3);
+    refused.says("not one history, from entry 436 on");
+    assert!(!out.exists());
 }
 
 #[test]

@@ -288,11 +288,15 @@ impl Examiner {
                 if let Some(log) = &mut self.log {
                     let (replay, trace) = (&mut self.replay, &mut self.trace);
                     scan.update(bytes, &mut |record| {
+                        let jumps = log.jumps();
                         log.record(record)?;
                         if let Some(replay) = replay {
                             replay.record(&record, log.settled());
                         }
                         if let Some(trace) = trace {
+                            if log.jumps() > jumps {
+                                trace.keep_up_to(log.commit());
+                            }
                             trace.record(&record);
                         }
                         Ok(())

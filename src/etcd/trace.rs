@@ -121,6 +121,13 @@ impl Trace {
         }
     }
 
+    /// Lets go of the entries above `commit`: a raft snapshot of the leader has come, which raft puts in
+    /// their place, and nothing says whether they are what was committed there.
+    pub(crate) fn keep_up_to(&mut self, commit: Index) {
+        let kept = self.entries.partition_point(|known| known.index <= commit);
+        self.entries.truncate(kept);
+    }
+
     /// Lets go of the entries: what follows is another chain of segments.
     pub(crate) fn forget_entries(&mut self) {
         self.entries.clear();

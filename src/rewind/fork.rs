@@ -5,8 +5,9 @@
 //!
 //! Raft itself promises what is compared with the logs here: two entries of one index and one term
 //! are the same, and so is everything before them; what is committed is in every later leader's log.
-//! So logs may differ only above all that anyone knows to be committed, and the one that raft
-//! would make leader has the say there: the highest last term, then the highest last index.
+//! So logs may differ only above what they themselves know to be committed, and the one that raft
+//! would make leader has the say there: the highest last term, then the highest last index. A
+//! leader that crashed keeps entries that it never committed; a later one commits others there.
 
 use crate::etcd::ids::{Index, SnapshotId, Term};
 use crate::etcd::trace::{Trace, TracedEntry};
@@ -92,12 +93,15 @@ pub fn agree(logs: &[Log<'_>]) -> Result<Agreement, Box<Fork>> {
         .max_by_key(first_of_highest)
         .unwrap_or((0, &NOTHING));
     let committed = known.commit;
+    let by_order = |(place, log): &(usize, &Log<'_>)| (log.last, usize::MAX - place);
+    let (winner, winning) = places().max_by_key(by_order).unwrap_or((0, &NOTHING));
     let mut first: Option<Fork> = None;
     for (one, a) in places() {
         for (other, b) in places().skip(one) {
             let commit = Committed {
                 index: committed,
                 knower,
+                last_term: winning.last.term,
             };
             let found = fork([(one, a), (other, b)], commit);
             let earlier = |fork: &Fork| first.as_ref().is_none_or(|first| fork.index < first.index);
@@ -106,8 +110,6 @@ pub fn agree(logs: &[Log<'_>]) -> Result<Agreement, Box<Fork>> {
             }
         }
     }
-    let by_order = |(place, log): &(usize, &Log<'_>)| (log.last, usize::MAX - place);
-    let (winner, winning) = places().max_by_key(by_order).unwrap_or((0, &NOTHING));
     if winning.last.index < committed {
         let index = winning.last.index.next();
         let lacks = Fork {
@@ -160,6 +162,16 @@ impl Log<'_> {
 struct Committed {
     index: Index,
     knower: usize,
+    /// The term of the last leader that any log knows.
+    last_term: Term,
+}
+
+impl Committed {
+    /// Whether `log` may hold at `index` what was never committed: it does not know it to be, and
+    /// a later leader may have put another entry there.
+    fn may_have_replaced(self, log: &Log<'_>, index: Index) -> bool {
+        log.commit < index && log.last.term < self.last_term
+    }
 }
 
 /// The first index at which two logs (or a log and its own raft snapshots) cannot be one history.
@@ -168,7 +180,7 @@ fn fork(logs: [(usize, &Log<'_>); 2], committed: Committed) -> Option<Fork> {
     let entries = if one == other {
         None
     } else {
-        entries_part(a.trace, b.trace, committed)
+        entries_part(a, b, committed)
     };
     let both = [
         snapshots_part(a, b, committed),
@@ -210,10 +222,10 @@ fn side(input: usize, log: &Log<'_>, index: Index) -> Side {
     }
 }
 
-fn entries_part(a: &Trace, b: &Trace, committed: Committed) -> Option<(Index, Why)> {
-    let mut in_b = b.entries.iter().peekable();
+fn entries_part(a: &Log<'_>, b: &Log<'_>, committed: Committed) -> Option<(Index, Why)> {
+    let mut in_b = b.trace.entries.iter().peekable();
     let mut parted = None;
-    for entry in &a.entries {
+    for entry in &a.trace.entries {
         while in_b.next_if(|other| other.index < entry.index).is_some() {}
         let Some(other) = in_b.peek().filter(|other| other.index == entry.index) else {
             continue;
@@ -226,7 +238,11 @@ fn entries_part(a: &Trace, b: &Trace, committed: Committed) -> Option<(Index, Wh
             if entry.digest != other.digest {
                 return Some((index, Why::SameTerm));
             }
-        } else if index <= committed.index {
+        } else if index <= committed.index
+            && ![a, b]
+                .iter()
+                .any(|log| committed.may_have_replaced(log, index))
+        {
             return Some((index, differ(committed)));
         } else {
             parted.get_or_insert(index);
@@ -243,10 +259,11 @@ fn differ(committed: Committed) -> Why {
 }
 
 /// Where a raft snapshot of `a` ends in another term than `b` has there. A raft snapshot holds
-/// nothing but what is committed.
+/// nothing but what is committed, so only an entry of `b` can have been replaced.
 fn snapshots_part(a: &Log<'_>, b: &Log<'_>, committed: Committed) -> Option<(Index, Why)> {
     let ids = a.trace.snapshots.iter().map(|snapshot| snapshot.id);
     ids.filter(|id| b.term_at(id.index).is_some_and(|term| term != id.term))
+        .filter(|id| !committed.may_have_replaced(b, id.index))
         .map(|id| (id.index, differ(committed)))
         .min_by_key(|(index, _)| *index)
 }

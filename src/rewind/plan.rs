@@ -14,6 +14,7 @@ use crate::etcd::membership::Member;
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::stats::Expiring;
 use crate::etcd::store::{Store, UnixNanos};
+use crate::etcd::trace::TracedEntry;
 use crate::rewind::cut::Moment;
 use crate::rewind::fork::Agreement;
 use crate::rewind::history::{History, Missing, Part};
@@ -81,7 +82,8 @@ pub struct Lost {
     /// Entries behind the moment that no input has: what is in them is not known.
     pub unseen: Vec<Missing>,
     /// Entries that an input has beyond where the history ends, or where it parts from it, none of
-    /// them known to be committed: the input and the first and last of them.
+    /// them known to be committed: the input and the first and last of them. Where the history goes
+    /// on with what was committed there, a later leader replaced them.
     pub tails: Vec<(usize, Index, Index)>,
 }
 
@@ -194,8 +196,12 @@ impl Lost {
             }
         }
         for (place, (log, sure)) in history.logs.iter().zip(&agreement.sure).enumerate() {
-            let beyond = (*sure).max(agreement.committed);
-            if let [first, .., last] | [first @ last] = log.trace.above(beyond) {
+            let tail = log.trace.above(*sure);
+            let parts = |entry: &&TracedEntry| {
+                let history = history.term_at(entry.index);
+                entry.index > agreement.committed || history.is_some_and(|term| term != entry.term)
+            };
+            if let (Some(first), Some(last)) = (tail.iter().find(parts), tail.last()) {
                 lost.tails.push((place, first.index, last.index));
             }
         }

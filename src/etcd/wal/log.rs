@@ -163,6 +163,16 @@ impl LogScan {
         self.commit_before
     }
 
+    /// The commit index of the last hard state.
+    pub fn commit(&self) -> Index {
+        self.log.commit
+    }
+
+    /// How many times entries were left out for a raft snapshot.
+    pub fn jumps(&self) -> usize {
+        self.log.jumps.len()
+    }
+
     /// What the log adds up to.
     pub fn finish(self) -> Log {
         self.log

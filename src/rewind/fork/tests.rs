@@ -77,24 +77,58 @@ fn tails_above_all_that_is_known_to_be_committed_may_differ_and_the_later_term_w
 }
 
 #[test]
-fn a_difference_at_or_below_what_anybody_knows_to_be_committed_is_a_fork() {
+fn a_difference_at_or_below_what_both_know_to_be_committed_is_a_fork() {
     let one = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
     let other = trace(0, &[(1, 1), (1, 2), (2, 3), (2, 4)], &[]);
-    for (commit, forks) in [(2, false), (3, true), (4, true)] {
-        let logs = [log(&one, 1), log(&other, 1)];
-        let third = trace(0, &[(1, 1), (1, 2), (2, 3), (2, 4)], &[]);
-        let found = agree(&[logs[0], logs[1], log(&third, commit)]);
+    for (commit, forks) in [(2, false), (3, true)] {
+        let found = agree(&[log(&one, commit), log(&other, 4)]);
         assert_eq!(found.is_err(), forks, "{commit}: {found:?}");
         if let Err(fork) = found {
             assert_eq!(fork.index, Index(3));
             let why = Why::Committed {
-                commit: Index(commit),
-                knower: 2,
+                commit: Index(4),
+                knower: 1,
             };
             assert_eq!(fork.why, why);
-            assert!(!fork.sides[0].committed && !fork.sides[1].committed);
+            assert!(fork.sides[0].committed && fork.sides[1].committed);
         }
     }
+}
+
+#[test]
+fn what_a_crashed_leader_never_committed_gives_way_to_what_a_later_one_did() {
+    let crashed = trace(0, &[(4, 1), (4, 2), (4, 3), (4, 4)], &[]);
+    let later = trace(0, &[(4, 1), (5, 20), (5, 30), (5, 40), (5, 50)], &[]);
+    let follower = trace(0, &[(4, 1), (5, 20), (5, 30)], &[]);
+    for logs in [
+        [log(&crashed, 1), log(&later, 5)],
+        [log(&later, 5), log(&crashed, 1)],
+    ] {
+        let found = agree(&logs).unwrap();
+        assert_eq!((found.committed, found.end.index), (Index(5), Index(5)));
+        let expected = logs.map(|log| log.commit);
+        assert_eq!(found.sure, expected);
+    }
+    // Who knows it to be committed need not have the log of the later leader.
+    let found = agree(&[log(&crashed, 1), log(&follower, 3), log(&later, 1)]).unwrap();
+    assert_eq!(found.sure, [Index(1), Index(3), Index(5)]);
+    // A raft snapshot of the later leader stands for what it committed.
+    let from_snapshot = trace(3, &[(5, 40)], &[(3, 5)]);
+    let found = agree(&[log(&from_snapshot, 4), log(&crashed, 1)]).unwrap();
+    assert_eq!(found.sure, [Index(4), Index(1)]);
+    // One term later, or of the same term: then the tail is the later leader's.
+    for term in [5, 6] {
+        let tail = trace(
+            0,
+            &[(4, 1), (term, 2), (term, 3), (term, 4), (term, 5)],
+            &[],
+        );
+        agree(&[log(&tail, 1), log(&later, 5)]).unwrap_err();
+    }
+    // A member's own raft snapshot is no later leader's.
+    let own = trace(0, &[(4, 1), (4, 2), (4, 3)], &[(2, 5)]);
+    let fork = agree(&[log(&own, 2), log(&later, 5)]).unwrap_err();
+    assert_eq!(fork.index, Index(2));
 }
 
 #[test]
@@ -120,7 +154,7 @@ fn logs_that_part_and_meet_again_are_no_logs_of_one_cluster() {
 fn a_raft_snapshot_of_another_term_is_a_fork_of_another_log_and_of_its_own() {
     let with_snapshot = trace(3, &[(2, 4)], &[(3, 2)]);
     let without = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
-    let fork = agree(&[log(&with_snapshot, 4), log(&without, 0)]).unwrap_err();
+    let fork = agree(&[log(&with_snapshot, 4), log(&without, 3)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
     assert_eq!(fork.sides[0].said, Said::Snapshot(Term(2)));
     let own = trace(0, &[(1, 1), (1, 2), (1, 3)], &[(2, 7)]);
@@ -133,7 +167,7 @@ fn a_raft_snapshot_of_another_term_is_a_fork_of_another_log_and_of_its_own() {
 fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_two_is_told() {
     let with_snapshot = trace(3, &[(2, 4)], &[(3, 2)]);
     let without = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
-    let fork = agree(&[log(&without, 0), log(&with_snapshot, 4)]).unwrap_err();
+    let fork = agree(&[log(&without, 3), log(&with_snapshot, 4)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
     assert_eq!(fork.sides[1].said, Said::Snapshot(Term(2)));
     // Each has a raft snapshot that the other contradicts: of the first log at 5, of the second at 2.
@@ -411,15 +445,9 @@ proptest! {
             .zip(&peers)
             .map(|(trace, peer)| log(trace, peer.commit as u64))
             .collect();
-        let agreed = match agree(&logs) {
-            Ok(agreed) => agreed,
-            Err(fork) => {
-                // Only of a tail that no one knows to be committed and a later leader replaced.
-                prop_assert!(matches!(fork.why, Why::Committed { .. }), "{fork:?}");
-                prop_assert!(fork.sides.iter().any(|side| !side.committed), "{fork:?}");
-                return Ok(());
-            }
-        };
+        let agreed = agree(&logs);
+        prop_assert!(agreed.is_ok(), "{agreed:?}");
+        let agreed = agreed.unwrap();
         let known = agreed.committed.0 as usize;
         let winner = &peers[agreed.winner];
         prop_assert_eq!(&winner.log[..known], &committed[..known]);

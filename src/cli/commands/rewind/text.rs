@@ -6,7 +6,7 @@ use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
 use crate::rewind::cut::stretches;
-use crate::rewind::input::{Witness, member_text};
+use crate::rewind::input::Witness;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
@@ -148,8 +148,13 @@ fn tell_lost(plan: &Plan, out: &Out) {
         ));
     }
     for (place, from, to) in &lost.tails {
+        let why = if *from <= plan.agreement.committed {
+            "never committed: a later leader wrote others there"
+        } else {
+            "which no input knows to be committed"
+        };
         lines.push(format!(
-            "{} of input {}, which no input knows to be committed",
+            "{} of input {}, {why}",
             entries(*from, *to),
             place + 1
         ));
@@ -280,10 +285,7 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
         let own = archived.iter().find(|one| one.member.id == member.id);
         let archive = own.map(|one| one.captured.path.as_path());
         let command = restore_command(archive, encrypted);
-        format!(
-            "     {}: {command}",
-            member_text(Some(&member.name), member.id)
-        )
+        format!("     {}: {command}", crate::text::name(member))
     }));
     steps.push(format!("  3. start them all, with {binary}"));
     steps.push(
