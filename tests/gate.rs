@@ -793,3 +793,25 @@ fn the_flags_are_in_the_environment_too() {
     .exits(3)
     .says("has moved to 2.1");
 }
+
+#[test]
+fn a_member_that_was_added_and_has_not_started_is_named_by_its_id_and_said_not_to_have_started() {
+    // Guards against a line that begins with an empty name, and a search for a member that never was there.
+    let fake = FakeCluster::of_story("2-backup-infra1");
+    fake.member(2).publishes(&[]).down();
+    let id = format!("{:016x}", fake.member(2).id());
+    let endpoints = at(&fake);
+    let gate = check(None, &endpoints);
+    let mut args = words(&["preflight", "--timeout", "2"]);
+    args.extend(endpoints);
+    let preflight = ark(args);
+    for ran in [&gate, &preflight] {
+        let unwrapped = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let wanted = format!("{id} (has not started yet)");
+        assert!(unwrapped.contains(&wanted), "no {wanted} in {ran:#?}");
+        assert!(
+            !unwrapped.contains(" ()") && !unwrapped.contains("  ("),
+            "{ran:#?}"
+        );
+    }
+}

@@ -485,6 +485,58 @@ fn a_table_that_claims_a_huge_frame_is_refused_before_anything_is_allocated() {
     bench.refused(&path, 4, "frame 0 claims to hold 4294967295 bytes");
 }
 
+/// The end of an archive of the seekable format, with `frames` for its number of frames.
+pub(crate) fn table_footer(frames: u32) -> [u8; 9] {
+    let mut footer = [0, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f];
+    footer[..4].copy_from_slice(&frames.to_le_bytes());
+    footer
+}
+
+#[test]
+fn a_rotten_archive_of_a_gigabyte_costs_no_memory_and_stops_no_backup_and_no_check_of_the_others() {
+    // Guards against a run that is killed for its memory, every night, for four damaged bytes in a file of last year.
+    let bench = Bench::new();
+    let backups = bench.scratch.path().join("backups");
+    for (number, frames) in [1 << 24, (1 << 27) - 1, u32::MAX].into_iter().enumerate() {
+        let path = backups.join(format!("etcd-small-2020010{number}T000000.000Z.tar.zst"));
+        let mut rotten = fs::File::create(&path).unwrap();
+        rotten.set_len((1 << 30) - 9).unwrap();
+        std::io::Seek::seek(&mut rotten, std::io::SeekFrom::End(0)).unwrap();
+        std::io::Write::write_all(&mut rotten, &table_footer(frames)).unwrap();
+    }
+    let data = bench.scratch.path().join("data");
+    let sound = bench.archive.file_name().unwrap().to_str().unwrap();
+    let dir = backups.to_str().unwrap();
+    let newer = [
+        "snapshot",
+        "--backup-dir",
+        dir,
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    for (args, code) in [
+        (&["list", dir][..], 0),
+        (&["status", dir], 1),
+        (&["verify", dir], 4),
+        (&["prune", dir, "--keep-last=1"], 0),
+        (&[&newer[..], &["--if-changed"]].concat(), 0),
+        (&newer, 0),
+    ] {
+        let mut limited = clean("prlimit");
+        limited.args(["--as=268435456", BINARY]).args(args);
+        let ran = run(&mut limited).exits(code);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let names_one = said.contains("its seek table does not fit the file");
+        assert!(args[0] == "snapshot" || names_one, "{ran:#?}");
+        let names_all = matches!(args[0], "list" | "verify");
+        assert!(!names_all || said.contains(sound), "{ran:#?}");
+    }
+    // They are kept: no one has said that they may go.
+    let left = names(&backups);
+    let rotten = left.iter().filter(|name| name.contains("-2020"));
+    assert_eq!(rotten.count(), 3, "{left:?}");
+}
+
 #[test]
 fn sizes_that_do_not_add_up_are_refused() {
     // Guards against offsets computed from a table that lies.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot};
 use crate::support::encode::{make_dir, small_member};
+use crate::support::recordings::tree;
 use crate::support::tools::{archives_in, need, need_root};
 
 const ETCD: u32 = 1234;
@@ -116,6 +117,61 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
         );
         assert!(tries > 1, "the attacker had no chance");
     }
+}
+
+#[test]
+fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_elsewhere() {
+    // Guards against root's archives, logs and clean-up in a directory that the etcd account names.
+    if !need_root() || !need("setpriv") || !need("perl") {
+        return;
+    }
+    let scene = Scene::new();
+    let archive = scene.archive();
+    let theirs = scene.theirs("theirs");
+    let victim = scene.path("victim");
+    for path in ["set", "work", "data"] {
+        make_dir(&victim.join(path));
+        fs::write(victim.join(path).join("of-root"), "stays").unwrap();
+    }
+    let before = tree(&victim);
+    let etcd = scene.path("etcd");
+    fs::write(&etcd, "#!/bin/sh\necho etcd Version: 2.1.3\n").unwrap();
+    fs::set_permissions(&etcd, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut attacker = as_etcd(SWAP, &[&theirs, &victim]);
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut tries = 0;
+    while Instant::now() < until {
+        let out = theirs.join(format!("out{tries}"));
+        let args = [
+            "rewind".as_ref(),
+            archive.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ];
+        let ran = ark(args);
+        assert!(matches!(ran.code, Some(0 | 1 | 10)), "{ran:#?}");
+        let mut args = vec!["drill".as_ref(), archive.as_os_str()];
+        args.extend(["--etcd".as_ref(), etcd.as_os_str()]);
+        args.extend(["--scratch-dir".as_ref(), theirs.as_os_str()]);
+        let ran = ark(args);
+        assert!(ran.code.is_some_and(|code| code != 0), "{ran:#?}");
+        assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
+        tries += 1;
+        assert_eq!(tree(&victim), before, "after {tries}: {ran:#?}");
+    }
+    attacker.kill().unwrap();
+    attacker.wait().unwrap();
+    assert!(tries > 1, "the attacker had no chance");
+    // Without an attacker there is a result, and nothing else is left.
+    let out = theirs.join("last");
+    ark([
+        "rewind".as_ref(),
+        archive.as_os_str(),
+        "--out".as_ref(),
+        out.as_os_str(),
+    ])
+    .exits(0);
+    assert!(names(&theirs).contains(&"last".to_owned()));
 }
 
 /// Makes `$1` a symlink to `$2`, and what it was again, and so on until it is killed.

@@ -127,7 +127,13 @@ pub fn drill(
 ) -> Result<Drilled, DrillError> {
     remove_stale(request.scratch);
     let scratch = StagedDir::create(request.scratch)?;
-    let drilled = drill_in(scratch.path(), target, request, interrupt, observe);
+    let drilled = drill_in(
+        &scratch.lasting_path()?,
+        target,
+        request,
+        interrupt,
+        observe,
+    );
     scratch.remove()?;
     drilled
 }

@@ -86,6 +86,22 @@ impl Dir {
         Ok(fs::File::from_parts(made.into(), path))
     }
 
+    /// Removes all that is in it.
+    pub fn clear(&self) -> io::Result<()> {
+        for name in self.names()? {
+            let flags = match self.open_dir(&name) {
+                Ok(dir) => {
+                    dir.clear()?;
+                    AtFlags::REMOVEDIR
+                }
+                Err(_) => AtFlags::empty(),
+            };
+            rustix::fs::unlinkat(&self.0, &name, flags)
+                .map_err(|error| with_path(error.into(), "remove", &self.path().join(&name)))?;
+        }
+        Ok(())
+    }
+
     /// A name in it.
     pub fn entry(self: &Arc<Self>, name: impl Into<OsString>) -> Entry {
         Entry {
@@ -244,6 +260,19 @@ impl Entry {
         rustix::fs::unlinkat(&self.dir.0, &self.name, flags)
             .map_err(|error| with_path(error.into(), "remove", &self.path()))
     }
+}
+
+/// Whether an account other than this one and root can rename a directory on the way to `path`.
+pub fn is_exposed(path: &Path) -> io::Result<bool> {
+    let own = rustix::process::geteuid().as_raw();
+    for dir in fs::canonicalize(path)?.ancestors() {
+        let found = fs::metadata(dir)?;
+        let (owner, mode) = (found.uid(), found.mode());
+        if ![0, own].contains(&owner) || mode & 0o022 != 0 && mode & 0o1000 == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn changed(path: &Path) -> io::Error {

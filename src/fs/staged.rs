@@ -6,7 +6,8 @@
 use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
-use std::path::Path;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,10 +16,10 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, OFlags};
 use tempfile::NamedTempFile;
 
-use crate::fs::dir::{Dir, Entry};
+use crate::fs::dir::{Dir, Entry, is_exposed};
 use crate::fs::owner::give_to_owner_of;
 
-use crate::fs::error::{parent_of, with_path};
+use crate::fs::error::with_path;
 
 /// How every staged file and directory begins; no reader of archives or of data dirs takes
 /// a name like this for its own.
@@ -176,6 +177,16 @@ impl StagedDir {
         self.dir.path()
     }
 
+    /// A path that leads to it whatever is renamed meanwhile: where another account can put something else
+    /// in its place, it is the one by the open directory, which children of this process can follow too.
+    pub fn lasting_path(&self) -> io::Result<PathBuf> {
+        if !is_exposed(self.place.dir.path())? {
+            return Ok(self.path().to_path_buf());
+        }
+        let (process, file) = (std::process::id(), self.dir.file().as_raw_fd());
+        Ok(PathBuf::from(format!("/proc/{process}/fd/{file}")))
+    }
+
     /// The name that it has while it is staged.
     pub fn place(&self) -> &Entry {
         &self.place
@@ -188,13 +199,20 @@ impl StagedDir {
 
     /// Removes it now, and says so if that fails.
     pub fn remove(self) -> io::Result<()> {
-        fs::remove_dir_all(self.path())
+        self.clear()
+    }
+
+    /// Only under the name that it was made with: what was given another one has been published.
+    fn clear(&self) -> io::Result<()> {
+        self.place.must_be(&self.dir)?;
+        self.dir.clear()?;
+        self.place.remove_dir()
     }
 }
 
 impl Drop for StagedDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.path());
+        let _ = self.clear();
     }
 }
 
@@ -239,21 +257,4 @@ fn is_stale(path: &Path) -> bool {
     (metadata.is_file() || metadata.is_dir())
         && age.is_some_and(|age| age > STALE_AFTER)
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
-}
-
-/// Renames `from` to `to`, which must be free. Durable once both directories are synced, see
-/// [`sync_parents`]: two steps, so that the caller knows which of them failed.
-pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
-    Entry::at(from)?.rename_to_free(&Entry::at(to)?)
-}
-
-/// Makes the names of two directory entries durable.
-pub fn sync_parents(one: &Path, other: &Path) -> io::Result<()> {
-    sync_dir(&parent_of(one))?;
-    sync_dir(&parent_of(other))
-}
-
-/// Makes a directory's entries durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
 }

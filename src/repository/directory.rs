@@ -11,9 +11,9 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::{ArchiveError, FileSource, Source};
-use crate::fs::dir::Dir;
+use crate::fs::dir::{Dir, Entry};
 use crate::fs::error::with_path;
-use crate::fs::staged::{StagedFile, WRITEBACK, start_writeback, sync_dir};
+use crate::fs::staged::{StagedFile, WRITEBACK, start_writeback};
 use crate::repository::{
     Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
     refuse_large,
@@ -169,12 +169,13 @@ impl Repository for Directory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        let dir = Dir::open(&self.path)?;
         // The archive first: a checksum file without one misleads no one and is removed later.
-        remove_if_there(&self.path_of(name))?;
+        remove_if_there(&dir.entry(name))?;
         for side in SIDES {
-            remove_if_there(&self.path_of(&format!("{name}{side}")))?;
+            remove_if_there(&dir.entry(format!("{name}{side}")))?;
         }
-        sync_dir(&self.path)
+        dir.sync()
     }
 
     fn orphans(&self, _now: Timestamp) -> io::Result<Vec<String>> {
@@ -194,8 +195,9 @@ impl Repository for Directory {
 
     fn remove_orphan(&self, name: &str, _now: Timestamp) -> io::Result<()> {
         // Looked at once more: an archive may have come since the directory was read.
-        if beside_of(name).is_some_and(|of| !self.path_of(of).exists()) {
-            remove_if_there(&self.path_of(name))?;
+        let dir = Dir::open(&self.path)?;
+        if beside_of(name).is_some_and(|of| dir.entry(of).is_free()) {
+            remove_if_there(&dir.entry(name))?;
         }
         Ok(())
     }
@@ -265,8 +267,8 @@ fn refuse_taken(archive: &StagedFile, name: &str) -> io::Result<()> {
     Err(with_path(exists, "rename the new file to", &entry.path()))
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+fn remove_if_there(entry: &Entry) -> io::Result<()> {
+    match entry.remove() {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

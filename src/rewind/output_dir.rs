@@ -2,18 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 
+use crate::fs::dir::{Dir, Entry};
 use crate::fs::error::{parent_of, with_path};
-use crate::fs::staged::{rename_to_free_name, sync_dir};
 use crate::rewind::{Input, RewindError};
 use crate::target::Target;
 
 /// Where the result goes: checked once, before anything is done.
 pub(crate) struct Place {
     path: PathBuf,
-    pub(crate) parent: PathBuf,
+    pub(crate) parent: Arc<Dir>,
     /// Whether it is there, as an empty directory.
     exists: bool,
 }
@@ -49,21 +50,23 @@ impl Place {
             }
         }
         Ok(Self {
-            parent: parent_of(&path),
+            parent: Dir::open_resolved(&parent_of(&path))?,
             path,
             exists,
         })
     }
 
     /// Gives the finished set its name, in one step.
-    pub(crate) fn publish(&self, set: &Path) -> io::Result<()> {
+    pub(crate) fn publish(&self, set: &Entry) -> io::Result<()> {
+        let place = self.parent.entry(self.path.file_name().unwrap_or_default());
         if self.exists {
             // Takes the place of an empty directory, and of nothing else.
-            fs::rename(set, &self.path)?;
+            set.rename_over(&place)?;
         } else {
-            rename_to_free_name(set, &self.path)?;
+            set.rename_to_free(&place)?;
         }
-        sync_dir(&self.parent)
+        self.parent
+            .sync()
             .map_err(|error| with_path(error, "make durable the name of", &self.path))
     }
 }

@@ -21,10 +21,11 @@ use crate::etcd::membership::Member;
 use crate::etcd::start::V2_0;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
+use crate::fs::dir::Dir;
 use crate::fs::error::{parent_of, with_path};
 use crate::fs::owner::Owner;
 use crate::fs::space;
-use crate::fs::staged::{StagedDir, remove_stale, sync_dir};
+use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::Directory;
@@ -71,14 +72,15 @@ pub fn write(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Vec<Archived>, RewindError> {
     let place = Place::find(output.dir, inputs)?;
-    remove_stale(&place.parent);
-    let staged = StagedDir::create(&place.parent)?;
+    remove_stale(place.parent.path());
+    let staged = StagedDir::create_in(&place.parent)?;
+    let path = staged.lasting_path()?;
     let mut making = Making {
         plan,
         inputs,
         output,
-        set: staged.path().join("set"),
-        work: staged.path().join("work"),
+        set: path.join("set"),
+        work: path.join("work"),
         interrupt,
         observe,
     };
@@ -92,8 +94,8 @@ pub fn write(
     }
     interrupt.check()?;
     fs::remove_dir_all(&making.work)?;
-    sync_dir(&making.set)?;
-    place.publish(&making.set)?;
+    Dir::open(&making.set)?.sync()?;
+    place.publish(&staged.dir().entry("set"))?;
     for archived in &mut made {
         let name = archived.captured.path.file_name().unwrap_or_default();
         archived.captured.path = output.dir.join(name);

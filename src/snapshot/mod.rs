@@ -127,6 +127,12 @@ impl Destination<'_> {
             } => repository.directory().into_iter().chain([*spool]).collect(),
         }
     }
+
+    /// Refuses what would be written into the source.
+    pub fn refuse_inside(&self, data_dir: &DataDir) -> Result<(), CaptureError> {
+        let mut directories = self.directories().into_iter();
+        directories.try_for_each(|dir| refuse_backup_inside(data_dir, dir))
+    }
 }
 
 /// What an archive says when its source was made and not found: by a rewind.
@@ -180,9 +186,7 @@ fn capture_as(
     if request.scope != Scope::Damaged {
         request.data_dir.list()?;
     }
-    for dir in request.to.directories() {
-        refuse_backup_inside(request.data_dir, dir)?;
-    }
+    request.to.refuse_inside(request.data_dir)?;
     let mut capture = Capture {
         request,
         created: request.created.read(),

@@ -4,6 +4,7 @@ use super::{
     AtomicU32, Bucket, BucketLimits, Duration, Instant, Interrupt, Ordering, Place, Ran, Road,
     TOLD_WITHIN, Then, URL, age, ark, fs, make_unreachable, unpack,
 };
+use crate::malicious_archives::table_footer;
 use etcd_ark::repository::Repository as _;
 use std::sync::{Arc, Mutex};
 
@@ -341,6 +342,34 @@ fn many_archives_in_a_bucket_are_listed_once_and_only_their_ends_are_read() {
         assert_eq!(lists, 1, "{args:?}: {told:#?}");
         assert_eq!(told.len() as u64, 1 + MANY + beside, "{args:?}: {told:#?}");
         assert!(bytes < MANY * (40 << 10), "{args:?}: {bytes} bytes");
+    }
+}
+
+#[test]
+fn a_rotten_archive_in_a_bucket_is_not_downloaded_and_stops_nothing() {
+    // Guards against a `list` that downloads gigabytes for four damaged bytes at the end of an object.
+    let Some(place) = Place::new() else { return };
+    let road = Road::to(&place.server, |_, _| Then::Pass);
+    place.snapshot(&road);
+    let bucket = place.path("s3/backups/etcd");
+    let name = "etcd-infra0-20200101T000000.000Z.tar.zst";
+    let mut rotten = vec![0; 64 << 20];
+    rotten.extend(table_footer(1 << 22));
+    super::write_file(&bucket.join(name), 0o600, &rotten);
+    super::write_file(&bucket.join(format!("{name}.sha256")), 0o600, b"");
+    let mut snapshot = place.snapshot_args();
+    snapshot.push("--if-changed");
+    for (args, code) in [
+        (&["list", URL][..], 0),
+        (&["status", "--quick", URL], 1),
+        (&["verify", URL], 4),
+        (&["prune", "--keep-last=1", "--dry-run", URL], 0),
+        (&snapshot, 0),
+    ] {
+        let before = road.traffic().bytes_back;
+        let ran = place.run(&road, args).exits(code);
+        let bytes = road.traffic().bytes_back - before;
+        assert!(bytes < 1 << 20, "{bytes} bytes: {ran:#?}");
     }
 }
 

@@ -323,6 +323,14 @@ fn what_is_refused_already_is_refused_without_a_wait() {
     )
     .exits(3)
     .says("it would take this member for a new one");
+    // Something is where the segments would go, or archives would come into the data dir.
+    let flags = [&settle[..], &wal_dir, &["--move-wal"]].concat();
+    let inside = member.data.join("backups");
+    let inside = go_back(&member.data, &inside, &flags).exits(3);
+    inside.says("pass a --backup-dir elsewhere");
+    fs::create_dir_all(member.data.join("member/wal/other")).unwrap();
+    let taken = go_back(&member.data, scratch.path(), &flags).exits(3);
+    taken.says("is in the way");
     // It answers, so it runs.
     let fake = FakeCluster::of_story("2-backup-infra2");
     let endpoints = fake.endpoints();

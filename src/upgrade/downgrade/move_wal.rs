@@ -22,6 +22,7 @@ use std::io;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use jiff::Timestamp;
@@ -36,7 +37,7 @@ use crate::fs::error::with_path;
 use crate::fs::owner;
 use crate::fs::owner::Owner;
 use crate::fs::space::{self, SpaceError};
-use crate::fs::staged::{StagedDir, StagedFile, remove_stale, rename_to_free_name, sync_parents};
+use crate::fs::staged::{StagedDir, StagedFile, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 
@@ -155,6 +156,15 @@ pub fn move_home(
     Ok(Some(Moved { wal: home, kept }))
 }
 
+/// Refuses where `member/wal` is taken, although the segments are elsewhere.
+pub fn refuse_in_the_way(data_dir: &DataDir) -> Result<(), MoveError> {
+    let home = data_dir.member_dir().join("wal");
+    if fs::symlink_metadata(&home).is_ok() && !is_empty_dir(&home)? {
+        return Err(MoveError::InTheWay(home));
+    }
+    Ok(())
+}
+
 /// Step 1 and 2.
 fn publish_copy(
     data_dir: &DataDir,
@@ -164,10 +174,7 @@ fn publish_copy(
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), MoveError> {
     let member = data_dir.member_dir();
-    let home = member.join("wal");
-    if fs::symlink_metadata(&home).is_ok() && !is_empty_dir(&home)? {
-        return Err(MoveError::InTheWay(home));
-    }
+    refuse_in_the_way(data_dir)?;
     remove_stale(member);
     let bytes = room(member, old)?;
     observe(Event::Begin {
@@ -207,58 +214,50 @@ fn put_aside(
     now: Timestamp,
 ) -> Result<PathBuf, MoveError> {
     remove_stale(wal_dir);
-    leave_note(wal_dir, home)?;
-    let kept = if let Some(kept) = begun_before(wal_dir, old)? {
+    let wal = Dir::open_resolved(wal_dir)?;
+    leave_note(&wal, home)?;
+    let kept = if let Some(kept) = begun_before(&wal, old)? {
         kept
     } else {
         let time = now.strftime("%Y%m%dT%H%M%S%.3fZ");
-        let wal = Dir::open_resolved(wal_dir)?;
         let kept = wal.create_dir(format!("{KEPT}{time}").as_ref())?;
         make_like(kept.file(), &wal.file().metadata()?)?;
-        kept.path().to_path_buf()
+        kept
     };
     for (_, path) in old {
-        let to = kept.join(path.file_name().unwrap_or_default());
-        rename_to_free_name(path, &to)?;
-        sync_parents(&to, path)?;
+        let name = path.file_name().unwrap_or_default();
+        let (from, to) = (wal.entry(name), kept.entry(name));
+        from.rename_to_free(&to)?;
+        to.sync_with(&from)?;
     }
-    Ok(kept)
+    Ok(kept.path().to_path_buf())
 }
 
-fn leave_note(wal_dir: &Path, home: &Path) -> Result<(), MoveError> {
-    let note = wal_dir.join(wal_note::NAME);
-    if note.exists() {
+fn leave_note(wal: &Arc<Dir>, home: &Path) -> io::Result<()> {
+    if !wal.entry(wal_note::NAME).is_free() {
         return Ok(());
     }
-    let staged = StagedFile::create(wal_dir)?;
-    let text = wal_note::text(home);
-    staged
-        .file()
-        .write_all(text.as_bytes())
-        .map_err(|error| with_path(error, "write", staged.path()))?;
-    staged.sync()?;
-    staged.publish(wal_note::NAME.as_ref())?;
-    Ok(())
+    StagedFile::holding(wal, wal_note::text(home).as_bytes())?.publish(wal_note::NAME.as_ref())
 }
 
 /// The directory in which an earlier run began to put these segments aside: none of them is in it
 /// yet. One from another time has segments of the same names.
-fn begun_before(
-    wal_dir: &Path,
-    old: &[(SegmentName, PathBuf)],
-) -> Result<Option<PathBuf>, MoveError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(wal_dir)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let holds = |(_, old): &(SegmentName, PathBuf)| {
-            path.join(old.file_name().unwrap_or_default()).exists()
+fn begun_before(wal: &Dir, old: &[(SegmentName, PathBuf)]) -> io::Result<Option<Arc<Dir>>> {
+    for name in wal.names()?.into_iter().rev() {
+        if !name.to_string_lossy().starts_with(KEPT) {
+            continue;
+        }
+        let Ok(kept) = wal.open_dir(&name) else {
+            continue;
         };
-        if name.starts_with(KEPT) && path.is_dir() && !old.iter().any(holds) {
-            found.push(path);
+        let holds = |(_, old): &(SegmentName, PathBuf)| {
+            !kept.entry(old.file_name().unwrap_or_default()).is_free()
+        };
+        if !old.iter().any(holds) {
+            return Ok(Some(kept));
         }
     }
-    Ok(found.into_iter().max())
+    Ok(None)
 }
 
 /// The segments in a directory, the oldest first.

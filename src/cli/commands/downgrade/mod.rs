@@ -15,7 +15,7 @@ use crate::text::size;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
 use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
-use crate::upgrade::downgrade::move_wal::Found;
+use crate::upgrade::downgrade::move_wal::{self, Found};
 use crate::upgrade::downgrade::prepare as downgrade;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ use crate::cli::commands::downgrade::report::Judgement;
 use crate::cli::commands::downgrade::inquiry::{Inquiry, Own};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::destination::Opened;
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
 use crate::cli::json::text;
@@ -144,7 +145,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
         ..
     } = cx;
     let opened = args.to.open(places)?;
-    let seen = look_at_stopped(args, cx)?;
+    let seen = look_at_stopped(args, &opened, cx)?;
     let fault = seen.own.as_ref().err();
     let judgement = judge(&seen.collected, fault, &seen.inquiry, cx)?;
     if judgement.is_refusal() {
@@ -191,7 +192,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
 
 /// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
 /// move takes to show which was begun before etcd stopped.
-fn look_at_stopped<'g>(args: &'g GoBack, cx: &Context<'_>) -> Result<Seen<'g>> {
+fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Result<Seen<'g>> {
     let Context {
         places,
         out,
@@ -224,6 +225,12 @@ fn look_at_stopped<'g>(args: &'g GoBack, cx: &Context<'_>) -> Result<Seen<'g>> {
             && !decide(&collected.evidence).is_refusal(*strict)
         {
             refuse_wal_elsewhere(found, step, args)?;
+            to.destination().refuse_inside(found.data_dir())?;
+            if let Found::Elsewhere(data_dir) = found
+                && args.move_wal
+            {
+                move_wal::refuse_in_the_way(data_dir)?;
+            }
         }
         waited = if gate.offline { 0 } else { args.settle };
         countdown(

@@ -158,11 +158,7 @@ fn ahead_of_names(step: Step) -> bool {
 }
 
 pub(crate) fn name(known: &MemberEvidence) -> String {
-    if known.member.name.is_empty() {
-        format!("{} (has not started yet)", known.member.id)
-    } else {
-        printable(&known.member.name)
-    }
+    crate::text::name(&known.member)
 }
 
 /// How a backup is restored where the data dir is missing or damaged: the only case in which one is.
