@@ -218,6 +218,41 @@ fn a_cluster_that_is_there_already_ends_the_first_look() {
 }
 
 #[test]
+fn the_end_says_what_the_old_binary_does_and_prints_complete_commands() {
+    // 2.1 starts on data of 2.2 without a word; 2.2 exits on data of 2.3.
+    let scratch = TempDir::new().unwrap();
+    for (from, to, does) in [
+        (
+            "2.1",
+            "2.2",
+            "2.1 would start on these data without any warning",
+        ),
+        ("2.2", "2.3", "2.2 does not start on these data"),
+    ] {
+        let fake = FakeCluster::of_story("3-after-upgrade");
+        for member in fake.members() {
+            member.version(&format!("{to}.5"), &format!("{to}.0"));
+        }
+        let endpoints = fake.endpoints();
+        let step = ["--from", from, "--to", to, "--endpoints", &endpoints];
+        let ran = ark([&["preflight", "--watch"], &step[..]].concat()).exits(0);
+        let words: Vec<_> = ran.stdout.split_whitespace().collect();
+        let does = format!("going back to {from} by changing binaries is over: {does}");
+        assert!(words.join(" ").contains(&does), "{ran:#?}");
+        let lines = ran.stdout.lines().map(str::trim);
+        let commands: Vec<_> = lines.filter(|line| line.starts_with("etcd-ark ")).collect();
+        assert_eq!(commands.len(), 4, "{ran:#?}");
+        assert_eq!(ran.stdout.matches("etcd-ark ").count(), 4, "{ran:#?}");
+        assert!(commands[0].contains(&endpoints), "{}", commands[0]);
+        assert_eq!(commands[0].contains("--to 2.2"), to == "2.3");
+        assert!(commands[1].contains(&format!("--to last-before:{to}")));
+        for command in commands {
+            crate::printed::works(command, scratch.path(), ("KEY_FILE", "RECIPIENT"));
+        }
+    }
+}
+
+#[test]
 fn a_watch_ends_by_the_time_it_was_given() {
     let fake = story();
     let watch = Watch::begin(&fake.endpoints(), &["--watch-for", "300ms"]);

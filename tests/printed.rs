@@ -47,7 +47,7 @@ fn printed(ran: &Ran) -> Vec<String> {
 }
 
 /// Fails unless `command` is complete, and a shell gets no usage error of it.
-fn works(command: &str, dir: &Path, keys: (&str, &str)) {
+pub(crate) fn works(command: &str, dir: &Path, keys: (&str, &str)) {
     assert!(!command.contains('…'), "{command}");
     let line = command
         .replace("KEY_FILE", keys.0)

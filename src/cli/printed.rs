@@ -93,7 +93,7 @@ impl Printed {
                 let target = target.unwrap_or_else(|| "TARGET".to_owned());
                 return words.into_iter().flatten().chain([target]).collect();
             }
-            "snapshot --damaged" | "snapshot --label pre-upgrade" => {
+            "snapshot" | "snapshot --damaged" | "snapshot --label pre-upgrade" => {
                 flag("--data-dir", data_dir.or(Some("DATA_DIR")));
                 flag("--wal-dir", self.wal_dir.as_deref());
                 let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();

@@ -250,18 +250,35 @@ fn tell_end(args: &Preflight, last: &Moment, out: &Out) {
         last.members.len()
     );
     out.line(&out.paint(Paint::Good, &done));
+    let does = if from < V2_2 {
+        "would start on these data without any warning"
+    } else {
+        "does not start on these data"
+    };
     let points = [
-        format!("going back to {from} by changing binaries is over: {from} {}, and `etcd-ark downgrade check` refuses", if from < V2_2 { "would start on these data without any warning" } else { "does not start on these data" }),
-        "keep the archives from before the upgrade, of every member: `etcd-ark rewind` needs them to go back, and what was written since is lost then".to_owned(),
-        "look at what clients see: read and write through each member; `etcd-ark diff --at-common-index` on two members' archives shows in-order keys that got two names".to_owned(),
-        "take a snapshot of every member: the old ones lack what is written from now on".to_owned(),
+        (
+            format!("going back to {from} by changing binaries is over: {from} {does}, and this refuses:"),
+            "`etcd-ark downgrade check`".to_owned(),
+        ),
+        (
+            "keep the archives from before the upgrade, of every member: to go back this needs them, and what was written since is lost then:".to_owned(),
+            format!("`etcd-ark rewind ARCHIVES --to last-before:{to} --out OUT_DIR`"),
+        ),
+        (
+            "look at what clients see: read and write through each member; in-order keys that got two names are in the difference of two members' archives:".to_owned(),
+            "`etcd-ark diff ARCHIVE OTHER_ARCHIVE --at-common-index`".to_owned(),
+        ),
+        (
+            "take a snapshot of every member: the old ones lack what is written from now on".to_owned(),
+            "`etcd-ark snapshot`".to_owned(),
+        ),
     ];
-    for point in points {
-        let point = out.complete(&point);
+    for (point, command) in points {
         for (number, line) in wrap(&point, WIDTH - 2).iter().enumerate() {
             let lead = if number == 0 { "- " } else { "  " };
             out.line(&format!("{lead}{line}"));
         }
+        out.line(&format!("    {}", out.complete(&command).replace('`', "")));
     }
     if !unwell.is_empty() {
         out.warn(&format!("not healthy: {}", unwell.join(", ")));
