@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::Roll;
 use crate::support::ark::{BINARY, Ran, clean, run};
-use crate::support::tools::{archives_in, need, start_server};
+use crate::support::tools::{need, start_server};
 use crate::support::trio::MEMBERS;
 
 /// One numbered step of a runbook.
@@ -60,43 +60,51 @@ fn runbook(guide: &str, heading: &str) -> Vec<Step> {
 /// The nodes that the guide speaks of, as far as these servers are them.
 struct Nodes {
     roll: Roll,
-    /// Where archives are brought together, the guide's `/backups`.
-    collected: PathBuf,
-    /// Where the tool is found by its name.
+    /// What each node has on its own disk, in `nodeN`, besides its data dir.
+    disks: PathBuf,
+    /// Where the tool, and what stands in for tools of a node, are found by their names.
     bin: PathBuf,
     /// What is typed once in every shell.
-    export: String,
+    once: String,
 }
 
 impl Nodes {
-    /// A printed command as it has to be typed on node `n`.
+    /// A printed command, which is that of infra0, as it has to be typed on node `n`.
     fn typed(&self, printed: &str, n: usize) -> String {
         let trio = &self.roll.trio;
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let client = trio.client(0).to_string();
         let network = client.strip_suffix("10:2379").unwrap();
-        let mut typed = printed
-            .replace("/var/lib/etcd", &text(trio.data_dir(n)))
-            .replace("/var/backups/etcd", &text(&self.roll.backups))
-            .replace(" /backups/", &format!(" {}/", text(&self.collected)))
-            .replace("10.0.1.", network);
-        let example = "etcd-infra0-….tar.zst";
-        if typed.contains(example) {
-            let own = format!("etcd-infra{n}-");
-            let rewound = archives_in(&self.collected.join("rewound")).into_iter();
-            let names = rewound.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
-            let mut names = names.filter(|name| name.starts_with(&own));
-            typed = typed.replace(example, &names.next().unwrap());
+        let mut typed = printed.to_owned();
+        if printed.contains("scp -p ") && n != 0 {
+            typed = typed
+                .replace(&format!("10.0.1.1{n}:"), "10.0.1.10:")
+                .replace(&format!("infra{n}-"), "infra0-");
         }
+        let typed = typed
+            .replace("restore etcd-infra0", &format!("restore etcd-infra{n}"))
+            .replace("/var/lib/etcd", &text(trio.data_dir(n)))
+            .replace("/var/backups", &text(&self.backups(n)))
+            .replace("10.0.1.", network);
         assert!(!typed.contains('…'), "an example is left in: {typed}");
         typed
+    }
+
+    /// The guide's `/var/backups` of a node.
+    fn backups(&self, n: usize) -> PathBuf {
+        self.disks.join(format!("node{n}/backups"))
     }
 
     /// Types a block on node `n`; what its commands said.
     #[track_caller]
     fn type_block(&mut self, block: &str, n: usize) -> Vec<Ran> {
+        if !block.contains("systemctl") {
+            let ends_different = block.contains("etcd-ark diff");
+            let ran = run(&mut self.shell(block, n));
+            return vec![ran.exits(i32::from(ends_different))];
+        }
         let mut said = Vec::new();
-        for line in block.lines() {
+        for line in block.replace("\\\n", " ").lines() {
             let (command, comment) = line.split_once('#').unwrap_or((line, ""));
             if comment.contains("install the 2.2 binary") {
                 self.roll.install(n, true);
@@ -104,11 +112,17 @@ impl Nodes {
                 self.roll.install(n, false);
             }
             match command.trim() {
-                "" => assert!(comment.contains("install the 2."), "not understood: {line}"),
+                ""
+                | "systemctl set-environment ETCD_SNAPSHOT_COUNT=10"
+                | "systemctl unset-environment ETCD_SNAPSHOT_COUNT" => {}
                 "systemctl stop etcd" | "systemctl stop etcd && systemctl mask etcd" => {
                     self.roll.trio.stop(n);
                 }
                 "systemctl start etcd" | "systemctl unmask etcd && systemctl start etcd" => {
+                    self.roll.trio.start_member(n);
+                }
+                "systemctl restart etcd" => {
+                    self.roll.trio.stop(n);
                     self.roll.trio.start_member(n);
                 }
                 command => said.push(run(&mut self.shell(command, n)).exits(0)),
@@ -126,7 +140,7 @@ impl Nodes {
     /// A shell on node `n` that has read the beginning of the guide.
     fn shell(&self, command: &str, n: usize) -> std::process::Command {
         let path = std::env::var("PATH").unwrap();
-        let script = format!("{}\n{}", self.export, command);
+        let script = format!("{}\n{}", self.once, command);
         let mut shell = clean("sh");
         shell
             .args(["-euc", &self.typed(&script, n)])
@@ -160,6 +174,18 @@ fn addresses(n: usize) -> [SocketAddr; 2] {
     [2379, 2380].map(|port| SocketAddr::from((host, port)))
 }
 
+/// The journal of a node.
+const JOURNALCTL: &str = r#"#!/bin/sh
+[ "$*" = '-u etcd --since=-10min -o cat' ] && exec cat "$LOG_OF_ETCD"
+"#;
+
+/// Files from another node, which the last digit of its address tells.
+const SCP: &str = r#"#!/bin/sh
+host=${2%%:*}
+path=$(echo "${2#*:}" | sed "s,/node[0-9]/,/node${host#"${host%?}"}/,")
+[ "$1" = -p ] || [ "$1" = -rp ] && exec cp "$1" $path "$3"
+"#;
+
 #[test]
 fn both_runbooks_lead_where_they_say_when_typed_as_printed() {
     // Guards against a printed command that does not work at two o'clock at night.
@@ -169,21 +195,24 @@ fn both_runbooks_lead_where_they_say_when_typed_as_printed() {
     if !need("curl") {
         return;
     }
-    let dir = roll.backups.with_file_name("");
-    let (collected, bin) = (dir.join("collected"), dir.join("bin"));
-    fs::create_dir(&collected).unwrap();
+    let disks = roll.backups.with_file_name("disks");
+    let bin = disks.join("bin");
+    for n in 0..MEMBERS {
+        fs::create_dir_all(disks.join(format!("node{n}/backups/etcd"))).unwrap();
+    }
     fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(BINARY, bin.join("etcd-ark")).unwrap();
-    let journal = "#!/bin/sh\n[ \"$*\" = '-u etcd -o cat' ] && exec cat \"$LOG_OF_ETCD\"\n";
-    fs::write(bin.join("journalctl"), journal).unwrap();
-    fs::set_permissions(bin.join("journalctl"), Permissions::from_mode(0o755)).unwrap();
+    for (name, script) in [("journalctl", JOURNALCTL), ("scp", SCP)] {
+        fs::write(bin.join(name), script).unwrap();
+        fs::set_permissions(bin.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
     let guide = guide();
-    let export = guide.lines().find(|line| line.starts_with("export "));
+    let once = guide.split("```").nth(1).unwrap().strip_prefix("sh\n");
     let mut nodes = Nodes {
         roll,
-        collected,
+        disks,
         bin,
-        export: export.unwrap().to_owned(),
+        once: once.unwrap().to_owned(),
     };
     upgrade_with_a_way_back(&mut nodes, &runbook(&guide, "\n## Upgrade 2.1"));
     go_back_after_the_move(&mut nodes, &runbook(&guide, "\n## Go back"));
@@ -191,15 +220,34 @@ fn both_runbooks_lead_where_they_say_when_typed_as_printed() {
 
 fn upgrade_with_a_way_back(nodes: &mut Nodes, steps: &[Step]) {
     assert_eq!(steps.len(), 7);
-    let [_, backup, look, turn, back, last, _] = steps else {
+    let [staging, backup, look, turn, back, last, keep] = steps else {
         unreachable!("seven steps");
     };
+    let [save, fetch] = backup.blocks.as_slice() else {
+        panic!("{:?}", backup.blocks);
+    };
     for n in 0..MEMBERS {
-        nodes.type_all(backup, n);
+        nodes.type_block(save, n);
     }
-    let [checklist, watch] = look.blocks.as_slice() else {
+    for n in 0..MEMBERS {
+        nodes.type_block(fetch, n);
+    }
+    let [copy, try_it] = staging.blocks.as_slice() else {
+        panic!("{:?}", staging.blocks);
+    };
+    nodes.type_block(copy, 0);
+    let elsewhere = nodes.disks.join("staging");
+    nodes.type_block(
+        &try_it.replace("/var/lib/etcd", elsewhere.to_str().unwrap()),
+        0,
+    );
+    let [checklist, restart, watch] = look.blocks.as_slice() else {
         panic!("{:?}", look.blocks);
     };
+    for n in nodes.leader_last() {
+        nodes.type_block(restart, n);
+        nodes.wait_healthy();
+    }
     for n in 0..MEMBERS {
         nodes.type_block(checklist, n);
     }
@@ -224,7 +272,11 @@ fn upgrade_with_a_way_back(nodes: &mut Nodes, steps: &[Step]) {
 
     // The last chance, taken.
     for &n in &order[..2] {
-        nodes.type_all(back, n);
+        let said = nodes.type_all(back, n);
+        assert!(
+            said.iter().all(|ran| ran.stdout.contains("ALLOWED")),
+            "{said:#?}"
+        );
         nodes.wait_healthy();
     }
     let at_21 = json!({"etcdserver": "2.1.3", "etcdcluster": "2.1.0"});
@@ -243,6 +295,9 @@ fn upgrade_with_a_way_back(nodes: &mut Nodes, steps: &[Step]) {
     }
     nodes.roll.wait_version("2.2.0");
     assert_eq!(nodes.roll.trio.wait_equal(), keys);
+    for n in 0..MEMBERS {
+        nodes.type_all(keep, n);
+    }
     let watched = watch.wait().unwrap();
     assert!(
         watched.success(),
@@ -251,9 +306,9 @@ fn upgrade_with_a_way_back(nodes: &mut Nodes, steps: &[Step]) {
 }
 
 fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
-    assert_eq!(steps.len(), 9);
-    let [stop, save, dry_run, make, restore, start, look, _, _] = steps else {
-        unreachable!("nine steps");
+    assert_eq!(steps.len(), 10);
+    let [stop, save, gather, make, restore, start, look, salvage, ..] = steps else {
+        unreachable!("ten steps");
     };
     let before = nodes.roll.trio.wait_equal();
     nodes.roll.write(25);
@@ -263,18 +318,22 @@ fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
     for n in 0..MEMBERS {
         nodes.type_all(save, n);
     }
-    for archive in archives_in(&nodes.roll.backups) {
-        let name = archive.file_name().unwrap();
-        fs::copy(&archive, nodes.collected.join(name)).unwrap();
-    }
-    let planned = nodes.type_all(dry_run, 0);
+    let planned = nodes.type_all(gather, 0);
     assert!(
-        planned[0].stdout.contains("25 of them client writes"),
+        planned[1].stdout.contains("25 of them client writes"),
         "{planned:#?}"
     );
-    nodes.type_all(make, 0);
+    let compared = nodes.type_all(make, 0);
+    let lost = compared[0].stdout.matches("key only in B").count();
+    assert_eq!(lost, 25, "{compared:#?}");
+    let [fetch, restore] = restore.blocks.as_slice() else {
+        panic!("{:?}", restore.blocks);
+    };
+    for n in 1..MEMBERS {
+        nodes.type_block(fetch, n);
+    }
     for n in 0..MEMBERS {
-        nodes.type_all(restore, n);
+        nodes.type_block(restore, n);
     }
     assert!(
         start.text.contains("Install the 2.1 binary on every node"),
@@ -288,12 +347,21 @@ fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
     nodes.wait_healthy();
     nodes.roll.wait_version("2.1.0");
     let said = nodes.type_all(look, 0);
-    assert!(
-        said[0].stdout.contains(r#""etcdcluster":"2.1.0""#),
-        "{said:#?}"
-    );
-    let sums: Vec<&str> = said[1].stdout.lines().collect();
-    assert_eq!(sums.len(), MEMBERS, "{said:#?}");
-    assert!(sums.iter().all(|sum| *sum == sums[0]), "{said:#?}");
+    let lines: Vec<&str> = said[0].stdout.lines().collect();
+    let nodes_say: Vec<&[&str]> = lines.chunks(2).collect();
+    let [node, others @ ..] = nodes_say.as_slice() else {
+        panic!("{said:#?}");
+    };
+    assert!(node[0].contains(r#""etcdcluster":"2.1.0""#), "{said:#?}");
+    assert!(node[0].contains(r#""health": "true""#), "{said:#?}");
+    assert!(others.len() == 2 && others.iter().all(|other| other == node));
     assert_eq!(nodes.roll.trio.wait_equal(), before);
+    let [plan] = salvage.blocks.as_slice() else {
+        panic!("{:?}", salvage.blocks);
+    };
+    let planned = nodes.type_block(plan, 0);
+    assert!(planned[0].stdout.contains("25 to create"), "{planned:#?}");
+    nodes.type_block(&plan.replace(" --dry-run", ""), 0);
+    let planned = nodes.type_block(plan, 0);
+    assert!(!planned[0].stdout.contains("to create"), "{planned:#?}");
 }
