@@ -339,6 +339,12 @@ const DISASTERS: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn a_variable_for_this_tool_is_no_flag_that_etcd_lacks() {
+    let line = "flags: unrecognized environment variable ETCD_ARK_BACKUP_DIR=/b";
+    is_judged(line, "etcd-ark-variable", "routine");
+}
+
+#[test]
 fn each_disaster_stands_out_of_a_real_log() {
     // Guards against the one line that matters drowned in an upgrade's noise, and against a mark that a prefix takes away.
     let log = unpack("upgrade-story").text("infra0.log");

@@ -263,7 +263,12 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
     // It has been stopped since: what it ran counts, and that is assumed to have been 2.2, which is said.
     fake.member(2).down();
     let said = judged(Some(&own), &endpoints, 3);
-    assert_eq!(said["reason"], "moving");
+    assert_eq!(said["reason"], "unknown", "{said:#}");
+    assert_eq!(
+        said["left"],
+        Value::Null,
+        "what would lose writes is offered: {said:#}"
+    );
     let members = said["members"].as_array().unwrap();
     let assumed = members.iter().find(|m| m["name"] == "infra2").unwrap();
     assert_eq!(assumed["release_is_assumed"], true, "{assumed}");

@@ -85,11 +85,20 @@ pub(crate) fn as_printed(command: &str, dir: &Path) -> Ran {
 fn holds(said: &Value) -> bool {
     let scratch = TempDir::new().unwrap();
     let left = &said["left"];
-    let ran = as_printed(left["command"].as_str().unwrap(), scratch.path());
     if left["refused"] != Value::Null {
+        assert_eq!(left["command"], Value::Null, "{left:#}");
+        let disks = said["disks"].as_array().unwrap().iter();
+        let targets: Vec<_> = disks.map(|disk| disk["target"].as_str().unwrap()).collect();
+        let from = said["from"].as_str().unwrap();
+        let refused = format!(
+            "etcd-ark rewind {} --to last-before:{from} --out rewound",
+            targets.join(" ")
+        );
+        let ran = as_printed(&refused, scratch.path());
         assert_ne!(ran.code, Some(0), "{left:#} and {ran:#?}");
         return false;
     }
+    let ran = as_printed(left["command"].as_str().unwrap(), scratch.path());
     let done = ran.exits(0).json();
     assert_eq!(done["to_raft_index"], left["to_raft_index"], "{left:#}");
     assert_eq!(done["lost"]["entries"], left["entries"], "{left:#}");
@@ -228,10 +237,11 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
 
 #[test]
 fn a_wal_dir_and_a_path_with_a_space_are_in_the_printed_command() {
-    let recording = unpack("waldir");
+    let recording = unpack("upgrade-story");
     let data = recording.path("data dir");
-    fs::rename(recording.data_dir("waldir"), &data).unwrap();
-    let wal = recording.path("waldir.wal");
+    let wal = recording.path("its wal");
+    fs::rename(recording.data_dir("3-after-upgrade-infra0"), &data).unwrap();
+    fs::rename(data.join("member/wal"), &wal).unwrap();
     let flags = [
         "--data-dir",
         data.to_str().unwrap(),
@@ -243,5 +253,5 @@ fn a_wal_dir_and_a_path_with_a_space_are_in_the_printed_command() {
     let command = said["left"]["command"].as_str().unwrap();
     let pair = format!("--wal-dir '{}={}'", data.display(), wal.display());
     assert!(command.contains(&pair), "{command}");
-    holds(&said);
+    assert!(holds(&said), "{said:#}");
 }

@@ -63,11 +63,12 @@ fn owner(path: impl AsRef<Path>) -> (u32, u32) {
     (found.uid(), found.gid())
 }
 
-/// Puts a symlink to `$2` in the place of each staged directory in `$1`, as fast as it can, until it is killed.
+/// Puts a symlink to `$2` in the place of each staged directory in `$1`, as fast as it can, until it is killed or the test ends.
 const SWAP: &str = r#"
 my ($place, $victim) = @ARGV;
+my $parent = getppid;
 my $number = 0;
-while (1) {
+while (getppid == $parent) {
     for my $staged (glob "$place/.etcd-ark-*.staging") {
         next if -l $staged;
         $number += 1;
@@ -177,7 +178,8 @@ fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_writte
 /// Makes `$1` a symlink to `$2`, and what it was again, and so on until it is killed.
 const FLIP: &str = r#"
 my ($place, $victim) = @ARGV;
-while (1) {
+my $parent = getppid;
+while (getppid == $parent) {
     rename($place, "$place.real") and symlink($victim, $place);
     select(undef, undef, undef, rand(0.002));
     unlink($place) and rename("$place.real", $place);

@@ -94,7 +94,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     assert_eq!(content(server, "app"), after_accident, "a dry run wrote");
     let counts = &planned.json()["counts"];
     let expected = json!({
-        "create": 11, "change": 1, "same": 1, "other_kind": 0, "only_there": 1, "expired": 1,
+        "create": 11, "change": 1, "same": 1, "other_kind": 0, "other_name": 0, "only_there": 1, "expired": 1,
     });
     assert_eq!(*counts, expected);
 
@@ -119,6 +119,25 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     keys.args(["keys", "--get", "/app/config/binary"]);
     let value = keys.arg(data_dir).output().unwrap().stdout;
     assert_eq!(value, b"a\xff\x00z");
+    // The job that another release named otherwise is there, and does not come a second time.
+    let queue = "\"/app/config/queue/";
+    let job = before.keys().find(|key| key.starts_with(queue)).unwrap();
+    let job = job.trim_matches('"').rsplit('/').next().unwrap();
+    let number: u64 = job.parse().unwrap();
+    let other = match number.to_string() {
+        plain if plain == job => format!("{number:020}"),
+        plain => plain,
+    };
+    request(server, "DELETE", &format!("app/config/queue/{job}"), "");
+    let renamed = format!("app/config/queue/{other}");
+    request(server, "PUT", &renamed, "value=first");
+    let expected = content(server, "app");
+    let told = put_keys(&archive, "/app", server, &all).exits(0);
+    told.says("1 in-order key is there under the name that another release gives it");
+    assert_eq!(content(server, "app"), expected);
+    request(server, "DELETE", &renamed, "");
+    put_keys(&archive, "/app", server, &[]).exits(0);
+    assert_eq!(content(server, "app"), before);
     let missing = put_keys(&archive, "/nothing", server, &[]);
     missing.exits(10).says("no such key: `/nothing`");
 }

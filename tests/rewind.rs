@@ -805,8 +805,8 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
         "  kept        ════════════════════════════════════════════════════════ 450",
         "raft snapshot at index 404 of term 4 of input 1",
         "233 keys, X-Etcd-Index 324, goes back from 359",
-        "lost       48 entries, 37 of them client writes (48 and 37 known to be committed)",
-        "/app/inorder/297, now /app/inorder/00000000000000000297 on infra0, infra1, infra2",
+        "lost       48 entries, 37 of them client writes; 48 of the entries and 37 of the client writes are known to be committed",
+        "/app/inorder/00000000000000000297, so named by infra0, infra1, infra2, becomes /app/inorder/297",
         "all committed up to 450",
         "nothing was written",
     ] {

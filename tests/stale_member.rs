@@ -462,7 +462,7 @@ fn a_member_of_the_same_id_in_another_cluster_is_another_member() {
         ark([&args[..], &target, more].concat())
     };
     restore(&[]).exits(3).says(
-        "holds member 55209a07e772ae46 of cluster daac157a6fa359c2, and the archive is of mem-a (55209a07e772ae46) of cluster 1b3e718414357104",
+        "holds the same member, 55209a07e772ae46, of another cluster, daac157a6fa359c2; the archive is of cluster 1b3e718414357104",
     );
     assert_eq!(tree(&target), before);
     restore(&["--change-member"]).exits(0);

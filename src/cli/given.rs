@@ -19,7 +19,7 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     };
     match command {
         Command::Verify(args) => {
-            target(none, args.targets.first(), &args.backup_dir).wal_dir(args.wal_dir.as_deref())
+            target(none, only(&args.targets), &args.backup_dir).wal_dir(args.wal_dir.as_deref())
         }
         Command::Restore(args) => target(none, Some(&args.archive), &args.latest.backup_dir),
         Command::Inspect(args) => {
@@ -30,8 +30,8 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
             .wal_dir(args.from.wal_dir.as_deref()),
         Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
             .wal_dir(args.from.wal_dir.as_deref()),
-        Command::Diff(args) => target(none, Some(&args.a), &args.latest.backup_dir),
-        Command::Rewind(args) => none.place(args.targets.first()),
+        Command::Diff(args) => target(none, None, &args.latest.backup_dir),
+        Command::Rewind(args) => none.place(only(&args.targets)),
         Command::Snapshot(args) => {
             let args = &args.snapshot;
             let given = none.data_dir(Some(&args.data_dir));
@@ -64,6 +64,14 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
         Command::Prune(args) => none.backup_dir(args.repository.named()),
         Command::Status(args) => none.backup_dir(args.repository.named()),
         _ => none,
+    }
+}
+
+/// Of several targets it is not known here which one a hint is about.
+fn only<T>(targets: &[T]) -> Option<&T> {
+    match targets {
+        [one] => Some(one),
+        _ => None,
     }
 }
 

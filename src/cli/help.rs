@@ -78,7 +78,6 @@ const RARE: &[&str] = &[
     "keep_yearly",
     "lock_wait",
     "timeout",
-    "stopped_version",
     "pin_sha256",
     "damaged",
     "in_order_rules",
@@ -330,7 +329,8 @@ fn variables(command: &Command) -> Vec<(String, String)> {
             .map_or_else(value, |long| format!("--{long}"));
         Some((name, variable))
     };
-    command.get_arguments().filter_map(pair).collect()
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    shown.filter_map(pair).collect()
 }
 
 fn environment(command: &Command, globals: &[(String, String)]) -> String {

@@ -89,7 +89,7 @@ pub(crate) fn hung(line: &str, hang: usize, width: usize) -> String {
 }
 
 fn fit_line(line: &str, width: usize) -> String {
-    if columns(line) <= width {
+    if columns(line) <= width || line.ends_with(" \\") {
         return line.to_owned();
     }
     let (hang, text) = hang(line);
@@ -358,6 +358,13 @@ mod tests {
             fit(command, 30),
             "  mv '/var/lib/it'\\''s my' \\\n      /var/lib/etcd/member"
         );
+        // What is broken already, and holds a word that is longer than the line.
+        let wrapped = wrap(
+            "run `etcd-ark list --backup-dir /a/directory/of/a/longer/name --names`",
+            30,
+        );
+        let indented = format!("          {}", wrapped.join("\n          "));
+        assert_eq!(fit(&indented, 40), indented);
         let command = "  mv '/it'\\''s a\nname on two lines' /var/lib/etcd/member && mv x y";
         assert_eq!(fit(command, 30), command);
     }

@@ -157,10 +157,13 @@ impl Out {
         CliError::new(Kind::Warned, message)
     }
 
-    /// Something that the user should know; it counts under `--strict`.
+    /// Something that the user should know, said once; it counts under `--strict`.
     pub(crate) fn warn(&self, text: &str) {
         self.warned.set(true);
         let text = self.complete(text);
+        if self.warnings.borrow().contains(&text) {
+            return;
+        }
         let word = paint(self.color_stderr, Paint::Warn, "warning:");
         self.to_stderr(&format!("{word} {text}"));
         self.warnings.borrow_mut().push(text);

@@ -37,6 +37,8 @@ pub enum Step {
     Same,
     /// It is a directory here and a key there; it is left as it is.
     OtherKind,
+    /// It is an in-order key that is there under the name that etcd of another release gives it; writing it would make two of it.
+    OtherName,
     /// It is in the cluster only: a key with this `modifiedIndex`, or a directory.
     OnlyThere(Option<u64>),
 }
@@ -88,7 +90,7 @@ impl Allowed {
             Step::Create => true,
             Step::Change(_) => self.overwrite,
             Step::OnlyThere(_) => self.delete_others,
-            Step::Same | Step::OtherKind => false,
+            Step::Same | Step::OtherKind | Step::OtherName => false,
         }
     }
 }
@@ -132,7 +134,12 @@ impl<'s> Plan<'s> {
             }
             let key = as_go_shows(&path);
             let value = node.value().map(crate::etcd::store::value::Value::bytes);
-            let step = step(value.as_deref(), live.get(&key));
+            let mut step = step(value.as_deref(), live.get(&key));
+            let other = other_name(&key).filter(|_| step == Step::Create && value.is_some());
+            if let Some(other) = other.filter(|other| live.contains_key(other)) {
+                step = Step::OtherName;
+                known.insert(other);
+            }
             known.insert(key.clone());
             let ttl = node.ttl(now);
             plan.keys.push(Planned {
@@ -170,7 +177,7 @@ impl<'s> Plan<'s> {
                     let condition = at.map_or(Condition::EmptyDirectory, Condition::Modified);
                     (keys.delete(&planned.key, condition), &mut done.deleted)
                 }
-                Step::Same | Step::OtherKind => continue,
+                Step::Same | Step::OtherKind | Step::OtherName => continue,
             };
             match written {
                 Ok(Written::Done) => *count += 1,
@@ -206,6 +213,19 @@ fn step(value: Option<&[u8]>, live: Option<&LiveNode>) -> Step {
         (Some(_), Some(_)) => Step::Change(live.modified),
         _ => Step::OtherKind,
     }
+}
+
+/// The name that etcd of another release gives an in-order key: before 2.2 a plain number, from 2.2 on one of 20 digits.
+fn other_name(key: &str) -> Option<String> {
+    let (directory, name) = key.rsplit_once('/')?;
+    let number: u64 = name.parse().ok()?;
+    let (plain, padded) = (number.to_string(), format!("{number:020}"));
+    let other = match name {
+        name if name == plain => padded,
+        name if name == padded => plain,
+        _ => return None,
+    };
+    Some(format!("{directory}/{other}"))
 }
 
 fn only_there<'s>(live: &BTreeMap<String, LiveNode>, known: &BTreeSet<String>) -> Vec<Planned<'s>> {

@@ -277,8 +277,15 @@ fn undo_member(member: &Path, kept: &Path) -> String {
     )
 }
 
+/// A free name: an earlier restore may have been undone, too.
 fn undone_name(member: &Path) -> PathBuf {
-    member.with_file_name("member.undone")
+    let names = std::iter::once("member.undone".to_owned());
+    let mut names = names.chain((2..).map(|number| format!("member.undone-{number}")));
+    let free = names.find_map(|name| {
+        let path = member.with_file_name(name);
+        path.symlink_metadata().is_err().then_some(path)
+    });
+    free.unwrap_or_else(|| member.with_file_name("member.undone"))
 }
 
 /// A path as a shell takes it.

@@ -32,6 +32,15 @@ pub enum ReplacedError {
         archived: Identity,
     },
     #[error(
+        "`{data_dir}` holds the same member, {member}, of another cluster, {found}; the archive is of cluster {archived}"
+    )]
+    OtherCluster {
+        data_dir: String,
+        member: MemberId,
+        found: ClusterId,
+        archived: ClusterId,
+    },
+    #[error(
         "`{data_dir}` has run in the rewound cluster {cluster_id} already: its log ends at {found}, the archive's at {archived}; restoring it again would lose the writes in between"
     )]
     HasRun {
@@ -89,13 +98,19 @@ impl Replaced {
         // A rewound archive takes the place of a member of the cluster that it was made from.
         let rewound = manifest.rewind.as_ref().map(|made| made.old_cluster_id);
         let clusters = [Some(archived.identity.cluster_id), rewound];
-        if self.member_id != archived.identity.member_id
-            || !clusters.contains(&Some(self.cluster_id))
-        {
+        if self.member_id != archived.identity.member_id {
             return Err(ReplacedError::OtherMember {
                 data_dir,
                 found: (self.member_id, self.cluster_id),
                 archived: archived.identity.clone(),
+            });
+        }
+        if !clusters.contains(&Some(self.cluster_id)) {
+            return Err(ReplacedError::OtherCluster {
+                data_dir,
+                member: self.member_id,
+                found: self.cluster_id,
+                archived: archived.identity.cluster_id,
             });
         }
         let is_same_cluster = self.cluster_id == archived.identity.cluster_id;

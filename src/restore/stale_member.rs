@@ -214,10 +214,7 @@ impl Asked {
                     Presence::Here { url, member: id } => Some(self.running(member, url, *id)),
                     _ => None,
                 });
-        old_places
-            .chain(new_places)
-            .collect::<Vec<_>>()
-            .join(",\n  ")
+        old_places.chain(new_places).collect::<Vec<_>>().join("; ")
     }
 
     fn tell(&self, about: impl Fn(&Member, &Presence) -> Option<String>) -> String {
@@ -225,7 +222,7 @@ impl Asked {
         let told: Vec<_> = found
             .filter_map(|(member, presence)| about(member, presence))
             .collect();
-        told.join(",\n  ")
+        told.join("; ")
     }
 
     fn running(&self, member: &Member, url: &str, id: Option<MemberId>) -> String {

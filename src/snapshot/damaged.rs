@@ -16,7 +16,7 @@ use crate::archive::{NewFile, Writer};
 use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, DataDirError, SourceFile, is_running};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
-use crate::etcd::member::{MemberFacts, Position};
+use crate::etcd::member::{MemberFacts, Position, StartFault};
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::scan::{Examiner, FileEnd, FileKind};
 use crate::etcd::wal::log::LogScan;
@@ -241,8 +241,10 @@ impl Witness {
         match self.examiner.finish() {
             Ok(facts) => (facts, None),
             Err(fault) => {
+                // A log that stops at damage in its first segment is there all the same, and the damage is said.
+                let is_there = self.identity.is_some() && fault == StartFault::NoLog;
                 let facts = remains(self.identity, self.position, self.store);
-                (facts, Some(fault.to_string()))
+                (facts, (!is_there).then(|| fault.to_string()))
             }
         }
     }

@@ -269,7 +269,10 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
     }
     let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
     if !plain.is_empty() {
-        let head = count(plain.len() as u64, "key differs", "keys differ");
+        let mut head = count(plain.len() as u64, "key differs", "keys differ");
+        if !trap.is_empty() {
+            head += ", besides the in-order keys below";
+        }
         out.line(&out.paint(Paint::Bad, &head));
         for key in plain.iter().take(shown) {
             out.line(&key_line(key, stores(found)));

@@ -184,7 +184,9 @@ pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Re
                 read.replayed.at
             ),
         )
-        .hint("without PREFIX all keys are listed; `--at-index` shows them as of an earlier index")
+        .hint(
+            "`keys` without PREFIX lists all keys, with `--at-index` those as of an earlier index",
+        )
     })
 }
 

@@ -103,17 +103,17 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         json::with(cluster, answer(&plan, &done))
     });
     warn(&plan, allowed, &done, out);
-    if !args.dry_run {
-        let Done {
-            created,
-            changed,
-            deleted,
-            ..
-        } = &done;
-        out.tell(&format!(
-            "{created} created, {changed} changed, {deleted} removed"
-        ));
-    }
+    let Done {
+        created,
+        changed,
+        deleted,
+        ..
+    } = &done;
+    out.line(&if args.dry_run {
+        "nothing was written (--dry-run)".to_owned()
+    } else {
+        format!("{created} created, {changed} changed, {deleted} removed")
+    });
     Ok(())
 }
 
@@ -137,6 +137,13 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
         let names = count(kinds, "name is", "names are");
         out.warn(&format!(
             "{names} of a key in one of the two and of a directory in the other, and stays as it is in the cluster"
+        ));
+    }
+    let named = number_of("other_name");
+    if named > 0 {
+        let keys = count(named, "in-order key is", "in-order keys are");
+        out.warn(&format!(
+            "{keys} there under the name that another release gives it, and not written a second time"
         ));
     }
     for key in &done.conflicts {
@@ -166,11 +173,10 @@ fn show(
         keys.url()
     );
     out.line(&out.paint(Paint::Strong, &printable(&title)));
-    let to_do: Vec<_> = plan
-        .keys
-        .iter()
-        .filter(|key| key.step != Step::Same)
-        .collect();
+    let to_do = plan.keys.iter().filter(|key| key.step != Step::Same);
+    let mut to_do: Vec<_> = to_do.collect();
+    // What is not simply created comes first: it is what to look at.
+    to_do.sort_by_key(|key| key.step == Step::Create);
     let shown = if out.verbose { to_do.len() } else { SHOWN };
     for planned in to_do.iter().take(shown) {
         let left = if allowed.takes(planned.step) {
@@ -195,6 +201,7 @@ fn show(
         "to change",
         "the same",
         "of another kind",
+        "under another name",
         "only in the cluster",
         "expired",
     ];
@@ -212,6 +219,7 @@ fn word(step: Step) -> &'static str {
         Step::Change(_) => "change",
         Step::Same => "same",
         Step::OtherKind => "other_kind",
+        Step::OtherName => "other_name",
         Step::OnlyThere(_) => "only_there",
     }
 }
@@ -221,7 +229,14 @@ fn counts(plan: &Plan<'_>) -> Vec<(&'static str, usize)> {
         let same = |key: &&Planned<'_>| word(key.step) == name;
         (name, plan.keys.iter().filter(same).count())
     };
-    let words = ["create", "change", "same", "other_kind", "only_there"];
+    let words = [
+        "create",
+        "change",
+        "same",
+        "other_kind",
+        "other_name",
+        "only_there",
+    ];
     let expired = ("expired", plan.expired);
     words.into_iter().map(of).chain([expired]).collect()
 }

@@ -10,7 +10,7 @@ use crate::fs::owner::Owner;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{Request, check_target, restore};
-use crate::text::size;
+use crate::text::{count, size};
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
 use crate::cli::output::{Out, Paint};
+use crate::cli::render::member::{position_text, version_text};
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -132,10 +133,11 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     ));
     out.report(&format!("  archive    {}", path.as_path().display()));
     out.report(&format!("  member     {}", member.identity));
-    out.report(&format!(
-        "  position   {}",
-        crate::cli::render::member::position_text(member)
-    ));
+    out.report(&format!("  position   {}", position_text(member)));
+    out.report(&format!("  version    {}", version_text(member)));
+    if let Some(asked) = &asked {
+        out.report(&format!("  asked      {}", asked_text(asked)));
+    }
     for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
         if let Some(kept) = kept {
             out.report(&format!("  {name:<10} {}", kept.display()));
@@ -169,7 +171,11 @@ fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) 
         return Ok(());
     };
     match replaced.may_be_replaced(&args.data_dir, manifest) {
-        Err(ReplacedError::OtherMember { .. }) if args.change_member => Ok(()),
+        Err(ReplacedError::OtherMember { .. } | ReplacedError::OtherCluster { .. })
+            if args.change_member =>
+        {
+            Ok(())
+        }
         Err(ReplacedError::HasRun { .. }) if args.allow_stale_member => Ok(()),
         verdict => Ok(verdict?),
     }
@@ -195,11 +201,28 @@ fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>,
                 && (!asked.rewound
                     || matches!(error, StaleMemberError::RewoundClusterRuns { .. })) =>
         {
-            Some(format!("{error}; restored because of --allow-stale-member"))
+            let done = if args.dry_run {
+                "would be restored"
+            } else {
+                "restored"
+            };
+            Some(format!("{error}; {done} because of --allow-stale-member"))
         }
         Err(error) => return Err(error.into()),
     };
     Ok((Some(asked), warning.into_iter().collect()))
+}
+
+fn asked_text(asked: &Asked) -> String {
+    let members = count(asked.found.len() as u64, "member", "members");
+    let is_here = |(_, presence): &&(_, Presence)| matches!(presence, Presence::Here { .. });
+    match asked.found.iter().filter(is_here).count() {
+        0 => format!("{members} of cluster {}: none answers", asked.cluster_id),
+        here => {
+            let here = count(here as u64, "answers", "answer");
+            format!("{members} of cluster {}: {here}", asked.cluster_id)
+        }
+    }
 }
 
 fn asked_json(asked: &Asked) -> Value {

@@ -23,9 +23,7 @@ impl Judge for RestoreError {
             Self::DoesNotStart { .. } => refused(
                 "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
             ),
-            Self::Running(_) => {
-                busy("stop etcd first, and keep it stopped: `systemctl mask --now etcd`")
-            }
+            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
                 "nothing was changed; `--replace` replaces it atomically and keeps the old one under another name",
             ),
@@ -57,7 +55,7 @@ impl Judge for StaleMemberError {
                 "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` skips the check, if you are sure that they are stopped"
             }
             Self::RewoundClusterRuns { .. } => {
-                "nothing was changed; a member that has started in the rewound cluster keeps its data. Only for a member that never started there: `--allow-stale-member`"
+                "nothing was changed; a member that has started in the rewound cluster keeps its data. If this one has not started yet: stop those that have, restore it, then start them all; to restore it beside them: `--allow-stale-member`"
             }
             Self::CannotBeAsked { rewound: false, .. } => {
                 "nothing was changed; `--cacert`, `--cert` and `--key` may help to ask; if you know that no member of this cluster runs, `--offline` asks no member"
@@ -75,6 +73,9 @@ impl Judge for ReplacedError {
         let hint = match self {
             Self::OtherMember { .. } => {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
+            }
+            Self::OtherCluster { .. } => {
+                "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster: `--change-member`"
             }
             Self::HasRun { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"

@@ -26,9 +26,7 @@ impl Judge for CollectError {
 impl Judge for PrepareError {
     fn judge(&self) -> Judged {
         match self {
-            Self::Running(_) => {
-                busy("stop etcd first, and keep it stopped: `systemctl mask --now etcd`")
-            }
+            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::Capture(error) => error.judge(),
             Self::Store(error) => error.judge(),
             Self::Move(error) => error.judge(),
@@ -43,9 +41,7 @@ impl Judge for MoveError {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Survey(error) => error.judge(),
-            Self::Running(_) => {
-                busy("stop etcd first, and keep it stopped: `systemctl mask --now etcd`")
-            }
+            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::InTheWay(_) => refused(
                 "nothing was changed; see what is in it, and move it away if etcd does not need it",
             ),

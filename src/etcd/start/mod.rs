@@ -154,6 +154,32 @@ pub fn those_that_start(verdicts: &Verdicts) -> Option<String> {
     ))
 }
 
+/// Which release lines start from sound data, such as `etcd 2.2, 2.3 (2.1 as well, but the cluster is at 2.2: do not)`;
+/// nothing of 3.x data.
+pub fn starting_lines(verdicts: &Verdicts, own: Option<Release>) -> Option<String> {
+    let lines = verdicts.iter().filter(|(_, verdict)| verdict.is_yes());
+    let (older, lines): (Vec<_>, Vec<_>) = lines.partition(|(line, _)| Some(*line) < own);
+    let list = |lines: &[&(Release, Verdict)]| {
+        let lines = lines.iter().map(|(line, _)| line.to_string());
+        lines.collect::<Vec<_>>().join(", ")
+    };
+    if lines.is_empty() || is_3x(verdicts) {
+        return None;
+    }
+    let told = format!("etcd {}", list(&lines));
+    Some(match own {
+        Some(own) if !older.is_empty() => {
+            format!("{told} ({} as well, {})", list(&older), but_do_not(own))
+        }
+        _ => told,
+    })
+}
+
+/// What is to be said of an older release that starts, since it does not look at the cluster version.
+pub fn but_do_not(own: Release) -> String {
+    format!("but the cluster is at {own}: do not")
+}
+
 /// A verdict for each release line, oldest first.
 pub type Verdicts = [(Release, Verdict); 4];
 

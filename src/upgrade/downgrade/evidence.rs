@@ -110,6 +110,11 @@ impl MemberEvidence {
         }
     }
 
+    /// Whether that is only assumed, of a stopped member.
+    pub fn release_is_assumed(&self) -> bool {
+        self.answer.is_err() && self.stopped.is_some_and(|ran| ran.assumed)
+    }
+
     /// Whether something answers in its place from which nothing can be learned.
     pub fn is_not_understood(&self) -> bool {
         matches!(

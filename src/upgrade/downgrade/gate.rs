@@ -177,7 +177,9 @@ fn moved(evidence: &Evidence) -> Option<Verdict> {
 fn moving(evidence: &Evidence) -> Option<Verdict> {
     let pending: Vec<_> = claims_on_disk(evidence, false).collect();
     let mut members = evidence.members.iter();
-    let ahead = |known: &MemberEvidence| known.release() >= Some(evidence.step.from);
+    let ahead = |known: &MemberEvidence| {
+        known.release() >= Some(evidence.step.from) && !known.release_is_assumed()
+    };
     let all_ahead = any_answers(evidence) && members.all(ahead);
     (!pending.is_empty() || all_ahead).then_some(Verdict::Moving { pending, all_ahead })
 }

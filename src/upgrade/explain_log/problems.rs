@@ -1,6 +1,6 @@
 //! Messages that no upgrade should bring along, each worth a look wherever it stands.
 
-use crate::upgrade::explain_log::Verdict::WorthALook;
+use crate::upgrade::explain_log::Verdict::{Routine, WorthALook};
 use crate::upgrade::explain_log::classes::{PANIC, Rule, class};
 
 /// Of what went wrong.
@@ -13,6 +13,14 @@ pub(crate) const RULES: &[Rule] = &[
             "goroutine * [",
             "unexpected fault address",
         ],
+    ),
+    (
+        class(
+            "etcd-ark-variable",
+            Routine,
+            "etcd warns of each ETCD_… variable that it does not know. This one is for etcd-ark and harmless to etcd; keep it out of etcd's own environment.",
+        ),
+        &["unrecognized environment variable ETCD_ARK_"],
     ),
     (
         class(

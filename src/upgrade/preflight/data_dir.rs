@@ -331,11 +331,24 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
             "`etcd-ark verify --deep` on the data dir says why",
         );
     };
+    let posts = &replay.in_order;
+    if posts.posts > 0 && is_mixed(facts) {
+        let evidence = vec![
+            count(posts.posts, "POST in the log", "POSTs in the log"),
+            format!(
+                "members run {} and {}: what is posted now gets another name on each release",
+                facts.rules.from, facts.rules.to
+            ),
+        ];
+        let advice = format!(
+            "{REST_POSTS}; `diff --at-common-index` of two members' data shows keys with two names"
+        );
+        return Check::ok(id, title, evidence).but(Status::Warn, advice);
+    }
     if runs_new_release(facts, data) {
         let text = format!("this member runs {} already", facts.rules.to);
         return Check::ok(id, title, vec![text]);
     }
-    let posts = &replay.in_order;
     let above = above_snapshot(data, posts);
     if posts.applied == 0 {
         let text = match posts.posts {
@@ -359,6 +372,15 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
             "{REST_POSTS}; it comes sooner after a restart with the old release and a low --snapshot-count"
         ),
     )
+}
+
+/// Whether some members run the new release, and others the old one.
+fn is_mixed(facts: &Facts) -> bool {
+    let members = facts.members();
+    let said = members.iter().filter_map(|look| look.said.as_ref().ok());
+    let releases: Vec<_> = said.map(|said| Release::of(&said.server_version)).collect();
+    let is_new = |release: &Release| *release >= facts.rules.to;
+    releases.iter().any(is_new) && !releases.iter().all(is_new)
 }
 
 /// Whether this member's server answers with the new release.

@@ -80,7 +80,10 @@ pub(crate) fn versions(facts: &Facts) -> Check {
     } else {
         let done = said.len() - left.len();
         evidence.push(format!("{done} of {} members are upgraded", said.len()));
-        check(evidence).but(Status::Warn, format!("still to do: {}", still_to_do(facts)))
+        check(evidence).but(
+            Status::Warn,
+            format!("still to do: {}", still_to_do(facts).join(", then ")),
+        )
     }
 }
 
@@ -99,7 +102,7 @@ fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
 }
 
 /// The members that are still to be upgraded, in the order that costs least.
-pub(crate) fn still_to_do(facts: &Facts) -> String {
+pub(crate) fn still_to_do(facts: &Facts) -> Vec<String> {
     let (said, _) = answers(facts);
     let is_left =
         |(_, said): &&(&MemberLook, &Said)| Release::of(&said.server_version) == facts.rules.from;
@@ -107,16 +110,13 @@ pub(crate) fn still_to_do(facts: &Facts) -> String {
 }
 
 /// Who is to be upgraded after whom: the leader last, so that only one election is needed.
-fn order(mut left: Vec<&(&MemberLook, &Said)>) -> String {
+fn order(mut left: Vec<&(&MemberLook, &Said)>) -> Vec<String> {
     left.sort_by_key(|(look, said)| (leads(said), name(&look.member)));
-    let names: Vec<_> = left
-        .iter()
-        .map(|(look, said)| {
-            let leader = if leads(said) { " (the leader)" } else { "" };
-            format!("{}{leader}", name(&look.member))
-        })
-        .collect();
-    names.join(", then ")
+    let named = left.iter().map(|(look, said)| {
+        let leader = if leads(said) { " (the leader)" } else { "" };
+        format!("{}{leader}", name(&look.member))
+    });
+    named.collect()
 }
 
 /// Whether every member says that it is healthy, and can read through a quorum.
@@ -151,7 +151,7 @@ pub(crate) fn health(facts: &Facts) -> Check {
     let advice = if facts.wants_user() {
         "give --username, and the password by --password-file: a quorum read needs a user that may read"
     } else {
-        "do not stop another member now; bring these back first (`etcdctl cluster-health` is content with one member)"
+        "do not stop another member now; bring these back first (`etcdctl cluster-health` calls a cluster healthy when one member is)"
     };
     check(bad).but(Status::Fail, advice)
 }
@@ -303,15 +303,11 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
     let mut by_version: BTreeMap<String, Vec<&MemberLook>> = BTreeMap::new();
-    let mut highest = None;
     for (look, said) in &said {
         let text = match &said.cluster_version {
             SaidVersion::Unknown20 => "none, as in 2.0".to_owned(),
             SaidVersion::NotDecided => "not decided yet".to_owned(),
-            SaidVersion::Is(version) => {
-                highest = highest.max(Some(Release::of(&version.0)));
-                version.to_string()
-            }
+            SaidVersion::Is(version) => version.to_string(),
         };
         by_version.entry(text).or_default().push(look);
     }
@@ -320,11 +316,10 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
         .map(|(version, looks)| format!("{version}, says {}", names(looks.iter().copied())))
         .collect();
     let check = |evidence| Check::ok("cluster-version", "cluster version", evidence);
-    let moved = on_disk(facts, to);
-    evidence.extend(moved.iter().cloned());
-    if highest >= Some(to) || moved.is_some() {
+    evidence.extend(on_disk(facts, to));
+    if has_moved(facts) {
         let advice = format!(
-            "it is too late to begin, and for a plain way back to {from}; `etcd-ark downgrade check` shows the options"
+            "the cluster has moved, or is about to: members cannot go back to {from} one by one; `etcd-ark downgrade check` shows the options"
         );
         return check(evidence).but(Status::Fail, advice);
     }

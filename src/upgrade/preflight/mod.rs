@@ -149,8 +149,13 @@ impl Facts {
         })
     }
 
+    /// Whether the upgrade has gone past the point where a member can go back by itself.
+    pub fn has_moved(&self) -> bool {
+        crate::upgrade::preflight::members::has_moved(self)
+    }
+
     /// The members that are still to be upgraded, one after the other, the leader last.
-    pub fn still_to_do(&self) -> String {
+    pub fn still_to_do(&self) -> Vec<String> {
         crate::upgrade::preflight::members::still_to_do(self)
     }
 

@@ -31,7 +31,8 @@ use crate::cli::json::text;
 pub(crate) struct Left {
     /// What a rewind by the data given comes to, or why there is none; `None` where no data were given.
     planned: Option<std::result::Result<Planned, CliError>>,
-    command: String,
+    /// The rewind, unless these data do not allow it.
+    command: Option<String>,
     /// The highest index that a member has applied, as a quorum read says.
     members_at: Option<Index>,
 }
@@ -89,14 +90,17 @@ pub(crate) fn find(
         }
     };
     let ok = planned.as_ref().and_then(|planned| planned.as_ref().ok());
-    let command = commands::rewind(
-        inquiry.gate,
-        own.map(|own| own.path.as_path()),
-        &inputs,
-        &format!("last-before:{}", evidence.step.from),
-        ok.and_then(|planned| Some(planned.base.as_ref()?.0.as_path())),
-        commands::keys_of(&cx.out.printed, &inputs),
-    );
+    let is_possible = planned.is_none() || ok.is_some();
+    let command = is_possible.then(|| {
+        commands::rewind(
+            inquiry.gate,
+            own.map(|own| own.path.as_path()),
+            &inputs,
+            &format!("last-before:{}", evidence.step.from),
+            ok.and_then(|planned| Some(planned.base.as_ref()?.0.as_path())),
+            commands::keys_of(&cx.out.printed, &inputs),
+        )
+    });
     Ok(Some(Left {
         planned,
         command,
@@ -231,7 +235,7 @@ impl Left {
                 "rewind the whole cluster to before the version change; with data dirs and archives of the members as TARGETs this shows how much that loses:".to_owned(),
             ],
         };
-        lines.push(format!("  `{}`", self.command));
+        lines.extend(self.command.iter().map(|command| format!("  `{command}`")));
         lines
     }
 

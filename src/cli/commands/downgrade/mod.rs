@@ -323,7 +323,7 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
     })
 }
 
-const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl mask --now etcd`";
+const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
 
 /// 2.1 must find all segments in `member/wal`, and no one may go on with others.
 fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {

@@ -92,7 +92,7 @@ fn this_member(
         ));
     }
     steps.push(format!(
-        "Start etcd, with the same name and URLs; `curl {url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl cluster-health` that all is well."
+        "Start etcd, with the same name and URLs; `curl {url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl --peers {url} cluster-health` that all is well."
     ));
     steps
 }

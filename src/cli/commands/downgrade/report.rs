@@ -109,7 +109,11 @@ impl Judgement<'_> {
         let step = self.evidence().step;
         let (from, to) = (step.from, step.to);
         match &self.verdict {
-            Verdict::Moved(_) => format!("the cluster has moved to {from}"),
+            Verdict::Moved(claims) => {
+                let claimed = claims.iter().map(|claim| claim.version.release());
+                let moved = claimed.max().unwrap_or(from);
+                format!("the cluster has moved to {moved}")
+            }
             Verdict::Moving { .. } => format!("the cluster is moving to {from} now"),
             Verdict::DoesNotStart(_) => format!("etcd {to} does not start from these data"),
             Verdict::Allowed(ground) | Verdict::AllowedWithWarning(ground, _) => match ground {
@@ -157,7 +161,6 @@ impl Judgement<'_> {
                         "every member is of {} or later: the leader raises the cluster version within seconds of hearing from all of them",
                         step.from
                     ));
-                    lines.extend(self.assumption());
                 }
                 lines
             }
@@ -324,8 +327,8 @@ impl Judgement<'_> {
     /// That the release of a stopped member is only assumed, and how to name it.
     fn assumption(&self) -> Option<String> {
         let step = self.evidence().step;
-        let is_assumed = |known: &&MemberEvidence| known.stopped.is_some_and(|ran| ran.assumed);
-        let known = self.evidence().members.iter().find(is_assumed)?;
+        let mut members = self.evidence().members.iter();
+        let known = members.find(|known| known.release_is_assumed())?;
         Some(format!(
             "{} is assumed to have run {} before it stopped: if it ran an earlier release, pass for example `--stopped-version {}`",
             who(&known.member),
@@ -371,19 +374,11 @@ impl Judgement<'_> {
         let (detail, hint) = match &self.verdict {
             Verdict::Moved(claims) => (
                 claims.first().map(|claim| self.claim(claim)),
-                "stay on it, or rewind the whole cluster to before the version change with the printed command",
+                "stay on it, or rewind the whole cluster to before the version change, as printed",
             ),
-            Verdict::Moving { pending, .. }
-                if pending.is_empty() && self.assumption().is_some() =>
-            {
-                (
-                    self.assumption(),
-                    "if that is not so, run this again with --stopped-version; otherwise do not start the older release",
-                )
-            }
             Verdict::Moving { .. } => (
                 self.reasons().into_iter().next(),
-                "do not start the older release; start the members as they were and check again, or rewind the whole cluster with the printed command",
+                "do not start the older release; start the members as they were and check again, or rewind the whole cluster as printed",
             ),
             Verdict::DoesNotStart(_) => (
                 self.reasons().into_iter().next(),
@@ -397,6 +392,15 @@ impl Judgement<'_> {
                 self.reasons().into_iter().next(),
                 "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
             ),
+            Verdict::Unknown(doubts)
+                if matches!(doubts.first(), Some(Doubt::NoMemberOf(_)))
+                    && self.assumption().is_some() =>
+            {
+                (
+                    self.assumption(),
+                    "run this again with --stopped-version if it ran an earlier release; otherwise do not start the older release",
+                )
+            }
             Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotUnderstood(_))) => {
                 (
                     self.reasons().into_iter().next(),

@@ -90,7 +90,7 @@ fn member_json(known: &MemberEvidence) -> Value {
         "no_quorum_read": answer.ok().and_then(|answer| answer.quorum_read.as_ref().err()).map(ToString::to_string),
         "no_answer": answer.err().map(ToString::to_string),
         "stopped_and_ran": known.stopped.map(|ran| ran.release),
-        "release_is_assumed": known.stopped.is_some_and(|ran| ran.assumed),
+        "release_is_assumed": known.release_is_assumed(),
     })
 }
 

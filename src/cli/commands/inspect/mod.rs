@@ -8,10 +8,10 @@ use crate::archive::manifest::Role;
 use crate::archive::{Archive, Manifest};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Survey, survey};
-use crate::etcd::ids::SnapshotId;
+use crate::etcd::ids::{ClusterVersion, Release, SnapshotId};
 use crate::etcd::member::{MemberFacts, VersionChange};
 use crate::etcd::scan::{FileReport, Pass};
-use crate::etcd::start::Verdicts;
+use crate::etcd::start::{Verdicts, but_do_not};
 use crate::etcd::text::printable;
 use crate::target::Target;
 use crate::text::{count, size, utc};
@@ -78,7 +78,8 @@ fn inspect_archive(
     });
     // What the manifest says is worth showing even if the rest is corrupt.
     tell_archive(archive, out);
-    tell_starts(starts, out);
+    let version = manifest.member.cluster_version.as_ref();
+    tell_starts(starts, version.map(ClusterVersion::release), out);
     contents?.tell(out);
     Ok(())
 }
@@ -231,7 +232,10 @@ fn tell_data_dir(
             ));
         }
     }
-    tell_starts(found.starts.as_ref(), out);
+    let facts = found.facts.as_ref().ok();
+    let version = facts.and_then(|facts| facts.cluster_version.as_ref());
+    let own = version.map(ClusterVersion::release);
+    tell_starts(found.starts.as_ref(), own, out);
     if let Some((segment, offset)) = &found.torn_tail {
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
     }
@@ -260,9 +264,12 @@ fn tell_data_dir(
 }
 
 /// A row for each release line.
-fn tell_starts(starts: Option<&Verdicts>, out: &Out) {
+fn tell_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Out) {
     for (line, verdict) in starts.into_iter().flatten() {
+        let unnoticed = own.filter(|own| line < own && verdict.is_yes());
+        let unnoticed = unnoticed.map(|own| format!(", {}", but_do_not(own)));
         let why = verdict.why_not(*line).map(|why| format!(": {why}"));
+        let why = why.or(unnoticed);
         let told = format!("etcd {line}: {}{}", verdict.word(), why.unwrap_or_default());
         row(out, "starts", &told);
     }

@@ -285,7 +285,11 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
             failed.join(", ")
         ),
     )
-    .hint("fix these, and run preflight again before you upgrade"))
+    .hint(if facts.has_moved() {
+        "nothing is left to prepare: the cluster version has moved, or is about to; keep the archives from before"
+    } else {
+        "fix these, and run preflight again before you upgrade"
+    }))
 }
 
 fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {
@@ -302,10 +306,17 @@ fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {
             out.line(&out.paint(Paint::Warn, &line));
         }
     }
-    let next = format!(
-        "next: {}: stop etcd, start {to} with the same configuration, and go on once the member is healthy; `etcd-ark preflight --watch` shows the roll",
-        facts.still_to_do()
-    );
+    let from = facts.rules.from;
+    let next = match facts.still_to_do().as_slice() {
+        [] => format!("next: nothing, no member runs {from}"),
+        [last] => format!(
+            "next: {last}, the last member that runs {from}: within seconds of its start with {to} the cluster version moves, and then a downgrade loses writes; take a snapshot of every member first"
+        ),
+        [first, others @ ..] => format!(
+            "next: {first}: take a snapshot of it, stop etcd, start {to} with the same configuration; once it is healthy, the same with {}; `etcd-ark preflight --watch` follows the upgrade",
+            others.join(", then ")
+        ),
+    };
     for line in wrap(&next, WIDTH) {
         out.line(&line);
     }

@@ -11,7 +11,7 @@ use crate::rewind::write::Archived;
 use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;
-use crate::cli::commands::rewind::text::next_steps;
+use crate::cli::commands::rewind::text::{NextStep, next_steps};
 use crate::cli::json;
 use crate::cli::json::text;
 
@@ -111,7 +111,7 @@ pub(crate) fn to_json(
             })
         }).collect::<Vec<_>>(),
         "warnings": warnings,
-        "next": next_steps(plan, archived, args.encrypts()).iter().map(|step| step.trim_start()).collect::<Vec<_>>(),
+        "next": next_steps(plan, archived, args.encrypts()).iter().map(NextStep::in_one_line).collect::<Vec<_>>(),
     })
 }
 

@@ -134,7 +134,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
     let mut lines = Vec::new();
     if lost.count.entries > 0 {
         lines.push(format!(
-            "{}, {} of them client writes ({} and {} known to be committed)",
+            "{}, {} of them client writes; {} of the entries and {} of the client writes are known to be committed",
             count(lost.count.entries, "entry", "entries"),
             lost.count.client_writes,
             lost.committed.entries,
@@ -164,7 +164,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
     }
     if let Some((place, taken)) = plan.newest() {
         lines.push(format!(
-            "and every write after {}, when the newest, input {}, was taken: how many is not known",
+            "and every write after {}, the time of the newest one, input {}: how many is not known; none if no member ran after it",
             utc(taken),
             place + 1
         ));
@@ -208,7 +208,10 @@ fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
         let mut members: Vec<_> = served.map(Witness::member).collect();
         members.dedup();
         let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
-        let line = format!("{path}, now {other} on {}", members.join(", "));
+        let line = format!(
+            "{other}, so named by {}, becomes {path}",
+            members.join(", ")
+        );
         row(out, if at == 0 { "renamed" } else { "" }, &line);
     }
     if renamed.len() > shown {
@@ -265,33 +268,60 @@ pub(super) fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, o
         ));
         return;
     }
-    for line in next_steps(plan, archived, args.encrypts()) {
-        out.line(&line);
+    for step in next_steps(plan, archived, args.encrypts()) {
+        out.line(&step.lines());
+    }
+}
+
+/// What is to be done, and the command that does it.
+pub(super) struct NextStep {
+    text: String,
+    command: Option<String>,
+}
+
+impl NextStep {
+    /// The command on a line of its own, to be copied.
+    fn lines(&self) -> String {
+        match &self.command {
+            Some(command) => format!("  {}\n       {command}", self.text),
+            None => format!("  {}", self.text),
+        }
+    }
+
+    pub(super) fn in_one_line(&self) -> String {
+        let command = self.command.iter().map(String::as_str);
+        let parts: Vec<_> = std::iter::once(self.text.trim()).chain(command).collect();
+        parts.join(" ")
     }
 }
 
 /// What is left to do, and what clients will see.
-pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<String> {
+pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<NextStep> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),
         None => "the release that they ran then".to_owned(),
     };
+    let step = |text: &str| NextStep {
+        text: text.to_owned(),
+        command: None,
+    };
     let mut steps = vec![
-        "  1. stop all members of the old cluster and keep them stopped".to_owned(),
-        "  2. on each host, with that member's own archive and its data dir for DIR:".to_owned(),
+        step("1. stop all members of the old cluster and keep them stopped"),
+        step("2. on each host, with that member's own archive and its data dir for DIR:"),
     ];
     let members = plan.members.iter();
     steps.extend(members.map(|member| {
         let own = archived.iter().find(|one| one.member.id == member.id);
         let archive = own.map(|one| one.captured.path.as_path());
-        let command = restore_command(archive, encrypted);
-        format!("     {}: {command}", crate::text::name(member))
+        NextStep {
+            text: format!("   {}:", crate::text::name(member)),
+            command: Some(restore_command(archive, encrypted)),
+        }
     }));
-    steps.push(format!("  3. start them all, with {binary}"));
-    steps.push(
-        "  4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over"
-            .to_owned(),
-    );
+    steps.push(step(&format!("3. start them all, with {binary}")));
+    steps.push(step(
+        "4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over",
+    ));
     steps
 }
 

@@ -309,6 +309,7 @@ fn locked_verdict(
             worth(is_sound)
         ),
         starts: None,
+        own: None,
         deep: None,
     })
 }
@@ -372,6 +373,7 @@ fn archive_verdict(
         faults: report.faults.iter().map(ToString::to_string).collect(),
         notes: Vec::new(),
         starts: None,
+        own: None,
         deep: None,
         summary: String::new(),
     };
@@ -431,6 +433,7 @@ fn data_dir_verdict(
         member: member.map(|facts| (facts.identity.clone(), facts.position.clone())),
         notes: notes.collect(),
         starts: None,
+        own: None,
         deep: None,
         files: found.files,
         faults,

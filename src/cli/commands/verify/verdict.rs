@@ -12,7 +12,9 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::etcd::start::{V2_3, Verdicts, is_3x, some_line_starts, those_that_start};
+use crate::etcd::start::{
+    V2_3, Verdicts, is_3x, some_line_starts, starting_lines, those_that_start,
+};
 use crate::etcd::text::printable;
 use crate::text::size;
 
@@ -26,6 +28,8 @@ pub(super) struct Verdict {
     pub(super) summary: String,
     /// What servers of each release line do with it, where all of it could be read.
     pub(super) starts: Option<Verdicts>,
+    /// The release of the data, where it is known.
+    pub(super) own: Option<Release>,
     pub(super) deep: Option<Deep>,
 }
 
@@ -55,6 +59,7 @@ impl Verdict {
             }
         }
         self.starts = Some(starts);
+        self.own = own;
     }
 
     pub(super) fn is_sound(&self) -> bool {
@@ -91,6 +96,11 @@ pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     out.line(&format!("{word} {}", shown(target)));
     if !verdict.summary.is_empty() {
         out.line(&format!("  {}", verdict.summary));
+    }
+    let starts = verdict.starts.as_ref().filter(|_| verdict.is_sound());
+    let starts = starts.and_then(|starts| starting_lines(starts, verdict.own));
+    if let Some(lines) = starts {
+        out.line(&format!("  starts: {lines}"));
     }
     for file in &verdict.files {
         match &file.fault {

@@ -237,7 +237,7 @@ fn one_cluster_version_of_2_1_passes_and_nothing_else() {
         &["2.0.0, says infra1"],
     );
     let moved = say(SaidVersion::Is(version("2.2.0")));
-    let words = ["2.2.0, says infra1", "too late"];
+    let words = ["2.2.0, says infra1", "cannot go back to 2.1 one by one"];
     expect(&moved, "cluster-version", Status::Fail, &words);
 }
 
