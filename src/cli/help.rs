@@ -84,6 +84,7 @@ const RARE: &[&str] = &[
     "scratch_dir",
     "interval",
     "accept_data_size",
+    "stopped_version",
     "within",
 ];
 
