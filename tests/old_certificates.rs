@@ -13,6 +13,7 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::support::ark::ark;
+use crate::support::encode::small_member;
 use crate::support::tools::{need, run, server, start_server};
 
 /// A server that agrees on TLS and knows nothing of etcd.
@@ -282,5 +283,69 @@ fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
     for (cert, key) in [("version-1", "server"), ("server", "version-1")] {
         let error = why(cert, key);
         assert!(matches!(error, AccessError::KeyMismatch { .. }), "{error}");
+    }
+}
+
+#[test]
+fn preflight_tells_refused_unresolved_expired_and_unwanted_apart_with_a_data_dir_and_without() {
+    // Guards against one "cannot be reached" for a member that is down, a mistyped name and a certificate that ran out.
+    if !need("openssl") {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (dir, san) = names(scratch.path());
+    let san = san.to_str().unwrap().to_owned();
+    issued(&dir, "server", "2048", &["-extfile", &san]);
+    issued(&dir, "expired", "2048", &["-extfile", &san, "-days", "-1"]);
+    let ca = dir.join("ca.pem");
+    let ca = ca.to_str().unwrap();
+    let asks = ["-Verify", "1", "-verify_return_error", "-CAfile", ca];
+    let old = Server::start(&dir, "server", &[&asks[..], &["-tls1_2"]].concat());
+    let new = Server::start(&dir, "server", &[&asks[..], &["-tls1_3"]].concat());
+    let expired = Server::start(&dir, "expired", &[]);
+    let data_dir = dir.join("data");
+    small_member(&data_dir);
+    let data_dir = ["--data-dir", data_dir.to_str().unwrap()];
+    let wants = "it may want a client certificate (--cert, --key)";
+    for (url, flags, told) in [
+        (
+            "http://127.0.0.1:1",
+            &[][..],
+            "cannot be reached: Connection refused",
+        ),
+        (
+            "http://no-such-host.invalid:2379",
+            &[],
+            "cannot be reached: failed to lookup",
+        ),
+        (
+            &expired.url,
+            &["--cacert", ca],
+            "its certificate has expired",
+        ),
+        (&old.url, &["--cacert", ca], wants),
+        (&new.url, &["--cacert", ca], wants),
+        (
+            &old.url,
+            &[],
+            "of an authority that is not known here (--cacert)",
+        ),
+        (
+            &old.url.replace("https", "http"),
+            &[],
+            "does its URL begin with https?",
+        ),
+    ] {
+        for more in [&[][..], &data_dir] {
+            let args = ["preflight", "--timeout", "5", "--endpoints", url];
+            let ran = ark([&args[..], flags, more].concat()).exits(3);
+            let words: Vec<_> = ran.stdout.split_whitespace().collect();
+            assert!(words.join(" ").contains(told), "no {told:?} in {ran:#?}");
+        }
+    }
+    let url = "http://root:hunter2@127.0.0.1:1";
+    for command in [&["preflight"][..], &["downgrade", "check"]] {
+        let ran = ark([command, &["--endpoints", url]].concat()).exits(2);
+        assert!(!ran.stderr.contains("hunter2"), "{ran:#?}");
     }
 }

@@ -16,7 +16,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 
-use crate::cluster::tls::{Failed, Tls};
+use crate::cluster::tls::{self, Failed, Tls};
 
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -127,18 +127,15 @@ fn agreeing(error: Error) -> Error {
             }
             _ => in_words(&error),
         },
+        Error::Rustls(error) => tls::why(&error),
         error => error.to_string(),
     };
     Error::Other(Box::new(Failed::Tls(why)))
 }
 
-/// What went wrong, without what rustls says before a text of our own.
 fn in_words(error: &std::io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match inner {
-        Some(rustls::Error::General(text)) => text.clone(),
-        _ => error.to_string(),
-    }
+    inner.map_or_else(|| error.to_string(), tls::why)
 }
 
 /// A connection without TLS, which notices when the other side speaks TLS.

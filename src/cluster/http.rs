@@ -26,7 +26,7 @@ use ureq::{Agent, Body, Error, RequestBuilder};
 use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Names};
 use crate::cluster::response::{base_of, message, shown, without_user};
-use crate::cluster::tls::{Failed, Tls};
+use crate::cluster::tls::{self, Failed, Tls};
 use crate::cluster::{Access, AccessError, Silence};
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::fs::auxiliary::{MOST, MOST_BUNDLE, read_small};
@@ -298,7 +298,11 @@ impl Talk<'_> {
                 },
                 None => self.rubbish(why),
             },
-            Error::Rustls(_) | Error::Tls(_) => Silence::Tls { url, why },
+            Error::Rustls(error) => Silence::Tls {
+                url,
+                why: shown(&tls::why(&error)),
+            },
+            Error::Tls(_) => Silence::Tls { url, why },
             Error::Io(error) => self.broken_off(&error),
             Error::BodyExceedsLimit(limit) => {
                 self.rubbish(format!("its answer has more than {limit} bytes"))
@@ -314,13 +318,13 @@ impl Talk<'_> {
         let url = self.url.to_owned();
         let inner = error.get_ref();
         if let Some(alert) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let why = shown(&alert.to_string());
+            let why = shown(&tls::why(alert));
             return Silence::Tls { url, why };
         }
         // With TLS 1.3 a server may refuse a client's certificate, or the want of one, after the
         // handshake, and its alert may be lost with the connection.
         if url.starts_with("https:") {
-            let why = "it hung up; it may want a client certificate".to_owned();
+            let why = "it hung up; it may want a client certificate (--cert, --key)".to_owned();
             return Silence::Tls { url, why };
         }
         self.rubbish("it hung up without an answer; does its URL begin with https?")

@@ -235,6 +235,25 @@ fn explained(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
     }
 }
 
+/// Why a handshake failed, and what to do where that is known.
+pub(super) fn why(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError as Fault, Error};
+    match error {
+        // A text of our own, without what rustls says before it.
+        Error::General(text) => text.clone(),
+        Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. }) => {
+            "its certificate has expired".to_owned()
+        }
+        Error::InvalidCertificate(Fault::UnknownIssuer) => {
+            "its certificate is of an authority that is not known here (--cacert)".to_owned()
+        }
+        Error::AlertReceived(
+            Alert::CertificateRequired | Alert::BadCertificate | Alert::HandshakeFailure,
+        ) => format!("{error}; it may want a client certificate (--cert, --key)"),
+        _ => error.to_string(),
+    }
+}
+
 /// How a scheme is checked that RSA keys of 1024 bits can sign with, too.
 fn ring_algorithm(scheme: SignatureScheme) -> Option<&'static ring_signature::RsaParameters> {
     match scheme {

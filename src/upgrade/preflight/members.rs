@@ -49,8 +49,9 @@ pub(crate) fn versions(facts: &Facts) -> Check {
         let silence = look.said.as_ref().err()?;
         Some(format!("{} does not answer: {silence}", name(&look.member)))
     }));
-    if facts.members().is_empty() {
-        let strays = facts.look.strays.iter();
+    if said.is_empty() {
+        let (wrong, lost) = strays(facts);
+        let strays = wrong.into_iter().chain(lost);
         evidence.extend(strays.map(|stray| format!("no member answers: {}", stray.silence)));
         if evidence.is_empty() {
             evidence.push(NO_ENDPOINT.to_owned());
