@@ -90,7 +90,7 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
         let theirs = scene.theirs(place);
         make_dir(&victim);
         let before = fs::metadata(&victim).unwrap();
-        let mut attacker = as_etcd(SWAP, &[&theirs, &victim]);
+        let attacker = as_etcd(SWAP, &[&theirs, &victim]);
         let until = Instant::now() + Duration::from_secs(1);
         let (mut whole, mut tries) = (0, 0);
         while Instant::now() < until {
@@ -108,8 +108,7 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
             assert!(matches!(ran.code, Some(0 | 1 | 10)), "{ran:#?}");
             assert_eq!(names(&victim), [""; 0], "{ran:#?}");
         }
-        attacker.kill().unwrap();
-        attacker.wait().unwrap();
+        drop(attacker);
         let now = fs::metadata(&victim).unwrap();
         assert_eq!(
             (now.uid(), now.gid(), now.mode()),
@@ -138,7 +137,7 @@ fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_writte
     let etcd = scene.path("etcd");
     fs::write(&etcd, "#!/bin/sh\necho etcd Version: 2.1.3\n").unwrap();
     fs::set_permissions(&etcd, PermissionsExt::from_mode(0o755)).unwrap();
-    let mut attacker = as_etcd(SWAP, &[&theirs, &victim]);
+    let attacker = as_etcd(SWAP, &[&theirs, &victim]);
     let until = Instant::now() + Duration::from_secs(2);
     let mut tries = 0;
     while Instant::now() < until {
@@ -160,8 +159,7 @@ fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_writte
         tries += 1;
         assert_eq!(tree(&victim), before, "after {tries}: {ran:#?}");
     }
-    attacker.kill().unwrap();
-    attacker.wait().unwrap();
+    drop(attacker);
     assert!(tries > 1, "the attacker had no chance");
     // Without an attacker there is a result, and nothing else is left.
     let out = theirs.join("last");
@@ -201,7 +199,7 @@ fn whoever_swaps_a_directory_of_the_member_has_no_file_of_roots_archived() {
     let victim = scene.path("victim");
     make_dir(&victim);
     fs::write(victim.join("secret"), "of root's").unwrap();
-    let mut attacker = as_etcd(FLIP, &[&source.join("member/snap"), &victim]);
+    let attacker = as_etcd(FLIP, &[&source.join("member/snap"), &victim]);
     let until = Instant::now() + Duration::from_secs(1);
     let mut tries = 0;
     while Instant::now() < until {
@@ -214,18 +212,27 @@ fn whoever_swaps_a_directory_of_the_member_has_no_file_of_roots_archived() {
         assert!(!ran.stdout.contains("member/snap/secret"), "{ran:#?}");
         tries += 1;
     }
-    attacker.kill().unwrap();
-    attacker.wait().unwrap();
+    drop(attacker);
     assert!(tries > 1, "the attacker had no chance");
 }
 
+/// A program that would go on for ever: it ends with the test, also where that fails.
+struct Attacker(Child);
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A perl script that runs as the etcd account.
-fn as_etcd(script: &str, args: &[&Path]) -> Child {
+fn as_etcd(script: &str, args: &[&Path]) -> Attacker {
     let mut attacker = clean("setpriv");
     let id = ETCD.to_string();
     attacker.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
     attacker.args(["perl", "-e", script]).args(args);
-    attacker.stdin(Stdio::null()).spawn().unwrap()
+    Attacker(attacker.stdin(Stdio::null()).spawn().unwrap())
 }
 
 #[test]

@@ -140,7 +140,11 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
     let refused = scene.restore(&["--json"]).exits(3).json_error();
     assert_eq!(refused["kind"], "refused");
 
-    // Told to, it is restored anyway, and what that means is said.
+    // Told to, it is restored anyway, and what that means is said; by a dry run, that it would be.
+    let dry = scene.restore(&["--allow-stale-member", "--dry-run"]);
+    dry.exits(0)
+        .says("; would be restored because of --allow-stale-member");
+    assert!(!scene.target().exists());
     let told = scene
         .restores(&["--allow-stale-member"])
         .says("warning: cluster");
