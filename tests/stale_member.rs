@@ -287,6 +287,11 @@ fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
     scene
         .restores(&["--allow-stale-member"])
         .says("warning: the rewound cluster 7e27652122e8b2 runs already");
+    // Any other cluster there is neither of the two, and no reason to refuse.
+    scene.fake.member(0).of_cluster(0xd411);
+    let told = scene.restores(&[]);
+    let told = told.says("answers for another cluster, d411");
+    assert!(!told.stderr.contains("the rewound cluster"), "{told:#?}");
     scene.fake.member(0).down();
     scene.restores(&["--strict"]);
 

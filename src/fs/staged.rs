@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, OFlags};
 use tempfile::NamedTempFile;
 
@@ -224,37 +223,46 @@ fn lock_if_possible(file: &std::fs::File) {
 /// Removes what killed runs left staged in `dir`: ours by name, old enough, and locked by no one.
 /// What cannot be removed is left: it stops nothing.
 pub fn remove_stale(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else {
+    let Ok(dir) = Dir::open(dir) else {
         return;
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with(STAGING_PREFIX) || !is_stale(&entry.path()) {
-            continue;
-        }
-        if name.ends_with(".staging") {
-            let _ = fs::remove_dir_all(entry.path());
-        } else if name.ends_with(".tmp") {
-            let _ = fs::remove_file(entry.path());
+    for name in dir.names().unwrap_or_default() {
+        let text = name.to_string_lossy();
+        if text.starts_with(STAGING_PREFIX) {
+            let _ = if text.ends_with(".staging") {
+                remove_stale_dir(&dir, &name)
+            } else if text.ends_with(".tmp") {
+                remove_stale_file(&dir, &name)
+            } else {
+                Ok(())
+            };
         }
     }
 }
 
-fn is_stale(path: &Path) -> bool {
-    let mut options = fs::OpenOptions::new();
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let Ok(file) = options.read(true).custom_flags(flags).open(path) else {
-        return false;
-    };
-    let Ok(metadata) = file.metadata() else {
-        return false;
-    };
-    let age = metadata
-        .modified()
+fn remove_stale_dir(dir: &Arc<Dir>, name: &OsStr) -> io::Result<()> {
+    let staged = dir.open_dir(name)?;
+    if is_stale(staged.file()) {
+        staged.clear()?;
+        dir.entry(name).remove_dir()?;
+    }
+    Ok(())
+}
+
+fn remove_stale_file(dir: &Arc<Dir>, name: &OsStr) -> io::Result<()> {
+    let staged = dir.open_file(name, OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
+    if staged.metadata()?.is_file() && is_stale(&staged) {
+        dir.entry(name).remove()?;
+    }
+    Ok(())
+}
+
+/// Whether it is old enough; then it is locked, for as long as it is open here.
+fn is_stale(file: &fs::File) -> bool {
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    let age = modified
         .ok()
         .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    (metadata.is_file() || metadata.is_dir())
-        && age.is_some_and(|age| age > STALE_AFTER)
+    age.is_some_and(|age| age > STALE_AFTER)
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
