@@ -140,6 +140,24 @@ pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Buffers {
     /// An empty buffer, perhaps with room left from earlier use.
     pub fn get(&self) -> Lent {
+        let mut lent = self.take();
+        lent.clear();
+        lent
+    }
+
+    /// A buffer of `length` bytes, all of them to be overwritten: zeros, or what they were in earlier use.
+    pub fn get_filled(&self, length: usize) -> Lent {
+        let mut lent = self.take();
+        if lent.capacity() == 0 {
+            // Fresh from the system, where zeros cost nothing.
+            lent.bytes = vec![0; length];
+        } else {
+            lent.resize(length, 0);
+        }
+        lent
+    }
+
+    fn take(&self) -> Lent {
         let bytes = self.all().pop().unwrap_or_default();
         let home = self.clone();
         Lent { bytes, home }
@@ -172,8 +190,7 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
+        let bytes = std::mem::take(&mut self.bytes);
         self.home.all().push(bytes);
     }
 }

@@ -113,8 +113,7 @@ impl FrameStream {
                 ..Unpacker::default()
             };
             move |(number, frame): (usize, Frame)| {
-                let mut packed = buffers.get();
-                packed.resize(frame.compressed as usize, 0);
+                let mut packed = buffers.get_filled(frame.compressed as usize);
                 source.read_exact_at(&mut packed, frame.offset)?;
                 let plain = unpack_frame(&mut unpacker, number, frame, &packed);
                 Ok((packed, plain))

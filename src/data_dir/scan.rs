@@ -309,14 +309,8 @@ impl Pieces {
     /// The next piece; `None` at the end, which comes early if the file has been cut.
     fn next(&mut self) -> io::Result<Option<Lent>> {
         while self.offset < self.length && !self.readers.is_full() {
-            let mut buffer = self.buffers.get();
             let wanted = (self.length - self.offset).min(PIECE as u64) as usize;
-            if buffer.capacity() == 0 {
-                // Fresh from the system, where zeros cost nothing.
-                *buffer = vec![0; wanted];
-            } else {
-                buffer.resize(wanted, 0);
-            }
+            let buffer = self.buffers.get_filled(wanted);
             self.readers.submit((self.offset, buffer));
             self.offset += PIECE as u64;
         }

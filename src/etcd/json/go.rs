@@ -42,7 +42,7 @@ pub(crate) fn field(fields: Fields, name: &[u8]) -> Type {
 
 /// Whether Go takes `name` for the field `known`.
 pub(crate) fn same_name(known: &[u8], name: &[u8]) -> bool {
-    known.eq_ignore_ascii_case(name)
+    known == name || known.eq_ignore_ascii_case(name)
 }
 
 /// A value going by, of which only the types are looked at.
@@ -127,12 +127,22 @@ impl Type {
             (Self::Any, _)
             | (Self::Text, Token::Text(_) | Token::Written(_))
             | (Self::Bool, Token::Bool(_)) => true,
-            (Self::Unsigned, Token::Number(digits)) => parses::<u64>(digits),
+            (Self::Unsigned, Token::Number(digits)) => unsigned(digits).is_some(),
             (Self::Signed, Token::Number(digits)) => parses::<i64>(digits),
             (Self::Time, Token::Text(text)) => is_time(text),
             _ => false,
         }
     }
+}
+
+/// An unsigned number of digits alone, if it fits.
+pub(crate) fn unsigned(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let value = digit.wrapping_sub(b'0');
+        number
+            .checked_mul(10)?
+            .checked_add((value < 10).then_some(value)?.into())
+    })
 }
 
 fn parses<T: std::str::FromStr>(digits: &[u8]) -> bool {

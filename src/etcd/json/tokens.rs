@@ -195,13 +195,15 @@ impl JsonTokens {
             b'"' if value || key => {
                 self.text.clear();
                 let wanted = sink.wants_text();
-                self.lexeme = Lexeme::Text(Text {
+                let text = Text {
                     is_key: key,
                     keep: wanted != WantedText::Nothing,
                     as_written: wanted == WantedText::AsWritten,
                     escape: Escape::No,
                     high: None,
-                });
+                };
+                let behind = bytes.get(spaces + 1..).unwrap_or_default();
+                return Ok(spaces + 1 + self.text(text, behind, sink)?);
             }
             b'{' if value => {
                 self.open.push(true);
@@ -226,22 +228,33 @@ impl JsonTokens {
                 sink.token(Token::EndArray)?;
             }
             b':' if self.expect == Expect::Colon => self.expect = Expect::Value,
-            b',' if self.expect == Expect::CommaOrEnd => {
-                let in_object = self.open.last() == Some(&true);
-                self.expect = if in_object {
-                    Expect::Key
-                } else {
-                    Expect::Value
-                };
-            }
+            b',' if self.expect == Expect::CommaOrEnd => self.expect = self.behind_comma(),
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' if value => {
                 self.text.clear();
-                self.lexeme = Lexeme::Scalar;
-                return Ok(spaces);
+                let scalar = bytes.get(spaces..).unwrap_or_default();
+                return Ok(spaces + self.scalar(scalar, sink)?);
             }
             _ => return Err("unexpected character"),
         }
         Ok(spaces + 1)
+    }
+
+    fn behind_comma(&self) -> Expect {
+        if self.open.last() == Some(&true) {
+            Expect::Key
+        } else {
+            Expect::Value
+        }
+    }
+
+    /// Takes the comma or colon that usually follows a lexeme at once; gives how many bytes that are.
+    fn follow(&mut self, behind: &[u8]) -> usize {
+        self.expect = match (self.expect, behind.first()) {
+            (Expect::Colon, Some(b':')) => Expect::Value,
+            (Expect::CommaOrEnd, Some(b',')) => self.behind_comma(),
+            _ => return 0,
+        };
+        1
     }
 
     fn close(&mut self) {
@@ -265,13 +278,21 @@ impl JsonTokens {
         if self.text.len() + length > MAX_SCALAR {
             return Err("impossible number");
         }
-        self.text
-            .extend_from_slice(bytes.get(..length).unwrap_or_default());
-        if length == bytes.len() {
+        let (scalar, behind) = bytes.split_at(length);
+        if behind.is_empty() || !self.text.is_empty() {
+            self.text.extend_from_slice(scalar);
+        }
+        if behind.is_empty() {
+            self.lexeme = Lexeme::Scalar;
             return Ok(length);
         }
         self.value_ended();
-        let token = match self.text.as_slice() {
+        let whole = if self.text.is_empty() {
+            scalar
+        } else {
+            self.text.as_slice()
+        };
+        let token = match whole {
             b"null" => Token::Null,
             b"true" => Token::Bool(true),
             b"false" => Token::Bool(false),
@@ -279,7 +300,7 @@ impl JsonTokens {
             _ => return Err("neither number nor literal"),
         };
         sink.token(token)?;
-        Ok(length)
+        Ok(length + self.follow(behind))
     }
 
     fn text(
@@ -309,15 +330,18 @@ impl JsonTokens {
                     && let Some(length) = written_length(rest)
                 {
                     self.value_ended();
-                    sink.token(Token::Written(rest.get(..length).unwrap_or_default()))?;
-                    return Ok(taken + length + 1);
+                    let (written, behind) = rest.split_at(length);
+                    sink.token(Token::Written(written))?;
+                    let behind = behind.get(1..).unwrap_or_default();
+                    return Ok(taken + length + 1 + self.follow(behind));
                 }
                 let length = length_until(rest, stops);
                 let (plain, behind) = rest.split_at(length);
                 if behind.first() == Some(&b'"') {
                     // The usual case: no escape, and all of it available.
                     self.emit(text, Some(plain), sink)?;
-                    return Ok(taken + length + 1);
+                    let behind = behind.get(1..).unwrap_or_default();
+                    return Ok(taken + length + 1 + self.follow(behind));
                 }
                 self.text.extend_from_slice(plain);
                 length
@@ -336,7 +360,8 @@ impl JsonTokens {
                 None => break,
                 Some(b'"') => {
                     self.emit(text, None, sink)?;
-                    return Ok(taken + 1);
+                    let behind = behind.get(1..).unwrap_or_default();
+                    return Ok(taken + 1 + self.follow(behind));
                 }
                 Some(b'\\') => text.escape = Escape::Begun,
                 Some(_) => return Err(CONTROL),
@@ -519,6 +544,9 @@ pub fn put_unescaped(written: &[u8], out: &mut Vec<u8>) {
 /// `-? (0 | [1-9] [0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
 fn is_number(text: &[u8]) -> bool {
     let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if digits(text) {
+        return text.len() == 1 || text.first() != Some(&b'0');
+    }
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let exponent = text.iter().position(|&byte| byte == b'e' || byte == b'E');
     let (mantissa, exponent) = match exponent {
@@ -545,6 +573,10 @@ fn is_number(text: &[u8]) -> bool {
 /// `bytes` with every byte that is no part of a UTF-8 character replaced by U+FFFD: what Go makes
 /// of a string when it encodes or decodes JSON.
 pub fn go_utf8(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    // Most texts are short, and a general reader takes a while to get going.
+    if bytes.is_ascii() {
+        return bytes.into();
+    }
     let mut rest = match std::str::from_utf8(bytes) {
         Ok(_) => return bytes.into(),
         Err(_) => bytes,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::etcd::digest::Digest;
-use crate::etcd::json::go::{Fields, Skim, Type, is_time, same_name};
+use crate::etcd::json::go::{Fields, Skim, Type, is_time, same_name, unsigned};
 use crate::etcd::json::tokens::{JsonTokens, Token, TokenSink, WantedText};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::store::fingerprint::{Facts, Fingerprint};
@@ -455,10 +455,7 @@ impl Shape {
 
     fn number(&mut self, digits: &[u8]) -> Result<(), &'static str> {
         let field = std::mem::replace(&mut self.field, Field::None);
-        let number = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|d| d.parse().ok());
-        let number: u64 = number.ok_or("an impossible index")?;
+        let number = unsigned(digits).ok_or("an impossible index")?;
         match (field, self.frames.last_mut()) {
             (Field::CurrentIndex, _) => self.index = number,
             (Field::CreatedIndex, Some(Frame::Node { facts, .. })) => facts.created = number,
