@@ -39,6 +39,24 @@ impl Story {
         to
     }
 
+    /// The same, and an archive of it as it is, if etcd-ark finds it damaged.
+    fn data_dir_and_archive(&self, case: &str) -> Vec<PathBuf> {
+        let (dir, backups) = (self.data_dir(case), self.backups());
+        let args: [&OsStr; 7] = [
+            "snapshot".as_ref(),
+            "--damaged".as_ref(),
+            "--json".as_ref(),
+            "--data-dir".as_ref(),
+            dir.as_ref(),
+            "--backup-dir".as_ref(),
+            backups.as_ref(),
+        ];
+        let saved = ark(args);
+        let archive =
+            (saved.code == Some(0)).then(|| saved.json()["archive"].as_str().unwrap().into());
+        [dir].into_iter().chain(archive).collect()
+    }
+
     fn backups(&self) -> PathBuf {
         self.dir.path().join("backups")
     }
@@ -288,55 +306,56 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
         ),
         ("C-cluster_version_bad", 455, "unreadable cluster change"),
     ] {
-        let dir = story.data_dir(case);
         let at = whole_to.to_string();
-        let whole: [&OsStr; 4] = [
-            "keys".as_ref(),
-            "--json".as_ref(),
-            dir.as_ref(),
-            "/".as_ref(),
-        ];
-        let cut_off = ark(whole).exits(4);
-        let error = cut_off.json_error()["message"].as_str().unwrap().to_owned();
-        assert!(
-            error.contains(&format!("this is the state at entry {at}: ")),
-            "{case}: {error}"
-        );
-        assert!(error.contains(says), "{case}: {error}");
-        // Up to there it is what an undamaged log leads to.
-        let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
-        assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
-        let of_intact = |index: &str| {
-            let dir = intact.as_os_str();
-            ark([
+        for dir in story.data_dir_and_archive(case) {
+            let whole: [&OsStr; 4] = [
                 "keys".as_ref(),
                 "--json".as_ref(),
-                dir,
-                "--at-index".as_ref(),
-                index.as_ref(),
-            ])
-        };
-        let same = of_intact(&at).exits(0).json();
-        assert_eq!(cut_off.json()["node"], same["node"], "{case}");
-        assert_eq!(values(&cut_off.json()["node"]), 173, "{case}");
-        // An index that is there is all that was asked for.
-        let index: [&OsStr; 2] = ["--at-index".as_ref(), "451".as_ref()];
-        ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat())
-            .exits(0)
-            .says(says);
-        let pair = [
-            "diff".as_ref(),
-            "--json".as_ref(),
-            dir.as_os_str(),
-            intact.as_os_str(),
-        ];
-        let told = ark(pair).exits(4);
-        assert_eq!(
-            told.json()["a"]["lost"]["whole_to_raft_index"],
-            whole_to,
-            "{case}"
-        );
-        ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
+                dir.as_ref(),
+                "/".as_ref(),
+            ];
+            let cut_off = ark(whole).exits(4);
+            let error = cut_off.json_error()["message"].as_str().unwrap().to_owned();
+            assert!(
+                error.contains(&format!("this is the state at entry {at}: ")),
+                "{case}: {error}"
+            );
+            assert!(error.contains(says), "{case}: {error}");
+            // Up to there it is what an undamaged log leads to.
+            let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
+            assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
+            let of_intact = |index: &str| {
+                let dir = intact.as_os_str();
+                ark([
+                    "keys".as_ref(),
+                    "--json".as_ref(),
+                    dir,
+                    "--at-index".as_ref(),
+                    index.as_ref(),
+                ])
+            };
+            let same = of_intact(&at).exits(0).json();
+            assert_eq!(cut_off.json()["node"], same["node"], "{case}");
+            assert_eq!(values(&cut_off.json()["node"]), 173, "{case}");
+            // An index that is there is all that was asked for.
+            let index: [&OsStr; 2] = ["--at-index".as_ref(), "451".as_ref()];
+            ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat())
+                .exits(0)
+                .says(says);
+            let pair = [
+                "diff".as_ref(),
+                "--json".as_ref(),
+                dir.as_os_str(),
+                intact.as_os_str(),
+            ];
+            let told = ark(pair).exits(4);
+            assert_eq!(
+                told.json()["a"]["lost"]["whole_to_raft_index"],
+                whole_to,
+                "{case}"
+            );
+            ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
+        }
     }
 }
 
@@ -352,47 +371,49 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
         ("C-term_lower_at_end", 455),
         ("G-mid_record_flip", 82),
     ] {
-        let dir = story.data_dir(case);
-        let (out, restored) = (
-            story.dir.path().join("out"),
-            story.dir.path().join("restored"),
-        );
-        let rewind = |to: &str| {
-            let mut args: Vec<&OsStr> = vec!["rewind".as_ref(), "--json".as_ref(), dir.as_ref()];
-            args.extend([
-                "--to".as_ref(),
-                to.as_ref(),
-                "--out".as_ref(),
-                out.as_os_str(),
-            ]);
-            ark(args)
-        };
-        let told = rewind(&format!("index:{to}")).exits(0).json();
-        let warnings = told["warnings"].to_string();
-        let lost = &told["inputs"][0]["lost"];
-        assert_eq!(
-            warnings.contains("is damaged"),
-            lost.is_object(),
-            "{case}: {told:#}"
-        );
-        let archive = Path::new(told["members"][0]["archive"].as_str().unwrap());
-        let archive: &OsStr = archive.as_ref();
-        let place = [
-            "--data-dir".as_ref(),
-            restored.as_os_str(),
-            "--offline".as_ref(),
-        ];
-        ark([&["restore".as_ref(), archive], &place[..]].concat()).exits(0);
-        let verdicts = start_verdicts(&restored, None, true).unwrap();
-        assert!(verdicts[2].1.is_yes(), "{case}: {verdicts:?}");
-        fs::remove_dir_all(&out).unwrap();
-        fs::remove_dir_all(&restored).unwrap();
-        // What is damaged does not say where the history ends.
-        let damaged = lost.is_object() || case == "C-no_marker_of_newest_snap";
-        let code = rewind("end").code;
-        assert!(code == Some(4) || !damaged, "{case}: {code:?}");
-        if out.exists() {
+        for dir in story.data_dir_and_archive(case) {
+            let (out, restored) = (
+                story.dir.path().join("out"),
+                story.dir.path().join("restored"),
+            );
+            let rewind = |to: &str| {
+                let mut args: Vec<&OsStr> =
+                    vec!["rewind".as_ref(), "--json".as_ref(), dir.as_ref()];
+                args.extend([
+                    "--to".as_ref(),
+                    to.as_ref(),
+                    "--out".as_ref(),
+                    out.as_os_str(),
+                ]);
+                ark(args)
+            };
+            let told = rewind(&format!("index:{to}")).exits(0).json();
+            let warnings = told["warnings"].to_string();
+            let lost = &told["inputs"][0]["lost"];
+            assert_eq!(
+                warnings.contains("is damaged"),
+                lost.is_object(),
+                "{case}: {told:#}"
+            );
+            let archive = Path::new(told["members"][0]["archive"].as_str().unwrap());
+            let archive: &OsStr = archive.as_ref();
+            let place = [
+                "--data-dir".as_ref(),
+                restored.as_os_str(),
+                "--offline".as_ref(),
+            ];
+            ark([&["restore".as_ref(), archive], &place[..]].concat()).exits(0);
+            let verdicts = start_verdicts(&restored, None, true).unwrap();
+            assert!(verdicts[2].1.is_yes(), "{case}: {verdicts:?}");
             fs::remove_dir_all(&out).unwrap();
+            fs::remove_dir_all(&restored).unwrap();
+            // What is damaged does not say where the history ends.
+            let damaged = lost.is_object() || case == "C-no_marker_of_newest_snap";
+            let code = rewind("end").code;
+            assert!(code == Some(4) || !damaged, "{case}: {code:?}");
+            if out.exists() {
+                fs::remove_dir_all(&out).unwrap();
+            }
         }
     }
 }

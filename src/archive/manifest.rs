@@ -382,6 +382,14 @@ impl Manifest {
 }
 
 impl FileEntry {
+    /// What it is to a rescue: files of a damaged data dir are what their names say.
+    pub(crate) fn kind_in_rescue(&self) -> FileKind {
+        match self.role {
+            Role::Damaged => kind_of(&self.path),
+            _ => self.kind(),
+        }
+    }
+
     /// How its bytes are to be checked.
     pub fn kind(&self) -> FileKind {
         if matches!(self.role, Role::Leftover | Role::Damaged) {

@@ -3,11 +3,15 @@
 //!
 //! In: an [`Archive`]. Out: a verdict a file. Goes on past what is corrupt.
 
+use std::collections::BTreeSet;
+
 use crate::archive::manifest::{Damage, DirectoryEntry};
 use crate::archive::sink::Digested;
 use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Role, Sink};
 use crate::etcd::digest::Digest;
-use crate::etcd::member::StartFault;
+use crate::etcd::ids::SegmentName;
+use crate::etcd::member::{MemberFacts, StartFault};
+use crate::etcd::rescue::Lost;
 use crate::etcd::scan::FileReport;
 use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome, Pass};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
@@ -23,10 +27,13 @@ pub struct ArchiveReport {
     pub files: Vec<FileReport>,
     /// What is wrong with it, apart from single files.
     pub faults: Vec<VerifyFault>,
-    /// The store, if a replay was asked for and nothing is wrong.
+    /// The store, if a replay was asked for and nothing is wrong, or what is whole was rescued.
     pub replay: Option<Outcome>,
-    /// Every entry, if a trace was asked for and nothing is wrong.
+    /// Every entry, in the same cases.
     pub trace: Option<Trace>,
+    /// Of a damaged data dir that was saved as it was: the member as the part that is whole shows it,
+    /// and what is lost, if that was asked for and the archive holds what it was given.
+    pub rescued: Option<Result<(MemberFacts, Option<Lost>), StartFault>>,
     /// What servers of each release line do with what is restored from it, if that was asked for and
     /// all of it can be read.
     pub starts: Option<Verdicts>,
@@ -96,7 +103,7 @@ pub fn verify(
         mut check, files, ..
     } = checking;
     let starts = check.take_starts().filter(|_| outcome.is_ok());
-    let (mut replay, mut trace) = (None, None);
+    let (mut replay, mut trace, mut rescued) = (None, None, None);
     let (outcome, Digested { mismatches, whole }) = match outcome {
         Ok(digested) => (Ok(()), digested),
         Err(error) => (Err(error), Digested::default()),
@@ -104,6 +111,13 @@ pub fn verify(
     let mut faults: Vec<_> = mismatches.into_iter().map(VerifyFault::Archive).collect();
     match outcome {
         Ok(()) if archive.manifest().damage.is_some() => {
+            if pass.rescue && faults.is_empty() {
+                let found = check.finish_rescue();
+                rescued = Some(found.map(|found| {
+                    (replay, trace) = (found.replay, found.trace);
+                    (found.facts, found.lost)
+                }));
+            }
             let damage = archive.manifest().damage.iter();
             let lines = damage.flat_map(Damage::lines);
             faults.extend(lines.map(VerifyFault::Damaged));
@@ -132,6 +146,7 @@ pub fn verify(
         faults,
         replay,
         trace,
+        rescued,
         starts,
         sha256: whole,
     })
@@ -141,36 +156,60 @@ pub fn verify(
 #[derive(Default)]
 pub(crate) struct MemberCheck {
     examiner: Examiner,
+    /// Of a damaged data dir: the files that are known to be damaged, or to have been.
+    damaged: BTreeSet<String>,
+    /// Whether the file that goes by is one of them.
+    is_damaged: bool,
 }
 
 impl MemberCheck {
     pub(crate) fn new(archive: &Archive, pass: Pass) -> Self {
+        let damage = archive.manifest().damage.iter();
+        let damaged = damage.flat_map(|damage| {
+            let files = damage.files.iter().map(|file| &file.path);
+            files.chain(damage.unreadable.iter().map(|lost| &lost.path))
+        });
         Self {
             examiner: Examiner::new(pass).with_start(pass.asks_starts().then(|| start_of(archive))),
+            damaged: damaged.cloned().collect(),
+            is_damaged: false,
         }
     }
 
     pub(crate) fn begin(&mut self, entry: &FileEntry) {
         let next = self.examiner.start().and_then(|start| start.next_file());
         let is_next = next.is_some_and(|next| is_named(&next, &entry.path));
-        self.examiner
-            .begin_beside(entry.kind(), entry.size, is_next);
+        let kind = if self.examiner.is_rescue() {
+            entry.kind_in_rescue()
+        } else {
+            entry.kind()
+        };
+        self.examiner.begin_beside(kind, entry.size, is_next);
+        self.is_damaged = self.damaged.remove(&entry.path);
     }
 
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         self.examiner.update(bytes);
     }
 
-    /// An archive holds no torn tail: the capture cut it off.
+    /// An archive holds no torn tail, for the capture cut it off, unless it is of a damaged data dir.
     pub(crate) fn end(&mut self) -> Option<FileFault> {
         match self.examiner.end() {
             Err(fault) => Some(fault),
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
-                self.examiner.forget_chain();
+                if self.examiner.is_rescue() && !self.is_damaged {
+                    return None;
+                }
+                self.examiner.break_chain();
                 Some(FileFault::Segment(Break {
                     offset,
                     fault: SegmentFault::CutShort,
                 }))
+            }
+            // What the disk did not give is zeros, which can look like the end of a segment of 3.x.
+            Ok(FileEnd::Segment(_)) if self.is_damaged && self.examiner.is_rescue() => {
+                self.examiner.break_chain();
+                None
             }
             Ok(_) => None,
         }
@@ -182,6 +221,18 @@ impl MemberCheck {
         let start = self.examiner.take_start();
         let whole = start.filter(|start| start.next_file().is_none());
         whole.map(StartScan::finish)
+    }
+
+    /// What is whole of a damaged data dir.
+    fn finish_rescue(mut self) -> Result<Findings, StartFault> {
+        // A segment that could not be opened is not in the archive.
+        for path in &self.damaged {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            if let Some(name) = SegmentName::parse(name) {
+                self.examiner.miss_segment(name);
+            }
+        }
+        self.examiner.finish_all()
     }
 
     /// Whether etcd could start from all of it, and whether the manifest tells the truth.
@@ -265,5 +316,102 @@ impl Sink for Checking<'_> {
             fault: self.check.end(),
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use jiff::Timestamp;
+    use prost::Message;
+
+    use super::*;
+    use crate::etcd::ids::{ClusterId, Index, MemberId, SnapshotId, Term};
+    use crate::etcd::proto;
+    use crate::etcd::wal::record::Framing;
+    use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
+
+    #[derive(Default)]
+    struct Segment(Vec<u8>);
+
+    impl SegmentSink for Segment {
+        fn begin(&mut self, _: SegmentName) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    const NAME: &str = "member/wal/0000000000000000-0000000000000000.wal";
+
+    /// A log of two entries.
+    fn segment() -> Vec<u8> {
+        let mut segment = Segment::default();
+        let beginning = Beginning {
+            member_id: MemberId(7),
+            cluster_id: ClusterId(7),
+            snapshot: SnapshotId {
+                term: Term(0),
+                index: Index(0),
+            },
+            term: Term(5),
+            framing: Framing::Plain,
+        };
+        let mut log = LogWriter::begin(&mut segment, beginning).unwrap();
+        for index in [1, 2] {
+            let entry = proto::Entry {
+                kind: Some(0),
+                term: Some(3),
+                index: Some(index),
+                data: None,
+            };
+            log.entry(Index(index), &entry.encode_to_vec()).unwrap();
+        }
+        log.finish().unwrap();
+        segment.0
+    }
+
+    fn lost(damaged: &[&str]) -> Option<Lost> {
+        let pass = Pass {
+            rescue: true,
+            ..Pass::CHECK
+        };
+        let mut check = MemberCheck {
+            examiner: Examiner::new(pass),
+            damaged: damaged.iter().map(|&path| path.to_owned()).collect(),
+            is_damaged: false,
+        };
+        let bytes = segment();
+        check.begin(&FileEntry {
+            path: NAME.to_owned(),
+            size: bytes.len() as u64,
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::UNIX_EPOCH,
+            sha256: Digest::of(&bytes),
+            role: Role::Damaged,
+        });
+        check.data(&bytes);
+        assert_eq!(check.end(), None);
+        check.finish_rescue().unwrap().lost
+    }
+
+    #[test]
+    fn a_segment_known_to_be_damaged_or_gone_is_never_the_end_of_the_log() {
+        assert_eq!(lost(&[]), None);
+        assert_eq!(lost(&[NAME]).unwrap().whole_to, Index(2));
+        // One that could not be opened is named by its path on the disk.
+        let gone = "/srv/etcd/member/wal/0000000000000001-0000000000000009.wal";
+        let segment_gone = lost(&[gone]).unwrap();
+        assert_eq!(
+            (segment_gone.whole_to, segment_gone.known_to),
+            (Index(2), Index(8))
+        );
+        assert_eq!(lost(&["/srv/etcd/member/snap/gone.snap"]), None);
     }
 }

@@ -364,6 +364,21 @@ impl Examiner {
         }
     }
 
+    /// Whether that is taken which is whole of a damaged log.
+    pub(crate) fn is_rescue(&self) -> bool {
+        self.rescue.is_some()
+    }
+
+    /// The segment `name` is known to have been there. One before the others is missed where they follow.
+    pub(crate) fn miss_segment(&mut self, name: SegmentName) {
+        if let Some(behind) = &mut self.rescue
+            && self.last_sequence.is_none_or(|last| last < name.sequence)
+        {
+            *behind = name.first_index.previous().max(*behind);
+            self.broken = true;
+        }
+    }
+
     /// Lets go of the segments read so far: the next one begins a chain of its own, on trust.
     pub fn forget_chain(&mut self) {
         self.log = None;

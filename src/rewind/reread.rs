@@ -128,7 +128,7 @@ impl Reading<'_> {
         // It was proven before; its frames are proven again and the entries by their digests.
         for file in &archive.manifest().files {
             // A leftover does not belong to the log, however it is named.
-            if file.kind() != kind_of(&file.path) || !taker.begin(&file.path) {
+            if file.kind_in_rescue() != kind_of(&file.path) || !taker.begin(&file.path) {
                 continue;
             }
             let observe = &mut *self.observe;

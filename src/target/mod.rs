@@ -196,12 +196,17 @@ impl Target {
         let (mut snapshots, first): (Vec<_>, _) = match self {
             Self::Archive(archive) => {
                 let files = &archive.manifest().files;
-                let snapshots = files.iter().filter_map(|file| match file.kind() {
-                    FileKind::Snapshot(id) => Some(id),
-                    _ => None,
-                });
-                let segments = &archive.manifest().member.segments;
-                (snapshots.collect(), segments.first().map(|s| s.sequence))
+                let (mut snapshots, mut first) = (Vec::new(), None);
+                for file in files {
+                    match file.kind_in_rescue() {
+                        FileKind::Snapshot(id) => snapshots.push(id),
+                        FileKind::Segment(name) => {
+                            first = first.into_iter().chain([name.sequence]).min();
+                        }
+                        FileKind::Other => {}
+                    }
+                }
+                (snapshots, first)
             }
             Self::DataDir(data_dir) => {
                 let listing = data_dir.list()?;
@@ -280,17 +285,28 @@ impl Target {
                     None => Digests::All,
                 };
                 let report = verify(archive, pass, digests, threads, interrupt, observe)?;
-                if let Some(fault) = report.first_fault() {
-                    return Err(self.unsound(fault));
-                }
                 let manifest = archive.manifest();
+                let (member, passed_over, lost) = match report.rescued {
+                    Some(rescued) => {
+                        let (facts, lost) = rescued.map_or_else(
+                            |fault| (Err(fault), None),
+                            |(facts, lost)| (Ok(facts), lost),
+                        );
+                        let (member, passed_over) = self.sound_member(facts, report.files, true)?;
+                        (member, passed_over, lost)
+                    }
+                    None => match report.first_fault() {
+                        Some(fault) => return Err(self.unsound(fault)),
+                        None => (manifest.member.clone(), Vec::new(), None),
+                    },
+                };
                 Ok(Scanned {
-                    member: manifest.member.clone(),
+                    member,
                     replay: report.replay,
                     trace: report.trace,
                     starts: report.starts,
-                    passed_over: Vec::new(),
-                    lost: None,
+                    passed_over,
+                    lost,
                     has_db: manifest.has_backend(),
                     running: None,
                 })

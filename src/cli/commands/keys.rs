@@ -166,7 +166,7 @@ pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
 /// Why a command fails that gave what there is, and was asked for the end of the log.
 pub(crate) fn only_to(at: Index, lost: &str) -> CliError {
     let message = format!("this is the state at entry {at}: {lost}");
-    CliError::new(Kind::Corrupt, message).hint("`etcd-ark snapshot --damaged` saves the data dir as it is; `etcd-ark rewind --to index:N` makes archives of what is whole")
+    CliError::new(Kind::Corrupt, message).hint("`etcd-ark rewind --to index:N` makes archives of what is whole; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is")
 }
 
 /// The node of a key as the API names it.
