@@ -14,7 +14,8 @@
 //! Values come back and events go up through an `observe` function. Only `cli` prints.
 //!
 //! ```
-//! use etcd_ark::snapshot::{Destination, Moment, Request, capture};
+//! use etcd_ark::snapshot::destination::Destination;
+//! use etcd_ark::snapshot::{Moment, Request, capture};
 //! use etcd_ark::interrupt::Interrupt;
 //! use etcd_ark::archive::manifest::Scope;
 //! use etcd_ark::data_dir::DataDir;

@@ -271,7 +271,7 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
     let request = capture::Request {
         data_dir: &data_dir,
-        to: etcd_ark::snapshot::Destination::BackupDir(backups),
+        to: etcd_ark::snapshot::destination::Destination::BackupDir(backups),
         scope: Scope::Live,
         labels: Vec::new(),
         level: 1,

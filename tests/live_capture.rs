@@ -16,7 +16,8 @@ use etcd_ark::data_dir::DataDir;
 use etcd_ark::etcd::scan::Pass;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
-use etcd_ark::snapshot::{Captured, Destination, Moment, Request, capture};
+use etcd_ark::snapshot::destination::Destination;
+use etcd_ark::snapshot::{Captured, Moment, Request, capture};
 use fs_err as fs;
 
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};

@@ -745,7 +745,7 @@ fn capture(
     let data_dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
     let request = etcd_ark::snapshot::Request {
         data_dir: &data_dir,
-        to: etcd_ark::snapshot::Destination::BackupDir(backups),
+        to: etcd_ark::snapshot::destination::Destination::BackupDir(backups),
         scope: etcd_ark::archive::manifest::Scope::Live,
         labels: Vec::new(),
         level: 1,

@@ -12,8 +12,9 @@ use etcd_ark::etcd::scan::Pass;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::restore::{Request as Restore, restore};
+use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::error::CaptureError;
-use etcd_ark::snapshot::{Destination, Moment, Request, capture};
+use etcd_ark::snapshot::{Moment, Request, capture};
 use jiff::Timestamp;
 
 use crate::support::damages::{Damaged, pairs};

@@ -11,7 +11,8 @@ use etcd_ark::data_dir::DataDir;
 use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::wal::segment::SegmentScan;
 use etcd_ark::interrupt::Interrupt;
-use etcd_ark::snapshot::{Destination, Moment, Request, capture};
+use etcd_ark::snapshot::destination::Destination;
+use etcd_ark::snapshot::{Moment, Request, capture};
 use serde_json::Value;
 
 type Done = Result<(), Box<dyn Error>>;

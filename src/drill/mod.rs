@@ -36,8 +36,9 @@ use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::restore::{RestoreError, restore};
+use crate::snapshot::destination::Destination;
 use crate::snapshot::error::CaptureError;
-use crate::snapshot::{Destination, Moment, capture};
+use crate::snapshot::{Moment, capture};
 use crate::target::{StoreError, Target, Wanted};
 
 /// How often the server is looked at.

@@ -341,8 +341,8 @@ impl Making<'_> {
         let request = capture::Request {
             data_dir: &data_dir,
             to: match self.output.cipher {
-                None => capture::Destination::BackupDir(&self.set),
-                cipher => capture::Destination::Through {
+                None => capture::destination::Destination::BackupDir(&self.set),
+                cipher => capture::destination::Destination::Through {
                     repository: &set,
                     spool: &self.work,
                     cipher,

@@ -31,7 +31,8 @@ use crate::progress::Event;
 use crate::repository::catalog::Catalog;
 use crate::repository::check::prove;
 use crate::repository::{Directory, Repository, Summary, summarize};
-use crate::snapshot::{Destination, Request};
+use crate::snapshot::Request;
+use crate::snapshot::destination::Destination;
 
 /// The archive that stands for the one that was not taken.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::archive::Cipher;
 use crate::repository::Repository;
-use crate::snapshot::Destination;
+use crate::snapshot::destination::Destination;
 use clap::ArgAction;
 
 use crate::cli::encryption::cipher;

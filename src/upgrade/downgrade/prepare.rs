@@ -68,7 +68,7 @@ const LATER_FLAGS: [LaterFlag; 4] = [
 pub struct Request<'r> {
     pub found: &'r Found,
     pub move_wal: Option<&'r Path>,
-    pub to: capture::Destination<'r>,
+    pub to: capture::destination::Destination<'r>,
     pub dry_run: bool,
     pub threads: usize,
     /// The data size, in bytes, above which there is a warning.

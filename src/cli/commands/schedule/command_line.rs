@@ -7,8 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::{DataDir, DataDirError};
+use crate::snapshot::destination::refuse_backup_inside;
 use crate::snapshot::error::CaptureError;
-use crate::snapshot::refuse_backup_inside;
 
 use crate::cli::commands::schedule::flags::{SnapshotLine, Word};
 use crate::cli::commands::schedule::paths::Place;

@@ -20,7 +20,8 @@ use crate::monitoring::scope::is_ahead;
 use crate::repository::lock::BackupLock;
 use crate::repository::probe::{ProbeError, probe};
 use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
-use crate::snapshot::{Captured, Destination, capture, refuse_backup_inside, spool_file};
+use crate::snapshot::destination::{Destination, refuse_backup_inside, spool_file};
+use crate::snapshot::{Captured, capture};
 use crate::text::{about, count, size, utc};
 use crate::upgrade::preflight::{Check, Status};
 
