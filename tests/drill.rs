@@ -117,6 +117,14 @@ fn a_server_that_does_not_start_fails_the_drill_with_its_own_last_lines() {
     ran.says("it exited with code 2");
     assert_eq!(names(&scratch), [""; 0]);
 
+    // An older one starts on what it does not know, and that proves nothing.
+    let older = "#!/bin/sh\necho 'etcd Version: 2.1.3'\n";
+    fs::write(&fake, older).unwrap();
+    drill(&archive, fake.as_os_str(), &scratch, &[])
+        .exits(3)
+        .says("the backup is of a cluster at 2.3, and etcd 2.1.3 is older");
+    assert_eq!(names(&scratch), [""; 0]);
+
     // One that runs and never serves is ended in time.
     let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) sleep 600 & wait;; esac\n";
     fs::write(&fake, script).unwrap();

@@ -194,6 +194,9 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
         .restore(&archive, None)
         .exits(2)
         .says("no identity was given");
+    ark(["verify", "--deep", &archive])
+        .exits(2)
+        .says("is encrypted: --deep reads its content");
     let (other, _) = keygen(place.dir.path(), "other");
     // It may well be whole, for whoever has the key.
     place

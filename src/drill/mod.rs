@@ -23,7 +23,7 @@ use crate::archive::manifest::Scope;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::drill::server::{Binary, Ended, Member, Server};
-use crate::etcd::ids::{Index, Release, SnapshotId};
+use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
@@ -99,6 +99,10 @@ pub enum DrillError {
     NoBinary(PathBuf),
     #[error("`{0}` does not answer `--version` as etcd does")]
     NotEtcd(PathBuf),
+    #[error(
+        "the backup is of a cluster at {own}, and etcd {version} is older: that it starts says nothing"
+    )]
+    Older { version: String, own: Release },
     #[error("etcd {version} does not start from what is restored: {ended}")]
     DoesNotStart {
         version: String,
@@ -153,6 +157,12 @@ fn drill_in(
             Box::new(captured(&data_dir, scratch, request, interrupt, observe)?)
         }
     };
+    let own = archive.manifest().member.cluster_version.as_ref();
+    let own = own.map(ClusterVersion::release);
+    if let Some(own) = own.filter(|own| *own > binary.release) {
+        let version = binary.version;
+        return Err(DrillError::Older { version, own });
+    }
     let data_dir = scratch.join("data");
     restore_into(&data_dir, &archive, request, interrupt, observe)?;
     let created = archive.manifest().created;

@@ -162,7 +162,7 @@ fn name_by_id_where_names_are_shared(watched: &mut [Watched]) {
 impl Watched {
     /// Whether an archive of this name, which cannot be opened, was made after this member's
     /// newest: its name is all that is left to tell by.
-    pub(super) fn is_newer_by_name(&self, name: &str) -> bool {
+    pub fn is_newer_by_name(&self, name: &str) -> bool {
         match (parts(name), parts(self.newest.name())) {
             (Some((member, at)), Some((own, _))) => member == own && at > self.newest.created,
             _ => false,

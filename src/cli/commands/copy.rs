@@ -17,7 +17,6 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
         all
     } else {
         let mut listed = Vec::new();
-        for name in names_in(&*from, args, out)? {
+        for name in names_in(&*from, args)? {
             listed.push(from.look_up(&name)?);
         }
         listed
@@ -142,7 +141,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
 
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
 /// makes them from `FROM/*.tar.zst`. Anything else would be read from elsewhere, and written there.
-fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>> {
+fn names_in(from: &dyn Repository, args: &Copy) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for given in &args.names {
         let found;
@@ -152,7 +151,7 @@ fn names_in(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<String>
         ) {
             (TargetName::Latest { label }, _) => {
                 let member = &args.selection.member;
-                found = member.latest(from, label.as_deref(), out)?;
+                found = member.latest(from, label.as_deref())?;
                 found.as_str()
             }
             (_, None) => match named(from, given)? {

@@ -165,6 +165,9 @@ impl Judge for DrillError {
                 "pass the path of an etcd of the release that the backup is for to --etcd",
             ),
             Self::NotEtcd(_) => failed("pass the path of an etcd to --etcd"),
+            Self::Older { .. } => {
+                refused("pass the path of an etcd of the release that the backup is for to --etcd")
+            }
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::rc::Rc;
 
+use crate::archive::error::ArchiveError;
 use crate::archive::{ENCRYPTED, EXTENSION};
-use crate::monitoring::scope::watched;
-use crate::repository::{Repository, summarize};
+use crate::monitoring::scope::{Watched, watched};
+use crate::repository::{Listed, Repository, summarize};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -15,7 +16,6 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::location::{LATEST, Location, TargetName};
 use crate::cli::open::Places;
-use crate::cli::output::Out;
 
 const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
 /// How many archives are named where one was meant.
@@ -95,7 +95,7 @@ pub(crate) fn resolve(
     member: &MemberFlag,
     cx: &Context<'_>,
 ) -> Result<Location> {
-    let Context { places, out, .. } = cx;
+    let places = &cx.places;
     match target {
         TargetName::At(place) => {
             let (Some(part), Ok(archives)) = (part(place), backup_dir.place()) else {
@@ -114,7 +114,7 @@ pub(crate) fn resolve(
         }
         TargetName::Latest { label } => {
             let repository = places.repository(backup_dir.place()?)?;
-            let name = member.latest(&*repository, label.as_deref(), out)?;
+            let name = member.latest(&*repository, label.as_deref())?;
             Ok(repository.path_of(&name).into())
         }
     }
@@ -166,16 +166,8 @@ impl MemberFlag {
         &self,
         repository: &dyn Repository,
         label: Option<&str>,
-        out: &Out,
     ) -> Result<String> {
         let mut catalog = summarize(repository)?;
-        // One of them may be newer than what is taken.
-        for (_, error) in catalog.unreadable {
-            out.warn(&format!(
-                "{}; `{LATEST}` is another archive",
-                CliError::from(error).message
-            ));
-        }
         catalog
             .summaries
             .retain(|one| label.is_none_or(|label| one.labels.iter().any(|own| own == label)));
@@ -197,7 +189,11 @@ impl MemberFlag {
                 Err(CliError::new(Kind::NotFound, message)
                     .hint("`etcd-ark list` shows what is there"))
             }
-            1 => Ok(newest.remove(0).newest.listed.name),
+            1 => {
+                let newest = newest.remove(0);
+                refuse_older(&newest, catalog.unreadable)?;
+                Ok(newest.newest.listed.name)
+            }
             _ => {
                 let names: Vec<_> = newest.iter().map(|one| one.name.as_str()).collect();
                 let message = format!(
@@ -209,6 +205,21 @@ impl MemberFlag {
             }
         }
     }
+}
+
+/// Refuses if one of `unreadable` is of the same member and newer than what `latest` would be: the operator does not expect to go back further.
+fn refuse_older(newest: &Watched, unreadable: Vec<(Listed, ArchiveError)>) -> Result<()> {
+    let is_newer = |(listed, _): &(Listed, _)| newest.is_newer_by_name(&listed.name);
+    let Some((_, error)) = unreadable.into_iter().find(is_newer) else {
+        return Ok(());
+    };
+    let error = CliError::from(error);
+    let message = format!("`{LATEST}` is damaged: {}", error.message);
+    let hint = format!(
+        "the newest of {} that can be opened is {}: to use it, name it",
+        newest.name, newest.newest.listed.name
+    );
+    Err(CliError::new(error.kind, message).hint(hint))
 }
 
 /// Leaves one of the argument and the flag to every command that takes a backup dir as both: what is typed counts before what is in

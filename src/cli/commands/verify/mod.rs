@@ -181,6 +181,12 @@ fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
 fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verdict> {
     let places = &cx.places;
     if let Some((repository, summary)) = places.locked(target)? {
+        if args.deep {
+            let name = summary.name();
+            let message = format!("`{name}` is encrypted: --deep reads its content");
+            return Err(CliError::usage(message)
+                .hint("pass its key with --identity; without --deep the ciphertext is verified"));
+        }
         return locked_verdict(&*repository, &summary, cx);
     }
     if target.is_bucket() || target.local().is_some_and(is_bare) {

@@ -1,0 +1,255 @@
+//! Where an archive goes, and how it gets there: written, read back, and given its name.
+//!
+//! In: a capture. Out: the archive in a backup dir or a bucket, under its name only once every byte of it has been read back.
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs_err as fs;
+
+use crate::archive::verify::{VerifyFault, verify};
+use crate::archive::{Archive, Cipher, Digests, ENCRYPTED, FileSource, Source};
+use crate::data_dir::DataDir;
+use crate::etcd::scan::Pass;
+use crate::fs::error::with_path;
+use crate::fs::staged::{StagedFile, remove_stale};
+use crate::progress::Event;
+use crate::repository::copy::sum;
+use crate::repository::directory::publish;
+use crate::repository::lock::{BackupLock, LockError};
+use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
+use crate::repository::upload::{Deposit, deposit, read_all};
+use crate::repository::{Directory, Repository, Side};
+use crate::snapshot::error::CaptureError;
+use crate::snapshot::{Capture, Captured, Moment};
+
+/// How often another name is tried.
+const TRIES: u32 = 4;
+
+/// Where a new archive goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'r> {
+    /// Into a backup dir, which is made if it is missing; it is written there.
+    BackupDir(&'r Path),
+    /// Nowhere: the data dir is read and judged as for an archive, and nothing of it is kept.
+    Nowhere,
+    /// Into a repository, once it has been written to a file without a name in `spool` and proven
+    /// there: at a network's pace a capture would hold a running member's files open for long, and
+    /// would have to begin again when the connection is lost.
+    Through {
+        repository: &'r dyn Repository,
+        /// A directory on a local disk.
+        spool: &'r Path,
+        cipher: Option<&'r dyn Cipher>,
+    },
+}
+
+impl Destination<'_> {
+    /// The directories that are written to.
+    fn directories(&self) -> Vec<&Path> {
+        match self {
+            Self::BackupDir(dir) => vec![dir],
+            Self::Nowhere => Vec::new(),
+            Self::Through {
+                repository, spool, ..
+            } => repository.directory().into_iter().chain([*spool]).collect(),
+        }
+    }
+
+    /// Refuses what would be written into the source.
+    pub fn refuse_inside(&self, data_dir: &DataDir) -> Result<(), CaptureError> {
+        let mut directories = self.directories().into_iter();
+        directories.try_for_each(|dir| refuse_backup_inside(data_dir, dir))
+    }
+}
+
+/// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.
+pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
+    let Some(backups) = backup_dir.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        fs::canonicalize(path).ok()
+    }) else {
+        return Ok(());
+    };
+    if data_dir.holds(&backups)? {
+        return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// A file without a name in `spool`.
+pub fn spool_file(spool: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(spool).map_err(|error| with_path(error, "create a file in", spool))
+}
+
+impl Capture<'_> {
+    /// Captures to where it was asked to.
+    pub(super) fn deposit(&mut self) -> Result<Captured, CaptureError> {
+        match self.request.to {
+            Destination::Nowhere => self.keep_nothing(),
+            Destination::BackupDir(dir) => {
+                self.put_in(&Directory::new(dir), |capture| capture.stage_in(dir))
+            }
+            Destination::Through {
+                repository,
+                spool,
+                cipher,
+            } => self.put_in(repository, |capture| {
+                capture.pass_on(repository, spool, cipher)
+            }),
+        }
+    }
+
+    /// Captures by `take`, alone in the directory of `repository` if that was asked for and it has one.
+    fn put_in(
+        &mut self,
+        repository: &dyn Repository,
+        take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
+    ) -> Result<Captured, CaptureError> {
+        repository.prepare()?;
+        let lock = repository.directory().map(|dir| self.lock(dir));
+        let lock = lock.transpose()?.flatten();
+        repository.directory().into_iter().for_each(remove_stale);
+        let captured = self.until_its_name_is_free(take)?;
+        Ok(Captured {
+            alone: lock.is_none_or(|lock| lock.keeps_others_out()),
+            ..captured
+        })
+    }
+
+    /// Captures again, at a later moment, while the name is taken: two captures of one member may
+    /// begin in the same millisecond.
+    fn until_its_name_is_free(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
+    ) -> Result<Captured, CaptureError> {
+        let mut attempt = 1;
+        loop {
+            self.created = self.request.created.read();
+            let error = match take(self) {
+                Err(error) if error.is_name_taken() && attempt < TRIES => error,
+                taken => return taken,
+            };
+            if let Moment::At(_) = self.request.created {
+                return Err(error);
+            }
+            let reason = error.to_string();
+            (self.observe)(Event::Again { attempt, reason });
+            attempt += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
+        let staged = StagedFile::create(dir)?;
+        let (manifest, finished) = self.until_it_fits(Some((staged.file(), staged.path())))?;
+        staged.sync_and_drop_cache()?;
+        self.prove(&Archive::open(staged.path())?)?;
+        let name = self.name(&manifest);
+        let path = dir.join(&name);
+        self.interrupt.check()?;
+        publish(staged, &name, &[sum(&name, finished.sha256)])?;
+        Ok(Captured {
+            path,
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    /// Captures, and gives the archive's name in place of its path.
+    fn keep_nothing(&mut self) -> Result<Captured, CaptureError> {
+        let (manifest, finished) = self.until_it_fits(None)?;
+        Ok(Captured {
+            path: PathBuf::from(self.name(&manifest)),
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    fn pass_on(
+        &mut self,
+        repository: &dyn Repository,
+        spool: &Path,
+        cipher: Option<&dyn Cipher>,
+    ) -> Result<Captured, CaptureError> {
+        let file = spool_file(spool)?;
+        let (manifest, finished) = self.until_it_fits(Some((&file, spool)))?;
+        let mut name = self.name(&manifest);
+        let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
+        self.prove(&Archive::from_source(
+            Arc::clone(&source),
+            &spool.join(&name),
+        )?)?;
+        if cipher.is_some() {
+            name += ENCRYPTED;
+        }
+        let interrupt = self.interrupt;
+        let mut content =
+            |out: &mut dyn Write| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes));
+        let sidecar = |sha256, bytes| -> io::Result<Side> {
+            let bytes = Sidecar::of(&manifest, bytes, sha256).write();
+            Ok(Side {
+                extension: SIDECAR_EXTENSION,
+                bytes: bytes.map_err(io::Error::other)?,
+            })
+        };
+        let deposited = deposit(
+            repository,
+            &mut Deposit {
+                name: &name,
+                bytes: finished.bytes,
+                write: &mut |out| match cipher {
+                    Some(cipher) => cipher.pass(out, &mut content),
+                    None => content(out),
+                },
+                sides: &|sha256, bytes| {
+                    let sidecar = cipher.map(|_| sidecar(sha256, bytes)).transpose()?;
+                    Ok(sidecar.into_iter().chain([sum(&name, sha256)]).collect())
+                },
+            },
+            interrupt,
+            self.observe,
+        )?;
+        Ok(Captured {
+            path: repository.path_of(&name),
+            bytes: deposited.bytes,
+            sha256: deposited.sha256,
+            manifest,
+            alone: true,
+        })
+    }
+
+    fn lock(&self, dir: &Path) -> Result<Option<BackupLock>, LockError> {
+        let claim = self.request.lock.as_ref();
+        let lock = claim.map(|claim| BackupLock::take(dir, claim, self.interrupt));
+        lock.transpose()
+    }
+
+    /// Reads back what this process has just written.
+    fn prove(&mut self, archive: &Archive) -> Result<(), CaptureError> {
+        // Which servers start from it was asked while the same bytes went in.
+        let (pass, digests) = (Pass::CHECK, Digests::Unchecked);
+        let threads = self.request.threads;
+        let (interrupt, observe) = (self.interrupt, &mut *self.observe);
+        let report = verify(archive, pass, digests, threads, interrupt, observe)?;
+        match report.first_fault() {
+            // What was to be saved is damaged; every byte of it is in the archive.
+            None | Some(VerifyFault::Damaged(_)) => Ok(()),
+            Some(fault) => Err(CaptureError::ReadBack(fault)),
+        }
+    }
+}
