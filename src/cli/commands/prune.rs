@@ -347,7 +347,13 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
         let summary = decision.summary;
         let identity = &summary.identity;
         let name = identity.name.as_deref().map(printable);
-        let why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
+        let mut why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
+        if why.is_empty() {
+            why.push("no rule keeps it".to_owned());
+        }
+        if !summary.labels.is_empty() {
+            why.push(format!("labels: {}", summary.labels.join(", ")));
+        }
         let cells = [
             (*fate).to_owned(),
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
@@ -359,7 +365,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
             size(summary.listed.bytes),
             name.unwrap_or_else(|| identity.member_id.to_string()),
         ];
-        let below = vec![printable(summary.name()), printable(&why.join(", "))];
+        let below = vec![printable(summary.name()), printable(&why.join("; "))];
         table.row(cells.into(), below);
     }
     table

@@ -11,7 +11,7 @@ impl Judge for RewindError {
     fn judge(&self) -> Judged {
         match self {
             Self::Store(StoreError::Unsound { .. } | StoreError::Start { .. }) => corrupt(
-                "`etcd-ark verify` shows all that is corrupt; use another archive or member, or `--to index:N` for an entry of what is whole",
+                "leave that input out, the others may suffice; `etcd-ark verify` shows all that is corrupt. `--to index:N` takes an entry of what is whole",
             ),
             Self::Store(error) => error.judge(),
             Self::Archive(error) => error.judge(),
@@ -52,7 +52,7 @@ fn of_refusal(error: &RewindError) -> Judged {
             usage("with `--single` only the one that stays can have a new peer URL")
         }
         RewindError::Clusters(..) => refused(
-            "give archives and data dirs of one cluster; `etcd-ark inspect` shows the cluster of each",
+            "give archives and data dirs of one cluster; `etcd-ark list` shows the archives of each cluster together",
         ),
         RewindError::Fork { .. } => refused(
             "leave out the input that is not of this history: one that was restored from another backup, or one with last entries that a later leader replaced (not known to be committed)",

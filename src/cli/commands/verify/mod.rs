@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
             .into()
     } else {
-        "use another archive: `etcd-ark list` shows them".into()
+        "use another archive; `verify` of the whole backup dir shows which are sound".into()
     });
     let message = match targets.as_slice() {
         [_] => first,
