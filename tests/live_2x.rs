@@ -3,6 +3,7 @@
 //! In: the servers that `ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2` and their like name; without them these stories are skipped,
 //! and say so. Out: what the servers themselves answer after each step.
 
+mod rewinds;
 mod runbooks;
 pub(crate) mod starts;
 
