@@ -412,6 +412,13 @@ fn what_follows_the_end_is_refused() {
         },
         "data after the end of the tar stream",
     );
+    // Also by a command that reads no more than the end.
+    let mut bench = Bench::new();
+    let late = Entry::file("member/wal/late", b"late");
+    bench.forge.behind_manifest.push(late);
+    let path = bench.write(&bench.forge.bytes());
+    let told = ark(["inspect".as_ref(), path.as_os_str()]).exits(4);
+    assert_tells(&told, "data after the end of the tar stream");
     let bench = Bench::new();
     let mut bytes = bench.forge.bytes();
     bytes.extend_from_slice(b"behind the table");

@@ -93,7 +93,7 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
         let attacker = as_etcd(SWAP, &[&theirs, &victim]);
         let until = Instant::now() + Duration::from_secs(1);
         let (mut whole, mut tries) = (0, 0);
-        while Instant::now() < until {
+        while tries < 3 || Instant::now() < until {
             let data_dir = match place {
                 "existing" => theirs.clone(),
                 _ => theirs.join(format!("data{tries}")),
@@ -115,7 +115,6 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
             (before.uid(), before.gid(), before.mode()),
             "{whole} of {tries} were restored"
         );
-        assert!(tries > 1, "the attacker had no chance");
     }
 }
 
@@ -140,7 +139,7 @@ fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_writte
     let attacker = as_etcd(SWAP, &[&theirs, &victim]);
     let until = Instant::now() + Duration::from_secs(2);
     let mut tries = 0;
-    while Instant::now() < until {
+    while tries < 3 || Instant::now() < until {
         let out = theirs.join(format!("out{tries}"));
         let args = [
             "rewind".as_ref(),
@@ -160,7 +159,6 @@ fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_writte
         assert_eq!(tree(&victim), before, "after {tries}: {ran:#?}");
     }
     drop(attacker);
-    assert!(tries > 1, "the attacker had no chance");
     // Without an attacker there is a result, and nothing else is left.
     let out = theirs.join("last");
     ark([
@@ -202,7 +200,7 @@ fn whoever_swaps_a_directory_of_the_member_has_no_file_of_roots_archived() {
     let attacker = as_etcd(FLIP, &[&source.join("member/snap"), &victim]);
     let until = Instant::now() + Duration::from_secs(1);
     let mut tries = 0;
-    while Instant::now() < until {
+    while tries < 3 || Instant::now() < until {
         let mut args = vec![OsStr::new("--json"), "snapshot".as_ref(), "--all".as_ref()];
         args.extend([OsStr::new("--data-dir"), source.as_ref()]);
         let backups = scene.path("backups");
@@ -213,7 +211,6 @@ fn whoever_swaps_a_directory_of_the_member_has_no_file_of_roots_archived() {
         tries += 1;
     }
     drop(attacker);
-    assert!(tries > 1, "the attacker had no chance");
 }
 
 /// A program that would go on for ever: it ends with the test, also where that fails.
