@@ -1,14 +1,15 @@
 //! Whether a server starts from a data dir, against what real servers of four releases did with 357.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
 use crate::support::ark::{ark, names, snapshot};
-use crate::support::decode::{frames, log, segments};
-use crate::support::encode::{SegmentBuilder, segment_name};
+use crate::support::decode::{Field, fields, frames, log, segments};
+use crate::support::encode::{Message, SegmentBuilder, segment_name, snap_name};
 use crate::support::recordings::{copy_dir, unpack};
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
@@ -239,8 +240,80 @@ fn an_empty_last_segment_is_no_damage_where_the_markers_are_before_it() {
     }
 }
 
+/// Tried on 2.0.13, 2.1.3, 2.2.5 and 2.3.8: each passes over a directory that is named as a raft snapshot, takes `null`
+/// for a member's attributes, stops at its own publish where the store does not list it, and reads names in upper case.
+#[test]
+fn what_is_rarely_wrong_with_a_data_dir_has_the_verdict_of_the_real_servers() {
+    let recording = unpack("start-verdicts");
+    let work = tempfile::tempdir().unwrap();
+    let damages: [(&str, bool, Damage); 4] = [
+        ("upper-case", true, |snap| {
+            for path in segments(&snap.with_file_name("wal")) {
+                let name = path.file_stem().unwrap().to_str().unwrap();
+                let upper = format!("{}.wal", name.to_uppercase());
+                std::fs::rename(&path, path.with_file_name(upper)).unwrap();
+            }
+        }),
+        ("directory", true, |snap| {
+            std::fs::create_dir(snap.join(snap_name(u64::MAX, u64::MAX))).unwrap();
+        }),
+        ("null", true, |snap| {
+            change_store(snap, |json| {
+                let at = json.find("/attributes\",").unwrap();
+                let from = at + json[at..].find(r#""Value":""#).unwrap();
+                let to = from + json[from..].find(r#"","Children""#).unwrap();
+                json.replace_range(from..to, r#""Value":"null"#);
+            });
+        }),
+        ("unlisted", false, |snap| {
+            change_store(snap, |json| {
+                let from = json.find(r#""0":{"Path":"/0","#).unwrap();
+                let to = json.find(r#""1":{"Path":"/1","#).unwrap();
+                json.replace_range(from..to, "");
+            });
+        }),
+    ];
+    for (name, starts, damage) in damages {
+        let dir = work.path().join(format!("{name}.etcd"));
+        copy_dir(&recording.path("start-verdicts/cases/C-intact.etcd"), &dir);
+        damage(&dir.join("member/snap"));
+        for (line, verdict) in start_verdicts(&dir, None, true).unwrap() {
+            assert_eq!(verdict.is_yes(), starts, "{name} on {line}: {verdict:?}");
+        }
+    }
+}
+
+/// Damages the directory of the raft snapshots, or what is beside it.
+type Damage = fn(&Path);
+
+/// Changes the store in the newest raft snapshot.
+fn change_store(snap: &Path, change: fn(&mut String)) {
+    let newest = names(snap).pop().unwrap();
+    let part = |bytes: &[u8], number: u64| {
+        let found = fields(bytes).unwrap().into_iter();
+        let found = found.filter(|(field, _)| *field == number);
+        let mut found = found.filter_map(|(_, field)| match field {
+            Field::Bytes(bytes) => Some(bytes.to_vec()),
+            Field::Number(_) => None,
+        });
+        found.next().unwrap()
+    };
+    let data = part(&std::fs::read(snap.join(&newest)).unwrap(), 2);
+    let mut json = String::from_utf8(part(&data, 1)).unwrap();
+    change(&mut json);
+    let data = Message::new()
+        .bytes(1, json.as_bytes())
+        .bytes(2, &part(&data, 2))
+        .finish();
+    let file = Message::new()
+        .uint(1, crc32c::crc32c(&data).into())
+        .bytes(2, &data)
+        .finish();
+    std::fs::write(snap.join(newest), file).unwrap();
+}
+
 /// Adds the segment that a cut begins with, cut short by a crash: empty, or with its crc record.
-fn add_cut_segment(wal: &std::path::Path, with_crc: bool) {
+fn add_cut_segment(wal: &Path, with_crc: bool) {
     let mut crc = 0;
     let all = segments(wal);
     for path in &all {

@@ -259,9 +259,10 @@ pub struct SegmentName {
 }
 
 impl SegmentName {
-    /// Reads a file name; `None` if it is not a segment's.
+    /// Reads a file name; `None` if it is not a segment's. etcd writes lower-case digits, and reads others too.
     pub fn parse(name: &str) -> Option<Self> {
-        let (sequence, first_index) = two_hex_words(name.strip_suffix(".wal")?)?;
+        let words = name.strip_suffix(".wal")?.to_ascii_lowercase();
+        let (sequence, first_index) = two_hex_words(&words)?;
         Some(Self {
             sequence,
             first_index: Index(first_index),

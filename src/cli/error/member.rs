@@ -48,6 +48,11 @@ impl Judge for DataDirError {
             Self::TwoWals { .. } => refused(
                 "find out which one etcd was started with; leave `--wal-dir` out if it is the one in the data dir",
             ),
+            Self::NotAFile { path, .. } if path.extension().is_some_and(|it| it == "snap") => {
+                corrupt(
+                    "etcd passes over it, to an older raft snapshot; is another disk not mounted? Or move it out of the data dir",
+                )
+            }
             Self::NotAFile { .. } => corrupt(
                 "etcd cannot start from this; is another disk not mounted, or were files moved by hand?",
             ),

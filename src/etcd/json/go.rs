@@ -231,6 +231,8 @@ impl MemberJson {
         };
         let mut tokens = JsonTokens::default();
         tokens.update(json, &mut reading);
+        // A `null` has no end of its own.
+        tokens.update(b" ", &mut reading);
         tokens.finish(&reading).ok()?;
         Some(reading.member)
     }
@@ -351,6 +353,7 @@ mod tests {
         }
         let mended = read(r#"{"name":"\ud800"}"#).map(|member| member.name);
         assert_eq!(mended.as_deref(), Some("\u{fffd}"));
+        assert_eq!(read("null"), Some(MemberJson::default()));
         let empty = read(r#"{"name":null,"peerURLs":[null]}"#).unwrap();
         assert_eq!(
             (empty.name, empty.peer_urls),

@@ -433,6 +433,9 @@ impl StartScan {
         if !server.voters.contains(&own.0) {
             return Err(Reason::NoLeader);
         }
+        if !server.lists(own) {
+            return Err(Reason::Unlisted(own));
+        }
         Ok(Way {
             skipped_snapshots: self.skipped.clone(),
             cut,

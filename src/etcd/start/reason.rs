@@ -83,6 +83,11 @@ pub enum Reason {
         /// The entry.
         index: Index,
     },
+    /// The member has a vote, and the store does not list it.
+    #[error(
+        "the members in the store do not include this one, {0}: it stops when it publishes its own attributes"
+    )]
+    Unlisted(MemberId),
     /// The cluster version is not one.
     #[error("the cluster version `{0}` cannot be read")]
     BadVersion(String),
@@ -160,10 +165,10 @@ impl Reason {
             Self::HalfMember(_) => {
                 says("panic: nodeToMember should never fail: raftAttributes key doesn't exist")
             }
-            Self::UnknownMember { .. } if old => {
+            Self::UnknownMember { .. } | Self::Unlisted(_) if old => {
                 says("panic: runtime error: invalid memory address or nil pointer dereference")
             }
-            Self::UnknownMember { id, .. } => Some(format!(
+            Self::UnknownMember { id, .. } | Self::Unlisted(id) => Some(format!(
                 "panic: error updating attributes of unknown member {id}"
             )),
             Self::BadVersion(text) => Some(format!("panic: {text} is not in dotted-tri format")),

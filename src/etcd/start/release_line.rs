@@ -93,6 +93,11 @@ impl Server {
         }
     }
 
+    /// Whether it can publish the attributes of `id`.
+    pub(super) fn lists(&self, id: MemberId) -> bool {
+        self.members.contains(&id.0)
+    }
+
     /// Whether the whole store is here.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
