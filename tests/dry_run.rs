@@ -157,6 +157,28 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
 }
 
 #[test]
+fn what_was_not_checked_and_what_collectors_do_not_read_is_said_and_one_fault_once() {
+    let scene = Scene::new();
+    let told = scene.dry_run(&["--data-dir", "@nothing"]).exits(10);
+    let told = told.says("1 of 6 checks failed: data dir");
+    assert!(told.stdout.contains("start, data size, room"), "{told:#?}");
+    let told = scene.dry_run(&["--backup-dir", "@data/backups"]).exits(3);
+    assert!(told.stdout.contains("room, write, clock"), "{told:#?}");
+    assert!(!told.stdout.contains("OK    room"), "{told:#?}");
+    fs::write(scene.path("file"), "").unwrap();
+    let told = scene.dry_run(&["--backup-dir", "@file"]).exits(2);
+    assert_eq!(told.stdout.matches("FAIL").count(), 1, "{told:#?}");
+    let flags = ["--metrics-file", "@etcd.txt", "--strict"];
+    let told = scene.dry_run(&flags).exits(5);
+    assert!(told.stdout.contains("WARN  metrics file"), "{told:#?}");
+    assert!(told.stdout.contains("would end with 5"), "{told:#?}");
+    let quiet = scene
+        .dry_run(&["--quiet", "--metrics-file", "@etcd.txt"])
+        .exits(0);
+    assert!(quiet.stdout.starts_with("WARN  metrics file"), "{quiet:#?}");
+}
+
+#[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
     // Each: what is done to the scene, the flags, and how both end.
     type Case = (fn(&Scene), &'static [&'static str], i32);

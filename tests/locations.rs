@@ -350,6 +350,26 @@ fn of_several_that_are_not_copied_the_first_is_told() {
 }
 
 #[test]
+fn a_corrupt_archive_is_named_with_what_ends_the_nightly_failure() {
+    // Guards against "run it again for the rest" every night.
+    let scratch = Scratch::new();
+    let (mine, to) = (scratch.path("mine"), scratch.path("to"));
+    let corrupt = &archives_in(&scratch.mine)[0];
+    let mut bytes = fs::read(corrupt).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(corrupt, bytes).unwrap();
+    let name = corrupt.file_name().unwrap().to_str().unwrap();
+    let told = ark(["copy", &mine, &to]).exits(4);
+    let told = told.says(&format!("move `{name}` and what stands beside it"));
+    assert!(!told.stderr.contains("run it again"), "{told:#?}");
+    for file in [name.to_owned(), format!("{name}.sha256")] {
+        fs::rename(scratch.mine.join(&file), scratch.dir.path().join(&file)).unwrap();
+    }
+    ark(["copy", &mine, &to]).exits(0);
+}
+
+#[test]
 fn a_name_that_is_not_in_from_is_wrong_usage_and_not_green() {
     // Guards against "0 copied" with exit 0 for a path, and against a read or a write outside of both places.
     let scratch = Scratch::new();

@@ -272,6 +272,12 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
                 ErrorKind::ArgumentConflict,
                 "two backup dirs are given (`--repo` is another name of `--backup-dir`): name one",
             ),
+        ErrorKind::MissingRequiredArgument if said_by(&error).contains("--data-dir") => {
+            let tip = "the data dir can also come from ETCD_DATA_DIR, or for `snapshot` from `data-dir` in /etc/etcd-ark.toml";
+            let tips = ContextValue::StyledStrs(vec![tip.into()]);
+            error.insert(ContextKind::Suggested, tips);
+            error
+        }
         ErrorKind::UnknownArgument if suggested.is_empty() || DANGEROUS.contains(&&*suggested) => {
             let mut bare = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Args::command());
             let tip = match argument.as_str() {

@@ -81,7 +81,11 @@ pub fn main() -> u8 {
     match record.end(ended) {
         Ok(()) => 0,
         Err(failure) => {
-            out.failure(&failure);
+            // A monitoring system shows both streams, and `status` has said it on stdout.
+            let is_told = matches!(failure.kind, Kind::Backups(_)) && !out.is_json();
+            if !is_told || out.lost_output() {
+                out.failure(&failure);
+            }
             failure.kind.exit_code()
         }
     }

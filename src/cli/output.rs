@@ -31,7 +31,7 @@ pub(crate) enum Paint {
 )]
 pub(crate) struct Out {
     json: bool,
-    quiet: bool,
+    pub(crate) quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
     /// Whether a command run from cron says that it went well: someone looks, or asked for it.

@@ -77,7 +77,7 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
             let taken = facts.now.duration_since(newest.created);
             let text = if watched.current.is_some() && age < taken {
                 format!(
-                    "{is} {} old, and held all there was {} ago{over}",
+                    "{is} {} old, still current {} ago{over}",
                     about(taken),
                     about(age)
                 )

@@ -65,6 +65,45 @@ fn a_store_that_cannot_be_reached_or_that_refuses_is_told_within_half_a_minute()
 }
 
 #[test]
+fn a_copy_stops_at_a_store_that_answers_nothing_or_refuses_the_secret() {
+    // Guards against a try and a warning for each archive, and a hint to run it again.
+    let Some(place) = Place::new() else { return };
+    let road = Road::open(&place.server);
+    place.snapshot(&road);
+    let local = place.path("local");
+    let local = local.to_str().unwrap();
+    place.run(&road, &["copy", URL, local]).exits(0);
+    let first = fs::read_dir(local)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let first: Vec<_> = first.collect();
+    for path in &first {
+        // A second archive, by another name.
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fs::copy(
+            path,
+            path.with_file_name(name.replacen("etcd-", "etcd-other-", 1)),
+        )
+        .unwrap();
+    }
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    for (variable, value, says) in [
+        ("AWS_ENDPOINT_URL", nowhere.as_str(), "Connection refused"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "the secret key is wrong"),
+    ] {
+        let mut command = place.command(&road, &["copy", local, "s3://backups/other"]);
+        let since = Instant::now();
+        let told = ark::run(command.env(variable, value)).exits(1);
+        let told = told.says("2 of 2 archives were not copied").says(says);
+        assert!(since.elapsed() < TOLD_WITHIN, "{:?}", since.elapsed());
+        assert!(!told.stderr.contains("warning: "), "{told:#?}");
+        assert!(!told.stderr.contains("run it again"), "{told:#?}");
+    }
+}
+
+#[test]
 fn a_clock_that_is_wrong_is_called_that_and_not_a_wrong_key() {
     let Some(place) = Place::new() else { return };
     let by_date = Road::to(&place.server, |_, _| Then::OtherTime);

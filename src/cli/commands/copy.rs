@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::repository::copy::{Copied, copy};
+use crate::archive::ArchiveError;
+use crate::repository::copy::{Copied, CopyError, copy};
 use crate::repository::lock::BackupLock;
 use crate::repository::{Listed, Repository, is_archive_name};
 use crate::text::size;
@@ -17,6 +18,7 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
+use crate::cli::output::Out;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
@@ -45,19 +47,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     let from = places.repository(&args.from)?;
     let to = places.repository(&args.to)?;
     refuse_same(&*from, &*to)?;
-    let wanted: Vec<Listed> = if args.names.is_empty() {
-        let all = args.selection.listed(&*from, out)?;
-        if all.is_empty() {
-            return Err(nothing_in(&*from));
-        }
-        all
-    } else {
-        let mut listed = Vec::new();
-        for name in names_in(&*from, args)? {
-            listed.push(from.look_up(&name)?);
-        }
-        listed
-    };
+    let wanted = wanted(&*from, args, out)?;
     to.prepare()?;
     let lock = to.directory();
     let lock = lock
@@ -68,7 +58,8 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     }
     let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
     let (mut results, mut problems) = (Vec::new(), Vec::new());
-    let mut worst: Option<(Kind, String)> = None;
+    let mut worst: Option<CliError> = None;
+    let mut cut_short = false;
     for listed in &wanted {
         let outcome = cx.watched(|observe| copy(&*from, &*to, listed, interrupt, observe));
         let path = text(&to.path_of(&listed.name));
@@ -85,24 +76,34 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
             }
             Err(error) => {
-                let failure = CliError::from(error);
+                let is_corrupt = matches!(error, CopyError::Archive(ArchiveError::Fault { .. }));
+                let mut failure = CliError::from(error);
                 interrupt.check()?;
                 results
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
                 problems.push(json::problem(&path, failure.kind, &failure.message));
-                // Of one alone the failure itself tells; where space has run out it would be the same for all.
-                let is_full = failure.kind == Kind::NoSpace;
-                if wanted.len() > 1 && !is_full {
+                if is_corrupt && failure.kind == Kind::Corrupt {
+                    failure = failure.hint(set_aside(&*from, &listed.name));
+                }
+                // Where space has run out, or a place does not answer, it would be the same for all.
+                if failure.kind == Kind::Failed
+                    && let Err(of_place) = answer(&*from).and_then(|()| answer(&*to))
+                {
+                    failure.hint = of_place.hint.or(failure.hint);
+                    cut_short = true;
+                }
+                cut_short |= failure.kind == Kind::NoSpace;
+                // Of one alone the failure itself tells.
+                if wanted.len() > 1 && !cut_short {
                     out.warn(&failure.message);
                 }
                 // The first one tells, but corruption outweighs every other.
-                let outweighs = |(kind, _): &(Kind, String)| {
-                    *kind != Kind::Corrupt && failure.kind == Kind::Corrupt
-                };
+                let outweighs =
+                    |known: &CliError| known.kind != Kind::Corrupt && failure.kind == Kind::Corrupt;
                 if worst.as_ref().is_none_or(outweighs) {
-                    worst = Some((failure.kind, failure.message));
+                    worst = Some(failure);
                 }
-                if is_full {
+                if cut_short {
                     break;
                 }
             }
@@ -125,18 +126,48 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     } else {
         out.tell(&summary);
     }
-    let Some((kind, first)) = worst else {
+    let Some(first) = worst else {
         return Ok(());
     };
     let failed = wanted.len() as u64 - new - there;
-    Err(CliError::new(
-        kind,
-        format!(
-            "{failed} of {} archives were not copied: {first}",
-            wanted.len()
-        ),
+    let tried = format!("{failed} of {} archives were not copied", wanted.len());
+    let hint = match (&first.hint, cut_short && new + there > 0) {
+        (Some(hint), false) => hint.to_string(),
+        (Some(hint), true) => format!("{hint}; then run it again for the rest"),
+        (None, _) => "those that were copied are whole; run it again for the rest".to_owned(),
+    };
+    Err(first.context(&tried).hint(hint))
+}
+
+/// The archives that are to be copied, at least one.
+fn wanted(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<Listed>> {
+    if args.names.is_empty() {
+        let all = args.selection.listed(from, out)?;
+        if all.is_empty() {
+            return Err(nothing_in(from));
+        }
+        return Ok(all);
+    }
+    let mut listed = Vec::new();
+    for name in names_in(from, args)? {
+        listed.push(from.look_up(&name)?);
+    }
+    Ok(listed)
+}
+
+/// That the place can be asked for anything at all.
+fn answer(place: &dyn Repository) -> Result<()> {
+    place.list()?;
+    Ok(())
+}
+
+/// What to do about a corrupt archive, so that the next night is green again.
+fn set_aside(from: &dyn Repository, name: &str) -> String {
+    format!(
+        "once another archive of this member verifies (`etcd-ark verify {from}`), move `{name}` and what stands beside it \
+         (`{name}.*`) out of `{from}`; every `copy` ends with 4 until then",
+        from = from.location()
     )
-    .hint("those that were copied are whole; run it again for the rest"))
 }
 
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell

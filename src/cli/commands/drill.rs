@@ -19,7 +19,7 @@ use crate::cli::metrics::MetricsFile;
 use crate::cli::output::{Paint, one_line};
 use crate::cli::values::duration;
 
-pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, on loopback and on free ports, with \
+pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory and starts the given etcd there, alone, with \
     --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
     hidden ones too, with a replay of the log; keys of the v3 API are not compared. Exits with 0 if all are equal, with 4 if \
     something differs or the server does not come up, with 10 if there is no such etcd or no such TARGET. Writes neither to the \
@@ -135,13 +135,13 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result
     if is_equal {
         record.drilled(member, drilled.created, *keys);
         let word = out.paint(Paint::Good, "equal");
-        out.line(&format!("{word}  {}", path.display()));
-        out.line(&format!("  member     {}", member.identity));
-        out.line(&format!(
+        out.report(&format!("{word}  {}", path.display()));
+        out.report(&format!("  member     {}", member.identity));
+        out.report(&format!(
             "  verified   etcd {version} started from it and holds all {keys} keys as of index {at}"
         ));
         if drilled.expired > 0 {
-            out.line(&format!(
+            out.report(&format!(
                 "  expired    {} keys or directories since",
                 drilled.expired
             ));

@@ -77,7 +77,9 @@ pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
     };
     let report = match look(args, &rules, cx) {
         Err(error) if error.kind != Kind::Interrupted => {
-            Report::nothing_seen(Level::Unknown, error.message)
+            let hint = error.hint.map(|hint| format!("; {}", out.complete(&hint)));
+            let why = error.message + &hint.unwrap_or_default();
+            Report::nothing_seen(Level::Unknown, why)
         }
         report => report?,
     };
@@ -111,6 +113,13 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
     let Context {
         places, interrupt, ..
     } = cx;
+    if args
+        .warn_age
+        .is_some_and(|warn_age| warn_age >= args.max_age)
+    {
+        let why = "--warn-age is not below --max-age: it could never warn";
+        return Err(CliError::usage(why).hint("raise --max-age, which is 26h by default"));
+    }
     let repository = args.repository.open(places)?;
     let repository = &*repository;
     let catalog = match summarize(repository) {

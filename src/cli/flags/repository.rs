@@ -28,8 +28,7 @@ const OLDER_VARIABLE: &str = "ETCD_ARK_REPO";
 pub(crate) struct BackupDir {
     /// Backup directory, or bucket URL: s3://, gs:// or az://
     ///
-    /// A directory is created with mode 0700 if it is missing. For a bucket the credentials come from the environment, under the
-    /// names that the clouds' own tools use. `--repo` is another name of this flag.
+    /// For a bucket the credentials come from the environment, under the names that the clouds' own tools use. `--repo` is another name of this flag.
     #[arg(long, alias = "repo", value_name = "DIR|URL", value_hint = ValueHint::AnyPath, env = VARIABLE)]
     pub(crate) backup_dir: Option<Location>,
 }

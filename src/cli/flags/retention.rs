@@ -6,7 +6,7 @@ use crate::retention::{Policy, Rules};
 use clap::ArgAction;
 use jiff::SignedDuration;
 
-use crate::cli::error::Result;
+use crate::cli::error::{CliError, Result};
 use crate::cli::values::{count, duration, duration_or_zero, label};
 
 /// The flags of a policy.
@@ -59,7 +59,16 @@ impl Keep {
 
     /// The policy, which must keep something.
     pub(crate) fn policy(&self) -> Result<Policy> {
-        Ok(Policy::try_from(self.rules())?)
+        let rules = self.rules();
+        let labels_alone = Rules {
+            labels: rules.labels.clone(),
+            ..Rules::default()
+        };
+        if rules == labels_alone && !rules.labels.is_empty() {
+            let why = "--keep-label is given without a rule that says how many archives to keep";
+            return Err(CliError::usage(why).hint("add another rule, such as --keep-last 7"));
+        }
+        Ok(Policy::try_from(rules)?)
     }
 
     /// The policy, if any of its flags was given.

@@ -101,7 +101,7 @@ impl Family {
             ),
             Self::DrillTime => (
                 "etcd_ark_last_proven_archive_timestamp_seconds",
-                "When the newest archive was made that a drill has verified with a server.",
+                "When the archive was made that the last successful drill verified with a server.",
             ),
             Self::DrillKeys => (
                 "etcd_ark_last_proven_archive_keys",

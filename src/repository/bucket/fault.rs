@@ -134,7 +134,26 @@ fn kind_of(error: &Error) -> (BucketFaultKind, String) {
         Error::NotSupported { .. } | Error::NotImplemented { .. } => BucketFaultKind::NotSupported,
         _ => BucketFaultKind::Other,
     };
-    (kind, error.to_string())
+    (kind, in_few_words(error))
+}
+
+/// What went wrong, without the settings of the retries and with the innermost cause, such as a refused connection.
+fn in_few_words(error: &Error) -> String {
+    let text = error.to_string();
+    let settings = text
+        .split_once(", max_retries: ")
+        .and_then(|(before, rest)| Some((before, rest.split_once(" - ")?.1)));
+    let text = settings.map_or(text.clone(), |(before, why)| format!("{before}: {why}"));
+    let mut innermost: &dyn StdError = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    let cause = innermost.to_string();
+    if text.contains(&cause) {
+        text
+    } else {
+        format!("{text}: {cause}")
+    }
 }
 
 /// A store's answer, which may be a page of XML, on one line of bearable length.

@@ -75,7 +75,7 @@ fn into_directory(dir: &Place, command: String) -> (String, String) {
 fn into_bucket(user: &str, command: &str) -> (String, String) {
     (
         format!(
-            "# cron has nothing of your shell's environment. The credentials of the bucket belong into {CREDENTIALS}, a line\n\
+            "# cron has nothing of your shell's environment. The credentials of the bucket belong in {CREDENTIALS}, a line\n\
              # each, such as AWS_ACCESS_KEY_ID=KEY; it must be there, belong to {user}, and have mode 0600.\n\
              # Runs on a bucket do not lock each other: flock(1) on that file keeps two of this machine apart. The second one\n\
              # ends with {BUSY}.\n"

@@ -82,7 +82,9 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         let path = target.as_path();
         let wrong = match verdict {
             Ok(verdict) => {
-                tell(path, &verdict, out);
+                if !out.quiet || !verdict.is_sound() {
+                    tell(path, &verdict, out);
+                }
                 results.push(to_json(path, &verdict));
                 let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
                 let fault = verdict.first_fault();
