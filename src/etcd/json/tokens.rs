@@ -310,6 +310,9 @@ impl JsonTokens {
         sink: &mut impl TokenSink,
     ) -> Result<usize, &'static str> {
         let mut taken = 0;
+        // Where there is one escape there are many: from the first one on, all at once if they are plain. Tried
+        // once in a piece, so that no byte is looked at again and again.
+        let mut is_tried = false;
         loop {
             let rest = bytes.get(taken..).unwrap_or_default();
             if !matches!(text.escape, Escape::No) {
@@ -320,11 +323,14 @@ impl JsonTokens {
             }
             let length = if !text.keep {
                 let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                let skimmed = rest.get(..length).unwrap_or_default();
+                let (skimmed, escapes) = rest.split_at(length);
                 if has_control(skimmed) {
                     return Err(CONTROL);
                 }
-                length
+                let is_first = escapes.first() == Some(&b'\\') && !is_tried;
+                is_tried |= is_first;
+                let written = is_first.then(|| written_length(escapes)).flatten();
+                length + written.unwrap_or(0)
             } else if self.text.is_empty() && text.high.is_none() {
                 if text.as_written
                     && let Some(length) = written_length(rest)
