@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Shared between whoever may ask to stop and the work that can be stopped. It holds the number of
+/// Shared between those that may ask to stop and the work that can be stopped. It holds the number of
 /// the signal that asks, or 0.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);

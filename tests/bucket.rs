@@ -364,7 +364,7 @@ fn two_writers_at_once_do_not_spoil_each_other() {
 }
 
 #[test]
-fn an_upload_that_was_stopped_or_killed_is_in_nobodys_list() {
+fn an_upload_that_was_stopped_or_killed_is_in_no_list() {
     let Some(place) = Place::large() else { return };
     for signal in ["INT", "KILL"] {
         let road = Road::to(&place.server, |method, target| {
@@ -506,7 +506,7 @@ fn an_archive_that_was_pruned_meanwhile_is_gone() {
 }
 
 #[test]
-fn whoever_is_stopped_while_a_bucket_is_read_judges_nothing() {
+fn a_run_that_is_stopped_while_a_bucket_is_read_judges_nothing() {
     let Some(place) = Place::new() else { return };
     for _ in 0..3 {
         place.snapshot(&Road::open(&place.server));
@@ -631,7 +631,7 @@ fn a_store_that_says_it_has_the_marker_and_has_not_is_no_success() {
 }
 
 #[test]
-fn a_variable_of_somebody_elses_is_no_setting_of_the_store() {
+fn a_variable_of_another_program_is_no_setting_of_the_store() {
     let Some(place) = Place::new() else { return };
     let road = Road::open(&place.server);
     let mut command = place.command(&road, &place.snapshot_args());

@@ -324,7 +324,7 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     assert_eq!(found.strays.len(), 1);
     assert_eq!(found.cluster_id, Some(ClusterId(CLUSTER)));
 
-    // Without anyone's word, the first endpoint that answers says which cluster is meant, whoever answers first.
+    // Without anyone's word, the first endpoint that answers says which cluster is meant.
     for _ in 0..5 {
         let other_first = format!("{},{}", fake.member(1).client_url(), fake.endpoints());
         let found = look_from(&other_first);
@@ -413,7 +413,7 @@ fn one_url_of_several_is_enough() {
 }
 
 #[test]
-fn a_list_that_no_cluster_has_is_nobodys_word() {
+fn a_list_that_no_cluster_has_counts_for_none() {
     let fake = three();
     let many = |count: u64, url: &str| {
         let one =
@@ -544,7 +544,7 @@ fn what_is_no_endpoint_is_said_before_anybody_is_asked() {
 }
 
 #[test]
-fn whoever_is_there_is_found_at_any_of_the_members_urls() {
+fn a_member_that_runs_is_found_at_any_of_its_urls() {
     let fake = three();
     let members: Vec<_> = fake.members().iter().map(as_listed).collect();
     let there = |members: &[Member]| {

@@ -198,7 +198,7 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
         .exits(2)
         .says("is encrypted: --deep reads its content");
     let (other, _) = keygen(place.dir.path(), "other");
-    // It may well be whole, for whoever has the key.
+    // It may well be whole, for the holder of the key.
     place
         .restore(&archive, Some(&other))
         .exits(3)

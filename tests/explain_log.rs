@@ -388,7 +388,7 @@ fn a_panic_is_one_finding_and_not_one_for_each_line_of_its_stack() {
 }
 
 #[test]
-fn a_grave_line_that_nobody_knows_is_worth_a_look_and_a_light_one_is_not() {
+fn a_grave_line_that_is_not_known_is_worth_a_look_and_a_light_one_is_not() {
     // Guards against silence about what no list foresaw.
     for (letter, class, verdict) in [
         ("I", "not-known", "not-known"),

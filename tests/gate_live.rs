@@ -107,7 +107,7 @@ impl Three {
         }
     }
 
-    /// Waits until the member at a place can read with a quorum: whoever led may be gone.
+    /// Waits until the member at a place can read with a quorum: the one that led may be gone.
     fn wait_until_led(&self, n: usize) {
         let deadline = Instant::now() + PATIENCE;
         let led = |client: SocketAddr| {

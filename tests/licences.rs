@@ -1,6 +1,6 @@
 //! What is built on may be built on: the licence and the source of every library, by the lists in deny.toml.
 //!
-//! Does what `cargo deny check licenses sources` does, without the minutes that it takes to install it.
+//! Does what `cargo deny check licenses bans sources` does by that file, without the minutes that it takes to install it.
 
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +56,15 @@ fn every_library_has_a_licence_and_a_source_that_deny_toml_allows() {
                 .iter()
                 .any(|url| source == format!("registry+{url}"));
             assert!(known, "{name} comes from {source}");
+        } else {
+            let wanted = package["dependencies"].as_array().unwrap().iter();
+            for dependency in wanted {
+                assert_ne!(
+                    dependency["req"], "*",
+                    "any version of {}",
+                    dependency["name"]
+                );
+            }
         }
     }
     assert!(

@@ -564,7 +564,7 @@ fn an_archive_that_changes_while_it_is_copied_is_told_so_at_once() {
 }
 
 #[test]
-fn a_name_that_somebody_chose_cannot_speak_to_the_terminal() {
+fn a_name_that_a_stranger_chose_cannot_speak_to_the_terminal() {
     let scratch = Scratch::new();
     let archive = archives_in(&scratch.mine).remove(0);
     let name = "etcd-\x1b[31mred\nline.tar.zst";

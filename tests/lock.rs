@@ -206,7 +206,7 @@ fn a_snapshot_by_root_does_not_lock_out_the_user_that_owns_the_backup_dir() {
 }
 
 #[test]
-fn who_may_not_write_there_is_told_whose_it_is() {
+fn an_account_that_may_not_write_there_is_told_the_owner() {
     // A backup dir is hardly ever that of the user that etcd runs as.
     if !need_root() || !need("setpriv") {
         return;

@@ -372,7 +372,7 @@ fn a_file_larger_or_smaller_than_listed_is_refused() {
 
 #[test]
 fn a_wal_that_is_corrupt_under_right_digests_is_refused() {
-    // Guards against trust in digests alone: whoever made them may have made them of garbage.
+    // Guards against trust in digests alone: they may have been made of garbage.
     forged(
         |forge| {
             *forge.entry(SECOND).data.last_mut().unwrap() ^= 1;
@@ -653,7 +653,7 @@ fn a_directory_named_like_an_archive_is_none() {
 }
 
 #[test]
-fn a_pipe_named_like_an_archive_holds_nobody_up() {
+fn a_pipe_named_like_an_archive_holds_no_run_up() {
     // Guards against a `list`, `verify` or `restore` that waits for ever for someone to write into it.
     let bench = Bench::new();
     let path = bench.scratch.path().join("etcd-forged.tar.zst");

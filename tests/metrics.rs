@@ -269,7 +269,7 @@ fn shell(scene: &Scene) -> String {
 }
 
 #[test]
-fn whoever_reads_meanwhile_reads_all_of_it_or_nothing() {
+fn a_reader_meanwhile_reads_all_of_it_or_nothing() {
     let scene = scene();
     scene.snapshot(&["-q"]).exits(0);
     let done = AtomicBool::new(false);

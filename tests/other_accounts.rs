@@ -1,4 +1,4 @@
-//! Root in directories of other accounts: whoever owns them may exchange any name in them at any time, and gets nothing of root's.
+//! Root in directories of other accounts: their owner may exchange any name in them at any time, and gets nothing of root's.
 //!
 //! In: data dirs and backup dirs of another account. Out: whose files there are afterwards, and what became of a directory of
 //! root's that a symlink led to.
@@ -78,7 +78,7 @@ while (getppid == $parent) {
 "#;
 
 #[test]
-fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots() {
+fn swapping_the_staging_directory_for_a_symlink_gains_no_directory_of_roots() {
     // 4 of 4 tries gave the account that owned the data dir any directory that it named.
     if !need_root() || !need("setpriv") || !need("perl") {
         return;
@@ -119,7 +119,7 @@ fn whoever_swaps_the_staging_directory_for_a_symlink_gets_no_directory_of_roots(
 }
 
 #[test]
-fn whoever_swaps_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_elsewhere() {
+fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_elsewhere() {
     // Guards against root's archives, logs and clean-up in a directory that the etcd account names.
     if !need_root() || !need("setpriv") || !need("perl") {
         return;
@@ -184,7 +184,7 @@ while (getppid == $parent) {
 "#;
 
 #[test]
-fn whoever_swaps_a_directory_of_the_member_has_no_file_of_roots_archived() {
+fn swapping_a_directory_of_the_member_has_no_file_of_roots_archived() {
     // 15 of 60 tries had a file of root's in the archive.
     if !need_root() || !need("setpriv") || !need("perl") {
         return;

@@ -730,7 +730,7 @@ mod archives {
     }
 
     #[test]
-    fn one_flipped_bit_fails_whose_ever_archive_it_is() {
+    fn one_flipped_bit_fails_in_any_members_archive() {
         let ran = after(|scene| flip_a_bit(&of(scene, 0)[0]));
         let words = ["is corrupt", "SHA-256", "etcd-ark snapshot"];
         refused(ran, &["own-backup"], &words);

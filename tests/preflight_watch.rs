@@ -263,7 +263,7 @@ fn a_watch_ends_by_the_time_it_was_given() {
 }
 
 #[test]
-fn a_signal_ends_it_at_once_even_while_somebody_does_not_answer() {
+fn a_signal_ends_it_at_once_even_while_a_member_does_not_answer() {
     let fake = story();
     fake.member(2).silent();
     let watch = Watch::begin(&fake.endpoints(), &["--timeout", "60"]);
@@ -277,7 +277,7 @@ fn a_signal_ends_it_at_once_even_while_somebody_does_not_answer() {
 }
 
 #[test]
-fn a_data_dir_that_names_nobody_cannot_be_watched() {
+fn a_data_dir_that_names_no_member_cannot_be_watched() {
     let nowhere = TempDir::new().unwrap();
     let nowhere = nowhere.path().join("nowhere");
     let args = ["preflight", "--watch", "--data-dir"];

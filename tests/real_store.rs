@@ -441,7 +441,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 /// Runs one seed. How its operations ended, and how many nodes expired.
 fn replay(setting: Setting) -> (Tally, u64) {
     let mut dir = fast_dir("ark-store-");
-    // What expires when is not in the seed: whoever looks into a failure wants the very data dir.
+    // What expires when is not in the seed: looking into a failure takes the very data dir.
     dir.disable_cleanup(true);
     println!("{setting:?} in {}", dir.path().display());
     let data_dir = dir.path().join("data");

@@ -452,7 +452,7 @@ fn the_mode_of_member_is_its_own() {
 }
 
 #[test]
-fn a_pipe_in_the_backup_dir_holds_nobody_up() {
+fn a_pipe_in_the_backup_dir_holds_no_run_up() {
     // Guards against a nightly backup that waits for ever to open what someone put there.
     let dir = TempDir::new().unwrap();
     let backups = dir.path().join("backups");

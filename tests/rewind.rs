@@ -439,7 +439,7 @@ fn an_entry_that_differs_is_found_where_it_is_though_every_crc_is_right() {
 }
 
 #[test]
-fn tails_that_nobody_knows_to_be_committed_may_differ_and_the_most_up_to_date_log_wins() {
+fn tails_that_are_not_known_to_be_committed_may_differ_and_the_most_up_to_date_log_wins() {
     // Guards against a crashed leader's last words taken for a fork, and against the longer log taken for the better.
     let story = unpack("upgrade-story");
     let dir = TempDir::new().unwrap();

@@ -2,7 +2,7 @@
 
 /// The line for cron.
 mod cron;
-/// What is said to whoever installs it.
+/// What is said to the one who installs it.
 mod install;
 /// The paths in a unit.
 mod places;

@@ -212,7 +212,7 @@ fn the_only_member_is_asked_whether_it_runs_itself() {
 }
 
 #[test]
-fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
+fn a_member_that_cannot_be_asked_is_no_reason_to_go_on() {
     let scene = Scene::new(3);
     for member in scene.fake.members() {
         member.down();
@@ -248,7 +248,7 @@ fn whoever_is_there_and_cannot_be_asked_is_no_reason_to_go_on() {
 }
 
 #[test]
-fn a_rewound_archive_waits_until_nobody_of_the_old_cluster_answers() {
+fn a_rewound_archive_waits_until_no_member_of_the_old_cluster_answers() {
     const OLD: u64 = 0x01dc;
     let scene = Scene::new(3).rewound_from(OLD);
     for place in [0, 1] {

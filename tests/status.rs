@@ -386,7 +386,7 @@ fn who_is_gone_for_good_raises_no_alarm() {
         told.contains("; 1 other cluster and 1 other member not watched"),
         "{told}"
     );
-    // Whoever is asked about by name is looked at anyway.
+    // A member that is asked about by name is looked at anyway.
     let ran = status(backups, &["--member", "infra2"]).exits(2);
     assert!(text(&ran, backups).contains("infra2: newest archive is 38 days old, over 26 hours"));
 }

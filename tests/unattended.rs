@@ -106,7 +106,7 @@ fn quiet_is_silent_on_success_and_never_on_a_question() {
 
 #[test]
 fn a_snapshot_on_a_terminal_says_what_it_made() {
-    // Guards against a tool that is silent to whoever sits before it.
+    // Guards against a tool that is silent to the person before it.
     if !need("script") {
         return;
     }

@@ -335,7 +335,7 @@ fn a_source_that_is_damaged_is_never_called_unchanged() {
 }
 
 #[test]
-fn a_real_server_that_idles_is_unchanged_until_somebody_writes() {
+fn a_real_server_that_idles_is_unchanged_until_a_client_writes() {
     // Guards against SYNCs, elections and published attributes that are not what the tests here make them.
     if !need("etcd") || !need("etcdctl") {
         return;

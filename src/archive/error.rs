@@ -26,7 +26,7 @@ pub enum ArchiveError {
 }
 
 impl ArchiveFault {
-    /// Whether it is whoever reads who lacks something: the archive itself may be whole.
+    /// Whether it is the reader that lacks something: the archive itself may be whole.
     pub fn is_of_keys(&self) -> bool {
         #[cfg(feature = "encryption")]
         {

@@ -125,7 +125,7 @@ fn watch_signals(interrupt: &Interrupt) {
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let asked = Arc::new(AtomicBool::new(false));
     for (signal, kind) in crate::cli::error::SIGNALS {
-        // Whoever started it with `nohup` wants it to go on without a terminal.
+        // Started with `nohup` it is to go on without a terminal.
         if signal == SIGHUP && is_ignored(signal) {
             continue;
         }

@@ -240,7 +240,7 @@ fn restore_into(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), DrillError> {
-    // The server runs as whoever drills.
+    // The server runs as the account that drills.
     let owner = Owner {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),

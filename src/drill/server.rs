@@ -20,7 +20,7 @@ use crate::drill::{DrillError, Request};
 use crate::etcd::ids::Release;
 use crate::interrupt::Interrupt;
 
-/// What the server is called, whoever the member is: that is no part of the log.
+/// What the server is called, for any member: the name is no part of the log.
 const NAME: &str = "drill";
 /// How long a program may take to tell its version, and a server to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -76,7 +76,7 @@ fn judged(archives: &[Summary], free: Result<Option<u64>, String>) -> Report {
 }
 
 #[test]
-fn nobody_knows_how_much_fits_into_a_bucket_and_that_is_no_alarm() {
+fn how_much_fits_into_a_bucket_is_not_known_and_that_is_no_alarm() {
     let report = judged(&[archive("infra0", 0xa, 3)], Ok(None));
     assert_eq!(report.level, Level::Ok);
     assert!(
@@ -120,7 +120,7 @@ fn a_removed_member_that_still_takes_backups_is_watched_only_if_it_is_alone() {
 }
 
 #[test]
-fn the_name_of_an_archive_that_cannot_be_opened_tells_whose_newest_it_is() {
+fn the_name_of_an_archive_that_cannot_be_opened_tells_which_members_newest_it_is() {
     let own = watched(&[archive("node-1", 0xa, 3)], now(), None).remove(0);
     let later = |name: &str, hours| own.is_newer_by_name(archive(name, 0xa, hours).name());
     assert!(later("node-1", 2));
@@ -132,7 +132,7 @@ fn the_name_of_an_archive_that_cannot_be_opened_tells_whose_newest_it_is() {
 }
 
 #[test]
-fn a_newest_archive_that_nobody_could_read_is_unknown() {
+fn a_newest_archive_that_could_not_be_read_is_unknown() {
     let name = |archive: Summary, extension: &str| Unreadable {
         name: archive.listed.name + extension,
         why: "why".to_owned(),

@@ -92,7 +92,7 @@ impl Repository for Directory {
         let names = self.names()?.into_iter();
         for (name, is_link) in names.filter(|(name, _)| is_archive_name(name)) {
             let found = fs::metadata(self.path_of(&name)).ok();
-            // Whoever opens one that was not found learns whether it is gone, or a link to nowhere.
+            // Opening one that was not found tells whether it is gone, or a link to nowhere.
             listed.push(Self::listed(name, is_link, found.as_ref()));
         }
         Ok(listed)

@@ -97,7 +97,7 @@ impl BackupLock {
 impl Drop for BackupLock {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // So that whoever takes it next cannot be mistaken for us before it has signed.
+            // So that the next one to take it cannot be mistaken for us before it has signed.
             let _ = file.file().set_len(0);
         }
     }
@@ -156,7 +156,7 @@ fn try_once(dir: &Path, missing: Missing) -> Result<Tried, LockError> {
 /// The file at `path`, made if it is missing and shall be; none if another run made it first.
 fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File>> {
     let mut options = fs::OpenOptions::new();
-    // A link would let whoever owns the directory have another file of ours emptied.
+    // A link would let the owner of the directory have another file of ours emptied.
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     options.read(true).write(true).custom_flags(no_link);
     match options.open(path) {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_can_be_stopped() {
+    fn a_run_that_waits_can_be_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let _held = take(dir.path(), "the first").unwrap();
         let interrupt = Interrupt::default();

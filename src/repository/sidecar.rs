@@ -3,7 +3,7 @@
 //!
 //! In and out: JSON. It names the cluster, the member, its position and versions, sizes, labels
 //! and the ciphertext's SHA-256: no URL, no file and no key of the store. It is not
-//! authenticated: whoever opens the archive compares it with the manifest inside.
+//! authenticated: opening the archive compares it with the manifest inside.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -503,7 +503,7 @@ fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
 }
 
 #[test]
-fn two_wals_that_differ_are_nobodys_to_choose() {
+fn between_two_wals_that_differ_nothing_is_chosen() {
     let member = elsewhere();
     let wal_dir = member.wal.to_str().unwrap();
     let scratch = TempDir::new().unwrap();
@@ -549,7 +549,7 @@ fn two_wals_that_differ_are_nobodys_to_choose() {
 }
 
 #[test]
-fn a_wal_dir_that_somebody_has_locked_stays_where_it_is() {
+fn a_wal_dir_that_is_locked_stays_where_it_is() {
     let member = elsewhere();
     let wal_dir = member.wal.to_str().unwrap();
     let scratch = TempDir::new().unwrap();

@@ -11,7 +11,7 @@
 //!
 //! Every member has a client URL and a peer URL on two ports of its own that follow each other, and the list of members that all of them serve names
 //! those; the ids are the recorded ones. So a data dir of the recording, which names the ports of that day, and the fake are
-//! the same cluster to whoever is told `--endpoints`. What a member does can be changed at any time, also between two
+//! the same cluster to any run that is told `--endpoints`. What a member does can be changed at any time, also between two
 //! requests on one connection.
 
 /// What listens at one URL.
@@ -325,7 +325,7 @@ impl FakeMember {
     }
 }
 
-/// Whoever panicked while it held the lock is a test that failed already.
+/// A panic while the lock was held is a test that failed already.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

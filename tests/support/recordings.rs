@@ -60,7 +60,7 @@ pub fn unpack(name: &str) -> Recording {
     let mut tar = tar::Archive::new(unzstd);
     tar.set_preserve_permissions(true);
     tar.set_preserve_mtime(true);
-    // Whoever runs the tests owns the files: another owner would need root, and would make them unreadable.
+    // The account that runs the tests owns the files: another owner would need root, and would make them unreadable.
     tar.set_preserve_ownerships(false);
     tar.unpack(dir.path()).unwrap();
     Recording { dir }

@@ -130,7 +130,7 @@ impl Road {
             for stream in listener.incoming().flatten() {
                 let (server, traffic, rule) =
                     (Arc::clone(&server), Arc::clone(&traffic), Arc::clone(&rule));
-                // What breaks off here breaks off for whoever asked, too.
+                // What breaks off here breaks off for the caller, too.
                 std::thread::spawn(move || pass(&stream, &server, &traffic, &rule));
             }
         });

@@ -130,11 +130,11 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
         }
         catalog => catalog?,
     };
-    // Whoever was stopped has read no archive, which is no word on any.
+    // A run that was stopped has read no archive, which says nothing of any.
     interrupt.check()?;
     let now = crate::clock::now();
     let watched = watched(&catalog.summaries, now, args.member.as_deref());
-    // Whoever asks about one member knows of the others.
+    // Asked about one member it says nothing of the others.
     let others = match args.member {
         Some(_) => Others::default(),
         None => others(&catalog.summaries, &watched),

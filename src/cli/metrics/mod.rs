@@ -33,7 +33,7 @@ use crate::cli::metrics::prometheus::{Family, Series};
 const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
 /// How many links one may be behind another.
 const MOST_LINKS: usize = 8;
-/// The file is for whoever collects metrics to read.
+/// The file is for the collector of metrics to read.
 const MODE: u32 = 0o644;
 
 #[derive(Debug, clap::Args)]

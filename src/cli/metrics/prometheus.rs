@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_somebody_else_is_not_taken_for_ours() {
+    fn a_line_of_another_program_is_not_taken_for_ours() {
         let good = write(&[Series::new(Family::ExitCode, "prune", &[], 0.0)]);
         for foreign in [
             "up 1",

@@ -262,7 +262,7 @@ fn a_replay_goes_on_behind_a_raft_snapshot_that_was_received() {
 }
 
 #[test]
-fn the_cluster_version_says_whose_names_in_order_children_get() {
+fn the_cluster_version_says_which_names_in_order_children_get() {
     for (version, rules) in [
         (None, InOrderRules::Before22),
         (Some("2.0.0"), InOrderRules::Before22),

@@ -24,6 +24,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod to_json;
+mod tree;
 pub mod value;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};

@@ -120,7 +120,7 @@ impl Source for ObjectSource {
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
             blocks.entry(number).or_insert_with(|| {
                 let block = Block::default();
-                // What fails here is tried again, and told, by whoever needs the bytes.
+                // What fails here is tried again, and told, where the bytes are needed.
                 let fetch = self.fetch_block(number, &block);
                 self.bucket.runtime.spawn(async { drop(fetch.await) });
                 block

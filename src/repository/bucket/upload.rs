@@ -286,7 +286,7 @@ impl Bucket {
         Ok(self.find(name)?.is_some())
     }
 
-    /// Waits a little, whoever asked to stop: for cleaning up.
+    /// Waits a little, also when asked to stop: for cleaning up.
     fn wait_briefly<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         let patience = std::time::Duration::from_secs(5);
         let wait = async { tokio::time::timeout(patience, request).await.ok() };

@@ -69,7 +69,7 @@ fn tails_above_all_that_is_known_to_be_committed_may_differ_and_the_later_term_w
     assert_eq!((found.committed, found.knower), (Index(2), 0));
     assert_eq!((found.winner, found.end.index), (1, Index(3)));
     assert_eq!(found.sure, [Index(2), Index(3)]);
-    // Of one term the longer log wins, whoever comes first.
+    // Of one term the longer log wins, in either order.
     let longer = trace(0, &[(1, 1), (1, 2), (2, 30), (2, 40)], &[]);
     let found = agree(&[log(&late, 1), log(&longer, 1), log(&long, 2)]).unwrap();
     assert_eq!((found.winner, found.end.index), (1, Index(4)));
@@ -456,7 +456,7 @@ proptest! {
             prop_assert!(sure >= peer.commit && sure <= winner.log.len());
             prop_assert_eq!(&peer.log[..sure], &winner.log[..sure]);
         }
-        // The history is the winner's log, and whoever is asked for a part of it has it.
+        // The history is the winner's log, and any input that is asked for a part of it has it.
         let history = History::new(logs, agreed);
         let end = history.agreement.end.index;
         let told: Vec<_> = history.entries(Index(1), end).map(|entry| entry.index).collect();

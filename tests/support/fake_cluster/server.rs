@@ -14,7 +14,7 @@ use rustix::net::Shutdown;
 
 use super::{Shared, lock};
 
-/// Ports below those that the system gives to whoever does not ask for one: no one takes the port of a member that is down.
+/// Ports below those that the system gives to those that do not ask for one: no one takes the port of a member that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Connections that may wait to be accepted, as std has it.

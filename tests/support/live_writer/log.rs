@@ -176,7 +176,7 @@ fn create_segment(
     head: &SegmentBuilder,
 ) -> fs::File {
     let temporary = shared.wal.join(format!("{name}.tmp"));
-    // The mirror's name comes first: whoever finds the file in the directory finds it locked, and can hold it against the mirror.
+    // The mirror's name comes first: a run that finds the file in the directory finds it locked, and can compare it with the mirror.
     let mirrored = shared.mirrored(name);
     let mut file = open_new(&mirrored, 0o600);
     flock(&file, FlockOperation::NonBlockingLockExclusive)

@@ -47,7 +47,7 @@ pub(crate) fn run(
     let last = loop {
         let begun = Instant::now();
         let look = look(cluster, &known, expected, interrupt)?;
-        // Whoever stops answering is still asked, and no other cluster gets in between.
+        // A member that stops answering is still asked, and no other cluster gets in between.
         expected = expected.or(look.cluster_id);
         let named = look.members.iter().any(|look| look.named_by_cluster);
         if named {
@@ -170,7 +170,6 @@ impl<'o> Shown<'o> {
             self.history.pop_front();
         }
         self.place.set_message(self.screen(moment).join("\n"));
-        self.place.tick();
     }
 
     fn screen(&self, moment: &Moment) -> Vec<String> {

@@ -198,7 +198,7 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
     match &opened {
         Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, cx),
         Target::Archive(archive) => {
-            // Whoever has no key goes by the sidecar alone: what it says must be true for them, too.
+            // Without a key the sidecar is all there is to go by: what it says must be true then, too.
             places.prove_beside(target)?;
             let sum = SumFile::of(target, cx)?;
             let whole = sum.as_ref().is_some_and(SumFile::is_of_plain_bytes);

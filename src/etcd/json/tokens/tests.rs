@@ -46,7 +46,7 @@ impl TokenSink for Build {
                 self.value(Value::String(text(&found)));
             }
             Token::Text(found) => self.value(Value::String(text(found))),
-            // Whoever takes a number says which ones are too large.
+            // The taker of a number says which ones are too large.
             Token::Number(digits) => match serde_json::from_slice(digits) {
                 Ok(number) => self.value(number),
                 Err(_) => return Err("a number out of range"),

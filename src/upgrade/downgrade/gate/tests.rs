@@ -530,7 +530,7 @@ fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_
         decide(&offline(3, vec![at(1, 250), at(2, 343), last])),
         Verdict::AllowedWithWarning(Ground::Majority, vec![behind(250)])
     );
-    // Whoever is not given may have it.
+    // A member that is not given may have it.
     assert_eq!(
         decide(&offline(3, vec![at(1, 342), at(2, 343)])),
         Verdict::AllowedWithWarning(
@@ -544,7 +544,7 @@ fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_
 }
 
 #[test]
-fn offline_somebody_who_runs_gives_the_lie_to_the_vouch() {
+fn offline_a_member_that_runs_refutes_what_was_vouched_for() {
     let disks = || {
         vec![
             disk(STOPPED, OWN, 3, &[("2.1.0", true)]),

@@ -46,7 +46,7 @@ fn a_member_that_does_not_answer_fails_what_it_was_asked() {
 }
 
 #[test]
-fn if_nobody_answers_nothing_about_the_cluster_passes() {
+fn if_no_member_answers_nothing_about_the_cluster_passes() {
     let facts = with(|facts| (0..3).for_each(|number| silence(facts, number)));
     expect(
         &facts,
