@@ -157,10 +157,10 @@ fn with_ca(dir: &Path) -> Access {
     }
 }
 
-fn names(dir: &Path) -> (PathBuf, PathBuf) {
+fn names(dir: &Path) -> (PathBuf, String) {
     let extensions = dir.join("san.cnf");
     fs::write(&extensions, "subjectAltName=IP:127.0.0.1\n").unwrap();
-    (dir.to_path_buf(), extensions)
+    (dir.to_path_buf(), extensions.to_str().unwrap().to_owned())
 }
 
 #[test]
@@ -171,7 +171,6 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
     }
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
-    let san = san.to_str().unwrap().to_owned();
     issued(&dir, "version-1", "2048", &[]);
     issued(&dir, "short", "1024", &["-extfile", &san]);
     // An authority that serves with its own certificate.
@@ -249,7 +248,6 @@ fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
     }
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
-    let san = san.to_str().unwrap().to_owned();
     issued(&dir, "server", "2048", &["-extfile", &san]);
     issued(&dir, "version-1", "2048", &[]);
     issued(&dir, "short", "1024", &[]);
@@ -294,7 +292,6 @@ fn preflight_tells_refused_unresolved_expired_and_unwanted_apart_with_a_data_dir
     }
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
-    let san = san.to_str().unwrap().to_owned();
     issued(&dir, "server", "2048", &["-extfile", &san]);
     issued(&dir, "expired", "2048", &["-extfile", &san, "-days", "-1"]);
     let ca = dir.join("ca.pem");

@@ -83,7 +83,7 @@ impl Digester {
         }
     }
 
-    /// Takes the next part of the text at hand; without one, the text ends.
+    /// Takes the next part of the text that is there; without one, the text ends.
     pub(crate) fn take(&mut self, part: Option<Part>) {
         match self {
             Self::Here(texts) => texts.take(part.as_ref()),

@@ -18,7 +18,7 @@ impl End {
         Ok(Self { bytes, file_length })
     }
 
-    /// Makes sure that at least the last `wanted` bytes are at hand.
+    /// Makes sure that at least the last `wanted` bytes have been read.
     pub(super) fn reach(&mut self, source: &dyn Source, wanted: u64) -> io::Result<()> {
         if wanted > self.bytes.len() as u64 {
             *self = Self::read(source, self.file_length, wanted)?;

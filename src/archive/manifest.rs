@@ -213,7 +213,7 @@ impl Damage {
 /// What an archive was made from, and how far back it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rewind {
-    /// The cluster whose history it continues; no one of it may run when the archive is restored.
+    /// The cluster whose history it continues; none of its members may run when the archive is restored.
     pub old_cluster_id: ClusterId,
     /// That cluster's members, as far as any input knew them.
     pub old_members: Vec<Member>,

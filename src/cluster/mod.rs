@@ -143,7 +143,7 @@ pub enum SaidVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub leads: bool,
-    /// Whom it holds to be the leader, if anyone.
+    /// The member that it takes for the leader, if any.
     pub leader: Option<MemberId>,
 }
 

@@ -24,7 +24,7 @@ pub struct Position {
     pub commit: Index,
     /// The term the member had seen.
     pub hard_state_term: Term,
-    /// Whom it voted for in that term; `0` is no one.
+    /// The member that it voted for in that term; `0` for none.
     pub vote: MemberId,
 }
 

@@ -42,7 +42,7 @@ pub struct HardState {
     /// The highest term seen.
     #[prost(uint64, optional, tag = "1")]
     pub term: Option<u64>,
-    /// Whom it voted for in that term; 0 is no one.
+    /// The member that it voted for in that term; 0 for none.
     #[prost(uint64, optional, tag = "2")]
     pub vote: Option<u64>,
     /// The highest index known to be committed.

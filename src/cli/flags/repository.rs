@@ -73,7 +73,7 @@ pub(crate) struct LatestFlags {
     member: MemberFlag,
 }
 
-/// Whose archives are meant.
+/// The member that is meant, of several in one place.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MemberFlag {
     /// Only archives of this member (name or id)

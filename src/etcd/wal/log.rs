@@ -48,7 +48,7 @@ pub struct Log {
     pub last_crc: Option<u32>,
     /// The last hard state's term.
     pub hard_state_term: Term,
-    /// Whom the member voted for in that term; 0 is no one.
+    /// The member that got its vote in that term; 0 for none.
     pub vote: MemberId,
     /// The last hard state's commit index.
     pub commit: Index,

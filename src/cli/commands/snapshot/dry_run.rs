@@ -476,7 +476,7 @@ fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Fo
     let catalog = match summarize(repository) {
         Ok(catalog) => catalog,
         Err(RepositoryError::NotFound(_)) => Catalog::default(),
-        // Who may only write takes snapshots all the same.
+        // An account that may only write can take snapshots.
         Err(error) if !prunes => {
             let why = CliError::from(error).message;
             return Ok(Found::warning(format!("cannot be compared: {why}")));
@@ -495,7 +495,6 @@ fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Fo
         ));
     }
     let age = about(now.duration_since(newest.created));
-    Ok(Found::ok(format!(
-        "{here}; the newest archive is {age} old"
-    )))
+    let text = format!("{here}; the newest archive is {age} old");
+    Ok(Found::ok(text))
 }

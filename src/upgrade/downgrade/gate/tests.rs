@@ -352,8 +352,8 @@ fn row_7_unknown_is_no() {
         |found: &Evidence, doubt: Doubt| assert_eq!(decide(found), Verdict::Unknown(vec![doubt]));
     unknown(&evidence(Vec::new(), Vec::new()), Doubt::NoMembers);
     let own = vec![disk(STOPPED, OWN, 3, &[("2.1.0", true)])];
-    let nobody = vec![stopped(OWN, "2.2"), silent(2), silent(3)];
-    unknown(&evidence(nobody, own.clone()), Doubt::NoAnswer);
+    let none_answers = vec![stopped(OWN, "2.2"), silent(2), silent(3)];
+    unknown(&evidence(none_answers, own.clone()), Doubt::NoAnswer);
     // A partitioned member that still says 2.1.
     let mut partitioned = mixed();
     partitioned.members[1] = silent(2);
