@@ -116,6 +116,12 @@ fn what_the_older_release_does_with_moved_data_is_said_as_it_is() {
     let data = recording.data_dir("v23");
     crate::support::relabel_member::make_unreachable(&data);
     let dir = data.to_str().unwrap();
+    let verified = ark(["verify", dir]).exits(0).stdout;
+    let starts = "starts: etcd 2.3 (2.0, 2.1 as well, but the cluster is at 2.3: do not)";
+    assert!(verified.contains(starts), "{verified}");
+    let inspected = ark(["inspect", dir]).exits(0).stdout;
+    let older = "etcd 2.1: yes, but the cluster is at 2.3: do not";
+    assert!(inspected.contains(older), "{inspected}");
     let ran = check(&["--from", "2.3", "--to", "2.2", "--data-dir", dir]).exits(3);
     assert!(
         ran.stdout
