@@ -50,8 +50,6 @@ mod documents;
 mod dry_run;
 /// The JSON of every command: what it promises, and the table of it.
 mod json;
-/// The licences of what the tool is built on.
-mod licences;
 /// One run at a time on a backup dir: holders that live, that were killed, and disks that play along or not.
 mod lock;
 /// Every command that is printed as a next step works as printed.
