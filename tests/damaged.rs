@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use etcd_ark::data_dir::start::start_verdicts;
+use etcd_ark::interrupt::Interrupt;
+use etcd_ark::target::{Target, Wanted};
 use fs_err as fs;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -415,5 +417,39 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
                 fs::remove_dir_all(&out).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn keys_that_no_server_would_serve_are_not_given_without_a_word() {
+    let recording = unpack("start-verdicts");
+    let seen = recording.json("start-verdicts/verdicts.json");
+    let (mut read, mut silent) = (0, Vec::new());
+    for (case, servers) in seen.as_object().unwrap() {
+        let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
+        let wanted = Wanted {
+            rescue: true,
+            starts: true,
+            threads: 1,
+            ..Wanted::default()
+        };
+        let target = Target::open(&dir, None)
+            .and_then(|target| target.read_store(wanted, &Interrupt::default(), &mut |_| {}));
+        let Ok(target) = target else { continue };
+        read += 1;
+        let mut servers = servers.as_object().unwrap().values();
+        let is_served = servers.any(|server| server["starts"] == true && server["keys"] != 0);
+        if !is_served && target.none_starts().is_none() && target.lost.is_none() {
+            silent.push(case);
+        }
+    }
+    assert!(read > 200, "{read}");
+    assert!(silent.is_empty(), "{silent:?}");
+    let dir = recording.path("start-verdicts/cases/A-no_marker_of_newest_snap.etcd");
+    for args in [vec!["keys"], vec!["diff", "--at-common-index"]] {
+        let targets = vec![dir.as_os_str(); args.len()];
+        let told = ark(args.iter().map(AsRef::as_ref).chain(targets));
+        told.exits(0)
+            .says("no etcd starts from it: the WAL has no marker of the raft snapshot");
     }
 }

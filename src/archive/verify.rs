@@ -170,7 +170,7 @@ impl MemberCheck {
             files.chain(damage.unreadable.iter().map(|lost| &lost.path))
         });
         Self {
-            examiner: Examiner::new(pass).with_start(pass.asks_starts().then(|| start_of(archive))),
+            examiner: Examiner::new(pass).with_start(pass.starts.then(|| start_of(archive))),
             damaged: damaged.cloned().collect(),
             is_damaged: false,
         }

@@ -152,7 +152,7 @@ fn survey_once(
     });
     let last_segment = listing.segments.last().map(|(_, file)| file.path.clone());
     let (start, beside) = pass
-        .asks_starts()
+        .starts
         .then(|| StartBeside::new(data_dir))
         .transpose()?
         .unzip();

@@ -100,8 +100,6 @@ pub enum Extent {
     Needed,
     /// All.
     All,
-    /// All, and it is asked which servers start from them.
-    AllAndStarts,
 }
 
 /// What a member's files are read for, beside being checked.
@@ -109,6 +107,8 @@ pub enum Extent {
 pub struct Pass {
     /// Which of them.
     pub extent: Extent,
+    /// To tell which servers start from them.
+    pub starts: bool,
     /// To replay the log onto the store.
     pub replay: Option<Plan>,
     /// To take note of every entry.
@@ -121,13 +121,14 @@ impl Pass {
     /// All of them are checked.
     pub const CHECK: Self = Self {
         extent: Extent::All,
+        starts: false,
         replay: None,
         trace: false,
         rescue: false,
     };
     /// All of them are checked, and it is asked which servers start from them.
     pub const WHOLE: Self = Self {
-        extent: Extent::AllAndStarts,
+        starts: true,
         ..Self::CHECK
     };
     /// All of them are checked, and every entry is taken note of.
@@ -142,11 +143,6 @@ impl Pass {
             replay: Some(plan),
             ..Self::WHOLE
         }
-    }
-
-    /// Whether it is asked which servers start.
-    pub fn asks_starts(&self) -> bool {
-        self.extent == Extent::AllAndStarts
     }
 }
 

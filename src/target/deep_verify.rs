@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::etcd::ids::{Index, MemberId, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
+use crate::etcd::replay::{Along, InOrderRules, Plan, Replayed, Start, Until};
 use crate::etcd::scan::Extent;
 use crate::etcd::store::Store;
 use crate::etcd::store::diff::{Difference, compare};
@@ -101,8 +101,7 @@ pub fn first_look(target: &Target) -> Result<Plan, StoreError> {
         start: target.starts()?.first().copied().unwrap_or_default(),
         until: Until::Commit,
         rules: target.likely_rules(),
-        check_snapshots: true,
-        keep_trail: false,
+        along: Along::CheckSnapshots,
     })
 }
 
@@ -119,7 +118,7 @@ pub fn look_deep(
         target,
         wanted: Wanted {
             extent: Extent::All,
-            check_snapshots: true,
+            along: Along::CheckSnapshots,
             threads,
             ..Wanted::default()
         },
@@ -151,7 +150,9 @@ pub fn look_deep(
         let id = differs.id;
         let verdict = looking.verdict(id, &replayed)?;
         wrong += usize::from(matches!(verdict, SnapshotVerdict::Different(_)));
-        looking.wanted.check_snapshots = wrong < MOST_WRONG;
+        if wrong == MOST_WRONG {
+            looking.wanted.along = Along::Nothing;
+        }
         snapshots.push(SnapshotCheck { id, verdict });
         // From here on the member's own raft snapshot is what it went on from.
         let rules = replayed.rules;

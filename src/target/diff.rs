@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::etcd::ids::{Index, Release, V2_1};
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::replay::{EntryMark, InOrderRules, Removal, Until};
+use crate::etcd::replay::{Along, EntryMark, InOrderRules, Removal, Until};
 use crate::etcd::scan::Extent;
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::path::components;
@@ -108,8 +108,9 @@ pub fn diff(
     let trail = |target: &Target, read: &StoreRead, observe: &mut dyn FnMut(Event)| {
         let wanted = Wanted {
             until: Until::Index(read.replayed.at),
-            keep_trail: true,
+            along: Along::KeepTrail,
             extent: Extent::All,
+            starts: false,
             ..wanted
         };
         let read = target.read_from_oldest(wanted, interrupt, observe)?;

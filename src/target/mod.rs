@@ -16,10 +16,10 @@ use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError, Running};
 use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
-use crate::etcd::replay::{InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
+use crate::etcd::replay::{Along, InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
 use crate::etcd::rescue::Lost;
 use crate::etcd::scan::{Extent, FileFault, FileKind, FileReport, Outcome, Pass};
-use crate::etcd::start::Verdicts;
+use crate::etcd::start::{Verdicts, none_starts, own_release};
 use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
@@ -40,10 +40,9 @@ pub struct Wanted {
     pub rules: Option<InOrderRules>,
     /// Which files to read: the whole log says more than what the store needs.
     pub extent: Extent,
-    /// Whether to keep a mark of each entry.
-    pub keep_trail: bool,
-    /// Whether to compare the store with each raft snapshot on the way, and stop where one differs.
-    pub check_snapshots: bool,
+    /// Whether to tell which servers start from it.
+    pub starts: bool,
+    pub along: Along,
     /// Whether to take, of a damaged log, the part that is whole.
     pub rescue: bool,
     pub threads: usize,
@@ -76,8 +75,18 @@ pub struct StoreRead {
     /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
-    /// What servers of each release line do with it, if all of it was read.
+    /// What servers of each release line do with it, if that was asked for.
     pub starts: Option<Verdicts>,
+    /// Whether it is of 3.x.
+    pub has_db: bool,
+}
+
+impl StoreRead {
+    /// That no server starts from it, and why, if that was asked for and is so.
+    pub fn none_starts(&self) -> Option<String> {
+        let own = own_release(self.member.cluster_version.as_ref(), self.has_db);
+        none_starts(self.starts.as_ref()?, own)
+    }
 }
 
 /// Why in-order children are named as they are.
@@ -149,8 +158,7 @@ impl Target {
                 start: wanted.start,
                 until: wanted.until,
                 rules,
-                check_snapshots: wanted.check_snapshots,
-                keep_trail: wanted.keep_trail,
+                along: wanted.along,
             };
             let read = self.read_by(plan, wanted, interrupt, observe)?;
             let right = InOrderRules::of(read.member.cluster_version.as_ref());
@@ -239,6 +247,7 @@ impl Target {
         let pass = Pass {
             replay: Some(plan),
             extent: wanted.extent,
+            starts: wanted.starts,
             trace: false,
             rescue: wanted.rescue,
         };
@@ -248,6 +257,7 @@ impl Target {
             passed_over,
             lost,
             starts,
+            has_db,
             ..
         } = read;
         let replayed = settled(read.replay).map_err(|fault| StoreError::Replay {
@@ -266,6 +276,7 @@ impl Target {
             passed_over,
             lost,
             starts,
+            has_db,
         })
     }
 

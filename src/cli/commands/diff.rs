@@ -16,7 +16,9 @@ use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{lost, only_to, rules_text, tell_lost, tell_passed_over};
+use crate::cli::commands::keys::{
+    lost, only_to, rules_text, tell_lost, tell_none_starts, tell_passed_over,
+};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::{NamingRules, Threads};
@@ -73,6 +75,7 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
     let wanted = Wanted {
         rules: args.rules.in_order_rules,
         rescue: true,
+        starts: true,
         threads: args.threads.count(),
         ..Wanted::default()
     };
@@ -80,6 +83,7 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
         cx.watched(|observe| diff(&a, &b, args.at_common_index, wanted, interrupt, observe))?;
     for read in [&found.a, &found.b] {
         tell_passed_over(read, out);
+        tell_none_starts(read, out);
         if !out.is_json() {
             tell_lost(read, out);
         }

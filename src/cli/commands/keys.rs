@@ -66,11 +66,13 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
         until: until(args),
         rules: args.rules.in_order_rules,
         rescue: true,
+        starts: true,
         threads: args.from.threads.count(),
         ..Wanted::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
+    tell_none_starts(&read, out);
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if !out.is_json() || incomplete.is_none() {
         tell_lost(&read, out);
@@ -148,6 +150,13 @@ pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
                 file.path
             ));
         }
+    }
+}
+
+/// Says that no server starts from what was read, if that is so: its keys are whole, and yet no backup.
+pub(crate) fn tell_none_starts(read: &StoreRead, out: &Out) {
+    if let Some(why) = read.none_starts().filter(|_| read.lost.is_none()) {
+        out.warn(&why);
     }
 }
 

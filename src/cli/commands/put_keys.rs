@@ -13,7 +13,7 @@ use crate::target::Wanted;
 use crate::text::count;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{find, now, tell_lost, tell_passed_over};
+use crate::cli::commands::keys::{find, now, tell_lost, tell_none_starts, tell_passed_over};
 use crate::cli::connection::Connection;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
@@ -70,11 +70,13 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
             .map_or(Until::Commit, |index| Until::Index(Index(index))),
         rules: args.rules.in_order_rules,
         rescue: true,
+        starts: true,
         threads: args.from.threads.count(),
         ..Wanted::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
     tell_passed_over(&read, out);
+    tell_none_starts(&read, out);
     tell_lost(&read, out);
     let store = &read.replayed.store;
     let top = find(store, Some(&args.prefix), &read)?;

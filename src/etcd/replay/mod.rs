@@ -143,10 +143,20 @@ pub struct Plan {
     pub until: Until,
     /// How in-order children are named.
     pub rules: InOrderRules,
-    /// Whether to compare the store with each raft snapshot on the way, and stop where one differs.
-    pub check_snapshots: bool,
-    /// Whether to keep a mark of each committed entry and of what it did to the store's index.
-    pub keep_trail: bool,
+    /// What to do on the way.
+    pub along: Along,
+}
+
+/// What a replay does on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Along {
+    /// Nothing more.
+    #[default]
+    Nothing,
+    /// Compare the store with each raft snapshot, and stop where one differs.
+    CheckSnapshots,
+    /// Keep a mark of each committed entry and of what it did to the store's index.
+    KeepTrail,
 }
 
 /// Why a store cannot be had.
@@ -336,7 +346,7 @@ impl Replay {
             };
         Wanted {
             tree,
-            fingerprint: self.plan.check_snapshots && !tree,
+            fingerprint: self.plan.along == Along::CheckSnapshots && !tree,
             ..Wanted::default()
         }
     }
@@ -377,7 +387,7 @@ impl Replay {
         }
         self.pace.note(entry.index, entry.data);
         let below = entry.index <= self.at;
-        if below && !self.plan.keep_trail && !may_be_post(entry.data) {
+        if below && self.plan.along != Along::KeepTrail && !may_be_post(entry.data) {
             return;
         }
         self.pending.push_back(Pending {
@@ -458,7 +468,7 @@ impl Replay {
             self.entries += 1;
             mark.store_index = Some(store.index());
             mark.counts = store.index() != before;
-            if self.plan.keep_trail {
+            if self.plan.along == Along::KeepTrail {
                 mark.removes = removal(&applied, entry);
             }
             let made = matches!(applied, Applied::CreatedInOrder(_));
@@ -470,7 +480,7 @@ impl Replay {
                 self.checks.push(Check { id, equal });
             }
         }
-        if self.plan.keep_trail {
+        if self.plan.along == Along::KeepTrail {
             self.trail.push(mark);
         }
         Ok(())

@@ -25,8 +25,7 @@ fn plan(until: Until) -> Plan {
         start: Start::Newest,
         until,
         rules: InOrderRules::From22,
-        check_snapshots: false,
-        keep_trail: false,
+        along: Along::Nothing,
     }
 }
 

@@ -21,7 +21,7 @@ use std::fmt;
 
 use crate::etcd::ids::SegmentName;
 use crate::etcd::ids::SnapshotId;
-use crate::etcd::ids::{Index, MemberId, Release, Term};
+use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release, Term};
 use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotScan, StartRead};
 use crate::etcd::start::decoder::{Stop, Tail};
 use crate::etcd::start::log::Log;
@@ -96,6 +96,30 @@ pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
     let own = own.unwrap_or(V2_3);
     let mut lines = verdicts.iter().filter(|(line, _)| *line <= own);
     own.major > V2_3.major || is_3x(verdicts) || lines.any(|(_, verdict)| verdict.is_yes())
+}
+
+/// That no server of a release line up to `own` starts, and why the last of them does not, if so.
+pub fn none_starts(verdicts: &Verdicts, own: Option<Release>) -> Option<String> {
+    if some_line_starts(verdicts, own) {
+        return None;
+    }
+    let mut up_to_own = verdicts.iter().rev();
+    let last = up_to_own.find(|(line, _)| *line <= own.unwrap_or(V2_3));
+    let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
+    Some(format!(
+        "no etcd starts from it: {}",
+        why.unwrap_or_default()
+    ))
+}
+
+/// The release of data with this cluster version, and with a `snap/db` if `has_db`, where it is known.
+pub fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Release> {
+    let version = version.map(ClusterVersion::release);
+    if has_db {
+        // 3.x keeps no cluster version before its first decision.
+        return version.max(Some(Release { major: 3, minor: 0 }));
+    }
+    version
 }
 
 /// What the release that the data are of does with them, unless it starts; where they do not tell their

@@ -16,7 +16,7 @@ use crate::data_dir::DataDir;
 use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::ClusterId;
-use crate::etcd::replay::{InOrderRules, Plan, Replayed, Start, Until};
+use crate::etcd::replay::{Along, InOrderRules, Plan, Replayed, Start, Until};
 use crate::etcd::scan::{FileKind, Pass};
 use crate::fs::error::with_path;
 use crate::interrupt::Interrupt;
@@ -40,8 +40,7 @@ pub fn data_facts(
         // What is not known to be committed may be, by the time of the next start.
         until: Until::End,
         rules: InOrderRules::Before22,
-        check_snapshots: false,
-        keep_trail: false,
+        along: Along::Nothing,
     };
     let found = survey(data_dir, Pass::replaying(plan), interrupt, observe)?;
     let sound = found.files.iter().filter(|file| file.fault.is_none());

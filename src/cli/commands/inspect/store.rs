@@ -32,7 +32,8 @@ pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<
     let Context { out, interrupt, .. } = cx;
     let wanted = Wanted {
         until: Until::Commit,
-        extent: Extent::AllAndStarts,
+        extent: Extent::All,
+        starts: true,
         threads,
         ..Wanted::default()
     };

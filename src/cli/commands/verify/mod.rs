@@ -12,11 +12,11 @@ use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
 use crate::etcd::digest::Digest;
-use crate::etcd::ids::{ClusterVersion, Release};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
 use crate::etcd::scan::Outcome;
 use crate::etcd::scan::{FileReport, Pass};
+use crate::etcd::start::own_release;
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
@@ -463,15 +463,6 @@ fn data_dir_verdict(
 }
 
 /// The release of the data, as far as they tell.
-fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Release> {
-    let version = version.map(ClusterVersion::release);
-    if has_db {
-        // 3.x keeps no cluster version before its first decision.
-        return version.max(Some(Release { major: 3, minor: 0 }));
-    }
-    version
-}
-
 fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
     // If it failed the log does not reach back to where it began; the deep look finds where it does.
     Some((member.clone(), replay?.ok()?))

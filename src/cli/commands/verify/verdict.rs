@@ -12,9 +12,7 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::etcd::start::{
-    V2_3, Verdicts, is_3x, some_line_starts, starting_lines, those_that_start,
-};
+use crate::etcd::start::{V2_3, Verdicts, is_3x, none_starts, starting_lines, those_that_start};
 use crate::etcd::text::printable;
 use crate::text::size;
 
@@ -39,14 +37,9 @@ impl Verdict {
     pub(super) fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
         let Some(starts) = starts else { return };
         let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
-        if !some_line_starts(&starts, own) {
-            let last = starts
-                .iter()
-                .rfind(|(line, _)| Some(*line) <= own.or(Some(V2_3)));
-            let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
-            let why = why.unwrap_or_default();
+        if let Some(why) = none_starts(&starts, own) {
             if self.is_sound() {
-                self.faults.push(format!("no etcd starts from it: {why}"));
+                self.faults.push(why);
             }
         } else if !is_3x {
             let also = those_that_start(&starts).filter(|_| !self.is_sound());
