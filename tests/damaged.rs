@@ -171,7 +171,10 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
         .zip(listed.stdout.lines().skip(1))
         .find_map(|(line, name)| name.contains(&damaged).then_some(line))
         .unwrap();
-    assert!(line.contains("DAMAGED"), "{listed:#?}");
+    assert!(
+        line.contains("DAMAGED") && !line.contains("0 B"),
+        "{listed:#?}"
+    );
     let listed = ark(["list".as_ref(), "--json".as_ref(), backups.as_os_str()])
         .exits(0)
         .json();

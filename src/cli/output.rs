@@ -194,7 +194,8 @@ impl Out {
 
     /// Why the command failed.
     pub(crate) fn failure(&self, failure: &CliError) {
-        let hint = failure.hint.as_deref().map(|hint| self.complete(hint));
+        let printed = self.printed.about(failure.target.as_deref());
+        let hint = failure.hint.as_deref().map(|hint| printed.complete(hint));
         if self.json {
             let line = json::failure(failure, hint.as_deref());
             let _ = writeln!(std::io::stderr(), "{}", visible(&line));

@@ -13,11 +13,13 @@ use crate::cli::location::Location;
 use crate::cli::quote::shell;
 
 /// What the run was given that another command needs too.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Printed {
     /// The archive that was named.
     pub(crate) archive: Option<Location>,
     pub(crate) data_dir: Option<String>,
+    /// Of several targets the one that a text is about.
+    pub(crate) about: Option<String>,
     pub(crate) wal_dir: Option<String>,
     pub(crate) backup_dir: Option<String>,
     pub(crate) identities: Vec<PathBuf>,
@@ -36,6 +38,15 @@ impl Printed {
                 self.archive = place.cloned();
                 self
             }
+        }
+    }
+
+    /// The same, for a text about `target`, unless the run was given only one.
+    pub(crate) fn about(&self, target: Option<&Path>) -> Self {
+        let about = target.map(text);
+        Self {
+            about,
+            ..self.clone()
         }
     }
 
@@ -89,7 +100,7 @@ impl Printed {
                     flag("--wal-dir", self.wal_dir.as_deref());
                 }
                 let archive = self.archive.as_ref().map(|place| text(place.as_path()));
-                let target = self.data_dir.clone().or(archive);
+                let target = self.data_dir.clone().or(archive).or(self.about.clone());
                 let target = target.unwrap_or_else(|| "TARGET".to_owned());
                 return words.into_iter().flatten().chain([target]).collect();
             }

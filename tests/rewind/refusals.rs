@@ -83,7 +83,10 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
     let middle = bytes.len() / 3;
     bytes[middle] ^= 1;
     fs::write(&archive, bytes).unwrap();
-    rewind(&[&source, &archive], &out, &[]).exits(4);
+    let refused = rewind(&[&source, &archive], &out, &[]).exits(4);
+    let hint = format!("`etcd-ark verify {}`", archive.display());
+    let told = refused.json_error();
+    assert!(told["hint"].as_str().unwrap().contains(&hint), "{told}");
     assert!(!out.exists());
     // An empty directory is as good as none.
     make_dir(&out);

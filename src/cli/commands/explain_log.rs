@@ -290,11 +290,14 @@ impl Teller<'_> {
         } else {
             String::new()
         };
-        writeln!(
-            stdout,
-            "{}",
-            hung(&format!("{mark} {number}{shown}"), MARK, width())
-        )?;
+        // For `grep` a line of the log stays one line.
+        let width = if io::stdout().is_terminal() {
+            width()
+        } else {
+            usize::MAX
+        };
+        let line = hung(&format!("{mark} {number}{shown}"), MARK, width);
+        writeln!(stdout, "{line}")?;
         let first_time = self.told.insert(class.name);
         let speaks = matches!(class.verdict, Verdict::Expected | Verdict::WorthALook);
         if self.out.verbose || (speaks && first_time) {

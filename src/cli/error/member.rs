@@ -95,30 +95,35 @@ impl Judge for StoreError {
         match self {
             Self::Survey(error) => error.judge(),
             Self::Archive(error) => error.judge(),
-            Self::Unsound { .. } => corrupt(
+            Self::Unsound { target, .. } => corrupt(
                 "`etcd-ark verify` shows all that is corrupt; use another archive or member",
-            ),
+            )
+            .about(target),
             Self::Start { .. } => {
                 corrupt("etcd could not start from it either; use another archive or member")
             }
-            Self::Replay { fault, .. } => match fault {
-                ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => not_found(
-                    "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
-                ),
-                ReplayFault::Beyond { .. } => not_found(
-                    "`etcd-ark inspect` shows how far the log goes; a later archive, or another member, may go further",
-                ),
-                ReplayFault::Uncommitted { .. } => {
-                    refused("`--pending` applies it anyway; it may still be replaced")
-                }
-                ReplayFault::TooManyMembers(_) => corrupt(
-                    "no cluster has that many; the checksums are right, so another program wrote it",
-                ),
-                ReplayFault::Unreadable(_) => corrupt(
-                    "etcd panics on such an entry; its checksums are right, so a later release or another program wrote it",
-                ),
-            },
+            Self::Replay { fault, target } => of_replay(fault).about(target),
         }
+    }
+}
+
+fn of_replay(fault: &ReplayFault) -> Judged {
+    match fault {
+        ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => not_found(
+            "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
+        ),
+        ReplayFault::Beyond { .. } => not_found(
+            "`etcd-ark inspect` shows how far the log goes; a later archive, or another member, may go further",
+        ),
+        ReplayFault::Uncommitted { .. } => {
+            refused("`--pending` applies it anyway; it may still be replaced")
+        }
+        ReplayFault::TooManyMembers(_) => corrupt(
+            "no cluster has that many; the checksums are right, so another program wrote it",
+        ),
+        ReplayFault::Unreadable(_) => corrupt(
+            "etcd panics on such an entry; its checksums are right, so a later release or another program wrote it",
+        ),
     }
 }
 

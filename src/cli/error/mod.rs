@@ -117,6 +117,8 @@ pub(crate) struct CliError {
     pub(crate) hint: Option<Cow<'static, str>>,
     /// The file or directory that the operating system refused.
     path: Option<PathBuf>,
+    /// The archive or data dir that the hint is about.
+    pub(crate) target: Option<PathBuf>,
     /// Whether it is only a key that is missing: the archive itself may be whole.
     pub(crate) lacks_key: bool,
 }
@@ -130,6 +132,7 @@ impl CliError {
             message: message.into(),
             hint: None,
             path: None,
+            target: None,
             lacks_key: false,
         }
     }
@@ -181,6 +184,7 @@ pub(crate) struct Judged {
     pub(crate) kind: Kind,
     hint: Option<Cow<'static, str>>,
     path: Option<PathBuf>,
+    target: Option<PathBuf>,
     lacks_key: bool,
 }
 
@@ -190,6 +194,7 @@ impl From<Kind> for Judged {
             kind,
             hint: None,
             path: None,
+            target: None,
             lacks_key: false,
         }
     }
@@ -202,6 +207,12 @@ impl Judged {
             hint,
             ..kind.into()
         }
+    }
+
+    /// The same, with a hint about this archive or data dir.
+    fn about(self, target: &Path) -> Self {
+        let target = Some(target.to_owned());
+        Self { target, ..self }
     }
 }
 
@@ -248,6 +259,7 @@ impl<E: Judge> From<E> for CliError {
             kind,
             hint,
             path,
+            target,
             lacks_key,
         } = error.judge();
         Self {
@@ -256,6 +268,7 @@ impl<E: Judge> From<E> for CliError {
             message: printable(&with_causes(&error)),
             hint,
             path,
+            target,
             lacks_key,
         }
     }

@@ -10,9 +10,10 @@ use crate::cli::error::{
 impl Judge for RewindError {
     fn judge(&self) -> Judged {
         match self {
-            Self::Store(StoreError::Unsound { .. } | StoreError::Start { .. }) => corrupt(
+            Self::Store(StoreError::Unsound { target, .. } | StoreError::Start { target, .. }) => corrupt(
                 "leave that input out, the others may suffice; `etcd-ark verify` shows all that is corrupt. `--to index:N` takes an entry of what is whole",
-            ),
+            )
+            .about(target),
             Self::Store(error) => error.judge(),
             Self::Archive(error) => error.judge(),
             Self::DataDir(error) => error.judge(),

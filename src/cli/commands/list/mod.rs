@@ -133,7 +133,12 @@ fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
                 summary.cluster_version.as_ref(),
                 summary.pending_version.as_ref(),
             ),
-            size(summary.sizes.data),
+            // Of damaged data it is not known what a start would need.
+            if summary.is_damaged() {
+                "-".to_owned()
+            } else {
+                size(summary.sizes.data)
+            },
             size(summary.listed.bytes),
             name.unwrap_or_else(|| identity.member_id.to_string()),
             labels(summary),

@@ -305,9 +305,14 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
         text: text.to_owned(),
         command: None,
     };
+    let is_alone = plan.members.len() == 1;
     let mut steps = vec![
         step("1. stop all members of the old cluster and keep them stopped"),
-        step("2. on each host, with that member's own archive and its data dir for DIR:"),
+        step(if is_alone {
+            "2. on the member's host, with its data dir for DIR:"
+        } else {
+            "2. on each host, with that member's own archive and its data dir for DIR:"
+        }),
     ];
     let members = plan.members.iter();
     steps.extend(members.map(|member| {
@@ -318,7 +323,13 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
             command: Some(restore_command(archive, encrypted)),
         }
     }));
-    steps.push(step(&format!("3. start them all, with {binary}")));
+    steps.push(step(&if is_alone {
+        format!(
+            "3. start it, with {binary}; more members join it with `etcdctl member add`, each with an empty data dir"
+        )
+    } else {
+        format!("3. start them all, with {binary}")
+    }));
     steps.push(step(
         "4. X-Etcd-Index goes back: watchers, and clients that compare and swap, must start over",
     ));

@@ -63,6 +63,8 @@ pub(crate) struct Snapshot {
     #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
     pub(crate) damaged: bool,
     /// Label for the archive, e.g. pre-upgrade (repeatable)
+    ///
+    /// `a,b` is two labels.
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
     pub(crate) label: Vec<String>,
     /// zstd compression level, 1 to 19
