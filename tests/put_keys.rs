@@ -289,7 +289,7 @@ impl Ctl {
         ran.exits(0).stdout.trim_end().to_owned()
     }
 
-    /// Makes the user `app`, who may do everything below /app and nothing else, and refuses requests without a user name.
+    /// Makes the user `app`, who may do everything below /app and nothing else, and `reader`, who may read there, and refuses requests without a user name.
     fn enable_auth(&mut self) {
         for line in [
             "user add root:the:root",
@@ -297,13 +297,18 @@ impl Ctl {
             "role add app",
             "role grant app --path /app/* --readwrite",
             "user grant app --roles app",
+            "user add reader:of-reader",
+            "role add reader",
+            "role grant reader --path /app/* --read",
+            "user grant reader --roles reader",
             "auth enable",
         ] {
             self.run(line);
         }
         self.flags
             .extend(["-u", "root:the:root"].map(str::to_owned));
-        self.run("role revoke guest --path /* --readwrite");
+        // What it may do has another name in 2.1.
+        self.run("role remove guest");
     }
 }
 
@@ -345,6 +350,14 @@ fn a_user_puts_back_what_is_its_own(
     for told in refused {
         told.exits(1).says("nothing was written").says("--username");
     }
+    let reader = password("reader", "of-reader");
+    put(
+        "/app/deep",
+        &["--username", "reader", "--password-file", &reader],
+    )
+    .exits(1)
+    .says("stopped at `/app/deep`, after 0 writes")
+    .says("pass `--username` with `--password-file`; the user must be allowed to read and write");
     let as_app = ["--username", "app", "--password-file", &app];
     // Its role is of what is below /app, not of that directory itself.
     let told = put("/app/deep", &[&as_app[..], &["--json"]].concat()).exits(0);
@@ -354,6 +367,29 @@ fn a_user_puts_back_what_is_its_own(
     let told = put("/", &[&as_root[..], &["--json"]].concat()).exits(0);
     assert_eq!(told.json()["created"], 1, "{told:#?}");
     assert_eq!(ctl.run("get /other/name"), "x");
+}
+
+#[test]
+fn users_of_2x_put_back_what_they_may_write() {
+    for line in ["2.1", "2.2", "2.3"] {
+        let Some(program) = need_etcd_2x(line).filter(|_| need("etcdctl")) else {
+            continue;
+        };
+        let dir = TempDir::with_prefix("ark-put-keys-").unwrap();
+        let data_dir = dir.path().join("solo.etcd");
+        let mut server = Alone::start(&program, &data_dir, &[]);
+        assert!(matches!(server.did(), Did::Serves(_)));
+        let url = format!("http://{}", server.client);
+        let flags = ["--endpoints", &url].map(str::to_owned).to_vec();
+        let mut ctl = Ctl { flags };
+        let client = server.client.parse().unwrap();
+        // It takes users once the cluster version is decided.
+        while http(client, "GET", "/v2/auth/users", "").is_ok_and(|(status, _)| status != 200) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let flags = ["--endpoints", &url];
+        a_user_puts_back_what_is_its_own(&mut ctl, &flags, &data_dir, dir.path());
+    }
 }
 
 #[test]

@@ -172,7 +172,7 @@ pub enum Silence {
     #[error("{url}: TLS handshake failed: {why}")]
     Tls { url: String, why: String },
     /// It wants to know who asks (401, or 403).
-    #[error("{url}: authentication failed (no or wrong user and password)")]
+    #[error("{url}: authentication failed (wrong user or password, or a user who may not do this)")]
     NotAllowed { url: String },
     #[error("{url} answered with status {status}: {message}")]
     Refused {

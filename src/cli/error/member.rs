@@ -198,9 +198,13 @@ impl Judge for DrillError {
 impl Judge for PutError {
     fn judge(&self) -> Judged {
         match self {
-            Self::Read(Silence::NotAllowed { .. }) => failed(
-                "pass `--username` with `--password-file`; the user must be allowed to write these keys",
-            ),
+            Self::Read(why) | Self::Write { why, .. }
+                if matches!(why, Silence::NotAllowed { .. }) =>
+            {
+                failed(
+                    "pass `--username` with `--password-file`; the user must be allowed to read and write these keys",
+                )
+            }
             Self::Read(_) => {
                 failed("is one of the members in --endpoints up, and has the cluster a leader?")
             }
