@@ -14,10 +14,10 @@ use fs_err as fs;
 
 use crate::archive::Cipher;
 use crate::archive::manifest::Scope;
-use crate::data_dir::start::start_verdicts;
 use crate::data_dir::{DataDir, consistent_index};
 use crate::etcd::ids::{ClusterVersion, Index, SegmentName, SnapshotId, Term};
 use crate::etcd::membership::Member;
+use crate::etcd::replay::{self, Along, Start, Until};
 use crate::etcd::start::V2_0;
 use crate::etcd::wal::record::Framing;
 use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
@@ -36,7 +36,6 @@ use crate::rewind::stores::{read_snapshot, snapshot_path};
 use crate::rewind::{FileFacts, Input, Plan, RewindError};
 use crate::snapshot as capture;
 use crate::snapshot::{Captured, Made, capture_made};
-use crate::target::{Target, Wanted};
 
 /// The label of every archive that a rewind makes.
 pub const LABEL: &str = "rewind";
@@ -88,6 +87,10 @@ pub fn write(
     make_dir(&making.work)?;
     making.refuse_if_no_room()?;
     let shared = making.shared()?;
+    for member in &plan.members {
+        making.link_shared(member, &shared)?;
+    }
+    making.write_logs()?;
     let mut made = Vec::new();
     for member in &plan.members {
         made.push(making.member(member, &shared)?);
@@ -131,7 +134,7 @@ impl Making<'_> {
         }
     }
 
-    /// What is surely needed at one time: the shared files and one member's log.
+    /// What is surely needed at one time: the shared files and the members' logs.
     fn refuse_if_no_room(&self) -> Result<(), RewindError> {
         let mut needed = 64 << 10;
         for (input, path) in self.shared_files() {
@@ -141,9 +144,8 @@ impl Making<'_> {
             if let Some(witness) = self.plan.witnesses.get(part.input) {
                 let above = witness.trace.above(part.from.previous());
                 let entries = above.iter().take_while(|entry| entry.index <= part.to);
-                needed += entries
-                    .map(|entry| u64::from(entry.bytes) + 16)
-                    .sum::<u64>();
+                let log: u64 = entries.map(|entry| u64::from(entry.bytes) + 16).sum();
+                needed += log * self.plan.members.len() as u64;
             }
         }
         space::require(&self.work, needed, &parent_of(self.output.dir))?;
@@ -249,9 +251,13 @@ impl Making<'_> {
         Ok((copy, facts))
     }
 
-    /// Builds one member's directory, captures it and proves the archive.
-    fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
-        let root = self.work.join(member.id.to_string());
+    fn root(&self, member: &Member) -> PathBuf {
+        self.work.join(member.id.to_string())
+    }
+
+    /// Begins one member's directory with what all members have.
+    fn link_shared(&self, member: &Member, shared: &Shared) -> Result<(), RewindError> {
+        let root = self.root(member);
         for dir in ["member/snap", "member/wal"] {
             make_dir(&root.join(dir))?;
         }
@@ -261,12 +267,15 @@ impl Making<'_> {
         if let Some(copy) = &shared.db {
             fs::hard_link(copy, root.join("member/snap/db"))?;
         }
-        self.write_log(member, &root.join("member/wal"))?;
-        self.refuse_unless_it_starts(member, &root)?;
+        Ok(())
+    }
+
+    /// Captures one member's directory, proves the archive, and removes the directory.
+    fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
+        let root = self.root(member);
         let captured = self.capture(member, &root, shared)?;
-        // What is encrypted can be read by others only: then it is the directory that was captured.
-        let is_readable = self.output.cipher.is_none();
-        self.prove(member, if is_readable { &captured.path } else { &root })?;
+        self.refuse_unless_it_starts(member, &captured)?;
+        self.prove(member, &captured)?;
         fs::remove_dir_all(&root)?;
         Ok(Archived {
             member: member.clone(),
@@ -274,13 +283,19 @@ impl Making<'_> {
         })
     }
 
-    fn write_log(&mut self, member: &Member, wal: &Path) -> Result<(), RewindError> {
+    /// Writes the logs of all members: what they have in common is read once.
+    fn write_logs(&mut self) -> Result<(), RewindError> {
         let (plan, inputs) = (self.plan, self.inputs);
+        let dirs = plan.members.iter().map(|member| Segments {
+            wal: self.root(member).join("member/wal"),
+            open: None,
+        });
+        let mut dirs: Vec<_> = dirs.collect();
         let before_first = SnapshotId {
             term: Term(0),
             index: Index(0),
         };
-        let beginning = Beginning {
+        let beginning = |member: &Member| Beginning {
             member_id: member.id,
             cluster_id: plan.cluster_id,
             snapshot: plan.base.snapshot.unwrap_or(before_first),
@@ -291,8 +306,9 @@ impl Making<'_> {
                 Framing::Plain
             },
         };
-        let mut segments = Segments { wal, open: None };
-        let mut log = LogWriter::begin(&mut segments, beginning)?;
+        let members = dirs.iter_mut().zip(&plan.members);
+        let logs = members.map(|(dir, member)| LogWriter::begin(dir, beginning(member)));
+        let mut logs = logs.collect::<io::Result<Vec<_>>>()?;
         for part in &plan.log {
             let (Some(input), Some(witness)) =
                 (inputs.get(part.input), plan.witnesses.get(part.input))
@@ -302,23 +318,36 @@ impl Making<'_> {
             self.reading()
                 .entries(&input.target, witness, *part, &mut |index, _, record| {
                     let instead = plan.leftovers.entries.get(&index);
-                    Ok(log.entry(index, instead.map_or(record, Vec::as_slice))?)
+                    let record = instead.map_or(record, Vec::as_slice);
+                    Ok(logs
+                        .iter_mut()
+                        .try_for_each(|log| log.entry(index, record))?)
                 })?;
         }
-        for change in &plan.changes {
-            log.entry(change.index, &change.record)?;
+        for mut log in logs {
+            for change in &plan.changes {
+                log.entry(change.index, &change.record)?;
+            }
+            log.finish()?;
         }
-        Ok(log.finish()?)
+        Ok(())
     }
 
-    /// Asks whether the release of the moment starts from what was written; of 3.x that is not known.
-    fn refuse_unless_it_starts(&self, member: &Member, root: &Path) -> Result<(), RewindError> {
+    /// Asks whether the release of the moment starts from what was made; of 3.x that is not known.
+    fn refuse_unless_it_starts(
+        &self,
+        member: &Member,
+        captured: &Captured,
+    ) -> Result<(), RewindError> {
         if self.plan.db.is_some() {
             return Ok(());
         }
         let version = self.plan.moment.cluster_version.as_ref();
         let release = version.map_or(V2_0, ClusterVersion::release);
-        let verdicts = start_verdicts(root, None, false)?;
+        let proof = captured.proof.as_ref();
+        let Some(verdicts) = proof.and_then(|proof| proof.starts.as_ref()) else {
+            return Err(unproven(member, "whether etcd starts from it"));
+        };
         let own = verdicts.iter().find(|(line, _)| *line == release);
         match own.and_then(|(line, verdict)| Some((*line, verdict.why_not(*line)?))) {
             None => Ok(()),
@@ -362,21 +391,22 @@ impl Making<'_> {
             rewind: self.plan.rewind(),
             owner: shared.owner,
             named_by_id: namesakes > 1,
+            replay: replay::Plan {
+                start: Start::Newest,
+                until: Until::Commit,
+                rules: self.plan.rules,
+                along: Along::Nothing,
+            },
         };
         Ok(capture_made(&request, made, self.interrupt, self.observe)?)
     }
 
-    /// Reads what was made as a member would and compares what it comes to with the plan.
-    fn prove(&mut self, member: &Member, made: &Path) -> Result<(), RewindError> {
+    /// Compares what the archive came to when it was read back with the plan.
+    fn prove(&self, member: &Member, captured: &Captured) -> Result<(), RewindError> {
         let plan = self.plan;
-        let target = Target::open(made, None)?;
-        let wanted = Wanted {
-            rules: Some(plan.rules),
-            threads: self.output.threads,
-            ..Wanted::default()
-        };
-        let read = target.read_store(wanted, self.interrupt, self.observe)?;
-        let (identity, position) = (&read.member.identity, &read.member.position);
+        let found = &captured.manifest.member;
+        let (identity, position) = (&found.identity, &found.position);
+        let store = captured.proof.as_ref().and_then(|proof| proof.store);
         let last = plan.last_index();
         let checks = [
             (identity.member_id == member.id, "its member id"),
@@ -386,29 +416,30 @@ impl Making<'_> {
                 "where its log ends",
             ),
             (position.hard_state_term == plan.term, "its term"),
-            (read.member.members == plan.members, "its members"),
-            (
-                read.replayed.store.fingerprint() == plan.store.fingerprint,
-                "its store",
-            ),
+            (found.members == plan.members, "its members"),
+            (store == Some(plan.store.fingerprint), "its store"),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             None => Ok(()),
-            Some((_, what)) => Err(RewindError::Unproven {
-                member: member_text(Some(&member.name), member.id),
-                what,
-            }),
+            Some((_, what)) => Err(unproven(member, what)),
         }
     }
 }
 
+fn unproven(member: &Member, what: &'static str) -> RewindError {
+    RewindError::Unproven {
+        member: member_text(Some(&member.name), member.id),
+        what,
+    }
+}
+
 /// Segments in a directory.
-struct Segments<'s> {
-    wal: &'s Path,
+struct Segments {
+    wal: PathBuf,
     open: Option<fs::File>,
 }
 
-impl SegmentSink for Segments<'_> {
+impl SegmentSink for Segments {
     fn begin(&mut self, name: SegmentName) -> io::Result<()> {
         self.open = Some(create(&self.wal.join(name.to_string()), WAL_MODE)?);
         Ok(())

@@ -25,7 +25,7 @@ use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
 use crate::repository::upload::{Deposit, deposit, read_all};
 use crate::repository::{Directory, Repository, Side};
 use crate::snapshot::error::CaptureError;
-use crate::snapshot::{Capture, Captured, Moment};
+use crate::snapshot::{Capture, Captured, Moment, Proof};
 
 /// How often another name is tried.
 const TRIES: u32 = 4;
@@ -153,7 +153,7 @@ impl Capture<'_> {
         let staged = StagedFile::create(dir)?;
         let (manifest, finished) = self.until_it_fits(Some((staged.file(), staged.path())))?;
         staged.sync_and_drop_cache()?;
-        self.prove(&Archive::open(staged.path())?)?;
+        let proof = self.prove(&Archive::open(staged.path())?)?;
         let name = self.name(&manifest);
         let path = dir.join(&name);
         self.interrupt.check()?;
@@ -163,6 +163,7 @@ impl Capture<'_> {
             bytes: finished.bytes,
             sha256: finished.sha256,
             manifest,
+            proof,
             alone: true,
         })
     }
@@ -175,6 +176,7 @@ impl Capture<'_> {
             bytes: finished.bytes,
             sha256: finished.sha256,
             manifest,
+            proof: None,
             alone: true,
         })
     }
@@ -190,10 +192,8 @@ impl Capture<'_> {
         let (manifest, finished) = self.until_it_fits(Some((&file, spool)))?;
         let mut name = self.name(&manifest);
         let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
-        self.prove(&Archive::from_source(
-            Arc::clone(&source),
-            &spool.join(&name),
-        )?)?;
+        let archive = Archive::from_source(Arc::clone(&source), &spool.join(&name))?;
+        let proof = self.prove(&archive)?;
         if cipher.is_some() {
             name += ENCRYPTED;
         }
@@ -229,6 +229,7 @@ impl Capture<'_> {
             bytes: deposited.bytes,
             sha256: deposited.sha256,
             manifest,
+            proof,
             alone: true,
         })
     }
@@ -239,16 +240,23 @@ impl Capture<'_> {
         lock.transpose()
     }
 
-    /// Reads back what this process has just written.
-    fn prove(&mut self, archive: &Archive) -> Result<(), CaptureError> {
-        // Which servers start from it was asked while the same bytes went in.
-        let (pass, digests) = (Pass::CHECK, Digests::Unchecked);
+    /// Reads back what this process has just written, as a member would where the source was made for this.
+    fn prove(&mut self, archive: &Archive) -> Result<Option<Proof>, CaptureError> {
+        let replay = self.made.as_ref().map(|made| made.replay);
+        // Of a member's own data it was asked which servers start while the same bytes went in.
+        let pass = replay.map_or(Pass::CHECK, Pass::replaying);
+        let digests = Digests::Unchecked;
         let threads = self.request.threads;
         let (interrupt, observe) = (self.interrupt, &mut *self.observe);
         let report = verify(archive, pass, digests, threads, interrupt, observe)?;
         match report.first_fault() {
             // What was to be saved is damaged; every byte of it is in the archive.
-            None | Some(VerifyFault::Damaged(_)) => Ok(()),
+            None | Some(VerifyFault::Damaged(_)) => Ok(replay.map(|_| Proof {
+                store: report
+                    .replay
+                    .and_then(|outcome| Some(outcome.ok()?.store.fingerprint())),
+                starts: report.starts,
+            })),
             Some(fault) => Err(CaptureError::ReadBack(fault)),
         }
     }

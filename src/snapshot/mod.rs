@@ -33,8 +33,10 @@ use crate::archive::warning::WarningCode::{
 use crate::archive::warning::{Warning, Warnings};
 use crate::archive::{EXTENSION, Manifest, Writer};
 use crate::data_dir::{DataDir, DbLook, is_running};
+use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
-use crate::etcd::start::{Verdict, own_refusal, start_warning};
+use crate::etcd::replay::Plan;
+use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::owner::Owner;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -93,6 +95,17 @@ pub struct Made {
     pub owner: Owner,
     /// Whether the member goes by its id in the archive's name, because another has the same name.
     pub named_by_id: bool,
+    /// How the archive is replayed while it is read back.
+    pub replay: Plan,
+}
+
+/// What the archive of a made source came to when it was read back.
+#[derive(Debug)]
+pub struct Proof {
+    /// The fingerprint of the store that it was replayed to.
+    pub store: Option<Digest>,
+    /// What servers of each release line do with it.
+    pub starts: Option<Verdicts>,
 }
 
 /// An archive that now stands in the backup dir.
@@ -101,8 +114,10 @@ pub struct Captured {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    pub sha256: crate::etcd::digest::Digest,
+    pub sha256: Digest,
     pub manifest: Manifest,
+    /// Of a source that was made for this.
+    pub proof: Option<Proof>,
     /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
     pub alone: bool,
 }
