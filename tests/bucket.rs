@@ -2,6 +2,7 @@
 
 mod stores;
 
+use crate::support::ark::{Ran, assert_has, clean, names};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, clean, names};
 use crate::support::encode::write_file;
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::relabel_member::make_unreachable;
@@ -135,7 +135,7 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
     let name = url.rsplit('/').next().unwrap();
     assert_eq!(place.objects(), [name.to_owned(), format!("{name}.sha256")]);
     // What is in the bucket is what `sha256sum` and `tar` take.
-    tools::run(
+    ark::program(
         "sh",
         [
             "-c",
@@ -145,7 +145,7 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
             ),
         ],
     )
-    .expect(0);
+    .exits(0);
     let listed = place.listed(&road);
     assert_eq!(listed[0]["archive"], url);
     assert_eq!(listed[0]["position"]["raft_index"], 250);
@@ -250,10 +250,7 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
     let missing = Road::to(&place.server, |_, _| Then::NoBucket);
     for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
         let error = place.run(&missing, &args).exits(10).json_error();
-        assert!(
-            error["hint"].as_str().unwrap().contains("bucket's name"),
-            "{error}"
-        );
+        assert_has(&error["hint"], "bucket's name");
     }
     place
         .run(&road, &["list", "--repo", "ftp://backups"])
@@ -385,7 +382,7 @@ fn an_upload_that_was_stopped_or_killed_is_in_no_list() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let pid = child.id().to_string();
-        tools::run("kill", [&format!("-{signal}"), &pid]).expect(0);
+        ark::program("kill", [&format!("-{signal}"), &pid]).exits(0);
         let code = child.wait().unwrap().code();
         assert_eq!(code, if signal == "INT" { Some(130) } else { None });
         let open = Road::open(&place.server);

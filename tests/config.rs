@@ -10,9 +10,9 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, clean, copy_binary, run};
+use crate::support::ark::{BINARY, Ran, archived, clean, copy_binary, run};
 use crate::support::encode::small_member;
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root, snapshot};
+use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
 
 struct Scratch {
     dir: TempDir,
@@ -312,7 +312,7 @@ fn a_flag_that_is_set_keeps_out_what_the_file_says_instead() {
     assert_eq!(archives_in(&bucket).len(), 3);
     assert_eq!(archives_in(&scratch.backups).len(), 1);
     // A conflict that clap knows of.
-    let archive = snapshot(&scratch.source, &scratch.backups);
+    let archive = archived(&scratch.source, &scratch.backups);
     scratch
         .with(
             "[keys]\nget = '/1/x'\n",
@@ -412,7 +412,7 @@ fn the_file_of_this_machine_is_read_if_it_is_there() {
         "$ARK" snapshot; "$ARK" list | grep -c tar.zst
         code=0; "$ARK" --config '' snapshot 2>/dev/null || code=$?; echo "code $code"
     "#;
-    let ran = in_own_mounts(script, &[&file]).expect(0);
+    let ran = in_own_mounts(script, &[&file]).exits(0);
     assert_eq!(ran.stdout, "code 2\n1\ncode 2\n", "{ran:#?}");
 }
 

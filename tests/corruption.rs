@@ -26,7 +26,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::ark::{ark, names, snapshot};
+use crate::support::ark::{ark, assert_has, names, snapshot, typed};
 use crate::support::decode;
 use crate::support::encode::{
     ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts, small_member,
@@ -247,15 +247,11 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
     let victim = Victim::open(&bench.archive);
     for bit in [0, victim.bits() / 3, victim.bits() / 2, victim.bits() - 1] {
         victim.with_flipped(bit, || {
-            let args = [
-                "restore".as_ref(),
-                "--offline".as_ref(),
-                bench.archive.as_os_str(),
-                "--replace".as_ref(),
-                "--data-dir".as_ref(),
-                data.as_os_str(),
-            ];
-            ark(args).exits(4);
+            typed(
+                "restore --offline {} --replace --data-dir {}",
+                &[&bench.archive, &data],
+            )
+            .exits(4);
         });
         assert!(before == tree(&data.join("member")), "bit {bit}");
         assert_eq!(names(&data), ["member"], "bit {bit}");
@@ -426,24 +422,14 @@ fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
         let victim = Victim::open(&segment.path);
         let frame = segment.frames[segment.frames.len() / 2];
         victim.with_flipped((frame.end() - 1) * 8, || {
-            let args = [
-                "snapshot".as_ref(),
-                "--data-dir".as_ref(),
-                data.as_os_str(),
-                "--backup-dir".as_ref(),
-                backups.as_os_str(),
-            ];
             let place = format!("{}` is corrupt: CRC mismatch", segment.name);
-            ark(args)
+            typed("snapshot --data-dir {} --backup-dir {}", &[&data, &backups])
                 .exits(4)
                 .says(&place)
                 .says(&format!("at offset {}", frame.offset))
                 .says("hint: ");
             let told = ark(["verify".as_ref(), data.as_os_str()]).exits(4);
-            assert!(
-                told.stdout.contains(&format!("at offset {}", frame.offset)),
-                "{told:#?}"
-            );
+            assert_has(&told.stdout, &format!("at offset {}", frame.offset));
         });
         assert_eq!(names(&backups), [""; 0]);
     }

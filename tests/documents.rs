@@ -80,7 +80,7 @@ fn every_command_of_the_documents_runs_as_printed() {
                 .env("PATH", &path)
                 .env("ETCDCTL_ENDPOINTS", cluster.endpoints());
             let ran = run(&mut command);
-            assert_eq!(ran.code, Some(0), "{document}: {ran:#?}");
+            assert_eq!(ran.code, 0, "{document}: {ran:#?}");
             count += script.matches("etcd-ark ").count();
         }
     }

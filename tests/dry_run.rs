@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
-use crate::support::ark::{LOCK_FILE, Ran, ark, snapshot};
+use crate::support::ark::{LOCK_FILE, Ran, ark, clean, run, snapshot};
 use crate::support::encode::small_member;
 use crate::support::nights::Night;
 use crate::support::recordings::tree;
@@ -226,7 +226,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         let dry = scene.dry_run(flags);
         let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
         assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
-        assert_eq!(dry.code, Some(*code), "{number}: {dry:#?}");
+        assert_eq!(dry.code, *code, "{number}: {dry:#?}");
     }
 }
 
@@ -246,7 +246,7 @@ fn a_disk_that_is_full_or_read_only_is_told_without_writing_to_it() {
         "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
     "#;
     let data = Path::new("testdata/infra0.etcd");
-    let ran = in_own_mounts(script, &[data, &scene.path("backups")]).expect(0);
+    let ran = in_own_mounts(script, &[data, &scene.path("backups")]).exits(0);
     assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
     assert!(ran.stdout.contains("FAIL  write"), "{ran:#?}");
     assert!(ran.stderr.contains("failed: room"), "{ran:#?}");
@@ -257,13 +257,13 @@ fn no_variable_and_no_file_turns_a_night_into_a_dry_run() {
     let scene = Scene::new();
     let config = scene.path("etcd-ark.toml");
     fs::write(&config, "[snapshot]\ndry-run = true\n").unwrap();
-    let mut command = crate::support::ark::clean(crate::support::ark::BINARY);
+    let mut command = clean(crate::support::ark::BINARY);
     command.arg("snapshot").args(scene.flags(&[]));
     command.env("ETCD_ARK_DRY_RUN", "1");
-    crate::support::ark::run(&mut command).exits(0);
+    run(&mut command).exits(0);
     assert_eq!(fs::read_dir(scene.path("backups")).unwrap().count(), 3);
     command.arg("--config").arg(&config);
-    let told = crate::support::ark::run(&mut command).exits(2);
+    let told = run(&mut command).exits(2);
     told.says("line 2");
     // What `schedule` writes down is what takes backups.
     ark([

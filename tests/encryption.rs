@@ -6,7 +6,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run};
+use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, names, program, run, typed};
 use crate::support::recordings::{copy_dir, tree};
 use crate::support::tools;
 
@@ -40,18 +40,14 @@ impl Place {
 
     /// An encrypted archive in `backups`.
     fn snapshot(&self) -> String {
-        let told = ark([
-            "--json",
-            "snapshot",
-            "--data-dir",
-            &self.path("infra0.etcd"),
-            "--backup-dir",
-            &self.path("backups"),
-            "--label",
-            "pre-upgrade",
-            "--recipient",
-            &self.recipient,
-        ])
+        let told = typed(
+            "--json snapshot --data-dir {} --backup-dir {} --label pre-upgrade --recipient {}",
+            &[
+                &self.path("infra0.etcd"),
+                &self.path("backups"),
+                &self.recipient,
+            ],
+        )
         .exits(0)
         .json();
         told["archive"].as_str().unwrap().to_owned()
@@ -82,8 +78,8 @@ impl Place {
 /// A key file and the recipient that belongs to it.
 pub(crate) fn keygen(dir: &Path, name: &str) -> (String, String) {
     let key = dir.join(name).to_str().unwrap().to_owned();
-    tools::run("age-keygen", ["-o", &key]).expect(0);
-    let recipient = tools::run("age-keygen", ["-y", &key]).expect(0).stdout;
+    program("age-keygen", ["-o", &key]).exits(0);
+    let recipient = program("age-keygen", ["-y", &key]).exits(0).stdout;
     (key, recipient.trim().to_owned())
 }
 
@@ -98,11 +94,11 @@ fn what_is_encrypted_here_the_age_program_reads() {
         [name, &format!("{name}.json"), &format!("{name}.sha256")]
     );
     let script = "cd \"$1\" && sha256sum -c *.sha256 && mkdir out && age -d -i \"$2\" *.age | tar --zstd -x -C out && cd out && sha256sum -c SHA256SUMS";
-    tools::run(
+    program(
         "sh",
         ["-euc", script, "sh", &place.path("backups"), &place.key],
     )
-    .expect(0);
+    .exits(0);
     place.same_as_source(Path::new(&place.path("backups/out")));
     place.restore(&archive, Some(&place.key)).exits(0);
     place.same_as_source(Path::new(&place.path("restored.etcd")));
@@ -111,17 +107,14 @@ fn what_is_encrypted_here_the_age_program_reads() {
 #[test]
 fn what_the_age_program_encrypted_is_read_here() {
     let Some(place) = Place::new() else { return };
-    ark([
-        "snapshot",
-        "--data-dir",
-        &place.path("infra0.etcd"),
-        "--backup-dir",
-        &place.path("plain"),
-    ])
+    typed(
+        "snapshot --data-dir {} --backup-dir {}",
+        &[&place.path("infra0.etcd"), &place.path("plain")],
+    )
     .exits(0);
     let plain = tools::archives_in(Path::new(&place.path("plain"))).remove(0);
     let by_hand = place.path("by-hand.tar.zst.age");
-    tools::run(
+    program(
         "age",
         [
             "-r",
@@ -131,7 +124,7 @@ fn what_the_age_program_encrypted_is_read_here() {
             plain.to_str().unwrap(),
         ],
     )
-    .expect(0);
+    .exits(0);
     place.restore(&by_hand, Some(&place.key)).exits(0);
     place.same_as_source(Path::new(&place.path("restored.etcd")));
     for command in ["verify", "inspect", "keys"] {
@@ -148,7 +141,7 @@ fn what_the_age_program_encrypted_is_read_here() {
     );
     // Wrapped in text, it is told what it is.
     let armored = place.path("armored.tar.zst.age");
-    tools::run(
+    program(
         "age",
         [
             "-a",
@@ -159,7 +152,7 @@ fn what_the_age_program_encrypted_is_read_here() {
             plain.to_str().unwrap(),
         ],
     )
-    .expect(0);
+    .exits(0);
     ark(["verify", &armored, "-i", &place.key])
         .exits(2)
         .says("armored");
@@ -177,13 +170,7 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
     assert_eq!(listed["position"]["raft_index"], 250);
     assert_eq!(listed["labels"], json!(["pre-upgrade"]));
     let verified = ark(["--json", "verify", &archive]).exits(0).json();
-    assert!(
-        verified["targets"][0]["notes"][0]
-            .as_str()
-            .unwrap()
-            .contains("--identity"),
-        "{verified}"
-    );
+    assert_has(&verified["targets"][0]["notes"][0], "--identity");
     ark(["status", &place.path("backups")]).exits(0);
     for command in ["inspect", "keys"] {
         ark([command, &archive])
@@ -339,7 +326,7 @@ fn every_cut_and_every_flip_is_found_with_the_key_and_without() {
         whole.len() - 1,
     ] {
         fs::write(&cut, &whole[..length]).unwrap();
-        let code = ark(["verify", &cut, "-i", &place.key]).code.unwrap();
+        let code = ark(["verify", &cut, "-i", &place.key]).code;
         assert_eq!(code, 4, "cut at {length} of {}", whole.len());
     }
     for at in (0..whole.len()).step_by(97).chain([header + 60]) {
@@ -347,13 +334,13 @@ fn every_cut_and_every_flip_is_found_with_the_key_and_without() {
         flipped[at] ^= 1;
         fs::write(&archive, &flipped).unwrap();
         let without = ark(["verify", &archive]);
-        assert_eq!(without.code, Some(4), "without a key, flipped at {at}");
+        assert_eq!(without.code, 4, "without a key, flipped at {at}");
         assert!(
             !without.stdout.contains("verified") && !without.stderr.contains("verified"),
             "{without:#?}"
         );
         // A stanza that is damaged looks like one for someone else; the sidecar knows better.
-        let code = place.restore(&archive, Some(&place.key)).code.unwrap();
+        let code = place.restore(&archive, Some(&place.key)).code;
         assert_eq!(code, 4, "flipped at {at}");
         assert!(
             !Path::new(&place.path("restored.etcd")).exists(),
@@ -374,17 +361,14 @@ fn a_stream_cut_at_a_chunk_is_no_shorter_archive() {
         .path()
         .join("infra0.etcd/member/snap/0000000000000001-0000000000000001.snap.broken");
     fs::write(leftover, noise).unwrap();
-    let told = ark([
-        "--json",
-        "snapshot",
-        "--all",
-        "--data-dir",
-        &place.path("infra0.etcd"),
-        "--backup-dir",
-        &place.path("backups"),
-        "--recipient",
-        &place.recipient,
-    ])
+    let told = typed(
+        "--json snapshot --all --data-dir {} --backup-dir {} --recipient {}",
+        &[
+            &place.path("infra0.etcd"),
+            &place.path("backups"),
+            &place.recipient,
+        ],
+    )
     .exits(0)
     .json();
     let archive = told["archive"].as_str().unwrap();
@@ -468,7 +452,7 @@ fn a_sidecar_that_lies_or_is_nonsense_is_found() {
             "{}",
             &text[..text.len().min(40)]
         );
-        let code = ark(["verify", &archive]).code.unwrap();
+        let code = ark(["verify", &archive]).code;
         assert!([1, 4].contains(&code), "{code}");
     }
     fs::write(&sidecar, honest.to_string()).unwrap();

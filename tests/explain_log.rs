@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, clean};
+use crate::support::ark::{BINARY, Ran, assert_has, clean};
 use crate::support::recordings::unpack;
 
 /// `explain-log` with `log` on its stdin.
@@ -25,12 +25,7 @@ fn explain(args: &[&str], log: impl Into<Vec<u8>>) -> Ran {
     let feeding = std::thread::spawn(move || drop(stdin.write_all(&log)));
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap();
-    Ran {
-        line: format!("{command:?}"),
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::ended(&command, output)
 }
 
 fn start(command: &mut std::process::Command) -> Child {
@@ -50,7 +45,7 @@ fn json_lines(ran: &Ran) -> (Vec<Value>, Value) {
 fn judged(log: impl Into<Vec<u8>>) -> Vec<(String, String)> {
     let ran = explain(&["--json"], log);
     // A line alone may be one of no etcd.
-    assert!([Some(0), Some(10)].contains(&ran.code), "{ran:#?}");
+    assert!([0, 10].contains(&ran.code), "{ran:#?}");
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let (lines, _) = json_lines(&ran);
     let judged = lines
@@ -513,10 +508,7 @@ fn the_text_marks_lines_and_says_each_reason_once() {
       not known           1  not-known
     line 5, forgotten-log: 2026/11/22 07:10:30 raft: tocommit(5) is out of range [lastIndex(3)]
     ");
-    assert!(
-        told.stderr.contains("warning: 1 line is worth a look"),
-        "{told:#?}"
-    );
+    assert_has(&told.stderr, "warning: 1 line is worth a look");
     let reason = "A member that was stopped cannot be reached";
     assert_eq!(told.stdout.matches(reason).count(), 1);
     let verbose = explain(&["--verbose"], log).exits(0);
@@ -526,10 +518,7 @@ fn the_text_marks_lines_and_says_each_reason_once() {
     assert!(notable.stdout.contains("\nLOOK 5: 2026"), "{notable:#?}");
     assert!(!notable.stdout.contains("failed to dial"), "{notable:#?}");
     let colored = explain(&["--color", "always"], log).exits(0);
-    assert!(
-        colored.stdout.contains("\x1b[32mok  \x1b[0m 2026"),
-        "{colored:#?}"
-    );
+    assert_has(&colored.stdout, "\x1b[32mok  \x1b[0m 2026");
     // Under --strict a script can tell; what is expected does not count.
     explain(&["--strict"], log).exits(5);
     explain(&["--strict", "--json"], log).exits(5);
@@ -570,13 +559,7 @@ fn several_files_are_several_members_and_a_missing_one_is_said() {
     );
     let missing = dir.path().join("missing.log");
     let ran = explain(&["--json", a, missing.to_str().unwrap()], "").exits(10);
-    assert!(
-        ran.json_error()["message"]
-            .as_str()
-            .unwrap()
-            .contains("missing.log"),
-        "{ran:#?}"
-    );
+    assert_has(&ran.json_error()["message"], "missing.log");
     explain(&[dir.path().to_str().unwrap()], "")
         .exits(1)
         .says("directory");

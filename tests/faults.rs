@@ -12,12 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fs_err as fs;
 
-use crate::support::ark::LOCK_FILE;
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, archived, ark, assert_has, names, run, words};
 use crate::support::encode::{make_dir, small_member, small_member_of_version};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::{
-    ARK, Ran, archives_in, ark, clean, fast_dir, in_own_mounts, is_thorough, names_in, need,
-    need_root,
+    archives_in, clear_environment, fast_dir, in_own_mounts, is_thorough, need, need_root,
 };
 
 /// Calls that bring data or names to the disk: `ENOSPC` from one of these must be called by its name.
@@ -134,10 +133,10 @@ fn strace(options: &[String], args: &[OsString]) -> Ran {
     command
         .args(["-f", "-qq"])
         .args(options)
-        .arg(ARK)
+        .arg(BINARY)
         .args(args);
-    clean(&mut command);
-    Ran::of(&command.stdin(Stdio::null()).output().unwrap())
+    clear_environment(&mut command);
+    run(command.stdin(Stdio::null()))
 }
 
 /// The calls of an untroubled run that are about something below its root; the loader's own are not.
@@ -159,7 +158,7 @@ fn calls_of(story: &dyn Story) -> Vec<Call> {
         "-e",
         &trace,
     ];
-    strace(&options.map(str::to_owned), &story.args(&root)).expect(0);
+    strace(&options.map(str::to_owned), &story.args(&root)).exits(0);
     let text = fs::read_to_string(&log).unwrap();
     calls_in(&text, root.to_str().unwrap())
 }
@@ -345,7 +344,7 @@ pub(crate) fn ensure_no_staging(
         return Ok(());
     };
     let left = staging_below(root);
-    let is_empty = |path: &PathBuf| names_in(&root.join(path)).is_empty();
+    let is_empty = |path: &PathBuf| names(&root.join(path)).is_empty();
     let harmless = ran.code == 0 && left.iter().all(is_empty);
     let excused = blow == Blow::Kill || call.is_one_of(&REMOVING) || harmless;
     ensure(excused || left.is_empty(), || format!("left: {left:?}"))
@@ -372,10 +371,6 @@ pub(crate) fn digests(dir: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-pub(crate) fn words(words: &[&str]) -> Vec<OsString> {
-    words.iter().map(OsString::from).collect()
-}
-
 /// `snapshot` of the small member.
 struct SnapshotStory {
     template: PathBuf,
@@ -390,12 +385,8 @@ impl Story for SnapshotStory {
     }
 
     fn args(&self, root: &Path) -> Vec<OsString> {
-        let mut args = words(&["snapshot", "--threads", "1", "--data-dir"]);
-        args.extend([
-            root.join("data").into(),
-            "--backup-dir".into(),
-            root.join("backups").into(),
-        ]);
+        let line = "snapshot --threads 1 --data-dir {} --backup-dir {}";
+        let mut args = words(line, &[&root.join("data"), &root.join("backups")]);
         args.extend(self.all.then(|| "--all".into()));
         args
     }
@@ -485,7 +476,7 @@ impl RestoreStory {
         if found != Found::Nothing {
             fs::write(old.join("data/etcd.conf"), b"the operator's own").unwrap();
         }
-        let captured = crate::support::tools::snapshot(&dir.join("captured"), &dir.join("backups"));
+        let captured = archived(&dir.join("captured"), &dir.join("backups"));
         fs::rename(captured, &archive).unwrap();
         let story = Self {
             archive,
@@ -496,7 +487,7 @@ impl RestoreStory {
         };
         make_dir(&story.new);
         story.prepare(&story.new);
-        ark(story.args(&story.new)).expect(0);
+        ark(story.args(&story.new)).exits(0);
         story
     }
 
@@ -521,7 +512,7 @@ impl RestoreStory {
     /// The old member under the name for what was replaced.
     fn kept(&self, root: &Path) -> bool {
         let old = Self::member_of(&self.old);
-        names_in(&root.join("data"))
+        names(&root.join("data"))
             .iter()
             // Killed around the exchange, it has the name that says nothing of old or new.
             .filter(|name| {
@@ -581,12 +572,8 @@ impl Story for RestoreStory {
     }
 
     fn args(&self, root: &Path) -> Vec<OsString> {
-        let mut args = words(&["restore", "--offline", "--threads", "1"]);
-        args.extend([
-            self.archive.clone().into(),
-            "--data-dir".into(),
-            root.join("data").into(),
-        ]);
+        let line = "restore --offline --threads 1 {} --data-dir {}";
+        let mut args = words(line, &[&self.archive, &root.join("data")]);
         if self.dedicated_wal {
             args.extend(["--wal-dir".into(), root.join("wal").into()]);
         }
@@ -693,10 +680,10 @@ pub(crate) fn assert_reads_only(source: &Path, backups: &Path, more: &[&str]) {
         "-o",
         log.to_str().unwrap(),
     ];
-    let mut args = words(&["snapshot", "--data-dir"]);
-    args.extend([source.into(), "--backup-dir".into(), backups.into()]);
-    args.extend(words(more));
-    strace(&options.map(str::to_owned), &args).expect(0);
+    let line = "snapshot --data-dir {} --backup-dir {}";
+    let mut args = words(line, &[&source, &backups]);
+    args.extend(more.iter().map(OsString::from));
+    strace(&options.map(str::to_owned), &args).exits(0);
     let text = fs::read_to_string(&log).unwrap();
     let below = source.to_str().unwrap();
     let about: Vec<&str> = text
@@ -763,7 +750,7 @@ fn a_source_that_is_mounted_read_only_is_captured() {
         "$ARK" verify "$3"/etcd-*.tar.zst "$2"
     "#;
     let backups = dir.path().join("backups");
-    in_own_mounts(script, &[&source, &mounted, &backups]).expect(0);
+    in_own_mounts(script, &[&source, &mounted, &backups]).exits(0);
     assert_eq!(tree(&source), before);
     assert_eq!(archives_in(&backups).len(), 2);
 }
@@ -777,7 +764,7 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     let dir = fast_dir("ark-full-");
     let recording = unpack("ops-2.1");
     let source = crate::support::etcd::data_dir_in(recording.dir.path());
-    let archive = crate::support::tools::snapshot(&source, &dir.path().join("backups"));
+    let archive = archived(&source, &dir.path().join("backups"));
     let small = unpack("mem-a");
     let old = small.data_dir("mem-a");
     let mounted = dir.path().join("mounted");
@@ -805,7 +792,7 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
         try restore --offline "$3" --data-dir "$1/fresh"
         try verify "$1/data" "$1/fresh"
     "#;
-    let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).expect(0);
+    let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).exits(0);
     let (snapshots, restores) = ran.stdout.split_once("restore\n").unwrap();
     assert!(
         snapshots.starts_with("code 12\ncode 0\n"),
@@ -818,10 +805,6 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     assert!(!restores.contains(".etcd-ark-"), "{ran:?}");
     assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
     assert!(ran.stderr.contains("not enough space in"), "{ran:?}");
-    assert!(
-        ran.stderr
-            .contains("hint: free some space and run it again"),
-        "{ran:?}"
-    );
+    assert_has(&ran.stderr, "hint: free some space and run it again");
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
 }

@@ -16,7 +16,9 @@ use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot};
+use crate::support::ark::{
+    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, names, run, snapshot, typed_with, words,
+};
 use crate::support::decode;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
@@ -51,19 +53,10 @@ fn with(args: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
     args.iter().map(|arg| arg.as_ref().to_owned()).collect()
 }
 
-fn words(words: &[&str]) -> Vec<OsString> {
-    words.iter().map(OsString::from).collect()
-}
-
 fn check(data_dir: Option<&Path>, more: &[OsString]) -> Ran {
-    let mut args = words(&["downgrade", "check", "--timeout", "2"]);
-    args.extend(
-        data_dir
-            .iter()
-            .flat_map(|dir| ["--data-dir".into(), OsString::from(dir)]),
-    );
-    args.extend_from_slice(more);
-    ark(args)
+    let data_dir = data_dir.map(|dir| words("--data-dir {}", &[&dir]));
+    let more = [&data_dir.unwrap_or_default(), more].concat();
+    typed_with("downgrade check --timeout 2", &[], &more)
 }
 
 /// As `check`, with the flags of a text; and with `--json`, which must say the same.
@@ -172,10 +165,7 @@ fn nothing_overrides_the_disk_of_a_moved_member() {
     assert_eq!(judged(Some(&own), &with_moved, 3)["reason"], "moved");
     let scratch = TempDir::new().unwrap();
     let ran = go_back(&moved, scratch.path(), &[]).exits(3);
-    assert!(
-        ran.stderr.contains("the cluster has moved to 2.2"),
-        "{ran:#?}"
-    );
+    assert_has(&ran.stderr, "the cluster has moved to 2.2");
     assert_eq!(names(scratch.path()), Vec::<String>::new());
 }
 
@@ -219,7 +209,7 @@ fn a_move_that_waits_for_a_leader_refuses() {
     let fake = FakeCluster::of_story("2-backup-infra0");
     fake.member(0).down();
     let with_quorum = at(&fake);
-    let offline = words(&["--offline"]);
+    let offline = words("--offline", &[]);
     for more in [&with_quorum[..], &offline] {
         let said = judged(Some(&data), more, 3);
         assert_eq!(said["reason"], "moving");
@@ -256,10 +246,7 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
         (&json!("moving"), &json!([]))
     );
     let detail = said["details"][0].as_str().unwrap();
-    assert!(
-        detail.contains("every member is of 2.2 or later"),
-        "{detail}"
-    );
+    assert_has(&detail, "every member is of 2.2 or later");
     // It has been stopped since: what it ran counts, and that is assumed to have been 2.2, which is said.
     fake.member(2).down();
     let said = judged(Some(&own), &endpoints, 3);
@@ -276,10 +263,9 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
     let text = text
         .says("is assumed to have run 2.2 before it stopped")
         .says("`--stopped-version 2.1`");
-    assert!(
-        text.stdout
-            .contains("assumed to have run etcd 2.2 (to change that: --stopped-version)"),
-        "{text:#?}"
+    assert_has(
+        &text.stdout,
+        "assumed to have run etcd 2.2 (to change that: --stopped-version)",
     );
     let not_yet = [&endpoints[..], &with(&[&"--stopped-version", &"2.1"])].concat();
     assert_eq!(judged(Some(&own), &not_yet, 0)["verdict"], "allowed");
@@ -482,9 +468,9 @@ fn offline_one_directory_of_three_is_too_few_and_two_decide_by_what_they_hold() 
     let said = judged(None, &offline(&[&first, &caught_up, &third]), 0);
     assert_eq!(said["verdict"], "allowed-with-warning");
     let warnings = said["warnings"].to_string();
-    assert!(
-        warnings.contains("end at 250, and entries up to 435 are known to be committed"),
-        "{warnings}"
+    assert_has(
+        &warnings,
+        "end at 250, and entries up to 435 are known to be committed",
     );
     let all_three = story.path("infra0-at-the-end.etcd");
     copy_dir(&third, &all_three);
@@ -522,18 +508,8 @@ fn the_safety_snapshot_is_encrypted_for_the_recipients_that_are_configured() {
     .enumerate()
     {
         let backups = recording.dir.path().join(format!("backups-{number}"));
-        let mut args = words(&[
-            "downgrade",
-            "run",
-            "--timeout",
-            "2",
-            "--settle",
-            "0",
-            "--data-dir",
-        ]);
-        args.extend(with(&[&data, &"--backup-dir", &backups]));
-        args.extend(words(more));
-        ark(args).exits(0);
+        let line = "downgrade run --timeout 2 --settle 0 --data-dir {} --backup-dir {}";
+        typed_with(line, &[&data, &backups], more).exits(0);
         let left = names(&backups);
         assert!(
             left.len() == 3 && left.iter().all(|name| name.contains(".tar.zst.age")),
@@ -639,26 +615,14 @@ fn offline_a_member_that_answers_gives_the_lie_to_the_vouch() {
     let endpoints = at(&fake);
     let more = [&endpoints[..], &with(&[&"--offline", &second])].concat();
     let said = judged(Some(&first), &more, 3);
-    assert!(
-        said["details"][0]
-            .as_str()
-            .unwrap()
-            .contains("but infra2 ("),
-        "{said:#}"
-    );
+    assert_has(&said["details"][0], "but infra2 (");
     // Without endpoints no one is asked.
     let before = fake.member(2).requests().len();
     judged(Some(&first), &with(&[&"--offline", &second]), 0);
     assert_eq!(fake.member(2).requests().len(), before);
     let held = lock_of(&second);
     let said = judged(Some(&first), &with(&[&"--offline", &second]), 3);
-    assert!(
-        said["details"][0]
-            .as_str()
-            .unwrap()
-            .contains("but etcd runs on"),
-        "{said:#}"
-    );
+    assert_has(&said["details"][0], "but etcd runs on");
     drop(held);
 }
 
@@ -762,25 +726,18 @@ fn wrong_usage_is_said_before_anything_is_asked() {
     check(Some(Path::new("/nonexistent")), &[]).exits(10);
     let other_way = with(&[&"--from", &"2.3", &"--to", &"2.0"]);
     let said = judged(Some(&data), &other_way, 3);
-    assert!(
-        said["details"][0].as_str().unwrap().contains("`--to 2.1`"),
-        "{said:#}"
-    );
+    assert_has(&said["details"][0], "`--to 2.1`");
 }
 
 /// `downgrade run` without waiting, unless told otherwise.
 fn go_back(data: &Path, backups: &Path, more: &[&str]) -> Ran {
-    let mut args = words(&["downgrade", "run", "--timeout", "2"]);
-    args.extend([
-        "--data-dir".into(),
-        data.into(),
-        "--backup-dir".into(),
-        backups.into(),
-    ]);
-    args.extend(words(more));
-    let settled = !more.contains(&"--settle");
-    args.extend(words(if settled { &["--settle", "0"] } else { &[] }));
-    ark(args)
+    let settle: &[_] = if more.contains(&"--settle") {
+        &[]
+    } else {
+        &["--settle", "0"]
+    };
+    let line = "downgrade run --timeout 2 --data-dir {} --backup-dir {}";
+    typed_with(line, &[&data, &backups], &[more, settle].concat())
 }
 
 #[test]
@@ -807,9 +764,7 @@ fn a_member_that_was_added_and_has_not_started_is_named_by_its_id_and_said_not_t
     let id = format!("{:016x}", fake.member(2).id());
     let endpoints = at(&fake);
     let gate = check(None, &endpoints);
-    let mut args = words(&["preflight", "--timeout", "2"]);
-    args.extend(endpoints);
-    let preflight = ark(args);
+    let preflight = typed_with("preflight --timeout 2", &[], &endpoints);
     for ran in [&gate, &preflight] {
         let unwrapped = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         let wanted = format!("{id} (has not started yet)");

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::faults::{
     Blow, Call, Content, Story, content, digests, ensure, ensure_no_staging, strike_everywhere,
-    words,
 };
+use crate::support::ark::{Ran, names, words};
 use crate::support::encode::{members, small_member};
 use crate::support::recordings::copy_dir;
 use crate::support::relabel_member::make_member;
-use crate::support::tools::{Ran, fast_dir, names_in, need};
+use crate::support::tools::{fast_dir, need};
 
 const NOTE: &str = "moved-to-member-wal.wal";
 
@@ -55,11 +55,11 @@ impl MoveStory {
 
     /// Whatever etcd would start on is all there, or it does not start.
     fn judge_instant(&self, root: &Path) -> Result<(), String> {
-        let home = names_in(&root.join("data/member/wal"));
+        let home = names(&root.join("data/member/wal"));
         ensure(home.is_empty() || self.is_home(root), || {
             format!("2.1 would start on a half WAL: {home:?}")
         })?;
-        let names = names_in(&root.join("wal"));
+        let names = names(&root.join("wal"));
         let left = Self::segments(&root.join("wal"));
         let wanted = self.wanted();
         if left == wanted {
@@ -91,16 +91,8 @@ impl Story for MoveStory {
     }
 
     fn args(&self, root: &Path) -> Vec<OsString> {
-        let mut args = words(&[
-            "downgrade",
-            "run",
-            "--offline",
-            "--threads",
-            "1",
-            "--move-wal",
-        ]);
-        args.extend(["--data-dir".into(), root.join("data").into()]);
-        args.extend(["--wal-dir".into(), root.join("wal").into()]);
+        let line = "downgrade run --offline --threads 1 --move-wal --data-dir {} --wal-dir {}";
+        let mut args = words(line, &[&root.join("data"), &root.join("wal")]);
         // The snapshot is struck in a story of its own.
         args.extend(["--backup-dir".into(), root.with_extension("backups").into()]);
         args.push(self.witness.clone().into());
@@ -118,7 +110,7 @@ impl Story for MoveStory {
         })?;
         if ran.code == 0 {
             // A young leftover of the struck run outlives the next one; it is a file of ours, not a segment.
-            let mut names = names_in(&root.join("wal"));
+            let mut names = names(&root.join("wal"));
             names.retain(|name| !name.starts_with(".etcd-ark-"));
             ensure(self.is_home(root), || "done, and not home".to_owned())?;
             ensure(names.len() == 2 && names[1] == NOTE, || {

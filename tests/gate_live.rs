@@ -13,10 +13,10 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark};
+use crate::support::ark::{Ran, ark, words};
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::tree;
-use crate::support::tools::{clean, need, server, start_server};
+use crate::support::tools::{clear_environment, need, server, start_server};
 
 /// How long servers may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,30 +51,23 @@ impl Three {
             );
             let data = dir.join(format!("real{n}"));
             let mut command = server("etcd");
-            clean(&mut command);
+            clear_environment(&mut command);
             command
-                .args([
-                    "--name",
-                    &format!("real{n}"),
-                    "--enable-v2=true",
-                    "--logger",
-                    "zap",
-                ])
+                .args(words(
+                    "--name {} --enable-v2=true --logger zap",
+                    &[&format!("real{n}")],
+                ))
                 .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
                 .arg("--data-dir")
                 .arg(&data)
-                .args([
-                    "--listen-client-urls",
-                    &client,
-                    "--advertise-client-urls",
-                    &client,
-                ])
-                .args([
-                    "--listen-peer-urls",
-                    &peer,
-                    "--initial-advertise-peer-urls",
-                    &peer,
-                ])
+                .args(words(
+                    "--listen-client-urls {} --advertise-client-urls {}",
+                    &[&client, &client],
+                ))
+                .args(words(
+                    "--listen-peer-urls {} --initial-advertise-peer-urls {}",
+                    &[&peer, &peer],
+                ))
                 .args(["--initial-cluster", &all.join(",")])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -226,15 +219,13 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
 fn refuses_to_start(data: &Path, wal: &Path) -> String {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = server("etcd");
-    clean(&mut command);
+    clear_environment(&mut command);
     command
         .args(["--name", "real0", "--logger", "zap"])
-        .args([
-            "--listen-client-urls",
-            "http://127.0.0.1:0",
-            "--listen-peer-urls",
-            "http://127.0.0.1:0",
-        ])
+        .args(words(
+            "--listen-client-urls http://127.0.0.1:0 --listen-peer-urls http://127.0.0.1:0",
+            &[],
+        ))
         .args(["--advertise-client-urls", "http://127.0.0.1:1"])
         .arg("--data-dir")
         .arg(data)

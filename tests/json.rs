@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{answer, ark, snapshot};
+use crate::support::ark::{answer, ark, snapshot, typed};
 use crate::support::fake_cluster::FakeCluster;
 use crate::support::recordings::{Recording, copy_dir, unpack};
 
@@ -257,13 +257,10 @@ fn upgrade(scene: &mut Scene) {
     for member in cluster.members() {
         member.version("2.2.5", "2.2.0");
     }
-    let told = ark([
-        "--json",
-        "preflight",
-        "--watch",
-        "--endpoints",
-        &cluster.endpoints(),
-    ])
+    let told = typed(
+        "--json preflight --watch --endpoints {}",
+        &[&cluster.endpoints()],
+    )
     .exits(0);
     for line in told.stdout.lines() {
         scene.take("preflight --watch", &answer(line));

@@ -20,9 +20,10 @@ use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::{Captured, Moment, Request, capture};
 use fs_err as fs;
 
+use crate::support::ark::archived;
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};
 use crate::support::recordings::tree;
-use crate::support::tools::{fast_dir, snapshot};
+use crate::support::tools::fast_dir;
 
 /// Captures of an ordinary test run, over all seeds.
 const CAPTURES: usize = 120;
@@ -302,7 +303,7 @@ fn captures_beside_a_resting_member_touch_no_name_time_or_lock() {
     let (before, locks) = (tree(&source), locks_below(&source));
     assert!(!locks.is_empty(), "the member holds its segments");
     for number in 0..5 {
-        snapshot(&source, &dir.path().join(format!("backups-{number}")));
+        archived(&source, &dir.path().join(format!("backups-{number}")));
     }
     assert_eq!(tree(&source), before);
     assert_eq!(locks_below(&source), locks);

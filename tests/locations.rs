@@ -16,10 +16,10 @@ use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, tool};
+use crate::support::ark::{BINARY, Ran, archived, ark, clean, names, run, tool};
 use crate::support::encode::small_member;
 use crate::support::recordings::unpack;
-use crate::support::tools::{archives_in, snapshot};
+use crate::support::tools::archives_in;
 
 /// Two backup dirs, with an archive each.
 struct Scratch {
@@ -35,8 +35,8 @@ impl Scratch {
         let [source, mine, prod] = ["source", "mine", "prod"].map(|name| dir.path().join(name));
         small_member(&source);
         for backups in [&mine, &prod] {
-            snapshot(&source, backups);
-            snapshot(&source, backups);
+            archived(&source, backups);
+            archived(&source, backups);
         }
         Self {
             dir,
@@ -239,7 +239,7 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
     let recording = unpack("upgrade-story");
     for name in ["infra0", "infra1", "infra2"] {
         let source = recording.data_dir(&format!("2-backup-{name}"));
-        snapshot(&source, Path::new(&trio));
+        archived(&source, Path::new(&trio));
     }
     let args = ["inspect", "latest", "--backup-dir", &trio];
     scratch

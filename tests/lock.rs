@@ -11,10 +11,12 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
+use crate::support::ark::{
+    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, copy_binary, names, run,
+};
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::{archives_in, fast_dir, in_own_mounts, names_in, need, need_root};
+use crate::support::tools::{archives_in, fast_dir, in_own_mounts, need, need_root};
 
 /// A run that is at work on a backup dir for many seconds, and is killed when it is dropped.
 struct Holder {
@@ -36,7 +38,7 @@ impl Holder {
         let child = command.spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         // The staged file comes after the lock.
-        while names_in(backups).is_empty() {
+        while names(backups).is_empty() {
             assert!(Instant::now() < deadline, "the holder does nothing");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -272,7 +274,7 @@ fn a_backup_dir_that_is_full_or_read_only_is_said_and_the_next_run_works() {
         rm "$1/.etcd-ark-lock"; mount -o remount,ro "$1"
         echo read-only; try "$1" "$2"
     "#;
-    let ran = in_own_mounts(script, &[&scratch.backups, &scratch.source]).expect(0);
+    let ran = in_own_mounts(script, &[&scratch.backups, &scratch.source]).exits(0);
     let told: Vec<&str> = ran.stdout.lines().collect();
     let expected = [
         "full",
@@ -318,9 +320,6 @@ fn a_spool_dir_that_is_full_is_named_with_its_flag() {
     "#;
     let recipient = Path::new("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p");
     let args = [&spool, &scratch.source, &scratch.backups, recipient];
-    let ran = in_own_mounts(script, &args).expect(12);
-    assert!(
-        ran.stderr.contains("pass a `--spool-dir` on another disk"),
-        "{ran:#?}"
-    );
+    let ran = in_own_mounts(script, &args).exits(12);
+    assert_has(&ran.stderr, "pass a `--spool-dir` on another disk");
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::archive_builder::{
     CHAR_DEVICE, Entry, FIFO, Forge, HARD_LINK, Packed, SYMLINK, seal,
 };
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, tool};
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, tool, typed};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Stat, tree};
 use crate::support::tools::need_python_module;
@@ -69,29 +69,12 @@ impl Bench {
     #[track_caller]
     fn restore_refused(&self, archive: &Path, code: i32, message: &str) {
         let before = (self.target_tree(), names(self.scratch.path()));
-        let target = self.target();
-        let to = ["--data-dir".as_ref(), target.as_os_str()];
-        let restored = ark([
-            "restore".as_ref(),
-            "--offline".as_ref(),
-            archive.as_os_str(),
-        ]
-        .into_iter()
-        .chain(to))
-        .exits(code);
-        assert_tells(&restored, message);
-        restored.says("hint: ");
-        let absent = self.scratch.path().join("absent");
-        let to = ["--data-dir".as_ref(), absent.as_os_str()];
-        let restored = ark([
-            "restore".as_ref(),
-            "--offline".as_ref(),
-            archive.as_os_str(),
-        ]
-        .into_iter()
-        .chain(to))
-        .exits(code);
-        assert_tells(&restored, message);
+        for target in [self.target(), self.scratch.path().join("absent")] {
+            let restored =
+                typed("restore --offline {} --data-dir {}", &[&archive, &target]).exits(code);
+            assert_tells(&restored, message);
+            restored.says("hint: ");
+        }
         assert!(
             before == (self.target_tree(), names(self.scratch.path())),
             "something was changed or left"
@@ -115,7 +98,7 @@ fn assert_tells(ran: &Ran, message: &str) {
 
 /// Changes the archive, seals it again, and expects the refusal.
 #[track_caller]
-fn forged(change: impl FnOnce(&mut Forge), message: &str) {
+fn forged(message: &str, change: impl FnOnce(&mut Forge)) {
     let mut bench = Bench::new();
     change(&mut bench.forge);
     let path = bench.write(&bench.forge.bytes());
@@ -131,14 +114,7 @@ fn an_archive_built_by_hand_is_accepted() {
     let path = bench.write(&bench.forge.bytes());
     ark(["verify".as_ref(), path.as_os_str()]).exits(0);
     let target = bench.target();
-    ark([
-        "restore".as_ref(),
-        "--offline".as_ref(),
-        path.as_os_str(),
-        "--data-dir".as_ref(),
-        target.as_os_str(),
-    ])
-    .exits(0);
+    typed("restore --offline {} --data-dir {}", &[&path, &target]).exits(0);
     let restored = tree(&target.join("member"));
     let source = tree(&bench.scratch.path().join("data/member"));
     assert!(restored.keys().eq(source.keys()));
@@ -219,12 +195,11 @@ fn a_path_out_of_the_data_dir_is_refused() {
     ];
     for (path, why) in escapes {
         let listed = format!("its manifest names `{path}`: {why}");
-        forged(|forge| forge.add(Entry::file(path, b"evil")), &listed);
+        forged(&listed, |forge| forge.add(Entry::file(path, b"evil")));
         let held = format!("it holds `{path}`: {why}");
-        forged(
-            |forge| path.clone_into(&mut forge.entry(SECOND).path),
-            &held,
-        );
+        forged(&held, |forge| {
+            path.clone_into(&mut forge.entry(SECOND).path);
+        });
     }
 }
 
@@ -243,14 +218,11 @@ fn what_is_no_regular_file_is_refused() {
         let message = format!(
             "unexpected entry `member/wal/{SECOND}`, {what}; archives contain only regular"
         );
-        forged(
-            |forge| {
-                let entry = forge.entry(SECOND);
-                entry.kind = kind;
-                "/etc/passwd".clone_into(&mut entry.link);
-            },
-            &message,
-        );
+        forged(&message, |forge| {
+            let entry = forge.entry(SECOND);
+            entry.kind = kind;
+            "/etc/passwd".clone_into(&mut entry.link);
+        });
     }
 }
 
@@ -258,30 +230,23 @@ fn what_is_no_regular_file_is_refused() {
 fn entries_twice_out_of_order_missing_or_in_excess_are_refused() {
     // Guards against a file that is checked once and written twice, and against one that no one checked.
     let size = "bytes of tar stream, its frames hold";
-    forged(|forge| forge.entries.push(forge.entries[4].clone()), size);
-    forged(|forge| drop(forge.entries.pop()), size);
-    forged(
-        |forge| forge.entries.push(Entry::file("member/wal/extra", b"")),
-        size,
-    );
-    forged(|forge| forge.entries.swap(4, 5), "where its manifest lists");
-    forged(
-        |forge| {
-            let again = forge.listed(SECOND).clone();
-            forge.manifest["files"].as_array_mut().unwrap().push(again);
-            let again = forge.entry(SECOND).clone();
-            forge.entries.push(again);
-        },
-        "it is listed twice",
-    );
+    forged(size, |forge| forge.entries.push(forge.entries[4].clone()));
+    forged(size, |forge| drop(forge.entries.pop()));
+    forged(size, |forge| {
+        forge.entries.push(Entry::file("member/wal/extra", b""));
+    });
+    forged("where its manifest lists", |forge| forge.entries.swap(4, 5));
+    forged("it is listed twice", |forge| {
+        let again = forge.listed(SECOND).clone();
+        forge.manifest["files"].as_array_mut().unwrap().push(again);
+        let again = forge.entry(SECOND).clone();
+        forge.entries.push(again);
+    });
     // In the room of another entry, so that no size gives it away.
-    forged(
-        |forge| {
-            let first = forge.entry("0000000000000000-").path.clone();
-            forge.entry(SECOND).path = first;
-        },
-        "where its manifest lists",
-    );
+    forged("where its manifest lists", |forge| {
+        let first = forge.entry("0000000000000000-").path.clone();
+        forge.entry(SECOND).path = first;
+    });
 }
 
 #[test]
@@ -299,46 +264,36 @@ fn a_manifest_that_lies_is_refused() {
         (&["log_bytes_above_snapshot"], json!(0)),
     ];
     for (path, lie) in lies {
-        forged(
-            |forge| {
-                let member = &mut forge.manifest["member"];
-                *path.iter().fold(member, |value, key| &mut value[*key]) = lie;
-            },
-            facts,
-        );
+        forged(facts, |forge| {
+            let member = &mut forge.manifest["member"];
+            *path.iter().fold(member, |value, key| &mut value[*key]) = lie;
+        });
     }
-    forged(|forge| forge.manifest["sizes"]["data"] = json!(1), facts);
+    forged(facts, |forge| forge.manifest["sizes"]["data"] = json!(1));
+    forged("does not match its SHA-256", |forge| {
+        forge.listed(SECOND)["sha256"] = json!("0".repeat(64));
+    });
+    forged("the mode of", |forge| {
+        forge.listed(SECOND)["mode"] = json!(0o777);
+    });
+    forged("the owner of", |forge| {
+        forge.listed(SECOND)["uid"] = json!(4711);
+    });
+    forged("the time of", |forge| {
+        forge.listed(SECOND)["mtime"] = json!("2001-01-01T00:00:00Z");
+    });
+    forged("the mode of", |forge| {
+        forge.manifest["directories"][0]["mode"] = json!(0o777);
+    });
+    forged("does not list the directories of a member", |forge| {
+        forge.manifest["directories"] = json!([]);
+    });
+    forged("its role and its name do not fit together", |forge| {
+        forge.listed(SECOND)["role"] = json!("raft-snapshot");
+    });
     forged(
-        |forge| forge.listed(SECOND)["sha256"] = json!("0".repeat(64)),
-        "does not match its SHA-256",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["mode"] = json!(0o777),
-        "the mode of",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["uid"] = json!(4711),
-        "the owner of",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["mtime"] = json!("2001-01-01T00:00:00Z"),
-        "the time of",
-    );
-    forged(
-        |forge| forge.manifest["directories"][0]["mode"] = json!(0o777),
-        "the mode of",
-    );
-    forged(
-        |forge| forge.manifest["directories"] = json!([]),
-        "does not list the directories of a member",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["role"] = json!("raft-snapshot"),
-        "its role and its name do not fit together",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["role"] = json!("kernel-module"),
         "its manifest cannot be read: unknown variant `kernel-module`",
+        |forge| forge.listed(SECOND)["role"] = json!("kernel-module"),
     );
 }
 
@@ -346,72 +301,53 @@ fn a_manifest_that_lies_is_refused() {
 fn a_file_larger_or_smaller_than_listed_is_refused() {
     // Guards against bytes that are written although no digest covers them.
     for more in [-1_i64, 1] {
-        forged(
-            |forge| {
-                let listed = forge.listed(SECOND);
-                let size = listed["size"].as_i64().unwrap();
-                assert!(size % 512 > 1, "the blocks stay as many");
-                listed["size"] = json!(size + more);
-            },
-            "the size of",
-        );
+        forged("the size of", |forge| {
+            let listed = forge.listed(SECOND);
+            let size = listed["size"].as_i64().unwrap();
+            assert!(size % 512 > 1, "the blocks stay as many");
+            listed["size"] = json!(size + more);
+        });
     }
-    forged(
-        |forge| forge.entry(SECOND).data.extend_from_slice(&[0; 4096]),
-        "bytes of tar stream",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["size"] = json!(u64::MAX),
-        "bytes of tar stream",
-    );
-    forged(
-        |forge| forge.listed(SECOND)["size"] = json!(-1),
-        "its manifest cannot be read",
-    );
+    forged("bytes of tar stream", |forge| {
+        forge.entry(SECOND).data.extend_from_slice(&[0; 4096]);
+    });
+    forged("bytes of tar stream", |forge| {
+        forge.listed(SECOND)["size"] = json!(u64::MAX);
+    });
+    forged("its manifest cannot be read", |forge| {
+        forge.listed(SECOND)["size"] = json!(-1);
+    });
 }
 
 #[test]
 fn a_wal_that_is_corrupt_under_right_digests_is_refused() {
     // Guards against trust in digests alone: they may have been made of garbage.
-    forged(
-        |forge| {
-            *forge.entry(SECOND).data.last_mut().unwrap() ^= 1;
-            forge.relist();
-        },
-        "CRC mismatch (stored 1e268fea",
-    );
-    forged(
-        |forge| {
-            forge.entry(SECOND).data.pop();
-            forge.relist();
-        },
-        "record cut short at offset",
-    );
-    forged(
-        |forge| {
-            let half = forge.entry(".snap").data.len() / 2;
-            forge.entry(".snap").data[half] ^= 1;
-            forge.relist();
-        },
-        "CRC mismatch",
-    );
+    forged("CRC mismatch (stored 1e268fea", |forge| {
+        *forge.entry(SECOND).data.last_mut().unwrap() ^= 1;
+        forge.relist();
+    });
+    forged("record cut short at offset", |forge| {
+        forge.entry(SECOND).data.pop();
+        forge.relist();
+    });
+    forged("CRC mismatch", |forge| {
+        let half = forge.entry(".snap").data.len() / 2;
+        forge.entry(".snap").data[half] ^= 1;
+        forge.relist();
+    });
 }
 
 #[test]
 fn what_follows_the_end_is_refused() {
     // Guards against a second archive hidden behind the first, which another tar may read instead.
-    forged(
-        |forge| forge.behind_end = b"more".to_vec(),
-        "data after the end of the tar stream",
-    );
-    forged(
-        |forge| {
-            forge
-                .behind_manifest
-                .push(Entry::file("member/wal/late", b"late"));
-        },
-        "data after the end of the tar stream",
-    );
+    forged("data after the end of the tar stream", |forge| {
+        forge.behind_end = b"more".to_vec();
+    });
+    forged("data after the end of the tar stream", |forge| {
+        forge
+            .behind_manifest
+            .push(Entry::file("member/wal/late", b"late"));
+    });
     // Also by a command that reads no more than the end.
     let mut bench = Bench::new();
     let late = Entry::file("member/wal/late", b"late");
@@ -585,12 +521,11 @@ fn a_manifest_of_junk_is_refused_quickly() {
         Vec::new(),
     ];
     for raw in junk {
-        forged(|forge| forge.raw_manifest = Some(raw), unreadable);
+        forged(unreadable, |forge| forge.raw_manifest = Some(raw));
     }
-    forged(
-        |forge| forge.raw_manifest = Some(vec![b' '; 17 << 20]),
-        "claims to hold",
-    );
+    forged("claims to hold", |forge| {
+        forge.raw_manifest = Some(vec![b' '; 17 << 20]);
+    });
 }
 
 #[test]
@@ -669,8 +604,8 @@ fn a_directory_of_a_mode_that_none_has_is_refused() {
     // Guards against an archive that opens and is listed, though no tar header can hold what its manifest says.
     for mode in [0o10_700, 0o40_700, 44_800_000] {
         forged(
-            |forge| forge.manifest["directories"][2]["mode"] = json!(mode),
             "its manifest names `member/wal/`: a mode that no directory has",
+            |forge| forge.manifest["directories"][2]["mode"] = json!(mode),
         );
     }
 }
@@ -682,8 +617,8 @@ fn a_file_that_would_run_as_its_owner_is_refused() {
         let mut program = Entry::file("member/snap/program", b"#!/bin/sh");
         program.mode = mode;
         forged(
-            |forge| forge.add(program),
             "its manifest names `member/snap/program`: a mode that no file of an etcd member has",
+            |forge| forge.add(program),
         );
     }
 }
@@ -779,14 +714,7 @@ fn a_leftover_never_comes_back_under_a_name_that_etcd_loads() {
     }
     let path = bench.write(&bench.forge.bytes());
     let data_dir = bench.scratch.path().join("restored");
-    ark([
-        "restore".as_ref(),
-        "--offline".as_ref(),
-        path.as_os_str(),
-        "--data-dir".as_ref(),
-        data_dir.as_os_str(),
-    ])
-    .exits(0);
+    typed("restore --offline {} --data-dir {}", &[&path, &data_dir]).exits(0);
     let (snap, wal) = (data_dir.join("member/snap"), data_dir.join("member/wal"));
     let mut found = names(&snap);
     found.extend(names(&wal));

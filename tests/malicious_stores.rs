@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, run};
+use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, run};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, make_dir,
     raft_snapshot, request, segment_name, snap_name, write_file,
@@ -250,10 +250,7 @@ fn stores_that_count_differently_are_not_equal() {
     diff(&a, &a).exits(0);
     assert_eq!(diff(&a, &b).exits(1).json()["equal"], false);
     let told = ark(["diff".as_ref(), a.as_os_str(), b.as_os_str()]).exits(1);
-    assert!(
-        told.stdout.contains("X-Etcd-Index: 3 in A, 9 in B"),
-        "{told:#?}"
-    );
+    assert_has(&told.stdout, "X-Etcd-Index: 3 in A, 9 in B");
     deep(&b).exits(4);
 }
 

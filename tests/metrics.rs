@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, clean, names, run};
+use crate::support::ark::{BINARY, Ran, assert_has, clean, names, run};
 use crate::support::recordings::{Recording, unpack};
 use crate::support::tools::need;
 
@@ -379,10 +379,7 @@ fn metrics_that_cannot_be_written_do_not_go_unnoticed() {
     let error = scene.fail(&["--json"]).exits(10).json_error();
     let message = error["message"].as_str().unwrap();
     assert!(message.starts_with("there is no data dir at "), "{message}");
-    assert!(
-        message.contains("; and its metrics could not be written: "),
-        "{message}"
-    );
+    assert_has(&message, "; and its metrics could not be written: ");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::path::Path;
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, copy_binary, names, run, snapshot};
+use crate::support::ark::{
+    BINARY, ark, clean, copy_binary, names, run, snapshot, typed_with, words,
+};
 use crate::support::certs::Authority;
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::copy_dir;
@@ -106,10 +108,8 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
     small_member(&source);
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let restore = |data_dir: &Path| {
-        let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
-        args.extend([OsStr::new("--data-dir"), data_dir.as_ref()]);
-        args.extend(["--replace", "--offline"].map(OsStr::new));
-        args.into_iter().map(OsStr::to_owned).collect::<Vec<_>>()
+        let line = "restore {} --data-dir {} --replace --offline";
+        words(line, &[&archive, &data_dir])
     };
     let file = dir.path().join("file");
     make_dir(&file);
@@ -149,14 +149,11 @@ fn the_member_that_comes_is_told_and_another_one_refused() {
     let name = identity["name"].as_str().unwrap();
     let data_dir = dir.path().join("data");
     let restore = |flags: &[&str]| {
-        let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
-        args.extend([
-            OsStr::new("--data-dir"),
-            data_dir.as_ref(),
-            "--offline".as_ref(),
-        ]);
-        args.extend(flags.iter().map(OsStr::new));
-        ark(args)
+        typed_with(
+            "restore --offline {} --data-dir {}",
+            &[&archive, &data_dir],
+            flags,
+        )
     };
     restore(&["--name", "someone-else"])
         .exits(3)
@@ -235,17 +232,17 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
                 .args([flag, file]));
             let said = format!("{}{}", ran.stdout, ran.stderr);
             let is_told = ["it is over ", "not a regular file"];
-            let is_fine = flag == "--identity" && ran.code == Some(0);
+            let is_fine = flag == "--identity" && ran.code == 0;
             assert!(
                 is_fine || is_told.iter().any(|why| said.contains(why)),
                 "{flag} {file}: {ran:#?}"
             );
-            assert!(matches!(ran.code, Some(0..=4)), "{flag} {file}: {ran:#?}");
+            assert!(matches!(ran.code, 0..=4), "{flag} {file}: {ran:#?}");
         }
         let mut waiting = clean("timeout");
         waiting.args(["-k", "5", "--preserve-status", "0.5"]);
         let ran = run(waiting.arg(BINARY).args(args).arg(flag).arg(&fifo));
-        assert!(matches!(ran.code, Some(0 | 1 | 143)), "{flag}: {ran:#?}");
+        assert!(matches!(ran.code, 0 | 1 | 143), "{flag}: {ran:#?}");
     }
     let mut no_archive = clean("timeout");
     no_archive.args(["20", BINARY, "verify"]).arg(&fifo);

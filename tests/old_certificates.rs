@@ -12,9 +12,9 @@ use etcd_ark::etcd::digest::Digest;
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::ark;
+use crate::support::ark::{ark, program, words};
 use crate::support::encode::small_member;
-use crate::support::tools::{need, run, server, start_server};
+use crate::support::tools::{need, server, start_server};
 
 /// A server that agrees on TLS and knows nothing of etcd.
 struct Server {
@@ -36,14 +36,10 @@ impl Server {
         drop(free);
         let mut command = server("openssl");
         command
-            .args([
-                "s_server",
-                "-quiet",
-                "-www",
-                "-cipher",
-                "ALL:@SECLEVEL=0",
-                "-accept",
-            ])
+            .args(words(
+                "s_server -quiet -www -cipher ALL:@SECLEVEL=0 -accept",
+                &[],
+            ))
             .arg(port.to_string())
             .arg("-cert")
             .arg(dir.join(format!("{name}.pem")))
@@ -78,7 +74,7 @@ impl Server {
 fn openssl(dir: &Path, args: &[&str]) {
     let dir = dir.to_str().unwrap();
     let args: Vec<_> = args.iter().map(|arg| arg.replace("DIR", dir)).collect();
-    run("openssl", args).expect(0);
+    program("openssl", args).exits(0);
 }
 
 /// A key and a certificate of it by an authority that is also made.
@@ -138,11 +134,11 @@ fn issued(dir: &Path, name: &str, bits: &str, more: &[&str]) {
 /// The digest of a certificate, as `openssl` has it.
 fn pin(cert: &Path) -> String {
     let cert = cert.to_str().unwrap();
-    let shown = run(
+    let shown = program(
         "openssl",
         ["x509", "-noout", "-fingerprint", "-sha256", "-in", cert],
     )
-    .expect(0);
+    .exits(0);
     shown.stdout.trim().rsplit('=').next().unwrap().to_owned()
 }
 

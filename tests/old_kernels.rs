@@ -3,21 +3,20 @@
 //! Guards against a binary that starts on an old host and then cannot do its work, or does it halfway.
 
 use std::path::Path;
-use std::process::Command;
 
+use crate::support::ark::{BINARY, Ran, archived, clean, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::tree;
-use crate::support::tools::{ARK, Ran, archives_in, clean, fast_dir, need, snapshot};
+use crate::support::tools::{archives_in, fast_dir, need};
 
 /// What came after 3.10: renameat2 in 3.15, `copy_file_range` in 4.5, statx in 4.11, openat2 in 5.6, and so on.
 const NEWER: &str = "?renameat2,?copy_file_range,?statx,?openat2,?faccessat2,?close_range,?fchmodat2,?memfd_create,?preadv2,?pwritev2,?io_uring_setup,?clone3";
 
 fn on_an_old_kernel(args: &[&str]) -> Ran {
-    let mut command = Command::new("strace");
+    let mut command = clean("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
     command.arg(format!("inject={NEWER}:error=ENOSYS"));
-    clean(&mut command);
-    Ran::of(&command.arg(ARK).args(args).output().unwrap())
+    run(command.arg(BINARY).args(args))
 }
 
 #[test]
@@ -29,15 +28,15 @@ fn a_kernel_of_2013_takes_a_backup_and_restores_it_and_refuses_only_what_it_cann
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (data, backups, restored) = (path("data"), path("backups"), path("restored"));
     small_member(Path::new(&data));
-    on_an_old_kernel(&["snapshot", "--data-dir", &data, "--backup-dir", &backups]).expect(0);
+    on_an_old_kernel(&["snapshot", "--data-dir", &data, "--backup-dir", &backups]).exits(0);
     let archive = archives_in(Path::new(&backups)).remove(0);
     let archive = archive.to_str().unwrap();
     for command in ["verify", "inspect", "keys", "list"] {
         let target = if command == "list" { &backups } else { archive };
-        on_an_old_kernel(&[command, target]).expect(0);
+        on_an_old_kernel(&[command, target]).exits(0);
     }
     let restore = ["restore", "--offline", archive, "--data-dir", &restored];
-    on_an_old_kernel(&restore).expect(0);
+    on_an_old_kernel(&restore).exits(0);
     let of = |dir: &str| {
         let all = tree(Path::new(dir)).into_iter();
         let facts = all.map(|(path, stat)| (path, (stat.mode, stat.sha256, stat.inode)));
@@ -57,6 +56,6 @@ fn a_kernel_of_2013_takes_a_backup_and_restores_it_and_refuses_only_what_it_cann
         .contains("exchange two directories in one step");
     assert!(says, "{refused:?}");
     assert_eq!(of(&restored), before);
-    let again = snapshot(Path::new(&restored), Path::new(&backups));
+    let again = archived(Path::new(&restored), Path::new(&backups));
     assert!(again.exists());
 }

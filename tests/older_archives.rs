@@ -6,7 +6,7 @@ use fs_err as fs;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::ark::ark;
+use crate::support::ark::{ark, assert_has};
 use crate::support::recordings::{tree, unpack};
 
 #[test]
@@ -22,10 +22,7 @@ fn archives_from_before_warnings_had_codes_are_listed_verified_and_restored() {
     let size = "the data size is 15.4 kB, over the limit of 1.0 kB: etcd's guide says to get help before an upgrade";
     assert_eq!(open["warnings"], json!([size, removal]));
     let inside = encrypted["warnings"].to_string();
-    assert!(
-        inside.contains("1 warning of the capture can be read with a key"),
-        "{inside}"
-    );
+    assert_has(&inside, "1 warning of the capture can be read with a key");
 
     let story = unpack("mem-b");
     let was = tree(&story.data_dir("mem-b").join("member"));

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot};
+use crate::support::ark::{
+    BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot, typed, typed_with,
+};
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::tree;
 use crate::support::tools::{archives_in, need, need_root};
@@ -51,11 +53,11 @@ impl Scene {
 }
 
 fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
-    let mut args: Vec<&OsStr> = vec!["restore".as_ref(), archive.as_ref()];
-    args.extend([OsStr::new("--data-dir"), data_dir.as_ref()]);
-    args.push("--offline".as_ref());
-    args.extend(flags.iter().map(OsStr::new));
-    ark(args)
+    typed_with(
+        "restore --offline {} --data-dir {}",
+        &[&archive, &data_dir],
+        flags,
+    )
 }
 
 fn owner(path: impl AsRef<Path>) -> (u32, u32) {
@@ -101,11 +103,11 @@ fn swapping_the_staging_directory_for_a_symlink_gains_no_directory_of_roots() {
             let flags: &[&str] = if tries == 0 { &[] } else { &["--replace"] };
             let ran = restore(&archive, &data_dir, flags);
             tries += 1;
-            if ran.code == Some(0) {
+            if ran.code == 0 {
                 assert!(!names(&data_dir.join("member/wal")).is_empty(), "{ran:#?}");
                 whole += 1;
             }
-            assert!(matches!(ran.code, Some(0 | 1 | 10)), "{ran:#?}");
+            assert!(matches!(ran.code, 0 | 1 | 10), "{ran:#?}");
             assert_eq!(names(&victim), [""; 0], "{ran:#?}");
         }
         drop(attacker);
@@ -148,12 +150,12 @@ fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_els
             out.as_os_str(),
         ];
         let ran = ark(args);
-        assert!(matches!(ran.code, Some(0 | 1 | 10)), "{ran:#?}");
+        assert!(matches!(ran.code, 0 | 1 | 10), "{ran:#?}");
         let mut args = vec!["drill".as_ref(), archive.as_os_str()];
         args.extend(["--etcd".as_ref(), etcd.as_os_str()]);
         args.extend(["--scratch-dir".as_ref(), theirs.as_os_str()]);
         let ran = ark(args);
-        assert!(ran.code.is_some_and(|code| code != 0), "{ran:#?}");
+        assert!(ran.code != 0, "{ran:#?}");
         assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
         tries += 1;
         assert_eq!(tree(&victim), before, "after {tries}: {ran:#?}");
@@ -161,13 +163,7 @@ fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_els
     drop(attacker);
     // Without an attacker there is a result, and nothing else is left.
     let out = theirs.join("last");
-    ark([
-        "rewind".as_ref(),
-        archive.as_os_str(),
-        "--out".as_ref(),
-        out.as_os_str(),
-    ])
-    .exits(0);
+    typed("rewind {} --out {}", &[&archive, &out]).exits(0);
     assert!(names(&theirs).contains(&"last".to_owned()));
 }
 
@@ -206,7 +202,7 @@ fn swapping_a_directory_of_the_member_has_no_file_of_roots_archived() {
         let backups = scene.path("backups");
         args.extend([OsStr::new("--backup-dir"), backups.as_ref()]);
         let ran = ark(args);
-        assert!(matches!(ran.code, Some(0 | 1 | 3 | 4 | 10)), "{ran:#?}");
+        assert!(matches!(ran.code, 0 | 1 | 3 | 4 | 10), "{ran:#?}");
         assert!(!ran.stdout.contains("member/snap/secret"), "{ran:#?}");
         tries += 1;
     }
@@ -244,13 +240,7 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
     ark([OsStr::new("verify"), archive.as_ref()]).exits(0);
     let copies = scene.theirs("copies");
     ark([OsStr::new("copy"), backups.as_ref(), copies.as_ref()]).exits(0);
-    ark([
-        OsStr::new("prune"),
-        copies.as_ref(),
-        "--keep-last".as_ref(),
-        "1".as_ref(),
-    ])
-    .exits(0);
+    typed("prune {} --keep-last 1", &[&copies]).exits(0);
     for dir in [&backups, &copies] {
         for name in fs::read_dir(dir).unwrap() {
             let path = name.unwrap().path();
@@ -345,15 +335,10 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     fs::write(&secret, "root's own").unwrap();
     let take = || {
         let backups = scene.path("backups");
-        ark([
-            OsStr::new("--json"),
-            "snapshot".as_ref(),
-            "--all".as_ref(),
-            "--data-dir".as_ref(),
-            source.as_ref(),
-            "--backup-dir".as_ref(),
-            backups.as_ref(),
-        ])
+        typed(
+            "--json snapshot --all --data-dir {} --backup-dir {}",
+            &[&source, &backups],
+        )
     };
     let leftover = source.join("member/snap/0000000000000001-0000000000000001.snap.broken");
     symlink(&secret, &leftover).unwrap();

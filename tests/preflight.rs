@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::archive_builder::Forge;
 use crate::support::ark;
-use crate::support::ark::{Ran, ark};
+use crate::support::ark::{Ran, ark, assert_has, typed, typed_with};
 use crate::support::fake_cluster::{FakeCluster, Quorum};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 
@@ -62,9 +62,7 @@ impl Scene {
     /// What `preflight` says with the endpoints alone and `flags`.
     fn asked(&self, flags: &[&str]) -> Ran {
         let endpoints = self.fake.endpoints();
-        let mut args = vec!["preflight", "--endpoints", &endpoints];
-        args.extend(flags);
-        ark(args)
+        typed_with("preflight --endpoints {}", &[&endpoints], flags)
     }
 
     /// What it says on infra0, given everything, and `flags`.
@@ -238,10 +236,7 @@ leader); `etcd-ark preflight --watch` follows the upgrade
     let renamed = before.iter().filter(renamed).count();
     let told = check(&scene.on_infra0(&["--json"]), "in-order");
     let told = told["evidence"][0].as_str().unwrap();
-    assert!(
-        told.contains(&format!("gives {renamed} acknowledged keys")),
-        "{told}"
-    );
+    assert_has(&told, &format!("gives {renamed} acknowledged keys"));
     assert!(renamed > 0);
 }
 
@@ -446,14 +441,10 @@ mod members {
         let other = FakeCluster::start(0xdead, &[(0xbad, "other")]);
         let both = format!("{},{}", scene.fake.endpoints(), other.endpoints());
         let dir = scene.data_dir(0);
-        let ran = ark([
-            "preflight",
-            "--json",
-            "--endpoints",
-            &both,
-            "--data-dir",
-            dir.to_str().unwrap(),
-        ]);
+        let ran = typed(
+            "preflight --json --endpoints {} --data-dir {}",
+            &[&both, &dir],
+        );
         refused(ran, &["membership", "data-dir"], &["another cluster, dead"]);
     }
 
@@ -549,10 +540,7 @@ mod data_dirs {
         let ran = scene.on(&other.data_dir("mem-a"), &["--json"]).exits(3);
         let told = check(&ran, "data-dir");
         assert_eq!(told["status"], "failed");
-        assert!(
-            told.to_string().contains("belongs to another cluster"),
-            "{told}"
-        );
+        assert_has(&told, "belongs to another cluster");
         // Whose archives these are is told by the data dir, too.
         assert_eq!(check(&ran, "own-backup")["status"], "failed");
     }
@@ -587,10 +575,7 @@ mod data_dirs {
         fs::write(&wal, bytes).unwrap();
         let ran = scene.on(&dir, &["--json"]).exits(3);
         let told = check(&ran, "data-dir").to_string();
-        assert!(
-            told.contains("0000000000000000-0000000000000000.wal"),
-            "{told}"
-        );
+        assert_has(&told, "0000000000000000-0000000000000000.wal");
         assert!(failed(&ran).contains(&"data-dir".to_owned()));
     }
 
@@ -601,11 +586,8 @@ mod data_dirs {
         let fake = alone(&dir, None, ("2.2.5", "2.2.0"));
         let run = |flags: &[&str]| {
             let endpoints = fake.endpoints();
-            let mut args = vec!["preflight", "--json", "--from", "2.2", "--to", "2.3"];
-            args.extend(["--endpoints", &endpoints]);
-            args.extend(["--data-dir", dir.to_str().unwrap()]);
-            args.extend(flags);
-            ark(args)
+            let line = "preflight --json --from 2.2 --to 2.3 --endpoints {} --data-dir {}";
+            typed_with(line, &[&endpoints, &dir], flags)
         };
         refused(
             run(&[]),
@@ -637,10 +619,8 @@ mod data_dirs {
         let fake = alone(&dir, Some(&wal), ("2.1.3", "2.1.0"));
         let run = |flags: &[&str]| {
             let endpoints = fake.endpoints();
-            let mut args = vec!["preflight", "--json", "--endpoints", &endpoints];
-            args.extend(["--data-dir", dir.to_str().unwrap()]);
-            args.extend(flags);
-            ark(args).exits(3)
+            let line = "preflight --json --endpoints {} --data-dir {}";
+            typed_with(line, &[&endpoints, &dir], flags).exits(3)
         };
         let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
         assert_eq!(told["status"], "failed");
@@ -648,10 +628,7 @@ mod data_dirs {
         // Not given, the segments are not found at all.
         let told = check(&run(&[]), "data-dir");
         assert_eq!(told["status"], "failed");
-        assert!(
-            told["hint"].as_str().unwrap().contains("--wal-dir"),
-            "{told}"
-        );
+        assert_has(&told["hint"], "--wal-dir");
         fake.member(0).version("2.2.5", "2.1.0");
         let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
         assert_eq!(told["status"], "warning");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::live_2x::starts::{Alone, Did};
-use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
+use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot, typed, typed_with};
 use crate::support::certs::Authority;
 use crate::support::etcd::{Connection, Etcd, ServerTls, http};
 use crate::support::recordings::copy_dir;
@@ -158,13 +158,7 @@ fn a_deleted_directory_comes_back_as_it_was_and_what_was_written_since_stays() {
         request(etcd.client(), "DELETE", "app/config?recursive=true", "");
         let mut script = clean("sh");
         let archive = crate::support::tools::archives_in(&dir.path().join("backups")).remove(0);
-        let keys = ark([
-            "keys",
-            "--as-script",
-            tool,
-            archive.to_str().unwrap(),
-            "/app/config",
-        ]);
+        let keys = typed("keys --as-script {} {} /app/config", &[&tool, &archive]);
         let path = dir.path().join("script");
         std::fs::write(&path, keys.exits(0).stdout).unwrap();
         script.arg(&path).env("ENDPOINT", etcd.client_url());
@@ -337,9 +331,8 @@ fn a_user_puts_back_what_is_its_own(
     };
     let (root, app) = (password("root", "the:root"), password("app", "of-app"));
     let put = |prefix: &str, user: &[&str]| {
-        let mut args = vec!["put-keys", archive.to_str().unwrap(), prefix];
-        args.extend(flags.iter().chain(user));
-        ark(args)
+        let flags = [flags, user].concat();
+        typed_with("put-keys {} {}", &[&archive, &prefix], &flags)
     };
     let refused = [
         put("/app", &[]),

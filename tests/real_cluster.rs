@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use tempfile::TempDir;
 
+use crate::support::ark::{Ran, archived, ark, names, typed};
 use crate::support::etcd::{Connection, Etcd};
 use crate::support::recordings::tree;
-use crate::support::tools::{Ran, ark, names_in, need, snapshot};
+use crate::support::tools::need;
 use crate::support::trio::{MEMBERS, Trio, values};
 
 /// Entries between two raft snapshots.
@@ -46,7 +47,7 @@ impl BackedUp {
             made.trio.stop(n);
             let backups = dir.join("backups");
             made.archives
-                .push(snapshot(made.trio.data_dir(n), &backups));
+                .push(archived(made.trio.data_dir(n), &backups));
             made.trio.start_all();
             made.write(AFTER);
         }
@@ -67,9 +68,7 @@ impl BackedUp {
 }
 
 fn restore(archive: &Path, data_dir: &Path) -> Ran {
-    let mut args: Vec<OsString> = vec!["restore".into(), archive.into(), "--data-dir".into()];
-    args.extend([data_dir.into(), "--replace".into()]);
-    ark(args)
+    typed("restore {} --data-dir {} --replace", &[&archive, &data_dir])
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
         mut trio, archives, ..
     } = BackedUp::new(dir.path());
     for (n, archive) in archives.iter().enumerate() {
-        let told = restore(archive, trio.data_dir(n)).expect(0);
+        let told = restore(archive, trio.data_dir(n)).exits(0);
         let warning = "never each member's own backup";
         let stderr = told.stderr.split_whitespace().collect::<Vec<_>>();
         assert!(stderr.join(" ").contains(warning), "{told:?}");
@@ -118,13 +117,9 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
     // One that still waits to join does not stop when it is told to.
     trio.kill(2);
     trio.stop_all();
-    let args: [OsString; 4] = [
-        "diff".into(),
-        "--json".into(),
-        trio.data_dir(0).into(),
-        trio.data_dir(2).into(),
-    ];
-    let told = ark(args).expect(1).json();
+    let told = typed("diff --json {} {}", &[&trio.data_dir(0), &trio.data_dir(2)])
+        .exits(1)
+        .json();
     let only_there = |name: &str, other: &str| {
         let keys = told["keys"].as_array().unwrap().iter();
         keys.filter(|key| key[name].is_object() && key[other].is_null())
@@ -157,7 +152,7 @@ fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
     let mut args: Vec<OsString> = vec!["rewind".into(), "--json".into(), "--to".into()];
     args.extend(["end".into(), "--out".into(), (&out).into()]);
     args.extend(archives.iter().map(OsString::from));
-    let told = ark(args).expect(0).json();
+    let told = ark(args).exits(0).json();
     let rewound = |n: usize| {
         let members = told["members"].as_array().unwrap();
         let name = format!("infra{n}");
@@ -169,11 +164,11 @@ fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
     trio.start_member(2);
     trio.wait_healthy(&[1, 2]);
     let before = tree(trio.data_dir(0));
-    restore(&rewound(0), trio.data_dir(0)).expect(3);
+    restore(&rewound(0), trio.data_dir(0)).exits(3);
     assert_eq!(tree(trio.data_dir(0)), before);
     trio.stop_all();
     for n in 0..MEMBERS {
-        restore(&rewound(n), trio.data_dir(n)).expect(0);
+        restore(&rewound(n), trio.data_dir(n)).exits(0);
     }
 
     trio.start_all();
@@ -201,7 +196,7 @@ fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
     for n in 1..MEMBERS {
         let mut args: Vec<OsString> = vec!["diff".into(), "--at-common-index".into()];
         args.extend([trio.data_dir(0).into(), trio.data_dir(n).into()]);
-        ark(args).expect(0);
+        ark(args).exits(0);
     }
 }
 
@@ -223,12 +218,12 @@ fn an_old_copy_of_a_member_is_refused_beside_the_others_and_dies_if_it_is_forced
     // The leader knows how far a follower's log has come, and counts on it. It must stay the leader.
     let victim = (0..MEMBERS).find(|n| !trio.leads(*n)).unwrap();
     trio.stop(victim);
-    let archive = snapshot(trio.data_dir(victim), &dir.path().join("backups"));
+    let archive = archived(trio.data_dir(victim), &dir.path().join("backups"));
     trio.start_all();
     write(&trio, "after");
     trio.stop(victim);
     let before = tree(trio.data_dir(victim));
-    let refused = restore(&archive, trio.data_dir(victim)).expect(3);
+    let refused = restore(&archive, trio.data_dir(victim)).exits(3);
     assert!(refused.stderr.contains("rewind"), "{refused:?}");
     for n in (0..MEMBERS).filter(|n| *n != victim) {
         let url = trio.client_url(n);
@@ -239,7 +234,7 @@ fn an_old_copy_of_a_member_is_refused_beside_the_others_and_dies_if_it_is_forced
     let mut args: Vec<OsString> = vec!["restore".into(), archive.into(), "--data-dir".into()];
     args.extend([trio.data_dir(victim).into(), "--replace".into()]);
     args.push("--allow-stale-member".into());
-    ark(args).expect(0);
+    ark(args).exits(0);
     trio.start_member(victim);
     let deadline = Instant::now() + Duration::from_secs(30);
     while trio.runs(victim) {
@@ -249,7 +244,7 @@ fn an_old_copy_of_a_member_is_refused_beside_the_others_and_dies_if_it_is_forced
     // Its log says why, and `explain-log` what that means.
     let mut args: Vec<OsString> = vec!["explain-log".into(), "--json".into()];
     args.push(trio.log_path(victim).into());
-    let told = ark(args).expect(0).stdout;
+    let told = ark(args).exits(0).stdout;
     assert!(told.contains(r#""class":"forgotten-log""#), "{told}");
 }
 
@@ -314,7 +309,7 @@ fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member(
         }
         right.push(shown(&etcd));
         etcd.stop();
-        archives.push(snapshot(&data_dir, &backups));
+        archives.push(archived(&data_dir, &backups));
     }
     assert_ne!(right[0].1, right[1].1);
 
@@ -362,12 +357,12 @@ fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member(
     }
     assert!(done == 4 && busy > 0 && seen.len() > 8, "{done} {busy}");
     assert!(right.iter().all(|state| seen.contains(state)));
-    assert_eq!(names_in(&data_dir), ["member"]);
+    assert_eq!(names(&data_dir), ["member"]);
 }
 
 /// Removes what restores have kept: each is a 64 MB segment.
 fn drop_kept(data_dir: &Path) {
-    for name in names_in(data_dir) {
+    for name in names(data_dir) {
         if name.starts_with("member.before-restore-") {
             fs::remove_dir_all(data_dir.join(name)).unwrap();
         }

@@ -10,12 +10,13 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::faults::assert_reads_only;
+use crate::support::ark::{Ran, archived, ark, assert_has, names, program, typed, typed_with};
 use crate::support::encode::{
     make_dir, raft_snapshot, small_member, snap_name, store_json, write_file,
 };
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{Ran, ark, in_own_mounts, names_in, need, need_root, run, snapshot};
+use crate::support::tools::{in_own_mounts, need, need_root};
 
 /// More than twice `--snapshot-count`, so that there are raft snapshots and a log above the newest.
 const KEYS: usize = 130;
@@ -58,21 +59,18 @@ fn stopped_server(dir: &TempDir, name: &str) -> (PathBuf, (String, String)) {
 }
 
 fn restore(archive: &Path, data_dir: &Path, more: &[&str]) -> Ran {
-    let mut args: Vec<OsString> = vec!["restore".into(), "--offline".into(), archive.into()];
-    args.extend(["--data-dir".into(), data_dir.into()]);
-    args.extend(more.iter().map(OsString::from));
-    ark(args)
+    typed_with(
+        "restore --offline {} --data-dir {}",
+        &[&archive, &data_dir],
+        more,
+    )
 }
 
 fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
-    let args: [OsString; 5] = [
-        "snapshot".into(),
-        "--data-dir".into(),
-        data_dir.into(),
-        "--backup-dir".into(),
-        backups.into(),
-    ];
-    ark(args)
+    typed(
+        "snapshot --data-dir {} --backup-dir {}",
+        &[&data_dir, &backups],
+    )
 }
 
 #[test]
@@ -84,32 +82,23 @@ fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     let etcd = server_with_keys(&source, "first");
-    let refused = try_snapshot(&source, &backups).expect(11);
-    assert!(
-        refused.stderr.contains("etcd 3.x runs on this data dir"),
-        "{refused:?}"
-    );
-    assert!(
-        refused.stderr.contains("hint: stop this member first"),
-        "{refused:?}"
-    );
-    assert!(
-        refused.stderr.contains("etcdctl snapshot save"),
-        "{refused:?}"
-    );
-    assert_eq!(names_in(&backups), Vec::<String>::new());
+    let refused = try_snapshot(&source, &backups).exits(11);
+    assert_has(&refused.stderr, "etcd 3.x runs on this data dir");
+    assert_has(&refused.stderr, "hint: stop this member first");
+    assert_has(&refused.stderr, "etcdctl snapshot save");
+    assert_eq!(names(&backups), Vec::<String>::new());
     let keys = etcd.all_keys();
     etcd.stop();
 
     let before = tree(&source);
-    let archive = snapshot(&source, &backups);
+    let archive = archived(&source, &backups);
     assert_eq!(tree(&source), before);
-    ark([OsString::from("verify"), archive.clone().into()]).expect(0);
+    ark([OsString::from("verify"), archive.clone().into()]).exits(0);
     inspected(&source);
     inspected(&archive);
 
     let restored = dir.path().join("restored");
-    restore(&archive, &restored, &[]).expect(0);
+    restore(&archive, &restored, &[]).exits(0);
     assert_eq!(keys_after_start(&restored), keys);
     if need("tar") && need("zstd") && need("sha256sum") {
         let by_hand = dir.path().join("by-hand");
@@ -123,7 +112,7 @@ fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
             (&by_hand).into(),
             (&archive).into(),
         ];
-        run("sh", args).expect(0);
+        program("sh", args).exits(0);
         assert_eq!(keys_after_start(&by_hand), keys);
     }
     if need("strace") {
@@ -136,7 +125,7 @@ fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
 /// What `inspect` says of the one-member cluster of version 3.4.
 fn inspected(target: &Path) {
     let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];
-    let told = ark(args).expect(0).json();
+    let told = ark(args).exits(0).json();
     let member = &told["facts"];
     assert_eq!(member["cluster_version"], "3.4.0", "{member:#}");
     let members = member["members"].as_array().unwrap();
@@ -162,20 +151,20 @@ fn a_replaced_3x_member_comes_back_by_the_printed_commands() {
     }
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     let (source, new_keys) = stopped_server(&dir, "new");
-    let archive = snapshot(&source, &dir.path().join("backups"));
+    let archive = archived(&source, &dir.path().join("backups"));
     let (target, old_keys) = stopped_server(&dir, "old data, it's mine");
     let before = tree(&target.join("member"));
-    let refused = restore(&archive, &target, &[]).expect(3);
+    let refused = restore(&archive, &target, &[]).exits(3);
     assert!(refused.stderr.contains("--replace"), "{refused:?}");
     assert_eq!(tree(&target.join("member")), before);
 
-    let told = restore(&archive, &target, &["--replace", "--change-member"]).expect(0);
+    let told = restore(&archive, &target, &["--replace", "--change-member"]).exits(0);
     assert_eq!(keys_after_start(&target), new_keys);
     let (_, undo) = told
         .stdout
         .split_once("to undo it, with etcd stopped:\n")
         .unwrap();
-    run("sh", ["-euc", undo]).expect(0);
+    program("sh", ["-euc", undo]).exits(0);
     assert_eq!(tree(&target.join("member")), before);
     assert_eq!(keys_after_start(&target), old_keys);
 }
@@ -188,7 +177,7 @@ fn a_restore_onto_a_running_server_changes_nothing() {
     }
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     small_member(&dir.path().join("small"));
-    let archive = snapshot(&dir.path().join("small"), &dir.path().join("backups"));
+    let archive = archived(&dir.path().join("small"), &dir.path().join("backups"));
     let target = dir.path().join("running");
     let etcd = server_with_keys(&target, "running");
     let (names, keys) = (
@@ -196,15 +185,9 @@ fn a_restore_onto_a_running_server_changes_nothing() {
         etcd.all_keys(),
     );
     for more in [&["--replace"][..], &[], &["--replace", "--dry-run"]] {
-        let refused = restore(&archive, &target, more).expect(11);
-        assert!(
-            refused.stderr.contains("etcd runs on the target"),
-            "{refused:?}"
-        );
-        assert!(
-            refused.stderr.contains("hint: stop etcd first"),
-            "{refused:?}"
-        );
+        let refused = restore(&archive, &target, more).exits(11);
+        assert_has(&refused.stderr, "etcd runs on the target");
+        assert_has(&refused.stderr, "hint: stop etcd first");
     }
     assert_eq!(tree(&target).into_keys().collect::<BTreeSet<_>>(), names);
     etcd.set_v2("afterwards", "it still writes");
@@ -237,7 +220,7 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
         assert!(acknowledged.len() > 10, "{}", acknowledged.len());
 
         let before = tree(&source);
-        let archive = snapshot(&source, &dir.path().join("backups"));
+        let archive = archived(&source, &dir.path().join("backups"));
         assert_eq!(tree(&source), before);
         let verified = ark([OsString::from("verify"), (&source).into()]);
         if verified.code != 0 {
@@ -256,7 +239,7 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
             assert!(bad.iter().all(half_written), "{verified:?}");
         }
         let restored = dir.path().join(format!("restored-{round}"));
-        restore(&archive, &restored, &[]).expect(0);
+        restore(&archive, &restored, &[]).exits(0);
         let (v2, _) = keys_after_start(&restored);
         let lost = acknowledged
             .iter()
@@ -281,7 +264,7 @@ fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
     let (source, keys) = stopped_server(&dir, "unmarked");
     let inspect = |target: &Path| {
         let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];
-        ark(args).expect(0).json()
+        ark(args).exits(0).json()
     };
     let member = inspect(&source)["facts"].take();
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
@@ -296,22 +279,16 @@ fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
     let again = inspect(&source);
     assert_eq!(again["facts"], member);
     assert_eq!(again["leftovers"][0]["path"], format!("member/snap/{name}"));
-    ark([OsString::from("verify"), (&source).into()]).expect(0);
+    ark([OsString::from("verify"), (&source).into()]).exits(0);
     for more in [&[][..], &["--all"]] {
         let backups = dir.path().join(format!("backups{}", more.len()));
-        let mut args: Vec<OsString> = vec!["snapshot".into(), "--json".into(), "--data-dir".into()];
-        args.extend([(&source).into(), "--backup-dir".into(), (&backups).into()]);
-        args.extend(more.iter().map(OsString::from));
-        let ran = ark(args).expect(0);
-        assert!(
-            ran.stdout
-                .contains("was passed over: the WAL has no marker"),
-            "{ran:?}"
-        );
+        let line = "snapshot --json --data-dir {} --backup-dir {}";
+        let ran = typed_with(line, &[&source, &backups], more).exits(0);
+        assert_has(&ran.stdout, "was passed over: the WAL has no marker");
         let archive = PathBuf::from(ran.json()["archive"].as_str().unwrap());
-        ark([OsString::from("verify"), (&archive).into()]).expect(0);
+        ark([OsString::from("verify"), (&archive).into()]).exits(0);
         let restored = dir.path().join(format!("restored{}", more.len()));
-        restore(&archive, &restored, &[]).expect(0);
+        restore(&archive, &restored, &[]).exits(0);
         assert_eq!(keys_after_start(&restored), keys);
     }
     // That etcd itself starts from it is what makes a refusal wrong.
@@ -338,7 +315,7 @@ fn put_until_it_dies(client: std::net::SocketAddr, writer: usize) -> Vec<String>
 /// An archive of the small member, and the directories to restore it to.
 fn archive_of_small_member(dir: &Path) -> PathBuf {
     small_member(&dir.join("small"));
-    snapshot(&dir.join("small"), &dir.join("backups"))
+    archived(&dir.join("small"), &dir.join("backups"))
 }
 
 #[test]
@@ -349,17 +326,17 @@ fn a_data_dir_that_is_a_symlink_stays_one() {
     let (real, link) = (dir.path().join("disk/real"), dir.path().join("link"));
     make_dir(&real);
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    restore(&archive, &link, &[]).expect(0);
-    restore(&archive, &link, &["--replace"]).expect(0);
+    restore(&archive, &link, &[]).exits(0);
+    restore(&archive, &link, &["--replace"]).exits(0);
     assert!(link.is_symlink());
-    let names = names_in(&real);
+    let found = names(&real);
     assert!(
-        names.len() == 2 && names[0] == "member" && names[1].starts_with("member.before-restore-"),
-        "{names:?}"
+        found.len() == 2 && found[0] == "member" && found[1].starts_with("member.before-restore-"),
+        "{found:?}"
     );
-    assert_eq!(names_in(&dir.path().join("disk")), ["real"]);
-    let again = snapshot(&link, &dir.path().join("backups-2"));
-    ark([OsString::from("verify"), again.into()]).expect(0);
+    assert_eq!(names(&dir.path().join("disk")), ["real"]);
+    let again = archived(&link, &dir.path().join("backups-2"));
+    ark([OsString::from("verify"), again.into()]).exits(0);
 }
 
 #[test]
@@ -375,13 +352,10 @@ fn a_member_that_is_a_symlink_is_refused() {
         fs::rename(target.join(part), &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, target.join(part)).unwrap();
         let before = (tree(&target), tree(&elsewhere));
-        let refused = restore(&archive, &target, &["--replace"]).expect(3);
+        let refused = restore(&archive, &target, &["--replace"]).exits(3);
         assert!(refused.stderr.contains("symbolic link"), "{refused:?}");
-        assert!(
-            refused.stderr.contains("nothing was changed"),
-            "{refused:?}"
-        );
-        restore(&archive, &target, &[]).expect(3);
+        assert_has(&refused.stderr, "nothing was changed");
+        restore(&archive, &target, &[]).exits(3);
         assert_eq!((tree(&target), tree(&elsewhere)), before);
     }
 }
@@ -408,11 +382,8 @@ fn a_data_dir_that_is_a_mount_point_is_restored_into() {
         echo "refused with $code"
         grep -c " $1 " /proc/mounts
     "#;
-    let ran = in_own_mounts(script, &[&target, &archive]).expect(0);
-    assert!(
-        ran.stdout.contains("\nmember\nmember.before-restore\n"),
-        "{ran:?}"
-    );
+    let ran = in_own_mounts(script, &[&target, &archive]).exits(0);
+    assert_has(&ran.stdout, "\nmember\nmember.before-restore\n");
     assert!(ran.stdout.contains("refused with 3"), "{ran:?}");
     assert!(ran.stderr.contains("mount point"), "{ran:?}");
 }

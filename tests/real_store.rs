@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::ark::{archived, ark, typed};
 use crate::support::etcd::{Answer, Connection, Etcd};
 use crate::support::random_ops::{LONG_TTL, Random, RandomOps, Tally, v2_target};
-use crate::support::tools::{ark, fast_dir, need, snapshot};
+use crate::support::tools::{fast_dir, need};
 
 /// How long the short lifetimes may take to end, and a server to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -306,11 +307,11 @@ impl Story {
             let visible = keys(data_dir, &at_index);
             self.equal(&what, &moment.expected(), &visible);
         }
-        ark([OsStr::new("verify"), "--deep".as_ref(), data_dir.as_ref()]).expect(0);
+        ark([OsStr::new("verify"), "--deep".as_ref(), data_dir.as_ref()]).exits(0);
         let backups = data_dir.with_extension("backups");
-        let archive = snapshot(data_dir, &backups);
+        let archive = archived(data_dir, &backups);
         self.check_keys("the archive", &archive, last);
-        ark([OsStr::new("verify"), "--deep".as_ref(), archive.as_ref()]).expect(0);
+        ark([OsStr::new("verify"), "--deep".as_ref(), archive.as_ref()]).exits(0);
     }
 
     fn check_keys(&self, what: &str, target: &Path, last: &Answers) {
@@ -333,7 +334,7 @@ impl Story {
         }
         for key in ["/_h/not/there", "/nor/this"] {
             let args: [&OsStr; 3] = ["keys".as_ref(), data_dir.as_ref(), key.as_ref()];
-            ark(args).expect(10);
+            ark(args).exits(10);
         }
     }
 
@@ -345,13 +346,9 @@ impl Story {
         found.retain(|(key, value)| !format!("{key}{value}").contains(['\u{fffd}', '\0']));
         let step = found.len().div_ceil(5).max(1);
         for (key, value) in found.into_iter().step_by(step) {
-            let args: [&OsStr; 4] = [
-                "keys".as_ref(),
-                data_dir.as_ref(),
-                "--get".as_ref(),
-                key.as_ref(),
-            ];
-            let told = ark(args).expect(0).stdout;
+            let told = typed("keys {} --get {}", &[&data_dir, &key])
+                .exits(0)
+                .stdout;
             let what = format!("the value of {key:?}");
             self.equal(&what, &json!(value), &json!(told));
         }
@@ -377,7 +374,7 @@ fn keys(target: &Path, more: &[&OsStr]) -> Value {
 fn ark_json(args: &[&OsStr]) -> Value {
     let mut all: Vec<OsString> = vec!["--json".into()];
     all.extend(args.iter().map(OsString::from));
-    ark(all).expect(0).json()
+    ark(all).exits(0).json()
 }
 
 fn collect_values(node: &Value, into: &mut Vec<(String, String)>) {

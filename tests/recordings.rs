@@ -17,7 +17,9 @@ use tempfile::TempDir;
 
 use etcd_ark::archive::warning::WarningCode;
 
-use crate::support::ark::{BINARY, ark, clean, copy_binary, names, run, snapshot, tool};
+use crate::support::ark::{
+    BINARY, ark, assert_has, clean, copy_binary, names, run, snapshot, tool, typed, typed_with,
+};
 use crate::support::decode;
 use crate::support::encode::{SegmentBuilder, small_member, write_file};
 use crate::support::recordings::{Recording, Stat, copy_dir, stat, tree, unpack};
@@ -129,14 +131,11 @@ fn there_and_back(name: &str, dirs: &[&str]) {
 }
 
 fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> crate::support::ark::Ran {
-    let mut args = vec![
-        "restore".as_ref(),
-        "--offline".as_ref(),
-        archive.as_os_str(),
-    ];
-    args.extend(["--data-dir".as_ref(), data_dir.as_os_str()]);
-    args.extend(flags.iter().map(OsStr::new));
-    ark(args)
+    typed_with(
+        "restore --offline {} --data-dir {}",
+        &[&archive, &data_dir],
+        flags,
+    )
 }
 
 fn assert_same_directories(restored: &Path, source: &Source) {
@@ -269,16 +268,14 @@ fn a_forgotten_wal_dir_is_asked_for() {
     let data = recording.data_dir("waldir");
     let scratch = TempDir::new().unwrap();
     for command in ["snapshot", "inspect", "verify"] {
-        let mut args = vec![command.as_ref()];
-        match command {
-            "snapshot" => {
-                args.extend(["--data-dir".as_ref(), data.as_os_str()]);
-                args.extend(["--backup-dir".as_ref(), scratch.path().as_os_str()]);
-            }
-            _ => args.push(data.as_os_str()),
-        }
-        ark(args)
-            .exits(10)
+        let ran = match command {
+            "snapshot" => typed(
+                "snapshot --data-dir {} --backup-dir {}",
+                &[&data, &scratch.path()],
+            ),
+            _ => typed("{} {}", &[&command, &data]),
+        };
+        ran.exits(10)
             .says("has no WAL: neither `member/wal` nor a dedicated WAL dir was found")
             .says("hint: if etcd runs with `--wal-dir`, pass the same here");
     }
@@ -286,9 +283,9 @@ fn a_forgotten_wal_dir_is_asked_for() {
 }
 
 fn inspect(target: &Path, flags: &[&str]) -> Value {
-    let mut args = vec!["--json".as_ref(), "inspect".as_ref(), target.as_os_str()];
-    args.extend(flags.iter().map(OsStr::new));
-    ark(args).exits(0).json()
+    typed_with("--json inspect {}", &[&target], flags)
+        .exits(0)
+        .json()
 }
 
 fn cut(path: &Path, length: usize) {
@@ -501,10 +498,7 @@ fn leftovers_are_named_and_stay_out_of_the_live_set() {
             .iter()
             .find(named)
             .unwrap_or_else(|| panic!("{path}: {told:#}"));
-        assert!(
-            leftover["message"].as_str().unwrap().contains(what),
-            "{leftover}"
-        );
+        assert_has(&leftover["message"], what);
         assert!(text.contains(path), "{text}");
     }
     let backups = scratch.path().join("backups");
@@ -631,14 +625,7 @@ fn a_segment_cut_within_its_header_is_named() {
         assert_eq!(found.files.len(), 3, "cut at {length}");
         if [0, 3, last.frames[0].end(), last.frames[1].end() - 1].contains(&length) {
             let backups = scratch.path().join("backups");
-            let args = [
-                "snapshot".as_ref(),
-                "--data-dir".as_ref(),
-                data.as_os_str(),
-                "--backup-dir".as_ref(),
-                backups.as_os_str(),
-            ];
-            ark(args)
+            typed("snapshot --data-dir {} --backup-dir {}", &[&data, &backups])
                 .exits(0)
                 .says(&last.name)
                 .says("holds no record of the log");
@@ -662,20 +649,14 @@ fn a_log_that_lost_committed_entries_is_not_archived() {
     let mut bytes = fs::read(&first).unwrap();
     bytes.extend_from_slice(tail.bytes());
     fs::write(&first, bytes).unwrap();
-    let args = [
-        "snapshot".as_ref(),
-        "--data-dir".as_ref(),
-        data.as_os_str(),
-        "--backup-dir".as_ref(),
-        scratch.path().as_os_str(),
-    ];
-    ark(args)
-        .exits(4)
-        .says("etcd could not start from this data dir")
-        .says(
-            "the commit index 12 is not between the raft snapshot's index 10 and the last index 11",
-        )
-        .says("hint: etcd cannot start from this directory as it is");
+    typed(
+        "snapshot --data-dir {} --backup-dir {}",
+        &[&data, &scratch.path()],
+    )
+    .exits(4)
+    .says("etcd could not start from this data dir")
+    .says("the commit index 12 is not between the raft snapshot's index 10 and the last index 11")
+    .says("hint: etcd cannot start from this directory as it is");
     assert_eq!(names(scratch.path()), ["data"]);
 }
 

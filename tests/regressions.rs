@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot};
+use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, typed_with};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
     make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
@@ -22,7 +22,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{archives_in, names_in, need};
+use crate::support::tools::{archives_in, need};
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {
@@ -42,11 +42,8 @@ fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
 }
 
 fn restore(archive: &Path, data_dir: &Path, more: &[&OsStr]) -> Ran {
-    let mut args = vec![OsStr::new("restore"), "--offline".as_ref()];
-    args.push(archive.as_os_str());
-    args.extend([OsStr::new("--data-dir"), data_dir.as_os_str()]);
-    args.extend(more);
-    ark(args)
+    let line = "restore --offline {} --data-dir {}";
+    typed_with(line, &[&archive, &data_dir], more)
 }
 
 /// The raft snapshot that `etcdctl backup` took.
@@ -119,7 +116,7 @@ fn a_log_that_begins_nowhere_is_refused() {
         backup_of_2x(&source, marked, snapped);
         on("verify", &source).exits(4);
         try_snapshot(&source, &backups).exits(4);
-        assert_eq!(names_in(&backups), Vec::<String>::new());
+        assert_eq!(names(&backups), Vec::<String>::new());
     }
 }
 
@@ -181,7 +178,7 @@ fn zeros_behind_a_2x_log_are_damage() {
         let told = on("verify", &source).exits(4);
         assert!(told.stdout.contains(said), "{told:#?}");
         try_snapshot(&source, &backups).exits(4).says(said);
-        assert_eq!(names_in(&backups), Vec::<String>::new());
+        assert_eq!(names(&backups), Vec::<String>::new());
     }
 }
 
@@ -265,7 +262,7 @@ fn a_wal_dir_that_is_the_usual_one_is_none() {
     let more: [&OsStr; 3] = ["--replace".as_ref(), "--wal-dir".as_ref(), wal.as_ref()];
     restore(&archive, &target, &more).exits(0);
     on("verify", &target).exits(0);
-    let names = names_in(&target);
+    let names = names(&target);
     assert!(
         names.len() == 2 && names[1].starts_with("member.before-restore-"),
         "{names:?}"
@@ -285,7 +282,7 @@ fn a_wal_dir_that_is_the_usual_one_need_not_be_there_yet() {
         let wal = fresh.join("member/wal");
         restore(&archive, &fresh, &["--wal-dir".as_ref(), wal.as_ref()]).exits(0);
         on("verify", &fresh).exits(0);
-        assert_eq!(names_in(&fresh), ["member"]);
+        assert_eq!(names(&fresh), ["member"]);
     }
 }
 
@@ -307,14 +304,14 @@ fn an_etcd_that_starts_during_a_restore_is_noticed() {
     slowly.arg(&target).arg(&archive);
     let restoring = std::thread::spawn(move || run(&mut slowly));
     let deadline = Instant::now() + Duration::from_secs(60);
-    while names_in(&target).len() < 2 && Instant::now() < deadline {
+    while names(&target).len() < 2 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
     let segment = fs::File::open(&facts.segments[1].path).unwrap();
     rustix::fs::flock(segment.file(), FlockOperation::NonBlockingLockExclusive).unwrap();
     restoring.join().unwrap().exits(11);
     assert_eq!(tree(&target.join("member")), before);
-    assert_eq!(names_in(&target), ["member"]);
+    assert_eq!(names(&target), ["member"]);
 }
 
 #[test]
@@ -359,7 +356,7 @@ fn paths_that_are_not_utf_8_are_paths() {
         let nowhere = odd.join("nowhere");
         let refused = ["inspect", "verify", "list"].map(|command| on(command, &nowhere).code);
         assert!(
-            !refused.contains(&Some(101)) && !refused.contains(&Some(0)),
+            !refused.contains(&101) && !refused.contains(&0),
             "{refused:?}"
         );
     }
@@ -481,7 +478,7 @@ fn an_answer_that_could_not_be_written_is_no_success() {
             .arg(&archive)
             .arg(json);
         let ran = run(&mut sh);
-        assert!(ran.code != Some(0) && ran.code != Some(101), "{ran:#?}");
+        assert!(ran.code != 0 && ran.code != 101, "{ran:#?}");
     }
 }
 
@@ -607,7 +604,7 @@ fn a_link_that_leads_nowhere_is_not_taken_for_a_missing_parent() {
     ark(args)
         .exits(3)
         .says("exists and is not an empty directory");
-    assert_eq!(names_in(scratch.path()), ["out"]);
+    assert_eq!(names(scratch.path()), ["out"]);
 }
 
 /// Who names `member` has named a source anyway: nothing is written beside it.

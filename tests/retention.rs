@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, clean, names};
+use crate::support::ark::{Ran, ark, clean, names, typed, words};
 use crate::support::nights::Night;
 use crate::support::{ark, tools};
 
@@ -119,14 +119,9 @@ fn a_dry_run_says_what_a_run_then_does() {
     for (name, day) in stays.iter().zip(&expected) {
         assert!(name.contains(day.as_str()), "{name} is not of {day}");
     }
-    let table = ark([
-        "prune",
-        place.backups().to_str().unwrap(),
-        "--dry-run",
-        "--keep-last=2",
-    ])
-    .exits(0)
-    .stdout;
+    let table = typed("prune {} --dry-run --keep-last=2", &[&place.backups()])
+        .exits(0)
+        .stdout;
     assert_eq!(table.matches("REMOVE").count(), 18, "{table}");
     assert!(
         table.contains("keep-last 1/2") && table.contains("2 kept ("),
@@ -140,13 +135,10 @@ fn a_dry_run_says_what_a_run_then_does() {
     assert_eq!(kept, stays);
     assert!(place.is_tidy(), "{:?}", names(&place.backups()));
     // Another run finds nothing left to do, and off a terminal says nothing.
-    let again = ark([
-        "prune",
-        place.backups().to_str().unwrap(),
-        "--keep-last=2",
-        "--keep-daily=4",
-        "--keep-weekly=3",
-    ])
+    let again = typed(
+        "prune {} --keep-last=2 --keep-daily=4 --keep-weekly=3",
+        &[&place.backups()],
+    )
     .exits(0);
     assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("", ""));
 }
@@ -164,14 +156,10 @@ fn a_policy_that_keeps_nothing_is_wrong_usage() {
     assert_eq!(place.archives().len(), 3);
     let data_dir = "testdata/infra0.etcd";
     let backups = place.dir.path().join("none");
-    ark([
-        "snapshot",
-        "--data-dir",
-        data_dir,
-        "--backup-dir",
-        backups.to_str().unwrap(),
-        "--keep-label=x",
-    ])
+    typed(
+        "snapshot --data-dir {} --backup-dir {} --keep-label=x",
+        &[&data_dir, &backups],
+    )
     .exits(2);
     assert!(!backups.exists());
 }
@@ -183,13 +171,7 @@ fn what_does_not_check_counts_for_nothing_and_stays() {
     flip(&place.backups().join(&all[5]));
     flip(&place.backups().join(&all[3]));
     fs::write(place.backups().join(&all[1]), b"nonsense").unwrap();
-    let ran = ark([
-        "--strict",
-        "prune",
-        place.backups().to_str().unwrap(),
-        "--keep-last=2",
-    ])
-    .exits(5);
+    let ran = typed("--strict prune {} --keep-last=2", &[&place.backups()]).exits(5);
     assert_eq!(
         ran.stderr.matches("it stays and does not count").count(),
         3,
@@ -272,21 +254,14 @@ fn killed_at_any_removal_only_whole_archives_are_left_and_the_next_run_ends_it()
         let place = place(5);
         let mut command = clean("strace");
         command
-            .args([
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                "trace=unlink,unlinkat",
-            ])
+            .args(words("-f -qq -o /dev/null -e trace=unlink,unlinkat", &[]))
             .arg("-e")
             .arg(format!("inject=unlink,unlinkat:signal=KILL:when={number}"))
             .args([ark::BINARY, "prune", "--keep-last=1"])
             .arg(place.backups());
         let ran = ark::run(&mut command);
         if number <= 8 {
-            assert_ne!(ran.code, Some(0), "the blow {number} did not fall: {ran:?}");
+            assert_ne!(ran.code, 0, "the blow {number} did not fall: {ran:?}");
         }
         // Whatever is there proves: a strict run has no warning.
         let told = place
@@ -449,16 +424,7 @@ fn what_was_just_taken_is_not_removed_whatever_the_clock() {
     let ahead = etcd_ark::clock::now() + SignedDuration::from_mins(3);
     place.night.put(&place.backups(), ahead, |_| ());
     let backups = place.backups();
-    let told = ark([
-        "--json",
-        "snapshot",
-        "--data-dir",
-        "testdata/infra0.etcd",
-        "--backup-dir",
-        backups.to_str().unwrap(),
-        "--keep-last=1",
-        "--label=pre-upgrade",
-    ])
+    let told = typed("--json snapshot --data-dir testdata/infra0.etcd --backup-dir {} --keep-last=1 --label=pre-upgrade", &[&backups])
     .exits(0)
     .json();
     let taken = PathBuf::from(told["archive"].as_str().unwrap());

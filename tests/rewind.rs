@@ -8,7 +8,7 @@ mod real_servers;
 mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::faults::{Blow, Call, Story, ensure, ensure_no_staging, strike_everywhere};
-use crate::support::ark::{Ran, ark, names, run, snapshot, tool};
+use crate::support::ark::{Ran, ark, assert_has, names, run, snapshot, tool, typed, typed_with};
 use crate::support::decode::number;
 use crate::support::encode::{
     CONF_CHANGE, CRC, ENTRY, HARD_STATE, MARKER, METADATA, NORMAL, REMOVE_NODE, SegmentBuilder,
@@ -25,16 +25,14 @@ use crate::support::encode::{
 };
 use crate::support::etcd::{Addresses, Etcd};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, names_in, need};
+use crate::support::tools::{archives_in, fast_dir, need};
 use crate::support::{decode, encode};
 
 /// `rewind` of `targets` with further flags.
 pub(crate) fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
-    let mut args: Vec<OsString> = vec!["--json".into(), "rewind".into()];
-    args.extend(targets.iter().map(Into::into));
-    args.extend(["--out".into(), out.into()]);
-    args.extend(flags.iter().map(OsString::from));
-    ark(args)
+    let targets = targets.iter().map(|target| target.as_os_str());
+    let more: Vec<_> = targets.chain(flags.iter().map(OsStr::new)).collect();
+    typed_with("--json rewind --out {}", &[&out], &more)
 }
 
 /// The new archives by the id of their member.
@@ -336,17 +334,8 @@ fn after_the_move_a_base_must_be_named_and_every_key_that_is_renamed_is_told() {
     let out = dir.path().join("out");
     let refused = rewind(&paths(&upgraded), &out, &[]).exits(3);
     let error = refused.json_error();
-    assert!(
-        error["message"]
-            .as_str()
-            .unwrap()
-            .contains("10 in-order keys"),
-        "{error}"
-    );
-    assert!(
-        error["hint"].as_str().unwrap().contains("--base"),
-        "{error}"
-    );
+    assert_has(&error["message"], "10 in-order keys");
+    assert_has(&error["hint"], "--base");
     assert_eq!(
         refused.json()["in_order_keys"].as_array().unwrap().len(),
         10
@@ -389,12 +378,7 @@ fn after_the_move_a_base_must_be_named_and_every_key_that_is_renamed_is_told() {
         }
     }
     assert_eq!(found, renamed);
-    assert!(
-        told["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("12 in-order keys get another name")
-    );
+    assert_has(&told["warnings"][0], "12 in-order keys get another name");
     // Another base gives others' names: those of infra2 were all given by 2.1.
     let told = rewind(
         &paths(&upgraded),
@@ -425,10 +409,7 @@ fn an_entry_that_differs_is_found_where_it_is_though_every_crc_is_right() {
     let refused = rewind(&[&one, &forged, &three], &out, &["--to", "end"]).exits(3);
     let error = refused.json_error();
     let message = error["message"].as_str().unwrap();
-    assert!(
-        message.contains("not one history, from entry 320 on"),
-        "{message}"
-    );
+    assert_has(&message, "not one history, from entry 320 on");
     for path in [&forged, &three] {
         assert!(message.contains(path.to_str().unwrap()), "{message}");
     }
@@ -467,12 +448,7 @@ fn tails_that_are_not_known_to_be_committed_may_differ_and_the_most_up_to_date_l
         told["lost"]["tails"],
         json!([{"input": 1, "from_raft_index": 436, "to_raft_index": 438}])
     );
-    assert!(
-        told["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("entry 436 is not known")
-    );
+    assert_has(&told["warnings"][0], "entry 436 is not known");
     for archive in archives(&told).values() {
         let found = values(&keys(archive));
         assert!(found.contains_key("/app/late") && !found.contains_key("/app/a"));
@@ -570,18 +546,15 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
     let no = dir.path().join("no");
     let refused = rewind(&[&before, &late], &no, &["--to", "index:450"]).exits(3);
     let message = refused.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(
-        message.contains("above the newest, at 303, entries 344 to 349 are missing"),
-        "{message}"
+    assert_has(
+        &message,
+        "above the newest, at 303, entries 344 to 349 are missing",
     );
     // One that begins right where the other ends may be of another history: nothing shows that it is not.
     let next = long_after(&story, &dir.path().join("next"), 344);
     let refused = rewind(&[&before, &next], &dir.path().join("no"), &[]).exits(3);
     let message = refused.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(
-        message.contains("at entry 343: they have no entry in common"),
-        "{message}"
-    );
+    assert_has(&message, "at entry 343: they have no entry in common");
     // And the move itself: another one may be in what is missing, or it is there and nowhere else.
     let blind = long_after(&story, &dir.path().join("blind"), 455);
     for (log, by, missing) in [(&late, 451, "344 to 349"), (&blind, 460, "344 to 454")] {
@@ -635,10 +608,7 @@ fn a_log_with_a_hole_serves_on_either_side_of_it() {
     );
     let refused = rewind(&[&source], &dir.path().join("no"), &["--to", "index:5000"]).exits(3);
     let message = refused.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(
-        message.contains("entries 47 to 5000 are missing"),
-        "{message}"
-    );
+    assert_has(&message, "entries 47 to 5000 are missing");
     // What it wrote ahead before that raft snapshot came was never known to be committed.
     let crashed = dir.path().join("crashed");
     copy_dir(&source, &crashed);
@@ -771,10 +741,7 @@ fn members_of_one_name_get_archives_of_their_own() {
     }
     let two = rewind(&[&source], &dir.path().join("no"), &["--single", "default"]).exits(2);
     let message = two.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(
-        message.contains("3 members named `default` as of entry"),
-        "{message}"
-    );
+    assert_has(&message, "3 members named `default` as of entry");
     let (id, _, _) = members()[0];
     rewind(
         &[&source],
@@ -789,14 +756,8 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
     // Guards against a plan that only a script can read: it is read at night, by someone who is in a hurry.
     let story = unpack("upgrade-story");
     let [one, two, three] = step(&story, "3-after-upgrade");
-    let mut args: Vec<OsString> = vec![
-        "rewind".into(),
-        "--dry-run".into(),
-        "--base".into(),
-        "infra0".into(),
-    ];
-    args.extend([&one, &two, &three].map(Into::into));
-    let told = ark(args).exits(0);
+    let line = "rewind --dry-run --base infra0 {} {} {}";
+    let told = typed(line, &[&one, &two, &three]).exits(0);
     for text in [
         "cluster aa1662aca318a75f taken back to entry 450",
         "the last before 2.2.0, which entry 451 set",
@@ -816,9 +777,5 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
             told.stdout
         );
     }
-    assert!(
-        told.stderr
-            .contains("warning: 12 in-order keys get another name"),
-        "{told:?}"
-    );
+    assert_has(&told.stderr, "warning: 12 in-order keys get another name");
 }

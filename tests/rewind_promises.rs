@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite};
-use crate::support::ark::{Ran, ark, names, run, snapshot};
+use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::encode::{NORMAL, request};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::need;
@@ -19,7 +19,7 @@ fn text(path: &Path) -> &str {
 
 /// Runs a printed line in a shell, with this build for `etcd-ark`.
 fn in_shell(line: &str) -> Ran {
-    let mut command = crate::support::ark::clean("sh");
+    let mut command = clean("sh");
     let line = line.replacen("etcd-ark", crate::support::ark::BINARY, 1);
     command.args(["-c", &line]);
     run(&mut command)
@@ -71,13 +71,10 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
             .set_modified(later)
             .unwrap();
     }
-    let told = ark([
-        "rewind",
-        "--dry-run",
-        "--json",
-        text(&targets[0]),
-        text(&source),
-    ]);
+    let told = typed(
+        "rewind --dry-run --json {} {}",
+        &[&text(&targets[0]), &text(&source)],
+    );
     let told = told.exits(0).json();
     let expected = json!({"input": 2, "after_at": "2030-01-02T03:04:05Z"});
     assert_eq!(told["lost"]["not_known"], expected);
@@ -141,10 +138,7 @@ fn a_result_that_has_no_room_to_stand_is_refused_before_the_work() {
     let source = story.data_dir("2-backup-infra0");
     let told = ark(["rewind", "--out", text(work.path()), text(&source)]).exits(3);
     assert_eq!(told.stdout, "", "the plan was made all the same");
-    assert!(
-        told.stderr.contains("is not an empty directory"),
-        "{told:?}"
-    );
+    assert_has(&told.stderr, "is not an empty directory");
     assert_eq!(names(work.path()), ["something"]);
 }
 
@@ -179,16 +173,10 @@ fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
     let (key, recipient) = crate::encryption::keygen(work.path(), "key");
     let source = story.data_dir("2-backup-infra0");
     let backups = work.path().join("backups");
-    let told = ark([
-        "snapshot",
-        "--json",
-        "--data-dir",
-        text(&source),
-        "--backup-dir",
-        text(&backups),
-        "--recipient",
-        &recipient,
-    ]);
+    let told = typed(
+        "snapshot --json --data-dir {} --backup-dir {} --recipient {}",
+        &[&text(&source), &text(&backups), &recipient],
+    );
     let archive = told.exits(0).json()["archive"].as_str().unwrap().to_owned();
     let plain = TempDir::new().unwrap();
     let (plain, _) = snapshot(&story.data_dir("2-backup-infra1"), plain.path(), &[]);
@@ -208,10 +196,7 @@ fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
     };
     let before = tree(work.path());
     let refused = to(&[]).exits(3).json_error()["message"].clone();
-    assert!(
-        refused.as_str().unwrap().contains("is encrypted"),
-        "{refused}"
-    );
+    assert_has(&refused, "is encrypted");
     assert_eq!(tree(work.path()), before);
     let told = to(&["--recipient", &recipient]).exits(0).json();
     for member in told["members"].as_array().unwrap() {

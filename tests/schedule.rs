@@ -13,7 +13,7 @@ use std::process::Command;
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, names, run};
+use crate::support::ark::{BINARY, ark, clean, names, run, typed};
 use crate::support::tools::need;
 
 /// Every character that some reader on the way takes for its own.
@@ -150,16 +150,11 @@ fn systemd_and_cron_take_every_time_that_schedule_takes() {
     let hours = (2..=25).map(|n| format!("{n}h"));
     let mut times = Vec::new();
     for every in minutes.chain(hours).chain(["1d".to_owned()]) {
-        let ran = ark([
-            "schedule",
-            "--data-dir",
-            "/d",
-            "--backup-dir",
-            "/b",
-            "--every",
-            &every,
-        ]);
-        if ran.code == Some(0) {
+        let ran = typed(
+            "schedule --data-dir /d --backup-dir /b --every {}",
+            &[&every],
+        );
+        if ran.code == 0 {
             times.push(value(&ran.stdout, "OnCalendar").to_owned());
         } else {
             ran.exits(2).says("must divide an hour or a day");

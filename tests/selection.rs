@@ -9,7 +9,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, names, snapshot};
+use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::nights::Night;
 use crate::support::recordings::unpack;
 
@@ -71,11 +71,7 @@ impl Scene {
 #[test]
 fn a_filter_means_the_same_to_list_verify_copy_and_prune() {
     let scene = scene();
-    let ids = ark([
-        "inspect",
-        "--json",
-        scene.backups.join(&scene.names[4]).to_str().unwrap(),
-    ]);
+    let ids = typed("inspect --json {}", &[&scene.backups.join(&scene.names[4])]);
     let id = ids.json()["member"]["id"].as_str().unwrap().to_owned();
     let yesterday = (etcd_ark::clock::now() - jiff::SignedDuration::from_hours(30)).to_string();
     let cases: [(&[&str], &[usize]); 8] = [
@@ -247,16 +243,13 @@ fn an_archive_is_named_by_a_part_of_its_name_wherever_one_is_read() {
     for nothing in ["infra7", "etcd", ".tar.zst", "zst", "d-", "age"] {
         let told = with(&["inspect", nothing]).exits(10).json_error();
         let message = told["message"].as_str().unwrap();
-        assert!(
-            message.contains("no archive with that in its name"),
-            "{message}"
-        );
+        assert_has(&message, "no archive with that in its name");
     }
     // What is here by that name is meant, and without a backup dir there is nothing to look in.
-    let mut here = crate::support::ark::clean(crate::support::ark::BINARY);
+    let mut here = clean(crate::support::ark::BINARY);
     here.current_dir(&scene.backups)
         .args(["inspect", "--json", new, "--backup-dir", "/nowhere"]);
-    let told = crate::support::ark::run(&mut here).exits(0).json();
+    let told = run(&mut here).exits(0).json();
     assert_eq!(told["target"], json!(new));
     ark(["inspect", &part]).exits(10);
 }

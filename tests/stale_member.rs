@@ -3,7 +3,6 @@
 //! Guards against an old directory put back beside members that went on (it forgets what it acknowledged, and no one notices),
 //! and against a rewound cluster that meets the one it was made from.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::archive_builder::Forge;
-use crate::support::ark::{Ran, ark, names, snapshot};
+use crate::support::ark::{Ran, ark, names, restore, snapshot};
 use crate::support::certs::Authority;
 use crate::support::encode::{
     CLUSTER_ID, MEMBER_ID, SegmentBuilder, SmallMember, members, small_member_of,
@@ -100,13 +99,6 @@ impl Scene {
         fs::remove_dir_all(self.target()).unwrap();
         ran
     }
-}
-
-fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
-    let mut args = vec![OsStr::new("restore"), archive.as_os_str()];
-    args.extend(["--data-dir".as_ref(), data_dir.as_os_str()]);
-    args.extend(flags.iter().map(OsStr::new));
-    ark(args)
 }
 
 #[test]

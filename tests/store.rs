@@ -13,7 +13,7 @@ use fs_err as fs;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, names, snapshot};
+use crate::support::ark::{Ran, ark, assert_has, names, snapshot, typed};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, unpack};
 use crate::support::{decode, encode};
@@ -590,13 +590,7 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
     // Guards against an operator who sees doubled keys and deletes the wrong ones.
     let recording = unpack("upgrade-story");
     let dir = |member: i32| recording.data_dir(&format!("3-after-upgrade-infra{member}"));
-    let told = ark([
-        OsStr::new("diff"),
-        dir(0).as_os_str(),
-        dir(2).as_os_str(),
-        OsStr::new("--at-common-index"),
-    ])
-    .exits(1);
+    let told = typed("diff {} {} --at-common-index", &[&dir(0), &dir(2)]).exits(1);
     let text = told.stdout.clone() + &told.stderr;
     assert!(text.to_lowercase().contains("in-order trap"), "{text}");
     assert!(text.contains("POST"), "{text}");
@@ -632,10 +626,7 @@ fn members_that_may_run_two_releases_are_not_called_equal() {
         ark(args)
     };
     let told = line(&["--at-common-index"]).exits(0).says("ran 2.2");
-    assert!(
-        told.stdout.contains("equal if both run etcd 2.1"),
-        "{told:#?}"
-    );
+    assert_has(&told.stdout, "equal if both run etcd 2.1");
     line(&["--at-common-index", "--strict"]).exits(5);
     for rules in ["2.1", "2.2"] {
         let told = line(&["--at-common-index", "--in-order-rules", rules]).exits(0);
@@ -768,7 +759,7 @@ fn get_prints_a_value_as_it_is_and_nothing_else() {
     assert_eq!(told.stdout, expected, "{hidden}");
     // A directory has no value, not even an empty one.
     let told = run(&["keys"], &data, ["--get", "/_h"]);
-    assert_ne!(told.code, Some(0), "{told:#?}");
+    assert_ne!(told.code, 0, "{told:#?}");
     assert_eq!(told.stdout, "");
 }
 
@@ -796,7 +787,7 @@ fn an_index_out_of_reach_is_refused() {
         (gap.data_dir("gap-follower"), "5660"),
     ] {
         let told = run(&["keys"], &data, ["--at-index", index]);
-        assert!(matches!(told.code, Some(3 | 10)), "{index}: {told:#?}");
+        assert!(matches!(told.code, 3 | 10), "{index}: {told:#?}");
         assert_eq!(told.stdout, "", "{index}");
         // Nothing is wrong with the directory.
         assert!(!told.stderr.contains("could not start"), "{told:#?}");

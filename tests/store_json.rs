@@ -13,7 +13,7 @@ use crate::support::ark::{ark, snapshot};
 use crate::support::decode::raft_snapshot;
 use crate::support::encode;
 use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::{clean, need, server};
+use crate::support::tools::{clear_environment, need, server};
 
 /// What is replaced in the store's JSON, by what, and whether Go takes the result. The live story below asks a real
 /// server about each.
@@ -469,7 +469,7 @@ fn what_go_takes_of_a_store_is_what_a_real_server_takes() {
         copy_dir(&base.dir(), &dir);
         base.edit(&dir, from, to);
         let mut command = server("etcd");
-        clean(&mut command);
+        clear_environment(&mut command);
         let urls = [
             "--listen-client-urls",
             "--advertise-client-urls",

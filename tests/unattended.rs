@@ -12,12 +12,10 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, ark, clean, copy_binary, run};
+use crate::support::ark::{BINARY, LOCK_FILE, Ran, archived, ark, clean, copy_binary, names, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{
-    archives_in, fast_dir, names_in, need, need_faketime, need_root, snapshot,
-};
+use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root};
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -59,7 +57,7 @@ fn quiet_is_silent_on_success_and_never_on_a_question() {
     let dir = TempDir::new().unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     small_member(&source);
-    let archive = snapshot(&source, &backups);
+    let archive = archived(&source, &backups);
     let texts = [&source, &backups, &archive].map(|path| path.to_str().unwrap());
     let [source, backups, archive] = texts;
     let log = dir.path().join("etcd.log");
@@ -181,7 +179,7 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
         assert_eq!(error["code"], code, "{error}");
         assert_eq!(error["kind"], kind, "{error}");
         assert_eq!(error["message"], "interrupted", "{error}");
-        assert_eq!(names_in(&backups), Vec::<String>::new());
+        assert_eq!(names(&backups), Vec::<String>::new());
     }
     assert_eq!(tree(&source), before);
     // Who starts it with nohup wants it to go on when the terminal is gone.
@@ -194,7 +192,7 @@ fn a_snapshot_stopped_by_a_signal_leaves_nothing_and_says_which_it_was() {
     let (ended, told) = stop(child, Signal::HUP);
     assert_eq!(ended, Some(0), "{told:?}");
     let backups = dir.path().join("afterwards");
-    snapshot(&source, &backups);
+    archived(&source, &backups);
     assert_eq!(archives_in(&backups).len(), 1);
 }
 
@@ -211,7 +209,7 @@ fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
     let [source, backups, more, data] =
         ["source", "backups", "more", "data"].map(|name| dir.path().join(name));
     small_member(&source);
-    let archive = snapshot(&source, &backups);
+    let archive = archived(&source, &backups);
     fs::create_dir(&more).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let [source, from, to, archive, into] =
@@ -257,16 +255,16 @@ fn a_restore_stopped_by_a_signal_leaves_nothing() {
     let dir = fast_dir("ark-interrupt-");
     let source = dir.path().join("source");
     small_member(&source);
-    let archive = snapshot(&source, &dir.path().join("backups"));
+    let archive = archived(&source, &dir.path().join("backups"));
     for (signal, code, kind) in STOPPED {
         let parent = dir.path().join(kind);
         fs::create_dir(&parent).unwrap();
         let child = start(&slow_restore(&archive, &parent.join("data")));
-        wait_until("it unpacks", || !names_in(&parent).is_empty());
+        wait_until("it unpacks", || !names(&parent).is_empty());
         let (ended, told) = stop(child, signal);
         assert_eq!(ended, Some(code), "{told:?}");
         assert!(told.contains("error: interrupted"), "{told}");
-        assert_eq!(names_in(&parent), Vec::<String>::new());
+        assert_eq!(names(&parent), Vec::<String>::new());
     }
 }
 
@@ -292,11 +290,11 @@ fn a_second_signal_ends_a_run_at_once_and_with_its_own_code() {
     let dir = fast_dir("ark-interrupt-");
     let source = dir.path().join("source");
     small_member(&source);
-    let archive = snapshot(&source, &dir.path().join("backups"));
+    let archive = archived(&source, &dir.path().join("backups"));
     let parent = dir.path().join("parent");
     fs::create_dir(&parent).unwrap();
     let child = start(&restore_slow_to_clean_up(&archive, &parent.join("data")));
-    wait_until("it unpacks", || !names_in(&parent).is_empty());
+    wait_until("it unpacks", || !names(&parent).is_empty());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     // The first removal begins within the two seconds after the sync, and takes as long.
     std::thread::sleep(std::time::Duration::from_millis(2500));
@@ -308,7 +306,7 @@ fn a_second_signal_ends_a_run_at_once_and_with_its_own_code() {
 fn wait_for_staged_bytes(backups: &Path) {
     let has_bytes =
         |name: &String| fs::metadata(backups.join(name)).is_ok_and(|metadata| metadata.len() > 0);
-    wait_until("it writes", || names_in(backups).iter().any(has_bytes));
+    wait_until("it writes", || names(backups).iter().any(has_bytes));
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -439,7 +437,7 @@ fn whatever_exits_non_zero_says_why_on_stderr() {
     let story = unpack("upgrade-story");
     let data_dir = story.data_dir("2-backup-infra0");
     small_member(&at("OTHER"));
-    let archive = snapshot(&data_dir, &at("B"));
+    let archive = archived(&data_dir, &at("B"));
     let mut torn = fs::read(&archive).unwrap();
     torn[100] ^= 1;
     fs::write(at("TORN"), torn).unwrap();
@@ -483,7 +481,7 @@ fn whatever_exits_non_zero_says_why_on_stderr() {
         }
     }
     ark(["man", "--out", at("pages").to_str().unwrap()]).exits(0);
-    for page in names_in(&at("pages")) {
+    for page in names(&at("pages")) {
         let command = page.trim_end_matches(".1").trim_start_matches("etcd-ark");
         let command = command
             .trim_start_matches('-')

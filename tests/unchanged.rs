@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, names};
+use crate::support::ark::{Ran, ark, names, typed};
 use crate::support::decode;
 use crate::support::encode::{
     SegmentBuilder, SmallMember, conf_change, request, small_member, sync_request,
@@ -376,13 +376,10 @@ fn an_idle_cluster_rings_no_alarm_and_its_backup_dir_is_pruned_all_the_same() {
     let scratch = Scratch::new();
     small_member(&scratch.source);
     let backups = scratch.backups.to_str().unwrap();
-    ark([
-        "snapshot",
-        "--data-dir",
-        scratch.source.to_str().unwrap(),
-        "--backup-dir",
-        backups,
-    ])
+    typed(
+        "snapshot --data-dir {} --backup-dir {}",
+        &[&scratch.source, &backups],
+    )
     .exits(0);
     assert!(!scratch.is_unchanged(&["--label", "second"]));
     std::thread::sleep(Duration::from_secs(6));

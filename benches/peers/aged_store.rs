@@ -5,14 +5,12 @@
 //! expiries and directories are those that etcd would have written (formats page §5), so that
 //! a replay that goes wrong cannot hide.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
 use etcd_ark::etcd::raft_snapshot;
-use prost::Message;
 
+use crate::encode::{Request, StoreImage};
 use crate::generate::{KEYS, Log, MEMBER, MEMBERS, below, next, value};
 
 /// Entries after each raft snapshot at full size.
@@ -75,7 +73,7 @@ pub(crate) fn data_dir(dir: &Path, scale: u64, snapshots: u64) -> Lived {
 /// A member that applies each entry as it writes it.
 struct Member {
     log: Log,
-    store: Store,
+    store: StoreImage,
     keys: u64,
     /// Nanoseconds since 1970.
     now: u64,
@@ -93,19 +91,18 @@ impl Member {
                 index: 0,
                 segment: Vec::new(),
             },
-            store: Store::new(),
+            // What has happened is of no use to a replay.
+            store: StoreImage::new(0),
             keys,
             now: BEGIN,
         };
         member.log.begin(true);
         let own = format!("/0/members/{MEMBER:x}");
         let urls = r#"{"peerURLs":["http://10.0.0.1:2380"]}"#;
-        member
-            .store
-            .set(&format!("{own}/raftAttributes"), urls, None);
+        member.store.set(&format!("{own}/raftAttributes"), urls);
         let urls = r#"{"name":"bench","clientURLs":["http://10.0.0.1:2379"]}"#;
-        member.put(&format!("{own}/attributes"), urls.to_owned(), None);
-        member.put("/0/version", "2.1.0".to_owned(), None);
+        member.put(&format!("{own}/attributes"), urls, None);
+        member.put("/0/version", "2.1.0", None);
         for key in 0..keys {
             member.put_key(key);
             // What is purged before it is written need not be kept.
@@ -133,31 +130,35 @@ impl Member {
         let text = value(random);
         self.put(
             &format!("/1/app/{:04}/{:03}", key / 200, key % 200),
-            text,
+            &text,
             expires,
         );
     }
 
-    fn put(&mut self, path: &str, text: String, expires: Option<u64>) {
-        self.store.set(path, &text, expires);
-        let mut request = Request::plain("PUT");
-        request.path = Some(path.to_owned());
-        request.val = Some(text);
-        request.expiration = Some(expires.unwrap_or_default().cast_signed());
-        self.append(request);
+    fn put(&mut self, path: &str, val: &str, expires: Option<u64>) {
+        self.store.set_until(path, val, expires);
+        self.append(Request {
+            method: "PUT",
+            path,
+            val,
+            expiration: expires.unwrap_or_default().cast_signed(),
+            ..Request::default()
+        });
     }
 
     /// The leader's word that time has passed; nothing expires by it.
     fn sync(&mut self) {
         self.now += 500_000_000;
-        let mut request = Request::plain("SYNC");
-        request.time = Some(self.now.cast_signed());
-        self.append(request);
+        self.append(Request {
+            method: "SYNC",
+            time: self.now.cast_signed(),
+            ..Request::default()
+        });
     }
 
-    fn append(&mut self, mut request: Request) {
-        request.id = Some(next(&mut self.log.random));
-        self.log.entry(0, request.encode_to_vec());
+    fn append(&mut self, mut request: Request<'_>) {
+        request.id = next(&mut self.log.random);
+        self.log.entry(0, request.encode());
         self.log.hard_state();
     }
 
@@ -169,171 +170,4 @@ impl Member {
         self.log.marker(id);
         id
     }
-}
-
-/// `etcdserverpb.Request` with every field that etcd 2.1 writes; `PrevExist` (8) is absent.
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Request {
-    #[prost(uint64, optional, tag = "1")]
-    id: Option<u64>,
-    #[prost(string, optional, tag = "2")]
-    method: Option<String>,
-    #[prost(string, optional, tag = "3")]
-    path: Option<String>,
-    #[prost(string, optional, tag = "4")]
-    val: Option<String>,
-    #[prost(bool, optional, tag = "5")]
-    dir: Option<bool>,
-    #[prost(string, optional, tag = "6")]
-    prev_value: Option<String>,
-    #[prost(uint64, optional, tag = "7")]
-    prev_index: Option<u64>,
-    #[prost(int64, optional, tag = "9")]
-    expiration: Option<i64>,
-    #[prost(bool, optional, tag = "10")]
-    wait: Option<bool>,
-    #[prost(uint64, optional, tag = "11")]
-    since: Option<u64>,
-    #[prost(bool, optional, tag = "12")]
-    recursive: Option<bool>,
-    #[prost(bool, optional, tag = "13")]
-    sorted: Option<bool>,
-    #[prost(bool, optional, tag = "14")]
-    quorum: Option<bool>,
-    #[prost(int64, optional, tag = "15")]
-    time: Option<i64>,
-    #[prost(bool, optional, tag = "16")]
-    stream: Option<bool>,
-}
-
-impl Request {
-    /// A request without conditions. etcd writes every field, also those that are zero.
-    fn plain(method: &str) -> Self {
-        Self {
-            id: Some(0),
-            method: Some(method.to_owned()),
-            path: Some(String::new()),
-            val: Some(String::new()),
-            dir: Some(false),
-            prev_value: Some(String::new()),
-            prev_index: Some(0),
-            expiration: Some(0),
-            wait: Some(false),
-            since: Some(0),
-            recursive: Some(false),
-            sorted: Some(false),
-            quorum: Some(false),
-            time: Some(0),
-            stream: Some(false),
-        }
-    }
-}
-
-/// The v2 store, with the one operation that this member knows.
-struct Store {
-    index: u64,
-    root: Node,
-}
-
-struct Node {
-    created: u64,
-    modified: u64,
-    /// Nanoseconds since 1970.
-    expires: Option<u64>,
-    value: String,
-    /// Of a directory.
-    children: Option<BTreeMap<String, Node>>,
-}
-
-impl Node {
-    fn dir(index: u64) -> Self {
-        Self {
-            created: index,
-            modified: index,
-            expires: None,
-            value: String::new(),
-            children: Some(BTreeMap::new()),
-        }
-    }
-}
-
-impl Store {
-    /// What a new server begins with.
-    fn new() -> Self {
-        let mut root = Node::dir(0);
-        let children = root.children.get_or_insert_default();
-        children.insert("0".to_owned(), Node::dir(0));
-        children.insert("1".to_owned(), Node::dir(0));
-        Self { index: 0, root }
-    }
-
-    /// Sets a key; directories on the way get the index of the key that made them.
-    fn set(&mut self, path: &str, value: &str, expires: Option<u64>) {
-        self.index += 1;
-        let index = self.index;
-        let (parents, name) = path.rsplit_once('/').unwrap();
-        let mut dir = &mut self.root;
-        for part in parents.split('/').skip(1) {
-            let children = dir.children.get_or_insert_default();
-            if !children.contains_key(part) {
-                children.insert(part.to_owned(), Node::dir(index));
-            }
-            dir = children.get_mut(part).unwrap();
-        }
-        let node = Node {
-            created: index,
-            modified: index,
-            expires,
-            value: value.to_owned(),
-            children: None,
-        };
-        dir.children
-            .get_or_insert_default()
-            .insert(name.to_owned(), node);
-    }
-
-    /// The bytes of `store.Save`, with a watcher hub that has seen nothing.
-    fn to_json(&self) -> Vec<u8> {
-        let mut json = r#"{"Root":"#.to_owned();
-        write_node(&mut json, "", &self.root);
-        let _ = write!(
-            json,
-            r#","WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[],"Size":0,"Front":0,"Back":0,"Capacity":1000}},"StartIndex":0,"LastIndex":0}}}},"CurrentIndex":{},"Stats":{{}},"CurrentVersion":2}}"#,
-            self.index
-        );
-        json.into_bytes()
-    }
-}
-
-/// Writes a node; the root's `path` is empty here and `/` in etcd's JSON.
-fn write_node(json: &mut String, path: &str, node: &Node) {
-    let shown = if path.is_empty() { "/" } else { path };
-    let _ = write!(
-        json,
-        r#"{{"Path":"{shown}","CreatedIndex":{},"ModifiedIndex":{},"ExpireTime":"{}","Value":"{}","Children":"#,
-        node.created,
-        node.modified,
-        time(node.expires),
-        node.value.replace('"', "\\\"")
-    );
-    let Some(children) = &node.children else {
-        json.push_str("null}");
-        return;
-    };
-    for (number, (name, child)) in children.iter().enumerate() {
-        json.push(if number == 0 { '{' } else { ',' });
-        let _ = write!(json, r#""{name}":"#);
-        write_node(json, &format!("{path}/{name}"), child);
-    }
-    json.push_str(if children.is_empty() { "{}}" } else { "}}" });
-}
-
-/// As Go writes a time in UTC.
-fn time(nanoseconds: Option<u64>) -> String {
-    let Some(nanoseconds) = nanoseconds else {
-        return "0001-01-01T00:00:00Z".to_owned();
-    };
-    jiff::Timestamp::from_nanosecond(i128::from(nanoseconds))
-        .unwrap()
-        .to_string()
 }

@@ -15,6 +15,14 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 mod aged_store;
+#[path = "../../tests/support/encode/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the tests' encoder: not all of it is wanted here"
+)]
+mod encode;
 mod generate;
 mod growth;
 mod load;

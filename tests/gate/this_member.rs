@@ -6,6 +6,7 @@ use super::{
     fs, go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
     with,
 };
+use crate::support::ark::assert_has;
 
 #[test]
 fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay() {
@@ -21,10 +22,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     let endpoints = fake.endpoints();
     let dry = go_back(&own, &backups, &["--endpoints", &endpoints, "--dry-run"]).exits(0);
     assert!(dry.stdout.contains("nothing was changed"), "{dry:#?}");
-    assert!(
-        dry.stdout.contains("  1. Run this without --dry-run first"),
-        "{dry:#?}"
-    );
+    assert_has(&dry.stdout, "  1. Run this without --dry-run first");
     assert!(!backups.exists());
     let ran = go_back(&own, &backups, &["--endpoints", &endpoints]).exits(0);
     assert_eq!(tree(&own), before);
@@ -99,10 +97,7 @@ fn the_commands_that_are_printed_for_the_members_run_as_printed_with_every_flag_
     let user = with(&[&"--username", &"root", &"--password-file", &password]);
     let flags = [&at(&fake)[..], &user, &with(&[&"--wal-dir", &wal])].concat();
     let said = check(Some(&own), &flags).exits(0).stdout;
-    assert!(
-        said.contains("next, on infra1, infra0, one at a time"),
-        "{said}"
-    );
+    assert_has(&said, "next, on infra1, infra0, one at a time");
     let command = printed(&said, "etcd-ark downgrade run");
     let backups = scratch.path().join("backups");
     let command = command.replace("BACKUP_DIR", backups.to_str().unwrap());
@@ -124,10 +119,9 @@ fn the_commands_that_are_printed_for_the_members_run_as_printed_with_every_flag_
 fn a_cluster_that_is_all_of_2_1_is_told_that_nothing_is_left_to_do() {
     let fake = FakeCluster::of_story("1-before-upgrade");
     let ran = check(None, &at(&fake)).exits(0);
-    assert!(
-        ran.stdout
-            .contains("next: nothing, no member is known to run a release above 2.1"),
-        "{ran:#?}"
+    assert_has(
+        &ran.stdout,
+        "next: nothing, no member is known to run a release above 2.1",
     );
 }
 
@@ -255,15 +249,9 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     check(Some(&broken), &[]).exits(4);
     let said = judged(Some(&broken), &at(&fake), 0);
     assert_eq!(said["verdict"], "allowed-with-warning");
-    assert!(
-        said["unreadable"].as_str().unwrap().contains("is corrupt"),
-        "{said:#}"
-    );
+    assert_has(&said["unreadable"], "is corrupt");
     let missing = check(Some(&gone), &at(&fake)).exits(10);
-    assert!(
-        missing.stdout.contains("ALLOWED, with a warning"),
-        "{missing:#?}"
-    );
+    assert_has(&missing.stdout, "ALLOWED, with a warning");
 }
 
 #[test]
@@ -489,11 +477,8 @@ fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
         ls "$1" "$1"/before-downgrade-*
     "#;
     let paths = [disk.path(), &member.wal, &member.data, scratch.path()];
-    let ran = in_own_mounts(script, &paths).expect(0);
-    assert!(
-        ran.stdout.contains("the old segments are kept in"),
-        "{ran:#?}"
-    );
+    let ran = in_own_mounts(script, &paths).exits(0);
+    assert_has(&ran.stdout, "the old segments are kept in");
     assert!(ran.stdout.contains("moved-to-member-wal.wal"), "{ran:#?}");
     assert!(
         ran.stdout

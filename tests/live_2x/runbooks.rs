@@ -13,7 +13,7 @@ use fs_err as fs;
 use serde_json::json;
 
 use super::Roll;
-use crate::support::ark::{BINARY, Ran, clean, run};
+use crate::support::ark::{BINARY, Ran, assert_has, clean, run};
 use crate::support::tools::{need, start_server};
 use crate::support::trio::MEMBERS;
 
@@ -317,10 +317,7 @@ fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
         nodes.type_all(save, n);
     }
     let planned = nodes.type_all(gather, 0);
-    assert!(
-        planned[1].stdout.contains("25 of them client writes"),
-        "{planned:#?}"
-    );
+    assert_has(&planned[1].stdout, "25 of them client writes");
     let compared = nodes.type_all(make, 0);
     let lost = compared[0].stdout.matches("key only in B").count();
     assert_eq!(lost, 25, "{compared:#?}");

@@ -15,12 +15,12 @@ use fs_err as fs;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::support::ark::{ark, snapshot, tool};
+use crate::support::ark::{ark, assert_has, snapshot, tool, typed};
 use crate::support::damages::pairs;
 use crate::support::encode::{SegmentBuilder, conf_change, request, segment_name};
 use crate::support::etcd::http_within;
 use crate::support::recordings::{copy_dir, unpack};
-use crate::support::tools::{clean, need_etcd_2x, server, start_server};
+use crate::support::tools::{clear_environment, need_etcd_2x, server, start_server};
 use crate::support::trio::values;
 
 /// How long a server alone may take to become a leader or to end: many times what it takes.
@@ -65,7 +65,7 @@ impl Alone {
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let log = NamedTempFile::with_prefix("etcd-log-").unwrap();
         let mut command = server(program.to_str().unwrap());
-        clean(&mut command);
+        clear_environment(&mut command);
         command
             .args(["--name", "solo", "--data-dir"])
             .arg(data_dir)
@@ -263,25 +263,15 @@ fn a_member_dead_by_a_late_publish_is_named_by_preflight_and_snapshot_before_a_r
                 "{name} on {line}: {says:?} is not in {words}"
             );
         }
-        let told = ark([
-            "preflight",
-            "--endpoints",
-            "http://127.0.0.1:1",
-            "--data-dir",
-            data.to_str().unwrap(),
-        ]);
-        let told = told.exits(3);
-        assert!(
-            told.stdout
-                .contains("etcd 2.1 does not start from it: member"),
-            "{told:#?}"
+        let told = typed(
+            "preflight --endpoints http://127.0.0.1:1 --data-dir {}",
+            &[&data],
         );
+        let told = told.exits(3);
+        assert_has(&told.stdout, "etcd 2.1 does not start from it: member");
         let (_, told) = snapshot(&data, &work.path().join("backups"), &[]);
         let warnings = told["manifest"]["warnings"].to_string();
-        assert!(
-            warnings.contains("does not start from this archive"),
-            "{warnings}"
-        );
+        assert_has(&warnings, "does not start from this archive");
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     BTreeMap, Recording, SegmentBuilder, Source, TempDir, Value, ark, chain_crc, cut, decode, fs,
     inspect, json, snapshot, unpack,
 };
+use crate::support::ark::assert_has;
 
 #[test]
 fn inspect_says_what_the_servers_said_themselves() {
@@ -177,10 +178,7 @@ fn a_member_counts_as_removed_once_its_removal_is_committed() {
     let scratch = TempDir::new().unwrap();
     let (_, told) = snapshot(&data, scratch.path(), &[]);
     let warnings = told["manifest"]["warnings"].to_string();
-    assert!(
-        warnings.contains("has been removed from its cluster"),
-        "{warnings}"
-    );
+    assert_has(&warnings, "has been removed from its cluster");
 }
 
 #[test]
@@ -216,8 +214,5 @@ fn inspect_tells_when_the_cluster_moved_and_when_it_is_about_to() {
     let scratch = TempDir::new().unwrap();
     let (_, told) = snapshot(&data, scratch.path(), &[]);
     let warnings = told["manifest"]["warnings"].to_string();
-    assert!(
-        warnings.contains("the cluster is about to move"),
-        "{warnings}"
-    );
+    assert_has(&warnings, "the cluster is about to move");
 }

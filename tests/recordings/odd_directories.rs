@@ -4,6 +4,7 @@ use super::{
     BINARY, Permissions, TempDir, Value, ark, assert_same_files, clean, copy_binary, copy_dir,
     decode, fs, inspect, names, restore, run, small_member, snapshot, unpack,
 };
+use crate::support::ark::assert_has;
 use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
@@ -105,10 +106,7 @@ fn assert_is_error(error: &Value, code: i32, message: &str) {
     assert_eq!(fields, ["code", "hint", "kind", "message"], "{error}");
     assert_eq!(error["code"], code, "{error}");
     assert!(error["kind"].is_string(), "{error}");
-    assert!(
-        error["message"].as_str().unwrap().contains(message),
-        "{error}"
-    );
+    assert_has(&error["message"], message);
 }
 
 #[test]
@@ -151,10 +149,7 @@ fn a_directory_that_may_not_be_read_is_said_to_be_so() {
                 .contains(path.to_str().unwrap()),
             "{error}"
         );
-        assert!(
-            error["hint"].as_str().unwrap().contains("run it as root"),
-            "{error}"
-        );
+        assert_has(&error["hint"], "run it as root");
         assert_eq!(names(&backups), [""; 0]);
     }
 }

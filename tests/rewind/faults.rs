@@ -2,7 +2,7 @@
 
 use super::{
     Blow, Call, OsString, Path, PathBuf, Story, archives_in, ark, copy_dir, ensure,
-    ensure_no_staging, fast_dir, fs, make_dir, names_in, need, small_member, snapshot,
+    ensure_no_staging, fast_dir, fs, make_dir, names, need, small_member, snapshot,
     strike_everywhere, tree,
 };
 
@@ -56,7 +56,7 @@ impl Story for RewindStory {
         &self,
         root: &Path,
         struck: Option<(&Call, Blow)>,
-        ran: &crate::support::tools::Ran,
+        ran: &crate::support::ark::Ran,
     ) -> Result<(), String> {
         let before = fs::read_to_string(root.with_extension("before")).unwrap();
         let after = format!("{:?}", tree(&root.join("data")));
@@ -65,12 +65,12 @@ impl Story for RewindStory {
         for out in Self::outs(root).iter().filter(|out| out.exists()) {
             let made = archives_in(out);
             ensure(
-                made.len() == wanted && names_in(out).len() == 2 * wanted,
-                || format!("half a set: {:?}", names_in(out)),
+                made.len() == wanted && names(out).len() == 2 * wanted,
+                || format!("half a set: {:?}", names(out)),
             )?;
             for archive in made {
                 let verified = ark([OsString::from("verify"), archive.into()]);
-                ensure(verified.code == Some(0), || {
+                ensure(verified.code == 0, || {
                     format!("a broken archive: {verified:?}")
                 })?;
             }

@@ -1,9 +1,10 @@
 //! Members that were removed, moved or never there: who gets an archive, and at which place of the log.
 
 use super::{
-    BTreeMap, BTreeSet, CONF_CHANGE, ENTRY, Path, REMOVE_NODE, TempDir, UPDATE_NODE, archives, ark,
+    BTreeMap, BTreeSet, CONF_CHANGE, ENTRY, Path, REMOVE_NODE, TempDir, UPDATE_NODE, archives,
     decode, json, keys, number, paths, records, rewind, unpack, untar, without_ttl,
 };
+use crate::support::ark::typed;
 
 const MEM_A: u64 = 0x5520_9a07_e772_ae46;
 const MEM_B: u64 = 0x1512_e795_9dba_47fe;
@@ -63,11 +64,7 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
         .map(|(_, data)| number(data, 2))
         .collect();
     assert_eq!(terms[terms.len() - 4..], [2, 3, 3, 3], "{terms:?}");
-    let inspected = ark([
-        "--json".as_ref(),
-        "inspect".as_ref(),
-        made[&MEM_D].as_os_str(),
-    ]);
+    let inspected = typed("--json inspect {}", &[&made[&MEM_D]]);
     let member = inspected.exits(0).json()["facts"].take();
     let [only] = member["members"].as_array().unwrap().as_slice() else {
         panic!("{member:#}");

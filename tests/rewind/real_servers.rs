@@ -1,10 +1,11 @@
 //! Real servers started on rewound archives.
 
 use super::{
-    Addresses, BTreeSet, Etcd, INFRA0, INFRA1, OsString, Path, PathBuf, TempDir, Value, archives,
-    ark, assert_framed_well, copy_dir, decode, fs, keys, make_dir, names, need, paths, rewind, run,
+    Addresses, BTreeSet, Etcd, INFRA0, INFRA1, OsString, PathBuf, TempDir, Value, archives, ark,
+    assert_framed_well, copy_dir, decode, fs, keys, make_dir, names, need, paths, rewind, run,
     step, unpack, untar, values, with_plain_names,
 };
+use crate::support::ark::{assert_has, restore};
 
 fn need_etcd() -> bool {
     need("etcd") && need("etcdctl")
@@ -34,10 +35,7 @@ fn a_rewound_archive_for_2_1_brings_the_segments_home_where_the_member_had_a_wal
     args.extend(["--replace".into(), "--offline".into()]);
     let ran = ark(args).exits(0);
     let warnings = ran.json()["warnings"].to_string();
-    assert!(
-        warnings.contains("start etcd without --wal-dir"),
-        "{warnings}"
-    );
+    assert_has(&warnings, "start etcd without --wal-dir");
     assert_eq!(keys(&data), keys(&archive));
     let verified = ark(["--json".as_ref(), "verify".as_ref(), data.as_os_str()]);
     let starts = verified.exits(0).json();
@@ -54,16 +52,6 @@ fn a_rewound_archive_for_2_1_brings_the_segments_home_where_the_member_had_a_wal
         run(crate::support::ark::clean("sh").args(["-c", command.as_str().unwrap()])).exits(0);
     }
     assert_eq!(with_wal_dir("keys").exits(0).json(), before);
-}
-
-fn restore(archive: &Path, data_dir: &Path) {
-    let mut command = crate::support::ark::clean(crate::support::ark::BINARY);
-    command
-        .arg("restore")
-        .arg(archive)
-        .arg("--data-dir")
-        .arg(data_dir);
-    run(&mut command).exits(0);
 }
 
 /// The keys of both APIs; the v3 header's revision is the same on all members.
@@ -115,7 +103,7 @@ fn three_real_3x_members_come_back_from_one_rewind_with_every_key() {
             &untar(&archive, &dir.path().join(format!("tar-{name}"))),
             true,
         );
-        restore(&archive, &new.join(name));
+        restore(&archive, &new.join(name), &[]).exits(0);
     }
     let servers = Etcd::start_cluster(&new, &moved);
     for server in &servers {
@@ -136,7 +124,7 @@ fn three_real_3x_members_come_back_from_one_rewind_with_every_key() {
     let (_, archive) = archives(&told).pop_first().unwrap();
     let data = dir.path().join("alone");
     make_dir(&data);
-    restore(&archive, &data.join("two"));
+    restore(&archive, &data.join("two"), &[]).exits(0);
     let servers = Etcd::start_cluster(&data, &alone);
     assert_eq!(all_keys(&servers[0]).0, keys.0);
     servers[0].set_v2("app/drill", "it writes alone");
@@ -166,7 +154,7 @@ fn a_real_server_starts_on_a_rewound_log_of_2x_and_answers_what_2_1_3_answered()
     let told = told.exits(0).json();
     assert_eq!(told["base"]["raft_snapshot"], Value::Null);
     let made = archives(&told);
-    restore(&made[&INFRA1], &dir.path().join("infra1"));
+    restore(&made[&INFRA1], &dir.path().join("infra1"), &[]).exits(0);
     let servers = Etcd::start_cluster(dir.path(), &own);
     let answer: Value = serde_json::from_str(&servers[0].all_keys().0).unwrap();
     let expected = story.json("2-backup-infra0.keys.json");

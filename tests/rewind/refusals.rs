@@ -5,6 +5,7 @@ use super::{
     decode, fs, keys, make_dir, names, number, raft_snapshot, rewind, segment_name, snapshot, step,
     unpack, untar, without_ttl,
 };
+use crate::support::ark::assert_has;
 
 #[test]
 fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
@@ -105,19 +106,9 @@ fn a_member_that_runs_is_not_taken_back_under_its_own_feet() {
     rustix::fs::flock(held.file(), rustix::fs::FlockOperation::LockExclusive).unwrap();
     let out = dir.path().join("out");
     let refused = rewind(&[&source], &out, &[]).exits(11);
-    assert!(
-        refused.json_error()["message"]
-            .as_str()
-            .unwrap()
-            .contains("etcd runs on")
-    );
+    assert_has(&refused.json_error()["message"], "etcd runs on");
     let told = rewind(&[&source], &out, &["--dry-run"]).exits(0).json();
-    assert!(
-        told["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("etcd runs on")
-    );
+    assert_has(&told["warnings"][0], "etcd runs on");
     assert!(!out.exists());
 }
 
@@ -146,10 +137,7 @@ fn stores_that_differ_in_more_than_in_order_names_are_refused_whatever_the_base(
     for flags in [&[][..], &["--base", "infra2"], &["--base", path]] {
         let refused = rewind(&[&source, &damaged], &out, flags).exits(3);
         let message = refused.json_error()["message"].as_str().unwrap().to_owned();
-        assert!(
-            message.contains("not because of in-order names"),
-            "{message}"
-        );
+        assert_has(&message, "not because of in-order names");
         assert!(
             message.contains("1 keys differ") && message.contains("/1/app/config/"),
             "{message}"
@@ -196,12 +184,7 @@ fn keeping_the_cluster_id_is_possible_and_warned_of() {
     );
     let told = told.exits(0).json();
     assert_eq!(told["new_cluster_id"], told["cluster_id"]);
-    assert!(
-        told["warnings"][0]
-            .as_str()
-            .unwrap()
-            .contains("keeps its id")
-    );
+    assert_has(&told["warnings"][0], "keeps its id");
     let (_, archive) = archives(&told).pop_first().unwrap();
     let data = untar(&archive, &dir.path().join("data"));
     assert_eq!(

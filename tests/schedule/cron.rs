@@ -9,7 +9,7 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use super::{HARD, NO_CONFIG, lasting_dir, printed, stub, text};
-use crate::support::ark::{BINARY, clean, names, run};
+use crate::support::ark::{BINARY, assert_has, clean, names, run, words};
 use crate::support::encode::small_member;
 use crate::support::tools::{in_own_mounts, need, need_root};
 
@@ -65,14 +65,10 @@ fn cron_and_its_shell_read_back_every_word_that_was_given() {
 #[test]
 fn what_is_printed_for_cron_takes_a_snapshot_and_says_nothing() {
     let scratch = TempDir::new().unwrap();
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "testdata/infra0.etcd",
-        "--backup-dir",
-        "back ups",
-    ];
+    let args = words(
+        "--kind cron --data-dir testdata/infra0.etcd --backup-dir {}",
+        &[&"back ups"],
+    );
     let mut schedule = clean(BINARY);
     schedule
         .arg("schedule")
@@ -121,7 +117,7 @@ fn cron_gives_a_bucket_its_credentials_and_one_run_at_a_time() {
     let cron = || run(clean("sh").args(["-c", &command]).env("CODE", "0"));
     // Without them no run begins, and cron has something to mail.
     let told = cron();
-    assert_ne!(told.code, Some(0), "{told:#?}");
+    assert_ne!(told.code, 0, "{told:#?}");
     assert_eq!(told.stdout, "");
     told.says("default");
     fs::write(&credentials, "AWS_ACCESS_KEY_ID=me\n").unwrap();
@@ -157,12 +153,11 @@ fn cron_takes_no_snapshot_onto_the_root_disk_while_the_backup_disk_is_missing() 
         code=0; sh -c "$line" || code=$?
         echo "code $code"; ls "$2"
     "#;
-    let ran = in_own_mounts(script, &[&source, &disk]).expect(0);
+    let ran = in_own_mounts(script, &[&source, &disk]).exits(0);
     assert_eq!(ran.stdout, "1\ncode 1\n", "{ran:#?}");
-    assert!(
-        ran.stderr
-            .contains("the disk is not mounted: no snapshot was taken"),
-        "{ran:#?}"
+    assert_has(
+        &ran.stderr,
+        "the disk is not mounted: no snapshot was taken",
     );
     let args = [
         "--kind",

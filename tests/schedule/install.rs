@@ -6,7 +6,7 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use super::{lasting_dir, printed, stub, text};
-use crate::support::ark::{ark, clean, run};
+use crate::support::ark::{ark, assert_has, clean, run, typed, words};
 use crate::support::encode::small_member;
 use crate::support::tools::need;
 
@@ -48,16 +48,13 @@ fn no_command_is_printed_that_would_take_a_directory_away_from_others() {
         [format!("install -d -m 0700 -o etcd-ark {}", text(&missing))]
     );
     assert_eq!(notes.len(), 1);
-    assert!(
-        notes[0].contains("/tmp must be there, and etcd-ark be able to write to it"),
-        "{notes:?}"
+    assert_has(
+        &notes[0],
+        "/tmp must be there, and etcd-ark be able to write to it",
     );
     let (commands, notes) = installs(there, there);
     assert_eq!(commands, [""; 0]);
-    assert!(
-        notes[0].contains("is there: etcd-ark must be able to write to it"),
-        "{notes:?}"
-    );
+    assert_has(&notes[0], "is there: etcd-ark must be able to write to it");
     for temporary in ["/tmp", "/var/tmp/no-such-directory", "/dev/shm/x"] {
         let (commands, notes) = installs(temporary, there);
         assert_eq!(commands, [""; 0]);
@@ -100,15 +97,9 @@ fn what_every_run_would_be_refused_for_is_refused_before_it_is_installed() {
         "a bucket is written as",
     );
     // Also where there is no data dir yet.
-    ark([
-        "schedule",
-        "--data-dir",
-        "/no/such",
-        "--backup-dir",
-        "/no/such/b",
-    ])
-    .exits(3)
-    .says("is inside the data dir");
+    typed("schedule --data-dir /no/such --backup-dir /no/such/b", &[])
+        .exits(3)
+        .says("is inside the data dir");
     let told = ark([&["schedule"], &places[..], &["--keep-last", "3"]].concat()).exits(0);
     assert_eq!(told.stderr, "");
 }
@@ -140,10 +131,7 @@ fn the_unit_that_tells_of_a_failure_tells_root_and_the_log() {
     let in_text: Vec<_> = lines.iter().map(|line| format!("#     {line}")).collect();
     let in_text = in_text.join("\n");
     assert!(unit.contains(&in_text), "{unit}");
-    assert!(
-        unit.contains("\n#OnFailure=etcd-ark-failed@%n.service\n"),
-        "{unit}"
-    );
+    assert_has(&unit, "\n#OnFailure=etcd-ark-failed@%n.service\n");
     // systemd's words are a shell's here.
     let stubs = TempDir::new().unwrap();
     stub(stubs.path(), "logger", "echo log \"$@\"");
@@ -189,18 +177,12 @@ fn the_unit_that_tells_of_a_failure_tells_root_and_the_log() {
 #[test]
 fn what_no_line_of_text_can_hold_is_refused() {
     for kind in ["systemd", "cron"] {
-        let args = [
-            "schedule",
-            "--kind",
-            kind,
-            "--data-dir",
-            "/d",
-            "--backup-dir",
-            "/a\nUser=root",
-        ];
-        ark(args)
-            .exits(2)
-            .says("cannot be written into a unit or a crontab");
+        typed(
+            "schedule --kind {} --data-dir /d --backup-dir {}",
+            &[&kind, &"/a\nUser=root"],
+        )
+        .exits(2)
+        .says("cannot be written into a unit or a crontab");
     }
     let long = format!("/{}", "x/".repeat(500));
     let args = [
@@ -213,26 +195,14 @@ fn what_no_line_of_text_can_hold_is_refused() {
         &long,
     ];
     ark(args).exits(2).says("cron takes 998");
-    let args = [
-        "schedule",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--run-as",
-        "a b",
-    ];
+    let args = words(
+        "schedule --data-dir /d --backup-dir /b --run-as {}",
+        &[&"a b"],
+    );
     ark(args).exits(2).says("a user is named by");
-    let args = [
-        "schedule",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--every",
-        "7m",
-    ];
-    ark(args).exits(2).says("must divide an hour or a day");
+    typed("schedule --data-dir /d --backup-dir /b --every 7m", &[])
+        .exits(2)
+        .says("must divide an hour or a day");
 }
 
 fn with_stubs(dir: &Path) -> String {

@@ -6,7 +6,7 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use super::{lasting_dir, printed, text, value};
-use crate::support::ark::{BINARY, ark};
+use crate::support::ark::{BINARY, ark, assert_has, typed};
 
 #[test]
 fn a_path_is_one_that_systemd_heeds() {
@@ -31,19 +31,13 @@ fn a_path_is_one_that_systemd_heeds() {
     assert_eq!(value(&unit, "RequiresMountsFor"), mounts);
     for kind in ["systemd", "cron"] {
         let lost = given("missing/../b");
-        let args = [
-            "schedule",
-            "--kind",
-            kind,
-            "--data-dir",
-            "/d",
-            "--backup-dir",
-            &lost,
-        ];
-        ark(args)
-            .exits(2)
-            .says("leads cannot be told")
-            .says("hint: name it without `..`");
+        typed(
+            "schedule --kind {} --data-dir /d --backup-dir {}",
+            &[&kind, &lost],
+        )
+        .exits(2)
+        .says("leads cannot be told")
+        .says("hint: name it without `..`");
     }
 }
 
@@ -177,10 +171,7 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
     let mounts = format!("/d {} {} /b /spool", text(&keys), text(&config));
     assert_eq!(value(&unit, "RequiresMountsFor"), mounts);
     assert_eq!(value(&unit, "ReadWritePaths"), "/b /spool /m");
-    assert!(
-        unit.contains("\n#     setfacl -m u:etcd-ark:rwx /m\n"),
-        "{unit}"
-    );
+    assert_has(&unit, "\n#     setfacl -m u:etcd-ark:rwx /m\n");
     // What was typed wins, and the place that it wins over is none.
     let unit = told(&["--repo", "s3://bucket", "--spool-dir", "/spool2"]);
     assert_eq!(value(&unit, "ReadWritePaths"), "/spool2 /m");

@@ -2,12 +2,16 @@
 //!
 //! In: arguments. Out: exit code, stdout and stderr, with the whole of them in the message of whatever is not as expected.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fs_err as fs;
 use serde_json::Value;
+
+use super::tools::clear_environment;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_etcd-ark");
@@ -26,33 +30,43 @@ pub const LOCK_FILE: &str = ".etcd-ark-lock";
 pub struct Ran {
     /// The command line, for messages.
     pub line: String,
-    pub code: Option<i32>,
+    /// The exit code, or the negative number of the signal that ended it.
+    pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Ran {
     fn of(command: &mut Command) -> Self {
-        let line = format!("{command:?}");
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command
+        let output = command
             .output()
-            .unwrap_or_else(|error| panic!("cannot run {line}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        Self::ended(command, output)
+    }
+
+    pub fn ended(command: &Command, output: Output) -> Self {
+        let status = output.status;
+        let text = |bytes| {
+            let read = String::from_utf8(bytes);
+            // Only another program may write what is not text.
+            assert!(read.is_ok() || command.get_program() != BINARY);
+            read.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        };
         Self {
-            line,
-            code: status.code(),
-            stdout: String::from_utf8(stdout).unwrap(),
-            stderr: String::from_utf8(stderr).unwrap(),
+            line: format!("{command:?}"),
+            code: status
+                .code()
+                .or(status.signal().map(|signal| -signal))
+                .unwrap(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
         }
     }
 
     /// Fails unless it ended with `code`.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
+        assert_eq!(self.code, code, "{self:#?}");
         self
     }
 
@@ -76,6 +90,13 @@ impl Ran {
     }
 }
 
+/// Fails unless `part` stands in `text`.
+#[track_caller]
+pub fn assert_has(text: &(impl Display + ?Sized), part: &str) {
+    let text = text.to_string();
+    assert!(text.contains(part), "no {part:?} in {text}");
+}
+
 /// What every answer in JSON is, without its schema.
 #[track_caller]
 pub fn answer(text: &str) -> Value {
@@ -96,15 +117,9 @@ pub fn answer(text: &str) -> Value {
 /// A command that sees nothing of the environment's flags.
 pub fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ETCD") {
-            command.env_remove(name);
-        }
-    }
+    clear_environment(&mut command);
     // Stories read messages whole; how they are broken into lines is told in `columns`.
     command.env("COLUMNS", "10000");
-    // Nor of what is configured on this machine.
-    command.env("ETCD_ARK_CONFIG", "");
     command
 }
 
@@ -113,10 +128,41 @@ pub fn ark(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     Ran::of(clean(BINARY).args(args))
 }
 
+/// The words of a line as it is typed; each `{}` in it is the next of `values`, whole.
+pub fn words(line: &str, values: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    let mut values = values.iter().copied().map(AsRef::as_ref);
+    let words = line.split(' ').map(|word| match word {
+        "{}" => values.next().unwrap(),
+        word => OsStr::new(word),
+    });
+    words.map(OsStr::to_owned).collect()
+}
+
+/// Runs the binary with [`words`].
+pub fn typed(line: &str, values: &[&dyn AsRef<OsStr>]) -> Ran {
+    ark(words(line, values))
+}
+
+/// The same, with further flags.
+pub fn typed_with(line: &str, values: &[&dyn AsRef<OsStr>], flags: &[impl AsRef<OsStr>]) -> Ran {
+    let flags = flags.iter().map(|flag| flag.as_ref().to_owned());
+    ark(words(line, values).into_iter().chain(flags))
+}
+
+/// A restore of `archive` to `data_dir`, with further flags.
+pub fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
+    typed_with("restore {} --data-dir {}", &[&archive, &data_dir], flags)
+}
+
 /// Runs another program in `dir`, which must succeed.
 #[track_caller]
 pub fn tool(dir: &Path, program: &str, args: &[&str]) -> Ran {
     Ran::of(clean(program).current_dir(dir).args(args)).exits(0)
+}
+
+/// Runs another program to its end.
+pub fn program(name: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
+    Ran::of(clean(name).args(args))
 }
 
 /// Runs any prepared command.
@@ -127,12 +173,16 @@ pub fn run(command: &mut Command) -> Ran {
 /// A snapshot of `data_dir` with further flags, which must be taken; where it is, and what the command said.
 #[track_caller]
 pub fn snapshot(data_dir: &Path, backups: &Path, flags: &[&str]) -> (PathBuf, Value) {
-    let mut args: Vec<&OsStr> = vec!["--json".as_ref(), "snapshot".as_ref()];
-    args.extend(["--data-dir".as_ref(), data_dir.as_os_str()]);
-    args.extend(["--backup-dir".as_ref(), backups.as_os_str()]);
-    args.extend(flags.iter().map(OsStr::new));
-    let told = ark(args).exits(0).json();
+    let line = "--json snapshot --data-dir {} --backup-dir {}";
+    let ran = typed_with(line, &[&data_dir, &backups], flags);
+    let told = ran.exits(0).json();
     (PathBuf::from(told["archive"].as_str().unwrap()), told)
+}
+
+/// The archive of a snapshot without further flags.
+#[track_caller]
+pub fn archived(data_dir: &Path, backups: &Path) -> PathBuf {
+    snapshot(data_dir, backups, &[]).0
 }
 
 /// The names in a directory, in order, but for the lock, which stays; none if it is not there.

@@ -14,8 +14,9 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
+use super::ark::{Ran, run};
 use super::certs::Pair;
-use super::tools::{Ran, clean, server, start_server};
+use super::tools::{clear_environment, server, start_server};
 
 /// How long a server may take to start or to stop, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -141,7 +142,7 @@ impl Etcd {
         let client_url = format!("{scheme}://{}", own.client);
         let peer_url = format!("{scheme}://{}", own.peer);
         let mut command = server("etcd");
-        clean(&mut command);
+        clear_environment(&mut command);
         command
             .args(["--name", name, "--enable-v2=true", "--logger", "zap"])
             .args(["--snapshot-count", &snapshot_count.to_string()])
@@ -210,7 +211,7 @@ impl Etcd {
 
     /// Sets a key through the v3 API.
     pub fn set_v3(&self, key: &str, value: &str) {
-        self.etcdctl(["put", key, value]).expect(0);
+        self.etcdctl(["put", key, value]).exits(0);
     }
 
     /// All keys of both APIs, as the server itself tells them: equal texts are equal stores.
@@ -220,7 +221,7 @@ impl Etcd {
         assert_eq!(status, 200, "{v2}");
         let v3 = self
             .etcdctl(["get", "", "--prefix", "-w", "fields"])
-            .expect(0);
+            .exits(0);
         // The header tells of this answer, not of the keys.
         let about_keys = |line: &&str| {
             !line.starts_with("\"ClusterID")
@@ -233,12 +234,12 @@ impl Etcd {
 
     fn etcdctl<const N: usize>(&self, args: [&str; N]) -> Ran {
         let mut command = Command::new("etcdctl");
-        clean(&mut command);
+        clear_environment(&mut command);
         command
             .env("ETCDCTL_API", "3")
             .args(["--endpoints", &format!("http://{}", self.own.client)])
             .args(args.map(OsStr::new));
-        Ran::of(&command.output().unwrap())
+        run(&mut command)
     }
 
     /// Stops it as its unit would.

@@ -39,7 +39,7 @@ pub mod recordings;
 pub mod relabel_member;
 /// A real S3 server, and a road to it that counts, refuses and breaks down.
 pub mod s3;
-/// Runs the binary under test and the real tools beside it.
+/// What stories need of the machine: real tools, servers that end with the tests, mounts of their own.
 pub mod tools;
 /// Three real etcd servers that are one cluster.
 pub mod trio;

@@ -1,20 +1,16 @@
-//! The programs that stories run: the binary under test, and whatever real tools they need beside it.
+//! What stories need of the machine: real tools, servers that end with the tests, mounts of their own.
 //!
-//! In: arguments. Out: a finished run's code and text; whether a tool is there at all, said loudly if it is not.
+//! Whether a tool is there at all is said loudly if it is not.
 
-use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, channel};
 
-use fs_err as fs;
 use tempfile::TempDir;
 
-/// The binary under test.
-pub const ARK: &str = env!("CARGO_BIN_EXE_etcd-ark");
+use super::ark::{BINARY, Ran, clean, names, run};
 
 /// Whether `program` can be run. If not, the test that asks is skipped and says so; under `CI` that is a failure.
 pub fn need(program: &str) -> bool {
@@ -81,62 +77,11 @@ fn say_skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {name}: {why} ***");
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub struct Ran {
-    /// The exit code, or the negative number of the signal that ended it.
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ran {
-    pub fn of(output: &Output) -> Self {
-        let signal = output.status.signal().map(|signal| -signal);
-        Self {
-            code: output.status.code().or(signal).expect("one or the other"),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// Panics with all that was said unless the run ended with `code`.
-    #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "ended otherwise: {self:#?}");
-        self
-    }
-
-    /// What was written to stdout, as JSON.
-    #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
-        super::ark::answer(&self.stdout)
-    }
-}
-
-/// Runs `program` to its end, with none of etcd's or our own variables in its environment.
-pub fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Ran {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
-    clean(&mut command);
-    Ran::of(&command.output().unwrap())
-}
-
-/// Runs the binary under test.
-pub fn ark<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
-    run(ARK, args)
-}
-
 /// Runs a script in a mount namespace of its own; `$ARK` is the binary under test.
 pub fn in_own_mounts(script: &str, args: &[&Path]) -> Ran {
-    let mut command = Command::new("unshare");
-    command
-        .args(["-m", "--propagation", "private", "sh", "-euc", script, "sh"])
-        .args(args)
-        .stdin(Stdio::null());
-    clean(&mut command);
-    command.env("ARK", ARK).env("COLUMNS", "10000");
-    Ran::of(&command.output().unwrap())
+    let mut command = clean("unshare");
+    let shell = ["-m", "--propagation", "private", "sh", "-euc", script, "sh"];
+    run(command.args(shell).args(args).env("ARK", BINARY))
 }
 
 /// A command for a server, which the kernel kills when this process ends, however it ends.
@@ -167,7 +112,7 @@ pub fn start_server(command: Command) -> Child {
 }
 
 /// Takes the variables away that the binary, etcd and etcdctl read.
-pub fn clean(command: &mut Command) {
+pub fn clear_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ETCD") {
             command.env_remove(name);
@@ -177,43 +122,15 @@ pub fn clean(command: &mut Command) {
     command.env("ETCD_ARK_CONFIG", "");
 }
 
-/// Captures `data_dir` into `backup_dir` and gives the archive's path.
-#[track_caller]
-pub fn snapshot(data_dir: &Path, backup_dir: &Path) -> PathBuf {
-    let args = [
-        OsStr::new("snapshot"),
-        "--json".as_ref(),
-        "--data-dir".as_ref(),
-        data_dir.as_ref(),
-        "--backup-dir".as_ref(),
-        backup_dir.as_ref(),
-    ];
-    let told = ark(args).expect(0).json();
-    PathBuf::from(told["archive"].as_str().unwrap())
-}
-
 /// The archives in a backup dir, by name; none if it is missing.
 pub fn archives_in(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = names_in(dir)
+    let mut found: Vec<PathBuf> = names(dir)
         .into_iter()
         .filter(|name| name.starts_with("etcd-") && name.ends_with(".tar.zst"))
         .map(|name| dir.join(name))
         .collect();
     found.sort();
     found
-}
-
-/// All names in a directory, sorted, but for the lock on a backup dir, which stays; none if it is missing.
-pub fn names_in(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name != super::ark::LOCK_FILE)
-        .collect();
-    names.sort();
-    names
 }
 
 /// A temporary directory in memory where there is room for that: thousands of syncs cost nothing there.

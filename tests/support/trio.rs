@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::etcd::{http, http_within};
-use super::tools::{clean, server, start_server};
+use super::tools::{clear_environment, server, start_server};
 
 /// How long the members may take to agree, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ impl Trio {
             Program::Etcd34 => server("etcd"),
             Program::Etcd2(path) => server(path.to_str().unwrap()),
         };
-        clean(&mut command);
+        clear_environment(&mut command);
         if matches!(self.seats[n].program, Program::Etcd34) {
             command.args(["--logger", "zap", "--enable-v2=true"]);
         }

@@ -18,6 +18,8 @@ const PERMANENT: &str = "0001-01-01T00:00:00Z";
 struct Node {
     created: u64,
     modified: u64,
+    /// Nanoseconds since 1970.
+    expires: Option<u64>,
     value: String,
     children: Option<BTreeMap<String, Node>>,
 }
@@ -27,6 +29,7 @@ impl Node {
         Self {
             created: index,
             modified: index,
+            expires: None,
             value: String::new(),
             children: Some(BTreeMap::new()),
         }
@@ -72,8 +75,13 @@ impl StoreImage {
 
     /// What a PUT without conditions does.
     pub fn set(&mut self, path: &str, value: &str) {
+        self.set_until(path, value, None);
+    }
+
+    /// The same of a key that expires, in nanoseconds since 1970.
+    pub fn set_until(&mut self, path: &str, value: &str, expires: Option<u64>) {
         self.sets += 1;
-        self.put("set", path, value);
+        self.put("set", path, value, expires);
     }
 
     /// What a valid `AddNode` does.
@@ -84,6 +92,7 @@ impl StoreImage {
             "create",
             &path,
             &format!(r#"{{"peerURLs":["{peer_url}"]}}"#),
+            None,
         );
     }
 
@@ -92,7 +101,7 @@ impl StoreImage {
         self.index
     }
 
-    fn put(&mut self, action: &'static str, path: &str, value: &str) {
+    fn put(&mut self, action: &'static str, path: &str, value: &str, expires: Option<u64>) {
         self.index += 1;
         let index = self.index;
         let mut names: Vec<&str> = path.split('/').skip(1).collect();
@@ -107,6 +116,7 @@ impl StoreImage {
         let node = Node {
             created: index,
             modified: index,
+            expires,
             value: value.to_owned(),
             children: None,
         };
@@ -193,13 +203,20 @@ impl StoreImage {
 
 const INFALLIBLE: &str = "a String takes everything";
 
+/// As Go writes a time in UTC.
+fn time(nanoseconds: u64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(nanoseconds.into());
+    time.expect("a time within what Go knows").to_string()
+}
+
 fn write_node(out: &mut String, path: &str, node: &Node) {
     write!(
         out,
-        r#"{{"Path":{},"CreatedIndex":{},"ModifiedIndex":{},"ExpireTime":"{PERMANENT}","Value":{},"Children":"#,
+        r#"{{"Path":{},"CreatedIndex":{},"ModifiedIndex":{},"ExpireTime":"{}","Value":{},"Children":"#,
         go_string(path),
         node.created,
         node.modified,
+        node.expires.map_or_else(|| PERMANENT.to_owned(), time),
         go_string(&node.value),
     )
     .expect(INFALLIBLE);
