@@ -4,26 +4,22 @@
 use crate::upgrade::explain_log::Verdict::{Expected, Routine, WorthALook};
 use crate::upgrade::explain_log::classes::{
     BUFFER_FULL, CLUSTER_VERSION, CONNECTED, ELECTION, NEW_MEMBER, NO_HEALTH_CHECK, OWN_STOP,
-    PEER_AWAY, PUBLISHED, Rule, STARTED, STOPPED, class,
+    PEER_AWAY, PUBLISHED, Rule, STARTED, STOPPED, rule,
 };
 
 /// Of what goes on.
 pub(crate) const RULES: &[Rule] = &[
     (BUFFER_FULL, &["dropped *buffer is full"]),
-    (
-        class(
-            "request-lost",
-            Expected,
-            "A client's request was under way when the leader stopped. It may have been done or not: the client has to look.",
-        ),
+    rule(
+        "request-lost",
+        Expected,
+        "A client's request was under way when the leader stopped. It may have been done or not: the client has to look.",
         &["*request timed out, possibly due to previous leader failure"],
     ),
-    (
-        class(
-            "no-quorum",
-            WorthALook,
-            "A request found no majority of the members in time. Do not stop another member.",
-        ),
+    rule(
+        "no-quorum",
+        WorthALook,
+        "A request found no majority of the members in time. Do not stop another member.",
         &[
             "*request timed out",
             "publish error",
@@ -70,23 +66,19 @@ pub(crate) const RULES: &[Rule] = &[
             "added peer ",
         ],
     ),
-    (
-        class(
-            "higher-version",
-            Expected,
-            "This member still runs 2.1 and sees one that runs 2.2. It ends with this member's own upgrade.",
-        ),
+    rule(
+        "higher-version",
+        Expected,
+        "This member still runs 2.1 and sees one that runs 2.2. It ends with this member's own upgrade.",
         &[
             "the etcd version 2.1.*is not up-to-date",
             "member * has a higher version &{2.2.",
         ],
     ),
-    (
-        class(
-            "later-release",
-            WorthALook,
-            "Some member runs a later release than this upgrade is for. Give all of them the same 2.2 release.",
-        ),
+    rule(
+        "later-release",
+        WorthALook,
+        "Some member runs a later release than this upgrade is for. Give all of them the same 2.2 release.",
         &[
             "the local etcd version * is not up-to-date",
             "the etcd version * is not up-to-date",
@@ -107,12 +99,10 @@ pub(crate) const RULES: &[Rule] = &[
             "updated the cluster version from 2.1 to 2.2",
         ],
     ),
-    (
-        class(
-            "initial-version",
-            Routine,
-            "The cluster agrees on its version.",
-        ),
+    rule(
+        "initial-version",
+        Routine,
+        "The cluster agrees on its version.",
         &[
             "setting up the initial cluster version",
             "set the initial cluster version",
@@ -161,12 +151,10 @@ pub(crate) const RULES: &[Rule] = &[
             "* no leader at term ",
         ],
     ),
-    (
-        class(
-            "caught-up",
-            Expected,
-            "This member was behind by more than the leader keeps of its log, and was sent a whole raft snapshot.",
-        ),
+    rule(
+        "caught-up",
+        Expected,
+        "This member was behind by more than the leader keeps of its log, and was sent a whole raft snapshot.",
         &[
             "* starts to restore snapshot",
             "* restored progress of ",
@@ -177,12 +165,10 @@ pub(crate) const RULES: &[Rule] = &[
             "recovered from incoming snapshot",
         ],
     ),
-    (
-        class(
-            "kept-beside",
-            Expected,
-            "Something lies beside `member`, such as what a restore has kept. etcd leaves it alone.",
-        ),
+    rule(
+        "kept-beside",
+        Expected,
+        "Something lies beside `member`, such as what a restore has kept. etcd leaves it alone.",
         &[
             "found invalid file/dir ",
             "skipped unexpected non snapshot file ",
@@ -190,8 +176,10 @@ pub(crate) const RULES: &[Rule] = &[
             "ignored file ",
         ],
     ),
-    (
-        class("raft-snapshot", Routine, "Housekeeping of the log."),
+    rule(
+        "raft-snapshot",
+        Routine,
+        "Housekeeping of the log.",
         &[
             "start to snapshot (",
             "saved snapshot at index ",
@@ -202,8 +190,10 @@ pub(crate) const RULES: &[Rule] = &[
             "set snapshot count to default",
         ],
     ),
-    (
-        class("members", Routine, "The members as recorded in the log."),
+    rule(
+        "members",
+        Routine,
+        "The members as recorded in the log.",
         &[
             "added member ",
             "added local member ",
@@ -212,8 +202,10 @@ pub(crate) const RULES: &[Rule] = &[
             "updated member ",
         ],
     ),
-    (
-        class("auth", Routine, "Users and roles; nothing of the upgrade."),
+    rule(
+        "auth",
+        Routine,
+        "Users and roles; nothing of the upgrade.",
         &[
             "created user ",
             "created new role ",
@@ -231,8 +223,10 @@ pub(crate) const RULES: &[Rule] = &[
             "invalid password for user",
         ],
     ),
-    (
-        class("start-up", Routine, "What this member was started with."),
+    rule(
+        "start-up",
+        Routine,
+        "What this member was started with.",
         &[
             "Git SHA: ",
             "Go Version: ",
@@ -267,8 +261,10 @@ pub(crate) const RULES: &[Rule] = &[
             "using peer urls ",
         ],
     ),
-    (
-        class("unit", Routine, "The unit starts or stops."),
+    rule(
+        "unit",
+        Routine,
+        "The unit starts or stops.",
         &[
             "Started ",
             "Starting ",

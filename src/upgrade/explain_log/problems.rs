@@ -1,7 +1,11 @@
 //! Messages that no upgrade should bring along, each worth a look wherever it stands.
 
 use crate::upgrade::explain_log::Verdict::{Routine, WorthALook};
-use crate::upgrade::explain_log::classes::{PANIC, Rule, class};
+use crate::upgrade::explain_log::classes::{PANIC, Patterns, Rule, rule};
+
+const fn problem(name: &'static str, why: &'static str, patterns: Patterns) -> Rule {
+    rule(name, WorthALook, why, patterns)
+}
 
 /// Of what went wrong.
 pub(crate) const RULES: &[Rule] = &[
@@ -14,32 +18,24 @@ pub(crate) const RULES: &[Rule] = &[
             "unexpected fault address",
         ],
     ),
-    (
-        class(
-            "etcd-ark-variable",
-            Routine,
-            "etcd warns of each ETCD_… variable that it does not know. This one is for etcd-ark and harmless to etcd; keep it out of etcd's own environment.",
-        ),
+    rule(
+        "etcd-ark-variable",
+        Routine,
+        "etcd warns of each ETCD_… variable that it does not know. This one is for etcd-ark and harmless to etcd; keep it out of etcd's own environment.",
         &["unrecognized environment variable ETCD_ARK_"],
     ),
-    (
-        class(
-            "forgotten-log",
-            WorthALook,
-            "The leader counts on entries that this member no longer has: an older copy of its data dir was put back, or the end of its log was lost. Do not start it on this again; put its newest data back, or `rewind` the whole cluster.",
-        ),
+    problem(
+        "forgotten-log",
+        "The leader counts on entries that this member no longer has: an older copy of its data dir was put back, or the end of its log was lost. Do not start it on this again; put its newest data back, or `rewind` the whole cluster.",
         &[
             "tocommit(*) is out of range",
             "match(*) is out of range",
             "applied(*) is out of range",
         ],
     ),
-    (
-        class(
-            "damaged-data",
-            WorthALook,
-            "What this member has on its disk does not read well. Keep the data dir as it is; `etcd-ark verify` says what is wrong and where.",
-        ),
+    problem(
+        "damaged-data",
+        "What this member has on its disk does not read well. Keep the data dir as it is; `etcd-ark verify` says what is wrong and where.",
         &[
             "corrupted snapshot file",
             "Corrupted snapshot file",
@@ -62,32 +58,23 @@ pub(crate) const RULES: &[Rule] = &[
             "failed to read WAL",
         ],
     ),
-    (
-        class(
-            "torn-log",
-            WorthALook,
-            "The last record of the log was not whole, and etcd cut it off: this member was killed, or its disk ran full. Ordinary after a kill; no one should kill a member for an upgrade.",
-        ),
+    problem(
+        "torn-log",
+        "The last record of the log was not whole, and etcd cut it off: this member was killed, or its disk ran full. Ordinary after a kill; no one should kill a member for an upgrade.",
         &["repairing ", "repaired WAL"],
     ),
-    (
-        class(
-            "no-space",
-            WorthALook,
-            "The disk is full, and this member cannot write its log. Make room before anything else.",
-        ),
+    problem(
+        "no-space",
+        "The disk is full, and this member cannot write its log. Make room before anything else.",
         &[
             "*no space left on device",
             "*disk quota exceeded",
             "*database space exceeded",
         ],
     ),
-    (
-        class(
-            "disk-fault",
-            WorthALook,
-            "The disk or its file system does not work. Do not go on with the upgrade on this machine.",
-        ),
+    problem(
+        "disk-fault",
+        "The disk or its file system does not work. Do not go on with the upgrade on this machine.",
         &[
             "*input/output error",
             "*read-only file system",
@@ -98,12 +85,9 @@ pub(crate) const RULES: &[Rule] = &[
             "create wal error",
         ],
     ),
-    (
-        class(
-            "no-resources",
-            WorthALook,
-            "This member runs out of memory or of file descriptors.",
-        ),
+    problem(
+        "no-resources",
+        "This member runs out of memory or of file descriptors.",
         &[
             "*cannot allocate memory",
             "*out of memory",
@@ -111,12 +95,9 @@ pub(crate) const RULES: &[Rule] = &[
             "*% of the file descriptor limit is used",
         ],
     ),
-    (
-        class(
-            "other-version",
-            WorthALook,
-            "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary is not a way back: see `etcd-ark downgrade check`.",
-        ),
+    problem(
+        "other-version",
+        "This binary and the cluster version do not go together. Once the cluster has moved to 2.2, a 2.1 binary is not a way back: see `etcd-ark downgrade check`.",
         &[
             "cluster cannot be downgraded",
             "the running cluster version(*) is ",
@@ -130,24 +111,18 @@ pub(crate) const RULES: &[Rule] = &[
             "invalid downgrade",
         ],
     ),
-    (
-        class(
-            "other-cluster",
-            WorthALook,
-            "Two members do not belong to the same cluster: one of them runs on another data dir, or with another cluster token. After a `rewind`, someone of the old cluster still runs.",
-        ),
+    problem(
+        "other-cluster",
+        "Two members do not belong to the same cluster: one of them runs on another data dir, or with another cluster token. After a `rewind`, someone of the old cluster still runs.",
         &[
             "*cluster ID mismatch",
             "*clusterID mismatch",
             "*(ID mismatch got",
         ],
     ),
-    (
-        class(
-            "member-removed",
-            WorthALook,
-            "Someone removed a member. Never do so while versions are mixed: without the last 2.1 member the cluster moves to 2.2.",
-        ),
+    problem(
+        "member-removed",
+        "Someone removed a member. Never do so while versions are mixed: without the last 2.1 member the cluster moves to 2.2.",
         &[
             "removed member ",
             "*since it was removed",
@@ -158,44 +133,32 @@ pub(crate) const RULES: &[Rule] = &[
             "failed to find member ",
         ],
     ),
-    (
-        class(
-            "lost-data-dir",
-            WorthALook,
-            "The cluster knows this member, and its data dir is empty: `--data-dir` is not the one it had, or the disk is not mounted.",
-        ),
+    problem(
+        "lost-data-dir",
+        "The cluster knows this member, and its data dir is empty: `--data-dir` is not the one it had, or the disk is not mounted.",
         &[
             "*has already been bootstrapped",
             "*has previously registered",
             "But etcd could not find valid cluster configuration",
         ],
     ),
-    (
-        class(
-            "default-data-dir",
-            WorthALook,
-            "etcd was started without `--data-dir`: its unit or its environment is not what it was before.",
-        ),
+    problem(
+        "default-data-dir",
+        "etcd was started without `--data-dir`: its unit or its environment is not what it was before.",
         &["no data-dir provided, using default"],
     ),
-    (
-        class(
-            "forced-new-cluster",
-            WorthALook,
-            "This member made itself a cluster of its own and forgot the others. No step of an upgrade does that.",
-        ),
+    problem(
+        "forced-new-cluster",
+        "This member made itself a cluster of its own and forgot the others. No step of an upgrade does that.",
         &[
             "force new cluster = true",
             "forcing restart of member",
             "discarding * uncommitted WAL",
         ],
     ),
-    (
-        class(
-            "unknown-flag",
-            WorthALook,
-            "This release does not know that flag or variable. 2.1 has no `--wal-dir`: it would start empty beside the data.",
-        ),
+    problem(
+        "unknown-flag",
+        "This release does not know that flag or variable. 2.1 has no `--wal-dir`: it would start empty beside the data.",
         &[
             "unrecognized environment variable",
             "flag provided but not defined",
@@ -203,36 +166,27 @@ pub(crate) const RULES: &[Rule] = &[
             "error verifying flags",
         ],
     ),
-    (
-        class(
-            "in-use",
-            WorthALook,
-            "Another etcd runs on this data dir or these ports: was the old one really stopped?",
-        ),
+    problem(
+        "in-use",
+        "Another etcd runs on this data dir or these ports: was the old one really stopped?",
         &[
             "*address already in use",
             "*file already locked",
             "*file used by another process",
         ],
     ),
-    (
-        class(
-            "not-permitted",
-            WorthALook,
-            "The user that etcd runs as may not use its files. `restore --owner` sets the owner.",
-        ),
+    problem(
+        "not-permitted",
+        "The user that etcd runs as may not use its files. `restore --owner` sets the owner.",
         &[
             "*permission denied",
             "*operation not permitted",
             "cannot write to ",
         ],
     ),
-    (
-        class(
-            "tls",
-            WorthALook,
-            "The members do not agree on TLS: certificates or flags are not what they were before.",
-        ),
+    problem(
+        "tls",
+        "The members do not agree on TLS: certificates or flags are not what they were before.",
         &[
             "*x509: ",
             "*tls: ",
@@ -242,20 +196,14 @@ pub(crate) const RULES: &[Rule] = &[
             "cannot listen on TLS",
         ],
     ),
-    (
-        class(
-            "clock-difference",
-            WorthALook,
-            "The clocks of two machines differ by more than a second: expiry times move when the leader does.",
-        ),
+    problem(
+        "clock-difference",
+        "The clocks of two machines differ by more than a second: expiry times move when the leader does.",
         &["the clock difference against peer"],
     ),
-    (
-        class(
-            "overloaded",
-            WorthALook,
-            "This member is slow, most often its disk. A slow leader is deposed; let it calm down before the next member is stopped.",
-        ),
+    problem(
+        "overloaded",
+        "This member is slow, most often its disk. A slow leader is deposed; let it calm down before the next member is stopped.",
         &[
             "failed to send out heartbeat on time",
             "server is likely overloaded",
@@ -266,12 +214,9 @@ pub(crate) const RULES: &[Rule] = &[
             "*took too long",
         ],
     ),
-    (
-        class(
-            "unit-failed",
-            WorthALook,
-            "The unit ended otherwise than by being stopped. The lines before this one may say why.",
-        ),
+    problem(
+        "unit-failed",
+        "The unit ended otherwise than by being stopped. The lines before this one may say why.",
         &[
             "*ain process exited, code=",
             "*Failed with result",
