@@ -7,7 +7,7 @@ fn what_was_not_given_is_never_ok() {
     let facts = with(|facts| facts.backups = Seen::NotGiven);
     let expected = ["own-backup", "all-backups", "way-back"];
     assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
-    expect(&facts, "own-backup", Status::Warn, &["give --backup-dir"]);
+    warns(&facts, "own-backup", &["give --backup-dir"]);
 }
 
 #[test]
@@ -16,13 +16,13 @@ fn no_archive_of_this_member_or_of_another_fails() {
         archives(facts).newest.remove(0);
     });
     let words = ["no archive of infra0", "etcd-ark snapshot"];
-    expect(&facts, "own-backup", Status::Fail, &words);
+    fails(&facts, "own-backup", &words);
     expect(&facts, "all-backups", Status::Ok, &["infra1", "infra2"]);
     let facts = with(|facts| {
         archives(facts).newest.pop();
     });
     expect(&facts, "own-backup", Status::Ok, &["2.0 hours old"]);
-    expect(&facts, "all-backups", Status::Fail, &["infra2: no archive"]);
+    fails(&facts, "all-backups", &["infra2: no archive"]);
 }
 
 #[test]
@@ -34,9 +34,9 @@ fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
         })
     };
     let both = |facts: &Facts, words: &[&str]| {
-        expect(facts, "own-backup", Status::Fail, words);
-        expect(facts, "all-backups", Status::Fail, words);
-        expect(facts, "way-back", Status::Warn, &["take one now"]);
+        fails(facts, "own-backup", words);
+        fails(facts, "all-backups", words);
+        warns(facts, "way-back", &["take one now"]);
     };
     let facts = spoilt(|backup| backup.created = now().checked_sub(hours(24)).unwrap());
     expect(&facts, "own-backup", Status::Ok, &["24 hours old"]);
@@ -57,8 +57,8 @@ fn archives_of_another_cluster_with_the_same_member_ids_do_not_count() {
             backup.identity.cluster_id = ClusterId(0xbad);
         }
     });
-    expect(&facts, "own-backup", Status::Fail, &["no archive"]);
-    expect(&facts, "all-backups", Status::Fail, &["no archive"]);
+    fails(&facts, "own-backup", &["no archive"]);
+    fails(&facts, "all-backups", &["no archive"]);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_cannot_be_opened_among_the_archives_fails() {
             .push((PathBuf::from("/backup/x"), why));
     });
     expect(&facts, "own-backup", Status::Ok, &[]);
-    expect(&facts, "all-backups", Status::Fail, &["/backup/x"]);
+    fails(&facts, "all-backups", &["/backup/x"]);
 }
 
 #[test]
@@ -79,6 +79,6 @@ fn without_a_data_dir_every_member_is_another() {
         facts.data = Seen::NotGiven;
         archives(facts).newest.remove(0);
     });
-    expect(&facts, "own-backup", Status::Warn, &["--data-dir"]);
-    expect(&facts, "all-backups", Status::Fail, &["infra0: no archive"]);
+    warns(&facts, "own-backup", &["--data-dir"]);
+    fails(&facts, "all-backups", &["infra0: no archive"]);
 }

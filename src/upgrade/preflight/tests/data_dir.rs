@@ -18,7 +18,7 @@ fn what_was_not_given_is_never_ok() {
         "auth",
     ];
     assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
-    expect(&facts, "data-dir", Status::Warn, &["give --data-dir"]);
+    warns(&facts, "data-dir", &["give --data-dir"]);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_data_dir_that_cannot_be_read_fails_with_its_reason() {
         };
     });
     let words = ["/nowhere", "pass another"];
-    expect(&facts, "data-dir", Status::Fail, &words);
+    fails(&facts, "data-dir", &words);
     for id in [
         "data-size",
         "free-space",
@@ -39,68 +39,53 @@ fn a_data_dir_that_cannot_be_read_fails_with_its_reason() {
         "wal-dir",
         "way-back",
     ] {
-        expect(&facts, id, Status::Fail, &["not checked"]);
+        fails(&facts, id, &["not checked"]);
     }
 }
 
 #[test]
 fn faults_and_what_cannot_start_fail() {
     let facts = with(|facts| found(facts).faults.push("0.wal: bad".to_owned()));
-    expect(&facts, "data-dir", Status::Fail, &["0.wal: bad"]);
+    fails(&facts, "data-dir", &["0.wal: bad"]);
     let facts = with(|facts| {
         let data = found(facts);
         data.member = Err("there is no WAL".to_owned());
         data.replay = None;
         data.auth_enabled = None;
     });
-    expect(&facts, "data-dir", Status::Fail, &["no WAL"]);
-    expect(&facts, "in-order", Status::Fail, &["cannot be replayed"]);
-    expect(&facts, "way-back", Status::Fail, &["not checked"]);
-    expect(&facts, "own-backup", Status::Fail, &["not checked"]);
+    fails(&facts, "data-dir", &["no WAL"]);
+    fails(&facts, "in-order", &["cannot be replayed"]);
+    fails(&facts, "way-back", &["not checked"]);
+    fails(&facts, "own-backup", &["not checked"]);
 }
 
 #[test]
 fn the_data_dir_of_another_cluster_or_of_no_member_fails() {
     let other = with(|facts| facts.look.cluster_id = Some(ClusterId(0xbad)));
-    expect(&other, "data-dir", Status::Fail, &["another cluster"]);
+    fails(&other, "data-dir", &["another cluster"]);
     let none = with(|facts| {
         found(facts).member.as_mut().unwrap().identity.member_id = MemberId(77);
     });
-    expect(&none, "data-dir", Status::Fail, &["no such member"]);
+    fails(&none, "data-dir", &["no such member"]);
     let removed = with(|facts| {
         let member = found(facts).member.as_mut().unwrap();
         member.removed_members.push(MemberId(1));
     });
-    expect(&removed, "data-dir", Status::Fail, &["removed"]);
+    fails(&removed, "data-dir", &["removed"]);
 }
 
 #[test]
 fn fifty_megabytes_advise_to_wait_and_a_hundred_fail_until_accepted() {
     let sized = |bytes| with(move |facts| found(facts).data_bytes = bytes);
     expect(&sized(50_000_000), "data-size", Status::Ok, &["50.0 MB"]);
-    expect(
-        &sized(50_000_001),
-        "data-size",
-        Status::Warn,
-        &["2 minutes"],
-    );
-    expect(
-        &sized(100_000_000),
-        "data-size",
-        Status::Warn,
-        &["2 minutes"],
-    );
+    warns(&sized(50_000_001), "data-size", &["2 minutes"]);
+    warns(&sized(100_000_000), "data-size", &["2 minutes"]);
     let over = sized(100_700_000);
     let words = ["100.7 MB", "--accept-data-size"];
-    expect(&over, "data-size", Status::Fail, &words);
+    fails(&over, "data-size", &words);
     let mut accepted = over;
     accepted.rules.accept_data_size = true;
-    expect(
-        &accepted,
-        "data-size",
-        Status::Warn,
-        &["accepted", "2 minutes"],
-    );
+    warns(&accepted, "data-size", &["accepted", "2 minutes"]);
     let dir = with(|facts| found(facts).directory_bytes = 400_000_000);
     expect(&dir, "data-size", Status::Ok, &["only the directory"]);
 }
@@ -114,14 +99,14 @@ fn room_is_wanted_for_snapshots_segments_and_an_archive() {
     });
     expect(&exactly, "free-space", Status::Ok, &["134.0 MB wanted"]);
     let short = with(|facts| found(facts).space.free = 133_999_999);
-    expect(&short, "free-space", Status::Fail, &["free some space"]);
+    fails(&short, "free-space", &["free some space"]);
     let elsewhere = with(|facts| {
         found(facts).wal_space = Space { free: 1, device: 3 };
     });
     let words = ["1 B free for the WAL dir, 128.0 MB wanted"];
-    expect(&elsewhere, "free-space", Status::Fail, &words);
+    fails(&elsewhere, "free-space", &words);
     let backups = with(|facts| archives(facts).space.as_mut().unwrap().free = 1000);
-    expect(&backups, "free-space", Status::Fail, &["backup dir"]);
+    fails(&backups, "free-space", &["backup dir"]);
     // On one filesystem the wants add up.
     let together = with(|facts| archives(facts).space.as_mut().unwrap().device = 1);
     expect(&together, "free-space", Status::Ok, &["201.0 MB wanted"]);
@@ -150,13 +135,13 @@ fn posts_above_the_raft_snapshot_would_be_renamed() {
         "/app/jobs/: the last POST is entry 25000, the raft snapshot is at 20002",
         "--snapshot-count",
     ];
-    expect(&facts, "in-order", Status::Warn, &words);
+    warns(&facts, "in-order", &words);
     // A member that runs 2.2 has done it already, and other releases name them alike.
     let mut done = post(3, 25_000);
     said(&mut done, 0).server_version = "2.2.5".parse().unwrap();
     // While the others run 2.1, both go on naming keys, each in its own way.
     let words = ["5 POSTs in the log", "members run 2.1 and 2.2"];
-    expect(&done, "in-order", Status::Warn, &words);
+    warns(&done, "in-order", &words);
     for member in 1..done.look.members.len() {
         said(&mut done, member).server_version = "2.2.5".parse().unwrap();
     }
@@ -170,9 +155,9 @@ fn posts_above_the_raft_snapshot_would_be_renamed() {
 fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
     let mut facts = with(|facts| found(facts).dedicated_wal = Some("/wal".into()));
     let words = ["/wal", "2.1 has no --wal-dir", "member/wal"];
-    expect(&facts, "wal-dir", Status::Fail, &words);
+    fails(&facts, "wal-dir", &words);
     said(&mut facts, 0).server_version = "2.2.5".parse().unwrap();
-    expect(&facts, "wal-dir", Status::Warn, &["--move-wal"]);
+    warns(&facts, "wal-dir", &["--move-wal"]);
     (facts.rules.from, facts.rules.to) = (V2_2, V2_2.next());
     expect(&facts, "wal-dir", Status::Ok, &[]);
 }
@@ -192,7 +177,7 @@ fn a_data_dir_from_which_either_release_of_the_upgrade_does_not_start_fails() {
     for line in [V2_1, V2_2] {
         let facts = with(|facts| found(facts).starts = Some(starts(&[(line, dead())])));
         let says = format!("etcd {line} does not start from it: member 7 has no readable");
-        expect(&facts, "data-dir", Status::Fail, &[&says, "do not restart"]);
+        fails(&facts, "data-dir", &[&says, "do not restart"]);
     }
     // What the other releases do does not matter, and that the cluster has moved is said elsewhere.
     let facts = with(|facts| found(facts).starts = Some(starts(&[(V2_0, dead()), (V2_3, dead())])));

@@ -104,10 +104,10 @@ fn once_the_cluster_has_moved_no_new_archive_is_said_to_lead_back() {
     });
     for id in ["own-backup", "all-backups"] {
         let words = ["an archive taken now cannot take it back to 2.1"];
-        expect(&facts, id, Status::Fail, &words);
+        fails(&facts, id, &words);
     }
     let words = ["the cluster has moved", "`etcd-ark downgrade check`"];
-    expect(&facts, "way-back", Status::Fail, &words);
+    fails(&facts, "way-back", &words);
 }
 
 #[test]

@@ -6,13 +6,13 @@ use crate::upgrade::preflight::tests::*;
 fn a_member_below_2_1_must_be_upgraded_to_2_1_first() {
     let facts = with(|facts| said(facts, 2).server_version = "2.0.13".parse().unwrap());
     let words = ["infra2 runs 2.0.13", "upgrade to 2.1 first"];
-    expect(&facts, "versions", Status::Fail, &words);
+    fails(&facts, "versions", &words);
 }
 
 #[test]
 fn a_member_past_2_2_is_out_of_this_checklist() {
     let facts = with(|facts| said(facts, 1).server_version = "2.3.8".parse().unwrap());
-    expect(&facts, "versions", Status::Fail, &["infra1 runs 2.3.8"]);
+    fails(&facts, "versions", &["infra1 runs 2.3.8"]);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn within_a_roll_it_is_said_who_is_left_and_the_leader_comes_last() {
         "1 of 3 members are upgraded",
         "infra1, then infra0 (the leader)",
     ];
-    expect(&facts, "versions", Status::Warn, &words);
+    warns(&facts, "versions", &words);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn when_all_run_2_2_it_is_too_late_even_before_the_cluster_version_moves() {
             said(facts, number).server_version = "2.2.5".parse().unwrap();
         }
     });
-    expect(&facts, "versions", Status::Fail, &["downgrade check"]);
+    fails(&facts, "versions", &["downgrade check"]);
 }
 
 #[test]
@@ -42,33 +42,23 @@ fn a_member_that_does_not_answer_fails_what_it_was_asked() {
     let expected = ["versions", "health", "leader", "cluster-version"];
     assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Fail)));
     let words = ["infra1 does not answer", "connection refused"];
-    expect(&facts, "versions", Status::Fail, &words);
+    fails(&facts, "versions", &words);
 }
 
 #[test]
 fn if_no_member_answers_nothing_about_the_cluster_passes() {
     let facts = with(|facts| (0..3).for_each(|number| silence(facts, number)));
-    expect(
-        &facts,
-        "versions",
-        Status::Fail,
-        &["infra0 does not answer"],
-    );
+    fails(&facts, "versions", &["infra0 does not answer"]);
     for id in ["health", "leader", "membership", "cluster-version"] {
-        expect(
-            &facts,
-            id,
-            Status::Warn,
-            &["not checked: no member answered"],
-        );
+        warns(&facts, id, &["not checked: no member answered"]);
     }
-    expect(&facts, "data-dir", Status::Warn, &["no member answers"]);
+    warns(&facts, "data-dir", &["no member answers"]);
 }
 
 #[test]
 fn if_no_member_is_known_nothing_about_the_cluster_passes() {
     let facts = with(|facts| facts.look = Look::default());
-    expect(&facts, "versions", Status::Fail, &["no endpoint is known"]);
+    fails(&facts, "versions", &["no endpoint is known"]);
     for id in [
         "health",
         "leader",
@@ -76,21 +66,16 @@ fn if_no_member_is_known_nothing_about_the_cluster_passes() {
         "cluster-version",
         "all-backups",
     ] {
-        expect(
-            &facts,
-            id,
-            Status::Warn,
-            &["not checked: no member answered"],
-        );
+        warns(&facts, id, &["not checked: no member answered"]);
     }
 }
 
 #[test]
 fn health_is_asked_of_every_member_not_of_one() {
     let facts = with(|facts| said(facts, 2).healthy = Some(false));
-    expect(&facts, "health", Status::Fail, &["infra2 says"]);
+    fails(&facts, "health", &["infra2 says"]);
     let facts = with(|facts| said(facts, 2).healthy = None);
-    expect(&facts, "health", Status::Fail, &["infra2", "/health"]);
+    fails(&facts, "health", &["infra2", "/health"]);
 }
 
 #[test]
@@ -101,12 +86,7 @@ fn a_healthy_member_without_a_quorum_is_not_healthy() {
             after: std::time::Duration::from_secs(5),
         });
     });
-    expect(
-        &facts,
-        "health",
-        Status::Fail,
-        &["infra1 answered no quorum"],
-    );
+    fails(&facts, "health", &["infra1 answered no quorum"]);
 }
 
 #[test]
@@ -114,8 +94,8 @@ fn a_quorum_read_that_wants_a_user_is_no_quorum_read() {
     let facts = with(|facts| {
         said(facts, 1).quorum_read = Err(Silence::NotAllowed { url: url(1) });
     });
-    expect(&facts, "health", Status::Fail, &["--username"]);
-    expect(&facts, "auth", Status::Warn, &["requires authentication"]);
+    fails(&facts, "health", &["--username"]);
+    warns(&facts, "auth", &["requires authentication"]);
 }
 
 #[test]
@@ -127,7 +107,7 @@ fn two_who_say_that_they_lead_are_no_leader() {
         });
     });
     let words = ["infra0 and infra1", "infra2 says that it leads"];
-    expect(&facts, "leader", Status::Fail, &words);
+    fails(&facts, "leader", &words);
 }
 
 #[test]
@@ -138,15 +118,15 @@ fn a_leader_that_one_member_does_not_know_fails() {
             leader: None,
         });
     });
-    expect(&facts, "leader", Status::Fail, &["infra1 knows no leader"]);
+    fails(&facts, "leader", &["infra1 knows no leader"]);
     let facts = with(|facts| said(facts, 1).role = None);
-    expect(&facts, "leader", Status::Fail, &["/v2/stats/self"]);
+    fails(&facts, "leader", &["/v2/stats/self"]);
 }
 
 #[test]
 fn a_leader_that_all_follow_and_that_does_not_lead_fails() {
     let facts = with(|facts| said(facts, 0).role.as_mut().unwrap().leads = false);
-    expect(&facts, "leader", Status::Fail, &[]);
+    fails(&facts, "leader", &[]);
     let facts = with(|facts| {
         for number in 0..3 {
             said(facts, number).role = Some(Role {
@@ -155,20 +135,15 @@ fn a_leader_that_all_follow_and_that_does_not_lead_fails() {
             });
         }
     });
-    expect(
-        &facts,
-        "leader",
-        Status::Fail,
-        &["9, which is not a member"],
-    );
+    fails(&facts, "leader", &["9, which is not a member"]);
 }
 
 #[test]
 fn members_that_list_different_members_fail() {
     let facts = with(|facts| said(facts, 1).members = Some(vec![MemberId(2)]));
-    expect(&facts, "membership", Status::Fail, &["infra1 lists"]);
+    fails(&facts, "membership", &["infra1 lists"]);
     let facts = with(|facts| said(facts, 1).members = None);
-    expect(&facts, "membership", Status::Fail, &["/v2/members"]);
+    fails(&facts, "membership", &["/v2/members"]);
 }
 
 #[test]
@@ -181,13 +156,13 @@ fn an_endpoint_of_another_cluster_fails_and_one_that_leads_nowhere_warns() {
         let found = ClusterId(0xdead);
         stray(facts, Silence::OtherCluster { url: url(9), found });
     });
-    expect(&facts, "membership", Status::Fail, &["dead"]);
-    expect(&facts, "data-dir", Status::Fail, &["dead"]);
+    fails(&facts, "membership", &["dead"]);
+    fails(&facts, "data-dir", &["dead"]);
     let facts = with(|facts| {
         let why = "no such host".to_owned();
         stray(facts, Silence::Unreachable { url: url(9), why });
     });
-    expect(&facts, "membership", Status::Warn, &["no such host"]);
+    warns(&facts, "membership", &["no such host"]);
 }
 
 #[test]
@@ -200,7 +175,7 @@ fn a_member_that_only_the_files_know_warns_and_is_not_asked_for_more() {
         });
     });
     assert_eq!(complaints(&facts), [("membership", Status::Warn)]);
-    expect(&facts, "membership", Status::Warn, &["infra7"]);
+    warns(&facts, "membership", &["infra7"]);
 }
 
 #[test]
@@ -217,28 +192,13 @@ fn small_clusters_are_told_what_a_restart_means() {
 fn one_cluster_version_of_2_1_passes_and_nothing_else() {
     let say = |version| with(|facts| said(facts, 1).cluster_version = version);
     let words = ["not decided yet, says infra1"];
-    expect(
-        &say(SaidVersion::NotDecided),
-        "cluster-version",
-        Status::Fail,
-        &words,
-    );
-    expect(
-        &say(SaidVersion::Unknown20),
-        "cluster-version",
-        Status::Fail,
-        &["2.0"],
-    );
+    fails(&say(SaidVersion::NotDecided), "cluster-version", &words);
+    fails(&say(SaidVersion::Unknown20), "cluster-version", &["2.0"]);
     let low = say(SaidVersion::Is(version("2.0.0")));
-    expect(
-        &low,
-        "cluster-version",
-        Status::Fail,
-        &["2.0.0, says infra1"],
-    );
+    fails(&low, "cluster-version", &["2.0.0, says infra1"]);
     let moved = say(SaidVersion::Is(version("2.2.0")));
     let words = ["2.2.0, says infra1", "cannot go back to 2.1 one by one"];
-    expect(&moved, "cluster-version", Status::Fail, &words);
+    fails(&moved, "cluster-version", &words);
 }
 
 #[test]
@@ -252,13 +212,13 @@ fn a_move_that_only_the_disk_knows_of_fails() {
         });
     });
     let words = ["entry 29000", "not known to be committed"];
-    expect(&facts, "cluster-version", Status::Fail, &words);
+    fails(&facts, "cluster-version", &words);
 }
 
 #[test]
 fn the_store_says_whether_auth_is_on_and_nothing_else_can() {
     let facts = with(|facts| found(facts).auth_enabled = Some(true));
-    expect(&facts, "auth", Status::Warn, &["staging"]);
+    warns(&facts, "auth", &["staging"]);
     let facts = with(|facts| facts.data = Seen::NotGiven);
-    expect(&facts, "auth", Status::Warn, &["--data-dir"]);
+    warns(&facts, "auth", &["--data-dir"]);
 }

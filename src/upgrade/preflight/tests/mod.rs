@@ -251,6 +251,16 @@ fn expect(facts: &Facts, id: &str, status: Status, words: &[&str]) {
     }
 }
 
+#[track_caller]
+fn fails(facts: &Facts, id: &str, words: &[&str]) {
+    expect(facts, id, Status::Fail, words);
+}
+
+#[track_caller]
+fn warns(facts: &Facts, id: &str, words: &[&str]) {
+    expect(facts, id, Status::Warn, words);
+}
+
 /// The checks that do not pass.
 fn complaints(facts: &Facts) -> Vec<(&'static str, Status)> {
     let all = checks(facts).into_iter();
