@@ -65,26 +65,25 @@ pub fn main() -> u8 {
         config: args.global.config_file(),
     };
     let outcome = run(&args.command, &cx);
-    let Context { out, record, .. } = cx;
     let ended = match outcome {
-        Ok(()) if out.lost_output() => Err(CliError::new(
+        Ok(()) if cx.out.lost_output() => Err(CliError::new(
             Kind::Failed,
             "done, but stdout could not be written to",
         )
         .hint("`etcd-ark list` and `etcd-ark inspect` show what was done")),
-        Ok(()) if out.warned() && args.global.strict => Err(out.only_warned()),
+        Ok(()) if cx.out.warned() && args.global.strict => Err(cx.out.only_warned()),
         Ok(()) => Ok(()),
         Err(error) => Err(error
             .stopped_by(interrupt.signal())
             .of_spool(args.command.spool_dir().as_deref())),
     };
-    match record.end(ended) {
+    match cx.record.end(ended) {
         Ok(()) => 0,
         Err(failure) => {
             // A monitoring system shows both streams, and `status` has said it on stdout.
-            let is_told = matches!(failure.kind, Kind::Backups(_)) && !out.is_json();
-            if !is_told || out.lost_output() {
-                out.failure(&failure);
+            let is_told = matches!(failure.kind, Kind::Backups(_)) && !cx.out.is_json();
+            if !is_told || cx.out.lost_output() {
+                cx.out.failure(&failure);
             }
             failure.kind.exit_code()
         }

@@ -38,36 +38,30 @@ pub(crate) struct Copy {
 }
 
 pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
-    let from = places.repository(&args.from)?;
-    let to = places.repository(&args.to)?;
+    let from = cx.places.repository(&args.from)?;
+    let to = cx.places.repository(&args.to)?;
     refuse_same(&*from, &*to)?;
-    let wanted = wanted(&*from, args, out)?;
+    let wanted = wanted(&*from, args, &cx.out)?;
     to.prepare()?;
     let lock = to.directory();
     let lock = lock
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("copy"), interrupt))
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("copy"), cx.interrupt))
         .transpose()?;
     if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
-        out.warn(UNLOCKED);
+        cx.out.warn(UNLOCKED);
     }
     let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
     let (mut results, mut problems) = (Vec::new(), Vec::new());
     let mut worst: Option<CliError> = None;
     let mut cut_short = false;
     for listed in &wanted {
-        let outcome = cx.watched(|observe| copy(&*from, &*to, listed, interrupt, observe));
+        let outcome = cx.watched(|observe| copy(&*from, &*to, listed, cx.interrupt, observe));
         let path = text(&to.path_of(&listed.name));
         match outcome {
             Ok(Copied::New(copied)) => {
                 new += 1;
                 bytes += copied;
-                out.tell(&format!("copied {path}  {}", size(copied)));
+                cx.out.tell(&format!("copied {path}  {}", size(copied)));
                 results.push(json!({"archive": path, "copied": true, "archive_bytes": copied}));
             }
             Ok(Copied::AlreadyThere) => {
@@ -78,7 +72,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
             Err(error) => {
                 let is_corrupt = matches!(error, CopyError::Archive(ArchiveError::Fault { .. }));
                 let mut failure = CliError::from(error);
-                interrupt.check()?;
+                cx.interrupt.check()?;
                 results
                     .push(json!({"archive": path, "copied": false, "archive_bytes": listed.bytes}));
                 problems.push(json::problem(&path, failure.kind, &failure.message));
@@ -95,7 +89,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                 cut_short |= failure.kind == Kind::NoSpace;
                 // Of one alone the failure itself tells.
                 if wanted.len() > 1 && !cut_short {
-                    out.warn(&failure.message);
+                    cx.out.warn(&failure.message);
                 }
                 // The first one tells, but corruption outweighs every other.
                 let outweighs =
@@ -109,7 +103,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
             }
         }
     }
-    out.json(|| {
+    cx.out.json(|| {
         json!({
             "copied": new, "copied_bytes": bytes, "already_there": there, "archives": results,
             "problems": problems, "skipped": from.skipped(),
@@ -122,9 +116,9 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     );
     // Who names archives must learn that none of them was copied.
     if new == 0 && !args.names.is_empty() {
-        out.report(&summary);
+        cx.out.report(&summary);
     } else {
-        out.tell(&summary);
+        cx.out.tell(&summary);
     }
     let Some(first) = worst else {
         return Ok(());

@@ -58,15 +58,9 @@ pub(crate) struct Diff {
 const SHOWN: usize = 50;
 
 pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
     let open = |given: &TargetName, wal_dir: Option<&Path>| {
         let path = args.latest.resolve(given, cx)?;
-        let target = places.target(&path, wal_dir)?;
+        let target = cx.places.target(&path, wal_dir)?;
         Ok::<_, CliError>((path, target))
     };
     let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
@@ -80,22 +74,22 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
         ..Wanted::default()
     };
     let found =
-        cx.watched(|observe| diff(&a, &b, args.at_common_index, wanted, interrupt, observe))?;
+        cx.watched(|observe| diff(&a, &b, args.at_common_index, wanted, cx.interrupt, observe))?;
     for read in [&found.a, &found.b] {
-        tell_passed_over(read, out);
-        tell_none_starts(read, out);
-        if !out.is_json() {
-            tell_lost(read, out);
+        tell_passed_over(read, &cx.out);
+        tell_none_starts(read, &cx.out);
+        if !cx.out.is_json() {
+            tell_lost(read, &cx.out);
         }
     }
     if !found.unsure.is_empty() {
         let keys = count(found.unsure.len() as u64, "in-order key", "in-order keys");
-        out.warn(&format!(
+        cx.out.warn(&format!(
             "the cluster version is 2.1, and no file says whether a member ran 2.2: then it gives {keys} above its raft snapshot another name; --in-order-rules decides"
         ));
     }
-    out.json(|| to_json(paths, &found));
-    tell(paths, &found, out);
+    cx.out.json(|| to_json(paths, &found));
+    tell(paths, &found, &cx.out);
     let broken = [&found.a, &found.b]
         .into_iter()
         .find(|read| read.lost.is_some());

@@ -48,7 +48,6 @@ pub(crate) struct Drill {
 }
 
 pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     let etcd = find(&args.etcd);
     if !etcd.is_file() {
         return Err(DrillError::NoBinary(etcd).into());
@@ -67,12 +66,12 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
         within: Duration::try_from(args.within).unwrap_or_default(),
         threads: args.from.threads.count(),
     };
-    let drilled = cx.watched(|observe| drill(target, &request, interrupt, observe));
+    let drilled = cx.watched(|observe| drill(target, &request, cx.interrupt, observe));
     match drilled {
         Ok(drilled) => tell(path.as_path(), &etcd, &drilled, cx),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
-                out.json(|| {
+                cx.out.json(|| {
                     json!({
                         "target": text(path.as_path()),
                         "etcd": {"path": text(&etcd), "version": version},
@@ -87,9 +86,9 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
                         "differences": [],
                     })
                 });
-                out.line(&format!("the last lines of etcd {version}:"));
+                cx.out.line(&format!("the last lines of etcd {version}:"));
                 for line in log {
-                    out.line(&format!("  {}", printable(line)));
+                    cx.out.line(&format!("  {}", printable(line)));
                 }
             }
             Err(error.into())
@@ -108,7 +107,6 @@ fn find(etcd: &Path) -> PathBuf {
 }
 
 fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<()> {
-    let Context { out, record, .. } = cx;
     let Drilled {
         version,
         member,
@@ -117,7 +115,7 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result
         ..
     } = drilled;
     let is_equal = drilled.differences.is_empty();
-    out.json(|| {
+    cx.out.json(|| {
         json!({
             "target": text(path),
             "etcd": {"path": text(etcd), "version": version},
@@ -133,29 +131,29 @@ fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result
         })
     });
     if is_equal {
-        record.drilled(member, drilled.created, *keys);
-        let word = out.paint(Paint::Good, "equal");
-        out.report(&format!("{word}  {}", path.display()));
-        out.report(&format!("  member     {}", member.identity));
-        out.report(&format!(
+        cx.record.drilled(member, drilled.created, *keys);
+        let word = cx.out.paint(Paint::Good, "equal");
+        cx.out.report(&format!("{word}  {}", path.display()));
+        cx.out.report(&format!("  member     {}", member.identity));
+        cx.out.report(&format!(
             "  verified   etcd {version} started from it and holds all {keys} keys as of index {at}"
         ));
         if drilled.expired > 0 {
-            out.report(&format!(
+            cx.out.report(&format!(
                 "  expired    {} keys or directories since",
                 drilled.expired
             ));
         }
         return Ok(());
     }
-    let shown = if out.verbose { usize::MAX } else { SHOWN };
+    let shown = if cx.out.verbose { usize::MAX } else { SHOWN };
     for difference in drilled.differences.iter().take(shown) {
         let key = one_line(&difference.path);
-        out.line(&format!("  {key}  {}", what(&difference.what)));
+        cx.out.line(&format!("  {key}  {}", what(&difference.what)));
     }
     let count = drilled.differences.len();
     if count > shown {
-        out.line(&format!(
+        cx.out.line(&format!(
             "  and {} more; --verbose shows all",
             count - shown
         ));

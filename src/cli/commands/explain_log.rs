@@ -53,18 +53,18 @@ enum Piece {
 }
 
 pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     let mut files = args.files.clone();
     if files.is_empty() {
         files.push(PathBuf::from("-"));
     }
     if files.iter().any(|file| is_stdin(file)) && io::stdin().is_terminal() {
-        out.note("reading a log from the terminal; Ctrl-D ends it");
+        cx.out
+            .note("reading a log from the terminal; Ctrl-D ends it");
     }
     let mut teller = Teller {
         only_notable: args.only_notable,
         several: files.len() > 1,
-        out,
+        out: &cx.out,
         file: PathBuf::new(),
         line: 0,
         explainer: Explainer::default(),
@@ -76,17 +76,17 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
     // It ends with the process: a read from a terminal or a pipe cannot be called off.
     start(move || read_all(files, &sender))?;
     let mut read = Ok(());
-    out.stream(|stdout| {
-        read = teller.tell_all(&receiver, interrupt, stdout)?;
+    cx.out.stream(|stdout| {
+        read = teller.tell_all(&receiver, cx.interrupt, stdout)?;
         teller.tell_summary(stdout)
     });
     read?;
     let notable = teller.summary.count(Verdict::WorthALook);
     if notable > 0 {
         let lines = count(notable, "line is", "lines are");
-        out.warn(&format!("{lines} worth a look"));
+        cx.out.warn(&format!("{lines} worth a look"));
     }
-    interrupt.check()?;
+    cx.interrupt.check()?;
     teller.refuse_what_is_no_log()
 }
 

@@ -60,7 +60,6 @@ pub(crate) struct Keys {
 const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     let (path, target) = args.from.open(cx)?;
     let wanted = Wanted {
         until: until(args),
@@ -70,27 +69,33 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
         threads: args.from.threads.count(),
         ..Wanted::default()
     };
-    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
-    tell_passed_over(&read, out);
-    tell_none_starts(&read, out);
+    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
+    tell_passed_over(&read, &cx.out);
+    tell_none_starts(&read, &cx.out);
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
-    if !out.is_json() || incomplete.is_none() {
-        tell_lost(&read, out);
+    if !cx.out.is_json() || incomplete.is_none() {
+        tell_lost(&read, &cx.out);
     }
     let store = &read.replayed.store;
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
-    if out.is_json() {
+    if cx.out.is_json() {
         let (hidden, threads) = (args.hidden, args.from.threads.count());
-        out.stream(|stdout| {
+        cx.out.stream(|stdout| {
             let stdout = &mut AfterSchema::new(stdout);
-            let mut stdout = Stoppable { stdout, interrupt };
+            let mut stdout = Stoppable {
+                stdout,
+                interrupt: cx.interrupt,
+            };
             write_answer(store, top, Shown { hidden }, threads, &mut stdout)
         });
     } else if let Some(script) = args.as_script {
         let now = now();
-        out.stream(|stdout| {
-            let stdout = &mut Stoppable { stdout, interrupt };
+        cx.out.stream(|stdout| {
+            let stdout = &mut Stoppable {
+                stdout,
+                interrupt: cx.interrupt,
+            };
             script::write(script, store, top, now, stdout)
         });
     } else if let Some(key) = &args.get {
@@ -104,20 +109,32 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
         } else {
             b""
         };
-        out.stream(|stdout| {
+        cx.out.stream(|stdout| {
             stdout.write_all(&value.bytes())?;
             stdout.write_all(end)
         });
     } else {
         let of = format!("keys of {}", path.as_path().display());
-        out.line(&out.paint(Paint::Strong, &of));
-        out.line(&out.paint(Paint::Strong, &header(&read)));
+        cx.out.line(&cx.out.paint(Paint::Strong, &of));
+        cx.out.line(&cx.out.paint(Paint::Strong, &header(&read)));
         let rules = rules_text(&read);
-        out.line(&out.paint(Paint::Dim, &rules));
-        let tree = Tree { store, args, out };
-        out.stream(|stdout| tree.write(top, &mut Stoppable { stdout, interrupt }));
+        cx.out.line(&cx.out.paint(Paint::Dim, &rules));
+        let tree = Tree {
+            store,
+            args,
+            out: &cx.out,
+        };
+        cx.out.stream(|stdout| {
+            tree.write(
+                top,
+                &mut Stoppable {
+                    stdout,
+                    interrupt: cx.interrupt,
+                },
+            )
+        });
     }
-    interrupt.check().map_err(SurveyError::from)?;
+    cx.interrupt.check().map_err(SurveyError::from)?;
     if let Some(lost) = incomplete {
         return Err(only_to(read.replayed.at, &lost));
     }

@@ -50,23 +50,16 @@ pub(crate) struct Prune {
 }
 
 pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        record,
-        interrupt,
-        ..
-    } = cx;
     let policy = args.keep.policy()?;
-    let repository = args.repository.open(places)?;
+    let repository = args.repository.open(&cx.places)?;
     let locked = repository
         .directory()
         .filter(|dir| !args.dry_run && dir.is_dir());
     let lock = locked
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), interrupt))
+        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), cx.interrupt))
         .transpose()?;
     if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
-        out.warn(UNLOCKED);
+        cx.out.warn(UNLOCKED);
     }
     let request = Request {
         repository: &*repository,
@@ -78,14 +71,16 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     let mut catalog = summarize(&*repository)?;
     args.selection.demand(&mut catalog, &*repository)?;
     let outcome = prune(&request, &catalog, args.dry_run, cx)?;
-    out.json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
+    cx.out
+        .json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
     if args.dry_run || !outcome.is_done() {
         // What was asked for, or how things stand after a failure: on a terminal or off it.
-        outcome.show(&mut |line| out.line(line));
+        outcome.show(&mut |line| cx.out.line(line));
     } else {
-        outcome.show(&mut |line| out.tell(line));
+        outcome.show(&mut |line| cx.out.tell(line));
     }
-    record.pruned(outcome.kept(), outcome.pruned.removed.len());
+    cx.record
+        .pruned(outcome.kept(), outcome.pruned.removed.len());
     outcome.end(cx)
 }
 
@@ -96,16 +91,10 @@ pub(crate) fn after_snapshot(
     claim: &Claim,
     cx: &Context<'_>,
 ) -> (Value, Result<()>) {
-    let Context {
-        out,
-        record,
-        interrupt,
-        ..
-    } = cx;
     let pruned = || -> Result<(Value, Result<()>)> {
         let dir = request.repository.directory();
         let _lock = dir
-            .map(|dir| BackupLock::take(dir, claim, interrupt))
+            .map(|dir| BackupLock::take(dir, claim, cx.interrupt))
             .transpose()?;
         let mut catalog = summarize(request.repository)?;
         only(&mut catalog, group);
@@ -114,11 +103,11 @@ pub(crate) fn after_snapshot(
         let removed = outcome.pruned.removed.len();
         let told = format!("  pruned     {removed} removed, {} kept", outcome.kept());
         if outcome.is_done() {
-            out.tell(&told);
+            cx.out.tell(&told);
         } else {
-            out.line(&told);
+            cx.out.line(&told);
         }
-        record.pruned(outcome.kept(), removed);
+        cx.record.pruned(outcome.kept(), removed);
         Ok((json, outcome.end(cx)))
     };
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
@@ -138,27 +127,26 @@ fn prune<'c>(
     dry_run: bool,
     cx: &Context<'_>,
 ) -> Result<Outcome<'c>> {
-    let Context { out, interrupt, .. } = cx;
     let mut observe = |summary: &crate::repository::Summary| {
-        if out.verbose {
-            out.tell_note(&format!("reading {}", summary.name()));
+        if cx.out.verbose {
+            cx.out.tell_note(&format!("reading {}", summary.name()));
         }
     };
-    let plan = plan(request, catalog, interrupt, &mut observe)?;
-    warn(request.repository, &plan.decisions, catalog, out);
+    let plan = plan(request, catalog, cx.interrupt, &mut observe)?;
+    warn(request.repository, &plan.decisions, catalog, &cx.out);
     let pruned = if dry_run {
         Pruned::default()
     } else {
-        carry_out(request, &plan, interrupt)
+        carry_out(request, &plan, cx.interrupt)
     };
     let orphans = plan.orphans.unwrap_or_else(|error| {
-        out.warn(&format!(
+        cx.out.warn(&format!(
             "cannot look for files that killed runs left: {error}"
         ));
         Vec::new()
     });
     if let Some(error) = &pruned.unnoted {
-        out.warn(&format!(
+        cx.out.warn(&format!(
             "cannot save which archives are verified, so all are read again next time: {error}"
         ));
     }

@@ -57,7 +57,6 @@ pub(crate) struct PutKeys {
 }
 
 pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     if !args.connection.is_given() {
         let told = CliError::usage("no cluster is named: `--endpoints URL`");
         return Err(told.hint("client URLs of members, comma-separated; one will do"));
@@ -74,28 +73,28 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         threads: args.from.threads.count(),
         ..Wanted::default()
     };
-    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
-    tell_passed_over(&read, out);
-    tell_none_starts(&read, out);
-    tell_lost(&read, out);
+    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
+    tell_passed_over(&read, &cx.out);
+    tell_none_starts(&read, &cx.out);
+    tell_lost(&read, &cx.out);
     let store = &read.replayed.store;
     let top = find(store, Some(&args.prefix), &read)?;
     let mut keys = Keys::new(&cluster);
-    let plan = Plan::new(store, top, &mut keys, now(), interrupt)?;
+    let plan = Plan::new(store, top, &mut keys, now(), cx.interrupt)?;
     let allowed = Allowed {
         overwrite: args.overwrite,
         delete_others: args.delete_others,
     };
     let source = format!("{} at index {}", path.as_path().display(), read.replayed.at);
-    if !out.is_json() {
-        show(&plan, allowed, args, out, &source, &keys);
+    if !cx.out.is_json() {
+        show(&plan, allowed, args, &cx.out, &source, &keys);
     }
     let done = if args.dry_run {
         Done::default()
     } else {
-        plan.carry_out(allowed, &mut keys, interrupt)?
+        plan.carry_out(allowed, &mut keys, cx.interrupt)?
     };
-    out.json(|| {
+    cx.out.json(|| {
         let cluster = json!({
             "raft_index": read.replayed.at,
             "cluster_id": keys.cluster_id(),
@@ -104,14 +103,14 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         });
         json::with(cluster, answer(&plan, &done))
     });
-    warn(&plan, allowed, &done, out);
+    warn(&plan, allowed, &done, &cx.out);
     let Done {
         created,
         changed,
         deleted,
         ..
     } = &done;
-    out.line(&if args.dry_run {
+    cx.out.line(&if args.dry_run {
         "nothing was written (--dry-run)".to_owned()
     } else {
         format!("{created} created, {changed} changed, {deleted} removed")

@@ -71,14 +71,8 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
     let path = args.latest.resolve(&args.archive, cx)?;
-    let archive = places.archive(&path)?;
+    let archive = cx.places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = Request {
         archive: &archive,
@@ -94,14 +88,14 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;
     compare_with_replaced(args, archive.manifest(), cx)?;
-    let (asked, mut warnings) = ask(args, archive.manifest(), out)?;
-    let restored = cx.watched(|observe| restore(&request, interrupt, observe))?;
+    let (asked, mut warnings) = ask(args, archive.manifest(), &cx.out)?;
+    let restored = cx.watched(|observe| restore(&request, cx.interrupt, observe))?;
     warnings.extend(restored.warnings);
     for warning in &warnings {
-        out.warn(warning);
+        cx.out.warn(warning);
     }
     let member = &archive.manifest().member;
-    out.json(|| {
+    cx.out.json(|| {
         json!({
             "archive": text(path.as_path()),
             "member_dir": text(&restored.member),
@@ -118,35 +112,40 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     });
     let place = restored.member.display().to_string();
     if args.dry_run {
-        out.line(&format!(
+        cx.out.line(&format!(
             "would restore {} to {place}; the archive is verified, nothing was changed",
             size(restored.bytes)
         ));
-        out.line(&format!("  archive    {}", path.as_path().display()));
-        out.line(&format!("  member     {}", member.identity));
+        cx.out
+            .line(&format!("  archive    {}", path.as_path().display()));
+        cx.out.line(&format!("  member     {}", member.identity));
         return Ok(());
     }
-    out.report(&format!(
+    cx.out.report(&format!(
         "restored {} to {}",
         size(restored.bytes),
-        out.paint(Paint::Strong, &place)
+        cx.out.paint(Paint::Strong, &place)
     ));
-    out.report(&format!("  archive    {}", path.as_path().display()));
-    out.report(&format!("  member     {}", member.identity));
-    out.report(&format!("  position   {}", position_text(member)));
-    out.report(&format!("  version    {}", version_text(member)));
+    cx.out
+        .report(&format!("  archive    {}", path.as_path().display()));
+    cx.out.report(&format!("  member     {}", member.identity));
+    cx.out
+        .report(&format!("  position   {}", position_text(member)));
+    cx.out
+        .report(&format!("  version    {}", version_text(member)));
     if let Some(asked) = &asked {
-        out.report(&format!("  asked      {}", asked_text(asked)));
+        cx.out
+            .report(&format!("  asked      {}", asked_text(asked)));
     }
     for (name, kept) in [("kept", &restored.kept), ("kept WAL", &restored.kept_wal)] {
         if let Some(kept) = kept {
-            out.report(&format!("  {name:<10} {}", kept.display()));
+            cx.out.report(&format!("  {name:<10} {}", kept.display()));
         }
     }
     if !restored.undo.is_empty() {
-        out.report("to undo it, with etcd stopped:");
+        cx.out.report("to undo it, with etcd stopped:");
         for command in &restored.undo {
-            out.report(&format!("  {command}"));
+            cx.out.report(&format!("  {command}"));
         }
     }
     Ok(())

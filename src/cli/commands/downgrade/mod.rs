@@ -49,12 +49,6 @@ pub(crate) fn run(args: &Downgrade, cx: &Context<'_>) -> Result<()> {
 }
 
 fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
     let gate = &args.gate;
     let step = gate.step()?;
     if args.data_dir.is_none() && gate.targets.is_empty() && !gate.connection.is_given() {
@@ -70,24 +64,24 @@ fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
     if let Some(fault) = own.fault.take_if(|_| nothing_else) {
         return Err(fault);
     }
-    let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
+    let inquiry = Inquiry::open(gate, step, own.target.take(), &cx.places)?;
     let mut disks = inquiry.read(cx)?;
     let unreadable = disks.unreadable.take().map(CliError::from);
     if nothing_else && let Some(fault) = unreadable {
         return Err(fault);
     }
     let fault = own.fault.as_ref().or(unreadable.as_ref());
-    let collected = inquiry.ask(&disks, interrupt)?;
+    let collected = inquiry.ask(&disks, cx.interrupt)?;
     let judgement = judge(&collected, fault, &inquiry, cx)?;
     let next = next_of_check(&judgement, args);
-    out.json(|| {
+    cx.out.json(|| {
         let mut told = judgement.to_json();
         told["next"] = json!(next);
         told
     });
-    judgement.tell(out);
+    judgement.tell(&cx.out);
     for warning in judgement.warnings() {
-        out.warn(&warning);
+        cx.out.warn(&warning);
     }
     if let Some(refusal) = judgement.failure() {
         return Err(refusal);
@@ -96,7 +90,7 @@ fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
         return Err(fault);
     }
     for line in &next {
-        out.line(line);
+        cx.out.line(line);
     }
     Ok(())
 }
@@ -138,27 +132,23 @@ struct Seen<'g> {
 }
 
 fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
-    let opened = args.to.open(places)?;
+    let opened = args.to.open(&cx.places)?;
     let seen = look_at_stopped(args, &opened, cx)?;
     let fault = seen.own.as_ref().err();
     let judgement = judge(&seen.collected, fault, &seen.inquiry, cx)?;
     if judgement.is_refusal() {
-        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.tell(out);
+        cx.out
+            .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
+        judgement.tell(&cx.out);
         return judgement.failure().map_or(Ok(()), Err);
     }
     let Ok(found) = &seen.own else {
-        return tell_restoring(&judgement, seen.own.err(), args, out);
+        return tell_restoring(&judgement, seen.own.err(), args, &cx.out);
     };
     if judgement.verdict == Verdict::NothingToGoBackFrom {
-        out.json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.tell(out);
+        cx.out
+            .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
+        judgement.tell(&cx.out);
         return Ok(());
     }
     let wal_dir = args.gate.wal_dir.as_deref();
@@ -172,34 +162,27 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
         now: crate::clock::now(),
         lock: claim("downgrade run", LOCK_WAIT),
     };
-    let prepared = cx.watched(|observe| downgrade::prepare(&request, interrupt, observe))?;
+    let prepared = cx.watched(|observe| downgrade::prepare(&request, cx.interrupt, observe))?;
     let warnings = warnings(&judgement, &seen, &prepared);
     for warning in &warnings {
-        out.warn(warning);
+        cx.out.warn(warning);
     }
     let evidence = &seen.collected.evidence;
     let steps = Steps::after(&prepared, args, evidence);
-    out.json(|| {
+    cx.out.json(|| {
         let mut told = to_json(&judgement, &prepared, &steps, args);
         told["waited_seconds"] = seen.waited.into();
         told["warnings"] = warnings.into();
         told
     });
-    judgement.tell(out);
-    tell(&prepared, &steps, args, &seen, out);
+    judgement.tell(&cx.out);
+    tell(&prepared, &steps, args, &seen, &cx.out);
     Ok(())
 }
 
 /// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
 /// move takes to show which was begun before etcd stopped.
 fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Result<Seen<'g>> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        strict,
-        ..
-    } = cx;
     let gate = &args.gate;
     let step = gate.step()?;
     let mut own = Own::open(&args.data_dir, gate.wal_dir.as_deref())?;
@@ -213,16 +196,16 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
     if let Some(fault) = own.fault.take_if(|_| nothing_else) {
         return Err(fault);
     }
-    let inquiry = Inquiry::open(gate, step, own.target.take(), places)?;
+    let inquiry = Inquiry::open(gate, step, own.target.take(), &cx.places)?;
     let mut disks = inquiry.read(cx)?;
     let own = own.into_result(disks.unreadable.take());
     let own = if nothing_else { Ok(own?) } else { own };
-    let mut collected = inquiry.ask(&disks, interrupt)?;
+    let mut collected = inquiry.ask(&disks, cx.interrupt)?;
     let mut waited = 0;
     refuse_if_it_answers(&collected)?;
     if !is_settled(&decide(&collected.evidence)) {
         if let Ok(found) = &own
-            && !decide(&collected.evidence).is_refusal(*strict)
+            && !decide(&collected.evidence).is_refusal(cx.strict)
         {
             refuse_wal_elsewhere(found, step, args)?;
             to.destination().refuse_inside(found.data_dir())?;
@@ -236,10 +219,10 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
         countdown(
             Duration::from_secs(waited.into()).saturating_sub(stopped.elapsed()),
             "waiting, in case a version change is in progress",
-            out,
-            interrupt,
+            &cx.out,
+            cx.interrupt,
         )?;
-        collected = inquiry.ask(&disks, interrupt)?;
+        collected = inquiry.ask(&disks, cx.interrupt)?;
         refuse_if_it_answers(&collected)?;
     }
     Ok(Seen {

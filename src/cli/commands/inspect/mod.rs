@@ -90,13 +90,12 @@ fn inspect_data_dir(
     contents: impl FnOnce() -> Result<Contents>,
     cx: &Context<'_>,
 ) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
-    let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, interrupt, observe))?;
+    let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, cx.interrupt, observe))?;
     // What etcd could not start from has no store; why not is told below.
     let contents = found.facts.is_ok().then(contents).transpose();
     let snapshots = sound_snapshots(&found);
     let facts = found.facts.as_ref().ok();
-    out.json(|| {
+    cx.out.json(|| {
         json!({
             "target": text(path),
             "kind": "data-dir",
@@ -126,9 +125,9 @@ fn inspect_data_dir(
             "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
         })
     });
-    tell_data_dir(path, data_dir, &found, &snapshots, out);
+    tell_data_dir(path, data_dir, &found, &snapshots, &cx.out);
     match contents {
-        Ok(Some(contents)) => contents.tell(out),
+        Ok(Some(contents)) => contents.tell(&cx.out),
         // The fault that stands in its way has been told.
         Err(_) if !found.is_sound() => {}
         Err(error) => return Err(error),

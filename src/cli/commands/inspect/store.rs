@@ -29,7 +29,6 @@ pub(crate) struct Contents {
 
 /// Reads the store in `target` as of its commit index.
 pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
-    let Context { out, interrupt, .. } = cx;
     let wanted = Wanted {
         until: Until::Commit,
         extent: Extent::All,
@@ -37,8 +36,8 @@ pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<
         threads,
         ..Wanted::default()
     };
-    let read = cx.watched(|observe| target.read_store(wanted, interrupt, observe))?;
-    tell_passed_over(&read, out);
+    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
+    tell_passed_over(&read, &cx.out);
     let store = &read.replayed.store;
     let now = crate::clock::now().as_nanosecond();
     Ok(Contents {

@@ -30,17 +30,11 @@ pub(crate) struct List {
 }
 
 pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
-    let repository = args.repository.open(places)?;
+    let repository = args.repository.open(&cx.places)?;
     let mut catalog = summarize(&*repository)?;
     args.selection.narrow(&mut catalog);
-    interrupt.check()?;
-    out.warn_skipped(&*repository);
+    cx.interrupt.check()?;
+    cx.out.warn_skipped(&*repository);
     let unreadable = catalog.unreadable.into_iter();
     let unreadable: Vec<_> = unreadable
         .map(|(listed, error)| {
@@ -56,18 +50,18 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
     let summaries = &catalog.summaries;
     if args.history.history {
         let histories = history::of(&args.history, summaries);
-        out.json(|| {
+        cx.out.json(|| {
             json!({
                 "members": history::to_json(&histories, &*repository),
                 "problems": problems(),
                 "skipped": repository.skipped(),
             })
         });
-        history::tell(&histories, out);
+        history::tell(&histories, &cx.out);
     } else {
         let archives = summaries.iter();
         let archives = archives.map(|summary| to_json(&*repository, summary));
-        out.json(|| {
+        cx.out.json(|| {
             json!({
                 "archives": archives.collect::<Vec<_>>(),
                 "problems": problems(),
@@ -76,18 +70,19 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
         });
         if args.names {
             for summary in summaries {
-                out.line(&printable(summary.name()));
+                cx.out.line(&printable(summary.name()));
             }
         } else {
-            tell(summaries, out);
+            tell(summaries, &cx.out);
         }
     }
     if summaries.is_empty() && unreadable.is_empty() && !args.names {
         let which = args.selection.text();
-        out.line(&format!("no archives{which} in {}", repository.location()));
+        cx.out
+            .line(&format!("no archives{which} in {}", repository.location()));
     }
     for (_, failure) in &unreadable {
-        out.warn(&failure.message);
+        cx.out.warn(&failure.message);
     }
     Ok(())
 }

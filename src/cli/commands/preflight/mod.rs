@@ -89,7 +89,6 @@ pub(crate) struct Preflight {
 }
 
 pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     demand_one_step(args)?;
     demand_an_endpoint(args)?;
     let cluster = Cluster::new(&args.connection.access()?)?;
@@ -105,7 +104,7 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     if args.watch {
         return watch::run(args, &cluster, (known, expected), cx);
     }
-    let look = watch::look(&cluster, known, expected, interrupt)?;
+    let look = watch::look(&cluster, known, expected, cx.interrupt)?;
     let cluster_id = expected.or(look.cluster_id);
     let facts = Facts {
         rules: Rules {
@@ -123,13 +122,13 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let mut all = checks(&facts);
     for check in &mut all {
         let texts = check.evidence.iter_mut().chain(&mut check.advice);
-        texts.for_each(|text| *text = out.complete(text));
+        texts.for_each(|text| *text = cx.out.complete(text));
     }
-    out.json(|| to_json(&facts, &all));
-    tell(&facts, &all, out);
+    cx.out.json(|| to_json(&facts, &all));
+    tell(&facts, &all, &cx.out);
     refuse_if_failed(&facts, &all)?;
-    if !out.is_json() {
-        tell_ready(&facts, &all, out);
+    if !cx.out.is_json() {
+        tell_ready(&facts, &all, &cx.out);
     }
     Ok(())
 }
@@ -187,22 +186,23 @@ fn backups(
     cluster: Option<ClusterId>,
     cx: &Context<'_>,
 ) -> Result<Option<Backups>> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
     let Some(place) = &args.backup_dir.backup_dir else {
         return Ok(None);
     };
-    let repository = places.repository(place)?;
+    let repository = cx.places.repository(place)?;
     let catalog = summarize(&*repository)?;
-    interrupt.check()?;
-    out.warn_skipped(&*repository);
+    cx.interrupt.check()?;
+    cx.out.warn_skipped(&*repository);
     let threads = args.threads.count();
     let found = cx.watched(|observe| {
-        collect::backups(&*repository, catalog, cluster, threads, interrupt, observe)
+        collect::backups(
+            &*repository,
+            catalog,
+            cluster,
+            threads,
+            cx.interrupt,
+            observe,
+        )
     })?;
     Ok(Some(found))
 }

@@ -37,16 +37,15 @@ pub(crate) fn run(
     (known, expected): (&[Member], Option<ClusterId>),
     cx: &Context<'_>,
 ) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     let (mut known, mut expected) = (known.to_vec(), expected);
     let mut roll = Roll::new(args.to);
-    let mut shown = Shown::new(args, out);
+    let mut shown = Shown::new(args, &cx.out);
     let end = args
         .watch_for
         .and_then(|length| Instant::now().checked_add(length.unsigned_abs()));
     let last = loop {
         let begun = Instant::now();
-        let look = look(cluster, &known, expected, interrupt)?;
+        let look = look(cluster, &known, expected, cx.interrupt)?;
         // A member that stops answering is still asked, and no other cluster gets in between.
         expected = expected.or(look.cluster_id);
         let named = look.members.iter().any(|look| look.named_by_cluster);
@@ -55,7 +54,7 @@ pub(crate) fn run(
             known = members.map(|look| look.member.clone()).collect();
         }
         let moment = roll.take(&look, crate::clock::now());
-        interrupt.check().map_err(SurveyError::from)?;
+        cx.interrupt.check().map_err(SurveyError::from)?;
         shown.show(&moment);
         if moment.done {
             break moment;
@@ -65,10 +64,10 @@ pub(crate) fn run(
             drop(shown);
             return Err(not_there_yet(args, &moment));
         }
-        sleep(rest, interrupt)?;
+        sleep(rest, cx.interrupt)?;
     };
     drop(shown);
-    tell_end(args, &last, out);
+    tell_end(args, &last, &cx.out);
     Ok(())
 }
 

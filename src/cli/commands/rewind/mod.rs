@@ -98,18 +98,12 @@ impl Rewind {
 }
 
 pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
-    let Context {
-        places,
-        out,
-        interrupt,
-        ..
-    } = cx;
     let cipher = cipher(&args.recipient, &args.recipients_file)?;
     let to_write = args.out.as_deref().filter(|_| !args.dry_run);
     if to_write.is_some() && cipher.is_none() {
         refuse_plaintext(args)?;
     }
-    let inputs = open(args, places)?;
+    let inputs = open(args, &cx.places)?;
     if let Some(dir) = to_write {
         // Now, and not after the work.
         Place::find(dir, &inputs)?;
@@ -126,13 +120,13 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
         now: crate::clock::now(),
         threads: args.threads.count(),
     };
-    let planned = cx.watched(|observe| plan(&request, &inputs, interrupt, observe));
-    let planned = planned.inspect_err(|error| tell_refusal(error, out))?;
+    let planned = cx.watched(|observe| plan(&request, &inputs, cx.interrupt, observe));
+    let planned = planned.inspect_err(|error| tell_refusal(error, &cx.out))?;
     let warnings = warnings(&planned, args);
     for warning in &warnings {
-        out.warn(warning);
+        cx.out.warn(warning);
     }
-    tell_plan(&planned, out);
+    tell_plan(&planned, &cx.out);
     let mut archived = Vec::new();
     if let Some(dir) = to_write {
         let output = Output {
@@ -141,10 +135,11 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
             threads: args.threads.count(),
             cipher: cipher.as_deref(),
         };
-        archived = cx.watched(|observe| write(&planned, &inputs, output, interrupt, observe))?;
+        archived = cx.watched(|observe| write(&planned, &inputs, output, cx.interrupt, observe))?;
     }
-    out.json(|| to_json(&planned, &archived, &warnings, args));
-    tell_archives(&planned, &archived, args, out);
+    cx.out
+        .json(|| to_json(&planned, &archived, &warnings, args));
+    tell_archives(&planned, &archived, args, &cx.out);
     Ok(())
 }
 

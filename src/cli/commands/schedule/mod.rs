@@ -30,11 +30,10 @@ pub(crate) struct Text {
 }
 
 pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
-    let Context { places, out, .. } = cx;
     let when = args.at.or(args.every).unwrap_or(When::NIGHTLY);
     let exe = Place::of(&std::env::current_exe()?)?;
     let line = Line::new(&args.snapshot)?;
-    let warnings = line.check(&args.snapshot.snapshot, places)?;
+    let warnings = line.check(&args.snapshot.snapshot, &cx.places)?;
     let user = args.run_as.as_deref();
     let mut texts = match args.kind {
         Scheduler::Systemd => {
@@ -57,17 +56,19 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
         text.text = fitted(&text.text);
     }
     for warning in &warnings {
-        out.warn(warning);
+        cx.out.warn(warning);
     }
-    if out.is_json() {
+    if cx.out.is_json() {
         let files: Vec<Value> = texts
             .iter()
             .map(|text| json!({ "path": text.path, "text": text.text }))
             .collect();
-        out.json(|| json!({ "files": files, "warnings": warnings }));
+        cx.out
+            .json(|| json!({ "files": files, "warnings": warnings }));
     } else {
         let texts: Vec<_> = texts.into_iter().map(|text| text.text).collect();
-        out.stream(|stdout| stdout.write_all(texts.join("\n").as_bytes()));
+        cx.out
+            .stream(|stdout| stdout.write_all(texts.join("\n").as_bytes()));
     }
     Ok(())
 }

@@ -99,21 +99,14 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         return dry_run::run(&command.snapshot, cx);
     }
     let args = &command.snapshot;
-    let Context {
-        places,
-        out,
-        record,
-        interrupt,
-        ..
-    } = cx;
     // What is saved of a damaged data dir takes no other archive's place.
     let policy = args.keep.wanted()?.filter(|_| !args.damaged);
     let data_dir = open_source(args)?;
-    let opened = args.to.open(places)?;
+    let opened = args.to.open(&cx.places)?;
     let repository = &opened.repository;
     let request = request(args, &data_dir, opened.destination());
     let found = if args.if_changed && !args.damaged {
-        cx.watched(|observe| unchanged(&request, interrupt, observe))?
+        cx.watched(|observe| unchanged(&request, cx.interrupt, observe))?
     } else {
         None
     };
@@ -128,21 +121,21 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
             args,
             cx,
         );
-        tell_unchanged(&found, &**repository, &pruned, out);
+        tell_unchanged(&found, &**repository, &pruned, &cx.out);
         return ended;
     }
-    let captured = cx.watched(|observe| capture(&request, interrupt, observe))?;
-    record.archive(&captured);
+    let captured = cx.watched(|observe| capture(&request, cx.interrupt, observe))?;
+    cx.record.archive(&captured);
     for warning in captured.manifest.warnings.iter() {
-        out.warn(&warning.text);
+        cx.out.warn(&warning.text);
     }
     if !captured.alone {
-        out.warn(UNLOCKED);
+        cx.out.warn(UNLOCKED);
     }
     for note in &captured.manifest.notes {
-        out.tell_note(note);
+        cx.out.tell_note(note);
     }
-    tell(&captured, out);
+    tell(&captured, &cx.out);
     let (pruned, ended) = prune(
         policy.as_ref(),
         &captured.manifest.member.identity,
@@ -151,7 +144,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         args,
         cx,
     );
-    out.json(|| {
+    cx.out.json(|| {
         serde_json::json!({
             "unchanged": false,
             "archive": text(&captured.path),
@@ -204,14 +197,13 @@ fn note_current(
     claim: Option<&Claim>,
     cx: &Context<'_>,
 ) -> Result<()> {
-    let Context { out, interrupt, .. } = cx;
     let lock = repository.directory().zip(claim);
     let _lock = lock
-        .map(|(dir, claim)| BackupLock::take(dir, claim, interrupt))
+        .map(|(dir, claim)| BackupLock::take(dir, claim, cx.interrupt))
         .transpose()?;
     let listed = &found.summary.listed;
     if let Err(error) = prune::note_current(repository, listed, crate::clock::now()) {
-        out.warn(&format!(
+        cx.out.warn(&format!(
             "cannot record that the archive is still current; `status` may report it as too old: {error}"
         ));
     }

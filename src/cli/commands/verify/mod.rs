@@ -333,14 +333,13 @@ fn with_repositories_opened(
     selection: &Selection,
     cx: &Context<'_>,
 ) -> Result<Vec<Location>> {
-    let Context { places, out, .. } = cx;
     let mut all = Vec::new();
     for target in targets {
         let is_place = |dir| Directory::new(dir).list().is_ok_and(|all| !all.is_empty());
         let is_place = target.is_bucket() || target.local().is_some_and(is_place);
         let archives = if is_place {
-            let repository = places.repository(target)?;
-            let listed = selection.listed(&*repository, out)?.into_iter();
+            let repository = cx.places.repository(target)?;
+            let listed = selection.listed(&*repository, &cx.out)?.into_iter();
             listed
                 .map(|one| repository.path_of(&one.name).into())
                 .collect()
