@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::certs::{Authority, Pair};
 use crate::support::etcd::{Connection, Etcd, ServerTls};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// How long the server may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,9 +44,7 @@ fn real(access: &Access) -> Result<Said, Silence> {
 fn a_real_server_with_tls_tells_only_whom_it_knows() {
     // Guards against a certificate that is not asked for, not sent or not checked, and against a quarrel about certificates
     // that is taken for a member that is down.
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::with_prefix("ark-tls-").unwrap();
     let authority = Authority::new(dir.path(), "ca");
     let other = Authority::new(dir.path(), "other-ca");
@@ -183,9 +181,7 @@ fn certificates_that_cannot_be_used_are_said_before_anybody_is_asked() {
 
 #[test]
 fn a_real_server_with_auth_answers_a_quorum_read_to_its_user_only() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::with_prefix("ark-auth-").unwrap();
     let etcd = Etcd::start(&dir.path().join("data"));
     let mut connection = Connection::new(etcd.client());

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, archived, clean, copy_binary, run};
 use crate::support::encode::small_member;
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
+use crate::support::tools::{archives_in, in_own_mounts, need, need_root, only_with};
 
 struct Scratch {
     dir: TempDir,
@@ -377,9 +377,7 @@ fn a_file_that_is_none_is_said_to_be_none() {
 #[test]
 fn a_file_that_cannot_be_read_is_not_passed_over() {
     // Guards against a timer that runs without its policy because the file is root's alone.
-    if !need_root() || !need("setpriv") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv"));
     let scratch = Scratch::new();
     let path = scratch.configure("strict = true\n");
     let mode = std::os::unix::fs::PermissionsExt::from_mode;
@@ -399,9 +397,7 @@ fn a_file_that_cannot_be_read_is_not_passed_over() {
 
 #[test]
 fn the_file_of_this_machine_is_read_if_it_is_there() {
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let scratch = Scratch::new();
     let file = scratch.configure(PLACES);
     let script = r#"

@@ -15,7 +15,7 @@ use crate::support::ark::{
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 struct Story {
     recording: Recording,
@@ -188,9 +188,7 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
 
 #[test]
 fn what_the_disk_does_not_give_is_listed_and_the_rest_is_saved() {
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let story = Story::new();
     let data_dir = story.data_dir("C-intact");
     let backups = story.backups();
@@ -236,9 +234,7 @@ fn what_the_disk_does_not_give_is_listed_and_the_rest_is_saved() {
 
 #[test]
 fn a_running_member_is_not_saved_as_damaged() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().join("real0.etcd");
     let server = Etcd::start(&data_dir);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::support::ark::{BINARY, Ran, ark, clean, names, snapshot};
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{tree, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// A drill of `target` by `etcd` with further flags, its scratch directory in `scratch`.
 fn drill(target: &Path, etcd: &OsStr, scratch: &Path, flags: &[&str]) -> Ran {
@@ -54,9 +54,7 @@ fn server_of(line: &str) -> Option<PathBuf> {
 
 #[test]
 fn a_backup_of_a_real_member_is_proven_by_its_own_server_and_nothing_stays() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::new().unwrap();
     let data_dir = member_of_34(dir.path());
     let before = tree(&data_dir);

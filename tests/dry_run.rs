@@ -15,7 +15,7 @@ use crate::support::ark::{LOCK_FILE, Ran, ark, clean, run, snapshot};
 use crate::support::encode::small_member;
 use crate::support::nights::Night;
 use crate::support::recordings::tree;
-use crate::support::tools::{in_own_mounts, need_root};
+use crate::support::tools::{in_own_mounts, need_root, only_with};
 
 /// Names, modes and content; the probe changes the times of the directory that it is put into.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
@@ -232,9 +232,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
 
 #[test]
 fn a_disk_that_is_full_or_read_only_is_told_without_writing_to_it() {
-    if !need_root() {
-        return;
-    }
+    only_with!(need_root());
     let scene = Scene::new();
     fs::create_dir(scene.path("backups")).unwrap();
     let script = r#"

@@ -17,6 +17,7 @@ use crate::support::encode::{make_dir, small_member, small_member_of_version};
 use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::{
     archives_in, clear_environment, fast_dir, in_own_mounts, is_thorough, need, need_root,
+    only_with,
 };
 
 /// Calls that bring data or names to the disk: `ENOSPC` from one of these must be called by its name.
@@ -415,9 +416,7 @@ impl Story for SnapshotStory {
 #[test]
 fn a_snapshot_struck_anywhere_leaves_whole_archives_only() {
     // Guards against an archive that looks done and is not: an error swallowed, a name given too early, a source touched.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-faults-");
     let template = dir.path().join("template");
     small_member(&template);
@@ -615,9 +614,7 @@ impl Story for RestoreStory {
 }
 
 fn strike_restore(found: Found, dedicated_wal: bool, at_least: usize) {
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-faults-");
     let blows = strike_everywhere(&RestoreStory::new(dir.path(), found, dedicated_wal));
     println!("restore, {found:?}, dedicated WAL {dedicated_wal}: {blows} blows");
@@ -719,9 +716,7 @@ pub(crate) fn assert_reads_only(source: &Path, backups: &Path, more: &[&str]) {
 #[test]
 fn a_snapshot_opens_the_source_to_read_and_locks_nothing() {
     // Guards against a lock or a write on a directory that etcd is using: it could exit or stall.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-reads-");
     let source = dir.path().join("source");
     small_member(&source);
@@ -733,9 +728,7 @@ fn a_snapshot_opens_the_source_to_read_and_locks_nothing() {
 #[test]
 fn a_source_that_is_mounted_read_only_is_captured() {
     // Guards against anything but reading, in the one way that no program can talk itself out of.
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let dir = fast_dir("ark-read-only-");
     let (source, mounted) = (dir.path().join("source"), dir.path().join("mounted"));
     small_member(&source);
@@ -758,9 +751,7 @@ fn a_source_that_is_mounted_read_only_is_captured() {
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing_behind() {
     // Guards against half an archive or half a member where the disk filled up, and against a next run that it stops.
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let dir = fast_dir("ark-full-");
     let recording = unpack("ops-2.1");
     let source = crate::support::etcd::data_dir_in(recording.dir.path());

@@ -14,7 +14,7 @@ use crate::support::ark::{Ran, names, words};
 use crate::support::encode::{members, small_member};
 use crate::support::recordings::copy_dir;
 use crate::support::relabel_member::make_member;
-use crate::support::tools::{fast_dir, need};
+use crate::support::tools::{fast_dir, need, only_with};
 
 const NOTE: &str = "moved-to-member-wal.wal";
 
@@ -127,9 +127,7 @@ impl Story for MoveStory {
 
 #[test]
 fn the_way_home_struck_anywhere_leaves_a_whole_wal_or_one_that_etcd_refuses() {
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-faults-");
     let blows = strike_everywhere(&MoveStory::new(dir.path()));
     println!("move-wal: {blows} blows");

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::support::ark::{Ran, ark, words};
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::tree;
-use crate::support::tools::{clear_environment, need, server, start_server};
+use crate::support::tools::{clear_environment, need, only_with, server, start_server};
 
 /// How long servers may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,9 +136,7 @@ impl Drop for Three {
 #[test]
 fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_has_moved() {
     // Guards against a minority's word: cut off from the others it still says what it said yesterday.
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::with_prefix("ark-three-").unwrap();
     let mut cluster = Three::start(dir.path());
     cluster.wait_until_decided();
@@ -251,9 +249,7 @@ fn refuses_to_start(data: &Path, wal: &Path) -> String {
 #[test]
 fn a_real_server_starts_on_what_was_brought_home_and_not_on_what_is_left_of_its_wal_dir() {
     // Guards against the empty member that a server with its old --wal-dir would make of itself.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::with_prefix("ark-wal-home-").unwrap();
     let (data, wal, backups) = (
         dir.path().join("data"),

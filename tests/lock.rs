@@ -16,7 +16,7 @@ use crate::support::ark::{
 };
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::{archives_in, fast_dir, in_own_mounts, need, need_root};
+use crate::support::tools::{archives_in, fast_dir, in_own_mounts, need, need_root, only_with};
 
 /// A run that is at work on a backup dir for many seconds, and is killed when it is dropped.
 struct Holder {
@@ -176,9 +176,7 @@ fn a_holder_that_was_killed_holds_nothing() {
 #[test]
 fn a_lock_by_hand_keeps_runs_out_too() {
     // Guards against a lock that only we know: an operator's own script may hold it with `flock`.
-    if !need("flock") {
-        return;
-    }
+    only_with!(need("flock"));
     let scratch = Scratch::new();
     scratch.snapshot(&[]).exits(0);
     let mut by_hand = clean("flock");
@@ -194,9 +192,7 @@ fn a_lock_by_hand_keeps_runs_out_too() {
 #[test]
 fn a_snapshot_by_root_does_not_lock_out_the_user_that_owns_the_backup_dir() {
     // Guards against one run by hand that ends all of the timer's, because of a lock file that is root's alone.
-    if !need_root() || !need("setpriv") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv"));
     let scratch = Scratch::new();
     make_dir(&scratch.backups);
     std::os::unix::fs::chown(&scratch.backups, Some(1234), Some(1234)).unwrap();
@@ -210,9 +206,7 @@ fn a_snapshot_by_root_does_not_lock_out_the_user_that_owns_the_backup_dir() {
 #[test]
 fn an_account_that_may_not_write_there_is_told_the_owner() {
     // A backup dir is hardly ever that of the user that etcd runs as.
-    if !need_root() || !need("setpriv") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv"));
     let scratch = Scratch::new();
     scratch.snapshot(&[]).exits(0);
     let (owner, mode) = (Some(4321), std::os::unix::fs::PermissionsExt::from_mode);
@@ -254,9 +248,7 @@ fn the_line_of_a_holder_cannot_speak_to_the_terminal() {
 #[test]
 fn a_backup_dir_that_is_full_or_read_only_is_said_and_the_next_run_works() {
     // Guards against a lock that stays in the way of the run after it.
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let scratch = Scratch::new();
     make_dir(&scratch.backups);
     let script = r#"
@@ -308,9 +300,7 @@ fn a_backup_dir_that_vanishes_meanwhile_is_not_found_and_the_next_run_makes_it()
 
 #[test]
 fn a_spool_dir_that_is_full_is_named_with_its_flag() {
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let scratch = Scratch::new();
     let spool = scratch.backups.with_file_name("spool");
     make_dir(&spool);

@@ -17,7 +17,7 @@ use crate::support::archive_builder::{
 use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, tool, typed};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Stat, tree};
-use crate::support::tools::need_python_module;
+use crate::support::tools::{need_python_module, only_with};
 
 /// A scratch directory with an archive of the small member taken apart, and a target that must stay as it is.
 struct Bench {
@@ -149,9 +149,7 @@ fn a_seal_made_by_hand_is_the_tools_own() {
 #[test]
 fn another_implementation_of_the_seekable_format_reads_any_range() {
     // Guards against a seek table that only this tool understands: Python's pyzstd has a reader of its own.
-    if !need_python_module("pyzstd") {
-        return;
-    }
+    only_with!(need_python_module("pyzstd"));
     let recording = crate::support::recordings::unpack("ops-2.1");
     let scratch = TempDir::new().unwrap();
     let (archive, _) = snapshot(&recording.data_dir("ops-2.1"), scratch.path(), &[]);

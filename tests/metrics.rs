@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, Ran, assert_has, clean, names, run};
 use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// Series by name and labels, as they stand in the text.
 type Metrics = BTreeMap<String, f64>;
@@ -384,9 +384,7 @@ fn metrics_that_cannot_be_written_do_not_go_unnoticed() {
 
 #[test]
 fn promtool_takes_the_alert_rules() {
-    if !need("promtool") {
-        return;
-    }
+    only_with!(need("promtool"));
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/examples/etcd-ark.rules.yml");
     let mut promtool = clean("promtool");
     let told = run(promtool.args(["check", "rules"]).arg(rules)).exits(0);

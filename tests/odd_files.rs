@@ -13,7 +13,7 @@ use crate::support::ark::{
 use crate::support::certs::Authority;
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::copy_dir;
-use crate::support::tools::{need, need_root};
+use crate::support::tools::{need, need_root, only_with};
 
 fn make_fifo(path: &Path) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -117,9 +117,7 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
     ark(restore(&file))
         .exits(1)
         .says("member` is not a directory");
-    if !need_root() || !need("setpriv") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv"));
     let locked = dir.path().join("locked");
     small_member(&locked);
     for path in [dir.path(), &dir.path().join("backups"), &locked] {

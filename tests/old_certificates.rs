@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{ark, program, words};
 use crate::support::encode::small_member;
-use crate::support::tools::{need, server, start_server};
+use crate::support::tools::{need, only_with, server, start_server};
 
 /// A server that agrees on TLS and knows nothing of etcd.
 struct Server {
@@ -162,9 +162,7 @@ fn names(dir: &Path) -> (PathBuf, String) {
 #[test]
 fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
     // Guards against "invalid peer certificate: Other(…)" where an operator needs to know what to do before an upgrade.
-    if !need("openssl") {
-        return;
-    }
+    only_with!(need("openssl"));
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
     issued(&dir, "version-1", "2048", &[]);
@@ -239,9 +237,7 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
 #[test]
 fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
     // Guards against "the key does not belong to the certificate" of a pair that belongs together.
-    if !need("openssl") {
-        return;
-    }
+    only_with!(need("openssl"));
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
     issued(&dir, "server", "2048", &["-extfile", &san]);
@@ -283,9 +279,7 @@ fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
 #[test]
 fn preflight_tells_refused_unresolved_expired_and_unwanted_apart_with_a_data_dir_and_without() {
     // Guards against one "cannot be reached" for a member that is down, a mistyped name and a certificate that ran out.
-    if !need("openssl") {
-        return;
-    }
+    only_with!(need("openssl"));
     let scratch = TempDir::new().unwrap();
     let (dir, san) = names(scratch.path());
     issued(&dir, "server", "2048", &["-extfile", &san]);

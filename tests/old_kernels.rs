@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::ark::{BINARY, Ran, archived, clean, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, fast_dir, need};
+use crate::support::tools::{archives_in, fast_dir, need, only_with};
 
 /// What came after 3.10: renameat2 in 3.15, `copy_file_range` in 4.5, statx in 4.11, openat2 in 5.6, and so on.
 const NEWER: &str = "?renameat2,?copy_file_range,?statx,?openat2,?faccessat2,?close_range,?fchmodat2,?memfd_create,?preadv2,?pwritev2,?io_uring_setup,?clone3";
@@ -21,9 +21,7 @@ fn on_an_old_kernel(args: &[&str]) -> Ran {
 
 #[test]
 fn a_kernel_of_2013_takes_a_backup_and_restores_it_and_refuses_only_what_it_cannot_do() {
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-old-kernel-");
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (data, backups, restored) = (path("data"), path("backups"), path("restored"));

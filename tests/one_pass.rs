@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, clean, run, snapshot};
 use crate::support::encode::{small_member, write_file};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// What reads more than once: an archive's tail, and the manifest in its last frame.
 const END: u64 = 96 << 10;
@@ -61,9 +61,7 @@ fn archive(dir: &Path) -> PathBuf {
 #[test]
 fn an_archive_is_read_once_for_all_its_digests_and_its_checksum_file() {
     // Guards against a verify that reads 10 GB twice: for what is in them, and for `sha256sum`.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
     let size = fs::metadata(&archive).unwrap().len();
@@ -92,9 +90,7 @@ fn an_archive_is_read_once_for_all_its_digests_and_its_checksum_file() {
 fn a_list_of_many_archives_opens_each_once_and_reads_its_end_once() {
     // Guards against a list that takes seconds where a year of archives is kept.
     const MANY: usize = 50;
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = TempDir::new().unwrap();
     let (data, backups) = (dir.path().join("data"), dir.path().join("backups"));
     small_member(&data);

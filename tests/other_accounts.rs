@@ -17,7 +17,7 @@ use crate::support::ark::{
 };
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, need, need_root};
+use crate::support::tools::{archives_in, need, need_root, only_with};
 
 const ETCD: u32 = 1234;
 
@@ -82,9 +82,7 @@ while (getppid == $parent) {
 #[test]
 fn swapping_the_staging_directory_for_a_symlink_gains_no_directory_of_roots() {
     // 4 of 4 tries gave the account that owned the data dir any directory that it named.
-    if !need_root() || !need("setpriv") || !need("perl") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv") && need("perl"));
     let scene = Scene::new();
     let archive = scene.archive();
     let victim = scene.path("victim");
@@ -123,9 +121,7 @@ fn swapping_the_staging_directory_for_a_symlink_gains_no_directory_of_roots() {
 #[test]
 fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_elsewhere() {
     // Guards against root's archives, logs and clean-up in a directory that the etcd account names.
-    if !need_root() || !need("setpriv") || !need("perl") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv") && need("perl"));
     let scene = Scene::new();
     let archive = scene.archive();
     let theirs = scene.theirs("theirs");
@@ -182,9 +178,7 @@ while (getppid == $parent) {
 #[test]
 fn swapping_a_directory_of_the_member_has_no_file_of_roots_archived() {
     // 15 of 60 tries had a file of root's in the archive.
-    if !need_root() || !need("setpriv") || !need("perl") {
-        return;
-    }
+    only_with!(need_root() && need("setpriv") && need("perl"));
     let scene = Scene::new();
     let source = scene.path("source");
     for path in ["", "member", "member/snap", "member/wal"] {
@@ -231,9 +225,7 @@ fn as_etcd(script: &str, args: &[&Path]) -> Attacker {
 #[test]
 fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
     // Archives that the service cannot read are a warning every night, for ever.
-    if !need_root() {
-        return;
-    }
+    only_with!(need_root());
     let scene = Scene::new();
     let backups = scene.theirs("backups");
     let (archive, _) = snapshot(&scene.path("source"), &backups, &[]);
@@ -253,9 +245,7 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
 
 #[test]
 fn a_directory_that_is_there_keeps_its_owner_and_missing_ones_are_made_as_etcd_does() {
-    if !need_root() {
-        return;
-    }
+    only_with!(need_root());
     let scene = Scene::new();
     let archive = scene.archive();
     let theirs = scene.theirs("data");
@@ -290,9 +280,7 @@ fn a_directory_that_is_there_keeps_its_owner_and_missing_ones_are_made_as_etcd_d
 #[test]
 fn an_owner_is_looked_up_as_the_system_does() {
     // Guards against accounts that are in a directory service only.
-    if !need_root() {
-        return;
-    }
+    only_with!(need_root());
     let scene = Scene::new();
     let archive = scene.archive();
     let bin = scene.path("bin");
@@ -326,9 +314,7 @@ fn an_owner_is_looked_up_as_the_system_does() {
 #[test]
 fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     // Guards against files of root's that the etcd account gets by way of an archive and a restore.
-    if !need_root() {
-        return;
-    }
+    only_with!(need_root());
     let scene = Scene::new();
     let source = scene.path("source");
     let secret = scene.path("secret");

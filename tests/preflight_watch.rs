@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, ark, clean};
 use crate::support::fake_cluster::{Behaviour, FakeCluster};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// How long a change may take to be told; the machine does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -325,9 +325,7 @@ fn on_a_terminal(
 
 #[test]
 fn on_a_terminal_the_table_is_drawn_anew_in_its_place() {
-    if !need("script") {
-        return;
-    }
+    only_with!(need("script"));
     let fake = story();
     let (text, screen) = on_a_terminal(&fake, "100ms", 0, |_| {
         std::thread::sleep(Duration::from_secs(1));
@@ -362,9 +360,7 @@ fn on_a_terminal_the_table_is_drawn_anew_in_its_place() {
 
 #[test]
 fn a_ctrl_c_leaves_the_last_table_once_and_whole() {
-    if !need("script") {
-        return;
-    }
+    only_with!(need("script"));
     let fake = story();
     fake.member(2).down();
     // The terminal writes `^C` where the cursor is; the next table would stand beside it, and must not come.

@@ -15,7 +15,7 @@ use crate::encryption::keygen;
 use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot, typed};
 use crate::support::fake_cluster::FakeCluster;
 use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// Every text in an answer.
 fn texts(value: &Value, found: &mut Vec<String>) {
@@ -131,9 +131,7 @@ fn scene(dir: &Path, story: &Recording, recipient: &str) -> BTreeMap<&'static st
 
 #[test]
 fn every_printed_command_works_as_printed() {
-    if !need("age-keygen") {
-        return;
-    }
+    only_with!(need("age-keygen"));
     let dir = TempDir::new().unwrap();
     let (key, recipient) = keygen(dir.path(), "key");
     let story = unpack("upgrade-story");
@@ -175,9 +173,7 @@ fn every_printed_command_works_as_printed() {
 #[test]
 fn an_encrypted_archive_under_another_name_is_known_by_what_it_begins_with() {
     // Guards against a rewind that takes one without `.age` in its name for one in the open, and writes the others in the open.
-    if !need("age-keygen") {
-        return;
-    }
+    only_with!(need("age-keygen"));
     let dir = TempDir::new().unwrap();
     let (key, recipient) = keygen(dir.path(), "key");
     let story = unpack("upgrade-story");

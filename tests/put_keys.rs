@@ -17,7 +17,7 @@ use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot, typed, typed_w
 use crate::support::certs::Authority;
 use crate::support::etcd::{Connection, Etcd, ServerTls, http};
 use crate::support::recordings::copy_dir;
-use crate::support::tools::{fast_dir, is_thorough, need, need_etcd_2x, server};
+use crate::support::tools::{fast_dir, is_thorough, need, need_etcd_2x, only_with, server};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -144,9 +144,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
 
 #[test]
 fn a_deleted_directory_comes_back_as_it_was_and_what_was_written_since_stays() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = fast_dir("ark-put-keys-");
     let data_dir = dir.path().join("real0.etcd");
     let etcd = Etcd::start(&data_dir);
@@ -201,9 +199,7 @@ fn a_deleted_directory_comes_back_as_it_was_in_servers_of_2x() {
 #[test]
 fn a_writer_beside_it_loses_nothing_and_a_killed_run_is_gone_on_with() {
     // Guards against a key of today overwritten by one of yesterday because the two were written in the same moment.
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let count: usize = if is_thorough() { 10_000 } else { 1500 };
     let dir = fast_dir("ark-put-keys-");
     let data_dir = dir.path().join("real0.etcd");
@@ -387,9 +383,7 @@ fn users_of_2x_put_back_what_they_may_write() {
 
 #[test]
 fn users_and_certificates_of_a_cluster_hold_for_what_is_put_back() {
-    if !(need("etcd") && need("etcdctl")) {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = fast_dir("ark-put-keys-");
     let authority = Authority::new(dir.path(), "ca");
     let (client, server) = (authority.signs("client"), authority.signs("server"));

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support::ark::{Ran, archived, ark, names, typed};
 use crate::support::etcd::{Connection, Etcd};
 use crate::support::recordings::tree;
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 use crate::support::trio::{MEMBERS, Trio, values};
 
 /// Entries between two raft snapshots.
@@ -75,9 +75,7 @@ fn restore(archive: &Path, data_dir: &Path) -> Ran {
 fn members_restored_by_the_book_from_their_own_backups_differ() {
     // Guards against the belief that each member's own backup brings a cluster back: it is why `rewind` is there. If a
     // release of etcd refuses or heals this one day, this story says so.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::with_prefix("ark-trio-").unwrap();
     let BackedUp {
         mut trio, archives, ..
@@ -139,9 +137,7 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
 fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
     // Guards against a rewind that is right by our own reading and that real servers do not agree on. The backups are taken
     // as above, and what the longest log had is all there.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::with_prefix("ark-trio-").unwrap();
     let BackedUp {
         mut trio,
@@ -203,9 +199,7 @@ fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
 #[test]
 fn an_old_copy_of_a_member_is_refused_beside_the_others_and_dies_if_it_is_forced() {
     // Guards against the restore that everyone would try first, and shows on real servers what the refusal spares.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::with_prefix("ark-trio-").unwrap();
     let mut trio = Trio::start(dir.path(), SNAPSHOT_COUNT);
     let write = |trio: &Trio, what: &str| {
@@ -295,9 +289,7 @@ fn watch(data_dir: &Path, stop: &AtomicBool) -> usize {
 fn a_supervisor_that_always_restarts_etcd_never_finds_an_empty_or_half_a_member() {
     // Guards against the instant without a `member/`: etcd would bootstrap an empty member there, and with luck no one would
     // notice for weeks. Its cluster id would be another, as its peer URL is.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::with_prefix("ark-supervised-").unwrap();
     let (data_dir, backups) = (dir.path().join("infra0.etcd"), dir.path().join("backups"));
     let mut archives = Vec::new();

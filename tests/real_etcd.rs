@@ -16,7 +16,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::{Etcd, http};
 use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{in_own_mounts, need, need_root};
+use crate::support::tools::{in_own_mounts, need, need_root, only_with};
 
 /// More than twice `--snapshot-count`, so that there are raft snapshots and a log above the newest.
 const KEYS: usize = 130;
@@ -76,9 +76,7 @@ fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
 #[test]
 fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
     // Guards against `snap/db` copied under a server that writes to it, and against a restored member that lost a store.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     let etcd = server_with_keys(&source, "first");
@@ -146,9 +144,7 @@ fn inspected(target: &Path) {
 #[test]
 fn a_replaced_3x_member_comes_back_by_the_printed_commands() {
     // Guards against an undo that is printed and does not work, on the day when it is wanted.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     let (source, new_keys) = stopped_server(&dir, "new");
     let archive = archived(&source, &dir.path().join("backups"));
@@ -172,9 +168,7 @@ fn a_replaced_3x_member_comes_back_by_the_printed_commands() {
 #[test]
 fn a_restore_onto_a_running_server_changes_nothing() {
     // Guards against a directory exchanged under a server that goes on writing to the old one.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     small_member(&dir.path().join("small"));
     let archive = archived(&dir.path().join("small"), &dir.path().join("backups"));
@@ -200,9 +194,7 @@ fn a_restore_onto_a_running_server_changes_nothing() {
 #[test]
 fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
     // Guards against preallocated zeros or a torn tail taken for corruption, and against acknowledged keys that are missing.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     for round in 0..3 {
         let source = dir.path().join(format!("killed-{round}"));
@@ -257,9 +249,7 @@ fn a_3x_server_killed_under_writes_is_captured_with_all_it_acknowledged() {
 fn a_raft_snapshot_that_a_killed_3x_server_had_not_yet_marked_is_passed_over() {
     // Guards against a refusal of a directory from which etcd 3.4 starts well: it writes the file first and the marker after
     // it, and a kill in between (seen in one of three) leaves a raft snapshot that the WAL does not know of.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-real-").unwrap();
     let (source, keys) = stopped_server(&dir, "unmarked");
     let inspect = |target: &Path| {
@@ -363,9 +353,7 @@ fn a_member_that_is_a_symlink_is_refused() {
 #[test]
 fn a_data_dir_that_is_a_mount_point_is_restored_into() {
     // Guards against staging on another file system than the mount, from which no rename leads into it.
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let dir = TempDir::with_prefix("ark-mount-").unwrap();
     let archive = archive_of_small_member(dir.path());
     let target = dir.path().join("mounted");

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::ark::{archived, ark, typed};
 use crate::support::etcd::{Answer, Connection, Etcd};
 use crate::support::random_ops::{LONG_TTL, Random, RandomOps, Tally, v2_target};
-use crate::support::tools::{fast_dir, need};
+use crate::support::tools::{fast_dir, need, only_with};
 
 /// How long the short lifetimes may take to end, and a server to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -474,9 +474,7 @@ fn replay(setting: Setting) -> (Tally, u64) {
 #[test]
 fn random_operations_replay_to_what_a_real_etcd_answers() {
     // Guards against every rule of the store that we have misunderstood, and that no recording happens to show.
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let seeds = from_environment("ETCD_ARK_STORE_SEEDS", 4);
     let first = from_environment("ETCD_ARK_STORE_FIRST_SEED", 0);
     let operations = from_environment("ETCD_ARK_STORE_OPERATIONS", 500);

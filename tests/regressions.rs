@@ -22,7 +22,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{archives_in, need};
+use crate::support::tools::{archives_in, need, only_with};
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {
@@ -123,9 +123,7 @@ fn a_log_that_begins_nowhere_is_refused() {
 #[test]
 fn what_a_real_etcdctl_backup_wrote_is_no_damage() {
     // Guards against an encoder of ours that writes backups as the reader expects them, and not as etcdctl does.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let dir = TempDir::new().unwrap();
     let (source, copy) = (dir.path().join("source"), dir.path().join("copy"));
     let etcd = Etcd::start(&source);
@@ -289,9 +287,7 @@ fn a_wal_dir_that_is_the_usual_one_need_not_be_there_yet() {
 #[test]
 fn an_etcd_that_starts_during_a_restore_is_noticed() {
     // Guards against a directory exchanged under a server that was started while the archive was being unpacked.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = TempDir::new().unwrap();
     let archive = archive_of_small_member(dir.path());
     let target = dir.path().join("target");

@@ -1,5 +1,6 @@
 //! Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
 
+use crate::support::tools::only_with;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -247,9 +248,7 @@ fn a_snapshot_prunes_its_own_member_only_and_a_failed_one_nothing() {
 
 #[test]
 fn killed_at_any_removal_only_whole_archives_are_left_and_the_next_run_ends_it() {
-    if !tools::need("strace") {
-        return;
-    }
+    only_with!(tools::need("strace"));
     for number in 1..=9 {
         let place = place(5);
         let mut command = clean("strace");
@@ -278,9 +277,7 @@ fn killed_at_any_removal_only_whole_archives_are_left_and_the_next_run_ends_it()
 
 #[test]
 fn what_cannot_be_removed_is_said_and_nothing_is_lost() {
-    if !tools::need("unshare") || !tools::need_root() {
-        return;
-    }
+    only_with!(tools::need("unshare") && tools::need_root());
     let place = place(4);
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && \"$ARK\" prune \"$1\" --keep-last=1";
     let ran = tools::in_own_mounts(script, &[&place.backups()]);
@@ -322,9 +319,7 @@ fn an_archive_is_read_again_only_when_its_proof_is_old_or_its_file_another() {
 
 #[test]
 fn one_that_cannot_be_removed_is_said_and_the_rest_goes() {
-    if !tools::need("strace") {
-        return;
-    }
+    only_with!(tools::need("strace"));
     let place = place(5);
     let all = place.archives();
     let mut command = clean("strace");

@@ -3,6 +3,7 @@
 //! The nights are simulated: etcd-ark runs under libfaketime, a day later each time. etcd itself is a 3.4, which has to
 //! stop for its snapshot, and keeps the true time.
 
+use crate::support::tools::only_with;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -65,9 +66,7 @@ fn value(server: &Etcd, key: &str) -> (u16, String) {
 
 #[test]
 fn ten_nights_are_pruned_as_asked_and_the_oldest_that_is_left_starts() {
-    if !tools::need("etcd") {
-        return;
-    }
+    only_with!(tools::need("etcd"));
     let Some(faketime) = tools::need_faketime() else {
         return;
     };

@@ -11,7 +11,7 @@ use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite};
 use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::encode::{NORMAL, request};
 use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -165,9 +165,7 @@ fn every_restore_that_is_printed_works_as_printed() {
 
 #[test]
 fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
-    if !need("age") || !need("age-keygen") {
-        return;
-    }
+    only_with!(need("age") && need("age-keygen"));
     let story = unpack("upgrade-story");
     let work = TempDir::new().unwrap();
     let (key, recipient) = crate::encryption::keygen(work.path(), "key");

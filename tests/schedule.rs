@@ -14,7 +14,7 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::support::ark::{BINARY, ark, clean, names, run, typed};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// Every character that some reader on the way takes for its own.
 const HARD: &str = "a b\t\u{e9}%n%%$HOME${x}'\"\\\\;#!*~`|&<>(){}[]";
@@ -115,9 +115,7 @@ fn systemd_reads_back_every_word_that_was_given() {
 
 #[test]
 fn systemd_finds_nothing_to_say_about_printed_units() {
-    if !need("systemd-analyze") {
-        return;
-    }
+    only_with!(need("systemd-analyze"));
     let scratch = TempDir::new().unwrap();
     let dir = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (data_dir, backups) = (dir("100% of $HOME"), dir("a \"b\""));
@@ -143,9 +141,7 @@ fn systemd_finds_nothing_to_say_about_printed_units() {
 #[test]
 fn systemd_and_cron_take_every_time_that_schedule_takes() {
     // Guards against a timer that is installed, enabled, and never fires.
-    if !need("systemd-analyze") {
-        return;
-    }
+    only_with!(need("systemd-analyze"));
     let minutes = (1..=60).map(|n| format!("{n}m"));
     let hours = (2..=25).map(|n| format!("{n}h"));
     let mut times = Vec::new();
@@ -186,9 +182,7 @@ fn systemd_and_cron_take_every_time_that_schedule_takes() {
 
 #[test]
 fn systemd_calls_the_packages_service_well_confined() {
-    if !need("systemd-analyze") {
-        return;
-    }
+    only_with!(need("systemd-analyze"));
     // In tenths of what it shows: 2.0.
     let mut security = clean("systemd-analyze");
     security.args(["security", "--offline=true", "--threshold=20", "--no-pager"]);
@@ -216,9 +210,7 @@ fn what_was_said_in_the_environment_is_written_down_and_how_this_run_speaks_is_n
 
 #[test]
 fn every_command_has_a_page_that_groff_has_nothing_to_say_about() {
-    if !need("groff") {
-        return;
-    }
+    only_with!(need("groff"));
     let scratch = TempDir::new().unwrap();
     let pages = scratch.path().join("man");
     let ran = ark(["--json", "man", "--out", pages.to_str().unwrap()]).exits(0);

@@ -19,7 +19,7 @@ use crate::support::encode::{
 use crate::support::etcd::{Etcd, ServerTls};
 use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
 use crate::support::recordings::{tree, unpack};
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// A fake cluster, and an archive of its member infra0.
 struct Scene {
@@ -318,9 +318,7 @@ fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
 
 #[test]
 fn a_real_server_is_found_and_with_its_certificates_known() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let dir = TempDir::with_prefix("ark-stale-").unwrap();
     let (data, target) = (dir.path().join("data"), dir.path().join("restored"));
     let authority = Authority::new(dir.path(), "ca");

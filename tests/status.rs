@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::ark::{Ran, ark, assert_has, snapshot};
 use crate::support::nights::Night;
 use crate::support::recordings::unpack;
-use crate::support::tools::{in_own_mounts, need, need_root};
+use crate::support::tools::{in_own_mounts, need, need_root, only_with};
 
 /// The three members of the recorded cluster, each with an archive to make others from, and an empty backup dir.
 struct Scene {
@@ -524,9 +524,7 @@ fn whatever_keeps_it_from_looking_is_unknown_and_said_in_its_line() {
 
 #[test]
 fn a_disk_that_fills_up_warns_before_it_is_critical() {
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let Scene {
         backups, members, ..
     } = &scene();
@@ -566,9 +564,7 @@ fn a_disk_that_fills_up_warns_before_it_is_critical() {
 
 #[test]
 fn a_backup_dir_that_went_read_only_is_a_warning() {
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let Scene {
         backups, members, ..
     } = &scene();

@@ -13,7 +13,7 @@ use crate::support::ark::{ark, snapshot};
 use crate::support::decode::raft_snapshot;
 use crate::support::encode;
 use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::{clear_environment, need, server};
+use crate::support::tools::{clear_environment, need, only_with, server};
 
 /// What is replaced in the store's JSON, by what, and whether Go takes the result. The live story below asks a real
 /// server about each.
@@ -459,9 +459,7 @@ fn what_go_refuses_of_a_store_starts_nowhere_and_what_it_takes_does() {
 /// etcd 3.4 reads the store with the same decoder before it looks for a backend, which there is none of.
 #[test]
 fn what_go_takes_of_a_store_is_what_a_real_server_takes() {
-    if !need("etcd") {
-        return;
-    }
+    only_with!(need("etcd"));
     let base = Base::new();
     let scratch = tempfile::tempdir().unwrap();
     let ask = |number: usize, from: &[u8], to: &[u8]| -> bool {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support::ark::{BINARY, LOCK_FILE, Ran, archived, ark, clean, copy_binary, names, run};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root};
+use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root, only_with};
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -105,9 +105,7 @@ fn quiet_is_silent_on_success_and_never_on_a_question() {
 #[test]
 fn a_snapshot_on_a_terminal_says_what_it_made() {
     // Guards against a tool that is silent to the person before it.
-    if !need("script") {
-        return;
-    }
+    only_with!(need("script"));
     let dir = TempDir::new().unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     small_member(&source);
@@ -249,9 +247,7 @@ fn slow_restore(archive: &Path, data_dir: &Path) -> Command {
 #[test]
 fn a_restore_stopped_by_a_signal_leaves_nothing() {
     // Guards against half a data dir, on which etcd would start.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-interrupt-");
     let source = dir.path().join("source");
     small_member(&source);
@@ -284,9 +280,7 @@ fn restore_slow_to_clean_up(archive: &Path, data_dir: &Path) -> Command {
 #[test]
 fn a_second_signal_ends_a_run_at_once_and_with_its_own_code() {
     // Guards against a run that cannot be ended while it cleans up.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-interrupt-");
     let source = dir.path().join("source");
     small_member(&source);
@@ -320,9 +314,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn where_no_thread_can_be_had_the_work_is_done_without_or_refused_with_a_reason() {
     // RLIMIT_NPROC, or a limit on the service's tasks: a panic is no answer.
-    if !need_root() || !need("prlimit") || !need("setpriv") {
-        return;
-    }
+    only_with!(need_root() && need("prlimit") && need("setpriv"));
     let dir = TempDir::new().unwrap();
     let binary = dir.path().join("ark");
     copy_binary(&binary);

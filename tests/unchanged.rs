@@ -19,7 +19,7 @@ use crate::support::encode::{
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{copy_dir, unpack};
 use crate::support::relabel_member::make_member;
-use crate::support::tools::{archives_in, need};
+use crate::support::tools::{archives_in, need, only_with};
 
 struct Scratch {
     dir: TempDir,
@@ -337,9 +337,7 @@ fn a_source_that_is_damaged_is_never_called_unchanged() {
 #[test]
 fn a_real_server_that_idles_is_unchanged_until_a_client_writes() {
     // Guards against SYNCs, elections and published attributes that are not what the tests here make them.
-    if !need("etcd") || !need("etcdctl") {
-        return;
-    }
+    only_with!(need("etcd") && need("etcdctl"));
     let scratch = Scratch::new();
     let etcd = Etcd::start_with(&scratch.source, 100_000);
     etcd.set_v2("app/key", "first");

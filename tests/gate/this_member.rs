@@ -7,6 +7,7 @@ use super::{
     with,
 };
 use crate::support::ark::assert_has;
+use crate::support::tools::only_with;
 
 #[test]
 fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay() {
@@ -464,9 +465,7 @@ fn segments_that_2_1_would_not_find_are_brought_home_first() {
 #[test]
 fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
     // Guards against a rename of what cannot be renamed, with the segments already published.
-    if !need("unshare") || !need_root() {
-        return;
-    }
+    only_with!(need("unshare") && need_root());
     let member = elsewhere();
     let (scratch, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let script = r#"

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::Roll;
 use crate::support::ark::{BINARY, Ran, assert_has, clean, run};
-use crate::support::tools::{need, start_server};
+use crate::support::tools::{need, only_with, start_server};
 use crate::support::trio::MEMBERS;
 
 /// One numbered step of a runbook.
@@ -192,9 +192,7 @@ fn both_runbooks_lead_where_they_say_when_typed_as_printed() {
     let Some(roll) = Roll::start_at(addresses) else {
         return;
     };
-    if !need("curl") {
-        return;
-    }
+    only_with!(need("curl"));
     let disks = roll.backups.with_file_name("disks");
     let bin = disks.join("bin");
     for n in 0..MEMBERS {

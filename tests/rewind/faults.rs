@@ -5,6 +5,7 @@ use super::{
     ensure_no_staging, fast_dir, fs, make_dir, names, need, small_member, snapshot,
     strike_everywhere, tree,
 };
+use crate::support::tools::only_with;
 
 /// A `rewind` of the small member: of an archive of it to a cluster of one, struck at every call, or of its data dir to all
 /// three members, killed at every call that makes something.
@@ -102,9 +103,7 @@ impl Story for RewindStory {
 #[test]
 fn a_rewind_struck_anywhere_leaves_a_whole_set_or_none() {
     // Guards against half a set of archives: the cluster restored from it would have members of two incarnations.
-    if !need("strace") {
-        return;
-    }
+    only_with!(need("strace"));
     let dir = fast_dir("ark-rewind-");
     let (member, archive) = (dir.path().join("member"), dir.path().join("archive"));
     small_member(&member);

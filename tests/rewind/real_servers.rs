@@ -6,6 +6,7 @@ use super::{
     step, unpack, untar, values, with_plain_names,
 };
 use crate::support::ark::{assert_has, restore};
+use crate::support::tools::only_with;
 
 fn need_etcd() -> bool {
     need("etcd") && need("etcdctl")
@@ -62,9 +63,7 @@ fn all_keys(server: &Etcd) -> (String, String) {
 #[test]
 fn three_real_3x_members_come_back_from_one_rewind_with_every_key() {
     // Guards against archives that read well and that no etcd starts from, or as a cluster that does not agree.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let dir = TempDir::with_prefix("ark-rewind-real-").unwrap();
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     make_dir(&old);
@@ -134,9 +133,7 @@ fn three_real_3x_members_come_back_from_one_rewind_with_every_key() {
 fn a_real_server_starts_on_a_rewound_log_of_2x_and_answers_what_2_1_3_answered() {
     // Guards against a log of 2.x that only our own reader takes. 3.4 starts on one from the very beginning, without a raft
     // snapshot (which it would want a `snap/db` for), and names in-order keys as 2.2 does.
-    if !need_etcd() {
-        return;
-    }
+    only_with!(need_etcd());
     let story = unpack("upgrade-story");
     let dir = TempDir::with_prefix("ark-rewind-real-").unwrap();
     let [source, _, _] = step(&story, "2-backup");

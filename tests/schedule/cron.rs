@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{HARD, NO_CONFIG, lasting_dir, printed, stub, text};
 use crate::support::ark::{BINARY, assert_has, clean, names, run, words};
 use crate::support::encode::small_member;
-use crate::support::tools::{in_own_mounts, need, need_root};
+use crate::support::tools::{in_own_mounts, need, need_root, only_with};
 
 /// What cron hands to the shell: `\%` is a `%`, and a bare one would end the command.
 fn as_cron_reads(line: &str) -> String {
@@ -90,9 +90,7 @@ fn what_is_printed_for_cron_takes_a_snapshot_and_says_nothing() {
 #[test]
 fn cron_gives_a_bucket_its_credentials_and_one_run_at_a_time() {
     // Guards against a bucket that is never written to, because cron passes on nothing of a shell's environment.
-    if !need("flock") {
-        return;
-    }
+    only_with!(need("flock"));
     let args = [
         "--kind",
         "cron",
@@ -136,9 +134,7 @@ fn cron_gives_a_bucket_its_credentials_and_one_run_at_a_time() {
 
 #[test]
 fn cron_takes_no_snapshot_onto_the_root_disk_while_the_backup_disk_is_missing() {
-    if !need_root() || !need("unshare") || !need("mountpoint") {
-        return;
-    }
+    only_with!(need_root() && need("unshare") && need("mountpoint"));
     let scratch = lasting_dir();
     let source = scratch.path().join("source");
     small_member(&source);

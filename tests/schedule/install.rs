@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{lasting_dir, printed, stub, text};
 use crate::support::ark::{ark, assert_has, clean, run, typed, words};
 use crate::support::encode::small_member;
-use crate::support::tools::need;
+use crate::support::tools::{need, only_with};
 
 /// The commands, and what else is said, that root is to type.
 fn to_type(unit: &str) -> (Vec<&str>, Vec<&str>) {
@@ -153,9 +153,7 @@ fn the_unit_that_tells_of_a_failure_tells_root_and_the_log() {
          mail -s etcd-ark.service failed on node root\n\
          status of status --no-pager --full --lines=20 etcd-ark.service\n"
     );
-    if !need("systemd-analyze") {
-        return;
-    }
+    only_with!(need("systemd-analyze"));
     let scratch = TempDir::new().unwrap();
     fs::write(scratch.path().join("etcd-ark-failed@.service"), &shipped).unwrap();
     let wired = unit.replace("\n#OnFailure", "\nOnFailure");

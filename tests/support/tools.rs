@@ -17,6 +17,16 @@ pub fn need(program: &str) -> bool {
     need_quietly(program) || skip(&format!("`{program}` is not installed"))
 }
 
+/// Ends the test unless what it needs is there; that it is not has been said.
+macro_rules! only_with {
+    ($there:expr) => {
+        if !($there) {
+            return;
+        }
+    };
+}
+pub(crate) use only_with;
+
 fn need_quietly(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
