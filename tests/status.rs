@@ -3,7 +3,7 @@
 //! In: archives of a recorded cluster, with their times changed. Out: the plugin's line, with what differs between two
 //! machines or moments as `N`, and its exit code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use serde_json::json;
@@ -15,13 +15,7 @@ use crate::support::recordings::unpack;
 use crate::support::tools::{in_own_mounts, need, need_root, only_with};
 
 /// The three members of the recorded cluster, each with an archive to make others from, and an empty backup dir.
-struct Scene {
-    _dir: TempDir,
-    backups: std::path::PathBuf,
-    members: [Night; 3],
-}
-
-fn scene() -> Scene {
+fn scene() -> (TempDir, PathBuf, [Night; 3]) {
     let recording = unpack("upgrade-story");
     let dir = TempDir::with_prefix("ark-status-").unwrap();
     let members = [0, 1, 2].map(|number| {
@@ -31,11 +25,7 @@ fn scene() -> Scene {
     });
     let backups = dir.path().join("backups");
     fs::create_dir(&backups).unwrap();
-    Scene {
-        _dir: dir,
-        backups,
-        members,
-    }
+    (dir, backups, members)
 }
 
 fn status(backups: &Path, flags: &[&str]) -> Ran {
@@ -63,6 +53,14 @@ fn text(ran: &Ran, backups: &Path) -> String {
         }
         _ => text,
     }
+}
+
+/// Fails unless it ends with `code` and tells just this.
+#[track_caller]
+fn tells(backups: &Path, flags: &[&str], code: i32, expected: &str) -> Ran {
+    let ran = status(backups, flags).exits(code);
+    assert_eq!(text(&ran, backups), expected);
+    ran
 }
 
 /// The performance data, with what the machine or the moment decides as `N`.
@@ -94,15 +92,14 @@ fn perfdata(ran: &Ran) -> String {
 
 #[test]
 fn a_fresh_archive_that_checks_is_ok() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |_| {});
     members[0].ago(backups, 27.0, |_| {});
-    let ran = status(backups, &[]).exits(0);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK OK: infra0: newest archive is 3.0 hours old, verified, data size 59.9 kB; N free in DIR"
+    let ran = tells(
+        backups,
+        &[],
+        0,
+        "ETCD-ARK OK: infra0: newest archive is 3.0 hours old, verified, data size 59.9 kB; N free in DIR",
     );
     assert_eq!(
         perfdata(&ran),
@@ -131,37 +128,36 @@ fn a_fresh_archive_that_checks_is_ok() {
 
 #[test]
 fn an_old_archive_is_a_warning_and_then_critical() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 5.0, |_| {});
-    let ran = status(backups, &["--warn-age", "4h"]).exits(1);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK WARNING: infra0: newest archive is 5.0 hours old, over 4.0 hours"
+    let ran = tells(
+        backups,
+        &["--warn-age", "4h"],
+        1,
+        "ETCD-ARK WARNING: infra0: newest archive is 5.0 hours old, over 4.0 hours",
     );
     assert!(perfdata(&ran).starts_with("age=Ns;14400;93600 "));
     let ran = status(backups, &["--warn-age", "30h"]).exits(3);
     assert!(ran.stdout.contains("it could never warn"), "{ran:#?}");
-    let ran = status(backups, &["--warn-age", "3h", "--max-age", "4h"]).exits(2);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK CRITICAL: infra0: newest archive is 5.0 hours old, over 4.0 hours"
+    tells(
+        backups,
+        &["--warn-age", "3h", "--max-age", "4h"],
+        2,
+        "ETCD-ARK CRITICAL: infra0: newest archive is 5.0 hours old, over 4.0 hours",
     );
 }
 
 #[test]
 fn what_is_dated_in_the_future_does_not_hide_that_nothing_came_since() {
     // Guards against a clock that was wrong for one night and keeps the alarm silent for ten years, or ringing.
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     let far = "2222-02-02T02:02:00Z".parse().unwrap();
     let ahead = members[0].put(backups, far, |_| {});
-    let ran = status(backups, &[]).exits(2);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK CRITICAL: infra0: newest archive is dated 2222-02-02 02:02:00 UTC, in the future: its age is not known"
+    let ran = tells(
+        backups,
+        &[],
+        2,
+        "ETCD-ARK CRITICAL: infra0: newest archive is dated 2222-02-02 02:02:00 UTC, in the future: its age is not known",
     );
     assert!(ran.stdout.contains(" | age=U;;93600 "), "{ran:#?}");
     members[0].ago(backups, 50.0, |_| {});
@@ -174,36 +170,34 @@ fn what_is_dated_in_the_future_does_not_hide_that_nothing_came_since() {
     members[0].put(backups, far, |manifest| {
         manifest["member"]["position"]["index"] = json!(9999);
     });
-    let ran = status(backups, &[]).exits(1);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK WARNING: infra0: an archive with a longer log than the newest is dated 2222-02-02 02:02:00 UTC, in the future"
+    tells(
+        backups,
+        &[],
+        1,
+        "ETCD-ARK WARNING: infra0: an archive with a longer log than the newest is dated 2222-02-02 02:02:00 UTC, in the future",
     );
 }
 
 #[test]
 fn more_data_than_the_limit_is_a_warning_with_the_rule() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     // Its own warning was about another limit; it is measured again.
     members[0].ago(backups, 3.0, |manifest| {
         manifest["sizes"]["data"] = json!(120_000_000);
         manifest["warnings"] = json!(["the data size is 120.0 MB, over the limit of 100.0 MB: …"]);
     });
-    let ran = status(backups, &[]).exits(1);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK WARNING: infra0: data size 120.0 MB, over 100.0 MB: etcd's guide says to get help before an upgrade"
+    tells(
+        backups,
+        &[],
+        1,
+        "ETCD-ARK WARNING: infra0: data size 120.0 MB, over 100.0 MB: etcd's guide says to get help before an upgrade",
     );
     status(backups, &["--size-limit", "200MB"]).exits(0);
 }
 
 #[test]
 fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     let newest = members[0].ago(backups, 3.0, |_| {});
     let mut bytes = fs::read(&newest).unwrap();
     bytes[100] ^= 1;
@@ -231,9 +225,7 @@ fn a_damaged_newest_archive_is_critical_and_the_good_one_before_it_is_named() {
 
 #[test]
 fn an_archive_that_cannot_be_opened_is_a_warning_unless_it_is_the_newest() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |_| {});
     let old = members[0].ago(backups, 40.0, |_| {});
     fs::write(&old, b"torn").unwrap();
@@ -266,11 +258,8 @@ fn an_archive_that_cannot_be_opened_is_a_warning_unless_it_is_the_newest() {
 
 #[test]
 fn no_archive_is_critical_and_no_look_is_unknown() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
-    let ran = status(backups, &[]).exits(2);
-    assert_eq!(text(&ran, backups), "ETCD-ARK CRITICAL: no archive in DIR");
+    let (_dir, backups, members) = &scene();
+    tells(backups, &[], 2, "ETCD-ARK CRITICAL: no archive in DIR");
     let ran = status(&backups.join("nowhere"), &[]).exits(2);
     assert_eq!(
         text(&ran, backups),
@@ -280,10 +269,11 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
     let ran = status(&archive, &[]).exits(3);
     assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
     assert!(ran.stdout.contains("Not a directory"), "{ran:#?}");
-    let ran = status(backups, &["--member", "infra9"]).exits(2);
-    assert_eq!(
-        text(&ran, backups),
-        "ETCD-ARK CRITICAL: no archive of a member infra9 in DIR"
+    tells(
+        backups,
+        &["--member", "infra9"],
+        2,
+        "ETCD-ARK CRITICAL: no archive of a member infra9 in DIR",
     );
     let ran = status(backups, &["--max-age", "500ms"]).exits(2);
     assert!(
@@ -308,18 +298,17 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
 
 #[test]
 fn each_member_of_the_cluster_must_have_a_fresh_one() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     for (member, hours) in members.iter().zip([1.0, 2.0, 3.0]) {
         member.ago(backups, hours, |_| {});
     }
-    let ran = status(backups, &[]).exits(0);
-    assert_eq!(
-        text(&ran, backups),
+    let ran = tells(
+        backups,
+        &[],
+        0,
         "ETCD-ARK OK: infra0: newest archive is 1.0 hours old, verified, data size 59.9 kB; \
         infra1: newest archive is 2.0 hours old, verified, data size 75.1 kB; \
-        infra2: newest archive is 3.0 hours old, verified, data size 94.3 kB; N free in DIR"
+        infra2: newest archive is 3.0 hours old, verified, data size 94.3 kB; N free in DIR",
     );
     assert_eq!(
         perfdata(&ran),
@@ -327,11 +316,12 @@ fn each_member_of_the_cluster_must_have_a_fresh_one() {
         age_infra1=Ns;;93600 data_size_infra1=75089B;100000000 archive_size_infra1=NB archives_infra1=1 \
         age_infra2=Ns;;93600 data_size_infra2=94301B;100000000 archive_size_infra2=NB archives_infra2=1 free=NB;N:;N:"
     );
-    let ran = status(backups, &["--max-age", "90m"]).exits(2);
-    assert_eq!(
-        text(&ran, backups),
+    tells(
+        backups,
+        &["--max-age", "90m"],
+        2,
         "ETCD-ARK CRITICAL: infra1: newest archive is 2.0 hours old, over 1.5 hours; \
-        infra2: newest archive is 3.0 hours old, over 1.5 hours"
+        infra2: newest archive is 3.0 hours old, over 1.5 hours",
     );
     let ran = status(backups, &["--max-age", "90m", "--member", "infra0"]).exits(0);
     assert!(perfdata(&ran).starts_with("age=Ns;;5400 data_size=59865B;"));
@@ -346,9 +336,7 @@ fn each_member_of_the_cluster_must_have_a_fresh_one() {
 #[test]
 fn who_is_gone_for_good_raises_no_alarm() {
     // Guards against an alarm that rings for ever, which someone would switch off.
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     // infra2 was removed after its last archive; there was a cluster before a rewind, and a drill's after it.
     let without = |manifest: &mut serde_json::Value| {
         let members = manifest["member"]["members"].as_array_mut().unwrap();
@@ -380,9 +368,7 @@ fn who_is_gone_for_good_raises_no_alarm() {
 
 #[test]
 fn what_the_newest_archive_warns_of_is_passed_on() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |manifest| {
         manifest["warnings"] = json!([
             "cluster version 2.2.0 is in the log but not known to be committed: the cluster is about to move",
@@ -424,9 +410,7 @@ fn what_the_newest_archive_warns_of_is_passed_on() {
 
 #[test]
 fn a_name_cannot_break_the_line() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |_| {});
     members[1].ago(backups, 3.0, |manifest| {
         manifest["member"]["identity"]["name"] = json!("a|b=c 'd'\nCRITICAL\u{1b}[2J");
@@ -440,9 +424,7 @@ fn a_name_cannot_break_the_line() {
 
 #[test]
 fn scripts_get_all_of_it_as_json() {
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 30.0, |_| {});
     let told = status(backups, &["--json"]).exits(2).json();
     assert_eq!(told["status"], "critical");
@@ -525,9 +507,7 @@ fn whatever_keeps_it_from_looking_is_unknown_and_said_in_its_line() {
 #[test]
 fn a_disk_that_fills_up_warns_before_it_is_critical() {
     only_with!(need("unshare") && need_root());
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     let archive = members[0].ago(backups, 3.0, |_| {});
     let length = fs::metadata(&archive).unwrap().len();
     let mounted = backups.join("mounted");
@@ -565,9 +545,7 @@ fn a_disk_that_fills_up_warns_before_it_is_critical() {
 #[test]
 fn a_backup_dir_that_went_read_only_is_a_warning() {
     only_with!(need("unshare") && need_root());
-    let Scene {
-        backups, members, ..
-    } = &scene();
+    let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |_| {});
     let script =
         r#"mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; exec "$ARK" status "$1""#;
