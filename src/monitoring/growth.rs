@@ -135,7 +135,6 @@ fn longest_rise(times: &[Timestamp]) -> Vec<usize> {
                 .checked_sub(1)
                 .and_then(|last| ends.get(last).copied()),
         );
-        ends.truncate(ends.len().max(length));
         match ends.get_mut(length) {
             Some(end) => *end = place,
             None => ends.push(place),
@@ -205,10 +204,9 @@ fn recent(points: &[Point]) -> &[Point] {
 /// The median of the slopes between all pairs of points that differ in time.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let mut slopes = Vec::new();
-    for (place, (x, y)) in points.iter().enumerate() {
-        let later = points.iter().skip(place + 1);
-        let apart = later.filter(|(later, _)| later > x);
-        slopes.extend(apart.map(|(later_x, later_y)| (later_y - y) / (later_x - x)));
+    for (x, y) in points {
+        let later = points.iter().filter(|(later, _)| later > x);
+        slopes.extend(later.map(|(later_x, later_y)| (later_y - y) / (later_x - x)));
     }
     median(slopes)
 }
@@ -275,6 +273,46 @@ mod tests {
     }
 
     #[test]
+    fn the_line_counts_where_the_newest_archive_is_below_it() {
+        let mut points =
+            points((0..20_u32).map(|day| (f64::from(day), 1_000_000 * u64::from(40 + day))));
+        points[19].bytes = 30_000_000;
+        let told = date(forecast(&points, LIMIT, day(19.0)));
+        assert!((told - 60.0).abs() < 0.01, "{told}");
+        points[19].bytes = 80_000_000;
+        let told = date(forecast(&points, LIMIT, day(19.0)));
+        assert!((told - 39.0).abs() < 0.01, "{told}");
+    }
+
+    #[test]
+    fn a_month_counts_and_ten_archives_at_least() {
+        let every = |days: u32, count: u32| points((0..count).map(|n| (f64::from(n * days), 1)));
+        assert_eq!(recent(&every(1, 41)).len(), 31);
+        assert_eq!(recent(&every(10, 41)).len(), ENOUGH);
+        assert_eq!(recent(&every(10, 5)).len(), 5);
+    }
+
+    #[test]
+    fn ten_years_are_counted_from_now() {
+        // 10 kB a day are 9900 days from the newest archive on, which is old.
+        let slow =
+            points((0..=10_u32).map(|day| (f64::from(day), 900_000 + 10_000 * u64::from(day))));
+        for (now, is_told) in [
+            (10.0, false),
+            (6000.0, false),
+            (6300.0, true),
+            (9000.0, true),
+        ] {
+            let told = forecast(&slow, LIMIT, day(now));
+            assert_eq!(
+                matches!(told, Forecast::At { .. }),
+                is_told,
+                "{now}: {told:?}"
+            );
+        }
+    }
+
+    #[test]
     fn growth_of_long_ago_does_not_count() {
         let steady = (0..60_u32).map(|day| (f64::from(day), 50_000_000));
         let grown = (0..60_u32).map(|day| (f64::from(day) - 60.0, 800_000 * u64::from(day)));
@@ -289,6 +327,15 @@ mod tests {
         assert_eq!(forecast(&two, LIMIT, day(9.0)), Forecast::TooFew);
         let hours = points((0..20).map(|hour| (f64::from(hour) / 24.0, 1000)));
         assert_eq!(forecast(&hours, LIMIT, day(1.0)), Forecast::TooFew);
+        // All that are looked at have one time.
+        let at_once = (0..513).map(|_| (0.0, 10)).chain([(2.0, 20)]);
+        assert_eq!(
+            forecast(&points(at_once), LIMIT, day(2.0)),
+            Forecast::TooFew
+        );
+        let fewest = points([(0.0, 10), (0.5, 11), (1.0, 11)]);
+        let told = forecast(&fewest, LIMIT, day(1.0));
+        assert_eq!(told, Forecast::Far { bytes_per_day: 1.0 });
         let slow = points((0..20_u32).map(|day| (f64::from(day), 1000 + 100 * u64::from(day))));
         let told = forecast(&slow, LIMIT, day(20.0));
         assert!(matches!(told, Forecast::Far { .. }), "{told:?}");

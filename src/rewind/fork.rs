@@ -177,11 +177,7 @@ impl Committed {
 /// The first index at which two logs (or a log and its own raft snapshots) cannot be one history.
 fn fork(logs: [(usize, &Log<'_>); 2], committed: Committed) -> Option<Fork> {
     let [(one, a), (other, b)] = logs;
-    let entries = if one == other {
-        None
-    } else {
-        entries_part(a, b, committed)
-    };
+    let entries = entries_part(a, b, committed);
     let both = [
         snapshots_part(a, b, committed),
         snapshots_part(b, a, committed),

@@ -80,14 +80,14 @@ fn tails_above_all_that_is_known_to_be_committed_may_differ_and_the_later_term_w
 fn a_difference_at_or_below_what_both_know_to_be_committed_is_a_fork() {
     let one = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
     let other = trace(0, &[(1, 1), (1, 2), (2, 3), (2, 4)], &[]);
-    for (commit, forks) in [(2, false), (3, true)] {
-        let found = agree(&[log(&one, commit), log(&other, 4)]);
-        assert_eq!(found.is_err(), forks, "{commit}: {found:?}");
+    for (commit, known, forks) in [(2, 4, false), (3, 4, true), (2, 3, false), (3, 3, true)] {
+        let found = agree(&[log(&one, commit), log(&other, known)]);
+        assert_eq!(found.is_err(), forks, "{commit}, {known}: {found:?}");
         if let Err(fork) = found {
             assert_eq!(fork.index, Index(3));
             let why = Why::Committed {
-                commit: Index(4),
-                knower: 1,
+                commit: Index(known),
+                knower: usize::from(known > commit),
             };
             assert_eq!(fork.why, why);
             assert!(fork.sides[0].committed && fork.sides[1].committed);
@@ -139,6 +139,9 @@ fn one_index_and_term_with_two_contents_is_a_fork_wherever_it_stands() {
     assert_eq!((fork.index, fork.why), (Index(3), Why::SameTerm));
     assert_eq!(fork.sides[0].said, Said::Entry(entry(3, 1, 3)));
     assert_eq!(fork.sides[1].said, Said::Entry(entry(3, 1, 99)));
+    // Of several pairs that differ there the first is told.
+    let fork = agree(&[log(&one, 1), log(&one, 1), log(&other, 1)]).unwrap_err();
+    assert_eq!(fork.sides.map(|side| side.input), [0, 2]);
 }
 
 #[test]
@@ -157,7 +160,8 @@ fn a_raft_snapshot_of_another_term_is_a_fork_of_another_log_and_of_its_own() {
     let fork = agree(&[log(&with_snapshot, 4), log(&without, 3)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
     assert_eq!(fork.sides[0].said, Said::Snapshot(Term(2)));
-    let own = trace(0, &[(1, 1), (1, 2), (1, 3)], &[(2, 7)]);
+    assert_eq!(fork.sides[1].said, Said::Entry(entry(3, 1, 3)));
+    let own = trace(1, &[(3, 2), (3, 3)], &[(1, 1), (2, 7)]);
     let fork = agree(&[log(&own, 3)]).unwrap_err();
     assert_eq!(fork.index, Index(2));
     assert_eq!(fork.sides[1].said, Said::Snapshot(Term(7)));
@@ -171,10 +175,11 @@ fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_
     assert_eq!(fork.index, Index(3));
     assert_eq!(fork.sides[1].said, Said::Snapshot(Term(2)));
     // Each has a raft snapshot that the other contradicts: of the first log at 5, of the second at 2.
-    let entries = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
-    let late = trace(0, &entries, &[(5, 3)]);
-    let early = trace(0, &entries, &[(2, 9)]);
-    for logs in [[&late, &early], [&early, &late]] {
+    let late = trace(0, &[(1, 1), (1, 2)], &[(5, 3)]);
+    let early = trace(2, &[(2, 3), (2, 4), (2, 5), (2, 6)], &[(2, 9)]);
+    // One that the other contradicts at 2 and at 5.
+    let twice = trace(5, &[(3, 6)], &[(2, 1), (5, 3)]);
+    for logs in [[&late, &early], [&early, &late], [&twice, &early]] {
         let fork = agree(&logs.map(|trace| log(trace, 6))).unwrap_err();
         assert_eq!(fork.index, Index(2), "{fork:?}");
     }
@@ -191,7 +196,7 @@ fn a_raft_snapshot_that_differs_before_the_entries_do_is_what_is_told() {
     // Where the entries differ first, they are told.
     let one = trace(0, &[(1, 1), (1, 20), (2, 3), (2, 4)], &[]);
     let other = trace(0, &entries, &[(4, 3)]);
-    let fork = agree(&[log(&one, 1), log(&other, 4)]).unwrap_err();
+    let fork = agree(&[log(&one, 4), log(&other, 4)]).unwrap_err();
     assert_eq!((fork.index, fork.why), (Index(2), Why::SameTerm));
 }
 
@@ -207,16 +212,19 @@ fn a_log_that_ends_with_what_was_committed_lacks_nothing_and_two_contents_are_to
     let fork = agree(&[log(&knower, 6), log(&ends_before, 1)]).unwrap_err();
     let why = Why::Lacks { commit: Index(6) };
     assert_eq!((fork.index, fork.why), (Index(3), why));
-    // Two others hold two things at the very index that it lacks first.
+    // Two others hold two things at the very index that it lacks first, or at the next.
     let one = trace(2, &[(1, 3), (1, 4)], &[]);
     let other = trace(2, &[(1, 33), (1, 4)], &[]);
-    let logs = [&knower, &ends_before, &one, &other];
-    let logs = [6, 1, 2, 2]
-        .iter()
-        .zip(logs)
-        .map(|(commit, trace)| log(trace, *commit));
-    let fork = agree(&logs.collect::<Vec<_>>()).unwrap_err();
-    assert_eq!((fork.index, fork.why), (Index(3), Why::SameTerm));
+    let later = trace(2, &[(1, 3), (1, 44)], &[]);
+    for (other, told) in [(&other, Why::SameTerm), (&later, why)] {
+        let logs = [&knower, &ends_before, &one, other];
+        let logs = [6, 1, 2, 2]
+            .iter()
+            .zip(logs)
+            .map(|(commit, trace)| log(trace, *commit));
+        let fork = agree(&logs.collect::<Vec<_>>()).unwrap_err();
+        assert_eq!((fork.index, fork.why), (Index(3), told));
+    }
 }
 
 #[test]

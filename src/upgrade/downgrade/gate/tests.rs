@@ -343,7 +343,10 @@ fn row_6_a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
     let alone = |ran| evidence(vec![stopped(OWN, ran)], vec![disk(STOPPED, OWN, 1, &[])]);
     assert_eq!(decide(&alone("2.0")), Verdict::NothingToGoBackFrom);
     let doubt = Doubt::NoMemberBelow(release("2.2"));
-    assert_eq!(decide(&alone("2.2")), Verdict::Unknown(vec![doubt]));
+    let unknown = Verdict::Unknown(vec![doubt]);
+    assert_eq!(decide(&alone("2.2")), unknown);
+    let members = vec![says(1, "2.2.5", Some("2.0.0"), true), silent(2)];
+    assert_eq!(decide(&evidence(members, Vec::new())), unknown);
 }
 
 #[test]
