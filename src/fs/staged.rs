@@ -266,3 +266,120 @@ fn is_stale(file: &fs::File) -> bool {
     age.is_some_and(|age| age > STALE_AFTER)
         && rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// A directory with one thing in it, or a file, that was last written so many seconds ago.
+    fn left(dir: &Path, name: &str, seconds: u64) -> std::fs::File {
+        let path = dir.join(name);
+        if name.ends_with(".tmp") || name == "file.staging" {
+            fs::write(&path, "rest").unwrap();
+        } else {
+            fs::create_dir_all(path.join("member")).unwrap();
+            fs::write(path.join("member/rest"), "rest").unwrap();
+        }
+        let file = std::fs::File::open(&path).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        file.set_modified(then).unwrap();
+        file
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let names = Dir::open(dir).unwrap().names().unwrap();
+        names
+            .iter()
+            .map(|n| n.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_staged_and_old_and_locked_by_no_one_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path();
+        let kept = [
+            ".etcd-ark-young.staging",
+            ".etcd-ark-young.tmp",
+            ".etcd-ark-locked.staging",
+            ".etcd-ark-locked.tmp",
+            ".etcd-ark-of-another-kind",
+            "member",
+            "other.staging",
+            "other.tmp",
+        ];
+        for name in kept {
+            let file = left(dir, name, if name.contains("young") { 0 } else { 60 });
+            if name.contains("locked") {
+                lock_if_possible(&file);
+                // Held to the end of the test.
+                std::mem::forget(file);
+            }
+        }
+        for name in [".etcd-ark-old.staging", ".etcd-ark-old.tmp"] {
+            left(dir, name, 60);
+        }
+        symlink("member", dir.join(".etcd-ark-link.staging")).unwrap();
+        let before: Vec<_> = names(dir);
+        remove_stale(dir);
+        let gone = |name: &&String| !name.contains("old.");
+        assert_eq!(
+            names(dir),
+            before.iter().filter(gone).cloned().collect::<Vec<_>>()
+        );
+        assert_eq!(names(&dir.join("member/member")), ["rest"]);
+        // Nothing to do, and nowhere to do it, are no failures.
+        remove_stale(&dir.join("nowhere"));
+    }
+
+    #[test]
+    fn a_staged_file_has_its_name_when_it_is_whole_and_else_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let file = temp.path().join("file");
+        drop(StagedFile::holding(&dir, b"first").unwrap());
+        assert!(names(temp.path()).is_empty());
+        let staged = StagedFile::holding(&dir, b"first").unwrap();
+        assert!(fs::metadata(staged.path()).unwrap().file_type().is_file());
+        staged.publish("file".as_ref()).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let second = || StagedFile::holding(&dir, b"second").unwrap();
+        let taken = second().publish("file".as_ref()).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+        second().replace("file".as_ref()).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"second");
+        assert_eq!(names(temp.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_staged_directory_goes_with_all_that_is_in_it_unless_it_has_another_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let stage = || {
+            let staged = StagedDir::create(temp.path()).unwrap();
+            fs::create_dir(staged.path().join("sub")).unwrap();
+            fs::write(staged.path().join("sub/file"), "rest").unwrap();
+            staged
+        };
+        drop(stage());
+        stage().remove().unwrap();
+        assert!(names(temp.path()).is_empty());
+        let published = stage();
+        let place = published.place().clone();
+        place.rename_to_free(&place.dir.entry("published")).unwrap();
+        drop(published);
+        assert_eq!(names(&temp.path().join("published/sub")), ["file"]);
+        // Where no other account can rename, the path by name is the one that lasts.
+        let staged = stage();
+        remove_stale(temp.path());
+        assert!(staged.lasting_path().unwrap().join("sub/file").exists());
+        drop(staged);
+        assert_eq!(names(temp.path()), ["published"]);
+    }
+}
