@@ -782,9 +782,18 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
         try restore --offline "$3" --data-dir "$1/data" --replace --change-member
         try restore --offline "$3" --data-dir "$1/fresh"
         try verify "$1/data" "$1/fresh"
+        umount "$1"
+
+        echo "a rewind"
+        mount -t tmpfs -o size=272k tmpfs "$1"
+        try rewind "$3" --out "$1/out"
+        ls -A "$1"
+        mount -o remount,size=64m "$1"
+        try rewind "$3" --out "$1/out"
     "#;
     let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).exits(0);
     let (snapshots, restores) = ran.stdout.split_once("restore\n").unwrap();
+    let (restores, rewinds) = restores.split_once("a rewind\n").unwrap();
     assert!(
         snapshots.starts_with("code 12\ncode 0\n"),
         "something was left, or it was not said: {ran:?}"
@@ -795,6 +804,14 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     assert!(restores.contains("\nuntouched\n"), "{ran:?}");
     assert!(!restores.contains(".etcd-ark-"), "{ran:?}");
     assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
+    // The raft snapshot and the log, and 64 KiB for all else.
+    let (_, then) = rewinds.split_once("code 12\n").unwrap();
+    assert!(then.starts_with("cluster "), "nothing is left: {ran:?}");
+    assert!(then.ends_with("code 0\n"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("282.1 kB needed, 278.5 kB free"),
+        "{ran:?}"
+    );
     assert!(ran.stderr.contains("not enough space in"), "{ran:?}");
     assert_has(&ran.stderr, "hint: free some space and run it again");
     assert!(ran.stderr.contains("No space left on device"), "{ran:?}");

@@ -269,23 +269,27 @@ fn is_stale(file: &fs::File) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
     /// A directory with one thing in it, or a file, that was last written so many seconds ago.
     fn left(dir: &Path, name: &str, seconds: u64) -> std::fs::File {
         let path = dir.join(name);
-        if name.ends_with(".tmp") || name == "file.staging" {
-            fs::write(&path, "rest").unwrap();
-        } else {
+        if name.ends_with(".staging") || name == "member" {
             fs::create_dir_all(path.join("member")).unwrap();
             fs::write(path.join("member/rest"), "rest").unwrap();
+        } else {
+            fs::write(&path, "rest").unwrap();
         }
         let file = std::fs::File::open(&path).unwrap();
+        age(&file, seconds);
+        file
+    }
+
+    fn age(file: &std::fs::File, seconds: u64) {
         let then = SystemTime::now() - Duration::from_secs(seconds);
         file.set_modified(then).unwrap();
-        file
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -305,13 +309,18 @@ mod tests {
             ".etcd-ark-young.tmp",
             ".etcd-ark-locked.staging",
             ".etcd-ark-locked.tmp",
-            ".etcd-ark-of-another-kind",
+            ".etcd-ark-future.tmp",
+            ".etcd-ark-lock",
             "member",
             "other.staging",
             "other.tmp",
         ];
         for name in kept {
             let file = left(dir, name, if name.contains("young") { 0 } else { 60 });
+            if name.contains("future") {
+                file.set_modified(SystemTime::now() + Duration::from_hours(1))
+                    .unwrap();
+            }
             if name.contains("locked") {
                 lock_if_possible(&file);
                 // Held to the end of the test.
@@ -342,7 +351,9 @@ mod tests {
         drop(StagedFile::holding(&dir, b"first").unwrap());
         assert!(names(temp.path()).is_empty());
         let staged = StagedFile::holding(&dir, b"first").unwrap();
-        assert!(fs::metadata(staged.path()).unwrap().file_type().is_file());
+        // It is locked: no other run takes it for the rest of a killed one.
+        age(staged.file(), 60);
+        remove_stale(temp.path());
         staged.publish("file".as_ref()).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"first");
         assert_eq!(
@@ -373,13 +384,21 @@ mod tests {
         let published = stage();
         let place = published.place().clone();
         place.rename_to_free(&place.dir.entry("published")).unwrap();
-        drop(published);
+        published.remove().unwrap_err();
         assert_eq!(names(&temp.path().join("published/sub")), ["file"]);
-        // Where no other account can rename, the path by name is the one that lasts.
         let staged = stage();
+        age(staged.dir().file().file(), 60);
         remove_stale(temp.path());
-        assert!(staged.lasting_path().unwrap().join("sub/file").exists());
+        // Where no other account can rename, the path by name is the one that lasts.
+        if !is_exposed(temp.path()).unwrap() {
+            assert_eq!(staged.lasting_path().unwrap(), staged.path());
+        }
+        fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let lasting = staged.lasting_path().unwrap();
+        let aside = staged.place().dir.entry("aside");
+        staged.place().rename_to_free(&aside).unwrap();
+        assert!(lasting.join("sub/file").exists());
         drop(staged);
-        assert_eq!(names(temp.path()), ["published"]);
+        assert_eq!(names(temp.path()), ["aside", "published"]);
     }
 }

@@ -11,7 +11,6 @@ use crate::data_dir::scan::{SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
 use crate::etcd::scan::Pass;
 use crate::interrupt::Interrupt;
-use crate::restore::segments_in;
 
 /// The member that is in a data dir now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub enum ReplacedError {
 impl Replaced {
     /// Reads which member is in `data_dir`; `None` without a member, or with damaged files, which
     /// are what an archive is restored for. A member with no log in `wal_dir` may have it in
-    /// `member/wal`: that one is replaced, too.
+    /// `member/wal`, where an earlier restore may have brought it: that one is replaced, too.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
@@ -71,8 +70,6 @@ impl Replaced {
         wal_dir: Option<&Path>,
         interrupt: &Interrupt,
     ) -> Result<Option<Self>, SurveyError> {
-        // An earlier restore may have brought the segments home.
-        let wal_dir = wal_dir.filter(|dir| segments_in(dir).is_ok_and(|found| !found.is_empty()));
         let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
             return Ok(None);
         };

@@ -91,15 +91,10 @@ impl Asked {
             .filter(elsewhere)
             .cloned()
             .collect();
-        let found_rewound = if at_new_urls.is_empty() {
-            Vec::new()
-        } else {
-            ask(&at_new_urls, identity.cluster_id)
-        };
         Self {
             cluster_id,
             found: ask(members, cluster_id),
-            found_rewound,
+            found_rewound: ask(&at_new_urls, identity.cluster_id),
             rewound: manifest.rewind.is_some(),
             own: identity.member_id,
             own_cluster: identity.cluster_id,
@@ -267,4 +262,173 @@ fn consequence(created: Timestamp) -> String {
         "if any member kept running after {}, restoring this one loses writes that it acknowledged. To restore the whole cluster use `etcd-ark rewind`, never each member's own backup",
         utc(created)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::archive::manifest::Rewind;
+    use crate::etcd::ids::Index;
+
+    const OLD: ClusterId = ClusterId(0xc0);
+    const NEW: ClusterId = ClusterId(0xc1);
+    const OWN: &str = "a (a), which the archive is of,";
+
+    fn member(id: u64, name: &str, port: u16) -> Member {
+        Member {
+            id: MemberId(id),
+            name: name.to_owned(),
+            peer_urls: vec![format!("http://host:{port}")],
+            client_urls: Vec::new(),
+        }
+    }
+
+    /// An archive of the member `a`, of three; one of them has no name. If it is rewound, from `old` members.
+    fn manifest(cluster: ClusterId, old: Option<Vec<Member>>) -> Manifest {
+        let mut manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "format": {"major": 1, "minor": 0},
+            "tool": {"name": "etcd-ark", "version": "0"},
+            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
+            "member": {
+                "identity": {"cluster_id": cluster, "member_id": "a", "name": "a"},
+                "position": {"term": 1, "index": 1, "commit": 1, "hard_state_term": 1, "vote": "0"},
+                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
+                "removed_members": [], "removal_pending": false, "segments": [],
+                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
+            },
+            "sizes": {"data": 0, "limit": 0, "directory": 0},
+            "directories": [], "files": [], "warnings": [], "notes": [],
+        }))
+        .unwrap();
+        manifest.member.members =
+            vec![member(0xa, "a", 1), member(0xb, "b", 2), member(0xc, "", 3)];
+        manifest.rewind = old.map(|old_members| Rewind {
+            old_cluster_id: OLD,
+            old_members,
+            rewound_to: Index(1),
+            derived_from: Vec::new(),
+        });
+        manifest
+    }
+
+    /// What is found if `presence` is what every member gives, and who was asked about which cluster.
+    fn asked(
+        manifest: &Manifest,
+        presence: impl Fn(ClusterId) -> Presence,
+    ) -> (Asked, Vec<(ClusterId, Vec<u64>)>) {
+        let calls = RefCell::new(Vec::new());
+        let asked = Asked::about(manifest, |members, cluster| {
+            let ids: Vec<_> = members.iter().map(|member| member.id.0).collect();
+            calls.borrow_mut().push((cluster, ids));
+            let found = members
+                .iter()
+                .map(|member| (member.clone(), presence(cluster)));
+            found.collect()
+        });
+        let calls = calls
+            .into_inner()
+            .into_iter()
+            .filter(|(_, ids)| !ids.is_empty());
+        (asked, calls.collect())
+    }
+
+    fn here(member: Option<u64>) -> Presence {
+        Presence::Here {
+            url: "URL".to_owned(),
+            member: member.map(MemberId),
+        }
+    }
+
+    #[test]
+    fn the_old_members_are_asked_and_of_the_new_those_that_moved() {
+        let absent = |_| Presence::Absent;
+        let (asked_, calls) = asked(&manifest(OLD, None), absent);
+        assert_eq!(calls, [(OLD, vec![0xa, 0xb, 0xc])]);
+        assert_eq!(asked_.verdict(), Ok(()));
+        assert!(
+            asked_
+                .warning()
+                .unwrap()
+                .starts_with("none of the 3 members")
+        );
+        // One of the old members was elsewhere: the new one of that id is asked, too.
+        let old = vec![member(0xa, "a", 1), member(0xb, "b", 9), member(0xc, "", 3)];
+        let (asked_, calls) = asked(&manifest(NEW, Some(old.clone())), absent);
+        assert_eq!(calls, [(OLD, vec![0xa, 0xb, 0xc]), (NEW, vec![0xb])]);
+        assert_eq!((asked_.verdict(), asked_.warning()), (Ok(()), None));
+        let only_new = |cluster| {
+            if cluster == NEW {
+                here(Some(0xb))
+            } else {
+                Presence::Absent
+            }
+        };
+        let (asked_, _) = asked(&manifest(NEW, Some(old)), only_new);
+        let who = "b (b) answers at URL".to_owned();
+        let runs = StaleMemberError::RewoundClusterRuns {
+            cluster_id: NEW,
+            who,
+        };
+        assert_eq!(asked_.verdict(), Err(runs));
+    }
+
+    #[test]
+    fn who_runs_is_told_by_name_by_id_and_by_the_id_that_answers() {
+        for (answers, expected) in [
+            (
+                None,
+                format!("{OWN} answers at URL; b (b) answers at URL; member c answers at URL"),
+            ),
+            (
+                Some(0xb),
+                format!(
+                    "member b answers at URL, where {OWN} should be; b (b) answers at URL; member b answers at URL, where member c should be"
+                ),
+            ),
+        ] {
+            let (asked, _) = asked(&manifest(OLD, None), |_| here(answers));
+            let Err(StaleMemberError::ClusterRuns { who, .. }) = asked.verdict() else {
+                panic!("{asked:?}");
+            };
+            assert_eq!(who, expected);
+        }
+    }
+
+    #[test]
+    fn a_rewound_cluster_of_the_same_id_may_be_the_new_one_and_another_cluster_is_named() {
+        let old = || Some(vec![member(0xa, "a", 1)]);
+        for (cluster, remark) in [(OLD, true), (NEW, false)] {
+            let (asked, _) = asked(&manifest(cluster, old()), |_| here(None));
+            let Err(StaleMemberError::OldClusterRuns { same_id, .. }) = asked.verdict() else {
+                panic!("{asked:?}");
+            };
+            assert_eq!(!same_id.is_empty(), remark, "{cluster}");
+        }
+        for (found, which, refused) in [
+            (NEW, "the rewound cluster, c1", true),
+            (ClusterId(7), "another cluster, 7", false),
+        ] {
+            let other = |_| Presence::OtherCluster {
+                url: "URL".to_owned(),
+                found,
+            };
+            let (asked, _) = asked(&manifest(NEW, old()), other);
+            assert_eq!(
+                asked.notes(),
+                [format!("where {OWN} should be, URL answers for {which}")]
+            );
+            assert_eq!(asked.verdict().is_err(), refused);
+            // To an archive that is not rewound every other cluster is another one.
+            let (asked, _) = self::asked(&manifest(NEW, None), other);
+            assert!(asked.verdict().is_ok());
+            assert_eq!(asked.notes().len(), 3);
+            assert!(
+                asked.notes()[0].contains("for another cluster"),
+                "{:?}",
+                asked.notes()
+            );
+        }
+    }
 }

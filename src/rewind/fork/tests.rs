@@ -177,9 +177,11 @@ fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_
     // Each has a raft snapshot that the other contradicts: of the first log at 5, of the second at 2.
     let late = trace(0, &[(1, 1), (1, 2)], &[(5, 3)]);
     let early = trace(2, &[(2, 3), (2, 4), (2, 5), (2, 6)], &[(2, 9)]);
-    // One that the other contradicts at 2 and at 5.
-    let twice = trace(5, &[(3, 6)], &[(2, 1), (5, 3)]);
-    for logs in [[&late, &early], [&early, &late], [&twice, &early]] {
+    // One that the other's entries contradict at 2 and at 5.
+    let twice = trace(5, &[(3, 6)], &[(2, 9), (5, 3)]);
+    let entries = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
+    let plain = trace(0, &entries, &[]);
+    for logs in [[&late, &early], [&early, &late], [&twice, &plain]] {
         let fork = agree(&logs.map(|trace| log(trace, 6))).unwrap_err();
         assert_eq!(fork.index, Index(2), "{fork:?}");
     }
