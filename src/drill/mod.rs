@@ -1,12 +1,12 @@
-//! Proving a backup with etcd itself: restored into a scratch directory, started there, compared.
+//! Tests a backup with etcd itself: restores it into a scratch directory, starts etcd there, compares.
 //!
 //! In: an archive or a data dir, and an etcd to start. Out: a [`Drilled`] that says whether the
-//! server comes to the store that a replay of the log gives, node by node. The server runs alone, with
+//! server has the store that a replay of the log gives, node by node. The server runs alone, with
 //! `--force-new-cluster` where its cluster has other members (that flag makes etcd panic on a log in which
 //! a member's peer URLs change), on loopback and on free ports, in a process group that ends with the drill.
-//! What it holds is read from the raft snapshot that it makes itself, for that has every key: hidden
-//! ones, and those that auth lets no one list. Neither the source nor the backup is written to, and
-//! the scratch directory goes in the end.
+//! Its keys are read from the raft snapshot that it makes itself, because that has every key: hidden
+//! ones, and those that auth lets no user list. Neither the source nor the backup is written to, and
+//! the scratch directory is removed at the end.
 
 pub mod server;
 
@@ -41,17 +41,17 @@ use crate::snapshot::error::CaptureError;
 use crate::snapshot::{Moment, capture};
 use crate::target::{StoreError, Target, Wanted};
 
-/// How often the server is looked at.
+/// How often the server is polled.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The last lines of the server's log that are worth showing.
+/// How many of the last lines of the server's log to show.
 const LAST_LINES: usize = 12;
 
-/// What to prove, and with what.
+/// What to test, and with which etcd.
 #[derive(Debug)]
 pub struct Request<'r> {
     pub etcd: &'r Path,
     /// This program's own file, if servers are started through it, so that the kernel ends them with
-    /// the process that drills (see [`server::stand_in`]).
+    /// this process (see [`server::stand_in`]).
     pub stand_in: Option<&'r Path>,
     pub environment: &'r [(OsString, OsString)],
     pub scratch: &'r Path,
@@ -59,40 +59,40 @@ pub struct Request<'r> {
     pub threads: usize,
 }
 
-/// What a drill found out.
+/// The result of a drill.
 #[derive(Debug)]
 pub struct Drilled {
     pub version: String,
     pub member: MemberFacts,
-    /// When its archive was made; of a data dir, now.
+    /// When its archive was made; for a data dir, now.
     pub created: Timestamp,
-    /// The entry as of which the stores were compared.
+    /// The entry at which the stores were compared.
     pub at: Index,
-    /// How many keys there are, hidden ones too.
+    /// The number of keys, hidden ones included.
     pub keys: u64,
-    /// What has expired since, so that the server need not have it.
+    /// The number of keys that have expired since, so that the server need not have them.
     pub expired: u64,
     pub differences: Vec<Difference>,
 }
 
-/// A key or a directory that is not the same.
+/// A key or a directory that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<u8>,
     pub what: Unequal,
 }
 
-/// How a node is not the same.
+/// How a node differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unequal {
-    /// The server has lost it.
+    /// The server lacks it.
     Missing,
-    /// The server has it and the backup has not.
+    /// The server has it and the backup does not.
     Added,
     Parts(Vec<Part>),
 }
 
-/// Why nothing was proven.
+/// Why a drill failed before it could compare.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
     #[error("there is no program at `{0}`")]
@@ -123,7 +123,7 @@ pub enum DrillError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Proves `target`.
+/// Tests `target`.
 pub fn drill(
     target: Target,
     request: &Request<'_>,
@@ -169,7 +169,7 @@ fn drill_in(
     let is_alone = is_alone(&archive.manifest().member);
     let target = Target::Archive(archive);
     let wanted = Wanted {
-        // One alone commits all of its log; --force-new-cluster drops what is not committed.
+        // A single member commits all of its log; --force-new-cluster drops what is not committed.
         until: if is_alone { Until::End } else { Until::Commit },
         rules: Some(rules(binary.release)),
         threads: request.threads,
@@ -240,7 +240,7 @@ fn restore_into(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), DrillError> {
-    // The server runs as the account that drills.
+    // The server runs as the account that runs the drill.
     let owner = Owner {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
@@ -252,7 +252,7 @@ fn restore_into(
         replace: false,
         owner: Some(owner),
         dry_run: false,
-        // Whether a server starts from it is for the server to say.
+        // Whether a server starts from it is what the drill finds out.
         damaged: true,
         threads: request.threads,
         now: crate::clock::now(),
@@ -261,13 +261,13 @@ fn restore_into(
     Ok(())
 }
 
-/// Whether a member's cluster has no other one.
+/// Whether the member's cluster has no other member.
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
     member.members.iter().map(|member| member.id).eq([own])
 }
 
-/// How a server of this release names in-order children when it applies the log.
+/// The naming rules of a server of this release when it applies the log.
 fn rules(release: Release) -> InOrderRules {
     if release >= crate::etcd::ids::V2_2 {
         InOrderRules::From22
@@ -276,7 +276,7 @@ fn rules(release: Release) -> InOrderRules {
     }
 }
 
-/// Waits until the server is healthy and has made a raft snapshot at or above `at`; gives its store.
+/// Waits until the server is healthy and has made a raft snapshot at or above `at`; returns its store.
 fn until_it_serves(
     server: &mut Server,
     data_dir: &Path,
@@ -306,7 +306,7 @@ fn until_it_serves(
     }
 }
 
-/// The store in the newest raft snapshot at or above `least` that is whole already.
+/// The store in the newest complete raft snapshot at or above `least`.
 fn newest_store(snap: &Path, least: Index) -> io::Result<Option<Store>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(snap)? {
@@ -316,7 +316,7 @@ fn newest_store(snap: &Path, least: Index) -> io::Result<Option<Store>> {
     }
     ids.sort();
     for (id, name) in ids.into_iter().rev() {
-        // It may be purged, or not be written to its end.
+        // It may be purged meanwhile, or not be complete yet.
         if let Ok(Some(store)) = read_store(&snap.join(name), id) {
             return Ok(Some(store));
         }
@@ -342,7 +342,7 @@ fn read_store(path: &Path, id: SnapshotId) -> io::Result<Option<Store>> {
     Ok(scan.finish().ok().and_then(|(_, store)| store))
 }
 
-/// What is not the same, apart from the cluster's own keys; and how much has expired since.
+/// The differences, except in the cluster's own keys; and the number of expired keys.
 fn differences(expected: &Store, reached: &Store, now: Timestamp) -> (Vec<Difference>, u64) {
     let now: UnixNanos = now.as_nanosecond().try_into().unwrap_or(UnixNanos::MAX);
     let mut expired = 0;
@@ -369,7 +369,7 @@ fn differences(expected: &Store, reached: &Store, now: Timestamp) -> (Vec<Differ
     (found, expired)
 }
 
-/// Whether the node at `path`, or a directory that it is in, has expired by `now`.
+/// Whether the node at `path`, or one of its parents, has expired by `now`.
 fn has_expired(store: &Store, path: &[u8], now: UnixNanos) -> bool {
     let ends = path.iter().enumerate().skip(1);
     let ends = ends.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
@@ -380,7 +380,7 @@ fn has_expired(store: &Store, path: &[u8], now: UnixNanos) -> bool {
     })
 }
 
-/// The users' keys, hidden ones too.
+/// The users' keys, hidden ones included.
 fn keys(store: &Store) -> u64 {
     let mut keys = 0;
     let mut open: Vec<NodeId> = store.get(b"/1").into_iter().collect();
@@ -403,7 +403,7 @@ fn last_lines(log: &Path) -> Vec<String> {
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
-    // A panic's first line says why; what follows it are its goroutines.
+    // A panic's first line says why; its goroutines follow.
     let panic = lines.iter().rposition(|line| line.starts_with("panic:"));
     let end = panic.map_or(lines.len(), |at| at + 1);
     let from = end.saturating_sub(LAST_LINES);

@@ -1,8 +1,8 @@
-//! An etcd that runs for as long as a drill lasts, and no longer.
+//! An etcd that runs only for the time of a drill.
 //!
 //! In: the program and a data dir. Out: a [`Server`] on loopback; whether it is healthy, and how it
-//! ended. It is in a process group of its own, which is ended when the [`Server`] goes; where this
-//! process is killed the kernel ends it ([`stand_in`]).
+//! ended. It has a process group of its own, which is ended when the [`Server`] is dropped; if this
+//! process is killed, the kernel ends it ([`stand_in`]).
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -20,41 +20,41 @@ use crate::drill::{DrillError, Request};
 use crate::etcd::ids::Release;
 use crate::interrupt::Interrupt;
 
-/// What the server is called, for any member: the name is no part of the log.
+/// The server's name, for any member: the log does not hold the name.
 const NAME: &str = "drill";
-/// How long a program may take to tell its version, and a server to end when it is asked to.
+/// Time limit for a program to print its version, and for a server to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one look at the server's health may take.
+/// Time limit of one health request.
 const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The first argument of a process that only becomes another program.
 const STAND_IN: &str = "--stand-in-for-a-server";
-/// The most that is read of what a program says of its version, in bytes.
+/// How many bytes of a program's version output are read.
 const MOST_SAID: u64 = 4096;
 
-/// An etcd that can be started.
+/// An etcd program.
 #[derive(Clone, Debug)]
 pub(super) struct Binary {
     path: PathBuf,
-    /// Such as `2.1.3`.
+    /// Its version, such as `2.1.3`.
     pub(super) version: String,
     pub(super) release: Release,
 }
 
-/// What is started.
+/// The member to start.
 pub(super) struct Member<'m> {
     pub(super) data_dir: &'m Path,
     pub(super) log: &'m Path,
-    /// Whether its cluster has no other member: it then comes up as it is.
+    /// Whether its cluster has no other member; then it needs no `--force-new-cluster`.
     pub(super) is_alone: bool,
 }
 
-/// How a server ended that should not have.
+/// How a server ended too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Exited(i32),
     Signalled(i32),
-    /// In this time it did not become healthy with all of the log applied.
+    /// It did not become healthy with all of the log applied within this time.
     TooLate(Duration),
 }
 
@@ -126,7 +126,7 @@ impl Binary {
     }
 }
 
-/// A server under way.
+/// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
     group: Group,
@@ -151,7 +151,7 @@ impl Server {
             ("--listen-peer-urls", peer_url.as_ref()),
             ("--initial-advertise-peer-urls", peer_url.as_ref()),
             ("--initial-cluster", cluster.as_ref()),
-            // A raft snapshot as soon as there is anything to put into one.
+            // Makes a raft snapshot as soon as there is an entry to put into one.
             ("--snapshot-count", "1".as_ref()),
         ];
         let mut args: Vec<OsString> = flags
@@ -168,12 +168,12 @@ impl Server {
         Ok(Self { group, client })
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has ended.
     pub(super) fn has_ended(&mut self) -> io::Result<Option<Ended>> {
         Ok(self.group.child.try_wait()?.map(Ended::from))
     }
 
-    /// Whether it says that it is healthy: it has a leader, and takes writes.
+    /// Whether it says that it is healthy: it has a leader and accepts writes.
     pub(super) fn is_healthy(&self) -> bool {
         self.health().is_ok_and(|answer| {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
@@ -195,13 +195,12 @@ impl Server {
         Ok(answer)
     }
 
-    /// Ends it.
     pub(super) fn end(mut self) -> io::Result<()> {
         self.group.end()
     }
 }
 
-/// A process and all that it starts, ended when this goes.
+/// A process and all that it starts, ended when this is dropped.
 #[derive(Debug)]
 struct Group {
     child: Child,
@@ -240,13 +239,13 @@ impl Group {
         })
     }
 
-    /// Asks all of it to end, and makes it.
+    /// Ends all of its processes: first by a signal to stop, then by a kill.
     fn end(&mut self) -> io::Result<()> {
         if self.has_ended {
             return Ok(());
         }
         let group = Pid::from_child(&self.child);
-        // Where all of it has ended there is nothing to signal.
+        // Fails if all of its processes have ended.
         let _ = kill_process_group(group, Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() && Instant::now() < deadline {
@@ -265,15 +264,15 @@ impl Drop for Group {
     }
 }
 
-/// Two addresses that are free, held at once so that they differ.
+/// Two free addresses, bound at the same time so that they differ.
 fn free_addresses() -> io::Result<[SocketAddr; 2]> {
     let loopback = || TcpListener::bind(("127.0.0.1", 0));
     let (one, other) = (loopback()?, loopback()?);
     Ok([one.local_addr()?, other.local_addr()?])
 }
 
-/// Where `args` are those of a process that is to become a server: becomes it, once the kernel has
-/// been told to end it with its parent. `None` if they are anything else; the exit code if it fails.
+/// If `args` start with [`STAND_IN`], tells the kernel to end this process with its parent and becomes the
+/// server. `None` for any other arguments; the exit code if it fails.
 pub fn stand_in(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
     if args.nth(1)? != STAND_IN {
         return None;
@@ -285,7 +284,7 @@ pub fn stand_in(mut args: impl Iterator<Item = OsString>) -> Option<u8> {
     if told.is_err() || is_orphan {
         return Some(1);
     }
-    // Comes back only if there is no such program.
+    // Returns only if the program cannot be started.
     let _ = Command::new(program).args(args).exec();
     Some(1)
 }

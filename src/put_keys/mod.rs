@@ -1,8 +1,8 @@
 //! Keys of a backup written back into a running cluster.
 //!
-//! In: a store as of an index, a key in it, the cluster's present keys. Out: a [`Plan`] that says of every key what would be
-//! done, and then what was done of it. A write happens only where the cluster still has what the plan was made from, so that
-//! a client that writes meanwhile loses nothing, and a run after one that failed writes only what is left.
+//! In: a store at an index, a key in it, the cluster's present keys. Out: a [`Plan`] that says for every key what
+//! would be done, and then the result. A key is written only if the cluster still has what the plan was made from, so a
+//! client that writes meanwhile loses nothing, and a run after a failed one writes only the rest.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::interrupt::{Interrupt, Interrupted};
 
-/// Why keys were not put back, or not all of them.
+/// Why keys were not written back, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     #[error("cannot read the cluster's keys, nothing was written: {0}")]
@@ -28,25 +28,25 @@ pub enum PutError {
     Interrupted(#[from] Interrupted),
 }
 
-/// What is to be done with a key.
+/// What to do with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Create,
     /// It has another value, with this `modifiedIndex`.
     Change(u64),
     Same,
-    /// It is a directory here and a key there; it is left as it is.
+    /// It is a directory on one side and a key on the other; it is left unchanged.
     OtherKind,
-    /// It is an in-order key that is there under the name that etcd of another release gives it; writing it would make two of it.
+    /// It is an in-order key that the cluster has under the name of another release; writing it would duplicate it.
     OtherName,
-    /// It is in the cluster only: a key with this `modifiedIndex`, or a directory.
+    /// It is only in the cluster: a key with this `modifiedIndex`, or a directory.
     OnlyThere(Option<u64>),
 }
 
-/// A key and what is to be done with it.
+/// A key and what to do with it.
 #[derive(Clone, Debug)]
 pub struct Planned<'s> {
-    /// As the API names it; what is not UTF-8 is replaced.
+    /// Its name in the API; bytes that are not UTF-8 are replaced.
     pub key: String,
     pub step: Step,
     path: Vec<u8>,
@@ -54,37 +54,37 @@ pub struct Planned<'s> {
     ttl: Option<i64>,
 }
 
-/// What is to be done with every key below one.
+/// What to do with every key below one.
 #[derive(Debug)]
 pub struct Plan<'s> {
-    /// A directory stands before what is in it; what is in the cluster only comes last, the deepest first.
+    /// A directory comes before its children; what is only in the cluster comes last, the deepest first.
     pub keys: Vec<Planned<'s>>,
-    /// Keys and directories of the backup whose time to live has passed, and which are left out.
+    /// Keys and directories of the backup that have expired, and are left out.
     pub expired: usize,
 }
 
-/// What a plan may do beyond creating what is missing.
+/// What a plan may do besides creating missing keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
-    /// Give keys that have another value that of the backup.
+    /// Overwrite keys that have another value.
     pub overwrite: bool,
-    /// Remove what is in the cluster only.
+    /// Delete keys that are only in the cluster.
     pub delete_others: bool,
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Done {
     pub created: usize,
-    /// Keys given the value of the backup.
+    /// Keys set to the value of the backup.
     pub changed: usize,
     pub deleted: usize,
-    /// Keys that another client wrote meanwhile; they were left as that client made them.
+    /// Keys that another client wrote meanwhile; they were not written.
     pub conflicts: Vec<String>,
 }
 
 impl Allowed {
-    /// Whether `step` is one to be taken.
+    /// Whether `step` may be carried out.
     pub fn takes(self, step: Step) -> bool {
         match step {
             Step::Create => true,
@@ -96,7 +96,7 @@ impl Allowed {
 }
 
 impl<'s> Plan<'s> {
-    /// Compares the node `top` of `store` and what is below it with the cluster, at the time `now`.
+    /// Compares the node `top` of `store` and all below it with the cluster, at the time `now`.
     pub fn new(
         store: &'s Store,
         top: NodeId,
@@ -111,7 +111,7 @@ impl<'s> Plan<'s> {
             keys: Vec::new(),
             expired: 0,
         };
-        // etcd shows its root without a name.
+        // etcd lists its root without a name.
         let mut known = BTreeSet::from([String::new()]);
         let mut walk = store.walk(top);
         while let Some(id) = walk.next_node() {
@@ -128,7 +128,7 @@ impl<'s> Plan<'s> {
             if path == b"/" {
                 continue;
             }
-            // etcd names what is hidden only to whom asks for it by its name.
+            // etcd shows a hidden node only to a request for its name.
             if node.is_hidden() && id != top {
                 live.extend(keys.read(&path).map_err(PutError::Read)?);
             }
@@ -154,7 +154,7 @@ impl<'s> Plan<'s> {
         Ok(plan)
     }
 
-    /// Takes every step that is allowed, through `keys`.
+    /// Carries out every allowed step through `keys`.
     pub fn carry_out(
         &self,
         allowed: Allowed,
@@ -208,14 +208,14 @@ fn step(value: Option<&[u8]>, live: Option<&LiveNode>) -> Step {
     };
     match (value, &live.value) {
         (None, None) => Step::Same,
-        // What is not UTF-8 cannot be told apart by what the server shows of it.
+        // Bytes that are not UTF-8 look the same in the server's answer.
         (Some(value), Some(text)) if as_go_shows(value) == *text => Step::Same,
         (Some(_), Some(_)) => Step::Change(live.modified),
         _ => Step::OtherKind,
     }
 }
 
-/// The name that etcd of another release gives an in-order key: before 2.2 a plain number, from 2.2 on one of 20 digits.
+/// The name of an in-order key in another release of etcd: a plain number before 2.2, 20 digits from 2.2 on.
 fn other_name(key: &str) -> Option<String> {
     let (directory, name) = key.rsplit_once('/')?;
     let number: u64 = name.parse().ok()?;

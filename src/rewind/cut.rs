@@ -1,6 +1,6 @@
-//! Which moment of the history to go back to.
+//! Finds the last entry to keep.
 //!
-//! In: the history and what the inputs say of the cluster version. Out: the last entry to keep.
+//! In: the history and what the inputs know of the cluster version. Out: the index of that entry.
 
 use std::str::FromStr;
 
@@ -9,17 +9,17 @@ use crate::rewind::RewindError;
 use crate::rewind::history::{History, Missing};
 use crate::rewind::input::Witness;
 
-/// Where to go back to.
+/// What to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
-    /// The entry before the one that moved the cluster version to this release or a later one; the
-    /// end if nothing did.
+    /// The entry before the one that raised the cluster version to this release or a later one; the
+    /// end of the history if no entry did.
     LastBefore(Release),
     Index(Index),
     End,
 }
 
-/// A text that names no moment.
+/// A text that is not a valid moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a moment is `last-before:RELEASE`, such as `last-before:2.2`, or `index:N`, or `end`")]
 pub struct NoMoment;
@@ -43,7 +43,6 @@ impl FromStr for To {
     }
 }
 
-/// The moment that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub index: Index,
@@ -52,7 +51,7 @@ pub struct Moment {
     pub cluster_version: Option<ClusterVersion>,
 }
 
-/// An entry that moved the cluster version.
+/// An entry that raised the cluster version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
     pub version: ClusterVersion,
@@ -60,17 +59,17 @@ pub struct Move {
     pub committed: bool,
 }
 
-/// What is known of the cluster version as of an index.
+/// The cluster version at an index, as one input has it.
 #[derive(Clone, Debug)]
 struct Evidence {
     index: Index,
     version: Option<ClusterVersion>,
-    /// Whether the entry there set it; else it had been set there or before.
+    /// Whether the entry at this index set it; if not, an earlier one did.
     set: bool,
 }
 
 impl Moment {
-    /// The moment `to`.
+    /// Finds the moment `to`.
     pub(crate) fn find(
         to: &To,
         history: &History<'_>,
@@ -92,7 +91,7 @@ impl Moment {
                 None => (end, None),
             },
         };
-        // It only ever rises.
+        // The cluster version never falls.
         let known = evidence.iter().filter(|known| known.index <= index);
         let cluster_version = known.filter_map(|known| known.version.clone()).max();
         Ok(Self {
@@ -103,7 +102,7 @@ impl Moment {
     }
 }
 
-/// All that is known of the cluster version, in the order of the log.
+/// All that is known of the cluster version, in log order.
 fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
     let mut found = vec![Evidence {
         index: Index(0),
@@ -127,7 +126,7 @@ fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
                 set: true,
             })
         }));
-        // Its log has every entry up to its end, so that nothing else moved the version.
+        // Its log has every entry up to its end, so no other entry raised the version.
         let own = found.iter().skip(from).filter(|known| known.index <= *sure);
         let version = own.filter_map(|known| known.version.clone()).max();
         found.push(Evidence {
@@ -136,7 +135,7 @@ fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
             set: false,
         });
     }
-    // Where an entry set it and a raft snapshot ends there too, the entry says more.
+    // If an entry sets it where a raft snapshot ends, the entry says more.
     found.sort_by_key(|known| (known.index, !known.set));
     found
 }
@@ -158,8 +157,8 @@ fn last_before(
     };
     let before = evidence.iter().rfind(|known| known.index < moved.index);
     let from = before.map_or(Index(0), |before| before.index);
-    // If the entry is available, everything between must be, or another may have moved it before; if
-    // it is not, it is in what is missing.
+    // If that entry is available, all entries between must be too, or one of them may have raised the version
+    // earlier; if it is not, it is one of the missing ones.
     let last = if moved.set {
         moved.index.previous()
     } else {
@@ -189,7 +188,7 @@ fn last_before(
     }))
 }
 
-/// Stretches of indexes in words: `47 to 5661, 5700 to 5701`.
+/// Ranges of indexes as text: `47 to 5661, 5700 to 5701`.
 pub fn stretches(missing: &[Missing]) -> String {
     let texts: Vec<_> = missing
         .iter()

@@ -1,4 +1,4 @@
-//! Why a cluster cannot be taken back, in words that name who says what.
+//! Why a cluster cannot be taken back. Messages name the inputs.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::rewind::stores::Renamed;
 use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
-/// Why there are no rewound archives.
+/// An error of a rewind.
 #[derive(Debug, thiserror::Error)]
 pub enum RewindError {
     #[error(transparent)]
@@ -37,20 +37,20 @@ pub enum RewindError {
     #[error("{}", fork_text(.fork, .names))]
     Fork {
         fork: Box<Fork>,
-        /// What the inputs are called, by their place.
+        /// The inputs' names, in the order given.
         names: Vec<String>,
     },
     #[error("entry {wanted} is not there: the most up-to-date log ends at {last}")]
     Beyond { wanted: Index, last: Index },
     #[error("{}", move_text(*.wanted, *.after, *.by, .missing))]
     MoveNotAtHand {
-        /// The release that the cluster moved to, or beyond.
+        /// The release to go back to before.
         wanted: Release,
-        /// The last index at which it had not.
+        /// The last index at which the cluster version was still lower.
         after: Index,
-        /// The first index at which it had.
+        /// The first index at which it was this release or later.
         by: Index,
-        /// What no input has of the entries between.
+        /// The entries between that no input has.
         missing: Vec<Missing>,
     },
     #[error(
@@ -66,7 +66,7 @@ pub enum RewindError {
         to: Index,
         /// The newest raft snapshot below it; 0 if there is none.
         from: Index,
-        /// What no input has of the entries above that.
+        /// The entries above it that no input has.
         missing: Vec<Missing>,
     },
     #[error(
@@ -74,7 +74,7 @@ pub enum RewindError {
         .names[1], .names[0]
     )]
     Unjoined {
-        /// The last entry of the one.
+        /// The last entry of the first of the two.
         at: Index,
         names: [String; 2],
     },
@@ -98,9 +98,9 @@ pub enum RewindError {
         .keys.len(), if .keys.len() == 1 { "" } else { "s" }
     )]
     InOrder {
-        /// The keys, by the name that they would have.
+        /// The keys, by the name that they would have after the rewind.
         keys: Renamed,
-        /// What the inputs are called, by their place.
+        /// The inputs' names, in the order given.
         names: Vec<String>,
     },
     #[error("{}", stores_text(.sides, .indexes, .keys))]

@@ -1,13 +1,13 @@
-//! Whether several logs are one history, and whose end of it counts.
+//! Decides whether several logs belong to one history, and which log gives its end.
 //!
-//! In: the [`Log`]s of one cluster's members, at whatever moments they were copied. Out: an
-//! [`Agreement`], or the first [`Fork`]. Pure: nothing here reads a file.
+//! In: the [`Log`]s of one cluster's members, each copied at any time. Out: an [`Agreement`], or the
+//! first [`Fork`]. Pure: nothing here reads a file.
 //!
-//! Raft itself promises what is compared with the logs here: two entries of one index and one term
-//! are the same, and so is everything before them; what is committed is in every later leader's log.
-//! So logs may differ only above what they themselves know to be committed, and the one that raft
-//! would make leader has the say there: the highest last term, then the highest last index. A
-//! leader that crashed keeps entries that it never committed; a later one commits others there.
+//! The rules are raft's: two entries with the same index and term are equal, and so are all entries
+//! before them; a committed entry is in the log of every later leader. So logs may differ only above
+//! their own commit index, and there the log that raft would elect decides: the one with the highest
+//! last term, then the highest last index. A crashed leader keeps entries that it never committed;
+//! a later leader commits others at the same indexes.
 
 use crate::etcd::ids::{Index, SnapshotId, Term};
 use crate::etcd::trace::{Trace, TracedEntry};
@@ -16,76 +16,76 @@ use crate::etcd::trace::{Trace, TracedEntry};
 #[derive(Clone, Copy, Debug)]
 pub struct Log<'t> {
     pub trace: &'t Trace,
-    /// The last entry, or the raft snapshot that stands for it.
+    /// The last entry, or the end of the raft snapshot that replaces it.
     pub last: SnapshotId,
-    /// The highest index that it knows to be committed.
+    /// The highest index that this log knows to be committed.
     pub commit: Index,
 }
 
-/// What the logs of one history have in common. Inputs are named by their place.
+/// What the logs of one history have in common. Inputs are numbered in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// The highest index that anyone knows to be committed.
+    /// The highest index that any log knows to be committed.
     pub committed: Index,
-    /// Who knows that.
+    /// The input that knows it.
     pub knower: usize,
-    /// The input with the most up-to-date log, by raft\'s order.
+    /// The input with the most up-to-date log, by raft's order.
     pub winner: usize,
     pub end: SnapshotId,
-    /// For each input the highest index up to which its entries are those of the history: what it
-    /// knows to be committed, and what lies below a place where it meets the history.
+    /// For each input the highest index up to which its entries are certain to be those of the history:
+    /// its commit index, or the highest index at which it has the same entry as the history.
     pub sure: Vec<Index>,
 }
 
 /// Two inputs that cannot belong to one history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fork {
-    /// The first index at which that shows.
+    /// The first index that shows it.
     pub index: Index,
     pub sides: [Side; 2],
     pub why: Why,
 }
 
-/// What an input says of an index.
+/// What an input has at an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     pub input: usize,
     pub said: Said,
-    /// Whether it knows that to be committed.
+    /// Whether this input knows that entry to be committed.
     pub committed: bool,
 }
 
-/// What stands at an index.
+/// What a log has at an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     Entry(TracedEntry),
     /// A raft snapshot that ends there, in this term.
     Snapshot(Term),
-    /// The log ended before.
+    /// The log ends before, with this entry.
     Nothing(SnapshotId),
 }
 
-/// Why two inputs are no single history.
+/// Why two inputs do not belong to one history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// One leader proposed two things at one place.
+    /// One leader proposed two entries at one index.
     SameTerm,
-    /// They differ where one thing was committed, as `knower` knows.
+    /// They differ at an index that `knower` knows to be committed.
     Committed {
-        /// Up to where it knows that.
+        /// The commit index of `knower`.
         commit: Index,
         knower: usize,
     },
-    /// They part here and are the same again later, which no two logs of one cluster are.
+    /// They differ here and are the same again later, which is impossible in one cluster.
     MeetAgain { at: Index },
-    /// A later leader's log has not got what was committed before.
+    /// A later leader's log lacks a committed entry.
     Lacks {
-        /// Up to where that was committed.
+        /// The commit index that shows it.
         commit: Index,
     },
 }
 
-/// Holds `logs` against each other; there is at least one.
+/// Compares `logs`; there is at least one.
 pub fn agree(logs: &[Log<'_>]) -> Result<Agreement, Box<Fork>> {
     let places = || logs.iter().enumerate();
     let first_of_highest = |(place, log): &(usize, &Log<'_>)| (log.commit, usize::MAX - place);
@@ -167,8 +167,8 @@ struct Committed {
 }
 
 impl Committed {
-    /// Whether `log` may hold at `index` what was never committed: it does not know it to be, and
-    /// a later leader may have put another entry there.
+    /// Whether `log` may hold an entry at `index` that was never committed: `index` is above its commit
+    /// index, and a later leader may have put another entry there.
     fn may_have_replaced(self, log: &Log<'_>, index: Index) -> bool {
         log.commit < index && log.last.term < self.last_term
     }
@@ -254,8 +254,8 @@ fn differ(committed: Committed) -> Why {
     }
 }
 
-/// Where a raft snapshot of `a` ends in another term than `b` has there. A raft snapshot holds
-/// nothing but what is committed, so only an entry of `b` can have been replaced.
+/// Where a raft snapshot of `a` ends in another term than the one `b` has there. A raft snapshot holds
+/// only committed entries, so only the entry of `b` can have been replaced.
 fn snapshots_part(a: &Log<'_>, b: &Log<'_>, committed: Committed) -> Option<(Index, Why)> {
     let ids = a.trace.snapshots.iter().map(|snapshot| snapshot.id);
     ids.filter(|id| b.term_at(id.index).is_some_and(|term| term != id.term))
@@ -264,7 +264,7 @@ fn snapshots_part(a: &Log<'_>, b: &Log<'_>, committed: Committed) -> Option<(Ind
         .min_by_key(|(index, _)| *index)
 }
 
-/// Up to where the entries of the input at `place` are those of the history.
+/// The highest index up to which the entries of the input at `place` are certain to be those of the history.
 fn sure(logs: &[Log<'_>], place: usize, winner: usize) -> Index {
     let Some(log) = logs.get(place) else {
         return Index(0);

@@ -1,18 +1,18 @@
-//! The one history that the inputs tell together, and which of them tells which part.
+//! The one history that the inputs have together, and which input has which part of it.
 //!
-//! In: logs that agree. Out: for any stretch of indexes who has its entries, and what no one has.
+//! In: logs that agree. Out: for any range of indexes, the inputs that have its entries, and the missing ones.
 
 use crate::etcd::ids::{Index, Term};
 use crate::etcd::trace::TracedEntry;
 use crate::rewind::fork::{Agreement, Log};
 
-/// One history told by several logs.
+/// One history made of several logs.
 #[derive(Debug)]
 pub struct History<'t> {
-    /// The logs, by the place of their input.
+    /// The logs, in the order of the inputs.
     pub logs: Vec<Log<'t>>,
     pub agreement: Agreement,
-    /// Runs of entries without a hole that belong to the history, by where they begin.
+    /// Runs of entries without a gap that belong to the history, by their first index.
     runs: Vec<Part>,
 }
 
@@ -24,34 +24,34 @@ pub struct Part {
     pub input: usize,
 }
 
-/// Entries that no input has, first and last.
+/// A range of entries that no input has, first and last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub from: Index,
     pub to: Index,
 }
 
-/// Two inputs of which nothing shows that the one goes on where the other ends.
+/// Two inputs of which the one may not continue the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unjoined {
-    /// The last entry of the one.
+    /// The last entry of the first of the two.
     pub at: Index,
     pub inputs: [usize; 2],
 }
 
-/// Who has a stretch of the history.
+/// The inputs that have a range of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cover {
-    /// Entries and where to take them from, in order.
+    /// Ranges of entries, each with the input to take it from, in order.
     pub parts: Vec<Part>,
     /// Entries that no input has.
     pub missing: Vec<Missing>,
-    /// The first place where two inputs follow each other by number only.
+    /// The first index at which two inputs adjoin by number only.
     pub unjoined: Option<Unjoined>,
 }
 
 impl Cover {
-    /// Whether all of it is there and one history.
+    /// Whether all entries are there and belong to one history.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.unjoined.is_none()
     }
@@ -86,9 +86,9 @@ impl<'t> History<'t> {
         }
     }
 
-    /// Who has the entries `from` to `to`, in as few parts as can be, and which no one has. `after` is
-    /// the input whose raft snapshot stands before the first of them; of inputs that have the same,
-    /// that one is taken.
+    /// Which inputs have the entries `from` to `to`, in as few parts as possible, and which entries are missing.
+    /// The raft snapshot before the first of them is of the input `after`; where several inputs have the
+    /// same entries, that one is preferred.
     pub fn cover(&self, from: Index, to: Index, after: Option<usize>) -> Cover {
         let mut cover = Cover::default();
         let (mut next, mut before) = (from, after);
@@ -126,8 +126,8 @@ impl<'t> History<'t> {
         cover
     }
 
-    /// Whether it is shown that what `run` has at `next` follows what the input `before` has ahead of
-    /// it: it has that too, or begins the log. That the two follow each other by number shows nothing.
+    /// Whether `run` at `next` is proven to continue what the input `before` has up to there: that input has
+    /// this entry too, or the run begins the log. Consecutive indexes alone prove nothing.
     fn is_joined(&self, run: &Part, next: Index, before: Option<usize>) -> bool {
         let has_it = |log: &Log<'_>| log.term_at(next.previous()).is_some();
         before.is_none_or(|before| before == run.input)
@@ -141,7 +141,7 @@ impl<'t> History<'t> {
         self.cover(from, to, None).missing
     }
 
-    /// The entries `from` to `to`, as far as anyone has them.
+    /// The entries `from` to `to` that any input has.
     pub fn entries(&self, from: Index, to: Index) -> impl Iterator<Item = &'t TracedEntry> {
         let Cover { parts, .. } = self.cover(from, to, None);
         let within = |part: &Part| {
@@ -154,7 +154,7 @@ impl<'t> History<'t> {
         entries.into_iter()
     }
 
-    /// The term at `index`, where anyone knows it.
+    /// The term at `index`, if any log has it.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         let sure = self.logs.iter().zip(&self.agreement.sure);
         let mut known = sure.filter(|(_, sure)| index <= **sure);

@@ -1,7 +1,7 @@
-//! Every input read once from end to end: proven, and asked what its log holds.
+//! Reads every input once from end to end, verifies it and records what its log holds.
 //!
-//! In: an archive or a data dir. Out: a [`Witness`]. Whatever is corrupt is refused here; only
-//! raft snapshots that etcd itself would pass over are passed over.
+//! In: an archive or a data dir. Out: a [`Witness`]. A corrupt input is refused; only raft snapshots
+//! that etcd itself would skip are skipped.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,24 +23,24 @@ use crate::rewind::RewindError;
 use crate::rewind::fork::Log;
 use crate::target::Target;
 
-/// An input and what it says.
+/// An input and what its log holds.
 #[derive(Debug)]
 pub struct Witness {
     pub path: PathBuf,
     pub facts: MemberFacts,
     pub trace: Trace,
-    /// Whether it has a `snap/db`: it is of 3.x.
+    /// Whether it has a `snap/db`, so it is of 3.x.
     pub has_db: bool,
-    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
+    /// Corrupt raft snapshots that were skipped; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
     pub running: Option<Running>,
-    /// When it was taken: an archive's own time; of a data dir, when its last segment was written to.
+    /// When it was made: for an archive, its `created` time; for a data dir, the last write to its last segment.
     pub taken: Timestamp,
 }
 
 impl Witness {
-    /// Proves `target` and takes down what its log holds; with `rescue`, what is whole of it.
+    /// Verifies `target` and records what its log holds; with `rescue`, what is intact of it.
     pub(crate) fn hear(
         target: &Target,
         rescue: bool,
@@ -83,7 +83,7 @@ impl Witness {
         }
     }
 
-    /// Whether a user who says `name` means this input: its member's name or id, or its path.
+    /// Whether `name` means this input: the name or id of its member, or its path.
     pub fn is_called(&self, name: &str) -> bool {
         let identity = &self.facts.identity;
         identity.name.as_deref() == Some(name)
@@ -91,7 +91,7 @@ impl Witness {
             || self.path == Path::new(name)
     }
 
-    /// Its member, as people call it.
+    /// Its member, as messages name it.
     pub fn member(&self) -> String {
         member_text(
             self.facts.identity.name.as_deref(),

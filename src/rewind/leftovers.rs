@@ -1,12 +1,12 @@
-//! What a removed member left behind by publishing its attributes after its removal.
+//! What a removed member left in the store by publishing its attributes after its removal.
 //!
 //! In: a store, a raft snapshot file, entries. Out: the same without it. No server of 2.x starts from
-//! such data (formats page, "When a server starts"), so nothing that a rewind makes holds them.
+//! such data (formats page, "When a server starts"), so a rewind drops it.
 //!
-//! An entry is never taken out, since indexes must stay. The late publish becomes a write to the
+//! An entry is never removed, since indexes must not change. The late publish becomes a write to the
 //! marker of the removed member: the store's index rises by one as it did on the servers, so that all
-//! later keys keep their indexes and in-order names, and no server looks at the marker's value.
-//! 2.3 does not write a late publish; there the entry becomes an empty one, as a new leader's first.
+//! later keys keep their indexes and in-order names, and no server reads the marker's value.
+//! 2.3 does not apply a late publish; there the entry becomes an empty one, like a new leader's first.
 
 use std::collections::BTreeMap;
 
@@ -23,24 +23,24 @@ use crate::etcd::wal::log::EntryView;
 const MEMBERS: &[u8] = b"/0/members";
 const REMOVED: &[u8] = b"/0/removed_members";
 
-/// What was left behind, by member.
+/// Leftovers by member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
     pub members: BTreeMap<MemberId, Found>,
-    /// The entries that publish it: what is written in their place, as the data of a record.
+    /// The entries that publish them, each with the record data to write instead.
     pub(crate) entries: BTreeMap<Index, Vec<u8>>,
 }
 
 /// Where a member's leftover was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Whether it is in the raft snapshot that everything begins from.
+    /// Whether it is in the raft snapshot that the new logs begin from.
     pub in_snapshot: bool,
     pub entries: Vec<Index>,
 }
 
 impl Leftovers {
-    /// Those in the store of a raft snapshot: members that were removed, or have no peer URLs.
+    /// Those in the store of a raft snapshot: of members that were removed, or have no peer URLs.
     pub(crate) fn in_snapshot(store: &Store) -> Self {
         let mut found = Self::default();
         let top = store.get(MEMBERS);
@@ -61,7 +61,7 @@ impl Leftovers {
         self.members.values().any(|found| found.in_snapshot)
     }
 
-    /// What is applied instead of `entry` to `store`, if it is a late publish.
+    /// What to apply to `store` instead of `entry`, if it is a late publish.
     pub(crate) fn replace(&mut self, store: &Store, entry: &EntryView<'_>) -> Option<Vec<u8>> {
         let (member, marker, id) = late_publish(store, entry)?;
         let data = if store.cluster_release() >= Some(V2_3) {
@@ -87,7 +87,7 @@ impl Leftovers {
         Some(data)
     }
 
-    /// The raft snapshot `file` without them; `None` if it is not framed as etcd frames it.
+    /// The raft snapshot `file` without leftovers; `None` if it is not framed as etcd frames it.
     pub(crate) fn out_of_snapshot(&self, file: &[u8], facts: &SnapshotFacts) -> Option<Vec<u8>> {
         let mut json = json_of(file)?.to_vec();
         let held = self.members.iter().filter(|(_, found)| found.in_snapshot);
@@ -110,9 +110,9 @@ fn is_removed(store: &Store, name: &[u8]) -> bool {
     removed.is_some_and(|top| store.child(top, name).is_some())
 }
 
-/// Whose late publish an entry is, with the store path of that member's marker and the request's id.
+/// The member of a late publish, with the store path of that member's marker and the request's id.
 fn late_publish(store: &Store, entry: &EntryView<'_>) -> Option<(MemberId, Vec<u8>, Option<u64>)> {
-    // Most entries are not worth decoding a second time.
+    // Most entries need no second decoding.
     memchr::memmem::find(entry.data, MEMBERS).filter(|_| entry.kind == 0)?;
     let request = Request::in_entry(entry.data).ok()??;
     let is_set = request.method.as_deref() == Some(b"PUT") && request.prev_exist.is_none();
@@ -137,9 +137,9 @@ fn json_of(file: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// Where a member's node stands in a store's JSON, with one comma if it has a neighbour.
+/// The byte range of a member's node in a store's JSON, with one comma if it has a neighbour.
 fn node_in(json: &[u8], id: MemberId) -> Option<std::ops::Range<usize>> {
-    // In a text every quote is escaped, so that no value holds this.
+    // Quotes are escaped inside values, so no value holds this text.
     let needle = format!(r#""{id}":{{"Path":"/0/members/{id}""#);
     let start = memchr::memmem::find(json, needle.as_bytes())?;
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);

@@ -1,19 +1,22 @@
-//! Taking a whole cluster back to one moment of its history: one archive for every member, all the
-//! same but for whose it is.
+//! Takes a whole cluster back to one entry of its log: one archive for every member, all with the
+//! same snapshot and log.
 //!
 //! ```text
-//! witness.rs      each input proven, and asked what its log holds
-//! agreement.rs    whether the logs are one history, and whose end counts (pure)
-//! history.rs      who has which stretch of it, and what no one has (pure)
-//! moment.rs       the last entry to keep (pure)
-//! stores.rs       the store at that moment, and whether the inputs have the same
-//! leftovers.rs    what removed members left behind, and files without it
-//! incarnation.rs  the new cluster: its id, its members
-//! plan.rs         what all that comes to
+//! input.rs        reads and verifies each input, records what its log holds
+//! fork.rs         whether the logs are one history, and which one gives its end (pure)
+//! history.rs      which input has which range of entries, and which are missing (pure)
+//! cut.rs          the last entry to keep (pure)
+//! stores.rs       the store at that entry, and whether the inputs have the same
+//! leftovers.rs    what removed members left in the store, and files without it
+//! new_cluster.rs  the new cluster: its id, its members
+//! plan.rs         what will be done, and what is lost
+//! reread.rs       reads entries and files of an input again
 //! write.rs        the archives
+//! output_dir.rs   the directory for the archives
+//! error.rs        errors
 //! ```
 //!
-//! In: archives and data dirs of any members of one cluster, and a moment. Out: a [`Plan`], from
+//! In: archives and data dirs of any members of one cluster, and what to go back to. Out: a [`Plan`], from
 //! which [`write()`] makes the archives. Why all of them get the same snapshot and log, and a new cluster
 //! id and term: formats page §7. Nothing is guessed: what the inputs do not prove is refused.
 
@@ -57,23 +60,23 @@ use crate::rewind::reread::Reading;
 use crate::rewind::stores::{Agreed, Stores, View};
 use crate::target::Target;
 
-/// What to take back, and to when.
+/// What to take back, and to which entry.
 #[derive(Clone, Debug)]
 pub struct Request<'r> {
     pub to: To,
-    /// The member that gives the raft snapshot to all, by the member's name or id, or by an input's path; needed
+    /// The input that gives the raft snapshot to all members, by its member's name or id, or its path; needed
     /// only where names of in-order keys differ.
     pub base: Option<&'r str>,
     pub wishes: Wishes<'r>,
     pub keep_cluster_id: bool,
-    /// Whether inputs may be in use: for a plan that is only looked at.
+    /// Whether inputs may be in use, as they may for a plan that is only shown.
     pub may_run: bool,
-    /// The time that goes into the new cluster's id, and against which expiry is held.
+    /// The present time: part of the new cluster's id, and the time for expiry checks.
     pub now: Timestamp,
     pub threads: usize,
 }
 
-/// An archive or a data dir to go by.
+/// An archive or a data dir of a member.
 #[derive(Debug)]
 pub struct Input {
     pub target: Target,
@@ -117,7 +120,7 @@ impl Input {
         }
     }
 
-    /// A look at the `snap/db` of a data dir, which nothing in it proves.
+    /// Reads the `snap/db` of a data dir, which no checksum covers.
     pub(crate) fn look_at_db(&self) -> Result<Option<DbLook>, RewindError> {
         let Target::DataDir(data_dir) = &self.target else {
             return Ok(None);
@@ -129,7 +132,7 @@ impl Input {
     }
 }
 
-/// Reads `inputs` and finds out what `request` comes to. Writes nothing.
+/// Reads `inputs` and plans what `request` asks for. Writes nothing.
 pub fn plan(
     request: &Request<'_>,
     inputs: &[Input],
@@ -212,7 +215,7 @@ fn hear_all(
     observe: &mut dyn FnMut(Event),
 ) -> Result<Vec<Witness>, RewindError> {
     let mut witnesses: Vec<Witness> = Vec::new();
-    // What is damaged must not say where the history ends.
+    // Damaged data must not decide where the history ends.
     let rescue = matches!(request.to, To::Index(_));
     for input in inputs {
         let found = Witness::hear(&input.target, rescue, request.threads, interrupt, observe)?;
@@ -238,7 +241,6 @@ fn hear_all(
     Ok(witnesses)
 }
 
-/// An input as a message names it.
 fn name_of(witness: &Witness) -> String {
     format!("`{}` ({})", witness.path.display(), witness.member())
 }
@@ -248,7 +250,7 @@ fn cluster_of(witnesses: &[Witness]) -> ClusterId {
     first.map_or(ClusterId(0), |witness| witness.facts.identity.cluster_id)
 }
 
-/// What 3.x has done to its `snap/db` cannot be undone by leaving out entries.
+/// Entries that 3.x has applied to `snap/db` cannot be taken out of it.
 fn refuse_cut_of_3x(
     witnesses: &[Witness],
     moment: &Moment,
@@ -265,7 +267,7 @@ fn refuse_cut_of_3x(
     }
 }
 
-/// What each input can begin from; at least one can.
+/// What each input can begin from; at least one must have something.
 fn views(
     witnesses: &[Witness],
     history: &History<'_>,
@@ -302,7 +304,7 @@ fn views(
     }
 }
 
-/// The newest, for the shortest log; of the member that was named, if one was.
+/// The newest, for the shortest log; of the member that was given, if any.
 fn choose_base(
     request: &Request<'_>,
     witnesses: &[Witness],
@@ -340,15 +342,14 @@ fn next_term(witnesses: &[Witness]) -> Result<Term, RewindError> {
     next.map(Term).ok_or(RewindError::NoTermLeft)
 }
 
-/// The `snap/db` of the base, which has come at least as far as its raft snapshot, or else the one
-/// that has come furthest.
+/// The `snap/db` of the base, if it is at least as new as its raft snapshot, or else the newest one.
 fn choose_db(witnesses: &[Witness], base: View) -> Option<usize> {
     let with_db = witnesses.iter().enumerate().filter(|(_, one)| one.has_db);
     let best = with_db.max_by_key(|(place, one)| (*place == base.input, one.facts.position.commit));
     best.map(|(place, _)| place)
 }
 
-/// The last moments that the kept entries and all entries tell of: each SYNC has its leader's clock.
+/// The last times in the kept entries and in all entries: each SYNC holds its leader's clock.
 fn clocks(moment: &Moment, history: &History<'_>) -> (Option<UnixNanos>, Option<UnixNanos>) {
     let (mut kept, mut all) = (None, None);
     for entry in history.entries(Index(1), history.agreement.end.index) {

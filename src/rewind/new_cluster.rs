@@ -1,7 +1,7 @@
-//! The cluster that starts over at the moment gone back to: its id, its term, its members.
+//! The new cluster after a rewind: its id, its term, its members.
 //!
-//! In: the store at that moment and what was asked for. Out: the conf changes that stand at the end
-//! of everyone's log, and the members after them. They are entries like any other, all committed:
+//! In: the store at the last kept entry, and the requested members. Out: the conf changes at the end of
+//! every new log, and the resulting members. They are entries like any other, all committed:
 //! a start applies them (proven on 2.1.3; formats page §7).
 
 use std::collections::BTreeMap;
@@ -20,12 +20,12 @@ use crate::etcd::store::to_json::go_text;
 use crate::rewind::RewindError;
 use crate::rewind::input::{Witness, member_text};
 
-/// What changes about the members.
+/// Requested changes of the members.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes<'w> {
-    /// The member, by name or id, that is to be alone.
+    /// The member, by name or id, that becomes the only one.
     pub single: Option<&'w str>,
-    /// New peer URLs, each with the member's name or id; those of one member together.
+    /// New peer URLs, each with the member's name or id; several of one member add up.
     pub peer_urls: &'w [(String, String)],
 }
 
@@ -41,13 +41,12 @@ pub struct Change {
 /// What a conf change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// `RemoveNode`.
     Remove,
-    /// `UpdateNode`: the member has the peer URLs that stand in [`Change::member`] from then on.
+    /// `UpdateNode`: from then on the member has the peer URLs in [`Change::member`].
     Update,
 }
 
-/// A member as etcd's own API writes it into an update: `etcdserver.Member`, what is empty left out.
+/// A member as etcd's own API writes it into an update: `etcdserver.Member` without its empty fields.
 #[derive(Serialize)]
 struct Context<'a> {
     id: u64,
@@ -55,8 +54,8 @@ struct Context<'a> {
     peer_urls: &'a [String],
 }
 
-/// The conf changes that make `wishes` come true, in an order in which each is valid, written as
-/// entries of `term` behind entry `after`; `store` has them applied.
+/// The conf changes that carry out `wishes`, in an order in which each is valid, as entries of `term`
+/// after entry `after`; they are applied to `store`.
 pub(crate) fn changes(
     wishes: Wishes<'_>,
     store: &mut Store,
@@ -96,7 +95,7 @@ pub(crate) fn changes(
     in_valid_order(wanted, store, after, term)
 }
 
-/// Does each change as soon as it is valid: a URL may be another member's until that one has moved.
+/// Applies each change as soon as it is valid: another member may have a URL until that one has moved.
 fn in_valid_order(
     mut wanted: Vec<(ChangeKind, Member)>,
     store: &mut Store,
@@ -153,7 +152,7 @@ fn conf_change(kind: ChangeKind, member: &Member) -> Vec<u8> {
         }
     };
     ConfChange {
-        // 0, as etcd's own `--force-new-cluster` writes it: no one waits for the answer.
+        // 0, as etcd's own `--force-new-cluster` writes it: no client waits for the answer.
         id: Some(0),
         kind: Some(kind),
         node_id: Some(member.id.0),
@@ -162,12 +161,12 @@ fn conf_change(kind: ChangeKind, member: &Member) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// The members in `store`, of which there must be some.
+/// The members in `store`; at least one.
 pub(crate) fn members_of(
     store: &Store,
     at: Index,
 ) -> Result<BTreeMap<MemberId, Member>, RewindError> {
-    // It was read out of a raft snapshot that checks, or made by entries that do.
+    // It comes from a verified raft snapshot, or from verified entries.
     let StoreFacts { members, .. } = store.cluster_facts().unwrap_or_default();
     if members.is_empty() {
         return Err(RewindError::NoMembers(at));
@@ -175,7 +174,7 @@ pub(crate) fn members_of(
     Ok(members)
 }
 
-/// The one member that is called `name`, or has that id.
+/// The one member with the name or id `name`.
 fn find<'m>(
     name: &str,
     members: &'m BTreeMap<MemberId, Member>,
@@ -202,7 +201,7 @@ fn find<'m>(
     }
 }
 
-/// As etcd reads peer URLs: a scheme, a host, a port, and nothing behind them.
+/// Checks a peer URL as etcd does: a scheme, a host, a port, and nothing after them.
 fn check_url(url: &str) -> Result<(), RewindError> {
     let rest = url
         .strip_prefix("http://")
@@ -226,7 +225,7 @@ fn check_url(url: &str) -> Result<(), RewindError> {
     }
 }
 
-/// A cluster id that no other rewind has: from all that this one is made of, and when.
+/// A cluster id that no other rewind has: a digest of all inputs and the time.
 pub(crate) fn new_cluster_id(
     old: ClusterId,
     to: Index,
@@ -247,7 +246,7 @@ pub(crate) fn new_cluster_id(
             for number in [position.term.0, position.index.0, position.commit.0] {
                 hasher.update(&number.to_le_bytes());
             }
-            // The last entry's digest stands for all before it.
+            // The last entry's digest covers all before it.
             if let Some(last) = witness.trace.entries.last() {
                 hasher.update(last.digest.bytes());
             }

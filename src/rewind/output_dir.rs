@@ -1,4 +1,4 @@
-//! Where the result goes: a directory of its own, and its name given in one step.
+//! The output directory: checked at the start, published by one rename.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use crate::fs::error::{parent_of, with_path};
 use crate::rewind::{Input, RewindError};
 use crate::target::Target;
 
-/// Where the result goes: checked once, before anything is done.
+/// The output directory, checked before anything is written.
 pub(crate) struct Place {
     path: PathBuf,
     pub(crate) parent: Arc<Dir>,
-    /// Whether it is there, as an empty directory.
+    /// Whether it exists, as an empty directory.
     exists: bool,
 }
 
@@ -56,11 +56,11 @@ impl Place {
         })
     }
 
-    /// Gives the finished set its name, in one step.
+    /// Renames the finished set to its final name.
     pub(crate) fn publish(&self, set: &Entry) -> io::Result<()> {
         let place = self.parent.entry(self.path.file_name().unwrap_or_default());
         if self.exists {
-            // Takes the place of an empty directory, and of nothing else.
+            // Replaces an empty directory, and nothing else.
             set.rename_over(&place)?;
         } else {
             set.rename_to_free(&place)?;

@@ -1,6 +1,6 @@
-//! What a rewind will do, and what it costs.
+//! What a rewind will do, and what is lost by it.
 //!
-//! Nothing here reads or writes: a [`Plan`] is shown, or handed to [`write()`](crate::rewind::write()).
+//! Nothing here reads or writes files: a [`Plan`] is shown, or given to [`write()`](crate::rewind::write()).
 
 use std::collections::BTreeMap;
 
@@ -23,38 +23,38 @@ use crate::rewind::leftovers::Leftovers;
 use crate::rewind::new_cluster::Change;
 use crate::rewind::stores::{Renamed, View};
 
-/// What will be done, and what it costs.
+/// What will be done, and what is lost.
 #[derive(Debug)]
 pub struct Plan {
-    /// What the inputs say, in the order they were given.
+    /// The inputs and what their logs hold, in the order given.
     pub witnesses: Vec<Witness>,
     pub agreement: Agreement,
     pub moment: Moment,
-    /// What everyone begins from.
+    /// The raft snapshot that all new logs begin from.
     pub base: View,
-    /// Who gives which entries above it.
+    /// Which input gives which entries above it.
     pub log: Vec<Part>,
     /// The input that gives `snap/db` to all members, where the inputs are of 3.x.
     pub db: Option<usize>,
     pub old_cluster_id: ClusterId,
     pub cluster_id: ClusterId,
-    /// The term that the new incarnation begins with.
+    /// The first term of the new cluster.
     pub term: Term,
-    /// Conf changes behind the last entry that is kept.
+    /// Conf changes after the last kept entry.
     pub changes: Vec<Change>,
-    /// The members from then on.
+    /// The members of the new cluster.
     pub members: Vec<Member>,
-    /// How in-order keys are named in what is replayed.
+    /// The in-order naming rules for the replay.
     pub rules: InOrderRules,
     pub store: PlannedStore,
-    /// In-order keys that another input has by another name at that moment.
+    /// In-order keys that another input has under another name at that entry.
     pub disagreed: Renamed,
-    /// In-order keys that a member serves by another name now.
+    /// In-order keys that a member serves under another name now.
     pub renamed: Renamed,
-    /// What removed members left behind, which is dropped.
+    /// What removed members left in the store; it is dropped.
     pub leftovers: Leftovers,
     pub lost: Lost,
-    /// The last moment that the kept entries tell of, and the last that the whole history does.
+    /// The last time in the kept entries, and the last in the whole history.
     pub clocks: (Option<UnixNanos>, Option<UnixNanos>),
     pub now: Timestamp,
 }
@@ -62,11 +62,11 @@ pub struct Plan {
 /// The store that every member will have.
 #[derive(Clone, Debug)]
 pub struct PlannedStore {
-    /// Its digest, once the conf changes are applied.
+    /// Its digest after the conf changes.
     pub fingerprint: Digest,
-    /// Its `X-Etcd-Index` then.
+    /// Its `X-Etcd-Index` after them.
     pub index: u64,
-    /// The highest `X-Etcd-Index` that any input comes to.
+    /// The highest `X-Etcd-Index` of any input.
     pub index_before: u64,
     pub keys: u64,
     pub expiring: Expiring,
@@ -75,21 +75,21 @@ pub struct PlannedStore {
 /// What is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Entries behind the moment that are available.
+    /// Available entries after the last kept one.
     pub count: EntryCount,
-    /// Those of them that anyone knows to be committed.
+    /// Those of them that are known to be committed.
     pub committed: EntryCount,
-    /// Entries behind the moment that no input has: what is in them is not known.
+    /// Entries after the last kept one that no input has, so their content is unknown.
     pub unseen: Vec<Missing>,
-    /// Entries that an input has beyond where the history ends, or where it parts from it, none of
-    /// them known to be committed: the input and the first and last of them. Where the history goes
-    /// on with what was committed there, a later leader replaced them.
+    /// Entries of an input beyond the end of the history, or beyond the index where it differs from it:
+    /// the input, the first and the last of them. None is known to be committed. Where the history has
+    /// committed entries at these indexes, a later leader replaced them.
     pub tails: Vec<(usize, Index, Index)>,
 }
 
 impl Plan {
-    /// Members of the cluster, as the most up-to-date input knows them, that no input is of: their logs
-    /// may hold more.
+    /// Members of the cluster, as the most up-to-date input knows them, that are not among the inputs: their
+    /// logs may hold more.
     pub fn unheard(&self) -> Vec<&Member> {
         let heard = |member: &&Member| {
             let mut ids = self
@@ -105,19 +105,19 @@ impl Plan {
         members.filter(|member| !heard(member)).collect()
     }
 
-    /// The input that was taken last, and when: what was written after that, no input knows of.
+    /// The newest input and its time: no input has what was written later.
     pub fn newest(&self) -> Option<(usize, Timestamp)> {
         let taken = self.witnesses.iter().map(|witness| witness.taken);
         taken.enumerate().max_by_key(|(_, taken)| *taken)
     }
 
-    /// The last entry of the new logs: the last that is kept, or the last conf change behind it.
+    /// The last entry of the new logs: the last kept one, or the last conf change after it.
     pub fn last_index(&self) -> Index {
         let last = self.changes.last();
         last.map_or(self.moment.index, |change| change.index)
     }
 
-    /// What every archive says of where it comes from.
+    /// The origin that every archive's manifest records.
     pub(crate) fn rewind(&self) -> Rewind {
         let mut old_members = BTreeMap::new();
         let mut by_commit: Vec<_> = self.witnesses.iter().collect();
@@ -126,7 +126,7 @@ impl Plan {
             .iter()
             .flat_map(|one| one.facts.standing_members())
         {
-            // What is known later counts, but for a name that was forgotten.
+            // Later inputs replace earlier ones, except by an empty name.
             if !member.name.is_empty() || !old_members.contains_key(&member.id) {
                 old_members.insert(member.id, member.clone());
             }
@@ -152,7 +152,7 @@ impl Plan {
         }
     }
 
-    /// What is taken from the input at `place`.
+    /// What the input at `place` is used for.
     pub fn used_for(&self, place: usize) -> Vec<&'static str> {
         let base = self.base;
         let uses = [

@@ -1,7 +1,7 @@
-//! Reading single parts of an input again: its entries, one of its files.
+//! Reads parts of an input again: its entries, one of its files.
 //!
-//! In: a target that has been proven. Out: bytes, each entry the one that was heard before: a source
-//! that has changed meanwhile is refused.
+//! In: a verified target. Out: bytes. Each entry is compared with the digest of the first read; a source
+//! that has changed since is refused.
 
 use std::io::Read;
 use std::path::Path;
@@ -31,19 +31,19 @@ pub(crate) struct Reading<'r> {
     pub(crate) observe: &'r mut dyn FnMut(Event),
 }
 
-/// The data of an entry's record, and where it stands.
+/// Receives the data of an entry's record and its position.
 pub(crate) type GiveEntry<'g> =
     &'g mut dyn FnMut(Index, &EntryView<'_>, &[u8]) -> Result<(), RewindError>;
 
-/// What takes the bytes of files as they go by.
+/// Receives the bytes of files as they are read.
 trait Taker {
-    /// A file begins; whether it is wanted.
+    /// A file begins; returns whether its bytes are wanted.
     fn begin(&mut self, path: &str) -> bool;
     fn take(&mut self, bytes: &[u8]) -> Result<(), RewindError>;
 }
 
 impl Reading<'_> {
-    /// Gives the entries of `part` in their order, each with the data of its record.
+    /// Passes on the entries of `part` in order, each with the data of its record.
     pub(crate) fn entries(
         &mut self,
         target: &Target,
@@ -65,7 +65,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Gives the bytes of the file at `path` in the archive, or where it would be in one.
+    /// Passes on the bytes of the file that has `path` in an archive.
     pub(crate) fn file(
         &mut self,
         target: &Target,
@@ -125,9 +125,9 @@ impl Reading<'_> {
         archive: &Archive,
         taker: &mut dyn Taker,
     ) -> Result<(), RewindError> {
-        // It was proven before; its frames are proven again and the entries by their digests.
+        // Verified before; its frames are verified again, and the entries by their digests.
         for file in &archive.manifest().files {
-            // A leftover does not belong to the log, however it is named.
+            // A leftover is not part of the log, whatever its name.
             if file.kind_in_rescue() != kind_of(&file.path) || !taker.begin(&file.path) {
                 continue;
             }
@@ -175,7 +175,7 @@ impl Taker for Entries<'_> {
             let is_entry = at.record.kind == Kind::Entry && outcome.is_ok() && *next <= *last;
             if let Some(entry) = EntryView::read(data).filter(|_| is_entry)
                 && entry.index == *next
-                // One that a later one replaced is passed over.
+                // Skips one that a later entry replaced.
                 && let Some(known) = witness.trace.entry(*next)
                 && (known.term, known.digest) == (entry.term, EntryDigest::of(&entry))
             {

@@ -1,12 +1,12 @@
-//! The store at the moment gone back to, as each input has it, and whether they are the same.
+//! The store at the last kept entry, as each input has it, and whether they are the same.
 //!
-//! In: the history and a moment. Out: the store that every member will have, and each in-order key
-//! whose name differs from what a member has or served.
+//! In: the history and that entry. Out: the store that every member will have, and each in-order key
+//! that a member has or served under another name.
 //!
-//! Logs that agree lead to the same store, but for one thing: how in-order keys are named (formats
-//! page §5). An input's raft snapshot holds the names that its member gave; what is replayed above it
-//! is named by the rules of the cluster version gone back to. So two inputs may part in names, and
-//! someone has to say whose count. Anything else that differs has no honest cause.
+//! Logs that agree lead to the same store, except for the names of in-order keys (formats page §5). An
+//! input's raft snapshot holds the names that its member gave; keys replayed above it are named by the
+//! rules of the cluster version at that entry. So two inputs may differ in names, and the user must
+//! choose. Any other difference means damaged data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,26 +23,24 @@ use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
 use crate::target::{self as store, StoreError};
 
-/// What an input can offer to begin from.
+/// The raft snapshot of an input that a replay may begin from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     pub input: usize,
-    /// Its raft snapshot; none is the empty store, before the first entry.
+    /// Its raft snapshot; `None` is the empty store, before the first entry.
     pub snapshot: Option<SnapshotId>,
 }
 
-/// In-order keys by the name that they will have and the one that they have elsewhere, both store
-/// paths; and the inputs that have it there.
+/// In-order keys by the name that they will have and the name that they have elsewhere, both store
+/// paths, with the inputs that have the second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renamed(pub BTreeMap<(Vec<u8>, Vec<u8>), BTreeSet<usize>>);
 
 impl Renamed {
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -55,13 +53,13 @@ impl Renamed {
 }
 
 impl View {
-    /// The index that it stands at.
+    /// The index of its raft snapshot.
     pub fn index(self) -> Index {
         self.snapshot.map_or(Index(0), |id| id.index)
     }
 
-    /// The newest that the input at `place` has for `moment`; the empty store only where it has no
-    /// raft snapshot that reaches the moment, and its own log begins at 1.
+    /// The newest one that the input at `place` has for `moment`; the empty store only if it has no
+    /// raft snapshot at or below that entry and its own log begins at 1.
     pub(crate) fn newest(
         place: usize,
         witness: &Witness,
@@ -88,13 +86,13 @@ impl View {
 /// What members serve now.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
-    /// In-order keys that one of them serves by another name.
+    /// In-order keys that one of them serves under another name.
     pub(crate) renamed: Renamed,
     /// The highest `X-Etcd-Index` of any of them.
     pub(crate) highest_index: u64,
 }
 
-/// How stores are made.
+/// Builds stores from views.
 pub(crate) struct Stores<'s, 'r> {
     pub(crate) inputs: &'s [Input],
     pub(crate) witnesses: &'s [Witness],
@@ -104,18 +102,18 @@ pub(crate) struct Stores<'s, 'r> {
     pub(crate) reading: Reading<'r>,
 }
 
-/// The store that all will have, and what of it some have or serve otherwise.
+/// The store that all will have, and its keys that some have or serve under another name.
 pub(crate) struct Agreed {
     pub(crate) store: Store,
     pub(crate) leftovers: Leftovers,
-    /// In-order keys that another input has by another name at that moment.
+    /// In-order keys that another input has under another name at that entry.
     pub(crate) disagreed: Renamed,
     pub(crate) served: Served,
 }
 
 impl Stores<'_, '_> {
-    /// The store that `base` leads to, compared with those of all `views`. Where they differ in names
-    /// the base must have been named by someone.
+    /// The store that `base` leads to, compared with those of all `views`. If they differ in names, the
+    /// user must have chosen the base.
     pub(crate) fn agreed(
         &mut self,
         base: View,
@@ -140,7 +138,7 @@ impl Stores<'_, '_> {
         })
     }
 
-    /// The store that `view` leads to without what removed members left, and what that was.
+    /// The store that `view` leads to without leftovers of removed members, and these leftovers.
     fn at_moment(&mut self, view: View) -> Result<(Store, Leftovers), RewindError> {
         let (mut store, mut leftovers) = match view.snapshot {
             Some(id) => self.load(view.input, id)?,
@@ -184,7 +182,7 @@ impl Stores<'_, '_> {
         let (facts, store) = scan.finish().map_err(|_| changed())?;
         let store = store.ok_or_else(changed)?;
         let leftovers = Leftovers::in_snapshot(&store);
-        // What 3.x starts from is another matter.
+        // What 3.x starts from is not known here.
         let is_3x = self.witnesses.iter().any(|witness| witness.has_db);
         if is_3x || !leftovers.is_in_snapshot() {
             return Ok((store, Leftovers::default()));
@@ -200,8 +198,8 @@ impl Stores<'_, '_> {
         Ok((store.ok_or(RewindError::Leftover(id))?, leftovers))
     }
 
-    /// The keys of `store` that a member serves by another name now: by its newest raft snapshot and
-    /// the rules of its own cluster version.
+    /// The keys of `store` that a member serves under another name now: its newest raft snapshot, replayed
+    /// by the rules of its own cluster version.
     fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
         let mut found = Served::default();
         for (place, input) in self.inputs.iter().enumerate() {
@@ -212,7 +210,7 @@ impl Stores<'_, '_> {
             };
             let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
             let read = match input.target.read_store(wanted, interrupt, observe) {
-                // Its server stops there, and serves nothing behind it.
+                // Its server stops there, and serves nothing after it.
                 Err(StoreError::Replay {
                     fault: ReplayFault::Unreadable(at),
                     ..
@@ -230,7 +228,7 @@ impl Stores<'_, '_> {
         Ok(found)
     }
 
-    /// Holds the stores of `views` against `base`, which `store` is.
+    /// Compares the stores of `views` with `store`, which is that of `base`.
     fn compare(
         &mut self,
         base: View,
@@ -247,8 +245,8 @@ impl Stores<'_, '_> {
                 continue;
             }
             let mut differences = compare(store, &other);
-            // One view begins behind a late publish and the other applies what is in its place: the
-            // marker is in both, and its indexes mean nothing.
+            // One view begins after a late publish and the other applies its replacement: both have the
+            // marker, and the marker's indexes have no meaning.
             let is_marker = |found: &Difference| {
                 found.path.starts_with(b"/0/removed_members/")
                     && found.a.is_some()
@@ -284,7 +282,7 @@ fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
     SnapshotScan::new(id, length, wanted)
 }
 
-/// What the raft snapshot at `id` holds, if its file checks.
+/// What the raft snapshot at `id` holds, if its file is valid.
 pub(crate) fn read_snapshot(id: SnapshotId, file: &[u8]) -> Option<(SnapshotFacts, Option<Store>)> {
     let mut scan = scan_of(id, file.len() as u64);
     scan.update(file);
@@ -296,13 +294,13 @@ pub(crate) fn snapshot_path(id: SnapshotId) -> String {
     format!("member/snap/{}", id.file_name())
 }
 
-/// Whether a difference is a key's in-order name and nothing else, or what is below such a key.
+/// Whether a difference is only the name of an in-order key, or a node below such a key.
 fn is_in_order(difference: &Difference, a: &Store, b: &Store) -> bool {
     let renamed = difference.twin.is_some() || in_order_pair(difference, a, b).is_some();
     renamed && difference.parts.is_empty()
 }
 
-/// The names that one in-order key has in `a` and in `b`, if a difference is of one.
+/// The two names of one in-order key in `a` and in `b`, if a difference is of one.
 fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<(Vec<u8>, Vec<u8>)> {
     let path = difference.path.clone();
     let twin = other_name(&path)?;
@@ -311,8 +309,8 @@ fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<(Vec<u
         in_order_number(node.name()) == Some(node.created)
     };
     match (difference.a, difference.b) {
-        // A later request by one of the names may have made another key of that name on one side,
-        // so the other name may be in both.
+        // A later request may have made a second key under the other name on one side, so that
+        // side may have both.
         (Some(id), None) => {
             let there = b.get(&twin)?;
             (made_in_order(a, id) || made_in_order(b, there)).then_some((path, twin))
@@ -325,7 +323,7 @@ fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<(Vec<u
     }
 }
 
-/// The path of an in-order key by the rules that it is not named by.
+/// The path of an in-order key under the other naming rules.
 fn other_name(path: &[u8]) -> Option<Vec<u8>> {
     let cut = path.iter().rposition(|&byte| byte == b'/')?;
     let (directory, name) = path.split_at_checked(cut + 1)?;
@@ -335,7 +333,7 @@ fn other_name(path: &[u8]) -> Option<Vec<u8>> {
     names.into_iter().find(|twin| twin != path)
 }
 
-/// The in-order keys of `ours` that `theirs` has by their other name only: store paths, ours first.
+/// The in-order keys of `ours` that `theirs` has under the other name only: store paths, ours first.
 fn renamed(ours: &Store, theirs: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     let mut walk = ours.walk(NodeId::ROOT);
@@ -358,7 +356,7 @@ mod tests {
     use crate::etcd::proto::Request;
     use crate::etcd::store::apply::Names;
 
-    /// Two stores after the same requests, named by the rules of 2.1 and of 2.2.
+    /// Two stores after the same requests, with the names of 2.1 and of 2.2.
     fn both(requests: &[(&str, &str, &str)]) -> (Store, Store) {
         let (mut plain, mut padded) = (Store::new(), Store::new());
         for (method, path, value) in requests {
@@ -399,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_later_set_by_one_of_its_names_is_explained() {
-        // Where that was its name it was set; where it was not, a second key was made.
+        // With the same name the key was set; with the other, a second key was made.
         let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", ONE.0, "b")]);
         assert_eq!(plain.index(), padded.index());
         let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
@@ -413,7 +411,7 @@ mod tests {
         assert_eq!(pairs(&plain, &shorter), None);
         let (_, other) = both(&[("POST", "/1/queue", "a"), ("POST", "/1/queue", "x")]);
         assert_eq!(pairs(&plain, &other), None);
-        // A number that a client gave is no in-order name.
+        // A number that a client chose is not an in-order name.
         let (given, _) = both(&[("PUT", "/1/a", ""), ("PUT", "/1/queue/7", "a")]);
         let (padded, _) = both(&[
             ("PUT", "/1/a", ""),

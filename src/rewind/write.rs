@@ -1,9 +1,9 @@
-//! Making the archives of a plan: staged, each read back and compared with the plan, published
+//! Makes the archives of a plan: staged, each read back and compared with the plan, published
 //! together by one rename.
 //!
-//! In: a [`Plan`] and the inputs it was made of. Out: a directory with one archive for every member,
-//! or nothing. A member's directory is built beside the archives, captured as any other, and removed
-//! again; what a killed run leaves has a name that no one takes for a result.
+//! In: a [`Plan`] and its inputs. Out: a directory with one archive for every member, or nothing. A
+//! member's directory is built beside the archives, captured as any other, and removed again; what a
+//! killed run leaves behind has a staging name.
 
 use std::io;
 use std::io::{Seek, Write as _};
@@ -39,16 +39,16 @@ use crate::snapshot::{Captured, Made, capture_made};
 
 /// The label of every archive that a rewind makes.
 pub const LABEL: &str = "rewind";
-/// The 100 MB rule's limit, in bytes.
+/// The limit of the 100 MB rule, in bytes.
 const SIZE_LIMIT: u64 = 100_000_000;
-/// Modes of what etcd makes.
+/// Mode of directories that etcd makes.
 const DIR_MODE: u32 = 0o700;
 const WAL_MODE: u32 = 0o600;
 
-/// Where the archives go, and how they are made.
+/// Where and how to write the archives.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'o> {
-    /// A directory that is empty or not there.
+    /// A directory that is empty or does not exist.
     pub dir: &'o Path,
     pub level: i32,
     pub threads: usize,
@@ -62,7 +62,7 @@ pub struct Archived {
     pub captured: Captured,
 }
 
-/// Makes the archives of `plan`, which was made of `inputs`.
+/// Makes the archives of `plan`; `inputs` are those it was made of.
 pub fn write(
     plan: &Plan,
     inputs: &[Input],
@@ -117,9 +117,9 @@ struct Making<'m> {
     plan: &'m Plan,
     inputs: &'m [Input],
     output: Output<'m>,
-    /// Becomes the result.
+    /// The directory that becomes the result.
     set: PathBuf,
-    /// Where members' directories are built.
+    /// Where the members' directories are built.
     work: PathBuf,
     interrupt: &'m Interrupt,
     observe: &'m mut dyn FnMut(Event),
@@ -152,7 +152,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// The inputs' files that everyone gets, by their paths in an archive.
+    /// The inputs' files that every member gets, by their paths in an archive.
     fn shared_files(&self) -> Vec<(&Input, String)> {
         let base = self.plan.base;
         let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
@@ -187,7 +187,7 @@ impl Making<'_> {
         })
     }
 
-    /// Takes what removed members left out of the copy of the raft snapshot.
+    /// Removes what removed members left from the copy of the raft snapshot.
     fn drop_leftovers(&self, copy: &Path, id: SnapshotId) -> Result<(), RewindError> {
         let leftovers = &self.plan.leftovers;
         if !leftovers.is_in_snapshot() {
@@ -200,8 +200,8 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Copies a `snap/db`, which no one may write to meanwhile, and which must have come at least as
-    /// far as the raft snapshot and no further than the log: else 3.x would not start.
+    /// Copies a `snap/db`. No process may write to it meanwhile, and it must be at least as new as the raft
+    /// snapshot and no newer than the log: otherwise 3.x would not start.
     fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
         let Some(input) = self.inputs.get(place) else {
             return Err(RewindError::NoInput);
@@ -458,7 +458,7 @@ fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     options.read(true).write(true).create_new(true);
     options.options_mut().mode(mode);
     let file = options.open(path)?;
-    // Whatever the umask.
+    // Independent of the umask.
     file.set_permissions(PermissionsExt::from_mode(mode))?;
     Ok(file)
 }

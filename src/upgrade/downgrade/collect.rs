@@ -1,8 +1,8 @@
 //! Collects the evidence for the downgrade check.
 //!
 //! In: this machine's data dir, further directories and archives, a cluster to ask. Out: the
-//! [`Evidence`], all of it of one cluster. [`read`] takes in directories whole and proves archives;
-//! [`ask`] asks the cluster after that, once or again, so that its word is the latest.
+//! [`Evidence`], all of it of one cluster. [`read`] reads whole directories and verifies archives;
+//! [`ask`] asks the cluster after that, and may be called again, so that its answers are the latest.
 
 use std::path::PathBuf;
 
@@ -21,30 +21,30 @@ use crate::upgrade::downgrade::evidence::{
     Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, NoAnswer, Ran, Step,
 };
 
-/// What to look at.
+/// What to read and whom to ask.
 #[derive(Debug)]
 pub struct Request<'r> {
     pub step: Step,
     pub own: Option<&'r Target>,
     pub others: &'r [Target],
-    /// How to ask; `None` asks no member.
+    /// The cluster's client; `None` asks no member.
     pub cluster: Option<&'r Cluster>,
-    /// Whether the operator vouches that all members are stopped.
+    /// Whether the operator states that all members are stopped.
     pub offline: bool,
-    /// The release that stopped members ran, as far as someone knows it.
+    /// The release that stopped members ran, as far as it is known.
     pub ran: Ran,
     pub threads: usize,
 }
 
-/// What the directories and archives say.
+/// What the directories and archives hold.
 #[derive(Debug)]
 pub struct Disks {
-    /// Each that could be read; the own data dir first.
+    /// Each that could be read; this machine's data dir first.
     pub all: Vec<DiskEvidence>,
     pub unreadable: Option<StoreError>,
 }
 
-/// Evidence, and what was met on the way to it.
+/// Evidence, and endpoints that gave none.
 #[derive(Debug)]
 pub struct Collected {
     pub evidence: Evidence,
@@ -94,7 +94,7 @@ pub fn read(
     Ok(Disks { all, unreadable })
 }
 
-/// Asks the cluster, and puts together what it and `disks` say.
+/// Asks the cluster, and joins its answers with `disks`.
 pub fn ask(request: &Request<'_>, disks: &Disks) -> Result<Collected, CollectError> {
     let disks = &disks.all;
     let known = newest(disks).map_or(&[][..], |disk| &disk.members);
@@ -115,7 +115,7 @@ pub fn ask(request: &Request<'_>, disks: &Disks) -> Result<Collected, CollectErr
     })
 }
 
-/// What a directory or an archive says, once it is proven.
+/// Reads and verifies a directory or an archive.
 fn read_target(
     target: &Target,
     request: &Request<'_>,
@@ -166,7 +166,7 @@ fn as_own(disk: DiskEvidence) -> DiskEvidence {
     }
 }
 
-/// Whether `target` is the own data dir once more.
+/// Whether `target` is this machine's data dir, given a second time.
 fn is_same_place(own: Option<&Target>, target: &Target) -> bool {
     let real = |target: &Target| fs::canonicalize(target.path()).ok();
     own.is_some_and(|own| real(own).is_some() && real(own) == real(target))
@@ -190,7 +190,7 @@ fn refuse_two_clusters(disks: &[DiskEvidence]) -> Result<(), CollectError> {
     })
 }
 
-/// An endpoint of another cluster is a mistake of the user, not a member that is silent.
+/// Refuses an endpoint of another cluster: the user gave a wrong one.
 fn refuse_other_cluster(look: &Look, first: Option<&DiskEvidence>) -> Result<(), CollectError> {
     let Some(expected) = look.cluster_id else {
         return Ok(());
@@ -212,7 +212,7 @@ fn refuse_other_cluster(look: &Look, first: Option<&DiskEvidence>) -> Result<(),
     Ok(())
 }
 
-/// The data that know most of the cluster.
+/// The data that reach furthest in the log.
 fn newest(disks: &[DiskEvidence]) -> Option<&DiskEvidence> {
     let place = |disk: &&DiskEvidence| (disk.position.commit, disk.position.index);
     disks.iter().max_by_key(place)
@@ -262,7 +262,7 @@ fn members(
         .collect())
 }
 
-/// The members as those have them that answer a quorum read.
+/// The members as listed by those that answer a quorum read.
 fn named_by_a_quorum(look: &Look) -> Option<Vec<MemberId>> {
     let said = look
         .members

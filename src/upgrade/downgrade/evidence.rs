@@ -1,7 +1,7 @@
-//! What is known of a cluster's version, each item with who says so.
+//! What is known of a cluster's version, each item with its source.
 //!
-//! Plain data, for the [gate](crate::upgrade::downgrade::gate) to decide on and for the code that shows it. How it is come by
-//! is in [`collect`](crate::upgrade::downgrade::collect).
+//! Plain data, for the [gate](crate::upgrade::downgrade::gate) to decide on and for the code that shows it.
+//! [`collect`](crate::upgrade::downgrade::collect) collects it.
 
 use std::path::PathBuf;
 
@@ -14,21 +14,21 @@ use crate::etcd::membership::Member;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{Verdict, Verdicts};
 
-/// From which release back to which.
+/// The release to go back from, and the one to go back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub from: Release,
     pub to: Release,
 }
 
-/// Everything that is known, and who says so.
+/// Everything that is known, and its sources.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     pub step: Step,
     pub members: Vec<MemberEvidence>,
-    /// What directories and archives say; all of one cluster.
+    /// What directories and archives hold; all of one cluster.
     pub disks: Vec<DiskEvidence>,
-    /// Whether the operator vouches that all members are stopped.
+    /// Whether the operator states that all members are stopped.
     pub offline: bool,
 }
 
@@ -37,19 +37,19 @@ pub struct Evidence {
 pub struct MemberEvidence {
     pub member: Member,
     pub answer: Result<Answer, NoAnswer>,
-    /// If it is known to be stopped and its disk could be read: the release that it ran.
+    /// The release that it ran, if it is known to be stopped and its disk could be read.
     pub stopped: Option<Ran>,
 }
 
-/// The release that a stopped member ran, which its data do not tell.
+/// The release that a stopped member ran; its data do not record it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ran {
     pub release: Release,
-    /// Whether it is only assumed: the operator has not named it.
+    /// Whether it is only assumed: the operator did not give it.
     pub assumed: bool,
 }
 
-/// Why there is no answer of a member.
+/// Why a member gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
     #[error("it was not asked")]
@@ -64,28 +64,28 @@ pub struct Answer {
     pub url: String,
     pub server: semver::Version,
     pub cluster: SaidVersion,
-    /// Whether it answered a quorum read, without which its word on the cluster may be an old one;
-    /// the last index that it had applied.
+    /// The last index that it had applied, if it answered a quorum read; without one its other answers
+    /// may be out of date.
     pub quorum_read: Result<Index, Silence>,
 }
 
-/// What a directory or an archive says.
+/// What a directory or an archive holds.
 #[derive(Clone, Debug)]
 pub struct DiskEvidence {
     pub path: PathBuf,
     pub kind: DiskKind,
     pub identity: Identity,
     pub position: Position,
-    /// The cluster version in force at the commit index.
+    /// The cluster version at the commit index.
     pub cluster_version: Option<ClusterVersion>,
-    /// Every version that the files know of, oldest first.
+    /// Every version in the files, oldest first.
     pub versions: Vec<VersionChange>,
     pub members: Vec<Member>,
-    /// What each release does with it, once its segments are in `member/wal`.
+    /// Whether each release starts from it, once its segments are in `member/wal`.
     pub starts: Option<Verdicts>,
 }
 
-/// What kind of place data are in.
+/// What kind of directory or file the data are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskKind {
     /// This machine's member's own data dir.
@@ -102,7 +102,7 @@ pub enum DiskKind {
 }
 
 impl MemberEvidence {
-    /// The release that it runs, or ran; none if it does not answer.
+    /// The release that it runs, or ran if it is stopped; `None` if it does not answer.
     pub fn release(&self) -> Option<Release> {
         match &self.answer {
             Ok(answer) => Some(Release::of(&answer.server)),
@@ -110,12 +110,12 @@ impl MemberEvidence {
         }
     }
 
-    /// Whether that is only assumed, of a stopped member.
+    /// Whether that release is only assumed, for a stopped member.
     pub fn release_is_assumed(&self) -> bool {
         self.answer.is_err() && self.stopped.is_some_and(|ran| ran.assumed)
     }
 
-    /// Whether something answers in its place from which nothing can be learned.
+    /// Whether a server answers at its address, but with nothing that can be understood.
     pub fn is_not_understood(&self) -> bool {
         matches!(
             self.answer,
@@ -127,7 +127,7 @@ impl MemberEvidence {
 }
 
 impl Answer {
-    /// The cluster version, if it names one.
+    /// The cluster version that it reports, if any.
     pub fn cluster_version(&self) -> Option<&ClusterVersion> {
         match &self.cluster {
             SaidVersion::Is(version) => Some(version),
@@ -137,7 +137,7 @@ impl Answer {
 }
 
 impl DiskEvidence {
-    /// When it was taken, if it is an archive.
+    /// When the archive was made; `None` for a directory.
     pub fn created(&self) -> Option<Timestamp> {
         match self.kind {
             DiskKind::Archive { created } => Some(created),
@@ -145,7 +145,7 @@ impl DiskEvidence {
         }
     }
 
-    /// What a server of `release` does with it, if that is known.
+    /// Whether a server of `release` starts from it, if that is known.
     fn verdict(&self, release: Release) -> Option<&Verdict> {
         let mut lines = self.starts.iter().flatten();
         lines.find_map(|(line, verdict)| (*line == release).then_some(verdict))
@@ -154,7 +154,7 @@ impl DiskEvidence {
     /// Why a server of `release` would not start from it, if it would not.
     pub fn why_not(&self, release: Release) -> Option<String> {
         let verdict = self.verdict(release)?;
-        // The record that a running server is about to finish.
+        // The record that a running server is still writing.
         let is_unfinished = *verdict == Verdict::DoesNotStart(Reason::CutShort);
         let why_not = verdict.why_not(release);
         why_not.filter(|_| !(is_unfinished && self.is_running()))

@@ -1,15 +1,15 @@
 //! The downgrade gate: whether a member may go back to the release before.
 //!
-//! In: [`Evidence`], each item with who says so. Out: a [`Verdict`]. Nothing is asked or read here.
+//! In: [`Evidence`], each item with its source. Out: a [`Verdict`]. Nothing is asked or read here.
 //!
 //! Why there is a gate: the cluster version only rises, the last member's upgrade raises it within
-//! seconds, and 2.1 starts on data whose cluster version is 2.2 without a word (formats page §6).
-//! The rows of the table, in which the first that matches decides:
+//! seconds, and 2.1 starts on data of cluster version 2.2 without an error (formats page §6).
+//! The rows of the table, of which the first that matches decides:
 //!
 //! ```text
 //! anyone reports `from` or more, or a committed entry or raft snapshot has it  refused: it has moved
 //! an uncommitted entry has it, or all members are of `from` or more             refused: it is moving
-//! `to` does not start from a data dir given                                     refused: it leads nowhere
+//! `to` does not start from a data dir given                                     refused: it cannot start
 //! one member in all, stopped, its own data dir readable, version = `to`         allowed
 //! a quorum read, version = `to`, some member of `to`, all others answer         allowed
 //! the same, but some other member does not answer                               allowed, with a warning
@@ -17,14 +17,14 @@
 //! anything else                                                                 refused: not known
 //! ```
 //!
-//! A move is made by servers that run. Where none does, a stopped member's release moves nothing, and
-//! only what is in the logs counts: so the second half of the second row asks for one that answers.
-//! Where the operator vouches that all are stopped ([`Evidence::offline`]), the data dirs of a majority
-//! stand in for the quorum read, because a committed move is in one log of any majority, and a member
-//! with no data dir among them is one that does not answer. That holds for the data that they stopped
-//! with and not for copies from before, which look the same; but all that is known to be committed
-//! must then be in the logs of a majority, and where it is not, they are copies. An archive is always
-//! from before: it can prove that the cluster moved, and never that it has not.
+//! Only running servers raise the cluster version. If none runs, a stopped member's release raises
+//! nothing, and only the logs count; so the second half of row 2 needs a member that answers.
+//! If the operator states that all are stopped ([`Evidence::offline`]), the data dirs of a majority
+//! replace the quorum read, because a committed version is in one log of any majority; a member
+//! without a data dir among them counts as one that does not answer. That is true of the members' last
+//! data and not of earlier copies, which look the same; but all that is known to be committed must then
+//! be in the logs of a majority, and if it is not, some are copies. An archive is always an earlier
+//! copy: it can prove that the cluster version was raised, and never that it was not.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release};
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, Evidence, MemberEvidence};
 
-/// Who says something.
+/// Where an item comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Member(MemberId),
@@ -40,7 +40,7 @@ pub enum Source {
     Disk(usize),
 }
 
-/// A word on a cluster version at or above `from`.
+/// One report of a cluster version at or above `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub source: Source,
@@ -49,14 +49,14 @@ pub struct Claim {
     pub set_at: Option<Index>,
 }
 
-/// What may be done.
+/// Whether the member may go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Refused: the cluster has moved, as these say. Nothing overrides it.
+    /// Refused: the cluster has moved, as these reports show. No option overrides it.
     Moved(Vec<Claim>),
     /// Refused: it is moving now.
     Moving {
-        /// Entries that are not known to be committed and may be at any moment.
+        /// Entries that are not known to be committed, and may become so.
         pending: Vec<Claim>,
         /// Whether every member is of the higher release.
         all_ahead: bool,
@@ -65,7 +65,7 @@ pub enum Verdict {
     DoesNotStart(Vec<NoStart>),
     Allowed(Ground),
     AllowedWithWarning(Ground, Vec<Caution>),
-    /// The cluster was never so far.
+    /// The cluster version was never that high.
     NothingToGoBackFrom,
     /// Refused: too little is known.
     Unknown(Vec<Doubt>),
@@ -76,11 +76,11 @@ pub enum Verdict {
 pub struct NoStart {
     /// Which of [`Evidence::disks`].
     pub disk: usize,
-    /// Why, with etcd's own words.
+    /// Why, in etcd's own words.
     pub why: String,
 }
 
-/// What an allowance stands on.
+/// What an allowance is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
     /// The only member's own data dir.
@@ -90,61 +90,61 @@ pub enum Ground {
     Majority,
 }
 
-/// What an allowance does not cover.
+/// A risk that remains with an allowance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caution {
     Silent(MemberId),
     NotGiven(MemberId),
     /// The data of this member end before an entry that is known to be committed. It may have
-    /// stopped first; or they are a copy, which knows nothing of what came later.
+    /// stopped first, or the data may be a copy that lacks later entries.
     Behind {
         member: MemberId,
-        /// Where they end.
+        /// Their last index.
         end: Index,
         committed: Index,
     },
 }
 
-/// What is missing.
+/// What is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
     NoAnswer,
-    /// Something answers in the place of these, and what it says cannot be understood.
+    /// Servers answer at these members' addresses, but with nothing that can be understood.
     NotUnderstood(Vec<MemberId>),
-    /// None of those that answer could make a quorum read: what they say may be an old story.
+    /// No member that answers could do a quorum read: their answers may be out of date.
     NoQuorumRead(Vec<MemberId>),
     /// The cluster version is neither `to` nor below it.
     Between(ClusterVersion),
-    /// No one is known to be of the release to go back to.
+    /// No member is known to be of the release to go back to.
     NoMemberOf(Release),
-    /// The cluster version is lower or undecided, and no one is known to be below `from`.
+    /// The cluster version is lower or undecided, and no member is known to be below `from`.
     NoMemberBelow(Release),
     /// Not all are stopped: these answer.
     NotStopped(Vec<MemberId>),
     RunsOn(PathBuf),
     NoMajority {
-        /// Of how many members there is one.
+        /// The number of members with a data dir.
         given: usize,
-        /// How many would be enough.
+        /// The number that would be enough.
         needed: usize,
-        /// The members of which there is none.
+        /// The members without a data dir.
         missing: Vec<MemberId>,
         /// Whether archives were given, which do not count.
         has_archives: bool,
     },
-    /// What is committed is in the logs of a majority, and in these it is not: they are older copies.
+    /// What is committed is in the logs of a majority, but not in those given: they are older copies.
     NotTheLast {
         committed: Index,
-        /// Data of how many members have it.
+        /// The number of members with data that have it.
         holders: usize,
-        /// How many must have it.
+        /// The number that must have it.
         needed: usize,
     },
-    /// It is not known who the members are.
+    /// The cluster's members are not known.
     NoMembers,
 }
 
-/// Decides.
+/// Decides by the table.
 pub fn decide(evidence: &Evidence) -> Verdict {
     let rows = [
         moved,
@@ -219,7 +219,7 @@ fn nothing_to_go_back_from(evidence: &Evidence) -> Option<Verdict> {
     (known && is_below_target(evidence) && any_below).then_some(Verdict::NothingToGoBackFrom)
 }
 
-/// What an allowance would stand on, and what it does not cover.
+/// What an allowance would be based on, and its risks.
 fn grounds(evidence: &Evidence) -> Option<(Ground, Vec<Caution>)> {
     if !is_known_now(evidence) || !is_at_target(evidence) {
         return None;
@@ -254,7 +254,7 @@ fn not_covered_offline(evidence: &Evidence) -> Vec<Caution> {
     evidence.members.iter().filter_map(caution).collect()
 }
 
-/// Whether what is known of the cluster version is its present state.
+/// Whether the known cluster version is certain to be the present one.
 fn is_known_now(evidence: &Evidence) -> bool {
     if evidence.offline {
         !evidence.members.is_empty()
@@ -289,7 +289,7 @@ fn all_stopped(evidence: &Evidence) -> bool {
     running(evidence).is_empty() && !evidence.disks.iter().any(DiskEvidence::is_running)
 }
 
-/// The highest cluster version that anyone knows to be committed: it only rises.
+/// The highest cluster version that is known to be committed: it never falls.
 fn cluster_version(evidence: &Evidence) -> Option<&ClusterVersion> {
     let answers = evidence.members.iter();
     let said = answers.filter_map(|known| known.answer.as_ref().ok()?.cluster_version());
@@ -322,7 +322,7 @@ fn claims_on_disk(evidence: &Evidence, committed: bool) -> impl Iterator<Item = 
     })
 }
 
-/// The data dirs: an archive was taken before the end, and knows nothing of a move after it.
+/// The data dirs; an archive is an earlier copy and lacks what came after it.
 fn data_dirs(evidence: &Evidence) -> impl Iterator<Item = &DiskEvidence> {
     let disks = evidence.disks.iter();
     disks.filter(|disk| disk.created().is_none())
@@ -334,21 +334,21 @@ fn committed(evidence: &Evidence) -> Index {
     known.max().unwrap_or(Index(0))
 }
 
-/// Whether the data can be what the members stopped with. What is committed is in the logs of a
-/// majority: if too few have it, even with all that are not given, some are copies from before.
+/// Whether the data can be the members' last. What is committed is in the logs of a majority: if too
+/// few have it, even counting all members without a data dir, some are earlier copies.
 fn can_be_the_last(evidence: &Evidence) -> bool {
     let not_given = evidence.members.len() - given(evidence).len();
     holders(evidence) + not_given >= majority(evidence)
 }
 
-/// How many members have a data dir that has all that is known to be committed.
+/// The number of members with a data dir that has all that is known to be committed.
 fn holders(evidence: &Evidence) -> usize {
     let committed = committed(evidence);
     let holding = data_dirs(evidence).filter(|disk| disk.position.index >= committed);
     members_of(evidence, holding).len()
 }
 
-/// The members of which a data dir is given.
+/// The members with a data dir.
 fn given(evidence: &Evidence) -> BTreeSet<MemberId> {
     members_of(evidence, data_dirs(evidence))
 }
@@ -437,13 +437,13 @@ fn not_understood(evidence: &Evidence) -> Vec<MemberId> {
     odd.map(|known| known.member.id).collect()
 }
 
-/// The members in whose place something answers, understood or not.
+/// The members at whose address a server answers, understood or not.
 fn running(evidence: &Evidence) -> Vec<MemberId> {
     [answering(evidence), not_understood(evidence)].concat()
 }
 
 impl Verdict {
-    /// Whether the answer is no; `strict` is for those to whom a warning is one.
+    /// Whether the verdict is a refusal; with `strict` a warning is one too.
     pub fn is_refusal(&self, strict: bool) -> bool {
         match self {
             Self::Moved(_) | Self::Moving { .. } | Self::DoesNotStart(_) | Self::Unknown(_) => true,

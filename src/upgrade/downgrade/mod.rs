@@ -1,4 +1,4 @@
-//! Whether a cluster may go back to the release before, and what a member needs for it.
+//! Whether a cluster may go back to the release before, and how to prepare a member for it.
 
 pub mod collect;
 pub mod evidence;

@@ -1,22 +1,21 @@
-//! Bringing the segments of a dedicated WAL dir home into `member/wal`, where etcd 2.1 looks.
+//! Moves the segments of a dedicated WAL dir to `member/wal`, where etcd 2.1 looks for them.
 //!
 //! 2.1 has no `--wal-dir`: it would find no WAL and bootstrap an empty member beside the data (formats
 //! page §7). In: a stopped member's [`DataDir`] with a dedicated WAL dir. Out: the same segments in
-//! `member/wal`, the old ones kept, and no instant in between at which etcd starts on less than all
-//! of them:
+//! `member/wal`, the old ones kept, and at no time can etcd start on a part of them:
 //!
 //! ```text
 //! 1  copy, sync and read back in member/.etcd-ark-….staging      the WAL dir is as it was
-//! 2  rename the staged directory to member/wal                   either place is whole
+//! 2  rename the staged directory to member/wal                   both places are complete
 //! 3  put a note in the WAL dir; move the segments into a         etcd with --wal-dir finds what it needs,
 //!    directory below it, the oldest first                        or finds a gap and does not start
 //! 4  only the note and that directory are left                   etcd with --wal-dir does not start
 //! ```
 //!
-//! An *empty* WAL dir would be worse than a full one: etcd takes the member for a new one. So the
-//! note comes before the first segment goes. Its name ends in `.wal` because 3.x looks at no other
-//! names before it decides whether there is a WAL, and is that of no segment, so that opening fails.
-//! A run that died at any step is finished by the next one.
+//! An *empty* WAL dir would be worse than a full one: etcd would start as a new member. So the
+//! note comes before the first segment is moved. Its name ends in `.wal` because 3.x looks for that
+//! ending to decide whether there is a WAL, and it is not a segment's name, so that opening fails.
+//! The next run completes one that was interrupted at any step.
 
 use std::io;
 use std::io::{Read, Write};
@@ -41,23 +40,23 @@ use crate::fs::staged::{StagedDir, StagedFile, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 
-/// How the directory begins in which the old segments are kept.
+/// The prefix of the directory that keeps the old segments.
 const KEPT: &str = "before-downgrade-";
-/// How much is copied between two looks at whether to stop, in bytes.
+/// Bytes copied between two checks for an interrupt.
 const PIECE: usize = 1 << 20;
 
 /// Where a member's segments are.
 #[derive(Debug)]
 pub enum Found {
-    /// In `member/wal`, all of them.
+    /// All of them are in `member/wal`.
     AtHome(DataDir),
     Elsewhere(DataDir),
-    /// In `member/wal`, and what is in the WAL dir is the same: a run was cut off before it had put
-    /// that aside.
+    /// They are in `member/wal`, and the same ones in the WAL dir: an earlier run was interrupted before
+    /// it had put those aside.
     Both(DataDir),
 }
 
-/// What was done.
+/// What was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub wal: PathBuf,
@@ -88,7 +87,6 @@ pub enum MoveError {
 }
 
 impl Found {
-    /// The data dir, with its segments.
     pub fn data_dir(&self) -> &DataDir {
         match self {
             Self::AtHome(data_dir) | Self::Elsewhere(data_dir) | Self::Both(data_dir) => data_dir,
@@ -96,7 +94,7 @@ impl Found {
     }
 }
 
-/// Finds the segments of the member in `root`, which was started with `wal_dir` if there is one.
+/// Finds the segments of the member in `root`, which was started with `wal_dir`, if given.
 pub fn find(root: &Path, wal_dir: Option<&Path>) -> Result<Found, DataDirError> {
     let opened = DataDir::open(root, wal_dir);
     let Some(wal_dir) = wal_dir else {
@@ -130,8 +128,8 @@ pub fn find(root: &Path, wal_dir: Option<&Path>) -> Result<Found, DataDirError> 
     }
 }
 
-/// Moves the segments of `found` home, whose files say `facts`; the old ones are kept under a name
-/// with the time `now`.
+/// Moves the segments of `found` to `member/wal`; `facts` is what its files hold. The old ones are kept
+/// in a directory named by the time `now`.
 pub fn move_home(
     found: &Found,
     wal_dir: &Path,
@@ -145,7 +143,7 @@ pub fn move_home(
     }
     let wal_dir = fs::canonicalize(wal_dir)?;
     let old = segments(&wal_dir)?;
-    // Held to the end: an etcd that starts meanwhile exits by itself.
+    // Held until the end: an etcd that is started meanwhile exits by itself.
     let _held =
         take_locks(old.iter().map(|(_, path)| path.as_path()))?.map_err(MoveError::Running)?;
     if let Found::Elsewhere(data_dir) = found {
@@ -156,7 +154,7 @@ pub fn move_home(
     Ok(Some(Moved { wal: home, kept }))
 }
 
-/// Refuses where `member/wal` is taken, although the segments are elsewhere.
+/// Refuses if `member/wal` is not empty although the segments are elsewhere.
 pub fn refuse_in_the_way(data_dir: &DataDir) -> Result<(), MoveError> {
     let home = data_dir.member_dir().join("wal");
     if fs::symlink_metadata(&home).is_ok() && !is_empty_dir(&home)? {
@@ -165,7 +163,7 @@ pub fn refuse_in_the_way(data_dir: &DataDir) -> Result<(), MoveError> {
     Ok(())
 }
 
-/// Step 1 and 2.
+/// Steps 1 and 2.
 fn publish_copy(
     data_dir: &DataDir,
     old: &[(SegmentName, PathBuf)],
@@ -199,14 +197,14 @@ fn publish_copy(
     if home.is_free() {
         place.rename_to_free(&home)?;
     } else {
-        // An empty directory gives way in one step.
+        // The rename replaces an empty directory.
         place.rename_over(&home)?;
     }
     place.dir.sync()?;
     Ok(())
 }
 
-/// Steps 3 and 4, in the WAL dir itself: it may be a mount point, which cannot be renamed.
+/// Steps 3 and 4, inside the WAL dir: it may be a mount point, which cannot be renamed.
 fn put_aside(
     wal_dir: &Path,
     old: &[(SegmentName, PathBuf)],
@@ -240,8 +238,8 @@ fn leave_note(wal: &Arc<Dir>, home: &Path) -> io::Result<()> {
     StagedFile::holding(wal, wal_note::text(home).as_bytes())?.publish(wal_note::NAME.as_ref())
 }
 
-/// The directory in which an earlier run began to put these segments aside: none of them is in it
-/// yet. One from another time has segments of the same names.
+/// The directory into which an earlier run began to move these segments: it holds none of those still
+/// to be moved. A directory from another time holds segments of the same names.
 fn begun_before(wal: &Dir, old: &[(SegmentName, PathBuf)]) -> io::Result<Option<Arc<Dir>>> {
     for name in wal.names()?.into_iter().rev() {
         if !name.to_string_lossy().starts_with(KEPT) {
@@ -283,13 +281,13 @@ fn is_empty_dir(path: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(path)?.next().is_none())
 }
 
-/// How many bytes the segments take, if there is room for them.
+/// The size of the segments in bytes, if there is room for them.
 fn room(dir: &Path, old: &[(SegmentName, PathBuf)]) -> Result<u64, MoveError> {
     let mut bytes = 0;
     for (_, path) in old {
         bytes += fs::metadata(path)?.len();
     }
-    // A block more a file, and the directory.
+    // One more block for each file, and the directory.
     let needed = bytes + (64 << 10) + 4096 * old.len() as u64;
     space::require(dir, needed, dir)?;
     Ok(bytes)
@@ -324,7 +322,7 @@ fn copy(
     Ok(())
 }
 
-/// Gives `file` the owner and mode of `like`.
+/// Sets the owner and mode of `file` to those of `like`.
 fn make_like(file: &fs::File, like: &std::fs::Metadata) -> io::Result<()> {
     owner::give(file, Owner::of(like))?;
     file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))

@@ -1,8 +1,8 @@
-//! This member's part of going back: what is done once the gate is open.
+//! Prepares this member for the downgrade, once the gate has allowed it.
 //!
-//! In: a stopped member's data dir. Out: a safety snapshot of it, proof that it reads well, and its
-//! segments where the release to go back to looks for them. The data themselves stay as they are:
-//! while the cluster is of that release they are good for it, and they must be kept.
+//! In: a stopped member's data dir. Out: a safety snapshot of it, the result of reading all of it, and
+//! its segments where the release to go back to looks for them. The data themselves do not change:
+//! while the cluster is of that release they are valid for it, and they must be kept.
 
 use std::io;
 use std::path::Path;
@@ -27,15 +27,15 @@ use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
 
 /// The label of the safety snapshot.
 pub const LABEL: &str = "pre-downgrade";
-/// The first release that takes `--wal-dir`.
+/// The first release that has `--wal-dir`.
 const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
 
-/// A flag of etcd's that an earlier release does not know.
+/// A flag of etcd that an earlier release does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaterFlag {
-    /// As it is on the command line.
+    /// Its name on the command line.
     pub flag: &'static str,
-    /// As it is in the environment.
+    /// Its name in the environment.
     pub variable: &'static str,
     pub since: Release,
 }
@@ -63,7 +63,7 @@ const LATER_FLAGS: [LaterFlag; 4] = [
     },
 ];
 
-/// What to do, and with what.
+/// What to prepare.
 #[derive(Debug)]
 pub struct Request<'r> {
     pub found: &'r Found,
@@ -71,7 +71,7 @@ pub struct Request<'r> {
     pub to: capture::destination::Destination<'r>,
     pub dry_run: bool,
     pub threads: usize,
-    /// The data size, in bytes, above which there is a warning.
+    /// Warn above this data size, in bytes.
     pub size_limit: u64,
     pub now: Timestamp,
     pub lock: Claim,
@@ -80,15 +80,15 @@ pub struct Request<'r> {
 /// What was done.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The safety snapshot; none in a dry run.
+    /// The safety snapshot; `None` in a dry run.
     pub snapshot: Option<Captured>,
-    /// What the data dir says, read whole.
+    /// What the data dir holds.
     pub member: MemberFacts,
-    /// Where the segments went, if they were moved.
+    /// Where the segments were moved to, if they were.
     pub moved: Option<Moved>,
 }
 
-/// Why it was not done.
+/// Why the preparation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
@@ -118,7 +118,7 @@ impl Step {
     }
 }
 
-/// Whether etcd runs on `data_dir`, asked without taking a lock.
+/// Whether etcd runs on `data_dir`; takes no lock.
 pub fn running(data_dir: &DataDir) -> Result<Option<Running>, DataDirError> {
     let listing = data_dir.list()?;
     let segments = listing.segments.iter().map(|(_, file)| file.path.as_path());
@@ -126,7 +126,7 @@ pub fn running(data_dir: &DataDir) -> Result<Option<Running>, DataDirError> {
     Ok(is_running(segments.chain(db))?)
 }
 
-/// Takes the safety snapshot, proves the data dir, moves the segments.
+/// Takes the safety snapshot, verifies the data dir, moves the segments.
 pub fn prepare(
     request: &Request<'_>,
     interrupt: &Interrupt,
@@ -174,7 +174,7 @@ pub fn prepare(
     })
 }
 
-/// Reads the whole data dir, on which etcd must not run.
+/// Reads the whole data dir; etcd must not run on it.
 fn prove(
     data_dir: &DataDir,
     interrupt: &Interrupt,

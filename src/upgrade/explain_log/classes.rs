@@ -1,5 +1,5 @@
-//! The classes of messages while a cluster goes from 2.1 to 2.2. Those called expected are the ones that etcd's upgrade guide
-//! shows, and what else an upgrade brings along.
+//! The classes of messages during an upgrade from 2.1 to 2.2. Expected are those that etcd's upgrade guide
+//! shows, and others that an upgrade causes.
 
 use crate::upgrade::explain_log::Verdict::{Expected, NotKnown, Routine, WorthALook};
 use crate::upgrade::explain_log::{Class, Verdict};

@@ -1,5 +1,5 @@
-//! Messages that an upgrade brings along or that etcd writes at any time, and those that are told
-//! from them by a word only.
+//! Messages that an upgrade causes or that etcd writes at any time, and those that differ from them
+//! by a word only.
 
 use crate::upgrade::explain_log::Verdict::{Expected, Routine, WorthALook};
 use crate::upgrade::explain_log::classes::{
@@ -7,7 +7,6 @@ use crate::upgrade::explain_log::classes::{
     PEER_AWAY, PUBLISHED, Rule, STARTED, STOPPED, rule,
 };
 
-/// Of what goes on.
 pub(crate) const RULES: &[Rule] = &[
     (BUFFER_FULL, &["dropped *buffer is full"]),
     rule(

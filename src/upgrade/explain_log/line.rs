@@ -1,7 +1,7 @@
-//! One line of an etcd log, taken apart.
+//! Parses one line of an etcd log.
 //!
-//! In: a line without its end. Out: when it was said, how grave its logger held it to be, which
-//! package said it, and the message. Nothing here fails: what is not there is none.
+//! In: a line without its end. Out: its time, its level, the package that wrote it, and the message.
+//! Nothing here fails: a part that is missing is `None`.
 //!
 //! ```text
 //! 2015/09/10 12:00:00 etcdserver: message                      2.0 and 2.1: no level
@@ -16,16 +16,16 @@ use std::borrow::Cow;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-/// How far into a line the journal's prefix may reach, in bytes.
+/// The greatest length of the journal's prefix, in bytes.
 const PREFIX: usize = 160;
 
-/// The year of a time of which the journal does not tell the year; one with 29 days in February.
+/// The year for times of the journal, which have none; one with 29 days in February.
 const SOME_YEAR: i16 = 2000;
 
-/// How the journal names the months, where it speaks English.
+/// The journal's names of the months, in English.
 const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
-/// Who speaks in etcd's logs; longer names such as `etcdserver/membership` begin with one of them.
+/// The packages that write to etcd's logs; longer names such as `etcdserver/membership` begin with one of them.
 const PACKAGES: [&str; 24] = [
     "auth",
     "discovery",
@@ -53,7 +53,7 @@ const PACKAGES: [&str; 24] = [
     "wal",
 ];
 
-/// How grave a logger held a line to be.
+/// The level that the logger gave a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -63,25 +63,25 @@ pub enum Level {
     Notice,
     Warning,
     Error,
-    /// etcd gives up.
+    /// etcd exits.
     Critical,
 }
 
-/// A line taken apart.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line<'a> {
-    /// When it was said, by the clock of the machine that said it. The journal leaves the year
-    /// out, so that only differences mean something.
+    /// When it was written, by that machine's clock. The journal leaves out the year, so only
+    /// differences between times are meaningful.
     #[serde(skip)]
     pub time: Option<DateTime>,
-    /// How grave; none in the logs of 2.0 and 2.1.
+    /// The level; `None` in the logs of 2.0 and 2.1.
     pub level: Option<Level>,
     pub package: Option<&'a str>,
     pub message: Cow<'a, str>,
 }
 
 impl<'a> Line<'a> {
-    /// Takes a line apart.
+    /// Parses a line.
     pub fn parse(text: &'a str) -> Self {
         let text = text.trim_end();
         let (journal_time, text) = match etcd_time(text) {
@@ -105,8 +105,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// `2015/09/10 12:00:00` or `2015-09-10 12:00:00.000000`, and what follows. Days of one digit are
-/// in etcd's own upgrade guide.
+/// Parses `2015/09/10 12:00:00` or `2015-09-10 12:00:00.000000`; returns the rest. etcd's own upgrade
+/// guide has days of one digit.
 fn etcd_time(text: &str) -> Option<(DateTime, &str)> {
     date_and_time(text, ' ')
 }
@@ -124,7 +124,7 @@ fn date_and_time(text: &str, between: char) -> Option<(DateTime, &str)> {
     Some((time, fraction.unwrap_or(rest)))
 }
 
-/// `12:00:00` and what follows.
+/// Parses `12:00:00`; returns the rest.
 fn clock(text: &str) -> Option<((i16, i16, i16), &str)> {
     let (clock, rest) = text.split_at_checked(8)?;
     let mut parts = clock.split(':');
@@ -152,8 +152,8 @@ fn moment(year: i16, month: i16, day: i16, clock: (i16, i16, i16)) -> Option<Dat
     .ok()
 }
 
-/// The journal's `Sep 10 12:00:00 host etcd[123]: `, in whatever language and form: what counts is
-/// the program with its process id. Its time if it can be read, and what follows.
+/// Parses the journal's `Sep 10 12:00:00 host etcd[123]: ` in any language and form: it needs
+/// the program with its process id. Returns the time if it can be read, and the rest.
 fn journal_prefix(text: &str) -> Option<(Option<DateTime>, &str)> {
     let end = text.find("]: ").filter(|end| *end <= PREFIX)?;
     let (prefix, message) = (text.get(..end)?, text.get(end + 3..)?);
@@ -180,7 +180,7 @@ fn journal_time(prefix: &str) -> Option<DateTime> {
     moment(SOME_YEAR, month, number(day, 2)?, clock)
 }
 
-/// `W | `, and what follows.
+/// Parses `W | `; returns the rest.
 fn level(text: &str) -> Option<(Level, &str)> {
     let (letter, rest) = text.split_once(" | ")?;
     let level = match letter {
@@ -195,7 +195,7 @@ fn level(text: &str) -> Option<(Level, &str)> {
     Some((level, rest))
 }
 
-/// `etcdserver: `, and what follows. Some messages name a package again: only the first counts.
+/// Parses `etcdserver: `; returns the rest. Some messages name a second package: only the first counts.
 fn package(text: &str) -> (Option<&str>, &str) {
     let (mut first, mut message) = (None, text);
     while let Some((name, rest)) = message.split_once(": ")
@@ -207,7 +207,7 @@ fn package(text: &str) -> (Option<&str>, &str) {
     (first, message)
 }
 
-/// What 3.4 writes with `--logger zap`, as far as it matters.
+/// The fields that are used of a line that 3.4 writes with `--logger zap`.
 #[derive(Deserialize)]
 struct Zap<'a> {
     #[serde(borrow)]

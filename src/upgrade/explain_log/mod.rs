@@ -1,9 +1,9 @@
-//! Marks each line of an etcd log: expected while a cluster goes from 2.1 to 2.2, and why, or worth
+//! Classifies each line of an etcd log: expected during an upgrade from 2.1 to 2.2, and why, or worth
 //! a look.
 //!
-//! In: the lines of one member's log, one after the other. Out: for each what it is. Most lines are
-//! judged alone; some are expected only at their time: a member may be away, but not for long and
-//! not two of them, and there may be an election, but not five in a minute.
+//! In: the lines of one member's log, in order. Out: the class of each. Most lines are judged alone;
+//! some are expected only for a time: a member may be unreachable, but not for long and not two at
+//! once, and there may be an election, but not five in a minute.
 
 pub mod classes;
 pub mod expected;
@@ -26,31 +26,31 @@ pub use crate::upgrade::explain_log::line::{Level, Line};
 
 use crate::etcd::ids::MemberId;
 
-/// How long a member may be away before that is worth a look. A member with as much data as the
+/// How long a member may be unreachable before a line is worth a look. A member with as much data as the
 /// guide allows is back within a minute or two.
 const AWAY_LONG: SignedDuration = SignedDuration::from_mins(5);
-/// How many elections within a minute are worth a look. A rolling upgrade has one for each
-/// member, at most.
+/// How many elections within a minute are worth a look. A rolling upgrade has at most one for each
+/// member.
 const STORM: u64 = 5;
-/// How far back elections are counted.
+/// The period in which elections are counted.
 const STORM_WITHIN: SignedDuration = SignedDuration::from_mins(1);
-/// How many members that are away are remembered: more than any cluster has.
+/// How many unreachable members are remembered: more than any cluster has.
 const MOST_AWAY: usize = 64;
 
-/// What is to be thought of a line.
+/// How to treat a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Expected,
-    /// etcd says so at any time.
+    /// etcd writes it at any time.
     Routine,
-    /// Someone should look at it before going on.
+    /// An operator should look at it before going on.
     WorthALook,
-    /// No rule knows it, and its logger did not hold it to be grave.
+    /// No rule matches it, and its level is not severe.
     NotKnown,
 }
 
-/// What kind of line it is.
+/// A class of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Class {
     pub name: &'static str,
@@ -58,29 +58,29 @@ pub struct Class {
     pub why: &'static str,
 }
 
-/// A line, explained.
+/// A line and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained<'a> {
     pub line: Line<'a>,
     pub class: Class,
-    /// A rule knows its message, or it names a package of etcd.
+    /// Whether a rule matches its message, or it names a package of etcd.
     pub is_of_etcd: bool,
 }
 
-/// What has to be remembered of the lines before.
+/// The state from the lines before.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Explainer {
     stopping: bool,
-    /// Whether it has joined its cluster. A log may begin after that.
+    /// Whether the member has joined its cluster. A log may begin after that.
     joined: bool,
-    /// Whether it has ever been a member with data.
+    /// Whether the member has had data before.
     had_data: bool,
-    /// Whether the cluster is known to be 2.2.
+    /// Whether the cluster version is known to be 2.2.
     moved: bool,
     /// Whether the lines belong to a panic.
     crashed: bool,
-    /// Who is away, since when.
+    /// The unreachable members, each with the time since when.
     away: BTreeMap<MemberId, Option<DateTime>>,
     /// The terms of the last minute's elections.
     elections: VecDeque<(DateTime, u64)>,
@@ -101,7 +101,7 @@ impl Default for Explainer {
 }
 
 impl Explainer {
-    /// Explains the next line of a log.
+    /// Classifies the next line of a log.
     pub fn explain<'a>(&mut self, text: &'a str) -> Explained<'a> {
         let line = Line::parse(text);
         let known = rules::class_of(&line.message);
@@ -160,7 +160,7 @@ impl Explainer {
     }
 
     fn peer_away(&mut self, line: &Line<'_>) -> Class {
-        // That a connection ended does not say that the other side is gone.
+        // A closed connection does not mean that the other member is unreachable.
         let evidence = !line.message.ends_with(" became inactive");
         let Some(peer) = peer(&line.message).filter(|_| evidence) else {
             return PEER_AWAY;
@@ -185,9 +185,9 @@ impl Explainer {
         now.duration_since(since) > AWAY_LONG
     }
 
-    /// Whether the terms rise too fast: each election has one of its own.
+    /// Whether the terms rise too fast: each election has its own term.
     fn is_storm(&mut self, line: &Line<'_>) -> bool {
-        // Of the many lines that an election takes, its beginning or its end.
+        // An election writes many lines; its first or its last one counts.
         let counts = ["is starting a new election", "elected leader"];
         if !counts.iter().any(|what| line.message.contains(what)) {
             return false;
@@ -210,12 +210,12 @@ impl Explainer {
     }
 }
 
-/// Whether a panic begins here, and is not told further.
+/// Whether a panic begins here; its other lines are then not classified one by one.
 fn begins_a_panic(message: &str) -> bool {
     !message.starts_with("goroutine ")
 }
 
-/// The member that a message is about.
+/// The member that a message names.
 fn peer(message: &str) -> Option<MemberId> {
     const BEFORE_IT: [&str; 10] = [
         "failed to dial ",

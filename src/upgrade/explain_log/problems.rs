@@ -1,4 +1,4 @@
-//! Messages that no upgrade should bring along, each worth a look wherever it stands.
+//! Messages that no upgrade should cause, each worth a look at any time.
 
 use crate::upgrade::explain_log::Verdict::{Routine, WorthALook};
 use crate::upgrade::explain_log::classes::{PANIC, Patterns, Rule, rule};
@@ -7,7 +7,6 @@ const fn problem(name: &'static str, why: &'static str, patterns: Patterns) -> R
     rule(name, WorthALook, why, patterns)
 }
 
-/// Of what went wrong.
 pub(crate) const RULES: &[Rule] = &[
     (
         PANIC,

@@ -1,30 +1,30 @@
-//! What etcd's messages mean while a cluster goes from 2.1 to 2.2.
+//! What etcd's messages mean during an upgrade from 2.1 to 2.2.
 //!
-//! In: a message. Out: the class of the first rule that fits it. The messages are those that the
-//! sources of 2.0 to 2.3 print, and some of 3.x.
+//! In: a message. Out: the class of the first rule that matches it. The messages are those in the
+//! sources of 2.0 to 2.3, and some of 3.x.
 
 use memchr::memmem;
 
 use crate::upgrade::explain_log::Class;
 use crate::upgrade::explain_log::classes::Rule;
 
-/// The class of a message, if any rule knows it.
+/// The class of a message, if a rule matches it.
 pub(crate) fn class_of(message: &str) -> Option<Class> {
     let fitting = |(_, patterns): &&Rule| patterns.iter().any(|pattern| fits(pattern, message));
     rules().find(fitting).map(|(class, _)| *class)
 }
 
-/// The first that fits decides, so that what is grave comes first.
+/// All rules. The first match decides, so severe ones come first.
 fn rules() -> impl Iterator<Item = &'static Rule> {
     crate::upgrade::explain_log::problems::RULES
         .iter()
         .chain(crate::upgrade::explain_log::expected::RULES)
 }
 
-/// Whether a message begins as `pattern` says; `*` stands for anything.
+/// Whether a message begins with `pattern`; `*` matches any text.
 pub(crate) fn fits(pattern: &str, message: &str) -> bool {
     let message = message.as_bytes();
-    // Nearly all are told apart by their first letter.
+    // The first letter tells most apart.
     let first = pattern.as_bytes().first();
     if first != Some(&b'*') && first != message.first() {
         return first.is_none();

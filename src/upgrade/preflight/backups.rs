@@ -12,22 +12,22 @@ use crate::upgrade::preflight::data_dir::Space;
 use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};
 
-/// How far a clock may be ahead of this one's before a backup counts as one from the future.
+/// How far an archive's time may be ahead of this clock before it counts as made in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What was found in a backup dir.
 #[derive(Clone, Debug)]
 pub struct Backups {
     pub dir: PathBuf,
-    /// The newest archive of each member of the cluster; those that a rewind made do not count.
+    /// The newest archive of each member of the cluster, except those that a rewind made.
     pub newest: Vec<Backup>,
-    /// What has an archive's name and cannot be opened, and why.
+    /// Files with an archive's name that cannot be opened, and why.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Room on its filesystem; none of a bucket.
+    /// Free space on its filesystem; `None` for a bucket.
     pub space: Option<Space>,
 }
 
-/// An archive, proven.
+/// A verified archive.
 #[derive(Clone, Debug)]
 pub struct Backup {
     pub path: PathBuf,
@@ -35,14 +35,14 @@ pub struct Backup {
     pub labels: Vec<String>,
     pub identity: Identity,
     pub position: Position,
-    /// The highest cluster version that it knows of, committed or not.
+    /// The highest cluster version in it, committed or not.
     pub cluster_version: Option<ClusterVersion>,
-    /// What does not check in it, if anything.
+    /// What is corrupt in it, if anything.
     pub fault: Option<String>,
 }
 
 impl Backup {
-    /// What is wrong with it as a way back from the upgrade, if anything.
+    /// Why it is not suited for going back from the upgrade, if it is not.
     fn objection(&self, rules: &Rules, now: Timestamp) -> Option<String> {
         let age = now.duration_since(self.created);
         let version = self.cluster_version.as_ref();
@@ -106,7 +106,7 @@ fn own_identity(facts: &Facts) -> Option<&Identity> {
     Some(&member.identity)
 }
 
-/// The newest good backup of this member.
+/// The newest valid backup of this member.
 pub(crate) fn own_backup(facts: &Facts) -> Option<&Backup> {
     let own = own_identity(facts)?;
     let backup = facts
@@ -117,7 +117,7 @@ pub(crate) fn own_backup(facts: &Facts) -> Option<&Backup> {
     objection.is_none().then_some(backup)
 }
 
-/// What to do about a missing or useless archive.
+/// What to do about a missing or unsuitable archive.
 fn advice(facts: &Facts, otherwise: &str) -> String {
     if has_moved(facts) {
         let from = facts.rules.from;
@@ -131,7 +131,7 @@ fn advice(facts: &Facts, otherwise: &str) -> String {
 
 const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade` takes one, also while etcd runs";
 
-/// Whether there is a fresh, proven archive of this member.
+/// Whether there is a recent, verified archive of this member.
 pub(crate) fn own(facts: &Facts) -> Check {
     let (id, title) = ("own-backup", "own backup");
     let backups = match &facts.backups {

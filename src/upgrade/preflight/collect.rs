@@ -1,4 +1,4 @@
-//! Reading what the checks look at: the data dir, the backup dir, room on disk.
+//! Collects the facts for the checks: the data dir, the backup dir, free space.
 //!
 //! In: a data dir and the archives' paths. Out: [`DataFacts`] and [`Backups`]. Reads only.
 
@@ -26,10 +26,10 @@ use crate::repository::{Catalog, Repository, Summary};
 use crate::upgrade::preflight::backups::{Backup, Backups};
 use crate::upgrade::preflight::data_dir::{DataFacts, ReplayFacts, Space};
 
-/// Where etcd's auth keeps whether it is on.
+/// The store path of etcd's flag for enabled auth.
 const AUTH_ENABLED: &[u8] = b"/2/enabled";
 
-/// What is in a data dir, all of it read and its log replayed as the member has applied it.
+/// The facts of a data dir, which is read whole, with its log replayed as the member has applied it.
 pub fn data_facts(
     data_dir: &DataDir,
     interrupt: &Interrupt,
@@ -37,7 +37,7 @@ pub fn data_facts(
 ) -> Result<DataFacts, SurveyError> {
     let plan = Plan {
         start: Start::Newest,
-        // What is not known to be committed may be, by the time of the next start.
+        // Entries not known to be committed may be by the time of the next start.
         until: Until::End,
         rules: InOrderRules::Before22,
         along: Along::Nothing,
@@ -86,7 +86,7 @@ pub fn data_facts(
     })
 }
 
-/// The WAL dir, if it is not where every release looks for it.
+/// The WAL dir, if it is a dedicated one.
 fn dedicated_wal(data_dir: &DataDir) -> Option<PathBuf> {
     let wal_dir = data_dir.wal_dir();
     let elsewhere = wal_dir != data_dir.member_dir().join("wal");
@@ -100,8 +100,8 @@ fn auth_enabled(replayed: &Replayed) -> bool {
     value.is_some_and(|value| *value.bytes() == *b"true")
 }
 
-/// The newest archive of each member in a backup dir, proven; only those of `cluster`, if it is
-/// known. Of an encrypted one the ciphertext is proven.
+/// The newest archive of each member in a backup dir, verified; only those of `cluster`, if it is
+/// known. For an encrypted one the ciphertext is verified.
 pub fn backups(
     repository: &dyn Repository,
     catalog: Catalog,
@@ -116,7 +116,7 @@ pub fn backups(
         let counts =
             summary.is_backup() && cluster.is_none_or(|cluster| cluster == identity.cluster_id);
         if counts {
-            // They come newest first.
+            // The newest come first.
             let key = (identity.cluster_id, identity.member_id);
             newest.entry(key).or_insert(summary);
         }
@@ -167,7 +167,7 @@ fn fault_in(
     Ok(report.first_fault().map(|fault| fault.to_string()))
 }
 
-/// Room on the filesystem of `path`, or of the nearest directory above it that is there.
+/// Free space on the filesystem of `path`, or of its nearest parent that exists.
 fn space(path: &Path) -> io::Result<Space> {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
     let device = fs::metadata(there)?.dev();

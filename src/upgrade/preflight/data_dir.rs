@@ -15,41 +15,41 @@ use crate::text::{count, size};
 use crate::upgrade::REST_POSTS;
 use crate::upgrade::preflight::{Check, Facts, Seen, Status};
 
-/// From this much data on, in bytes, a restarted member may need minutes to catch up: etcd's own
+/// With this much data or more, in bytes, a restarted member may need minutes to catch up: etcd's own
 /// guides advise to wait 2 minutes between members.
 const WAIT_FROM: u64 = 50_000_000;
-/// What etcd cuts a WAL segment at, in bytes; 2.2 sets it aside on disk at once.
+/// The size at which etcd cuts a WAL segment, in bytes; 2.2 preallocates it on disk.
 pub(crate) const SEGMENT: u64 = 64_000_000;
-/// How many directories with in-order keys are named.
+/// The number of directories with in-order keys to list.
 const DIRECTORIES: usize = 3;
 
 /// What was found in a data dir.
 #[derive(Clone, Debug)]
 pub struct DataFacts {
     pub path: PathBuf,
-    /// A dedicated WAL dir, if it has one.
+    /// The dedicated WAL dir, if there is one.
     pub dedicated_wal: Option<PathBuf>,
     pub running: bool,
-    /// What its files say together, or why etcd could not start from them.
+    /// The facts of all its files, or why etcd could not start from them.
     pub member: Result<MemberFacts, String>,
     pub faults: Vec<String>,
-    /// What each release does with it, once its segments are in `member/wal`; none if it was not asked.
+    /// Whether each release starts from it, once its segments are in `member/wal`; `None` if not checked.
     pub starts: Option<Verdicts>,
     /// Bytes of the newest raft snapshot and of the entries above it.
     pub data_bytes: u64,
     /// Bytes of the whole directory.
     pub directory_bytes: u64,
-    /// The raft snapshots that check, oldest first.
+    /// The valid raft snapshots, oldest first.
     pub raft_snapshots: Vec<SnapshotId>,
-    /// What a replay of the log tells; none if it cannot be replayed.
+    /// The facts from a replay of the log; `None` if it cannot be replayed.
     pub replay: Option<ReplayFacts>,
     pub space: Space,
     pub wal_space: Space,
-    /// Whether etcd's auth is on, as the store says; none if the log cannot be replayed.
+    /// Whether etcd's auth is on, from the store; `None` if the log cannot be replayed.
     pub auth_enabled: Option<bool>,
 }
 
-/// What a replay of the log tells.
+/// Facts from a replay of the log.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
     pub in_order: InOrderPosts,
@@ -59,19 +59,19 @@ pub struct ReplayFacts {
 /// Room on a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
-    /// Bytes that someone who is not root can still write.
+    /// Free bytes for users other than root.
     pub free: u64,
     pub device: u64,
 }
 
 impl DataFacts {
-    /// How fast the log grows, if it tells.
+    /// How fast the log grows, if that is known.
     pub fn rate(&self) -> Option<Rate> {
         self.replay.as_ref()?.pace.rate()
     }
 }
 
-/// The data dir, or the check that says why there is none to look at.
+/// The data dir, or the check that says why there is none.
 pub(crate) fn found<'f>(
     facts: &'f Facts,
     id: &'static str,
@@ -87,7 +87,7 @@ pub(crate) fn found<'f>(
     }
 }
 
-/// Whether everything in it checks, and it belongs to a member of this cluster.
+/// Whether all of it is valid, and it belongs to a member of this cluster.
 pub(crate) fn soundness(facts: &Facts) -> Check {
     let (id, title) = ("data-dir", "data dir");
     if let Seen::Unreadable { why, hint } = &facts.data {
@@ -153,7 +153,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
     check(vec![text])
 }
 
-/// Which of `releases` do not start from it, and why. What has moved, or was removed, other checks say.
+/// Which of `releases` do not start from it, and why. Other checks report a moved cluster and a removed member.
 fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
     let verdicts = data.starts.iter().flatten();
     let asked = verdicts.filter(|(line, _)| releases.contains(line));
@@ -175,7 +175,7 @@ fn none_answers(facts: &Facts) -> bool {
     facts.look.members.iter().all(|look| look.said.is_err())
 }
 
-/// Why the data dir is not that of a member of the cluster that was asked.
+/// Why the data dir does not belong to a member of the cluster that was asked.
 fn stranger(facts: &Facts, member: &MemberFacts) -> Option<String> {
     let own = &member.identity;
     let foreign = facts
@@ -202,7 +202,7 @@ fn stranger(facts: &Facts, member: &MemberFacts) -> Option<String> {
     }
 }
 
-/// Whether there is more data than etcd's guide is at ease with.
+/// Whether there is more data than etcd's guide recommends.
 pub(crate) fn size_check(facts: &Facts) -> Check {
     let (id, title) = ("data-size", "data size");
     let data = match found(facts, id, title) {
@@ -250,7 +250,7 @@ pub(crate) fn space(facts: &Facts) -> Check {
     let mut needs = vec![Need {
         place: "data dir",
         space: data.space,
-        // etcd writes a raft snapshot before it drops an old one, and a larger one each time.
+        // etcd writes a raft snapshot before it removes an old one, and they grow.
         bytes: data.data_bytes.saturating_mul(2),
     }];
     let wal = Need {
@@ -263,7 +263,7 @@ pub(crate) fn space(facts: &Facts) -> Check {
         let archive = Need {
             place: "backup dir",
             space,
-            // At worst nothing in it can be compressed.
+            // In the worst case nothing can be compressed.
             bytes: data.data_bytes.saturating_add(SEGMENT),
         };
         archive.join(&mut needs);
@@ -281,7 +281,7 @@ pub(crate) fn space(facts: &Facts) -> Check {
     }
 }
 
-/// What will be written to a filesystem.
+/// Bytes to be written to a filesystem.
 struct Need {
     place: &'static str,
     space: Space,
@@ -289,7 +289,7 @@ struct Need {
 }
 
 impl Need {
-    /// Adds to what is needed on the same filesystem, or stands for itself.
+    /// Adds to the need of the same filesystem, or becomes a new one.
     fn join(self, needs: &mut Vec<Self>) {
         let same = needs
             .iter_mut()
@@ -396,7 +396,7 @@ fn runs_new_release(facts: &Facts, data: &DataFacts) -> bool {
     })
 }
 
-/// Where the POSTs are that lie above the newest raft snapshot.
+/// The directories of the POSTs above the newest raft snapshot.
 fn above_snapshot(data: &DataFacts, posts: &InOrderPosts) -> Vec<String> {
     let snapshot = data.raft_snapshots.last().map(|id| id.index);
     let above = posts

@@ -1,12 +1,12 @@
-//! How long the local log reaches back before the move.
+//! How long the local log still reaches back to before the move.
 //!
-//! In: where this member's log and raft snapshots stand, and how fast the log grows. Out: the
+//! In: the positions of this member's log and raft snapshots, and how fast the log grows. Out: the
 //! index at which etcd will have purged the last raft snapshot from before the move, or the
-//! segment that carries on from it, if the cluster moved now; and when that is to be expected.
+//! segment that follows it, if the cluster moved now; and the expected time of that.
 //!
 //! A rewind begins from a raft snapshot below the entry that moved the cluster and needs the log
 //! from there on. etcd keeps the newest 5 raft snapshots and the newest 5 segments (formats page
-//! §1), so both go as the log grows.
+//! §1), so both are purged as the log grows.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -20,11 +20,11 @@ use crate::upgrade::preflight::data_dir::{SEGMENT, found};
 use crate::upgrade::preflight::members::has_moved;
 use crate::upgrade::preflight::{Check, Facts, Status, backups};
 
-/// How many raft snapshots, and how many segments, etcd keeps unless it is told otherwise.
+/// How many raft snapshots, and how many segments, etcd keeps by default.
 const KEPT: u64 = 5;
-/// After how many entries etcd makes a raft snapshot unless it is told otherwise.
+/// After how many entries etcd makes a raft snapshot by default.
 const SNAPSHOT_COUNT: u64 = 10_000;
-/// The farthest future worth a date, in seconds: what grows slower than that may as well stand.
+/// The greatest time ahead to show as a date, in seconds.
 const FAR: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// How long the local log reaches back.
@@ -33,36 +33,36 @@ pub struct WayBack {
     /// The last entry now: the move comes after it.
     #[serde(rename = "last_raft_index")]
     pub last_index: Index,
-    /// The newest raft snapshot; none if there is none, and the log itself is the way back.
+    /// The newest raft snapshot; `None` if there is none, and the log itself is enough.
     #[serde(rename = "raft_snapshot_raft_index")]
     pub newest_raft_snapshot: Option<Index>,
-    /// About how many entries lie between two raft snapshots.
+    /// The approximate number of entries between two raft snapshots.
     pub entries_per_raft_snapshot: u64,
-    /// Whether that was measured here; if not it is etcd's default.
+    /// Whether that was measured here; if not, it is etcd's default.
     pub measured: bool,
-    /// The index from which on the way back is gone, if the cluster moved now.
+    /// The index at which the log no longer reaches back, if the cluster moved now.
     #[serde(rename = "gone_from_raft_index")]
     pub gone_from: Index,
-    /// What goes first then.
+    /// What is purged first.
     pub goes_first: Goes,
     pub rate: Option<Rate>,
-    /// When `gone_from` is to be expected at that rate.
+    /// When the log is expected to reach `gone_from` at that rate.
     #[serde(rename = "gone_at")]
     pub expected: Option<Timestamp>,
 }
 
-/// What a purge takes away.
+/// What a purge removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goes {
     /// The last raft snapshot from before the move.
     RaftSnapshot,
-    /// The segment that carries on from it.
+    /// The segment that follows it.
     Segment,
 }
 
-/// How long the log of `member` reaches back, whose sound raft snapshots are `snapshots`, oldest
-/// first; `None` if there is no log to tell from.
+/// How long the log of `member` reaches back, with its valid raft snapshots `snapshots`, oldest
+/// first; `None` without a log.
 pub fn way_back(
     member: &MemberFacts,
     snapshots: &[SnapshotId],
@@ -100,8 +100,8 @@ pub fn way_back(
     })
 }
 
-/// The smallest distance between two raft snapshots: one that a leader sent may lie far from the
-/// one before it. A single one that lies below etcd's default was made after so many entries.
+/// The smallest distance between two raft snapshots: one that a leader sent may be far from the
+/// one before it. The index of a single one, if it is below etcd's default, is itself the distance.
 fn distance(snapshots: &[SnapshotId]) -> Option<u64> {
     if let [only] = snapshots {
         return Some(only.index.0).filter(|every| *every <= SNAPSHOT_COUNT);
@@ -113,8 +113,8 @@ fn distance(snapshots: &[SnapshotId]) -> Option<u64> {
     pairs.filter(|distance| *distance > 0).min()
 }
 
-/// About where the log stands when etcd has cut so many segments that the one which holds `index`
-/// is none of the newest 5.
+/// The approximate index at which etcd has cut so many segments that the one with `index` is not
+/// among the newest 5.
 fn segment_gone(segments: &[SegmentFacts], index: Index, last_index: Index) -> Option<Index> {
     let last = segments.last()?;
     let holds = |segment: &&SegmentFacts| segment.first.is_some_and(|first| first <= index.next());
@@ -129,7 +129,7 @@ fn segment_gone(segments: &[SegmentFacts], index: Index, last_index: Index) -> O
     Some(Index(last_index.0.saturating_add((whole + room) / entry)))
 }
 
-/// The index and the time from which only an archive leads back.
+/// The index and the time after which only an archive is a way back.
 pub(crate) fn check(facts: &Facts) -> Check {
     let (id, title) = ("way-back", "way back");
     let data = match found(facts, id, title) {

@@ -1,4 +1,4 @@
-//! The checks of what the members answered.
+//! The checks of the members' answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ const NO_ENDPOINT: &str = "not checked: no endpoint is known";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
 
-/// The members that answered and what they said, and a line about those that did not: why not is
-/// told once, by [`versions`].
+/// The members that answered, with their answers, and a line about those that did not; [`versions`]
+/// gives the reasons once.
 fn answers(facts: &Facts) -> (Vec<(&MemberLook, &Said)>, Vec<String>) {
     let members = facts.members();
     let mut silent = Vec::new();
@@ -40,7 +40,7 @@ fn leads(said: &Said) -> bool {
     said.role.as_ref().is_some_and(|role| role.leads)
 }
 
-/// Each member's server version: all `from`, or where the roll stands.
+/// Each member's server version: all `from`, or how far the upgrade is.
 pub(crate) fn versions(facts: &Facts) -> Check {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
@@ -88,7 +88,7 @@ pub(crate) fn versions(facts: &Facts) -> Check {
     }
 }
 
-/// A line for each version that someone runs.
+/// A line for each version that a member runs.
 fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
     let mut by_version: BTreeMap<_, Vec<&MemberLook>> = BTreeMap::new();
     for (look, said) in said {
@@ -110,7 +110,7 @@ pub(crate) fn still_to_do(facts: &Facts) -> Vec<String> {
     order(said.iter().filter(is_left).collect())
 }
 
-/// Who is to be upgraded after whom: the leader last, so that only one election is needed.
+/// The order of upgrades: the leader last, so that only one election is needed.
 fn order(mut left: Vec<&(&MemberLook, &Said)>) -> Vec<String> {
     left.sort_by_key(|(look, said)| (leads(said), name(&look.member)));
     let named = left.iter().map(|(look, said)| {
@@ -120,7 +120,7 @@ fn order(mut left: Vec<&(&MemberLook, &Said)>) -> Vec<String> {
     named.collect()
 }
 
-/// Whether every member says that it is healthy, and can read through a quorum.
+/// Whether every member reports that it is healthy, and answers a quorum read.
 pub(crate) fn health(facts: &Facts) -> Check {
     let (said, silent) = answers(facts);
     if said.is_empty() {
@@ -157,7 +157,7 @@ pub(crate) fn health(facts: &Facts) -> Check {
     check(bad).but(Status::Fail, advice)
 }
 
-/// Whether there is one leader that every member knows.
+/// Whether there is one leader that every member reports.
 pub(crate) fn leader(facts: &Facts) -> Check {
     let (said, silent) = answers(facts);
     if said.is_empty() {
@@ -220,7 +220,7 @@ pub(crate) fn leader(facts: &Facts) -> Check {
     check(bad).but(Status::Fail, advice)
 }
 
-/// Whether every member lists the same members, and every endpoint leads to one of them.
+/// Whether every member lists the same members, and every endpoint belongs to one of them.
 pub(crate) fn membership(facts: &Facts) -> Check {
     let (said, silent) = answers(facts);
     let members = facts.members();
@@ -279,8 +279,8 @@ pub(crate) fn membership(facts: &Facts) -> Check {
     )
 }
 
-/// Endpoints that lead to someone else, and endpoints that lead to no one. Where a member is
-/// silent at its own URL, that is told of the member.
+/// Endpoints that belong to another cluster, and endpoints that do not answer. A member that does not
+/// answer at its own URL is reported as a member.
 fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
     let members = facts.members();
     let urls = members.iter().flat_map(|look| &look.member.client_urls);
@@ -350,7 +350,7 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     check(evidence).but(Status::Fail, advice)
 }
 
-/// Whether a member or the data dir says that the cluster has moved.
+/// Whether a member or the data dir reports that the cluster has moved.
 pub(crate) fn has_moved(facts: &Facts) -> bool {
     let to = facts.rules.to;
     let (said, _) = answers(facts);
@@ -358,7 +358,7 @@ pub(crate) fn has_moved(facts: &Facts) -> bool {
     said.iter().any(|(_, said)| moved(said)) || on_disk(facts, to).is_some()
 }
 
-/// What the data dir knows of a move to `to`.
+/// What the data dir records of a move to `to`.
 fn on_disk(facts: &Facts, to: Release) -> Option<String> {
     let data = facts.data.found()?;
     let versions = &data.member.as_ref().ok()?.versions;
@@ -400,7 +400,7 @@ pub(crate) fn auth(facts: &Facts) -> Check {
     if in_data == Some(false) {
         return check(vec!["off, says the store in the data dir".to_owned()]);
     }
-    // A guest that may read everything gets every answer without a user, too.
+    // A guest role that may read everything also needs no user.
     Check::not_checked(
         "auth",
         "auth",

@@ -1,8 +1,8 @@
-//! What etcd's upgrade guide asks for before a rolling upgrade, as a checklist.
+//! What etcd's upgrade guide requires before a rolling upgrade, as a checklist.
 //!
 //! In: [`Facts`]: what the members answered, what the data dir and the backup dir hold. Out: a
 //! [`Check`] for each question, with its evidence and what to do about it. [`checks`] is pure;
-//! [`collect`] reads what it looks at. Unknown is no: what could not be asked never passes.
+//! [`collect`] reads what it needs. A check without facts never passes.
 
 pub mod backups;
 pub mod collect;
@@ -20,18 +20,18 @@ use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::log_reach::WayBack;
 
-/// What is asked for.
+/// The requirements.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub from: Release,
     pub to: Release,
-    /// How much data needs no one's advice, in bytes.
+    /// Up to this data size, in bytes, the guide has no special advice.
     pub size_limit: u64,
     pub accept_data_size: bool,
     pub max_backup_age: SignedDuration,
 }
 
-/// Something that may have been looked into.
+/// A source of facts that may have been read or not.
 #[derive(Clone, Debug)]
 pub enum Seen<T> {
     NotGiven,
@@ -49,7 +49,7 @@ impl<T> Seen<T> {
     }
 }
 
-/// All that the checks look at.
+/// All facts for the checks.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub rules: Rules,
@@ -59,12 +59,12 @@ pub struct Facts {
     pub backups: Seen<Backups>,
 }
 
-/// How a check went.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Ok,
-    /// Worth knowing before going on, or not checked.
+    /// To be read before going on, or not checked.
     #[serde(rename = "warning")]
     Warn,
     #[serde(rename = "failed")]
@@ -73,7 +73,7 @@ pub enum Status {
     Note,
 }
 
-/// One question, and what was found.
+/// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub id: &'static str,
@@ -95,14 +95,14 @@ impl Check {
         }
     }
 
-    /// The same with another outcome.
+    /// The same check with another status and advice.
     fn but(mut self, status: Status, advice: impl Into<String>) -> Self {
         self.status = status;
         self.advice = Some(advice.into());
         self
     }
 
-    /// The same as a failure whose remedy stands elsewhere.
+    /// The same check as a failure, with its advice given elsewhere.
     fn failed(mut self) -> Self {
         self.status = Status::Fail;
         self
@@ -121,7 +121,7 @@ impl Check {
         }
     }
 
-    /// What only a member could tell, where none answers: the reason is told once.
+    /// A check that needs an answer of a member, where no member answers: the reason is given once.
     fn unanswered(id: &'static str, title: &'static str) -> Self {
         Self {
             status: Status::Warn,
@@ -139,7 +139,7 @@ impl Facts {
         cluster_members(&self.look)
     }
 
-    /// Whether someone was not answered for want of a user.
+    /// Whether a member refused to answer without a user.
     fn wants_user(&self) -> bool {
         let refused =
             |silence: Option<&Silence>| matches!(silence, Some(Silence::NotAllowed { .. }));
@@ -149,18 +149,17 @@ impl Facts {
         })
     }
 
-    /// Whether the upgrade has gone past the point where a member can go back by itself.
+    /// Whether the upgrade has passed the point after which a single member cannot go back.
     pub fn has_moved(&self) -> bool {
         crate::upgrade::preflight::members::has_moved(self)
     }
 
-    /// The members that are still to be upgraded, one after the other, the leader last.
+    /// The members that are still to be upgraded, in order, the leader last.
     pub fn still_to_do(&self) -> Vec<String> {
         crate::upgrade::preflight::members::still_to_do(self)
     }
 
-    /// How long the local log reaches back before the move; `None` without a data dir that reads
-    /// well.
+    /// How long the local log reaches back before the move; `None` without a readable data dir.
     pub fn way_back(&self) -> Option<WayBack> {
         let data = self.data.found()?;
         let member = data.member.as_ref().ok()?;
@@ -173,7 +172,7 @@ impl Facts {
     }
 }
 
-/// The members of the cluster, by name: those that it names itself; all that are known while
+/// The members of the cluster, by name: those that the cluster lists, or all that are known if
 /// no member answers.
 pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
     let members = || look.members.iter();
@@ -187,7 +186,7 @@ pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
     found
 }
 
-/// Goes through the guide.
+/// Runs all checks.
 pub fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         crate::upgrade::preflight::members::versions(facts),

@@ -1,7 +1,7 @@
-//! Where a rolling upgrade stands: each member on one line, from one look to the next.
+//! The state of a rolling upgrade, with one line for each member, from one poll to the next.
 //!
-//! In: one [`Look`] after another, with the time of each. Out: a [`Moment`]: how every member
-//! stands, since when it has been down, what has changed, and whether the roll is over.
+//! In: one [`Look`] after another, with the time of each. Out: a [`Moment`]: the state of every
+//! member, how long it has been down, what has changed, and whether the upgrade is complete.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,32 +14,32 @@ use crate::etcd::ids::{Index, MemberId, Release, Term};
 use crate::etcd::text::printable;
 use crate::upgrade::preflight::cluster_members;
 
-/// How a member feels.
+/// A member's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
-    /// It says so, and answered a quorum read.
+    /// It reports that it is healthy, and answered a quorum read.
     Healthy,
     Unhealthy,
-    /// It says so, but could not read through a quorum.
+    /// It reports that it is healthy, but could not do a quorum read.
     NoQuorum,
-    /// It says so, but wants a user before it reads.
+    /// It reports that it is healthy, but requires a user for reads.
     NoAccess,
     Down,
 }
 
-/// What a member is to the others.
+/// A member's role in raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     Leader,
     Follower,
     Leaderless,
-    /// It was not asked, or did not say.
+    /// It was not asked, or did not answer.
     Unknown,
 }
 
-/// How a member stands at one moment.
+/// The state of a member at one poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     pub id: MemberId,
@@ -49,34 +49,34 @@ pub struct Standing {
     pub cluster_version: Option<Word>,
     pub health: Health,
     pub role: Part,
-    /// The last entry it has applied; none if it did not say.
+    /// The last entry that it has applied; `None` if it did not answer.
     pub raft_index: Option<Index>,
     pub raft_term: Option<Term>,
     #[serde(rename = "no_answer")]
     pub silence: Option<String>,
-    /// The first of the looks in a row that it did not answer.
+    /// The first poll of those in a row that it did not answer.
     #[serde(rename = "down_since_at")]
     pub down_since: Option<Timestamp>,
 }
 
-/// How the cluster stands at one moment.
+/// The state of the cluster at one poll.
 #[derive(Clone, Debug, Serialize)]
 pub struct Moment {
     #[serde(rename = "looked_at")]
     pub at: Timestamp,
     /// The members, by name.
     pub members: Vec<Standing>,
-    /// Those that stand otherwise than a look before, apart from their position; at first all.
+    /// Those that have changed since the last poll, apart from their position; at the first poll all.
     pub changed: Vec<MemberId>,
-    /// Members that were there a look before and are no longer.
+    /// Members that were listed at the last poll and are no longer.
     pub gone: Vec<Standing>,
     /// How many members run the new release.
     pub there: usize,
-    /// Whether the cluster is where the roll leads.
+    /// Whether the upgrade is complete.
     pub done: bool,
 }
 
-/// A roll being watched.
+/// A rolling upgrade that is being watched.
 #[derive(Debug)]
 pub struct Roll {
     to: Release,
@@ -84,7 +84,7 @@ pub struct Roll {
     before: BTreeMap<MemberId, Standing>,
 }
 
-/// A member's word on the cluster version, written as etcd does.
+/// The cluster version that a member reports, as etcd writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word(pub SaidVersion);
 
@@ -104,7 +104,7 @@ impl Serialize for Word {
     }
 }
 
-/// How each member of the cluster stands, by name.
+/// The state of each member of the cluster, by name.
 pub fn standings(look: &Look) -> Vec<Standing> {
     let members = cluster_members(look).into_iter();
     members.map(Standing::of).collect()
@@ -133,7 +133,7 @@ impl Standing {
         version.is_some_and(|version| Release::of(version) >= release)
     }
 
-    /// Whether it answers, runs `release` or a later one, and knows the cluster to be there.
+    /// Whether it answers, runs `release` or a later one, and reports that cluster version.
     fn is_at(&self, release: Release) -> bool {
         let cluster = match &self.cluster_version {
             Some(Word(SaidVersion::Is(version))) => Release::of(&version.0) >= release,
@@ -142,7 +142,7 @@ impl Standing {
         self.runs(release) && cluster
     }
 
-    /// What is worth a line when it changes: all but the position, which always does.
+    /// Whether two states are equal except in the position, which always changes.
     fn stands_as(&self, other: &Self) -> bool {
         let without = |standing: &Self| Self {
             raft_index: None,
@@ -174,7 +174,7 @@ fn part(said: &Said) -> Part {
 }
 
 impl Roll {
-    /// Watches a roll to `to`.
+    /// Watches a rolling upgrade to `to`.
     pub fn new(to: Release) -> Self {
         Self {
             to,
@@ -183,7 +183,7 @@ impl Roll {
         }
     }
 
-    /// Takes the next look, from the moment `at`.
+    /// Takes the next poll, of the time `at`.
     pub fn take(&mut self, look: &Look, at: Timestamp) -> Moment {
         let mut members = standings(look);
         for member in &mut members {
@@ -214,7 +214,7 @@ impl Roll {
 }
 
 impl Moment {
-    /// Whether anything is new since the look before.
+    /// Whether anything has changed since the last poll.
     pub fn is_news(&self) -> bool {
         !self.changed.is_empty() || !self.gone.is_empty()
     }

@@ -139,7 +139,7 @@ fn posts_above_the_raft_snapshot_would_be_renamed() {
     // A member that runs 2.2 has done it already, and other releases name them alike.
     let mut done = post(3, 25_000);
     said(&mut done, 0).server_version = "2.2.5".parse().unwrap();
-    // While the others run 2.1, both go on naming keys, each in its own way.
+    // While others run 2.1, both name keys, each by its own rules.
     let words = ["5 POSTs in the log", "members run 2.1 and 2.2"];
     warns(&done, "in-order", &words);
     for member in 1..done.look.members.len() {
@@ -162,7 +162,7 @@ fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
     expect(&facts, "wal-dir", Status::Ok, &[]);
 }
 
-/// Every release line starts from it, but those of `no`.
+/// Every release line starts from it, except those in `no`.
 fn starts(no: &[(Release, Reason)]) -> Verdicts {
     LINES.map(|line| {
         let reason = no.iter().find(|(other, _)| *other == line);
@@ -179,7 +179,7 @@ fn a_data_dir_from_which_either_release_of_the_upgrade_does_not_start_fails() {
         let says = format!("etcd {line} does not start from it: member 7 has no readable");
         fails(&facts, "data-dir", &[&says, "do not restart"]);
     }
-    // What the other releases do does not matter, and that the cluster has moved is said elsewhere.
+    // Other releases do not matter here, and another check reports that the cluster has moved.
     let facts = with(|facts| found(facts).starts = Some(starts(&[(V2_0, dead()), (V2_3, dead())])));
     assert_eq!(complaints(&facts), []);
     let moved = Reason::Downgrade { major: 2, minor: 3 };

@@ -1,4 +1,4 @@
-//! The checklist on facts made by hand: each reason for WARN and FAIL, one at a time.
+//! The checklist on facts made by hand: each reason for WARN and FAIL, one by one.
 
 mod backups;
 mod data_dir;
@@ -48,7 +48,7 @@ fn version(text: &str) -> ClusterVersion {
     text.parse().unwrap()
 }
 
-/// Member `number` of three, infra0 leading, all of them well.
+/// Member `number` of three, all healthy, with infra0 as the leader.
 fn well(number: u64) -> MemberLook {
     MemberLook {
         member: member(number),
@@ -202,7 +202,7 @@ fn good() -> Facts {
     }
 }
 
-/// The facts of [`good`] with one thing made different.
+/// The facts of [`good`] with one change.
 fn with(change: impl FnOnce(&mut Facts)) -> Facts {
     let mut facts = good();
     change(&mut facts);
@@ -291,7 +291,7 @@ fn every_check_that_does_not_pass_says_what_to_do() {
     for check in checks(&nothing) {
         assert!(!check.evidence.is_empty(), "{check:?}");
         let first = &check.evidence[0];
-        // What to do about members that do not answer is told once.
+        // The advice about members that do not answer is given once.
         let is_told = first.contains("give --") || first.contains("no member answered");
         let says = check.advice.is_some() || is_told;
         let passes = matches!(check.status, Status::Ok | Status::Note);

@@ -1,4 +1,4 @@
-//! A roll, look by look.
+//! A rolling upgrade, poll by poll.
 
 use crate::upgrade::preflight::tests::*;
 use crate::upgrade::preflight::watch::{Health, Moment, Part, Roll};
