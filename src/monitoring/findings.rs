@@ -1,6 +1,6 @@
-//! What each check found, in words.
+//! The findings of each check, as text.
 //!
-//! In: the facts. Out: a [`Finding`] a check.
+//! In: the facts. Out: a [`Finding`] for each check.
 
 use jiff::SignedDuration;
 
@@ -18,7 +18,7 @@ fn finding(level: Level, check: &'static str, member: Option<&str>, text: String
     }
 }
 
-/// That no one is watched, because there is no archive.
+/// No member is watched, because there are no archives.
 pub(super) fn nothing(facts: &Facts) -> Finding {
     let location = &facts.location;
     let unlooked = facts.unreadable.iter().find(|one| !one.looked);
@@ -36,7 +36,7 @@ pub(super) fn nothing(facts: &Facts) -> Finding {
     finding(level, "archives", None, text)
 }
 
-/// Everything about one member's archives.
+/// All findings about one member's archives.
 pub(super) fn member(
     watched: &Watched,
     proof: &Proof,
@@ -121,7 +121,7 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
                 old(watched.newest.created)
             );
             let text = format!("{newest} cannot be opened: {}; {rest}", newer.why);
-            // What was not looked at may be whole.
+            // What was not read may be intact.
             let level = if newer.looked {
                 Level::Critical
             } else {
@@ -148,15 +148,15 @@ fn of_size(watched: &Watched, rules: &Rules) -> Finding {
     finding(level, "data-size", Some(name), text)
 }
 
-/// That nothing comes up from the newest archive.
+/// No etcd starts from the newest archive.
 fn of_start(watched: &Watched) -> Option<Finding> {
     let why = watched.newest.does_not_start.as_ref()?;
     let text = format!("newest archive: {why}");
     Some(finding(Level::Critical, "start", Some(&watched.name), text))
 }
 
-/// That a clock was wrong, where that may hide something: an archive from the future that the
-/// newest has caught up with hides nothing.
+/// A clock was wrong, where that may hide something: an archive dated in the future hides nothing once
+/// the newest one is past its date.
 fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
     age(watched, facts.now)?;
     let reached = log_order(&watched.newest);
@@ -184,7 +184,7 @@ fn of_warnings(watched: &Watched) -> Vec<Finding> {
     found.collect()
 }
 
-/// Archives that cannot be opened, but for the one that is a member's newest.
+/// Archives that cannot be opened, except one that is a member's newest.
 pub(super) fn unreadable(facts: &Facts) -> Option<Finding> {
     let told = |name: &str| {
         let mut watched = facts.watched.iter();
@@ -202,7 +202,7 @@ pub(super) fn unreadable(facts: &Facts) -> Option<Finding> {
     Some(finding(Level::Warning, "unreadable", None, text))
 }
 
-/// Whether more archives fit.
+/// Whether there is room for more archives.
 pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
     let free = match &facts.free {
         Err(why) => {
@@ -230,7 +230,7 @@ pub(super) fn free(facts: &Facts, room: &Room) -> Option<Finding> {
     Some(finding(level, "free", None, text))
 }
 
-/// Objects of other programs, which are no backups and no fault.
+/// Objects of other programs, which are neither backups nor errors.
 pub(super) fn skipped(facts: &Facts) -> Option<Finding> {
     let keys: Vec<_> = facts.skipped.iter().map(|key| format!("{key:?}")).collect();
     let text = format!(
@@ -242,7 +242,7 @@ pub(super) fn skipped(facts: &Facts) -> Option<Finding> {
     (!keys.is_empty()).then(|| finding(Level::Ok, "skipped", None, text))
 }
 
-/// That no snapshot can be written there, however much room there is.
+/// No snapshot can be written there, even with free space.
 pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
     let text = format!(
         "{} is mounted read-only: nothing can be written there",
@@ -251,7 +251,7 @@ pub(super) fn read_only(facts: &Facts) -> Option<Finding> {
     (facts.read_only).then(|| finding(Level::Warning, "writable", None, text))
 }
 
-/// The members that have archives and raise no alarm: so that no one believes them watched.
+/// The members that have archives and raise no alarm, listed so that they are not thought to be watched.
 pub(super) fn others(facts: &Facts) -> Option<Finding> {
     let Others {
         clusters,

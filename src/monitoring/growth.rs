@@ -1,12 +1,12 @@
 //! How a member's data size grows, and when it will reach the limit.
 //!
-//! In: the archives of a repository, the limit and the time. Out: a [`History`] a member, with a
+//! In: the archives of a repository, the limit and the time. Out: a [`History`] for each member, with a
 //! [`Forecast`].
 //!
-//! The data size is a saw: etcd writes a raft snapshot every 10,000 entries, and the log above it
+//! The data size is a sawtooth: etcd writes a raft snapshot every 10,000 entries, and the log above it
 //! falls back to nothing. An import or a purge is a step. Least squares would follow both; so the
-//! slope is the median of the slopes between all pairs of points (Theil and Sen), which does not
-//! move while less than 29 % of the points are off, and the line lies so that half of the points
+//! slope is the median of the slopes between all pairs of points (Theil–Sen), which does not
+//! change while less than 29 % of the points are off, and the line is placed so that half of the points
 //! are below it.
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,17 +15,17 @@ use crate::etcd::ids::Identity;
 use crate::monitoring::scope::{is_ahead, log_order};
 use crate::repository::Summary;
 
-/// The forecast looks at so much of the history, back from the newest archive: older growth was
-/// another application's.
+/// How much of the history is used, back from the newest archive: older growth may have other
+/// causes.
 const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// But at so many archives at least, if there are as many.
+/// But at least this number of archives, if there are as many.
 const ENOUGH: usize = 10;
-/// Fewer archives, or a shorter time between them, say nothing.
+/// With fewer archives, or less time between them, there is no forecast.
 const FEWEST: usize = 3;
 const SHORTEST: SignedDuration = SignedDuration::from_hours(24);
-/// Of more points than this every so-manieth is taken: there are pairs to make.
+/// The most points that are used, evenly chosen: all pairs of them are compared.
 const MOST: usize = 512;
-/// What is further away than this is not foretold.
+/// There is no forecast beyond this.
 const HORIZON_DAYS: f64 = 3652.5;
 const DAY_SECONDS: f64 = 86_400.0;
 
@@ -44,8 +44,8 @@ pub struct History {
     pub identity: Identity,
     /// Its archives, in the order of the log and of time.
     pub points: Vec<Point>,
-    /// How many archives are left out because they are dated in the future, or their times are in
-    /// another order than their logs.
+    /// The number of archives that are left out because they are dated in the future, or their times
+    /// are not in the order of their logs.
     pub left_out: usize,
     /// The limit, in bytes.
     pub limit: u64,
@@ -59,28 +59,28 @@ pub enum Forecast {
         /// The first archive since which all were.
         since: Timestamp,
     },
-    /// Too few archives, or too close together, to tell.
+    /// Too few archives, or too close together.
     TooFew,
     NotGrowing {
-        /// How it changes, in bytes a day.
+        /// The change, in bytes a day.
         bytes_per_day: f64,
     },
     /// In more than ten years.
     Far {
-        /// How it grows, in bytes a day.
+        /// The growth, in bytes a day.
         bytes_per_day: f64,
     },
-    /// Then, if it goes on as it did.
+    /// At this time, with the same growth.
     At {
-        /// When; now, if it should have been there already.
+        /// The time; now, if the line has reached the limit already.
         at: Timestamp,
-        /// How it grows, in bytes a day.
+        /// The growth, in bytes a day.
         bytes_per_day: f64,
     },
 }
 
-/// The history of every member that has archives here, the one with the newest first. What a
-/// rewind made does not count.
+/// The history of every member with archives here, the one with the newest first, without archives that a
+/// rewind made.
 pub fn histories(summaries: &[Summary], limit: u64, now: Timestamp) -> Vec<History> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
     let mut groups: Vec<Vec<&Summary>> = Vec::new();
@@ -121,11 +121,11 @@ fn history(group: Vec<&Summary>, limit: u64, now: Timestamp) -> Option<History> 
     })
 }
 
-/// The places of the longest series in which no time is before the one ahead of it: what is left
-/// when the fewest times are taken for wrong.
+/// The positions of the longest series in which no time is before the previous one: what is left
+/// when as few times as possible are taken as wrong.
 fn longest_rise(times: &[Timestamp]) -> Vec<usize> {
-    // For each length the place at which a series of it ends earliest, and before each place the
-    // one that it follows.
+    // For each length the position at which a series of it ends earliest, and for each position the
+    // one before it in its series.
     let mut ends: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::new();
     for (place, time) in times.iter().enumerate() {
@@ -169,7 +169,7 @@ fn forecast(points: &[Point], limit: u64, now: Timestamp) -> Forecast {
     let Some(bytes_per_day) = slope(&thin) else {
         return Forecast::TooFew;
     };
-    // Less than a byte a day is no growth, whatever it adds up to.
+    // Less than a byte a day is not growth.
     if bytes_per_day < 1.0 {
         return Forecast::NotGrowing { bytes_per_day };
     }
@@ -240,7 +240,7 @@ mod tests {
         sizes.into_iter().map(point).collect()
     }
 
-    /// Half a megabyte a day from 40 MB on, with a saw of 5 MB on top.
+    /// Half a megabyte a day from 40 MB on, with a sawtooth of 5 MB on top.
     fn saw(days: u32) -> Vec<Point> {
         points((0..days).map(|day| {
             let saw = u64::from(day % 3) * 2_500_000;
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_saw_that_rises_is_followed_through_its_teeth() {
-        // The middle of the saw is 2.5 MB above its lower edge: it reaches 100 MB on day 115.
+        // The middle of the sawtooth is 2.5 MB above its lower edge: it reaches 100 MB on day 115.
         let told = date(forecast(&saw(60), LIMIT, day(60.0)));
         assert!((told - 115.0).abs() < 6.0, "{told}");
     }
@@ -365,7 +365,7 @@ mod tests {
         let at = |days: &[f64]| days.iter().map(|d| day(*d)).collect::<Vec<_>>();
         assert_eq!(longest_rise(&at(&[])), Vec::<usize>::new());
         assert_eq!(longest_rise(&at(&[0.0, 1.0, 1.0, 2.0])), [0, 1, 2, 3]);
-        // In the order of the log: one that was set back to the beginning, and one far ahead.
+        // In the order of the log: one clock that was set back to the beginning, and one far ahead.
         let times = at(&[10.0, 11.0, 0.0, 12.0, 99.0, 13.0, 14.0]);
         assert_eq!(longest_rise(&times), [0, 1, 3, 5, 6]);
     }

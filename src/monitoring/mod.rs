@@ -1,8 +1,8 @@
-//! Whether the backups are in order: what a monitoring system asks, every few minutes.
+//! Whether the backups are in order, as a monitoring system asks every few minutes.
 //!
-//! In: who is watched (see [`scope`]), what reading the newest archives gave, how much room is
-//! left, and the [`Rules`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
-//! the caller has looked.
+//! In: the watched members (see [`scope`]), the results of reading the newest archives, the free
+//! space, and the [`Rules`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
+//! the caller has read everything.
 
 pub mod findings;
 pub mod growth;
@@ -19,69 +19,69 @@ use crate::archive::warning::Warning;
 use crate::etcd::ids::{ClusterId, Index, MemberId};
 use crate::monitoring::scope::{Others, Watched, is_ahead};
 
-/// How many more rounds of archives must fit before there is no alarm: with fewer the next ones
-/// may not be written, since archives grow.
+/// How many more rounds of archives must fit, or it is critical: the next ones may not be written,
+/// since archives grow.
 const ROUNDS_CRITICAL: u64 = 2;
-/// How many must fit before there is no warning.
+/// How many must fit, or there is a warning.
 const ROUNDS_WARNING: u64 = 10;
 
-/// How bad it is; the worst counts.
+/// The severity; the worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Ok,
     Warning,
     Unknown,
-    /// There may be no backup when one is needed.
+    /// There may be no usable backup when one is needed.
     Critical,
 }
 
-/// From when on something is wrong.
+/// Limits.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// A newest archive that is older than this is critical.
+    /// A newest archive older than this is critical.
     pub max_age: SignedDuration,
-    /// One that is older than this is worth a warning.
+    /// A newest archive older than this is a warning.
     pub warn_age: Option<SignedDuration>,
-    /// More data than this, in bytes, are worth a warning.
+    /// A data size above this, in bytes, is a warning.
     pub size_limit: u64,
-    /// Less room than this, in bytes, is worth a warning; room for ten rounds of archives by
-    /// default.
+    /// Less free space than this, in bytes, is a warning; the default is room for ten rounds of
+    /// archives.
     pub min_free: Option<u64>,
 }
 
-/// What was found.
+/// The collected facts.
 #[derive(Debug)]
 pub struct Facts {
     pub location: String,
     pub now: Timestamp,
-    /// The one member that was asked about, if not all are.
+    /// The one member that was asked for, if not all are.
     pub wanted: Option<String>,
-    /// Which members\' archives are watched, and what reading their newest ones gave.
+    /// The watched members, and the results of reading their newest archives.
     pub watched: Vec<(Watched, Proof)>,
-    /// What has an archive's name and cannot be opened.
+    /// Files with an archive's name that cannot be opened.
     pub unreadable: Vec<Unreadable>,
-    /// Keys that the list passed over, because no archive can have them.
+    /// Keys that the list skipped, because no archive can have them.
     pub skipped: Vec<String>,
-    /// How many bytes can still be written; `None` where no one knows, or why no one could ask.
+    /// Free space in bytes; `None` if unknown, or why it could not be read.
     pub free: Result<Option<u64>, String>,
-    /// Whether nothing can be written there at all, because it is mounted read-only.
+    /// Whether nothing can be written there, because it is mounted read-only.
     pub read_only: bool,
     /// Members that have archives and raise no alarm.
     pub others: Others,
 }
 
-/// What reading an archive gave.
+/// The result of reading an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Its end is right; the rest was not read.
+    /// Its end is valid; the rest was not read.
     EndOnly,
     Whole,
-    /// It could not be read: no one knows what it is worth.
+    /// It could not be read, so it may or may not be valid.
     Unread(String),
     Bad {
         why: String,
-        /// When the newest one before it that checks was made, if any does.
+        /// When the newest valid one before it was made, if there is one.
         good: Option<Timestamp>,
     },
 }
@@ -91,21 +91,21 @@ pub enum Proof {
 pub struct Unreadable {
     pub name: String,
     pub why: String,
-    /// Whether its bytes were read, and are wrong; if not, no one knows what it is worth.
+    /// Whether its bytes were read, and are wrong; if not, it may be valid.
     pub looked: bool,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
     pub check: &'static str,
     pub member: Option<String>,
-    /// What was found, without the member's name.
+    /// The text, without the member's name.
     pub text: String,
 }
 
-/// A member that is watched.
+/// A watched member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberReport {
     pub name: String,
@@ -114,9 +114,9 @@ pub struct MemberReport {
     /// The path or URL of its newest archive.
     pub newest: String,
     pub created: Timestamp,
-    /// How long ago, in seconds; not known if it is dated in the future.
+    /// Its age in seconds; `None` if it is dated in the future.
     pub age_seconds: Option<i64>,
-    /// Whether every byte of it was read and is right.
+    /// Whether every byte of it was read and is valid.
     pub proven: bool,
     pub index: Index,
     /// The data size, in bytes.
@@ -128,30 +128,30 @@ pub struct MemberReport {
     pub warnings: Vec<Warning>,
 }
 
-/// The room that is left.
+/// The free space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that can still be written, if anyone knows.
+    /// Free bytes, if known.
     pub free: Option<u64>,
-    /// Bytes that one more archive of each member takes, by the newest ones.
+    /// Bytes that one more archive of each member takes, by the size of the newest ones.
     pub round: u64,
     pub warning_below: u64,
     pub critical_below: u64,
 }
 
-/// How the backups stand.
+/// The state of the backups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub level: Level,
     /// The members, by name.
     pub members: Vec<MemberReport>,
     pub room: Room,
-    /// Everything that was looked at, the worst first.
+    /// All findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// That nothing could be looked at, and how bad that is.
+    /// The report if nothing could be read; `level` is how bad that is.
     pub fn nothing_seen(level: Level, text: String) -> Self {
         Self {
             level,
@@ -167,7 +167,7 @@ impl Report {
     }
 }
 
-/// Judges what was found.
+/// Judges the facts.
 pub fn judge(facts: &Facts, rules: &Rules) -> Report {
     let room = room(facts, rules);
     let mut findings = Vec::new();
@@ -192,8 +192,8 @@ pub fn judge(facts: &Facts, rules: &Rules) -> Report {
     }
 }
 
-/// How long ago the newest archive held all that its member held: since it was taken, or found to be
-/// current; `None` if it is dated in the future.
+/// The time since the newest archive held all that its member held: since it was made, or last found
+/// to be current; `None` if it is dated in the future.
 fn age(watched: &Watched, now: Timestamp) -> Option<SignedDuration> {
     let newest = &watched.newest;
     let current = watched.current.filter(|current| *current <= now);

@@ -1,10 +1,10 @@
-//! Which members\' archives are watched, and which of them is each member's newest.
+//! Which members' archives are watched, and which archive is each member's newest.
 //!
 //! In: the archives of a repository and the time. Out: a [`Watched`] for each member that can
-//! raise an alarm. Those that a rewind made do not count: no one captured them. Nor do those of damaged data dirs. Of what is left,
-//! the newest names the cluster, so that an older one, from before a rewind, raises no alarm for
-//! ever. Of that cluster's members those are watched that have archives here and are not removed;
-//! the others keep theirs elsewhere.
+//! raise an alarm. Archives made by a rewind or of damaged data dirs do not count. Of the others,
+//! the newest one gives the cluster, so that an older cluster, from before a rewind, does not raise an
+//! alarm forever. Of that cluster's members those are watched that have archives here and are not
+//! removed; the others keep theirs elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,17 @@ use crate::etcd::ids::MemberId;
 use crate::etcd::text::printable;
 use crate::repository::Summary;
 
-/// How far a clock may be ahead of this one's before an archive counts as one from the future.
+/// How far ahead of this clock an archive's time may be before it counts as dated in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// A member whose archives are watched.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Its name, or its id where it has none of its own.
+    /// Its name, or its id if it has no name.
     pub name: String,
-    /// Its newest archive: of those that are not dated in the future, or else the one that goes
-    /// furthest in the log.
+    /// Its newest archive that is not dated in the future; if all are, the one that is furthest in the log.
     pub newest: Summary,
-    /// When the member was last found to hold nothing that is not in it, if that was noted.
+    /// When the member was last found to hold nothing that is not in it, if that was recorded.
     pub current: Option<Timestamp>,
     /// The archives before it, newest first.
     pub older: Vec<Summary>,
@@ -39,17 +38,17 @@ pub fn is_ahead(summary: &Summary, now: Timestamp) -> bool {
     summary.created.duration_since(now) > CLOCK_SKEW
 }
 
-/// Where an archive stands in the order of the log.
+/// The position of an archive in the log.
 pub fn log_order(summary: &Summary) -> impl Ord + use<> {
     let position = &summary.position;
     (position.term, position.index, position.commit)
 }
 
-/// Who is watched, by name; only the member that is called `wanted`, by name or id, if any is.
+/// The watched members, by name; only the one with the name or id `wanted`, if given.
 pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
     let mut captured: Vec<_> = captured.filter(|s| is_called(s, wanted)).collect();
-    // Newest first, those from the future behind all others.
+    // Newest first, those from the future after all others.
     captured.sort_by_key(|summary| {
         let created = std::cmp::Reverse(summary.created);
         (is_ahead(summary, now), created)
@@ -81,7 +80,7 @@ pub struct Others {
     pub damaged: u64,
 }
 
-/// Whose captured archives are among `summaries` and not among those of the `watched`.
+/// The members with captured archives in `summaries` that are not among `watched`.
 pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
     let damaged = summaries.iter().filter(|one| one.is_damaged()).count() as u64;
     let Some(first) = watched.first() else {
@@ -108,7 +107,7 @@ pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
     }
 }
 
-/// Whether it is of the member that is called `wanted`, by name or id; of any if none is wanted.
+/// Whether it belongs to the member with the name or id `wanted`; always true for `None`.
 pub fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
     let identity = &summary.identity;
     wanted.is_none_or(|wanted| {
@@ -116,7 +115,7 @@ pub fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
     })
 }
 
-/// The members of the cluster, as the newest archive of one that still is a member says.
+/// The members of the cluster, by the newest archive of one that still is a member.
 fn members(captured: &[&Summary]) -> BTreeSet<MemberId> {
     let belongs = |summary: &&&Summary| summary.members.contains(&summary.identity.member_id);
     let teller = captured.iter().find(belongs).or(captured.first());
@@ -128,7 +127,7 @@ fn members(captured: &[&Summary]) -> BTreeSet<MemberId> {
     members
 }
 
-/// `captured` is in the order that [`watched`] makes.
+/// The watched member `id`; `captured` is in the order that [`watched`] makes.
 fn of_member(id: MemberId, captured: &[&Summary], now: Timestamp) -> Option<Watched> {
     let own = captured.iter().filter(|s| s.identity.member_id == id);
     let (mut ahead, mut dated): (Vec<Summary>, Vec<Summary>) =
@@ -161,7 +160,7 @@ fn name_by_id_where_names_are_shared(watched: &mut [Watched]) {
 
 impl Watched {
     /// Whether an archive of this name, which cannot be opened, was made after this member's
-    /// newest: its name is all that is left to tell by.
+    /// newest; only its name can tell.
     pub fn is_newer_by_name(&self, name: &str) -> bool {
         match (parts(name), parts(self.newest.name())) {
             (Some((member, at)), Some((own, _))) => member == own && at > self.newest.created,

@@ -1,4 +1,4 @@
-//! What the stories of `status` cannot bring about on a disk.
+//! Cases of `status` that the tests on disk cannot produce.
 
 use super::scope::watched;
 use super::*;
@@ -11,7 +11,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_440_000_000).unwrap()
 }
 
-/// An archive of 1000 bytes, made so many hours ago by a member of a cluster of two.
+/// An archive of 1000 bytes, made `hours` ago by a member of a cluster of two.
 fn archive(name: &str, member: u64, hours: i64) -> Summary {
     let created = now() - SignedDuration::from_hours(hours);
     let time = created.strftime("%Y%m%dT%H%M%S%.3fZ");
@@ -172,7 +172,7 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
         judged(Proof::Whole, vec![name(newer(), "")]),
         Level::Critical
     );
-    // An encrypted one whose sidecar is lost is the newest anyway.
+    // An encrypted one without its sidecar is the newest anyway.
     assert_eq!(
         judged(Proof::Whole, vec![name(newer(), ".age")]),
         Level::Critical
@@ -214,7 +214,7 @@ fn watched_one(hours: i64) -> Watched {
 
 #[test]
 fn an_age_and_a_size_at_the_limit_are_not_over_it() {
-    // Guards against an alarm every time that a nightly run takes as long as it may.
+    // There must be no alarm each time that a nightly run takes as long as it may.
     let at = |hours, more_seconds| {
         let mut one = watched_one(hours);
         one.newest.created -= SignedDuration::from_secs(more_seconds);
@@ -254,7 +254,7 @@ fn an_archive_that_cannot_be_opened_is_not_hidden_by_a_newest_one_that_is_bad() 
 
 #[test]
 fn a_note_from_the_future_makes_no_archive_fresh() {
-    // Guards against a clock that was ahead for one night and keeps the alarm silent for as long.
+    // A clock that was ahead for one night must not suppress the alarm for as long.
     let aged = |current: SignedDuration| {
         let mut one = watched_one(40);
         one.current = Some(now() + current);

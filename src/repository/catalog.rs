@@ -1,7 +1,7 @@
-//! What is to be known of an archive without its files: what lists, retention and monitoring use.
+//! The facts of an archive without its files, as lists, retention and monitoring use them.
 //!
-//! In: a repository. Out: a [`Summary`] an archive, from its end alone, and the names of those
-//! that cannot be opened.
+//! In: a repository. Out: a [`Summary`] for each archive, from the archive's end alone, and the names of
+//! those that cannot be opened.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,34 +23,33 @@ pub struct Summary {
     pub created: Timestamp,
     pub identity: Identity,
     pub position: Position,
-    /// The WAL's running CRC with the last entry, if the archive says so.
+    /// The WAL's running CRC at the last entry, if the manifest has it.
     pub log_crc: Option<u32>,
     pub cluster_version: Option<ClusterVersion>,
-    /// A cluster version that is in its log and not known to be committed.
+    /// A cluster version in its log that is not known to be committed.
     pub pending_version: Option<ClusterVersion>,
     pub sizes: Sizes,
     pub scope: Scope,
     pub labels: Vec<String>,
     pub warnings: Vec<Warning>,
-    /// That the release that its data are of does not start from them, and why.
+    /// Why a server of its own release does not start from its data, if it does not.
     pub does_not_start: Option<String>,
     pub rewound: bool,
-    /// The members of its cluster as of its commit index.
+    /// The members of its cluster at its commit index.
     pub members: Vec<MemberId>,
-    /// If it is encrypted: the ciphertext's size in bytes and digest, as its sidecar tells them.
+    /// For an encrypted archive: the ciphertext's size in bytes and digest, from its sidecar.
     pub ciphertext: Option<(u64, Digest)>,
 }
 
 /// The archives of a repository, newest first, and those that cannot be opened.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Those whose end is right, newest first.
+    /// Those whose end could be read, newest first.
     pub summaries: Vec<Summary>,
     pub unreadable: Vec<(Listed, ArchiveError)>,
 }
 
 impl Summary {
-    /// What `manifest` says.
     pub fn of(listed: Listed, manifest: &Manifest) -> Self {
         let member = &manifest.member;
         Self {
@@ -72,8 +71,7 @@ impl Summary {
         }
     }
 
-    /// Whether it was taken from a member as a backup: no rewind made it, and it is not what was saved
-    /// of a damaged data dir.
+    /// Whether it is a backup of a member: not made by a rewind, and not of a damaged data dir.
     pub fn is_backup(&self) -> bool {
         !self.rewound && !self.is_damaged()
     }
@@ -110,7 +108,7 @@ pub fn summarize(repository: &dyn Repository) -> Result<Catalog, RepositoryError
     Ok(catalog)
 }
 
-/// Reads the end of each archive, as many at once as the repository bears.
+/// Reads the end of each archive, with as many threads as the repository supports.
 fn read_all(
     repository: &dyn Repository,
     listed: Vec<Listed>,
@@ -127,7 +125,7 @@ fn read_all(
             .collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
-        // This thread works, too: others help where they can be had.
+        // This thread works too; the others are optional.
         let start = |_| std::thread::Builder::new().spawn_scoped(scope, work);
         let workers: Vec<_> = (1..threads).map_while(|at| start(at).ok()).collect();
         let mut done = work();
@@ -141,7 +139,7 @@ fn read_all(
     })
 }
 
-/// What is to be known of one archive.
+/// Reads the summary of one archive.
 pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
     if is_encrypted_name(&listed.name) {
         return Ok(sidecar_of(repository, &listed.name)?.0.summary(listed));
@@ -151,7 +149,7 @@ pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, 
     Ok(Summary::of(listed, archive.manifest()))
 }
 
-/// What stands in the open beside an encrypted archive, read and as it stands there.
+/// The sidecar of an encrypted archive, parsed and as bytes.
 pub fn sidecar_of(
     repository: &dyn Repository,
     name: &str,

@@ -1,17 +1,17 @@
-//! Proving that an archive's bytes are still those that were proven when it was made.
+//! Checks that an archive's bytes are still those that were verified when it was made.
 //!
-//! In: a repository and what a listing says of an archive in it. Out: nothing, or what is wrong.
-//! Of an encrypted archive that is the SHA-256 in its sidecar, which needs no key.
-//! Every byte is read and compared with the SHA-256 that stands over it. Nothing is decompressed:
-//! what was in those bytes was proven before the archive got its name (see
-//! [`capture`](crate::snapshot)), and [`verify`](crate::archive::verify) proves it again.
+//! In: a repository and the summary of an archive in it. Out: nothing, or what is wrong.
+//! Every byte is read and compared with the SHA-256 that covers it; for an encrypted archive that is
+//! the SHA-256 in its sidecar, which needs no key. Nothing is decompressed: the content was verified
+//! before the archive got its name (see [`capture`](crate::snapshot)), and
+//! [`verify`](crate::archive::verify) verifies it again.
 
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
 use crate::interrupt::Interrupt;
 use crate::repository::upload::digest_of;
 use crate::repository::{Repository, Summary};
 
-/// Reads every byte of the archive that `summary` tells of.
+/// Reads every byte of the archive of `summary`.
 pub fn prove(
     repository: &dyn Repository,
     summary: &Summary,

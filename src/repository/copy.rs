@@ -1,7 +1,7 @@
-//! Copying archives from one repository to another, each checked while it is read and read back.
+//! Copies archives from one repository to another; each is checked while it is read, and read back.
 //!
-//! In: two repositories and an archive's place in the first. Out: whether it is in the second
-//! now. The bytes are copied as they are, with what stands beside them.
+//! In: two repositories and an archive's name in the first. Out: whether the second has it
+//! now. The bytes are copied unchanged, with the files beside them.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::repository::upload::{Deposit, DepositError, deposit, digest_of, read_all};
 use crate::repository::{Listed, Repository, Side, is_encrypted_name};
 
-/// What became of one archive.
+/// The result for one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     /// It was copied; its size in bytes.
@@ -43,7 +43,7 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Copies one archive. Its bytes are read once, and checked on their way; what is corrupt is never
+/// Copies one archive. Its bytes are read once and checked in the same pass; a corrupt one is never
 /// published.
 pub fn copy(
     from: &dyn Repository,
@@ -62,7 +62,7 @@ pub fn copy(
             if !same {
                 return Err(CopyError::Different(to.path_of(name)));
             }
-            // A run that was killed may have left it without what belongs beside it.
+            // A killed run may have left it without the files beside it.
             for side in original.sides(name, digest) {
                 let beside_name = format!("{name}{}", side.extension);
                 if to.read_beside(&beside_name)?.is_none() {
@@ -89,7 +89,7 @@ pub fn copy(
     Ok(Copied::New(deposited.map_err(of_original)?.bytes))
 }
 
-/// The archive that is copied.
+/// The archive to copy.
 struct Original {
     source: Arc<dyn Source>,
     path: PathBuf,
@@ -98,7 +98,7 @@ struct Original {
 
 enum OriginalKind {
     Plain(Box<Archive>),
-    /// What its sidecar says: its size in bytes and its digest; and the sidecar.
+    /// From its sidecar: its size in bytes and its digest; and the sidecar.
     Encrypted(u64, Digest, Vec<u8>),
 }
 
@@ -116,14 +116,14 @@ impl Original {
         Ok(Self { source, path, kind })
     }
 
-    /// Passes every byte to `take`, in order; an error, with an [`ArchiveError`] in it, where they are
+    /// Passes every byte to `take`, in order. Fails, with an [`ArchiveError`] as the cause, if they are
     /// not those that were written when the archive was made.
     fn read(
         &self,
         interrupt: &Interrupt,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        // Of another kind than what may pass: another try would read the same bytes again.
+        // Of a kind that is not retried: another try would read the same bytes again.
         let wrong = |error: ArchiveError| io::Error::new(io::ErrorKind::InvalidData, error);
         match &self.kind {
             OriginalKind::Plain(archive) => {
@@ -151,7 +151,7 @@ impl Original {
         }
     }
 
-    /// The digest of all of it, once every byte is checked.
+    /// The digest of the whole archive, after every byte is checked.
     fn digest(&self, interrupt: &Interrupt) -> Result<Digest, CopyError> {
         let mut hasher = Hasher::default();
         let read = self.read(interrupt, &mut |bytes| {
@@ -162,7 +162,7 @@ impl Original {
         Ok(hasher.finish())
     }
 
-    /// What stands beside it, the last one last.
+    /// The files beside it; the last one completes it.
     fn sides(&self, name: &str, sha256: Digest) -> Vec<Side> {
         let sidecar = match &self.kind {
             OriginalKind::Plain(_) => None,
@@ -175,7 +175,7 @@ impl Original {
     }
 }
 
-/// An error whose cause is the archive that is copied, as such.
+/// An error that is caused by the original is reported as such.
 fn of_original(error: DepositError) -> CopyError {
     match error {
         DepositError::Io(error) => match error.downcast::<ArchiveError>() {

@@ -20,26 +20,25 @@ use crate::repository::{
 };
 use crate::thread_pool::default_threads;
 
-/// A directory that holds archives, each with its checksum file beside it.
+/// A directory with archives, each with its checksum file.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
-    /// The backup dir at `path`, which need not be there yet.
+    /// The backup dir at `path`, which need not exist yet.
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
         }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names in it, in order, and whether each is a symbolic link.
+    /// The names in it, sorted, and whether each is a symbolic link.
     fn names(&self) -> Result<Vec<(String, bool)>, RepositoryError> {
         let entries = fs::read_dir(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => RepositoryError::NotFound(self.path.clone()),
@@ -48,7 +47,7 @@ impl Directory {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // A name that is not UTF-8 is not one that an archive gets.
+            // No archive has a name that is not UTF-8.
             if let Ok(name) = entry.file_name().into_string() {
                 let kind = entry.file_type();
                 names.push((name, kind.is_ok_and(|kind| kind.is_symlink())));
@@ -83,7 +82,7 @@ impl Repository for Directory {
     }
 
     fn at_once(&self, archives: usize) -> usize {
-        // A few are read before another thread has begun.
+        // A few are read before another thread has started.
         default_threads().min(archives.div_ceil(16))
     }
 
@@ -92,7 +91,7 @@ impl Repository for Directory {
         let names = self.names()?.into_iter();
         for (name, is_link) in names.filter(|(name, _)| is_archive_name(name)) {
             let found = fs::metadata(self.path_of(&name)).ok();
-            // Opening one that was not found tells whether it is gone, or a link to nowhere.
+            // Opening one that was not found tells whether it is removed, or a broken link.
             listed.push(Self::listed(name, is_link, found.as_ref()));
         }
         Ok(listed)
@@ -114,7 +113,7 @@ impl Repository for Directory {
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
         let path = self.path_of(&listed.name);
         match FileSource::open(&path) {
-            // A link to nowhere is not one that was pruned meanwhile.
+            // A broken link was not pruned meanwhile.
             Err(ArchiveError::NotFound(_)) if path.is_symlink() => {
                 let nowhere = io::Error::from(io::ErrorKind::NotFound);
                 Err(with_path(nowhere, "open", &path).into())
@@ -170,7 +169,7 @@ impl Repository for Directory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let dir = Dir::open(&self.path)?;
-        // The archive first: a checksum file without one misleads no one and is removed later.
+        // The archive first: a checksum file without one does no harm and is removed later.
         remove_if_there(&dir.entry(name))?;
         for side in SIDES {
             remove_if_there(&dir.entry(format!("{name}{side}")))?;
@@ -194,7 +193,7 @@ impl Repository for Directory {
     }
 
     fn remove_orphan(&self, name: &str, _now: Timestamp) -> io::Result<()> {
-        // Looked at once more: an archive may have come since the directory was read.
+        // Checked once more: an archive may have been added since the directory was read.
         let dir = Dir::open(&self.path)?;
         if beside_of(name).is_some_and(|of| dir.entry(of).is_free()) {
             remove_if_there(&dir.entry(name))?;
@@ -213,7 +212,7 @@ struct Incoming {
     name: String,
     staged: StagedFile,
     written: u64,
-    /// Bytes that the kernel was asked to write to the disk.
+    /// Bytes for which the kernel was asked to start writing to the disk.
     written_back: u64,
 }
 
@@ -242,8 +241,8 @@ impl Receiving for Incoming {
     }
 }
 
-/// Gives a staged archive its name, once `sides` stand beside it: an archive that is there has all that
-/// belongs to it, whenever the run is killed.
+/// Renames a staged archive to its name after writing `sides` beside it: an archive that is there is
+/// complete, even if the run is killed at any time.
 pub(crate) fn publish(archive: StagedFile, name: &str, sides: &[Side]) -> io::Result<()> {
     let mut beside = Vec::new();
     for side in sides {
@@ -252,7 +251,7 @@ pub(crate) fn publish(archive: StagedFile, name: &str, sides: &[Side]) -> io::Re
     }
     refuse_taken(&archive, name)?;
     for (file, name) in beside {
-        // What has that name without an archive was left by a run that was killed.
+        // A file of that name without an archive was left by a killed run.
         file.replace(name.as_ref())?;
     }
     archive.publish(name.as_ref())

@@ -1,8 +1,8 @@
-//! One run at a time on a backup dir: a lock that the kernel gives back when its holder dies.
+//! A lock on a backup dir, so that one run at a time works on it; the kernel frees it when its holder dies.
 //!
-//! In: the backup dir, and who wants it. Out: a [`BackupLock`], held until it is dropped, or who
-//! holds it. The lock is a `flock` on a file that stays in the directory. What the file says is for
-//! people only: a line that a killed run left behind means nothing, because its lock is free.
+//! In: the backup dir, and who wants it. Out: a [`BackupLock`], held until it is dropped, or its
+//! holder's name. The lock is a `flock` on a file that stays in the directory. The file's content is
+//! only for people: a line that a killed run left has no effect, because its lock is free.
 
 use std::io;
 use std::io::Read;
@@ -21,18 +21,17 @@ use crate::fs::error::with_path;
 use crate::fs::owner::give_to_owner_of;
 use crate::interrupt::{Interrupt, Interrupted};
 
-/// The file's name: staged things begin like this too, but end otherwise, so that no clean-up takes
-/// it for one of them.
+/// The file's name: it begins like staged files, but ends otherwise, so that no clean-up removes it.
 pub const LOCK_FILE: &str = ".etcd-ark-lock";
-/// How often a taken lock is looked at again.
+/// How often a held lock is tried again.
 const POLL: Duration = Duration::from_millis(100);
-/// How much of a holder's line is read, in bytes.
+/// How much of the holder's line is read, in bytes.
 const LONGEST_HOLDER: u64 = 500;
 
-/// Who wants the lock, and how long for.
+/// The run that wants the lock, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// What the file says while it is held: one line that names the run.
+    /// The file's content while it is held: one line that names the run.
     pub holder: String,
     pub wait: Duration,
 }
@@ -40,18 +39,18 @@ pub struct Claim {
 /// The lock on a backup dir; dropping it frees it.
 #[derive(Debug)]
 pub struct BackupLock {
-    /// None where the filesystem knows no locks.
+    /// `None` if the filesystem does not support locks.
     file: Option<fs::File>,
 }
 
-/// Why the backup dir is not ours.
+/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("the backup dir `{}` is locked by {}", dir.display(), holder.as_deref().unwrap_or("another process (unknown)"))]
     Busy {
         dir: PathBuf,
         holder: Option<String>,
-        /// Whether it was waited for.
+        /// Whether the run waited for it.
         waited: bool,
     },
     #[error(transparent)]
@@ -60,11 +59,11 @@ pub enum LockError {
     Interrupted(#[from] Interrupted),
 }
 
-/// What one try gave.
+/// The result of one try.
 enum Tried {
     Taken(fs::File),
     Held(fs::File),
-    /// The file was removed, or made again, after it was opened.
+    /// The file was removed, or created again, after it was opened.
     Gone,
     NotSupported,
 }
@@ -79,7 +78,7 @@ impl BackupLock {
         Ok(Self { file })
     }
 
-    /// Whether [`BackupLock::take`] would come to a lock, after the same wait, that keeps others out. Changes nothing.
+    /// Whether [`BackupLock::take`] would get an effective lock, after the same wait. Changes nothing.
     pub fn look(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<bool, LockError> {
         if !dir.join(LOCK_FILE).exists() {
             return Ok(true);
@@ -87,8 +86,8 @@ impl BackupLock {
         Ok(wait_for(dir, claim, Missing::Left, interrupt)?.is_some())
     }
 
-    /// Whether it keeps others out. Where the filesystem knows no locks it does not, and the run goes
-    /// on: archives get their names without overwriting, so what is at stake is order, not a backup.
+    /// Whether the lock is effective. It is not if the filesystem does not support locks; the run then continues:
+    /// archives get their names without overwriting, so no backup is at risk.
     pub fn keeps_others_out(&self) -> bool {
         self.file.is_some()
     }
@@ -97,27 +96,27 @@ impl BackupLock {
 impl Drop for BackupLock {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // So that the next one to take it cannot be mistaken for us before it has signed.
+            // The next holder must not appear under our name before it has written its own.
             let _ = file.file().set_len(0);
         }
     }
 }
 
-/// What becomes of a lock file that is missing.
+/// What to do about a missing lock file.
 #[derive(Clone, Copy)]
 enum Missing {
     Made,
     Left,
 }
 
-/// The locked file; none where the filesystem knows no locks.
+/// The locked file; `None` if the filesystem does not support locks.
 fn wait_for(
     dir: &Path,
     claim: &Claim,
     missing: Missing,
     interrupt: &Interrupt,
 ) -> Result<Option<fs::File>, LockError> {
-    // A wait beyond what a clock can tell has no end.
+    // A time beyond the clock's range means no limit.
     let until = Instant::now().checked_add(claim.wait);
     loop {
         interrupt.check()?;
@@ -153,10 +152,10 @@ fn try_once(dir: &Path, missing: Missing) -> Result<Tried, LockError> {
     }
 }
 
-/// The file at `path`, made if it is missing and shall be; none if another run made it first.
+/// Opens the file at `path`, creating it if `missing` says so; `None` if another run creates it first.
 fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File>> {
     let mut options = fs::OpenOptions::new();
-    // A link would let the owner of the directory have another file of ours emptied.
+    // By a link the owner of the directory could have another file of ours truncated.
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     options.read(true).write(true).custom_flags(no_link);
     match options.open(path) {
@@ -166,12 +165,11 @@ fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File
     }
     match options.create_new(true).mode(0o600).open(path) {
         Ok(file) => {
-            // One snapshot by hand as root must not lock out the user that the timer runs as.
+            // A snapshot by hand as root must not lock out the timer's user.
             give_to_owner_of(Dir::open(dir)?.file(), &file);
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        // No one has heard of the lock.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let denied = io::ErrorKind::PermissionDenied.into();
             Err(with_path(denied, "write to the backup dir", dir))
@@ -180,7 +178,7 @@ fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File
     }
 }
 
-/// Whether `file` is still what `path` names: a lock on a removed file keeps no one out.
+/// Whether `path` still names `file`: a lock on a removed file has no effect.
 fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     let opened = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -190,8 +188,8 @@ fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Writes who holds the lock. A full disk may keep the name out, but not the run: it could be the
-/// one that makes room.
+/// Writes the holder's name. An error is ignored on a full disk: this run could be the one that
+/// frees space.
 fn sign(file: &fs::File, holder: &str) -> io::Result<()> {
     file.set_len(0)?;
     match file
@@ -210,7 +208,7 @@ fn sign(file: &fs::File, holder: &str) -> io::Result<()> {
     }
 }
 
-/// What the holder of the lock on `file` wrote; it may not have come to that yet.
+/// The line of the holder of the lock on `file`, if it has written one yet.
 fn holder_of(file: &fs::File) -> Option<String> {
     for _ in 0..3 {
         let mut line = String::new();
@@ -264,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_lock_file_that_is_removed_and_made_anew_locks_again() {
-        // Guards against two holders: one of a file that has no name any more, one of the new file.
+        // There must not be two holders, one of a removed file and one of the new file.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK_FILE);
         let opened = open(dir.path(), &path, Missing::Made).unwrap().unwrap();

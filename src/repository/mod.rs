@@ -1,8 +1,8 @@
-//! Where archives are kept: a backup dir, or elsewhere something that behaves like one.
+//! Where archives are kept: a backup dir or a bucket.
 //!
 //! In: an archive's name. Out: its bytes, or that it is gone. [`directory`] is a backup dir on
-//! disk, `bucket` a place in an object store, [`summary`] what is to be known of an archive without its files. A name that a
-//! repository lists is a whole archive: what is being written is under no such name.
+//! disk, `bucket` a prefix in an object store, [`catalog`] the facts of an archive without its files. A listed
+//! name is a complete archive: one that is being written has no such name.
 
 #[cfg(feature = "object-store")]
 pub mod bucket;
@@ -36,9 +36,9 @@ pub struct Listed {
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was last written, as far as the place knows.
+    /// When it was last written, if known.
     pub modified: Option<Timestamp>,
-    /// Whether this is only another name: a symbolic link.
+    /// Whether it is a symbolic link.
     pub is_link: bool,
 }
 
@@ -53,27 +53,27 @@ pub enum RepositoryError {
 
 /// A place that keeps archives.
 pub trait Repository: Debug + Send + Sync {
-    /// What it is called: a path or a URL.
+    /// Its path or URL.
     fn location(&self) -> String;
 
-    /// What an archive in it is called.
+    /// The path or URL of an archive in it.
     fn path_of(&self, name: &str) -> PathBuf;
 
-    /// The directory that it is, if it is one.
+    /// Its path, if it is a directory.
     fn directory(&self) -> Option<&Path> {
         None
     }
 
-    /// How many of so many `archives` are worth being asked about at once.
+    /// How many of `archives` to read concurrently.
     fn at_once(&self, _archives: usize) -> usize {
         1
     }
 
-    /// The archives in it, in the order of their names.
+    /// The archives in it, sorted by name.
     fn list(&self) -> Result<Vec<Listed>, RepositoryError>;
 
-    /// What the last list passed over, because it cannot be addressed: an object of another program,
-    /// with a key such as `a//b`.
+    /// The keys that the last list skipped because they cannot be addressed: objects of other programs,
+    /// such as `a//b`.
     fn skipped(&self) -> Vec<String> {
         Vec::new()
     }
@@ -84,49 +84,49 @@ pub trait Repository: Debug + Send + Sync {
     /// The bytes of an archive in it.
     fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError>;
 
-    /// Makes it, if it is a directory that is missing, with mode 0700.
+    /// Creates a missing directory, with mode 0700.
     fn prepare(&self) -> io::Result<()>;
 
-    /// Begins to take in an archive under `name`, which must be free.
+    /// Starts to write an archive under `name`, which must be free.
     fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>>;
 
-    /// What stands in a small file beside the archives; `None` if there is no such file.
+    /// The content of a small file beside the archives; `None` if it does not exist.
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
-    /// Puts a small file beside the archives, in place of one that is there.
+    /// Writes a small file beside the archives, replacing an existing one.
     fn write_beside(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes an archive with all that stands beside it; one that is gone is not an error.
+    /// Removes an archive with all files beside it; a missing one is not an error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// The names of what stands beside archives that are gone, as runs that were killed before `now`
-    /// leave it.
+    /// The names of files beside archives that are gone, as runs that were killed before `now`
+    /// leave them.
     fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>>;
 
     /// Removes one of [`Repository::orphans`], if it still is one.
     fn remove_orphan(&self, name: &str, now: Timestamp) -> io::Result<()>;
 
-    /// How many bytes can still be put into it; `None` where no one knows.
+    /// Free space in bytes; `None` if unknown.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
 }
 
-/// An archive that a repository takes in; until it is published no one sees it, and if it is
-/// dropped before, nothing stays.
+/// An archive that is being written. It is not listed until it is published, and nothing remains
+/// if it is dropped before.
 pub trait Receiving: Debug {
     /// Takes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes what was written durable, and gives it back to be read from where it now is.
+    /// Syncs what was written, and returns it for reading back.
     fn finish(&mut self) -> io::Result<Arc<dyn Source>>;
 
-    /// Gives it its name, and puts `sides` beside it, the last one last.
+    /// Publishes it under its name with the files `sides`; the last one completes it.
     fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()>;
 }
 
 /// A small file that belongs to an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// What stands behind the archive's name in its name.
+    /// What follows the archive's name in its name.
     pub extension: &'static str,
     pub bytes: Vec<u8>,
 }
@@ -142,13 +142,13 @@ pub fn is_encrypted_name(name: &str) -> bool {
     is_archive_name(name) && name.ends_with(ENCRYPTED)
 }
 
-/// How the name of a probe begins, after [`STAGING_PREFIX`](crate::fs::staged::STAGING_PREFIX): it is staged for good.
+/// The prefix of a probe's name, which it has instead of [`STAGING_PREFIX`](crate::fs::staged::STAGING_PREFIX).
 const PROBE: &str = ".etcd-ark-probe-";
 
-/// What may stand beside an archive, the last one last.
+/// The files that may be beside an archive; the last one completes it.
 const SIDES: [&str; 2] = [SIDECAR_EXTENSION, SUM_EXTENSION];
 
-/// The archive that a file of this name stands beside, if it is such a file.
+/// The archive that a file of this name belongs to, if it belongs to one.
 fn beside_of(name: &str) -> Option<&str> {
     if let Some(of) = name.strip_suffix(SIDECAR_EXTENSION) {
         return is_encrypted_name(of).then_some(of);
@@ -157,7 +157,7 @@ fn beside_of(name: &str) -> Option<&str> {
     is_archive_name(of).then_some(of)
 }
 
-/// The largest file beside archives that is read, in bytes.
+/// The largest size of a file beside archives that is read, in bytes.
 const MOST_BESIDE: u64 = 4 << 20;
 
 fn refuse_large(bytes: u64, path: &Path) -> io::Result<()> {

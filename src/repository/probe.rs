@@ -1,7 +1,7 @@
-//! Whether archives can be put into a repository, found out with a probe.
+//! Finds out with a probe whether archives can be written to a repository.
 //!
-//! In: a repository. Out: nothing, or why a snapshot into it would fail. The probe goes the way of an archive: written, read back,
-//! given its name; then it is removed. What a killed run leaves of one is removed as what else such a run leaves.
+//! In: a repository. Out: nothing, or why a snapshot into it would fail. The probe is handled like an archive: written,
+//! read back, published; then it is removed. One left by a killed run is cleaned up like other leftovers.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -15,7 +15,7 @@ use crate::repository::{PROBE, Repository};
 
 const TEXT: &[u8] = b"Written by `etcd-ark snapshot --dry-run`, which removes it.\n";
 
-/// Why a probe did not come and go.
+/// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     #[error(transparent)]
@@ -24,7 +24,7 @@ pub enum ProbeError {
     Stays { path: PathBuf, source: io::Error },
 }
 
-/// Puts a probe into `repository`, through `cipher` if there is one, reads it back and removes it.
+/// Writes a probe into `repository`, through `cipher` if there is one, reads it back and removes it.
 pub fn probe(
     repository: &dyn Repository,
     cipher: Option<&dyn Cipher>,

@@ -1,8 +1,8 @@
-//! What stands in the open beside an encrypted archive, so that it can be listed, watched, pruned
+//! The unencrypted file beside an encrypted archive, by which it can be listed, monitored, pruned
 //! and checked without a key.
 //!
-//! In and out: JSON. It names the cluster, the member, its position and versions, sizes, labels
-//! and the ciphertext's SHA-256: no URL, no file and no key of the store. It is not
+//! In and out: JSON. It has the cluster, the member, its position and versions, sizes, labels
+//! and the ciphertext's SHA-256, but no URL, no file name and no key of the store. It is not
 //! authenticated: opening the archive compares it with the manifest inside.
 
 use jiff::Timestamp;
@@ -17,12 +17,12 @@ use crate::etcd::member::Position;
 use crate::etcd::text::printable;
 use crate::repository::{Listed, Summary};
 
-/// What stands behind an encrypted archive's name in the name of its sidecar.
+/// What follows an encrypted archive's name in the name of its sidecar.
 pub const SIDECAR_EXTENSION: &str = ".json";
-/// The format that this release writes, and the highest it reads.
+/// The format that this release writes, and the highest that it reads.
 const FORMAT: u32 = 1;
 
-/// What is known of an encrypted archive.
+/// The facts of an encrypted archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sidecar {
     format: u32,
@@ -38,11 +38,11 @@ pub struct Sidecar {
     scope: Scope,
     labels: Vec<String>,
     rewound: bool,
-    /// How many lasting warnings are in the manifest, the texts of which may name files; none in
+    /// The number of lasting warnings in the manifest, whose texts may name files; `None` in
     /// sidecars of releases that did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warnings: Option<usize>,
-    /// The code of each; none in sidecars of releases that only counted them.
+    /// The code of each; `None` in sidecars of releases that only counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warning_codes: Option<Vec<WarningCode>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -53,7 +53,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// What is to be said of an archive with this manifest, encrypted to so many bytes.
+    /// The sidecar of an archive with this manifest and a ciphertext of `bytes` bytes.
     pub fn of(manifest: &Manifest, bytes: u64, sha256: Digest) -> Self {
         let listed = Listed {
             name: String::new(),
@@ -85,7 +85,7 @@ impl Sidecar {
         }
     }
 
-    /// Reads what a file holds; if it cannot be used, why.
+    /// Parses a file's content; the error says why it cannot be used.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct OnlyFormat {
@@ -105,14 +105,14 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// The bytes of the file.
+    /// The file's content.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
         Ok(json)
     }
 
-    /// Whether it says of the archive what its manifest says.
+    /// Whether it agrees with the archive's manifest.
     pub fn is_of(&self, manifest: &Manifest) -> bool {
         let mut of = Self::of(manifest, self.bytes, self.sha256);
         if self.warnings.is_none() {
@@ -129,7 +129,7 @@ impl Sidecar {
         (self.bytes, self.sha256)
     }
 
-    /// How it is listed.
+    /// Its entry in a list.
     pub(crate) fn summary(self, listed: Listed) -> Summary {
         Summary {
             listed,
@@ -154,7 +154,7 @@ impl Sidecar {
     }
 }
 
-/// What can be said of warnings whose texts are encrypted: one with the code of each, if that is known.
+/// Stand-ins for warnings whose texts are encrypted: one for each, with its code if that is known.
 fn told_inside(count: usize, codes: Option<Vec<WarningCode>>) -> Vec<Warning> {
     let warnings = crate::text::count(count as u64, "warning", "warnings");
     let text = format!(

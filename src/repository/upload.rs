@@ -1,8 +1,8 @@
-//! Putting an archive into a repository: written, read back from there, only then published.
+//! Writes an archive into a repository, reads it back from there, and only then publishes it.
 //!
-//! In: who writes the bytes, and a name. Out: their number and digest, once every one of them was
-//! read back from where it now is. An attempt that breaks off because the place went away is made
-//! again from the start; each leaves nothing behind.
+//! In: a writer of its bytes, and a name. Out: its size and digest, after every byte has been
+//! read back from where it is stored. If the connection to the repository fails, it is written again
+//! from the start; a failed try leaves nothing behind.
 
 use std::io;
 use std::io::Write;
@@ -16,33 +16,32 @@ use crate::progress::Event;
 use crate::repository::{Receiving, Repository, Side};
 use crate::thread_pool::{Buffers, default_threads};
 
-/// How often a whole deposit is tried.
+/// How often a whole upload is tried.
 const TRIES: u32 = 3;
-/// How much is read at once, in bytes.
+/// Bytes of one read.
 const PIECE: u64 = 1 << 20;
-/// How far a source is asked to read ahead, in bytes.
+/// How far a source reads ahead, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
 
-/// An archive to be put into a repository.
+/// An archive to write into a repository.
 pub struct Deposit<'d> {
     pub name: &'d str,
-    /// How many bytes it will have, as far as known; for progress.
+    /// Its expected size in bytes, for the progress display.
     pub bytes: u64,
-    /// Writes all of it; called once an attempt.
+    /// Writes all of it; called once for each try.
     pub write: &'d mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
-    /// What belongs beside it, given the digest of all of it and its size in bytes.
+    /// The files beside it, made from its digest and its size in bytes.
     pub sides: &'d dyn Fn(Digest, u64) -> io::Result<Vec<Side>>,
 }
 
-/// What was put into a repository.
+/// An archive that was written into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deposited {
-    /// Bytes.
     pub bytes: u64,
     pub sha256: Digest,
 }
 
-/// Why nothing was put into a repository.
+/// Why an archive was not written into a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum DepositError {
     #[error("`{0}` does not read back as it was written")]
@@ -70,7 +69,7 @@ pub fn deposit(
         interrupt.check()?;
         let may_pass =
             matches!(&error, DepositError::Io(error) if error.kind() == io::ErrorKind::Other);
-        // A place that cannot even be begun with was asked for long enough.
+        // Starting an upload has its own retries.
         if !may_pass || !begun || attempt == TRIES {
             return Err(error);
         }
@@ -155,7 +154,7 @@ pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Resul
     digesting.finish()
 }
 
-/// The digest of bytes that are read and written meanwhile.
+/// Takes the digest of the bytes that it passes on.
 struct Digesting {
     digester: Digester,
     buffers: Buffers,
@@ -180,7 +179,7 @@ impl Digesting {
     }
 }
 
-/// Takes the digest of what goes into a repository.
+/// Takes the digest of the bytes that go into a repository.
 struct Passing<'p> {
     receiving: &'p mut dyn Receiving,
     digesting: Digesting,

@@ -1,16 +1,18 @@
 //! Retention: which archives of a repository are kept, and why.
 //!
-//! In: the [`Summary`] of every archive, a [`Policy`], the time, and a way to prove an archive. Out:
-//! a [`Decision`] an archive; one without a reason to be kept is to be removed. Nothing is read,
+//! In: the [`Summary`] of every archive, a [`Policy`], the time, and a function that verifies an archive.
+//! Out: a [`Decision`] for each archive; one without a reason to be kept is removed. Nothing is read,
 //! removed or timed here.
 //!
-//! Archives are grouped by cluster id and member id. In a group only those count that prove good,
-//! that are not dated in the future and whose times and places in the log go forward together
-//! ([`order`]); all others are kept and named. So a bad archive or a broken clock can keep more than
-//! was asked for, and never less. Of equal archives one counts, and the others share its fate. Whatever the policy, two things stay: the newest good archive, and
-//! the newest good one from before each move of the cluster version ([`pins`]).
+//! Archives are grouped by cluster id and member id. Only those count that are valid,
+//! not dated in the future, and have times in the same order as their log positions
+//! ([`order`]); all others are kept and reported. So a bad archive or a wrong clock can keep more than
+//! was asked for, and never less. Of equal archives one counts, and the others are kept or removed with it.
+//! Whatever the policy, two are kept: the newest valid archive, and the newest valid one from before each
+//! change of the cluster version ([`pins`]).
 //!
-//! A removal may change which archives go forward together. A group is therefore looked at again
+//! A removal may change which archives are in order. A group is therefore decided again
+//! until nothing more is removed: the next run finds nothing left to do.
 //! until nothing more is to be removed: the run after this one finds nothing left to do.
 
 pub mod order;
@@ -40,10 +42,10 @@ pub use crate::retention::reason::{Period, Reason};
 
 use crate::retention::proof::Proofs;
 
-/// How far ahead of this machine's clock the clocks of others may be.
+/// How far ahead of this machine's clock an archive's time may be.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whose archives are weighed against each other: never by host or path, which change.
+/// A member's archives, which compete for slots: never grouped by host or path, which change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
     pub cluster_id: ClusterId,
@@ -60,26 +62,26 @@ impl Group {
     }
 }
 
-/// What becomes of an archive.
+/// The decision about an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
     pub summary: &'s Summary,
-    /// Why it is kept; without any reason it is to be removed.
+    /// Why it is kept; it is removed if there is no reason.
     pub reasons: Vec<Reason>,
 }
 
 impl Decision<'_> {
-    /// Whether it stays.
+    /// Whether it is kept.
     pub fn is_kept(&self) -> bool {
         !self.reasons.is_empty()
     }
 }
 
-/// How an archive is proven, asked at most once for each.
+/// Verifies an archive; called at most once for each.
 pub type Prove<'p> = dyn FnMut(&Summary) -> Result<Proof, Interrupted> + 'p;
 
-/// Decides about `summaries`, which may come in any order, newest first. One that is gone when it is
-/// to be proven is left out. `now` is the time on this machine.
+/// Decides about `summaries`, given in any order; newest first. One that is gone when it is
+/// verified is left out. `now` is the time on this machine.
 pub fn decide<'s>(
     summaries: &'s [Summary],
     policy: &Policy,
@@ -120,7 +122,7 @@ fn decide_group<'s>(
         }
         archives = kept.into_iter().map(|decision| decision.summary).collect();
         for again in look(&archives, policy, now, proofs)? {
-            // What is kept in the end keeps its first reasons: they know of all archives.
+            // What is finally kept keeps the reasons of the first pass, which had all archives.
             let unwanted = |d: &&mut Decision<'_>| d.summary.name() == again.summary.name();
             if !again.is_kept()
                 && let Some(decision) = decisions.iter_mut().find(unwanted)
@@ -131,7 +133,7 @@ fn decide_group<'s>(
     }
 }
 
-/// One look at a group, given and decided about in the order of its log.
+/// One pass over a group, given in the order of its log.
 fn look<'s>(
     archives: &[&'s Summary],
     policy: &Policy,
@@ -186,15 +188,15 @@ fn look<'s>(
     Ok(decisions)
 }
 
-/// What is kept without being weighed.
+/// The reason to keep an archive that does not count, if it does not.
 fn set_aside(summary: &Summary, now: Timestamp) -> Option<Reason> {
     if summary.listed.is_link {
-        // What it leads to may be here as well, and must not seem to be there twice.
+        // Its target may be in the list as well, and must not count twice.
         Some(Reason::Link)
     } else if summary.is_damaged() {
         Some(Reason::Damaged)
     } else if summary.rewound {
-        // A person made it, once, for a day that matters. It costs little and takes no slot.
+        // Made once by hand, for an emergency. It takes no slot.
         Some(Reason::Rewound)
     } else if summary.created.duration_since(now) > CLOCK_TOLERANCE {
         Some(Reason::Future)

@@ -1,7 +1,7 @@
-//! The order of a group's archives: by the log, which no clock can put wrong.
+//! The order of a group's archives: by the log, which does not depend on a clock.
 //!
-//! In: archives, or their times in the order of the log. Out: that order, and which of the times go
-//! forward in it.
+//! In: archives, or their times in the order of the log. Out: that order, and which of the times
+//! ascend in it.
 
 use std::cmp::Ordering;
 
@@ -15,8 +15,8 @@ pub(crate) fn by_log(a: &Summary, b: &Summary) -> Ordering {
     place(a).cmp(&place(b)).then_with(|| a.name().cmp(b.name()))
 }
 
-/// Splits archives, given in the order of the log, into those that differ and the copies of one of
-/// them, each with the one that it equals: the first by name.
+/// Splits archives, given in the order of the log, into different ones and copies of these, each copy with
+/// the one that it equals: the first by name.
 pub(crate) fn apart_from_copies(
     archives: Vec<&Summary>,
 ) -> (Vec<&Summary>, Vec<(&Summary, &Summary)>) {
@@ -35,8 +35,8 @@ pub(crate) fn apart_from_copies(
     (apart, copies)
 }
 
-/// Whether all but the name and the time of writing is the same. Two files that are encrypted never
-/// are, unless one is a copy.
+/// Whether all but the name and the time of writing is the same. Two encrypted files are never equal,
+/// unless one is a copy of the other.
 fn is_copy(a: &Summary, b: &Summary) -> bool {
     let named_as_a = Listed {
         bytes: b.listed.bytes,
@@ -49,9 +49,9 @@ fn is_copy(a: &Summary, b: &Summary) -> bool {
     b == *a
 }
 
-/// Marks the longest choice of `times` in which none is earlier than the one before it.
+/// Marks the longest selection of `times` in which none is earlier than the one before it.
 ///
-/// Patience sorting, O(n log n): `ends[k]` is the earliest time that a choice of k + 1 can end with.
+/// Patience sorting, O(n log n): `ends[k]` is the earliest time that a selection of k + 1 can end with.
 pub(crate) fn longest_forward(times: &[Timestamp]) -> Vec<bool> {
     let mut ends: Vec<(Timestamp, usize)> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(times.len());

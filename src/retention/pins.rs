@@ -1,6 +1,6 @@
-//! Archives from before a move of the cluster version: the only way back, kept for good.
+//! Pins archives from before a change of the cluster version: the only way back, kept forever.
 //!
-//! In: all archives of a group in the order of its log. Out: their reasons. Clocks have no say in it.
+//! In: all archives of a group in the order of its log. Out: their reasons. Times are not used.
 
 use crate::etcd::ids::ClusterVersion;
 use crate::interrupt::Interrupted;
@@ -8,7 +8,7 @@ use crate::retention::Decision;
 use crate::retention::proof::{Proof, Proofs};
 use crate::retention::reason::Reason;
 
-/// Pins what is from before each move, and before one that the newest good archive's log announces.
+/// Pins the archives from before each change, and before one that is uncommitted in the newest valid archive's log.
 pub(crate) fn pin(
     decisions: &mut [Decision<'_>],
     proofs: &mut Proofs<'_, '_>,
@@ -39,10 +39,10 @@ pub(crate) fn pin(
     Ok(())
 }
 
-/// Where the cluster version is another than before, and what it became. A member that was restored
-/// from an old archive may have gone back, even to none: what it left behind is pinned, too.
+/// Where the cluster version changes, and its new value. A member that was restored from an old archive
+/// may have gone back, even to none: the archives from before that are pinned too.
 fn moves(decisions: &[Decision<'_>]) -> Vec<(usize, Option<ClusterVersion>)> {
-    // What a damaged data dir says of its version proves nothing.
+    // The version in a damaged data dir proves nothing.
     let sound = decisions.iter().enumerate();
     let sound = sound.filter(|(_, decision)| !decision.summary.is_damaged());
     let versions = sound.map(|(at, d)| (at, d.summary.cluster_version.as_ref()));
@@ -59,7 +59,7 @@ fn newest_good(
     wanted: impl Fn(&Decision<'_>) -> bool,
 ) -> Result<Option<usize>, Interrupted> {
     for (at, decision) in before.iter().enumerate().rev() {
-        // What a link leads to may be removed under it.
+        // A link's target may be removed.
         let summary = decision.summary;
         let counts = wanted(decision) && !summary.listed.is_link && !summary.is_damaged();
         if counts && *proofs.of(decision.summary)? == Proof::Good {

@@ -1,7 +1,7 @@
-//! What is asked to be kept.
+//! The retention policy.
 //!
-//! In: [`Rules`] as an operator gives them. Out: a [`Policy`], which asks for something: rules that
-//! ask for nothing would empty the backup dir, and are refused.
+//! In: [`Rules`] as an operator gives them. Out: a [`Policy`], which keeps something: rules that
+//! keep nothing would empty the backup dir, and are refused.
 
 use std::num::NonZeroU32;
 
@@ -10,24 +10,24 @@ use jiff::SignedDuration;
 use crate::repository::Summary;
 use crate::retention::reason::Period;
 
-/// What an operator asks to be kept of each group; all times are UTC.
+/// What to keep of each group; all times are UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// So many of the newest.
+    /// The newest archives, by number.
     pub last: Option<NonZeroU32>,
-    /// The newest of each of so many hours.
+    /// The newest of each hour, for this number of hours.
     pub hourly: Option<NonZeroU32>,
-    /// The newest of each of so many days.
+    /// The newest of each day, for this number of days.
     pub daily: Option<NonZeroU32>,
-    /// The newest of each of so many ISO weeks.
+    /// The newest of each ISO week, for this number of weeks.
     pub weekly: Option<NonZeroU32>,
-    /// The newest of each of so many months.
+    /// The newest of each month, for this number of months.
     pub monthly: Option<NonZeroU32>,
-    /// The newest of each of so many years.
+    /// The newest of each year, for this number of years.
     pub yearly: Option<NonZeroU32>,
-    /// All that are at most so much older than the newest.
+    /// All that are at most this much older than the newest.
     pub within: Option<SignedDuration>,
-    /// All that are called so.
+    /// All with one of these labels.
     pub labels: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct Policy(Rules);
 impl TryFrom<Rules> for Policy {
     type Error = EmptyPolicy;
 
-    /// Labels alone are no policy: every archive without one would go.
+    /// Labels alone are not a policy: every archive without one would be removed.
     fn try_from(rules: Rules) -> Result<Self, EmptyPolicy> {
         let policy = Self(rules);
         if policy.last().is_none() && policy.within().is_none() && policy.periods().next().is_none()
@@ -63,7 +63,7 @@ impl Policy {
         self.0.within
     }
 
-    /// Each kind of period that is asked for, and how many of them.
+    /// Each kind of period in the rules, with its number.
     pub(crate) fn periods(&self) -> impl Iterator<Item = (Period, u32)> + use<> {
         let rules = &self.0;
         let asked = [

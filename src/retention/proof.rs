@@ -1,6 +1,6 @@
-//! Whether an archive is good, asked at most once.
+//! Whether an archive is valid, checked at most once.
 //!
-//! In: what proving an archive gave. Out: a [`Proof`].
+//! In: the result of verifying an archive. Out: a [`Proof`].
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,18 +10,18 @@ use crate::interrupt::Interrupted;
 use crate::repository::Summary;
 use crate::retention::Prove;
 
-/// Whether an archive is good.
+/// Whether an archive is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     Good,
     Bad(String),
-    /// It could not be read; why.
+    /// It could not be read; the reason.
     Undecided(String),
     Gone,
 }
 
 impl Proof {
-    /// What proving an archive says of it.
+    /// The proof from the result of verifying an archive.
     pub fn of(proven: Result<(), ArchiveError>) -> Result<Self, Interrupted> {
         Ok(match proven {
             Ok(()) => Self::Good,
@@ -33,7 +33,7 @@ impl Proof {
     }
 }
 
-/// The proofs of a run, by the archives' names.
+/// The proofs of a run, by archive name.
 pub(crate) struct Proofs<'p, 'f> {
     prove: &'p mut Prove<'f>,
     known: HashMap<String, Proof>,

@@ -1,9 +1,9 @@
-//! Removing the archives that no rule keeps.
+//! Removes the archives that no rule keeps.
 //!
-//! In: a repository and a policy. Out: what is decided about each archive, and what became of it.
-//! Everything is decided before the first archive goes; the oldest goes first, each with what
-//! stands beside it. An archive that was proven lately is not read again, see [`ledger`], unless it
-//! is the one for whose sake others go.
+//! In: a repository and a policy. Out: the decision about each archive, and what was removed.
+//! Everything is decided before the first removal; the oldest archive is removed first, each with the
+//! files beside it. An archive that was verified recently is not read again (see
+//! [`verified_cache`](crate::retention::verified_cache)), unless others are removed because of it.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,43 +23,43 @@ pub struct Request<'r> {
     pub policy: &'r Policy,
     pub prove_again_after: SignedDuration,
     pub now: Timestamp,
-    /// The name of an archive that was proven a moment ago, when it was taken.
+    /// The name of an archive that was verified just now, when it was made.
     pub proven: Option<&'r str>,
 }
 
-/// What is decided, and what was learnt about the archives on the way.
+/// The decisions, and what was learnt about the archives meanwhile.
 #[derive(Debug)]
 pub struct Plan<'c> {
     pub decisions: Vec<Decision<'c>>,
-    /// The names of what stands beside archives that are gone; it goes, too. Or why it is not known.
+    /// The names of files beside archives that are gone, to be removed too; or why they are not known.
     pub orphans: io::Result<Vec<String>>,
-    /// What the ledger says, and what it should say.
+    /// The cache of verifications, updated.
     known: Ledger,
     noted: Ledger,
 }
 
-/// What became of the archives that no rule keeps.
+/// The result of a removal.
 #[derive(Debug, Default)]
 pub struct Pruned {
     pub removed: Vec<String>,
     /// Those that could not be removed, and why.
     pub failed: Vec<(String, io::Error)>,
-    /// The names of what stood beside archives that are gone, and was removed.
+    /// The names of removed files whose archives are gone.
     pub orphans: Vec<String>,
-    /// What of that could not be removed, and why.
+    /// Which of these could not be removed, and why.
     pub failed_orphan: Option<(String, io::Error)>,
-    /// Why the proofs could not be noted: they are made again next time.
+    /// Why the verifications could not be saved: they are repeated next time.
     pub unnoted: Option<io::Error>,
 }
 
-/// Leaves in `catalog` only the archives of one member.
+/// Keeps only the archives of one member in `catalog`.
 pub fn only(catalog: &mut Catalog, group: Group) {
     catalog
         .summaries
         .retain(|summary| Group::of(summary) == group);
 }
 
-/// Decides what stays, and changes nothing. `observe` hears of each archive before it is read.
+/// Decides what is kept, and changes nothing. `observe` is called before each archive is read.
 pub fn plan<'c>(
     request: &Request<'_>,
     catalog: &'c Catalog,
@@ -95,8 +95,8 @@ pub fn plan<'c>(
     })
 }
 
-/// The archives for whose sake others are removed that could stand in for them: they must not have
-/// rotted since they were proven.
+/// The archives that are kept in place of removed ones: they must not have been
+/// damaged since they were verified.
 fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
     let is_guard =
         |reason: &Reason| matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. });
@@ -114,7 +114,7 @@ fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
     guards.filter(|guard| stands_in(guard)).collect()
 }
 
-/// Proves archives, each at most once a run.
+/// Verifies archives, each at most once in a run.
 struct Prover<'p> {
     request: &'p Request<'p>,
     interrupt: &'p Interrupt,
@@ -124,7 +124,7 @@ struct Prover<'p> {
 }
 
 impl Prover<'_> {
-    /// By the ledger, if that counts.
+    /// By the cache, if its entry is still valid.
     fn prove(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
         self.interrupt.check()?;
         let request = self.request;
@@ -138,7 +138,7 @@ impl Prover<'_> {
         self.prove_now(summary)
     }
 
-    /// Whatever the ledger says.
+    /// By reading it, whatever the cache has.
     fn prove_now(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
         if let Some(proof) = self.read.get(summary.name()) {
             return Ok(proof.clone());
@@ -167,14 +167,14 @@ impl Prover<'_> {
     }
 }
 
-/// Removes what `plan` does not keep; goes on past what cannot be removed. If someone asks to
-/// stop, what was removed until then is told anyway.
+/// Removes what `plan` does not keep; continues after one that cannot be removed. After an
+/// interrupt, what was removed until then is still reported.
 pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();
     let kept = plan.decisions.iter().filter(|d| d.is_kept());
     let kept: HashSet<_> = kept.map(|decision| decision.summary.name()).collect();
     for decision in plan.decisions.iter().rev() {
-        // A listing that names an archive twice must not have it removed for its own sake.
+        // A list that names an archive twice must not cause its removal as its own copy.
         if decision.is_kept() || kept.contains(decision.summary.name()) {
             continue;
         }
@@ -200,8 +200,8 @@ pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) 
     pruned
 }
 
-/// Notes that an archive was proven at `now` and holds all that its member holds, so that
-/// monitoring knows that no newer one is missing.
+/// Records that an archive was verified at `now` and holds all that its member holds, so that
+/// monitoring does not expect a newer one.
 pub fn note_current(
     repository: &dyn Repository,
     listed: &Listed,
@@ -213,16 +213,16 @@ pub fn note_current(
     repository.write_beside(LEDGER, &json)
 }
 
-/// What is noted about the archives of `repository`; what cannot be read says nothing.
+/// The cache of verifications in `repository`; empty if it cannot be read.
 pub fn ledger(repository: &dyn Repository) -> Ledger {
     let there = repository.read_beside(LEDGER).ok().flatten();
     there.as_deref().map_or_else(Ledger::default, Ledger::read)
 }
 
-/// Writes the ledger, if there is news, for the archives that are left.
+/// Writes the cache, if it has changed, for the remaining archives.
 fn note(repository: &dyn Repository, plan: &Plan<'_>) -> io::Result<()> {
     let mut noted = plan.noted.clone();
-    // Of another member's archives only a listing tells whether they are gone.
+    // Only a list tells whether another member's archives are gone.
     if let Ok(all) = repository.list() {
         let names: HashSet<_> = all.into_iter().map(|listed| listed.name).collect();
         noted.retain(|name| names.contains(name));

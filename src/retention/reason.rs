@@ -1,6 +1,4 @@
-//! Why an archive is kept.
-//!
-//! In: nothing. Out: a [`Reason`] as data, and in words.
+//! Why an archive is kept: a [`Reason`], as data and as text.
 
 use std::fmt;
 
@@ -10,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::etcd::ids::ClusterVersion;
 
-/// A stretch of the calendar, in UTC, of which the newest good archive is kept.
+/// A calendar period, in UTC, of which the newest valid archive is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
     /// From one full hour to the next.
@@ -24,14 +22,14 @@ pub enum Period {
 }
 
 impl Period {
-    /// A number that two times have in common if, and only if, they lie in the same period.
+    /// A number that two times have in common exactly if they are in the same period.
     pub(crate) fn number(self, time: Timestamp) -> i64 {
         let day = || time.as_second().div_euclid(24 * 60 * 60);
         let date = || -> Date { time.to_zoned(TimeZone::UTC).date() };
         match self {
             Self::Hour => time.as_second().div_euclid(60 * 60),
             Self::Day => day(),
-            // 1970 began on a Thursday, three days after its week did.
+            // 1970 began on a Thursday, three days after the start of its week.
             Self::Week => day().saturating_add(3).div_euclid(7),
             Self::Month => {
                 let date = date();
@@ -67,51 +65,51 @@ impl Period {
 pub enum Reason {
     /// One of the newest.
     Last {
-        /// Its place among them, from 1.
+        /// Its position among them, from 1.
         place: u32,
         of: u32,
     },
-    /// The newest good one of its period.
+    /// The newest valid one of its period.
     Newest {
         period: Period,
         at: Timestamp,
     },
     Within {
-        /// How much older it may be.
+        /// The greatest difference in age.
         span: SignedDuration,
-        /// Than this time.
+        /// The time from which it is measured.
         than: Timestamp,
     },
-    /// Young enough if the newer ones are left out, which follow a pause: their clock may be wrong.
+    /// Recent enough if the newer ones are left out, which follow a pause: their clock may be wrong.
     WithinBeforePause {
-        /// How much older it may be.
+        /// The greatest difference in age.
         span: SignedDuration,
-        /// Than this time.
+        /// The time from which it is measured.
         than: Timestamp,
     },
-    /// The newest good one of its group.
+    /// The newest valid one of its group.
     LastGood,
     Label(String),
-    /// The newest good one from before the cluster version became this.
+    /// The newest valid one from before the cluster version changed to this.
     BeforeVersion {
-        /// What it became; `None` where a member went back to a log that has none yet.
+        /// The new version; `None` where a member went back to a log without one.
         version: Option<ClusterVersion>,
-        /// Whether a newer one has the change in its log already.
+        /// Whether a newer one is kept as well, which has the change in its log already.
         without_it_in_the_log: bool,
     },
     Rewound,
-    /// It holds a damaged data dir: only a person removes it.
+    /// It holds a damaged data dir: only a person may remove it.
     Damaged,
     JustTaken,
-    /// The same archive as another one that is kept, of this name.
+    /// The same as another archive that is kept, of this name.
     CopyOf(String),
-    /// A symbolic link: only another name.
+    /// A symbolic link.
     Link,
     Future,
-    /// Its time and its place in the log do not go together with those of the others.
+    /// Its time and its log position are not in the order of the others'.
     Contradiction,
     Bad(String),
-    /// Whether it checks cannot be told.
+    /// It is not known whether it is valid.
     Undecided(String),
 }
 
@@ -184,7 +182,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A length of time as it is written on the command line.
+/// A duration as written on the command line.
 fn length(span: SignedDuration) -> String {
     let seconds = span.as_secs();
     for (unit, letter) in [(24 * 60 * 60, 'd'), (60 * 60, 'h'), (60, 'm')] {

@@ -1,10 +1,10 @@
-//! Filling what the policy asks for with archives.
+//! Fills the slots of the policy with archives.
 //!
-//! In: the good archives of a group that count, newest first, and the policy. Out: their reasons.
+//! In: the valid archives of a group that count, newest first, and the policy. Out: their reasons.
 //!
-//! A clock that is set ahead for a night dates real archives years from now, and they must not push
-//! the others out. So while the newest archives follow a pause that no schedule has, and have not
-//! gone on for long enough to be believed, the older ones are weighed as if they were alone.
+//! A clock that is set ahead for a night dates valid archives years from now, and they must not push
+//! the others out. So while the newest archives follow a pause that no schedule has, and do not yet
+//! cover enough time to be trusted, slots are also filled from the older ones alone.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,18 +12,18 @@ use crate::retention::Decision;
 use crate::retention::policy::Policy;
 use crate::retention::reason::{Period, Reason};
 
-/// Longer than the yearly archives of a group that is pruned lie apart.
+/// Longer than the distance between the yearly archives of a group that is pruned.
 const PAUSE: SignedDuration = SignedDuration::from_hours(400 * 24);
-/// For so long no one lets a clock go wrong of which every run says something.
+/// A wrong clock is noticed within this time, since every run warns about it.
 const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Longer than from one nightly backup to the next.
+/// Longer than the distance between two nightly backups.
 const LEAST_PAUSE: SignedDuration = SignedDuration::from_hours(36);
 
-/// How many times over the newest archives may follow a pause without being believed.
+/// How many separate runs of newest archives after a pause are doubted.
 const MOST_DOUBTED: usize = 2;
 
-/// Gives each archive of `chain`, newest first, the reasons that the policy has for it.
+/// Gives each archive of `chain`, newest first, its reasons by the policy.
 pub(crate) fn fill(chain: &mut [Decision<'_>], policy: &Policy) {
     for part in weighed_apart(chain, PAUSE, BELIEVED_AFTER) {
         if let Some(count) = policy.last() {
@@ -65,11 +65,11 @@ fn keep_newest_of_each(part: &mut [Decision<'_>], period: Period, count: u32) {
     }
 }
 
-/// Measured back from the newest, not from now: a group that is not backed up any more does not
-/// melt away. After a pause of half of `span`, and more than a nightly backup makes, the clock of the
-/// newer ones may be wrong: then it is measured from the newest before the pause, too, and says so,
-/// until a third of `span` is covered again. What counts as a pause does not depend on the other
-/// archives: a bad one among them must not cost a good one.
+/// Measured back from the newest, not from now, so that a group without new backups does not shrink
+/// to nothing. After a pause of half of `span`, and longer than between nightly backups, the clock of the
+/// newer ones may be wrong: then it is also measured from the newest before the pause, with a reason that
+/// says so, until a third of `span` is covered again. What counts as a pause does not depend on the other
+/// archives: a bad one among them must not cause the removal of a valid one.
 fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
     let pause = (span / 2).max(LEAST_PAUSE);
     let parts = weighed_apart(chain, pause, span / 3);
@@ -90,8 +90,8 @@ fn keep_within(chain: &mut [Decision<'_>], span: SignedDuration) {
     }
 }
 
-/// Splits off what follows a pause of more than `pause` and covers less than `believed_after`, and
-/// again what is then the newest.
+/// Splits off the newest archives that follow a pause of more than `pause` and cover less than
+/// `believed_after`, and repeats that with the rest.
 fn weighed_apart<'c, 's>(
     chain: &'c mut [Decision<'s>],
     pause: SignedDuration,

@@ -1,9 +1,9 @@
-//! Which archives were proven lately, so that a run every quarter of an hour need not read them
+//! Which archives were verified recently, so that a run every quarter of an hour need not read them
 //! all.
 //!
 //! In and out: a small JSON file beside the archives. It only saves time: an archive that it does
-//! not name, or whose size or time of writing is another one, is read again, and so is every one
-//! after a while. A file that cannot be read is as good as none.
+//! not name, or whose size or time of writing has changed, is read again, and so is every one
+//! after a while. A file that cannot be read counts as empty.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub const LEDGER: &str = ".etcd-ark-proofs.json";
 /// The format that this release reads and writes.
 const FORMAT: u32 = 1;
 
-/// When which archive was proven.
+/// When each archive was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
@@ -46,23 +46,23 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Reads what a file holds.
+    /// Parses the file's content.
     pub fn read(json: &[u8]) -> Self {
         let read: Option<Self> = serde_json::from_slice(json).ok();
         read.filter(|ledger| ledger.format == FORMAT)
             .unwrap_or_default()
     }
 
-    /// The bytes of the file.
+    /// The file's content.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 
-    /// Whether the archive, as it is now, was proven less than `again_after` before `now`.
+    /// Whether the archive, unchanged since, was verified less than `again_after` before `now`.
     pub fn covers(&self, listed: &Listed, now: Timestamp, again_after: SignedDuration) -> bool {
         self.of(listed).is_some_and(|proven| {
             let age = now.duration_since(proven.at);
-            // A proof from the future does not say how old it is.
+            // A time in the future does not tell its age.
             !age.is_negative() && age < again_after
         })
     }
@@ -78,7 +78,7 @@ impl Ledger {
         self.of(listed).and_then(|proven| proven.current)
     }
 
-    /// Notes that the archive was proven at `now`, and holds all that its member holds.
+    /// Records that the archive was verified at `now`, and holds all that its member holds.
     pub fn note_current(&mut self, listed: &Listed, now: Timestamp) {
         self.note(listed, now);
         if let Some(proven) = self.proofs.get_mut(&listed.name) {
@@ -86,7 +86,7 @@ impl Ledger {
         }
     }
 
-    /// Notes that the archive was proven at `now`.
+    /// Records that the archive was verified at `now`.
     pub fn note(&mut self, listed: &Listed, now: Timestamp) {
         let current = self.current(listed);
         if let Some(modified) = listed.modified {
@@ -100,12 +100,12 @@ impl Ledger {
         }
     }
 
-    /// Forgets an archive that does not check any more.
+    /// Removes an archive that is corrupt now.
     pub fn forget(&mut self, name: &str) {
         self.proofs.remove(name);
     }
 
-    /// Forgets archives that are not `there` any more.
+    /// Removes archives for which `there` is false.
     pub fn retain(&mut self, there: impl Fn(&str) -> bool) {
         self.proofs.retain(|name, _| there(name));
     }

@@ -1,9 +1,9 @@
-//! What `object_store` does not look at in a store's answer.
+//! Checks of a store's answer that `object_store` does not do.
 //!
-//! In: what was asked, and the answer's status, head and body. Out: the body that is passed on, or an
-//! [`Answer`] that must be told, and not be asked for again: a refusal in an answer that says success,
-//! a clock that is wrong, more bytes than were asked for. Keys that no client can address go to
-//! [`OddKeys`], so that one foreign object does not hide all others of a list.
+//! In: the request, and the answer's status, headers and body. Out: the body to pass on, or an
+//! [`Answer`] that is an error and is not retried: an error in an answer with a success status, a
+//! wrong clock, more bytes than were asked for. Keys that no client can address go to
+//! [`OddKeys`], so that one foreign object does not make a whole list fail.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,18 +13,18 @@ use object_store::path::Path as Key;
 use ureq::http::header::{DATE, HeaderMap, RANGE};
 use ureq::http::{Method, StatusCode, request};
 
-/// How far the clocks of a store and of its client may differ without anyone minding.
+/// How far the clocks of a store and of its client may differ.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// The most bytes of an answer without an announced length of its own: a page of a list has up to a
+/// The most bytes of an answer without an announced length: a page of a list has up to a
 /// thousand keys of up to a thousand bytes.
 const MOST_WHOLE: u64 = 16 << 20;
 
-/// An answer that is told as it is, and not asked for again.
+/// An error in an answer that is not retried.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Answer {
     #[error("the store answers that it cannot do that: {0}")]
     NotImplemented(String),
-    /// The request was refused for its time; by how many seconds this machine's clock is ahead.
+    /// The request was refused for its time; by how many seconds this machine's clock is ahead, if known.
     #[error("the store refuses the request for its time: {}", skew(*.0))]
     ClockSkew(Option<i64>),
     #[error("the bucket takes only requests with a checksum: {0}")]
@@ -54,13 +54,13 @@ fn skew(ahead: Option<i64>) -> String {
     }
 }
 
-/// What was asked, as far as the answer depends on it.
+/// The kind of request, as far as the answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     List,
-    /// That an upload in parts is made an object.
+    /// Completes an upload in parts.
     Completion,
-    /// So many bytes of an object.
+    /// Reads this many bytes of an object.
     Range(u64),
     Other,
 }
@@ -84,12 +84,12 @@ impl Asked {
         }
     }
 
-    /// Whether an answer is looked into before it is passed on.
+    /// Whether an answer is checked before it is passed on.
     pub(super) fn is_judged(self, status: StatusCode) -> bool {
         !status.is_success() || matches!(self, Self::List | Self::Completion)
     }
 
-    /// The body that is passed on of an answer that [is judged](Asked::is_judged).
+    /// Checks an answer for which [`Asked::is_judged`] is true; returns the body to pass on.
     pub(super) fn judge(
         self,
         status: StatusCode,
@@ -109,7 +109,7 @@ impl Asked {
                     Err(Answer::NoList)
                 }
                 Self::List => Ok(odd_keys.sort_out(&text).into_bytes()),
-                // Not by its root alone: a store may send white space for minutes before.
+                // Not only the root element: a store may send white space for minutes before it.
                 Self::Completion if text.contains("<Error>") => {
                     Err(Answer::ErrorInSuccess(told(&text)))
                 }
@@ -123,7 +123,7 @@ impl Asked {
                 Err(Answer::NeedsChecksum(told(&text)))
             }
             400 | 401 | 403 if is_skewed => Err(Answer::ClockSkew(ahead(headers))),
-            // An answer to HEAD has no text that could tell.
+            // An answer to HEAD has no body.
             401 | 403 if ahead(headers).is_some() => Err(Answer::ClockSkew(ahead(headers))),
             401 | 403 if self == Self::List => Err(Answer::Denied(told(&text))),
             404 if self == Self::List => Err(Answer::NotFound(told(&text))),
@@ -148,7 +148,7 @@ fn ahead(headers: &HeaderMap) -> Option<i64> {
     (ahead.abs() > SKEW).then_some(ahead.as_secs())
 }
 
-/// What an answer's text says: its code and message, or all of it.
+/// The code and message in an answer's text, or all of it.
 fn told(text: &str) -> String {
     let part = |name| element(text, name).map(|(part, _)| part);
     match (part("Code"), part("Message")) {
@@ -159,17 +159,17 @@ fn told(text: &str) -> String {
     }
 }
 
-/// What stands in the first element of this name, and what follows it.
+/// The content of the first element of this name, and the text after it.
 fn element<'t>(text: &'t str, name: &str) -> Option<(&'t str, &'t str)> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>"))
 }
 
-/// The keys of the objects that the last list of a bucket passed over.
+/// The keys of the objects that the last list of a bucket skipped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OddKeys(Arc<Mutex<BTreeSet<String>>>);
 
-/// The elements of a list, and what in them holds a key: S3's and Google's, then Azure's.
+/// The elements of a list and the element in each that holds a key: S3's and Google's, then Azure's.
 const LISTED: [(&str, &str); 4] = [
     ("Contents", "Key"),
     ("CommonPrefixes", "Prefix"),
@@ -204,7 +204,7 @@ impl OddKeys {
         kept + rest
     }
 
-    /// Whether what is listed stays in the list; if its key is odd, that is noted.
+    /// Whether a listed object stays in the list; if its key is odd, that is recorded.
     fn is_kept(&self, element_name: &str, inside: &str) -> bool {
         let holder = LISTED.iter().find(|(name, _)| *name == element_name);
         let key = holder.and_then(|(_, key)| element(inside, key));
@@ -214,7 +214,7 @@ impl OddKeys {
         let key = unescaped(key);
         let bare = key.strip_suffix('/').unwrap_or(&key);
         if Key::parse(bare).is_ok_and(|parsed| parsed.as_ref() == bare && !bare.is_empty()) {
-            // What ends with a slash stands for a folder, and a folder's own object holds nothing.
+            // A key that ends with a slash is a folder, and a folder's own object holds nothing.
             return bare.len() == key.len() || !["Contents", "Blob"].contains(&element_name);
         }
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +223,7 @@ impl OddKeys {
     }
 }
 
-/// The first thing that is listed: what stands before it, its element, what is inside, and the rest.
+/// The first listed object: the text before it, its element's name, its content, and the rest.
 fn next_listed(text: &str) -> Option<(&str, &'static str, &str, &str)> {
     let begins = LISTED
         .iter()
@@ -234,7 +234,7 @@ fn next_listed(text: &str) -> Option<(&str, &'static str, &str, &str)> {
     Some((before, name, inside, after))
 }
 
-/// A text of an XML file as it is meant.
+/// Text of an XML file without escapes.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn an_odd_key_leaves_a_list_alone_and_is_named() {
-        // Guards against a bucket in which one foreign object hides every backup.
+        // One foreign object must not hide every backup in the bucket.
         let odd = [
             "p//x",
             "/p/x",
@@ -314,7 +314,7 @@ mod tests {
         let kept = "<R><CommonPrefixes><Prefix>p/q/</Prefix></CommonPrefixes></R>";
         assert_eq!(odd_keys.sort_out(folders), kept);
         assert_eq!(odd_keys.all(), ["p//"]);
-        // The object that stands for a folder is not an archive, and nothing to tell.
+        // The object of a folder is not an archive, and is not reported.
         assert_eq!(odd_keys.sort_out(&page(&["p/"])), page(&[]));
         assert_eq!(odd_keys.all(), ["p//"]);
     }

@@ -1,6 +1,6 @@
-//! The clients of the object stores: what they read from the environment, and how patient they are.
+//! Builds the clients of the object stores.
 //!
-//! In: a URL, the settings that the cloud's own tools read, and the limits. Out: a client.
+//! In: a URL, the settings that the cloud's own tools read, and the time limits. Out: a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use object_store::{BackoffConfig, Error, ObjectStore, RetryConfig};
 use crate::repository::bucket::answer::OddKeys;
 use crate::repository::bucket::http::{Connector, Waits};
 
-/// How long the parts of a conversation with a store may take.
+/// Time limits of requests to a store.
 #[derive(Clone, Copy, Debug)]
 pub struct BucketLimits {
-    /// Until there is a connection.
+    /// To connect.
     pub connect: Duration,
-    /// Between two reads of an answer; not while a part is uploaded, during which nothing comes back.
-    /// After a third of it a request that failed is not tried again.
+    /// Between two reads of an answer; not while a part is uploaded, when no answer is expected yet.
+    /// A failed request is not retried after a third of it.
     pub silence: Duration,
-    /// For one request as a whole, and for trying a part again.
+    /// For one whole request, and for the retries of a part.
     pub request: Duration,
 }
 
 impl Default for BucketLimits {
-    /// A request may take as long as three parts of 8 MiB need, side by side, on a line of 500 kbit/s.
+    /// A request may take as long as three parts of 8 MiB need at the same time on a line of 500 kbit/s.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -36,7 +36,7 @@ impl Default for BucketLimits {
     }
 }
 
-/// How patient a client of a store is.
+/// Time limits and retries of one client.
 #[derive(Clone)]
 pub(super) struct Patience {
     connector: Connector,
@@ -44,8 +44,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// With what is answered at once: silence means that the store is gone. Tries again for a third as
-    /// long, so that a store which cannot be reached is told within 30 seconds.
+    /// For requests that are answered at once: no answer means that the store is unreachable. Retries for a
+    /// third as long, so that an unreachable store is reported within 30 seconds.
     pub(super) fn for_answers(limits: BucketLimits, odd_keys: &OddKeys) -> Self {
         let waits = Waits {
             connect: limits.connect,
@@ -58,7 +58,7 @@ impl Patience {
         }
     }
 
-    /// With parts on their way up.
+    /// For the upload of parts.
     pub(super) fn for_parts(limits: BucketLimits, odd_keys: &OddKeys) -> Self {
         let waits = Waits {
             connect: limits.connect,
@@ -86,8 +86,8 @@ impl Patience {
 
 pub(super) type Built = Result<Arc<dyn ObjectStore>, Error>;
 
-/// The settings whose names a store knows, as it wants them. It would know them without their
-/// `prefix`, too, but a variable `ENDPOINT` is someone else's.
+/// The settings that a store knows, with its own names for them. Without a `prefix` it would accept
+/// `ENDPOINT` too, but a variable of that name may be of another program.
 fn known<'s, K: std::str::FromStr>(
     settings: &'s [(String, String)],
     prefix: &str,
@@ -105,7 +105,7 @@ pub(super) fn s3(url: &str, settings: &[(String, String)], patience: &Patience) 
         .with_retry(patience.retry())
         .with_http_connector(patience.connector.clone());
     for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
-        // An endpoint of the user's own that is plain HTTP is what the user wants.
+        // The user chose an endpoint in plain HTTP.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);
         }

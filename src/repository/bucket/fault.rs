@@ -1,4 +1,4 @@
-//! What an object store's answer means where it is not what was asked for.
+//! Classifies an object store's errors.
 //!
 //! In: an error of `object_store`. Out: a [`BucketFault`] with its kind.
 
@@ -9,19 +9,19 @@ use object_store::Error;
 
 use crate::repository::bucket::answer::Answer;
 
-/// What an object store answers, or that it does not.
+/// An error answer of an object store, or none at all.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {tried} `{url}`: {}", said(*.kind, .why))]
 pub struct BucketFault {
     /// What was tried, such as `list`.
     tried: &'static str,
     url: String,
-    /// The store's own words, on one line.
+    /// The store's own message, on one line.
     why: String,
     pub kind: BucketFaultKind,
 }
 
-/// What the store said; without credentials that is of a server which no one named.
+/// The store's message; without credentials it is of a server that the user did not name.
 fn said(kind: BucketFaultKind, why: &str) -> &str {
     match kind {
         BucketFaultKind::NoCredentials => "no credentials found",
@@ -29,28 +29,28 @@ fn said(kind: BucketFaultKind, why: &str) -> &str {
     }
 }
 
-/// What kind of answer a [`BucketFault`] is.
+/// The kind of a [`BucketFault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketFaultKind {
     Denied,
-    /// The request is signed with another key than the one that it names.
+    /// The request is signed with another key than the one it names.
     WrongSignature,
-    /// There are none in the environment of S3: those of a cloud's own machine were asked for.
+    /// S3 credentials are missing in the environment, so those of a cloud's own machine were asked for.
     NoCredentials,
     NotFound,
     Exists,
     NotSupported,
     /// The clocks of the store and of this machine differ too much; by how many seconds this
-    /// machine's is ahead, as far as the store told its time.
+    /// machine's is ahead, if the store sent its time.
     ClockSkew(Option<i64>),
-    /// The bucket takes only what comes with a checksum, as with Object Lock.
+    /// The bucket accepts only requests with a checksum, as with Object Lock.
     NeedsChecksum,
-    /// No answer, or another one.
+    /// No answer, or any other error.
     Other,
 }
 
 impl BucketFault {
-    /// What `error` says of the request that `tried` something at `url`.
+    /// Classifies the `error` of the request `tried` at `url`.
     pub(super) fn of(tried: &'static str, url: String, error: &Error) -> Self {
         let (kind, why) = match answer_in(error) {
             Some(answer) => (kind_of_answer(answer), answer.to_string()),
@@ -82,7 +82,7 @@ impl BucketFault {
 impl From<BucketFault> for io::Error {
     fn from(fault: BucketFault) -> Self {
         let kind = match fault.kind {
-            // A wrong clock, too, is not tried again: none goes right within a minute.
+            // A wrong clock is not retried either: it stays wrong.
             BucketFaultKind::Denied
             | BucketFaultKind::WrongSignature
             | BucketFaultKind::ClockSkew(_) => io::ErrorKind::PermissionDenied,
@@ -97,13 +97,13 @@ impl From<BucketFault> for io::Error {
     }
 }
 
-/// Whether `object_store` found no credentials, and asked the service that gives a cloud's machines theirs.
+/// Whether `object_store` found no credentials, and asked the service that gives them to a cloud's machines.
 fn asks_the_machine(why: &str) -> bool {
     let asked = ["/latest/api/token", "/latest/meta-data", "169.254.169.254"];
     asked.iter().any(|path| why.contains(path))
 }
 
-/// What our own HTTP client found in an answer, if that is the cause.
+/// Our own HTTP client's [`Answer`], if that is the cause.
 fn answer_in(error: &Error) -> Option<&Answer> {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -137,7 +137,7 @@ fn kind_of(error: &Error) -> (BucketFaultKind, String) {
     (kind, in_few_words(error))
 }
 
-/// What went wrong, without the settings of the retries and with the innermost cause, such as a refused connection.
+/// The error without the settings of the retries and with the innermost cause, such as a refused connection.
 fn in_few_words(error: &Error) -> String {
     let text = error.to_string();
     let settings = text
@@ -156,11 +156,11 @@ fn in_few_words(error: &Error) -> String {
     }
 }
 
-/// A store's answer, which may be a page of XML, on one line of bearable length.
+/// A store's answer, which may be a page of XML, as one short line.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = line.char_indices().nth(400) {
-        // What the store calls the error stands far behind in some answers.
+        // Some answers have the store's error code far from their start.
         let code = line
             .split_once("<Code>")
             .and_then(|(_, rest)| rest.split_once("</Code>"));

@@ -1,9 +1,9 @@
 //! The HTTP client under the object store: ureq, as for etcd itself, so that one HTTP and TLS stack
 //! serves both.
 //!
-//! In: the requests that `object_store` builds, and the limits a [`Waits`] sets. Out: its responses,
+//! In: the requests that `object_store` builds, and the time limits in [`Waits`]. Out: its responses,
 //! of no more bytes than were asked for, read as they are consumed; those that [`answer`](super::answer)
-//! judges are read whole first. ureq blocks, so each request has a thread of the
+//! checks are read whole first. ureq blocks, so each request has a thread of the
 //! runtime's blocking pool until its body has been read or dropped.
 
 use std::io::Read as _;
@@ -29,19 +29,19 @@ use crate::cluster::connector::InTime;
 use crate::cluster::system_tls;
 use crate::repository::bucket::answer::{Answer, Asked, OddKeys};
 
-/// Bytes of a response body that are handed on at once.
+/// Bytes of a response body in one chunk.
 const CHUNK: usize = 64 << 10;
-/// Chunks that are read ahead of their consumer.
+/// Chunks that are read ahead of the consumer.
 const CHUNKS_AHEAD: usize = 4;
 
-/// How long the parts of a request may take.
+/// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
-    /// Until there is a connection.
+    /// To connect.
     pub(crate) connect: Duration,
     /// Between two reads of the response.
     pub(crate) read: Option<Duration>,
-    /// For the whole of it.
+    /// For the whole request.
     pub(crate) total: Duration,
 }
 
@@ -77,7 +77,7 @@ impl HttpConnector for Connector {
             Agent::with_parts(config, DefaultConnector::default(), InTime)
         };
         Ok(HttpClient::new(Service {
-            // A store in plain HTTP is on this network, and so is a cloud's metadata server.
+            // A store in plain HTTP is on the local network, and so is a cloud's metadata server.
             plain: agent(None),
             tls: agent(Proxy::try_from_env()),
             odd_keys: self.odd_keys.clone(),
@@ -118,7 +118,7 @@ impl HttpService for Service {
                     let judged = asked.judge(head.status, &head.headers, body, &odd_keys);
                     judged.map_err(|answer| HttpError::new(HttpErrorKind::Unknown, answer))
                 });
-                // What is passed on may be shorter.
+                // The body that is passed on may be shorter.
                 head.headers.remove(CONTENT_LENGTH);
                 let response = judged.map(|body| HttpResponse::from_parts(head, body.into()));
                 return drop(answer.send(response));
@@ -155,7 +155,7 @@ fn send(
     agent.run(Request::from_parts(head, &bytes[..]))
 }
 
-/// A body that ends with an error where it is longer than it may be.
+/// A body that ends with an error if it is longer than allowed.
 struct Bounded {
     body: BodyReader<'static>,
     most: u64,
@@ -171,7 +171,7 @@ impl Bounded {
         }
     }
 
-    /// The next bytes; none at the end.
+    /// The next bytes; empty at the end.
     fn next(&mut self) -> Result<Bytes, HttpError> {
         let mut chunk = vec![0; CHUNK];
         let read = self.body.read(&mut chunk);
@@ -196,7 +196,7 @@ impl Bounded {
         }
     }
 
-    /// Reads to the end, for as long as its consumer wants it.
+    /// Reads to the end, or until the consumer stops.
     fn pass_on(mut self, chunks: &mpsc::Sender<Result<Bytes, HttpError>>) {
         loop {
             let chunk = self.next();
@@ -211,7 +211,7 @@ impl Bounded {
     }
 }
 
-/// A response body as its chunks arrive.
+/// A response body as a stream of chunks.
 struct Chunks(mpsc::Receiver<Result<Bytes, HttpError>>);
 
 impl Body for Chunks {
@@ -228,7 +228,7 @@ impl Body for Chunks {
     }
 }
 
-/// What `object_store` decides on whether to try again.
+/// The kind of error by which `object_store` decides whether to retry.
 fn failure(error: Error) -> HttpError {
     use std::io::ErrorKind as Io;
     let kind = match &error {

@@ -3,16 +3,16 @@
 //! ```text
 //! <prefix>/etcd-….tar.zst             the archive
 //! <prefix>/etcd-….tar.zst.sha256      its marker
-//! <prefix>/.etcd-ark-claim-etcd-…     who is writing it; gone when the marker stands
+//! <prefix>/.etcd-ark-claim-etcd-…     the claim of its writer; removed after the marker is written
 //! ```
 //!
 //! In: a URL such as `s3://bucket/prefix` and the settings that the cloud's own tools read from
 //! the environment. Out: a [`Repository`]. No object store can refuse to overwrite at the end of
-//! an upload in parts, so a claim is made first, in one request that fails if it is there, and
-//! the marker last, likewise: of two writers of one name only one goes on. An archive that is
-//! claimed and not marked is on its way, and in no list. After a day it is not on its way any more:
-//! an object appears only when its upload is complete, so an archive beside a stale claim is whole,
-//! and listed, proven and pruned as any other. So is one with neither, put there by other means.
+//! an upload in parts, so a claim is created first, in one request that fails if it exists, and
+//! the marker last, likewise: of two writers of one name only one continues. An archive with a
+//! claim and without a marker is being uploaded, and is not listed. After a day the claim is stale:
+//! an object appears only when its upload is complete, so an archive with a stale claim is complete,
+//! and is listed, verified and pruned like any other. So is one with neither, put there by other means.
 
 mod answer;
 pub mod config;
@@ -49,29 +49,29 @@ use crate::repository::{
 pub use crate::repository::bucket::config::BucketLimits;
 pub use crate::repository::bucket::fault::{BucketFault, BucketFaultKind};
 
-/// How the name of a claim begins.
+/// The prefix of a claim's name.
 const CLAIM: &str = ".etcd-ark-claim-";
-/// How old what a killed run left must be before it is removed: no upload takes so long.
+/// The age from which leftovers of a killed run are removed: no upload takes so long.
 const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// How many requests are on their way at once where each is small.
+/// The number of concurrent small requests.
 const AT_ONCE: usize = 16;
-/// How often a wait for an answer looks whether to stop.
+/// How often a wait for an answer checks for an interrupt.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A place in a bucket.
+/// A prefix in a bucket.
 #[derive(Clone)]
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
-    /// The same one, for what takes long to go up.
+    /// The same store with the time limits for uploads.
     for_parts: Arc<dyn ObjectStore>,
-    /// Below which all keys are; may be empty.
+    /// The prefix of all keys; may be empty.
     prefix: Key,
-    /// As the user wrote it, without a slash at the end.
+    /// The URL as the user wrote it, without a slash at the end.
     url: String,
-    /// What stands in every claim of this run.
+    /// The content of every claim of this run.
     token: String,
     odd_keys: OddKeys,
-    /// What the last list found, until it has been asked for what killed runs left.
+    /// The result of the last list, until [`Repository::orphans`] has used it.
     listing: Arc<Mutex<Option<Objects>>>,
     runtime: Arc<Background>,
     interrupt: Interrupt,
@@ -80,7 +80,7 @@ pub struct Bucket {
 /// Objects by name.
 type Objects = Vec<(String, ObjectMeta)>;
 
-/// A runtime that is dropped without waiting for requests that nothing waits for any more.
+/// A runtime that is dropped without waiting for requests that are no longer needed.
 struct Background(Option<Runtime>);
 
 impl Deref for Background {
@@ -101,7 +101,7 @@ impl Drop for Background {
     }
 }
 
-/// Why a URL is none of a bucket.
+/// Why a URL is not a valid bucket URL.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketUrlError {
     #[error("`{0}` begins with none of s3://, gs://, az:// and file://")]
@@ -119,8 +119,8 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// The bucket at `url`. `settings` are names and values as the environment has them, such as
-    /// `AWS_ACCESS_KEY_ID`; those that are not the store's are passed over.
+    /// The bucket at `url`. `settings` are names and values from the environment, such as
+    /// `AWS_ACCESS_KEY_ID`; those that the store does not know are ignored.
     pub fn open(
         url: &str,
         settings: &[(String, String)],
@@ -173,7 +173,7 @@ impl Bucket {
         })
     }
 
-    /// The key of an object directly below the prefix, as it is: the client encodes it for a URL.
+    /// The key of an object directly below the prefix, unencoded: the client encodes it for a URL.
     fn key(&self, name: &str) -> io::Result<Key> {
         let key = match self.prefix.as_ref() {
             "" => name.to_owned(),
@@ -194,7 +194,7 @@ impl Bucket {
         format!("{}/{name}", self.url)
     }
 
-    /// Waits for an answer, and for a wish to stop.
+    /// Waits for an answer or an interrupt.
     fn wait<T>(
         &self,
         tried: &'static str,
@@ -231,7 +231,7 @@ impl Bucket {
             .filter_map(|object| Some((object.location.filename()?.to_owned(), object)))
             .collect();
         objects.sort_by(|(a, _), (b, _)| a.cmp(b));
-        // Some stores name an object twice where a page of the list ends.
+        // Some stores list an object twice at the end of a page.
         objects.dedup_by(|(a, _), (b, _)| a == b);
         Ok(objects)
     }
@@ -253,13 +253,13 @@ impl Bucket {
         }
     }
 
-    /// Whether a claim, listed as it is, was left by a run that died.
+    /// Whether a listed claim was left by a run that was killed.
     fn is_stale(claim: &Listed, now: Timestamp) -> bool {
         let age = claim.modified.map(|time| now.duration_since(time));
         age.is_some_and(|age| age > STALE_AFTER)
     }
 
-    /// A small object's bytes, or the size of one that is too large to be read.
+    /// A small object's bytes, or the size of an object that is too large.
     async fn small(&self, key: &Key) -> Result<Result<Bytes, u64>, Error> {
         let found = self.store.get(key).await?;
         if found.meta.size > MOST_BESIDE {
@@ -363,7 +363,7 @@ impl Repository for Bucket {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        // The archive first: a marker without one is in no one's list.
+        // The archive first: a marker without an archive is not listed.
         self.delete(name)?;
         SIDES
             .iter()
@@ -371,7 +371,7 @@ impl Repository for Bucket {
     }
 
     fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>> {
-        // Each is looked at once more before it is removed.
+        // Each is checked once more before it is removed.
         let listing = self.last_listing().take();
         let objects = listing.map_or_else(|| self.objects(), Ok)?;
         let place = |name: &str| objects.binary_search_by(|(found, _)| found.as_str().cmp(name));
@@ -388,7 +388,7 @@ impl Repository for Bucket {
     }
 
     fn remove_orphan(&self, name: &str, now: Timestamp) -> io::Result<()> {
-        // Looked at once more: another run may have come since the list was made.
+        // Checked once more: another run may have claimed the name since the list was made.
         let is_old = self
             .find(name)?
             .is_some_and(|found| Self::is_stale(&found, now));

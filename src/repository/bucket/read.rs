@@ -1,7 +1,7 @@
-//! An object's bytes, read by ranges.
+//! Reads ranges of an object.
 //!
-//! In: offsets. Out: bytes. What was announced as wanted soon is fetched in blocks beside the
-//! work; anything else is a request of its own, of just that range. Memory: some blocks.
+//! In: offsets. Out: bytes. Ranges that are announced as needed soon are fetched in blocks in the
+//! background; any other range is a request of its own. Memory: a few blocks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,9 @@ use tokio::sync::OnceCell;
 use crate::archive::Source;
 use crate::repository::bucket::{Bucket, Listed};
 
-/// How much is fetched with one request, in bytes.
+/// Bytes fetched by one request.
 const BLOCK: u64 = 4 << 20;
-/// How far behind what is announced blocks are kept, in bytes.
+/// How far before the announced range blocks are kept, in bytes.
 const BEHIND: u64 = 16 << 20;
 
 type Block = Arc<OnceCell<Vec<u8>>>;
@@ -27,7 +27,7 @@ pub(crate) struct ObjectSource {
     name: String,
     key: Key,
     length: u64,
-    /// Blocks that were announced, by their number.
+    /// Announced blocks, by their number.
     blocks: Mutex<BTreeMap<u64, Block>>,
 }
 
@@ -54,7 +54,7 @@ impl ObjectSource {
         blocks.get(&number).map(Arc::clone)
     }
 
-    /// The bytes of a block, the user first fetching them.
+    /// The bytes of a block; its first user fetches them.
     async fn fetch(
         bucket: Bucket,
         key: Key,
@@ -120,7 +120,7 @@ impl Source for ObjectSource {
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
             blocks.entry(number).or_insert_with(|| {
                 let block = Block::default();
-                // What fails here is tried again, and told, where the bytes are needed.
+                // A failure here is retried, and reported, where the bytes are needed.
                 let fetch = self.fetch_block(number, &block);
                 self.bucket.runtime.spawn(async { drop(fetch.await) });
                 block
@@ -129,7 +129,7 @@ impl Source for ObjectSource {
     }
 }
 
-/// Copies as much as there is and as fits; gives how much that was.
+/// Copies as many bytes as fit; returns their number.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let length = from.len().min(to.len());
     if let (Some(from), Some(to)) = (from.get(..length), to.get_mut(..length)) {

@@ -1,7 +1,7 @@
-//! Putting an archive into a bucket: claimed, uploaded in parts, then marked.
+//! Uploads an archive into a bucket: a claim, the parts, then a marker.
 //!
-//! In: bytes, one after the other. Out: an object that no one lists before its marker stands.
-//! A part that does not arrive is sent again, for minutes; memory: a few parts.
+//! In: bytes, in order. Out: an object that is not listed before it has its marker.
+//! A failed part is retried for minutes; memory: a few parts.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -17,12 +17,12 @@ use crate::repository::bucket::{Bucket, claim_of};
 use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::repository::{Receiving, Repository, Side};
 
-/// Bytes of a part: S3 wants at least 5 MiB and at most 10,000 parts.
+/// Bytes of a part: S3 requires at least 5 MiB and allows at most 10,000 parts.
 const PART: usize = 8 << 20;
-/// How many parts are on their way at once.
+/// The number of concurrent parts.
 const IN_FLIGHT: usize = 3;
 
-/// An archive on its way into a bucket.
+/// An archive that is being uploaded.
 pub(crate) struct Upload {
     bucket: Bucket,
     name: String,
@@ -30,7 +30,7 @@ pub(crate) struct Upload {
     part: Vec<u8>,
     in_flight: VecDeque<JoinHandle<Result<(), Error>>>,
     written: u64,
-    /// Whether the object may stand, without its marker.
+    /// Whether the object may exist, without its marker.
     stands: bool,
     published: bool,
 }
@@ -45,7 +45,7 @@ impl Upload {
     pub(crate) fn begin(bucket: &Bucket, name: &str) -> io::Result<Self> {
         let key = bucket.key(name)?;
         bucket.claim(name)?;
-        // From here on the claim goes with whatever fails.
+        // From here on any error removes the claim.
         let mut upload = Self {
             bucket: bucket.clone(),
             name: name.to_owned(),
@@ -56,7 +56,7 @@ impl Upload {
             stands: false,
             published: false,
         };
-        // What was put there without a claim of this run is meant to be there.
+        // An object that was put there without a claim must not be overwritten.
         if bucket.exists(name)? {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
@@ -89,8 +89,8 @@ impl Upload {
         arrived.map_err(|error| self.lost(error))
     }
 
-    /// A store that no longer knows the upload lost it, as when it was started again: another one
-    /// may go well.
+    /// Marks an error for a retry of the whole upload if the store has lost the upload, as after a
+    /// restart of the store.
     fn lost(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::NotFound {
             return io::Error::other(format!(
@@ -101,7 +101,7 @@ impl Upload {
         error
     }
 
-    /// Takes back what no one has seen. What cannot be removed now, because the store is gone,
+    /// Removes what is not listed yet. What cannot be removed now, because the store is unreachable,
     /// is removed as stale by a later `prune`.
     fn withdraw(&mut self) {
         for sent in self.in_flight.drain(..) {
@@ -112,7 +112,7 @@ impl Upload {
         }
         let marker = format!("{}{SUM_EXTENSION}", self.name);
         let mut gone = Vec::new();
-        // Where creating is no single step after all, someone else may have marked it.
+        // If creating is not atomic after all, another run may have written the marker.
         if self.stands {
             match self.bucket.exists_briefly(&marker) {
                 Some(true) => {}
@@ -123,7 +123,7 @@ impl Upload {
                 None => return,
             }
         }
-        // The claim last: it tells a later `prune` that what stands here was left by a run.
+        // The claim last: it tells a later `prune` that the other objects are leftovers.
         gone.push(claim_of(&self.name));
         for name in gone {
             let Ok(key) = self.bucket.key(&name) else {
@@ -164,10 +164,10 @@ impl Receiving for Upload {
             self.await_oldest()?;
         }
         if let Some(mut parts) = self.parts.take() {
-            // From here on the object may stand, whatever is answered.
+            // From here on the object may exist, whatever the answer is.
             self.stands = true;
             if let Err(error) = self.bucket.wait("upload", &self.name, parts.complete()) {
-                // The name was free and is claimed: what stands there now is what was sent. It is
+                // The name was free and is claimed, so the object there is the one that was sent. It is
                 // read back anyway.
                 let there = self.bucket.find(&self.name).ok().flatten();
                 if there.is_none_or(|there| there.bytes != self.written) {
@@ -186,7 +186,7 @@ impl Receiving for Upload {
             let name = format!("{}{}", self.name, side.extension);
             self.bucket.put_new("write", &name, &side.bytes)?;
         }
-        // Read back as the archive was: what is answered and not kept must not count as a backup.
+        // Read back like the archive: an acknowledged object that is lost must not count as a backup.
         for side in sides {
             let name = format!("{}{}", self.name, side.extension);
             if self.bucket.read_beside(&name)?.as_deref() != Some(&side.bytes) {
@@ -197,7 +197,7 @@ impl Receiving for Upload {
             return Err(not_kept(&self.bucket, &self.name));
         }
         self.published = true;
-        // Where nothing may be removed the claim stays; it keeps no one from anything.
+        // If nothing may be removed the claim stays; it has no effect any more.
         let _ = self.bucket.delete(&claim_of(&self.name));
         Ok(())
     }
@@ -218,21 +218,21 @@ fn not_kept(bucket: &Bucket, name: &str) -> io::Error {
     ))
 }
 
-/// What no other run writes into its claims.
+/// A text that no other run writes into its claims.
 pub(super) fn token() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}\n", random(), random())
 }
 
 impl Bucket {
-    /// Writes a small object that must not be there.
+    /// Creates a small object, which must not exist.
     fn put_new(&self, tried: &'static str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let create = PutOptions::from(PutMode::Create);
         let key = self.key(name)?;
         let payload = PutPayload::from(bytes.to_vec());
         let put = self.store.put_opts(&key, payload, create);
         match self.wait(tried, name, put) {
-            // The same bytes are our own: the answer to the first request was lost on its way.
+            // The same bytes are our own: the answer to the first request was lost.
             Err(error)
                 if [io::ErrorKind::AlreadyExists, io::ErrorKind::Other].contains(&error.kind())
                     && self.interrupt.check().is_ok()
@@ -244,7 +244,7 @@ impl Bucket {
         }
     }
 
-    /// Claims a name. A claim that a run left which died is taken over.
+    /// Claims a name. A stale claim is taken over.
     fn claim(&self, name: &str) -> io::Result<()> {
         let (claim, token) = (claim_of(name), self.token.as_bytes());
         let error = match self.put_new("claim", &claim, token) {
@@ -256,14 +256,14 @@ impl Bucket {
             return Err(error);
         }
         self.write_beside(&claim, token)?;
-        // Of two that take it over at once the later one has it.
+        // Of two that take it over at the same time the later one has it.
         if self.read_beside(&claim)?.as_deref() == Some(token) {
             return Ok(());
         }
         Err(error)
     }
 
-    /// Whether an object has these bytes, as far as the store says so at once.
+    /// Whether an object has these bytes; `false` without an answer within a short time.
     fn holds_briefly(&self, name: &str, bytes: &[u8]) -> bool {
         let Ok(key) = self.key(name) else {
             return false;
@@ -272,7 +272,7 @@ impl Bucket {
         matches!(found, Some(Ok(Ok(found))) if found[..] == *bytes)
     }
 
-    /// Whether there is such an object, if the store says so at once.
+    /// Whether the object exists; `None` without an answer within a short time.
     fn exists_briefly(&self, name: &str) -> Option<bool> {
         let key = self.key(name).ok()?;
         match self.wait_briefly(self.store.head(&key))? {
@@ -286,7 +286,7 @@ impl Bucket {
         Ok(self.find(name)?.is_some())
     }
 
-    /// Waits a little, also when asked to stop: for cleaning up.
+    /// Waits for a short time, even after an interrupt: for cleaning up.
     fn wait_briefly<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         let patience = std::time::Duration::from_secs(5);
         let wait = async { tokio::time::timeout(patience, request).await.ok() };

@@ -1,4 +1,4 @@
-//! What is kept, told as stories about what goes wrong with clocks, disks and members.
+//! Which archives are kept when clocks, disks and members fail.
 
 mod properties;
 mod two_years;
@@ -115,7 +115,7 @@ fn decided<'s>(
     .unwrap()
 }
 
-/// Every archive that is kept, with its reasons in words.
+/// Every archive that is kept, with its reasons as text.
 fn kept(decisions: &[Decision<'_>]) -> BTreeMap<String, String> {
     let kept = decisions.iter().filter(|decision| decision.is_kept());
     kept.map(|decision| {
@@ -271,7 +271,7 @@ fn members_are_weighed_by_themselves_and_a_removed_one_keeps_its_last_good_archi
     let mut all = days(10);
     for summary in all.iter_mut().take(4) {
         summary.identity.member_id = MemberId(0xb);
-        // The same name and host as the other: names move, ids do not.
+        // The same name and host as the other: names change, ids do not.
         summary.identity.name = Some("infra0".to_owned());
     }
     let policy = policy(|rules| rules.last = count(2));
@@ -360,7 +360,7 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
         ("d6", "keep-last 1/1, newest valid archive"),
     ];
     assert_kept(&decided(&all, &policy, later(&all), &[]), &expected);
-    // Before the move is seen, what its log announces counts as one.
+    // Before the change is committed, the uncommitted one in the log counts.
     let before = &all[..4];
     assert_kept(
         &decided(before, &policy, later(before), &[]),
@@ -392,7 +392,7 @@ fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
             ("d5", "from the future"),
         ],
     );
-    // Clocks of several machines differ by a little.
+    // Clocks of several machines differ slightly.
     let decisions = decided(&all, &policy, all[4].created - CLOCK_TOLERANCE, &[]);
     assert!(kept(&decisions)["d5"].starts_with("keep-last 1/1"));
 }
@@ -407,7 +407,7 @@ fn a_clock_before_all_archives_removes_nothing() {
 
 #[test]
 fn a_time_that_contradicts_the_log_is_kept_and_counts_for_nothing() {
-    // One night the clock stood at 1970: by its time it is the oldest, by its log nearly the newest.
+    // One night the clock was at 1970: by its time it is the oldest, by its log nearly the newest.
     let mut all = days(6);
     all[4].created = Timestamp::UNIX_EPOCH;
     let policy = policy(|rules| rules.daily = count(2));
@@ -467,14 +467,14 @@ fn within_is_measured_from_the_newest_archive_and_not_from_now() {
     let policy = policy(|rules| rules.within = Some(DAY * 3));
     let decisions = decided(&all, &policy, later(&all) + DAY * 1000, &[]);
     assert_eq!(names(&decisions), ["d17", "d18", "d19", "d20"]);
-    // The newest good one, that is.
+    // The newest valid one.
     let decisions = decided(&all, &policy, later(&all), &["d20"]);
     assert_eq!(names(&decisions), ["d16", "d17", "d18", "d19", "d20"]);
 }
 
 #[test]
 fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says_so() {
-    // Guards against archives of other days that are kept as "within 1d" of the newest: every night is a little later, or
+    // Archives of other days must not be kept as "within 1d" of the newest: every night is a little later, or
     // earlier, than a day after the one before.
     let mut all = days(40);
     for (archive, late) in all.iter_mut().zip([0, 40, 80].into_iter().cycle()) {
@@ -521,7 +521,7 @@ fn a_pause_does_not_empty_the_dir() {
     }
     let decisions = decided(&all, &policy, later(&all), &[]);
     assert_eq!(names(&decisions).len(), 31 + 20);
-    // Once a third of the time is covered again, the time before the pause has had its day.
+    // Once a third of the time is covered again, the time before the pause no longer counts.
     all.push(at("r20", resumed + DAY * 10, 20_000));
     let decisions = decided(&all, &policy, later(&all), &[]);
     assert_eq!(names(&decisions).len(), 21);
@@ -547,7 +547,7 @@ fn a_night_in_2038_pushes_nothing_out() {
     let decisions = decided(&with_it, &policy, later(&with_it), &[]);
     let after = names(&decisions);
     assert!(before.iter().all(|name| after.contains(name)));
-    // The night itself is not kept for more than it is worth.
+    // The night itself gets no more slots than it should.
     let of_it = after.iter().filter(|name| name.starts_with("night"));
     assert_eq!(of_it.count(), 30, "all within ten days of its last");
 }
@@ -593,7 +593,7 @@ fn copies_of_one_archive_take_one_place_and_share_its_fate() {
             ("newest-copy2", "a copy of d5"),
         ],
     );
-    // If the first of them is bad, the next one stands for it.
+    // If the first of them is bad, the next one takes its place.
     let decisions = decided(&all, &policy, later(&all), &["d5"]);
     let kept = kept(&decisions);
     assert_eq!(kept["newest-copy0"], "keep-last 1/3, newest valid archive");

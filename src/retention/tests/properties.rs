@@ -1,4 +1,4 @@
-//! What holds whatever the archives, the clocks and the policy are.
+//! Properties that hold for any archives, clocks and policies.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::retention::order::by_log;
 use crate::retention::reason::Period;
 use crate::retention::tests::*;
 
-/// What a disk makes of an archive.
+/// The state of an archive on disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Health {
     Good,
@@ -18,7 +18,7 @@ enum Health {
 
 fn summaries() -> impl Strategy<Value = Vec<(Summary, Health)>> {
     let one = (
-        // A good clock's time follows the index; a broken one says anything.
+        // A right clock's time follows the index; a wrong one has any value.
         0_u64..400,
         prop_oneof![4 => Just(None), 1 => (-3000_i64..3000).prop_map(Some)],
         0_u64..3,
@@ -53,7 +53,7 @@ fn summaries() -> impl Strategy<Value = Vec<(Summary, Health)>> {
                         summary.labels.push("keep".to_owned());
                     }
                     summary.rewound = rewound;
-                    // No copies of each other.
+                    // They are not copies of each other.
                     summary.listed.bytes = u64::try_from(n).unwrap();
                     (summary, health)
                 },
@@ -101,7 +101,7 @@ fn run(archives: &[(Summary, Health)], policy: &Policy, now: Timestamp) -> BTree
     kept.map(|d| d.summary.name().to_owned()).collect()
 }
 
-/// Good, dated before now and made by no rewind: what a policy is about. In the order of the log.
+/// Valid, dated before now and not made by a rewind, in the order of the log.
 fn countable<'a>(group: &[&'a (Summary, Health)], now: Timestamp) -> Vec<&'a Summary> {
     let mut good: Vec<_> = group
         .iter()
@@ -114,7 +114,7 @@ fn countable<'a>(group: &[&'a (Summary, Health)], now: Timestamp) -> Vec<&'a Sum
     good
 }
 
-/// The newest of `archives` by the log that is good, clock or no clock.
+/// The newest of `archives` by the log that is valid, whatever its time.
 fn newest_good<'a>(
     archives: impl Iterator<Item = &'a &'a (Summary, Health)>,
 ) -> Option<&'a Summary> {
@@ -174,7 +174,7 @@ fn check_group(
     check_pins(group, &stays)
 }
 
-/// The newest good one from before every change of the version in the log, and one that has not
+/// Checks for the newest valid one from before every change of the version in the log, and one without
 /// the change in its own log.
 fn check_pins(
     group: &[&(Summary, Health)],
@@ -222,10 +222,10 @@ proptest! {
             let group: Vec<_> = drawn.iter().filter(|(s, _)| s.identity.member_id == MemberId(member)).collect();
             check_group(&group, &kept, &rules, now)?;
         }
-        // The run after it finds nothing to do.
+        // The next run finds nothing to do.
         let left: Vec<_> = drawn.iter().filter(|(s, _)| kept.contains(s.name())).cloned().collect();
         prop_assert_eq!(&run(&left, &policy, now), &kept);
-        // In whatever order the place lists them.
+        // In any order of the list.
         let mut turned = drawn.clone();
         turned.rotate_left(seed % drawn.len().max(1));
         turned.reverse();
@@ -239,7 +239,7 @@ proptest! {
         };
         let start: Timestamp = "2015-01-01T00:00:00Z".parse().unwrap();
         let mut drawn = drawn;
-        // Under clocks that contradict the log one pin more can make another choice the longest.
+        // With times that contradict the log, one more pin can change which selection is the longest.
         for (summary, _) in &mut drawn {
             summary.position.term = Term(2);
             summary.created = start + SignedDuration::from_hours(i64::try_from(summary.position.index.0).unwrap() * 11);
@@ -276,7 +276,7 @@ fn the_longest_choice_is_found() {
     assert_eq!(length(&[5, 5, 5]), 3);
     assert_eq!(length(&[3, 2, 1]), 1);
     assert_eq!(length(&[1, 9, 2, 3, 8, 4]), 4);
-    // Against every choice there is.
+    // Compared with every possible selection.
     for seed in 0..200_i64 {
         let seconds: Vec<_> = (0..9)
             .map(|n| (seed * 37 + n * n * 11 + n * seed) % 13)

@@ -8,7 +8,7 @@ use crate::retention::tests::*;
 
 const PER_DAY: i64 = 48;
 const BACKUPS: i64 = 730 * PER_DAY;
-/// Seconds from one to the next.
+/// Seconds from one backup to the next.
 const STEP: i64 = 86_400 / PER_DAY;
 /// Thursday, 1 January 2015.
 const START: i64 = 1_420_070_400;
@@ -35,7 +35,7 @@ fn usual() -> Policy {
     })
 }
 
-/// A backup dir that lives in memory.
+/// A backup dir in memory.
 #[derive(Default)]
 struct Dir {
     summaries: Vec<Summary>,
@@ -65,7 +65,7 @@ impl Dir {
     }
 }
 
-/// What should be left of the backups 0 to `newest`, each good one asked by itself, with plain counting.
+/// What should be left of the backups 0 to `newest`, by plain counting for each valid one.
 fn expected(newest: i64, is_good: impl Fn(i64) -> bool) -> BTreeSet<i64> {
     let good: Vec<i64> = (0..=newest).filter(|&n| is_good(n)).collect();
     let mut kept: BTreeSet<i64> = good.iter().rev().take(8).copied().collect();
@@ -86,7 +86,7 @@ fn expected(newest: i64, is_good: impl Fn(i64) -> bool) -> BTreeSet<i64> {
         (5, &year),
     ];
     for (count, number) in calendar {
-        // The last one in wins: the newest of each.
+        // The last insert wins: the newest of each.
         let newest_of: BTreeMap<i64, i64> = good.iter().map(|&n| (number(n), n)).collect();
         kept.extend(newest_of.into_values().rev().take(count));
     }
@@ -129,7 +129,7 @@ fn after_two_years_what_is_left_is_what_was_asked_for() {
     assert_eq!(table(&dir, &policy), AFTER_TWO_YEARS);
 }
 
-/// The end, read by a person. The last backup is of Friday, 30 December 2016, 23:30.
+/// The final state, for reading. The last backup is of Friday, 30 December 2016, 23:30.
 const AFTER_TWO_YEARS: &str = "\
 last 2016-12-30 20:00 … 2016-12-30 23:30: 8
 hourly 2016-12-30 00:30 … 2016-12-30 23:30: 24
@@ -141,7 +141,7 @@ last-good 2016-12-30 23:30 … 2016-12-30 23:30: 1
 before-version 2015-07-10 11:30 … 2015-07-10 11:30: 1
 ";
 
-/// A line a rule: its oldest, its newest, how many.
+/// A line for each rule: its oldest, its newest, its number.
 fn table(dir: &Dir, policy: &Policy) -> String {
     use std::fmt::Write as _;
     let decisions = decided(&dir.summaries, policy, time(BACKUPS - 1), &[]);
@@ -172,7 +172,7 @@ fn table(dir: &Dir, policy: &Policy) -> String {
 
 #[test]
 fn with_half_of_the_archives_corrupt_the_other_half_is_kept_as_if_it_were_alone() {
-    // Every archive that is corrupt stays as well, so fewer are made: one every six hours.
+    // Every corrupt archive stays as well, so fewer are made: one every six hours.
     let is_good = |n: i64| n * 7 % 13 < 6;
     let policy = usual();
     let mut dir = Dir::default();
@@ -210,13 +210,13 @@ fn a_broken_clock_twice_in_a_year_costs_nothing() {
         dir.summaries.push(summary);
         dir.prune(&policy, clock(n));
         if n % PER_DAY == PER_DAY * 23 / 24 && n > PER_DAY {
-            // By the evening of each day all is there that the policy asks of the archives with right times.
+            // In the evening of each day all archives with right times that the policy keeps are there.
             let wanted = expected(n, |n| n % 4 == 0 && !night(n));
             let missing: Vec<_> = wanted.difference(&dir.numbers()).copied().collect();
             assert!(missing.is_empty(), "after {n}: {missing:?} are gone");
         }
     }
-    // What was dated wrong is still there, too, and one run more changes nothing.
+    // The wrongly dated ones are still there, too, and one more run changes nothing.
     let wrong = dir.numbers().into_iter().filter(|&n| night(n)).count();
     assert!(wrong >= 8, "{wrong}");
     let before = dir.numbers();
@@ -254,6 +254,6 @@ fn archives_of_removed_members_and_of_the_same_second_stay_after_two_years() {
         |member| -> BTreeSet<i64> { of(member).iter().map(|n| n.parse().unwrap()).collect() };
     assert_eq!(numbers(0), wanted(BACKUPS - 16));
     assert_eq!(numbers(0), numbers(1));
-    // Its group ages by nothing but archives of its own.
+    // Only archives of its own age its group.
     assert_eq!(numbers(2), wanted(removed_after));
 }
