@@ -1,4 +1,4 @@
-//! Entries that change what the cluster knows of itself: its version and its members.
+//! Entries that change the cluster's own data: its version and its members.
 //!
 //! In: an entry's kind and data. Out: the change, and how it acts on [`StoreFacts`].
 //! Source: `etcdserver/cluster.go` at 2.1.3 (formats page §4, §5).
@@ -12,7 +12,7 @@ use crate::etcd::json::go::{ATTRIBUTES, MEMBER, MemberJson};
 use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::proto::{ConfChange, Request};
 
-/// How far into an entry's data a cluster path may begin, in bytes: behind an id, a method and
+/// How far into an entry's data a cluster path may begin, in bytes: after an id, a method and
 /// at most one outer message.
 const PATH_WITHIN: usize = 64;
 
@@ -27,16 +27,16 @@ pub enum ClusterChange {
         id: MemberId,
         /// Its name.
         name: String,
-        /// Where clients reach it.
+        /// Its client URLs.
         client_urls: Vec<String>,
     },
     /// A member is added.
     Add(Member),
-    /// A member is removed for good.
+    /// A member is removed permanently.
     Remove(MemberId),
     /// A member's peer URLs change.
     Update(Member),
-    /// Something that later releases do, or a member that cannot be read.
+    /// A change that only later releases make, or a member that cannot be read.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ pub struct LoggedChange {
     pub change: ClusterChange,
 }
 
-/// An entry that claims to change the cluster does not say how.
+/// An entry that should change the cluster cannot be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreadable;
 
@@ -109,7 +109,7 @@ impl ClusterChange {
         let id = path
             .strip_prefix("/0/members/")
             .and_then(|rest| rest.strip_suffix("/attributes"));
-        // Where the id is not hexadecimal etcd takes the key for any other one.
+        // If the id is not hexadecimal, etcd treats the key like any other.
         let Some(id) = id.and_then(|id| id.parse().ok()) else {
             return Ok(None);
         };
@@ -121,7 +121,7 @@ impl ClusterChange {
         }))
     }
 
-    /// Does to `facts` what etcd does when it applies the entry; an invalid change does nothing.
+    /// Changes `facts` as etcd does when it applies the entry; an invalid change does nothing.
     /// `urls` are the peer URLs in use.
     pub fn apply(&self, facts: &mut StoreFacts, urls: &mut BTreeSet<String>) {
         match self {

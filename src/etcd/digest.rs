@@ -1,4 +1,4 @@
-//! SHA-256 digests: taken while bytes pass by, compared, and written as hex.
+//! SHA-256 digests: computed over bytes in pieces, compared, and written as hex.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A SHA-256 being taken over bytes that come in pieces.
+/// Computes a SHA-256 over bytes that come in pieces.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
@@ -79,7 +79,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of everything taken.
+    /// The digest of all bytes so far.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

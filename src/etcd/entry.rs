@@ -1,24 +1,24 @@
-//! What an entry of the log is, seen from those who would lose it.
+//! Classifies the entries of a log, to tell what would be lost with them.
 //!
 //! In: an entry's kind and data. Out: its [`EntryClass`], and sums of them. A *client write* is an
 //! entry that a client asked for and that can change keys; an idle cluster logs a SYNC every 500 ms,
-//! and no one misses those. Source: formats page §5; `InternalRaftRequest` at 3.4.23.
+//! which is no loss. Source: formats page §5; `InternalRaftRequest` at 3.4.23.
 
 use prost::Message;
 use serde::Serialize;
 
 use crate::etcd::proto::Request;
 
-/// What an entry is.
+/// The class of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryClass {
     /// A client's request that can change keys, or users of auth.
     ClientWrite,
     /// A new leader's first entry.
     Empty,
-    /// A member comes, goes, or changes its peer URLs.
+    /// A member is added, removed, or gets other peer URLs.
     ConfChange,
-    /// The leader tells all members by which moment keys expire.
+    /// SYNC: the leader gives all members the time up to which keys expire.
     Sync,
     /// A read that goes through the log (QGET).
     QuorumRead,
@@ -26,11 +26,11 @@ pub enum EntryClass {
     MemberAttributes,
     /// The cluster's other own keys, such as the cluster version.
     ClustersOwn,
-    /// Something that changes no key: a lease granted, a request that etcd answers with an error.
+    /// An entry that changes no key: a lease granted, a request that etcd answers with an error.
     Other,
 }
 
-/// How many entries, and how many of them are client writes.
+/// The number of entries, and the number of client writes among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EntryCount {
     /// All of them.
@@ -39,8 +39,8 @@ pub struct EntryCount {
     pub client_writes: u64,
 }
 
-/// The requests of 3.x's `InternalRaftRequest` that can change keys of the v3 store. What is in
-/// them does not matter here.
+/// The requests of 3.x's `InternalRaftRequest` that can change keys of the v3 store, without their
+/// content.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct V3Request {
     #[prost(bytes = "vec", optional, tag = "4")]
@@ -55,7 +55,7 @@ struct V3Request {
 
 impl EntryClass {
     /// The class of an entry of `kind` (0 normal, 1 conf change). Data that cannot be read count as
-    /// a client's: no one shall lose them unsaid.
+    /// a client's, so that their loss is reported.
     pub fn of(kind: u64, data: &[u8]) -> Self {
         if kind == 1 {
             return Self::ConfChange;

@@ -1,7 +1,7 @@
-//! How fast a log grows, from the times that stand in it.
+//! How fast a log grows, from the times in it.
 //!
 //! In: entries, in the order of the log. Out: a [`Rate`]. The leader of a 2.x cluster writes the
-//! time into each SYNC, so the log itself tells, whatever became of the files' own times.
+//! time into each SYNC, so the log itself has the times, even if those of the files are wrong.
 //! Source: formats page §5.
 
 use jiff::Timestamp;
@@ -10,29 +10,29 @@ use serde::Serialize;
 use crate::etcd::ids::Index;
 use crate::etcd::proto::Request;
 
-/// How many marks are kept at most.
+/// The most marks that are kept.
 const MARKS: usize = 4096;
-/// How many entries lie between two marks at first; twice as many each time that they become too many.
+/// The number of entries between two marks at first; doubled each time that there are too many marks.
 const FIRST_STRIDE: u64 = 32;
-/// How far back "at present" reaches, in seconds: a day, so that quiet nights count.
+/// The period for the present rate, in seconds: a day, so that quiet nights count.
 const PRESENT: i64 = 24 * 60 * 60;
 
-/// Moments in a log.
+/// Times at positions of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
     marks: Vec<(Index, Timestamp)>,
     stride: u64,
 }
 
-/// How fast a log has grown lately.
+/// How fast a log has grown recently.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
-    /// Entries in a second.
+    /// Entries per second.
     pub entries_per_second: f64,
-    /// The first moment it was taken from.
+    /// The first time that was used.
     #[serde(rename = "from_at")]
     pub from: Timestamp,
-    /// The last moment.
+    /// The last time that was used.
     #[serde(rename = "to_at")]
     pub to: Timestamp,
 }
@@ -55,7 +55,7 @@ impl Pace {
         }
     }
 
-    /// Takes the next entry of the log; only now and then is one looked at.
+    /// Takes the next entry of the log; reads only a few of them.
     pub(crate) fn note(&mut self, index: Index, data: &[u8]) {
         // A later leader's entries replace earlier ones.
         while self.marks.last().is_some_and(|(last, _)| *last >= index) {
@@ -81,7 +81,7 @@ impl Pace {
     }
 
     /// The rate over the log's last day, or over all of it if it is shorter; `None` if the log
-    /// tells no time, or none that goes forward.
+    /// has no times, or none that ascend.
     pub fn rate(&self) -> Option<Rate> {
         let (last, to) = *self.marks.last()?;
         let recent = |(_, time): &&(Index, Timestamp)| to.as_second() - time.as_second() <= PRESENT;
@@ -182,7 +182,7 @@ mod tests {
         pace.note(Index(1), b"PUT");
         pace.note(Index(100), &sync_at(5));
         assert_eq!(pace.rate(), None);
-        // A clock that stands or goes back says nothing either.
+        // A clock that stands still or goes back gives no rate either.
         pace.note(Index(200), &sync_at(5));
         pace.note(Index(300), &sync_at(4));
         assert_eq!(pace.rate(), None);

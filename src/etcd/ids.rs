@@ -1,4 +1,4 @@
-//! etcd's identifiers and the names of its files as types, so that a term cannot be taken for an index.
+//! etcd's identifiers and file names as types, so that a term cannot be used as an index.
 //!
 //! In: integers from protobuf, hexadecimal text and file names. Out: types that print as etcd prints them.
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::etcd::text::printable;
 
-/// A raft term: which leader's reign an entry belongs to.
+/// A raft term: the number of an election; an entry has the term of the leader that proposed it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Term(pub u64);
 
-/// A raft index: the place of an entry in the log, counted from 1. 0 is "before the first".
+/// A raft index: the position of an entry in the log, from 1. 0 means "before the first".
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -37,7 +37,7 @@ impl Index {
     }
 }
 
-/// That the entries from `from` to `to` are missing, in words.
+/// The text for missing entries from `from` to `to`.
 pub(crate) fn missing(from: Index, to: Index) -> String {
     if from == to {
         format!("entry {from} is missing")
@@ -100,7 +100,7 @@ macro_rules! hex_id {
 hex_id!(MemberId);
 hex_id!(ClusterId);
 
-/// A release as etcd compares them: major and minor, such as `2.1`. The patch does not count.
+/// A release as etcd compares them: major and minor, such as `2.1`, without the patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {
     /// Such as 2.
@@ -191,20 +191,20 @@ impl FromStr for ClusterVersion {
 }
 
 impl ClusterVersion {
-    /// The release that it stands for.
+    /// The release of this version.
     pub fn release(&self) -> Release {
         Release::of(&self.0)
     }
 }
 
-/// Who a member is.
+/// The identity of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The cluster it belongs to.
     pub cluster_id: ClusterId,
     /// Its id in that cluster.
     pub member_id: MemberId,
-    /// The name it last published; none before that, or when it has been removed.
+    /// The name it last published; `None` before that, and after its removal.
     pub name: Option<String>,
 }
 
@@ -218,7 +218,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Which raft snapshot: the last entry inside it. Orders as etcd orders its files.
+/// Identifies a raft snapshot by the last entry in it. Sorted as etcd sorts its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotId {
     /// The term of the last entry inside.
@@ -254,7 +254,7 @@ impl fmt::Display for SnapshotId {
 pub struct SegmentName {
     /// Consecutive number of the segment, from 0.
     pub sequence: u64,
-    /// The index that its first entry was expected to have when the segment was cut.
+    /// The index that its first entry was expected to have when the segment was created.
     pub first_index: Index,
 }
 

@@ -1,7 +1,7 @@
-//! What a member's files add up to: who it is, where it stands, what its cluster looks like.
+//! The facts of a member from its files: identity, position, cluster.
 //!
 //! In: the raft snapshot that etcd would start from and the log. Out: [`MemberFacts`], the same
-//! whether they come from a data dir or from an archive of it; and a refusal where etcd could
+//! for a data dir and for an archive of it; or the reason why etcd could
 //! not start from these files.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
 
-/// How far a log goes.
+/// The end of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The term of the last entry.
@@ -33,35 +33,35 @@ pub struct Position {
 pub struct VersionChange {
     /// The version.
     pub version: ClusterVersion,
-    /// The entry that set it; none when that lies before the segments available.
+    /// The entry that set it; `None` if it is before the available segments.
     pub set_at: Option<Index>,
-    /// Whether that entry is known to be committed; if not, it may be, once there is a leader.
+    /// Whether that entry is known to be committed; if not, a future leader may commit it.
     pub committed: bool,
 }
 
-/// Everything that a member's files say about it.
+/// All facts from a member's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberFacts {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
-    /// How far its log goes.
+    /// The end of its log.
     pub position: Position,
-    /// The WAL's running CRC with the last entry, a digest of the log up to there: two logs may agree
-    /// on the last entry's index and term and still hold different entries. None where a raft snapshot
-    /// stands for that entry, and in archives of releases that did not record it.
+    /// The WAL's running CRC at the last entry, a digest of the log up to there: two logs may have the
+    /// same last index and term and still hold different entries. `None` if a raft snapshot
+    /// replaces that entry, and in archives of releases that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_crc: Option<u32>,
     /// The raft snapshot that a start would load.
     pub raft_snapshot: Option<SnapshotId>,
-    /// The cluster version that is in force.
+    /// The cluster version at the commit index.
     pub cluster_version: Option<ClusterVersion>,
-    /// Every version the files know of, oldest first.
+    /// Every cluster version in the files, oldest first.
     pub versions: Vec<VersionChange>,
-    /// The members as of the commit index.
+    /// The members at the commit index.
     pub members: Vec<Member>,
-    /// The members removed for good.
+    /// The permanently removed members.
     pub removed_members: Vec<MemberId>,
-    /// Whether this member's own removal is in the log, not known to be committed.
+    /// Whether an entry that removes this member is in the log, not known to be committed.
     pub removal_pending: bool,
     /// The segments, in order.
     pub segments: Vec<SegmentFacts>,
@@ -69,12 +69,12 @@ pub struct MemberFacts {
     pub log_bytes_above_snapshot: u64,
     /// Entries that later ones of a higher term replaced.
     pub replaced_entries: u64,
-    /// Where entries are left out because a raft snapshot stands for them.
+    /// Where entries are missing because a raft snapshot replaces them.
     pub jumps: Vec<Jump>,
 }
 
 impl MemberFacts {
-    /// The members without those that were removed: one that publishes its attributes after its removal is
+    /// The members without removed ones: one that published its attributes after its removal is
     /// in [`members`](Self::members) too.
     pub fn standing_members(&self) -> impl Iterator<Item = &Member> {
         let is_removed = |member: &&Member| self.removed_members.contains(&member.id);
@@ -90,10 +90,10 @@ pub enum StartFault {
     /// No segment at all.
     #[error("there is no WAL")]
     NoLog,
-    /// The log does not know of the raft snapshot.
+    /// The log has no marker for the raft snapshot.
     #[error("the WAL has no marker of the raft snapshot at {0}")]
     NoMarker(SnapshotId),
-    /// The log has a hole above the raft snapshot, or begins after it.
+    /// Entries are missing above the raft snapshot.
     #[error(
         "{}: the raft snapshot at {to} that covers them is missing, corrupt, or not in the WAL",
         missing(*.from, *.to)
@@ -122,12 +122,12 @@ pub enum StartFault {
 const SHORTEST_HEADER: u64 = 30;
 
 impl MemberFacts {
-    /// What `log` and the raft snapshot before it say together.
+    /// Joins the facts of `log` and the raft snapshot before it.
     pub fn gather(mut log: Log, snapshot: Option<&SnapshotFacts>) -> Result<Self, StartFault> {
         let (member_id, cluster_id) = log.metadata.ok_or(StartFault::NoLog)?;
         let base = snapshot.map_or(Index(0), |snapshot| snapshot.id.index);
         if !log.has_hard_state() {
-            // Raft goes on from the raft snapshot, which is committed.
+            // Raft continues from the raft snapshot, which is committed.
             log.commit = base;
         }
         check_start(&log, snapshot)?;
@@ -177,18 +177,18 @@ impl MemberFacts {
         self.versions.iter().find(|change| !change.committed)
     }
 
-    /// Whether the member is no longer in the cluster that it knows.
+    /// Whether the member is not among the members of its own cluster.
     pub fn is_removed(&self) -> bool {
         self.removed_members.contains(&self.identity.member_id)
     }
 
-    /// The release that the data are of: that of the cluster version in force, which 2.0 does not write.
+    /// The release of the data: that of the cluster version, which 2.0 does not write.
     pub fn release(&self) -> Option<Release> {
         self.cluster_version.as_ref().map(ClusterVersion::release)
     }
 
-    /// What there is to say of a last segment that ends before its metadata record. A crash of 2.0.0 to
-    /// 2.0.9 at a cut leaves one; so does a disk that has lost what was in it.
+    /// The warning about a last segment that ends before its metadata record. A crash of 2.0.0 to
+    /// 2.0.9 while it creates a segment leaves one; so does a disk that has lost its content.
     pub fn last_segment_warning(&self) -> Option<String> {
         let last = self.segments.last()?;
         (last.records_end < SHORTEST_HEADER).then(|| {
@@ -199,7 +199,7 @@ impl MemberFacts {
         })
     }
 
-    /// Whether the vote names someone the files have never heard of.
+    /// Whether the vote is for a member that is not in the files.
     pub fn has_stray_vote(&self) -> bool {
         let vote = self.position.vote;
         vote != MemberId(0)

@@ -1,6 +1,6 @@
 //! The cluster's own keys: its version and its members.
 //!
-//! In: keys below `/0` and their values. Out: what they say (formats page §4).
+//! In: keys below `/0` and their values. Out: the cluster's facts (formats page §4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +11,23 @@ use crate::etcd::json::go::{ATTRIBUTES, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::json::tokens::JsonFault;
 use crate::etcd::text::printable;
 
-/// A member as the cluster knows it.
+/// A member in the cluster's own data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its id.
     pub id: MemberId,
     /// Its name; empty until it has published itself.
     pub name: String,
-    /// Where the other members reach it.
+    /// Its peer URLs, for the other members.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it; empty until it has published itself.
+    /// Its client URLs; empty until it has published itself.
     pub client_urls: Vec<String>,
 }
 
-/// What a store says about its cluster.
+/// The cluster's facts in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreFacts {
-    /// `/0/version`; absent in a 2.0 cluster and before the first decision.
+    /// `/0/version`; missing in a 2.0 cluster and before a version is written.
     pub cluster_version: Option<ClusterVersion>,
     /// `/0/members`.
     pub members: BTreeMap<MemberId, Member>,
@@ -35,7 +35,7 @@ pub struct StoreFacts {
     pub removed: BTreeSet<MemberId>,
 }
 
-/// What can be wrong with a stored store.
+/// Why a saved store is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// The JSON is not what etcd writes.
@@ -44,7 +44,7 @@ pub enum StoreFault {
     /// There is no tree in it.
     #[error("the store is not etcd's JSON: it has no root")]
     NoRoot,
-    /// A cluster key holds what etcd does not write there.
+    /// A cluster key has a value that etcd does not write there.
     #[error("unreadable cluster key {key}")]
     Key {
         /// The store path.
@@ -53,12 +53,12 @@ pub enum StoreFault {
 }
 
 impl StoreFacts {
-    /// Takes a key of the store; those that say nothing of the cluster are passed over.
+    /// Takes a key of the store; ignores those that are not about the cluster.
     pub fn take(&mut self, path: &[u8], value: &[u8]) -> Result<(), StoreFault> {
         let bad_key = || StoreFault::Key {
             key: printable(&String::from_utf8_lossy(path)),
         };
-        // The keys of interest lie four deep at most; the rest of a deeper path does not matter.
+        // The cluster's keys are at most four levels deep; the rest of a deeper path does not matter.
         let components: Vec<_> = path.splitn(6, |&byte| byte == b'/').skip(1).collect();
         if components.len() > 4 {
             return Ok(());

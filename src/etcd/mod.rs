@@ -1,4 +1,4 @@
-//! Language: what etcd's bytes mean. Pure: bytes in, facts out; nothing here opens a file.
+//! etcd's formats and rules. Pure: bytes in, facts out; nothing here opens a file.
 
 #![warn(missing_docs)]
 

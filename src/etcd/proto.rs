@@ -19,7 +19,7 @@ pub struct Metadata {
     pub cluster_id: Option<u64>,
 }
 
-/// `raftpb.Entry`: one place in the log.
+/// `raftpb.Entry`: one entry of the log.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Entry {
     /// 0 normal, 1 configuration change.
@@ -28,7 +28,7 @@ pub struct Entry {
     /// The term of the leader that proposed it.
     #[prost(uint64, optional, tag = "2")]
     pub term: Option<u64>,
-    /// Its place in the log.
+    /// Its position in the log.
     #[prost(uint64, optional, tag = "3")]
     pub index: Option<u64>,
     /// A [`Request`], a [`ConfChange`], or nothing for a new leader's first entry.
@@ -50,7 +50,7 @@ pub struct HardState {
     pub commit: Option<u64>,
 }
 
-/// `walpb.Snapshot`: the marker that a raft snapshot exists, or is about to.
+/// `walpb.Snapshot`: the marker of a raft snapshot that exists, or will shortly.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct SnapshotMarker {
     /// The last index inside the snapshot.
@@ -61,7 +61,7 @@ pub struct SnapshotMarker {
     pub term: Option<u64>,
 }
 
-/// `raftpb.ConfChange`: a member comes, goes or changes its peer URLs.
+/// `raftpb.ConfChange`: a member is added, removed or gets other peer URLs.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ConfChange {
     /// The request's id.
@@ -93,7 +93,7 @@ pub struct Request {
     /// The value to write.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub val: Option<Vec<u8>>,
-    /// Whether a directory is meant.
+    /// Whether the node is a directory.
     #[prost(bool, optional, tag = "5")]
     pub dir: Option<bool>,
     /// The value that the key must have.
@@ -105,7 +105,7 @@ pub struct Request {
     /// Whether the key must exist; absent is not false.
     #[prost(bool, optional, tag = "8")]
     pub prev_exist: Option<bool>,
-    /// When the key expires, in nanoseconds since 1970; 0 is never.
+    /// When the key expires, in nanoseconds since 1970; 0 means never.
     #[prost(int64, optional, tag = "9")]
     pub expiration: Option<i64>,
     /// Of no effect on the store, as are `since`, `sorted`, `quorum` and `stream`.
@@ -114,7 +114,7 @@ pub struct Request {
     /// See `wait`.
     #[prost(uint64, optional, tag = "11")]
     pub since: Option<u64>,
-    /// Whether a directory goes with all below it.
+    /// Whether to delete a directory with all below it.
     #[prost(bool, optional, tag = "12")]
     pub recursive: Option<bool>,
     /// See `wait`.
@@ -123,21 +123,21 @@ pub struct Request {
     /// See `wait`.
     #[prost(bool, optional, tag = "14")]
     pub quorum: Option<bool>,
-    /// SYNC: the moment up to which keys expire, in nanoseconds since 1970.
+    /// SYNC: the time up to which keys expire, in nanoseconds since 1970.
     #[prost(int64, optional, tag = "15")]
     pub time: Option<i64>,
     /// See `wait`.
     #[prost(bool, optional, tag = "16")]
     pub stream: Option<bool>,
-    /// Whether the value stays as it is (2.3 and later).
+    /// Whether to keep the value (2.3 and later).
     #[prost(bool, optional, tag = "17")]
     pub refresh: Option<bool>,
 }
 
-/// `raftpb.SnapshotMetadata`: what a raft snapshot says of itself.
+/// `raftpb.SnapshotMetadata`: the metadata of a raft snapshot.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct SnapshotMetadata {
-    /// The members that vote as of this snapshot.
+    /// The voting members at this snapshot.
     #[prost(message, optional, tag = "1")]
     pub conf_state: Option<ConfState>,
     /// The last index inside the snapshot.
@@ -148,10 +148,10 @@ pub struct SnapshotMetadata {
     pub term: Option<u64>,
 }
 
-/// `raftpb.ConfState`: ids of the members, in 3.4 those that vote apart from those that do not.
+/// `raftpb.ConfState`: ids of the members; in 3.4 those without a vote are separate.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ConfState {
-    /// One id a member.
+    /// The ids of the members.
     #[prost(uint64, repeated, packed = "false", tag = "1")]
     pub nodes: Vec<u64>,
     /// Members without a vote, from 3.4 on.
@@ -168,12 +168,12 @@ struct InternalRaftRequest {
     v2: Option<Request>,
 }
 
-/// How far into an entry's data a method stands, in bytes: behind an id and at most one outer
+/// The latest position of the method in an entry's data, in bytes: after an id and at most one outer
 /// message.
 const METHOD_WITHIN: usize = 48;
 
 impl Request {
-    /// Whether the request in a normal entry's data can have this method: a cheap look before it
+    /// Whether the request in a normal entry's data can have this method: a cheap check before it
     /// is decoded.
     pub(crate) fn may_have_method(data: &[u8], method: [u8; 4]) -> bool {
         let beginning = data.get(..METHOD_WITHIN).unwrap_or(data);

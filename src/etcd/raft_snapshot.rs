@@ -1,4 +1,4 @@
-//! A raft snapshot file (`.snap`), taken in pieces.
+//! A raft snapshot file (`.snap`), read in pieces.
 //!
 //! ```text
 //! snappb.Snapshot        08 crc (varint)   12 length data              to the end of the file
@@ -20,16 +20,16 @@ use crate::etcd::proto::SnapshotMetadata;
 use crate::etcd::store::Store;
 use crate::etcd::store::from_json::{SavedScan, StartTree, Wanted};
 
-/// The longest metadata believed, in bytes: some 100,000 member ids.
+/// The longest accepted metadata, in bytes: some 100,000 member ids.
 const MAX_METADATA: u64 = 1 << 20;
 /// The most bytes before the JSON: tag and crc, tag and length, tag and length, each number in the
-/// longest form that protobuf reads.
+/// longest form that protobuf accepts.
 const MAX_HEAD: usize = 11 + 11 + 11;
 
-/// What a raft snapshot file says.
+/// The facts of a raft snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFacts {
-    /// Its place in the log.
+    /// Its position in the log.
     pub id: SnapshotId,
     /// The members, in 3.4 those without a vote too.
     pub nodes: Vec<MemberId>,
@@ -39,35 +39,35 @@ pub struct SnapshotFacts {
     pub fingerprint: Option<Digest>,
 }
 
-/// What a start takes from a raft snapshot file, which is loaded whatever its name.
+/// What a start loads from a raft snapshot file, whatever the file's name.
 #[derive(Clone, Debug)]
 pub struct StartSnapshot {
-    /// Its place in the log.
+    /// Its position in the log.
     pub id: SnapshotId,
     /// The members.
     pub nodes: Vec<MemberId>,
-    /// As much of its store as was wanted.
+    /// The requested part of its store.
     pub store: Store,
 }
 
-/// What can be wrong with a raft snapshot file.
+/// Why a raft snapshot file is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotFault {
-    /// Nothing in it; etcd makes the name first.
+    /// The file is empty; etcd creates it before it writes the data.
     #[error("the file is empty")]
     Empty,
-    /// The frame around the data is not one.
+    /// The protobuf around the data is not valid.
     #[error("malformed at offset {offset}")]
     Malformed {
         /// Bytes from the start of the file.
         offset: u64,
     },
-    /// The file ends before its data do; etcd writes it in place.
+    /// The file ends before its data do; etcd writes it under its final name.
     #[error("cut short: {present} of {expected} bytes")]
     CutShort {
-        /// Bytes there are.
+        /// Bytes in the file.
         present: u64,
-        /// Bytes there must be.
+        /// Bytes that there should be.
         expected: u64,
     },
     /// The data are corrupt.
@@ -75,45 +75,45 @@ pub enum SnapshotFault {
         "CRC mismatch (stored {stored:08x}, computed {computed:08x}) over the data from offset {offset}"
     )]
     CrcMismatch {
-        /// The value in the file.
+        /// The CRC in the file.
         stored: u32,
-        /// The value of the data.
+        /// The CRC of the data.
         computed: u32,
-        /// Where the data begin, in bytes from the start of the file.
+        /// The start of the data, in bytes from the start of the file.
         offset: u64,
     },
-    /// The name and the metadata name different places in the log.
+    /// The name and the metadata have different positions in the log.
     #[error("the file's name does not match its content, {found}")]
     Name {
-        /// What the metadata say.
+        /// The position in the metadata.
         found: SnapshotId,
     },
-    /// The store inside is not one.
+    /// The store inside is not valid.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
 
-/// What a raft snapshot file says, and the tree, if wanted.
+/// The facts of a raft snapshot file, and the tree, if requested.
 pub type SnapshotRead = Result<(SnapshotFacts, Option<Store>), SnapshotFault>;
-/// What a start loads of it.
+/// What a start loads from it.
 pub(crate) type StartRead = Result<StartSnapshot, SnapshotFault>;
 
-/// A raft snapshot file being read.
+/// A raft snapshot file that is being read.
 #[derive(Debug)]
 pub struct SnapshotScan {
-    /// What its name says, if that must be right.
+    /// The position in its name, if that must match.
     name: Option<SnapshotId>,
     wanted: Wanted,
     /// Bytes of the whole file.
     length: u64,
-    /// Bytes taken so far.
+    /// Bytes read so far.
     taken: u64,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Gathering what stands before the JSON.
+    /// Collects the bytes before the JSON.
     Head(Vec<u8>),
     Data(Box<Data>),
     Broken(SnapshotFault),
@@ -123,7 +123,7 @@ enum State {
 struct Data {
     stored_crc: u32,
     computed_crc: u32,
-    /// Where `data` begins in the file.
+    /// The start of `data` in the file.
     offset: u64,
     json_left: u64,
     store: SavedScan,
@@ -131,7 +131,7 @@ struct Data {
 }
 
 impl SnapshotScan {
-    /// A scan of the file named for `name`, `length` bytes long, for what is `wanted` of its store.
+    /// Reads the file for `name`, of `length` bytes; keeps what is `wanted` of its store.
     pub fn new(name: SnapshotId, length: u64, wanted: Wanted) -> Self {
         Self {
             name: Some(name),
@@ -139,7 +139,7 @@ impl SnapshotScan {
         }
     }
 
-    /// A scan of a file of `length` bytes whatever its name, which etcd does not look at either.
+    /// Reads a file of `length` bytes with any name, since a start does not check the name.
     pub fn by_content(length: u64, wanted: Wanted) -> Self {
         Self {
             name: None,
@@ -150,7 +150,7 @@ impl SnapshotScan {
         }
     }
 
-    /// The same, and beside it `tree` for a start. To be said before the first bytes.
+    /// Also builds `tree` for a start. Call this before the first bytes.
     pub(crate) fn with_start(mut self, tree: StartTree) -> Self {
         self.wanted.for_start = tree;
         self
@@ -176,7 +176,7 @@ impl SnapshotScan {
         self.state = match read_head(head, self.length, self.wanted) {
             Err(fault) => State::Broken(fault),
             Ok((mut data, inner)) => {
-                // The inner tag and length are part of what the crc covers.
+                // The crc covers the inner tag and length too.
                 data.computed_crc = crc32c::crc32c(inner.before_json);
                 data.update(inner.json);
                 State::Data(Box::new(data))
@@ -184,12 +184,12 @@ impl SnapshotScan {
         };
     }
 
-    /// What the file says, if all of it checks, and the tree, if wanted.
+    /// The file's facts, if all of it is valid, and the tree, if requested.
     pub fn finish(self) -> SnapshotRead {
         self.finish_for_start().0
     }
 
-    /// The same, and what a start loads, if wanted.
+    /// The same, and what a start loads, if requested.
     pub(crate) fn finish_for_start(self) -> (SnapshotRead, Option<StartRead>) {
         let (name, for_start) = (self.name, self.wanted.for_start);
         let (id, nodes, store) = match self.finish_frame() {
@@ -219,7 +219,7 @@ impl SnapshotScan {
         (read.map_err(SnapshotFault::from), start)
     }
 
-    /// What the file says around its store, if that checks.
+    /// The fields around the store, if they are valid.
     fn finish_frame(mut self) -> Result<(SnapshotId, Vec<MemberId>, SavedScan), SnapshotFault> {
         if self.taken == 0 {
             return Err(SnapshotFault::Empty);
@@ -271,7 +271,7 @@ struct Inner<'a> {
     json: &'a [u8],
 }
 
-/// Reads what stands before the JSON of a file of `length` bytes.
+/// Reads the bytes before the JSON of a file of `length` bytes.
 fn read_head(head: &[u8], length: u64, wanted: Wanted) -> Result<(Data, Inner<'_>), SnapshotFault> {
     let at = |rest: &[u8]| (head.len() - rest.len()) as u64;
     let mut rest = head;
@@ -390,7 +390,7 @@ mod tests {
         scan.finish().map(|(facts, _)| facts)
     }
 
-    /// A tag and a number in the longest form that protobuf reads.
+    /// A tag and a number in the longest form that protobuf accepts.
     fn longest(tag: u8, number: u64) -> Vec<u8> {
         let sevens = (0..9).map(|seven| (number >> (7 * seven)) as u8 | 0x80);
         [tag].into_iter().chain(sevens).chain([0]).collect()
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_head_of_the_longest_numbers_is_read_however_the_bytes_come() {
-        // It was read in one piece, and malformed when its first 28 bytes came alone.
+        // It was accepted in one piece, and malformed when its first 28 bytes came alone.
         let json = br#"{"Root":{"Path":"/","Children":{"0":{"Path":"/0","Children":{}}}}}"#;
         let usual = write(ID, &[MemberId(7)], json);
         let json_at = usual.windows(json.len()).position(|part| part == json);

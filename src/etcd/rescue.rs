@@ -1,6 +1,6 @@
-//! The part of a damaged log that is whole.
+//! The intact part of a damaged log.
 //!
-//! In: a log up to its first break. Out: the same, as if it ended there, and what is lost.
+//! In: a log up to its first break. Out: the same as if it ended there, and what is lost.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::etcd::ids::{Index, SnapshotId, Term};
 use crate::etcd::wal::log::Log;
 
-/// What is lost of a log.
+/// What is lost from a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// Everything up to this entry is there.
+    /// All entries up to this one are intact.
     #[serde(rename = "whole_to_raft_index")]
     pub whole_to: Index,
-    /// The last entry that is known to have been there.
+    /// The last entry that is known to have existed.
     #[serde(rename = "known_to_raft_index")]
     pub known_to: Index,
     /// The highest index that was known to be committed.
@@ -44,9 +44,9 @@ impl fmt::Display for Lost {
 }
 
 impl Lost {
-    /// Makes `log`, which is broken or ends before its commit index, one that ends with its last whole
-    /// entry, or with the raft snapshot if that goes further; `None` if nothing is lost. Segments behind the
-    /// break begin behind the entry `behind`.
+    /// Cuts `log`, which is broken or ends before its commit index, after its last intact entry, or at
+    /// the raft snapshot if that is later; `None` if nothing is lost. Segments after the
+    /// break begin after the entry `behind`.
     pub(crate) fn cut_off(
         log: &mut Log,
         snapshot: Option<SnapshotId>,

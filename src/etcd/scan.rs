@@ -1,8 +1,8 @@
-//! A member's files passed by in order, each checked while its bytes go by.
+//! Reads a member's files in order, and checks each in the same pass.
 //!
-//! In: raft snapshots, newest first, then segments in order, each in pieces. Out: a verdict a
+//! In: raft snapshots, newest first, then segments in order, each in pieces. Out: a result for each
 //! file and, at the end, [`MemberFacts`]. Capture, verify, restore and inspect all use this, so
-//! that what one of them proves the others prove too.
+//! that they all mean the same by a valid file.
 
 use crate::etcd::ids::{Index, SegmentName, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
@@ -15,7 +15,7 @@ use crate::etcd::trace::Trace;
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};
 
-/// What checking one file gave.
+/// The result of checking one file.
 #[derive(Clone, Debug)]
 pub struct FileReport {
     /// Its path in an archive.
@@ -26,19 +26,19 @@ pub struct FileReport {
     pub fault: Option<FileFault>,
 }
 
-/// What a file is, as its name says.
+/// The kind of a file, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A raft snapshot.
     Snapshot(SnapshotId),
     /// A WAL segment.
     Segment(SegmentName),
-    /// Anything else: its bytes mean nothing here.
+    /// Anything else: its content is not read.
     Other,
 }
 
 impl FileKind {
-    /// What the file at `path` in an archive is.
+    /// The kind of the file at `path` in an archive.
     pub fn of(path: &str) -> Self {
         if let Some(name) = path.strip_prefix("member/snap/") {
             SnapshotId::from_file_name(name).map_or(Self::Other, Self::Snapshot)
@@ -51,9 +51,9 @@ impl FileKind {
 }
 
 impl FileFault {
-    /// Whether bytes are damaged or missing that anyone needs. A raft snapshot under a wrong name is loaded by
-    /// its content, and so is a log from behind a gap that lies below the raft snapshot: where etcd could
-    /// start from the files together, neither is.
+    /// Whether needed bytes are damaged or missing. It is not damage if a raft snapshot has a wrong name, since
+    /// its content is loaded, or if a log begins after a gap below the raft snapshot: if etcd could
+    /// start from the files together, neither matters.
     pub fn is_damage(&self) -> bool {
         !matches!(
             self,
@@ -62,14 +62,14 @@ impl FileFault {
     }
 }
 
-/// What a file turned out to be.
+/// The result of a valid file.
 #[derive(Clone, Debug)]
 pub enum FileEnd {
     /// A raft snapshot that etcd could load.
     Snapshot(Box<SnapshotFacts>),
-    /// A segment whose records all check.
+    /// A segment with valid records.
     Segment(SegmentEnd),
-    /// Nothing that is looked into.
+    /// A file that is not examined.
     Other,
 }
 
@@ -79,20 +79,20 @@ pub enum FileFault {
     /// A raft snapshot that etcd could not load.
     #[error(transparent)]
     Snapshot(#[from] SnapshotFault),
-    /// A segment that breaks off.
+    /// A segment that breaks.
     #[error("{} at offset {}", .0.fault, .0.offset)]
     Segment(Break),
-    /// A segment is missing before this one, or what was in it.
+    /// A segment before this one is missing, or its content is.
     #[error("the segment before it is missing or empty: {after} follows {before}")]
     Gap {
-        /// The sequence number read last.
+        /// The sequence number of the last segment before.
         before: u64,
-        /// This one's.
+        /// The sequence number of this one.
         after: u64,
     },
 }
 
-/// Which of a data dir's files are read. Of an archive it is always all.
+/// Which of a data dir's files are read. For an archive it is always all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extent {
     /// Those that a replay needs.
@@ -102,23 +102,23 @@ pub enum Extent {
     All,
 }
 
-/// What a member's files are read for, beside being checked.
+/// What a member's files are read for, besides being checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
-    /// Which of them.
+    /// Which of them to read.
     pub extent: Extent,
-    /// To tell which servers start from them.
+    /// Whether to find out which servers start from them.
     pub starts: bool,
-    /// To replay the log onto the store.
+    /// How to replay the log onto the store, if at all.
     pub replay: Option<Plan>,
-    /// To take note of every entry.
+    /// Whether to record every entry.
     pub trace: bool,
-    /// Of a damaged log: the part that is whole.
+    /// Whether to use the intact part of a damaged log.
     pub rescue: bool,
 }
 
 impl Pass {
-    /// All of them are checked.
+    /// Checks all of them.
     pub const CHECK: Self = Self {
         extent: Extent::All,
         starts: false,
@@ -126,12 +126,12 @@ impl Pass {
         trace: false,
         rescue: false,
     };
-    /// All of them are checked, and it is asked which servers start from them.
+    /// Checks all of them, and finds out which servers start from them.
     pub const WHOLE: Self = Self {
         starts: true,
         ..Self::CHECK
     };
-    /// All of them are checked, and every entry is taken note of.
+    /// Checks all of them, and records every entry.
     pub const TRACE: Self = Self {
         trace: true,
         ..Self::CHECK
@@ -146,26 +146,26 @@ impl Pass {
     }
 }
 
-/// A member's files being read.
+/// A member's files that are being read.
 #[derive(Debug, Default)]
 pub struct Examiner {
     snapshot: Option<SnapshotFacts>,
     log: Option<LogScan>,
     replay: Option<Replay>,
     trace: Option<Trace>,
-    /// In a rescue: the last entry that is known to have been behind a break.
+    /// In a rescue: the last entry that is known to have existed after a break.
     rescue: Option<Index>,
-    /// In a rescue: whether the log has come to its break.
+    /// In a rescue: whether the log has reached its break.
     broken: bool,
-    /// The CRC that the next segment carries on from.
+    /// The CRC at which the next segment continues.
     crc: Option<u32>,
     last_sequence: Option<u64>,
-    /// Whether the segment read last was cut short at its beginning: none may follow.
+    /// Whether the last segment was cut short at its start: none may follow.
     begun: bool,
     now: Now,
-    /// Which servers start, if that is asked too.
+    /// The simulated start, if requested.
     start: Option<StartScan>,
-    /// Whether it reads the file that goes by for itself.
+    /// Whether that start reads the current file itself.
     start_reads: bool,
 }
 
@@ -173,7 +173,7 @@ pub struct Examiner {
 enum Now {
     Snapshot(SnapshotScan),
     Segment(SegmentScan, Option<FileFault>),
-    /// A segment behind a break, and what is wrong with it.
+    /// A segment after a break, and what is wrong with it.
     Behind(Option<FileFault>),
     #[default]
     Other,
@@ -197,28 +197,28 @@ impl Examiner {
             .is_some_and(|replay| replay.wants(id).tree)
     }
 
-    /// The index of the newest raft snapshot that checks, of those that went by.
+    /// The index of the newest valid raft snapshot so far.
     pub fn snapshot_index(&self) -> Option<Index> {
         self.snapshot.as_ref().map(|snapshot| snapshot.id.index)
     }
 
-    /// The same, asking beside it which servers start.
+    /// Also simulates `start`.
     #[must_use]
     pub fn with_start(self, start: Option<StartScan>) -> Self {
         Self { start, ..self }
     }
 
-    /// The start that is asked about.
+    /// The simulated start.
     pub fn start(&mut self) -> Option<&mut StartScan> {
         self.start.as_mut()
     }
 
-    /// Ends asking about the start.
+    /// Ends the simulation of a start.
     pub fn take_start(&mut self) -> Option<StartScan> {
         self.start.take()
     }
 
-    /// Begins a file of `length` bytes, which is the next that the start reads, if that `is_next`.
+    /// Begins a file of `length` bytes; `is_next` if it is the next one that the start reads.
     pub fn begin_beside(&mut self, kind: FileKind, length: u64, is_next: bool) {
         self.begin(kind, length);
         let Some(start) = self.start.as_mut().filter(|_| is_next) else {
@@ -271,7 +271,7 @@ impl Examiner {
         }
         let log = self.log.get_or_insert_with(|| LogScan::new(base));
         log.begin_segment(name, length);
-        // The first segment's chain begins at 0: nothing about it is taken on trust.
+        // The first segment's chain begins at 0, so its CRC is known.
         let crc = self.crc.or((name.sequence == 0).then_some(0));
         Now::Segment(SegmentScan::new(crc), gap)
     }
@@ -307,9 +307,9 @@ impl Examiner {
         }
     }
 
-    /// Ends the file. The first raft snapshot that checks is the one a start would load. A
-    /// segment that is corrupt, or a missing one, ends the chain: what follows begins a new
-    /// one, on trust.
+    /// Ends the file. The first valid raft snapshot is the one that a start would load. A
+    /// corrupt or missing segment ends the chain: the next one begins a new chain, with the CRC in
+    /// the file as its start.
     pub fn end(&mut self) -> Result<FileEnd, FileFault> {
         if std::mem::take(&mut self.start_reads)
             && let Some(start) = &mut self.start
@@ -351,7 +351,7 @@ impl Examiner {
         }
     }
 
-    /// The segment that was read is corrupt: in a rescue the log ends there, otherwise it is let go of.
+    /// Handles a corrupt segment: in a rescue the log ends there, otherwise it is dropped.
     pub fn break_chain(&mut self) {
         if self.rescue.is_some() {
             self.broken = true;
@@ -360,12 +360,12 @@ impl Examiner {
         }
     }
 
-    /// Whether that is taken which is whole of a damaged log.
+    /// Whether the intact part of a damaged log is used.
     pub(crate) fn is_rescue(&self) -> bool {
         self.rescue.is_some()
     }
 
-    /// The segment `name` is known to have been there. One before the others is missed where they follow.
+    /// Records that the segment `name` existed. One before the others leaves a gap if they follow.
     pub(crate) fn miss_segment(&mut self, name: SegmentName) {
         if let Some(behind) = &mut self.rescue
             && self.last_sequence.is_none_or(|last| last < name.sequence)
@@ -375,7 +375,7 @@ impl Examiner {
         }
     }
 
-    /// Lets go of the segments read so far: the next one begins a chain of its own, on trust.
+    /// Drops the segments so far: the next one begins a new chain.
     pub fn forget_chain(&mut self) {
         self.log = None;
         self.crc = None;
@@ -387,12 +387,12 @@ impl Examiner {
         }
     }
 
-    /// What all files say together, if etcd could start from them.
+    /// The facts of all files, if etcd could start from them.
     pub fn finish(self) -> Result<MemberFacts, StartFault> {
         self.finish_all().map(|found| found.facts)
     }
 
-    /// What all files say together, and what was asked for on the way.
+    /// The facts of all files, and the other requested results.
     pub fn finish_all(self) -> Result<Findings, StartFault> {
         let mut log = self.log.ok_or(StartFault::NoLog)?.finish();
         let snapshot = self.snapshot.as_ref();
@@ -418,24 +418,24 @@ impl Examiner {
     }
 }
 
-/// What a member's files say together.
+/// The results of a member's files together.
 #[derive(Debug)]
 pub struct Findings {
     /// The member's facts.
     pub facts: MemberFacts,
-    /// The store that the log leads to, if a replay was asked for.
+    /// The store that the log leads to, if a replay was requested.
     pub replay: Option<Outcome>,
-    /// Every entry, if a trace was asked for.
+    /// Every entry, if a trace was requested.
     pub trace: Option<Trace>,
-    /// What is lost, if that is rescued which is whole.
+    /// What is lost, in a rescue.
     pub lost: Option<Lost>,
 }
 
-/// The end of a replay.
+/// The result of a replay.
 pub type Outcome = Result<Replayed, ReplayFault>;
 
 impl Lost {
-    /// What is lost, and where the log breaks: in one of these `files`.
+    /// The text for what is lost, and the break, which is in one of these `files`.
     pub fn of(&self, files: &[FileReport]) -> String {
         let broken = files.iter().find_map(|file| match &file.fault {
             Some(FileFault::Snapshot(_)) | None => None,

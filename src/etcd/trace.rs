@@ -1,8 +1,8 @@
-//! What a log holds, entry by entry, small enough to be compared with other logs.
+//! The entries of a log in a form that is small enough to compare with other logs.
 //!
-//! In: raft snapshots and records as they go by. Out: a [`Trace`]: of every entry that no later one
-//! replaced its place, its term, a digest, and what it is; of every raft snapshot its place and the
-//! cluster version in it. Memory: some 50 bytes an entry, whatever it holds.
+//! In: raft snapshots and records as they are read. Out: a [`Trace`]: for every entry that no later one
+//! replaced its position, its term, a digest, and its class; for every raft snapshot its position and the
+//! cluster version in it. Memory: some 50 bytes an entry, whatever its size.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
-/// Half of the SHA-256 of an entry's type and data. A CRC would do against accidents; two histories
-/// that someone made alike must be told apart too.
+/// Half of the SHA-256 of an entry's type and data. A CRC would be enough against accidents; two histories
+/// that were made to look alike must differ too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryDigest([u8; 16]);
 
@@ -40,7 +40,7 @@ impl EntryDigest {
     }
 }
 
-/// Its beginning: enough for people to tell two apart.
+/// Its first digits: enough for people to tell two apart.
 impl fmt::Display for EntryDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut beginning = self.0.iter().take(4);
@@ -51,37 +51,37 @@ impl fmt::Display for EntryDigest {
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracedEntry {
-    /// Its place in the log.
+    /// Its position in the log.
     pub index: Index,
     /// The term of the leader that proposed it.
     pub term: Term,
-    /// What tells it from any other.
+    /// Distinguishes it from any other entry.
     pub digest: EntryDigest,
-    /// The WAL's running CRC with it: a digest of the log up to there.
+    /// The WAL's running CRC at this entry: a digest of the log up to there.
     pub log_crc: u32,
     /// Bytes of its data.
     pub bytes: u32,
-    /// What it is.
+    /// Its class.
     pub class: EntryClass,
-    /// The moment that the leader told all members: a SYNC's.
+    /// The time in a SYNC, from the leader's clock.
     pub clock: Option<UnixNanos>,
 }
 
-/// A raft snapshot that checks.
+/// A valid raft snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedSnapshot {
-    /// Its place in the log.
+    /// Its position in the log.
     pub id: SnapshotId,
     /// The cluster version in its store.
     pub cluster_version: Option<ClusterVersion>,
 }
 
-/// What a log holds.
+/// The entries and raft snapshots of a log.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// Every entry, in order; with a hole where a raft snapshot stands for some.
+    /// Every entry, in order; with a gap where a raft snapshot replaces some.
     pub entries: Vec<TracedEntry>,
-    /// Every raft snapshot that checks, in order.
+    /// Every valid raft snapshot, in order.
     pub snapshots: Vec<TracedSnapshot>,
 }
 
@@ -98,7 +98,7 @@ impl Trace {
         self.entries.get(from..).unwrap_or_default()
     }
 
-    /// Takes a raft snapshot that checks.
+    /// Takes a valid raft snapshot.
     pub(crate) fn snapshot(&mut self, facts: &SnapshotFacts) {
         let place = self.snapshots.partition_point(|known| known.id < facts.id);
         let snapshot = TracedSnapshot {
@@ -121,14 +121,14 @@ impl Trace {
         }
     }
 
-    /// Lets go of the entries above `commit`: a raft snapshot of the leader has come, which raft puts in
-    /// their place, and nothing says whether they are what was committed there.
+    /// Drops the entries above `commit`: a raft snapshot of the leader has come, which replaces
+    /// them, and it is not known whether they are what was committed there.
     pub(crate) fn keep_up_to(&mut self, commit: Index) {
         let kept = self.entries.partition_point(|known| known.index <= commit);
         self.entries.truncate(kept);
     }
 
-    /// Lets go of the entries: what follows is another chain of segments.
+    /// Drops the entries: the next segments are another chain.
     pub(crate) fn forget_entries(&mut self) {
         self.entries.clear();
     }

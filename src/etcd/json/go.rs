@@ -1,9 +1,9 @@
-//! Which JSON Go's decoder takes into a struct of etcd's, where only the types matter.
+//! Checks whether Go's decoder accepts JSON for a struct of etcd's; only the types matter.
 //!
-//! In: the type of a field and the tokens of its value. Out: whether Go would take it. Go refuses a
+//! In: the type of a field and the tokens of its value. Out: whether Go accepts it. Go refuses a
 //! whole document for one value of another type, a number that does not fit, or a time that is not
-//! RFC 3339; of fields that a struct does not have it looks at the syntax alone. It finds a field by
-//! its name in any case, and takes `null` for every type but a time.
+//! RFC 3339; of fields that a struct does not have it checks only the syntax. It finds a field by
+//! its name in any case, and accepts `null` for every type but a time.
 //! Source: `encoding/json/decode.go` and `time/format.go` at Go 1.4 to 1.6, with which etcd 2.x was
 //! built.
 
@@ -33,24 +33,24 @@ pub(crate) enum Type {
     Array(&'static Type),
 }
 
-/// The type of the field that Go takes `name` for.
+/// The type of the field to which Go assigns `name`.
 pub(crate) fn field(fields: Fields, name: &[u8]) -> Type {
     let mut fields = fields.iter();
     let found = fields.find(|(known, _)| same_name(known.as_bytes(), name));
     found.map_or(Type::Any, |(_, of)| *of)
 }
 
-/// Whether Go takes `name` for the field `known`.
+/// Whether Go assigns `name` to the field `known`.
 pub(crate) fn same_name(known: &[u8], name: &[u8]) -> bool {
     known == name || known.eq_ignore_ascii_case(name)
 }
 
-/// A value going by, of which only the types are looked at.
+/// Checks the types of a value that is not kept.
 #[derive(Debug)]
 pub(crate) struct Skim {
-    /// What is open: of objects and arrays their types.
+    /// The types of the open objects and arrays.
     open: Vec<Type>,
-    /// The type of the value that comes next; `None` where a name must come.
+    /// The type of the next value; `None` where a name must come.
     next: Option<Type>,
 }
 
@@ -68,7 +68,7 @@ impl Skim {
         self.open.len()
     }
 
-    /// Takes the next token; whether the value has ended with it.
+    /// Takes the next token; returns whether the value has ended with it.
     pub(crate) fn token(&mut self, token: Token<'_>) -> Result<bool, &'static str> {
         let next = self.next.unwrap_or(Type::Any);
         match token {
@@ -103,7 +103,7 @@ impl Skim {
         Ok(self.open.is_empty())
     }
 
-    /// How the next name or text is to come.
+    /// How the next name or text is wanted.
     pub(crate) fn wants_text(&self) -> WantedText {
         match (self.next, self.open.last()) {
             (None, Some(Type::Object(_))) | (Some(Type::Time), _) => WantedText::Plain,
@@ -113,7 +113,7 @@ impl Skim {
 }
 
 impl Type {
-    /// The type of what is in an array of this type.
+    /// The type of the elements of this type.
     fn element(self) -> Self {
         match self {
             Self::Array(element) => *element,
@@ -121,7 +121,7 @@ impl Type {
         }
     }
 
-    /// Whether it takes a token that is a value by itself.
+    /// Whether the type accepts a token that is a value by itself.
     fn takes(self, token: Token<'_>) -> bool {
         match (self, token) {
             (Self::Any, _)
@@ -135,7 +135,7 @@ impl Type {
     }
 }
 
-/// An unsigned number of digits alone, if it fits.
+/// An unsigned number from digits only, if it fits.
 pub(crate) fn unsigned(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| {
         let value = digit.wrapping_sub(b'0');
@@ -173,7 +173,7 @@ pub(crate) fn is_time(text: &[u8]) -> bool {
     moment.iter().zip(SHAPE).all(fits) && in_range && is_zone(behind_fraction(rest))
 }
 
-/// What stands behind a fraction of a second of up to nine digits.
+/// The text after a fraction of a second of up to nine digits.
 fn behind_fraction(rest: &[u8]) -> &[u8] {
     let Some(fraction) = rest.strip_prefix(b".") else {
         return rest;
@@ -221,7 +221,7 @@ pub(crate) const MEMBER: Fields = &[
 const TEXTS: Type = Type::Array(&Type::Text);
 
 impl MemberJson {
-    /// Reads the `fields` of a member that there are in `json`; `None` if Go refuses it.
+    /// Reads those `fields` of a member that are in `json`; `None` if Go refuses it.
     pub(crate) fn read(json: &[u8], fields: Fields) -> Option<Self> {
         let mut reading = Reading {
             fields,
@@ -231,7 +231,7 @@ impl MemberJson {
         };
         let mut tokens = JsonTokens::default();
         tokens.update(json, &mut reading);
-        // A `null` has no end of its own.
+        // A `null` ends only at the next byte.
         tokens.update(b" ", &mut reading);
         tokens.finish(&reading).ok()?;
         Some(reading.member)
@@ -241,7 +241,7 @@ impl MemberJson {
 struct Reading {
     fields: Fields,
     skim: Skim,
-    /// The field whose value goes by.
+    /// The field of the current value.
     name: Vec<u8>,
     member: MemberJson,
 }
@@ -271,7 +271,7 @@ impl Reading {
             _ => return,
         };
         match (token, depth) {
-            // One that comes again counts in place of the first.
+            // A repeated field replaces the first.
             (Token::BeginArray | Token::Null, 1) => urls.clear(),
             (Token::Text(found), 2) => urls.push(text(found)),
             (Token::Null, 2) => urls.push(String::new()),

@@ -1,5 +1,5 @@
-//! Finding bytes eight at a time, in plain integers: texts whose special bytes stand some ten
-//! bytes apart are too dense for a search that has to get going each time.
+//! Searches bytes eight at a time in plain integers: in texts with a special byte about every ten
+//! bytes, a search with a start-up cost for each hit is too slow.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -21,16 +21,16 @@ pub(crate) fn equal_with(word: u64, mask: u8, byte: u8) -> u64 {
     equal(word | (ONES * u64::from(mask)), byte)
 }
 
-/// How many bytes stand before the first one that `stops` finds, in whole words: eight for none.
+/// The number of bytes before the first one that `stops` finds, in whole words: eight if none.
 pub(crate) fn before(stops: u64) -> usize {
     stops.trailing_zeros() as usize / 8
 }
 
-/// Copies from `bytes` to `out` up to the first byte that `stops` finds; gives how many.
+/// Copies from `bytes` to `out` up to the first byte that `stops` finds; returns the number of bytes.
 pub(crate) fn copy_until(bytes: &[u8], out: &mut Vec<u8>, stops: impl Fn(u64) -> u64) -> usize {
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        // All eight, and back: a copy of a fixed length is a single move.
+        // Copies all eight and truncates: a copy of fixed length is a single move.
         out.extend_from_slice(chunk);
         let found = stops(u64::from_le_bytes(*chunk));
         if found != 0 {
@@ -45,7 +45,7 @@ pub(crate) fn copy_until(bytes: &[u8], out: &mut Vec<u8>, stops: impl Fn(u64) ->
     bytes.len() - rest.len() + length
 }
 
-/// How many bytes stand before the first one that `stops` finds.
+/// The number of bytes before the first one that `stops` finds.
 pub(crate) fn length_until(bytes: &[u8], stops: impl Fn(u64) -> u64) -> usize {
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
@@ -60,7 +60,7 @@ pub(crate) fn length_until(bytes: &[u8], stops: impl Fn(u64) -> u64) -> usize {
 
 /// The same for fewer than eight bytes.
 fn last_until(bytes: &[u8], stops: impl Fn(u64) -> u64) -> usize {
-    // What is not there must not count: no zeros behind the end.
+    // Missing bytes must not count, so they are not padded with zeros.
     let is_stop = |&byte: &u8| stops(ONES * u64::from(byte)) != 0;
     bytes.iter().position(is_stop).unwrap_or(bytes.len())
 }

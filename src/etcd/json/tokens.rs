@@ -1,18 +1,18 @@
-//! JSON in pieces, token by token: for documents of which only a part is to be kept.
+//! A JSON tokenizer for documents of which only a part is kept.
 //!
 //! In: bytes, cut anywhere. Out: tokens to a [`TokenSink`], which may say that it wants no text
-//! for now, so that whatever is of no interest is only skimmed. Memory: the longest text that is
-//! wanted. Text comes unescaped; what is not UTF-8 in it is replaced as Go's decoder does.
+//! for now, so that the rest is only skipped. Memory: the longest wanted text.
+//! Text comes unescaped; bytes that are not UTF-8 are replaced as Go's decoder does.
 
 use memchr::{memchr, memchr2};
 
 use crate::etcd::json::swar::{below, copy_until, equal, length_until};
 
-/// The longest number or literal believed, in bytes.
+/// The longest accepted number or literal, in bytes.
 const MAX_SCALAR: usize = 64;
-/// What is wrong with a text that has one in it.
+/// The fault of a text with a control character.
 const CONTROL: &str = "control character in a text";
-/// The longest text believed, in bytes.
+/// The longest accepted text, in bytes.
 const MAX_TEXT: usize = 1 << 30;
 
 /// One token.
@@ -26,14 +26,14 @@ pub enum Token<'t> {
     BeginArray,
     /// `]`
     EndArray,
-    /// The name of a member of an object.
+    /// The name of a field of an object.
     Key(&'t [u8]),
     /// A text.
     Text(&'t [u8]),
-    /// A text as it is written, without its quotes: ASCII without control characters, `<`, `>` and
-    /// `&`, and no escapes but `\"`, `\n`, `\r` and `\t`. Go's encoder would write it the same way.
+    /// A text as in the document, without its quotes: ASCII without control characters, `<`, `>` and
+    /// `&`, and with no escapes but `\"`, `\n`, `\r` and `\t`. Go's encoder would write it the same way.
     Written(&'t [u8]),
-    /// A number, as it is written.
+    /// A number, as in the document.
     Number(&'t [u8]),
     /// `true` or `false`.
     Bool(bool),
@@ -41,51 +41,51 @@ pub enum Token<'t> {
     Null,
 }
 
-/// Why a document is not read on.
+/// Why a document is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset} of the JSON")]
 pub struct JsonFault {
-    /// Bytes from the start of the document to the lexeme that is at fault.
+    /// Bytes from the start of the document to the faulty lexeme.
     pub offset: u64,
     /// What is wrong there.
     pub what: &'static str,
 }
 
-/// How a key or text is to come.
+/// How a key or text is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantedText {
     /// Empty: it is not needed.
     Nothing,
     /// Unescaped.
     Plain,
-    /// As [`Token::Written`] if it can, unescaped otherwise. Not for a key.
+    /// As [`Token::Written`] if possible, unescaped otherwise. Not for a key.
     AsWritten,
 }
 
-/// Who takes the tokens.
+/// Receives the tokens.
 pub trait TokenSink {
     /// Takes the next token; an error ends the reading.
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str>;
 
-    /// How the next key or text is to come.
+    /// How the next key or text is wanted.
     fn wants_text(&self) -> WantedText;
 
-    /// Whether nothing more is needed; what follows is then not looked at.
+    /// Whether nothing more is needed; the rest is then not read.
     fn has_enough(&self) -> bool;
 }
 
-/// A document being read.
+/// A document that is being read.
 #[derive(Debug)]
 pub struct JsonTokens {
-    /// Bytes taken before this piece.
+    /// Bytes before this piece.
     offset: u64,
-    /// What is open: `true` for an object.
+    /// The open objects and arrays: `true` for an object.
     open: Vec<bool>,
     expect: Expect,
     lexeme: Lexeme,
-    /// Where the lexeme read last begins, in bytes from the start of the document.
+    /// The start of the last lexeme, in bytes from the start of the document.
     lexeme_at: u64,
-    /// The beginning of a text or scalar, unescaped.
+    /// The start of a text or scalar, unescaped.
     text: Vec<u8>,
     fault: Option<JsonFault>,
 }
@@ -108,14 +108,14 @@ enum Lexeme {
     Text(Text),
 }
 
-/// Where in a text the reading is.
+/// The state inside a text.
 #[derive(Clone, Copy, Debug)]
 struct Text {
     is_key: bool,
     keep: bool,
     as_written: bool,
     escape: Escape,
-    /// The first half of a surrogate pair whose second half may follow.
+    /// The first half of a surrogate pair; its second half may follow.
     high: Option<u16>,
 }
 
@@ -162,7 +162,7 @@ impl JsonTokens {
         self.offset += bytes.len() as u64;
     }
 
-    /// Whether it was one whole document, unless the sink had enough before.
+    /// Checks that it was one whole document, unless the sink had enough before.
     pub fn finish(self, sink: &impl TokenSink) -> Result<(), JsonFault> {
         let ended = self.expect == Expect::Nothing || sink.has_enough();
         match self.fault {
@@ -175,8 +175,8 @@ impl JsonTokens {
         }
     }
 
-    /// Reads between lexemes, from the byte `at` of the document on; gives how many bytes were
-    /// taken.
+    /// Reads between lexemes, from the byte `at` of the document on; returns the number of bytes
+    /// read.
     fn between(
         &mut self,
         at: u64,
@@ -247,7 +247,7 @@ impl JsonTokens {
         }
     }
 
-    /// Takes the comma or colon that usually follows a lexeme at once; gives how many bytes that are.
+    /// Reads the comma or colon that usually follows a lexeme; returns the number of bytes.
     fn follow(&mut self, behind: &[u8]) -> usize {
         self.expect = match (self.expect, behind.first()) {
             (Expect::Colon, Some(b':')) => Expect::Value,
@@ -310,8 +310,8 @@ impl JsonTokens {
         sink: &mut impl TokenSink,
     ) -> Result<usize, &'static str> {
         let mut taken = 0;
-        // Where there is one escape there are many: from the first one on, all at once if they are plain. Tried
-        // once in a piece, so that no byte is looked at again and again.
+        // A text with one escape usually has many: from the first one on, reads all of it at once if possible. Tried
+        // once for each piece, so that no byte is read again and again.
         let mut is_tried = false;
         loop {
             let rest = bytes.get(taken..).unwrap_or_default();
@@ -344,7 +344,7 @@ impl JsonTokens {
                 let length = length_until(rest, stops);
                 let (plain, behind) = rest.split_at(length);
                 if behind.first() == Some(&b'"') {
-                    // The usual case: no escape, and all of it available.
+                    // The usual case: no escape, and the text is complete.
                     self.emit(text, Some(plain), sink)?;
                     let behind = behind.get(1..).unwrap_or_default();
                     return Ok(taken + length + 1 + self.follow(behind));
@@ -373,7 +373,7 @@ impl JsonTokens {
                 Some(_) => return Err(CONTROL),
             }
             taken += 1;
-            // Most escapes are of one character, which is available.
+            // Most escapes have one character, which is available.
             if let Some(&byte) = behind.get(1)
                 && text.high.is_none()
                 && let Some(plain) = simple_escape(byte)
@@ -389,7 +389,7 @@ impl JsonTokens {
         Ok(taken)
     }
 
-    /// Gives a text that has ended: the one gathered, or `whole` as it stands.
+    /// Passes on a finished text: the collected one, or `whole` as in the document.
     fn emit(
         &mut self,
         text: Text,
@@ -476,13 +476,13 @@ impl JsonTokens {
     }
 }
 
-/// Whether a text that is only skimmed has a byte in it that Go takes in no text.
+/// Whether a skipped text contains a byte that Go accepts in no text.
 fn has_control(text: &[u8]) -> bool {
-    // All of it, without a look at where: many bytes at once.
+    // Without a position: many bytes at once.
     text.iter().fold(u8::MAX, |least, &byte| least.min(byte)) < b' '
 }
 
-/// What a backslash and `byte` stand for.
+/// The character of a backslash and `byte`.
 fn simple_escape(byte: u8) -> Option<u8> {
     Some(match byte {
         b'"' | b'\\' | b'/' => byte,
@@ -495,12 +495,12 @@ fn simple_escape(byte: u8) -> Option<u8> {
     })
 }
 
-/// Where plain text stops: at a quote, a backslash, a control character.
+/// Finds the end of plain text: a quote, a backslash, a control character.
 fn stops(word: u64) -> u64 {
     below(word, b' ') | equal(word, b'"') | equal(word, b'\\')
 }
 
-/// How long a text is that can come as a [`Token::Written`] and ends in `bytes`.
+/// The length of a text that can be a [`Token::Written`] and ends in `bytes`.
 fn written_length(bytes: &[u8]) -> Option<usize> {
     const BLOCK: usize = 32;
     let end = if bytes
@@ -509,7 +509,7 @@ fn written_length(bytes: &[u8]) -> Option<usize> {
     {
         0
     } else {
-        // Each byte beside the one before it, many at once and without a look at where.
+        // Compares each byte with the one before it, many at once, without a position.
         let (before, here) = (bytes, bytes.get(1..)?);
         let blocks = before.as_chunks::<BLOCK>().0.iter();
         let blocks = blocks.zip(here.as_chunks::<BLOCK>().0);
@@ -527,7 +527,7 @@ fn written_length(bytes: &[u8]) -> Option<usize> {
     (bytes.get(end) == Some(&b'"')).then_some(end)
 }
 
-/// Whether `byte` behind `before` ends a [`Token::Written`] or cannot be in one.
+/// Whether `byte` after `before` ends a [`Token::Written`] or cannot be in one.
 fn breaks_written(before: u8, byte: u8) -> bool {
     if before == b'\\' {
         !matches!(byte, b'"' | b'n' | b'r' | b't')
@@ -536,7 +536,7 @@ fn breaks_written(before: u8, byte: u8) -> bool {
     }
 }
 
-/// Puts what the text of a [`Token::Written`] stands for.
+/// Appends the unescaped text of a [`Token::Written`].
 pub fn put_unescaped(written: &[u8], out: &mut Vec<u8>) {
     let mut rest = written;
     while !rest.is_empty() {
@@ -576,10 +576,10 @@ fn is_number(text: &[u8]) -> bool {
         && exponent.is_none_or(digits)
 }
 
-/// `bytes` with every byte that is no part of a UTF-8 character replaced by U+FFFD: what Go makes
-/// of a string when it encodes or decodes JSON.
+/// `bytes` with U+FFFD for every byte that is not part of a UTF-8 character, as Go does
+/// when it encodes or decodes a string in JSON.
 pub fn go_utf8(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    // Most texts are short, and a general reader takes a while to get going.
+    // Most texts are short, and a general decoder has a start-up cost.
     if bytes.is_ascii() {
         return bytes.into();
     }

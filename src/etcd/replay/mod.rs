@@ -1,8 +1,8 @@
-//! Following a member's files into its store: which raft snapshot to begin from, which entries
-//! are settled, how far to go.
+//! Replays a member's files into its store: which raft snapshot to begin from, which entries
+//! are final, and where to stop.
 //!
 //! In: raft snapshots, newest first, then records in the order of the log. Out: a [`Replayed`]:
-//! the store as of an index, and what was asked for on the way.
+//! the store at an index, and further requested results.
 //!
 //! An entry is applied once no later one can replace it: when the hard state *before* the last
 //! one has it committed (2.0.13 writes a hard state before the entries it commits), or at the end.
@@ -27,7 +27,7 @@ use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
-/// By which rules in-order children are named (formats page §5, the in-order trap).
+/// The rules by which in-order children are named (formats page §5, the in-order trap).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InOrderRules {
     /// Bare numbers: etcd 2.1 and before.
@@ -39,7 +39,7 @@ pub enum InOrderRules {
 }
 
 impl InOrderRules {
-    /// The rules of servers whose cluster has come to `version`.
+    /// The rules of servers in a cluster of `version`.
     pub fn of(version: Option<&ClusterVersion>) -> Self {
         match version {
             Some(version) if (version.0.major, version.0.minor) >= (2, 2) => Self::From22,
@@ -88,7 +88,7 @@ impl FromStr for InOrderRules {
     }
 }
 
-/// Up to where to replay.
+/// Where a replay stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// The highest index known to be committed.
@@ -111,10 +111,10 @@ impl Until {
     }
 }
 
-/// What to begin from.
+/// Where a replay begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// The newest raft snapshot that is sound and not above the end; the empty store if there is
+    /// The newest raft snapshot that is valid and not above the end; the empty store if there is
     /// none.
     #[default]
     Newest,
@@ -125,7 +125,7 @@ pub enum Start {
 }
 
 impl Start {
-    /// The raft snapshot, if it is a certain one.
+    /// The raft snapshot, if one is given.
     pub fn id(self) -> Option<SnapshotId> {
         match self {
             Self::From(id) => Some(id),
@@ -134,40 +134,40 @@ impl Start {
     }
 }
 
-/// How to replay.
+/// What a replay does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// What to begin from.
+    /// Where to begin.
     pub start: Start,
-    /// Up to where.
+    /// Where to stop.
     pub until: Until,
     /// How in-order children are named.
     pub rules: InOrderRules,
-    /// What to do on the way.
+    /// What to do besides.
     pub along: Along,
 }
 
-/// What a replay does on its way.
+/// What a replay does besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Along {
     /// Nothing more.
     #[default]
     Nothing,
-    /// Compare the store with each raft snapshot, and stop where one differs.
+    /// Compare the store with each raft snapshot, and stop at one that differs.
     CheckSnapshots,
-    /// Keep a mark of each committed entry and of what it did to the store's index.
+    /// Keep a mark of each committed entry and of its effect on the store's index.
     KeepTrail,
 }
 
-/// Why a store cannot be had.
+/// Why a replay gives no store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayFault {
-    /// Nothing to begin from.
+    /// There is no raft snapshot to begin from.
     #[error(
         "no raft snapshot at or below index {wanted} is available, and the log does not begin at 1"
     )]
     NoStart {
-        /// The index asked for.
+        /// The requested index.
         wanted: Index,
     },
     /// Entries between the raft snapshot and the log are missing.
@@ -178,26 +178,26 @@ pub enum ReplayFault {
         /// The last missing index.
         to: Index,
     },
-    /// The log ends before the index asked for.
+    /// The log ends before the requested index.
     #[error("the log ends at index {last}, before {wanted}")]
     Beyond {
-        /// The index asked for.
+        /// The requested index.
         wanted: Index,
         /// The last index.
         last: Index,
     },
-    /// The index asked for is not known to be committed.
+    /// The requested index is not known to be committed.
     #[error("index {wanted} is above commit {commit}: not known to be committed")]
     Uncommitted {
-        /// The index asked for.
+        /// The requested index.
         wanted: Index,
         /// The highest index known to be committed.
         commit: Index,
     },
-    /// An entry that holds nothing etcd could apply.
+    /// An entry that etcd could not apply.
     #[error("entry {0} holds no request that etcd could apply")]
     Unreadable(Index),
-    /// A conf change where there are more members than are believed.
+    /// A conf change in a cluster with more members than are accepted.
     #[error("entry {0} changes a cluster of more than {MAX_MEMBERS} members")]
     TooManyMembers(Index),
 }
@@ -205,16 +205,16 @@ pub enum ReplayFault {
 /// A raft snapshot compared with the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Which one.
+    /// Its position.
     pub id: SnapshotId,
-    /// Whether the replay comes to the same store.
+    /// Whether the replay leads to the same store.
     pub equal: bool,
 }
 
 /// In-order creations in one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InOrderDirectory {
-    /// How many.
+    /// Their number.
     pub posts: u64,
     /// The index of the first of them.
     pub first_index: Index,
@@ -229,12 +229,12 @@ pub struct InOrderPosts {
     pub directories: BTreeMap<Vec<u8>, InOrderDirectory>,
     /// How many there are.
     pub posts: u64,
-    /// How many of them were applied, above the raft snapshot, and made a key: a start with the
-    /// other rules would name these again.
+    /// The number of those that were applied, above the raft snapshot, and made a key: a start with the
+    /// other rules would name these differently.
     pub applied: u64,
 }
 
-/// One committed entry, as far as two logs are compared.
+/// One committed entry, for the comparison of two logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryMark {
     /// Its index.
@@ -245,15 +245,15 @@ pub struct EntryMark {
     pub crc: u32,
     /// The store's index after it, if it was applied.
     pub store_index: Option<u64>,
-    /// Whether it changed that.
+    /// Whether it raised that index.
     pub counts: bool,
-    /// The store path of the directory in which it asks for an in-order child.
+    /// The store path of the directory in which it creates an in-order child.
     pub in_order: Option<Vec<u8>>,
-    /// What it takes away, if it does.
+    /// What it removes, if anything.
     pub removes: Option<Removal>,
 }
 
-/// What an entry takes away.
+/// What an entry removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// The node at this store path, and all below it.
@@ -262,14 +262,14 @@ pub enum Removal {
     Expired,
 }
 
-/// A store and how it came about.
+/// The result of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
     /// The store.
     pub store: Arc<Store>,
     /// The raft snapshot it began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
-    /// The index it stands at.
+    /// Its index in the log.
     pub at: Index,
     /// How in-order children were named.
     pub rules: InOrderRules,
@@ -279,21 +279,21 @@ pub struct Replayed {
     pub in_order: InOrderPosts,
     /// The raft snapshots compared, in the order of the log; the last may differ.
     pub checks: Vec<Check>,
-    /// Raft snapshots whose voters are others than the members in their store.
+    /// Raft snapshots with other voters than the members in their store.
     pub stray_voters: Vec<SnapshotId>,
-    /// Every committed entry, if asked for.
+    /// Every committed entry, if requested.
     pub trail: Vec<EntryMark>,
     /// How fast the log has grown.
     pub pace: Pace,
 }
 
-/// A replay under way.
+/// A replay in progress.
 #[derive(Debug)]
 pub struct Replay {
     plan: Plan,
     store: Option<Store>,
     start: Option<SnapshotId>,
-    /// The last index that is in the store.
+    /// The last index that was applied to the store.
     at: Index,
     entries: u64,
     /// Entries that a later one could still replace.
@@ -336,7 +336,7 @@ impl Replay {
         }
     }
 
-    /// What is wanted of a raft snapshot.
+    /// What is needed of a raft snapshot.
     pub fn wants(&self, id: SnapshotId) -> Wanted {
         let tree = self.store.is_none()
             && match self.plan.start {
@@ -351,7 +351,7 @@ impl Replay {
         }
     }
 
-    /// Takes a raft snapshot that checks, and its tree if that was wanted.
+    /// Takes a valid raft snapshot, and its tree if that was requested.
     pub fn snapshot(&mut self, facts: &SnapshotFacts, store: Option<Store>) {
         let id = facts.id;
         if let Some(fingerprint) = facts.fingerprint {
@@ -367,7 +367,7 @@ impl Replay {
         }
     }
 
-    /// Takes the next record; what is at or below `settled` cannot be replaced any more.
+    /// Takes the next record; entries at or below `settled` cannot be replaced any more.
     pub fn record(&mut self, at: &Located<'_>, settled: Index) {
         if at.record.kind == Kind::Entry
             && let Some(entry) = EntryView::read(at.record.data.unwrap_or_default())
@@ -398,7 +398,7 @@ impl Replay {
         });
     }
 
-    /// Applies what no later entry can replace, up to where the plan goes.
+    /// Applies the entries that cannot be replaced, up to the end of the plan.
     fn settle(&mut self, settled: Index) {
         let settled = settled.min(self.plan.until.limit());
         while self.fault.is_none()
@@ -412,7 +412,7 @@ impl Replay {
         }
     }
 
-    /// Whether the replay has come to a raft snapshot that says something else.
+    /// Whether the store differed from a raft snapshot.
     fn has_diverged(&self) -> bool {
         self.checks.iter().any(|check| !check.equal)
     }
@@ -486,7 +486,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The store, when the log says that everything up to `commit` is committed and ends at `last`.
+    /// The store, after a log that is committed up to `commit` and ends at `last`.
     pub fn finish(mut self, commit: Index, last: Index) -> Result<Replayed, ReplayFault> {
         let until = match self.plan.until {
             Until::Commit => commit,
@@ -548,7 +548,7 @@ fn may_be_post(data: &[u8]) -> bool {
     Request::may_have_method(data, *b"POST")
 }
 
-/// The directory that an entry makes an in-order child in, as the request names it.
+/// The directory in which an entry creates an in-order child, as the request names it.
 fn in_order_directory(entry: &Pending) -> Option<Vec<u8>> {
     if entry.kind != 0 || !may_be_post(&entry.data) {
         return None;

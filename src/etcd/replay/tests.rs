@@ -8,7 +8,7 @@ use crate::etcd::proto::{Entry, HardState, Request, SnapshotMarker};
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::record::Record;
 
-/// What a log holds, in its order.
+/// The content of a log, in order.
 #[derive(Clone, Copy)]
 enum Logged {
     /// An entry at a term and an index, that sets `/1/{index}` to a value.
@@ -29,7 +29,7 @@ fn plan(until: Until) -> Plan {
     }
 }
 
-/// Reads a log as `examine` does: a record is checked first, then replayed.
+/// Reads a log as `Examiner` does: a record is checked first, then replayed.
 fn read(mut replay: Replay, log: &[Logged]) -> Result<Replayed, ReplayFault> {
     let mut scan = LogScan::new(replay.at);
     for logged in log {
@@ -189,7 +189,7 @@ fn a_replay_begins_at_the_newest_raft_snapshot_not_above_its_end() {
         }
         let replayed = read(replay, &log).unwrap();
         assert_eq!(replayed.start.unwrap().index, Index(start), "{until:?}");
-        // What is in the raft snapshot is not applied again.
+        // Entries in the raft snapshot are not applied again.
         assert_eq!(values(&replayed), expected, "{until:?}");
     }
 }
@@ -226,7 +226,7 @@ fn nothing_is_replayed_across_a_hole() {
     let (from, to) = (Index(5), Index(6));
     assert_eq!(fault, ReplayFault::Hole { from, to });
     assert_eq!(fault.to_string(), "entries 5 to 6 are missing");
-    // Nor does it end before its time.
+    // Nor does it end too early.
     let mut replay = Replay::new(plan(Until::Commit));
     snapshot(&mut replay, 3);
     let fault = replay.finish(Index(4), Index(4)).unwrap_err();
@@ -252,7 +252,7 @@ fn a_replay_goes_on_behind_a_raft_snapshot_that_was_received() {
     };
     let replayed = replay_to(Until::Commit).unwrap();
     assert_eq!(values(&replayed), ["6=f", "snapshot=5"]);
-    // Below it there is what was there before, and nothing in between.
+    // Below it there is the older content, and nothing in between.
     let replayed = replay_to(Until::Index(Index(2))).unwrap();
     assert_eq!(values(&replayed), ["1=a", "2=b"]);
     let (from, to) = (Index(3), Index(4));

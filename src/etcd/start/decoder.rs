@@ -1,6 +1,6 @@
-//! A log's records as the servers' own decoder reads them, which takes more than it should.
+//! Reads a log's records as the servers' own decoder does, which accepts more than it should.
 //!
-//! In: the bytes of all segments, one after the other, for the decoder does not see where one ends.
+//! In: the bytes of all segments in order, since the decoder does not see where one ends.
 //! Out: each record, and how the bytes end. Memory: one record.
 //! Source: `wal/decoder.go`, `wal/repair.go`, `wal/walpb/record.pb.go` at 2.0.13, 2.1.3 and 2.3.8.
 
@@ -8,7 +8,7 @@ use prost::encoding::decode_varint;
 
 use crate::etcd::wal::record::{LENGTH_WORD, MAX_RECORD};
 
-/// From which length on Go refuses to make a slice, in bytes.
+/// The length at which Go refuses to make a slice, in bytes.
 const MAX_SLICE: u64 = 1 << 48;
 
 /// A record's fields; absent ones are zero, as in Go.
@@ -19,51 +19,51 @@ pub(super) struct Record<'a> {
     pub(super) data: &'a [u8],
 }
 
-/// The kind of record that states the running CRC.
+/// The type of the record with the running CRC.
 pub(super) const CRC: u64 = 4;
 
 /// Why the reading stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The length word of a padded frame, which only 3.x writes; 2.x takes it for an impossible length.
+    /// The length word of a padded frame, which only 3.x writes; for 2.x the length is impossible.
     Padded,
-    /// A length that Go makes no slice of.
+    /// A length for which Go makes no slice.
     ImpossibleLength,
-    /// The running CRC does not come out.
+    /// The running CRC does not match.
     CrcMismatch,
-    /// A record that ends in the middle of a field.
+    /// A record that ends inside a field.
     CutRecord,
     /// A record that is not protobuf.
     Malformed,
-    /// What the record says, as the caller judged it.
+    /// The caller refused the record.
     Refused,
 }
 
 /// How the bytes end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// After a whole record.
+    /// After a complete record.
     Whole,
-    /// After a length word: 2.0 takes that for the end.
+    /// After a length word: 2.0 treats that as the end.
     LengthWord,
-    /// In the middle of a record or of a length word.
+    /// Inside a record or a length word.
     Torn,
 }
 
-/// The bytes of a log being read.
+/// The bytes of a log that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     crc: u32,
-    /// Whether the CRCs of the records being read are known to come out.
+    /// Whether the CRCs of the records are known to match.
     proven: bool,
-    /// A frame that has not come to its end; of one too long to be believed only its length word.
+    /// An incomplete frame; of one that is too long to accept only its length word.
     carry: Vec<u8>,
-    /// Bytes of such a frame that have passed by.
+    /// Bytes of such a frame so far.
     passed: u64,
     stop: Option<Stop>,
-    /// Whether a record began where the last segment begins.
+    /// Whether a record began at the start of the last segment.
     aligned: bool,
-    /// Bytes of the last segment up to the end of its last whole record.
+    /// Bytes of the last segment up to the end of its last complete record.
     records_end: u64,
     /// Bytes of the last segment so far.
     taken: u64,
@@ -82,8 +82,8 @@ impl Decoder {
         self.taken = 0;
     }
 
-    /// Takes the next bytes and gives each whole record to `sink`, until that refuses one.
-    /// Where the records' CRCs are `proven` to come out, they are not computed again.
+    /// Takes the next bytes and passes each complete record to `sink`, until that refuses one.
+    /// If the records' CRCs are `proven` to match, they are not computed again.
     pub(super) fn update(
         &mut self,
         mut bytes: &[u8],
@@ -94,7 +94,7 @@ impl Decoder {
         self.taken += bytes.len() as u64;
         while self.stop.is_none() && !bytes.is_empty() {
             if self.carry.is_empty() {
-                // Most frames are whole: they need no copy.
+                // Most frames are complete and need no copy.
                 if let Some(length) = self.frame_length(bytes)
                     && let Some((frame, rest)) = bytes.split_at_checked(LENGTH_WORD + length)
                 {
@@ -117,7 +117,7 @@ impl Decoder {
     }
 
     /// The length of the record in the frame that begins with `bytes`; `None` if there are not
-    /// enough of them, or if it cannot be.
+    /// enough of them, or if the length is not possible.
     fn frame_length(&mut self, bytes: &[u8]) -> Option<usize> {
         let word = u64::from_le_bytes(*bytes.first_chunk()?);
         if word > MAX_SLICE {
@@ -130,7 +130,7 @@ impl Decoder {
         usize::try_from(word).ok()
     }
 
-    /// Adds to the frame that has not come to its end, and gives back what is behind it.
+    /// Adds to the incomplete frame; returns the bytes after it.
     fn gather<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -173,7 +173,7 @@ impl Decoder {
             }
         };
         if record.kind == CRC {
-            // A running value of 0 is that of a decoder that has read nothing.
+            // A running CRC of 0 means that the decoder has read nothing.
             if self.crc != 0 && record.crc != self.crc {
                 self.stop = Some(Stop::CrcMismatch);
                 return;
@@ -209,8 +209,8 @@ impl Decoder {
         }
     }
 
-    /// How many bytes 2.1 and later cut off the last segment, if the break is one that they cut off
-    /// and it is there.
+    /// How many bytes 2.1 and later cut off the last segment, if they cut at this kind of break
+    /// and it is in that segment.
     pub(super) fn repairable(&self) -> Option<u64> {
         let torn = match &self.stop {
             None => self.tail() != Tail::Whole,

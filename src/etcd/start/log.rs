@@ -1,7 +1,7 @@
-//! The records of a log as a server takes them: metadata, hard state, markers, and the entries that
+//! The records of a log as a server reads them: metadata, hard state, markers, and the entries that
 //! it applies.
 //!
-//! In: the segments' bytes. Out: how far the log goes, and servers that have applied it.
+//! In: the segments' bytes. Out: the end of the log, and servers that have applied it.
 //! Source: `ReadAll` in `wal/wal.go` at 2.0.13 and 2.3.8; `newRaft` in `raft/raft.go` at 2.2.5.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use crate::etcd::start::reason::Reason;
 use crate::etcd::start::release_line::{Entry, Server, is_plain_client_write};
 use crate::etcd::wal::log::EntryView;
 
-/// A log being read.
+/// A log that is being read.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) decoder: Decoder,
@@ -26,9 +26,9 @@ pub(super) struct Log {
     pub(super) start: SnapshotId,
     /// What stops the reading, apart from the bytes themselves.
     pub(super) fault: Option<Reason>,
-    /// Entries that are not there, where the server does not notice: first and last of each hole.
+    /// Missing entries that the server does not notice: first and last of each gap.
     pub(super) holes: Vec<(Index, Index)>,
-    /// Whether the last record is the marker of `start`, and not the only one of it.
+    /// Whether the last record is the marker of `start`, and another one came before.
     pub(super) ends_in_marker: bool,
     records: Records,
 }
@@ -36,7 +36,7 @@ pub(super) struct Log {
 #[derive(Debug)]
 struct Records {
     metadata: Option<Vec<u8>>,
-    /// The member that the metadata name.
+    /// The member in the metadata.
     own: MemberId,
     hard_state: HardState,
     has_marker: bool,
@@ -44,18 +44,18 @@ struct Records {
     entries: Entries,
 }
 
-/// The entries above the raft snapshot. The server holds them in a slice: how much room that has
-/// decides whether it notices a hole.
+/// The entries above the raft snapshot. The server holds them in a slice; its capacity
+/// decides whether the server notices a gap.
 #[derive(Debug)]
 struct Entries {
-    /// How many.
+    /// Their number.
     length: u64,
     room: u64,
     /// Those that a later one may still replace.
     pending: VecDeque<Entry>,
     /// The highest index applied.
     applied: Index,
-    /// Whether keys other than the cluster's own matter.
+    /// Whether keys other than the cluster's own are needed.
     whole: bool,
     servers: Option<[Server; 4]>,
 }
@@ -114,7 +114,7 @@ impl Log {
         });
     }
 
-    /// Applies what is left: what is committed, and on a cluster of one all of it.
+    /// Applies the rest: what is committed, and in a cluster of one all of it.
     pub(super) fn settle_all(&mut self) {
         let commit = self.commit();
         let own = self.records.own;
@@ -141,7 +141,7 @@ impl Log {
         Index(self.records.hard_state.commit.unwrap_or(0)).max(self.start.index)
     }
 
-    /// Which member it is.
+    /// The member's id.
     pub(super) fn member(&self) -> Result<MemberId, Reason> {
         let metadata = self.records.metadata.as_deref().unwrap_or_default();
         let metadata = Metadata::decode(metadata).map_err(|_| Reason::Malformed)?;
@@ -151,8 +151,8 @@ impl Log {
         }
     }
 
-    /// The hole that the server runs into when it applies what is committed at the start, and goes on behind
-    /// that: it counts by the first and last entry of a batch. `alone` it commits all of its log.
+    /// The gap at which the server stops when it applies what is committed at the start and what follows:
+    /// it counts by the first and last entry of a batch. If `alone` it commits all of its log.
     pub(super) fn hole_fault(&self, alone: bool) -> Option<Reason> {
         let commit = self.commit();
         let is_hole = |at: Index| {
@@ -168,7 +168,7 @@ impl Log {
         (!self.records.has_marker).then_some(Reason::NoMarker(self.start))
     }
 
-    /// Whether raft takes the hard state; one of zeros is none.
+    /// Whether raft accepts the hard state; one of zeros counts as missing.
     pub(super) fn commit_fault(&self, id: MemberId) -> Option<Reason> {
         let state = &self.records.hard_state;
         let numbers = [state.term, state.vote, state.commit];
@@ -235,10 +235,10 @@ impl Records {
     }
 }
 
-/// An entry as it stands in its record: kind, index, data.
+/// An entry as in its record: kind, index, data.
 type EntryRead<'a> = (u64, Index, Cow<'a, [u8]>);
 
-/// Reads an entry; one whose fields are those that etcd writes is not copied.
+/// Reads an entry; one with only the fields that etcd writes is not copied.
 fn read_entry(record: &[u8]) -> Result<EntryRead<'_>, Reason> {
     if let Some(entry) = EntryView::read(record) {
         return Ok((entry.kind, entry.index, Cow::Borrowed(entry.data)));
@@ -250,7 +250,7 @@ fn read_entry(record: &[u8]) -> Result<EntryRead<'_>, Reason> {
 }
 
 impl Entries {
-    /// Takes an entry as `ents = append(ents[:index-start-1], entry)` does.
+    /// Appends an entry as `ents = append(ents[:index-start-1], entry)` does.
     fn take(
         &mut self,
         (kind, index, data): EntryRead<'_>,
@@ -271,7 +271,7 @@ impl Entries {
         if let Some((_, last)) = holes.last_mut() {
             *last = index.previous().min(*last);
         }
-        // What the slice has room for but was never written is an entry without data, and without an index.
+        // Unwritten elements within the slice's capacity are entries without data and without an index.
         if self.length < before {
             holes.push((Index(start.0 + self.length + 1), index.previous()));
         }
@@ -298,13 +298,13 @@ impl Entries {
     }
 
     fn push(&mut self, entry: Entry) {
-        // One that repeats what is applied changes nothing.
+        // An entry that repeats an applied one changes nothing.
         if entry.index > self.applied {
             self.pending.push_back(entry);
         }
     }
 
-    /// Applies what is at or below `settled`.
+    /// Applies the entries at or below `settled`.
     fn settle(&mut self, settled: Index, own: MemberId) {
         while self
             .pending
@@ -320,7 +320,7 @@ impl Entries {
     }
 }
 
-/// The room of a Go slice that grows by one.
+/// The capacity of a Go slice after it grows by one element.
 fn grown(room: u64) -> u64 {
     match room {
         0 => 1,

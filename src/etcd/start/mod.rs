@@ -3,10 +3,10 @@
 //! In: the names in it, and the bytes of those files that a server reads, in the order in which
 //! [`StartScan::next_file`] asks for them. Out: a [`Verdict`] for each release line.
 //!
-//! It is a simulation of what each server does when it starts: load the newest raft snapshot that
-//! reads well, open the segment that covers it by its name and all behind it, read the records, find the
+//! It simulates what each server does when it starts: load the newest raft snapshot that
+//! is readable, open the segment that covers it by its name and all later ones, read the records, find the
 //! marker, take the hard state, recover the cluster from the store, and apply what is committed.
-//! A server takes some data that are damaged; those are for [`scan`](crate::etcd::scan) to find.
+//! A server starts from some damaged data; [`scan`](crate::etcd::scan) finds the damage.
 //! Source: formats page, "When a server starts", and etcd's own at the releases named there.
 //! Memory: one record, the entries that a later one may still replace, one raft snapshot's store if
 //! keys are counted, otherwise the cluster's own keys.
@@ -33,7 +33,7 @@ pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
 pub const V2_0: Release = Release { major: 2, minor: 0 };
 
-/// The release lines that there is a verdict for.
+/// The release lines that are simulated.
 pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];
 
 /// What a server does with a data dir.
@@ -41,7 +41,7 @@ pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];
 pub enum Verdict {
     /// It starts from it.
     Starts(Way),
-    /// It stops, or never gets a leader.
+    /// It stops, or never elects a leader.
     DoesNotStart(Reason),
     /// It finds no WAL and bootstraps a new, empty member.
     Empty,
@@ -65,8 +65,8 @@ impl Verdict {
         }
     }
 
-    /// Why a server of `line` does not start, with its own words where they are known; `None` if it
-    /// does.
+    /// Why a server of `line` does not start, in its own words if they are known; `None` if it
+    /// starts.
     pub fn why_not(&self, line: Release) -> Option<String> {
         match self {
             Self::Starts(_) => None,
@@ -85,20 +85,20 @@ impl Verdict {
     }
 }
 
-/// Whether the log is one that only 3.x writes.
+/// Whether only 3.x writes such a log.
 pub fn is_3x(verdicts: &Verdicts) -> bool {
     let padded = Verdict::DoesNotStart(Reason::Padded);
     verdicts.iter().any(|(_, verdict)| *verdict == padded)
 }
 
-/// Whether a server of a release line up to `own` starts; of 3.x data nothing is known.
+/// Whether a server of a release line up to `own` starts; unknown for 3.x data.
 pub fn some_line_starts(verdicts: &Verdicts, own: Option<Release>) -> bool {
     let own = own.unwrap_or(V2_3);
     let mut lines = verdicts.iter().filter(|(line, _)| *line <= own);
     own.major > V2_3.major || is_3x(verdicts) || lines.any(|(_, verdict)| verdict.is_yes())
 }
 
-/// That no server of a release line up to `own` starts, and why the last of them does not, if so.
+/// Why the last release line up to `own` does not start, if none of them does.
 pub fn none_starts(verdicts: &Verdicts, own: Option<Release>) -> Option<String> {
     if some_line_starts(verdicts, own) {
         return None;
@@ -112,18 +112,18 @@ pub fn none_starts(verdicts: &Verdicts, own: Option<Release>) -> Option<String> 
     ))
 }
 
-/// The release of data with this cluster version, and with a `snap/db` if `has_db`, where it is known.
+/// The release of data with this cluster version, and with a `snap/db` if `has_db`, if it can be told.
 pub fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Release> {
     let version = version.map(ClusterVersion::release);
     if has_db {
-        // 3.x keeps no cluster version before its first decision.
+        // 3.x has no cluster version before it writes the first one.
         return version.max(Some(Release { major: 3, minor: 0 }));
     }
     version
 }
 
-/// What the release that the data are of does with them, unless it starts; where they do not tell their
-/// release, the newest line's verdict if none starts. Of 3.x data nothing is known.
+/// The verdict of the data's own release, unless it starts; if the release is unknown,
+/// the newest line's verdict if none starts. Unknown for 3.x data.
 pub fn own_refusal(verdicts: &Verdicts, own: Option<Release>) -> Option<&(Release, Verdict)> {
     let of_own = verdicts.iter().find(|(line, _)| Some(*line) == own);
     let is_unknown = is_3x(verdicts) || of_own.is_none() && some_line_starts(verdicts, own);
@@ -131,7 +131,7 @@ pub fn own_refusal(verdicts: &Verdicts, own: Option<Release>) -> Option<&(Releas
     (!told.1.is_yes()).then_some(told)
 }
 
-/// That servers of `line` do not start from an archive with this verdict.
+/// The warning that servers of `line` do not start from an archive with this verdict.
 pub fn start_warning(line: Release, verdict: &Verdict) -> String {
     let why = verdict.why_not(line).unwrap_or_default();
     format!("etcd {line} does not start from this archive: {why}")
@@ -140,18 +140,18 @@ pub fn start_warning(line: Release, verdict: &Verdict) -> String {
 /// How a server starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
-    /// Raft snapshots that do not read well, which it passes over and renames.
+    /// Unreadable raft snapshots, which it skips and renames.
     pub skipped_snapshots: Vec<String>,
     /// Bytes that it cuts off the last segment.
     pub cut: Option<u64>,
-    /// The first entry that is missing in the log, which it does not notice.
+    /// The first missing entry that the server does not notice.
     pub lost_entry: Option<Index>,
-    /// How many keys it serves, hidden ones not counted, if keys were counted.
+    /// The number of keys that it serves, without hidden ones, if keys were counted.
     pub keys: Option<u64>,
 }
 
 impl fmt::Display for Way {
-    /// What is lost or left out on the way; nothing if nothing is.
+    /// What is lost or left out; empty if nothing is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(lost) = self.lost_entry {
             write!(f, "; entry {lost} is lost then, which they do not notice")?;
@@ -163,7 +163,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// Which release lines start, and what is lost on the way; `None` if none does.
+/// The release lines that start, and what is lost; `None` if none does.
 pub fn those_that_start(verdicts: &Verdicts) -> Option<String> {
     let starts = |(line, verdict): &(Release, Verdict)| match verdict {
         Verdict::Starts(way) => Some((line.to_string(), way.clone())),
@@ -178,8 +178,8 @@ pub fn those_that_start(verdicts: &Verdicts) -> Option<String> {
     ))
 }
 
-/// Which release lines start from sound data, such as `etcd 2.2, 2.3 (2.1 as well, but the cluster is at 2.2: do not)`;
-/// nothing of 3.x data.
+/// The release lines that start from valid data; `None` for 3.x data. For example
+/// `etcd 2.2, 2.3 (2.1 as well, but the cluster is at 2.2: do not)`.
 pub fn starting_lines(verdicts: &Verdicts, own: Option<Release>) -> Option<String> {
     let lines = verdicts.iter().filter(|(_, verdict)| verdict.is_yes());
     let (older, lines): (Vec<_>, Vec<_>) = lines.partition(|(line, _)| Some(*line) < own);
@@ -199,7 +199,7 @@ pub fn starting_lines(verdicts: &Verdicts, own: Option<Release>) -> Option<Strin
     })
 }
 
-/// What is to be said of an older release that starts, since it does not look at the cluster version.
+/// The warning about an older release that starts because it does not check the cluster version.
 pub fn but_do_not(own: Release) -> String {
     format!("but the cluster is at {own}: do not")
 }
@@ -216,30 +216,30 @@ pub struct Layout {
     pub snap: Vec<String>,
     /// All names in the WAL dir, directories too; none if it does not exist.
     pub wal: Vec<String>,
-    /// Whether that is a WAL dir of its own, which 2.0 and 2.1 do not know.
+    /// Whether that is a dedicated WAL dir, which 2.0 and 2.1 do not have.
     pub has_dedicated_wal: bool,
 }
 
 /// A file that a server reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFile {
-    /// This one in the directory of the raft snapshots.
+    /// The file of this name in the directory of the raft snapshots.
     Snap(String),
-    /// This one in the WAL dir.
+    /// The file of this name in the WAL dir.
     Wal(String),
 }
 
-/// A start under way.
+/// A simulated start in progress.
 #[derive(Debug)]
 pub struct StartScan {
     count_keys: bool,
     layout: Layout,
-    /// Raft snapshots still to be tried, the next one last.
+    /// Raft snapshots still to try, the next one last.
     snapshots: Vec<String>,
     skipped: Vec<String>,
     /// Segments, in order.
     segments: Vec<(SegmentName, String)>,
-    /// Names that 2.0 takes for segments and later ones do not.
+    /// Names that 2.0 accepts as segments and later releases do not.
     stray_segments: Vec<String>,
     /// How many segments have been read.
     read: usize,
@@ -255,13 +255,13 @@ enum Loaded {
     Pending,
     /// None.
     None,
-    /// One that the server panics on.
+    /// One on which the server panics.
     Unreadable,
     Some,
 }
 
 impl StartScan {
-    /// A start from a data dir with these names. With `count_keys`, the whole store is kept.
+    /// A start from a data dir with these names. With `count_keys` the whole store is kept.
     pub fn new(layout: Layout, count_keys: bool) -> Self {
         let snapshots = layout.snap.iter();
         let snapshots = snapshots.filter(|name| name.strip_suffix(".snap").is_some());
@@ -329,7 +329,7 @@ impl StartScan {
         }
     }
 
-    /// What it needs of a raft snapshot's store.
+    /// The part of a raft snapshot's store that it needs.
     pub(crate) fn wants(&self) -> StartTree {
         if self.count_keys {
             StartTree::Whole
@@ -348,8 +348,8 @@ impl StartScan {
         }
     }
 
-    /// Takes the file's next bytes. `proven` says that the CRCs of all records in them are known to come
-    /// out.
+    /// Takes the file's next bytes. `proven` says that the CRCs of all records in them are known to
+    /// match.
     pub fn update(&mut self, bytes: &[u8], proven: bool) {
         match (&mut self.now, &mut self.log) {
             (Some(snapshot), _) => snapshot.update(bytes),
@@ -371,7 +371,7 @@ impl StartScan {
         }
     }
 
-    /// Takes the raft snapshot that is next, read elsewhere.
+    /// Takes the next raft snapshot, which was read elsewhere.
     pub(crate) fn take_snapshot(&mut self, read: StartRead) {
         let name = self.snapshots.pop();
         match read {
@@ -391,7 +391,7 @@ impl StartScan {
         }
     }
 
-    /// What each release line does with the data dir.
+    /// The verdict of each release line.
     pub fn finish(mut self) -> Verdicts {
         let mut servers = None;
         if let Some(log) = &mut self.log {
@@ -419,14 +419,14 @@ impl StartScan {
         }
     }
 
-    /// Only `etcdctl backup` writes the marker that the log begins from behind the entries, in the
+    /// Only `etcdctl backup` writes the marker that the log begins from after the entries, in the
     /// first segment.
     fn is_etcdctl_backup(&self) -> bool {
         let log = self.log.as_ref();
         self.segments.len() == 1 && log.is_some_and(|log| log.ends_in_marker)
     }
 
-    /// The way of a server of `line`, with everything in the order in which it would stop at it.
+    /// The start of a server of `line`, with checks in the order in which it would stop at them.
     fn start(&self, line: Release, server: Option<&Server>) -> Result<Way, Reason> {
         let fault = |fault: Option<&Reason>| fault.cloned().map_or(Ok(()), Err);
         if !self.layout.has_snap_dir {
@@ -469,7 +469,7 @@ impl StartScan {
     }
 }
 
-/// How many bytes the server cuts off, if it comes to the end.
+/// How many bytes the server cuts off, if it reads to the end.
 fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
     if let Some(reason) = &log.fault {
         return Err(reason.clone());
@@ -492,7 +492,7 @@ fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
 /// Bytes of a segment's name.
 const SEGMENT_NAME_LENGTH: usize = 16 + 1 + 16 + 4;
 
-/// Whether etcd takes these segments for an unbroken row. It does not look behind segment 0.
+/// Whether etcd accepts these segments as consecutive. It does not check those after segment 0.
 fn is_row(names: impl Iterator<Item = SegmentName>) -> bool {
     let mut last = 0;
     for name in names {

@@ -1,4 +1,4 @@
-//! Why a server does not start from a data dir, and what it says itself.
+//! Why a server does not start from a data dir, and its own message.
 
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId, Release};
@@ -10,10 +10,10 @@ pub enum Reason {
     /// The `snap` directory is missing.
     #[error("`member/snap` is missing")]
     NoSnapDir,
-    /// A 3.x server has run on it.
+    /// A 3.x server has used it.
     #[error("`snap/db` is there: a 3.x server has run on it")]
     Backend,
-    /// The store in the raft snapshot is not one.
+    /// The store in the raft snapshot is not valid.
     #[error("the store in the raft snapshot cannot be read")]
     SnapshotStore,
     /// No segment begins at or below the raft snapshot, or one is missing.
@@ -22,13 +22,13 @@ pub enum Reason {
     /// A record is corrupt.
     #[error("a WAL record has a wrong CRC")]
     CrcMismatch,
-    /// A length word that no slice is made of.
+    /// A length word for which Go makes no slice.
     #[error("a WAL record has an impossible length")]
     ImpossibleLength,
     /// The frames are padded, as 3.x writes them.
     #[error("the WAL is one of etcd 3.x")]
     Padded,
-    /// The log breaks off where the server does not cut it.
+    /// The log breaks where the server does not cut it.
     #[error("the WAL ends in the middle of a record")]
     CutShort,
     /// A record that is not protobuf.
@@ -40,19 +40,19 @@ pub enum Reason {
     /// Segments of different members.
     #[error("the segments are of different members")]
     MetadataConflict,
-    /// No record says which member it is.
+    /// No record has the member's id.
     #[error("no WAL record says which member this is")]
     NoMetadata,
-    /// Entries are missing, and the server runs into the hole.
+    /// Entries are missing, and the server stops at the gap.
     #[error("entry {0} is missing")]
     Hole(Index),
-    /// An entry beside the commit index is missing, so that the server loses count.
+    /// An entry next to the commit index is missing, so that the server counts wrong.
     #[error("an entry is missing beside the commit index, {0}")]
     HoleAtCommit(Index),
-    /// The log does not know of the raft snapshot.
+    /// The log has no marker for the raft snapshot.
     #[error("the WAL has no marker of {}", marker(*.0))]
     NoMarker(SnapshotId),
-    /// The marker's term is another one.
+    /// The marker has another term.
     #[error("the WAL has a marker of another term than that of {}", marker(*.0))]
     MarkerTerm(SnapshotId),
     /// The hard state's commit index is not in the log.
@@ -70,7 +70,7 @@ pub enum Reason {
     /// A member's id is not hexadecimal.
     #[error("the id of a member cannot be read")]
     BadMember,
-    /// A member without peer URLs, or with something that does not belong there.
+    /// A member without peer URLs, or with an unexpected key.
     #[error(
         "member {0} has no readable raftAttributes: its attributes were published after its removal"
     )]
@@ -88,7 +88,7 @@ pub enum Reason {
         "the members in the store do not include this one, {0}: it stops when it publishes its own attributes"
     )]
     Unlisted(MemberId),
-    /// The cluster version is not one.
+    /// The cluster version is not valid.
     #[error("the cluster version `{0}` cannot be read")]
     BadVersion(String),
     /// The cluster version is higher than the server's.
@@ -108,7 +108,7 @@ pub enum Reason {
     /// The member was removed.
     #[error("the member has been removed from its cluster")]
     Removed,
-    /// The member is not in its own cluster, as far as that is known to be committed.
+    /// The member is not in its own cluster, by what is known to be committed.
     #[error(
         "the member is not in its own cluster, as far as the log is known to be committed: it runs, and never gets a leader"
     )]
@@ -124,7 +124,7 @@ fn marker(id: SnapshotId) -> String {
 }
 
 impl Reason {
-    /// What a server of `line` says, where it is known.
+    /// The message of a server of `line`, if it is known.
     pub fn etcd_says(&self, line: Release) -> Option<String> {
         let old = line == V2_0;
         let read = |what: &str| {

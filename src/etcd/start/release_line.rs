@@ -1,7 +1,7 @@
-//! One release line applying a log to its store and its cluster, as its servers do when they start.
+//! Applies a log to the store and the cluster as the servers of one release line do when they start.
 //!
 //! In: the raft snapshot's store and voters, then entries in order. Out: the first reason on which
-//! the server stops, and the membership it comes to.
+//! the server stops, and the resulting membership.
 //! Source: `etcdserver/server.go`, `etcdserver/cluster.go`, `etcdserver/member.go` at 2.0.13, 2.1.3,
 //! 2.2.5 and 2.3.8.
 
@@ -26,19 +26,19 @@ pub(super) struct Server {
     /// The whole store, or only what is below `/0`.
     store: Store,
     whole: bool,
-    /// The members as the server holds them in memory.
+    /// The members in the server's memory.
     members: BTreeSet<u64>,
     removed: BTreeSet<u64>,
-    /// Those that raft counts.
+    /// The members with a vote in raft.
     pub(super) voters: BTreeSet<u64>,
     /// What is wrong with the cluster in the raft snapshot's store.
     pub(super) cluster_fault: Option<Reason>,
-    /// What an entry stops it with.
+    /// Why it stops at an entry.
     pub(super) entry_fault: Option<Reason>,
     pub(super) removed_itself: bool,
 }
 
-/// An entry to apply; none of its fields are known to be right.
+/// An entry to apply; its fields are not validated.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) index: Index,
@@ -46,7 +46,7 @@ pub(super) struct Entry {
     pub(super) data: Box<[u8]>,
 }
 
-/// The cluster as the store holds it: peer URLs by member, and who was removed.
+/// The cluster in the store: peer URLs by member, and removed members.
 #[derive(Default)]
 struct Cluster {
     members: BTreeMap<u64, Vec<String>>,
@@ -54,7 +54,7 @@ struct Cluster {
 }
 
 impl Server {
-    /// A server with a new, empty store.
+    /// A server with an empty store.
     pub(super) fn new(line: Release, whole: bool) -> Self {
         Self::with(line, Store::new(), whole, BTreeSet::new())
     }
@@ -196,7 +196,7 @@ impl Server {
             return Err(Reason::UnreadableEntry(index));
         }
         if !self.members.contains(&id) {
-            // 2.0 looks no further; 2.1 and later know who was removed.
+            // 2.0 checks no more; 2.1 and later know the removed members.
             if self.line == V2_0 || !self.removed.contains(&id) {
                 return Err(Reason::UnknownMember {
                     id: MemberId(id),
@@ -267,15 +267,15 @@ impl Server {
     }
 }
 
-/// Whether a normal entry holds a request to a key of a client's that every line reads alike: nothing
-/// that a start depends on. Most entries are such, and need not be copied nor read by each line.
+/// Whether a normal entry holds a request for a client's key that every line reads alike, so that
+/// a start does not depend on it. Most entries do, and need not be copied nor read by each line.
 pub(super) fn is_plain_client_write(data: &[u8]) -> bool {
     let Some((method, path)) = plain_request(data) else {
         return false;
     };
     match method {
         b"SYNC" => path.is_empty(),
-        // Of 3.x's entries none has one of these in this place.
+        // No entry of 3.x has one of these here.
         b"PUT" | b"POST" | b"DELETE" | b"QGET" => {
             path.starts_with(b"/1/")
                 && memchr::memmem::find(path, b"/.").is_none()
@@ -285,7 +285,7 @@ pub(super) fn is_plain_client_write(data: &[u8]) -> bool {
     }
 }
 
-/// Method and path of a request that has no field but those of `etcdserverpb.Request`.
+/// Method and path of a request with no other fields than those of `etcdserverpb.Request`.
 fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut method, mut path) = (&b""[..], &b""[..]);
     while !data.is_empty() {
@@ -310,7 +310,7 @@ fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((method, path))
 }
 
-/// Whether etcd takes a set of `path` for the attributes of a member. It looks for the pattern
+/// Whether etcd treats a set of `path` as the attributes of a member. It looks for the pattern
 /// anywhere in the path.
 fn is_attributes(path: &[u8]) -> bool {
     const BEFORE: &[u8] = b"/0/members/";
@@ -336,7 +336,7 @@ fn value_at(store: &Store, path: &[u8]) -> Option<Vec<u8>> {
     Some(value.bytes().into_owned())
 }
 
-/// The cluster in a store; a reason where the server panics on it.
+/// The cluster in a store, or the reason why the server panics.
 fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
     let mut cluster = Cluster::default();
     let members = store.get(b"/0/members");
@@ -355,7 +355,7 @@ fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
                 b"attributes" => {
                     MemberJson::read(&value, ATTRIBUTES).ok_or_else(bad)?;
                 }
-                // A listing does not show it.
+                // A listing omits it.
                 name if name.first() == Some(&b'_') => {}
                 _ => return Err(bad()),
             }
@@ -370,7 +370,7 @@ fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
     Ok(cluster)
 }
 
-/// Whether a server of `line`, 2.1 or later, goes on with this cluster version.
+/// Whether a server of `line`, 2.1 or later, accepts this cluster version.
 fn check_version(line: Release, text: &[u8]) -> Result<(), Reason> {
     let text = String::from_utf8_lossy(text);
     let version = read_version(&text).ok_or_else(|| Reason::BadVersion(text.into_owned()))?;
@@ -393,7 +393,7 @@ fn read_version(text: &str) -> Option<(u64, u64, u64)> {
     ))
 }
 
-/// A server of each line, all from the same beginning.
+/// A server of each line, all in the same state.
 pub(super) fn servers(make: impl Fn(Release) -> Server) -> [Server; 4] {
     LINES.map(make)
 }

@@ -1,4 +1,4 @@
-//! A log entry done to the store, as etcd does it when it applies the entry.
+//! Applies a log entry to the store, as etcd does.
 //!
 //! In: an entry's kind and data. Out: what it did.
 //! Source: `applyRequest` and `applyConfChange` in `etcdserver/server.go`, `etcdserver/cluster.go`
@@ -18,20 +18,20 @@ use crate::etcd::store::{NodeId, Store};
 
 pub use crate::etcd::store::ops::InOrderNames as Names;
 
-/// The most members believed: raft is no use with a hundredth of them, and each conf change is held
-/// against all.
+/// The most members that are accepted: raft is not used with a hundredth of them, and each conf change is
+/// compared with all.
 pub(crate) const MAX_MEMBERS: usize = 1000;
 
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It asks for nothing: a new leader's first entry, a read, a request of the v3 store.
+    /// It changes nothing: a new leader's first entry, a read, a request of the v3 store.
     Nothing,
-    /// It did what it asks for.
+    /// It was carried out.
     Done,
-    /// It made an in-order child, the store path of which this is.
+    /// It made an in-order child with this store path.
     CreatedInOrder(Vec<u8>),
-    /// SYNC: so many nodes expired.
+    /// SYNC: this number of nodes expired.
     Expired(u64),
     /// The store refused it.
     Refused(Refusal),
@@ -44,11 +44,11 @@ pub enum Applied {
 pub enum Unapplied {
     /// etcd itself could not read it.
     Unreadable,
-    /// It changes a cluster of more members than are believed.
+    /// It changes a cluster with more members than are accepted.
     TooManyMembers,
 }
 
-/// A member in the context of a conf change, or its raft attributes, with what 3.4 adds.
+/// A member in the context of a conf change, or its raft attributes, with the fields of 3.4.
 #[derive(Clone, Default, Deserialize)]
 struct Context {
     #[serde(rename = "peerURLs", default)]
@@ -69,8 +69,8 @@ struct RaftAttributes<'a> {
 }
 
 impl Store {
-    /// Applies an entry of `kind` (0 normal, 1 conf change); in-order children are named as `names`
-    /// says.
+    /// Applies an entry of `kind` (0 normal, 1 conf change); in-order children are named by
+    /// `names`.
     pub fn apply(
         &mut self,
         kind: u64,
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Applies a client's or the cluster's own request.
+    /// Applies a request of a client or of the cluster itself.
     pub fn apply_request(&mut self, request: &Request, names: InOrderNames) -> Applied {
         let path = request.path.as_deref().unwrap_or_default();
         let write = Write {
@@ -129,7 +129,7 @@ impl Store {
                 self.delete(path, write.dir, recursive)
             }
             b"SYNC" => return Applied::Expired(self.expire(request.time.unwrap_or(0))),
-            // QGET, and whatever etcd answers with an error.
+            // QGET, and requests that etcd answers with an error.
             _ => return Applied::Nothing,
         };
         outcome.map_or_else(Applied::Refused, |()| Applied::Done)
@@ -147,7 +147,7 @@ impl Store {
         })
     }
 
-    /// The release of the cluster version that the store holds, if it holds one.
+    /// The release of the cluster version in the store, if there is one.
     pub(crate) fn cluster_release(&self) -> Option<Release> {
         let version = self.node(self.get(b"/0/version")?).value()?.bytes();
         let version: ClusterVersion = std::str::from_utf8(&version).ok()?.parse().ok()?;
@@ -173,8 +173,8 @@ impl Store {
             return Ok(Applied::Invalid);
         }
         match change.kind.unwrap_or(0) {
-            // 3: a learner, from 3.4 on, which has no more than one; one that is promoted comes as
-            // an addition that names nothing but its id.
+            // 3: a learner, from 3.4 on, which has at most one; a promotion is an addition with
+            // no field but the id.
             0 | 3 => {
                 let context = context()?;
                 if context.is_promote {
@@ -210,7 +210,7 @@ impl Store {
         }
     }
 
-    /// The members with their raft attributes, as far as they have any.
+    /// The members with their raft attributes, if they have any.
     fn members(&self) -> Result<BTreeMap<MemberId, Context>, Unapplied> {
         let Some(top) = self.get(b"/0/members") else {
             return Ok(BTreeMap::new());
@@ -250,7 +250,7 @@ impl Store {
         })
     }
 
-    /// What the store says of its cluster.
+    /// The cluster's facts in the store.
     pub fn cluster_facts(&self) -> Result<StoreFacts, StoreFault> {
         let mut facts = StoreFacts::default();
         let Some(cluster) = self.child(NodeId::ROOT, crate::etcd::store::CLUSTER.as_bytes()) else {

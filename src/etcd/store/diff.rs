@@ -1,7 +1,7 @@
-//! What differs between two stores.
+//! The differences between two stores.
 //!
-//! In: two [`Store`]s. Out: every node that is in one only or not the same in both, in the order
-//! of a walk; and of these, which are one in-order key under two names (formats page §5).
+//! In: two [`Store`]s. Out: every node that is in one only or differs, in the order
+//! of a walk; and which of them are one in-order key under two names (formats page §5).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use crate::etcd::json::tokens::go_utf8;
 use crate::etcd::store::ops::InOrderNames;
 use crate::etcd::store::{NodeId, Store, Walk};
 
-/// The longest path below which what is in one store only is told one by one, in bytes. Paths add
-/// up: those of a directory 100,000 deep come to gigabytes.
+/// The longest path, in bytes, below which nodes that are in one store only are listed one by one. Paths add
+/// up: those of a directory 100,000 deep are gigabytes.
 const LONG_PATH: usize = 4096;
 
 /// A part of a node that differs.
@@ -36,7 +36,7 @@ pub enum Part {
     CreatedIndex,
 }
 
-/// One node that is not the same in both stores.
+/// One node that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The store path.
@@ -45,9 +45,9 @@ pub struct Difference {
     pub a: Option<NodeId>,
     /// The node in the second store.
     pub b: Option<NodeId>,
-    /// What differs, where both have it, also under another name.
+    /// The parts that differ, if both have the node, even under another name.
     pub parts: Vec<Part>,
-    /// The store path of the same in-order key in the other store, where it has another name.
+    /// The store path of the same in-order key in the other store, if it has another name there.
     pub twin: Option<Vec<u8>>,
 }
 
@@ -60,8 +60,8 @@ pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            // What is deeper is below something that only its own side has, or has more in; at
-            // the same depth both stand in the same directory.
+            // A deeper node is below one that is only on its own side, or has more children there; at
+            // the same depth both are in the same directory.
             (Some(at_a), Some(at_b)) => {
                 let deeper_first = in_b.walk.depth().cmp(&in_a.walk.depth());
                 deeper_first.then_with(|| a.node(at_a).name().cmp(b.node(at_b).name()))
@@ -118,7 +118,7 @@ impl<'s> Side<'s> {
         Self { store, walk, at }
     }
 
-    /// Leaves out what is below the node available, if its path is long.
+    /// Skips the children of the current node, if its path is long.
     fn leave_depths(&mut self) {
         let is_dir = |id| self.store.node(id).is_dir();
         if self.walk.path().len() > LONG_PATH && self.at.is_some_and(is_dir) {
@@ -134,7 +134,7 @@ impl<'s> Side<'s> {
 fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
     let (a, b) = (a.node(at_a), b.node(at_b));
     let same_value = match (a.value(), b.value()) {
-        // What is not UTF-8 is replaced when the store is saved, which members do at other times.
+        // Bytes that are not UTF-8 are replaced when the store is saved, at another time on each member.
         (Some(a), Some(b)) => {
             let (a, b) = (a.bytes(), b.bytes());
             a == b || go_utf8(&a) == go_utf8(&b)
@@ -153,8 +153,8 @@ fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
 }
 
 /// An in-order key that one member named by the rules of 2.1 and the other by those of 2.2 is
-/// missing on either side under the other's name. What is below such a directory goes with it.
-/// The name is the store's index at which it was made: numbers that clients give are no in-order
+/// missing on either side under the other's name. The children of such a directory are paired too.
+/// The name is the store's index at its creation: numbers that clients choose are not in-order
 /// names.
 fn pair_twins(a: &Store, b: &Store, found: &mut [Difference]) {
     let mut renamed: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -186,7 +186,7 @@ fn pair_twins(a: &Store, b: &Store, found: &mut [Difference]) {
                 continue;
             }
         }
-        // Below a directory that goes by another name there.
+        // Below a directory that has another name there.
         let above = ancestors(&difference.path).find_map(|at| {
             let twin = renamed.get(difference.path.get(..at)?)?;
             let rest = difference.path.get(at..)?;
@@ -206,7 +206,7 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = usize> {
     cuts.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at)
 }
 
-/// The store index that a name is an in-order name of, by the rules of 2.1 or of 2.2.
+/// The store index in an in-order name, by the rules of 2.1 or of 2.2.
 pub fn in_order_number(name: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(name).ok()?;
     let number: u64 = text.parse().ok()?;

@@ -1,16 +1,16 @@
-//! A digest of a store: the same from the saved JSON as it goes by and from the tree.
+//! A digest of a store: the same from the saved JSON and from the tree.
 //!
-//! In: nodes in the order of a walk. Out: a SHA-256 over all that is state.
+//! In: nodes in the order of a walk. Out: a SHA-256 over all of its state.
 
 use crate::etcd::digest::{Digest, Hasher};
 use crate::etcd::json::tokens::go_utf8;
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{NodeId, Step, Store, UnixNanos};
 
-/// How much is gathered before it is hashed, in bytes.
+/// How many bytes are collected before they are hashed.
 const HASH_PIECE: usize = 32 << 10;
 
-/// The facts of one node, before what a directory holds.
+/// The facts of one node, without its children.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts {
     pub(super) created: u64,
@@ -18,7 +18,7 @@ pub(super) struct Facts {
     pub(super) expires: Option<UnixNanos>,
 }
 
-/// Takes a digest over nodes as a walk meets them.
+/// Computes a digest over nodes in the order of a walk.
 ///
 /// ```text
 /// node = 'D' or 'K' · name length (8) · name · created (8) · modified (8) · expires (1 + 8) · [value length (8) · value]
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Takes a key with its value, or a directory that opens.
+    /// Takes a key with its value, or the start of a directory.
     pub(super) fn node(&mut self, name: &[u8], facts: Facts, value: Option<&[u8]>) {
         let out = &mut self.gathered;
         out.push(if value.is_some() { b'K' } else { b'D' });
@@ -72,8 +72,8 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 impl Store {
-    /// A digest of everything that is state: two stores with the same one are the same, once they
-    /// are saved. What is not UTF-8 counts as Go saves it.
+    /// A digest of all of the state: two stores with the same one are equal once they
+    /// are saved. Bytes that are not UTF-8 count as Go saves them.
     pub fn fingerprint(&self) -> Digest {
         let mut fingerprint = Fingerprint::default();
         let mut walk = self.walk(NodeId::ROOT);

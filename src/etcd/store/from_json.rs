@@ -1,4 +1,4 @@
-//! The v2 store as a raft snapshot holds it: JSON, taken in pieces.
+//! Reads the v2 store from a raft snapshot: JSON, in pieces.
 //!
 //! ```text
 //! {"Root": node, "WatcherHub": {…}, "CurrentIndex": n, "Stats": {…}, "CurrentVersion": 2}
@@ -6,10 +6,10 @@
 //! Children = null for a key, an object of nodes by name, in the order of the names, for a directory
 //! ```
 //!
-//! In: the JSON in pieces and what is wanted of it. Out: the cluster's own facts, and if wanted
-//! the whole [`Store`] and its [fingerprint](Store::fingerprint), each without keeping the JSON:
-//! `WatcherHub`, most of a busy member's snapshot, is skimmed: only whether Go takes it is looked at.
-//! When only the cluster's facts are wanted the reading ends behind `/0`, which comes first.
+//! In: the JSON in pieces and which results are wanted. Out: the cluster's own facts, and if wanted
+//! the whole [`Store`] and its [fingerprint](Store::fingerprint), without keeping the JSON:
+//! `WatcherHub`, most of a busy member's snapshot, is only checked for whether Go accepts it.
+//! When only the cluster's facts are wanted the reading ends after `/0`, which comes first.
 //! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
 
 use crate::etcd::digest::Digest;
@@ -21,33 +21,33 @@ use crate::etcd::store::tree::{Tree, Trees};
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Store, UnixNanos};
 
-/// What Go makes of a zero `time.Time`: the node never expires.
+/// A zero `time.Time` in Go: the node never expires.
 const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
 
-/// What is wanted of a saved store beside the cluster's facts.
+/// What is wanted of a saved store besides the cluster's facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The whole tree.
     pub tree: bool,
     /// Its fingerprint.
     pub fingerprint: bool,
-    /// A tree for a start, beside the others.
+    /// The tree for a start, separate from the others.
     pub for_start: StartTree,
 }
 
-/// The tree that a start needs of a saved store.
+/// The part of a saved store that a start needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartTree {
-    /// None: it is not asked.
+    /// None: no start is simulated.
     #[default]
     None,
     /// `/0` alone.
     Cluster,
-    /// All of it, for its keys to be counted.
+    /// All of it, to count its keys.
     Whole,
 }
 
-/// What a saved store gave.
+/// The results from a saved store.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     /// The cluster's own keys.
@@ -58,10 +58,10 @@ pub struct Saved {
     pub fingerprint: Option<Digest>,
 }
 
-/// A tree that holds whatever Go takes, unreadable keys of the cluster too, or why Go takes no store.
+/// A tree of all that Go accepts, even with unreadable keys of the cluster, or why Go accepts no store.
 pub type SavedForStart = Result<Store, StoreFault>;
 
-/// A saved store being read.
+/// A saved store that is being read.
 #[derive(Debug)]
 pub struct SavedScan {
     tokens: JsonTokens,
@@ -69,7 +69,7 @@ pub struct SavedScan {
 }
 
 impl SavedScan {
-    /// A scan for the cluster's facts and what else is `wanted`.
+    /// Reads the cluster's facts and what else is `wanted`.
     pub fn new(wanted: Wanted) -> Self {
         Self {
             tokens: JsonTokens::default(),
@@ -82,7 +82,7 @@ impl SavedScan {
         self.tokens.update(bytes, &mut self.shape);
     }
 
-    /// What the store says, if it is one, and the tree for a start, if wanted.
+    /// The results, if the store is valid, and the tree for a start, if wanted.
     pub fn finish(self) -> (Result<Saved, StoreFault>, Option<SavedForStart>) {
         let Self { tokens, mut shape } = self;
         let json = tokens.finish(&shape).map_err(StoreFault::Json);
@@ -96,7 +96,7 @@ impl SavedScan {
         let read = match shape.bad_key.take() {
             Some(bad_key) => Err(bad_key),
             None if shape.is_wanted_whole() => rooted,
-            // What follows them was only read for the start.
+            // The rest was only read for the start.
             None if shape.cluster_done => Ok(()),
             None => json,
         };
@@ -104,7 +104,7 @@ impl SavedScan {
     }
 }
 
-/// Which value comes next.
+/// The next value.
 #[derive(Clone, Copy, Debug)]
 enum Field {
     /// None: a name, or the end of the object.
@@ -119,7 +119,7 @@ enum Field {
     Children,
     /// A node in `Children`.
     Child,
-    /// One of this type that is not kept.
+    /// A value of this type, which is not kept.
     Skimmed(Type),
 }
 
@@ -164,7 +164,7 @@ const EVENT_NODE: Fields = &[
     ("dir", Type::Bool),
     ("expiration", Type::Time),
     ("ttl", Type::Signed),
-    // The node of an event comes without those below it.
+    // An event's node comes without its children.
     ("nodes", Type::Array(&Type::Any)),
     ("modifiedIndex", Type::Unsigned),
     ("createdIndex", Type::Unsigned),
@@ -194,7 +194,7 @@ fn field_of(known: &[(&str, Field)], name: &[u8]) -> Field {
     found.map_or(Field::Skimmed(Type::Any), |(_, field)| *field)
 }
 
-/// What is open.
+/// An open object.
 #[derive(Debug)]
 enum Frame {
     /// The outermost object.
@@ -203,25 +203,25 @@ enum Frame {
         facts: Facts,
         /// Bytes of the path before the node's name was added.
         parent_path: usize,
-        /// Whether it has said where it is.
+        /// Whether its `Path` has come.
         placed: bool,
-        /// Whether its children have come, so that nothing may follow.
+        /// Whether its children have come, after which no field may follow.
         closed: bool,
     },
     Children,
 }
 
-/// Makes a store out of tokens.
+/// Builds a store from tokens.
 #[derive(Debug)]
 struct Shape {
     frames: Vec<Frame>,
     field: Field,
-    /// A value that is not kept, while it goes by.
+    /// The current value, if it is not kept.
     skim: Option<Skim>,
-    /// The store path of the node available, without a `/` at the end; empty for the root.
+    /// The store path of the current node, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     value: Vec<u8>,
-    /// Whether that is as it is written.
+    /// Whether the value is kept as in the document.
     written: bool,
     has_root: bool,
     cluster_done: bool,
@@ -265,7 +265,7 @@ impl Shape {
         }
     }
 
-    /// Whether more than the cluster's facts is wanted, apart from a start.
+    /// Whether more than the cluster's facts is wanted, not counting a start.
     fn is_wanted_whole(&self) -> bool {
         self.wanted.tree || self.wanted.fingerprint
     }
@@ -306,7 +306,7 @@ impl Shape {
             Field::Children => {
                 let facts = self.node_facts()?;
                 if self.path.is_empty() && facts.expires.is_some() {
-                    // etcd lets no one write to the root.
+                    // etcd refuses writes to the root.
                     return Err("a root that expires");
                 }
                 self.frames.push(Frame::Children);
@@ -336,10 +336,10 @@ impl Shape {
         });
     }
 
-    /// The facts of the node available, once all but its children have come.
+    /// The facts of the current node, once all but its children have come.
     fn node_facts(&self) -> Result<Facts, &'static str> {
         match self.frames.last() {
-            // Every etcd writes it first. Without it a file could nest deeper than any path is long.
+            // Every etcd writes it first. Without it a file could nest deeper than its paths are long.
             Some(Frame::Node { placed: false, .. }) => Err("a node that does not say where it is"),
             Some(Frame::Node { facts, .. }) => Ok(*facts),
             _ => Ok(Facts::default()),
@@ -384,7 +384,7 @@ impl Shape {
             && (self.is_wanted_whole() || !self.cluster_done)
             && let Err(fault) = self.facts.take(&self.path, &self.value)
         {
-            // Go takes it.
+            // Go accepts it.
             self.bad_key.get_or_insert(fault);
         }
         let name = last_component(&self.path);
@@ -425,7 +425,7 @@ impl Shape {
             Field::Value => {
                 self.written = false;
                 if self.wanted.tree || self.trees.is_start_whole {
-                    // Its own allocation, of its own size, for the tree to keep.
+                    // An allocation of exactly its size, for the tree to keep.
                     self.value = text.to_vec();
                 } else {
                     self.value.clear();
@@ -444,7 +444,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Takes a text as it is written, of which only the values of a tree's keys are wanted.
+    /// Takes a text as in the document, if only the values of a tree's keys are wanted.
     fn written(&mut self, text: &[u8]) {
         self.field = Field::None;
         self.value = text.to_vec();
@@ -503,7 +503,7 @@ impl TokenSink for Shape {
         } else if self.wanted.tree || self.trees.is_start_whole {
             WantedText::AsWritten
         } else {
-            // Without a tree the values of other than the cluster's keys are of no use.
+            // Without a tree only the values of the cluster's keys are needed.
             WantedText::Nothing
         }
     }

@@ -1,16 +1,19 @@
 //! etcd's v2 store in memory: a tree of keys and directories, and the index that counts changes.
 //!
 //! ```text
-//! saved.rs    a raft snapshot's JSON, in pieces  ->  a Store, its cluster facts, its fingerprint
-//! operate.rs  create, set, update, compare, delete, expire: the rules of `store/store.go`
-//! apply.rs    a log entry  ->  the operation it asks for
-//! value.rs    a key's value, as it came
-//! json.rs     a Store  ->  the JSON of etcd's API
-//! compare.rs  two Stores  ->  what differs
-//! summary.rs  a Store  ->  how much of what is in it
+//! from_json.rs    a raft snapshot's JSON, in pieces  ->  a Store, its cluster facts
+//! fingerprint.rs  a Store, or its JSON  ->  a digest of its state
+//! ops.rs          create, set, update, compare, delete, expire: the rules of `store/store.go`
+//! apply.rs        a log entry  ->  the operation it asks for
+//! path.rs         store paths, cleaned as etcd does
+//! tree.rs         builds the tree from a saved store
+//! value.rs        a key's value, as it was read
+//! to_json.rs      a Store  ->  the JSON of etcd's API
+//! diff.rs         two Stores  ->  their differences
+//! stats.rs        a Store  ->  numbers and sizes of its keys
 //! ```
 //!
-//! Nodes live in one arena and name each other by number: a tree of any depth is built, walked
+//! Nodes are in one arena and refer to each other by number: a tree of any depth is built, walked
 //! and dropped without recursion. Memory is that of names and values and some 150 bytes a node.
 //! Source: `store/node.go`, `store/store.go` at etcd 2.1.3 and 2.2.5 (formats page §3, §5).
 
@@ -38,15 +41,15 @@ pub const CLUSTER: &str = "0";
 /// The users' keys: `/1/foo` is the API's `/foo`.
 pub const KEYS: &str = "1";
 
-/// A moment in nanoseconds since 1970, as a request holds it.
+/// A time in nanoseconds since 1970, as in a request.
 pub type UnixNanos = i64;
 
-/// A node's place in the arena.
+/// A node's position in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// The directory that everything is in.
+    /// The root directory.
     pub const ROOT: Self = Self(0);
 }
 
@@ -59,13 +62,13 @@ pub struct Node {
     pub created: u64,
     /// The store's index when it last changed.
     pub modified: u64,
-    /// When it expires; `None` is never.
+    /// When it expires; `None` means never.
     pub expires: Option<UnixNanos>,
-    /// What it holds.
+    /// Its value or children.
     pub content: Content,
 }
 
-/// What a node holds.
+/// A node's value or children.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A value.
@@ -93,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Seconds that are left to it at `now`, rounded up as etcd shows them; `None` if it does not expire.
+    /// Seconds until it expires at `now`, rounded up as etcd shows them; `None` if it does not expire.
     pub fn ttl(&self, now: UnixNanos) -> Option<i64> {
         const SECOND: UnixNanos = 1_000_000_000;
         let left = self.expires?.saturating_sub(now);
@@ -106,11 +109,11 @@ impl Node {
     }
 }
 
-/// The store at one moment.
+/// A store at one index.
 #[derive(Clone, Debug)]
 pub struct Store {
     nodes: Vec<Node>,
-    /// Places in the arena that nothing uses any more.
+    /// Free positions in the arena.
     free: Vec<NodeId>,
     index: u64,
     /// Every node that expires, soonest first.
@@ -133,7 +136,7 @@ impl Store {
         store
     }
 
-    /// A store with nothing but its root.
+    /// A store with only its root.
     fn bare() -> Self {
         Self {
             nodes: vec![Node {
@@ -155,7 +158,7 @@ impl Store {
         self.index
     }
 
-    /// A node by its place.
+    /// A node by its position.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
@@ -170,7 +173,7 @@ impl Store {
         names.try_fold(NodeId::ROOT, |at, name| self.child(at, name))
     }
 
-    /// The node called `name` in a directory.
+    /// The node with this name in a directory.
     pub fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         match &self.node(directory).content {
             Content::Directory(children) => children.get(name).copied(),
@@ -178,7 +181,7 @@ impl Store {
         }
     }
 
-    /// What a directory holds, in the order of the names' bytes; nothing for a key.
+    /// The children of a directory, in the order of the names' bytes; none for a key.
     pub fn children(&self, directory: NodeId) -> impl Iterator<Item = NodeId> {
         let children = match &self.node(directory).content {
             Content::Directory(children) => Some(children.values().copied()),
@@ -200,7 +203,7 @@ impl Store {
         path::join(&names)
     }
 
-    /// Everything from `top` down, each directory before what it holds.
+    /// Walks from `top` down, each directory before its children.
     pub fn walk(&self, top: NodeId) -> Walk<'_> {
         Walk {
             store: self,
@@ -219,7 +222,7 @@ impl Store {
         self.expiries.iter().copied()
     }
 
-    /// Puts a new node into a directory; `created` and `modified` are 0, and it never expires.
+    /// Adds a new node to a directory; `created` and `modified` are 0, and it never expires.
     fn attach(&mut self, parent: NodeId, name: &[u8], content: Content) -> NodeId {
         let name: Arc<[u8]> = Arc::from(name);
         let node = Node {
@@ -258,7 +261,7 @@ impl Store {
         }
     }
 
-    /// Takes a node out of its directory, with all below it.
+    /// Removes a node from its directory, with all below it.
     fn detach(&mut self, id: NodeId) {
         let (parent, name) = {
             let node = self.node(id);
@@ -285,30 +288,30 @@ fn directory() -> Content {
     Content::Directory(BTreeMap::new())
 }
 
-/// The length of its path and what it holds still to be walked.
+/// The length of its path, and its children still to be walked.
 type OpenDirectory<'s> = (usize, btree_map::Values<'s, Arc<[u8]>, NodeId>);
 
 /// A walk through a part of the store, without recursion.
 #[derive(Debug)]
 pub struct Walk<'s> {
     store: &'s Store,
-    /// Where it begins, until it has begun.
+    /// The first node, until it is visited.
     top: Option<NodeId>,
-    /// The path of the node given last, without a `/` at the end; empty for the root.
+    /// The path of the current node, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     open: Vec<OpenDirectory<'s>>,
-    /// How many directories the node given last is in.
+    /// How many directories the current node is in.
     depth: usize,
 }
 
-/// What a walk meets.
+/// A step of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A key.
     Key(NodeId),
-    /// A directory; what it holds follows.
+    /// A directory; its children follow.
     Open(NodeId),
-    /// The end of the directory opened last.
+    /// The end of the last opened directory.
     Close,
 }
 
@@ -338,7 +341,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The next node, whatever it is.
+    /// The next node, of either kind.
     pub fn next_node(&mut self) -> Option<NodeId> {
         loop {
             match self.step()? {
@@ -348,19 +351,19 @@ impl Walk<'_> {
         }
     }
 
-    /// Leaves out what the directory opened last holds; its [`Step::Close`] still comes.
+    /// Skips the children of the last opened directory; its [`Step::Close`] still comes.
     pub fn skip(&mut self) {
         if let Some((_, children)) = self.open.last_mut() {
             while children.next().is_some() {}
         }
     }
 
-    /// How many directories below the top the node given last is.
+    /// How many directories below the top the current node is.
     pub fn depth(&self) -> usize {
         self.depth
     }
 
-    /// The store path of the node given last; empty for the root.
+    /// The store path of the current node; empty for the root.
     pub fn path(&self) -> &[u8] {
         &self.path
     }

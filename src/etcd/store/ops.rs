@@ -1,4 +1,4 @@
-//! The operations of etcd's v2 store, each with exactly its effects and refusals.
+//! The operations of etcd's v2 store, with the same effects and refusals.
 //!
 //! In: an operation on a [`Store`]. Out: what it did. A refused operation changes neither the
 //! tree nor the index. Source: `store/store.go`, `store/node.go` at etcd 2.1.3 and 2.2.5, the
@@ -7,23 +7,23 @@
 use crate::etcd::store::path::components;
 use crate::etcd::store::{Content, NodeId, Store, UnixNanos, directory};
 
-/// On create and set an expiry before this counts as none: 2000-01-01, etcd's `minExpireTime`.
+/// On create and set an earlier expiry is ignored: 2000-01-01, etcd's `minExpireTime`.
 const MIN_EXPIRE_TIME: UnixNanos = 946_684_800_000_000_000;
-/// Paths that no write may touch: the store's root and its namespaces.
+/// Paths that no request may write: the store's root and its namespaces.
 const READ_ONLY: [&[&[u8]]; 3] = [&[], &[b"0"], &[b"1"]];
 
 /// Why the store refuses an operation, by the names of etcd's error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// 100: there is nothing at the path.
+    /// 100: the path does not exist.
     KeyNotFound,
-    /// 101: the node is not as the request compares it.
+    /// 101: the node does not match the condition.
     TestFailed,
     /// 102: a directory where a key is needed.
     NotFile,
     /// 104: a key where a directory is needed.
     NotDir,
-    /// 105: there is something at the path.
+    /// 105: the path exists.
     NodeExist,
     /// 107: the path is read-only.
     RootReadOnly,
@@ -31,20 +31,20 @@ pub enum Refusal {
     DirNotEmpty,
 }
 
-/// What to write, and until when.
+/// What to write, and when it expires.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
-    /// The value; dropped where a directory is made.
+    /// The value; ignored for a directory.
     pub value: &'a [u8],
     /// Whether to make a directory.
     pub dir: bool,
     /// When it expires.
     pub expires: Option<UnixNanos>,
-    /// Whether the value stays as it is (2.3 and later).
+    /// Whether to keep the value (2.3 and later).
     pub refresh: bool,
 }
 
-/// What a node must be for a conditional operation; empty parts match anything.
+/// The condition of an operation; empty parts match anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Condition<'a> {
     /// Its value, if not empty.
@@ -58,7 +58,7 @@ pub struct Condition<'a> {
 pub enum InOrderNames {
     /// The bare number: 2.1 and before.
     Plain,
-    /// Twenty digits with zeros in front: 2.2 and later.
+    /// Twenty digits with leading zeros: 2.2 and later.
     Padded,
 }
 
@@ -75,12 +75,12 @@ impl InOrderNames {
 type Outcome = Result<(), Refusal>;
 
 impl Store {
-    /// Makes a node; fails if there is one.
+    /// Creates a node; fails if it exists.
     pub fn create(&mut self, path: &[u8], write: Write<'_>) -> Outcome {
         self.put(&writable(path)?, write, false)
     }
 
-    /// Makes an in-order child of the directory at `path` and gives its store path.
+    /// Creates an in-order child of the directory at `path`; returns its store path.
     pub fn create_in_order(
         &mut self,
         path: &[u8],
@@ -95,7 +95,7 @@ impl Store {
         Ok(crate::etcd::store::path::join(&target))
     }
 
-    /// Makes a node or replaces a key.
+    /// Creates a node or replaces a key.
     pub fn set(&mut self, path: &[u8], write: Write<'_>) -> Outcome {
         let path = writable(path)?;
         if !write.refresh {
@@ -110,7 +110,7 @@ impl Store {
         self.put(&path, write, true)
     }
 
-    /// Gives a key a new value and expiry, a directory a new expiry.
+    /// Sets a key's value and expiry, or a directory's expiry.
     pub fn update(&mut self, path: &[u8], write: Write<'_>) -> Outcome {
         let id = self.find(&writable(path)?)?;
         let next = self.index.saturating_add(1);
@@ -130,7 +130,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a key a new value and expiry if it is as `condition` says.
+    /// Sets a key's value and expiry if it matches `condition`.
     pub fn compare_and_swap(
         &mut self,
         path: &[u8],
@@ -149,7 +149,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a key if it is as `condition` says.
+    /// Removes a key if it matches `condition`.
     pub fn compare_and_delete(&mut self, path: &[u8], condition: Condition<'_>) -> Outcome {
         let id = self.compare(&components(path), condition)?;
         self.detach(id);
@@ -157,7 +157,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a key, or a directory if `dir` or `recursive` says so.
+    /// Removes a key, or a directory if `dir` or `recursive` is set.
     pub fn delete(&mut self, path: &[u8], dir: bool, recursive: bool) -> Outcome {
         let id = self.find(&writable(path)?)?;
         if let Content::Directory(children) = &self.node(id).content {
@@ -173,8 +173,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes every node whose expiry is not after `cutoff`, soonest first, a directory with all
-    /// below it; gives how many were removed on their own account, each of which counts.
+    /// Removes every node with an expiry not after `cutoff`, soonest first, a directory with all
+    /// below it; returns how many had expired themselves, each of which raises the index.
     pub fn expire(&mut self, cutoff: UnixNanos) -> u64 {
         let mut removed = 0;
         while let Some(&(expires, id)) = self.expiries.first()
@@ -219,7 +219,7 @@ impl Store {
             Content::Key(write.value.into())
         };
         let id = if let Some(there) = there {
-            // etcd removes the key and makes a new node, to which nothing is left of the old one.
+            // etcd removes the key and makes a new node, which keeps nothing of the old one.
             let node = self.node_mut(there);
             node.created = next;
             node.modified = next;
@@ -268,7 +268,7 @@ impl Store {
     }
 }
 
-/// The components of a path that a write may touch.
+/// The components of a path that may be written.
 fn writable(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
     unless_read_only(components(path))
 }

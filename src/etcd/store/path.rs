@@ -1,6 +1,6 @@
 //! Store paths, cleaned as etcd cleans them.
 //!
-//! In: a path as a request holds it, any bytes. Out: its components from the root down.
+//! In: a path in a request, any bytes. Out: its components from the root down.
 //! Source: `path.Clean(path.Join("/", p))` of Go, in every operation of `store/store.go`.
 
 /// The components of `path`: empty ones and `.` dropped, `..` goes one up and stays at the root.
@@ -18,7 +18,7 @@ pub fn components(path: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-/// Components joined to a path again; `/` for none.
+/// Joins components to a path; `/` if there are none.
 pub fn join(components: &[&[u8]]) -> Vec<u8> {
     let mut path = Vec::new();
     for component in components {

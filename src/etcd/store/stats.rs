@@ -1,12 +1,12 @@
-//! How much of what is in a store.
+//! Numbers and sizes of the keys in a store.
 //!
-//! In: a [`Store`]. Out: counts and sizes of the users' keys, the largest of them, and what expires
-//! when. One walk; memory does not grow with the store.
+//! In: a [`Store`]. Out: counts and sizes of the users' keys, the largest of them, and
+//! expiries. One walk; memory does not grow with the store.
 
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{KEYS, NodeId, Step, Store, UnixNanos};
 
-/// A key and how large it is.
+/// A key and its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySize {
     /// The node.
@@ -15,7 +15,7 @@ pub struct KeySize {
     pub bytes: u64,
 }
 
-/// A directory and what is below it.
+/// A directory and the sizes below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixSize {
     /// The node.
@@ -26,7 +26,7 @@ pub struct PrefixSize {
     pub bytes: u64,
 }
 
-/// What is in a store.
+/// The content of a store in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The users' keys, hidden ones too.
@@ -41,16 +41,16 @@ pub struct Summary {
     pub largest_prefixes: Vec<PrefixSize>,
 }
 
-/// What expires until when.
+/// Expiries in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expiring {
     /// Nodes that expire at all.
     pub total: u64,
-    /// Those whose time has come by the moment asked about.
+    /// Those that have expired at the time in question.
     pub expired: u64,
-    /// Those whose time comes within the day after it.
+    /// Those that expire within the next day.
     pub within_a_day: u64,
-    /// The first time after the moment asked about.
+    /// The first expiry after the time in question.
     pub next: Option<UnixNanos>,
 }
 
@@ -72,7 +72,7 @@ impl Store {
                 }),
                 Step::Key(id) => {
                     let bytes = self.node(id).value().map_or(0, Value::length) as u64;
-                    // Where the namespace itself is a key there is nothing in it.
+                    // If the namespace itself is a key, it holds nothing.
                     let Some(prefix) = open.last_mut() else { break };
                     prefix.keys += 1;
                     prefix.bytes += bytes;
@@ -96,7 +96,7 @@ impl Store {
         summary
     }
 
-    /// What expires, seen from `now`.
+    /// The expiries at the time `now`.
     pub fn expiring(&self, now: UnixNanos) -> Expiring {
         const DAY: UnixNanos = 86_400_000_000_000;
         let mut found = Expiring::default();

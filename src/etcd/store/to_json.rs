@@ -1,11 +1,11 @@
-//! The store as etcd's API shows it: JSON, byte for byte as Go's encoder writes it.
+//! Writes the store as etcd's API shows it: JSON, byte for byte as Go's encoder writes it.
 //!
 //! ```text
 //! {"action":"get","node":{"key","value","dir","expiration","nodes","modifiedIndex","createdIndex"}}
 //! ```
 //!
-//! In: a [`Store`] and a node. Out: the answer to a recursive and sorted GET, but for `ttl`, which
-//! counts down. Written as it goes: memory does not grow with the store.
+//! In: a [`Store`] and a node. Out: the answer to a recursive and sorted GET, without `ttl`, which
+//! changes with time. It is written in pieces: memory does not grow with the store.
 //! Source: `store/node_extern.go`, `store/node.go` `Repr` at etcd 2.1.3 (formats page §8).
 
 use std::fmt;
@@ -14,18 +14,18 @@ use crate::etcd::json::swar::{below, copy_until, equal, equal_with};
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos};
 
-/// How much one thread renders at once, in bytes.
+/// How many bytes one thread renders at once.
 const BATCH: usize = 128 << 10;
 
 /// How a subtree is shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
-    /// Whether nodes whose name begins with `_` are shown below the one asked for.
+    /// Whether hidden nodes, with names that begin with `_`, are shown below the top node.
     pub hidden: bool,
 }
 
-/// Cuts the answer to a GET of `top`, which is shown whatever its name, into pieces that are
-/// rendered each on its own and belong one behind the other; keys are shown as the API does,
+/// Cuts the answer to a GET of `top`, which is shown even if hidden, into pieces that are
+/// rendered separately and joined in order; keys are shown as the API does,
 /// without the users' namespace.
 pub fn answer<E>(
     store: &Store,
@@ -36,7 +36,7 @@ pub fn answer<E>(
     let mut batch = Batch::default();
     batch.parts.push(Part::Text(r#"{"action":"get","node":"#));
     let mut walk = store.walk(top);
-    // The directories that are open, and whether a node stands in them already.
+    // The open directories, and whether each has a node already.
     let mut open: Vec<(NodeId, bool)> = Vec::new();
     while let Some(step) = walk.step() {
         let id = match step {
@@ -54,7 +54,7 @@ pub fn answer<E>(
         if id != top && node.is_hidden() && !shown.hidden {
             if let Step::Open(_) = step {
                 walk.skip();
-                // Its close still comes, and has nothing to end.
+                // Its close still comes, with nothing to end.
                 walk.step();
             }
             continue;
@@ -77,24 +77,24 @@ pub fn answer<E>(
     emit(batch)
 }
 
-/// A run of nodes to be rendered by one thread.
+/// A run of nodes that one thread renders.
 #[derive(Debug, Default)]
 pub struct Batch {
     parts: Vec<Part>,
-    /// Their paths, one behind the other.
+    /// Their paths, joined.
     paths: Vec<u8>,
-    /// About how many bytes they come to.
+    /// Their approximate size as JSON, in bytes.
     bytes: usize,
 }
 
 /// A piece of the answer.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// As it is.
+    /// A fixed text.
     Text(&'static str),
-    /// A node up to what it holds; its path is so many bytes long.
+    /// A node up to its children; the second value is the length of its path in bytes.
     Begin(NodeId, usize),
-    /// What stands behind what a node holds.
+    /// The text after a node's children.
     End(NodeId),
 }
 
@@ -105,7 +105,7 @@ impl Batch {
         self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    /// Adds the piece as JSON to `json`.
+    /// Appends the piece as JSON to `json`.
     pub fn render(&self, store: &Store, json: &mut Vec<u8>) {
         json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();
@@ -173,7 +173,7 @@ pub fn api_key(path: &[u8]) -> &[u8] {
     }
 }
 
-/// An expiry as the API shows it: RFC 3339 in UTC, without zeros at the end.
+/// An expiry as the API shows it: RFC 3339 in UTC, without trailing zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiration(pub UnixNanos);
 
@@ -186,8 +186,8 @@ impl fmt::Display for Expiration {
     }
 }
 
-/// Puts `text` as a JSON string, as Go's encoder does: safe to stand in HTML, a byte that is no
-/// part of a UTF-8 character as `\ufffd`.
+/// Appends `text` as a JSON string, as Go's encoder does: safe in HTML, and with `\ufffd` for a byte that
+/// is not part of a UTF-8 character.
 fn put_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
@@ -244,7 +244,7 @@ fn put_escaped(mut text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Where plain text stops: at a control character, `"` or `&`, `<` or `>`, `\`, and at 0xe2, which
+/// Finds the end of plain text: a control character, `"` or `&`, `<` or `>`, `\`, or 0xe2, which
 /// begins U+2028 and U+2029.
 fn stops(word: u64) -> u64 {
     let quotes = equal_with(word, 0x04, b'&');
@@ -252,7 +252,7 @@ fn stops(word: u64) -> u64 {
     below(word, b' ') | quotes | angles | equal(word, b'\\') | equal(word, 0xe2)
 }
 
-/// JSON made by serde as Go would have made it, where texts have no control characters.
+/// JSON from serde as Go would have written it, for texts without control characters.
 pub(crate) fn go_text(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

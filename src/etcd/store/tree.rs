@@ -1,4 +1,4 @@
-//! Trees of the v2 store, built while the JSON of a saved one goes by.
+//! Builds trees of the v2 store while the JSON of a saved one is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::etcd::store::fingerprint::Facts;
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Content, Node, NodeId, Store, directory};
 
-/// The trees that are built.
+/// The trees to build.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) whole: Option<Tree>,
@@ -16,7 +16,7 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// Those that the node at `path` belongs in.
+    /// The trees that need the node at `path`.
     pub(super) fn at(&mut self, path: &[u8]) -> impl Iterator<Item = &mut Tree> {
         let is_in_start =
             self.is_start_whole || path.is_empty() || path == b"/0" || path.starts_with(b"/0/");
@@ -29,7 +29,7 @@ impl Trees {
 #[derive(Debug)]
 pub(super) struct Tree {
     store: Store,
-    /// The directories that are open, each with what it holds so far.
+    /// The open directories, each with its children so far.
     open: Vec<(NodeId, Vec<Child>)>,
 }
 
@@ -54,13 +54,13 @@ impl Tree {
     pub(super) fn close(&mut self) {
         if let Some((id, mut children)) = self.open.pop() {
             self.leave_out_doubles(&mut children);
-            // In the order of the names, as etcd writes them: made at once, not one by one.
+            // In the order of the names, as etcd writes them: built in one go.
             let children = children.into_iter().collect();
             self.store.node_mut(id).content = Content::Directory(children);
         }
     }
 
-    /// Of two members of one name Go keeps the last.
+    /// Removes duplicates: of two fields with the same name Go keeps the last.
     fn leave_out_doubles(&mut self, children: &mut Vec<Child>) {
         if children.is_sorted_by(|(a, _), (b, _)| a < b) {
             return;

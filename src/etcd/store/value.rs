@@ -1,12 +1,12 @@
-//! A key's value, as it came.
+//! A key's value, as it was read.
 //!
 //! ```text
 //! from the log               bytes
 //! from a raft snapshot       the text as the JSON has it, if it is a plain one; bytes otherwise
 //! ```
 //!
-//! What was saved is mostly shown or saved again: a text that Go's encoder would write the same
-//! way is kept as it is written, and is neither unescaped nor escaped on its way through.
+//! Saved values are mostly shown or saved again: a text that Go's encoder would write the same
+//! way is kept as in the document, and is neither unescaped nor escaped.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use memchr::memchr_iter;
 
 use crate::etcd::json::tokens::put_unescaped;
 
-/// A key's value; etcd does not demand UTF-8.
+/// A key's value; etcd does not require UTF-8.
 #[derive(Clone, Debug, Default)]
 pub struct Value {
     kept: Box<[u8]>,
@@ -41,9 +41,9 @@ impl Value {
         Cow::Owned(bytes)
     }
 
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub fn length(&self) -> usize {
-        // Each escape is of two bytes.
+        // Each escape has two bytes.
         let escapes = if self.written {
             memchr_iter(b'\\', &self.kept).count()
         } else {
@@ -52,12 +52,12 @@ impl Value {
         self.kept.len() - escapes
     }
 
-    /// About how many bytes it takes as JSON.
+    /// Its approximate length as JSON, in bytes.
     pub(super) fn json_length(&self) -> usize {
         self.kept.len()
     }
 
-    /// It as JSON without the quotes, if it is kept so.
+    /// Its JSON without the quotes, if it is kept like that.
     pub(super) fn as_written(&self) -> Option<&[u8]> {
         self.written.then_some(&self.kept)
     }

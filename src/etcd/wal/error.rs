@@ -1,13 +1,13 @@
-//! What can be wrong with what a log's records say.
+//! Contradictions between a log's records.
 //!
-//! In: the places and values that contradict each other. Out: a message that names them.
+//! In: the positions and values that contradict each other. Out: a message with them.
 
 use crate::etcd::ids::{Identity, Index, Term};
 
-/// What can be wrong with what a log says.
+/// A contradiction in a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogFault {
-    /// A record's message does not parse.
+    /// A record's message cannot be parsed.
     #[error("unreadable {0}")]
     Message(&'static str),
     /// Segments of different members in one chain.
@@ -39,7 +39,7 @@ pub enum LogFault {
     ReplacesCommitted {
         /// The entry.
         index: Index,
-        /// What was known to be committed.
+        /// The index that was known to be committed.
         commit: Index,
     },
     /// A hard state goes back.

@@ -1,7 +1,7 @@
-//! The records of all segments compared with raft's rules, and what they add up to.
+//! Compares the records of all segments with raft's rules, and collects their facts.
 //!
-//! In: each record with its place. Out: a [`Log`]: positions, segments, markers and what the
-//! log changed about the cluster. The CRC does not cover a record's type, so a type flipped
+//! In: each record with its position. Out: a [`Log`]: positions, segments, markers and the log's
+//! changes to the cluster. The CRC does not cover a record's type, so a type flipped
 //! between two kinds that parse alike is found here: indexes must follow each other, terms and
 //! commit must not fall, nothing committed may be replaced (formats page §2).
 
@@ -16,16 +16,16 @@ use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::{Located, SegmentEnd, SegmentFault};
 
-/// One WAL segment as it was read.
+/// The facts of one WAL segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentFacts {
     /// The file's name.
     pub name: String,
-    /// Its number in the chain.
+    /// Its sequence number.
     pub sequence: u64,
     /// Bytes of the file.
     pub bytes: u64,
-    /// Bytes up to the end of the last whole record.
+    /// Bytes up to the end of the last complete record.
     pub records_end: u64,
     /// Whether an unfinished record follows.
     pub torn: bool,
@@ -35,53 +35,53 @@ pub struct SegmentFacts {
     pub last: Option<Index>,
 }
 
-/// What a whole log says.
+/// The facts of a whole log.
 #[derive(Clone, Debug)]
 pub struct Log {
     /// The member and cluster.
     pub metadata: Option<(MemberId, ClusterId)>,
     /// The segments that were read, in order.
     pub segments: Vec<SegmentFacts>,
-    /// The last entry, or the marker that stands for it: `(term, index)`.
+    /// The last entry, or the marker that replaces it: `(term, index)`.
     pub last: (Term, Index),
-    /// The WAL's running CRC with the last entry; none where a marker stands for that entry.
+    /// The WAL's running CRC at the last entry; `None` if a marker replaces that entry.
     pub last_crc: Option<u32>,
     /// The last hard state's term.
     pub hard_state_term: Term,
-    /// The member that got its vote in that term; 0 for none.
+    /// The member that it voted for in that term; 0 for none.
     pub vote: MemberId,
     /// The last hard state's commit index.
     pub commit: Index,
     /// Every snapshot marker.
     pub markers: Vec<SnapshotId>,
-    /// Where entries are left out because a raft snapshot stands for them.
+    /// Where entries are missing because a raft snapshot replaces them.
     pub jumps: Vec<Jump>,
-    /// Entries that change the cluster's members or version, replaced ones left out.
+    /// Entries that change the cluster's members or version, without replaced ones.
     pub changes: Vec<LoggedChange>,
-    /// Bytes of the frames of entries above the raft snapshot that the scan was given.
+    /// Bytes of the frames of entries above the given raft snapshot.
     pub bytes_above_snapshot: u64,
-    /// Entries that later ones replaced.
+    /// The number of entries that later ones replaced.
     pub replaced_entries: u64,
 }
 
 impl Log {
-    /// Whether there is a hard state; one of zeros is none, as raft sees it.
+    /// Whether there is a hard state; raft treats one of zeros as missing.
     pub fn has_hard_state(&self) -> bool {
         (self.hard_state_term, self.vote, self.commit) != (Term(0), MemberId(0), Index(0))
     }
 }
 
-/// Entries that are not in a log because a raft snapshot stands for them: one received from the
+/// Entries that are not in a log because a raft snapshot replaces them: one received from the
 /// leader, or the one that `etcdctl backup` began from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jump {
     /// The last entry before; 0 if there is none.
     pub after: Index,
-    /// The last index that the raft snapshot stands for.
+    /// The last index in the raft snapshot.
     pub to: Index,
 }
 
-/// A log being read.
+/// A log that is being read.
 #[derive(Debug)]
 pub struct LogScan {
     log: Log,
@@ -91,12 +91,12 @@ pub struct LogScan {
     commit_before: Index,
     /// The highest index that a raft snapshot is known to end at.
     highest_marker: Index,
-    /// Where terms begin, `(index, term)`, as far back as entries may still be replaced.
+    /// The starts of terms, `(index, term)`, as far back as entries may still be replaced.
     terms: Vec<(Index, Term)>,
 }
 
 impl LogScan {
-    /// A scan of a log whose raft snapshot, if there is one, ends at `snapshot_index`.
+    /// Reads a log; its raft snapshot, if there is one, ends at `snapshot_index`.
     pub fn new(snapshot_index: Index) -> Self {
         Self {
             log: Log {
@@ -123,7 +123,7 @@ impl LogScan {
     /// Begins the next segment.
     pub fn begin_segment(&mut self, name: SegmentName, bytes: u64) {
         if self.log.segments.is_empty() && name.sequence > 0 {
-            // Earlier segments are gone; the name says which entry comes next.
+            // Earlier segments are missing; the name gives the index of the next entry.
             self.log.last.1 = name.first_index.previous();
         }
         self.log.segments.push(SegmentFacts {
@@ -137,7 +137,7 @@ impl LogScan {
         });
     }
 
-    /// Ends the segment begun last.
+    /// Ends the current segment.
     pub fn end_segment(&mut self, end: SegmentEnd) {
         if let Some(segment) = self.log.segments.last_mut() {
             segment.records_end = end.records_end();
@@ -168,12 +168,12 @@ impl LogScan {
         self.log.commit
     }
 
-    /// How many times entries were left out for a raft snapshot.
+    /// How often entries were missing because of a raft snapshot.
     pub fn jumps(&self) -> usize {
         self.log.jumps.len()
     }
 
-    /// What the log adds up to.
+    /// The facts of the log.
     pub fn finish(self) -> Log {
         self.log
     }
@@ -248,7 +248,7 @@ impl LogScan {
             return Err(LogFault::ReplacesCommitted { index, commit });
         }
         let replaced = self.log.last.1.0 - index.previous().0;
-        // The first of them may be known from a segment's name alone, which nothing proves.
+        // The first of them may be known only from a segment's name, which proves nothing.
         self.log.replaced_entries = self.log.replaced_entries.saturating_add(replaced);
         // Both are in the order of their indexes.
         let kept = self.terms.partition_point(|&(first, _)| first < index);
@@ -282,8 +282,8 @@ impl LogScan {
         Ok(())
     }
 
-    /// Terms that begin at or below what is committed are never asked for again, but for the
-    /// last of them.
+    /// Drops the starts of terms at or below the commit index, except the last of them: they are not
+    /// needed again.
     fn forget_settled_terms(&mut self) {
         let settled = self
             .terms
@@ -305,7 +305,7 @@ impl LogScan {
             return Ok(());
         }
         if marker.index > self.log.last.1 {
-            // A snapshot received from the leader: the log goes on behind it.
+            // A snapshot received from the leader: the log continues after it.
             self.log.jumps.push(Jump {
                 after: self.log.last.1,
                 to: marker.index,
@@ -320,7 +320,7 @@ impl LogScan {
     }
 }
 
-/// An entry's fields, borrowed: copying every value only to look past it would cost more than
+/// An entry's fields, borrowed: copying every value would cost more than
 /// the rest of the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryView<'a> {
@@ -328,14 +328,14 @@ pub struct EntryView<'a> {
     pub kind: u64,
     /// The term of the leader that proposed it.
     pub term: Term,
-    /// Its place in the log.
+    /// Its position in the log.
     pub index: Index,
-    /// What it does; empty for a new leader's first entry.
+    /// Its content; empty for a new leader's first entry.
     pub data: &'a [u8],
 }
 
 impl<'a> EntryView<'a> {
-    /// Reads a `raftpb.Entry`; `None` if it is not one. Unknown fields are passed over.
+    /// Reads a `raftpb.Entry`; `None` if it is not valid. Unknown fields are ignored.
     pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let (mut kind, mut term, mut index, mut data) = (None, None, None, None);
         while !bytes.is_empty() {

@@ -1,8 +1,8 @@
-//! The write-ahead log: frames in segments, segments in a chain, and what the chain says.
+//! The write-ahead log: frames in segments, segments in a chain, and the log's facts.
 //!
-//! [`record`] is one frame, read and written. [`segment`] takes a segment's bytes in pieces and
-//! gives its records back, each checked against the rolling CRC. [`log`] takes the records of
-//! all segments and holds them against raft's own rules. [`mod@write`] makes segments.
+//! [`record`] reads and writes one frame. [`segment`] takes a segment's bytes in pieces and
+//! returns its records, each checked against the rolling CRC. [`log`] compares the records of
+//! all segments with raft's rules. [`resync`] looks for records after a break. [`writer`] makes segments.
 
 pub mod error;
 pub mod log;

@@ -14,17 +14,17 @@
 //! Source: `wal/encoder.go` and `wal/walpb/record.proto` at etcd 2.1.3 and 3.4.23 (formats page
 //! §2). The outer record is read strictly, because the rolling CRC covers only `data`: exactly
 //! the fields above in that order, as every etcd from 2.0 to 3.5 writes them. So a flipped bit
-//! in a tag, a type or a length is found where it is.
+//! in a tag, a type or a length is found at its position.
 
 /// Bytes of a length word.
 pub const LENGTH_WORD: usize = 8;
-/// The longest record believed, in bytes. etcd 2.x takes request bodies of at most 10 MB and
-/// 3.x proposals of 1.5 MB by default; anything beyond this is a broken length word.
+/// The longest accepted record, in bytes. etcd 2.x accepts request bodies of at most 10 MB and
+/// 3.x proposals of 1.5 MB by default; a larger value is a broken length word.
 pub const MAX_RECORD: u64 = 64 << 20;
-/// The most bytes that stand before a record's data: type, crc and data length with their tags.
+/// The most bytes before a record's data: type, crc and data length with their tags.
 pub const MAX_RECORD_HEAD: usize = 2 + 6 + 6;
 
-/// What a record is about: `walpb.Record.type`.
+/// The type of a record: `walpb.Record.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The member that the WAL belongs to.
@@ -52,19 +52,19 @@ impl Kind {
     }
 }
 
-/// How frames are written.
+/// How frames are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// One behind the other: 2.x.
+    /// Without padding: 2.x.
     Plain,
     /// Each padded to a multiple of 8 bytes: 3.x.
     Padded,
 }
 
-/// A record as it stands in its segment, borrowed.
+/// A record in its segment, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What it is about.
+    /// Its type.
     pub kind: Kind,
     /// The CRC-32C of all records' data up to and including this one's.
     pub crc: u32,
@@ -72,7 +72,7 @@ pub struct Record<'a> {
     pub data: Option<&'a [u8]>,
 }
 
-/// What a length word says.
+/// The meaning of a length word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthWord {
     /// A record of `record` bytes and `padding` zero bytes follow.
@@ -115,31 +115,31 @@ impl LengthWord {
     }
 }
 
-/// What the first bytes of a record tell.
+/// What the first bytes of a record are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
     /// The data begins after `head` bytes and fills the record.
     Whole {
-        /// What the record is about.
+        /// The record's type.
         kind: Kind,
-        /// The CRC it carries.
+        /// Its CRC.
         crc: u32,
         /// Bytes before the data.
         head: usize,
     },
-    /// So far as it goes it could be a record; more bytes are needed to tell.
+    /// It could be a record; more bytes are needed to tell.
     Cut,
-    /// Not what etcd writes, or not of the length that the frame says.
+    /// Not what etcd writes, or not of the frame's length.
     Malformed,
 }
 
 impl Head {
-    /// Whether `bytes` begin as every record does, whatever its length.
+    /// Whether `bytes` begin like a record of any length.
     pub fn begins(bytes: &[u8]) -> bool {
         matches!(bytes, [0x08, kind, 0x10, ..] if Kind::from_byte(*kind).is_some())
     }
 
-    /// Reads the beginning of a record of `length` bytes, of which `bytes` are available.
+    /// Reads the start of a record of `length` bytes, of which `bytes` are available.
     pub fn read(bytes: &[u8], length: usize) -> Self {
         let bytes = bytes.get(..length).unwrap_or(bytes);
         Self::try_read(bytes, length).unwrap_or(if bytes.len() < length {
@@ -149,7 +149,7 @@ impl Head {
         })
     }
 
-    /// `None` where the bytes end too early to tell.
+    /// `None` if there are too few bytes to tell.
     fn try_read(bytes: &[u8], length: usize) -> Option<Self> {
         if *bytes.first()? != 0x08 {
             return Some(Self::Malformed);

@@ -1,25 +1,25 @@
-//! Whether whole records stand behind a break in a segment's last part.
+//! Whether complete records follow a break at the end of a segment.
 //!
-//! A torn tail is followed by nothing. A broken length word in the middle looks like one, and
-//! everything behind it would be lost without a word (formats page §2). In: a reader placed at
-//! the break. Out: where the next believable record begins, if there is one.
+//! Nothing follows a torn tail. A broken length word in the middle looks like one, and
+//! everything after it would be lost silently (formats page §2). In: a reader at
+//! the break. Out: the position of the next plausible record, if there is one.
 
 use std::io;
 use std::io::Read;
 
 use crate::etcd::wal::record::{Head, LENGTH_WORD, LengthWord};
 
-/// How much is looked at in one go, in bytes.
+/// How many bytes are searched at once.
 const WINDOW: usize = 1 << 20;
-/// A length word and the longest beginning of a record.
+/// A length word and the longest start of a record.
 const LOOK_AHEAD: usize = LENGTH_WORD + crate::etcd::wal::record::MAX_RECORD_HEAD;
 
-/// Looks for a whole record in `bytes`, which begin right behind the first byte of the broken
-/// frame; `length` is how many bytes there are. Gives the distance from there.
+/// Looks for a complete record in `bytes`, which begin right after the first byte of the broken
+/// frame; `length` is the number of bytes. Returns the distance from there.
 ///
-/// A record counts when its length word, its beginning and its data length agree and it ends
-/// within the segment: some ten bytes that agree, which a torn record's own data hold only if
-/// someone stored WAL bytes in etcd. Then the doubt is answered with a refusal.
+/// A record counts if its length word, its start and its data length agree and it ends
+/// within the segment: some ten bytes that agree, which a torn record's own data contain only if
+/// a client stored WAL bytes in etcd. Such data are refused.
 pub fn next_whole_record(mut bytes: impl Read, length: u64) -> io::Result<Option<u64>> {
     let mut window = Vec::with_capacity(WINDOW + LOOK_AHEAD);
     let mut start = 0_u64;

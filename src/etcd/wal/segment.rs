@@ -1,4 +1,4 @@
-//! A segment's bytes, taken in pieces; its records given back one by one, each proven.
+//! Reads a segment's bytes in pieces, and returns its records one by one, each checked.
 //!
 //! ```text
 //! segment = crc record · metadata record · [hard state] · (entry | hard state | marker)*
@@ -6,7 +6,7 @@
 //!           [zeros]                             3.x: preallocated room
 //! ```
 //!
-//! The CRC is CRC-32C over the data of every record since the log began, carried on from
+//! The CRC is CRC-32C over the data of every record since the log began, continued from
 //! segment to segment; a crc record states the value so far. Memory: one record.
 //! Source: `wal/decoder.go` at etcd 2.1.3 and 3.4.23 (formats page §2).
 
@@ -14,35 +14,35 @@ use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::{Head, Kind, LENGTH_WORD, LengthWord, MAX_RECORD_HEAD, Record};
 use crate::etcd::wal::unsound::{Unsound, is_zero};
 
-/// How a segment ended; each of these is ordinary, where it may stand.
+/// How a segment ended; each of these is normal in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentEnd {
-    /// After a whole record.
+    /// After a complete record.
     Whole {
         /// Bytes of the segment.
         offset: u64,
     },
-    /// After a whole record, with nothing but zeros behind it.
+    /// After a complete record, with only zeros after it.
     Preallocated {
-        /// Where the zeros begin, in bytes from the start of the segment.
+        /// The start of the zeros, in bytes from the start of the segment.
         offset: u64,
     },
-    /// Before its metadata record, with nothing or the crc record: a crash at a cut leaves that (2.0.0
-    /// to 2.0.9). Ordinary in the last segment; a hole anywhere else.
+    /// Before its metadata record, empty or after the crc record: a crash while it is created leaves that (2.0.0
+    /// to 2.0.9). Normal in the last segment; a gap anywhere else.
     Begun {
         /// Bytes of the segment.
         offset: u64,
     },
-    /// In the middle of a frame, as far as it goes a proper one or none at all. Ordinary at the end of the
-    /// last segment; a hole anywhere else.
+    /// Inside a frame, which is so far valid or no record at all. Normal at the end of the
+    /// last segment; a gap anywhere else.
     TornTail {
-        /// Where the unfinished frame begins, in bytes from the start of the segment.
+        /// The start of the unfinished frame, in bytes from the start of the segment.
         offset: u64,
     },
 }
 
 impl SegmentEnd {
-    /// Bytes from the start of the segment to the end of its last whole record.
+    /// Bytes from the start of the segment to the end of its last complete record.
     pub fn records_end(self) -> u64 {
         match self {
             Self::Whole { offset }
@@ -53,59 +53,59 @@ impl SegmentEnd {
     }
 }
 
-/// What can be wrong with a segment's bytes.
+/// Why a segment's bytes are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentFault {
     /// A length word that no etcd writes.
     #[error("impossible length word")]
     LengthWord,
-    /// A record whose fields are not what etcd writes, or do not fill its frame.
+    /// A record with fields that etcd does not write, or that do not fill its frame.
     #[error("malformed record")]
     Malformed,
-    /// The rolling CRC does not come out.
+    /// The rolling CRC does not match.
     #[error("CRC mismatch (stored {stored:08x}, computed {computed:08x})")]
     CrcMismatch {
-        /// The value in the record.
+        /// The CRC in the record.
         stored: u32,
-        /// The value of the data before and in it.
+        /// The CRC of the data up to and including it.
         computed: u32,
     },
     /// Padding bytes that are not zero.
     #[error("padding that is not zero")]
     Padding,
-    /// Zeros after the last record of a segment that 2.x wrote.
+    /// Zeros after the last record of a segment of 2.x.
     #[error("zeros behind the last record, which etcd 2.x neither writes nor reads past")]
     ZerosBehindEnd,
     /// Something other than zeros after the end of the records.
     #[error("data behind the end of the records")]
     DataBehindEnd,
-    /// A frame cut short where more must follow.
+    /// A frame is cut short before the end of the log.
     #[error("record cut short")]
     CutShort,
-    /// Well-formed records follow a break, so it is not a torn tail.
+    /// Valid records follow a break, so it is not a torn tail.
     #[error("broken record with whole records behind it (the next at offset {next})")]
     RecordsBehind {
-        /// Where the next whole record begins, in bytes from the start of the segment.
+        /// The start of the next complete record, in bytes from the start of the segment.
         next: u64,
     },
     /// A segment that does not begin with a crc record and a metadata record.
     #[error("no crc and metadata records at the start")]
     NoHeader,
-    /// The records check, but what they say cannot be.
+    /// The records are valid, but contradict raft's rules.
     #[error(transparent)]
     Log(#[from] LogFault),
 }
 
-/// A fault and where it is.
+/// A fault and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
-    /// Bytes from the start of the segment to the frame that is corrupt.
+    /// Bytes from the start of the segment to the corrupt frame.
     pub offset: u64,
     /// What is wrong with it.
     pub fault: SegmentFault,
 }
 
-/// A record and where it stands.
+/// A record and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Located<'a> {
     /// Bytes from the start of the segment to the frame.
@@ -116,20 +116,20 @@ pub struct Located<'a> {
     pub record: Record<'a>,
 }
 
-/// A segment being read.
+/// A segment that is being read.
 #[derive(Debug)]
 pub struct SegmentScan {
     /// Bytes from the start of the segment to the next frame.
     offset: u64,
-    /// The running CRC; `None` before the first crc record of a chain taken on trust.
+    /// The running CRC; `None` before the first crc record of a chain with an unknown start.
     crc: Option<u32>,
-    /// Records seen in this segment.
+    /// The number of records in this segment so far.
     records: u64,
     /// Whether a frame had padding, as only 3.x writes it.
     padded: bool,
     /// Whether every frame so far ended at a multiple of 8, as all of 3.x's do.
     aligned: bool,
-    /// The beginning of a frame whose end has not come yet.
+    /// The start of an incomplete frame.
     carry: Vec<u8>,
     state: State,
 }
@@ -137,15 +137,15 @@ pub struct SegmentScan {
 #[derive(Debug)]
 enum State {
     Reading,
-    /// Behind the last record of a preallocated segment: zeros must follow.
+    /// After the last record of a preallocated segment: zeros must follow.
     Zeros,
-    /// In or behind a frame that is corrupt.
+    /// Inside or after a corrupt frame.
     Unsound(Break, Unsound),
     Broken(Break),
 }
 
 enum Next {
-    /// This many more bytes are needed before anything can be said.
+    /// This many more bytes are needed to tell.
     More(usize),
     Frame {
         record: usize,
@@ -153,16 +153,16 @@ enum Next {
     },
     Nothing,
     Impossible,
-    /// A record that is none, in a frame of `frame` bytes, not all of which may be available.
+    /// Not a valid record, in a frame of `frame` bytes, not all of which may be available.
     Malformed {
         frame: usize,
-        /// Whether it begins as one.
+        /// Whether it begins like one.
         begins: bool,
     },
 }
 
 impl SegmentScan {
-    /// A scan that carries on a chain at `crc`, or takes the first crc record on trust.
+    /// Continues a chain at `crc`, or takes the first crc record's value if there is none.
     pub fn new(crc: Option<u32>) -> Self {
         Self {
             offset: 0,
@@ -175,12 +175,12 @@ impl SegmentScan {
         }
     }
 
-    /// Whether the CRC of every record so far came out.
+    /// Whether the CRC of every record so far matches.
     pub(crate) fn is_proven(&self) -> bool {
         matches!(self.state, State::Reading) && self.crc.is_some()
     }
 
-    /// Takes the next bytes and gives every record that is complete to `sink`, whose refusal
+    /// Takes the next bytes and passes every complete record to `sink`; if it refuses one, that
     /// counts as a break at that record. After a break nothing more is read.
     pub fn update(
         &mut self,
@@ -211,7 +211,7 @@ impl SegmentScan {
         self.pass_by(bytes);
     }
 
-    /// Fills the carried frame from `bytes` and gives back what is left of them.
+    /// Completes the incomplete frame from `bytes`; returns the rest of them.
     fn complete_carry<'b>(
         &mut self,
         mut bytes: &'b [u8],
@@ -231,7 +231,7 @@ impl SegmentScan {
                 }
                 Next::Frame { record, .. } => {
                     self.take_frame(&carry, record, sink);
-                    // Large frames are rare; do not keep their room for the whole log.
+                    // Large frames are rare; their buffer is not kept for the whole log.
                     if carry.capacity() <= 1 << 20 {
                         carry.clear();
                         self.carry = carry;
@@ -322,8 +322,8 @@ impl SegmentScan {
         self.padded || self.aligned
     }
 
-    /// Only 3.x preallocates room that can be seen; to 2.x a zero length word is a record that
-    /// is corrupt.
+    /// Only 3.x has visible preallocated space; for 2.x a zero length word is a corrupt
+    /// record.
     fn end_in_zeros(&mut self) {
         if self.may_be_3x() {
             self.state = State::Zeros;
@@ -332,8 +332,8 @@ impl SegmentScan {
         }
     }
 
-    /// Ends the reading at a frame of `frame` bytes, which `is_record` or not. If it is one that 3.x may
-    /// call torn, or no record at all, what it holds and what follows it decide.
+    /// Ends the reading at a frame of `frame` bytes; `is_record` tells whether it begins like a record. If 3.x may call
+    /// it torn, or it is no record at all, its content and the bytes after it decide.
     fn tear_or_break(&mut self, frame: usize, is_record: bool, fault: SegmentFault) {
         let may_be_torn = matches!(
             fault,
@@ -349,8 +349,8 @@ impl SegmentScan {
         self.state = State::Unsound(Break { offset, fault }, frame);
     }
 
-    /// Takes bytes behind the last record: zeros, or what is left of a frame that is corrupt
-    /// and zeros behind it.
+    /// Takes bytes after the last record: zeros, or the rest of a corrupt frame
+    /// and zeros after it.
     fn pass_by(&mut self, bytes: &[u8]) {
         match &mut self.state {
             State::Zeros if !is_zero(bytes) => self.break_here(SegmentFault::DataBehindEnd),
@@ -364,9 +364,9 @@ impl SegmentScan {
         }
     }
 
-    /// How the segment ended and the CRC that the next one carries on from.
+    /// How the segment ended and the CRC at which the next one continues.
     pub fn finish(mut self) -> Result<(SegmentEnd, Option<u32>), Break> {
-        // The last bytes may have come one by one: fewer than were waited for may still tell.
+        // The last bytes may have come one by one: fewer than were needed may still be enough.
         let carry = std::mem::take(&mut self.carry);
         if let Next::Malformed { frame, begins } = next(&carry) {
             self.tear_or_break(frame, begins, SegmentFault::Malformed);
@@ -390,7 +390,7 @@ impl SegmentScan {
     }
 }
 
-/// What stands at the beginning of `bytes`.
+/// The next item in `bytes`.
 fn next(bytes: &[u8]) -> Next {
     let Some((word, rest)) = bytes.split_first_chunk::<LENGTH_WORD>() else {
         return Next::More(LENGTH_WORD - bytes.len());
@@ -404,7 +404,7 @@ fn next(bytes: &[u8]) -> Next {
     if rest.len() >= whole {
         return Next::Frame { record, padding };
     }
-    // Do not gather a frame that is already known to hold no record.
+    // Do not collect a frame that is known to hold no record.
     let missing = whole - rest.len();
     match Head::read(rest, record) {
         Head::Malformed => Next::Malformed {
@@ -428,7 +428,7 @@ mod tests {
         scan.finish().map(|(end, _)| end)
     }
 
-    /// A crc and a metadata record as 3.x frames them, then `frame`, then room that was preallocated.
+    /// A crc and a metadata record as 3.x frames them, then `frame`, then preallocated space.
     fn segment(frame: &[&[u8]]) -> Vec<u8> {
         let crc = [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 16, 0, 0, 0, 0, 0];
         let metadata = [6, 0, 0, 0, 0, 0, 0, 0x82, 8, 1, 16, 0, 26, 0, 0, 0];
@@ -446,16 +446,16 @@ mod tests {
             offset: 32,
             fault: SegmentFault::Malformed,
         });
-        // A length word that is too long for the whole record behind it.
+        // A length word that is too long, with a complete record after it.
         assert_eq!(behind(b"\x20\0\0\0\0\0\0\0\x08\x04\x10\0\0"), malformed);
-        // A frame that is all there.
+        // A complete frame.
         assert_eq!(behind(b"\x03\0\0\0\0\0\0\0abc"), malformed);
     }
 
     #[test]
     fn a_verdict_does_not_depend_on_how_the_bytes_come() {
-        // A frame of 1 KB that holds no record was called torn, or malformed, by what of it the reader
-        // happened to have in hand; and so was a file that ends within its first bytes.
+        // A frame of 1 KB without a record was called torn or malformed depending on how much of it had
+        // been read; and so was a file that ends within its first bytes.
         let word = [0, 4, 0, 0, 0, 0, 0, 0];
         let padded = [28, 0, 0, 0, 0, 0, 0, 0x84];
         let malformed = |offset| {

@@ -1,27 +1,27 @@
-//! A frame that is corrupt, and whether it is only the torn end of a segment.
+//! A corrupt frame, and whether it is only the torn end of a segment.
 //!
-//! In: the frame's bytes and those behind it, in pieces. Out: whether it was never wholly written.
+//! In: the frame's bytes and those after it, in pieces. Out: whether it was never completely written.
 
-/// Bytes of a sector: what a disk writes whole or not at all.
+/// Bytes of a sector, which a disk writes completely or not at all.
 const SECTOR: u64 = 512;
 
-/// A frame that is corrupt, looked through as it passes by: it may be too long to be gathered,
-/// for its length word may be what is wrong with it.
+/// A corrupt frame, checked in pieces: it may be too long to be collected,
+/// since its length word may be wrong.
 #[derive(Debug)]
 pub(super) struct Unsound {
     /// Bytes from the start of the segment to the next byte.
     at: u64,
-    /// Bytes of the frame that are still to come.
+    /// Bytes of the frame that are still missing.
     left: u64,
-    /// Whether all bytes since the last sector border, or the frame's beginning, are zeros.
+    /// Whether all bytes since the last sector boundary, or the frame's start, are zeros.
     zeros: bool,
-    /// Whether a part of it between two sector borders is all zeros.
+    /// Whether a part of it between two sector boundaries is all zeros.
     zero_sector: bool,
-    /// Whether it begins as a record does.
+    /// Whether it begins like a record.
     is_record: bool,
 }
 
-/// Whether all bytes are zero: compared a block at a time, for preallocated segments are long.
+/// Whether all bytes are zero: compared in blocks, since preallocated segments are long.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     let is_zero = |block: &[u8]| ZEROS.starts_with(block);
@@ -40,7 +40,7 @@ impl Unsound {
         }
     }
 
-    /// Takes the frame's next bytes and gives back what is behind it.
+    /// Takes the frame's next bytes; returns the bytes after it.
     pub(super) fn pass_by<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let frame = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (mut frame, behind) = bytes.split_at(frame);
@@ -59,7 +59,7 @@ impl Unsound {
         behind
     }
 
-    /// Whether it is one that was never wholly written: no record at all in a frame longer than the file, which
+    /// Whether it was never completely written: no record at all in a frame longer than the file, which
     /// 2.1 and later cut off; or, in a log that 3.x may have written, one with a sector of zeros, which 3.x
     /// calls a torn entry (`isTornEntry` in `wal/decoder.go`).
     pub(super) fn is_torn(&self, may_be_3x: bool) -> bool {

@@ -1,13 +1,13 @@
-//! Writing a log as etcd would have left it: frames in segments, the CRC carried from one to the next.
+//! Writes a log as etcd would have left it: frames in segments, the CRC continued from one to the next.
 //!
 //! ```text
 //! first segment  crc 0 · metadata · marker · entry*  [· hard state, if it is cut]  or  · hard state
 //! later ones     crc   · metadata · hard state · entry* …
 //! ```
 //!
-//! In: entries in order, each the data of its record as it stood in another log. Out: segments,
-//! given to a [`SegmentSink`] piece by piece. Nothing is held but what has not been given yet.
-//! A segment is cut as etcd does it: behind the entry that crosses 64 MB comes a hard state, and the
+//! In: entries in order, each the data of its record in another log. Out: segments,
+//! passed to a [`SegmentSink`] in pieces. Only the current piece is kept in memory.
+//! A segment ends as in etcd: after the entry that crosses 64 MB comes a hard state, and the
 //! next segment begins with the crc, the metadata and that hard state again (`cut` in `wal/wal.go`
 //! at etcd 2.1.3 and 3.4.23; formats page §2, §7).
 
@@ -19,14 +19,14 @@ use crate::etcd::ids::{ClusterId, Index, MemberId, SegmentName, SnapshotId, Term
 use crate::etcd::proto as messages;
 use crate::etcd::wal::record::{Framing, Kind, Record};
 
-/// A segment that has come to this size, in bytes, is cut: etcd's `segmentSizeBytes`.
+/// A segment of this size or more, in bytes, is complete: etcd's `segmentSizeBytes`.
 const SEGMENT_SIZE: u64 = 64 * 1000 * 1000;
-/// How much is gathered before it is given to the sink, in bytes.
+/// How many bytes are collected before they are passed to the sink.
 const PIECE: usize = 256 << 10;
 
-/// Where segments go.
+/// Receives segments.
 pub trait SegmentSink {
-    /// A segment begins; what comes next belongs to it.
+    /// A segment begins; the next bytes belong to it.
     fn begin(&mut self, name: SegmentName) -> io::Result<()>;
     /// The segment's next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -43,11 +43,11 @@ pub struct Beginning {
     pub snapshot: SnapshotId,
     /// The term in every hard state.
     pub term: Term,
-    /// How frames are written.
+    /// How frames are laid out.
     pub framing: Framing,
 }
 
-/// A log being written, all of it committed, voted for by no one.
+/// A log that is being written; all of it is committed, and it has no vote.
 pub struct LogWriter<'s, S: SegmentSink> {
     sink: &'s mut S,
     beginning: Beginning,
@@ -55,13 +55,13 @@ pub struct LogWriter<'s, S: SegmentSink> {
     sequence: u64,
     /// The running CRC.
     crc: u32,
-    /// The entry written last, or the raft snapshot before the first.
+    /// The last entry, or the raft snapshot before the first.
     last: Index,
-    /// Bytes of this segment that have been given to the sink.
+    /// Bytes of this segment that were passed to the sink.
     given: u64,
-    /// Bytes that have not.
+    /// Bytes that were not yet.
     piece: Vec<u8>,
-    /// The index that the hard state written last says is committed.
+    /// The commit index in the last hard state.
     commit: Option<Index>,
 }
 
@@ -92,8 +92,8 @@ impl<'s, S: SegmentSink> LogWriter<'s, S> {
         Ok(writer)
     }
 
-    /// Writes the entry at `index`, which follows the one before; `data` is that of its record,
-    /// kept as it is.
+    /// Writes the entry at `index`, which follows the one before; `data` is its record's data,
+    /// unchanged.
     pub fn entry(&mut self, index: Index, data: &[u8]) -> io::Result<()> {
         if index != self.last.next() {
             let (last, index) = (self.last, index);
@@ -101,8 +101,8 @@ impl<'s, S: SegmentSink> LogWriter<'s, S> {
                 "entry {index} was to follow {last}"
             )));
         }
-        // Cut only when there is something to put behind it: etcd cuts at once, and a segment
-        // with nothing but its head says nothing.
+        // Cut only when an entry follows: etcd cuts at once, but a segment
+        // with only a header is of no use.
         if self.given + self.piece.len() as u64 >= self.segment_size {
             self.hard_state();
             self.give()?;
@@ -119,7 +119,7 @@ impl<'s, S: SegmentSink> LogWriter<'s, S> {
         Ok(())
     }
 
-    /// Ends the log: everything in it is committed.
+    /// Ends the log: all of it is committed.
     pub fn finish(mut self) -> io::Result<()> {
         self.hard_state();
         self.give()
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// The data of an entry's record, with a field that no release knows.
+    /// The data of an entry's record, with a field that no release has.
     fn entry(index: u64, size: usize) -> Vec<u8> {
         let mut data = messages::Entry {
             kind: Some(0),

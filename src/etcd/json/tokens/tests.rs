@@ -40,13 +40,13 @@ impl TokenSink for Build {
             Token::Written(written) => {
                 let mut found = Vec::new();
                 put_unescaped(written, &mut found);
-                // Nothing is lost by leaving it as it is.
+                // Leaving it unescaped loses nothing.
                 let again = serde_json::to_string(&text(&found)).unwrap();
                 assert_eq!(again.as_bytes(), [b"\"", written, b"\""].concat());
                 self.value(Value::String(text(&found)));
             }
             Token::Text(found) => self.value(Value::String(text(found))),
-            // The taker of a number says which ones are too large.
+            // The receiver of a number decides which ones are too large.
             Token::Number(digits) => match serde_json::from_slice(digits) {
                 Ok(number) => self.value(number),
                 Err(_) => return Err("a number out of range"),
@@ -83,7 +83,7 @@ fn read(bytes: &[u8], piece: usize) -> Option<Value> {
         tokens.finish(&build).map(|()| build.done)
     };
     let found = in_pieces(piece, false);
-    // A fault is where it is, however the bytes come; the fuzzer found that it was not.
+    // The position of a fault must not depend on how the bytes are cut; the fuzzer found that it did.
     for as_written in [false, true] {
         assert_eq!(found, in_pieces(bytes.len().max(1), as_written));
     }
@@ -135,7 +135,7 @@ proptest! {
         let at = at.index(text.len());
         text[at] = byte;
         let found = read(&text, piece);
-        // Go and serde_json differ on surrogates and broken UTF-8 only, which Go mends.
+        // Go and serde_json differ only on surrogates and broken UTF-8, which Go replaces.
         if std::str::from_utf8(&text).is_ok() && !text.windows(3).any(|w| w == b"\\ud") {
             let expected = serde_json::from_slice::<Value>(&text).ok();
             prop_assert_eq!(found, expected.filter(in_container));

@@ -1,8 +1,8 @@
-//! What is taken of a saved store, and what is refused.
+//! Saved stores that are accepted, and those that are refused.
 
 use super::*;
 
-/// What is wrong with a store, and from which byte of it on.
+/// What is wrong with a store, and at which byte.
 fn fault(json: &str, wanted: Wanted) -> Option<(&'static str, u64)> {
     let mut scan = SavedScan::new(wanted);
     scan.update(json.as_bytes());
@@ -15,7 +15,7 @@ fn fault(json: &str, wanted: Wanted) -> Option<(&'static str, u64)> {
 
 #[test]
 fn the_root_never_expires() {
-    // The fuzzer found that a digest of such a store said otherwise than the store read from it.
+    // The fuzzer found that the digest of such a store differed from that of the store read from it.
     let root = |time: &str| {
         format!(
             r#"{{"Root":{{"Path":"/","ExpireTime":"{time}","Children":{{}}}},"CurrentIndex":3}}"#
