@@ -8,7 +8,8 @@
 //! - [`data_dir`], [`archive`], [`cluster`]: a member's directory, an archive, a running cluster over HTTP.
 //! - [`repository`]: the places of archives, directories and buckets, and their lock.
 //! - [`target`]: an archive or a data dir, read in the same way.
-//! - [`snapshot`], [`restore`], [`rewind`], [`retention`], [`monitoring`], [`upgrade`]: what is done with them.
+//! - [`snapshot`], [`restore`], [`rewind`], [`retention`], [`monitoring`], [`upgrade`], [`drill`], [`put_keys`]: what is done
+//!   with them.
 //! - [`cli`]: arguments in, text and JSON out.
 //!
 //! Values come back and events go up through an `observe` function. Only `cli` prints.

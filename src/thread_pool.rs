@@ -1,4 +1,4 @@
-//! Work done on several threads whose results come back in the order it was given.
+//! Runs jobs on several threads and returns the results in the order of the jobs.
 //!
 //! In: jobs, one after the other. Out: one result a job, first in first out. With one thread
 //! everything runs on the caller's own, which keeps a run's system calls in one order.

@@ -1,6 +1,6 @@
-//! SHA-256 digests taken beside the reading, on a thread of their own.
+//! SHA-256 digests taken on a thread of their own.
 //!
-//! In: parts of buffers that others may hold, too, and where a text ends. Out: the digest of each text,
+//! In: parts of shared buffers, and where each text ends. Out: the digest of each text,
 //! in order. Memory: the parts that wait.
 
 use std::io;
@@ -16,7 +16,7 @@ use crate::thread_pool::{Lent, WorkerDied, start};
 /// How many parts may wait.
 const WAITING: usize = 16;
 
-/// A part of a buffer that others may hold, too.
+/// A part of a shared buffer.
 #[derive(Clone)]
 pub(crate) struct Part {
     buffer: Arc<Lent>,
@@ -29,7 +29,6 @@ impl Part {
         Self { buffer, range }
     }
 
-    /// All of a buffer.
     pub(crate) fn whole(buffer: Lent) -> Self {
         let range = 0..buffer.len();
         let buffer = Arc::new(buffer);
@@ -45,7 +44,7 @@ impl Deref for Part {
     }
 }
 
-/// Digests being taken.
+/// Takes digests, on this thread or another one.
 pub(crate) enum Digester {
     Here(Texts),
     Beside(Sender<Option<Part>>, JoinHandle<Vec<Digest>>),
@@ -67,7 +66,7 @@ impl Texts {
 }
 
 impl Digester {
-    /// One that works on a thread of its own if there are several `threads` and one can be had.
+    /// One with a thread of its own, if there are several `threads` and one can be started.
     pub(crate) fn new(threads: usize) -> Self {
         let (sender, receiver) = bounded(WAITING);
         let work = move || {
@@ -83,16 +82,16 @@ impl Digester {
         }
     }
 
-    /// Takes the next part of the text that is there; without one, the text ends.
+    /// Takes the next part of the text; `None` ends the text.
     pub(crate) fn take(&mut self, part: Option<Part>) {
         match self {
             Self::Here(texts) => texts.take(part.as_ref()),
-            // Fails only when the thread died, which the end tells.
+            // Fails only if the thread died, which `finish` reports.
             Self::Beside(sender, _) => drop(sender.send(part)),
         }
     }
 
-    /// The digest of the one text that was taken.
+    /// The digest of the only text.
     pub(crate) fn finish_one(mut self) -> io::Result<Digest> {
         self.take(None);
         let digests = self.finish()?;

@@ -1,7 +1,7 @@
-//! Archives that are encrypted for someone: age, X25519.
+//! Encrypted archives: age, X25519.
 //!
-//! In: bytes and who may read them, or an encrypted file and a key. Out: the other. An encrypted
-//! archive is one age file; age cuts it into chunks of 64 KiB, each authenticated with its place
+//! In: bytes and recipients, or an encrypted file and identities. Out: the ciphertext or the plaintext. An
+//! encrypted archive is one age file; age cuts it into chunks of 64 KiB, each authenticated with its position
 //! and with whether it is the last, so any part can be read by itself and none can be exchanged,
 //! moved or cut off. Source: the age v1 specification, as the crate `age` follows it.
 
@@ -14,24 +14,24 @@ use age::{DecryptError, Decryptor, Encryptor, IdentityFile, x25519};
 
 use crate::archive::{Cipher, Source};
 
-/// How much is read at once of the header, in bytes: one of a few recipients is smaller.
+/// Bytes of the header in one read: one with a few recipients is smaller.
 const HEADER: usize = 8 << 10;
-/// No header is longer, in bytes: the crate reads one of any length, and each line of it again.
+/// The longest accepted header, in bytes: the crate reads one of any length, each line twice.
 const LONGEST_HEADER: usize = 64 << 10;
-/// More recipients do not fit into such a header.
+/// The most recipients that fit into such a header.
 const MOST_RECIPIENTS: usize = 500;
-/// How the last line of a header begins, and the end of the line before.
+/// The start of a header's last line, with the end of the line before.
 const LAST_LINE: &[u8] = b"\n---";
-/// How an age file that is wrapped in text begins.
+/// The start of an age file in ASCII armor.
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
-/// Who may read what is encrypted.
+/// The recipients of an encrypted archive.
 pub struct Recipients(Vec<x25519::Recipient>);
 
-/// Keys to what is encrypted.
+/// The private keys for encrypted archives.
 pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 
-/// What is wrong with a recipient or an identity.
+/// Why a recipient or an identity is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("`{0}` is not a valid age recipient")]
@@ -39,7 +39,7 @@ pub enum KeyError {
     #[error("line {line} of `{file}` is not a valid age recipient")]
     RecipientsFile {
         file: String,
-        /// Which line, from 1.
+        /// The line, from 1.
         line: usize,
     },
     #[error("`{0}` holds no key")]
@@ -50,7 +50,7 @@ pub enum KeyError {
     TooMany(usize),
     #[error("`{0}` is protected by a passphrase, which is not supported")]
     Passphrase(String),
-    /// Not a file of identities. What is in it is not shown: it may be a key.
+    /// Not an identity file. Its content is not shown: it may be a key.
     #[error("`{0}` is not a valid age identity file")]
     IdentityFile(String),
 }
@@ -83,8 +83,8 @@ impl fmt::Debug for Identities {
 }
 
 impl Recipients {
-    /// Those named one by one, `age1…`, and those in `files`: each a name and its text, a
-    /// recipient a line, with comments behind `#`.
+    /// Recipients given directly, `age1…`, and those in `files`, each a name and its text, with one
+    /// recipient in a line and comments after `#`.
     pub fn read(named: &[String], files: &[(String, String)]) -> Result<Self, KeyError> {
         let mut all = Vec::new();
         for text in named {
@@ -113,7 +113,6 @@ impl Recipients {
         Ok(Self(all))
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -130,13 +129,13 @@ impl Cipher for Recipients {
         let encryptor = Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
         let mut encrypting = encryptor.wrap_output(out)?;
         content(&mut encrypting)?;
-        // Writes the last chunk: without it the file counts as cut short.
+        // Writes the last chunk, without which the file counts as truncated.
         encrypting.finish().map(|_| ())
     }
 }
 
 impl Identities {
-    /// Those in `files`: each a name and its bytes, as `age-keygen` writes them.
+    /// The identities in `files`: each a name and its bytes, as `age-keygen` writes them.
     pub fn read(files: &[(String, Vec<u8>)]) -> Result<Self, KeyError> {
         let mut all = Vec::new();
         for (file, bytes) in files {
@@ -154,7 +153,7 @@ impl Identities {
         Ok(Self(all))
     }
 
-    /// The inside of the encrypted file that `outside` gives.
+    /// The plaintext of the encrypted file `outside`.
     pub fn decrypt(
         &self,
         outside: Arc<dyn Source>,
@@ -187,7 +186,7 @@ impl Identities {
             Err(DecryptError::NoMatchingKeys) => return Ok(Err(EncryptionFault::WrongIdentity)),
             Err(error) => return header_fault(error).map(Err),
         };
-        // Authenticates the last chunk as the last one: so nothing can be cut off.
+        // Authenticates the last chunk as the last one, so that truncation is noticed.
         let length = match inside.seek(SeekFrom::End(0)) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -203,12 +202,12 @@ impl Identities {
     }
 }
 
-/// Whether the header ends before it is too long.
+/// Whether the header ends within the accepted length.
 fn ends_in_time(outside: &dyn Source) -> io::Result<bool> {
     let mut read = Vec::new();
     let most = outside.length().min(LONGEST_HEADER as u64) as usize;
     while read.len() < most {
-        // Most end within the first piece.
+        // Most headers end within the first read.
         let from = read.len();
         read.resize((from + HEADER).min(most), 0);
         outside.read_exact_at(read.get_mut(from..).unwrap_or_default(), from as u64)?;
@@ -218,11 +217,11 @@ fn ends_in_time(outside: &dyn Source) -> io::Result<bool> {
             return Ok(true);
         }
     }
-    // One that is shorter than that is cut short, and the crate says how.
+    // A shorter file is truncated, and the crate reports how.
     Ok(most < LONGEST_HEADER)
 }
 
-/// A private key that was given for a recipient is not shown to anyone.
+/// The text of a wrong recipient; a private key that was given as one is not shown.
 fn shown(text: &str) -> String {
     if text.to_ascii_uppercase().contains("SECRET") {
         return "a private key".to_owned();
@@ -230,7 +229,7 @@ fn shown(text: &str) -> String {
     text.to_owned()
 }
 
-/// The place itself may fail; anything else is the file's fault.
+/// The fault of an unreadable header; an I/O error of the source is passed on.
 fn header_fault(error: DecryptError) -> io::Result<EncryptionFault> {
     match error {
         DecryptError::Io(error)
@@ -243,7 +242,7 @@ fn header_fault(error: DecryptError) -> io::Result<EncryptionFault> {
     }
 }
 
-/// The inside of an encrypted file.
+/// The plaintext of an encrypted file.
 pub struct EncryptedSource {
     length: u64,
     reading: Mutex<Reading>,
@@ -251,7 +250,7 @@ pub struct EncryptedSource {
 
 struct Reading {
     inside: StreamReader<BufReader<Cursor>>,
-    /// Where it stands: to go there again would decrypt a chunk twice.
+    /// The position of the reader: a seek to the same position would decrypt a chunk twice.
     at: u64,
 }
 
@@ -272,7 +271,7 @@ impl Source for EncryptedSource {
         if reading.at != offset {
             reading.inside.seek(SeekFrom::Start(offset))?;
         }
-        // Until all is read it stands nowhere.
+        // Until all is read the position is not valid.
         reading.at = u64::MAX;
         reading.inside.read_exact(buffer)?;
         reading.at = offset + buffer.len() as u64;
@@ -280,13 +279,13 @@ impl Source for EncryptedSource {
     }
 }
 
-/// A source that is read from one place on.
+/// Reads a source as a stream.
 struct Cursor {
     outside: Arc<dyn Source>,
     at: u64,
 }
 
-/// How much is announced as wanted soon, in bytes.
+/// How far a source reads ahead, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
 
 impl Read for Cursor {
@@ -296,7 +295,7 @@ impl Read for Cursor {
         let Some(wanted) = buffer.get_mut(..length) else {
             return Ok(0);
         };
-        // Small reads, of the header, are no sign that more is wanted.
+        // Small reads, of the header, do not mean that more will be read.
         if length > HEADER {
             self.outside.read_ahead(self.at, READ_AHEAD);
         }

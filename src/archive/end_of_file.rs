@@ -1,10 +1,10 @@
-//! The end of a file, where an archive's seal and manifest stand: read in one piece, and again only if that is too short.
+//! The end of a file, with an archive's seal and manifest: read in one piece, and again only if that is too short.
 
 use std::io;
 
 use crate::archive::read_at::Source;
 
-/// The end of a file, as far back as it has been read.
+/// The end of a file, as far as it has been read.
 pub(super) struct End {
     bytes: Vec<u8>,
     file_length: u64,
@@ -18,7 +18,7 @@ impl End {
         Ok(Self { bytes, file_length })
     }
 
-    /// Makes sure that at least the last `wanted` bytes have been read.
+    /// Reads at least the last `wanted` bytes.
     pub(super) fn reach(&mut self, source: &dyn Source, wanted: u64) -> io::Result<()> {
         if wanted > self.bytes.len() as u64 {
             *self = Self::read(source, self.file_length, wanted)?;

@@ -1,4 +1,4 @@
-//! What can be wrong with an archive, each with a name of its own.
+//! Errors of archives, each with its own variant.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub enum ArchiveError {
 }
 
 impl ArchiveFault {
-    /// Whether it is the reader that lacks something: the archive itself may be whole.
+    /// Whether only the key is missing or wrong: the archive itself may be intact.
     pub fn is_of_keys(&self) -> bool {
         #[cfg(feature = "encryption")]
         {
@@ -40,7 +40,7 @@ impl ArchiveFault {
 }
 
 impl From<io::Error> for ArchiveError {
-    /// Of a bucket the wish to stop comes through the reading.
+    /// In a bucket an interrupt arrives as an I/O error of the read.
     fn from(error: io::Error) -> Self {
         let cause = cause_of(&error).get_ref();
         match cause.and_then(|cause| cause.downcast_ref::<Interrupted>()) {
@@ -51,7 +51,7 @@ impl From<io::Error> for ArchiveError {
 }
 
 impl ArchiveError {
-    /// That the archive at `path` could not be read: one that is gone was removed since it was listed.
+    /// The error for an archive at `path` that could not be read; one that is gone was removed since it was listed.
     pub(super) fn unread(error: io::Error, path: &Path) -> Self {
         if cause_of(&error).kind() == io::ErrorKind::NotFound {
             return Self::NotFound(path.to_path_buf());
@@ -69,16 +69,16 @@ pub enum ArchiveFault {
     Manifest(#[from] ManifestFault),
     #[error("frame {frame} at offset {offset} does not match its SHA-256")]
     FrameDigest {
-        /// Which frame, from 0.
+        /// The frame, from 0.
         frame: usize,
-        /// Where it begins, in bytes from the start of the archive.
+        /// Its offset in bytes from the start of the archive.
         offset: u64,
     },
     #[error("frame {frame} at offset {offset} does not decompress to {plain} bytes")]
     FrameContent {
-        /// Which frame, from 0.
+        /// The frame, from 0.
         frame: usize,
-        /// Where it begins, in bytes from the start of the archive.
+        /// Its offset in bytes from the start of the archive.
         offset: u64,
         plain: u32,
     },
@@ -86,9 +86,9 @@ pub enum ArchiveFault {
     NoManifest,
     #[error("its manifest lists {listed} bytes of tar stream, its frames hold {held}")]
     Size {
-        /// By the manifest.
+        /// In the manifest.
         listed: u64,
-        /// By the frames.
+        /// In the frames.
         held: u64,
     },
     #[error("unexpected entry `{path}`, {kind}; archives contain only regular files")]
@@ -97,7 +97,7 @@ pub enum ArchiveFault {
     Path { path: String, why: &'static str },
     #[error("it holds `{found}` where its manifest lists `{listed}`")]
     Entry {
-        /// By the manifest.
+        /// In the manifest.
         listed: String,
         found: String,
     },

@@ -3,7 +3,7 @@
 //! ```text
 //! content frame 0 … n-2   zstd frames, each up to 1 MiB of a tar stream, content checksum on
 //! content frame n-1       zstd frame: the tar entry `manifest.json` and the end of the tar
-//! seal                    skippable frame; every decoder passes over it
+//! seal                    skippable frame; every decoder skips it
 //!    0..4    magic 0x184D2A5A        4..8     payload length
 //!    8..15   "etcdark"               15       seal version, 1
 //!    16..20  n                       20..20+32n  SHA-256 of each content frame's bytes
@@ -14,16 +14,16 @@
 //!    then 4: n + 1;  1: descriptor 0;  4: magic 0x8F92EAB1
 //! ```
 //!
-//! Integers are little-endian. So every byte of the file is under a SHA-256 that stands in the
-//! file: the content frames under the seal's list, the list and the seek table under its last
-//! digest. Reading begins at the end: the seek table says where everything is.
+//! Integers are little-endian. Every byte of the file is covered by a SHA-256 in the
+//! file: the content frames by the seal's list, the list and the seek table by its last
+//! digest. Reading begins at the end: the seek table has the position of every frame.
 //! Source of the seek table: zstd's `contrib/seekable_format`.
 
 use crate::etcd::digest::{Digest, Hasher};
 
-/// How much of the tar stream goes into one frame, in bytes.
+/// Bytes of the tar stream in one frame.
 pub const FRAME: usize = 1 << 20;
-/// The most plain bytes that a reader lets a frame hold: bounds what it allocates.
+/// The most plain bytes that a reader accepts in a frame: limits what it allocates.
 pub const MAX_FRAME: u32 = 16 << 20;
 /// Bytes of the seek table's end: the count, the descriptor, the magic.
 pub const TABLE_FOOTER: usize = 9;
@@ -44,16 +44,16 @@ const LEAST_FRAME: u64 = 14;
 /// One content frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Where it begins, in bytes from the start of the archive.
+    /// Its offset in bytes from the start of the archive.
     pub offset: u64,
-    /// Its bytes in the archive.
+    /// Its compressed size in bytes.
     pub compressed: u32,
-    /// Its bytes of the tar stream.
+    /// Its plain size in bytes.
     pub plain: u32,
     pub digest: Digest,
 }
 
-/// What is wrong with the end of an archive.
+/// Why the end of an archive is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
     #[error("no seek table at the end: the archive is truncated")]
@@ -68,16 +68,16 @@ pub enum TailFault {
     Seal,
     #[error("frame {frame} claims to hold {plain} bytes in {compressed}")]
     FrameTooLarge {
-        /// Which frame, from 0.
+        /// The frame, from 0.
         frame: usize,
-        /// What it claims to hold.
+        /// Its plain size in the table.
         plain: u32,
-        /// What it claims to take.
+        /// Its compressed size in the table.
         compressed: u32,
     },
 }
 
-/// The bytes that go behind the content frames.
+/// The bytes after the content frames.
 pub fn write_tail(frames: &[Frame]) -> Vec<u8> {
     let seal_length = SEAL_HEAD + (frames.len() + 1) * DIGEST;
     let table_length = table_length(frames.len() + 1);
@@ -108,19 +108,19 @@ pub fn write_tail(frames: &[Frame]) -> Vec<u8> {
     tail
 }
 
-/// The end of an archive, as the last bytes of the file claim it to be.
+/// The end of an archive, according to the last bytes of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TailClaim {
     /// Bytes of the seal and the seek table.
     pub length: u64,
     /// Bytes of the seek table alone.
     pub table_length: u64,
-    /// What the seek table must begin with, if the claim is true.
+    /// The start of the seek table, if these bytes are right.
     pub table_head: [u8; SKIPPABLE_HEAD],
 }
 
-/// Reads the last [`TABLE_FOOTER`] bytes of a file of `file_length` bytes. The count of frames in them is under no digest
-/// yet: compare [`TailClaim::table_head`] with the file before reading as much as it says.
+/// Reads the last [`TABLE_FOOTER`] bytes of a file of `file_length` bytes. No digest covers their count of frames
+/// yet: compare [`TailClaim::table_head`] with the file before reading that much.
 pub fn claimed_tail(footer: [u8; TABLE_FOOTER], file_length: u64) -> Result<TailClaim, TailFault> {
     let [count @ .., descriptor, _, _, _, _] = footer;
     let magic = u32_at(&footer, 5).ok_or(TailFault::NoTable)?;
@@ -147,7 +147,7 @@ pub fn claimed_tail(footer: [u8; TABLE_FOOTER], file_length: u64) -> Result<Tail
     })
 }
 
-/// Reads a whole tail, as long as [`claimed_tail`] says, of a file of `file_length` bytes.
+/// Reads a whole tail, of the length in [`claimed_tail`], of a file of `file_length` bytes.
 pub fn read_tail(tail: &[u8], file_length: u64) -> Result<Vec<Frame>, TailFault> {
     let count = u32_at(tail, tail.len() - TABLE_FOOTER).ok_or(TailFault::NoTable)? as usize;
     let (seal, table) = tail

@@ -1,26 +1,25 @@
-//! An archive's bytes checked while they go by, from the first to the last.
+//! Checks an archive's bytes in one pass from the first to the last.
 //!
 //! In: an open [`Archive`], and all of its bytes in order. Out: the first fault. Nothing is
 //! decompressed: every content frame is compared with its SHA-256 in the seal, and the seal and the
-//! seek table with those that were proven when the archive was opened.
+//! seek table with those that were verified when the archive was opened.
 
 use crate::archive::format::{Frame, TailFault, write_tail};
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
 use crate::etcd::digest::Hasher;
 
-/// The bytes of one archive going by.
+/// A check of one archive's bytes.
 pub struct FrameCheck<'a> {
     archive: &'a Archive,
     frames: std::iter::Enumerate<std::slice::Iter<'a, Frame>>,
-    /// The frame that goes by, its digest so far, and how many bytes of it are still to come.
+    /// The current frame, its digest so far, and the number of its bytes that are missing.
     now: Option<(usize, &'a Frame, Hasher, usize)>,
     tail: Vec<u8>,
-    /// How many bytes of the tail have gone by.
+    /// The number of tail bytes so far.
     tail_seen: usize,
 }
 
 impl<'a> FrameCheck<'a> {
-    /// A check of all bytes of `archive`.
     pub fn of(archive: &'a Archive) -> Self {
         let mut check = Self {
             archive,
@@ -67,7 +66,7 @@ impl<'a> FrameCheck<'a> {
         Ok(())
     }
 
-    /// An error unless all bytes have gone by.
+    /// Fails unless all bytes have been given.
     pub fn finish(self) -> Result<(), ArchiveError> {
         if self.now.is_none() && self.tail_seen == self.tail.len() {
             return Ok(());

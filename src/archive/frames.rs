@@ -1,7 +1,7 @@
-//! An archive's content frames as one stream: each proven, then decompressed, on all cores.
+//! An archive's content frames as one stream: each verified, then decompressed, on all cores.
 //!
-//! In: an open file and its sealed frame list. Out: the tar stream, and the digest of the whole file, if that is
-//! wanted. Memory: a few frames a thread.
+//! In: an open file and its sealed frame list. Out: the tar stream, and the digest of the whole file, if
+//! requested. Memory: a few frames for each thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,16 +20,16 @@ use crate::thread_pool::{Buffers, Lent, Ordered};
 /// How far the disk reads ahead of the decompression, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
 
-/// A decompressor and the buffers it fills; one a thread.
+/// A decompressor with its buffers; one for each thread.
 #[derive(Default)]
 pub(super) struct Unpacker {
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
     pub(super) buffers: Buffers,
-    /// Whether zstd's own checksum is left alone because a SHA-256 of the content follows.
+    /// Whether zstd's own checksum is skipped because a SHA-256 of the content is checked.
     pub(super) skip_checksum: bool,
 }
 
-/// Proves a frame's bytes and decompresses them.
+/// Verifies a frame's bytes and decompresses them.
 pub(super) fn unpack_frame(
     unpacker: &mut Unpacker,
     number: usize,
@@ -65,10 +65,10 @@ pub(super) fn unpack_frame(
     }
 }
 
-/// What became of a frame: its bytes as they stand in the file and its plain bytes, or what is wrong with it.
+/// A frame's bytes in the file and its plain bytes, or what is wrong with it.
 type Unpacked = io::Result<(Lent, Result<Lent, ArchiveFault>)>;
 
-/// What broke a stream off: the archive's bytes, or the disk they are on.
+/// Why a stream ended early: the archive's bytes, or an I/O error.
 pub(super) enum Broke {
     Fault(ArchiveFault),
     Io(io::Error),
@@ -77,7 +77,7 @@ pub(super) enum Broke {
 /// The decompressed frames as one stream.
 pub(super) struct FrameStream {
     source: Arc<dyn Source>,
-    /// Up to which offset the source was asked to read ahead.
+    /// The offset up to which the source was asked to read ahead.
     fetched: u64,
     pool: Ordered<(usize, Frame), Unpacked>,
     waiting: VecDeque<(usize, Frame)>,
@@ -85,14 +85,14 @@ pub(super) struct FrameStream {
     at: usize,
     /// Takes the digest of the file's bytes.
     packed: Option<Digester>,
-    /// Where the frames end, in bytes from the start of the file.
+    /// The end of the frames, in bytes from the start of the file.
     end: u64,
     pub(super) broke: Option<Broke>,
 }
 
 impl FrameStream {
-    /// The stream of `frames` with their numbers, proven and decompressed on `threads` threads; without zstd's own
-    /// checksum if the content's digests are taken behind it. `packed` takes the digest of the whole file.
+    /// The stream of `frames` with their numbers, verified and decompressed on `threads` threads; without zstd's own
+    /// checksum if the content's digests are taken anyway. `packed` takes the digest of the whole file.
     pub(super) fn new(
         source: &Arc<dyn Source>,
         frames: impl Iterator<Item = (usize, Frame)>,
@@ -132,7 +132,7 @@ impl FrameStream {
         }
     }
 
-    /// Keeps the disk ahead of the workers: they would wait for it, each for its own frame.
+    /// Asks the disk to read ahead of the workers, which would each wait for their own frame.
     fn read_ahead(&mut self, offset: u64) {
         if self.fetched < offset + READ_AHEAD / 2 {
             self.source.read_ahead(offset, READ_AHEAD);
@@ -140,7 +140,7 @@ impl FrameStream {
         }
     }
 
-    /// Puts the next frame in place; whether there was one.
+    /// Moves on to the next frame; `false` at the end.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.pool.is_full() {
             let Some(job) = self.waiting.pop_front() else {
@@ -169,7 +169,7 @@ impl FrameStream {
         Err(io::ErrorKind::InvalidData.into())
     }
 
-    /// The next bytes, as many as one frame holds of `most`; none at the end.
+    /// The next bytes, at most `most` and at most one frame; empty at the end.
     pub(super) fn part(&mut self, most: u64) -> io::Result<Part> {
         while self.at >= self.now.len() && self.next_frame()? {}
         let from = self.at;
@@ -178,7 +178,7 @@ impl FrameStream {
         Ok(Part::of(&self.now, from..self.at))
     }
 
-    /// The digest of the whole file, if it was taken; to be asked for once no frame is left.
+    /// The digest of the whole file, if it was taken; call it after the last frame.
     pub(super) fn digest(&mut self) -> io::Result<Option<Digest>> {
         let Some(mut digester) = self.packed.take() else {
             return Ok(None);
@@ -191,7 +191,7 @@ impl FrameStream {
         digester.finish_one().map(Some)
     }
 
-    /// Whether nothing but zeros is left.
+    /// Whether only zeros follow.
     pub(super) fn rest_is_zero(&mut self) -> io::Result<bool> {
         loop {
             let rest = self.now.get(self.at..).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What an archive says of itself: `manifest.json`.
+//! The archive's manifest: `manifest.json`.
 //!
-//! In and out: JSON. A reader takes nothing in it on trust: [`Manifest::read`] accepts only the
+//! In and out: JSON. A reader trusts nothing in it: [`Manifest::read`] accepts only the
 //! paths, kinds and sizes that this crate writes.
 
 use std::collections::BTreeSet;
@@ -19,10 +19,10 @@ use crate::etcd::scan::FileKind;
 use crate::etcd::text::printable;
 use crate::fs::owner::Owner;
 
-/// The format this release writes.
+/// The format that this release writes.
 const FORMAT: Format = Format { major: 1, minor: 0 };
-/// The format of an archive of a damaged data dir, which is the highest major version that is read: a
-/// release that does not know of damage must not take it for a good one.
+/// The format of an archive of a damaged data dir, and the highest major version that is read: a
+/// release that does not know about damage must not take it for a valid one.
 const FORMAT_DAMAGED: Format = Format { major: 2, minor: 0 };
 /// The manifest's name in the archive.
 pub const MANIFEST: &str = "manifest.json";
@@ -30,15 +30,15 @@ pub const MANIFEST: &str = "manifest.json";
 pub const SUMS: &str = "SHA256SUMS";
 /// The directories of every archive, in the order they are written.
 pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
-/// The permission bits that a file may have: none that make a program run as someone else.
+/// The permission bits that a file may have: neither setuid nor setgid.
 pub const FILE_MODE: u32 = 0o777;
 /// The mode bits that a directory may have.
 pub const DIRECTORY_MODE: u32 = 0o7777;
-/// The longest file name accepted below `member/snap` and `member/wal`: what a tar header's
-/// name field holds.
+/// The longest file name accepted below `member/snap` and `member/wal`: what fits into a tar header's
+/// name field.
 const MAX_NAME: usize = 80;
 
-/// The version of the archive's format. A higher minor adds; a higher major changes.
+/// The version of the archive's format. A higher minor only adds fields; a higher major is incompatible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// Readers of a lower major cannot read it.
@@ -54,17 +54,17 @@ pub struct Tool {
     pub version: String,
 }
 
-/// How much of a data dir is in the archive.
+/// Which files of a data dir are in the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     Live,
     All,
-    /// Every file that can be read of a data dir that is damaged.
+    /// Every readable file of a damaged data dir.
     Damaged,
 }
 
-/// What a file is to the member.
+/// A file's role for the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -80,7 +80,7 @@ pub enum Role {
     OlderWal,
     /// A file that etcd would not load.
     Leftover,
-    /// A file of a damaged data dir, sound or not.
+    /// A file of a damaged data dir, valid or not.
     Damaged,
 }
 
@@ -100,7 +100,7 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
-    /// The member it was taken of.
+    /// Its owner in the data dir.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
@@ -118,14 +118,14 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
-    /// The member it was taken of.
+    /// Its owner in the data dir.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
     }
 }
 
-/// How much data a member has, in bytes.
+/// The member's data sizes, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// The raft snapshot and the log's entries above it: what the 100 MB rule measures.
@@ -134,7 +134,7 @@ pub struct Sizes {
     pub directory: u64,
 }
 
-/// What an archive says of itself.
+/// The content of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: Format,
@@ -151,10 +151,10 @@ pub struct Manifest {
     #[serde(flatten)]
     pub warnings: Warnings,
     pub notes: Vec<String>,
-    /// That the release that the data are of does not start from them, and why, if that is so.
+    /// Why a server of the data's own release does not start from them, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub does_not_start: Option<String>,
-    /// What a rewind made it from; none for what was captured from a member.
+    /// The inputs of a rewind; `None` for a captured member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind: Option<Rewind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,21 +166,21 @@ pub struct Manifest {
 pub struct Damage {
     /// Files that are corrupt, or could not be opened.
     pub files: Vec<DamagedFile>,
-    /// What the disk did not give.
+    /// Parts of files that could not be read.
     pub unreadable: Vec<Unreadable>,
-    /// Why etcd could not start from the files together, if that can be told.
+    /// Why etcd could not start from the files together, if known.
     pub start: Option<String>,
 }
 
 /// A file that is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedFile {
-    /// Its path in the archive; of one that is not in it, on the disk.
+    /// Its path in the archive; if it is not in the archive, its path on disk.
     pub path: String,
     pub fault: String,
 }
 
-/// A stretch of a file that the disk did not give: zeros in the archive.
+/// A range of a file that could not be read: zeros in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     pub path: String,
@@ -196,7 +196,7 @@ impl Damage {
         self.files.is_empty() && self.unreadable.is_empty() && self.start.is_none()
     }
 
-    /// Everything that is wrong, a line each.
+    /// Everything that is wrong, one item in a line.
     pub fn lines(&self) -> Vec<String> {
         let unreadable = self.unreadable.iter().map(|lost| {
             let Unreadable { path, offset, bytes, why } = lost;
@@ -210,12 +210,12 @@ impl Damage {
     }
 }
 
-/// What an archive was made from, and how far back it goes.
+/// What a rewound archive was made from, and where it was cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rewind {
-    /// The cluster whose history it continues; none of its members may run when the archive is restored.
+    /// The cluster that it replaces; none of its members may run when the archive is restored.
     pub old_cluster_id: ClusterId,
-    /// That cluster's members, as far as any input knew them.
+    /// That cluster's members, as far as the inputs have them.
     pub old_members: Vec<Member>,
     pub rewound_to: Index,
     pub derived_from: Vec<Origin>,
@@ -227,11 +227,11 @@ pub struct Origin {
     pub name: String,
     pub identity: Identity,
     pub position: Position,
-    /// What was taken from it, such as `raft snapshot`, `log`; nothing if it only bore witness.
+    /// What was taken from it, such as `raft snapshot`, `log`; empty if it was only compared.
     pub used_for: Vec<String>,
 }
 
-/// What is wrong with a manifest.
+/// Why a manifest is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
     #[error("its manifest cannot be read: {0}")]
@@ -239,7 +239,7 @@ pub enum ManifestFault {
     #[error("it has format {}.{} and was written by {writer}; that release and later ones read it", .format.major, .format.minor)]
     LaterFormat {
         format: Format,
-        /// The program that wrote it, as far as it can be read.
+        /// The program that wrote it, as far as that can be read.
         writer: String,
     },
     #[error("its manifest names `{path}`: {why}")]
@@ -276,7 +276,6 @@ impl Format {
         FORMAT
     }
 
-    /// The format of an archive of a damaged data dir.
     pub fn damaged() -> Self {
         FORMAT_DAMAGED
     }
@@ -288,7 +287,7 @@ impl Manifest {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
         let read: Result<Self, _> = serde_json::from_slice(json);
         let is_later = |format: Format| format.major > FORMAT_DAMAGED.major;
-        // What cannot be read may be of a later release.
+        // A manifest that cannot be parsed may be of a later release.
         if read
             .as_ref()
             .map_or(true, |manifest| is_later(manifest.format))
@@ -304,7 +303,7 @@ impl Manifest {
             }
         }
         let mut manifest = read.map_err(unreadable)?;
-        // The author of the file must not move a terminal's cursor with these, or begin a line.
+        // Control characters of the file's author must not reach a terminal.
         let tool = [&mut manifest.tool.name, &mut manifest.tool.version];
         let warnings = manifest.warnings.0.iter_mut();
         let texts = warnings.map(|warning| &mut warning.text);
@@ -316,7 +315,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether the data are of 3.x: they have the backend of the v3 store.
+    /// Whether the data are of 3.x, with the backend of the v3 store.
     pub fn has_backend(&self) -> bool {
         self.files.iter().any(|file| file.role == Role::V3Backend)
     }
@@ -382,7 +381,7 @@ impl Manifest {
 }
 
 impl FileEntry {
-    /// What it is to a rescue: files of a damaged data dir are what their names say.
+    /// Its kind for a rescue: files of a damaged data dir have the kind that their names give.
     pub(crate) fn kind_in_rescue(&self) -> FileKind {
         match self.role {
             Role::Damaged => kind_of(&self.path),
@@ -390,7 +389,7 @@ impl FileEntry {
         }
     }
 
-    /// How its bytes are to be checked.
+    /// Its kind, which decides how its bytes are checked.
     pub fn kind(&self) -> FileKind {
         if matches!(self.role, Role::Leftover | Role::Damaged) {
             FileKind::Other
@@ -400,7 +399,7 @@ impl FileEntry {
     }
 }
 
-/// What a path's name says the file is.
+/// The kind that a path's name gives.
 pub fn kind_of(path: &str) -> FileKind {
     FileKind::of(path)
 }
@@ -426,13 +425,13 @@ pub fn sums(files: &[FileEntry]) -> String {
     sums
 }
 
-/// Bytes of a file's line there.
+/// Bytes of a file's line in it.
 pub(super) fn sums_line_length(file: &FileEntry) -> u64 {
     (64 + "  \n".len() + file.path.len()) as u64
 }
 
-/// The path of a leftover, changed if etcd would load it: a raft snapshot other than one before the live one, or a segment
-/// other than one before the first live one.
+/// The path of a leftover, changed if etcd would load it: a raft snapshot that is not older than the live one, or a
+/// segment that is not older than the first live one.
 pub(crate) fn leftover_path(
     path: &str,
     live_snapshot: Option<FileKind>,
@@ -449,7 +448,7 @@ pub(crate) fn leftover_path(
     format!("{path}{suffix}")
 }
 
-/// Whether a path is one that an archive may hold; if not, why.
+/// Checks that an archive may hold this path; the error says why not.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
     if path.starts_with('/') {
         return Err("an absolute path");

@@ -1,7 +1,7 @@
 //! The archive: a member directory in one file that `tar`, `zstd` and `sha256sum` can read too.
 //!
-//! [`manifest`] is what it says of itself, [`format`] its bytes, [`writer`] and [`reader`] the
-//! two directions, [`source`] where the bytes come from, [`fault`] what can be wrong with it. It knows nothing of the WAL: names, readers and facts come from above.
+//! [`manifest`] lists its content, [`format`] is its bytes, [`writer`] and [`reader`] write and read it,
+//! [`verify`] checks it, [`read_at`] gives its bytes, [`error`] has its errors. It uses names, facts and scans of `etcd`.
 
 pub(crate) mod digester;
 #[cfg(feature = "encryption")]
@@ -31,5 +31,5 @@ pub use crate::archive::writer::{Cipher, NewFile, Writer};
 pub const EXTENSION: &str = ".tar.zst";
 /// The last part of an encrypted archive's name.
 pub const ENCRYPTED: &str = ".age";
-/// What stands behind an archive's name in the name of its checksum file.
+/// What follows an archive's name in the name of its checksum file.
 pub const SUM_EXTENSION: &str = ".sha256";

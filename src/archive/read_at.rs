@@ -1,7 +1,7 @@
-//! Where an archive's bytes are read from: any part at any time, from several threads.
+//! Random access to an archive's bytes, from several threads.
 //!
 //! In: an offset and a buffer. Out: the bytes there. A file on disk is one source; an object in a
-//! bucket and the inside of an encrypted file are others.
+//! bucket and the plaintext of an encrypted file are others.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -14,13 +14,13 @@ use crate::fs::error::with_path;
 
 /// The bytes of one file that does not change.
 pub trait Source: Debug + Send + Sync {
-    /// How many bytes there are.
+    /// Its length in bytes.
     fn length(&self) -> u64;
 
-    /// Fills `buffer` with the bytes from `offset` on, in bytes from the start; fewer are an error.
+    /// Fills `buffer` from `offset`, in bytes from the start; fails if there are fewer bytes.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// A hint that `length` bytes from `offset` on will be wanted soon.
+    /// A hint that `length` bytes from `offset` on will be read soon.
     fn read_ahead(&self, _offset: u64, _length: u64) {}
 }
 
@@ -34,7 +34,7 @@ pub struct FileSource {
 impl FileSource {
     /// Opens the regular file at `path`.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        // Without waiting: a pipe with an archive's name must not hold up a whole `list`.
+        // Does not block: a FIFO with an archive's name must not stop a whole `list`.
         let mut options = File::options();
         options
             .read(true)
@@ -70,7 +70,7 @@ impl Source for FileSource {
     fn read_ahead(&self, offset: u64, length: u64) {
         let advice = rustix::fs::Advice::WillNeed;
         let length = std::num::NonZeroU64::new(length);
-        // Without it the bytes come a little later.
+        // Without it the bytes only come later.
         let _ = rustix::fs::fadvise(&self.file, offset, length, advice);
     }
 }

@@ -1,8 +1,8 @@
-//! Reading an archive, from its end: the seal, the manifest, then the content.
+//! Reads an archive from its end: the seal, the manifest, then the content.
 //!
-//! In: a file. Out: an [`Archive`] whose manifest is proven, and its files passed to a [`Sink`]
-//! in order while every digest is checked. Nothing is taken on trust: what the tar stream holds
-//! must be what the manifest lists, entry for entry, and nothing else.
+//! In: a file. Out: an [`Archive`] with a verified manifest, and its files passed to a [`Sink`]
+//! in order while every digest is checked. Nothing is trusted: the tar stream must have exactly the
+//! entries of the manifest, in its order.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,17 +26,17 @@ use crate::etcd::digest::Digest;
 use crate::etcd::scan::FileKind;
 use crate::interrupt::Interrupt;
 
-/// How much of the end is read at once, in bytes: enough for the manifest of a usual archive.
+/// Bytes of the first read at the end: enough for the manifest of a usual archive.
 const FIRST_READ: u64 = 32 << 10;
-/// How much is passed to a sink at once, in bytes.
+/// Bytes passed to a sink at once.
 const PIECE: u64 = 256 << 10;
 
 thread_local! {
-    /// Unpacks manifests: for a list of a thousand archives to make one for each would cost a sixth of the time.
+    /// Decompresses manifests; shared, because creating one for each of a thousand archives costs a sixth of the time.
     static OPENING: RefCell<Unpacker> = RefCell::default();
 }
 
-/// An archive whose seal and manifest have been proven.
+/// An archive with a verified seal and manifest.
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
@@ -52,7 +52,7 @@ impl Archive {
         Self::from_source(Arc::new(FileSource::open(path)?), path)
     }
 
-    /// Opens the archive that `source` gives, reading its end only; `path` is what it is called.
+    /// Opens the archive in `source`, reading its end only; `path` is its name in messages.
     pub fn from_source(source: Arc<dyn Source>, path: &Path) -> Result<Self, ArchiveError> {
         let fault = |fault: ArchiveFault| ArchiveError::Fault {
             path: path.to_path_buf(),
@@ -65,7 +65,7 @@ impl Archive {
             .last_chunk::<TABLE_FOOTER>()
             .ok_or_else(|| fault(TailFault::NoTable.into()))?;
         let claim = claimed_tail(*footer, bytes).map_err(|found| fault(found.into()))?;
-        // A damaged count must not make a reader take the whole file for the table.
+        // A damaged count must not make a reader read the whole file as the table.
         let table_head = end
             .first_of_last(&*source, claim.table_length)
             .map_err(unread)?;
@@ -101,7 +101,6 @@ impl Archive {
         })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -111,18 +110,17 @@ impl Archive {
         self.bytes
     }
 
-    /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Bytes of all files in it.
+    /// The total size of its files in bytes.
     pub fn plain_bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
 
-    /// Passes everything in it to `sink`, decompressing on `threads` threads and taking `digests`
-    /// beside that; what they say comes when all of it has gone by.
+    /// Passes all of its content to `sink`, decompressing on `threads` threads and taking `digests`
+    /// meanwhile; returns these after the last byte.
     pub fn unpack<S: Sink>(
         &self,
         threads: usize,
@@ -137,7 +135,7 @@ impl Archive {
         let is_taken = |file: &FileEntry| all || file.kind() == FileKind::Other;
         let taken = self.manifest.files.iter().filter(|file| is_taken(file));
         let outcome = self.unpack_entries(&mut stream, is_taken, &mut digester, interrupt, sink);
-        // A frame that is corrupt is the cause of whatever went wrong behind it.
+        // A corrupt frame is the cause of any error after it.
         self.broken_off(&mut stream)?;
         outcome?;
         let trailing = stream.rest_is_zero();
@@ -233,8 +231,8 @@ impl Archive {
         self.frames.iter().copied().enumerate()
     }
 
-    /// Gives the bytes of one of the files that the manifest lists, unpacking only the frames that hold a part of it. They are
-    /// proven; what stands before the file in the tar stream is taken for what the manifest says.
+    /// Reads the bytes of one file in the manifest, unpacking only the frames that hold a part of it. They are
+    /// verified; the offset of the file in the tar stream is taken from the manifest.
     pub fn read_file<E: From<ArchiveError>>(
         &self,
         file: &FileEntry,
@@ -286,9 +284,9 @@ impl Archive {
         outcome
     }
 
-    /// Holds every frame against its digest, without decompressing it; the first that does not
-    /// match is the error. With the seal and the manifest, which were proven when the archive was
-    /// opened, that is every byte.
+    /// Compares every frame with its digest, without decompressing it; the first mismatch is the
+    /// error. With the seal and the manifest, which were verified when the archive was opened, that
+    /// covers every byte.
     pub fn check_frames(&self, interrupt: &Interrupt) -> Result<(), ArchiveError> {
         let mut packed = Vec::new();
         for (number, frame) in self.frames.iter().enumerate() {
@@ -330,7 +328,7 @@ impl Archive {
         Ok(damaged)
     }
 
-    /// The files that have a part between two offsets of the tar stream.
+    /// The files with a part between two offsets of the tar stream.
     fn files_between(&self, from: u64, to: u64) -> Vec<String> {
         let mut at = self.manifest.directories.len() as u64 * BLOCK;
         let mut found = Vec::new();
@@ -371,7 +369,7 @@ mod tests {
 
     use super::*;
 
-    /// A gigabyte of zeros that ends as an archive of `count` frames does.
+    /// A gigabyte of zeros that ends like an archive of `count` frames.
     #[derive(Debug)]
     struct Hollow {
         footer: [u8; TABLE_FOOTER],
@@ -398,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_damaged_count_of_frames_makes_no_reader_take_the_file_into_memory() {
-        // Guards against `list` and `status` that read a gigabyte, or download it, for one flipped bit.
+        // `list` and `status` must not read a gigabyte, or download it, for one flipped bit.
         for bit in 0..32 {
             let mut footer = [0, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f];
             footer[..4].copy_from_slice(&(2_u32 ^ (1 << bit)).to_le_bytes());

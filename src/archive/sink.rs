@@ -1,23 +1,23 @@
-//! What an archive's content goes to while it is unpacked, and what its digests say.
+//! Where an archive's content goes while it is unpacked, and the result of its digests.
 
 use crate::archive::manifest::{DirectoryEntry, FileEntry};
 use crate::archive::{ArchiveError, ArchiveFault};
 use crate::etcd::digest::Digest;
 
-/// Which digests are taken while an archive is unpacked. Every frame's always is.
+/// Which digests are taken while an archive is unpacked. Every frame's digest always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digests {
     All,
-    /// All, and that of the archive itself, as its checksum file has it.
+    /// All, and that of the archive itself, for its checksum file.
     AllAndWhole,
-    /// Only those of files whose bytes etcd itself does not check: for an archive that this
-    /// process has just written, whose frames prove that the disk holds what was written.
+    /// Only those of files without checksums of etcd's own: for an archive that this
+    /// process has just written, and of which the frames prove that the disk holds what was written.
     Unchecked,
 }
 
-/// Where an archive's content goes.
+/// Receives an archive's content.
 pub trait Sink {
-    /// What can go wrong with it.
+    /// The error of this sink.
     type Error: From<ArchiveError>;
 
     /// A directory.
@@ -30,11 +30,11 @@ pub trait Sink {
     fn end(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
 }
 
-/// What the digests say that were taken while an archive was unpacked.
+/// The result of the digests that were taken while an archive was unpacked.
 #[derive(Debug, Default)]
 pub struct Digested {
-    /// The files with other bytes than the manifest lists.
+    /// The files that differ from the manifest.
     pub mismatches: Vec<ArchiveFault>,
-    /// The digest of the archive itself, if that was wanted.
+    /// The digest of the archive itself, if requested.
     pub whole: Option<Digest>,
 }

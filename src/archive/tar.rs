@@ -1,4 +1,4 @@
-//! The tar stream's entries compared with the manifest: nothing else, and nothing more.
+//! Compares the tar stream's entries with the manifest: the same ones, and no others.
 
 use std::io;
 use std::io::Read;
@@ -19,7 +19,7 @@ pub(super) fn read_header(stream: &mut impl Read) -> io::Result<Option<Header>> 
     if bytes.iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
-    // The checksum is taken with spaces in its own place.
+    // The checksum is taken with spaces in the checksum field.
     let with_spaces = (0..).zip(bytes).map(|(at, &byte)| match at {
         148..156 => u32::from(b' '),
         _ => u32::from(byte),
@@ -30,7 +30,7 @@ pub(super) fn read_header(stream: &mut impl Read) -> io::Result<Option<Header>> 
     Err(io::Error::other("archive header checksum mismatch"))
 }
 
-/// Passes over what fills the last block of an entry of `size` bytes, the rest of which has been read but for `left`.
+/// Skips the padding of an entry of `size` bytes, of which `left` are still unread.
 pub(super) fn leave_entry(stream: &mut impl Read, size: u64, left: u64) -> io::Result<()> {
     let filling = tar_entry_length(size).saturating_sub(BLOCK.saturating_add(size));
     let behind = left.saturating_add(filling);
@@ -40,7 +40,7 @@ pub(super) fn leave_entry(stream: &mut impl Read, size: u64, left: u64) -> io::R
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Holds an entry's path and kind against what is expected next.
+/// Compares an entry's path and kind with the expected ones.
 pub(super) fn check_entry(header: &Header, listed: &str) -> Result<(), ArchiveFault> {
     let found = String::from_utf8_lossy(&header.path_bytes()).into_owned();
     let kind = match header.entry_type() {
@@ -70,7 +70,7 @@ pub(super) fn check_entry(header: &Header, listed: &str) -> Result<(), ArchiveFa
     })
 }
 
-/// Holds an entry's header against the manifest: size, mode, owner.
+/// Compares an entry's header with the manifest: size, mode, owner.
 pub(super) fn check_header(
     header: &Header,
     path: &str,
@@ -93,7 +93,7 @@ pub(super) fn check_header(
     Ok(())
 }
 
-/// Holds a file's time against the manifest. A tar header holds whole seconds, and none before
+/// Compares a file's time with the manifest. A tar header has whole seconds, and none before
 /// 1970.
 pub(super) fn check_time(header: &Header, file: &FileEntry) -> Result<(), ArchiveFault> {
     let listed = u64::try_from(file.mtime.as_second()).unwrap_or(0);

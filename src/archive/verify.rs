@@ -1,7 +1,7 @@
-//! Proving an archive: every byte's digest, every record, the whole chain, and that what the
-//! manifest says of the member is what its files say.
+//! Verifies an archive: every byte's digest, every record, the whole chain, and that the manifest
+//! agrees with the files.
 //!
-//! In: an [`Archive`]. Out: a verdict a file. Goes on past what is corrupt.
+//! In: an [`Archive`]. Out: a result for each file. Continues after a corrupt file.
 
 use std::collections::BTreeSet;
 
@@ -20,28 +20,28 @@ use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
-/// What proving an archive gave.
+/// The result of verifying an archive.
 #[derive(Debug, Default)]
 pub struct ArchiveReport {
-    /// Every file, in archive order; those behind a break are missing.
+    /// Every file, in archive order; those after a broken frame are missing.
     pub files: Vec<FileReport>,
-    /// What is wrong with it, apart from single files.
+    /// Faults other than those of single files.
     pub faults: Vec<VerifyFault>,
-    /// The store, if a replay was asked for and nothing is wrong, or what is whole was rescued.
+    /// The store, if a replay was requested and nothing is wrong, or the intact part was rescued.
     pub replay: Option<Outcome>,
     /// Every entry, in the same cases.
     pub trace: Option<Trace>,
-    /// Of a damaged data dir that was saved as it was: the member as the part that is whole shows it,
-    /// and what is lost, if that was asked for and the archive holds what it was given.
+    /// For an archive of a damaged data dir: the member according to the intact part, and what is
+    /// lost, if requested and the archive holds what it was given.
     pub rescued: Option<Result<(MemberFacts, Option<Lost>), StartFault>>,
-    /// What servers of each release line do with what is restored from it, if that was asked for and
+    /// Whether servers of each release line start from its restored data, if requested and
     /// all of it can be read.
     pub starts: Option<Verdicts>,
-    /// The digest of the archive itself, if that was asked for and all of it can be read.
+    /// The digest of the archive itself, if requested and all of it can be read.
     pub sha256: Option<Digest>,
 }
 
-/// What can be wrong with an archive whose seal and manifest are right.
+/// Faults of an archive with a valid seal and manifest.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyFault {
     #[error(transparent)]
@@ -62,12 +62,12 @@ pub enum VerifyFault {
 }
 
 impl ArchiveReport {
-    /// Whether nothing at all is wrong.
+    /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
     }
 
-    /// The first thing that is wrong.
+    /// The first fault.
     pub fn first_fault(&self) -> Option<VerifyFault> {
         let in_file = self.files.iter().find_map(|file| {
             file.fault.as_ref().map(|fault| VerifyFault::File {
@@ -79,8 +79,8 @@ impl ArchiveReport {
     }
 }
 
-/// Reads all of `archive` for `pass`, decompressing on `threads` threads. It is proven with
-/// [`Digests::All`]; without, only what has a checksum of its own.
+/// Reads all of `archive` for `pass`, decompressing on `threads` threads. [`Digests::All`] verifies all of it;
+/// otherwise only what has a checksum of its own is.
 pub fn verify(
     archive: &Archive,
     pass: Pass,
@@ -123,7 +123,7 @@ pub fn verify(
             faults.extend(lines.map(VerifyFault::Damaged));
         }
         Ok(()) => {
-            // One fault in a file makes the facts differ too; saying so twice helps no one.
+            // A fault in a file changes the facts too; one report is enough.
             if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
                 match check.finish(archive) {
                     Ok(found) => (replay, trace) = (found.replay, found.trace),
@@ -152,13 +152,13 @@ pub fn verify(
     })
 }
 
-/// The member's files as they come out of an archive, compared with etcd's rules.
+/// Checks the member's files by etcd's rules as they are unpacked.
 #[derive(Default)]
 pub(crate) struct MemberCheck {
     examiner: Examiner,
-    /// Of a damaged data dir: the files that are known to be damaged, or to have been.
+    /// For a damaged data dir: the files that are known to be damaged.
     damaged: BTreeSet<String>,
-    /// Whether the file that goes by is one of them.
+    /// Whether the current file is one of them.
     is_damaged: bool,
 }
 
@@ -192,7 +192,7 @@ impl MemberCheck {
         self.examiner.update(bytes);
     }
 
-    /// An archive holds no torn tail, for the capture cut it off, unless it is of a damaged data dir.
+    /// Ends a file. Only an archive of a damaged data dir may hold a torn tail; a capture cuts it off.
     pub(crate) fn end(&mut self) -> Option<FileFault> {
         match self.examiner.end() {
             Err(fault) => Some(fault),
@@ -206,7 +206,7 @@ impl MemberCheck {
                     fault: SegmentFault::CutShort,
                 }))
             }
-            // What the disk did not give is zeros, which can look like the end of a segment of 3.x.
+            // Bytes that could not be read are zeros, which can look like the end of a segment of 3.x.
             Ok(FileEnd::Segment(_)) if self.is_damaged && self.examiner.is_rescue() => {
                 self.examiner.break_chain();
                 None
@@ -215,15 +215,15 @@ impl MemberCheck {
         }
     }
 
-    /// What servers of each release line do with it, if that was asked and every file that they read
-    /// has gone by.
+    /// Whether servers of each release line start from it, if requested and every file that they read
+    /// has been checked.
     pub(crate) fn take_starts(&mut self) -> Option<Verdicts> {
         let start = self.examiner.take_start();
         let whole = start.filter(|start| start.next_file().is_none());
         whole.map(StartScan::finish)
     }
 
-    /// What is whole of a damaged data dir.
+    /// The findings about the intact part of a damaged data dir.
     fn finish_rescue(mut self) -> Result<Findings, StartFault> {
         // A segment that could not be opened is not in the archive.
         for path in &self.damaged {
@@ -235,7 +235,7 @@ impl MemberCheck {
         self.examiner.finish_all()
     }
 
-    /// Whether etcd could start from all of it, and whether the manifest tells the truth.
+    /// Whether etcd could start from all of it, and whether the manifest agrees.
     pub(crate) fn finish(self, archive: &Archive) -> Result<Findings, VerifyFault> {
         let manifest = archive.manifest();
         let snapshot = manifest
@@ -245,7 +245,7 @@ impl MemberCheck {
         let found = self.examiner.finish_all()?;
         let data = snapshot.map_or(0, |file| file.size) + found.facts.log_bytes_above_snapshot;
         let mut member = manifest.member.clone();
-        // Older releases recorded no CRC.
+        // Older releases did not record the CRC.
         member.log_crc = member.log_crc.or(found.facts.log_crc);
         let told = found.facts == member && data == manifest.sizes.data;
         if told {
@@ -256,7 +256,7 @@ impl MemberCheck {
     }
 }
 
-/// A start from what is restored from `archive`. Raft snapshots that no server loads are left out.
+/// A start from the restored data of `archive`. Raft snapshots that no server loads are left out.
 fn start_of(archive: &Archive) -> StartScan {
     let manifest = archive.manifest();
     let names = |folder, role: Option<Role>| {
@@ -405,7 +405,7 @@ mod tests {
     fn a_segment_known_to_be_damaged_or_gone_is_never_the_end_of_the_log() {
         assert_eq!(lost(&[]), None);
         assert_eq!(lost(&[NAME]).unwrap().whole_to, Index(2));
-        // One that could not be opened is named by its path on the disk.
+        // A file that could not be opened has its path on disk.
         let gone = "/srv/etcd/member/wal/0000000000000001-0000000000000009.wal";
         let segment_gone = lost(&[gone]).unwrap();
         assert_eq!(

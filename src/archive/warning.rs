@@ -1,44 +1,44 @@
-//! What about an archive, or the member in it, is worth a warning: a code that stays, and a text for people.
+//! Warnings about an archive, or the member in it: a stable code, and a text for people.
 
 use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What kind of warning it is.
+/// The kind of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningCode {
     OverLimit,
-    /// The log ends in an unfinished record, which was cut off.
+    /// The log ended in an unfinished record, which was cut off.
     TornTail,
     LeftOut,
-    /// A raft snapshot was passed over for an older one.
+    /// A raft snapshot was skipped in favour of an older one.
     PassedOver,
     /// A segment that etcd no longer needs is corrupt.
     OldSegment,
     EmptySegment,
     Removed,
-    /// The same, in an entry that is not known to be committed.
+    /// The same in an entry that is not known to be committed.
     RemovalPending,
-    /// The member's vote is for a member that its files do not know.
+    /// The member's vote is for a member that is not in its files.
     StrayVote,
     VersionPending,
     DoesNotStart,
     Damage,
-    /// Of a later release, or of one that wrote texts only.
+    /// A code of a later release, or a text of one without codes.
     #[serde(other)]
     Other,
 }
 
 impl WarningCode {
-    /// Whether it concerns only the moment of the capture, or what every reader measures again: an archive with such a
-    /// warning is not worse than one without it.
+    /// Whether it is only about the time of the capture, or about what every reader measures again: an archive with
+    /// such a warning is as good as one without it.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::OverLimit | Self::TornTail)
     }
 
-    /// The code of a text from before there were codes.
+    /// The code for a text of a release without codes.
     fn of_text(text: &str) -> Self {
         if text.starts_with("the data size is ") {
             Self::OverLimit
@@ -56,7 +56,7 @@ impl WarningCode {
     }
 }
 
-/// A warning. In JSON and in a text it is its text.
+/// A warning. It is serialized and shown as its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     pub code: WarningCode,
@@ -80,7 +80,7 @@ impl Serialize for Warning {
 #[serde(from = "Lists", into = "Lists")]
 pub struct Warnings(pub Vec<Warning>);
 
-/// As a manifest has them: the texts, as every release reads them, and beside them their codes.
+/// As in a manifest: the texts, which every release reads, and their codes.
 #[derive(Serialize, Deserialize)]
 struct Lists {
     warnings: Vec<String>,

@@ -1,7 +1,7 @@
-//! Writing an archive: a tar stream cut into frames, compressed on all cores, sealed.
+//! Writes an archive: a tar stream cut into frames, compressed on all cores, sealed.
 //!
-//! In: files as `(facts, reader)`, one after the other, then the manifest. Out: the bytes drawn
-//! in [`crate::archive::format`], and the digest of all of them. Memory: a few frames a thread.
+//! In: files as `(facts, reader)`, in order, then the manifest. Out: the bytes drawn
+//! in [`crate::archive::format`], and the digest of all of them. Memory: a few frames for each thread.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ use crate::thread_pool::{Buffers, Lent, Ordered, WorkerDied};
 #[derive(Clone, Debug)]
 pub struct NewFile {
     pub path: String,
-    /// Bytes that its reader must give.
+    /// Bytes that its reader gives.
     pub size: u64,
     pub mode: u32,
     pub uid: u32,
@@ -37,9 +37,9 @@ pub struct Finished {
     pub sha256: Digest,
 }
 
-/// What an archive goes through on its way into a repository, such as encryption.
+/// What an archive passes through on its way into a repository, such as encryption.
 pub trait Cipher: std::fmt::Debug {
-    /// Lets `content` write, and writes what becomes of that to `out`.
+    /// Lets `content` write, and writes the result to `out`.
     fn pass(
         &self,
         out: &mut dyn Write,
@@ -47,20 +47,20 @@ pub trait Cipher: std::fmt::Debug {
     ) -> io::Result<()>;
 }
 
-/// An archive being written to an open file, from its beginning.
+/// An archive that is being written to an open file.
 pub struct Writer<'f> {
     tar: tar::Builder<FrameCutter<'f>>,
     files: Vec<FileEntry>,
 }
 
 impl<'f> Writer<'f> {
-    /// An archive in `file`, which is emptied, compressed at zstd `level` on `threads` threads.
+    /// An archive in `file`, which is truncated, compressed at zstd `level` on `threads` threads.
     pub fn new(file: &'f File, level: i32, threads: usize) -> io::Result<Self> {
         file.set_len(0)?;
         Ok(Self::to(Some(file), level, threads))
     }
 
-    /// The same archive, of which nothing is kept: what it would hold, and how large it would be.
+    /// An archive that is not stored, to learn its content and size.
     pub fn nowhere(level: i32, threads: usize) -> Self {
         Self::to(None, level, threads)
     }
@@ -98,8 +98,8 @@ impl<'f> Writer<'f> {
         self.tar.append(&header, io::empty())
     }
 
-    /// Writes a file of exactly `new.size` bytes from `reader`. What it is to the member is said
-    /// with [`Writer::role`], once its bytes have been seen.
+    /// Writes a file of exactly `new.size` bytes from `reader`. Its role is set
+    /// with [`Writer::role`], once its bytes have been read.
     pub fn append(&mut self, new: &NewFile, reader: impl Read) -> io::Result<()> {
         let mut header = header(&new.path, new.size, EntryType::Regular, new.mtime)?;
         header.set_mode(new.mode);
@@ -130,22 +130,22 @@ impl<'f> Writer<'f> {
         Ok(())
     }
 
-    /// Says what the file written last is to the member.
+    /// Sets the role of the last file.
     pub fn role(&mut self, role: Role) {
         if let Some(file) = self.files.last_mut() {
             file.role = role;
         }
     }
 
-    /// Changes what the files written so far are to the member.
+    /// Changes the roles of the files written so far.
     pub fn change_roles(&mut self, change: impl Fn(Role) -> Role) {
         for file in &mut self.files {
             file.role = change(file.role);
         }
     }
 
-    /// Ends the archive with `SHA256SUMS`, the manifest that `complete` makes of the files, and
-    /// the seal. Gives the manifest back with what was written.
+    /// Ends the archive with `SHA256SUMS`, the manifest that `complete` makes from the files, and
+    /// the seal. Returns the manifest and the result.
     pub fn finish(
         mut self,
         mtime: Timestamp,
@@ -181,7 +181,7 @@ fn header(path: &str, size: u64, kind: EntryType, mtime: Timestamp) -> io::Resul
     Ok(header)
 }
 
-/// Takes the digest of what is read through it.
+/// Takes the digest of the bytes read through it.
 struct Hashing<R> {
     reader: R,
     hasher: Hasher,
@@ -197,7 +197,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// The tar stream's other end: cuts it into frames and writes them in order.
+/// Cuts the tar stream into frames and writes them in order.
 struct FrameCutter<'f> {
     file: Option<&'f File>,
     pool: Ordered<Lent, io::Result<Packed>>,
@@ -207,7 +207,7 @@ struct FrameCutter<'f> {
     frames: Vec<Frame>,
     /// Bytes in the file.
     written: u64,
-    /// Bytes that the kernel was asked to write to the disk.
+    /// Bytes for which the kernel was asked to start writing to the disk.
     written_back: u64,
     whole: Hasher,
 }
@@ -219,7 +219,7 @@ struct Packed {
 }
 
 impl FrameCutter<'_> {
-    /// Ends the frame that is being filled, if there is anything in it.
+    /// Ends the current frame, unless it is empty.
     fn cut(&mut self) {
         if self.plain.is_empty() {
             return;
@@ -229,7 +229,7 @@ impl FrameCutter<'_> {
         self.pool.submit(std::mem::replace(&mut self.plain, next));
     }
 
-    /// What follows goes into one frame: the manifest and the end of the tar stream.
+    /// The manifest and the end of the tar stream go into one frame.
     fn begin_last_frame(&mut self) {
         self.cut();
         self.frame_size = MAX_FRAME as usize;
@@ -243,7 +243,7 @@ impl FrameCutter<'_> {
         Ok(())
     }
 
-    /// Writes the oldest frame in flight; whether there was one.
+    /// Writes the oldest frame in flight; `false` if there is none.
     fn write_oldest(&mut self) -> io::Result<bool> {
         let died = |error: WorkerDied| io::Error::other(error);
         let Some(packed) = self.pool.take().map_err(died)? else {
@@ -270,7 +270,7 @@ impl FrameCutter<'_> {
         file.write_all_at(bytes, at)?;
         let unasked = self.written - self.written_back;
         if unasked >= WRITEBACK {
-            // The disk works while the next frames are compressed; less is left to wait for.
+            // The disk works while the next frames are compressed, so the final sync is short.
             start_writeback(file, self.written_back, unasked);
             self.written_back = self.written;
         }

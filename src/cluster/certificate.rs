@@ -1,4 +1,4 @@
-//! What a certificate says of itself, also one that today's TLS libraries refuse to read.
+//! The contents of a certificate, even of one that today's TLS libraries refuse to read.
 //!
 //! ```text
 //! Certificate = SEQUENCE { tbs, signature algorithm, signature }
@@ -6,7 +6,7 @@
 //! key         = SEQUENCE { SEQUENCE { algorithm, … }, BIT STRING }, of RSA the bits of SEQUENCE { modulus, exponent }
 //! ```
 //!
-//! In: DER. Out: a [`Facts`], or nothing where it is not a certificate. Source: RFC 5280, section 4.1.
+//! In: DER. Out: [`Facts`], or `None` if it is not a certificate. Source: RFC 5280, section 4.1.
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
@@ -19,19 +19,19 @@ const EXTENSIONS: u8 = 0xa3;
 const RSA: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// 2.5.29.19.
 const BASIC_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 0x13];
-/// What basic constraints of an authority begin with: the BOOLEAN true.
+/// The start of an authority's basic constraints: the BOOLEAN true.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
-/// The shortest RSA key that TLS libraries take today, in bits.
+/// The shortest RSA key that TLS libraries accept today, in bits.
 pub(super) const LEAST_RSA_BITS: usize = 2048;
 
-/// What a certificate says of itself.
+/// The contents of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts<'a> {
     /// 1 to 3.
     pub(super) version: u8,
-    /// The subject's public key as it stands there.
+    /// The subject's public key, as its bytes in the certificate.
     pub(super) spki: &'a [u8],
-    /// An RSA key: its bits, and the DER of its modulus and exponent.
+    /// For an RSA key: its bits, and the DER of its modulus and exponent.
     pub(super) rsa: Option<(usize, &'a [u8])>,
     pub(super) is_authority: bool,
 }
@@ -70,7 +70,7 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// What makes TLS libraries refuse it whatever else it says, in words.
+    /// The reasons why TLS libraries refuse it in any case, as text.
     pub(super) fn objections(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.version < 3 {
@@ -90,7 +90,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Whether the extensions behind the key say that it is an authority's.
+/// Whether the extensions after the key say that it is an authority's.
 fn is_authority(mut rest: Der<'_>) -> Option<bool> {
     loop {
         let (tag, inside) = rest.next()?;
@@ -103,7 +103,7 @@ fn is_authority(mut rest: Der<'_>) -> Option<bool> {
             if extension.next_of(OBJECT_ID)? != BASIC_CONSTRAINTS {
                 continue;
             }
-            // Whether it is critical comes first, if it is said; the value is last.
+            // The optional "critical" comes first; the value is last.
             let mut value = None;
             while let Some((_, found)) = extension.next() {
                 value = Some(found);
@@ -123,7 +123,7 @@ fn bit_length(number: &[u8]) -> usize {
     first + 8 * significant.count()
 }
 
-/// DER that is being read.
+/// A reader of DER.
 #[derive(Clone, Copy)]
 struct Der<'a>(&'a [u8]);
 

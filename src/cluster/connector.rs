@@ -1,8 +1,8 @@
-//! Connections that tell at which stage they failed.
+//! Connections with errors that tell at which stage they failed.
 //!
-//! In: what ureq asks of a resolver and a connector. Out: the same connections, but an error says
-//! whether no one was reached or TLS was not agreed on. ureq by itself reports a host that is
-//! switched off and a server that never answers as one and the same timeout.
+//! In: ureq's calls of a resolver and a connector. Out: the same connections, but an error says
+//! whether no server was reached or TLS failed. ureq by itself reports a host that is
+//! switched off and a server that never answers as the same timeout.
 
 use std::io::ErrorKind;
 use std::sync::mpsc::sync_channel;
@@ -21,7 +21,7 @@ use crate::cluster::tls::{self, Failed, Tls};
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// Looks up names, each in a thread of its own that is left behind when the time is up; an error where none can be had.
+/// Resolves names, each in a thread that is abandoned after a timeout; fails if no thread can be started.
 #[derive(Debug, Default)]
 pub(crate) struct InTime;
 
@@ -39,7 +39,7 @@ impl Resolver for InTime {
                 after: Duration::NotHappening,
                 ..timeout
             };
-            // No one listens any more once the time is up.
+            // After the timeout there is no receiver.
             let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, forever));
         };
         crate::thread_pool::start(look_up)?;
@@ -48,7 +48,7 @@ impl Resolver for InTime {
     }
 }
 
-/// The same, and tells at which stage it failed.
+/// The same, with errors that tell the stage.
 #[derive(Debug, Default)]
 pub(super) struct Names(InTime);
 
@@ -60,7 +60,7 @@ impl Resolver for Names {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         match self.0.resolve(uri, config, timeout) {
-            // That no thread can be had says nothing of the server.
+            // That no thread can be started does not mean that the server is unreachable.
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Err(error.into()),
             found => {
                 found.map_err(|error| reaching(error, "its name could not be looked up in time"))
@@ -69,7 +69,7 @@ impl Resolver for Names {
     }
 }
 
-/// Connects, and agrees on TLS where the URL asks for it.
+/// Connects, with TLS if the URL asks for it.
 #[derive(Debug)]
 pub(super) struct ByStage {
     tcp: TcpConnector,
@@ -119,7 +119,7 @@ fn reaching(error: Error, in_time: &str) -> Error {
 
 fn agreeing(error: Error) -> Error {
     let why = match error {
-        // Someone is there who is too slow.
+        // A server is there but too slow.
         Error::Timeout(_) => return error,
         Error::Io(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
@@ -138,7 +138,7 @@ fn in_words(error: &std::io::Error) -> String {
     inner.map_or_else(|| error.to_string(), tls::why)
 }
 
-/// A connection without TLS, which notices when the other side speaks TLS.
+/// A connection without TLS, which notices if the other side speaks TLS.
 #[derive(Debug)]
 struct Plain<T> {
     inner: T,

@@ -1,17 +1,17 @@
-//! Many questions asked at the same time.
+//! Sends many requests at the same time.
 //!
-//! In: jobs, and what to do with each answer as it comes. The work goes on in threads of its own
-//! until the caller has heard enough; what is still under way then ends by itself, at its own
-//! timeout, and no one waits for it.
+//! In: jobs, and a function for each result as it comes. The jobs run in threads of their own
+//! until the caller has enough results; the others end by themselves, at their own
+//! timeouts, without being waited for.
 
 use std::sync::Arc;
 
 use crossbeam_channel::unbounded;
 
-/// More threads than members of any cluster have URLs; with more jobs some wait for their turn.
+/// More threads than the members of any cluster have URLs; further jobs wait.
 const MAX_THREADS: usize = 256;
 
-/// Whether all is known that is wanted.
+/// Whether more results are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Enough {
     Yes,
@@ -19,7 +19,7 @@ pub(super) enum Enough {
 }
 
 /// Gives every job to `work`, and every result with its job to `take` in the order they come, until
-/// `take` says that it is enough, or all are done.
+/// `take` says that it has enough, or all are done.
 pub(super) fn at_once<J, R>(
     jobs: Vec<J>,
     work: impl Fn(&J) -> R + Send + Sync + 'static,
@@ -33,7 +33,7 @@ pub(super) fn at_once<J, R>(
     let work = Arc::new(work);
     let wanted = jobs.len().min(MAX_THREADS);
     for job in jobs {
-        // Its receiver is right here.
+        // Cannot fail: the receiver exists.
         let _ = queue.send(job);
     }
     drop(queue);
@@ -52,7 +52,7 @@ pub(super) fn at_once<J, R>(
     let started = (0..wanted).filter(|_| start()).count();
     drop(results);
     if started == 0 {
-        // No thread can be had: one question after the other is better than none.
+        // If no thread can be started, the requests run one after the other.
         for job in waiting {
             let result = work(&job);
             if take(job, result) == Enough::Yes {

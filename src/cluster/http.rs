@@ -1,8 +1,8 @@
-//! One question to one server, and every way in which it can go unanswered.
+//! One request to one server, and the ways in which it can fail.
 //!
 //! In: an [`Access`], the URL of a server, a path. Out: an [`Answer`], or a [`Silence`] that tells
-//! those ways apart. Whatever a server does, a talk with it ends when its time is up, and no more
-//! is read than an answer may have.
+//! these ways apart. Whatever a server does, a request ends at its time limit, and no more
+//! is read than the size limit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(super) const SHORT: u64 = 64 << 10;
 pub(super) const LONG: u64 = 1 << 20;
 /// Bytes of the longest head of an answer.
 const HEAD: usize = 16 << 10;
-/// Where the distributions keep the certificates that a machine trusts.
+/// Where distributions keep the trusted CA certificates.
 const SYSTEM_CERTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -45,18 +45,18 @@ const SYSTEM_CERTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// A way to ask the servers of one cluster.
+/// A client of one cluster's servers.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) agent: Agent,
-    /// The URLs to begin from, without a path.
+    /// The endpoints' URLs, without a path.
     pub(super) endpoints: Vec<String>,
     pub(super) timeout: Duration,
-    /// `Authorization`, and whether it may go over plain HTTP.
+    /// The `Authorization` header, and whether it may be sent over plain HTTP.
     user: Option<(Arc<str>, bool)>,
 }
 
-/// What a server answered, whatever the status.
+/// A server's answer of any status.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -64,16 +64,16 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// What is asked for at a path.
+/// The method of a request.
 #[derive(Debug)]
 pub(super) enum Method<'r> {
     Get,
-    /// With this form as its body.
+    /// A PUT with this form as its body.
     Put(&'r [u8]),
     Delete,
 }
 
-/// A talk with one server, for as long as it may take.
+/// Requests to one server within one time limit.
 #[derive(Debug)]
 pub(super) struct Talk<'c> {
     cluster: &'c Cluster,
@@ -93,7 +93,7 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Reads what `access` names; asks no member yet.
+    /// Reads the files in `access`; asks no member yet.
     pub fn new(access: &Access) -> Result<Self, AccessError> {
         let endpoint = |url: &String| {
             base_of(url).ok_or_else(|| AccessError::Endpoint(shown(&without_user(url))))
@@ -129,7 +129,7 @@ impl Cluster {
         })
     }
 
-    /// Begins a talk with the server at `url`, which [`base_of`] gave.
+    /// Prepares requests to the server at `url`, which [`base_of`] gave.
     pub(super) fn talk<'c>(&'c self, url: &'c str, expected: Option<ClusterId>) -> Talk<'c> {
         Talk {
             cluster: self,
@@ -140,8 +140,8 @@ impl Cluster {
         }
     }
 
-    /// The header that says who asks, for a server at `url`. A member may name any URL as its own:
-    /// the password does not go over plain HTTP to where it was not sent so by the user's wish.
+    /// The user's header for a server at `url`. A member may name any URL as its own:
+    /// the password is not sent over plain HTTP unless the user gave an endpoint with it.
     fn user_for(&self, url: &str) -> Option<&str> {
         let (header, may_be_plain) = self.user.as_ref()?;
         (*may_be_plain || url.starts_with("https:")).then_some(header)
@@ -149,14 +149,14 @@ impl Cluster {
 }
 
 impl Talk<'_> {
-    /// Asks for `path`; an answer of any status will do.
+    /// Requests `path`; accepts any status.
     pub(super) fn fetch(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
         self.exchange(&Method::Get, path, None, |response| {
             response.body_mut().with_config().limit(limit).read_to_vec()
         })
     }
 
-    /// Asks as the user; an answer of any status will do.
+    /// Sends a request as the user; accepts any status.
     pub(super) fn exchange_as_user(
         &self,
         method: &Method<'_>,
@@ -169,13 +169,13 @@ impl Talk<'_> {
         })
     }
 
-    /// Asks for `path`, which must be there.
+    /// Requests `path`, which must exist.
     pub(super) fn get(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
         let answer = self.fetch(path, limit)?;
         self.accept(path, answer)
     }
 
-    /// Asks for the head of the answer to `path`, as the user.
+    /// Requests the headers of `path`, as the user.
     pub(super) fn head_as_user(&self, path: &str) -> Result<Answer, Silence> {
         let user = self.cluster.user_for(self.url);
         let answer = self.exchange(&Method::Get, path, user, |response| {
@@ -217,7 +217,7 @@ impl Talk<'_> {
                 body,
             })
         };
-        // No server shall be able to end this program by what it sends.
+        // No answer of a server may panic this program.
         let answer = catch_unwind(AssertUnwindSafe(attempt))
             .map_err(|_| self.rubbish("what it sent made the HTTP library fail"))?
             .map_err(|error| self.silence(error))?;
@@ -233,7 +233,7 @@ impl Talk<'_> {
             200 => Ok(answer),
             401 | 403 => Err(Silence::NotAllowed { url }),
             300..=399 => Err(self.rubbish("it redirects to another server")),
-            // As servers written in Go say it.
+            // The text of servers written in Go.
             400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
                 let why = "it speaks TLS: its URL begins with https".to_owned();
                 Err(Silence::Tls { url, why })
@@ -246,7 +246,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Why an answer that names no cluster is none of an etcd member.
+    /// Why an answer without a cluster id is not from an etcd member.
     pub(super) fn not_etcd(&self, path: &str, answer: Answer) -> Silence {
         let begins = shown(&String::from_utf8_lossy(&answer.body));
         let why = format!("it names no cluster: {begins}");
@@ -255,19 +255,19 @@ impl Talk<'_> {
             .unwrap_or_else(|| self.rubbish(why))
     }
 
-    /// That another cluster's member answers here.
+    /// A member of another cluster answers here.
     pub(super) fn other_cluster(&self, found: ClusterId) -> Silence {
         let url = self.url.to_owned();
         Silence::OtherCluster { url, found }
     }
 
-    /// That another member of the cluster answers here.
+    /// Another member of the cluster answers here.
     pub(super) fn other_member(&self, found: MemberId) -> Silence {
         let url = self.url.to_owned();
         Silence::OtherMember { url, found }
     }
 
-    /// That what answers is odd.
+    /// The answer is not valid.
     pub(super) fn rubbish(&self, why: impl Into<String>) -> Silence {
         Silence::Rubbish {
             url: self.url.to_owned(),
@@ -313,7 +313,7 @@ impl Talk<'_> {
         }
     }
 
-    /// What it means when a connection ends that was made.
+    /// The meaning of an error on an established connection.
     fn broken_off(&self, error: &io::Error) -> Silence {
         let url = self.url.to_owned();
         let inner = error.get_ref();
@@ -321,7 +321,7 @@ impl Talk<'_> {
             let why = shown(&tls::why(alert));
             return Silence::Tls { url, why };
         }
-        // With TLS 1.3 a server may refuse a client's certificate, or the want of one, after the
+        // With TLS 1.3 a server may refuse a client's certificate, or a missing one, after the
         // handshake, and its alert may be lost with the connection.
         if url.starts_with("https:") {
             let why = "it hung up; it may want a client certificate (--cert, --key)".to_owned();
@@ -331,7 +331,7 @@ impl Talk<'_> {
     }
 }
 
-/// A request that ends within `left`, as a user.
+/// A request with the time limit `left`, with the user's header.
 fn prepared<B>(
     request: RequestBuilder<B>,
     left: Duration,
@@ -350,13 +350,13 @@ impl Answer {
         self.header("X-Etcd-Cluster-Id")
     }
 
-    /// A header that can be read as what is wanted.
+    /// A header, parsed.
     pub(super) fn header<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
     }
 }
 
-/// TLS with the certificates that this machine trusts, and none of a client.
+/// TLS with this machine's trusted certificates, and no client certificate.
 #[cfg(feature = "object-store")]
 pub(crate) fn system_tls() -> TlsConfig {
     TlsConfig::builder()
@@ -382,7 +382,7 @@ fn ders(certs: &[Certificate<'static>]) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// The file that `SSL_CERT_FILE` names, as OpenSSL's tools have it, or the distribution's.
+/// The certificates in the file `SSL_CERT_FILE`, as OpenSSL's tools use it, or in the distribution's.
 fn system_certs() -> Vec<Certificate<'static>> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let known = SYSTEM_CERTS.iter().map(PathBuf::from);
@@ -393,8 +393,8 @@ fn system_certs() -> Vec<Certificate<'static>> {
     pem.map_or_else(Vec::new, |pem| certificates_in(&pem))
 }
 
-/// The client's certificate and key, if they fit together. What a certificate is worth is for the
-/// server to say: one of X.509 version 1 is sent as it is.
+/// The client's certificate and key, if they fit together. The server decides whether it accepts the
+/// certificate: one of X.509 version 1 is sent unchanged.
 fn client_cert(access: &Access) -> Result<Option<CertifiedKey>, AccessError> {
     let Some((cert, key)) = &access.client_cert else {
         return Ok(None);
@@ -446,7 +446,7 @@ fn certificates(
     Ok(found)
 }
 
-/// Those certificates in a PEM file that can vouch for others.
+/// The certificates in a PEM file that can be trust anchors.
 fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
     let is_sound = |certificate: &Certificate<'_>| {
         let der = CertificateDer::from(certificate.der());
@@ -456,7 +456,7 @@ fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
     all.filter(is_sound).collect()
 }
 
-/// Those certificates in a PEM file that say what they are.
+/// The certificates in a PEM file that can be parsed.
 fn all_certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -1,7 +1,7 @@
 //! The keys of a running cluster, over the v2 API.
 //!
-//! In: a [`Cluster`], keys as the API names them. Out: the nodes below a key, or what became of one write. Each write says
-//! what must hold for it to happen, so that what another client has written in between is never overwritten.
+//! In: a [`Cluster`], keys as the API names them. Out: the nodes below a key, or the result of one write. Each write
+//! has a condition, so that it never overwrites what another client has written meanwhile.
 //! Source: etcd's documentation of the v2 API at 2.2.5 (`prevExist`, `prevIndex`, `ttl`).
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::cluster::{ClusterId, Silence};
 
 /// Bytes of the longest answer with keys that is read.
 const LARGE: u64 = 1 << 30;
-/// etcd's codes for a condition of a write that does not hold.
+/// etcd's error codes for an unmet condition of a write.
 const KEY_NOT_FOUND: u32 = 100;
 const COMPARE_FAILED: u32 = 101;
 const NOT_A_FILE: u32 = 102;
@@ -32,7 +32,7 @@ pub struct LiveNode {
     pub modified: u64,
 }
 
-/// What must hold of a key when it is written.
+/// The condition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Absent,
@@ -41,11 +41,11 @@ pub enum Condition {
     EmptyDirectory,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// The condition did not hold; nothing was changed.
+    /// The condition was not met; nothing was changed.
     Conflict,
 }
 
@@ -102,8 +102,8 @@ impl<'c> Keys<'c> {
         self.url.as_deref().unwrap_or_default()
     }
 
-    /// The node `key`, `/` for all, and what is below it, by key, as a majority of the members has it; empty if there is no such
-    /// key. etcd leaves out what is hidden below `key`.
+    /// The node `key`, `/` for all, and all nodes below it, by key, read through a quorum; empty if the key does not
+    /// exist. etcd leaves out hidden nodes below `key`.
     pub fn read(&mut self, key: &[u8]) -> Result<BTreeMap<String, LiveNode>, Silence> {
         let path = format!("{}?recursive=true&quorum=true", path_of(key));
         let answer = self.ask(&Method::Get, &path)?;
@@ -126,7 +126,7 @@ impl<'c> Keys<'c> {
         }
     }
 
-    /// Writes a key, or a directory if there is no `value`, where `condition` holds; it expires after `ttl` seconds.
+    /// Writes a key, or a directory if there is no `value`, on the `condition`; it expires after `ttl` seconds.
     pub fn put(
         &mut self,
         key: &[u8],
@@ -145,7 +145,7 @@ impl<'c> Keys<'c> {
         self.change(&Method::Put(form.as_bytes()), &path)
     }
 
-    /// Removes a key, or an empty directory, where `condition` holds.
+    /// Removes a key, or an empty directory, on the `condition`.
     pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, Silence> {
         let path = format!("{}?{}", path_of(key.as_bytes()), query(condition));
         self.change(&Method::Delete, &path)
@@ -166,7 +166,7 @@ impl<'c> Keys<'c> {
         }
     }
 
-    /// The status and the body of an answer: of the first endpoint that gives one, and of the same from then on.
+    /// The status and the body of an answer, from the first endpoint that gives one; later requests go to the same.
     fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<(u16, Vec<u8>), Silence> {
         let endpoints = match &self.url {
             Some(url) => std::slice::from_ref(url),

@@ -1,10 +1,10 @@
-//! A running cluster, asked over HTTP: who the members are, what each says, and whether that is
+//! A running cluster over HTTP: its members, what each reports, and whether that is
 //! current.
 //!
 //! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`Look`]:
-//! one [`MemberLook`] for every member that anyone knows of, each asked at the same time, so that
-//! one which hangs costs one timeout and not one each; or, where only that matters, who is there at
-//! all: a [`Presence`] each. Only [`keys`] writes to a cluster.
+//! one [`MemberLook`] for every known member, all asked at the same time, so that several hanging
+//! members cost one timeout; or, where that is enough, only whether they are there:
+//! a [`Presence`] each. Only [`keys`] writes to a cluster.
 //! Source: formats page §8.
 
 mod certificate;
@@ -30,25 +30,25 @@ pub use crate::cluster::http::Cluster;
 pub(crate) use crate::cluster::http::system_tls;
 pub use crate::cluster::presence::Presence;
 
-/// Where a member says who it is.
+/// The path with a member's own identity.
 const OWN: &str = "/v2/stats/self";
-/// Where a member says who the members are.
+/// The path with the list of members.
 const MEMBERS: &str = "/v2/members";
 
 /// How to reach a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Client URLs to begin from, such as `http://127.0.0.1:2379`.
+    /// Client URLs of endpoints, such as `http://127.0.0.1:2379`.
     pub endpoints: Vec<String>,
-    /// Certificates, in PEM, of those who may vouch for a server; the system's if there is none.
+    /// CA certificates in PEM that may sign a server's; the system's if `None`.
     pub ca_cert: Option<PathBuf>,
-    /// The SHA-256 of the servers' certificates, in DER; any other is refused, and these are taken
-    /// whatever vouches for them. None by default.
+    /// The SHA-256 of the servers' certificates, in DER: only these are accepted, with any
+    /// signer. Empty by default.
     pub pins: Vec<Digest>,
     /// This client's certificate and key, in PEM.
     pub client_cert: Option<(PathBuf, PathBuf)>,
     pub user: Option<User>,
-    /// How long one server may take for all it is asked, from the first attempt to connect.
+    /// The time limit for all requests to one server, including the connection.
     pub timeout: Duration,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// Why no one can be asked.
+/// Why no member can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error("`{path}` is not a valid {what} in PEM")]
@@ -84,70 +84,70 @@ pub enum AccessError {
     Io(#[from] std::io::Error),
 }
 
-/// What was found when a cluster was asked.
+/// What the cluster answered.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// The cluster's id, as the first member that answered has it, or as it was expected.
+    /// The cluster's id, from the first member that answered, or the expected one.
     pub cluster_id: Option<ClusterId>,
-    /// Every member that is known of, by id.
+    /// Every known member, by id.
     pub members: Vec<MemberLook>,
-    /// Endpoints that led to no member of this cluster.
+    /// Endpoints that do not belong to a member of this cluster.
     pub strays: Vec<Stray>,
 }
 
-/// An endpoint that led to no member of the cluster in question.
+/// An endpoint that does not belong to a member of the cluster.
 #[derive(Clone, Debug)]
 pub struct Stray {
     pub endpoint: String,
     pub silence: Silence,
 }
 
-/// One member and what it said.
+/// One member and its answers.
 #[derive(Clone, Debug)]
 pub struct MemberLook {
-    /// The member, as the cluster itself tells, or else the files.
+    /// The member, from the cluster itself, or else from the files.
     pub member: Member,
-    /// Whether a running member named it, and not only files: the cluster's own present word.
+    /// Whether a running member listed it, and not only files.
     pub named_by_cluster: bool,
     pub said: Result<Said, Silence>,
 }
 
-/// What a member answered.
+/// A member's answers.
 #[derive(Clone, Debug)]
 pub struct Said {
     pub url: String,
     /// The version of its binary, such as 2.1.3.
     pub server_version: semver::Version,
     pub cluster_version: SaidVersion,
-    /// `/health`; none where it could not be asked.
+    /// The answer of `/health`; `None` without an answer.
     pub healthy: Option<bool>,
-    /// Its role and whom it follows; none where `/v2/stats/self` could not be asked.
+    /// Its role and its leader; `None` without an answer of `/v2/stats/self`.
     pub role: Option<Role>,
-    /// Whether it answered a quorum read, which makes what it said current.
+    /// Whether it answered a quorum read, which makes its answers current.
     pub quorum_read: Result<Applied, Silence>,
-    /// The members' ids that it knows of; none where it could not be asked.
+    /// The ids of the members that it lists; `None` without an answer.
     pub members: Option<Vec<MemberId>>,
 }
 
-/// A member's word on the cluster version.
+/// The cluster version that a member reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SaidVersion {
-    /// 2.0 has none.
+    /// 2.0 does not report one.
     Unknown20,
-    /// `not_decided`: no one has written it yet.
+    /// `not_decided`: no version is written yet.
     NotDecided,
     Is(ClusterVersion),
 }
 
-/// What a member is to the others.
+/// A member's role in raft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub leads: bool,
-    /// The member that it takes for the leader, if any.
+    /// The member that it regards as the leader, if any.
     pub leader: Option<MemberId>,
 }
 
-/// How far a member has come, from the headers of its answer.
+/// The indexes in the headers of a member's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// `X-Raft-Index`; 0 right after a restart.
@@ -158,28 +158,28 @@ pub struct Applied {
     pub etcd_index: u64,
 }
 
-/// Why there is no answer. Every one of them names the URL that was asked.
+/// Why there is no answer. Each variant has the URL that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
     #[error("it has not told the cluster where clients reach it")]
     NoClientUrl,
-    /// No one listens, or the host cannot be reached or resolved.
+    /// Nothing listens there, or the host cannot be reached or resolved.
     #[error("{url} cannot be reached: {why}")]
     Unreachable { url: String, why: String },
-    /// Someone listens and does not answer in time.
+    /// A server listens there, but does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow { url: String, after: Duration },
     #[error("{url}: TLS handshake failed: {why}")]
     Tls { url: String, why: String },
-    /// It wants to know who asks (401, or 403).
+    /// It requires a user (401, or 403).
     #[error("{url}: authentication failed (wrong user or password, or a user who may not do this)")]
     NotAllowed { url: String },
     #[error("{url} answered with status {status}: {message}")]
     Refused {
         url: String,
-        /// HTTP's status.
+        /// The HTTP status.
         status: u16,
-        /// What it says, shortened.
+        /// Its message, shortened.
         message: String,
     },
     #[error("{url}: not a valid etcd 2.x response: {why}")]
@@ -191,7 +191,7 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// Whether someone is there, although there is no answer to work with.
+    /// Whether a server is there, although its answer cannot be used.
     pub fn is_reached(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
     }

@@ -1,8 +1,8 @@
-//! Whether anyone of a cluster is there, which is all that a restore needs to know.
+//! Whether any member of a cluster is there, which is all that a restore needs to know.
 //!
-//! In: members that files name, and the cluster they belong to. Out: a [`Presence`] for each. Peer
+//! In: the members listed in files, and their cluster. Out: a [`Presence`] for each. Peer
 //! URLs are asked as well as client URLs: they answer without authentication, and a member that
-//! never published itself has no others.
+//! never published itself has no client URLs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use crate::etcd::membership::Member;
 /// The list of members at a peer URL.
 const PEER_MEMBERS: &str = "/members";
 
-/// Who is where a member should be.
+/// What is at a member's URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
     Here {
         url: String,
-        /// Which member; none at a peer URL, which does not say.
+        /// The member that answers; `None` at a peer URL, which does not tell.
         member: Option<MemberId>,
     },
-    /// Someone who could not be asked.
+    /// A server is there that could not be asked.
     Unclear(Silence),
     OtherCluster {
         url: String,
@@ -42,8 +42,8 @@ enum Kind {
 }
 
 impl Cluster {
-    /// Asks where `members` are whether anyone of the cluster answers, for no longer than `within`.
-    /// Of what is found at a member's URLs, the most alarming counts.
+    /// Asks at the URLs of `members` whether a member of the cluster answers, for at most `within`.
+    /// If several URLs of a member differ, the most alarming counts.
     pub fn presence_of(
         &self,
         members: &[Member],
@@ -86,7 +86,7 @@ impl Cluster {
 /// The most alarming first.
 fn rank(presence: &Presence) -> u8 {
     match presence {
-        // Who says which member it is, says more.
+        // An answer with the member's id says more.
         Presence::Here { member, .. } => u8::from(member.is_none()),
         Presence::Unclear(_) => 2,
         Presence::OtherCluster { .. } => 3,
@@ -100,7 +100,7 @@ fn presence(talk: &Talk<'_>, kind: Kind, cluster_id: ClusterId) -> Presence {
         Kind::Client => MEMBERS,
     };
     let url = talk.url.to_owned();
-    // Whatever the status: the head of the answer says whose it is.
+    // With any status: the headers have the cluster's id.
     let found = match talk.fetch(path, LONG) {
         Ok(answer) => match answer.cluster_id() {
             Some(found) => found,

@@ -1,8 +1,8 @@
-//! A look at a cluster: who its members are, and what each says.
+//! Asks a cluster for its members, and each member for its state.
 //!
 //! In: the endpoints of an [`Access`](crate::cluster::Access), and the members known from files. Out: a
-//! [`Look`]. First everyone who may know is asked who the members are, then every member what it
-//! has to say; an answer counts as a member's only if it proves to be from it.
+//! [`Look`]. First all known URLs are asked for the list of members, then every member for its
+//! state; an answer counts as a member's only if it has the member's id.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,10 +16,10 @@ use crate::cluster::{
 use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
 use crate::etcd::membership::Member;
 
-/// Asks for no more than a directory's head, through raft.
+/// Reads only the headers of a directory, through raft.
 const QUORUM_READ: &str = "/v2/keys/?quorum=true";
 
-/// What a server tells of its cluster.
+/// What a server reports about its cluster.
 #[derive(Debug)]
 struct Told {
     cluster_id: ClusterId,
@@ -30,8 +30,8 @@ struct Told {
 type ToldBy = HashMap<String, Result<Told, Silence>>;
 
 impl Cluster {
-    /// Asks everyone: at the endpoints, and where the members are that are `known` from files. With
-    /// `expected` the answers of any other cluster do not count; without, those of any other
+    /// Asks the endpoints, and the members that are `known` from files. With
+    /// `expected` the answers of any other cluster do not count; without it, those of any other
     /// than the first one found.
     pub fn look(&self, known: &[Member], expected: Option<ClusterId>) -> Look {
         let doors = self.doors(known);
@@ -56,7 +56,7 @@ impl Cluster {
         }
     }
 
-    /// Where someone may know who the members are, in the order in which they are believed.
+    /// The URLs to ask for the members, the most trusted first.
     fn doors(&self, known: &[Member]) -> Vec<String> {
         let files = known.iter().flat_map(|member| &member.client_urls);
         let mut doors = self.endpoints.clone();
@@ -96,7 +96,7 @@ impl Cluster {
         self.endpoints.iter().filter_map(stray).collect()
     }
 
-    /// What each of `members` says, in their order.
+    /// The answers of `members`, in their order.
     fn ask_all<'m>(
         &self,
         members: impl Iterator<Item = &'m Member>,
@@ -136,7 +136,7 @@ impl Cluster {
     }
 }
 
-/// What came back from the URLs of one member.
+/// The answers from the URLs of one member.
 #[derive(Debug, Default)]
 struct Heard {
     said: Option<(ClusterId, Said)>,
@@ -174,7 +174,7 @@ impl Heard {
     }
 }
 
-/// Of what keeps a member's URLs from answering, what tells most about the member.
+/// Of the errors of a member's URLs, the one that tells most.
 fn most_telling(silences: Vec<Silence>) -> Silence {
     let rank = |silence: &Silence| match silence {
         Silence::OtherCluster { .. } | Silence::OtherMember { .. } => 1,
@@ -185,7 +185,7 @@ fn most_telling(silences: Vec<Silence>) -> Silence {
     best.unwrap_or(Silence::NoClientUrl)
 }
 
-/// The members that anyone knows of, by id, and whether a running one named them.
+/// All listed members, by id, and whether a running one listed them.
 fn members(
     doors: &[String],
     told: &ToldBy,
@@ -198,7 +198,7 @@ fn members(
     for member in lists.flat_map(|told| &told.members) {
         let entry = found.entry(member.id);
         let (first, _) = entry.or_insert_with(|| (member.clone(), true));
-        // A member that lags behind may not have heard yet where this one is.
+        // A member that is behind may not have this one's URLs yet.
         if first.client_urls.is_empty() {
             *first = member.clone();
         }
@@ -210,7 +210,7 @@ fn members(
     found.into_values().collect()
 }
 
-/// Where a member can be asked: an endpoint that proved to be it, and its client URLs.
+/// The URLs of a member: an endpoint that has proved to be it, and its client URLs.
 fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
     let is_own = |told: &Result<Told, Silence>| {
         let told = told.as_ref().ok();
@@ -230,7 +230,7 @@ fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
     urls.map(|url| url.and_then(worth_asking)).collect()
 }
 
-/// That a member names a URL where no one can be asked.
+/// The error for a URL that cannot be asked.
 pub(super) fn no_url(url: &str) -> Silence {
     Silence::Rubbish {
         url: shown(url),
@@ -238,7 +238,7 @@ pub(super) fn no_url(url: &str) -> Silence {
     }
 }
 
-/// What kept a URL from answering a moment ago, if asking again would only take as long again.
+/// The error of a URL that was asked a moment ago, if asking again would only take as long again.
 fn no_connection(told: &ToldBy, url: &str) -> Option<Silence> {
     let silence = told.get(url)?.as_ref().err()?;
     let is_final = matches!(
@@ -267,15 +267,15 @@ fn members_by(talk: &Talk<'_>) -> Result<(ClusterId, Vec<Member>), Silence> {
     Ok((cluster_id, members))
 }
 
-/// Everything that a member has to say, if it is the one that is meant.
+/// All answers of a member, if it has the expected id.
 fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), Silence> {
     own_role(talk, id)?;
     let (cluster_id, members) = members_by(talk)?;
     talk.expected.get_or_insert(cluster_id);
     let mut said_versions = versions(talk)?;
-    // Behind one name there may be several servers: still the same one?
+    // There may be several servers behind one name: check the id again.
     let role = own_role(talk, id)?;
-    // Unhealthy is said with the status 503.
+    // An unhealthy member answers with status 503.
     let health = talk.fetch("/health", SHORT).ok();
     let health = health.filter(|answer| matches!(answer.status, 200 | 503));
     let quorum_read = talk.head_as_user(QUORUM_READ);
@@ -283,7 +283,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
         return Err(other);
     }
     let mut quorum_read = quorum_read.and_then(|answer| applied(talk, &answer));
-    // What it said before the quorum read may be older than that.
+    // Its answers from before the quorum read may be older.
     if let Ok(applied) = quorum_read {
         quorum_read = versions(talk).and_then(|after| {
             own_role(talk, id)?;
@@ -304,7 +304,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     Ok((cluster_id, said))
 }
 
-/// The version of its binary, and what it holds to be the cluster's.
+/// The version of its binary, and the cluster version that it reports.
 fn versions(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
     let answer = talk.get("/version", SHORT)?;
     answers::version(&answer.body).map_err(|odd| talk.rubbish(odd))

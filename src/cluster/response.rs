@@ -1,7 +1,7 @@
-//! What a member's answers say.
+//! Parses members' answers.
 //!
-//! In: bodies of HTTP answers (formats page §8), from anyone who listens where a member should.
-//! Out: what etcd means by them, bounded and fit to be shown; or what is odd about them.
+//! In: bodies of HTTP answers (formats page §8), from any server at a member's URL.
+//! Out: their meaning in etcd, limited in size and printable; or what is wrong with them.
 
 use serde::Deserialize;
 
@@ -10,16 +10,16 @@ use crate::etcd::ids::MemberId;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
 
-/// More members than any cluster has.
+/// The most members that are accepted: more than any cluster has.
 const MAX_MEMBERS: usize = 64;
-/// More URLs than a member has, of either kind.
+/// The most URLs of either kind that are accepted for a member.
 const MAX_URLS: usize = 16;
-/// The longest name or URL that is believed, in bytes.
+/// The longest accepted name or URL, in bytes.
 const MAX_TEXT: usize = 512;
-/// How much of what someone says is repeated in a message, in characters.
+/// The longest part of an answer that is shown in a message, in characters.
 const SHOWN: usize = 200;
 
-/// What is odd about an answer.
+/// What is wrong with an answer.
 pub(super) type Odd = String;
 
 /// `/version`: of the binary, and of the cluster as this member knows it.
@@ -52,7 +52,7 @@ pub(super) fn version(body: &[u8]) -> Result<(semver::Version, SaidVersion), Odd
     Ok((parse(version)?, SaidVersion::Unknown20))
 }
 
-/// `/health`: the word in it is a string.
+/// `/health`: its value is a string.
 pub(super) fn health(body: &[u8]) -> Option<bool> {
     #[derive(Deserialize)]
     struct Health {
@@ -62,7 +62,7 @@ pub(super) fn health(body: &[u8]) -> Option<bool> {
     said.health.parse().ok()
 }
 
-/// `/v2/stats/self`: who answers, and what it is to the others.
+/// `/v2/stats/self`: the member's id and role.
 pub(super) fn own(body: &[u8]) -> Result<(MemberId, Role), Odd> {
     #[derive(Deserialize)]
     struct Own {
@@ -81,13 +81,13 @@ pub(super) fn own(body: &[u8]) -> Result<(MemberId, Role), Odd> {
     let leader = said.leader_info.leader.parse().ok();
     let role = Role {
         leads: said.state == "StateLeader",
-        // Before the first election it is empty, or 0.
+        // Before the first election it is empty or 0.
         leader: leader.filter(|leader| *leader != MemberId(0)),
     };
     Ok((said.id, role))
 }
 
-/// `/v2/members`: the members, their names and URLs fit to be shown.
+/// `/v2/members`: the members, with printable names and URLs.
 pub(super) fn members(body: &[u8]) -> Result<Vec<Member>, Odd> {
     #[derive(Deserialize)]
     struct Listed {
@@ -131,7 +131,7 @@ pub(super) fn members(body: &[u8]) -> Result<Vec<Member>, Odd> {
     Ok(members)
 }
 
-/// The sentence in an error of etcd's, or the beginning of whatever else it is.
+/// The message in an error of etcd, or the start of any other text.
 pub(super) fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Told {
@@ -146,7 +146,7 @@ pub(super) fn message(body: &[u8]) -> String {
     }
 }
 
-/// The URL without what follows the port, if it is one that an etcd server may have.
+/// The URL up to the port, if an etcd server may have it.
 pub(super) fn base_of(url: &str) -> Option<String> {
     let url = url.trim();
     let plain = url.len() <= MAX_TEXT && url.bytes().all(|byte| byte.is_ascii_graphic());
@@ -155,25 +155,25 @@ pub(super) fn base_of(url: &str) -> Option<String> {
     let authority = parsed.authority()?;
     let is_bare = matches!(parsed.path(), "" | "/") && parsed.query().is_none();
     let is_web = matches!(scheme.as_str(), "http" | "https");
-    // What stands before an `@` would be a password.
+    // Text before an `@` would contain a password.
     let is_server = !authority.host().is_empty() && !authority.as_str().contains('@');
     let port = authority.as_str().strip_prefix(authority.host())?;
     let is_port = port.is_empty() || authority.port_u16().is_some_and(|port| port > 0);
     (is_web && is_bare && is_server && is_port).then(|| format!("{scheme}://{authority}"))
 }
 
-/// A URL as it may be told: without the user and the password that may be in it.
+/// A URL that can be shown: without user and password.
 pub(super) fn without_user(url: &str) -> String {
     let from = url.find("://").map_or(0, |at| at + "://".len());
     let (scheme, rest) = url.split_at(from);
-    // A password may have a slash or an `@` in it.
+    // A password may contain a slash or an `@`.
     match rest.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}…@{host}"),
         None => url.to_owned(),
     }
 }
 
-/// The beginning of a text, on one line.
+/// The start of a text, on one line.
 pub(super) fn shown(text: &str) -> String {
     let line = printable(text.trim());
     if line.chars().count() <= SHOWN {

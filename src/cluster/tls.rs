@@ -1,9 +1,9 @@
 //! TLS with the members of a cluster, also with certificates of the time of etcd 2.x.
 //!
-//! In: who may vouch for a server, or which certificates are trusted as they are, and this client's
-//! own. Out: a [`Tls`] that connects. The etcd and etcdctl of the time took certificates that today's
-//! libraries refuse: of X.509 version 1, with an RSA key of 1024 bits, an authority's own as a
-//! server's. Such a one is named as what it is, and trusted only where its SHA-256 is pinned.
+//! In: CA certificates or pinned ones, and the client's own. Out: a [`Tls`] that connects. The etcd and
+//! etcdctl of the time accepted certificates that today's libraries refuse: of X.509 version 1, with an
+//! RSA key of 1024 bits, an authority's own as a server's. The error says which of these it is, and
+//! such a certificate is accepted only if its SHA-256 is pinned.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -37,12 +37,12 @@ pub(super) enum Failed {
     Tls(String),
 }
 
-/// How to agree on TLS with a server.
+/// The TLS settings for one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// A server is trusted by its certificate's digest if `pins` has any, else by `roots`.
+    /// Trusts a server by its certificate's digest if `pins` has any, else by `roots`.
     pub(super) fn new(
         roots: RootCertStore,
         pins: Vec<Digest>,
@@ -62,7 +62,7 @@ impl Tls {
             pins,
             provider: Arc::clone(&provider),
         };
-        // TLS 1.3 has no signature that an RSA key of 1024 bits can make with its hashes.
+        // TLS 1.3 has no signature scheme that an RSA key of 1024 bits can use with its hashes.
         let versions = if is_pinned {
             &[&TLS12][..]
         } else {
@@ -73,13 +73,13 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(trust));
         Ok(Self(Arc::new(match own {
-            // Whether the server takes it is for the server to say.
+            // The server decides whether it accepts it.
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
             None => builder.with_no_client_auth(),
         })))
     }
 
-    /// Agrees on TLS over `inner`.
+    /// Performs the TLS handshake over `inner`.
     pub(super) fn agree<T: Transport>(
         &self,
         details: &ConnectionDetails<'_>,
@@ -144,10 +144,10 @@ impl Transport for TlsTransport {
     }
 }
 
-/// Who is trusted.
+/// How servers are verified.
 #[derive(Debug)]
 struct Trust {
-    /// None where certificates are pinned, or where no authority is known.
+    /// `None` if certificates are pinned, or no authority is known.
     roots: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<Digest>,
     provider: Arc<CryptoProvider>,
@@ -215,14 +215,14 @@ impl ServerCertVerifier for Trust {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let algorithms = &self.provider.signature_verification_algorithms;
         let schemes = algorithms.supported_schemes().into_iter();
-        // What can be said with any RSA key comes first: with it a short one can answer, too.
+        // Schemes for any RSA key come first, so that a server with a short key can use them.
         let (any, rest): (Vec<_>, Vec<_>) =
             schemes.partition(|scheme| self.is_pinned() && ring_algorithm(*scheme).is_some());
         any.into_iter().chain(rest).collect()
     }
 }
 
-/// What makes a certificate unfit whatever vouches for it, instead of what a library calls that.
+/// Replaces a library's error by the reason why the certificate is refused in any case.
 fn explained(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
     let objections = Facts::read(cert).map(|facts| facts.objections());
     match objections {
@@ -235,11 +235,11 @@ fn explained(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
     }
 }
 
-/// Why a handshake failed, and what to do where that is known.
+/// Why a handshake failed, and what to do if that is known.
 pub(super) fn why(error: &rustls::Error) -> String {
     use rustls::{AlertDescription as Alert, CertificateError as Fault, Error};
     match error {
-        // A text of our own, without what rustls says before it.
+        // Our own text, without rustls's prefix.
         Error::General(text) => text.clone(),
         Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. }) => {
             "its certificate has expired".to_owned()
@@ -254,7 +254,7 @@ pub(super) fn why(error: &rustls::Error) -> String {
     }
 }
 
-/// How a scheme is checked that RSA keys of 1024 bits can sign with, too.
+/// The algorithm to verify a scheme that RSA keys of 1024 bits can use.
 fn ring_algorithm(scheme: SignatureScheme) -> Option<&'static ring_signature::RsaParameters> {
     match scheme {
         SignatureScheme::RSA_PKCS1_SHA256 => {
@@ -267,7 +267,7 @@ fn ring_algorithm(scheme: SignatureScheme) -> Option<&'static ring_signature::Rs
     }
 }
 
-/// Checks a signature by an RSA key, of 1024 bits or more.
+/// Verifies a signature by an RSA key of 1024 bits or more.
 fn verify_with_rsa(
     message: &[u8],
     key: &[u8],

@@ -1,4 +1,4 @@
-//! `snap/db`, etcd 3.x's bbolt file: enough to tell that no one changed it, and how far it has come.
+//! `snap/db`, etcd 3.x's bbolt file: enough to detect changes, and to read its last applied entry.
 //!
 //! ```text
 //! page 0, page 1: the two meta pages, `page size` bytes each
@@ -16,8 +16,8 @@
 //! a bucket's value: root page 8, sequence 8; where the root page is 0 its only leaf follows
 //! ```
 //!
-//! All little-endian. A commit writes one of the two metas; bbolt opens a file with at least one that
-//! checks. How far it has come is in bucket `meta`, key `consistent_index`: 8 bytes, big-endian.
+//! All little-endian. A commit writes one of the two metas; bbolt opens a file with at least one valid
+//! meta. The last applied entry is in bucket `meta`, key `consistent_index`: 8 bytes, big-endian.
 //! Source: `db.go`, `page.go`, `bucket.go` of bbolt 1.3, `mvcc/kvstore.go` of etcd 3.4.23.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -27,17 +27,16 @@ use fs_err as fs;
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 const PAGE_SIZES: [u64; 5] = [4096, 8192, 16384, 32768, 65536];
-/// The flag of a leaf.
 const LEAF: u16 = 2;
-/// Bytes of a meta page that mean something.
+/// The used bytes of a meta page.
 const META: usize = 80;
 
-/// The most pages looked at on the way to one key: a tree is not deeper than this.
+/// The most pages read on the way to one key: a tree is not deeper than this.
 const MAX_DEPTH: usize = 32;
-/// The longest node believed, in bytes.
+/// The largest accepted node, in bytes.
 const MAX_NODE: u64 = 64 << 20;
 
-/// What a glance at a db file shows; equal glances mean that nothing was committed in between.
+/// The meta pages of a db file; if two reads are equal, nothing was committed between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DbLook {
     length: u64,
@@ -45,14 +44,14 @@ pub struct DbLook {
     metas: [Option<Vec<u8>>; 2],
 }
 
-/// Why a db file is not one that etcd could open.
+/// Why etcd could not open a db file.
 #[derive(Debug, thiserror::Error)]
 pub enum DbFault {
     #[error("`snap/db` has no meta page that checks: it is not a bbolt file, or a torn one")]
     NoMeta,
     #[error("`snap/db` is cut short: {present} of at least {needed} bytes")]
     CutShort {
-        /// Bytes there are.
+        /// Bytes in the file.
         present: u64,
         /// Bytes in use.
         needed: u64,
@@ -64,7 +63,7 @@ pub enum DbFault {
 }
 
 impl DbLook {
-    /// Looks at an open db file.
+    /// Reads the meta pages of an open db file.
     pub fn take(file: &fs::File) -> Result<Self, DbFault> {
         let metadata = file.metadata()?;
         let first = read_meta(file, 0)?;
@@ -100,7 +99,7 @@ fn newest(metas: &[Option<Vec<u8>>; 2]) -> Option<&Vec<u8>> {
     valid.max_by_key(|meta| number(meta, 64))
 }
 
-/// The index of the last entry that a db file has in it.
+/// The index of the last entry that was applied to a db file.
 pub fn consistent_index(file: &fs::File) -> Result<u64, DbFault> {
     let meta = DbLook::take(file)?.newest().ok_or(DbFault::NoMeta)?;
     let tree = Tree {
@@ -127,7 +126,7 @@ struct Tree<'f> {
 }
 
 impl Tree<'_> {
-    /// The value of `key` in the tree below a page.
+    /// The value of `key` in the tree below `root`.
     fn value(&self, root: u64, key: &[u8]) -> Result<Vec<u8>, DbFault> {
         let mut page = root;
         for _ in 0..MAX_DEPTH {
@@ -160,7 +159,7 @@ impl Tree<'_> {
     }
 }
 
-/// The page below a branch in which `key` is, if it is anywhere: the last that begins at or before it.
+/// The page below a branch that can hold `key`: the last one that begins at or before it.
 fn below(node: &[u8], key: &[u8]) -> Option<u64> {
     let mut found = None;
     for at in elements(node) {
@@ -189,7 +188,7 @@ fn in_leaf(node: &[u8], key: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Where the elements of a node begin, in bytes from its start.
+/// The offsets of a node's elements, in bytes from its start.
 fn elements(node: &[u8]) -> impl Iterator<Item = usize> {
     let count = number(node, 8) >> 16 & 0xffff;
     (0..count as usize).map(|element| 16 + 16 * element)
@@ -210,7 +209,7 @@ fn find_second(file: &fs::File) -> Result<Option<Vec<u8>>, DbFault> {
     Ok(None)
 }
 
-/// The meaningful bytes of the meta page at `offset`; none beyond the end of the file.
+/// The used bytes of the meta page at `offset`; `None` beyond the end of the file.
 fn read_meta(file: &fs::File, offset: u64) -> Result<Option<Vec<u8>>, DbFault> {
     let mut meta = vec![0; META];
     match file.file().read_exact_at(&mut meta, offset) {
@@ -220,7 +219,7 @@ fn read_meta(file: &fs::File, offset: u64) -> Result<Option<Vec<u8>>, DbFault> {
     }
 }
 
-/// The page size of a meta page that checks.
+/// The page size in a valid meta page.
 fn page_size(meta: &[u8]) -> Option<u64> {
     page_size_ok(meta).then(|| page_size_of(meta))
 }
@@ -273,7 +272,6 @@ mod tests {
         page
     }
 
-    /// A leaf of `(flags, key, value)`, as long as it is.
     fn leaf(elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
         let mut page = vec![0; 16 + 16 * elements.len()];
         page[8..12].copy_from_slice(&[2, 0, elements.len() as u8, 0]);
@@ -324,7 +322,7 @@ mod tests {
         consistent_index(&fs::File::open(&path).unwrap())
     }
 
-    /// A bucket of one page of its own, or in line.
+    /// A bucket with its own page, or inline.
     fn bucket(root: u64, inline: &[u8]) -> Vec<u8> {
         [&root.to_le_bytes()[..], &[0; 8], inline].concat()
     }
@@ -357,7 +355,7 @@ mod tests {
             inside,
         ];
         assert_eq!(read(&db(&pages)).unwrap(), 77);
-        // The same without the key, and one whose tree leads back to itself.
+        // The same without the key, and one with a cycle.
         let mut lost = pages.clone();
         lost[5] = leaf(&[(0, b"consistent", &index)]);
         assert!(matches!(read(&db(&lost)), Err(DbFault::NoIndex)));

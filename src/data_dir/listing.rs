@@ -1,7 +1,7 @@
-//! What is in a data dir, by name: what etcd would open, and what it leaves behind.
+//! The names in a data dir: files that etcd would open, and leftovers.
 //!
-//! etcd reads its directories by names. A name that it would open must be that of a regular file: it may be a symlink to one,
-//! if that belongs to the data dir's owner. Any other file is left where it is: a symlink is never followed for it.
+//! etcd reads its directories by names. A name that it would open must be that of a regular file, or of a symlink to
+//! one that belongs to the data dir's owner. Any other file is not read, and a symlink to it is not followed.
 
 use std::fs::FileType;
 use std::io;
@@ -22,7 +22,7 @@ use crate::fs::error::{parent_of, with_path};
 #[derive(Clone, Debug)]
 pub struct SourceFile {
     pub path: PathBuf,
-    /// Its path in an archive: below `member/`, whichever the layout.
+    /// Its path in an archive: below `member/`, in either layout.
     pub archive_path: String,
     pub kind: FileKind,
     /// Its size in bytes when it was listed.
@@ -32,7 +32,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Opens it: what was listed, or an error if something else has its name now, or that of a directory above it.
+    /// Opens the listed file; fails if another file has its name now, or the name of a directory above it.
     pub fn open(&self) -> io::Result<fs::File> {
         let dir = Dir::open_resolved(&parent_of(&self.path))?;
         let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -48,7 +48,7 @@ impl SourceFile {
     }
 }
 
-/// What etcd leaves behind and does not load.
+/// Files that etcd leaves behind and does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftoverKind {
     /// `*.snap.broken`: a raft snapshot that etcd could not read and renamed.
@@ -57,13 +57,13 @@ pub enum LeftoverKind {
     BrokenSegment,
     /// `*.tmp`: a segment that was being made.
     Temporary,
-    /// A raft snapshot of 3.4 whose marker is not in the WAL: 3.4 writes the file first.
+    /// A raft snapshot of 3.4 without a marker in the WAL: 3.4 writes the file first.
     UnmarkedSnapshot,
     Unknown,
 }
 
 impl LeftoverKind {
-    /// What it is, in a few words.
+    /// What it is.
     pub fn explain(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
@@ -76,7 +76,7 @@ impl LeftoverKind {
         }
     }
 
-    /// How it came to be.
+    /// How it was made.
     pub fn origin(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => {
@@ -93,7 +93,7 @@ impl LeftoverKind {
         }
     }
 
-    /// Whether it may be removed, and what to mind.
+    /// Whether it may be removed, with any condition.
     pub fn removable(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => {
@@ -121,7 +121,7 @@ impl LeftoverKind {
     }
 }
 
-/// What is in a data dir, by name.
+/// The names in a data dir.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Raft snapshots, newest first.
@@ -132,12 +132,12 @@ pub struct Listing {
     pub db: Option<SourceFile>,
     /// What etcd would not load.
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
-    /// Names in the data dir that are no part of the member, and leftovers that are no regular files.
+    /// Names in the data dir that are not part of the member, and leftovers that are not regular files.
     pub outside: Vec<String>,
 }
 
 impl Listing {
-    /// The files whose names are symlinks, which were followed.
+    /// The files that are symlinks, which were followed.
     pub fn links(&self) -> impl Iterator<Item = &SourceFile> {
         let snapshots = self.snapshots.iter().map(|(_, file)| file);
         let segments = self.segments.iter().map(|(_, file)| file);
@@ -146,11 +146,11 @@ impl Listing {
     }
 }
 
-/// 3.x's backend of the v3 store, as an archive path.
+/// The archive path of 3.x's backend of the v3 store.
 const DB: &str = "member/snap/db";
 
 impl DataDir {
-    /// What is in it now. A file that vanishes meanwhile is not in it.
+    /// Lists what is in it now. A file that vanishes meanwhile is left out.
     pub fn list(&self) -> Result<Listing, DataDirError> {
         let mut listing = Listing::default();
         for found in self.entries()? {
@@ -169,7 +169,7 @@ impl DataDir {
     }
 
     /// Every regular file of the member: raft snapshots, newest first, then the segments in order,
-    /// then the rest; and what etcd would take for one.
+    /// then the rest; and errors for other kinds of file with names that etcd would open.
     pub fn files(&self) -> Result<(Vec<SourceFile>, Vec<DataDirError>), DataDirError> {
         let (mut files, mut faults) = (Vec::new(), Vec::new());
         for found in self.entries()? {
@@ -208,10 +208,10 @@ impl Listing {
     }
 }
 
-/// What a name in `snap` or `wal` stands for.
+/// What a name in `snap` or `wal` is.
 enum Found {
     File(SourceFile),
-    /// What etcd does not read and no archive takes, for people.
+    /// Neither read by etcd nor archived; a text for people.
     LeftOut(String),
 }
 
@@ -233,7 +233,7 @@ fn entries_in(dir: &Path, prefix: &str) -> Result<Vec<Result<Found, DataDirError
     Ok(found)
 }
 
-/// What is at `path`; nothing if it vanished.
+/// What is at `path`; `None` if it vanished.
 fn look_at(
     path: &Path,
     archive_path: String,

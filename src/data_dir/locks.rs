@@ -1,10 +1,10 @@
 //! Whether an etcd runs on a directory.
 //!
 //! etcd 2.x holds a `flock` on its segments, 3.x an open-file-description lock, and 3.x also a
-//! `flock` on `snap/db`. On a source nothing may be locked, not even for an instant: a starting
-//! etcd would exit. So a source is only asked about: `/proc/locks`, and `F_GETLK`, which tells
-//! of a lock without taking one. On a target that is about to be replaced the locks are tried,
-//! because `/proc/locks` can be blind in a container (formats page §1).
+//! `flock` on `snap/db`. On a source no lock may be taken, not even for an instant: a starting
+//! etcd would exit. So locks on a source are only queried: by `/proc/locks`, and by `F_GETLK`.
+//! On a target that is about to be replaced the locks are tried,
+//! because `/proc/locks` can be incomplete in a container (formats page §1).
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,11 +20,11 @@ use crate::fs::dir::open_regular;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     pub file: PathBuf,
-    /// The process that holds the lock, where the kernel tells.
+    /// The process that holds the lock, if the kernel reports it.
     pub pid: Option<i32>,
 }
 
-/// Looks, without taking any lock, whether some process holds a lock on one of `files`.
+/// Finds out, without taking any lock, whether a process holds a lock on one of `files`.
 pub fn is_running<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Option<Running>> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     for path in files {
@@ -45,7 +45,7 @@ pub fn is_running<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Optio
 #[derive(Debug, Default)]
 pub struct HeldLocks(Vec<fs::File>);
 
-/// Takes both kinds of lock on each of `files` and holds them, or tells who has one. Only for
+/// Takes both kinds of lock on each of `files` and holds them, or returns the holder of one. Only for
 /// files that are about to be replaced.
 pub fn take_locks<'p>(
     files: impl Iterator<Item = &'p Path>,
@@ -54,7 +54,7 @@ pub fn take_locks<'p>(
     for path in files {
         let Some(file) = open(path)? else { continue };
         let flocked = rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive);
-        // Shared, because that can be had on a file that is open for reading; etcd's is exclusive.
+        // Shared, which a file open for reading allows; etcd's is exclusive.
         let shared = FlockOperation::NonBlockingLockShared;
         let is_held = |outcome: Result<(), rustix::io::Errno>| {
             use rustix::io::Errno;
@@ -71,7 +71,7 @@ pub fn take_locks<'p>(
     Ok(Ok(held))
 }
 
-/// The file at `path`; none if it is gone, or is nothing that etcd could have locked.
+/// The file at `path`; `None` if it is gone, or is not one that etcd could have locked.
 fn open(path: &Path) -> io::Result<Option<fs::File>> {
     use io::ErrorKind::{InvalidInput, NotFound};
     match open_regular(path) {
@@ -80,8 +80,8 @@ fn open(path: &Path) -> io::Result<Option<fs::File>> {
     }
 }
 
-/// The holder of a record lock, also of an open-file-description lock (which has no process: -1,
-/// which rustix refuses where its debug assertions are on: the profiles turn those off for it).
+/// The holder of a record lock, or of an open-file-description lock (which has no process: -1,
+/// which rustix refuses with debug assertions: the profiles turn those off for it).
 fn holder_of_range(file: &fs::File) -> Option<i32> {
     let whole_file = Flock {
         start: 0,

@@ -1,4 +1,4 @@
-//! An etcd data dir, found and checked once at the door, and what is in it.
+//! An etcd data dir, checked once when it is opened, and its files.
 //!
 //! ```text
 //! <data dir>/member/wal/…     segments, unless a dedicated WAL dir holds them (2.2 and later)
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! In: paths as the user gives them. Out: a [`DataDir`] and its [`Listing`]. Only names and
-//! sizes are looked at here; nothing is opened for writing, locked, renamed or removed.
+//! sizes are read here; nothing is opened for writing, locked, renamed or removed.
 //! Source: formats page §1.
 
 pub mod bbolt;
@@ -64,7 +64,7 @@ pub enum DataDirError {
     TwoWals {
         /// `member/wal`.
         member: PathBuf,
-        /// What `--wal-dir` names.
+        /// The directory given by `--wal-dir`.
         dedicated: PathBuf,
     },
     #[error("`{0}` holds no WAL segment")]
@@ -85,7 +85,7 @@ pub enum DataDirError {
     BeginsLate {
         dir: PathBuf,
         first: Index,
-        /// The first index needed, less one.
+        /// The index before the first one needed.
         wanted: Index,
     },
     #[error(transparent)]
@@ -93,7 +93,7 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// The data dir at `root`, with its segments in `wal_dir` if that is given.
+    /// The data dir at `root`, with its segments in `wal_dir` if given.
     pub fn open(root: &Path, wal_dir: Option<&Path>) -> Result<Self, DataDirError> {
         let names = names_in(root)?;
         let has = |name: &str| names.iter().any(|found| found == name);
@@ -141,7 +141,7 @@ impl DataDir {
         .without_foreign_links(&member)
     }
 
-    /// The data dir at `root`, as far as it is there: for one that is damaged.
+    /// The data dir at `root`, of which parts may be missing: for a damaged one.
     pub fn open_damaged(root: &Path, wal_dir: Option<&Path>) -> Result<Self, DataDirError> {
         let names = names_in(root)?;
         let has = |name: &str| names.iter().any(|found| found == name);
@@ -164,8 +164,8 @@ impl DataDir {
         .without_foreign_links(&member)
     }
 
-    /// Refuses a part that a symlink has led to a directory of another owner than the data dir's: its owner could have
-    /// root read any directory. What is put in its place later is not opened: see [`SourceFile::open`].
+    /// Refuses a symlink to a directory of another owner than the data dir's: its owner could make
+    /// root read any directory. What replaces it later is not opened: see [`SourceFile::open`].
     fn without_foreign_links(self, member: &Path) -> Result<Self, DataDirError> {
         let root = fs::canonicalize(&self.root)?;
         let owner = fs::metadata(&root)?.uid();
@@ -180,15 +180,14 @@ impl DataDir {
         Ok(self)
     }
 
-    /// The path it was opened by.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether `path`, symlinks resolved, is inside it or where its files are: nothing is written there.
+    /// Whether `path`, with symlinks resolved, is inside it or its WAL dir: nothing may be written there.
     pub fn holds(&self, path: &Path) -> io::Result<bool> {
         let root = fs::canonicalize(&self.root)?;
-        // Who names `member` itself has named the data dir that it is in.
+        // A path that names `member` itself means the data dir above it.
         let data_dir = match root.parent() {
             Some(parent) if root.ends_with("member") && !root.join("member").exists() => parent,
             _ => &root,
@@ -197,17 +196,17 @@ impl DataDir {
         Ok(sources.iter().any(|source| path.starts_with(source)))
     }
 
-    /// Where the raft snapshots are; symlinks resolved.
+    /// The directory of the raft snapshots; symlinks resolved.
     pub fn snap_dir(&self) -> &Path {
         &self.snap_dir
     }
 
-    /// Where the segments are; symlinks resolved.
+    /// The directory of the segments; symlinks resolved.
     pub fn wal_dir(&self) -> &Path {
         &self.wal_dir
     }
 
-    /// Whether the segments are in a directory of their own, which 2.1 cannot read.
+    /// Whether the segments are in a dedicated WAL dir, which 2.1 cannot read.
     pub fn has_dedicated_wal(&self) -> bool {
         self.dedicated_wal
     }
@@ -218,7 +217,7 @@ impl DataDir {
     }
 
     /// The segments that a start from a raft snapshot at `index` reads: from the last one that
-    /// begins at or below it to the end, without a hole.
+    /// begins at or below it to the end, without a gap.
     pub fn covering<'l>(
         &self,
         listing: &'l Listing,
@@ -252,7 +251,7 @@ impl DataDir {
         Ok(live)
     }
 
-    /// Bytes of everything below the data dir, and of a dedicated WAL dir.
+    /// The total size of the data dir in bytes, with a dedicated WAL dir.
     pub fn total_bytes(&self) -> u64 {
         let size = |path: &Path| fs_extra::dir::get_size(path).unwrap_or(0);
         let wal_elsewhere = self.dedicated_wal && !self.wal_dir.starts_with(&self.root);
@@ -307,7 +306,7 @@ fn not_a_member(root: &Path, names: &[String]) -> DataDirError {
     }
 }
 
-/// A member without a `snap` directory has not made a raft snapshot; nothing is listed there.
+/// A member without a `snap` directory has no raft snapshot yet; its listing is empty.
 fn none_yet(member: &Path) -> impl FnOnce(io::Error) -> io::Result<PathBuf> {
     let snap = member.join("snap");
     move |error| {

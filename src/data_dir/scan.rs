@@ -1,7 +1,7 @@
-//! Reading a whole data dir where it is: every raft snapshot, every segment, the whole chain.
+//! Reads a whole data dir in place: every raft snapshot, every segment, the whole chain.
 //!
-//! In: a [`DataDir`]. Out: a verdict a file, the member's facts, and what is lying about.
-//! Reads only; a directory that moves meanwhile is read again.
+//! In: a [`DataDir`]. Out: a result for each file, the member's facts, and the leftovers.
+//! Reads only; a directory that changes meanwhile is read again.
 
 use std::io;
 use std::io::Read;
@@ -31,39 +31,39 @@ use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::thread_pool::{Buffers, Lent, Ordered};
 
-/// How often a running member's directory is read again before its faults are believed.
+/// How often a running member's directory is read again before its faults are reported.
 const TRIES: u32 = 5;
-/// From which size on a file is read ahead, in bytes, and by how many threads.
+/// Files of this size or more are read ahead, in bytes; and by how many threads.
 const AHEAD: u64 = 4 << 20;
 const READERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What reading a data dir gave.
+/// The result of reading a data dir.
 #[derive(Debug)]
 pub struct Survey {
     /// Every raft snapshot, newest first, then every segment in order.
     pub files: Vec<FileReport>,
-    /// What they say together, or why etcd could not start from them.
+    /// The facts of all its files, or why etcd could not start from them.
     pub facts: Result<MemberFacts, StartFault>,
     /// Bytes of the raft snapshot that a start loads.
     pub snapshot_bytes: u64,
-    /// Where the last segment's unfinished record begins: `(segment, offset)`.
+    /// The start of the last segment's unfinished record: `(segment, offset)`.
     pub torn_tail: Option<(String, u64)>,
-    /// What etcd would not load.
+    /// Files that etcd would not load.
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
-    /// Names in the data dir that are no part of the member.
+    /// Names in the data dir that are not part of the member.
     pub outside: Vec<String>,
     pub links: Vec<PathBuf>,
     pub running: Option<Running>,
-    /// Whether there is a `snap/db`: the directory is one of 3.x.
+    /// Whether there is a `snap/db`, so the directory is of 3.x.
     pub has_db: bool,
-    /// The store, if a replay was asked for and etcd could start from the files.
+    /// The store, if a replay was requested and etcd could start from the files.
     pub replay: Option<Outcome>,
-    /// Every entry, if a trace was asked for and etcd could start from the files.
+    /// Every entry, if a trace was requested and etcd could start from the files.
     pub trace: Option<Trace>,
-    /// What is lost, if that was rescued which is whole.
+    /// What is lost, if the intact part was rescued.
     pub lost: Option<Lost>,
-    /// What servers of each release line do with it, if that was asked for.
+    /// Whether servers of each release line start from it, if requested.
     pub starts: Option<Verdicts>,
 }
 
@@ -79,7 +79,7 @@ pub enum SurveyError {
 }
 
 impl Survey {
-    /// Whether everything checks and etcd could start from it.
+    /// Whether all of it is valid and etcd could start from it.
     pub fn is_sound(&self) -> bool {
         let is_damaged = |file: &FileReport| file.fault.as_ref().is_some_and(FileFault::is_damage);
         self.facts.is_ok() && !self.files.iter().any(is_damaged)
@@ -215,7 +215,7 @@ struct FilesRead {
 
 impl FilesRead {
     /// Whether a replay can need `source`: raft snapshots until there is one to begin from, and
-    /// the segments from the one that covers it.
+    /// the segments from the one that holds the entry after it.
     fn is_needed(
         &self,
         data_dir: &DataDir,
@@ -282,11 +282,11 @@ impl FilesRead {
     }
 }
 
-/// A file's bytes, piece by piece; those of a large one are read while others are looked at.
+/// A file's bytes in pieces; those of a large file are read ahead.
 struct Pieces {
     readers: Ordered<(u64, Lent), io::Result<Lent>>,
     buffers: Buffers,
-    /// Where the next piece to be asked for begins, in bytes from the start of the file.
+    /// The offset of the next piece to request, in bytes from the start of the file.
     offset: u64,
     length: u64,
 }
@@ -306,7 +306,7 @@ impl Pieces {
         }
     }
 
-    /// The next piece; `None` at the end, which comes early if the file has been cut.
+    /// The next piece; `None` at the end, which comes early if the file was truncated.
     fn next(&mut self) -> io::Result<Option<Lent>> {
         while self.offset < self.length && !self.readers.is_full() {
             let wanted = (self.length - self.offset).min(PIECE as u64) as usize;
@@ -336,7 +336,7 @@ fn read_piece(file: &fs::File, offset: u64, mut buffer: Lent) -> io::Result<Lent
 }
 
 /// What is wrong with a segment of `length` bytes that ends in an unfinished record at `offset`:
-/// nothing if it is the last segment and no whole record stands behind the break.
+/// nothing if it is the last segment and no complete record follows.
 pub(crate) fn torn_tail_fault(
     file: &fs::File,
     offset: u64,

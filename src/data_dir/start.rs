@@ -1,6 +1,6 @@
-//! Asking whether servers start from a data dir where it is, sound or not.
+//! Whether servers start from a data dir in place, valid or not.
 //!
-//! In: the path of a data dir, which need not be a whole one. Out: a verdict for each release line.
+//! In: the path of a data dir, which need not be complete. Out: a verdict for each release line.
 //! Reads only.
 
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::fs::PIECE;
 use crate::fs::dir::open_regular;
 
-/// What each release line does with the data dir at `root`, with its segments in `wal_dir` if that is
+/// Whether each release line starts from the data dir at `root`, with its segments in `wal_dir` if
 /// given; with `count_keys` also how many keys it serves.
 pub fn start_verdicts(
     root: &Path,
@@ -36,14 +36,14 @@ pub fn start_verdicts(
     Ok(scan.finish())
 }
 
-/// What each release line does with `data_dir` once its segments are in `member/wal`.
+/// Whether each release line starts from `data_dir` once its segments are in `member/wal`.
 pub fn verdicts_at_home(data_dir: &DataDir) -> io::Result<Verdicts> {
     let (scan, beside) = StartBeside::with(data_dir, false)?;
     beside.finish(scan)
 }
 
-/// A start asked about while a data dir is read for other reasons: most of what a server reads goes by
-/// anyway.
+/// A start that is simulated while a data dir is read for other reasons, since most of what a server reads
+/// is read anyway.
 #[derive(Debug)]
 pub(crate) struct StartBeside {
     snap: PathBuf,
@@ -70,8 +70,8 @@ impl StartBeside {
         Ok((StartScan::new(layout, false), beside))
     }
 
-    /// Whether the file at `path` is the next that the start reads. What it reads before that is read
-    /// here, unless it is at one of the paths `later`, which are still to come.
+    /// Whether the file at `path` is the next that the start reads. Files that it reads before that are read
+    /// here, except those at the paths `later`, which are still to come.
     pub(crate) fn is_next(
         &self,
         scan: &mut StartScan,
@@ -109,7 +109,7 @@ fn path_of(file: &StartFile, snap: &Path, wal: &Path) -> PathBuf {
 
 fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
     if path.is_dir() && matches!(scan.next_file(), Some(StartFile::Snap(_))) {
-        // A server cannot read it either, and passes over it.
+        // A server cannot read it either, and skips it.
         scan.begin(0);
         scan.end();
         return Ok(());
@@ -136,7 +136,7 @@ fn member_dir(root: &Path) -> PathBuf {
     if is_old { root.to_path_buf() } else { member }
 }
 
-/// Whether there is a directory: that it cannot be asked is not an answer.
+/// Whether the directory exists; other errors than "not found" are passed on.
 fn is_dir(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_dir()),

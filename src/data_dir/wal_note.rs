@@ -1,14 +1,14 @@
-//! The note that stands in a dedicated WAL dir whose segments went into `member/wal`.
+//! The note in a dedicated WAL dir after its segments were moved to `member/wal`.
 //!
-//! An etcd that is started with `--wal-dir` looks for any name there (2.x) or any `.wal` (3.x) before it takes the member for
-//! a new one; it finds the note, no segment, and does not start.
+//! An etcd that is started with `--wal-dir` looks there for any name (2.x) or any `.wal` (3.x) before it starts as
+//! a new member; it finds the note, but no segment, and does not start.
 
 use std::path::Path;
 
-/// The note's file name: no segment is called so.
+/// The note's file name, which is not a segment's name.
 pub const NAME: &str = "moved-to-member-wal.wal";
 
-/// What the note says; `home` is the directory that has the segments now.
+/// The note's text; `home` is the directory with the segments.
 pub fn text(home: &Path) -> String {
     format!(
         "The WAL segments of this member are now in {}, where etcd 2.1 looks for them.\n\

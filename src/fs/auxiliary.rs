@@ -1,4 +1,4 @@
-//! Small files that a flag names: certificates, keys, passwords, settings.
+//! Small files given by a flag: certificates, keys, passwords, settings.
 
 use std::io;
 use std::io::Read as _;
@@ -11,15 +11,15 @@ use rustix::fs::OFlags;
 
 use crate::fs::error::with_path;
 
-/// The largest of files with many parts, such as all certificates that a machine trusts, in bytes.
+/// The size limit of files with many parts, such as a CA bundle, in bytes.
 pub const MOST_BUNDLE: u64 = 16 << 20;
-/// The largest of everything else, in bytes.
+/// The size limit of all other files, in bytes.
 pub const MOST: u64 = 1 << 20;
 
-/// All of a regular file, of a pipe as a shell makes it of `<(command)`, or of a device such as `/dev/null`: `most` bytes at most.
+/// Reads a regular file, a pipe such as a shell's `<(command)`, or a device such as `/dev/null`: `most` bytes at most.
 ///
-/// A directory, and what is larger, is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer: that is one
-/// of kind `Interrupted`.
+/// A directory or a larger file is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer with an
+/// error of kind `Interrupted`.
 pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let refuse = |why: String| {
         with_path(
@@ -29,7 +29,7 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         )
     };
     let mut options = fs::OpenOptions::new();
-    // A FIFO opens at once, whether or not someone writes to it.
+    // A FIFO opens at once, with or without a writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let mut file = options.read(true).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -38,7 +38,7 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     while bytes.len() as u64 <= most {
-        // Not of pipes alone: some of what the kernel shows as a regular file has to be waited for, too.
+        // Not only for pipes: some files that the kernel shows as regular ones block, too.
         let mut wanted = [PollFd::new(&file, PollFlags::IN)];
         poll(&mut wanted, None).map_err(|error| with_path(error.into(), "read", path))?;
         let room = most + 1 - bytes.len() as u64;

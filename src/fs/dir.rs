@@ -1,7 +1,7 @@
-//! Directories held open, and names in them.
+//! Open directories, and names in them.
 //!
-//! Root works in directories of other accounts, which may exchange any name there for a symlink at any time. Nothing here
-//! follows one: a name is looked up in an open directory, and owner and mode are set on what was opened.
+//! Root works in directories of other accounts, which may replace any name there by a symlink at any time. Nothing here
+//! follows one: a name is looked up in an open directory, and owner and mode are set on open files.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::fs::error::with_path;
 
-/// A directory, opened without following a symlink at its name.
+/// Flags to open a directory without following a symlink.
 const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -27,7 +27,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
 pub struct Dir(fs::File);
 
 impl Dir {
-    /// The directory at `path`, as the user names it: symlinks are followed.
+    /// The directory at `path`, as the user gives it: symlinks are followed.
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
         let mut options = fs::OpenOptions::new();
         let flags = OFlags::DIRECTORY.bits().cast_signed();
@@ -35,7 +35,7 @@ impl Dir {
         Ok(Arc::new(Self(file)))
     }
 
-    /// The directory at an absolute path whose symlinks are resolved: one that has come since is an error.
+    /// The directory at an absolute path with resolved symlinks: one that was made since is an error.
     pub fn open_resolved(path: &Path) -> io::Result<Arc<Self>> {
         let open = |dir: BorrowedFd<'_>, name: &OsStr, flags| {
             rustix::fs::openat(dir, name, DIRECTORY | flags, Mode::empty())
@@ -49,7 +49,6 @@ impl Dir {
         Ok(Arc::new(Self(fs::File::from_parts(dir.into(), path))))
     }
 
-    /// The directory called `name` in it.
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
         let path = self.path().join(name);
         let opened = rustix::fs::openat(&self.0, name, DIRECTORY, Mode::empty());
@@ -57,7 +56,6 @@ impl Dir {
         Ok(Arc::new(Self(fs::File::from_parts(opened.into(), path))))
     }
 
-    /// The file called `name` in it, for reading.
     pub fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<fs::File> {
         let path = self.path().join(name);
         let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, Mode::empty());
@@ -65,18 +63,18 @@ impl Dir {
         Ok(fs::File::from_parts(opened.into(), path))
     }
 
-    /// A new, empty directory of mode 0700, called `name`, in it.
+    /// Creates a directory `name` of mode 0700 in it.
     pub fn create_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
         let path = self.path().join(name);
         rustix::fs::mkdirat(&self.0, name, Mode::RWXU)
             .map_err(|error| with_path(error.into(), "create the directory", &path))?;
-        // Who may rename here can have put a directory of theirs in its place by now: then they get what they own already.
+        // An account that may rename here can have replaced it by its own directory, and gets only what it owns already.
         self.open_dir(name).inspect_err(|_| {
             let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
         })
     }
 
-    /// A new, empty file of mode 0600, called `name`, in it.
+    /// Creates a file `name` of mode 0600 in it.
     pub fn create_file(&self, name: &OsStr) -> io::Result<fs::File> {
         let path = self.path().join(name);
         let flags =
@@ -86,7 +84,7 @@ impl Dir {
         Ok(fs::File::from_parts(made.into(), path))
     }
 
-    /// Removes all that is in it.
+    /// Removes its content.
     pub fn clear(&self) -> io::Result<()> {
         for name in self.names()? {
             let flags = match self.open_dir(&name) {
@@ -110,7 +108,7 @@ impl Dir {
         }
     }
 
-    /// What it holds, in the order of names.
+    /// The names in it, sorted.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         use std::os::unix::ffi::OsStringExt as _;
         let read = || -> rustix::io::Result<Vec<OsString>> {
@@ -127,12 +125,12 @@ impl Dir {
         read().map_err(|error| with_path(error.into(), "list", self.path()))
     }
 
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// The open directory as a file: to lock it, or to set its owner and mode.
+    /// Its open file: to lock it, or to set its owner and mode.
     pub fn file(&self) -> &fs::File {
         &self.0
     }
@@ -143,7 +141,7 @@ impl Dir {
     }
 }
 
-/// A name in an open directory, whether or not something has it.
+/// A name in an open directory, whether it exists or not.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub dir: Arc<Dir>,
@@ -163,7 +161,7 @@ impl Entry {
         self.dir.path().join(&self.name)
     }
 
-    /// This name, or, if something has it, the first free one of `NAME-2`, `NAME-3` and so on.
+    /// This name, or, if it exists, the first free one of `NAME-2`, `NAME-3` and so on.
     #[must_use]
     pub fn free(mut self) -> Self {
         let name = self.name.clone();
@@ -177,17 +175,17 @@ impl Entry {
         self
     }
 
-    /// What has the name now; a symlink is one.
+    /// The status of what has the name; symlinks are not followed.
     fn stat(&self) -> Option<Stat> {
         rustix::fs::statat(&self.dir.0, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Whether nothing has the name.
+    /// Whether the name is free.
     pub fn is_free(&self) -> bool {
         self.stat().is_none()
     }
 
-    /// An error unless the name is still that of `dir`, which is in its directory.
+    /// Fails unless the name is still that of `dir`.
     pub fn must_be(&self, dir: &Dir) -> io::Result<()> {
         let own = dir.0.metadata()?;
         match self.stat() {
@@ -196,7 +194,7 @@ impl Entry {
         }
     }
 
-    /// Gives what is here the name `to`, which must be free. Not durable yet: see [`Entry::sync_with`].
+    /// Renames it to `to`, which must be free. Not durable yet: see [`Entry::sync_with`].
     pub fn rename_to_free(&self, to: &Self) -> io::Result<()> {
         let failed = |error: Errno| with_path(error.into(), "rename to", &to.path());
         let (from_dir, to_dir) = (&self.dir.0, &to.dir.0);
@@ -210,8 +208,8 @@ impl Entry {
             Err(Errno::INVAL | Errno::NOSYS) => {}
             renamed => return renamed.map_err(failed),
         }
-        // The filesystem cannot refuse by itself. A file can have two names for a moment; of a directory a plain rename
-        // replaces only an empty one, so looking first is the whole protection there is.
+        // The filesystem cannot refuse to replace. A file can have two names for a moment; a plain rename of a
+        // directory replaces only an empty one, so checking first is all that can be done.
         let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_file();
         if self.stat().is_some_and(is_file) {
             rustix::fs::linkat(from_dir, &self.name, to_dir, &to.name, AtFlags::empty())
@@ -224,13 +222,13 @@ impl Entry {
         self.rename_over(to)
     }
 
-    /// Gives what is here the name `to`, replacing what has it. Not durable yet.
+    /// Renames it to `to`, replacing what is there. Not durable yet.
     pub fn rename_over(&self, to: &Self) -> io::Result<()> {
         rustix::fs::renameat(&self.dir.0, &self.name, &to.dir.0, &to.name)
             .map_err(|error| with_path(error.into(), "rename to", &to.path()))
     }
 
-    /// Exchanges what two names stand for in one step; not durable yet.
+    /// Exchanges two names in one step; not durable yet.
     pub fn exchange(&self, other: &Self) -> io::Result<()> {
         let flags = RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(&self.dir.0, &self.name, &other.dir.0, &other.name, flags)
@@ -280,8 +278,8 @@ fn changed(path: &Path) -> io::Error {
     with_path(io::Error::other(why), "use", path)
 }
 
-/// Opens a regular file for reading, symlinks followed. Anything but a regular file is an error, and is not waited for: a FIFO
-/// without a writer would be, for ever.
+/// Opens a regular file for reading; symlinks are followed. Any other kind is an error, and does not block, as a FIFO
+/// without a writer would.
 pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
@@ -303,7 +301,7 @@ mod tests {
         let dir = Dir::open(temp.path()).unwrap();
         assert_eq!(dir.entry("kept").free().name, "kept");
         dir.create_dir("kept".as_ref()).unwrap();
-        // A link to nowhere has the name anyway.
+        // A broken symlink also has the name.
         std::os::unix::fs::symlink("nowhere", temp.path().join("kept-2")).unwrap();
         assert_eq!(dir.entry("kept").free().name, "kept-3");
         assert!(dir.open_dir("kept-2".as_ref()).is_err());

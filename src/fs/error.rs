@@ -11,7 +11,7 @@ pub fn parent_of(path: &Path) -> PathBuf {
     }
 }
 
-/// That there is nothing at `path`, where a `what` was looked for; a symbolic link to nothing is called that.
+/// The text for a missing `what` at `path`, or for a broken symlink.
 pub(crate) fn missing(what: &str, path: &Path) -> String {
     let shown = path.display();
     match std::fs::read_link(path) {
@@ -23,7 +23,7 @@ pub(crate) fn missing(what: &str, path: &Path) -> String {
     }
 }
 
-/// What was tried, and where. The text says the cause, so `source` does not.
+/// The failed action and its path. The text includes the cause, so `source` does not.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {action} `{}`: {cause}", path.display())]
 pub struct PathError {
@@ -32,7 +32,7 @@ pub struct PathError {
     cause: io::Error,
 }
 
-/// An I/O error that says what was tried and where, keeping its kind and, see [`cause_of`], itself.
+/// An I/O error with its action and path; it keeps the kind and, see [`cause_of`], the cause.
 pub fn with_path(cause: io::Error, action: &str, path: &Path) -> io::Error {
     let (action, path) = (action.to_owned(), path.to_owned());
     io::Error::new(
@@ -49,7 +49,7 @@ fn located(error: &io::Error) -> Option<&PathError> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The error that [`with_path`] was given, however often; another one is its own cause.
+/// The innermost error given to [`with_path`]; any other error is its own cause.
 pub fn cause_of(mut error: &io::Error) -> &io::Error {
     while let Some(located) = located(error) {
         error = &located.cause;
@@ -57,7 +57,7 @@ pub fn cause_of(mut error: &io::Error) -> &io::Error {
     error
 }
 
-/// The path that an error is of: that of [`with_path`], or of `fs_err`, whose type is private so that its text is all there is.
+/// The path of an error from [`with_path`], or of one from `fs_err`, of which only the text is public.
 pub fn path_of(error: &io::Error) -> Option<PathBuf> {
     if let Some(located) = located(error) {
         return Some(located.path.clone());

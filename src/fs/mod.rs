@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, directories held open, and I/O errors that carry a path.
+//! Files that are published complete or not at all, open directories, and I/O errors with a path.
 
 pub mod auxiliary;
 pub mod dir;
@@ -7,5 +7,5 @@ pub mod owner;
 pub mod space;
 pub mod staged;
 
-/// How much is read at once, in bytes.
+/// Bytes of one read.
 pub(crate) const PIECE: usize = 256 << 10;

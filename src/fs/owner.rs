@@ -1,4 +1,4 @@
-//! The owner of a file: by numbers, and by the names that this machine has for them.
+//! The owner of a file, by numbers and by this machine's names.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -29,7 +29,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Gives an open file or directory to `owner`, if it is another's.
+/// Sets the owner of an open file or directory, unless it is the same already.
 pub fn give(file: &fs::File, owner: Owner) -> io::Result<()> {
     if Owner::of(&file.metadata()?) == owner {
         return Ok(());
@@ -39,10 +39,10 @@ pub fn give(file: &fs::File, owner: Owner) -> io::Result<()> {
         .map_err(|error| crate::fs::error::with_path(error.into(), "set the owner of", file.path()))
 }
 
-/// Gives what root made in a directory of another account to that account, which else could not use what is in it. Where that
-/// cannot be, as with NFS, it stays root's.
+/// Sets the owner of a file that root made in a directory of another account to that account, which could not use it
+/// otherwise. If that fails, as on NFS, root stays the owner.
 pub fn give_to_owner_of(dir: &fs::File, file: &fs::File) {
-    // Only root can; the packaged service, whose own files they are, may not ask.
+    // Only root can; the packaged service, which owns its files, must not try.
     if rustix::process::geteuid().is_root()
         && let (Ok(dir), Ok(found)) = (dir.metadata(), file.metadata())
         && dir.uid() != found.uid()
@@ -60,7 +60,7 @@ pub fn user(name: &str) -> Option<Owner> {
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
         }),
-        // A number that no name stands for is one anyway.
+        // A number without a name is valid too.
         _ => name.parse().ok().map(|id| Owner { uid: id, gid: id }),
     }
 }
@@ -78,7 +78,7 @@ pub fn name_of(uid: u32) -> Option<String> {
     line.split(':').next().map(str::to_owned)
 }
 
-/// The line of a name or number in `/etc/passwd` or `/etc/group`; or as the system finds it, which also asks a directory service.
+/// The line of a name or number in `/etc/passwd` or `/etc/group`, or from `getent`, which also asks a directory service.
 fn entry_of(table: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/etc/{table}")).unwrap_or_default();
     let has_key = |line: &&str| {

@@ -1,11 +1,11 @@
-//! Room on a filesystem, asked about before work that needs it.
+//! Free space on a filesystem, checked before work that needs it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::fs::error::with_path;
 
-/// Why work that needs room does not begin.
+/// Why there is not enough space for the work.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
     #[error("not enough space in `{dir}`: {} needed, {} free", size(*needed), size(*available))]
@@ -24,14 +24,14 @@ fn size(bytes: u64) -> bytesize::Display {
     bytesize::ByteSize::b(bytes).display().si()
 }
 
-/// Bytes that may still be written below `dir`.
+/// Bytes that can still be written below `dir`.
 pub fn free(dir: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(dir)
         .map_err(|error| with_path(error.into(), "query the free space of", dir))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// An error that names `named` unless `needed` bytes can be written below `dir`.
+/// Fails, naming `named`, unless `needed` bytes can be written below `dir`.
 pub fn require(dir: &Path, needed: u64, named: &Path) -> Result<(), SpaceError> {
     let available = free(dir)?;
     if needed <= available {

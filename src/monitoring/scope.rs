@@ -18,7 +18,7 @@ use crate::repository::Summary;
 /// How far ahead of this clock an archive's time may be before it counts as dated in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A member whose archives are watched.
+/// A watched member and its archives.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Its name, or its id if it has no name.

@@ -44,7 +44,7 @@ pub struct Summary {
 /// The archives of a repository, newest first, and those that cannot be opened.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Those whose end could be read, newest first.
+    /// Those with a readable end, newest first.
     pub summaries: Vec<Summary>,
     pub unreadable: Vec<(Listed, ArchiveError)>,
 }

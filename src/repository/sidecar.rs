@@ -38,7 +38,7 @@ pub struct Sidecar {
     scope: Scope,
     labels: Vec<String>,
     rewound: bool,
-    /// The number of lasting warnings in the manifest, whose texts may name files; `None` in
+    /// The number of lasting warnings in the manifest (their texts may name files); `None` in
     /// sidecars of releases that did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warnings: Option<usize>,
@@ -154,7 +154,7 @@ impl Sidecar {
     }
 }
 
-/// Stand-ins for warnings whose texts are encrypted: one for each, with its code if that is known.
+/// Stand-ins for warnings with encrypted texts: one for each, with its code if that is known.
 fn told_inside(count: usize, codes: Option<Vec<WarningCode>>) -> Vec<Warning> {
     let warnings = crate::text::count(count as u64, "warning", "warnings");
     let text = format!(

@@ -1,9 +1,9 @@
-//! Putting an archive's member directory in place: whole and proven, or not at all.
+//! Restores an archive's member directory: complete and verified, or not at all.
 //!
 //! In: an [`Archive`] and a target. Everything is unpacked into a staging directory beside the
 //! final place while every check runs, synced, and only then renamed. With `replace` old and new
-//! change places in one step, so that a supervisor which restarts etcd at that instant finds the
-//! one or the other. What is replaced is kept.
+//! are exchanged in one step, so that a supervisor that restarts etcd at that instant finds
+//! one or the other. The replaced data are kept.
 
 pub mod publish;
 pub mod replaced;
@@ -37,17 +37,17 @@ use crate::restore::unpack::{ChosenOwner, Unpacking};
 #[derive(Debug)]
 pub struct Request<'r> {
     pub archive: &'r Archive,
-    /// Where `member/` goes; made if it is missing.
+    /// The directory for `member/`; created if missing.
     pub data_dir: &'r Path,
-    /// Where the segments go, if not into `member/wal`.
+    /// The directory for the segments, if not `member/wal`.
     pub wal_dir: Option<&'r Path>,
     pub replace: bool,
-    /// Owner of the files, `(uid, gid)`, if not as recorded.
+    /// Owner of the files, if not the recorded one.
     pub owner: Option<Owner>,
     pub dry_run: bool,
     pub damaged: bool,
     pub threads: usize,
-    /// The time to put into the name of what is kept.
+    /// The time in the name of the kept directory.
     pub now: Timestamp,
 }
 
@@ -55,11 +55,11 @@ pub struct Request<'r> {
 #[derive(Debug)]
 pub struct Restored {
     pub member: PathBuf,
-    /// Where the one that was there is now.
+    /// The path of the replaced member.
     pub kept: Option<PathBuf>,
-    /// Where the segments that were in a dedicated WAL dir are now.
+    /// The path of the segments that were in a dedicated WAL dir.
     pub kept_wal: Option<PathBuf>,
-    /// Shell commands that undo it, etcd being stopped.
+    /// Shell commands that undo it while etcd is stopped.
     pub undo: Vec<String>,
     pub bytes: u64,
     pub warnings: Vec<String>,
@@ -106,8 +106,8 @@ pub enum RestoreError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Whether the target can take an archive, as [`restore`] itself looks first: before anything that
-/// takes its time.
+/// Checks whether the target can take an archive, as [`restore`] itself does first: to fail before any
+/// long work.
 pub fn check_target(request: &Request<'_>) -> Result<(), RestoreError> {
     refuse_damaged(request)?;
     drop(Target::find(request)?.take_over(request.replace)?);
@@ -124,7 +124,7 @@ fn refuse_damaged(request: &Request<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Restores `request.archive`. Whether that is wise beside the other members is not its concern:
+/// Restores `request.archive`. It does not check the other members:
 /// see [`stale_member`](crate::restore::stale_member).
 pub fn restore(
     request: &Request<'_>,
@@ -169,7 +169,7 @@ pub fn restore(
         staging.remove()?;
         Publication::default()
     } else {
-        // Unpacking took its time: someone may have started etcd meanwhile.
+        // etcd may have been started while the archive was unpacked.
         let _held = target.take_over(request.replace)?;
         publish::publish(&target, staging, request.now)?
     };
@@ -183,7 +183,7 @@ pub fn restore(
     })
 }
 
-/// Whether the data are of etcd 2.1 or before, which have no `--wal-dir`: they would ignore a WAL dir, find no log in
+/// Whether the data are of etcd 2.1 or before, which has no `--wal-dir`: it would ignore a WAL dir, find no log in
 /// `member/wal`, and start an empty member.
 fn is_of_a_release_without_wal_dir(manifest: &Manifest) -> bool {
     let release = manifest.member.release();
@@ -201,23 +201,23 @@ fn machine_warnings() -> Vec<String> {
     warnings
 }
 
-/// Where the member goes; symlinks to the data dir itself resolved.
+/// The target of a restore; symlinks to the data dir itself are resolved.
 #[derive(Debug)]
 pub(crate) struct Target {
     data_dir: Place,
-    /// The dedicated WAL dir: where the segments go, or, if they go home, where the old ones are.
+    /// The dedicated WAL dir: for the new segments, or, if they go into `member/wal`, with the old ones.
     wal_dir: Option<Place>,
-    /// Whether the segments go into `member/wal`, because the release that the data are for looks nowhere else.
+    /// Whether the segments go into `member/wal`, because the data's release looks only there.
     home: bool,
 }
 
-/// A directory that is there, or is to be made.
+/// A directory that exists or is to be created.
 #[derive(Debug)]
 pub(crate) struct Place {
     path: PathBuf,
-    /// The directory itself, or the nearest above it that is there.
+    /// The directory itself, or its nearest existing parent.
     base: PathBuf,
-    /// What is missing below `base`, down to the directory itself.
+    /// The missing names below `base`, down to the directory itself.
     missing: Vec<OsString>,
 }
 
@@ -277,7 +277,7 @@ impl Target {
         })
     }
 
-    /// Where `member/` goes.
+    /// The path of `member/`.
     fn member(&self) -> PathBuf {
         self.data_dir.path.join("member")
     }
@@ -294,7 +294,7 @@ impl Target {
         Ok(files)
     }
 
-    /// Refuses if etcd runs on the target or if it may not be replaced; else holds its locks.
+    /// Refuses if etcd runs on the target or if it may not be replaced; otherwise takes its locks.
     fn take_over(&self, replace: bool) -> Result<HeldLocks, RestoreError> {
         let member = self.member();
         if fs::symlink_metadata(&member).is_ok_and(|found| found.is_file()) {
@@ -316,7 +316,7 @@ impl Target {
         let taken = fs::symlink_metadata(&member).is_ok();
         for other in ["proxy", "snap", "wal"] {
             let path = self.data_dir.path.join(other);
-            // A dedicated WAL dir may be anywhere, also here.
+            // A dedicated WAL dir may be anywhere, even here.
             if path.exists() && self.wal_path() != Some(&path) {
                 return Err(RestoreError::NotForAMember(path));
             }
@@ -357,17 +357,17 @@ impl Target {
     }
 }
 
-/// Where the member is unpacked.
+/// Where the archive is unpacked.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    /// Becomes the data dir, or holds the `member/` that goes into it.
+    /// Becomes the data dir, or holds the `member/` for it.
     data_dir: StagedDir,
-    /// Becomes the WAL dir, or holds the segments that go into it.
+    /// Becomes the WAL dir, or holds the segments for it.
     wal_dir: Option<StagedDir>,
 }
 
 impl Staging {
-    /// Tries out, before any work is done, whether what is there can be exchanged.
+    /// Tests, before any work is done, whether the existing directory can be exchanged.
     fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
         if !target.member().exists() || target.wal_dir.is_some() {
             return Ok(());
@@ -393,7 +393,7 @@ impl Staging {
             let here = files.iter().filter(|file| {
                 self.wal_dir.is_none() || file.path.starts_with("member/wal/") == in_wal
             });
-            // A block more a file, and the directories.
+            // One more block for each file, and the directories.
             let needed = here.fold(64 << 10, |sum: u64, file| {
                 sum.saturating_add(file.size).saturating_add(4096)
             });
@@ -413,7 +413,7 @@ impl Staging {
     }
 }
 
-/// What has a segment's name in `dir`; nothing if that is not there.
+/// The files with segment names in `dir`; none if it does not exist.
 fn segments_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

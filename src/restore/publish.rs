@@ -1,7 +1,7 @@
-//! Publishing what was staged: by rename, in an order in which etcd never starts on a half.
+//! Publishes a staged restore by renames, in an order in which etcd never starts on a part of it.
 //!
-//! In: a complete, synced [`Staging`]. Out: it stands in place, and what was there is kept under
-//! a name of its own. What fails on the way is taken back.
+//! In: a complete, synced [`Staging`]. Out: it is in place, and the old data are kept under
+//! another name. If a step fails, the steps before it are undone.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,7 +17,7 @@ use crate::fs::owner::give_to_owner_of;
 use crate::fs::staged::{StagedDir, StagedFile};
 use crate::restore::{Place, Staging, Target, segments_in};
 
-/// What was kept and how to get it back.
+/// What was kept, and how to undo the restore.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) kept: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(crate) fn publish(
             return Err(error);
         }
     };
-    // Published: what is left of staging is empty.
+    // Published: the staging directory is empty now.
     drop(staging);
     Ok(published)
 }
@@ -62,15 +62,15 @@ struct Staged<'s> {
 impl Staged<'_> {
     fn member_alone(&self, moves: &mut Moves) -> io::Result<Publication> {
         let target = &self.target.data_dir;
-        // Where the data dir is missing, this is the directory that it will be in: there is no member to be replaced.
+        // If the data dir is missing, this is its future parent: there is no member to replace.
         let data_dir = &self.staging.data_dir.place().dir;
         let member = data_dir.entry("member");
         if !target.exists() || member.is_free() {
             moves.place(&self.staging.data_dir, &target.missing)?;
             return Ok(Publication::default());
         }
-        // The new directory leaves staging, where a later run's clean-up would find the old one
-        // after a kill, for a name that is true before and after the exchange.
+        // The new directory leaves staging first, where a later run's clean-up would remove the old one
+        // after a kill, and gets a name that fits before and after the exchange.
         let between = self.beside(data_dir, "member.exchange");
         moves.rename(&self.staging.data_dir.dir().entry("member"), &between)?;
         moves.exchange(&between, &member)?;
@@ -83,8 +83,8 @@ impl Staged<'_> {
         })
     }
 
-    /// With segments elsewhere there are two places and no single step: `member/` goes out
-    /// first and comes in last, and without it etcd does not start on the segments.
+    /// With segments elsewhere there are two places and no single step: `member/` is moved out
+    /// first and in last, and without it etcd does not start on the segments.
     fn with_wal_dir(&self, place: &Place, moves: &mut Moves) -> io::Result<Publication> {
         let target = &self.target.data_dir;
         let mut published = Publication::default();
@@ -116,7 +116,7 @@ impl Staged<'_> {
         Ok(published)
     }
 
-    /// Moves the segments of a WAL dir out of the way, into a directory in it.
+    /// Moves the segments of a WAL dir into a new directory in it.
     fn put_aside(
         &self,
         place: &Place,
@@ -142,12 +142,12 @@ impl Staged<'_> {
         Ok(())
     }
 
-    /// Keeps an etcd that is still started with `--wal-dir` from starting empty; how to undo that.
+    /// Prevents an etcd that is still started with `--wal-dir` from starting empty; returns how to undo that.
     fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<String> {
         let base = Dir::open_resolved(&place.base)?;
         let owner = self.staging.data_dir.dir().file();
         let wal_dir = moves.reach(base, &place.missing, owner)?;
-        // The WAL dir may be another filesystem than the data dir: no file comes there by rename.
+        // The WAL dir may be on another filesystem than the data dir, so no file can be renamed to it.
         let text = wal_note::text(&self.target.member().join("wal"));
         StagedFile::holding(&wal_dir, text.as_bytes())?.publish(wal_note::NAME.as_ref())?;
         let note = wal_dir.entry(wal_note::NAME);
@@ -155,7 +155,7 @@ impl Staged<'_> {
         Ok(format!("rm {}", quoted(&note.path())))
     }
 
-    /// A free name, with the time in it.
+    /// A free name that contains the time.
     fn beside(&self, dir: &Arc<Dir>, what: &str) -> Entry {
         dir.entry(format!("{what}-{}", self.time)).free()
     }
@@ -169,8 +169,8 @@ enum Step {
     Written(Entry),
 }
 
-/// Steps done so far, to be taken back in reverse. A step counts from the moment it is done, not
-/// from when it is durable: where a sync fails after it, it must be taken back too.
+/// Finished steps, to be undone in reverse. A step counts as soon as it is done, not when it
+/// is durable: if a sync fails after it, it must be undone too.
 #[derive(Default)]
 struct Moves(Vec<Step>);
 
@@ -201,8 +201,8 @@ impl Moves {
         Ok(made)
     }
 
-    /// The directory that `names` lead to from `dir`, each in the one before. What is missing is made as etcd makes it: with mode
-    /// 0700, and for the owner of the data, which is that of `like`.
+    /// The directory at the path `names` below `dir`. Missing ones are created as etcd does: with mode
+    /// 0700, and with the owner of the data, which is that of `like`.
     fn reach(
         &mut self,
         mut dir: Arc<Dir>,
@@ -222,8 +222,8 @@ impl Moves {
         Ok(dir)
     }
 
-    /// Gives a staged directory its place, `names` below the directory that it is staged in. If that is there, what is in the
-    /// staged one moves into it.
+    /// Moves a staged directory to `names` below its parent. If that exists, the content of the
+    /// staged one is moved into it.
     fn place(&mut self, staged: &StagedDir, names: &[OsString]) -> io::Result<()> {
         let place = staged.place();
         place.must_be(staged.dir())?;
@@ -242,8 +242,8 @@ impl Moves {
         Ok(())
     }
 
-    /// Stops at the first step that cannot be taken back: after it the names are no longer what
-    /// the earlier steps left, and what goes back into staging is removed with it.
+    /// Undoes the steps. Stops at the first that fails: after it the earlier steps' names are not
+    /// as they left them, and what is moved back into staging is removed with it.
     fn take_back(&mut self) {
         for step in self.0.drain(..).rev() {
             let taken_back = match &step {
@@ -261,7 +261,7 @@ impl Moves {
             }
             | Step::Exchanged { one, other } = &step
             {
-                // The names are back; that they are durable as well cannot be had by force.
+                // The names are restored; if they cannot be synced, nothing more can be done.
                 let _ = one.sync_with(other);
             }
         }
@@ -277,7 +277,7 @@ fn undo_member(member: &Path, kept: &Path) -> String {
     )
 }
 
-/// A free name: an earlier restore may have been undone, too.
+/// A free name: an earlier restore may also have been undone.
 fn undone_name(member: &Path) -> PathBuf {
     let names = std::iter::once("member.undone".to_owned());
     let mut names = names.chain((2..).map(|number| format!("member.undone-{number}")));
@@ -288,7 +288,7 @@ fn undone_name(member: &Path) -> PathBuf {
     free.unwrap_or_else(|| member.with_file_name("member.undone"))
 }
 
-/// A path as a shell takes it.
+/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);

@@ -1,7 +1,7 @@
-//! The member directory that a restore with `--replace` would take out of use.
+//! The member directory that a restore with `--replace` would replace.
 //!
-//! In: an archive's manifest, and the data dir to restore into. Out: which member is there and how
-//! far its log goes, or why it must not be replaced with the archive.
+//! In: an archive's manifest, and the data dir to restore into. Out: its present member and the end
+//! of its log, or why it must not be replaced with the archive.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
 use crate::etcd::scan::Pass;
 use crate::interrupt::Interrupt;
 
-/// The member that is in a data dir now.
+/// The present member of a data dir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
@@ -21,7 +21,7 @@ pub struct Replaced {
     pub end: (Term, Index),
 }
 
-/// Why an archive must not replace what is in the data dir.
+/// Why an archive must not replace the data dir's member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]
@@ -84,7 +84,7 @@ impl Replaced {
         }))
     }
 
-    /// Whether `data_dir`, which holds this member, may be replaced with the archive.
+    /// Whether this member's data dir may be replaced with the archive.
     pub fn may_be_replaced(
         &self,
         data_dir: &Path,
@@ -92,7 +92,7 @@ impl Replaced {
     ) -> Result<(), ReplacedError> {
         let archived = &manifest.member;
         let data_dir = data_dir.display().to_string();
-        // A rewound archive takes the place of a member of the cluster that it was made from.
+        // A rewound archive may replace a member of the cluster that it was made from.
         let rewound = manifest.rewind.as_ref().map(|made| made.old_cluster_id);
         let clusters = [Some(archived.identity.cluster_id), rewound];
         if self.member_id != archived.identity.member_id {
@@ -112,8 +112,8 @@ impl Replaced {
         }
         let is_same_cluster = self.cluster_id == archived.identity.cluster_id;
         let end = (archived.position.term, archived.position.index);
-        // A rewound log has a hard state above every term of the old cluster: only the new one writes entries of such terms.
-        // With `--keep-cluster-id` that alone tells the two apart.
+        // The hard state of a rewound log is above every term of the old cluster: only the new one writes entries of
+        // such terms. With `--keep-cluster-id` the term is the only difference.
         let is_of_new_cluster = self.end.0 >= archived.position.hard_state_term;
         if manifest.rewind.is_some() && is_same_cluster && is_of_new_cluster && self.end > end {
             return Err(ReplacedError::HasRun {

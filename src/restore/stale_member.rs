@@ -1,7 +1,7 @@
-//! The stale-member rule: no member comes back with an older log beside members that went on.
+//! The stale-member rule: a member must not return with an older log to members that have continued.
 //!
-//! In: an archive's manifest, and a way to ask where its members are. Out: who was found there, or
-//! why the archive must not be restored. A rewound archive has a cluster id of its own; there it is
+//! In: an archive's manifest, and a function that looks for its members. Out: which of them were found, or
+//! why the archive must not be restored. A rewound archive has a new cluster id; there it is
 //! the cluster it was made from that must not run.
 
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
 use crate::text::utc;
 
-/// How long the members have to answer.
+/// The time limit for the members' answers.
 pub const WITHIN: Duration = Duration::from_secs(2);
 
-/// Who was found where the members of an archive's cluster should be.
+/// What was found at the members' URLs.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub cluster_id: ClusterId,
     pub found: Vec<(Member, Presence)>,
-    /// Of a rewound archive: its own members, of the rewound cluster, at URLs that the old ones did not have.
+    /// For a rewound archive: members of the rewound cluster, at URLs that the old ones did not have.
     pub found_rewound: Vec<(Member, Presence)>,
     pub rewound: bool,
     own: MemberId,
@@ -40,14 +40,14 @@ pub enum StaleMemberError {
     )]
     ClusterRuns {
         cluster_id: ClusterId,
-        /// Who answers, and where.
+        /// The members that answer, and their URLs.
         who: String,
         created: Timestamp,
     },
     #[error("cluster {cluster_id}, from which this archive was rewound, runs: {who}{same_id}")]
     OldClusterRuns {
         cluster_id: ClusterId,
-        /// Who answers, and where.
+        /// The members that answer, and their URLs.
         who: String,
         /// A remark, if the rewound cluster has the same id.
         same_id: &'static str,
@@ -57,20 +57,20 @@ pub enum StaleMemberError {
     )]
     RewoundClusterRuns {
         cluster_id: ClusterId,
-        /// Who answers, and where.
+        /// The members that answer, and their URLs.
         who: String,
     },
     #[error("cannot determine whether cluster {cluster_id} runs: {who}")]
     CannotBeAsked {
         cluster_id: ClusterId,
-        /// Who could not be asked, and why.
+        /// The members that could not be asked, and why.
         who: String,
         rewound: bool,
     },
 }
 
 impl Asked {
-    /// Lets `ask` look for the members that `manifest` names, of the cluster that must not run.
+    /// Has `ask` look for the members in `manifest`, of the cluster that must not run.
     pub fn about(
         manifest: &Manifest,
         ask: impl Fn(&[Member], ClusterId) -> Vec<(Member, Presence)>,
@@ -152,7 +152,7 @@ impl Asked {
         })
     }
 
-    /// What is worth a warning although the archive may be restored.
+    /// The warning to give although the archive may be restored.
     pub fn warning(&self) -> Option<String> {
         if self.rewound {
             return None;
@@ -170,7 +170,7 @@ impl Asked {
         }
     }
 
-    /// What is good to know: members of other clusters at these members' URLs.
+    /// Notes about members of other clusters at these members' URLs.
     pub fn notes(&self) -> Vec<String> {
         let note = |(member, presence): &(Member, Presence)| {
             let Presence::OtherCluster { url, found } = presence else {
@@ -189,7 +189,7 @@ impl Asked {
         self.found.iter().filter_map(note).collect()
     }
 
-    /// Which members answer for the rewound cluster, at the old URLs or at new ones.
+    /// The members that answer for the rewound cluster, at old or new URLs.
     fn rewound_cluster_runs(&self) -> String {
         let old_places = self
             .found
@@ -243,7 +243,7 @@ impl Asked {
     }
 }
 
-/// What is worth a warning if no one is asked.
+/// The warning to give if no member is asked.
 pub fn unasked(manifest: &Manifest) -> String {
     if let Some(rewind) = &manifest.rewind {
         return format!(

@@ -1,7 +1,7 @@
-//! Unpacking an archive into staging: written, checked, owned, synced.
+//! Unpacks an archive into staging: files are written, checked, given their owner, synced.
 //!
-//! In: what [`Archive::unpack`] passes on. Out: files on the disk that equal the manifest, or an
-//! error at the first thing that is corrupt.
+//! In: the content from [`Archive::unpack`]. Out: files on disk that equal the manifest, or the
+//! first error.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -24,20 +24,20 @@ use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::progress::Event;
 use crate::restore::{Request, RestoreError, Staging, Target};
 
-/// How many files may wait for their sync at once; until then the disk works on its own.
+/// How many files may wait for their sync; until then the disk works on its own.
 const UNSYNCED: usize = 32;
 
 /// Owner of the restored files.
 #[derive(Debug)]
 pub(crate) struct ChosenOwner {
-    /// All the same; else as the archive says.
+    /// One owner for all files; if `None`, the recorded ones.
     fixed: Option<Owner>,
-    /// That it is another than the archive says, if no one asked for that.
+    /// A note, if the owner differs from the recorded one without a flag.
     pub(crate) told: Option<String>,
 }
 
 impl ChosenOwner {
-    /// What the user said, or the owner of what is replaced or of the data dir that is there, or as recorded.
+    /// Chooses the user's, or that of the replaced member or the existing data dir, or the recorded one.
     pub(crate) fn choose(
         request: &Request<'_>,
         target: &Target,
@@ -108,7 +108,7 @@ impl<'u> Unpacking<'u> {
         }
     }
 
-    /// Proves the whole, then makes it durable. Gives warnings.
+    /// Verifies the whole, then makes it durable. Returns warnings.
     pub(crate) fn finish(
         mut self,
         digested: Digested,
@@ -118,7 +118,7 @@ impl<'u> Unpacking<'u> {
             return Err(unsound(self.archive, fault.into()));
         }
         let starts = self.check.take_starts();
-        // Of a damaged data dir every byte is as it was, which is all that there is to prove.
+        // For a damaged data dir the bytes are compared with the manifest, and nothing else can be checked.
         if self.archive.manifest().damage.is_none() {
             std::mem::take(&mut self.check)
                 .finish(self.archive)
@@ -132,7 +132,7 @@ impl<'u> Unpacking<'u> {
             dir.file().set_permissions(mode)?;
             dir.sync()?;
             if entry.path == "member/" {
-                // It becomes the data dir where there is none.
+                // It becomes the data dir if there is none.
                 let staged = self.staging.data_dir.dir();
                 self.own(staged.file(), entry.owner());
                 staged.sync()?;
@@ -142,7 +142,7 @@ impl<'u> Unpacking<'u> {
         Ok(not_owned.chain(warning).collect())
     }
 
-    /// Sets the owner of what was made; only the first failure is worth telling.
+    /// Sets the owner of a new file; keeps only the first failure.
     fn own(&mut self, file: &fs::File, recorded: Owner) {
         let wanted = self.owner.fixed.unwrap_or(recorded);
         if owner::give(file, wanted).is_err() {
@@ -228,7 +228,7 @@ impl Sink for Unpacking<'_> {
 }
 
 impl Open {
-    /// Lets the disk work on what has been written, once that is at least `least` bytes.
+    /// Starts writing to the disk once at least `least` bytes wait.
     fn write_back(&mut self, least: u64) {
         let waiting = self.written - self.written_back;
         if waiting >= least {
@@ -242,8 +242,8 @@ fn sync_all(files: &mut Vec<fs::File>) -> std::io::Result<()> {
     files.drain(..).try_for_each(|file| file.sync_all())
 }
 
-/// That etcd of the release that the data are of does not start from them as they are: refused unless
-/// `damaged` data are taken, or a flag makes etcd start.
+/// Refuses data from which etcd of their own release does not start, unless `damaged` data are accepted,
+/// or a flag makes etcd start.
 fn refuse_dead(
     archive: &Archive,
     starts: Option<Verdicts>,

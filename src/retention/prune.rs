@@ -44,7 +44,7 @@ pub struct Pruned {
     pub removed: Vec<String>,
     /// Those that could not be removed, and why.
     pub failed: Vec<(String, io::Error)>,
-    /// The names of removed files whose archives are gone.
+    /// The names of removed files that belonged to archives that are gone.
     pub orphans: Vec<String>,
     /// Which of these could not be removed, and why.
     pub failed_orphan: Option<(String, io::Error)>,

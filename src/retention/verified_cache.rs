@@ -2,7 +2,7 @@
 //! all.
 //!
 //! In and out: a small JSON file beside the archives. It only saves time: an archive that it does
-//! not name, or whose size or time of writing has changed, is read again, and so is every one
+//! not name, or that has another size or time of writing, is read again, and so is every one
 //! after a while. A file that cannot be read counts as empty.
 
 use std::collections::BTreeMap;

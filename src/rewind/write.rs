@@ -134,7 +134,7 @@ impl Making<'_> {
         }
     }
 
-    /// What is surely needed at one time: the shared files and the members' logs.
+    /// Refuses if there is no room for the shared files and the members' logs, which exist at the same time.
     fn refuse_if_no_room(&self) -> Result<(), RewindError> {
         let mut needed = 64 << 10;
         for (input, path) in self.shared_files() {
@@ -255,7 +255,7 @@ impl Making<'_> {
         self.work.join(member.id.to_string())
     }
 
-    /// Begins one member's directory with what all members have.
+    /// Creates one member's directory with the files that all members share.
     fn link_shared(&self, member: &Member, shared: &Shared) -> Result<(), RewindError> {
         let root = self.root(member);
         for dir in ["member/snap", "member/wal"] {
@@ -270,7 +270,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Captures one member's directory, proves the archive, and removes the directory.
+    /// Captures one member's directory, verifies the archive, and removes the directory.
     fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
         let root = self.root(member);
         let captured = self.capture(member, &root, shared)?;
@@ -283,7 +283,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes the logs of all members: what they have in common is read once.
+    /// Writes the logs of all members; the common entries are read once.
     fn write_logs(&mut self) -> Result<(), RewindError> {
         let (plan, inputs) = (self.plan, self.inputs);
         let dirs = plan.members.iter().map(|member| Segments {
@@ -333,7 +333,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Asks whether the release of the moment starts from what was made; of 3.x that is not known.
+    /// Refuses if the release at that entry does not start from the result; not known for 3.x.
     fn refuse_unless_it_starts(
         &self,
         member: &Member,
@@ -401,7 +401,7 @@ impl Making<'_> {
         Ok(capture_made(&request, made, self.interrupt, self.observe)?)
     }
 
-    /// Compares what the archive came to when it was read back with the plan.
+    /// Compares the facts of the archive, as it was read back, with the plan.
     fn prove(&self, member: &Member, captured: &Captured) -> Result<(), RewindError> {
         let plan = self.plan;
         let found = &captured.manifest.member;
@@ -433,7 +433,7 @@ fn unproven(member: &Member, what: &'static str) -> RewindError {
     }
 }
 
-/// Segments in a directory.
+/// Writes segments into a directory.
 struct Segments {
     wal: PathBuf,
     open: Option<fs::File>,

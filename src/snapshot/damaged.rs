@@ -1,8 +1,8 @@
-//! Saving a damaged data dir as it is, before anyone repairs it.
+//! Saves a damaged data dir unchanged, before it is repaired.
 //!
-//! In: a data dir that need not be a whole one, on which no etcd runs. Out: every file of it that
-//! can be opened, in an archive that says what is wrong with each. Bytes that the disk does not give
-//! are zeros in the archive, and are listed. What the member was is told as far as its files do.
+//! In: a data dir that need not be complete, on which no etcd runs. Out: an archive with every file of it
+//! that can be opened, and what is wrong with each. Bytes that cannot be read
+//! are zeros in the archive, and are listed. The member's facts are taken from the readable files.
 
 use std::io;
 use std::io::Read;
@@ -27,7 +27,7 @@ use crate::progress::Event;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::mtime_of;
 
-/// How much is given up at once where the disk does not give it, in bytes.
+/// How many bytes are skipped at once where the disk cannot read.
 const BLOCK: usize = 4096;
 
 /// The files of a damaged data dir, open.
@@ -78,12 +78,12 @@ impl Remains {
         Ok(remains)
     }
 
-    /// Bytes of all of them.
+    /// The total size in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, _, length)| length).sum()
     }
 
-    /// When the newest file was written.
+    /// When the newest file was last written.
     pub(super) fn newest_mtime(&self) -> io::Result<Timestamp> {
         let mut newest = Timestamp::UNIX_EPOCH;
         for (_, file, _) in &self.files {
@@ -92,7 +92,7 @@ impl Remains {
         Ok(newest)
     }
 
-    /// Writes all of them. Gives what they say of the member, and what is wrong.
+    /// Writes all of them. Returns the member's facts, and what is wrong.
     pub(super) fn write(
         mut self,
         writer: &mut Writer<'_>,
@@ -163,12 +163,12 @@ fn is_segment(source: &SourceFile) -> bool {
     matches!(source.kind, FileKind::Segment(_))
 }
 
-/// What the files say of the member, sound or not.
+/// The member's facts from the files, valid or not.
 #[derive(Default)]
 struct Witness {
-    /// All of it together, where that is possible.
+    /// Reads all files together, as long as that is possible.
     examiner: Examiner,
-    /// The segment that goes by, for itself.
+    /// Reads the current segment by itself.
     segment: Option<(SegmentScan, LogScan)>,
     identity: Option<(MemberId, ClusterId)>,
     position: Option<Position>,
@@ -193,7 +193,7 @@ impl Witness {
         }
     }
 
-    /// What is wrong with the file, if anything.
+    /// Ends a file; returns what is wrong with it.
     fn end(&mut self, file: &fs::File, length: u64, is_last: bool) -> Option<String> {
         if let Some((_, log)) = self.segment.take() {
             let log = log.finish();
@@ -236,12 +236,12 @@ impl Witness {
         fault
     }
 
-    /// What the files say, and why etcd could not start from them together.
+    /// The member's facts, and why etcd could not start from the files together.
     fn finish(self) -> (MemberFacts, Option<String>) {
         match self.examiner.finish() {
             Ok(facts) => (facts, None),
             Err(fault) => {
-                // A log that stops at damage in its first segment is there all the same, and the damage is said.
+                // A log that ends at damage in its first segment exists, and the damage is reported.
                 let is_there = self.identity.is_some() && fault == StartFault::NoLog;
                 let facts = remains(self.identity, self.position, self.store);
                 (facts, (!is_there).then(|| fault.to_string()))
@@ -250,7 +250,7 @@ impl Witness {
     }
 }
 
-/// What is left to be said of a member whose files do not fit together.
+/// The remaining facts of a member if its files do not fit together.
 fn remains(
     identity: Option<(MemberId, ClusterId)>,
     position: Option<Position>,
@@ -292,15 +292,15 @@ fn remains(
     }
 }
 
-/// A file that is read to its end whatever the disk says: what it does not give is zeros.
+/// Reads a file to its end in spite of read errors: bytes that cannot be read are zeros.
 struct Patient<'p> {
     file: &'p fs::File,
-    /// How much of it is given, in bytes.
+    /// The length to read, in bytes.
     length: u64,
     /// Bytes read.
     at: u64,
     piece: Vec<u8>,
-    /// Bytes of the piece that have been given.
+    /// Bytes of the current piece that have been returned.
     given: usize,
     lost: Vec<Unreadable>,
     witness: &'p mut Witness,
@@ -348,7 +348,7 @@ impl Patient<'_> {
     }
 }
 
-/// Fills `buffer` from `offset` on. A file that has become shorter does not give its end either.
+/// Fills `buffer` from `offset`. A file that has become shorter cannot be read at its end either.
 fn read_exactly(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     file.file().read_exact_at(buffer, offset)
 }

@@ -1,6 +1,6 @@
-//! Where an archive goes, and how it gets there: written, read back, and given its name.
+//! Where an archive goes: it is written, read back, and renamed to its name.
 //!
-//! In: a capture. Out: the archive in a backup dir or a bucket, under its name only once every byte of it has been read back.
+//! In: a capture. Out: the archive in a backup dir or a bucket, renamed only after every byte of it was read back.
 
 use std::fs::File;
 use std::io;
@@ -33,13 +33,13 @@ const TRIES: u32 = 4;
 /// Where a new archive goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Destination<'r> {
-    /// Into a backup dir, which is made if it is missing; it is written there.
+    /// A backup dir, which is created if it is missing; the archive is written there.
     BackupDir(&'r Path),
-    /// Nowhere: the data dir is read and judged as for an archive, and nothing of it is kept.
+    /// Not stored: the data dir is read and checked as for an archive.
     Nowhere,
-    /// Into a repository, once it has been written to a file without a name in `spool` and proven
-    /// there: at a network's pace a capture would hold a running member's files open for long, and
-    /// would have to begin again when the connection is lost.
+    /// A repository, after the archive was written to an unnamed file in `spool` and verified
+    /// there: a capture at the speed of a network would hold a running member's files open for long, and
+    /// would have to start again when the connection is lost.
     Through {
         repository: &'r dyn Repository,
         /// A directory on a local disk.
@@ -60,14 +60,14 @@ impl Destination<'_> {
         }
     }
 
-    /// Refuses what would be written into the source.
+    /// Refuses to write into the source.
     pub fn refuse_inside(&self, data_dir: &DataDir) -> Result<(), CaptureError> {
         let mut directories = self.directories().into_iter();
         directories.try_for_each(|dir| refuse_backup_inside(data_dir, dir))
     }
 }
 
-/// Refuses a backup dir inside the source: it would be written to, and with `--all` backed up.
+/// Refuses a backup dir inside the source: that would write to it, and `--all` would back it up.
 pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
     let Some(backups) = backup_dir.ancestors().find_map(|path| {
         let path = if path.as_os_str().is_empty() {
@@ -85,13 +85,13 @@ pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(),
     Ok(())
 }
 
-/// A file without a name in `spool`.
+/// An unnamed file in `spool`.
 pub fn spool_file(spool: &Path) -> io::Result<File> {
     tempfile::tempfile_in(spool).map_err(|error| with_path(error, "create a file in", spool))
 }
 
 impl Capture<'_> {
-    /// Captures to where it was asked to.
+    /// Captures to this destination.
     pub(super) fn deposit(&mut self) -> Result<Captured, CaptureError> {
         match self.request.to {
             Destination::Nowhere => self.keep_nothing(),
@@ -108,7 +108,7 @@ impl Capture<'_> {
         }
     }
 
-    /// Captures by `take`, alone in the directory of `repository` if that was asked for and it has one.
+    /// Captures with `take`, under the lock of `repository` if it is a directory and a lock is requested.
     fn put_in(
         &mut self,
         repository: &dyn Repository,
@@ -125,8 +125,8 @@ impl Capture<'_> {
         })
     }
 
-    /// Captures again, at a later moment, while the name is taken: two captures of one member may
-    /// begin in the same millisecond.
+    /// Captures again with a later time while the name is taken: two captures of one member may
+    /// start in the same millisecond.
     fn until_its_name_is_free(
         &mut self,
         mut take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
@@ -148,7 +148,7 @@ impl Capture<'_> {
         }
     }
 
-    /// Writes the archive under a staging name in a backup dir, reads it back, gives it its name.
+    /// Writes the archive under a staging name in a backup dir, reads it back, renames it.
     fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
         let staged = StagedFile::create(dir)?;
         let (manifest, finished) = self.until_it_fits(Some((staged.file(), staged.path())))?;
@@ -168,7 +168,7 @@ impl Capture<'_> {
         })
     }
 
-    /// Captures, and gives the archive's name in place of its path.
+    /// Captures without storing; returns the archive's name as its path.
     fn keep_nothing(&mut self) -> Result<Captured, CaptureError> {
         let (manifest, finished) = self.until_it_fits(None)?;
         Ok(Captured {
@@ -181,7 +181,7 @@ impl Capture<'_> {
         })
     }
 
-    /// Writes the archive to a file without a name, reads it back, and puts it into `repository`.
+    /// Writes the archive to an unnamed file, reads it back, and puts it into `repository`.
     fn pass_on(
         &mut self,
         repository: &dyn Repository,
@@ -240,17 +240,17 @@ impl Capture<'_> {
         lock.transpose()
     }
 
-    /// Reads back what this process has just written, as a member would where the source was made for this.
+    /// Reads back what this process has just written; for a rewind, as a member would.
     fn prove(&mut self, archive: &Archive) -> Result<Option<Proof>, CaptureError> {
         let replay = self.made.as_ref().map(|made| made.replay);
-        // Of a member's own data it was asked which servers start while the same bytes went in.
+        // For a member's own data, which servers start was found out while the same bytes were written.
         let pass = replay.map_or(Pass::CHECK, Pass::replaying);
         let digests = Digests::Unchecked;
         let threads = self.request.threads;
         let (interrupt, observe) = (self.interrupt, &mut *self.observe);
         let report = verify(archive, pass, digests, threads, interrupt, observe)?;
         match report.first_fault() {
-            // What was to be saved is damaged; every byte of it is in the archive.
+            // The source is damaged; every byte of it is in the archive.
             None | Some(VerifyFault::Damaged(_)) => Ok(replay.map(|_| Proof {
                 store: report
                     .replay

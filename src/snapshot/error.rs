@@ -1,4 +1,4 @@
-//! Why there is no new archive.
+//! Errors of a capture.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::interrupt::Interrupted;
 use crate::repository::lock::LockError;
 use crate::repository::upload::DepositError;
 
-/// Why there is no new archive.
+/// Why no archive was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(transparent)]
@@ -29,7 +29,7 @@ pub enum CaptureError {
     #[error("`{path}` is corrupt{}", also.as_ref().map(|also| format!(" ({also})")).unwrap_or_default())]
     Source {
         path: PathBuf,
-        /// Which servers start from the data dir anyway, where some do.
+        /// Which servers start from the data dir in spite of it, if any.
         also: Option<String>,
         #[source]
         fault: FileFault,
@@ -63,7 +63,7 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
-    /// Sources are read through `fs_err`, which says where; a bare error is the archive's own.
+    /// Adds the path of the archive to an error without a path; `fs_err` adds that of a source file.
     pub(super) fn written_to(self, path: &Path) -> Self {
         match self {
             Self::Io(error) if error.raw_os_error().is_some() => {
@@ -73,7 +73,7 @@ impl CaptureError {
         }
     }
 
-    /// Whether another archive has the name that the new one was to get.
+    /// Whether the new archive's name is taken.
     pub(super) fn is_name_taken(&self) -> bool {
         let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
             return false;
@@ -81,7 +81,7 @@ impl CaptureError {
         error.kind() == io::ErrorKind::AlreadyExists
     }
 
-    /// Whether it may be otherwise in a moment, because etcd is at work.
+    /// Whether the error may go away shortly, because etcd is writing.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Source { .. } | Self::Start(_) | Self::Vanished(_) => true,
@@ -93,8 +93,8 @@ impl CaptureError {
         }
     }
 
-    /// The same with the servers that start from the data dir anyway: what a server takes can be corrupt,
-    /// and both are worth knowing.
+    /// Adds the servers that start from the data dir: a server may start from corrupt data,
+    /// and the user should know both.
     pub(super) fn with_those_that_start(self, data_dir: &DataDir) -> Self {
         let Self::Source { path, fault, .. } = self else {
             return self;

@@ -1,7 +1,7 @@
-//! Whether there is an archive already that holds all that a capture would bring: `--if-changed`.
+//! Whether an archive already holds all that a new one would: `--if-changed`.
 //!
-//! In: what a capture is asked for. Out: that archive, proven now, or nothing. Whatever is unclear is
-//! no answer: then a new archive is taken, and if there is something wrong the capture says what.
+//! In: a capture's request. Out: that archive, verified now, or `None`. Any doubt gives `None`:
+//! then a new archive is made, and the capture reports what is wrong.
 //!
 //! ```text
 //! index      … commit of the archive … last entry of the archive … last entry now
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Both logs are the same up to the archive's last entry if that entry is in the log now, with its
-//! term and with the running CRC over all that was written before it. Index and term alone do not
-//! tell: after a restore of an older archive the log may take another branch and agree in both. An
+//! term and with the running CRC over all that was written before it. Index and term alone are not
+//! enough: after a restore of an older archive the log may branch and have both again. An
 //! entry counts as a change unless it is known to change nothing that a client or an
 //! operator asked for.
 
@@ -34,14 +34,14 @@ use crate::repository::{Directory, Repository, Summary, summarize};
 use crate::snapshot::Request;
 use crate::snapshot::destination::Destination;
 
-/// The archive that stands for the one that was not taken.
+/// The existing archive that makes a new one needless.
 #[derive(Debug)]
 pub struct Unchanged {
     pub path: PathBuf,
     pub summary: Summary,
 }
 
-/// The newest archive of the same member, if it serves for what `request` asks and nothing has
+/// The newest archive of the same member, if it has what `request` asks for and nothing has
 /// changed since.
 pub fn unchanged(
     request: &Request<'_>,
@@ -58,12 +58,12 @@ pub fn unchanged(
         Destination::Nowhere => return Ok(None),
     };
     let found = find(request, repository, interrupt, observe);
-    // Work that stops half-way finds nothing, too.
+    // Interrupted work also finds nothing.
     interrupt.check()?;
     Ok(found)
 }
 
-/// Every `?` on the way is a case of "unclear".
+/// Every `?` here is a case of doubt.
 fn find(
     request: &Request<'_>,
     repository: &dyn Repository,
@@ -71,7 +71,7 @@ fn find(
     observe: &mut dyn FnMut(Event),
 ) -> Option<Unchanged> {
     let catalog = summarize(repository).ok()?;
-    // Without any archive no one needs to read the log.
+    // Without any archive the log need not be read.
     catalog.summaries.first()?;
     let now = survey(request.data_dir, Pass::TRACE, interrupt, observe).ok()?;
     if !now.is_sound() {
@@ -86,7 +86,7 @@ fn find(
     }
     let path = repository.path_of(newest.name());
     let is_sound = if newest.ciphertext.is_some() {
-        // No one has the key here: what was encrypted was proven before.
+        // There is no key for encrypted archives here: they were verified when they were made.
         prove(repository, newest, interrupt).is_ok()
     } else {
         let source = repository.source(&newest.listed).ok()?;
@@ -117,7 +117,7 @@ fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summa
         .then_some(newest)
 }
 
-/// Whether `archive` is what a capture would make, apart from its content.
+/// Whether `archive` is of the requested kind, apart from its content.
 fn serves(archive: &Summary, request: &Request<'_>) -> bool {
     let has = |label: &String| archive.labels.contains(label);
     let encrypts = matches!(
@@ -133,14 +133,14 @@ fn serves(archive: &Summary, request: &Request<'_>) -> bool {
         && request.labels.iter().all(has)
 }
 
-/// Whether the log in `trace`, which stands at `now`, goes on from the one of an archive that stands
+/// Whether the log in `trace`, which ends at `now`, continues the log of an archive that ends
 /// at `then` with the running CRC `log_crc`, and holds no change that the archive does not have.
 fn is_same(then: &Position, log_crc: Option<u32>, now: &Position, trace: &Trace) -> bool {
     let is_last = |entry: &TracedEntry| entry.term == then.term && Some(entry.log_crc) == log_crc;
     if !trace.entry(then.index).is_some_and(is_last) {
         return false;
     }
-    // What the archive holds and did not know to be committed is news once it is.
+    // An entry that was uncommitted in the archive is a change once it is committed.
     let mut expected = then.commit.min(then.index);
     for entry in trace.above(expected) {
         expected = Index(expected.0 + 1);
@@ -149,7 +149,7 @@ fn is_same(then: &Position, log_crc: Option<u32>, now: &Position, trace: &Trace)
             return false;
         }
     }
-    // A raft snapshot may stand for entries that are not in the log.
+    // A raft snapshot may replace entries in the log.
     expected == now.index
 }
 
@@ -183,10 +183,10 @@ mod tests {
         }
     }
 
-    /// The running CRC with every entry of [`log`].
+    /// The running CRC at every entry of [`log`].
     const CRC: Option<u32> = Some(7);
 
-    /// A log of term 2 from `first` on.
+    /// A log of term 2 that begins at `first`.
     fn log(first: u64, classes: &[EntryClass]) -> Trace {
         let digest = EntryDigest::of(&EntryView {
             kind: 0,
@@ -224,7 +224,7 @@ mod tests {
         ));
         for change in [ClientWrite, ConfChange, ClustersOwn, Other] {
             let classes = [ClientWrite, Sync, change, Sync];
-            // Not yet committed counts, too: it may be what a client was told.
+            // An uncommitted entry counts, too: a client may have been told of it.
             for commit in [10, 13] {
                 let now = at(2, 13, commit);
                 assert!(

@@ -1,10 +1,10 @@
-//! Capturing a data dir into an archive, also while etcd 2.x writes to it.
+//! Captures a data dir into an archive, even while etcd 2.x writes to it.
 //!
-//! In: a [`DataDir`] and a backup dir. Out: an archive that was read back and proven before it
-//! got its name. The source is only read. Order is what makes a live capture whole (product page,
+//! In: a [`DataDir`] and a backup dir. Out: an archive that was read back and verified before it
+//! got its name. The source is only read. The order makes a live capture consistent (product page,
 //! snapshot): the raft snapshot is opened before the segments are listed, all segments are opened
-//! before any is read, each is read up to the length it had, and the last one is cut at its last
-//! whole record. What does not fit together is taken again from the start.
+//! before any is read, each is read up to its length at that time, and the last one is cut after its last
+//! complete record. If the result is not consistent, the capture starts again.
 
 pub mod damaged;
 pub mod destination;
@@ -49,7 +49,7 @@ use crate::snapshot::retry::{PassedOver, Patience};
 use crate::snapshot::write::Content;
 use crate::text::size;
 
-/// How long to wait for a source that moves to come to rest.
+/// The pause before the next try on a source that changes.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to capture, and how.
@@ -61,11 +61,11 @@ pub struct Request<'r> {
     pub labels: Vec<String>,
     pub level: i32,
     pub threads: usize,
-    /// The data size, in bytes, above which there is a warning.
+    /// Warn above this data size, in bytes.
     pub size_limit: u64,
-    /// The time to put into the archive and its name.
+    /// The time in the archive and in its name.
     pub created: Moment,
-    /// Who wants the lock on the backup dir; none is taken on a directory that no one else knows.
+    /// The holder of the lock on the backup dir; `None` for a directory that no other run knows.
     pub lock: Option<Claim>,
 }
 
@@ -73,8 +73,8 @@ pub struct Request<'r> {
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
     At(Timestamp),
-    /// When the capture begins, as this clock has it: after the wait for other runs on the backup
-    /// dir, and again if another archive of the same member has the name that it gives.
+    /// The start of the capture by this clock: after the wait for other runs on the backup
+    /// dir, and taken again if another archive of the same member has the resulting name.
     Beginning(fn() -> Timestamp),
 }
 
@@ -87,13 +87,13 @@ impl Moment {
     }
 }
 
-/// What an archive says when its source was made and not found: by a rewind.
+/// What the archive of a rewind records about its source.
 #[derive(Clone, Debug)]
 pub struct Made {
     pub rewind: Rewind,
     /// Owner of the files: `(uid, gid)`.
     pub owner: Owner,
-    /// Whether the member goes by its id in the archive's name, because another has the same name.
+    /// Whether the archive's name has the member's id, because another member has the same name.
     pub named_by_id: bool,
     /// How the archive is replayed while it is read back.
     pub replay: Plan,
@@ -108,7 +108,7 @@ pub struct Proof {
     pub starts: Option<Verdicts>,
 }
 
-/// An archive that now stands in the backup dir.
+/// A new archive in the backup dir.
 #[derive(Debug)]
 pub struct Captured {
     pub path: PathBuf,
@@ -118,7 +118,7 @@ pub struct Captured {
     pub manifest: Manifest,
     /// Of a source that was made for this.
     pub proof: Option<Proof>,
-    /// Whether other runs on the backup dir were kept out meanwhile, if that was asked for.
+    /// Whether the lock kept other runs out, if it was requested.
     pub alone: bool,
 }
 
@@ -131,7 +131,7 @@ pub fn capture(
     capture_as(request, None, interrupt, observe)
 }
 
-/// Captures a data dir that was made for this into a new archive that says so.
+/// Captures a data dir made by a rewind into a new archive that records it.
 pub(crate) fn capture_made(
     request: &Request<'_>,
     made: Made,
@@ -147,7 +147,7 @@ fn capture_as(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
-    // What is not a member's data dir leaves no backup dir behind.
+    // A directory that is not a data dir must not leave a new backup dir behind.
     if request.scope != Scope::Damaged {
         request.data_dir.list()?;
     }
@@ -208,7 +208,7 @@ impl Capture<'_> {
         archive_name(manifest, by_id)
     }
 
-    /// Captures again and again until what is read fits together.
+    /// Captures until a try is consistent.
     fn until_it_fits(&mut self, to: Option<(&File, &Path)>) -> Result<Written, CaptureError> {
         let file = to.map(|(file, _)| file);
         let mut patience = Patience::default();
@@ -241,14 +241,14 @@ impl Capture<'_> {
         }
     }
 
-    /// Whether etcd runs on the source, asked without taking a lock.
+    /// Whether etcd runs on the source; takes no lock.
     fn is_running(&self) -> bool {
         let listing = self.request.data_dir.list().unwrap_or_default();
         let paths = listing.segments.iter().map(|(_, file)| file.path.as_path());
         is_running(paths).is_ok_and(|running| running.is_some())
     }
 
-    /// Takes every file as it is.
+    /// Saves every file unchanged.
     fn save_damaged(&mut self, file: Option<&File>) -> Result<Written, CaptureError> {
         let request = self.request;
         let remains = Remains::open(request.data_dir)?;
@@ -391,7 +391,7 @@ fn directories(data_dir: &DataDir, owner: Option<Owner>) -> io::Result<Vec<Direc
         .collect()
 }
 
-/// What about the member itself is worth a warning, and what is good to know.
+/// Warnings and notes about the member.
 fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<Warning>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let (data, limit) = (size(sizes.data), size(sizes.limit));

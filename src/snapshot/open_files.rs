@@ -1,7 +1,7 @@
-//! Opening everything that one attempt reads, before anything of it is read.
+//! Opens all files of one try before any of them is read.
 //!
-//! In: a data dir that etcd may be writing to. Out: an [`Opening`]: files held open, so that a
-//! purge cannot take them away, and how much of each is taken.
+//! In: a data dir that etcd may be writing to. Out: an [`Opening`]: open files, so that a
+//! purge cannot remove them, and how much of each is read.
 
 use std::io;
 use std::io::Read;
@@ -21,17 +21,17 @@ use crate::fs::PIECE;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::retry::PassedOver;
 
-/// A source file, open, and how much of it is taken.
+/// An open source file, and how much of it is read.
 pub(crate) struct Opened {
     pub(crate) source: SourceFile,
     pub(crate) file: fs::File,
     pub(crate) length: u64,
 }
 
-/// Everything of one attempt, opened before anything is read.
+/// All files of one try, opened before anything is read.
 pub(crate) struct Opening {
     pub(crate) snapshot: Option<Opened>,
-    /// Segments from before the live set, only when all is wanted.
+    /// Segments from before the live set, if all are requested.
     pub(crate) older_segments: Vec<Opened>,
     pub(crate) segments: Vec<Opened>,
     pub(crate) older_snapshots: Vec<Opened>,
@@ -131,7 +131,7 @@ impl Opening {
         Ok(())
     }
 
-    /// Gives what etcd is not to load a name that it does not load.
+    /// Renames leftovers that etcd would load under their own names.
     fn rename_leftovers(&mut self, live: Option<FileKind>, first: Option<FileKind>) {
         let passed_over = &self.passed_over;
         let is_passed_over = |opened: &&mut Opened| match opened.source.kind {
@@ -145,13 +145,13 @@ impl Opening {
         }
     }
 
-    /// Whether a raft snapshot is there for completeness only: a start would not load it.
+    /// Whether a raft snapshot is included although a start would not load it.
     pub(crate) fn has_passed_over(&self, snapshot: &Opened) -> bool {
         let is_it = |id: &SnapshotId| snapshot.source.kind == FileKind::Snapshot(*id);
         self.passed_over.iter().any(is_it)
     }
 
-    /// Everything, in no order that means anything.
+    /// All files, in no particular order.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Opened> {
         self.snapshot
             .iter()
@@ -162,13 +162,13 @@ impl Opening {
             .chain(&self.db)
     }
 
-    /// A sign that etcd runs on these files, looked for without taking a lock.
+    /// A sign that etcd runs on these files; takes no lock.
     pub(crate) fn running(&self) -> io::Result<Option<Running>> {
         let paths = self.segments.iter().chain(&self.db);
         is_running(paths.map(|opened| opened.source.path.as_path()))
     }
 
-    /// When the newest file was written: the time of the entries that the archive itself adds,
+    /// When the newest file was last written: the time of the entries that the archive itself adds,
     /// so that the same input gives the same bytes.
     pub(crate) fn newest_mtime(&self) -> io::Result<Timestamp> {
         let mut newest = Timestamp::UNIX_EPOCH;
@@ -179,7 +179,7 @@ impl Opening {
     }
 }
 
-/// Which files were reached by a symlink.
+/// The files that are symlinks.
 fn followed(listing: &Listing) -> Vec<String> {
     let followed = |file: &SourceFile| {
         let path = file.path.display();
@@ -207,7 +207,7 @@ fn open_source(source: &SourceFile) -> Result<Opened, CaptureError> {
     })
 }
 
-/// Opens all, and only then takes their lengths.
+/// Opens all files before it reads their lengths.
 fn open_all<'s>(
     sources: impl Iterator<Item = &'s SourceFile>,
 ) -> Result<Vec<Opened>, CaptureError> {
@@ -218,7 +218,7 @@ fn open_all<'s>(
     Ok(opened)
 }
 
-/// Opens what a purge may have removed meanwhile; nothing depends on it.
+/// Opens a file that a purge may have removed meanwhile; it is optional.
 fn open_if_there(source: &SourceFile) -> Result<Option<Opened>, CaptureError> {
     match open_source(source) {
         Ok(opened) => Ok(Some(opened)),
@@ -227,7 +227,7 @@ fn open_if_there(source: &SourceFile) -> Result<Option<Opened>, CaptureError> {
     }
 }
 
-/// Shortens the last segment to its last whole record, if what follows is a torn tail.
+/// Shortens the last segment to its last complete record, if a torn tail follows.
 fn cut_torn_tail(last: &mut Opened, warnings: &mut Vec<Warning>) -> Result<(), CaptureError> {
     let path = last.source.path.clone();
     let source = |fault| CaptureError::Source {

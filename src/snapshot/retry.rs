@@ -1,7 +1,7 @@
-//! How long to wait for a source that etcd is writing to, and what to do without.
+//! When to retry on a source that etcd is writing to, and which files to skip.
 //!
-//! In: why an attempt failed. Out: whether to try again, and which raft snapshots are passed
-//! over from now on.
+//! In: why a try failed. Out: whether to try again, and which raft snapshots are skipped
+//! from now on.
 
 use fs_err as fs;
 
@@ -10,17 +10,17 @@ use crate::etcd::ids::SnapshotId;
 use crate::etcd::member::StartFault;
 use crate::snapshot::error::CaptureError;
 
-/// How often a capture is begun again before it is given up.
+/// How often a capture is tried.
 const TRIES: u32 = 5;
 /// The same while a running member may be receiving a raft snapshot: marker, file and hard state
-/// are then written one after the other, and syncing 100 MB takes its time.
+/// are then written one after the other, and syncing 100 MB takes a while.
 const TRIES_WHILE_RECEIVING: u32 = 300;
-/// How often a raft snapshot that does not fit is looked at before it is passed over.
+/// How often a raft snapshot that does not fit is read before it is skipped.
 const LOOKS: u32 = 3;
-/// How many times it may be of another length each time it is looked at.
+/// How often its length may change between reads.
 const MAX_LOOKS: u32 = 20;
 
-/// A raft snapshot that is there and was not taken.
+/// A raft snapshot that was skipped.
 #[derive(Clone, Debug)]
 pub(crate) struct PassedOver {
     pub(crate) id: SnapshotId,
@@ -28,7 +28,7 @@ pub(crate) struct PassedOver {
 }
 
 impl PassedOver {
-    /// What is worth a warning; `used` is the raft snapshot that is taken in its place.
+    /// The warning; `used` is the raft snapshot that is used instead.
     pub(crate) fn warning(&self, used: Option<SnapshotId>) -> Warning {
         let (id, why) = (self.id, &self.why);
         let used = match used {
@@ -40,7 +40,7 @@ impl PassedOver {
     }
 }
 
-/// What has been tried so far.
+/// The failed tries so far.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     attempts: u32,
@@ -52,21 +52,21 @@ pub(crate) struct Patience {
 struct Looks {
     id: SnapshotId,
     all: u32,
-    /// Looks since the file was last seen to change its length.
+    /// Reads since the file last changed its length.
     unchanged: u32,
     length: u64,
 }
 
 impl Patience {
-    /// Whether to try again after `error`, while etcd is `running` on the source or not.
+    /// Whether to try again after `error`; `running` tells whether etcd runs on the source.
     pub(crate) fn tries_again(&mut self, error: &CaptureError, running: bool) -> bool {
         if let Some((id, length, why)) = misfit(error) {
             self.look_again(id, length, why);
             return true;
         }
         self.attempts += 1;
-        // Over from the listing: one that was still being written may be whole by now, and the
-        // segments that an older one needs may have been purged.
+        // Starts again with a new listing: a file that was being written may be complete by now, and
+        // the segments that an older raft snapshot needs may have been purged.
         self.looks.clear();
         self.passed_over.clear();
         let receiving = running && matches!(error, CaptureError::Start(_));
@@ -78,13 +78,13 @@ impl Patience {
         error.may_pass() && self.attempts < tries
     }
 
-    /// How many attempts have failed for another reason than a single raft snapshot.
+    /// The number of tries that failed for another reason than a single raft snapshot.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// A raft snapshot may still be being written: it is looked at again while it grows, and
-    /// passed over once it stays as it is.
+    /// A raft snapshot may be incomplete while it is written: it is read again while it grows, and
+    /// skipped once its length stays the same.
     fn look_again(&mut self, id: SnapshotId, length: u64, why: String) {
         let known = self.looks.iter().position(|looks| looks.id == id);
         let at = known.unwrap_or_else(|| {
@@ -112,8 +112,8 @@ impl Patience {
     }
 }
 
-/// The raft snapshot that an attempt failed for, how long it is now, and why: it is corrupt,
-/// or the log does not bear it out. etcd 3.x writes the file before the log knows of it, and
+/// The raft snapshot that caused the error, its length now, and the reason: it is corrupt,
+/// or the log has no marker for it. etcd 3.x writes the file before the marker, and
 /// starts from an older one after a crash in between.
 fn misfit(error: &CaptureError) -> Option<(SnapshotId, u64, String)> {
     match error {

@@ -1,7 +1,6 @@
-//! Writing a member's files into an archive, each checked while its bytes go by.
+//! Writes a member's files into an archive; each is checked while its bytes are read.
 //!
-//! In: an [`Opening`]. Out: the files in the archive, with what they are to the member, and what
-//! they say together.
+//! In: an [`Opening`]. Out: the files in the archive, with their roles, and the member's facts.
 
 use std::io;
 use std::io::{Read, Seek};
@@ -25,10 +24,10 @@ use crate::progress::Event;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 
-/// An archive and the way into it.
+/// The archive that is being written, and its options.
 pub(crate) struct Content<'c, 'f> {
     pub(crate) writer: &'c mut Writer<'f>,
-    /// Owner to record, if not the real one.
+    /// Owner to record instead of the real one.
     pub(crate) owner: Option<Owner>,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) observe: &'c mut dyn FnMut(Event),
@@ -47,8 +46,8 @@ fn start_from(opening: &Opening) -> StartScan {
 }
 
 impl Content<'_, '_> {
-    /// Writes all files, checking them on the way, and gives what they say together and what servers
-    /// do with what is restored from the archive.
+    /// Writes all files, checking them in the same pass; returns the member's facts and whether servers
+    /// start from the restored archive.
     pub(crate) fn write_member(
         &mut self,
         opening: &Opening,
@@ -58,9 +57,9 @@ impl Content<'_, '_> {
         if let Some(snapshot) = &opening.snapshot {
             self.write_sound(snapshot, Role::RaftSnapshot, &mut examiner)?;
         }
-        // Before the segments: who replays the log from one of them needs it first.
+        // Before the segments: a replay that begins from one of them needs it first.
         for snapshot in &opening.older_snapshots {
-            // A scan of its own: the member's facts come from the newest one.
+            // A separate scan: the member's facts come from the newest one.
             let sound = self.write(snapshot, &mut Examiner::default())?;
             self.writer
                 .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
@@ -71,7 +70,7 @@ impl Content<'_, '_> {
         }
         for segment in &opening.older_segments {
             if let Err(fault) = self.write(segment, &mut examiner)? {
-                // etcd reads none of these: kept as they are, and said.
+                // etcd reads none of these: they are kept unchanged and reported.
                 let path = segment.source.path.display();
                 warnings.push(WarningCode::OldSegment.text(format!(
                     "`{path}`, which etcd no longer needs, is corrupt: {fault}"
@@ -127,7 +126,7 @@ impl Content<'_, '_> {
         self.write_as(opened, opened.source.kind, examiner)
     }
 
-    /// Writes one file; the inner result tells whether it checks as what `kind` says it is.
+    /// Writes one file; the inner result tells whether it is valid as a file of `kind`.
     fn write_as(
         &mut self,
         opened: &Opened,
@@ -163,7 +162,7 @@ impl Content<'_, '_> {
             observe: self.observe,
         };
         match self.writer.append(&new, reader) {
-            // A file that became shorter was cut off by a starting etcd, or replaced.
+            // A file that became shorter was truncated by a starting etcd, or replaced.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(CaptureError::Vanished(opened.source.path.clone()));
             }

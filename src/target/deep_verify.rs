@@ -1,12 +1,12 @@
-//! Proving that a member's raft snapshots are what its log leads to.
+//! Verifies that a member's raft snapshots are what its log leads to.
 //!
-//! In: a [`Target`] whose bytes all check. Out: a [`DeepReport`]: every raft snapshot from the
-//! oldest that the log reaches back to, compared with the replay from the one before it; the
-//! cluster's facts compared with themselves; the store at the end, for what would expire.
+//! In: a valid [`Target`]. Out: a [`DeepReport`]: every raft snapshot from the oldest that the log
+//! reaches back to, compared with the replay from the one before it; the
+//! consistency of the cluster's facts; the store at the end, for keys that would expire.
 //!
 //! A raft snapshot keeps what the member had in memory, so in-order keys in it have the names of
-//! the release that applied them. Where a replay by one release's rules differs the other's are
-//! tried, then the differences looked at one by one (formats page §5, the in-order trap).
+//! the release that applied them. Where a replay by one release's rules differs, the other's are
+//! tried, then the differences are checked one by one (formats page §5, the in-order trap).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, Target, Wanted};
 
-/// How many raft snapshots may differ before no more are compared: each is a reading of its own.
+/// How many raft snapshots may differ before the comparison stops: each needs another read.
 const MOST_WRONG: usize = 10;
 
-/// What a deep look gave.
+/// The result of a deep verification.
 #[derive(Debug)]
 pub struct DeepReport {
-    /// What the replay began from; `None` is the empty store.
+    /// The raft snapshot that the replay began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
     pub entries: u64,
     /// The raft snapshots above the start, oldest first.
     pub snapshots: Vec<SnapshotCheck>,
-    /// Raft snapshots that were not compared, neither the start nor one that the replay came to.
+    /// Raft snapshots that were not compared and are not the start.
     pub not_compared: Vec<SnapshotId>,
     pub cluster: Vec<ClusterFault>,
     pub store: Arc<Store>,
@@ -53,14 +53,14 @@ pub struct SnapshotCheck {
 pub enum SnapshotVerdict {
     /// The same by these rules.
     Equal(InOrderRules),
-    /// The same but for the names of so many in-order keys: members of both releases had a hand
-    /// in it.
+    /// The same except for the names of this number of in-order keys: members of both releases applied
+    /// parts of the log.
     MixedNames(usize),
     /// Not what the log leads to.
     Different(Vec<DifferentKey>),
 }
 
-/// A key that a raft snapshot has otherwise than the replay.
+/// A key that differs between a raft snapshot and the replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferentKey {
     pub path: Vec<u8>,
@@ -95,7 +95,7 @@ impl DeepReport {
     }
 }
 
-/// What a deep look wants of the first reading of a target.
+/// The plan for the first read of a target.
 pub fn first_look(target: &Target) -> Result<Plan, StoreError> {
     Ok(Plan {
         start: target.starts()?.first().copied().unwrap_or_default(),
@@ -105,8 +105,8 @@ pub fn first_look(target: &Target) -> Result<Plan, StoreError> {
     })
 }
 
-/// Looks deep into `target`; `first` is what a reading by [`first_look`] gave, whose files all
-/// check.
+/// Verifies `target` deeply; `first` is the result of reading it by [`first_look`], with all files
+/// valid.
 pub fn look_deep(
     target: &Target,
     first: Option<(MemberFacts, Replayed)>,
@@ -154,7 +154,7 @@ pub fn look_deep(
             looking.wanted.along = Along::Nothing;
         }
         snapshots.push(SnapshotCheck { id, verdict });
-        // From here on the member's own raft snapshot is what it went on from.
+        // From here on the member continued from its own raft snapshot.
         let rules = replayed.rules;
         replayed = looking.again(Start::From(id), Until::Commit, rules)?;
         entries += replayed.entries;
@@ -175,7 +175,7 @@ pub fn look_deep(
     })
 }
 
-/// A target being read again and again.
+/// A target that is read several times.
 struct Looking<'t> {
     target: &'t Target,
     wanted: Wanted,
@@ -202,7 +202,7 @@ impl Looking<'_> {
         Ok(read.replayed)
     }
 
-    /// How the raft snapshot `id` compares, where `replayed` came to something else.
+    /// Compares the raft snapshot `id`, where `replayed` led to something else.
     fn verdict(
         &mut self,
         id: SnapshotId,
@@ -227,7 +227,7 @@ impl Looking<'_> {
     }
 }
 
-/// Whether a first reading went by the rules that turned out right, or by none.
+/// Whether a first read used the right rules, or needed none.
 fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
     let right = InOrderRules::of(member.cluster_version.as_ref());
     right == replayed.rules || replayed.in_order.applied == 0
@@ -295,7 +295,7 @@ fn cluster_faults(member: &MemberFacts, store: &Store) -> Vec<ClusterFault> {
     faults
 }
 
-/// Whether the replayed store and the member's facts, which come by another way, agree.
+/// Whether the replayed store agrees with the member's facts, which were computed separately.
 fn same_account(member: &MemberFacts, facts: &StoreFacts) -> bool {
     member.members.iter().eq(facts.members.values())
         && member.removed_members.iter().eq(&facts.removed)

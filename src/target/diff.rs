@@ -1,7 +1,7 @@
-//! What differs between two members' data: keys, members, versions, logs.
+//! The differences between two members' data: keys, members, versions, logs.
 //!
-//! In: two [`Target`]s. Out: a [`Comparison`]; each key difference with the raft index of the entry
-//! that made it, where the available logs tell.
+//! In: two [`Target`]s. Out: a [`Comparison`]; each key difference has the raft index of the entry
+//! that made it, if the available logs have that entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,22 +16,22 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, StoreRead, Target, Wanted};
 
-/// Two stores and what differs.
+/// Two stores and their differences.
 #[derive(Debug)]
 pub struct Comparison {
     pub a: StoreRead,
     pub b: StoreRead,
     /// Keys below `/1` and `/2`, in order.
     pub keys: Vec<KeyDifference>,
-    /// What the stores say of their clusters; equal if the same.
+    /// The cluster facts in both stores.
     pub clusters: (StoreFacts, StoreFacts),
     pub logs: LogAgreement,
-    /// In-order keys that have another name on a member of 2.2. While the cluster version is 2.1 members of both releases may
-    /// run, and no file says which of them named the keys above its raft snapshot.
+    /// In-order keys that have another name on a member of 2.2. While the cluster version is 2.1 members of both
+    /// releases may run, and the files do not record which of them named the keys above its raft snapshot.
     pub unsure: Vec<TwoNames>,
 }
 
-/// A key as it is named by the rules of 2.1 and by those of 2.2: store paths, in which a later request can have left it out.
+/// A key's two names, by the rules of 2.1 and of 2.2: store paths, of which a later request can have removed one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TwoNames {
     pub before_2_2: Option<Vec<u8>>,
@@ -42,25 +42,25 @@ pub struct TwoNames {
 #[derive(Debug)]
 pub struct KeyDifference {
     pub difference: Difference,
-    /// The entry that made it; `None` if it lies before the available logs.
+    /// The entry that made it; `None` if it is before the available logs.
     pub entry: Option<Index>,
     /// Whether it is an in-order key that members of 2.1 and 2.2 name differently, or a
     /// consequence of that.
     pub in_order: bool,
 }
 
-/// How far two logs are the same.
+/// How far two logs are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogAgreement {
-    /// The last run of committed entries that both hold without a hole, first and last; `None` if
+    /// The last run of committed entries that both have without a gap, first and last; `None` if
     /// there are none.
     pub common: Option<(Index, Index)>,
-    /// The first of them that is not the same.
+    /// The first of them that differs.
     pub first_difference: Option<Index>,
 }
 
 impl Comparison {
-    /// Whether the stores count their changes differently, although they stand at one entry.
+    /// Whether the stores' indexes differ although both are at one entry.
     pub fn counts_differ(&self) -> bool {
         let (a, b) = (&self.a.replayed, &self.b.replayed);
         a.at == b.at && a.store.index() != b.store.index()
@@ -74,7 +74,7 @@ impl Comparison {
             && self.logs.first_difference.is_none()
     }
 
-    /// How many differences are of the in-order trap.
+    /// How many differences are only names of in-order keys (formats page §5).
     pub fn in_order(&self) -> usize {
         self.keys.iter().filter(|key| key.in_order).count()
     }
@@ -133,7 +133,7 @@ pub fn diff(
         .filter(|difference| !is_clusters_own(&difference.path))
         .map(|difference| causes.explain(difference))
         .collect();
-    // Each log's own reading of the cluster's keys went well, so this one does.
+    // Reading each log's cluster facts succeeded, so this does too.
     let facts = |store: &Store| store.cluster_facts().unwrap_or_default();
     let clusters = (facts(store_a), facts(store_b));
     Ok(Comparison {
@@ -146,7 +146,7 @@ pub fn diff(
     })
 }
 
-/// The keys of `target` that the other release names otherwise, where members of both may run.
+/// The keys of `target` that the other release names differently, where members of both may run.
 fn unsure_names(
     target: &Target,
     read: &StoreRead,
@@ -210,10 +210,10 @@ fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
     found
 }
 
-/// The last entries that took something away.
+/// The last entries that removed something.
 #[derive(Default)]
 struct Removals<'a> {
-    /// By the store path of what they took.
+    /// By the store path of what they removed.
     nodes: BTreeMap<&'a [u8], Index>,
     /// The last one by which anything expired.
     expired: Option<Index>,
@@ -234,7 +234,7 @@ impl<'a> Removals<'a> {
         found
     }
 
-    /// The last one that took `path` or a directory that it was in.
+    /// The last one that removed `path` or one of its parent directories.
     fn covering(&self, path: &[u8]) -> Option<Index> {
         if self.nodes.is_empty() {
             return None;
@@ -252,7 +252,7 @@ struct Causes<'a> {
     stores: [&'a Store; 2],
     trails: [&'a [EntryMark]; 2],
     removals: [Removals<'a>; 2],
-    /// The first entry that only one of the stores has seen, or that is not the same in both.
+    /// The first entry that only one of the stores has applied, or that differs.
     differ_from: Index,
     /// Whether both stores come from the same entries.
     same_log: bool,
@@ -264,7 +264,7 @@ impl Causes<'_> {
         let name = components(&difference.path).pop().unwrap_or_default();
         let post = in_order_number(name).and_then(|number| self.post_at(number, &difference.path));
         let one_sided = sides.contains(&None);
-        // Without a twin it may be what came of one: a later request that found its key under one
+        // Without a twin it may be caused by one: a later request that found its key under one
         // name only.
         if one_sided && (difference.twin.is_some() || (post.is_some() && self.same_log)) {
             let made = |side: usize| self.wrote(side, sides, |store, id| store.node(id).created);
@@ -301,7 +301,7 @@ impl Causes<'_> {
         }
     }
 
-    /// The entry that brought the store to the index that `index` reads of the node on a side.
+    /// The entry that made the index that `index` reads from the node on a side.
     fn wrote(
         &self,
         side: usize,
@@ -313,19 +313,19 @@ impl Causes<'_> {
         self.entry_at(side, index(store, id)).map(|mark| mark.index)
     }
 
-    /// The entry that brought the store of a side to `store_index`.
+    /// The entry that raised the index of a side's store to `store_index`.
     fn entry_at(&self, side: usize, store_index: u64) -> Option<&EntryMark> {
         let trail = self.trails.get(side)?;
         let applied = trail.partition_point(|mark| mark.store_index.is_none());
         let trail = trail.get(applied..)?;
         let reached = trail.partition_point(|mark| mark.store_index < Some(store_index));
-        // What the first entry applied found was there before the available log.
+        // Nodes from before the first applied entry were made before the available log.
         let first = trail.first()?;
         let known = reached > 0 || first.counts && first.store_index == Some(store_index);
         trail.get(reached).filter(|_| known)
     }
 
-    /// The in-order creation, in the directory that `path` is in, that brought a store to
+    /// The entry that created an in-order key in the parent of `path` and raised the store's index to
     /// `store_index`.
     fn post_at(&self, store_index: u64, path: &[u8]) -> Option<Index> {
         let cut = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
@@ -337,7 +337,7 @@ impl Causes<'_> {
         of(0).or_else(|| of(1)).map(|mark| mark.index)
     }
 
-    /// The last entry on a side, after `made`, that took away what was at `path`, or what expired.
+    /// The last entry on a side, after `made`, that removed what was at `path`, or by which it expired.
     fn removed(
         &self,
         side: usize,

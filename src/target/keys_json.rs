@@ -1,6 +1,6 @@
-//! The store as JSON, rendered on several threads and written in order.
+//! Writes the store as JSON, rendered on several threads and written in order.
 //!
-//! In: a [`Store`] and a node of it. Out: the answer that etcd's API would give, into a writer; memory
+//! In: a [`Store`] and a node of it. Out: the answer of etcd's API, into a writer; memory
 //! does not grow with the store.
 
 use std::io;

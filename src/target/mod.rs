@@ -1,7 +1,7 @@
-//! Reading a member's store out of a data dir or an archive.
+//! Reads a member's store from a data dir or an archive.
 //!
-//! In: a [`Target`] and what is wanted. Out: the store as of an index, the member's facts, and
-//! whose in-order rules were used and why.
+//! In: a [`Target`] and what is wanted. Out: the store at an index, the member's facts, and
+//! the in-order rules that were used and why.
 
 pub mod deep_verify;
 pub mod diff;
@@ -31,34 +31,34 @@ pub enum Target {
     DataDir(DataDir),
 }
 
-/// What is wanted of a store.
+/// Which store to read, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
     pub until: Until,
     pub start: Start,
-    /// Rules to use; `None` is those of the servers that the data come from.
+    /// Rules to use; `None` means those of the servers that wrote the data.
     pub rules: Option<InOrderRules>,
-    /// Which files to read: the whole log says more than what the store needs.
+    /// Which files to read: the whole log has more than the store needs.
     pub extent: Extent,
-    /// Whether to tell which servers start from it.
+    /// Whether to check which servers start from it.
     pub starts: bool,
     pub along: Along,
-    /// Whether to take, of a damaged log, the part that is whole.
+    /// Whether to use the intact part of a damaged log.
     pub rescue: bool,
     pub threads: usize,
 }
 
-/// A target read from end to end: nothing in it is corrupt but what is told.
+/// A target that was read from end to end: only the reported files are corrupt.
 #[derive(Debug)]
 pub struct Scanned {
     pub member: MemberFacts,
-    /// The store, if a replay was asked for.
+    /// The store, if a replay was requested.
     pub replay: Option<Outcome>,
-    /// Every entry, if a trace was asked for.
+    /// Every entry, if a trace was requested.
     pub trace: Option<Trace>,
-    /// What servers of each release line do with it, if that was asked for.
+    /// Whether servers of each release line start from it, if requested.
     pub starts: Option<Verdicts>,
-    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
+    /// Corrupt raft snapshots that were skipped; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
     /// Whether it is of 3.x.
@@ -72,24 +72,24 @@ pub struct StoreRead {
     pub member: MemberFacts,
     pub replayed: Replayed,
     pub rules_from: RulesFrom,
-    /// Raft snapshots that are corrupt and were passed over; in a rescue, segments too.
+    /// Corrupt raft snapshots that were skipped; in a rescue, segments too.
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
-    /// What servers of each release line do with it, if that was asked for.
+    /// Whether servers of each release line start from it, if requested.
     pub starts: Option<Verdicts>,
     /// Whether it is of 3.x.
     pub has_db: bool,
 }
 
 impl StoreRead {
-    /// That no server starts from it, and why, if that was asked for and is so.
+    /// Why no server starts from it, if that was requested and is the case.
     pub fn none_starts(&self) -> Option<String> {
         let own = own_release(self.member.cluster_version.as_ref(), self.has_db);
         none_starts(self.starts.as_ref()?, own)
     }
 }
 
-/// Why in-order children are named as they are.
+/// Why these in-order rules are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFrom {
     Asked,
@@ -127,7 +127,7 @@ pub enum StoreError {
 }
 
 impl Target {
-    /// Opens an archive, or a data dir with its WAL in `wal_dir` if that is given.
+    /// Opens an archive, or a data dir with its WAL in `wal_dir` if given.
     pub fn open(path: &Path, wal_dir: Option<&Path>) -> Result<Self, StoreError> {
         if path.is_dir() {
             let data_dir = DataDir::open(path, wal_dir).map_err(SurveyError::from)?;
@@ -145,7 +145,7 @@ impl Target {
         }
     }
 
-    /// The store that is `wanted` of it.
+    /// Reads the `wanted` store.
     pub fn read_store(
         &self,
         wanted: Wanted,
@@ -162,7 +162,7 @@ impl Target {
             };
             let read = self.read_by(plan, wanted, interrupt, observe)?;
             let right = InOrderRules::of(read.member.cluster_version.as_ref());
-            // Which rules are right is known only now; they matter only if a name was made by them.
+            // The right rules are known only now; they matter only if the replay named a key by them.
             if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
                 let mut read = read;
                 if wanted.rules.is_none() {
@@ -174,7 +174,7 @@ impl Target {
         }
     }
 
-    /// The store that is `wanted`, begun as far back as the files reach.
+    /// Reads the `wanted` store from as far back as the files reach.
     pub fn read_from_oldest(
         &self,
         wanted: Wanted,
@@ -184,7 +184,6 @@ impl Target {
         for start in self.starts()? {
             let wanted = Wanted { start, ..wanted };
             match self.read_store(wanted, interrupt, observe) {
-                // The log does not reach back to it.
                 Err(
                     StoreError::Start { .. }
                     | StoreError::Replay {
@@ -199,7 +198,7 @@ impl Target {
         self.read_store(wanted, interrupt, observe)
     }
 
-    /// Where a replay could begin, as far back as possible first.
+    /// Where a replay could begin, the oldest first.
     pub(crate) fn starts(&self) -> Result<Vec<Start>, StoreError> {
         let (mut snapshots, first): (Vec<_>, _) = match self {
             Self::Archive(archive) => {
@@ -280,7 +279,7 @@ impl Target {
         })
     }
 
-    /// Reads it for `pass`, and refuses what is corrupt.
+    /// Reads it for `pass`, and refuses corrupt data.
     pub fn scan(
         &self,
         pass: Pass,
@@ -290,7 +289,7 @@ impl Target {
     ) -> Result<Scanned, StoreError> {
         match self {
             Self::Archive(archive) => {
-                // A replay reads what has a checksum of its own.
+                // A replay reads only what has a checksum of its own.
                 let digests = match pass.replay {
                     Some(_) => Digests::Unchecked,
                     None => Digests::All,
@@ -325,8 +324,8 @@ impl Target {
             Self::DataDir(data_dir) => {
                 let mut found = survey(data_dir, pass, interrupt, observe)?;
                 if found.facts.is_err() && pass.extent == Extent::Needed {
-                    // Without the newest raft snapshot, which an earlier index has no use for, the
-                    // log may have a hole.
+                    // Without the newest raft snapshot, which an earlier index does not need, the
+                    // log may have a gap.
                     let whole = Pass {
                         extent: Extent::All,
                         ..pass
@@ -356,7 +355,7 @@ impl Target {
         }
     }
 
-    /// The member's facts, and the raft snapshots that are corrupt: etcd passes those over too. In a
+    /// The member's facts, and the corrupt raft snapshots, which etcd skips too. In a
     /// rescue, segments as well.
     pub(crate) fn sound_member(
         &self,
@@ -397,7 +396,7 @@ impl Target {
     }
 }
 
-/// A replay that was asked for and whose files all check has come to an end.
+/// The outcome of a replay that was requested on valid files.
 fn settled(outcome: Option<Outcome>) -> Outcome {
     outcome.unwrap_or(Err(ReplayFault::NoStart {
         wanted: crate::etcd::ids::Index(0),

@@ -437,7 +437,7 @@ fn not_understood(evidence: &Evidence) -> Vec<MemberId> {
     odd.map(|known| known.member.id).collect()
 }
 
-/// The members at whose address a server answers, understood or not.
+/// The members that answer at their address, understood or not.
 fn running(evidence: &Evidence) -> Vec<MemberId> {
     [answering(evidence), not_understood(evidence)].concat()
 }

@@ -90,9 +90,9 @@ pub(crate) const GRAVE: Class = class(
 );
 pub(crate) const NOT_KNOWN: Class = class("not-known", NotKnown, "No rule knows this line.");
 
-/// Beginnings of messages, as [`fits`](crate::upgrade::explain_log::rules::fits) reads them.
+/// Patterns for the start of a message; see [`fits`](crate::upgrade::explain_log::rules::fits).
 pub(super) type Patterns = &'static [&'static str];
-/// A class and the messages that belong to it.
+/// A class and the message patterns that belong to it.
 pub(super) type Rule = (Class, Patterns);
 
 pub(super) const fn rule(

@@ -107,7 +107,7 @@ fn room_is_wanted_for_snapshots_segments_and_an_archive() {
     fails(&elsewhere, "free-space", &words);
     let backups = with(|facts| archives(facts).space.as_mut().unwrap().free = 1000);
     fails(&backups, "free-space", &["backup dir"]);
-    // On one filesystem the wants add up.
+    // On one filesystem the needs add up.
     let together = with(|facts| archives(facts).space.as_mut().unwrap().device = 1);
     expect(&together, "free-space", Status::Ok, &["201.0 MB wanted"]);
 }
@@ -136,7 +136,7 @@ fn posts_above_the_raft_snapshot_would_be_renamed() {
         "--snapshot-count",
     ];
     warns(&facts, "in-order", &words);
-    // A member that runs 2.2 has done it already, and other releases name them alike.
+    // A member that runs 2.2 has renamed them already, and other releases use the same names.
     let mut done = post(3, 25_000);
     said(&mut done, 0).server_version = "2.2.5".parse().unwrap();
     // While others run 2.1, both name keys, each by its own rules.
