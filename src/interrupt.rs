@@ -1,30 +1,30 @@
-//! A wish to stop, raised from a signal handler and looked at between two pieces of work.
+//! A request to stop, set by a signal handler and checked between steps of work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Shared between those that may ask to stop and the work that can be stopped. It holds the number of
-/// the signal that asks, or 0.
+/// Shared between signal handlers and the work that they can stop. It holds the number of
+/// the signal, or 0.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicUsize>);
 
-/// The work was asked to stop, and did, after cleaning up.
+/// The work was stopped by a signal, after cleaning up.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
 impl Interrupt {
-    /// Where a signal handler puts its signal's number.
+    /// The variable for a signal handler to store its signal's number in.
     pub fn flag(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.0)
     }
 
-    /// The number of the signal that asked to stop.
+    /// The number of the signal, if there was one.
     pub fn signal(&self) -> Option<usize> {
         Some(self.0.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 
-    /// An error if someone asked to stop.
+    /// Fails if a signal has come.
     pub fn check(&self) -> Result<(), Interrupted> {
         self.signal().map_or(Ok(()), |_| Err(Interrupted))
     }

@@ -1,21 +1,21 @@
-//! Deeds: what is done to a member's bytes. Capture, verify, restore, survey; the store read,
-//! compared and proven.
+//! Progress events of work on a member's data: capture, verify, restore, reading and comparing
+//! stores.
 
-/// What happens while a deed is done, for code that wants to show it.
+/// A step of work, for code that shows progress.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A part begins that will go through this many bytes.
+    /// A part begins that will process this many bytes.
     Begin {
-        /// What it is, such as `capturing`.
+        /// Its name, such as `capturing`.
         part: &'static str,
-        /// Bytes it will go through, as far as known.
+        /// The expected number of bytes.
         bytes: u64,
     },
-    /// So many bytes more are done.
+    /// This many more bytes are processed.
     Advance(u64),
-    /// The source moved; the capture starts over.
+    /// The source changed; the capture starts again.
     Again {
-        /// Which try ended, from 1.
+        /// The try that ended, from 1.
         attempt: u32,
         reason: String,
     },

@@ -1,4 +1,4 @@
-//! Numbers, times and names as people say them.
+//! Numbers, times and names as text for people.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +8,7 @@ use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::Expiration;
 use crate::etcd::text::printable;
 
-/// A length of time to two digits: `40 seconds`, `6.6 hours`, `12 days`.
+/// A duration with two digits: `40 seconds`, `6.6 hours`, `12 days`.
 pub(crate) fn about(length: SignedDuration) -> String {
     let seconds = length.as_secs_f64().abs();
     let units = [
@@ -33,12 +33,12 @@ pub(crate) fn about(length: SignedDuration) -> String {
     }
 }
 
-/// A time as prose has it: `2026-11-26 13:08:00 UTC`.
+/// A time in prose: `2026-11-26 13:08:00 UTC`.
 pub(crate) fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// The same of an expiry.
+/// The same for an expiry.
 pub(crate) fn expiry(nanos: UnixNanos) -> String {
     let at = Timestamp::from_nanosecond(i128::from(nanos));
     at.map_or_else(|_| Expiration(nanos).to_string(), utc)
@@ -53,7 +53,7 @@ pub(crate) fn entries(from: Index, to: Index) -> String {
     }
 }
 
-/// What a member is called: its name, or its id until it has started once and has one.
+/// A member's name, or its id until it has a name.
 pub(crate) fn name(member: &Member) -> String {
     if member.name.is_empty() {
         format!("{} (has not started yet)", member.id)

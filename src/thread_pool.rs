@@ -1,7 +1,7 @@
 //! Runs jobs on several threads and returns the results in the order of the jobs.
 //!
-//! In: jobs, one after the other. Out: one result a job, first in first out. With one thread
-//! everything runs on the caller's own, which keeps a run's system calls in one order.
+//! In: jobs, one after the other. Out: one result for each job, in the same order. With one thread
+//! everything runs on the caller's own thread, which keeps a run's system calls in one order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,7 +37,7 @@ enum Mode<J, R> {
 pub struct WorkerDied;
 
 impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
-    /// `threads` workers (at least one), each with a worker function of its own from `make`.
+    /// `threads` workers (at least one), each with its own worker function from `make`.
     pub fn new<W>(threads: usize, make: impl Fn() -> W) -> Self
     where
         W: FnMut(J) -> R + Send + 'static,
@@ -48,13 +48,13 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
             let mut work = make();
             move || {
                 for (job, answer) in queue {
-                    // The answer is not awaited any more once the pool is dropped.
+                    // After the pool is dropped there is no receiver.
                     let _ = answer.send(work(job));
                 }
             }
         };
         let wanted = if threads <= 1 { 0 } else { threads };
-        // Where fewer threads can be had, fewer do it.
+        // If fewer threads can be started, fewer are used.
         let workers: Vec<_> = (0..wanted).map_while(|_| start(work_all()).ok()).collect();
         if workers.is_empty() {
             return Self {
@@ -66,7 +66,7 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
             };
         }
         Self {
-            // Twice what is being worked on: no thread waits while the caller is busy elsewhere.
+            // Twice the number of workers: no thread waits while the caller is busy.
             depth: workers.len() * 2 + 2,
             mode: Mode::Pool {
                 jobs: Some(jobs),
@@ -76,7 +76,7 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
         }
     }
 
-    /// How many jobs are given and not yet taken back.
+    /// The number of jobs without a fetched result.
     pub fn in_flight(&self) -> usize {
         match &self.mode {
             Mode::Inline { done, .. } => done.len(),
@@ -84,19 +84,19 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
         }
     }
 
-    /// Whether as many jobs are in flight as keep every worker busy; take one before the next.
+    /// Whether there are enough jobs in flight to keep every worker busy; take a result before the next job.
     pub fn is_full(&self) -> bool {
         self.in_flight() >= self.depth
     }
 
-    /// Gives one job.
+    /// Submits a job.
     pub fn submit(&mut self, job: J) {
         match &mut self.mode {
             Mode::Inline { work, done } => done.push_back(work(job)),
             Mode::Pool { jobs, pending, .. } => {
                 let (answer, result) = bounded(1);
                 if let Some(jobs) = jobs {
-                    // A send fails only when all workers died; the result's receiver tells then.
+                    // A send fails only if all workers died, which the result's receiver reports.
                     let _ = jobs.send((job, answer));
                 }
                 pending.push_back(result);
@@ -104,7 +104,7 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
         }
     }
 
-    /// The result of the oldest job in flight, waiting for it; `None` when none is in flight.
+    /// Waits for the result of the oldest job in flight; `None` if none is in flight.
     pub fn take(&mut self) -> Result<Option<R>, WorkerDied> {
         match &mut self.mode {
             Mode::Inline { done, .. } => Ok(done.pop_front()),
@@ -133,23 +133,23 @@ impl<J, R> Drop for Ordered<J, R> {
     }
 }
 
-/// Buffers that go round between a producer and its workers instead of being allocated again.
+/// Buffers that are reused between a producer and its workers.
 #[derive(Clone, Default)]
 pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Buffers {
-    /// An empty buffer, perhaps with room left from earlier use.
+    /// An empty buffer, perhaps with capacity from earlier use.
     pub fn get(&self) -> Lent {
         let mut lent = self.take();
         lent.clear();
         lent
     }
 
-    /// A buffer of `length` bytes, all of them to be overwritten: zeros, or what they were in earlier use.
+    /// A buffer of `length` bytes, to be overwritten: zeros, or content from earlier use.
     pub fn get_filled(&self, length: usize) -> Lent {
         let mut lent = self.take();
         if lent.capacity() == 0 {
-            // Fresh from the system, where zeros cost nothing.
+            // New memory of the system is zero already.
             lent.bytes = vec![0; length];
         } else {
             lent.resize(length, 0);
@@ -168,7 +168,7 @@ impl Buffers {
     }
 }
 
-/// A buffer that goes back to where it came from when it is dropped, or the last who shares it lets go of it.
+/// A buffer that returns to its pool when its last owner drops it.
 pub struct Lent {
     bytes: Vec<u8>,
     home: Buffers,
@@ -195,7 +195,7 @@ impl Drop for Lent {
     }
 }
 
-/// Starts a thread; an error where no more can be had.
+/// Starts a thread; fails if no more can be started.
 pub fn start<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<JoinHandle<R>> {
@@ -205,14 +205,14 @@ pub fn start<R: Send + 'static>(
     })
 }
 
-/// An error where no thread can be had: for libraries that would panic.
+/// Fails if no thread can be started: for libraries that would panic.
 pub fn require_one() -> io::Result<()> {
-    // A thread that does nothing has no panic to pass on.
+    // A thread that does nothing cannot panic.
     let _ = start(|| ())?.join();
     Ok(())
 }
 
-/// How many threads to use when the user does not say: as many as there are cores.
+/// The default number of threads: that of the cores.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

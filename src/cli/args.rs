@@ -1,4 +1,4 @@
-//! What can be said on the command line, and in the environment.
+//! The command line and its environment variables.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What the command line, the environment and the configuration file say. A variable that is set
-    /// to nothing counts as not set, as etcd itself takes it.
+    /// Reads the command line, the environment and the configuration file. An empty variable counts as not
+    /// set, as for etcd itself.
     pub(crate) fn read() -> Result<Self, Misread> {
         let command = without_empty_variables(help::arranged(Self::command()));
         let typed: Vec<_> = std::env::args_os().collect();
@@ -55,7 +55,7 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
     let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
     command
         .mut_args(|arg| {
-            // An empty name is an answer there: no file.
+            // For this one an empty name is a value: no file.
             if arg.get_env().is_some_and(is_empty) && arg.get_id() != CONFIG_FLAG {
                 arg.env(None::<&str>)
             } else {
@@ -140,10 +140,10 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What the command is called in the metrics that it writes, and where to.
+    /// The command's name in its metrics, and the metrics file.
     pub(crate) fn metrics(&self) -> Option<(&'static str, &Path)> {
         let (name, file) = match self {
-            // Nothing was done, so no number is new.
+            // A dry run has no new numbers.
             Self::Snapshot(args) if args.dry_run => return None,
             Self::Snapshot(args) => ("snapshot", &args.snapshot.metrics),
             Self::Prune(args) if args.dry_run => return None,
@@ -154,7 +154,7 @@ impl Command {
         Some((name, file.metrics_file.as_deref()?))
     }
 
-    /// Where the command writes before it writes where it was told to, if it may.
+    /// The spool directory that the command may write to first.
     pub(crate) fn spool_dir(&self) -> Option<PathBuf> {
         match self {
             Self::Snapshot(args) => args.snapshot.to.used_spool(),
@@ -164,13 +164,13 @@ impl Command {
     }
 }
 
-/// Tells why the command line cannot be obeyed, or shows the help that was asked for; gives the
+/// Reports why the command line is not valid, or shows the requested help; returns the
 /// exit code.
 pub(crate) fn misread(misread: Misread) -> u8 {
     let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
     let mut failure = match misread {
         Misread::Line(error) => match usage(&error) {
-            // Also for people, whose clap shows how it is used.
+            // Also for people, to whom clap shows the usage.
             Some(_) if !asks_json && !is_status() => {
                 show(&with_good_advice(error));
                 return Kind::Usage.exit_code();
@@ -206,7 +206,7 @@ fn tell(failure: &CliError, asks_json: bool) {
     }
 }
 
-/// Shows what clap says, in lines that fit.
+/// Prints clap's text in lines that fit.
 #[expect(
     clippy::print_stderr,
     reason = "no Out exists before the arguments are read"
@@ -222,7 +222,7 @@ fn show(error: &clap::Error) {
     eprint!("{}", shown(&text));
 }
 
-/// Flags that lift a refusal: none of them is what a typo meant.
+/// Flags that override a refusal: never suggested for a typo.
 const DANGEROUS: [&str; 8] = [
     "--accept-data-size",
     "--allow-plaintext",
@@ -234,7 +234,7 @@ const DANGEROUS: [&str; 8] = [
     "--replace",
 ];
 
-/// What other tools call our commands.
+/// Other tools' names for our commands.
 const ELSEWHERE: [(&str, &[&str]); 6] = [
     ("check", &["verify", "preflight", "status"]),
     ("forget", &["prune"]),
@@ -244,8 +244,8 @@ const ELSEWHERE: [(&str, &[&str]); 6] = [
     ("validate", &["verify"]),
 ];
 
-/// The error without a suggestion that would be a dangerous flag, and without the advice to pass a flag as a value; with what
-/// was probably meant.
+/// The error without the suggestion of a dangerous flag, and without the advice to pass a flag as a value; with a
+/// better suggestion.
 fn with_good_advice(mut error: clap::Error) -> clap::Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -302,22 +302,22 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
     }
 }
 
-/// What clap says is wrong, if it is not the help that it shows.
+/// Clap's error message, unless it shows help.
 fn usage(error: &clap::Error) -> Option<CliError> {
     error
         .use_stderr()
         .then(|| CliError::usage(said_by(error)).hint("see `etcd-ark --help`"))
 }
 
-/// Whether the command is the one whose stdout and exit code a monitoring system reads, also if
-/// something is wrong with the rest of the line.
+/// Whether the command is `status`, with stdout and exit code for a monitoring system, even if
+/// the rest of the line is not valid.
 fn is_status() -> bool {
     let lenient = Args::command().ignore_errors(true);
     let matches = lenient.try_get_matches_from(std::env::args_os());
     matches.is_ok_and(|matches| matches.subcommand_name() == Some("status"))
 }
 
-/// As clap reads a flag's variable: set, and not to one of its words for no.
+/// As clap reads a flag's variable: set, and not to one of its words for false.
 fn environment_asks_json() -> bool {
     let no = ["", "0", "n", "no", "f", "false", "off"];
     std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))

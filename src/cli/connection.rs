@@ -1,4 +1,4 @@
-//! The flags that say how to reach a cluster, and what they come to.
+//! The flags for the connection to a cluster, and their meaning.
 //!
 //! In: flags, their environment variables, and those of etcdctl 2.x. Out: an [`Access`]. The
 //! password comes from a file, from the environment, or from the terminal.
@@ -19,9 +19,9 @@ use rustix::termios::{
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::values::duration;
 
-/// The variables in which etcdctl 2.2 and 2.1 take their endpoints.
+/// The variables for the endpoints in etcdctl 2.2 and 2.1.
 const OLDER_ENDPOINTS: [&str; 2] = ["ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
-/// What else says the same as a flag, in the environment.
+/// Further variables with the meaning of a flag.
 const ALSO_READ: [(&str, &[&str]); 5] = [
     ("endpoints", &OLDER_ENDPOINTS),
     ("cacert", &["ETCDCTL_CA_FILE"]),
@@ -29,9 +29,9 @@ const ALSO_READ: [(&str, &[&str]); 5] = [
     ("key", &["ETCDCTL_KEY_FILE"]),
     ("password-file", &["ETCD_ARK_PASSWORD"]),
 ];
-/// How long a member may take to answer unless it is said, as `--timeout` has it.
+/// The default time limit for a member's answer, in the form of `--timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-/// No answer is waited for longer than this.
+/// The longest time limit.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How to reach the cluster.
@@ -95,12 +95,12 @@ pub(crate) struct Tls {
 }
 
 impl Connection {
-    /// Whether anyone said where the cluster is.
+    /// Whether endpoints are given.
     pub(crate) fn is_given(&self) -> bool {
         !self.named().is_empty()
     }
 
-    /// The flags that say the same in a command that is printed; a password is in none of them.
+    /// The same flags for a printed command; none of them contains a password.
     pub(crate) fn flags(&self) -> Vec<(&'static str, String)> {
         let mut flags = Vec::new();
         let endpoints = self.named();
@@ -116,7 +116,7 @@ impl Connection {
         flags
     }
 
-    /// The same for the certificates alone.
+    /// The same for the certificates only.
     pub(crate) fn tls_flags(&self) -> Vec<(&'static str, String)> {
         let Tls {
             cacert,
@@ -132,13 +132,13 @@ impl Connection {
         given.chain(pins).collect()
     }
 
-    /// What the flags and the environment come to; asks for the password where it must.
+    /// The access by the flags and the environment; prompts for a missing password.
     pub(crate) fn access(&self) -> Result<Access> {
         let mut access = self.tls.access()?;
         let has_tls =
             access.ca_cert.is_some() || access.client_cert.is_some() || !access.pins.is_empty();
         let scheme = if has_tls { "https" } else { "http" };
-        // etcdctl 2.x takes HOST:PORT for a URL.
+        // etcdctl 2.x accepts HOST:PORT as a URL.
         let whole = |endpoint: String| {
             if endpoint.contains("://") {
                 endpoint
@@ -156,7 +156,7 @@ impl Connection {
         Ok(access)
     }
 
-    /// The endpoints, as they were named.
+    /// The endpoints as given.
     fn named(&self) -> Vec<String> {
         let split = |text: &str| {
             let parts = text
@@ -194,9 +194,9 @@ impl Connection {
 }
 
 impl Tls {
-    /// No one in particular, but with these certificates.
+    /// An access without endpoints, with these certificates.
     pub(crate) fn access(&self) -> Result<Access> {
-        // As etcdctl 2.x calls them.
+        // Under the names of etcdctl 2.x.
         let or_older = |given: &Option<PathBuf>, name: &str| {
             let older = Some(variable(name)).filter(|value| !value.is_empty());
             given.clone().or(older.map(PathBuf::from))
@@ -222,13 +222,13 @@ fn path_flag(flag: &'static str, path: Option<&PathBuf>) -> Option<(&'static str
     Some((flag, path?.to_string_lossy().into_owned()))
 }
 
-/// The variables that count for `flag` beside its own.
+/// The variables for `flag` besides its own.
 pub(crate) fn also_read(flag: &str) -> &'static [&'static str] {
     let found = ALSO_READ.iter().find(|(name, _)| *name == flag);
     found.map_or(&[], |(_, variables)| variables)
 }
 
-/// A variable; one that is not set is as good as an empty one.
+/// A variable; empty if it is not set.
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
@@ -240,7 +240,7 @@ fn fingerprint(text: &str) -> Result<Digest, String> {
     parsed.map_err(|_| "not the 64 hexadecimal digits of a SHA-256".to_owned())
 }
 
-/// A duration, or a number of seconds, as it once was.
+/// A duration, or a number of seconds, as in older releases.
 fn timeout(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text
         .parse()
@@ -266,7 +266,7 @@ fn first_line(bytes: &[u8]) -> Result<String> {
     Ok(line.ok_or_else(empty)?.to_owned())
 }
 
-/// The password that is typed on the terminal, unseen.
+/// Reads the password from the terminal without showing it.
 fn asked_for(name: &str) -> Result<String> {
     let no_terminal = || {
         CliError::usage(format!(
@@ -288,7 +288,7 @@ fn asked_for(name: &str) -> Result<String> {
     typed
 }
 
-/// Keys one by one, until the line ends.
+/// Reads a line key by key.
 fn typed_line(mut terminal: &File) -> Result<String> {
     let mut line = Vec::new();
     let mut key = [0];
@@ -298,11 +298,11 @@ fn typed_line(mut terminal: &File) -> Result<String> {
                 let not_utf8 = |_| CliError::usage("the password is not UTF-8");
                 return String::from_utf8(line).map_err(not_utf8);
             }
-            // Ctrl-C and Ctrl-D, which are keys like others while nothing is shown.
+            // Ctrl-C and Ctrl-D, which send no signals in this mode.
             0x03 | 0x04 => return Err(std::io::Error::other(Interrupted).into()),
-            // Ctrl-U starts over.
+            // Ctrl-U deletes the line.
             0x15 => line.clear(),
-            // The rest of a character that has more bytes than one goes with it.
+            // Backspace deletes all bytes of a character.
             0x08 | 0x7f => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             byte => line.push(byte),
         }
@@ -311,7 +311,7 @@ fn typed_line(mut terminal: &File) -> Result<String> {
 }
 
 /// A terminal that shows nothing of what is typed and sends no signals, until this is dropped: a
-/// signal would end the program and leave the terminal so.
+/// signal would end the program without restoring the terminal.
 struct Hidden<'t> {
     terminal: &'t File,
     usual: Termios,
@@ -330,7 +330,7 @@ impl<'t> Hidden<'t> {
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        // If the terminal is gone, there is nothing to put right.
+        // If the terminal is gone, there is nothing to restore.
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.usual);
     }
 }

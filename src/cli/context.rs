@@ -1,4 +1,4 @@
-//! What every command works with.
+//! What every command needs.
 
 use std::path::PathBuf;
 
@@ -16,12 +16,12 @@ pub(crate) struct Context<'c> {
     pub(crate) record: Record,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) strict: bool,
-    /// The configuration file that was read, if there is one.
+    /// The configuration file that was read, if any.
     pub(crate) config: Option<PathBuf>,
 }
 
 impl Context<'_> {
-    /// Does `work` while its progress is shown.
+    /// Runs `work` and shows its progress.
     pub(crate) fn watched<T>(&self, work: impl FnOnce(&mut dyn FnMut(Event)) -> T) -> T {
         let mut progress = Progress::new(&self.out);
         work(&mut |event| progress.observe(event))

@@ -1,4 +1,4 @@
-//! Recipients and identities of age, as the command line names them.
+//! Recipients and identities of age, as given on the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::archive::{ArchiveError, Cipher, Source};
 
 use crate::cli::error::{CliError, Result};
 
-/// How an archive is encrypted, if anyone is named who shall read it.
+/// The encryption of an archive, if there are recipients.
 #[cfg(feature = "encryption")]
 pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
     if named.is_empty() && files.is_empty() {
@@ -16,7 +16,7 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     }
     let files = files.iter();
     let files = files.map(|file| {
-        // What is not UTF-8 is not a recipient, and the line is told.
+        // Text that is not UTF-8 is not a recipient, and its line is reported.
         let bytes = read("--recipients-file", file)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok((file.display().to_string(), text))
@@ -25,7 +25,7 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     Ok(Some(Box::new(Recipients::read(named, &files)?)))
 }
 
-/// The file that `flag` names.
+/// Reads the file of `flag`.
 #[cfg(feature = "encryption")]
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
     use crate::fs::auxiliary::{MOST, read_small};
@@ -36,8 +36,8 @@ fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// A variable that came out empty, as of a script that found no key, must not leave an archive in the
-/// open that was to be encrypted.
+/// Refuses an empty variable, as from a script that found no key: an archive that should be encrypted
+/// must not be written unencrypted.
 fn refuse_empty_variables() -> Result<()> {
     let is_empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let mut names = ["ETCD_ARK_RECIPIENT", "ETCD_ARK_RECIPIENTS_FILE"].into_iter();
@@ -50,7 +50,7 @@ fn refuse_empty_variables() -> Result<()> {
     .hint("name who may read the archives, or unset the variable if all may"))
 }
 
-/// The inside of an encrypted file; `path` is what it is called.
+/// The plaintext of an encrypted file; `path` is its name in messages.
 #[cfg(feature = "encryption")]
 pub(crate) fn decrypt(
     outside: std::sync::Arc<dyn Source>,

@@ -1,6 +1,6 @@
-//! What a file that was given for an archive is instead, by its first bytes.
+//! Recognizes a file that is not an archive, by its first bytes.
 //!
-//! In: a path that does not end as an archive's name does. Out: what to tell, instead of that an archive is corrupt.
+//! In: a path without an archive's extension. Out: an error that says what it is, instead of "corrupt".
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::archive::{EXTENSION, FileSource, Source as _};
 
 use crate::cli::error::CliError;
 
-/// How much of a file is looked at, in bytes: a tar header is in the first 512.
+/// How many bytes of a file are read: a tar header is in the first 512.
 const BEGINNING: u64 = 512;
 
-/// What ends a command that was given the file at `path` for an archive; `None` if it may be one.
+/// The error for a file at `path` that is not an archive; `None` if it may be one.
 pub(crate) fn foreign(path: &Path) -> Option<CliError> {
     let name = path.to_string_lossy();
     let source = FileSource::open(path).ok();

@@ -1,4 +1,4 @@
-//! What of a command line other commands need, too.
+//! The parts of a command line that printed commands need, too.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::cli::flags::repository::BackupDir;
 use crate::cli::location::TargetName;
 use crate::cli::printed::Printed;
 
-/// What `command` was given.
+/// The flags that `command` was given.
 pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     let none = Printed {
         identities: identities.to_vec(),
@@ -67,7 +67,7 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     }
 }
 
-/// Of several targets it is not known here which one a hint is about.
+/// With several targets it is not known here which one a hint is about.
 fn only<T>(targets: &[T]) -> Option<&T> {
     match targets {
         [one] => Some(one),

@@ -1,4 +1,4 @@
-//! The options of every command.
+//! The flags of every command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueEnum};
 
-/// The id of the flag that names the configuration file.
+/// The id of the flag for the configuration file.
 pub(crate) const CONFIG_FLAG: &str = "config";
-/// The configuration file that is read when nothing else is named, if it is there.
+/// The default configuration file, which is read if it exists.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/etcd-ark.toml";
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The configuration file that is read: none if none is wanted, or the default one is not there.
+    /// The configuration file to read: `None` if it is disabled, or if the default one does not exist.
     pub(crate) fn config_file(&self) -> Option<PathBuf> {
         let path = PathBuf::from(&self.config);
         path.is_file().then_some(path)

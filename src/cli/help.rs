@@ -1,6 +1,6 @@
 //! The layout of `-h` and `--help`: groups, examples, and the environment in one place.
 //!
-//! In: the command line as its structs describe it. Out: the same, with `-h` on one screen and everything under `--help`.
+//! In: the command line from its structs. Out: the same, with `-h` on one screen and everything in `--help`.
 
 use std::any::TypeId;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage
 
 const GLOBAL: &str = "Global options";
 
-/// The commands by what they are for, in the order of `etcd-ark --help`.
+/// The commands by purpose, in the order of `etcd-ark --help`.
 const COMMANDS: &[(&str, &[&str])] = &[
     ("Back up", &["snapshot", "copy", "prune", "schedule"]),
     ("Look", &["list", "inspect", "verify", "keys", "diff"]),
@@ -26,7 +26,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("Shell", &["completions", "man"]),
 ];
 
-/// Headings for the options of every command, by their ids.
+/// Headings for the flags of every command, by their ids.
 const HEADINGS: &[(&str, &[&str])] = &[
     (
         "Connection",
@@ -66,7 +66,7 @@ const SNAPSHOT_HEADINGS: &[(&str, &[&str])] = &[
     ("Monitoring", &["size_limit", "metrics_file", "self_test"]),
 ];
 
-/// Options that only `--help` lists, by their ids.
+/// Flags that only `--help` lists, by their ids.
 const RARE: &[&str] = &[
     "spool_dir",
     "level",
@@ -88,10 +88,10 @@ const RARE: &[&str] = &[
     "within",
 ];
 
-/// Of what `schedule` hands on to `snapshot`, what its `-h` lists.
+/// The flags of `snapshot` that `schedule -h` lists.
 const OF_SCHEDULE: &[&str] = &["kind", "at", "every", "run_as", "data_dir", "backup_dir"];
 
-/// What a command's `-h` ends with, and its page of the manual.
+/// The examples at the end of a command's `-h` and of its manual page.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "etcd-ark",
@@ -197,7 +197,7 @@ etcd-ark schedule --kind cron --every 6h --data-dir /var/lib/etcd \\
     ("man", "etcd-ark man snapshot | man -l -"),
 ];
 
-/// The command line with its help laid out, and no path that may be a URL unless it is a [`Location`](crate::cli::location::Location).
+/// The command line with its help laid out, and with URLs refused where a value must be a local path.
 pub(crate) fn arranged(command: Command) -> Command {
     let command = local_paths(command);
     let help = Arg::new("help")
@@ -243,7 +243,7 @@ fn local_paths(command: Command) -> Command {
         .mut_subcommands(local_paths)
 }
 
-/// The subcommands in groups, a line each.
+/// The subcommands in groups, one in a line.
 fn command_list(command: &Command) -> String {
     let about = |name: &str| {
         let about = command.find_subcommand(name).and_then(Command::get_about);
@@ -306,13 +306,13 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
         .mut_subcommands(|command| command_help(command, globals))
 }
 
-/// What to type, by the command's own name.
+/// The examples of the command `name`.
 pub(crate) fn examples(name: &str) -> Option<&'static str> {
     let found = EXAMPLES.iter().find(|(command, _)| *command == name);
     found.map(|(_, lines)| *lines)
 }
 
-/// How a command is called.
+/// The full command for `name`.
 fn full_name(name: &str) -> String {
     match name {
         "check" | "run" => format!("downgrade {name}"),
@@ -320,7 +320,7 @@ fn full_name(name: &str) -> String {
     }
 }
 
-/// The options of a command, and the variables that they read.
+/// The flags of a command with their variables.
 fn variables(command: &Command) -> Vec<(String, String)> {
     let pair = |arg: &Arg| {
         let variable = arg.get_env()?.to_string_lossy().into_owned();
@@ -353,7 +353,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::cli::args::Args;
 
-    /// Every command without commands of its own, as it is called.
+    /// Every command without subcommands, under its full name.
     pub(crate) fn leaves() -> Vec<Command> {
         let mut command = arranged(Args::command()).term_width(80);
         command.build();

@@ -1,8 +1,9 @@
-//! What all answers in JSON share: the object they are, and one shape for a member, an archive, a position and a problem.
+//! The common parts of all JSON output: the top-level object, and one shape for a member, an archive, a position and a
+//! problem.
 //!
-//! In: facts. Out: JSON. An answer leaves the program through [`pretty`], [`line`] or [`AfterSchema`] only, so that none is without its
-//! schema. Sizes are in bytes and called so, instants are RFC 3339 in UTC and end in `_at`, indexes of the log in `raft_index`. What
-//! an archive's own `manifest.json` says is shown as it is there.
+//! In: facts. Out: JSON, printed through [`pretty`], [`line`] or [`AfterSchema`] only, so that all of it has its schema
+//! number. Sizes are in bytes and named so, times are RFC 3339 in UTC and end in `_at`, indexes of the log are in
+//! `raft_index`. The content of an archive's own `manifest.json` is shown unchanged.
 
 use std::io;
 use std::io::Write;
@@ -16,10 +17,10 @@ use serde_json::{Value, json};
 
 use crate::cli::error::{CliError, Kind};
 
-/// Counts up when a field changes its name or meaning, or goes; new fields may come at any time.
+/// Increases when a field changes its name or meaning, or is removed; new fields may come at any time.
 const SCHEMA: u32 = 1;
 
-/// An answer, which must be an object.
+/// A top-level answer, which must be an object.
 #[derive(Serialize)]
 struct Answer<'a, T> {
     schema: u32,
@@ -39,12 +40,12 @@ pub(crate) fn pretty<T: Serialize>(answer: &T) -> String {
     serde_json::to_string_pretty(&Answer::new(answer)).unwrap_or_default()
 }
 
-/// The same on one line, for answers that come one after another.
+/// The same on one line, for a series of answers.
 pub(crate) fn line<T: Serialize>(answer: &T) -> String {
     serde_json::to_string(&Answer::new(answer)).unwrap_or_default()
 }
 
-/// Puts the schema into an object that is written piece by piece.
+/// Adds the schema number to an object that is written in pieces.
 pub(crate) struct AfterSchema<'w> {
     to: &'w mut dyn Write,
     begun: bool,
@@ -74,7 +75,7 @@ impl Write for AfterSchema<'_> {
     }
 }
 
-/// Which member.
+/// A member's identity.
 pub(crate) fn member(identity: &Identity) -> Value {
     json!({
         "id": identity.member_id,
@@ -83,7 +84,7 @@ pub(crate) fn member(identity: &Identity) -> Value {
     })
 }
 
-/// How far a log goes.
+/// A position in the log.
 pub(crate) fn position(position: &Position) -> Value {
     json!({
         "term": position.term,
@@ -94,7 +95,7 @@ pub(crate) fn position(position: &Position) -> Value {
     })
 }
 
-/// Which raft snapshot.
+/// A raft snapshot's id.
 pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
     json!({ "term": id.term, "raft_index": id.index })
 }
@@ -112,7 +113,7 @@ pub(crate) fn archive(repository: &dyn Repository, summary: &Summary) -> Value {
     })
 }
 
-/// What is wrong with `path`.
+/// A problem with `path`.
 pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
     json!({ "path": path, "kind": kind.name(), "message": message })
 }
@@ -122,7 +123,7 @@ pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     line(&json!({
         "code": failure.kind.exit_code(),
         "kind": failure.kind.name(),
-        // A list in it stands on lines of its own only for people.
+        // A list in it is on separate lines only for people.
         "message": failure.message.replace("\n  ", " "),
         "hint": hint,
     }))
@@ -148,7 +149,7 @@ pub(crate) fn file_problems(files: &[FileReport]) -> Vec<Value> {
     files.iter().filter_map(fault).collect()
 }
 
-/// A path as JSON can hold it: what is not UTF-8 is replaced.
+/// A path as JSON text: bytes that are not UTF-8 are replaced.
 pub(crate) fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }

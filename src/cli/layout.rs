@@ -1,13 +1,13 @@
-//! Text that fits the screen: lines of at most [`width`] columns, broken at spaces.
+//! Text in lines of at most [`width`] columns, broken at spaces.
 //!
-//! In: lines, or rows of cells. Out: lines. A path, digest or URL that is longer stands on a line of its own, whole; a command that
-//! is broken ends its lines with ` \`, so that a shell takes it as printed.
+//! In: lines, or rows of cells. Out: lines. A longer path, digest or URL is on a line of its own, unbroken; a broken
+//! command ends its lines with ` \`, so that a shell accepts it as printed.
 
-/// The width of text and tables, unless `COLUMNS` says another.
+/// The width of text and tables, unless `COLUMNS` is set.
 pub(crate) const WIDTH: usize = 80;
-/// Below this `COLUMNS` is taken for a mistake.
+/// A smaller value in `COLUMNS` is ignored.
 const NARROWEST: usize = 20;
-/// Beyond this column a row's text is too far to the right to go on below itself.
+/// Text of a row that begins after this column does not continue below itself.
 const FARTHEST: usize = 40;
 /// First words of lines that are commands.
 const PROGRAMS: [&str; 9] = [
@@ -21,7 +21,7 @@ const PROGRAMS: [&str; 9] = [
     "rm",
     "systemctl",
 ];
-/// A word that belongs to the number before it.
+/// Units, which stay with the number before them.
 const UNITS: [&str; 10] = ["B", "kB", "MB", "GB", "TB", "s", "ms", "%", "UTC", "bytes"];
 
 pub(crate) fn width() -> usize {
@@ -30,13 +30,13 @@ pub(crate) fn width() -> usize {
     set.filter(|columns| *columns >= NARROWEST).unwrap_or(WIDTH)
 }
 
-/// `text` with every line that is too long broken into several.
+/// Breaks every line of `text` that is too long.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     let mut is_quoted = false;
     let lines = text.split('\n').map(|line| {
         let began_quoted = is_quoted;
         is_quoted = (began_quoted || is_command(line.trim_start())) && leaves_open(line, is_quoted);
-        // A name with a line break in it is one word of a command: nothing can be put between its lines.
+        // A name with a line break is one word of a command, so its lines must stay together.
         if began_quoted || is_quoted {
             line.to_owned()
         } else {
@@ -50,7 +50,7 @@ fn is_command(text: &str) -> bool {
     PROGRAMS.contains(&text.split(' ').next().unwrap_or_default())
 }
 
-/// Whether a line of a command ends within quotes, which it may have begun in.
+/// Whether a line of a command ends inside quotes, given whether it began there.
 fn leaves_open(line: &str, began_quoted: bool) -> bool {
     let mut quotes = ShellQuotes(began_quoted.then_some('\''));
     for c in line.chars() {
@@ -59,7 +59,7 @@ fn leaves_open(line: &str, began_quoted: bool) -> bool {
     matches!(quotes.0, Some('\'' | '"'))
 }
 
-/// Whether one is within quotes, as a shell reads a command; or, with a backslash, right behind one.
+/// The shell's quoting state inside a command: an open quote, or a backslash right before.
 struct ShellQuotes(Option<char>);
 
 impl ShellQuotes {
@@ -80,7 +80,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines.split('\n').map(str::to_owned).collect()
 }
 
-/// A line that goes on at column `hang`.
+/// A line that continues at column `hang`.
 pub(crate) fn hung(line: &str, hang: usize, width: usize) -> String {
     if columns(line) <= width {
         return line.to_owned();
@@ -97,7 +97,7 @@ fn fit_line(line: &str, width: usize) -> String {
     broken(line, hang, is_command, width)
 }
 
-/// Where a line goes on: below its text, after a row's name, a number or a dash. The text from there.
+/// The column where a line continues: below its text, after a row's name, a number or a dash. Also the text from there.
 fn hang(line: &str) -> (usize, &str) {
     let text = line.trim_start();
     let indent = line.len() - text.len();
@@ -113,7 +113,7 @@ fn hang(line: &str) -> (usize, &str) {
     let mut column = after.map(|at| (columns(&line[..at]), &line[at..]));
     match column.rfind(|(column, _)| *column <= FARTHEST) {
         Some(found) => found,
-        // A row that goes on from the one above has its place already.
+        // A row that continues the one above has its column already.
         None if indent >= 10 => (indent, text),
         None => (indent + 2, text),
     }
@@ -123,7 +123,7 @@ fn hang(line: &str) -> (usize, &str) {
 struct Piece<'t> {
     gap: &'t str,
     text: &'t str,
-    /// Whether a command goes on after it.
+    /// Whether a command continues after it.
     continues: bool,
 }
 
@@ -184,7 +184,7 @@ fn pieces(line: &str, hang: usize, is_command: bool, width: usize) -> Vec<Piece<
     pieces
 }
 
-/// Whether a word belongs to the one before it: a unit to its number, a value to its flag.
+/// Whether a word stays with the one before: a unit with its number, a value with its flag.
 fn stays_with(before: &Piece<'_>, word: &str, hang: usize, width: usize) -> bool {
     let is_unit = UNITS.contains(&text_of(word));
     let is_value = before.continues && !word.starts_with(['-', '&']);
@@ -203,7 +203,7 @@ fn text_of(word: &str) -> &str {
     word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '%')
 }
 
-/// How far a word goes; in a command a quoted one to the end of its quotes.
+/// The end of a word; in a command a quoted one ends with its quotes.
 fn word_end(text: &str, in_command: bool) -> usize {
     let mut quotes = ShellQuotes(None);
     let end = text.find(|c: char| {
@@ -216,7 +216,7 @@ fn word_end(text: &str, in_command: bool) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// How far what begins with a back quote goes, with what follows its end without a space.
+/// The end of a text in back quotes, with what follows without a space.
 fn quoted_end(text: &str) -> Option<usize> {
     let inner = text.trim_start_matches('(').strip_prefix('`')?;
     let from = text.len() - inner.len();
@@ -224,7 +224,7 @@ fn quoted_end(text: &str) -> Option<usize> {
     Some(close + word_end(&text[close..], false))
 }
 
-/// How many columns `text` takes: colours take none.
+/// The width of `text` in columns, without colours.
 pub(crate) fn columns(text: &str) -> usize {
     let mut count = 0;
     let mut rest = text.chars();
@@ -244,11 +244,11 @@ pub(crate) struct Table {
     rows: Vec<(Vec<String>, Vec<String>)>,
 }
 
-/// What stands before a title whose column is of numbers.
+/// The prefix of a numeric column's title.
 const RIGHT: char = '>';
 
 impl Table {
-    /// A title that begins with `>` is that of a column aligned to the right.
+    /// A title that begins with `>` is that of a right-aligned column.
     pub(crate) fn new(header: &[&'static str]) -> Self {
         Self {
             header: header.to_vec(),
@@ -358,7 +358,7 @@ mod tests {
             fit(command, 30),
             "  mv '/var/lib/it'\\''s my' \\\n      /var/lib/etcd/member"
         );
-        // What is broken already, and holds a word that is longer than the line.
+        // A row that is broken already, with a word that is longer than the line.
         let wrapped = wrap(
             "run `etcd-ark list --backup-dir /a/directory/of/a/longer/name --names`",
             30,

@@ -1,4 +1,4 @@
-//! A place as the command line names it, parsed once.
+//! A place as given on the command line, parsed once.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use clap::builder::{MapValueParser, PathBufValueParser, TypedValueParser, ValueP
 
 use crate::repository::is_archive_name;
 
-/// What names the newest backup; `latest:LABEL` the newest with a label.
+/// The name for the newest backup; `latest:LABEL` is the newest with a label.
 pub(crate) const LATEST: &str = "latest";
 
 /// A directory or file on this machine, or a bucket or an archive in one.
@@ -19,7 +19,7 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// As it is shown, a URL too.
+    /// Its text, also for a URL.
     pub(crate) fn as_path(&self) -> &Path {
         match self {
             Self::Path(path) => path,
@@ -27,7 +27,7 @@ impl Location {
         }
     }
 
-    /// Where it is on this machine, if it is here.
+    /// Its local path, unless it is a bucket.
     pub(crate) fn local(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -65,7 +65,7 @@ impl ValueParserFactory for Location {
     }
 }
 
-/// What stands for an archive or a data dir.
+/// How the user names an archive or a data dir.
 #[derive(Clone, Debug)]
 pub(crate) enum TargetName {
     Latest { label: Option<String> },
@@ -93,7 +93,7 @@ impl ValueParserFactory for TargetName {
     }
 }
 
-/// `path` unless it is a URL, which would become a directory named `s3:`.
+/// Refuses a URL, which would become a directory named `s3:`.
 pub(crate) fn no_url(path: OsString) -> Result<OsString, &'static str> {
     match Location::from(PathBuf::from(&path)) {
         Location::Path(local) if local.as_os_str() == path => Ok(path),

@@ -1,4 +1,4 @@
-//! The command line: arguments in, a deed done, text or JSON and an exit code out.
+//! The command line: parses arguments, runs a command, prints text or JSON, returns an exit code.
 
 pub(crate) mod args;
 pub(crate) mod commands;
@@ -44,7 +44,7 @@ use crate::cli::metrics::Record;
 use crate::cli::open::Places;
 use crate::cli::output::Out;
 
-/// Runs the command that the process was started with and gives its exit code.
+/// Runs the command of this process and returns its exit code.
 pub fn main() -> u8 {
     if let Some(code) = crate::drill::server::stand_in(std::env::args_os()) {
         return code;
@@ -80,7 +80,7 @@ pub fn main() -> u8 {
     match cx.record.end(ended) {
         Ok(()) => 0,
         Err(failure) => {
-            // A monitoring system shows both streams, and `status` has said it on stdout.
+            // A monitoring system shows both streams, and `status` has reported it on stdout.
             let is_told = matches!(failure.kind, Kind::Backups(_)) && !cx.out.is_json();
             if !is_told || cx.out.lost_output() {
                 cx.out.failure(&failure);
@@ -117,19 +117,19 @@ fn run(command: &Command, cx: &Context<'_>) -> Result<()> {
     }
 }
 
-/// The first SIGINT, SIGTERM or SIGHUP asks the work to stop and clean up; a second one ends it.
-/// SIGXFSZ does not end it.
+/// The first SIGINT, SIGTERM or SIGHUP asks the work to stop and clean up; a second one ends the process.
+/// SIGXFSZ is caught.
 fn watch_signals(interrupt: &Interrupt) {
-    // Beyond a limit on the size of files the write then fails and is told, as on a full disk.
+    // A write beyond a file size limit then fails with an error, as on a full disk.
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let asked = Arc::new(AtomicBool::new(false));
     for (signal, kind) in crate::cli::error::SIGNALS {
-        // Started with `nohup` it is to go on without a terminal.
+        // Under `nohup` it continues without a terminal.
         if signal == SIGHUP && is_ignored(signal) {
             continue;
         }
         let code = kind.exit_code().into();
-        // Without a handler the signal ends the process, which loses nothing but tidiness.
+        // If the handler cannot be set, the signal ends the process without cleaning up, which is safe.
         let _ = flag::register_conditional_shutdown(signal, code, asked.clone());
         let _ = flag::register(signal, asked.clone());
         let _ = flag::register_usize(signal, interrupt.flag(), signal.cast_unsigned() as usize);
@@ -145,7 +145,7 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// A capture holds every file of a member open, and there may be more than 1024 of them.
+/// Raises the limit of open files: a capture holds every file of a member open, which may be more than 1024.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -153,6 +153,6 @@ fn raise_file_limit() {
         current: limit.maximum,
         ..limit
     };
-    // Where it cannot be raised the usual limit must do.
+    // If it cannot be raised, the usual limit is used.
     let _ = setrlimit(Resource::Nofile, wanted);
 }

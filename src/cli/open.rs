@@ -1,4 +1,4 @@
-//! Opening what the command line names: a backup dir, a bucket by its URL, an archive in either.
+//! Opens the places on the command line: a backup dir, a bucket by its URL, an archive in either.
 
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt as _;
@@ -21,16 +21,16 @@ use crate::cli::error::{CliError, Result};
 use crate::cli::foreign::foreign;
 use crate::cli::location::Location;
 
-/// How an encrypted archive begins, and how one in the open does.
+/// How many first bytes tell whether an archive is encrypted.
 const BEGINNING: usize = 21;
 const AGE: &[u8; BEGINNING] = b"age-encryption.org/v1";
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Opens places, and stops waiting for them when someone asks to stop.
+/// Opens places; waiting for them can be interrupted.
 pub(crate) struct Places<'p> {
     interrupt: &'p Interrupt,
     identities: &'p [PathBuf],
-    /// Buckets that are open, by their URLs: a connection is worth keeping.
+    /// Open buckets, by their URLs, to reuse their connections.
     buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,
 }
 
@@ -58,7 +58,7 @@ impl<'p> Places<'p> {
         Ok(bucket)
     }
 
-    /// The repository that holds the archive at `place`, and the archive's name.
+    /// The repository of the archive at `place`, and the archive's name.
     pub(crate) fn locate(&self, place: &Location) -> Result<(Rc<dyn Repository>, String)> {
         let url = match place {
             Location::Url(url) => url,
@@ -111,14 +111,14 @@ impl<'p> Places<'p> {
         }
         let inside = match decrypt(Arc::clone(&source), &path, self.identities)? {
             Err(error) if is_of_header(&error) => {
-                // Damage to the header looks like a wrong key; the sidecar tells them apart.
+                // Damage to the header looks like a wrong key; the sidecar tells the difference.
                 self.prove_ciphertext(&*repository, listed)?;
                 return Err(error.into());
             }
             inside => inside?,
         };
         let archive = Archive::from_source(inside, &path)?;
-        // What was encrypted by hand has no sidecar; one that is there must tell the truth.
+        // An archive that was encrypted by hand has no sidecar; an existing one must be right.
         let there = repository.read_beside(&format!("{name}{SIDECAR_EXTENSION}"))?;
         if there.is_some() && !sidecar_of(&*repository, &name)?.0.is_of(archive.manifest()) {
             let why = "it does not match the manifest in the archive".to_owned();
@@ -128,7 +128,7 @@ impl<'p> Places<'p> {
         Ok(archive)
     }
 
-    /// An error if the archive at `place` is encrypted and has a sidecar that tells of other bytes.
+    /// Fails if the archive at `place` is encrypted and has a sidecar for other bytes.
     pub(crate) fn prove_beside(&self, place: &Location) -> Result<()> {
         if !is_encrypted(place) {
             return Ok(());
@@ -138,7 +138,7 @@ impl<'p> Places<'p> {
         self.prove_ciphertext(&*repository, listed)
     }
 
-    /// An error if there is a sidecar, and the archive's bytes are not those that it tells of.
+    /// Fails if there is a sidecar for other bytes than the archive's.
     fn prove_ciphertext(&self, repository: &dyn Repository, listed: Listed) -> Result<()> {
         if let Ok(summary) = read_one(repository, listed) {
             prove(repository, &summary, self.interrupt)?;
@@ -146,7 +146,7 @@ impl<'p> Places<'p> {
         Ok(())
     }
 
-    /// What can be known of the archive at `place` without a key, if it is encrypted and no key
+    /// What is known of the archive at `place` without a key, if it is encrypted and no key
     /// was given.
     pub(crate) fn locked(&self, place: &Location) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
         if !is_encrypted(place) || !self.identities.is_empty() {
@@ -168,7 +168,7 @@ impl<'p> Places<'p> {
             return Ok(Target::Archive(Box::new(self.archive(place)?)));
         };
         match Target::open(dir, wal_dir) {
-            // No data dir, but something that is one could not be in.
+            // Not a data dir, but possibly a repository, in which no data dir can be.
             Err(_) if Directory::new(dir).list().is_ok_and(|l| !l.is_empty()) => {
                 Err(told_directory(dir))
             }
@@ -203,7 +203,7 @@ fn told_directory(place: &Path) -> CliError {
     .hint("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir")
 }
 
-/// Whether an archive cannot be decrypted because of what its header says.
+/// Whether an archive cannot be decrypted because of its header.
 #[cfg(feature = "encryption")]
 fn is_of_header(error: &ArchiveError) -> bool {
     use crate::archive::encryption::EncryptionFault::{Header, WrongIdentity};
@@ -218,8 +218,8 @@ fn is_of_header(_: &ArchiveError) -> bool {
     false
 }
 
-/// Whether the archive at `place` is encrypted: by what it begins with. The name decides where that tells neither, as of a damaged
-/// one, and in a bucket, where only archives have such names.
+/// Whether the archive at `place` is encrypted, by its first bytes. The name decides if they do not tell, as in a
+/// damaged one, and in a bucket, where only archives have such names.
 pub(crate) fn is_encrypted(place: &Location) -> bool {
     let begins = |path: &Path| {
         let mut begin = [0; BEGINNING];

@@ -1,4 +1,4 @@
-//! Where everything that is said goes: stdout for results, stderr for warnings and failures.
+//! All output: stdout for results, stderr for warnings and failures.
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -11,10 +11,10 @@ use crate::cli::global::{Color, Global};
 use crate::cli::printed::Printed;
 use crate::cli::{json, layout};
 
-/// How much is gathered for stdout at once, in bytes.
+/// Bytes that are collected before a write to stdout.
 const STREAM_BUFFER: usize = 64 << 10;
 
-/// A colour that means something.
+/// A colour with a meaning.
 #[derive(Clone, Copy)]
 pub(crate) enum Paint {
     Good,
@@ -24,7 +24,7 @@ pub(crate) enum Paint {
     Strong,
 }
 
-/// The two streams, and how to write to them.
+/// The two streams and their options.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each answers a question of its own"
@@ -34,7 +34,7 @@ pub(crate) struct Out {
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
     pub(crate) progress: bool,
-    /// Whether a command run from cron says that it went well: someone looks, or asked for it.
+    /// Whether a command that cron runs reports success: on a terminal, or with `--verbose`.
     tells_success: bool,
     color_stdout: bool,
     color_stderr: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    /// `printed` completes the commands that texts name.
+    /// `printed` completes the commands in texts.
     pub(crate) fn new(global: &Global, printed: Printed) -> Self {
         let wanted = |is_terminal: bool| match global.color {
             Color::Always => true,
@@ -69,12 +69,12 @@ impl Out {
         }
     }
 
-    /// Whether anything was worth a warning.
+    /// Whether there were warnings.
     pub(crate) fn warned(&self) -> bool {
         self.warned.get()
     }
 
-    /// Whether something could not be written to stdout, other than because no one reads it.
+    /// Whether a write to stdout failed, except for a closed pipe.
     pub(crate) fn lost_output(&self) -> bool {
         self.lost_output.get()
     }
@@ -83,29 +83,29 @@ impl Out {
         self.stream(|stdout| writeln!(stdout, "{text}"));
     }
 
-    /// Lets `write` write to stdout as much as it likes, its bytes as they are.
+    /// Lets `write` write any number of bytes to stdout, unchanged.
     pub(crate) fn stream(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
         let mut stdout = BufWriter::with_capacity(STREAM_BUFFER, std::io::stdout().lock());
         let written = write(&mut stdout).and_then(|()| stdout.flush());
-        // A reader that went away (`| head`) is no failure of ours.
+        // A closed pipe (`| head`) is not a failure.
         if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
             self.lost_output.set(true);
         }
     }
 
-    /// Whether the result is for scripts.
+    /// Whether the result is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// What a command that changes something says when it went well, and what is needed to go on.
+    /// The success message of a command that changes something, with what is needed to continue.
     pub(crate) fn report(&self, text: &str) {
         if !self.quiet {
             self.line(text);
         }
     }
 
-    /// A [`Self::report`] of a command that runs from cron: nothing off a terminal, because cron mails every word.
+    /// A [`Self::report`] of a command that cron runs: only on a terminal, because cron mails all output.
     pub(crate) fn tell(&self, text: &str) {
         if self.tells_success {
             self.report(text);
@@ -119,36 +119,36 @@ impl Out {
         }
     }
 
-    /// A line of an answer, which was asked for.
+    /// A line of the result.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             self.to_stdout(&shown(text.trim_end()));
         }
     }
 
-    /// The result for scripts, made only if they asked for it.
+    /// The result as JSON, made only if it is requested.
     pub(crate) fn json<T: Serialize>(&self, value: impl FnOnce() -> T) {
         if self.json {
             self.to_stdout(&visible(&json::pretty(&value())));
         }
     }
 
-    /// The same on one line, for results that come one after another.
+    /// The same on one line, for a series of results.
     pub(crate) fn json_line<T: Serialize>(&self, value: impl FnOnce() -> T) {
         if self.json {
             self.to_stdout(&visible(&json::line(&value())));
         }
     }
 
-    /// Counts a warning that the result itself tells of.
+    /// Counts a warning that is part of the result.
     pub(crate) fn count_warning(&self) {
         self.warned.set(true);
     }
 
-    /// Why a run that did what it should ends with [`Kind::Warned`].
+    /// The failure of a successful run with warnings, of kind [`Kind::Warned`].
     pub(crate) fn only_warned(&self) -> CliError {
         let mut message = "done, with warnings, which --strict counts".to_owned();
-        // Where they were not written to stderr.
+        // If they were not written to stderr.
         if self.json {
             for warning in &*self.warnings.borrow() {
                 message = format!("{message}; {warning}");
@@ -157,7 +157,7 @@ impl Out {
         CliError::new(Kind::Warned, message)
     }
 
-    /// Something that the user should know, said once; it counts under `--strict`.
+    /// A warning, printed once; it counts under `--strict`.
     pub(crate) fn warn(&self, text: &str) {
         self.warned.set(true);
         let text = self.complete(text);
@@ -169,12 +169,12 @@ impl Out {
         self.warnings.borrow_mut().push(text);
     }
 
-    /// `text` with the commands in it as they can be typed.
+    /// `text` with its commands completed so that they can be typed.
     pub(crate) fn complete(&self, text: &str) -> String {
         self.printed.complete(text)
     }
 
-    /// Names what the list of `repository` passed over.
+    /// Warns about the objects that the list of `repository` skipped.
     pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
         for key in repository.skipped() {
             self.warn(&format!(
@@ -184,7 +184,7 @@ impl Out {
         }
     }
 
-    /// Something good to know, which does not count.
+    /// A note, which does not count under `--strict`.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             let word = paint(self.color_stderr, Paint::Dim, "note:");
@@ -192,7 +192,7 @@ impl Out {
         }
     }
 
-    /// Why the command failed.
+    /// Prints why the command failed.
     pub(crate) fn failure(&self, failure: &CliError) {
         let printed = self.printed.about(failure.target.as_deref());
         let hint = failure.hint.as_deref().map(|hint| printed.complete(hint));
@@ -210,12 +210,12 @@ impl Out {
         }
     }
 
-    /// `text` in a colour, where stdout shows colours.
+    /// `text` in a colour, if stdout shows colours.
     pub(crate) fn paint(&self, how: Paint, text: &str) -> String {
         paint(self.color_stdout, how, text)
     }
 
-    /// Under `--json` stderr holds nothing but an error object: warnings are in the result.
+    /// With `--json` stderr has only an error object: warnings are in the result.
     fn to_stderr(&self, text: &str) {
         if !self.json {
             write_line(&mut std::io::stderr().lock(), text);
@@ -223,7 +223,7 @@ impl Out {
     }
 }
 
-/// Where stderr cannot be written to, no one is left to tell.
+/// Ignores errors: if stderr cannot be written to, they cannot be reported.
 fn write_line(stream: &mut dyn Write, text: &str) {
     let _ = writeln!(stream, "{}", shown(text));
 }
@@ -233,7 +233,7 @@ pub(crate) fn shown(text: &str) -> String {
     layout::fit(&visible(text), layout::width())
 }
 
-/// `text` without what a terminal would obey: names and labels come from files that anyone may
+/// `text` without control characters for a terminal: names and labels come from files that any user may
 /// have made. Line breaks and colours stay.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -273,7 +273,7 @@ fn paint(color: bool, how: Paint, text: &str) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// Bytes of a key or value on one line: control characters and what is not UTF-8 as `\xNN`, line
+/// Bytes of a key or value on one line: control characters and bytes that are not UTF-8 as `\xNN`, line
 /// ends and tabs as `\n`, `\r`, `\t`.
 pub(crate) fn one_line(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

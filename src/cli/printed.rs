@@ -1,7 +1,7 @@
-//! The commands that hints name, with what this run was given, so that they work as printed.
+//! Completes the commands in hints with the flags of this run, so that they work as printed.
 //!
-//! In: a text with bare commands in backticks, such as `etcd-ark list`, by code that knows no flags. Out: the same with the paths,
-//! URLs and flags that the command needs; what only the operator can know is in capitals.
+//! In: a text with bare commands in backticks, such as `etcd-ark list`, from code that knows no flags. Out: the same
+//! with the paths, URLs and flags that the command needs; values that only the operator knows are in capitals.
 
 use std::path::{Path, PathBuf};
 
@@ -12,25 +12,25 @@ use crate::cli::json::text;
 use crate::cli::location::Location;
 use crate::cli::quote::shell;
 
-/// What the run was given that another command needs too.
+/// The values of this run that another command needs too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Printed {
-    /// The archive that was named.
+    /// The archive on the command line.
     pub(crate) archive: Option<Location>,
     pub(crate) data_dir: Option<String>,
-    /// Of several targets the one that a text is about.
+    /// The target that a text is about, if there are several.
     pub(crate) about: Option<String>,
     pub(crate) wal_dir: Option<String>,
     pub(crate) backup_dir: Option<String>,
     pub(crate) identities: Vec<PathBuf>,
     pub(crate) recipients: Vec<(&'static str, String)>,
     pub(crate) connection: Vec<(&'static str, String)>,
-    /// The upgrade or the downgrade, where it is not the default one.
+    /// The upgrade or the downgrade, if it is not the default one.
     pub(crate) step: Option<Step>,
 }
 
 impl Printed {
-    /// An archive, or a data dir.
+    /// Sets the archive or data dir.
     pub(crate) fn place(mut self, place: Option<&Location>) -> Self {
         match place {
             Some(Location::Path(dir)) if dir.is_dir() => self.data_dir(Some(dir)),
@@ -41,7 +41,7 @@ impl Printed {
         }
     }
 
-    /// The same, for a text about `target`, unless the run was given only one.
+    /// The same for a text about `target`, unless the run has only one.
     pub(crate) fn about(&self, target: Option<&Path>) -> Self {
         let about = target.map(text);
         Self {
@@ -65,7 +65,7 @@ impl Printed {
         self
     }
 
-    /// `text` with the commands in it complete.
+    /// Completes the commands in `text`.
     pub(crate) fn complete(&self, text: &str) -> String {
         const BEGIN: &str = "`etcd-ark ";
         let mut parts = text.split(BEGIN);
@@ -86,7 +86,7 @@ impl Printed {
         completed
     }
 
-    /// The words that `command` lacks.
+    /// The words that `command` needs.
     fn more(&self, command: &str) -> Vec<String> {
         let mut words = Vec::new();
         let mut flag = |name: &str, value: Option<&str>| {
@@ -144,7 +144,7 @@ impl Printed {
         words.into_iter().flatten().collect()
     }
 
-    /// Where the other archives are.
+    /// The place of the other archives.
     fn backup_dir_or_beside(&self) -> String {
         let beside = || {
             let archive = self.archive.as_ref()?.as_path().parent()?;

@@ -1,4 +1,4 @@
-//! A progress bar on stderr, from the events that the deeds report.
+//! A progress bar on stderr, from the events that the library reports.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::Out;
 
-/// Shows events while a deed is done.
+/// Shows events while a command works.
 pub(crate) struct Progress<'o> {
     bar: ProgressBar,
     out: &'o Out,
@@ -54,10 +54,10 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// How often a wait looks whether to stop.
+/// How often a wait checks for an interrupt.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Waits, and shows for what and how long still.
+/// Waits, and shows the reason and the remaining time.
 pub(crate) fn countdown(
     wait: Duration,
     what: &'static str,

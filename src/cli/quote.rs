@@ -1,12 +1,12 @@
-//! Words written so that systemd, cron and a shell read back what was meant.
+//! Quotes words for systemd, cron and a shell.
 //!
-//! In: words that are text without control characters ([`plain`] sees to that). Out: the same, quoted for their place.
+//! In: words of text without control characters ([`plain`] checks that). Out: the same, quoted.
 
 use std::ffi::OsStr;
 
 use crate::cli::error::{CliError, Result};
 
-/// A word as text, if a line of text can hold it.
+/// A word as text, if it can be on one line of text.
 pub(crate) fn plain(word: &OsStr) -> Result<&str> {
     let text = word
         .to_str()
@@ -34,7 +34,7 @@ pub(crate) fn unit_path(path: &str) -> String {
     format!("\"{}\"", escaped.replace('%', "%%"))
 }
 
-/// A further word of `ExecStart=`, in which `$` begins a variable.
+/// A later word of `ExecStart=`, in which `$` begins a variable.
 pub(crate) fn unit_argument(word: &str) -> String {
     unit_path(word).replace('$', "$$")
 }
@@ -48,7 +48,7 @@ pub(crate) fn shell(word: &str) -> String {
     }
 }
 
-/// A shell's line for cron, to which a bare `%` is the end of the line.
+/// A shell command for cron, in which a bare `%` ends the line.
 pub(crate) fn cron(line: &str) -> String {
     line.replace('%', r"\%")
 }

@@ -1,4 +1,4 @@
-//! docs/reference.md against the command line: its table of flags is that of the tree of commands.
+//! Compares the table of flags in docs/reference.md with the commands.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use clap::{Arg, Command};
 
 use crate::cli::help::tests::leaves;
 
-/// What stands in `text` between the comments that begin and end the table `name`.
+/// The text between the comments that begin and end the table `name`.
 fn table<'t>(text: &'t str, name: &str) -> &'t str {
     let begin = format!("<!-- {name} -->\n");
     let (_, rest) = text.split_once(&begin).expect("the table's beginning");
@@ -14,13 +14,13 @@ fn table<'t>(text: &'t str, name: &str) -> &'t str {
     rest.split_once(&end).expect("the table's end").0
 }
 
-/// How a command is called, without the tool's own name.
+/// A command's full name, without the tool's own name.
 fn name(command: &Command) -> String {
     let called = command.get_bin_name().unwrap_or_default();
     called.trim_start_matches("etcd-ark ").to_owned()
 }
 
-/// A row for each flag, with the commands that take it; a flag that reads another variable is another flag.
+/// A row for each flag, with its commands; flags with different variables have different rows.
 fn flags(commands: &[Command]) -> String {
     let mut rows: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for command in commands {

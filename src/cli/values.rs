@@ -35,13 +35,13 @@ pub(crate) fn byte_size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(wrong)
 }
 
-/// A number of archives that are kept.
+/// A number of archives to keep.
 pub(crate) fn count(text: &str) -> Result<NonZeroU32, String> {
     let wrong = |_| "not a number of 1 or more".to_owned();
     text.parse().map_err(wrong)
 }
 
-/// A label, without the blanks around it that `a, b` leaves.
+/// A label, without the spaces around it, as in `a, b`.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a label must not be empty".to_owned()),
@@ -49,7 +49,7 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// `LEFT=RIGHT`, neither of them empty.
+/// `LEFT=RIGHT`, both not empty.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((left, right)) if !left.is_empty() && !right.is_empty() => {
@@ -59,7 +59,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The same of two paths on this machine.
+/// The same with two local paths.
 pub(crate) fn path_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
     let (left, right) = pair(text)?;
     let local = |path: String| no_url(path.into()).map(PathBuf::from);

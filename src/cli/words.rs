@@ -6,7 +6,7 @@ use fs_err as fs;
 
 use crate::cli::help::tests::leaves;
 
-/// What is said in plain words instead.
+/// Words that are not plain English.
 const WORDS: [&str; 12] = [
     "whose",
     "nobody",
@@ -25,7 +25,7 @@ const WORDS: [&str; 12] = [
 const NO_LONGER: &str = "is no longer";
 const THERE: &str = "there ";
 
-/// The words of the list in `text`, each with what stands around it.
+/// The words of the list in `text`, each with the text around it.
 fn found(text: &str) -> Vec<String> {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let lower = text.to_lowercase();
@@ -84,7 +84,7 @@ fn literals(source: &str) -> Vec<String> {
     found
 }
 
-/// A literal without what is filled in.
+/// A literal without its format arguments.
 fn without_arguments(text: &str) -> String {
     let outside = text
         .split('{')
@@ -101,7 +101,7 @@ fn unescaped_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// A document without what it quotes as code.
+/// A document without text quoted as code.
 fn prose(document: &str) -> String {
     let fenced = document.split("```").step_by(2).collect::<String>();
     fenced.split('`').step_by(2).collect()

@@ -1,4 +1,4 @@
-//! Making a finished thing appear: staged under a name no one looks for, synced, then renamed.
+//! Publishes a finished file or directory: staged under a reserved name, synced, then renamed.
 //!
 //! In: a directory to publish into. Out: either the whole thing under its final name, durable,
 //! or nothing. What a killed run left staged is recognised by its name and its free lock.
@@ -97,7 +97,7 @@ impl StagedFile {
         self.name(name, Entry::rename_to_free)
     }
 
-    /// Gives the file the name of another one, in whose place it comes, and makes that durable.
+    /// Renames the file over another one, and makes that durable.
     pub fn replace(self, name: &OsStr) -> io::Result<()> {
         self.name(name, Entry::rename_over)
     }
@@ -118,7 +118,7 @@ impl StagedFile {
     }
 }
 
-/// Makes something under a staging name that no one else has in `dir`.
+/// Creates a file or directory in `dir` under a free staging name.
 fn staging<T>(
     dir: &Dir,
     suffix: &str,

@@ -1,6 +1,6 @@
-//! `completions`: what a shell needs to complete this command's words.
+//! `completions`: a shell's script to complete this command's words.
 //!
-//! In: which shell. Out: its script on stdout.
+//! In: the shell. Out: its script on stdout.
 
 use clap::Command;
 use clap_complete::Shell;

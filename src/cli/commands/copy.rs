@@ -1,4 +1,4 @@
-//! `copy`: archives from one repository to another, each proven before and after.
+//! `copy`: archives from one repository to another, each verified before and after.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                 if is_corrupt && failure.kind == Kind::Corrupt {
                     failure = failure.hint(set_aside(&*from, &listed.name));
                 }
-                // Where space has run out, or a place does not answer, it would be the same for all.
+                // If there is no space left, or a place does not answer, all others would fail too.
                 if failure.kind == Kind::Failed
                     && let Err(of_place) = answer(&*from).and_then(|()| answer(&*to))
                 {
@@ -87,11 +87,11 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
                     cut_short = true;
                 }
                 cut_short |= failure.kind == Kind::NoSpace;
-                // Of one alone the failure itself tells.
+                // For a single archive the failure itself is reported.
                 if wanted.len() > 1 && !cut_short {
                     cx.out.warn(&failure.message);
                 }
-                // The first one tells, but corruption outweighs every other.
+                // The first failure is reported, but corruption outweighs every other.
                 let outweighs =
                     |known: &CliError| known.kind != Kind::Corrupt && failure.kind == Kind::Corrupt;
                 if worst.as_ref().is_none_or(outweighs) {
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
         size(bytes),
         wanted.len()
     );
-    // Who names archives must learn that none of them was copied.
+    // If archives are named, the user must learn that none of them was copied.
     if new == 0 && !args.names.is_empty() {
         cx.out.report(&summary);
     } else {
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     Err(first.context(&tried).hint(hint))
 }
 
-/// The archives that are to be copied, at least one.
+/// The archives to copy, at least one.
 fn wanted(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<Listed>> {
     if args.names.is_empty() {
         let all = args.selection.listed(from, out)?;
@@ -149,13 +149,13 @@ fn wanted(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<Listed>> 
     Ok(listed)
 }
 
-/// That the place can be asked for anything at all.
+/// Checks that the place answers at all.
 fn answer(place: &dyn Repository) -> Result<()> {
     place.list()?;
     Ok(())
 }
 
-/// What to do about a corrupt archive, so that the next night is green again.
+/// What to do about a corrupt archive, so that the next nightly run succeeds.
 fn set_aside(from: &dyn Repository, name: &str) -> String {
     format!(
         "once another archive of this member verifies (`etcd-ark verify {from}`), move `{name}` and what stands beside it \
@@ -165,7 +165,7 @@ fn set_aside(from: &dyn Repository, name: &str) -> String {
 }
 
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
-/// makes them from `FROM/*.tar.zst`. Anything else would be read from elsewhere, and written there.
+/// makes them from `FROM/*.tar.zst`. Other paths are refused: they would be read from another place.
 fn names_in(from: &dyn Repository, args: &Copy) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for given in &args.names {
@@ -199,9 +199,9 @@ fn names_in(from: &dyn Repository, args: &Copy) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether `place`, the part of a path before its last slash, is where `from` is.
+/// Whether `place`, the part of a path before its last slash, is the directory `from`.
 fn is_place(from: &dyn Repository, place: &str) -> bool {
-    // Before the first slash there is nothing: the root.
+    // An empty part before the first slash is the root.
     let place = if place.is_empty() { "/" } else { place };
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     match (from.directory(), Location::from(PathBuf::from(place))) {
@@ -217,7 +217,7 @@ fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> CliError {
         .hint("name archives as `etcd-ark list FROM` shows them; without any NAME all are copied")
 }
 
-/// A place is not a copy of itself, whatever it is called.
+/// Refuses a copy to the same place under another name.
 fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
     let real = |place: &dyn Repository| {
         let dir = place.directory();
@@ -235,7 +235,7 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
     .hint("copy to another disk, or to a bucket"))
 }
 
-/// A nightly copy from a wrong prefix must not be green for ever.
+/// The error for an empty source: a nightly copy from a wrong prefix must not succeed forever.
 fn nothing_in(from: &dyn Repository) -> CliError {
     CliError::new(
         Kind::NotFound,

@@ -1,4 +1,4 @@
-//! `diff`: what differs between two archives or data dirs, and which entry made the difference.
+//! `diff`: the differences between two archives or data dirs, and the entries that made them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
     })
 }
 
-/// In one line, what [`tell`] says at length.
+/// One line for what [`tell`] reports in full.
 fn different((a, b): (&Path, &Path), found: &Comparison) -> CliError {
     let mut what = Vec::new();
     if !found.keys.is_empty() {
@@ -211,7 +211,7 @@ fn key_text(path: &[u8]) -> String {
     String::from_utf8_lossy(api_key(path)).into_owned()
 }
 
-/// What differs about the members: added, removed, renamed, moved.
+/// The differences between the members: added, removed, renamed, moved.
 fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
     let (a, b) = &found.clusters;
     let all: BTreeSet<_> = [a, b]
@@ -360,7 +360,7 @@ fn entry_text(key: &KeyDifference) -> String {
 }
 
 fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
-    // A pair shows up on both sides; a name without its other is told alone.
+    // A pair appears on both sides; a name without its counterpart is reported alone.
     let once: Vec<_> = trap
         .iter()
         .filter(|key| key.difference.twin.is_none() || key.difference.b.is_none())
@@ -413,7 +413,7 @@ fn tell_unsure(unsure: &[TwoNames], shown: usize, out: &Out) {
     tell_indented(&format!("{ask} {TRAP_MENDED}"), out);
 }
 
-/// What the trap is and what helps.
+/// Explains the in-order trap and what helps.
 const TRAP_EXPLAINED: &str = "Each is one POST that these members applied with different releases: 2.2 names \
     in-order keys with 20 digits, and a member that first starts with 2.2 renames those above its raft snapshot. \
     Nothing is lost, but clients see one name or the other, depending on the member they ask. What helps:";

@@ -1,4 +1,4 @@
-//! `drill`: prove a backup with etcd itself.
+//! `drill`: tests a backup with etcd itself.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory an
     something differs or the server does not come up, with 10 if there is no such etcd or no such TARGET. Writes neither to the \
     backup nor to the data dir, and leaves nothing behind.";
 
-/// How many differences are shown unless all are asked for.
+/// How many differences are shown by default.
 const SHOWN: usize = 10;
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
     }
 }
 
-/// The program that a shell would start.
+/// The program that a shell would run.
 fn find(etcd: &Path) -> PathBuf {
     let is_bare = etcd.parent() == Some(Path::new(""));
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();

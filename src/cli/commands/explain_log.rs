@@ -1,5 +1,5 @@
-//! `explain-log`: the lines of an etcd log, each with a mark, as they come; at the end how many
-//! there were of each kind.
+//! `explain-log`: the lines of an etcd log, each with a mark, as they arrive; at the end the number
+//! of each kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,22 +32,22 @@ pub(crate) struct ExplainLog {
     pub(crate) only_notable: bool,
 }
 
-/// How much of a line is kept, in bytes; etcd's own are much shorter.
+/// How many bytes of a line are kept; etcd's own lines are much shorter.
 const LINE: usize = 8 << 10;
-/// How many lines may wait between the reading and the telling.
+/// How many lines are read ahead.
 const AHEAD: usize = 256;
-/// How often a wish to stop is looked for while no line comes.
+/// How often an interrupt is checked while no line comes.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The columns where a line and its reason begin.
 const MARK: usize = 5;
 const WHY: usize = 7;
-/// How many lines worth a look are told again at the end.
+/// How many lines worth a look are repeated at the end.
 const TOLD_AGAIN: usize = 10;
 
-/// What comes from the thread that reads.
+/// An item from the reading thread.
 enum Piece {
     File(PathBuf),
-    /// The beginning of a line, and how many bytes more it has.
+    /// The start of a line, and the number of its further bytes.
     Line(Vec<u8>, u64),
     Failed(io::Error),
 }
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
         summary: Summary::default(),
     };
     let (sender, receiver) = bounded(AHEAD);
-    // It ends with the process: a read from a terminal or a pipe cannot be called off.
+    // It ends with the process: a read from a terminal or a pipe cannot be cancelled.
     start(move || read_all(files, &sender))?;
     let mut read = Ok(());
     cx.out.stream(|stdout| {
@@ -108,7 +108,7 @@ fn read_all(files: Vec<PathBuf>, sender: &Sender<Piece>) {
                 Err(error) => Ok(Err(error)),
             }
         };
-        // No one listens when the telling has ended.
+        // Without a receiver the printing has ended.
         let Ok(lines) = lines else { return };
         if let Err(error) = lines {
             let _ = sender.send(Piece::Failed(error));
@@ -128,7 +128,7 @@ fn read_lines(mut from: impl BufRead, sender: &Sender<Piece>) -> io::Result<()> 
     }
 }
 
-/// The beginning of the next line, and how many bytes `more` it has; whether there was one.
+/// The start of the next line, and the number of its further bytes in `more`; `false` at the end.
 fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>, more: &mut u64) -> io::Result<bool> {
     let mut any = false;
     loop {
@@ -152,7 +152,7 @@ fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>, more: &mut u64) -> io:
     }
 }
 
-/// Tells of each line, and remembers what to tell at the end.
+/// Prints each line, and collects what to print at the end.
 struct Teller<'a> {
     only_notable: bool,
     several: bool,
@@ -169,7 +169,7 @@ struct Teller<'a> {
 #[derive(Default)]
 struct Summary {
     classes: BTreeMap<&'static str, (Class, u64)>,
-    /// The files without a line of etcd, and how many lines each has.
+    /// The files without a line of etcd, with their numbers of lines.
     no_logs: Vec<(PathBuf, u64)>,
     /// The first lines worth a look: file, number, class, line.
     notable: Vec<(PathBuf, u64, Class, String)>,
@@ -184,7 +184,7 @@ impl Summary {
 }
 
 impl Teller<'_> {
-    /// An error of the outer kind is stdout's, one of the inner kind the log's.
+    /// The outer error is of stdout, the inner one of the log.
     fn tell_all(
         &mut self,
         pieces: &Receiver<Piece>,
@@ -193,7 +193,7 @@ impl Teller<'_> {
     ) -> io::Result<io::Result<()>> {
         while interrupt.check().is_ok() {
             if pieces.is_empty() {
-                // Who follows a log sees each line as it comes.
+                // Each line is shown as it arrives.
                 stdout.flush()?;
             }
             match pieces.recv_timeout(PATIENCE) {
@@ -210,14 +210,14 @@ impl Teller<'_> {
         Ok(Ok(()))
     }
 
-    /// A file has come to its end.
+    /// Ends a file.
     fn end(&mut self) {
         if self.of_etcd == 0 && !self.file.as_os_str().is_empty() {
             self.summary.no_logs.push((self.file.clone(), self.line));
         }
     }
 
-    /// The journal of another unit has nothing that is worth a look, which does not mean that all is well.
+    /// Refuses a file without etcd's lines: nothing in it is worth a look, which proves nothing.
     fn refuse_what_is_no_log(&self) -> Result<()> {
         let Some((file, lines)) = self.summary.no_logs.first() else {
             return Ok(());
@@ -284,7 +284,7 @@ impl Teller<'_> {
             Verdict::NotKnown => self.out.paint(Paint::Dim, shown),
             _ => shown.to_owned(),
         };
-        // Where lines are hidden their numbers say where the others stand.
+        // If lines are hidden, line numbers show their positions.
         let number = if self.only_notable {
             format!("{}: ", self.line)
         } else {
@@ -384,7 +384,7 @@ impl Teller<'_> {
     }
 }
 
-/// All verdicts, in the order they are told.
+/// All verdicts, in the order of the summary.
 const VERDICTS: [(Verdict, &str); 4] = [
     (Verdict::Expected, "expected"),
     (Verdict::Routine, "routine"),
@@ -396,7 +396,7 @@ fn fitted(line: &str) -> String {
     fit(line, width())
 }
 
-/// A line as it is shown: nothing in it that a terminal would obey.
+/// A line as it is shown: without control characters.
 fn shown(line: &[u8], more: u64) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     // The lines of a stack trace begin with a tab.

@@ -1,4 +1,4 @@
-//! `keys`: the keys of the v2 store as of an index, as a tree, as the API's JSON, or one value.
+//! `keys`: the keys of the v2 store at an index, as a tree, as the API's JSON, or one value.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -56,7 +56,7 @@ pub(crate) struct Keys {
     pub(crate) as_script: Option<Script>,
 }
 
-/// How many characters of a value are shown, unless all are asked for.
+/// How many characters of a value are shown by default.
 const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
             CliError::usage(format!("`{}` is a directory", key.display()))
                 .hint("name one of the keys in it; without --get they are listed")
         })?;
-        // So that the prompt does not stand behind it.
+        // So that the prompt starts on a new line.
         let end: &[u8] = if io::stdout().is_terminal() {
             b"\n"
         } else {
@@ -138,7 +138,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     if let Some(lost) = incomplete {
         return Err(only_to(read.replayed.at, &lost));
     }
-    // The process ends here; freeing every node first would only take time.
+    // The process ends here, so freeing every node would only take time.
     std::mem::forget(read);
     Ok(())
 }
@@ -158,7 +158,7 @@ fn until(args: &Keys) -> Until {
     }
 }
 
-/// Says which raft snapshots are corrupt: etcd would pass them over too.
+/// Reports corrupt raft snapshots, which etcd would skip too.
 pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
     for file in &read.passed_over {
         if let Some(fault @ FileFault::Snapshot(_)) = &file.fault {
@@ -170,32 +170,32 @@ pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
     }
 }
 
-/// Says that no server starts from what was read, if that is so: its keys are whole, and yet no backup.
+/// Reports if no server starts from the data: their keys are complete, but they are not a backup.
 pub(crate) fn tell_none_starts(read: &StoreRead, out: &Out) {
     if let Some(why) = read.none_starts().filter(|_| read.lost.is_none()) {
         out.warn(&why);
     }
 }
 
-/// What of a damaged log is lost.
+/// What is lost from a damaged log.
 pub(crate) fn lost(read: &StoreRead) -> Option<String> {
     read.lost.map(|lost| lost.of(&read.passed_over))
 }
 
-/// Says what of a damaged log is lost.
+/// Reports what is lost from a damaged log.
 pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
     if let Some(lost) = lost(read) {
         out.warn(&lost);
     }
 }
 
-/// Why a command fails that gave what there is, and was asked for the end of the log.
+/// The failure of a command that printed what there is, but was asked for the end of the log.
 pub(crate) fn only_to(at: Index, lost: &str) -> CliError {
     let message = format!("this is the state at entry {at}: {lost}");
     CliError::new(Kind::Corrupt, message).hint("`etcd-ark rewind --to index:N` makes archives of what is whole; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is")
 }
 
-/// The node of a key as the API names it.
+/// The node of a key with its API name.
 pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Result<NodeId> {
     let asked = asked.unwrap_or_default();
     let mut names = vec![&b"1"[..]];
@@ -230,7 +230,7 @@ fn header(read: &StoreRead) -> String {
     format!("{at}, X-Etcd-Index {}", replayed.store.index())
 }
 
-/// By which rules in-order keys are named, and why.
+/// The in-order naming rules in use, and why.
 pub(crate) fn rules_text(read: &StoreRead) -> String {
     format!(
         "in-order names by the {} rules: {}",
@@ -238,7 +238,7 @@ pub(crate) fn rules_text(read: &StoreRead) -> String {
     )
 }
 
-/// Ends the writing when someone asks to stop: an answer can be far larger than what it is made of.
+/// Stops writing after an interrupt: the output can be far larger than the store.
 struct Stoppable<'a> {
     stdout: &'a mut dyn Write,
     interrupt: &'a Interrupt,
@@ -304,7 +304,7 @@ impl Tree<'_> {
         depth: usize,
         stdout: &mut dyn Write,
     ) -> io::Result<()> {
-        // A tree deeper than a screen is wide is of no use as one.
+        // A tree that is deeper than a screen is not readable as one.
         let indent = " ".repeat(2 * depth.min(40));
         let name = one_line(name);
         let expires = match node.expires {

@@ -1,7 +1,7 @@
 //! `man`: the manual, made from the same text as `--help`.
 //!
-//! In: a command's name, or a directory. Out: one page on stdout, or all of them as files. Nothing of this machine and no
-//! date gets into a page: the same release makes the same bytes.
+//! In: a command's name, or a directory. Out: one page on stdout, or all of them as files. A page has no date and
+//! nothing of this machine: the same release makes the same bytes.
 
 pub(crate) mod text;
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The command line with every command's name in full, and the flags of all commands set apart.
+/// The command line with every command's full name, and the global flags set apart.
 fn whole(line: Command) -> Command {
     let mut command = line.disable_help_subcommand(true).mut_args(|arg| {
         if arg.is_global_set() {
@@ -85,7 +85,7 @@ fn whole(line: Command) -> Command {
     command
 }
 
-/// The page of a command, then those of its own commands.
+/// The page of a command, then those of its subcommands.
 fn pages(command: &Command) -> io::Result<Vec<Page>> {
     let mut pages = vec![page(command)?];
     for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
@@ -113,8 +113,8 @@ fn page(command: &Command) -> io::Result<Page> {
     Ok(Page { name, roff })
 }
 
-/// A page from its sections, each of which comes with the same lines at its head. The title is written here because the
-/// crate leaves an empty date out, so that the version takes its place.
+/// A page made of its sections, each with the same first lines. The title is written here because the
+/// crate omits an empty date, so that the version would take its place.
 fn in_one(name: &str, sections: &str) -> String {
     let is_head = |line: &&str| line.starts_with(".ie \\n(.g") || line.starts_with(".el .ds Aq");
     let mut page: Vec<_> = sections.lines().take_while(is_head).collect();
@@ -127,7 +127,7 @@ fn in_one(name: &str, sections: &str) -> String {
     page.extend(sections.lines().filter(|line| !is_head(line)));
     let mut text = String::new();
     for c in page.join("\n").chars() {
-        // Not every roff is told of UTF-8, but all know the numbers.
+        // Not every roff is set to UTF-8, but all know character numbers.
         if c.is_ascii() {
             text.push(c);
         } else {

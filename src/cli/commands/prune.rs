@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     cx.out
         .json(|| outcome.to_json(&*repository, &catalog, args.dry_run));
     if args.dry_run || !outcome.is_done() {
-        // What was asked for, or how things stand after a failure: on a terminal or off it.
+        // The result, or the state after a failure: also without a terminal.
         outcome.show(&mut |line| cx.out.line(line));
     } else {
         outcome.show(&mut |line| cx.out.tell(line));
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     outcome.end(cx)
 }
 
-/// Prunes the archives of one member, after a snapshot of it; what it says for scripts.
+/// Prunes the archives of one member after a snapshot of it; returns the JSON.
 pub(crate) fn after_snapshot(
     request: &Request<'_>,
     group: Group,
@@ -113,10 +113,10 @@ pub(crate) fn after_snapshot(
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
 }
 
-/// What was decided, and what became of it.
+/// The decisions and the result.
 struct Outcome<'c> {
     decisions: Vec<Decision<'c>>,
-    /// What stands beside archives that are gone.
+    /// Files of archives that are gone.
     orphans: Vec<String>,
     pruned: Pruned,
 }
@@ -157,7 +157,7 @@ fn prune<'c>(
     })
 }
 
-/// Names what is kept because something is wrong.
+/// Warns about archives that are kept because something is wrong.
 fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Out) {
     let path = |decision: &Decision<'_>| repository.path_of(decision.summary.name());
     for decision in decisions {
@@ -178,7 +178,7 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
             with_causes(error)
         ));
     }
-    // A line for all of them: after a night with a wrong clock there may be thousands.
+    // One line for all of them: after a night with a wrong clock there may be thousands.
     for (reason, what) in [
         (Reason::Future, "dated in the future"),
         (Reason::Contradiction, "dated against the order of the log"),
@@ -201,7 +201,7 @@ impl Outcome<'_> {
         self.decisions.iter().filter(|d| d.is_kept()).count()
     }
 
-    /// How it ends: with what could not be removed, or because someone asked to stop.
+    /// The end of the run: an error for what could not be removed, or for an interrupt.
     fn end(&self, cx: &Context<'_>) -> Result<()> {
         let interrupt = cx.interrupt;
         let pruned = &self.pruned;
@@ -226,12 +226,12 @@ impl Outcome<'_> {
         Ok(())
     }
 
-    /// Whether all that no rule keeps is gone.
+    /// Whether all that no rule keeps is removed.
     fn is_done(&self) -> bool {
         self.kept() + self.pruned.removed.len() == self.decisions.len()
     }
 
-    /// What became of each archive, in one word.
+    /// The result for each archive, as one word.
     fn fates(&self) -> Vec<&'static str> {
         let removed: HashSet<&str> = self.pruned.removed.iter().map(String::as_str).collect();
         let failed = self.pruned.failed.iter();
@@ -245,7 +245,7 @@ impl Outcome<'_> {
         self.decisions.iter().map(fate).collect()
     }
 
-    /// How many archives have this fate, and their bytes.
+    /// How many archives have this result, and their bytes.
     fn sum(&self, of: &str) -> (usize, u64) {
         let all = self.decisions.iter().zip(self.fates());
         let of_it = all.filter(|(_, fate)| *fate == of);

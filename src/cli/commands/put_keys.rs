@@ -118,7 +118,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Says what stays although the backup has it otherwise.
+/// Warns about keys that stay different from the backup.
 fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
     let number_of = |name| {
         plan.keys
@@ -176,7 +176,7 @@ fn show(
     out.line(&out.paint(Paint::Strong, &printable(&title)));
     let to_do = plan.keys.iter().filter(|key| key.step != Step::Same);
     let mut to_do: Vec<_> = to_do.collect();
-    // What is not simply created comes first: it is what to look at.
+    // Steps other than creations come first: they need attention.
     to_do.sort_by_key(|key| key.step == Step::Create);
     let shown = if out.verbose { to_do.len() } else { SHOWN };
     for planned in to_do.iter().take(shown) {

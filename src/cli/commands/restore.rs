@@ -1,4 +1,4 @@
-//! `restore`: put an archive's member directory in place, or not at all.
+//! `restore`: restores an archive's member directory, completely or not at all.
 
 use std::path::PathBuf;
 
@@ -151,7 +151,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an archive of a member of another name than the user expects.
+/// Refuses an archive of a member with another name than expected.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
         Some(expected) if found.name.as_deref() != Some(expected) => Err(CliError::new(
@@ -180,8 +180,8 @@ fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) 
     }
 }
 
-/// Compares the archive with the members that are running: who was asked, unless no one was to be,
-/// and what is worth a warning.
+/// Asks the running members, unless the user said not to: returns their answers, and a
+/// warning.
 fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
     if args.offline {
         return Ok((None, vec![unasked(manifest)]));
@@ -243,7 +243,7 @@ fn asked_json(asked: &Asked) -> Value {
     asked.found.iter().map(one).collect()
 }
 
-/// `USER[:GROUP]`, each a number or a name that this machine knows.
+/// Parses `USER[:GROUP]`, each a number or a name known on this machine.
 fn owner_of(text: &str) -> Result<Owner> {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
     let unknown = |what, name| {

@@ -1,7 +1,7 @@
-//! `status`: whether the backups are in order, as a plugin of a monitoring system says it.
+//! `status`: whether the backups are in order, as a plugin of a monitoring system.
 //!
-//! In: a backup dir. Out: one line with performance data behind a `|`, more lines with `-v`, and
-//! the plugin's exit code. The line is the result: it is written off a terminal, too.
+//! In: a backup dir. Out: one line with performance data after a `|`, more lines with `-v`, and
+//! the plugin's exit code. The line is the result: it is printed without a terminal, too.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -90,13 +90,13 @@ pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
     }
 }
 
-/// A monitoring system reads stdout and the exit code; this is for everyone else.
+/// The failure for people; a monitoring system reads stdout and the exit code.
 fn not_in_order(level: Level, summary: &str) -> CliError {
     let message = format!("{}: {}", word(level), clean(summary));
     CliError::new(Kind::Backups(level), message)
 }
 
-/// Tells that `failure` came before any look, as a plugin does; gives it as one of `status`.
+/// Prints `failure`, which came before any check, as a plugin does; returns it as one of `status`.
 pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> CliError {
     let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
     let text = if as_json {
@@ -104,7 +104,7 @@ pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> CliError {
     } else {
         line(&report)
     };
-    // Where stdout cannot be written to, the code still tells.
+    // If stdout cannot be written to, the exit code is enough.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
     not_in_order(report.level, &summary(&report))
 }
@@ -123,18 +123,18 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
     let repository = args.repository.open(places)?;
     let repository = &*repository;
     let catalog = match summarize(repository) {
-        // Where there is no backup dir there is no archive: that is known.
+        // Without a backup dir there are certainly no archives.
         Err(missing @ RepositoryError::NotFound(_)) => {
             let why = CliError::from(missing).message;
             return Ok(Report::nothing_seen(Level::Critical, why));
         }
         catalog => catalog?,
     };
-    // A run that was stopped has read no archive, which says nothing of any.
+    // An interrupted run has read no archive, so it must not judge any.
     interrupt.check()?;
     let now = crate::clock::now();
     let watched = watched(&catalog.summaries, now, args.member.as_deref());
-    // Asked about one member it says nothing of the others.
+    // If one member is asked for, the others are not reported.
     let others = match args.member {
         Some(_) => Others::default(),
         None => others(&catalog.summaries, &watched),
@@ -167,7 +167,7 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
     Ok(judge(&facts, rules))
 }
 
-/// Whether `dir` is on a filesystem that is mounted read-only, as one is after a fault of its disk.
+/// Whether `dir` is on a filesystem that is mounted read-only, as after a disk error.
 fn is_read_only(dir: &Path) -> bool {
     let found = rustix::fs::statvfs(dir);
     found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
@@ -181,7 +181,7 @@ fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
     }
 }
 
-/// Proves a member's newest archive; if it is corrupt, those before it, until one is valid.
+/// Verifies a member's newest archive; if it is corrupt, the ones before it, until one is valid.
 fn prove_newest(repository: &dyn Repository, watched: &Watched, cx: &Context<'_>) -> Result<Proof> {
     let interrupt = cx.interrupt;
     let why = match prove(repository, &watched.newest, interrupt) {
@@ -278,14 +278,14 @@ fn word(level: Level) -> &'static str {
     }
 }
 
-/// What is wrong, the worst first; if nothing is, how things stand.
+/// What is wrong, the worst first; if nothing is, the state of the backups.
 fn summary(report: &Report) -> String {
     let told = |finding: &&Finding| report.level == Level::Ok || finding.level > Level::Ok;
     let mut text = String::new();
     let mut about = None;
     for finding in report.findings.iter().filter(told) {
         let member = finding.member.as_deref();
-        // What is in order is told member by member; what is not, one by one.
+        // What is in order is reported by member; what is not, one by one.
         if finding.level == Level::Ok && member.is_some() && about == member {
             text = format!("{text}, {}", finding.text);
         } else {
@@ -304,8 +304,8 @@ fn whole(finding: &Finding) -> String {
     }
 }
 
-/// A text as a plugin may write it: on one line, and without the sign that performance data begin
-/// with.
+/// A text as a plugin may print it: on one line, and without the character that starts performance
+/// data.
 fn clean(text: &str) -> String {
     let replaced = |c: char| match c {
         '|' => '/',

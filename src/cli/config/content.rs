@@ -1,12 +1,12 @@
-//! What a configuration file says, compared with what the commands know.
+//! Checks a configuration file's content against the commands' flags.
 //!
-//! In: its text. Out: a [`Setting`] a line, or the first line that is wrong, and why.
+//! In: its text. Out: a [`Setting`] for each line, or the first line that is wrong, and why.
 //!
-//! A key at the top is for every command that has a flag of that name. Two kinds stand in a command's
-//! own table only. *Switches* (other than those that all commands share), because each changes what a
-//! command does: a `replace`, an `offline` or a `dry-run` for one command must not reach another one that
-//! happens to have a flag of that name. And *names that mean different things* to different commands, such
-//! as `to`: they are told apart by the variable that the flag reads.
+//! A key at the top applies to every command with a flag of that name. Two kinds are allowed only in a command's
+//! own table. *Switches* (except those that all commands share), because each changes what a
+//! command does: a `replace`, an `offline` or a `dry-run` for one command must not apply to another one that
+//! happens to have a flag of that name. And *names that mean different things* for different commands, such
+//! as `to`: they are distinguished by the variable that the flag reads.
 
 use std::any::TypeId;
 use std::collections::BTreeSet;
@@ -19,26 +19,26 @@ use toml::de::{DeTable, DeValue};
 
 use crate::cli::location::Location;
 
-/// Flags with a name that means something else to all other commands: no key at the top is for them.
+/// Variables of flags with another meaning than in all other commands: no key at the top is for them.
 const OTHER_MEANING: [&str; 2] = ["ETCD_ARK_WAL_DIRS", "ETCD_ARK_ONLY_LABEL"];
-/// What no file can set: what every command has, and what would leave every night without a backup.
+/// Flags that no file can set: those of every command, and those that would leave every night without a backup.
 const NOT_FOR_FILES: [&str; 4] = ["help", "version", "config", "self_test"];
-/// Said to be no one, they would leave an archive in the open that was to be encrypted.
+/// Flags that must not be empty, or an archive that should be encrypted would not be.
 const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
-/// From this likeness on a known name is suggested, as clap does.
+/// Known names with this similarity or more are suggested, as clap does.
 const ALIKE: f64 = 0.7;
 
 /// One key of the file.
 pub(crate) struct Setting {
-    /// The command's names if it stands in its table; empty at the top.
+    /// The command's names if it is in the command's table; empty at the top.
     pub(crate) table: Vec<String>,
     pub(crate) key: String,
-    /// From 1.
+    /// Line in the file, from 1.
     pub(crate) line: usize,
     pub(crate) said: Said,
 }
 
-/// What a key is set to.
+/// The value of a key.
 pub(crate) enum Said {
     Switch(bool),
     Values(Vec<String>),
@@ -48,14 +48,14 @@ pub(crate) enum Said {
 type Wrong = (usize, String);
 
 impl Setting {
-    /// Whether it sets `arg`, one of its command's.
+    /// Whether it sets `arg` of its command.
     pub(crate) fn is_for(&self, arg: &Arg) -> bool {
         let is_shared = || variable(arg).is_none_or(|name| !OTHER_MEANING.contains(&name));
         key_of(arg).as_deref() == Some(&self.key) && (!self.table.is_empty() || is_shared())
     }
 }
 
-/// What a file calls `arg`: its long name; an argument without one has a key if it has a variable.
+/// The key for `arg` in a file: its long name; an argument without one has a key if it has a variable.
 pub(crate) fn key_of(arg: &Arg) -> Option<String> {
     if NOT_FOR_FILES.contains(&arg.get_id().as_str()) {
         return None;
@@ -68,7 +68,7 @@ fn variable(arg: &Arg) -> Option<&str> {
     arg.get_env().and_then(|name| name.to_str())
 }
 
-/// Reads `text`; `known` is the whole tree of commands, built.
+/// Parses `text`; `known` is the whole tree of commands.
 pub(crate) fn parse(text: &str, known: &Command) -> Result<Vec<Setting>, Wrong> {
     let line_of = |offset: usize| {
         let before = text.as_bytes().iter().take(offset);
@@ -133,7 +133,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The name of today of a flag that was called `key`.
+    /// The present name of a flag that was once called `key`.
     fn current(&self, key: &str) -> String {
         let mut all = Vec::new();
         flags(self.known, &mut Vec::new(), &mut all);
@@ -210,7 +210,7 @@ fn own(
     ))
 }
 
-/// Every command that does something, with its flags.
+/// Every command that runs, with its flags.
 fn flags<'c>(command: &'c Command, names: &mut Vec<&'c str>, all: &mut Vec<(String, &'c Arg)>) {
     let mut is_group = false;
     for below in subcommands(command) {
@@ -304,7 +304,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// `; is it NAME?` with the known name that is most like `key`.
+/// `; is it NAME?` with the known name that is most similar to `key`.
 fn nearest(key: &str, known: impl Iterator<Item = String>) -> String {
     let likeness = known.map(|name| (strsim::jaro(key, &name), name));
     let best = likeness.max_by(|(a, _), (b, _)| a.total_cmp(b));

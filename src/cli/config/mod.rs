@@ -1,4 +1,4 @@
-//! The configuration file: flags that need not be said again and again.
+//! The configuration file: default values for flags.
 //!
 //! ```toml
 //! # /etc/etcd-ark.toml, or what --config names
@@ -14,9 +14,9 @@
 //! move-wal = true
 //! ```
 //!
-//! In: the command line, and the file. Out: the command line with what the file adds, which clap
-//! then reads as if all of it had been typed, so that its checks hold for both. A flag that the
-//! command line or the environment sets is left alone, and so is one that conflicts with such a flag.
+//! In: the command line, and the file. Out: the command line with the file's flags added, which clap
+//! then reads as if all of it had been typed, so that its checks apply to both. A flag that is set on the
+//! command line or in the environment is not changed, and neither is one that conflicts with such a flag.
 
 pub(crate) mod content;
 
@@ -35,10 +35,10 @@ use crate::cli::global::CONFIG_FLAG;
 use crate::fs::auxiliary::{MOST, read_small};
 use crate::fs::error::cause_of;
 
-/// A command that writes another one's line down: what the file says for the latter counts for both, and is not the line's own.
+/// A command that writes another one's command line: the file's values for that one apply to both, and are not written.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 
-/// What is wrong with the file.
+/// Why the file is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("there is no configuration file at `{}`", .0.display())]
@@ -48,14 +48,14 @@ pub(crate) enum ConfigError {
     #[error("`{}`, line {line}: {what}", path.display())]
     Line {
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
         what: String,
     },
     #[error("`{}`, line {line}: {what}", path.display())]
     Value {
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
         what: String,
     },
@@ -69,15 +69,15 @@ pub(crate) enum ConfigError {
     Io(#[from] io::Error),
 }
 
-/// Why the command line cannot be obeyed.
+/// Why the command line cannot be used.
 #[derive(Debug)]
 pub(crate) enum Misread {
-    /// It is wrong by itself, or asks for help.
+    /// It is not valid, or asks for help.
     Line(clap::Error),
     File(ConfigError),
 }
 
-/// A command line with what the file adds.
+/// A command line with the file's flags added.
 pub(crate) struct Completed {
     line: Vec<OsString>,
     typed: Vec<OsString>,
@@ -91,12 +91,12 @@ struct Added {
     key: String,
     /// Line in the file, from 1.
     line: usize,
-    /// Whether it stands in the command's own table.
+    /// Whether it is in the command's own table.
     own: bool,
 }
 
-/// Completes what was typed. `known` are the commands with all that a file may set, `command` the
-/// same as they are to read the command line.
+/// Completes what was typed. `known` are the commands with all flags that a file may set, `command` the
+/// commands that will parse the result.
 pub(crate) fn complete(
     known: &Command,
     command: &Command,
@@ -108,7 +108,7 @@ pub(crate) fn complete(
         path: PathBuf::new(),
         added: Vec::new(),
     };
-    // What is wrong with the line is said when it is read in earnest.
+    // Errors in the line are reported when it is parsed finally.
     let lenient = command.clone().ignore_errors(true);
     let Ok(matches) = lenient.try_get_matches_from(&completed.typed) else {
         return Ok(completed);
@@ -137,7 +137,7 @@ pub(crate) fn complete(
     Ok(completed)
 }
 
-/// The file's path and text; none if none is wanted, or no one named the default one and it is not there.
+/// The file's path and text; `None` if it is disabled, or if it is the default one and does not exist.
 fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> {
     let named = matches.value_source(CONFIG_FLAG) != Some(ValueSource::DefaultValue);
     let path = matches.get_one::<OsString>(CONFIG_FLAG);
@@ -168,18 +168,17 @@ fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> 
 }
 
 impl Completed {
-    /// The whole line.
     pub(crate) fn line(&self) -> &[OsString] {
         &self.line
     }
 
-    /// The keys that were added and are not the command's own: other commands have them from the file, too.
+    /// The added keys outside the command's own table, which other commands also read from the file.
     pub(crate) fn shared(&self) -> Vec<String> {
         let shared = self.added.iter().filter(|one| !one.own);
         shared.map(|one| one.key.clone()).collect()
     }
 
-    /// Adds what `settings` say for the command `names`: its own table first.
+    /// Adds the `settings` for the command `names`: its own table first.
     fn add(
         &mut self,
         settings: &[Setting],
@@ -201,7 +200,7 @@ impl Completed {
         }
         for table in tables {
             let before = set.clone();
-            // How this run speaks is no business of another command's table.
+            // Output flags in another command's table do not apply to this run.
             let is_others = table == written_down && table != names;
             for setting in settings.iter().filter(|setting| setting.table == table) {
                 let is_it =
@@ -222,17 +221,17 @@ impl Completed {
                         own: table == names,
                     });
                 }
-                // Also what says no: it wins over the lines above.
+                // Even a `false`: it takes precedence over the lines above.
                 set.push(arg);
             }
         }
-        // Behind `--` nothing is a flag.
+        // Words after `--` are not flags.
         let end = self.line.iter().position(|word| word == "--");
         let end = end.unwrap_or(self.line.len());
         self.line.splice(end..end, new);
     }
 
-    /// What clap says of the whole line, and where that came from.
+    /// Clap's error about the whole line, with the file and line that caused it.
     pub(crate) fn explain(&self, command: &Command, error: clap::Error) -> Misread {
         if self.added.is_empty() || !error.use_stderr() {
             return Misread::Line(error);
@@ -290,7 +289,7 @@ fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
     arg.get_id() == other.get_id() || conflicts(arg, other) || conflicts(other, arg)
 }
 
-/// What is typed to say the same.
+/// The words that have the same effect on the command line.
 fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
     match said {
         Said::Switch(on) => arg
@@ -300,7 +299,7 @@ fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
             .into_iter()
             .collect(),
         Said::Values(values) => {
-            // A value that is empty counts as not set, as in the environment.
+            // An empty value counts as not set, as in the environment.
             let values = values.iter().filter(|value| !value.is_empty());
             let word = |value: &String| match arg.get_long() {
                 Some(long) => format!("--{long}={value}"),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::fs::owner::name_of;
 
-/// What to do where `path` may not be opened, or something of which no path is known.
+/// What to do if access to `path` is denied; `None` if the path is not known.
 pub(super) fn hint(path: Option<&Path>) -> String {
     path.and_then(owner_hint)
         .unwrap_or_else(|| "run it as its owner, or as root".to_owned())
@@ -30,7 +30,7 @@ fn owner_hint(path: &Path) -> Option<String> {
     })
 }
 
-/// What can be looked at of a path, from its end, and whose it is: that is what keeps us out.
+/// The nearest existing part of a path and its owner, which is what denies access.
 fn nearest(path: &Path) -> Option<(&Path, u32)> {
     let denied = |error: &io::Error| {
         matches!(

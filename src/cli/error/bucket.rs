@@ -1,4 +1,4 @@
-//! What an object store's answers mean.
+//! Exit codes and hints for errors of object stores.
 
 use crate::repository::bucket::{BucketFault, BucketFaultKind, BucketUrlError};
 

@@ -1,4 +1,4 @@
-//! What failures around keys to encrypted archives mean.
+//! Exit codes and hints for errors with keys of encrypted archives.
 
 use crate::archive::encryption::{EncryptionFault, KeyError};
 

@@ -1,4 +1,4 @@
-//! What failures to read, to back up and to drill a member's data mean.
+//! Exit codes and hints for errors while reading, backing up or drilling a member's data.
 
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ impl Judge for DataDirError {
     }
 }
 
-/// The data dir that may have been meant: above `path`, or the only one in it.
+/// The data dir that was probably meant: above `path`, or the only one in it.
 fn meant(path: &Path) -> Option<PathBuf> {
     let is_data_dir = |path: &Path| path.join("member").is_dir();
     let above = path.ancestors().skip(1).take(2);

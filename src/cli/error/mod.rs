@@ -1,7 +1,7 @@
-//! What a failure is called, which exit code it has and what to do about it.
+//! The message, exit code and hint of a failure.
 //!
-//! In: an error of the library, for which [`Judge`] says so beside its siblings, or a message of a command's own. Out: a
-//! [`CliError`]. A library error that no one has judged cannot become one.
+//! In: an error of the library, with its [`Judge`] implementation in one of these files, or a command's own message.
+//! Out: a [`CliError`]. A library error without a `Judge` cannot become one.
 
 pub(crate) mod access;
 #[cfg(feature = "object-store")]
@@ -28,15 +28,15 @@ use crate::monitoring::Level;
 use crate::repository::bucket::BucketFault;
 use crate::retention::EmptyPolicy;
 
-/// What kind of failure it is.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Failed,
-    /// What `diff` compared is not equal.
+    /// `diff` found a difference.
     Different,
     /// Done, but with warnings under `--strict`.
     Warned,
-    /// What `status` found, with the exit code that a plugin of Nagios has for it.
+    /// The result of `status`, with the exit code of a Nagios plugin.
     Backups(Level),
     Usage,
     Refused,
@@ -44,15 +44,15 @@ pub(crate) enum Kind {
     NotFound,
     Busy,
     NoSpace,
-    /// By SIGHUP: the terminal is gone, as with its ssh.
+    /// By SIGHUP: the terminal is gone, as after a lost ssh connection.
     HungUp,
-    /// By SIGINT, or Ctrl-C at a question.
+    /// By SIGINT, or Ctrl-C at a prompt.
     Interrupted,
     Terminated,
 }
 
-/// The signals that stop a run, and what it then ends with: 128 and the signal's number, as a shell
-/// has it.
+/// The signals that stop a run, and the exit codes: 128 plus the signal's number, as in a
+/// shell.
 pub(crate) const SIGNALS: [(i32, Kind); 3] = [
     (signal_hook::consts::SIGHUP, Kind::HungUp),
     (signal_hook::consts::SIGINT, Kind::Interrupted),
@@ -99,7 +99,7 @@ impl Kind {
     }
 }
 
-/// The exit code of `status`, which is a plugin of Nagios: its codes are that one's.
+/// The exit code of `status`, which is that of a Nagios plugin.
 fn plugin_exit_code(level: Level) -> u8 {
     match level {
         Level::Ok => 0,
@@ -109,17 +109,17 @@ fn plugin_exit_code(level: Level) -> u8 {
     }
 }
 
-/// What ends a command, as it is told.
+/// Why a command ends with a failure.
 #[derive(Debug)]
 pub(crate) struct CliError {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) hint: Option<Cow<'static, str>>,
-    /// The file or directory that the operating system refused.
+    /// The file or directory of a system error.
     path: Option<PathBuf>,
     /// The archive or data dir that the hint is about.
     pub(crate) target: Option<PathBuf>,
-    /// Whether it is only a key that is missing: the archive itself may be whole.
+    /// Whether only a key is missing: the archive itself may be intact.
     pub(crate) lacks_key: bool,
 }
 
@@ -141,19 +141,19 @@ impl CliError {
         Self::new(Kind::Usage, message)
     }
 
-    /// The same, with what to do about it.
+    /// Adds what to do about it.
     pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         let hint = Some(hint.into());
         Self { hint, ..self }
     }
 
-    /// The same, after what was tried.
+    /// Prefixes what was tried.
     pub(crate) fn context(self, tried: &str) -> Self {
         let message = format!("{tried}: {}", self.message);
         Self { message, ..self }
     }
 
-    /// The same, of a run that writes into `spool` first: it can be told to write elsewhere.
+    /// For a run that writes into `spool` first: adds how to choose another directory.
     pub(crate) fn of_spool(self, spool: Option<&Path>) -> Self {
         let is_there = |path: &Path| Some(path) == spool || path.parent() == spool;
         if self.kind == Kind::NoSpace
@@ -167,7 +167,7 @@ impl CliError {
         self
     }
 
-    /// The same, of a run that `signal` asked to stop: work that stops does not know which it was.
+    /// For a run that `signal` stopped: the work itself does not know which signal it was.
     pub(crate) fn stopped_by(mut self, signal: Option<usize>) -> Self {
         let stopped = SIGNALS
             .into_iter()
@@ -179,7 +179,7 @@ impl CliError {
     }
 }
 
-/// What an error is worth, without its text.
+/// The judgement of an error, without its text.
 pub(crate) struct Judged {
     pub(crate) kind: Kind,
     hint: Option<Cow<'static, str>>,
@@ -209,7 +209,7 @@ impl Judged {
         }
     }
 
-    /// The same, with a hint about this archive or data dir.
+    /// Sets the archive or data dir that the hint is about.
     fn about(self, target: &Path) -> Self {
         let target = Some(target.to_owned());
         Self { target, ..self }
@@ -248,7 +248,7 @@ pub(crate) fn interrupted(hint: &'static str) -> Judged {
     Judged::with(Kind::Interrupted, hint)
 }
 
-/// An error whose kind and hint are known.
+/// An error with a known kind and hint.
 pub(crate) trait Judge: Error {
     fn judge(&self) -> Judged;
 }
@@ -264,7 +264,7 @@ impl<E: Judge> From<E> for CliError {
         } = error.judge();
         Self {
             kind,
-            // Names of files may hold control characters.
+            // Names of files may contain control characters.
             message: printable(&with_causes(&error)),
             hint,
             path,
@@ -274,7 +274,7 @@ impl<E: Judge> From<E> for CliError {
     }
 }
 
-/// An error's text and those of its causes, each unless the one before ends with it.
+/// The text of an error and of its causes, without a cause that the text before ends with.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -289,7 +289,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     message
 }
 
-/// What too little room comes to, with what to do about it.
+/// The judgement of too little space, with a hint.
 fn of_space(error: &SpaceError, hint: &'static str) -> Judged {
     match error {
         SpaceError::NoRoom { .. } => no_space(hint),
@@ -341,14 +341,14 @@ impl Judge for io::Error {
             io::ErrorKind::WouldBlock => failed(
                 "raise the limit on processes and threads (`ulimit -u`, `TasksMax=` in a unit)",
             ),
-            // Such as a chunk of an encrypted archive that does not authenticate.
+            // Such as a chunk of an encrypted archive that fails authentication.
             io::ErrorKind::InvalidData => corrupt(
                 "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
             ),
             io::ErrorKind::PermissionDenied => {
                 Judged::with(Kind::Failed, access::hint(path.as_deref()))
             }
-            // One's own, about a path that was given; the system's comes of a directory that was swapped meanwhile.
+            // Our own error, about a given path; the system's comes from a directory that was replaced meanwhile.
             io::ErrorKind::NotADirectory if cause.raw_os_error().is_none() => {
                 usage("pass the path of a directory")
             }

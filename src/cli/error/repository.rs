@@ -1,4 +1,4 @@
-//! What failures of archives and of the places that hold them mean.
+//! Exit codes and hints for errors of archives and repositories.
 
 use crate::archive::format::TailFault;
 use crate::archive::manifest::ManifestFault;

@@ -1,4 +1,4 @@
-//! What failures to restore a member mean.
+//! Exit codes and hints for errors of a restore.
 
 use crate::restore::RestoreError;
 use crate::restore::replaced::ReplacedError;

@@ -1,4 +1,4 @@
-//! What failures to rewind a cluster mean.
+//! Exit codes and hints for errors of a rewind.
 
 use crate::rewind::RewindError;
 use crate::target::StoreError;

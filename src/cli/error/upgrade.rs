@@ -1,4 +1,4 @@
-//! What failures of the commands around an upgrade mean.
+//! Exit codes and hints for errors of the commands around an upgrade.
 
 use crate::cluster::AccessError;
 use crate::upgrade::downgrade::collect::CollectError;

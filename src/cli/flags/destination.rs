@@ -1,4 +1,4 @@
-//! Where a new archive goes, and who can read it.
+//! Flags for the place of a new archive, and its recipients.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -41,7 +41,7 @@ pub(crate) struct Opened {
 }
 
 impl DestinationFlags {
-    /// Who may read what is written, as flags of another command.
+    /// The recipients, as flags of another command.
     pub(crate) fn recipient_flags(&self) -> Vec<(&'static str, String)> {
         let named = self.recipient.iter();
         let named = named.map(|name| ("--recipient", name.clone()));
@@ -63,7 +63,7 @@ impl DestinationFlags {
         self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    /// Where the archive is written first, if it is not written in its place at once.
+    /// The directory to which the archive is written first, if it is not written to its place at once.
     pub(crate) fn used_spool(&self) -> Option<PathBuf> {
         let is_spooled = matches!(&self.backup_dir.backup_dir, Some(Location::Url(_)))
             || !self.recipient.is_empty()

@@ -1,4 +1,4 @@
-//! The lock on a backup dir: how long a run waits for it, and what it says of itself.
+//! The lock on a backup dir: how long a run waits for it, and its line in the lock file.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::cli::values::duration_or_zero;
 
-/// What is worth a warning where the filesystem knows no locks.
+/// The warning if the filesystem does not support locks.
 pub(crate) const UNLOCKED: &str = "the filesystem of the backup dir does not support locks: another run could have worked on it at the same time";
 
 /// For the commands that change a backup dir.

@@ -1,4 +1,4 @@
-//! Where archives are kept, as a command line says it, and which of them is named: by `latest`, or by a part of its name.
+//! Flags for repositories, and the choice of an archive in one: by `latest`, or by a part of its name.
 
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -18,9 +18,9 @@ use crate::cli::location::{LATEST, Location, TargetName};
 use crate::cli::open::Places;
 
 const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
-/// How many archives are named where one was meant.
+/// How many archives are listed if several match.
 const MOST_CANDIDATES: usize = 8;
-/// As it was called when buckets had a flag of their own, which is an alias now.
+/// The variable of a former flag for buckets, which is an alias now.
 const OLDER_VARIABLE: &str = "ETCD_ARK_REPO";
 
 /// A place of archives.
@@ -34,7 +34,7 @@ pub(crate) struct BackupDir {
 }
 
 impl BackupDir {
-    /// The place, which must be named.
+    /// The place, which must be given.
     pub(crate) fn place(&self) -> Result<&Location> {
         let told = || {
             CliError::usage("no backup dir is given: `--backup-dir DIR` or `--backup-dir URL`").hint("it can also be set as ETCD_ARK_BACKUP_DIR, or as `backup-dir` in /etc/etcd-ark.toml")
@@ -87,7 +87,7 @@ impl LatestFlags {
     }
 }
 
-/// What `target` names: a place as it is, the archive that `latest` is, or the one that has it in its name.
+/// The place that `target` means: the place itself, the newest archive, or the one with this part in its name.
 pub(crate) fn resolve(
     target: &TargetName,
     backup_dir: &BackupDir,
@@ -119,16 +119,16 @@ pub(crate) fn resolve(
     }
 }
 
-/// What may be a part of an archive's name: one word, which is not the name of anything here.
+/// The text of `place` if it may be a part of an archive's name: one word that is not an existing path.
 fn part(place: &Location) -> Option<&str> {
     let path = place.local()?;
     let word = path.to_str().filter(|word| !word.contains('/'))?;
     std::fs::symlink_metadata(path).is_err().then_some(word)
 }
 
-/// The one archive in `repository` that is called `part`, or has it in its name.
+/// The one archive in `repository` with the name `part`, or with `part` in its name.
 pub(crate) fn named(repository: &dyn Repository, part: &str) -> Result<Option<String>> {
-    // What every name has in it names none.
+    // A part that is in every name selects nothing.
     if "etcd-".contains(part) || format!("{EXTENSION}{ENCRYPTED}").contains(part) {
         return Ok(None);
     }
@@ -160,7 +160,7 @@ impl MemberFlag {
         self.member.as_deref()
     }
 
-    /// The name of the newest archive in `repository`, with a label if one is asked for.
+    /// The name of the newest archive in `repository`, with a label if one is requested.
     pub(crate) fn latest(
         &self,
         repository: &dyn Repository,
@@ -206,7 +206,7 @@ impl MemberFlag {
     }
 }
 
-/// Refuses if one of `unreadable` is of the same member and newer than what `latest` would be: the operator does not expect to go back further.
+/// Refuses if one of `unreadable` is of the same member and newer than `newest`: the user expects the newest backup.
 fn refuse_older(newest: &Watched, unreadable: Vec<(Listed, ArchiveError)>) -> Result<()> {
     let is_newer = |(listed, _): &(Listed, _)| newest.is_newer_by_name(&listed.name);
     let Some((_, error)) = unreadable.into_iter().find(is_newer) else {
@@ -221,15 +221,15 @@ fn refuse_older(newest: &Watched, unreadable: Vec<(Listed, ArchiveError)>) -> Re
     Err(CliError::new(error.kind, message).hint(hint))
 }
 
-/// Leaves one of the argument and the flag to every command that takes a backup dir as both: what is typed counts before what is in
-/// the environment. Two places typed, or two in the environment, is an error: whichever was taken could be the wrong one.
+/// Leaves one of the argument and the flag to every command that accepts a backup dir as both: typed values take
+/// precedence over the environment. Two typed places, or two in the environment, are an error.
 pub(crate) fn decide(command: Command, typed: &[OsString]) -> Result<Command, clap::Error> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let command = match (is_set(VARIABLE), is_set(OLDER_VARIABLE)) {
         (false, true) => with_variable(command, Some(OLDER_VARIABLE)),
         _ => command,
     };
-    // What else is wrong with the line is said when it is read in earnest.
+    // Other errors in the line are reported when it is parsed finally.
     let lenient = command.clone().ignore_errors(true);
     let Ok(matches) = lenient.try_get_matches_from(typed) else {
         return Ok(command);
@@ -239,7 +239,7 @@ pub(crate) fn decide(command: Command, typed: &[OsString]) -> Result<Command, cl
         matches = below;
     }
     let [argument, flag] = ["place", "backup_dir"].map(|id| {
-        // A command that knows none of the two has no value of it either.
+        // A command without either of the two has no value of it.
         let known = matches.try_contains_id(id);
         known.ok().and_then(|_| matches.value_source(id))
     });

@@ -1,4 +1,4 @@
-//! What is to be kept of the archives, as the command line says it.
+//! Flags of the retention policy.
 
 use std::num::NonZeroU32;
 
@@ -71,7 +71,7 @@ impl Keep {
         Ok(Policy::try_from(rules)?)
     }
 
-    /// The policy, if any of its flags was given.
+    /// The policy, if any of its flags is set.
     pub(crate) fn wanted(&self) -> Result<Option<Policy>> {
         if self.rules() == Rules::default() {
             return Ok(None);

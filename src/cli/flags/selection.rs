@@ -1,6 +1,6 @@
-//! Which archives of a backup dir a command is about: by member, label and time.
+//! Selects archives of a backup dir: by member, label and time.
 //!
-//! In: the flags, and what is to be known of the archives. Out: those that fit. What cannot be opened may be one of them, and stays.
+//! In: the flags, and the archives' summaries. Out: the matching ones, and those that cannot be opened.
 
 use clap::ArgAction;
 use jiff::Timestamp;
@@ -54,12 +54,12 @@ impl Selection {
             && self.since.is_none_or(|since| summary.created >= since)
     }
 
-    /// Leaves in `catalog` what fits.
+    /// Keeps the matching archives in `catalog`.
     pub(crate) fn narrow(&self, catalog: &mut Catalog) {
         catalog.summaries.retain(|summary| self.fits(summary));
     }
 
-    /// The same, of archives that something is done with: where none fits, a flag may be mistyped.
+    /// The same for commands that change or copy archives: if none matches, a flag may be mistyped.
     pub(crate) fn demand(&self, catalog: &mut Catalog, repository: &dyn Repository) -> Result<()> {
         self.narrow(catalog);
         let has_any = !catalog.summaries.is_empty() || !catalog.unreadable.is_empty();
@@ -71,7 +71,7 @@ impl Selection {
             .hint("`etcd-ark list` shows what is there, and by which names"))
     }
 
-    /// The archives of `repository` that fit, in the order of their names.
+    /// The matching archives of `repository`, sorted by name.
     pub(crate) fn listed(&self, repository: &dyn Repository, out: &Out) -> Result<Vec<Listed>> {
         let listed = if self.is_of_all() {
             repository.list()?
@@ -88,7 +88,7 @@ impl Selection {
         Ok(listed)
     }
 
-    /// What is asked for, to stand behind "archives".
+    /// The selection as text, to follow "archives".
     pub(crate) fn text(&self) -> String {
         let member = self.member.wanted().map(|name| format!(" of `{name}`"));
         let labels = (!self.label.is_empty())

@@ -27,7 +27,7 @@ pub(crate) struct TargetFlags {
 }
 
 impl TargetFlags {
-    /// What is named, and where it is.
+    /// Opens the target; returns its place, too.
     pub(crate) fn open(&self, cx: &Context<'_>) -> Result<(Location, Target)> {
         let place = self.latest.resolve(&self.target, cx)?;
         let target = cx.places.target(&place, self.wal_dir.as_deref())?;

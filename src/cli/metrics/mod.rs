@@ -1,8 +1,8 @@
-//! `--metrics-file`: what a run did, for the textfile collector of Prometheus's node exporter.
+//! `--metrics-file`: the results of a run, for the textfile collector of Prometheus's node exporter.
 //!
-//! In: what the run did and how it ended. Out: the file, replaced in one step, by success and
-//! failure alike. A run replaces the series that it has a new value for and keeps the others: so
-//! commands share a file, and a failed run leaves standing when the last good one was.
+//! In: the results of the run and its end. Out: the file, replaced in one step after success and
+//! failure alike. A run replaces the series for which it has new values and keeps the others: so
+//! commands can share a file, and a failed run keeps the time of the last success.
 
 pub(crate) mod prometheus;
 
@@ -29,11 +29,11 @@ use rustix::fs::FlockOperation;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::metrics::prometheus::{Family, Series};
 
-/// How often, and how far apart, the file's directory is tried for its lock.
+/// How often, and at what intervals, the lock of the file's directory is tried.
 const LOCK_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
-/// How many links one may be behind another.
+/// The longest chain of symlinks that is followed.
 const MOST_LINKS: usize = 8;
-/// The file is for the collector of metrics to read.
+/// The file must be readable for the metrics collector.
 const MODE: u32 = 0o644;
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub(crate) struct MetricsFile {
     pub(crate) metrics_file: Option<PathBuf>,
 }
 
-/// What a run tells of itself.
+/// The results of a run.
 pub(crate) struct Record {
     wanted: Option<(&'static str, PathBuf)>,
     begun: Instant,
@@ -53,7 +53,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The run of a command begins; its name and its metrics file, if it has one.
+    /// Begins a run, with its name and its metrics file, if it has one.
     pub(crate) fn begin(wanted: Option<(&'static str, &Path)>) -> Self {
         Self {
             wanted: wanted.map(|(name, file)| (name, file.to_path_buf())),
@@ -62,7 +62,7 @@ impl Record {
         }
     }
 
-    /// An archive was made.
+    /// Records an archive that was made.
     pub(crate) fn archive(&self, captured: &Captured) {
         let manifest = &captured.manifest;
         let member = &manifest.member;
@@ -78,13 +78,13 @@ impl Record {
         add(Family::DataSizeLimit, manifest.sizes.limit as f64);
     }
 
-    /// Retention ran: how many archives it kept and how many it removed.
+    /// Records how many archives retention kept and how many it removed.
     pub(crate) fn pruned(&self, kept: usize, removed: usize) {
         self.add(Family::Kept, &[], kept as f64);
         self.add(Family::Removed, &[], removed as f64);
     }
 
-    /// A server came to all that a backup of `created` holds.
+    /// Records a drill: a server had all that a backup of `created` holds.
     pub(crate) fn drilled(&self, member: &MemberFacts, created: Timestamp, keys: u64) {
         let labels = labels(&member.identity);
         self.add(Family::DrillTime, &labels, seconds(created));
@@ -99,8 +99,8 @@ impl Record {
         self.series.borrow_mut().push(series);
     }
 
-    /// The run has ended so; gives how it ends with the metrics written. If they could not be, it
-    /// has failed, whatever it did: monitoring would not notice that it looks at old numbers.
+    /// Ends the run and writes its metrics; returns its end. If they cannot be written, the run
+    /// has failed: monitoring would not notice that it sees old numbers.
     pub(crate) fn end(self, ended: Result<(), CliError>) -> Result<(), CliError> {
         let Some((command, file)) = &self.wanted else {
             return ended;
@@ -169,7 +169,7 @@ fn hint(error: &MetricsError) -> &'static str {
     }
 }
 
-/// A metrics file that is about to be replaced.
+/// A metrics file to replace.
 struct Update {
     file: PathBuf,
     dir: PathBuf,
@@ -196,7 +196,7 @@ impl Update {
     }
 }
 
-/// Fails where a run could not write `file` at its end; changes nothing.
+/// Fails if a run could not write `file` at its end; changes nothing.
 pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
     match Update::begin(file) {
         Ok(_) => Ok(()),
@@ -204,7 +204,7 @@ pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Replaces in `file` what there is a new value for.
+/// Replaces in `file` the series with new values.
 fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsError> {
     let Update {
         file,
@@ -218,7 +218,7 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
     series.extend(new);
     let succeeded = |one: &Series| one.is(Family::SuccessTime, command);
     if !series.iter().any(succeeded) {
-        // A rule that asks how long ago that was would be silent if there were no number.
+        // Without a number a rule about its age would be silent.
         series.push(Series::new(Family::SuccessTime, command, &[], 0.0));
     }
     remove_stale(&dir);
@@ -233,10 +233,10 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
     Ok(())
 }
 
-/// Where a link leads, so that it keeps leading there, also if nothing is there yet.
+/// The target of a symlink, even if it does not exist yet, so that the symlink stays.
 fn at_its_end(file: &Path) -> PathBuf {
     let mut file = file.to_path_buf();
-    // Who leads in a circle leads nowhere: writing there then fails.
+    // In a cycle of symlinks the write will fail.
     for _ in 0..MOST_LINKS {
         let Ok(next) = std::fs::read_link(&file) else {
             break;
@@ -246,7 +246,7 @@ fn at_its_end(file: &Path) -> PathBuf {
     fs::canonicalize(&file).unwrap_or(file)
 }
 
-/// Whether a file is a lock, an archive or what stands beside one: an empty one could be replaced.
+/// Whether a file is a lock, an archive or a file beside one: an empty one would be replaced.
 fn is_ours(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let sides = [SUM_EXTENSION, SIDECAR_EXTENSION].into_iter();
@@ -254,8 +254,8 @@ fn is_ours(file: &Path) -> bool {
     name.starts_with(STAGING_PREFIX) || is_archive_name(&name) || of.any(is_archive_name)
 }
 
-/// Someone else who holds the lock of a directory may do so for other reasons: after a second
-/// this goes on without.
+/// Locks a directory. Another program may hold its lock for other reasons: after a second
+/// the run continues without it.
 fn lock(dir: &Path) -> io::Result<std::fs::File> {
     let opened = std::fs::File::open(dir);
     let dir = opened.map_err(|error| with_path(error, "open the directory", dir))?;

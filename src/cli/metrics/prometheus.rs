@@ -1,10 +1,10 @@
-//! The text that Prometheus reads (exposition format 0.0.4), as far as it is written here.
+//! Prometheus's text format (exposition format 0.0.4), as far as it is used here.
 //!
-//! In and out: [`Series`]. A metric family is written once, with its help and type, and all its
-//! series behind it. Reading takes back what was written, and nothing else: a line that is not
-//! ours means that the file is not.
+//! In and out: [`Series`]. A metric family is written once, with its help and type, followed by all its
+//! series. Reading accepts only what was written here: any other line means that the file is not
+//! ours.
 
-/// What is measured. All are gauges.
+/// The metrics. All are gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     RunTime,
@@ -24,7 +24,7 @@ pub(crate) enum Family {
     DrillKeys,
 }
 
-/// In the order they are written.
+/// In the order of the file.
 const FAMILIES: [Family; 15] = [
     Family::RunTime,
     Family::SuccessTime,
@@ -44,7 +44,7 @@ const FAMILIES: [Family; 15] = [
 ];
 
 impl Family {
-    /// Its name and what it is.
+    /// Its name and its help text.
     fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::RunTime => (
@@ -115,7 +115,7 @@ impl Family {
     }
 }
 
-/// One number of a command, as a line.
+/// One value of a command, as a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Series {
     family: Family,
@@ -124,7 +124,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// A number with further `labels`, which no two series of a command differ in.
+    /// A value with further `labels`, which must not differ between series of a command.
     pub(crate) fn new(
         family: Family,
         command: &str,
@@ -141,12 +141,12 @@ impl Series {
         }
     }
 
-    /// Whether it is this command's number of this family.
+    /// Whether it is this command's value in this family.
     pub(crate) fn is(&self, family: Family, command: &str) -> bool {
         self.family == family && self.command == command
     }
 
-    /// Whether it takes the place of an older one.
+    /// Whether it replaces an older one.
     pub(crate) fn stands_for(&self, old: &Self) -> bool {
         old.is(self.family, &self.command)
     }
@@ -173,17 +173,17 @@ fn label((name, value): &(&str, String)) -> String {
     format!(",{name}=\"{value}\"")
 }
 
-/// The series in a text; the number of the first line that is not ours.
+/// The series in a text, or the number of the first line that is not ours.
 pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
     let mut series = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        // Help texts may have been worded otherwise by another release.
+        // Another release may have other help texts.
         let ours = ["# HELP etcd_ark_", "# TYPE etcd_ark_"];
         if ours.iter().any(|start| line.starts_with(start)) {
             continue;
         }
         let (name, command) = parse(line).ok_or(number + 1)?;
-        // A name of ours that is in no list was written by another release.
+        // A name with our prefix that is not in the list was written by another release.
         let family = FAMILIES.into_iter().find(|family| family.name() == name);
         series.extend(family.map(|family| Series {
             family,
@@ -247,7 +247,7 @@ mod tests {
         ] {
             assert_eq!(read(&format!("{good}{foreign}\n")), Err(4), "{foreign}");
         }
-        // What another release writes is ours.
+        // Lines of another release are ours.
         let other = "etcd_ark_of_another_release{command=\"prune\"} 1\n";
         assert_eq!(read(other), Ok(vec![]));
     }

@@ -1,4 +1,4 @@
-//! A checklist as it is printed: a mark, a title and the evidence, then what to do about it.
+//! Prints a checklist: a mark, a title and the evidence, then what to do about it.
 
 use serde_json::{Value, json};
 
@@ -41,13 +41,13 @@ pub(crate) fn tell(check: &Check, out: &Out) {
     }
 }
 
-/// The checks that ended so, by their titles.
+/// The titles of the checks with this status.
 pub(crate) fn titles(all: &[Check], status: Status) -> Vec<&'static str> {
     let ended_so = all.iter().filter(|check| check.status == status);
     ended_so.map(|check| check.title).collect()
 }
 
-/// The worst of them, in which notes do not count.
+/// The worst status, not counting notes.
 pub(crate) fn overall(all: &[Check]) -> Status {
     let has = |status| all.iter().any(|check| check.status == status);
     match (has(Status::Fail), has(Status::Warn)) {

@@ -1,4 +1,4 @@
-//! The log drawn on an index axis: raft snapshots, segments, commit, version changes.
+//! Draws the log on an index axis: raft snapshots, segments, commit, version changes.
 //!
 //! In: a member's facts. Out: lines of at most 80 columns.
 
@@ -10,10 +10,9 @@ use crate::text::entries;
 pub(crate) const WIDTH: usize = 62;
 /// Columns of the names before it.
 pub(crate) const NAMES: usize = 12;
-/// Segments drawn at most: the newest ones.
+/// How many segments are drawn at most: the newest ones.
 const MOST_SEGMENTS: usize = 8;
 
-/// Draws it.
 pub(crate) fn picture(facts: &MemberFacts, snapshots: &[SnapshotId]) -> String {
     let axis = Axis::of(facts, snapshots);
     let mut lines = vec![axis.scale()];
@@ -64,7 +63,7 @@ pub(crate) fn named(name: &str, text: &str) -> String {
     format!("  {name:<NAMES$}{text}")
 }
 
-/// Indexes on a line of columns.
+/// Maps indexes to the columns of a line.
 pub(crate) struct Axis {
     pub(crate) first: Index,
     pub(crate) last: Index,
@@ -108,14 +107,14 @@ impl Axis {
         let mut line = " ".repeat(from);
         line.extend(std::iter::repeat_n(stroke, (to + 1).saturating_sub(from)));
         let label = label.to_string();
-        // The number stands behind the bar, or in its end where there is no room.
+        // The number follows the bar, or is inside its end if there is no room.
         if to + 2 + label.len() <= WIDTH {
             line = format!("{line} {label}");
         }
         named(name, &line)
     }
 
-    /// Marks and below them their labels, as many as fit without touching.
+    /// Marks with labels below them, as many as fit without touching.
     pub(crate) fn marks(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! What several commands say of a member: its place in the log, its versions, which servers start from it.
+//! Texts about a member for several commands: its position in the log, its versions, which servers start from it.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(crate) fn row(out: &Out, name: &str, text: &str) {
     out.line(&format!("  {name:<10} {text}"));
 }
 
-/// A member's place in the log in one line.
+/// A member's position in the log as one line.
 pub(crate) fn position_text(facts: &MemberFacts) -> String {
     let position = &facts.position;
     let snapshot = match facts.raft_snapshot {
@@ -26,13 +26,13 @@ pub(crate) fn position_text(facts: &MemberFacts) -> String {
     )
 }
 
-/// The cluster version in force, and one that may be about to be.
+/// The cluster version, and an uncommitted one.
 pub(crate) fn version_text(facts: &MemberFacts) -> String {
     let pending = facts.pending_version().map(|pending| &pending.version);
     versions_text(facts.cluster_version.as_ref(), pending)
 }
 
-/// The cluster version in force and one that is not known to be committed.
+/// The cluster version, and one that is not known to be committed.
 pub(crate) fn versions_text(
     now: Option<&ClusterVersion>,
     pending: Option<&ClusterVersion>,
@@ -44,8 +44,8 @@ pub(crate) fn versions_text(
     }
 }
 
-/// One word for each release line: `yes`, `no`, `empty` or `force-new-cluster`. What cannot be read
-/// whole starts nothing.
+/// One word for each release line: `yes`, `no`, `empty` or `force-new-cluster`. No server starts from data that
+/// cannot be read completely.
 pub(crate) fn starts_json(starts: Option<&Verdicts>) -> Value {
     match starts {
         Some(starts) => starts
@@ -59,7 +59,7 @@ pub(crate) fn starts_json(starts: Option<&Verdicts>) -> Value {
     }
 }
 
-/// Why not, for each release line that does not start from it.
+/// The reason for each release line that does not start from it.
 pub(crate) fn starts_why_json(starts: Option<&Verdicts>) -> Value {
     match starts {
         Some(starts) => starts

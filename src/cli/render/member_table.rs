@@ -1,4 +1,4 @@
-//! How the members of a cluster stand, as a table that fits 80 columns.
+//! A table of the members' states that fits 80 columns.
 
 use crate::upgrade::preflight::watch::{Health, Part, Standing};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::cli::output::{Out, Paint};
 /// How many characters of a name are shown.
 const NAME: usize = 14;
 
-/// The table, a line each, and below it why members do not answer.
+/// The lines of the table, and below it why members do not answer.
 pub(crate) fn table(members: &[Standing], out: &Out) -> Vec<String> {
     let mut rows = vec![header()];
     rows.extend(members.iter().map(row));
@@ -98,7 +98,7 @@ fn role(role: Part) -> Cell {
     }
 }
 
-/// What a member is to the others, in a word or two.
+/// A member's role as one or two words.
 pub(crate) fn role_text(role: Part) -> &'static str {
     match role {
         Part::Leader => "leader",
@@ -108,7 +108,7 @@ pub(crate) fn role_text(role: Part) -> &'static str {
     }
 }
 
-/// A member's health in a word or two.
+/// A member's health as one or two words.
 pub(crate) fn health_text(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
@@ -127,7 +127,7 @@ fn health_paint(health: Health) -> Paint {
     }
 }
 
-/// A member's name, shortened, or a word for having none.
+/// A member's name, shortened, or a word if it has none.
 pub(crate) fn name(member: &Standing) -> String {
     let name = member.name.as_str();
     if name.is_empty() {

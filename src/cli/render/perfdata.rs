@@ -1,8 +1,8 @@
-//! Performance data, as the guidelines for plugins of monitoring systems write them:
+//! Performance data, in the format of the monitoring plugins guidelines:
 //! `'label'=value[unit];[warn];[crit]`, separated by spaces.
 //!
-//! In: a report. Out: one line. A threshold `N` is passed above N, `N:` below it; `U` is a value
-//! that is not known.
+//! In: a report. Out: one line. A threshold `N` is exceeded above N, `N:` below it; `U` is an unknown
+//! value.
 
 use crate::monitoring::{MemberReport, Report, Rules};
 
@@ -46,8 +46,8 @@ fn of_member(member: &MemberReport, suffix: Option<&str>, rules: &Rules) -> [Str
     ]
 }
 
-/// A label may hold anything but `=` and `'`, and is quoted if it holds more than letters, digits
-/// and `_`; `|` would end the text, so it goes, too.
+/// A label may contain any characters but `=` and `'`, and is quoted unless it has only letters, digits
+/// and `_`; `|` would end the text, so it is removed, too.
 fn label(name: &str, suffix: Option<&str>) -> String {
     let Some(suffix) = suffix else {
         return name.to_owned();

@@ -1,4 +1,4 @@
-//! The inputs of a rewind drawn on one index axis: who has what, what is kept, what is lost.
+//! Draws the inputs of a rewind on one index axis: what each has, what is kept, what is lost.
 //!
 //! In: a plan. Out: lines of at most 80 columns.
 
@@ -12,11 +12,10 @@ use crate::cli::render::log::{Axis, NAMES, WIDTH, named};
 
 /// Entries of the history.
 const ENTRIES: char = '━';
-/// Entries that are not, or not known to be.
+/// Entries that are not part of the history, or not known to be.
 const TAIL: char = '┄';
 const SNAPSHOT: char = '◆';
 
-/// Draws it.
 pub(crate) fn picture(plan: &Plan) -> String {
     let axis = axis(plan);
     let mut lines = vec![axis.scale()];
@@ -37,7 +36,7 @@ pub(crate) fn picture(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-/// An input's number and its member's name, as short as the column is.
+/// An input's number and its member's name, cut to the column's width.
 fn input_name(place: usize, witness: &Witness) -> String {
     let name = printable(&witness.member());
     let text = format!("{} {name}", place + 1);
@@ -71,7 +70,7 @@ fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
     for TracedEntry { index, .. } in &witness.trace.entries {
         let stroke = if *index <= sure { ENTRIES } else { TAIL };
         let column = axis.column(*index);
-        // Where there are more columns than entries, what follows each other is one line.
+        // With more columns than entries, consecutive entries form one line.
         let follows = before.filter(|before| before.next() == *index);
         let from = follows.map_or(column, |before| (axis.column(before) + 1).min(column));
         draw(from..=column, stroke);

@@ -1,7 +1,7 @@
-//! Keys as a script that writes them into a running cluster.
+//! Writes keys as a script that creates them in a running cluster.
 //!
-//! In: a store and a key in it. Out: lines for a shell, one for each key and directory, that create what is missing and change
-//! nothing that is there.
+//! In: a store and a key in it. Out: lines for a shell, one for each key and directory, that create what is missing and
+//! do not change existing keys.
 
 use std::io::{self, Write};
 
@@ -9,14 +9,14 @@ use crate::cluster::keys::escaped;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 
-/// What the script calls.
+/// The program that the script calls.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Script {
     Curl,
     Etcdctl,
 }
 
-/// Writes the script for `top` and what is below it; `now` is where the time that is left to each key is counted from.
+/// Writes the script for `top` and all below it; the remaining time to live of each key is counted from `now`.
 pub(crate) fn write(
     script: Script,
     store: &Store,

@@ -1,8 +1,8 @@
-//! Data size over time as columns of blocks, with the limit as a line.
+//! Draws data size over time as columns of blocks, with the limit as a line.
 //!
-//! In: a history and how wide the picture may be. Out: lines. A column is a span of time and as
-//! high as the largest archive in it; where there is none, it is empty. The limit's line lies
-//! between two rows, so that whatever is above it is over it.
+//! In: a history and the width of the picture. Out: lines. A column is a period and as
+//! high as the largest archive in it; it is empty if there is none. The limit's line is
+//! between two rows, so that everything above it is over the limit.
 
 use crate::monitoring::growth::History;
 use crate::text::size;
@@ -10,15 +10,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::render::log::{NAMES, named};
 
-/// A column's last cell, by eighths.
+/// A column's last cell, in eighths.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const EIGHTHS: u64 = 8;
-/// Rows drawn at most, and, if all is below the limit, at least.
+/// The most rows, and the least if all is below the limit.
 const MOST_ROWS: u64 = 16;
 const ROWS: u64 = 8;
-/// Columns of the chart at least, whatever the terminal says.
+/// The least columns of the chart, whatever the terminal's width.
 const NARROWEST: usize = 20;
-/// Spans shorter than this are marked with times of day.
+/// Shorter periods are labelled with times of day.
 const SHORT: SignedDuration = SignedDuration::from_hours(48);
 
 /// Draws it in lines of at most `width` columns.
@@ -42,7 +42,7 @@ pub(crate) fn picture(history: &History, width: usize) -> String {
     lines.join("\n")
 }
 
-/// The largest size in each span of time.
+/// The largest size in each period.
 fn columns(
     history: &History,
     (first, last): (Timestamp, Timestamp),
@@ -65,12 +65,12 @@ fn y_label(text: &str) -> String {
     format!("{text:>width$}", width = NAMES - 1)
 }
 
-/// What a row stands for.
+/// What a row means.
 struct Scale {
     /// Bytes.
     row: u64,
     rows: u64,
-    /// The row that the limit is the upper edge of.
+    /// The row with the limit as its upper edge.
     limit_row: u64,
 }
 
@@ -78,7 +78,7 @@ impl Scale {
     fn of(history: &History) -> Self {
         let most = history.points.iter().map(|point| point.bytes).max();
         let most = most.unwrap_or(0);
-        // The limit is the edge of a row, the more of them below it the better.
+        // The limit is the edge of a row, with as many rows below it as possible.
         for below in [ROWS, 4, 2, 1] {
             let row = history.limit.div_ceil(below).max(1);
             let rows = most.div_ceil(row).max(below);
@@ -90,7 +90,7 @@ impl Scale {
                 };
             }
         }
-        // So far above the limit that this is at the bottom.
+        // All is so far above the limit that the limit is at the bottom.
         Self {
             row: most.div_ceil(MOST_ROWS).max(1),
             rows: MOST_ROWS,
@@ -100,7 +100,7 @@ impl Scale {
 
     fn row(&self, row: u64, columns: &[Option<u64>]) -> String {
         let cells: String = columns.iter().map(|size| self.cell(row, *size)).collect();
-        // Every other row has its upper edge named, but for the limit's, which has a line.
+        // Every other row's upper edge is labelled, except the limit's, which has a line.
         let named_here = row % 2 == self.limit_row % 2 && row != self.limit_row;
         let label = if named_here {
             y_label(&size(self.row.saturating_mul(row)))
@@ -116,7 +116,7 @@ impl Scale {
         };
         let below = self.row.saturating_mul(row - 1);
         let above = size.saturating_sub(below);
-        // Something is there, however small.
+        // A small value is visible, too.
         let eighths = (u128::from(above) * u128::from(EIGHTHS)).div_ceil(u128::from(self.row));
         let eighths = usize::try_from(eighths).unwrap_or(usize::MAX);
         let nothing = row == 1 && eighths == 0;
@@ -128,7 +128,7 @@ impl Scale {
     }
 }
 
-/// Columns that go through it are over the limit.
+/// The limit's line; columns that cross it are over the limit.
 fn limit_line(columns: &[Option<u64>], limit: u64) -> String {
     let over = |size: &Option<u64>| size.is_some_and(|size| size > limit);
     let cells = columns
@@ -138,7 +138,7 @@ fn limit_line(columns: &[Option<u64>], limit: u64) -> String {
     named(&y_label(&size(limit)), &format!("┝{cells}"))
 }
 
-/// The first and the last date, and the one in the middle if there is room.
+/// The first and the last date, and the middle one if there is room.
 fn dates(first: Timestamp, last: Timestamp, width: usize) -> String {
     let span = last.duration_since(first);
     let format = if span < SHORT {

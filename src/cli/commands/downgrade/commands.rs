@@ -1,6 +1,6 @@
-//! The commands that are printed as next steps, with every flag that this run had and they need.
+//! The commands that are printed as next steps, with every flag of this run that they need.
 //!
-//! In: the flags of this run. Out: a line for a POSIX shell. What only the operator can know is in capitals.
+//! In: the flags of this run. Out: a line for a POSIX shell. Values that only the operator knows are in capitals.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::cli::open::is_encrypted;
 use crate::cli::printed::Printed;
 use crate::cli::quote::shell;
 
-/// A command line under construction.
+/// Builds a command line.
 struct Line(String);
 
 impl Line {
@@ -46,7 +46,7 @@ impl Line {
     }
 }
 
-/// This member's part of going back; on another member with its own paths.
+/// `downgrade run` for this member; on another member with its own paths.
 pub(crate) fn run(
     gate: &Gate,
     step: Step,
@@ -66,7 +66,7 @@ pub(crate) fn run(
     if gate.wal_dir.is_some() && step.needs_wal_at_home() {
         line = line.word("--move-wal");
     }
-    // Where it is in the environment, the next command finds it there.
+    // If it is in the environment, the next command finds it there.
     let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();
     line = match to {
         Some(to) => {
@@ -84,7 +84,7 @@ pub(crate) fn run(
     line.0
 }
 
-/// Taking the whole cluster back to `to`, such as `last-before:2.2`, by `inputs`, one of which may be the base.
+/// A rewind of the whole cluster to `to`, such as `last-before:2.2`, from `inputs`, one of which may be the base.
 pub(crate) fn rewind(
     gate: &Gate,
     data_dir: Option<&Path>,
@@ -110,7 +110,7 @@ pub(crate) fn rewind(
         .0
 }
 
-/// The keys that a rewind of `inputs` reads and writes with.
+/// The keys with which a rewind of `inputs` reads and writes.
 pub(crate) fn keys_of(printed: &Printed, inputs: &[PathBuf]) -> Vec<(&'static str, String)> {
     let mut flags = Vec::new();
     let is_encrypted = |input: &PathBuf| is_encrypted(&Location::from(input.clone()));
@@ -128,13 +128,13 @@ pub(crate) fn keys_of(printed: &Printed, inputs: &[PathBuf]) -> Vec<(&'static st
     flags
 }
 
-/// The archives where `to` says that this member's are.
+/// Lists this member's archives at the place `to`.
 pub(crate) fn list(to: &DestinationFlags) -> String {
     let place = place(to).map_or_else(|| "BACKUP_DIR".to_owned(), text);
     Line::new("list").word(&place).0
 }
 
-/// Restoring this member from an archive that is still to be chosen.
+/// Restores this member from an archive that the operator must choose.
 pub(crate) fn restore(gate: &Gate, data_dir: &Path, step: Step) -> String {
     let wal_dir = gate.wal_dir.as_deref();
     let mut line = Line::new("restore ARCHIVE")

@@ -1,4 +1,4 @@
-//! What a member or a disk says, in a line.
+//! The evidence of a member or a disk, as one line.
 
 use crate::cluster::SaidVersion;
 use crate::etcd::ids::{ClusterVersion, Index};
@@ -19,7 +19,7 @@ pub(super) fn ran_text(ran: Ran) -> String {
     }
 }
 
-/// A member as a line names it; one without a name has not started yet.
+/// A member's name in a line; one without a name has not started yet.
 pub(super) fn who(member: &Member) -> String {
     if member.name.is_empty() {
         format!("{} (has not started yet)", member.id)
@@ -30,7 +30,7 @@ pub(super) fn who(member: &Member) -> String {
 
 pub(super) fn answer_text(answer: &Answer) -> String {
     let current = match &answer.quorum_read {
-        // It is 0 until something is applied after a restart.
+        // It is 0 after a restart until an entry is applied.
         Ok(Index(0)) => "current: it answers a quorum read".to_owned(),
         Ok(index) => format!("current: it answers a quorum read, at raft index {index}"),
         Err(why) => {

@@ -1,4 +1,4 @@
-//! What `downgrade` can be told.
+//! The flags of `downgrade`.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) struct Downgrade {
 }
 
 impl Downgrade {
-    /// Where the safety snapshot is written first, if it is.
+    /// The spool directory of the safety snapshot, if it is used.
     pub(crate) fn used_spool(&self) -> Option<PathBuf> {
         match &self.command {
             Command::Check(_) => None,
@@ -134,7 +134,7 @@ impl Gate {
         Ok(Step { from, to })
     }
 
-    /// The flags that name the releases, where they are not the default ones.
+    /// The flags for the releases, if they are not the default ones.
     pub(crate) fn step_flags(&self) -> Vec<(&'static str, String)> {
         if (self.from, self.to) == (V2_2, V2_1) {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What the gate is asked about: this member's data dir, the other targets, and the cluster.
+//! Collects the gate's inputs: this member's data dir, the other targets, and the cluster.
 
 use std::path::Path;
 
@@ -21,16 +21,16 @@ use crate::cli::open::Places;
 pub(super) struct Own {
     pub(super) found: Option<Found>,
     pub(super) target: Option<Target>,
-    /// Why it says nothing: it is missing, or cannot be read.
+    /// Why it cannot be used: it is missing, or cannot be read.
     pub(super) fault: Option<CliError>,
 }
 
 impl Own {
-    /// Opens it, with its segments wherever they are. That it is missing or damaged is for the gate to
-    /// say first; only a path that is wrong for certain fails.
+    /// Opens it, with its segments wherever they are. The gate reports a missing or damaged one first;
+    /// only a path that is certainly wrong fails.
     pub(super) fn open(dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
         let listed = |found: Found| {
-            // What cannot be listed is not a data dir, however it looks from above.
+            // A directory that cannot be listed is not a data dir.
             found.data_dir().list()?;
             Ok(found)
         };
@@ -54,7 +54,7 @@ impl Own {
         }
     }
 
-    /// The data dir, unless it is missing or, as was found since, `unreadable`.
+    /// The data dir, unless it is missing or turned out to be `unreadable`.
     pub(super) fn into_result(self, unreadable: Option<StoreError>) -> Result<Found> {
         let unreadable = unreadable.map(CliError::from);
         match (self.fault.or(unreadable), self.found) {
@@ -66,7 +66,7 @@ impl Own {
     }
 }
 
-/// Who and what is asked.
+/// The sources to ask.
 pub(super) struct Inquiry<'g> {
     pub(super) gate: &'g Gate,
     pub(super) step: Step,
@@ -76,7 +76,7 @@ pub(super) struct Inquiry<'g> {
 }
 
 impl<'g> Inquiry<'g> {
-    /// What cannot be opened is said before any member is waited for.
+    /// Opens everything first, so that an error is reported before any member is asked.
     pub(super) fn open(
         gate: &'g Gate,
         step: Step,

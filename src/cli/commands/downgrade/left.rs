@@ -1,7 +1,7 @@
-//! What is left where the cluster has moved: what a rewind with the data given would keep and lose.
+//! After the cluster has moved: what a rewind with the given data would keep and lose.
 //!
-//! In: the data that the gate looked at. Out: the plan that `rewind` itself makes of them, so that the two
-//! never disagree, and the command that does it.
+//! In: the data that the gate read. Out: the plan that `rewind` itself makes of them, so that the two
+//! never disagree, and the command for it.
 
 use std::path::PathBuf;
 
@@ -27,33 +27,33 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json::text;
 
-/// What is left.
+/// What a rewind could do.
 pub(crate) struct Left {
-    /// What a rewind by the data given comes to, or why there is none; `None` where no data were given.
+    /// The plan of a rewind with the given data, or why there is none; `None` without data.
     planned: Option<std::result::Result<Planned, CliError>>,
-    /// The rewind, unless these data do not allow it.
+    /// The command of the rewind, unless these data do not allow it.
     command: Option<String>,
-    /// The highest index that a member has applied, as a quorum read says.
+    /// The highest index that a member has applied, from a quorum read.
     members_at: Option<Index>,
 }
 
-/// What a rewind comes to.
+/// The result of a rewind.
 struct Planned {
-    /// The input that is chosen as the base, where members have named so many in-order keys differently.
+    /// The input that is chosen as the base, if members differ in the names of this number of in-order keys.
     base: Option<(PathBuf, usize)>,
     kept: Index,
-    /// Whether the entry behind it moved the cluster; if not, the data know of no move.
+    /// Whether the next entry moved the cluster; if not, the data hold no move.
     is_before_move: bool,
     lost: EntryCount,
     /// Whether entries are lost that none of the data hold.
     has_unseen: bool,
-    /// The last entry that the data know of.
+    /// The last entry in the data.
     end: Index,
-    /// When that was, by the clock of the log or of the newest archive.
+    /// The time of that entry, by the clock in the log or by the newest archive.
     known_until: Option<UnixNanos>,
 }
 
-/// What is left, if the verdict is one on which something is.
+/// What a rewind could do, for the verdicts that need it.
 pub(crate) fn find(
     verdict: &Verdict,
     collected: &Collected,
@@ -143,7 +143,7 @@ fn planned(
         Err(RewindError::InOrder { keys, .. }) => keys.0.len(),
         plan => return Ok(Planned::of(&plan?, None, newest)),
     };
-    // Every base loses the same entries; which names are wanted is for the operator to choose.
+    // Every base loses the same entries; the operator must choose the names.
     let mut last = None;
     for disk in &collected.evidence.disks {
         let name = text(&disk.path);

@@ -1,4 +1,4 @@
-//! `downgrade`: whether the cluster may still go back, and this member's part of it.
+//! `downgrade`: checks whether the cluster may go back, and prepares this member.
 
 mod commands;
 mod evidence_text;
@@ -34,11 +34,11 @@ use crate::cli::json::text;
 use crate::cli::output::{Out, Paint};
 use crate::cli::progress::countdown;
 
-/// Within so many seconds a move that was begun has shown: the leader looks every 5.
+/// After this time in seconds a move that has begun is visible: the leader checks every 5 seconds.
 const SETTLED_AFTER: u16 = 10;
 /// The data size in bytes above which the safety snapshot warns, as `snapshot` does.
 const SIZE_LIMIT: u64 = 100_000_000;
-/// How long the safety snapshot waits for another run on the backup dir: etcd is down meanwhile.
+/// How long the safety snapshot waits for another run on the backup dir: etcd is stopped meanwhile.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Downgrade, cx: &Context<'_>) -> Result<()> {
@@ -95,7 +95,7 @@ fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What to do after an allowance, on which members.
+/// What to do after an allowance, and on which members.
 fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
     let evidence = judgement.evidence();
     if judgement.is_refusal() || judgement.verdict == Verdict::NothingToGoBackFrom {
@@ -180,8 +180,8 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the stopped member and its cluster; where nothing refuses yet, once more after the time that a
-/// move takes to show which was begun before etcd stopped.
+/// Looks at the stopped member and its cluster; if nothing refuses, looks again after the time in which
+/// a move becomes visible that began before etcd stopped.
 fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Result<Seen<'g>> {
     let gate = &args.gate;
     let step = gate.step()?;
@@ -234,7 +234,7 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
     })
 }
 
-/// Whether no wait can change a verdict. A quorum may only be missing while a new leader is elected.
+/// Whether no wait can change the verdict. A quorum may only be missing while a leader is elected.
 fn is_settled(verdict: &Verdict) -> bool {
     let may_pass = |doubt: &Doubt| matches!(doubt, Doubt::NoQuorumRead(_));
     match verdict {
@@ -267,7 +267,7 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
     warnings
 }
 
-/// The verdict, and what is left where it is a refusal because of a move.
+/// The verdict, and what a rewind could do if it refuses because of a move.
 fn judge<'c>(
     collected: &'c Collected,
     fault: Option<&CliError>,
@@ -286,7 +286,7 @@ fn judge<'c>(
     })
 }
 
-/// Locks can be blind in a container: a member that answers runs.
+/// Refuses if the member answers: in a container its locks may be invisible.
 fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
     let evidence = &collected.evidence;
     let is_own = |kind: DiskKind| matches!(kind, DiskKind::Own { .. });
@@ -308,7 +308,7 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
 
 const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
 
-/// 2.1 must find all segments in `member/wal`, and no one may go on with others.
+/// Refuses segments outside `member/wal`: 2.1 must find all of them there.
 fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {
     let wal_dir = args.gate.wal_dir.as_deref().map(text).unwrap_or_default();
     let message = match found {
@@ -325,8 +325,8 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
     Err(CliError::new(Kind::Refused, message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
 }
 
-/// The gate allows, and the member's data dir is missing or damaged: only then is a backup restored, and
-/// not by this command.
+/// Explains how to restore a backup. The gate allows the downgrade, and the member's data dir is missing or
+/// damaged: the only case for a restore, which this command does not do.
 fn tell_restoring(
     judgement: &Judgement<'_>,
     fault: Option<CliError>,

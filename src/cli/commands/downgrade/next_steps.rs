@@ -1,7 +1,7 @@
-//! What is left to do by hand, in words.
+//! The remaining manual steps, as text.
 //!
-//! In: where everything is and what the gate saw. Out: numbered steps for this member and for the
-//! others, and for the one case in which a backup is put back.
+//! In: all paths and the evidence. Out: numbered steps for this member and for the
+//! others, and for the one case in which a backup is restored.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::cli::commands::downgrade::flags::GoBack;
 use crate::cli::json::text;
 use crate::cli::printed::Printed;
 
-/// How many paths are named that may have been meant.
+/// How many similar paths are suggested.
 const SHOWN: usize = 3;
 
 /// What to do next.
@@ -33,7 +33,7 @@ impl Steps {
         let own = prepared.member.identity.member_id;
         let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
         if args.dry_run {
-            // What follows is true only then.
+            // The other steps hold only after that.
             let first = "Run this without --dry-run first: nothing has been done yet.";
             this_member.insert(0, first.to_owned());
         }
@@ -161,7 +161,7 @@ pub(crate) fn name(known: &MemberEvidence) -> String {
     crate::text::name(&known.member)
 }
 
-/// How a backup is restored where the data dir is missing or damaged: the only case in which one is.
+/// How to restore a backup if the data dir is missing or damaged, the only case for a restore.
 pub(crate) fn restoring(
     args: &GoBack,
     is_missing: bool,
@@ -210,7 +210,7 @@ pub(crate) fn restoring(
     ]
 }
 
-/// Data dirs in the same directory, of which one may have been meant.
+/// Data dirs in the same directory, one of which may be the right one.
 fn data_dirs_beside(missing: &Path) -> Vec<String> {
     let parent = missing.parent().filter(|parent| parent.is_dir());
     let entries = parent.and_then(|parent| fs::read_dir(parent).ok());

@@ -1,4 +1,4 @@
-//! What the gate saw and decided, as text and as JSON.
+//! The gate's evidence and verdict, as text and as JSON.
 
 use crate::cluster::Silence;
 use crate::etcd::ids::{MemberId, V2_2};
@@ -14,10 +14,10 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::json::text;
 use crate::cli::output::{Out, Paint};
 
-/// What was seen, what follows from it, and for whom.
+/// The evidence, the verdict, and the member that it is for.
 pub(crate) struct Judgement<'c> {
     pub(crate) collected: &'c Collected,
-    /// Why this member's data dir says nothing, if one was named.
+    /// Why this member's data dir cannot be read, if it was given.
     pub(crate) unreadable: Option<String>,
     pub(crate) verdict: Verdict,
     pub(crate) left: Option<Left>,
@@ -33,7 +33,7 @@ impl Judgement<'_> {
         self.verdict.is_refusal(self.strict)
     }
 
-    /// What is worth a warning about an allowance.
+    /// Warnings about an allowance.
     pub(crate) fn warnings(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::AllowedWithWarning(_, cautions) => cautions
@@ -44,7 +44,7 @@ impl Judgement<'_> {
         }
     }
 
-    /// What was seen, one line each with who says so; then what follows.
+    /// Prints the evidence, one line for each source; then the verdict.
     pub(crate) fn tell(&self, out: &Out) {
         out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {
@@ -104,7 +104,7 @@ impl Judgement<'_> {
         }
     }
 
-    /// The verdict in one line.
+    /// The verdict as one line.
     pub(crate) fn headline(&self) -> String {
         let step = self.evidence().step;
         let (from, to) = (step.from, step.to);
@@ -181,12 +181,12 @@ impl Judgement<'_> {
         format!("{owner}: {}", found.why)
     }
 
-    /// What the release to go back to does with data of a cluster that has moved.
+    /// How the release to go back to behaves on data of a cluster that has moved.
     fn older_release_on_moved_data(&self) -> String {
         let to = self.evidence().step.to;
         let mut disks = self.evidence().disks.iter();
         let known = disks.find_map(|disk| disk.why_not(to));
-        // 2.0 and 2.1 do not look; every later release exits.
+        // 2.0 and 2.1 do not check; every later release exits.
         let why = known.or_else(|| {
             (to >= V2_2).then(|| "the cluster version is higher than the server's (etcd: `cluster cannot be downgraded`)".to_owned())
         });
@@ -200,7 +200,7 @@ impl Judgement<'_> {
         }
     }
 
-    /// What can still be done where the cluster has moved, or may have.
+    /// What can still be done if the cluster has moved, or may have.
     fn left(&self) -> Vec<String> {
         let Some(left) = &self.left else {
             return Vec::new();
@@ -324,7 +324,7 @@ impl Judgement<'_> {
         vec![one]
     }
 
-    /// That the release of a stopped member is only assumed, and how to name it.
+    /// That the release of a stopped member is only assumed, and how to give it.
     fn assumption(&self) -> Option<String> {
         let step = self.evidence().step;
         let mut members = self.evidence().members.iter();
@@ -354,7 +354,7 @@ impl Judgement<'_> {
         names.join(", ")
     }
 
-    /// Whether all that keeps those who answer from a quorum read is that auth is on.
+    /// Whether quorum reads fail only because auth is on.
     fn wants_a_user(&self) -> bool {
         let members = self.evidence().members.iter();
         let mut reads = members.filter_map(|known| Some(&known.answer.as_ref().ok()?.quorum_read));
@@ -366,7 +366,7 @@ impl Judgement<'_> {
         any && all
     }
 
-    /// The refusal for stderr and the exit code; none if it is none.
+    /// The refusal for stderr and the exit code; `None` for an allowance.
     pub(crate) fn failure(&self) -> Option<CliError> {
         if !self.is_refusal() {
             return None;

@@ -1,4 +1,4 @@
-//! What the gate saw and decided, as JSON: equal in content to the text.
+//! The gate's evidence and verdict as JSON, with the same content as the text.
 
 use crate::cluster::SaidVersion;
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, MemberEvidence};
@@ -116,7 +116,7 @@ fn disk_json(disk: &DiskEvidence) -> Value {
     })
 }
 
-/// As `/version` has it; 2.0 has nothing.
+/// As in `/version`; 2.0 has none.
 fn said_json(said: &SaidVersion) -> Value {
     match said {
         SaidVersion::Unknown20 => Value::Null,

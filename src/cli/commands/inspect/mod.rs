@@ -1,4 +1,4 @@
-//! `inspect`: what is in an archive or a data dir, as text, as a picture, as JSON.
+//! `inspect`: the content of an archive or a data dir, as text, as a picture, as JSON.
 
 pub(crate) mod store;
 
@@ -76,7 +76,7 @@ fn inspect_archive(
             "store": contents.as_ref().ok().map(Contents::to_json),
         })
     });
-    // What the manifest says is worth showing even if the rest is corrupt.
+    // The manifest is shown even if the rest is corrupt.
     tell_archive(archive, out);
     let version = manifest.member.cluster_version.as_ref();
     tell_starts(starts, version.map(ClusterVersion::release), out);
@@ -91,7 +91,7 @@ fn inspect_data_dir(
     cx: &Context<'_>,
 ) -> Result<()> {
     let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, cx.interrupt, observe))?;
-    // What etcd could not start from has no store; why not is told below.
+    // Without a start there is no store; the reason is reported below.
     let contents = found.facts.is_ok().then(contents).transpose();
     let snapshots = sound_snapshots(&found);
     let facts = found.facts.as_ref().ok();
@@ -128,7 +128,7 @@ fn inspect_data_dir(
     tell_data_dir(path, data_dir, &found, &snapshots, &cx.out);
     match contents {
         Ok(Some(contents)) => contents.tell(&cx.out),
-        // The fault that stands in its way has been told.
+        // The fault that prevents it has been reported.
         Err(_) if !found.is_sound() => {}
         Err(error) => return Err(error),
         Ok(None) => {}
@@ -143,7 +143,7 @@ fn inspect_data_dir(
     }
 }
 
-/// The first thing that is wrong: a corrupt file, before what etcd would make of the rest.
+/// The first problem: a corrupt file, or else why etcd could not start.
 fn problem(found: &Survey) -> Option<String> {
     let fault = |file: &FileReport| {
         Some(format!(
@@ -171,7 +171,7 @@ fn data_size(found: &Survey) -> u64 {
     found.snapshot_bytes + log
 }
 
-/// The raft snapshots that check, oldest first.
+/// The valid raft snapshots, oldest first.
 fn sound_snapshots(found: &Survey) -> Vec<SnapshotId> {
     let sound = found.files.iter().filter(|file| file.fault.is_none());
     let mut ids: Vec<_> = sound.filter_map(|file| snapshot_id(&file.path)).collect();

@@ -1,4 +1,4 @@
-//! What is in a store, for `inspect`: counts, the largest keys, what expires, in-order creations.
+//! The content of a store, for `inspect`: counts, the largest keys, expiries, in-order creations.
 
 use crate::etcd::replay::{InOrderRules, Until};
 use crate::etcd::scan::Extent;
@@ -27,7 +27,7 @@ pub(crate) struct Contents {
     expiring: Expiring,
 }
 
-/// Reads the store in `target` as of its commit index.
+/// Reads the store in `target` at its commit index.
 pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
     let wanted = Wanted {
         until: Until::Commit,
@@ -48,12 +48,12 @@ pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<
 }
 
 impl Contents {
-    /// What servers of each release line do with it.
+    /// Whether servers of each release line start from it.
     pub(crate) fn starts(&self) -> Option<&Verdicts> {
         self.read.starts.as_ref()
     }
 
-    /// In-order keys that a first start with 2.2 would name again: none once the cluster has moved.
+    /// In-order keys that a first start with 2.2 would rename: none once the cluster has moved.
     fn would_be_renamed(&self) -> u64 {
         let version = self.read.member.cluster_version.as_ref();
         match InOrderRules::of(version) {

@@ -1,6 +1,6 @@
 //! `list --history`: data size over time against the limit, and when it will reach it.
 //!
-//! In: the archives of a backup dir. Out: a chart a member, or its points and the forecast as
+//! In: the archives of a backup dir. Out: a chart for each member, or its points and the forecast as
 //! JSON.
 
 use crate::monitoring::growth::{Forecast, History, histories};
@@ -107,7 +107,7 @@ fn summary(history: &History) -> String {
     format!("  {number} {archives}{range}{left_out}")
 }
 
-/// What is to be expected, in words.
+/// The forecast as text.
 fn forecast(history: &History) -> (Option<Paint>, String) {
     let limit = size(history.limit);
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();

@@ -1,4 +1,4 @@
-//! `list`: the archives of a backup dir, newest first, from their ends alone.
+//! `list`: the archives of a backup dir, newest first, read from their ends only.
 
 pub(crate) mod history;
 
@@ -128,7 +128,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
                 summary.cluster_version.as_ref(),
                 summary.pending_version.as_ref(),
             ),
-            // Of damaged data it is not known what a start would need.
+            // For damaged data it is not known what a start would need.
             if summary.is_damaged() {
                 "-".to_owned()
             } else {
@@ -143,7 +143,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
     table
 }
 
-/// What the user called it, and that it is not a backup to rely on.
+/// The user's labels, and a mark if it is not a usable backup.
 fn labels(summary: &Summary) -> String {
     let damaged = summary.is_damaged().then(|| "DAMAGED".to_owned());
     let all: Vec<_> = damaged.into_iter().chain(summary.labels.clone()).collect();

@@ -1,6 +1,6 @@
-//! What the manual says beyond the help of each flag.
+//! Texts of the manual besides the help of each flag.
 
-/// Exit codes, and what a script may take from them.
+/// Exit codes, and how a script may use them.
 pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("0", "Done."),
     (
@@ -31,7 +31,7 @@ pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
     ("143", "The same by SIGTERM."),
 ];
 
-/// Those of a command that has its own.
+/// The exit codes of a command that has its own.
 pub(crate) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)] {
     match name {
         "etcd-ark-status" => &[
@@ -51,7 +51,7 @@ pub(crate) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)]
     }
 }
 
-/// The environment beyond the variables of the flags.
+/// Environment variables besides those of the flags.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "ETCD_DATA_DIR, ETCD_WAL_DIR, ETCDCTL_ENDPOINTS, ETCD_ARK_*",
@@ -63,7 +63,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Files that the package brings, or that are made in its places.
+/// Files of the package, and files in its directories.
 pub(crate) const FILES: &[(&str, &str)] = &[
     (
         "/etc/etcd-ark.toml",
@@ -83,7 +83,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Paragraphs that follow a command's first sentence.
+/// Paragraphs after a command's first sentence.
 pub(crate) fn description(name: &str) -> &'static [&'static str] {
     match name {
         "etcd-ark" => &[
@@ -102,7 +102,7 @@ pub(crate) fn description(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// Where to read on.
+/// References.
 pub(crate) fn see_also(name: &str) -> &'static str {
     match name {
         "etcd-ark" => "etcd(1), etcdctl(1), sha256sum(1), tar(1), zstd(1), systemd.timer(5)",

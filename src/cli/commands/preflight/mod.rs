@@ -1,4 +1,4 @@
-//! `preflight`: the upgrade guide as a checklist, an OK, WARN or FAIL with its evidence each.
+//! `preflight`: the upgrade guide as a checklist, each check OK, WARN or FAIL with its evidence.
 
 pub(crate) mod watch;
 
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// etcd goes one minor release at a time, and this guide is about 2.x since there has been a
+/// Refuses other steps: etcd upgrades one minor release at a time, and this guide is for releases of 2.x with a
 /// cluster version.
 fn demand_one_step(args: &Preflight) -> Result<()> {
     if args.from >= V2_1 && args.to.major == 2 && args.from.next() == args.to {
@@ -155,7 +155,7 @@ fn demand_an_endpoint(args: &Preflight) -> Result<()> {
     ))
 }
 
-/// What reading something gave; only an interruption ends it all.
+/// Reads facts; a failure becomes part of them, and only an interrupt is an error.
 fn see<T>(read: impl FnOnce() -> Result<Option<T>>) -> Result<Seen<T>> {
     match read() {
         Ok(Some(found)) => Ok(Seen::Found(found)),
@@ -207,7 +207,7 @@ fn backups(
     Ok(Some(found))
 }
 
-/// The members and the cluster that the data dir names.
+/// The members and the cluster in the data dir.
 fn known(data: &Seen<DataFacts>) -> (&[Member], Option<ClusterId>) {
     match own(data) {
         Some(member) => (&member.members, Some(member.identity.cluster_id)),

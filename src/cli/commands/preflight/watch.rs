@@ -1,4 +1,4 @@
-//! `preflight --watch`: how the members stand, look after look, until the cluster is at the new
+//! `preflight --watch`: the members' state, poll by poll, until the cluster is at the new
 //! version.
 //!
 //! On a terminal one table is redrawn in its place; elsewhere a line is written when something
@@ -26,7 +26,7 @@ use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Out, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table};
 
-/// How long someone who asks to stop may have to wait.
+/// The longest delay of an interrupt.
 const TICK: Duration = Duration::from_millis(50);
 /// How many changes are shown below the table.
 const HISTORY: usize = 8;
@@ -46,7 +46,7 @@ pub(crate) fn run(
     let last = loop {
         let begun = Instant::now();
         let look = look(cluster, &known, expected, cx.interrupt)?;
-        // A member that stops answering is still asked, and no other cluster gets in between.
+        // A member that stops answering is still asked, and answers of another cluster are ignored.
         expected = expected.or(look.cluster_id);
         let named = look.members.iter().any(|look| look.named_by_cluster);
         if named {
@@ -71,7 +71,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// That the time of the watch is over.
+/// The failure when the time of the watch is over.
 fn not_there_yet(args: &Preflight, last: &Moment) -> CliError {
     let message = format!(
         "the cluster has not moved to {} within --watch-for: {} of {} members run it",
@@ -82,7 +82,7 @@ fn not_there_yet(args: &Preflight, last: &Moment) -> CliError {
     CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` says what keeps it; the watch changes nothing and can be started again")
 }
 
-/// A look that does not hold up someone who asks to stop.
+/// A poll that can be interrupted.
 pub(crate) fn look(
     cluster: &Cluster,
     known: &[Member],
@@ -116,11 +116,11 @@ fn sleep(rest: Duration, interrupt: &Interrupt) -> Result<()> {
     }
 }
 
-/// What the user sees of the roll.
+/// What the user sees of the upgrade.
 struct Shown<'o> {
     out: &'o Out,
     title: String,
-    /// The table's place on the terminal; hidden where there is none.
+    /// The table's lines on the terminal; hidden without a terminal.
     place: ProgressBar,
     history: VecDeque<String>,
     looks: u64,
@@ -159,7 +159,7 @@ impl<'o> Shown<'o> {
             return;
         }
         if !first {
-            // Why someone is down stands below the table.
+            // The reasons of members that are down are below the table.
             let at = clock(moment.at);
             let lines = changes(moment, false).into_iter();
             self.history
@@ -194,10 +194,10 @@ impl<'o> Shown<'o> {
 }
 
 impl Drop for Shown<'_> {
-    /// The last table stays on the screen, also when the watch is interrupted.
+    /// Leaves the last table on the screen, even after an interrupt.
     fn drop(&mut self) {
         if !self.place.is_hidden() {
-            // Not drawn once more: the terminal may have moved the cursor with its own `^C`.
+            // Not drawn again: the terminal may have moved the cursor with its own `^C`.
             self.place.set_draw_target(ProgressDrawTarget::hidden());
             self.place.abandon();
             self.out.line("");
@@ -205,7 +205,7 @@ impl Drop for Shown<'_> {
     }
 }
 
-/// What has changed, a line each.
+/// What has changed, one item in a line.
 fn changes(moment: &Moment, with_reasons: bool) -> Vec<String> {
     let members = moment.members.iter();
     let changed = members.filter(|member| moment.changed.contains(&member.id));

@@ -1,4 +1,4 @@
-//! `rewind`: take a whole cluster back to one moment, an archive for every member.
+//! `rewind`: takes a whole cluster back to one entry, with an archive for every member.
 
 pub(crate) mod report;
 pub(crate) mod text;
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     }
     let inputs = open(args, &cx.places)?;
     if let Some(dir) = to_write {
-        // Now, and not after the work.
+        // Checked now, before the work.
         Place::find(dir, &inputs)?;
     }
     let request = Request {
@@ -164,7 +164,7 @@ fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// What someone encrypted is not written in the open by a command that says nothing of it.
+/// Refuses to write unencrypted archives from an encrypted input unless a flag allows it.
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
     match args.targets.iter().find(|target| is_encrypted(target)) {
         Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
@@ -175,7 +175,7 @@ fn refuse_plaintext(args: &Rewind) -> Result<()> {
     }
 }
 
-/// The keys for which a base must be named; the failure itself follows on stderr.
+/// Prints the keys for which a base must be given; the failure itself follows on stderr.
 fn tell_refusal(error: &RewindError, out: &Out) {
     let RewindError::InOrder { keys, names } = error else {
         return;
@@ -189,7 +189,7 @@ fn tell_refusal(error: &RewindError, out: &Out) {
     }
 }
 
-/// What should not be passed over.
+/// Warnings about the plan.
 fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     let mut warnings = Vec::new();
     for witness in &plan.witnesses {
@@ -244,7 +244,7 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     warnings
 }
 
-/// Who is a member now and was not then, and the other way round, as far as the inputs know.
+/// Members that were added or removed after that entry, as far as the inputs show.
 fn other_members(plan: &Plan) -> Vec<String> {
     let Some(latest) = plan
         .witnesses

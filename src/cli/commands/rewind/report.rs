@@ -1,6 +1,6 @@
-//! A rewind's plan and its archives for scripts.
+//! A rewind's plan and archives as JSON.
 //!
-//! In: a plan and what was made of it. Out: JSON that says what the text says.
+//! In: a plan and its archives. Out: JSON with the content of the text.
 
 use crate::etcd::ids::Index;
 use crate::etcd::store::to_json::{Expiration, api_key};
@@ -15,7 +15,7 @@ use crate::cli::commands::rewind::text::{NextStep, next_steps};
 use crate::cli::json;
 use crate::cli::json::text;
 
-/// The keys for which a base must be named; `names` are the inputs'.
+/// The keys for which a base must be given; `names` are the inputs'.
 pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
     let keys = keys.0.iter().map(|((path, other), inputs)| {
         let other_in = inputs.iter().filter_map(|place| names.get(*place));
@@ -39,7 +39,7 @@ pub(crate) fn to_json(
     args: &Rewind,
 ) -> Value {
     let store = &plan.store;
-    // The time goes into a new id: that of a dry run would never come to be.
+    // The time is part of a new id: a dry run's id would never be used.
     let new_cluster_id = (!args.dry_run || args.keep_cluster_id).then_some(plan.cluster_id);
     json!({
         "dry_run": args.dry_run,

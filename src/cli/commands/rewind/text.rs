@@ -82,7 +82,7 @@ fn moment_text(plan: &Plan) -> String {
     }
 }
 
-/// The log's own clock: every SYNC has its leader's.
+/// The time in the log: every SYNC has its leader's.
 fn clock_text(plan: &Plan) -> Option<String> {
     match plan.clocks {
         (Some(kept), Some(all)) if kept < all => Some(format!(
@@ -273,14 +273,14 @@ pub(super) fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, o
     }
 }
 
-/// What is to be done, and the command that does it.
+/// A step, and its command.
 pub(super) struct NextStep {
     text: String,
     command: Option<String>,
 }
 
 impl NextStep {
-    /// The command on a line of its own, to be copied.
+    /// The command on a line of its own, for copying.
     fn lines(&self) -> String {
         match &self.command {
             Some(command) => format!("  {}\n       {command}", self.text),
@@ -295,7 +295,7 @@ impl NextStep {
     }
 }
 
-/// What is left to do, and what clients will see.
+/// The remaining steps, and the effects for clients.
 pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<NextStep> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),

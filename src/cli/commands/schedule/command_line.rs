@@ -1,7 +1,7 @@
-//! The line that is to be run again and again: its words, and the places that it reads and writes.
+//! The scheduled command line: its words, and the places that it reads and writes.
 //!
-//! In: what was given, and what the configuration file adds. Out: text that a unit and a crontab can hold. What every run would
-//! be refused for is refused here, by the same checks.
+//! In: the given flags, and those in the configuration file. Out: text for a unit and a crontab. What every run
+//! would refuse is refused here, by the same checks.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::cli::location::Location;
 use crate::cli::open::Places;
 use crate::cli::quote::plain;
 
-/// Buckets, which need credentials to be opened, and those are not for this run to have.
+/// URLs of buckets, which this run does not open because it may not have the credentials.
 const BUCKETS: [&str; 3] = ["s3://", "gs://", "az://"];
 
 #[derive(Debug, Default)]
@@ -27,10 +27,10 @@ pub(crate) struct Line {
     pub(crate) global: Vec<String>,
     pub(crate) flags: Vec<String>,
     pub(crate) reads: Vec<Place>,
-    /// The backup dir; none if the archives go to a bucket.
+    /// The backup dir; `None` if the archives go to a bucket.
     pub(crate) backups: Option<Place>,
     pub(crate) spool: Option<Place>,
-    /// The directory of the metrics file, which is someone else's.
+    /// The directory of the metrics file, which other programs use too.
     pub(crate) metrics: Option<Place>,
 }
 
@@ -66,12 +66,12 @@ impl Line {
         })
     }
 
-    /// What it writes to and must be able to lock or make files in.
+    /// The places that it writes to or locks.
     pub(crate) fn writes(&self) -> impl Iterator<Item = &Place> {
         self.backups.iter().chain(&self.spool)
     }
 
-    /// Refuses what `snapshot` would refuse every time; gives what is worth a warning.
+    /// Refuses what `snapshot` would refuse every time; returns warnings.
     pub(crate) fn check(&self, snapshot: &Snapshot, places: &Places<'_>) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         if snapshot.keep.wanted()?.is_none() {
@@ -99,7 +99,7 @@ impl Line {
                 if let Some(dir) = self.writes().find(is_inside) {
                     return Err(CaptureError::BackupInside(PathBuf::from(&dir.named)).into());
                 }
-                // Who may not look into it may still say when others shall.
+                // A user without access to it may still schedule snapshots for another user.
                 let is_hidden = matches!(&error, DataDirError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
                 if !is_hidden {
                     warnings.push(format!("every scheduled run would fail: {error}"));
@@ -110,7 +110,7 @@ impl Line {
     }
 }
 
-/// A path in the file is read again by every run, from another working directory.
+/// Refuses a relative path in the file: every run reads it again, from another working directory.
 fn refuse_relative(word: &Word) -> Result<()> {
     let path = word
         .value
@@ -129,7 +129,7 @@ fn refuse_relative(word: &Word) -> Result<()> {
     }
 }
 
-/// What is written down; the file's are not.
+/// The words to write; without the file's.
 fn words(words: &[Word]) -> Result<Vec<String>> {
     let typed = words.iter().filter(|word| !word.is_of_file);
     let texts = typed.map(|word| {
@@ -138,7 +138,7 @@ fn words(words: &[Word]) -> Result<Vec<String>> {
         };
         let path = word.is_path.then(|| local(value)).flatten();
         let value = match path {
-            // An empty name is not a path: no configuration file.
+            // An empty name is not a path: it means no configuration file.
             Some(path) if !path.as_os_str().is_empty() => in_place_of(value, &path)?,
             _ => plain(value)?.to_owned(),
         };
@@ -147,7 +147,7 @@ fn words(words: &[Word]) -> Result<Vec<String>> {
     texts.collect()
 }
 
-/// `value`, which names `path`, for any working directory.
+/// `value`, which contains `path`, for any working directory.
 fn in_place_of(value: &OsString, path: &Path) -> Result<String> {
     let named = Place::of(path)?.named;
     let is_url = value != path.as_os_str();
@@ -158,7 +158,7 @@ fn in_place_of(value: &OsString, path: &Path) -> Result<String> {
     })
 }
 
-/// Where it is on this machine, if it is here.
+/// The local path, unless it is a bucket.
 fn local(value: &OsStr) -> Option<PathBuf> {
     match Location::from(PathBuf::from(value)) {
         Location::Path(path) => Some(path),

@@ -1,4 +1,4 @@
-//! A line for cron, with what a line cannot leave to cron: credentials, the lock on a bucket, a disk that may be missing.
+//! A line for cron, with what cron itself lacks: credentials, a lock for a bucket, a check for a missing disk.
 
 use crate::cli::commands::schedule::command_line::Line;
 use crate::cli::commands::schedule::interval::When;
@@ -7,11 +7,11 @@ use crate::cli::commands::schedule::{Text, VERSION};
 use crate::cli::error::{CliError, Result};
 use crate::cli::quote::{cron, shell};
 
-/// The longest command that Debian's cron takes, in bytes; a longer line makes it leave the whole file.
+/// The longest command that Debian's cron accepts, in bytes; with a longer one it ignores the whole file.
 const LONGEST_COMMAND: usize = 998;
-/// Where credentials are, for the package's service as well.
+/// The file with credentials, which the package's service reads too.
 const CREDENTIALS: &str = "/etc/default/etcd-ark";
-/// What flock(1) ends with where another run is at work: as `snapshot` does.
+/// The exit code of flock(1) if another run holds the lock: the same as `snapshot`'s.
 const BUSY: u8 = 11;
 
 pub(crate) fn crontab(exe: &Place, user: &str, when: When, line: &Line) -> Result<Text> {
@@ -48,7 +48,7 @@ pub(crate) fn crontab(exe: &Place, user: &str, when: When, line: &Line) -> Resul
     Ok(Text { path, text })
 }
 
-/// What to know of it, and the command.
+/// A comment about the directory, and the command.
 fn into_directory(dir: &Place, command: String) -> (String, String) {
     let named = shell(&dir.named);
     let locked = "# No flock(1) is needed: a run locks the backup dir itself.\n";

@@ -1,7 +1,7 @@
-//! What `schedule` can be told, and the `snapshot` command line that it writes down.
+//! The flags of `schedule`, and the `snapshot` command line that it writes.
 //!
-//! The flags of `snapshot` are not listed here: they are the ones that `snapshot` has, and what was given of them is written
-//! down again word by word. What the configuration file sets is known here and not written down: the runs read it again.
+//! The flags of `snapshot` are not listed here: they come from `snapshot` itself, and the given ones are written
+//! again word by word. Those in the configuration file are known here but not written: the runs read the file again.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ fn every(text: &str) -> Result<When, String> {
     When::every(duration(text)?)
 }
 
-/// A user's name that every scheduler reads as one.
+/// A user name that every scheduler reads the same way.
 fn user(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with(['-', '.']) {
@@ -63,7 +63,7 @@ fn user(text: &str) -> Result<String, String> {
 }
 
 impl Schedule {
-    /// Leaves what the configuration file sets to the runs to come, which read it themselves.
+    /// Removes what the configuration file sets, since the runs read it themselves.
     pub(crate) fn leave_to_file(&mut self, keys: &[String]) {
         let snapshot = &mut self.snapshot;
         let words = snapshot.global.iter_mut().chain(&mut snapshot.flags);
@@ -73,11 +73,11 @@ impl Schedule {
     }
 }
 
-/// How `snapshot` is to be called.
+/// The `snapshot` command line.
 #[derive(Debug)]
 pub(crate) struct SnapshotLine {
     pub(crate) snapshot: Snapshot,
-    /// The configuration file, if it is not the usual one.
+    /// The configuration file, if it is not the default one.
     pub(crate) config: Option<PathBuf>,
     pub(crate) global: Vec<Word>,
     pub(crate) flags: Vec<Word>,
@@ -93,8 +93,8 @@ pub(crate) struct Word {
     pub(crate) is_of_file: bool,
 }
 
-/// Flags on how *this* run speaks, which are nothing to the runs to come; and the key to encrypted archives, which no snapshot
-/// needs and no unattended run should.
+/// Flags about the output of *this* run, which do not apply to the scheduled ones; and the key to encrypted archives,
+/// which no snapshot needs and no unattended run should have.
 const NOT_CARRIED: [&str; 6] = [
     "json",
     "quiet",
@@ -138,7 +138,7 @@ impl Args for SnapshotLine {
     }
 }
 
-/// What was given for `args`, on the command line or in the environment, as a command line again.
+/// The values of `args`, from the command line or the environment, as a command line again.
 fn words<'a>(args: impl Iterator<Item = &'a Arg>, matches: &ArgMatches) -> Vec<Word> {
     let mut words = Vec::new();
     for arg in args {

@@ -1,23 +1,23 @@
-//! When a thing is done again: what systemd's calendar and crontab can both say.
+//! Times of regular runs, as both systemd's calendar and crontab can express them.
 
 use jiff::SignedDuration;
 
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
-/// The longest delay that is left to chance, in seconds.
+/// The longest random delay, in seconds.
 const LONGEST_DELAY: u32 = 30 * 60;
 
-/// A time of day, or parts of an hour or a day.
+/// A time of day, or an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     /// Every day at a time of day.
     Daily { hour: u8, minute: u8 },
-    /// So many minutes apart; divides an hour, or is hours that divide a day, of which there are more than one.
+    /// This number of minutes apart; it divides an hour, or is hours that divide a day at least twice.
     Every { minutes: u16 },
 }
 
 impl When {
-    /// The hour is chosen because hardly anywhere are clocks put forward or back then.
+    /// At this hour clocks are hardly ever changed for summer time.
     pub(crate) const NIGHTLY: Self = Self::Daily {
         hour: 3,
         minute: 30,
@@ -43,7 +43,7 @@ impl When {
         let divides_hour = minutes < 60 && 60_u16.is_multiple_of(minutes);
         let divides_day = minutes.is_multiple_of(60) && DAY.is_multiple_of(minutes);
         if whole && minutes == DAY {
-            // systemd takes no step as long as that.
+            // systemd has no step of that length.
             Ok(Self::Daily { hour: 0, minute: 0 })
         } else if whole && (divides_hour || divides_day) {
             Ok(Self::Every { minutes })
@@ -61,7 +61,7 @@ impl When {
         }
     }
 
-    /// The first five fields of a line for cron.
+    /// The first five fields of a cron line.
     pub(crate) fn crontab(self) -> String {
         match self {
             Self::Daily { hour, minute } => format!("{minute} {hour} * * *"),
@@ -70,7 +70,7 @@ impl When {
         }
     }
 
-    /// How long a run may be put off by chance: a tenth of what lies between two, at most half an hour.
+    /// The random delay of a run: a tenth of the interval, at most half an hour.
     pub(crate) fn random_delay(self) -> String {
         let seconds = match self {
             Self::Daily { .. } => LONGEST_DELAY,

@@ -1,7 +1,7 @@
-//! `schedule`: the text that makes systemd or cron take snapshots on this machine.
+//! `schedule`: the text with which systemd or cron takes snapshots on this machine.
 //!
-//! In: when, as whom, and `snapshot`'s own flags. Out: two units or a crontab on stdout; nothing is installed. The units are
-//! those of the Debian package, `dist/etcd-ark.service` and `.timer`, with a few lines changed.
+//! In: the times, the user, and `snapshot`'s own flags. Out: two units or a crontab on stdout; nothing is installed.
+//! The units are those of the Debian package, `dist/etcd-ark.service` and `.timer`, with a few lines changed.
 
 pub(crate) mod command_line;
 pub(crate) mod cron;
@@ -23,7 +23,7 @@ use crate::cli::layout::{WIDTH, wrap};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A file that is to be written.
+/// A file to write.
 pub(crate) struct Text {
     path: &'static str,
     text: String,
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A unit or crontab with comments in lines that fit; a setting and a crontab's command are one line each.
+/// A unit or crontab with its comments in lines that fit; a setting and a crontab's command stay on one line.
 fn fitted(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut comment = String::new();

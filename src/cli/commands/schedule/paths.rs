@@ -1,7 +1,7 @@
-//! Where something is on this machine, as a unit or a crontab can name it.
+//! Paths of this machine in a form for a unit or a crontab.
 //!
-//! In: a path as it was given. Out: the same for any working directory, and what it comes to when symlinks are followed.
-//! systemd leaves out paths that have `.` or `..` in them, and says so in its log only.
+//! In: a path as given. Out: the same for any working directory, and the path with symlinks resolved.
+//! systemd ignores paths with `.` or `..`, and reports that only in its log.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,21 +10,21 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use crate::cli::error::{CliError, Result};
 use crate::cli::quote::plain;
 
-/// Directories for what need not last.
+/// Directories for temporary files.
 const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
-/// A path, written twice.
+/// A path in two forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// As it was given, but whole: a symlink that is turned later is followed then. Where `..` was in it, it is the other one.
+    /// As given, but absolute: if a symlink changes later, the new target is used. Resolved if it contains `..`.
     pub(crate) named: String,
-    /// Symlinks followed, as far as they are there.
+    /// With symlinks resolved, as far as the path exists.
     pub(crate) real: String,
 }
 
 impl Place {
     pub(crate) fn of(path: &Path) -> Result<Self> {
-        // Leaves `..` alone: what is before it may be a symlink.
+        // Keeps `..`: the part before it may be a symlink.
         let named = std::path::absolute(path)?;
         let is_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
         let found = named.ancestors().find_map(|there| {
@@ -50,7 +50,7 @@ impl Place {
         })
     }
 
-    /// Whether it is in one of `dirs`, by either name.
+    /// Whether it is in one of `dirs`, in either form.
     pub(crate) fn is_in(&self, dirs: &[&str]) -> bool {
         let both = [&self.named, &self.real];
         both.iter()
@@ -61,12 +61,12 @@ impl Place {
         self.is_in(&TEMPORARY)
     }
 
-    /// Whether something is there, or may be for all that this user can see.
+    /// Whether it exists, or may exist but is hidden from this user.
     pub(crate) fn may_exist(&self) -> bool {
         Path::new(&self.real).try_exists().unwrap_or(true)
     }
 
-    /// Where the disk that it is on is mounted, if that is not the root's.
+    /// The mount point of its filesystem, if that is not the root's.
     pub(crate) fn mount(&self) -> Option<String> {
         let is_root_of_mount = |path: &&Path| {
             let looked_at = statx(CWD, *path, AtFlags::empty(), StatxFlags::empty());
@@ -103,7 +103,7 @@ mod tests {
         is("a/./b//c/", "a/b/c", "a/b/c");
         is("a/../a/b", "a/b", "a/b");
         is("link/c", "link/c", "a/b/c");
-        // Not `c`, as the letters have it.
+        // Not `c`, as removing `link/..` from the text would give.
         is("link/../c", "a/c", "a/c");
         is("dangling/c", "dangling/c", "dangling/c");
         for lost in ["no/../c", "a/no/../../c", "dangling/../c"] {

@@ -6,19 +6,19 @@ use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::{Text, VERSION};
 use crate::cli::quote::{shell, unit_argument, unit_path};
 
-/// The units, as the package has them.
+/// The package's units.
 const SERVICE: &str = include_str!("../../../../dist/etcd-ark.service");
 const TIMER: &str = include_str!("../../../../dist/etcd-ark.timer");
-/// What tells of a failure, and where it belongs.
+/// The unit that reports a failure, and its path.
 const FAILED: &str = include_str!("../../../../dist/examples/etcd-ark-failed@.service");
 const FAILED_PATH: &str = "/etc/systemd/system/etcd-ark-failed@.service";
-/// The user of the package, to whom the backups belong.
+/// The package's user, who owns the backups.
 pub(crate) const USER: &str = "etcd-ark";
-/// Where `PrivateTmp=` and `ProtectHome=` put something else.
+/// Directories that `PrivateTmp=` and `ProtectHome=` replace.
 const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
-/// What the units of this machine are made of.
+/// What the units are made of.
 pub(crate) struct Unit<'u> {
     pub(crate) exe: &'u Place,
     pub(crate) user: &'u str,
@@ -119,7 +119,7 @@ impl Unit<'_> {
                 "yes".to_owned()
             }
         };
-        // Symlinks are followed by what writes, and not by what waits for mounts.
+        // Writing follows symlinks; waiting for mounts does not.
         let mounts = all().flat_map(|place| [&place.named, &place.real]);
         let writes = line.writes().chain(&line.metrics).map(|place| &place.named);
         let lines = [
@@ -150,13 +150,13 @@ impl Unit<'_> {
         if self.when == When::NIGHTLY {
             return text;
         }
-        // What is said of the hour is of that hour.
+        // The comment about the hour holds for that hour only.
         let lines = text.split_inclusive('\n');
         lines.filter(|line| !line.starts_with("# Hardly")).collect()
     }
 }
 
-/// Each of them once; none if there is none.
+/// All paths, each once; `None` if there are none.
 fn paths<'p>(paths: impl Iterator<Item = &'p String>) -> Option<String> {
     let mut once: Vec<String> = Vec::new();
     for path in paths.map(|path| unit_path(path)) {
@@ -167,7 +167,7 @@ fn paths<'p>(paths: impl Iterator<Item = &'p String>) -> Option<String> {
     (!once.is_empty()).then(|| once.join(" "))
 }
 
-/// A unit less the comment at its head, with other values of some keys; a key without a value goes.
+/// A unit without its first comment, and with other values for some keys; a key without a value is removed.
 fn with_lines(unit: &str, lines: &[(&str, Option<String>)]) -> String {
     let mut text = String::with_capacity(unit.len());
     for line in unit

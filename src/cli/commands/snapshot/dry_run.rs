@@ -1,7 +1,7 @@
-//! `snapshot --dry-run`: everything that a snapshot needs, tried by the code that takes one, and no archive.
+//! `snapshot --dry-run`: tries everything that a snapshot needs with the same code, and makes no archive.
 //!
-//! In: the flags of `snapshot`. Out: a check a line, in the order in which a run meets them, and the exit code that the run would have.
-//! Nothing is changed but for a probe where the archives go, which is removed again.
+//! In: the flags of `snapshot`. Out: a line for each check, in the order of a run, and the exit code that the run would
+//! have. Nothing is changed except for a probe in the repository, which is removed again.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -36,7 +36,7 @@ use crate::cli::output::Paint;
 use crate::cli::render::checklist;
 use crate::cli::render::member::position_text;
 
-/// The most that the user of an archive, and of a directory of them, lets others do.
+/// Permission bits of other users that a directory of archives, and an archive, should not have.
 const OTHERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o077;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let opened = opened.and_then(|place| cx.places.repository(place));
     let opened = opened.and_then(|repository| {
         refuse_inside(args, data_dir.as_ref(), &*repository)?;
-        // Where a file is in its place, one fault is enough.
+        // If a file is in its place, one fault is enough.
         if repository.directory().is_some_and(Path::is_file) {
             repository.prepare()?;
         }
@@ -136,14 +136,14 @@ fn replaceable(file: &Path) -> Found {
     Found::warning(text).advice("node_exporter reads only files with a name that ends with `.prom`")
 }
 
-/// The checks so far, and the failure that a run meets first.
+/// The checks so far, and the first failure that a run would have.
 #[derive(Default)]
 struct List {
     all: Vec<Check>,
     first: Option<Kind>,
 }
 
-/// What a check that did not fail found.
+/// The result of a check that did not fail.
 #[derive(Clone)]
 struct Found {
     status: Status,
@@ -189,7 +189,7 @@ impl List {
         });
     }
 
-    /// Adds what came of a try, which is gone on without if it failed; only an interruption ends it all.
+    /// Adds the result of a try; a failure is added too, and only an interrupt ends the list.
     fn take<T>(
         &mut self,
         name: (&'static str, &'static str),
@@ -283,7 +283,7 @@ fn refuse_inside(
     Ok(())
 }
 
-/// Where the archives go, and what others may do there.
+/// The repository, and other users' access to it.
 fn place(repository: &dyn Repository) -> Found {
     let location = format!("`{}`", repository.location());
     let Some(dir) = repository.directory() else {
@@ -306,7 +306,7 @@ fn place(repository: &dyn Repository) -> Found {
     }
 }
 
-/// Owner and mode of the backup dir `dir`, and in what it or the archives in it are open to others.
+/// Owner and mode of the backup dir `dir`, and other users' access to it or to the archives in it.
 fn exposed(dir: &Path) -> std::io::Result<(String, Vec<String>)> {
     let named = |uid| name_of(uid).unwrap_or_else(|| format!("user {uid}"));
     let mode_of = |metadata: &std::fs::Metadata| metadata.mode() & 0o7777;
@@ -349,7 +349,7 @@ fn exposed(dir: &Path) -> std::io::Result<(String, Vec<String>)> {
     Ok((format!("of {owner}, mode {mode:o}"), open))
 }
 
-/// What an archive of now would hold.
+/// The content of a present archive.
 fn content(captured: &Captured) -> Found {
     let manifest = &captured.manifest;
     let member = &manifest.member;
@@ -380,7 +380,7 @@ fn content(captured: &Captured) -> Found {
     }
 }
 
-/// Whether etcd would start from it, and whether it is more than etcd's guide wants.
+/// Whether etcd would start from it, and whether it is larger than etcd's guide recommends.
 fn judged(captured: &Captured) -> Vec<Check> {
     let manifest = &captured.manifest;
     let warned = |code| {
@@ -406,7 +406,7 @@ fn judged(captured: &Captured) -> Vec<Check> {
     list.all
 }
 
-/// That an archive of `bytes` fits wherever it is written.
+/// Whether an archive of `bytes` fits wherever it is written.
 fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Result<String> {
     let spool = args.to.used_spool();
     let backups = repository.and_then(Repository::directory);
@@ -433,7 +433,7 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
     Ok(told.join("; "))
 }
 
-/// `dir`, or what is there of the way to it.
+/// `dir`, or its nearest parent that exists.
 fn nearest(dir: &Path) -> &Path {
     let found = dir.ancestors().find(|dir| dir.exists());
     let here = Path::new(".");
@@ -471,7 +471,7 @@ fn write_probe(
     }
 }
 
-/// Whether this machine's clock can be right beside the times of the archives.
+/// Whether this machine's clock agrees with the times of the archives.
 fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Found> {
     let catalog = match summarize(repository) {
         Ok(catalog) => catalog,

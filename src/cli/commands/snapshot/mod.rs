@@ -1,4 +1,4 @@
-//! `snapshot`: capture a data dir, read the archive back, say where it stands.
+//! `snapshot`: captures a data dir, reads the archive back, prints its path.
 
 mod dry_run;
 
@@ -99,7 +99,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         return dry_run::run(&command.snapshot, cx);
     }
     let args = &command.snapshot;
-    // What is saved of a damaged data dir takes no other archive's place.
+    // The archive of a damaged data dir must not cause the removal of others.
     let policy = args.keep.wanted()?.filter(|_| !args.damaged);
     let data_dir = open_source(args)?;
     let opened = args.to.open(&cx.places)?;
@@ -190,7 +190,7 @@ fn request<'r>(args: &Snapshot, data_dir: &'r DataDir, to: Destination<'r>) -> R
     }
 }
 
-/// Notes that the archive found is as good as one of now.
+/// Records that the existing archive is as good as a new one.
 fn note_current(
     found: &Unchanged,
     repository: &dyn Repository,
@@ -210,7 +210,7 @@ fn note_current(
     Ok(())
 }
 
-/// Prunes the member's archives, if that is wanted; the one at `proven` was proven just now.
+/// Prunes the member's archives, if requested; the one at `proven` was verified just now.
 fn prune(
     policy: Option<&Policy>,
     identity: &Identity,
@@ -236,7 +236,7 @@ fn prune(
     after_snapshot(&request, group, &args.lock.claim("snapshot"), cx)
 }
 
-/// What was worth a warning when the archive was taken still is.
+/// Repeats the warnings of the existing archive.
 fn tell_unchanged(
     found: &Unchanged,
     repository: &dyn Repository,
@@ -244,7 +244,7 @@ fn tell_unchanged(
     out: &Out,
 ) {
     let summary = &found.summary;
-    // They are what was true when it was taken, with the limits of that run.
+    // They were true when it was made, with the limits of that run.
     for warning in &summary.warnings {
         out.warn(&format!(
             "archive of {}: {}",

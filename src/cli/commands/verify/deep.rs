@@ -1,4 +1,4 @@
-//! The deep part of `verify`: raft snapshots compared with the replay, and what would expire.
+//! The deep part of `verify`: compares raft snapshots with the replay, and lists keys that would expire.
 
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -16,14 +16,14 @@ use crate::cli::error::Result;
 use crate::cli::json;
 use crate::cli::output::{Out, Paint, one_line};
 
-/// How many keys are named.
+/// How many keys are listed.
 const NAMED: usize = 10;
 
-/// What a deep look gave, and for when.
+/// The result of a deep verification, and the time for which expiries are computed.
 pub(crate) struct Deep {
     report: DeepReport,
     restore_at: Timestamp,
-    /// Keys that expire before that, soonest first, as far as they are named.
+    /// The first keys that expire before that time, soonest first.
     expiring: Vec<(String, UnixNanos)>,
     expires: u64,
 }
@@ -58,7 +58,7 @@ impl Deep {
         })
     }
 
-    /// The first thing that is wrong.
+    /// The first fault.
     pub(crate) fn first_fault(&self) -> Option<String> {
         let snapshot = self
             .report

@@ -1,4 +1,4 @@
-//! `verify`: prove archives and data dirs, and go on past what is corrupt.
+//! `verify`: verifies archives and data dirs, and continues after a corrupt one.
 
 pub(crate) mod deep;
 pub(crate) mod verdict;
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                     return Err(error);
                 }
                 results.push(unopened_json(path, &error, args));
-                // One target alone fails as any command does; of several each gets its verdict.
+                // One target fails as in any command; with several each has its verdict.
                 if targets.len() == 1 {
                     if path.exists() {
                         out.json(|| answer(&results));
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let (Some(kind), Some(first)) = (worst, first) else {
         return Ok(());
     };
-    // Where bytes are wrong no key helps.
+    // A key does not help if bytes are wrong.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
         "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
@@ -158,7 +158,7 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
         .collect()
 }
 
-/// What is told of a target that cannot be opened. Servers may start from it anyway.
+/// The report on a target that cannot be opened. Servers may start from it anyway.
 fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
     let wal_dir = args.wal_dir.as_deref();
     let starts = target
@@ -198,7 +198,7 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
     match &opened {
         Target::DataDir(dir) => data_dir_verdict(&opened, dir, args, cx),
         Target::Archive(archive) => {
-            // Without a key the sidecar is all there is to go by: what it says must be true then, too.
+            // Without a key only the sidecar can be checked, so it must be right.
             places.prove_beside(target)?;
             let sum = SumFile::of(target, cx)?;
             let whole = sum.as_ref().is_some_and(SumFile::is_of_plain_bytes);
@@ -229,13 +229,13 @@ impl SumFile {
         }))
     }
 
-    /// Whether its digest is that of the bytes which are read as the archive.
+    /// Whether its digest is that of the archive's plain bytes.
     fn is_of_plain_bytes(&self) -> bool {
         !is_encrypted_name(&self.name)
     }
 
-    /// That it has another digest than the archive, which is sound: `sha256sum -c` would fail. `sha256` is that of the
-    /// archive, if it is known.
+    /// The fault if it has another digest than the archive, which is valid: `sha256sum -c` would fail. `sha256` is the
+    /// archive's, if it is known.
     fn wrong(
         &self,
         target: &Location,
@@ -259,7 +259,7 @@ impl SumFile {
     }
 }
 
-/// Whether `target` is a directory without anything in it but what we leave in a backup dir.
+/// Whether `target` is a directory with nothing in it but what we leave in a backup dir.
 fn is_bare(target: &Path) -> bool {
     let is_ours = |entry: std::io::Result<std::fs::DirEntry>| {
         let name = entry.map(|entry| entry.file_name());
@@ -287,7 +287,7 @@ fn nothing_in(target: &Location) -> CliError {
     .hint(hint)
 }
 
-/// Of an encrypted archive without a key only the ciphertext can be proven.
+/// The verdict on an encrypted archive without a key: only the ciphertext can be verified.
 fn locked_verdict(
     repository: &dyn Repository,
     summary: &Summary,
@@ -322,12 +322,12 @@ fn locked_verdict(
     })
 }
 
-/// What reading it all made of its bytes.
+/// The word for the result of reading all of it.
 fn worth(is_sound: bool) -> &'static str {
     if is_sound { "verified" } else { "read" }
 }
 
-/// A backup dir or bucket among the targets stands for every archive in it.
+/// Replaces each backup dir or bucket among the targets by all archives in it.
 fn with_repositories_opened(
     targets: &[Location],
     selection: &Selection,
@@ -355,7 +355,7 @@ fn with_repositories_opened(
     Ok(all)
 }
 
-/// The verdict on an archive, and if `whole` the digest of what was read as the archive.
+/// The verdict on an archive, and if `whole` the digest of its bytes.
 fn archive_verdict(
     target: &Target,
     archive: &Archive,
@@ -416,7 +416,7 @@ fn data_dir_verdict(
     let summary = match &found.facts {
         Ok(facts) => format!("{}\n  index {}", facts.identity, facts.position.index),
         Err(fault) => {
-            // A file that is corrupt is reason enough; what it leaves would mislead.
+            // A corrupt file is enough; its effects on the facts would mislead.
             if found.files.iter().all(|file| file.fault.is_none()) {
                 faults.push(format!("etcd could not start from it: {fault}"));
             }
@@ -461,8 +461,8 @@ fn data_dir_verdict(
     Ok(verdict)
 }
 
-/// The release of the data, as far as they tell.
+/// The result of the first read, for the deep verification.
 fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
-    // If it failed the log does not reach back to where it began; the deep look finds where it does.
+    // If the replay failed, the log does not reach back to its start; the deep verification finds another one.
     Some((member.clone(), replay?.ok()?))
 }

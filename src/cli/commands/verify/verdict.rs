@@ -1,4 +1,4 @@
-//! What proving one target gave, as text and as JSON.
+//! The result of verifying one target, as text and as JSON.
 
 use std::path::Path;
 
@@ -16,24 +16,24 @@ use crate::etcd::start::{V2_3, Verdicts, is_3x, none_starts, starting_lines, tho
 use crate::etcd::text::printable;
 use crate::text::size;
 
-/// What proving one target gave.
+/// The result of verifying one target.
 pub(super) struct Verdict {
-    /// The member and how far its log goes, where that can be read.
+    /// The member and its position in the log, if they can be read.
     pub(super) member: Option<(Identity, Position)>,
     pub(super) files: Vec<FileReport>,
     pub(super) faults: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) summary: String,
-    /// What servers of each release line do with it, where all of it could be read.
+    /// Whether servers of each release line start from it, if all of it could be read.
     pub(super) starts: Option<Verdicts>,
-    /// The release of the data, where it is known.
+    /// The release of the data, if it is known.
     pub(super) own: Option<Release>,
     pub(super) deep: Option<Deep>,
 }
 
 impl Verdict {
-    /// Takes what servers do with it. It is a fault if nothing up to the release of the data starts,
-    /// and a note if only some do not.
+    /// Records whether servers start from it. It is a fault if none up to the release of the data does,
+    /// and a note if some do not.
     pub(super) fn take_starts(&mut self, starts: Option<Verdicts>, own: Option<Release>) {
         let Some(starts) = starts else { return };
         let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
@@ -59,7 +59,7 @@ impl Verdict {
         self.first_fault().is_none()
     }
 
-    /// The first thing that is wrong, and with which file.
+    /// The first fault, and its file.
     pub(super) fn first_fault(&self) -> Option<String> {
         let mut files = self.files.iter();
         let in_file =
@@ -71,11 +71,11 @@ impl Verdict {
     }
 }
 
-/// How it stands with a target, for scripts.
+/// The status words of a target, for scripts.
 pub(super) const OK: &str = "ok";
 pub(super) const FAILED: &str = "failed";
 
-/// A target on one line: its name may hold control characters.
+/// A target on one line: its name may contain control characters.
 pub(super) fn shown(target: &Path) -> String {
     printable(&target.display().to_string())
 }
