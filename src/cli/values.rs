@@ -10,7 +10,8 @@ use crate::cli::location::no_url;
 
 const LIKE_A_DURATION: &str = "not a valid duration: write it like `30s`, `90m`, `24h` or `7d`";
 
-/// A duration above zero, such as `3s`, `24h` or `7d`; a day is 24 hours. A bare number is refused: 30 days must not become 30 seconds.
+/// A duration above zero, such as `3s`, `24h` or `7d`; a day is 24 hours. A bare number is refused, so that 30 days
+/// cannot become 30 seconds.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     duration_or_zero(text)
         .ok()
@@ -29,7 +30,7 @@ pub(crate) fn duration_or_zero(text: &str) -> Result<SignedDuration, String> {
         .ok_or_else(wrong)
 }
 
-/// A size, such as `100MB` or `95MiB`; a number by itself is bytes.
+/// A size, such as `100MB` or `95MiB`; a number without a unit is bytes.
 pub(crate) fn byte_size(text: &str) -> Result<ByteSize, String> {
     let wrong = |_| "not a valid size: write it like `100MB`, `95MiB` or `2GB`".to_owned();
     text.parse().map_err(wrong)

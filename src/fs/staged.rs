@@ -1,7 +1,7 @@
 //! Publishes a finished file or directory: staged under a reserved name, synced, then renamed.
 //!
 //! In: a directory to publish into. Out: either the whole thing under its final name, durable,
-//! or nothing. What a killed run left staged is recognised by its name and its free lock.
+//! or nothing. Leftovers of a killed run are recognised by their names and free locks.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,8 +20,8 @@ use crate::fs::owner::give_to_owner_of;
 
 use crate::fs::error::with_path;
 
-/// How every staged file and directory begins; no reader of archives or of data dirs takes
-/// a name like this for its own.
+/// The prefix of every staged file and directory; no reader of archives or of data dirs accepts
+/// such a name.
 pub const STAGING_PREFIX: &str = ".etcd-ark-";
 /// A staged thing younger than this may belong to a run that has not locked it yet.
 const STALE_AFTER: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl StagedFile {
         })
     }
 
-    /// A new file with `bytes` in it, on the disk already.
+    /// A new file with these `bytes`, synced.
     pub fn holding(dir: &Arc<Dir>, bytes: &[u8]) -> io::Result<Self> {
         let staged = Self::create_in(dir)?;
         staged
@@ -72,27 +72,26 @@ impl StagedFile {
         &self.dir
     }
 
-    /// Where it is staged.
+    /// Its path while it is staged.
     pub fn path(&self) -> &Path {
         self.temp.path()
     }
 
-    /// Forces everything written to the disk.
+    /// Syncs the file.
     pub fn sync(&self) -> io::Result<()> {
         self.file()
             .sync_all()
             .map_err(|error| with_path(error, "sync", self.path()))
     }
 
-    /// Forces everything written to the disk and then out of the page cache, so that the next
-    /// read comes from the disk.
+    /// Syncs the file and drops it from the page cache, so that the next read comes from the disk.
     pub fn sync_and_drop_cache(&self) -> io::Result<()> {
         self.sync()?;
         forget_cached(self.file());
         Ok(())
     }
 
-    /// Gives the file its final name, which must be free, and makes that name durable.
+    /// Renames the file to its final name, which must be free, and makes that durable.
     pub fn publish(self, name: &OsStr) -> io::Result<()> {
         self.name(name, Entry::rename_to_free)
     }
@@ -107,7 +106,7 @@ impl StagedFile {
         name: &OsStr,
         rename: impl FnOnce(&Entry, &Entry) -> io::Result<()>,
     ) -> io::Result<()> {
-        // The file stays open, and so locked, until it has its name.
+        // The file stays open, and so locked, until it is renamed.
         let (file, temp) = self.temp.into_parts();
         let file = fs::File::from_parts(file, &temp);
         give_to_owner_of(self.dir.file(), &file);
@@ -132,11 +131,11 @@ fn staging<T>(
         })
 }
 
-/// After how many bytes the kernel is asked to begin writing them to the disk.
+/// After how many bytes the kernel is asked to start writing them to the disk.
 pub(crate) const WRITEBACK: u64 = 8 << 20;
 
-/// Asks the kernel to start writing a range and to let its pages go when it can.
-/// A hint: a filesystem that does not know it loses nothing but time.
+/// Asks the kernel to start writing a range and to drop its pages when it can.
+/// This is a hint: without support for it only speed is lost.
 pub fn start_writeback(file: &std::fs::File, from: u64, length: u64) {
     if let Some(length) = std::num::NonZeroU64::new(length) {
         let _ = rustix::fs::fadvise(file, from, Some(length), rustix::fs::Advice::DontNeed);
@@ -171,13 +170,13 @@ impl StagedDir {
         Ok(Self { place, dir })
     }
 
-    /// Where it is staged.
+    /// Its path while it is staged.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A path that leads to it whatever is renamed meanwhile: where another account can put something else
-    /// in its place, it is the one by the open directory, which children of this process can follow too.
+    /// A path to it that stays valid: if another account can replace a directory above it, this is the path
+    /// by the open directory, which children of this process can use too.
     pub fn lasting_path(&self) -> io::Result<PathBuf> {
         if !is_exposed(self.place.dir.path())? {
             return Ok(self.path().to_path_buf());
@@ -186,7 +185,7 @@ impl StagedDir {
         Ok(PathBuf::from(format!("/proc/{process}/fd/{file}")))
     }
 
-    /// The name that it has while it is staged.
+    /// Its name while it is staged.
     pub fn place(&self) -> &Entry {
         &self.place
     }
@@ -196,12 +195,12 @@ impl StagedDir {
         &self.dir
     }
 
-    /// Removes it now, and says so if that fails.
+    /// Removes it now, and returns any error.
     pub fn remove(self) -> io::Result<()> {
         self.clear()
     }
 
-    /// Only under the name that it was made with: what was given another one has been published.
+    /// Removes it under its staging name only: after a rename it is published.
     fn clear(&self) -> io::Result<()> {
         self.place.must_be(&self.dir)?;
         self.dir.clear()?;
@@ -216,12 +215,12 @@ impl Drop for StagedDir {
 }
 
 fn lock_if_possible(file: &std::fs::File) {
-    // Where locks are not supported nothing is ever taken for stale, and all is left.
+    // If locks are not supported nothing counts as stale, and all is left.
     let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
 }
 
-/// Removes what killed runs left staged in `dir`: ours by name, old enough, and locked by no one.
-/// What cannot be removed is left: it stops nothing.
+/// Removes what killed runs left staged in `dir`: with our prefix, old enough, and not locked.
+/// What cannot be removed is left there and does no harm.
 pub fn remove_stale(dir: &Path) {
     let Ok(dir) = Dir::open(dir) else {
         return;
@@ -257,7 +256,7 @@ fn remove_stale_file(dir: &Arc<Dir>, name: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it is old enough; then it is locked, for as long as it is open here.
+/// Whether it is old enough and not locked; then it is locked while it is open here.
 fn is_stale(file: &fs::File) -> bool {
     let modified = file.metadata().and_then(|metadata| metadata.modified());
     let age = modified
@@ -273,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory with one thing in it, or a file, that was last written so many seconds ago.
+    /// A directory with one thing in it, or a file, last written this number of seconds ago.
     fn left(dir: &Path, name: &str, seconds: u64) -> std::fs::File {
         let path = dir.join(name);
         if name.ends_with(".staging") || name == "member" {
@@ -323,7 +322,7 @@ mod tests {
             }
             if name.contains("locked") {
                 lock_if_possible(&file);
-                // Held to the end of the test.
+                // Held until the end of the test.
                 std::mem::forget(file);
             }
         }
@@ -339,7 +338,7 @@ mod tests {
             before.iter().filter(gone).cloned().collect::<Vec<_>>()
         );
         assert_eq!(names(&dir.join("member/member")), ["rest"]);
-        // Nothing to do, and nowhere to do it, are no failures.
+        // A missing directory, and nothing to remove, are not errors.
         remove_stale(&dir.join("nowhere"));
     }
 
@@ -351,7 +350,7 @@ mod tests {
         drop(StagedFile::holding(&dir, b"first").unwrap());
         assert!(names(temp.path()).is_empty());
         let staged = StagedFile::holding(&dir, b"first").unwrap();
-        // It is locked: no other run takes it for the rest of a killed one.
+        // It is locked: no other run treats it as a leftover.
         age(staged.file(), 60);
         remove_stale(temp.path());
         staged.publish("file".as_ref()).unwrap();
@@ -389,7 +388,7 @@ mod tests {
         let staged = stage();
         age(staged.dir().file().file(), 60);
         remove_stale(temp.path());
-        // Where no other account can rename, the path by name is the one that lasts.
+        // If no other account can rename, the path by name is the one that stays valid.
         if !is_exposed(temp.path()).unwrap() {
             assert_eq!(staged.lasting_path().unwrap(), staged.path());
         }

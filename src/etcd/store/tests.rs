@@ -1,6 +1,6 @@
-//! Each rule of the formats page §5, with requests made by hand: what the store is after them.
+//! Each rule of the formats page §5, with requests made by hand and the resulting store.
 //!
-//! `docs/replay-rules.md` says which test here fails when a rule is taken out of the code.
+//! `docs/replay-rules.md` says which test here fails if a rule is removed from the code.
 
 use prost::Message as _;
 
@@ -16,14 +16,14 @@ fn bytes(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
 
-/// A time: nanoseconds since 1970, or behind `+` since 2000.
+/// A time: nanoseconds since 1970, or after `+` since 2000.
 fn time(text: &str) -> i64 {
     let number: i64 = text.parse().unwrap();
     number + if text.starts_with('+') { Y2000 } else { 0 }
 }
 
-/// A request: its method (`create` and `update` are a PUT with `prevExist`), its path, and behind
-/// these what else is in it: `=` the value, `dir`, `recursive`, `refresh`, `value=` and `index=` the
+/// A request: its method (`create` and `update` are a PUT with `prevExist`), its path, and after
+/// these its other fields: `=` the value, `dir`, `recursive`, `refresh`, `value=` and `index=` the
 /// conditions, `until=` and `time=` a [`time`].
 fn request(text: &str) -> Request {
     let mut words = text.split(' ');
@@ -84,9 +84,9 @@ fn conf_change(text: &str) -> Option<ConfChange> {
     })
 }
 
-/// Does what a story says, a line each: a request or a conf change, with what comes of it behind `->` if that is not
-/// `done`; or `=` and the [`state`] that the store is in by then. Unless it is done, a request changes
-/// neither the tree nor the index, nor what will expire.
+/// Runs a story, line by line: a request or a conf change, with its result after `->` if that is not
+/// `done`; or `=` and the [`state`] of the store at that point. A request that is not done changes
+/// neither the tree nor the index nor the expiries.
 #[track_caller]
 fn tell(store: &mut Store, text: &str) {
     let lines = text.lines().map(str::trim);
@@ -122,9 +122,9 @@ fn after(text: &str) -> Store {
     store
 }
 
-/// The store's index, and each node behind a `|`: path, created/modified index, `=` its value or
-/// `dir`, and `@` its expiry. The three directories of an empty store are left out as long as
-/// they are as they were.
+/// The store's index, and each node after a `|`: path, created/modified index, `=` its value or
+/// `dir`, and `@` its expiry. The three directories of an empty store are left out while they are
+/// unchanged.
 fn state(store: &Store) -> String {
     let mut parts = vec![store.index().to_string()];
     let mut expiring = 0;
@@ -291,7 +291,7 @@ fn without_prev_exist_either_condition_compares() {
 
 #[test]
 fn an_empty_condition_is_none() {
-    // etcd writes all fields, also where no one asked for them.
+    // etcd writes all fields, even those that were not set.
     after(
         "PUT /1/a =v
          PUT /1/a =w value= index=0
@@ -558,7 +558,7 @@ fn sync_removes_a_directory_with_all_below_it() {
 
 #[test]
 fn sync_removes_in_order_of_expiry() {
-    // Before its directory a key counts for itself; after it, it is gone already.
+    // A key that expires before its directory counts; after it, it is already removed.
     for (key, counted) in [("+999", 2), ("+1001", 1)] {
         let mut updates = [
             format!("update /1/d/a =v until={key}"),
@@ -611,7 +611,7 @@ fn a_refresh_leaves_the_value() {
 
 // Entries.
 
-/// A field of kind 2 before its bytes, which are few.
+/// A field of kind 2 with a few bytes of content.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let head = [number << 3 | 2, u8::try_from(content.len()).unwrap()];
     [&head[..], content].concat()
@@ -636,7 +636,7 @@ fn an_empty_entry_does_nothing() {
 #[test]
 fn an_entry_of_3_x_holds_its_v2_request_inside() {
     let plain = request("PUT /1/a =v").encode_to_vec();
-    // Behind an id and in front of an unknown field.
+    // After an id and before an unknown field.
     let inside = field(2, &request("PUT /1/b =w").encode_to_vec());
     let internal = [&[0x08, 7][..], &inside, &field(15, b"x")].concat();
     let (state, applied) = entries(&[&plain, &internal]);
@@ -670,7 +670,7 @@ const FIRST: &str = concat!(
     "/0/members 1/1 dir | /0/members/a1 1/1 dir | ",
     r#"/0/members/a1/raftAttributes 1/1 ={"peerURLs":["http://a"]}"#
 );
-/// Those of the second, up to when its attributes were written.
+/// Those of the second, before its attributes are written.
 const SECOND: &str = "/0/members/b 2/2 dir | /0/members/b/raftAttributes";
 
 /// A store of two members after a story.

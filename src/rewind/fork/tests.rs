@@ -69,7 +69,7 @@ fn tails_above_all_that_is_known_to_be_committed_may_differ_and_the_later_term_w
     assert_eq!((found.committed, found.knower), (Index(2), 0));
     assert_eq!((found.winner, found.end.index), (1, Index(3)));
     assert_eq!(found.sure, [Index(2), Index(3)]);
-    // Of one term the longer log wins, in either order.
+    // With the same last term the longer log wins, in either order.
     let longer = trace(0, &[(1, 1), (1, 2), (2, 30), (2, 40)], &[]);
     let found = agree(&[log(&late, 1), log(&longer, 1), log(&long, 2)]).unwrap();
     assert_eq!((found.winner, found.end.index), (1, Index(4)));
@@ -109,10 +109,10 @@ fn what_a_crashed_leader_never_committed_gives_way_to_what_a_later_one_did() {
         let expected = logs.map(|log| log.commit);
         assert_eq!(found.sure, expected);
     }
-    // Who knows it to be committed need not have the log of the later leader.
+    // The log that knows it to be committed need not be the later leader's.
     let found = agree(&[log(&crashed, 1), log(&follower, 3), log(&later, 1)]).unwrap();
     assert_eq!(found.sure, [Index(1), Index(3), Index(5)]);
-    // A raft snapshot of the later leader stands for what it committed.
+    // A raft snapshot of the later leader covers what it committed.
     let from_snapshot = trace(3, &[(5, 40)], &[(3, 5)]);
     let found = agree(&[log(&from_snapshot, 4), log(&crashed, 1)]).unwrap();
     assert_eq!(found.sure, [Index(4), Index(1)]);
@@ -125,7 +125,7 @@ fn what_a_crashed_leader_never_committed_gives_way_to_what_a_later_one_did() {
         );
         agree(&[log(&tail, 1), log(&later, 5)]).unwrap_err();
     }
-    // A member's own raft snapshot is no later leader's.
+    // A member's own raft snapshot is not that of a later leader.
     let own = trace(0, &[(4, 1), (4, 2), (4, 3)], &[(2, 5)]);
     let fork = agree(&[log(&own, 2), log(&later, 5)]).unwrap_err();
     assert_eq!(fork.index, Index(2));
@@ -139,7 +139,7 @@ fn one_index_and_term_with_two_contents_is_a_fork_wherever_it_stands() {
     assert_eq!((fork.index, fork.why), (Index(3), Why::SameTerm));
     assert_eq!(fork.sides[0].said, Said::Entry(entry(3, 1, 3)));
     assert_eq!(fork.sides[1].said, Said::Entry(entry(3, 1, 99)));
-    // Of several pairs that differ there the first is told.
+    // If several pairs differ there, the first is reported.
     let fork = agree(&[log(&one, 1), log(&one, 1), log(&other, 1)]).unwrap_err();
     assert_eq!(fork.sides.map(|side| side.input), [0, 2]);
 }
@@ -174,10 +174,10 @@ fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_
     let fork = agree(&[log(&without, 3), log(&with_snapshot, 4)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
     assert_eq!(fork.sides[1].said, Said::Snapshot(Term(2)));
-    // Each has a raft snapshot that the other contradicts: of the first log at 5, of the second at 2.
+    // Each has a raft snapshot that contradicts the other: the first log at 5, the second at 2.
     let late = trace(0, &[(1, 1), (1, 2)], &[(5, 3)]);
     let early = trace(2, &[(2, 3), (2, 4), (2, 5), (2, 6)], &[(2, 9)]);
-    // One that the other's entries contradict at 2 and at 5.
+    // One that contradicts the other's entries at 2 and at 5.
     let twice = trace(5, &[(3, 6)], &[(2, 9), (5, 3)]);
     let entries = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
     let plain = trace(0, &entries, &[]);
@@ -195,7 +195,7 @@ fn a_raft_snapshot_that_differs_before_the_entries_do_is_what_is_told() {
     let fork = agree(&[log(&one, 1), log(&other, 2)]).unwrap_err();
     assert_eq!(fork.index, Index(2), "{fork:?}");
     assert!(matches!(fork.why, Why::Committed { .. }), "{fork:?}");
-    // Where the entries differ first, they are told.
+    // Where the entries differ first, they are reported.
     let one = trace(0, &[(1, 1), (1, 20), (2, 3), (2, 4)], &[]);
     let other = trace(0, &entries, &[(4, 3)]);
     let fork = agree(&[log(&one, 4), log(&other, 4)]).unwrap_err();
@@ -214,7 +214,7 @@ fn a_log_that_ends_with_what_was_committed_lacks_nothing_and_two_contents_are_to
     let fork = agree(&[log(&knower, 6), log(&ends_before, 1)]).unwrap_err();
     let why = Why::Lacks { commit: Index(6) };
     assert_eq!((fork.index, fork.why), (Index(3), why));
-    // Two others hold two things at the very index that it lacks first, or at the next.
+    // Two others have different entries at the first index that it lacks, or at the next.
     let one = trace(2, &[(1, 3), (1, 4)], &[]);
     let other = trace(2, &[(1, 33), (1, 4)], &[]);
     let later = trace(2, &[(1, 3), (1, 44)], &[]);
@@ -269,7 +269,7 @@ fn a_tail_below_a_raft_snapshot_of_the_winner_counts_once_it_meets_it() {
     let cover = history.cover(Index(2), Index(4), None);
     assert_eq!(cover.parts, [part(2, 3, 0), part(4, 4, 1)]);
     assert!(cover.is_whole(), "{cover:?}");
-    // Nothing shows that the same entries are the history's here.
+    // Nothing proves that these entries are the same as in the history.
     let found = agree(&[log(&tail, 1), log(&far, 9)]).unwrap();
     assert_eq!(found.sure, [Index(1), Index(10)]);
 }
@@ -298,7 +298,7 @@ fn logs_that_follow_each_other_by_number_only_are_not_joined() {
         to: Index(4),
     };
     assert_eq!(cover(&late).missing, [missing]);
-    // A raft snapshot that ends where the other log does shows it.
+    // A raft snapshot that ends where the other log does proves it.
     let marked = trace(3, &[(1, 4), (1, 5)], &[(3, 1)]);
     assert!(cover(&marked).is_whole());
 }
@@ -310,7 +310,7 @@ struct Peer {
     term: u64,
     leads: bool,
     commit: usize,
-    /// Entries up to here are in a raft snapshot only.
+    /// Entries up to here exist only in a raft snapshot.
     floor: usize,
     snapshots: Vec<usize>,
 }
@@ -352,7 +352,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 5..120)
 }
 
-/// What a run of the cluster left: copies of its members, and what was committed.
+/// The result of a run of the cluster: copies of its members, and what was committed.
 fn run(steps: &[Step]) -> (Vec<Peer>, Vec<(u64, u64)>) {
     let mut peers = vec![Peer::default(); PEERS];
     let (mut copies, mut committed) = (Vec::new(), Vec::new());
@@ -406,7 +406,7 @@ fn run(steps: &[Step]) -> (Vec<Peer>, Vec<(u64, u64)>) {
     (copies, committed)
 }
 
-/// Sends the leader's log but for its last `fewer` entries; what conflicts goes.
+/// Sends the leader's log without its last `fewer` entries; conflicting entries are removed.
 fn replicate(peers: &mut [Peer], who: usize, to: usize, fewer: usize) {
     let leader = peers[who].clone();
     let sent = &leader.log[..leader.log.len().saturating_sub(fewer)];
@@ -427,7 +427,7 @@ fn replicate(peers: &mut [Peer], who: usize, to: usize, fewer: usize) {
     follower.commit = follower.commit.max(known);
 }
 
-/// The leader commits what a majority has, if it is of its own term.
+/// The leader commits what a majority has, if that is of the leader's own term.
 fn commit(peers: &mut [Peer], who: usize, committed: &mut Vec<(u64, u64)>) {
     let leader = peers[who].clone();
     for index in (leader.commit + 1..=leader.log.len()).rev() {
@@ -466,7 +466,7 @@ proptest! {
             prop_assert!(sure >= peer.commit && sure <= winner.log.len());
             prop_assert_eq!(&peer.log[..sure], &winner.log[..sure]);
         }
-        // The history is the winner's log, and any input that is asked for a part of it has it.
+        // The history is the winner's log, and every input from which a part is taken has that part.
         let history = History::new(logs, agreed);
         let end = history.agreement.end.index;
         let told: Vec<_> = history.entries(Index(1), end).map(|entry| entry.index).collect();

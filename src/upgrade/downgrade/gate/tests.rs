@@ -1,5 +1,5 @@
 //! The table, row by row, and every combination of members around a quorum, compared with a second
-//! statement of it that shares no code with the first.
+//! implementation of it that shares no code with the first.
 
 use jiff::Timestamp;
 
@@ -38,7 +38,7 @@ fn silence() -> Silence {
     }
 }
 
-/// A member that runs `server` and says `cluster`, with or without a quorum read.
+/// A member that runs `server` and reports `cluster`, with or without a quorum read.
 fn says(id: u64, server: &str, cluster: Option<&str>, quorum: bool) -> MemberEvidence {
     let cluster = cluster.map_or(SaidVersion::NotDecided, |said| {
         SaidVersion::Is(version(said))
@@ -67,7 +67,7 @@ fn silent(id: u64) -> MemberEvidence {
     }
 }
 
-/// A member in whose place something answers that cannot be understood.
+/// A server at a member's address answers, but with nothing that can be understood.
 fn not_understood(id: u64) -> MemberEvidence {
     let rubbish = Silence::Rubbish {
         url: "http://127.0.0.1:1".to_owned(),
@@ -146,7 +146,7 @@ fn offline(members: u64, disks: Vec<DiskEvidence>) -> Evidence {
     }
 }
 
-/// Three members in the mixed phase: the own one stopped, one of 2.2, one of 2.1.
+/// Three members during an upgrade: the own one stopped, one of 2.2, one of 2.1.
 fn mixed() -> Evidence {
     let members = vec![
         stopped(OWN, "2.2"),
@@ -158,7 +158,7 @@ fn mixed() -> Evidence {
 
 #[test]
 fn row_1_anybody_who_says_2_2_refuses_whatever_the_others_say() {
-    // A partitioned member's word is enough.
+    // A partitioned member's report is enough.
     let mut found = mixed();
     found.members[1] = says(2, "2.2.5", Some("2.2.0"), false);
     let claim = |source, set_at| Claim {
@@ -181,7 +181,7 @@ fn row_1_anybody_who_says_2_2_refuses_whatever_the_others_say() {
     );
     found.offline = true;
     assert!(matches!(decide(&found), Verdict::Moved(claims) if claims.len() == 2));
-    // A raft snapshot that has it does not say which entry set it.
+    // A raft snapshot with the version does not tell which entry set it.
     let mut alone = evidence(
         vec![stopped(OWN, "2.2")],
         vec![disk(STOPPED, OWN, 1, &[("2.2.0", true)])],
@@ -224,7 +224,7 @@ fn row_2_an_uncommitted_entry_refuses_also_where_all_else_is_well() {
         ],
     );
     assert_eq!(decide(&together), moving);
-    // An entry of 2.1.0 that is not committed yet is none of this.
+    // An uncommitted entry of 2.1.0 does not count.
     let early = evidence(
         vec![stopped(OWN, "2.1")],
         vec![disk(STOPPED, OWN, 1, &[("2.1.0", false)])],
@@ -243,7 +243,7 @@ fn row_2_all_members_of_2_2_refuse_while_the_version_is_lower_or_undecided() {
             all_ahead: true,
         };
         assert_eq!(decide(&found), moving);
-        // The own one ran 2.1: then it has not been upgraded, and holds the others back.
+        // The own one ran 2.1: it has not been upgraded, and keeps the cluster version low.
         found.members[0] = stopped(OWN, "2.1");
         assert_ne!(decide(&found), moving);
         // One that does not answer may be of any release.
@@ -265,7 +265,7 @@ fn row_3_a_stopped_single_members_own_data_dir_is_the_whole_truth() {
     let own = || disk(STOPPED, OWN, 1, &[("2.1.0", true)]);
     let alone = evidence(vec![stopped(OWN, "2.2")], vec![own()]);
     assert_eq!(decide(&alone), Verdict::Allowed(Ground::OwnDataDir));
-    // Not if it runs and does not answer, not by an archive or a copy, not of another member.
+    // Refused if it runs and does not answer, if there is only an archive or a copy, and for another member.
     let unknown =
         |found: &Evidence| assert!(matches!(decide(found), Verdict::Unknown(_)), "{found:?}");
     let mut running = evidence(vec![silent(OWN)], vec![own()]);
@@ -282,7 +282,7 @@ fn row_3_a_stopped_single_members_own_data_dir_is_the_whole_truth() {
         unknown(&found);
     }
     unknown(&evidence(vec![silent(2)], vec![own()]));
-    // Not if there are two, although a majority of two is both.
+    // Refused with two members, although both together are a majority.
     unknown(&evidence(vec![stopped(OWN, "2.2"), silent(2)], vec![own()]));
 }
 
@@ -293,7 +293,7 @@ fn row_4_a_quorum_read_with_all_others_answering_allows() {
     let mut found = mixed();
     found.members[2] = says(3, "2.1.3", Some("2.1.0"), false);
     assert_eq!(decide(&found), Verdict::Allowed(Ground::QuorumRead));
-    // Without a data dir of its own all answer.
+    // Without its own data dir, all members answer.
     let members = vec![
         says(1, "2.1.3", Some("2.1.0"), true),
         says(2, "2.2.5", Some("2.1.0"), true),
@@ -315,7 +315,7 @@ fn row_5_a_silent_member_makes_it_a_warning_which_refuses_under_strict() {
         Verdict::AllowedWithWarning(Ground::QuorumRead, vec![caution])
     );
     assert!(verdict.is_refusal(true) && !verdict.is_refusal(false));
-    // The own member, whose disk could not be read, is silent like any other.
+    // The own member counts as silent if its disk could not be read.
     found.members[0] = silent(OWN);
     assert!(
         matches!(decide(&found), Verdict::AllowedWithWarning(_, cautions) if cautions.len() == 2)
@@ -330,7 +330,7 @@ fn row_6_a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
             decide(&evidence(members, Vec::new())),
             Verdict::NothingToGoBackFrom
         );
-        // Without a quorum read it may be an old story.
+        // Without a quorum read the answer may be out of date.
         let members = vec![
             says(1, "2.0.13", said, false),
             says(2, "2.2.5", said, false),
@@ -357,12 +357,12 @@ fn row_7_unknown_is_no() {
     let own = vec![disk(STOPPED, OWN, 3, &[("2.1.0", true)])];
     let none_answers = vec![stopped(OWN, "2.2"), silent(2), silent(3)];
     unknown(&evidence(none_answers, own.clone()), Doubt::NoAnswer);
-    // A partitioned member that still says 2.1.
+    // A partitioned member that still reports 2.1.
     let mut partitioned = mixed();
     partitioned.members[1] = silent(2);
     partitioned.members[2] = says(3, "2.1.3", Some("2.1.0"), false);
     unknown(&partitioned, Doubt::NoQuorumRead(vec![MemberId(3)]));
-    // Those of 2.1 are silent: no one is known to hold the version back.
+    // Those of 2.1 are silent: no member is known to keep the version low.
     let mut ahead = mixed();
     ahead.members[2] = silent(3);
     unknown(&ahead, Doubt::NoMemberOf(release("2.1")));
@@ -402,7 +402,7 @@ fn offline_the_data_of_a_majority_decide() {
     assert_eq!(two, Verdict::AllowedWithWarning(Ground::Majority, missing));
     let all = decide(&offline(3, vec![own(), at(2), at(3)]));
     assert_eq!(all, Verdict::Allowed(Ground::Majority));
-    // Of four, two are no majority.
+    // Two of four are not a majority.
     let four = decide(&offline(4, vec![own(), at(2)]));
     assert!(
         matches!(four, Verdict::Unknown(doubts) if matches!(doubts[0], Doubt::NoMajority { needed: 3, .. }))
@@ -437,7 +437,7 @@ fn offline_archives_never_open_the_gate_however_many_and_however_new() {
     let one_dir = vec![own(), archive(2, 400), archive(3, 400)];
     assert_eq!(decide(&offline(3, one_dir)), too_few(1, &[2, 3]));
     assert!(decide(&offline(1, vec![archive(1, 343)])).is_refusal(false));
-    // Beside a majority of data dirs an archive only adds: what it knows to be committed, they must have.
+    // With a majority of data dirs an archive only adds: they must have what it knows to be committed.
     let dir = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
     let older = offline(3, vec![own(), dir(2), dir(3), archive(3, 300)]);
     assert_eq!(decide(&older), Verdict::Allowed(Ground::Majority));
@@ -488,10 +488,10 @@ fn an_answer_that_cannot_be_understood_is_unknown_and_unknown_is_no() {
     found.members[3] = not_understood(4);
     let doubt = || Verdict::Unknown(vec![Doubt::NotUnderstood(vec![MemberId(4)])]);
     assert_eq!(decide(&found), doubt());
-    // It does not hide what is known beside it.
+    // It does not hide other evidence.
     found.members[1] = says(2, "2.2.5", Some("2.2.0"), true);
     assert!(matches!(decide(&found), Verdict::Moved(_)));
-    // In the place of the member that is stopped here, too: alone, and under --offline.
+    // The same at the address of this stopped member: alone, and with --offline.
     let in_place_of_own = MemberEvidence {
         stopped: stopped(OWN, "2.2").stopped,
         ..not_understood(OWN)
@@ -521,7 +521,7 @@ fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_
             needed: 2,
         }])
     );
-    // The same, if the last one had not heard yet that its last entries are committed.
+    // The same, if the last one did not know yet that its last entries are committed.
     let mut last = at(3, 435);
     last.position.commit = Index(343);
     let behind = |end| Caution::Behind {
@@ -533,7 +533,7 @@ fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_
         decide(&offline(3, vec![at(1, 250), at(2, 343), last])),
         Verdict::AllowedWithWarning(Ground::Majority, vec![behind(250)])
     );
-    // A member that is not given may have it.
+    // A member without a data dir here may have it.
     assert_eq!(
         decide(&offline(3, vec![at(1, 342), at(2, 343)])),
         Verdict::AllowedWithWarning(
@@ -541,7 +541,7 @@ fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_
             vec![behind(342), Caution::NotGiven(MemberId(3))]
         )
     );
-    // A second directory of the member that goes far enough speaks for it.
+    // A second directory of the same member, with a longer log, is enough.
     let all = vec![at(1, 250), at(1, 343), at(2, 343), at(3, 343)];
     assert_eq!(decide(&offline(3, all)), Verdict::Allowed(Ground::Majority));
 }
@@ -584,7 +584,7 @@ fn other_releases_follow_the_same_table() {
     assert!(matches!(decide(&found), Verdict::Moved(_)));
 }
 
-/// A second statement of the table for members that answer or not, with the own one's disk or not.
+/// A second implementation of the table for members that answer or not, with the own one's disk or not.
 fn second_opinion(found: &Evidence) -> u8 {
     let text = |known: &MemberEvidence| match &known.answer {
         Ok(answer) => Some((
@@ -670,7 +670,7 @@ fn row_of(verdict: &Verdict) -> u8 {
     }
 }
 
-/// Everything that a member can be to the user.
+/// Every state of a member in the evidence.
 fn states(id: u64) -> Vec<MemberEvidence> {
     let mut states = vec![silent(id)];
     for server in ["2.0.13", "2.1.3", "2.2.5"] {
