@@ -1,4 +1,4 @@
-//! A real S3 server, and what goes wrong on the way to it.
+//! A real S3 server, and the failures of its connection.
 
 mod stores;
 

@@ -1,7 +1,7 @@
-//! The cluster client, against everything that can be listening where a member should be.
+//! The cluster client, with every kind of server at a member's address.
 //!
-//! Guards against an answer taken for a member's that is not, and against silence of one kind taken for another: what is down,
-//! what is slow and what speaks nonsense lead an operator to different places, and the downgrade gate to different verdicts.
+//! Guards against an answer wrongly taken as a member's, and against confusing kinds of silence: a server that is down,
+//! slow or answers nonsense needs different steps of the operator, and gives different verdicts of the downgrade gate.
 
 use std::time::{Duration, Instant};
 

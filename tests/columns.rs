@@ -1,8 +1,8 @@
 //! Every line that the tool prints fits 80 columns, and a command that is broken still runs as printed.
 //!
-//! In: recordings, in a directory with a short path and one with a long path. Out: no line is longer, but for a path, a digest
-//! or a URL that stands alone in it. Not looked at: JSON, pages of the manual, completions, values of keys, the command of a
-//! crontab and the line of `status`, which other programs read.
+//! In: recordings, in a directory with a short path and one with a long path. Out: no line is longer, except a path, a
+//! digest or a URL alone on its line. Not checked: JSON, pages of the manual, completions, values of keys, the command
+//! of a crontab and the line of `status`, which other programs read.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Flags that come from a file: which of them count where, and what is wrong with a file.
+//! Flags from a file: which apply where, and errors in the file.
 //!
-//! In: a configuration file, the command line and the environment. Out: the one that wins, seen in what the run does; or a
-//! message that names the file, the line, the key and what was probably meant.
+//! In: a configuration file, the command line and the environment. Out: the value that applies, seen in what the run
+//! does; or a message with the file, the line, the key and a suggestion.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
-//! Flips and cuts, bit by bit, in archives and in data directories: each is found, and nothing is changed by it.
+//! Flips and cuts, bit by bit, in archives and in data directories: each is found, and changes nothing.
 //!
-//! The exhaustive ones run in this process on the small member; a sample goes through the binary.
+//! The exhaustive tests run in this process on the small member; a sample goes through the binary.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

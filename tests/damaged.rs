@@ -1,4 +1,4 @@
-//! A damaged data dir is saved as it is, before anyone repairs it, and is never taken for a backup.
+//! A damaged data dir is saved unchanged, before it is repaired, and never counts as a backup.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

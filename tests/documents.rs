@@ -1,7 +1,8 @@
-//! Every command in a code block of README.md and docs, run in order on the shipped recording, or marked as not run, with the reason.
+//! Every command in a code block of README.md and docs is run in order on the shipped recording, or marked as not run,
+//! with the reason.
 //!
-//! In: the documents, and one member of a cluster of three that answers. Out: each block succeeds as printed, with the paths of
-//! this machine for those in it. The upgrade guide is run on real servers, in `live_2x::runbooks`.
+//! In: the documents, and one member of a cluster of three that answers. Out: each block succeeds as printed, with this
+//! machine's paths. The upgrade guide is run on real servers, in `live_2x::runbooks`.
 
 use std::path::Path;
 

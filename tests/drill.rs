@@ -1,6 +1,6 @@
-//! A drill: a backup restored aside, a real etcd started on it, every key compared.
+//! A drill: a backup is restored to a scratch directory, a real etcd started on it, every key compared.
 //!
-//! Debian's etcd 3.4 proves data dirs of its own; servers of 2.1 and 2.2 prove recorded ones where the environment names
+//! Debian's etcd 3.4 tests its own data dirs; servers of 2.1 and 2.2 test recorded ones if the environment names
 //! them (`ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2`).
 
 use std::ffi::OsStr;

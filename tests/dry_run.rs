@@ -1,7 +1,8 @@
-//! `snapshot --dry-run`, the self test before the first night.
+//! `snapshot --dry-run`, the self test before the first nightly run.
 //!
-//! In: places and flags with something wrong. Out: a line for each check, the exit code of the snapshot itself, and everything as it was.
-//! Guards against a self test that says yes before a night that fails, and against one that leaves something behind.
+//! In: places and flags with a fault. Out: a line for each check, the exit code of the snapshot itself, and nothing
+//! changed. Guards against a self test that passes before a run that fails, and against one that leaves something
+//! behind.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,7 +1,7 @@
-//! What `explain-log` makes of the logs of a real rolling upgrade, of a log with a disaster in it, and of what is not a log.
+//! `explain-log` on the logs of a real rolling upgrade, on a log with a failure in it, and on files that are not logs.
 //!
-//! In: the logs that the recorded servers wrote, 2.1.3 and 2.2.5 in one file; lines as etcd's sources print them. Out: the
-//! mark of each line. What is expected is written down here by hand, line by line where it is about a disaster.
+//! In: the logs of the recorded servers, 2.1.3 and 2.2.5 in one file; lines as etcd's sources print them. Out: the
+//! mark of each line. The expected marks are written by hand, line by line where there is a failure.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

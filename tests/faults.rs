@@ -1,7 +1,7 @@
-//! Every system call that touches the files fails once, or is the last one the process ever makes.
+//! Every system call on the files fails once, or is the last one of the process.
 //!
-//! In: a run of `snapshot` or `restore`, its calls counted by strace. Out: for each call and each blow to it, what stands
-//! afterwards: sources untouched, no broken archive, the old member or the new one, and never neither.
+//! In: a run of `snapshot` or `restore`, its calls counted by strace. Out: for each call and each kind of failure, the
+//! state afterwards: sources unchanged, no broken archive, the old member or the new one, and never neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

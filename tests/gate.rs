@@ -1,8 +1,8 @@
-//! The downgrade gate: when a member may go back, and what is done then.
+//! The downgrade gate: when a member may go back, and how.
 //!
-//! Guards against the silent end: etcd 2.1 starts on data of a cluster that has moved to 2.2 and calls itself healthy, so a gate
-//! that opens once too often is worse than none. What the members say is what recorded servers said, what the disks say is what
-//! they wrote; the numbers are counted a second time here.
+//! Guards against silent loss: etcd 2.1 starts on data of a cluster that has moved to 2.2 and reports itself healthy,
+//! so a gate that wrongly allows one downgrade is worse than none. The members' answers are those of recorded servers,
+//! the disks hold what they wrote; the numbers are counted a second time here.
 
 mod this_member;
 

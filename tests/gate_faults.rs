@@ -1,7 +1,7 @@
-//! `downgrade run --move-wal`, struck at every system call.
+//! `downgrade run --move-wal`, with a failure at every system call.
 //!
-//! Guards against the one thing worse than a member that does not start: one that starts with an empty or a half WAL, takes
-//! itself for new, and votes away what it had acknowledged. At each instant both ways to start it are looked at: by 2.1, which
+//! Guards against the one thing worse than a member that does not start: one that starts with an empty or incomplete
+//! WAL as a new member, and forgets what it had acknowledged. After each failure both starts are checked: by 2.1, which
 //! knows only `member/wal`, and by 2.2 with its old `--wal-dir`.
 
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
-//! The downgrade gate before a real cluster of etcd 3.4: what a quorum is, a real one says.
+//! The downgrade gate with a real cluster of etcd 3.4, which decides what a quorum is.
 //!
-//! In: etcd, where it is installed. Out: the gate's word while members are killed one by one, and servers started on what
-//! `downgrade run` leaves.
+//! In: etcd, if it is installed. Out: the gate's verdict while members are killed one by one, and servers started on
+//! the data that `downgrade run` leaves.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};

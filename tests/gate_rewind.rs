@@ -1,6 +1,8 @@
-//! What the gate says is left is what `rewind` does: the command that it prints is run as printed, and loses as much as was said.
+//! The gate's forecast of a rewind is what `rewind` does: the printed command is run as printed, and loses as much as
+//! was said.
 //!
-//! Guards against a promise of 40 lost writes that turns into 120, because the two count by rules of their own or a flag is missing.
+//! Guards against a forecast of 40 lost writes that becomes 120, because the two count by different rules or a flag is
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A gate that allows leads to a server that starts: compared with what real servers did with 357 data dirs.
+//! If the gate allows, the server starts: compared with what real servers did with 357 data dirs.
 
 use etcd_ark::etcd::ids::Release;
 use etcd_ark::interrupt::Interrupt;

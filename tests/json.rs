@@ -1,7 +1,7 @@
-//! The JSON of every command, on the recordings: the table of fields in docs/reference.md is what they write, and the rules above it
-//! hold.
+//! The JSON of every command, on the recordings: its fields are those of the table in docs/reference.md, and the rules
+//! above that table hold.
 //!
-//! Guards against a field that is renamed in one command only, and against a promise that nothing keeps.
+//! Guards against a field that is renamed in one command only, and against a documented field that no command writes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

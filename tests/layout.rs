@@ -1,8 +1,8 @@
-//! The source layout as docs/design.md has it: who may import whom.
+//! The source layout of docs/design.md: which module may import which.
 //!
-//! In: every `crate::` path in src, tests within the files left out. Out: nothing imports from a floor above its own, no
-//! folder's files and folders import each other in a circle, and `etcd` is pure. Guards against a layout that is true on the
-//! day it is drawn.
+//! In: every `crate::` path in src, except in test modules. Out: nothing imports from a higher layer, no folder's files
+//! and folders import each other in a circle, and `etcd` is pure. Guards against a documented layout that becomes
+//! wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

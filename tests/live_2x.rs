@@ -1,7 +1,7 @@
-//! Clusters of real etcd 2.1 and 2.2 servers: the roll, the way back while it is open, and the way back after the move.
+//! Clusters of real etcd 2.1 and 2.2 servers: upgrades, downgrades while possible, and rewinds after the move.
 //!
-//! In: the servers that `ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2` and their like name; without them these stories are skipped,
-//! and say so. Out: what the servers themselves answer after each step.
+//! In: the servers in `ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2` and so on; without them these stories are skipped
+//! with a message. Out: the servers' own answers after each step.
 
 mod rewinds;
 mod runbooks;

@@ -1,7 +1,7 @@
-//! Captures beside a member at full load, and beside one that was killed.
+//! Captures of a member at full load, and of one that was killed.
 //!
-//! In: `support::live_writer`, several seeds. Out: every archive proven, and held byte by byte against what the member
-//! wrote. `ETCD_ARK_HOT_CAPTURES` says how many captures all seeds together take: 300 unless it is set.
+//! In: `support::live_writer`, several seeds. Out: every archive verified, and compared byte by byte with what the
+//! member wrote. `ETCD_ARK_HOT_CAPTURES` is the number of captures for all seeds together, 300 by default.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

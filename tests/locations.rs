@@ -1,6 +1,6 @@
-//! What a place is that the command line names: which one counts, and what is none; what is copied from where.
+//! The places on the command line: which takes precedence, and which are not valid; what is copied from where.
 //!
-//! In: backup dirs by path, by URL and by variable. Out: the one that was meant, or a refusal; never another one.
+//! In: backup dirs by path, by URL and by variable. Out: the intended one, or a refusal; never another one.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! One run at a time on a backup dir.
 //!
-//! In: a run that holds the lock, and another that wants it. Out: exit code 11 and the holder's name, or patience; and after
-//! whatever befell the holder, or the disk, a next run that works.
+//! In: a run that holds the lock, and another that wants it. Out: exit code 11 and the holder's name, or a wait; and
+//! after any failure of the holder, or of the disk, a next run that works.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

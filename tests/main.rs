@@ -37,7 +37,7 @@ mod recordings;
 mod start_pairs;
 /// Whether servers start from a data dir: 1,428 verdicts of real ones, and the texts about them.
 mod start_verdicts;
-/// The content of the store: every key that a recorded server returned, from every kind of target; differences, and contradictions.
+/// The content of the store: every key that a recorded server returned, from every kind of target; differences.
 mod store;
 /// The JSON of a raft snapshot's store, compared with etcd's own decoder.
 mod store_json;
@@ -115,7 +115,7 @@ mod rewind_promises;
 /// Keys of a backup written back into a running cluster while other clients write.
 mod put_keys;
 
-/// Clusters of real 2.1 and 2.2 servers, if the environment names them: upgrades, downgrades, and the runbooks as printed.
+/// Clusters of real 2.1 and 2.2 servers, if the environment names them: upgrades, downgrades, the runbooks as printed.
 mod live_2x;
 
 /// Archives in a bucket of a real S3 server, and every failure of an upload.

@@ -1,6 +1,6 @@
-//! Archives that someone made to do harm, with all their digests right; and files that are no archive at all.
+//! Archives made to do harm, with all digests right; and files that are not archives.
 //!
-//! Each is refused by `verify` and by `restore`, in words of its own, and the target stays as it was.
+//! `verify` and `restore` refuse each with its own message, and the target does not change.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,6 +1,6 @@
-//! Stores that someone made to do harm, all their CRCs right; and answers that would comfort where something is wrong.
+//! Stores made to do harm, with all CRCs right; and harmless-looking answers where something is wrong.
 //!
-//! Each member is built by hand: a log from its first entry, and raft snapshots of what they are made to claim.
+//! Each member is built by hand: a log from its first entry, and raft snapshots with the claims of the test.
 
 use std::path::{Path, PathBuf};
 

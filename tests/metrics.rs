@@ -1,7 +1,7 @@
-//! What a run leaves for Prometheus's textfile collector, however it ended.
+//! What a run writes for Prometheus's textfile collector, in success and failure.
 //!
-//! In: runs of `snapshot` that succeed and fail. Out: the file, read by a strict parser of the exposition format that is
-//! here, and by promtool where it is installed.
+//! In: runs of `snapshot` that succeed and fail. Out: the file, read by a strict parser of the exposition format
+//! in this file, and by promtool if it is installed.
 #![expect(
     clippy::float_cmp,
     reason = "whole numbers, and the same text read twice"

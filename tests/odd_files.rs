@@ -1,4 +1,4 @@
-//! Names of files that etcd reads, which something else has: each is an error, and none is waited for.
+//! Names that etcd reads but that are not regular files: each is an error, and none blocks.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

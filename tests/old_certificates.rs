@@ -1,6 +1,7 @@
-//! Certificates of the time of etcd 2.x, which its servers and `etcdctl` took and TLS libraries of today do not.
+//! Certificates of the time of etcd 2.x, which its servers and `etcdctl` accepted and TLS libraries refuse today.
 //!
-//! In: certificates that `openssl` makes, and its own server behind them. Out: what each is called, and the one way to trust it.
+//! In: certificates made by `openssl`, and its own server with them. Out: the name of each fault, and the one way to
+//! trust it.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

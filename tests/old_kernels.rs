@@ -1,6 +1,6 @@
-//! Kernels from before calls that today's have: each such call answers ENOSYS, as on Linux 3.10, where etcd 2.x still runs.
+//! Kernels that lack newer system calls: each such call answers ENOSYS, as on Linux 3.10, where etcd 2.x still runs.
 //!
-//! Guards against a binary that starts on an old host and then cannot do its work, or does it halfway.
+//! Guards against a binary that starts on an old host and then cannot do its work, or only a part of it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Archives in `testdata/older`, which a release without codes for warnings made, one of them encrypted with a sidecar.
+//! Archives in `testdata/older`, made by a release without warning codes, one of them encrypted with a sidecar.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How often bytes are read, counted in system calls: once, or only where an archive ends.
+//! How often bytes are read, counted in system calls: once, or only at an archive's end.
 
 use std::path::{Path, PathBuf};
 

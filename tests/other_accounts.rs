@@ -1,7 +1,8 @@
-//! Root in directories of other accounts: their owner may exchange any name in them at any time, and gets nothing of root's.
+//! Root in directories of other accounts: their owner may replace any name in them at any time, and must get nothing of
+//! root's.
 //!
-//! In: data dirs and backup dirs of another account. Out: whose files there are afterwards, and what became of a directory of
-//! root's that a symlink led to.
+//! In: data dirs and backup dirs of another account. Out: the owners of the files afterwards, and the state of a
+//! directory of root's that a symlink led to.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};

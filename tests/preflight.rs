@@ -1,7 +1,7 @@
-//! The checklist before an upgrade: what is as the guide wants it passes, and each thing that is not is found for its own reason.
+//! The checklist before an upgrade: what meets the guide passes, and each fault is found for its own reason.
 //!
-//! Guards against a comfortable answer: `etcdctl cluster-health` is content with one healthy member, and a backup that no one
-//! has read is a hope. The members answer as the recorded ones did, on the data dirs that they had at that moment.
+//! Guards against a false "OK": `etcdctl cluster-health` accepts one healthy member, and a backup that was never
+//! read may be corrupt. The members answer as the recorded ones did, with the data dirs that they had at that time.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! A rolling upgrade watched from the first member to the last: what is told while it goes on, and that it ends when it should.
+//! A rolling upgrade watched from the first member to the last: the output meanwhile, and the right end.
 //!
-//! Guards against a watch that ends too early (every binary is new, and the cluster version has not moved yet), that loses sight
-//! of a member because it is down, or that cannot be stopped while someone does not answer.
+//! Guards against a watch that ends too early (every binary is new, but the cluster version has not moved yet), that
+//! loses a member because it is down, or that cannot be stopped while a member does not answer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};

@@ -1,8 +1,8 @@
-//! Whatever command is printed works as printed: run by a shell, with no more than the words in capitals put right.
+//! Every printed command works as printed: run by a shell, with only the words in capitals replaced.
 //!
 //! In: stories of preflight, the gate, rewind, verify and inspect. Out: not one usage error.
 //!
-//! Guards against a hint at 3 a.m. that answers "the following required arguments were not provided".
+//! Guards against a hint at 3 a.m. that fails with "the following required arguments were not provided".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

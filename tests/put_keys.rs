@@ -1,7 +1,7 @@
-//! Keys that someone deleted, written back from a backup into the running cluster.
+//! Deleted keys, written back from a backup into the running cluster.
 //!
-//! On Debian's etcd 3.4 through its v2 API, and on the servers of 2.x that the environment names. What the server answers
-//! afterwards is compared with what it answered before the accident.
+//! With Debian's etcd 3.4 through its v2 API, and with the servers of 2.x that the environment names. The server's
+//! answers afterwards are compared with those before the keys were deleted.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

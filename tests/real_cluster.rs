@@ -1,7 +1,7 @@
-//! Backups of a real cluster of three, taken at different times, and what comes of restoring them: by the book, which
-//! makes the members differ, and under a supervisor that never stops trying.
+//! Backups of a real cluster of three, taken at different times, and the results of restoring them: as documented,
+//! which makes the members differ, and under a supervisor that restarts etcd all the time.
 //!
-//! In: etcd and etcdctl 3.4, where they are installed. Out: what the members themselves answer.
+//! In: etcd and etcdctl 3.4, if they are installed. Out: the members' own answers.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
-//! Archives of a real etcd 3.4 with both stores, and real servers started on what comes out of them.
+//! Archives of a real etcd 3.4 with both stores, and real servers started on the restored data.
 //!
-//! In: etcd and etcdctl, where they are installed. Out: the same keys from the API, before and after.
+//! In: etcd and etcdctl, if they are installed. Out: the same keys from the API, before and after.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

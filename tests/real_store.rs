@@ -1,6 +1,7 @@
-//! What we read from a data dir, compared with what the server that wrote it said: after thousands of random operations.
+//! Our reading of a data dir, compared with the answers of the server that wrote it: after thousands of random
+//! operations.
 //!
-//! In: etcd, where it is installed; `ETCD_ARK_STORE_SEEDS` (how many seeds, 4), `ETCD_ARK_STORE_FIRST_SEED` (0) and
+//! In: etcd, if it is installed; `ETCD_ARK_STORE_SEEDS` (how many seeds, 4), `ETCD_ARK_STORE_FIRST_SEED` (0) and
 //! `ETCD_ARK_STORE_OPERATIONS` (how many for each, 500). Out: nothing, or the seed and the first difference.
 
 use std::collections::BTreeSet;

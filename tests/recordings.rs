@@ -1,6 +1,6 @@
-//! Every recording of a real server, there and back; and every kind of directory that is none.
+//! Every recording of a real server, captured and restored; and every kind of directory that is not a data dir.
 //!
-//! What the tool says is compared with the recordings' own answers and against the tests' own reading of the bytes.
+//! The tool's output is compared with the recordings' own answers and with the tests' own reading of the bytes.
 
 mod inspect;
 mod odd_directories;

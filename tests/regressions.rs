@@ -1,6 +1,6 @@
-//! What a hostile reader of the code found, each told as the story of its failure.
+//! Faults found by hostile reading of the code, each as the story of its failure.
 //!
-//! In: small members made to order, and the real tools beside them. Out: the exit code, what was said, and what stands.
+//! In: small members made for each story, and real tools. Out: the exit code, the output, and the state on disk.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;

@@ -1,4 +1,4 @@
-//! Retention on real archives: what goes, what stays, and what a run leaves that was cut short.
+//! Retention on real archives: what is removed, what is kept, and what an interrupted run leaves.
 
 use crate::support::tools::only_with;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Ten nights of a member: a real etcd that works by day, a snapshot each night, pruned on the way.
+//! Ten nights of a member: a real etcd that works by day, and a snapshot each night, pruned after each.
 //!
-//! The nights are simulated: etcd-ark runs under libfaketime, a day later each time. etcd itself is a 3.4, which has to
+//! The nights are simulated: etcd-ark runs under libfaketime, a day later each time. etcd itself is a 3.4, which must
 //! stop for its snapshot, and keeps the true time.
 
 use crate::support::tools::only_with;

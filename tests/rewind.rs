@@ -1,4 +1,4 @@
-//! A whole cluster taken back to one moment, compared with what real servers answered when that was done by hand.
+//! A whole cluster taken back to one entry, compared with the answers of real servers when that was done by hand.
 //!
 //! Expectations come from recorded answers, from the tests' own reading of the bytes, and from a real etcd.
 

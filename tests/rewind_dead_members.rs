@@ -1,7 +1,7 @@
 //! A member that published its attributes after its removal: no server starts from such data, and a rewind brings the
 //! cluster back.
 //!
-//! Expectations come from what real servers left, from an encoder of the tests' own, and from a real 2.1 where the
+//! Expectations come from data of real servers, from an encoder of the tests' own, and from a real 2.1 if the
 //! environment names one.
 
 use std::path::{Path, PathBuf};

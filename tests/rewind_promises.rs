@@ -1,5 +1,5 @@
-//! What a rewind promises: that it names what it cannot know, that what it prints works as printed, and that it writes
-//! nothing in the open that was encrypted.
+//! The promises of a rewind: it reports what it cannot know, its printed commands work, and it never writes
+//! unencrypted archives from encrypted ones by itself.
 
 use std::path::{Path, PathBuf};
 

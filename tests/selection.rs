@@ -1,7 +1,7 @@
-//! Which archives of a backup dir a command is about: `--member`, `--label` and `--since`, and a part of a name.
+//! The selection of archives in a backup dir: `--member`, `--label` and `--since`, and a part of a name.
 //!
-//! In: archives of three members over some nights. Out: the same ones for `list`, `verify`, `copy` and `prune`. Guards against a filter that
-//! one command takes otherwise than another, and against an archive that was not meant.
+//! In: archives of three members over several nights. Out: the same ones for `list`, `verify`, `copy` and `prune`.
+//! Guards against a filter that works differently in one command, and against a wrong archive.
 
 use std::path::{Path, PathBuf};
 

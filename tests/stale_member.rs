@@ -1,6 +1,6 @@
-//! The stale-member rule: what `restore` does when the members of an archive's cluster are there, or may be.
+//! The stale-member rule: what `restore` does if members of the archive's cluster run, or may run.
 //!
-//! Guards against an old directory put back beside members that went on (it forgets what it acknowledged, and no one notices),
+//! Guards against an old directory restored beside members that continued (it silently forgets what it acknowledged),
 //! and against a rewound cluster that meets the one it was made from.
 
 use std::path::{Path, PathBuf};

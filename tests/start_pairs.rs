@@ -1,4 +1,4 @@
-//! Damages in pairs, on data of several releases: what the verdict on a data dir promises, its archive keeps.
+//! Pairs of damages, on data of several releases: an archive behaves as the verdict on its data dir says.
 
 use std::path::Path;
 use std::sync::Mutex;

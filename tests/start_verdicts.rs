@@ -1,4 +1,4 @@
-//! Whether a server starts from a data dir, against what real servers of four releases did with 357.
+//! Whether a server starts from a data dir, compared with what real servers of four releases did with 357.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Whether the backups are in order, as a monitoring system is told.
+//! Whether the backups are in order, as a monitoring system sees it.
 //!
-//! In: archives of a recorded cluster, with their times changed. Out: the plugin's line, with what differs between two
-//! machines or moments as `N`, and its exit code.
+//! In: archives of a recorded cluster, with their times changed. Out: the plugin's line, with values that depend on the
+//! machine or the time as `N`, and its exit code.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
-//! What is in the store, compared with what the recorded servers answered: keys, differences, and raft snapshots that lie.
+//! The content of the store, compared with the answers of the recorded servers: keys, differences, and wrong raft
+//! snapshots.
 //!
-//! A server's answer is the truth; only its `ttl` is left out, which counts down. Expectations come from the answers and
-//! from the tests' own reading of the bytes, never from the tool.
+//! A server's answer is the truth; only its `ttl`, which changes with time, is left out. Expectations come from the
+//! answers and from the tests' own reading of the bytes, never from the tool.
 
 mod deep;
 

@@ -1,7 +1,7 @@
-//! The JSON of a raft snapshot's store: what etcd's own decoder takes of it, and what it refuses.
+//! The JSON of a raft snapshot's store: what etcd's own decoder accepts, and what it refuses.
 //!
-//! A raft snapshot whose CRC is right and whose store cannot be read is not passed over for an older one: the server
-//! panics. So whatever Go refuses must be found, and what it takes must not be called damaged.
+//! A raft snapshot with a valid CRC and an unreadable store is not skipped for an older one: the server
+//! panics. So everything that Go refuses must be found, and what it accepts must not be called damaged.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

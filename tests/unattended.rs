@@ -1,6 +1,7 @@
-//! Runs that no one watches: what they say when all is well, and what they leave when they are stopped.
+//! Unattended runs: their output when all is well, and the state when they are stopped.
 //!
-//! In: runs off a terminal, on one, and under signals. Out: not a word, or the right one; the right exit code; nothing half done.
+//! In: runs without a terminal, with one, and with signals. Out: no output, or the right one; the right exit code;
+//! nothing incomplete.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};

@@ -1,7 +1,7 @@
-//! Snapshots that are not taken, because the newest archive holds all there is.
+//! Snapshots that are skipped because the newest archive has all data.
 //!
-//! In: logs that went on in every way, and archives that are to stand for them. Out: no new archive, and why that is right; or
-//! a new one wherever there is any doubt.
+//! In: logs that continued in every way, and archives that may replace a new one. Out: no new archive, if that is
+//! right; or a new one in any case of doubt.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

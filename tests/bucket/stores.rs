@@ -1,4 +1,4 @@
-//! Stores that fail, lie, are slow or are locked.
+//! Stores that fail, give wrong answers, are slow or are locked.
 
 use super::{
     AtomicU32, Bucket, BucketLimits, Duration, Instant, Interrupt, Ordering, Place, Ran, Road,

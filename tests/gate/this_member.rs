@@ -1,4 +1,4 @@
-//! `downgrade run`: the part of one member, what is printed for the others, and a WAL dir that 2.1 would not find.
+//! `downgrade run`: the part of one member, the steps for the others, and a WAL dir that 2.1 would not find.
 
 use super::{
     BINARY, Duration, FakeCluster, FlockOperation, Instant, LOCK_FILE, Path, PathBuf, Quorum,

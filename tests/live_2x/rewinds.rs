@@ -1,4 +1,4 @@
-//! Rewinds of clusters of real servers on which raft itself has left more than one history.
+//! Rewinds of clusters of real servers in which raft itself has left more than one history.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

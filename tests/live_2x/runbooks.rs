@@ -1,7 +1,7 @@
-//! Both runbooks of the upgrade guide, run as printed on three real servers: from 2.1 to 2.2, back from the last chance, up again,
-//! and back once more after the move.
+//! Both runbooks of the upgrade guide, run as printed on three real servers: from 2.1 to 2.2, back before the last
+//! member, up again, and back once more after the move.
 //!
-//! In: the guide itself, so that a command that is printed and does not work fails here. Out: what the servers answer.
+//! In: the guide itself, so that a printed command that does not work fails here. Out: the servers' answers.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;

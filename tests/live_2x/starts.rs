@@ -1,6 +1,7 @@
-//! The start verdicts against real servers: a sample of the recorded directories, and members that no server starts from.
+//! The start verdicts compared with real servers: a sample of the recorded directories, and members that no server
+//! starts from.
 //!
-//! In: the servers of 2.x that the environment names, two of which must be there. Out: what each did with a copy of each
+//! In: the servers of 2.x that the environment names, at least two. Out: whether each started from a copy of each
 //! directory, and with how many keys.
 
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! What `inspect` says of a member, compared with what its server said.
+//! What `inspect` shows of a member, compared with its server's answers.
 
 use super::{
     BTreeMap, Recording, SegmentBuilder, Source, TempDir, Value, ark, chain_crc, cut, decode, fs,

@@ -1,4 +1,4 @@
-//! Directories that hold no member, may not be read, or are named wrongly.
+//! Directories that hold no member, cannot be read, or have wrong names.
 
 use super::{
     BINARY, Permissions, TempDir, Value, ark, assert_same_files, clean, copy_binary, copy_dir,

@@ -1,4 +1,4 @@
-//! A rewind struck at every system call.
+//! A rewind with a failure at every system call.
 
 use super::{
     Blow, Call, OsString, Path, PathBuf, Story, archives_in, ark, copy_dir, ensure,

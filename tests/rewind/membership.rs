@@ -1,4 +1,4 @@
-//! Members that were removed, moved or never there: who gets an archive, and at which place of the log.
+//! Members that were removed, moved or never started: which of them get an archive, and with which log.
 
 use super::{
     BTreeMap, BTreeSet, CONF_CHANGE, ENTRY, Path, REMOVE_NODE, TempDir, UPDATE_NODE, archives,

@@ -1,4 +1,4 @@
-//! What a rewind refuses or warns of before it writes anything.
+//! What a rewind refuses or warns about before it writes anything.
 
 use super::{
     CRC, ENTRY, HARD_STATE, METADATA, TempDir, Value, archives, ark, assert_framed_well, copy_dir,

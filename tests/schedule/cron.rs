@@ -1,6 +1,6 @@
 //! The line for cron, run as cron runs it.
 //!
-//! In: what `schedule --kind cron` prints. Out: what the shell makes of it, with a disk, a credential or a lock missing.
+//! In: the output of `schedule --kind cron`. Out: what the shell runs, with a disk, a credential or a lock missing.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What an operator does with the text: the commands that it says, the warnings, what is refused, who hears of a failure.
+//! What an operator does with the text: the commands in it, the warnings, what is refused, who is told of a failure.
 
 use std::path::Path;
 

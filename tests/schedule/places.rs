@@ -1,4 +1,4 @@
-//! The paths in a unit: whole, of flags and of the configuration file alike, and where the sandbox lets the service at them.
+//! The paths in a unit: absolute, from flags and from the configuration file alike, and accessible inside the sandbox.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Builds archives from the drawing in the format's documentation: right ones, and ones made to do harm.
+//! Builds archives from the format's documentation: valid ones, and ones made to do harm.
 //!
-//! In: an archive that the tool made, taken apart with `zstd` and `tar`; then whatever a test changes. Out: bytes of an
-//! archive whose digests are all right again, made with hands of its own: tar headers, frames, seal and seek table.
+//! In: an archive that the tool made, taken apart with `zstd` and `tar`; then a test's changes. Out: bytes of an
+//! archive with valid digests again, made by its own code: tar headers, frames, seal and seek table.
 
 use std::io::Read as _;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! Runs the real binary, and the tools an operator has beside it.
+//! Runs the real binary, and an operator's usual tools.
 //!
-//! In: arguments. Out: exit code, stdout and stderr, with the whole of them in the message of whatever is not as expected.
+//! In: arguments. Out: exit code, stdout and stderr, all of them in the message of a failed expectation.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;

@@ -1,7 +1,7 @@
-//! Reads etcd's bytes from nothing but the formats page: what the tests hold the tool's answers against.
+//! Reads etcd's bytes by the formats page only, to check the tool's answers.
 //!
 //! In: whole files in memory. Out: frames, entries, hard states, and which files a start of etcd would load. Panics on
-//! anything that is not as etcd writes it: recordings are.
+//! anything that etcd does not write; recordings are valid.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

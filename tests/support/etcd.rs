@@ -1,7 +1,7 @@
-//! A real etcd server on this machine's loopback, for as long as a test needs it.
+//! A real etcd server on this machine's loopback, for the time of a test.
 //!
-//! In: a data dir, and certificates if it shall speak TLS. Out: a one-member server with the v2 and the v3 API, stopped or
-//! killed on request and when dropped; and what it answers, to one request or to thousands over one connection.
+//! In: a data dir, and certificates for TLS. Out: a one-member server with the v2 and the v3 API, stopped or
+//! killed on request and when dropped; and its answers, to one request or to thousands over one connection.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Error, Read as _, Write as _};

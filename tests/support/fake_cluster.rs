@@ -1,6 +1,6 @@
-//! A cluster that is not there: servers on the loopback that answer as members of etcd 2.x do, or as badly as a test wants.
+//! A simulated cluster: servers on the loopback that answer as members of etcd 2.x do, or as wrongly as a test wants.
 //!
-//! In: members with ids, or a moment of the recorded upgrade. Out: a [`FakeCluster`], gone when it is dropped.
+//! In: members with ids, or a state of the recorded upgrade. Out: a [`FakeCluster`], which ends when it is dropped.
 //!
 //! ```text
 //! let fake = FakeCluster::of_story("2-backup-infra1");      // infra0 is 2.2.5 already, the others 2.1.3, all under 2.1.0
@@ -9,10 +9,10 @@
 //! ark(["downgrade", "check", "--endpoints", &fake.endpoints(), …])
 //! ```
 //!
-//! Every member has a client URL and a peer URL on two ports of its own that follow each other, and the list of members that all of them serve names
-//! those; the ids are the recorded ones. So a data dir of the recording, which names the ports of that day, and the fake are
-//! the same cluster to any run that is told `--endpoints`. What a member does can be changed at any time, also between two
-//! requests on one connection.
+//! Every member has a client URL and a peer URL on two consecutive ports of its own, and the list of members that all
+//! of them serve has these URLs; the ids are the recorded ones. So a data dir of the recording, which has the ports of
+//! that time, and the simulated cluster are the same cluster for any run with `--endpoints`. A member's behaviour can
+//! be changed at any time, even between two requests on one connection.
 
 /// What listens at one URL.
 mod server;
@@ -105,8 +105,8 @@ impl FakeCluster {
         }
     }
 
-    /// The members of `upgrade-story` as they answered at a moment of it: `1-before-upgrade`, `2-backup-infra0` (and 1, 2),
-    /// `3-after-upgrade`.
+    /// The members of `upgrade-story` as they answered at a moment of it: `1-before-upgrade`, `2-backup-infra0` (and 1,
+    /// 2), `3-after-upgrade`.
     pub fn of_story(moment: &str) -> Self {
         let said = recorded(moment);
         let text = |name: &str| said.get(name).cloned();

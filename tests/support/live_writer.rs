@@ -1,12 +1,13 @@
-//! An etcd 2.x member at full load: it writes a data directory from threads of the test process while captures run beside it.
+//! An etcd 2.x member at full load: it writes a data directory from threads of the test process while captures run.
 //!
-//! In: a directory to make and [`Options`]. Out: torn tails, cut segments, half-written snapshots and purges, as etcd makes
-//! them, and [`Written`], which knows every byte that was ever in a segment or a snapshot, also of those purged since.
+//! In: a directory to make and [`Options`]. Out: torn tails, cut segments, half-written snapshots and purges, as etcd
+//! makes them, and [`Written`], which knows every byte that was ever in a segment or a snapshot, also of those purged
+//! since.
 //!
 //! ```text
 //! writer       entries, hard state, fdatasync; cuts segments; writes a snapshot's marker   (log.rs, member.rs)
-//! snapshotter  writes the .snap in place, slowly; then lets go of segments no longer needed  (housekeeping.rs)
-//! purger       removes the oldest files that no one holds a lock on                          (housekeeping.rs)
+//! snapshotter  writes the .snap in place, slowly; then unlocks segments no longer needed     (housekeeping.rs)
+//! purger       removes the oldest files that are not locked                                  (housekeeping.rs)
 //! ```
 
 mod housekeeping;

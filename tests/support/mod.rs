@@ -1,6 +1,8 @@
-//! What the stories stand on: recordings of real servers, an encoder of our own, and a member that writes while captures run.
+//! Support for the stories: recordings of real servers, an encoder of our own, and a member that writes while captures
+//! run.
 //!
-//! Nothing here uses the crate under test, so that a bug in its reading cannot be cancelled by the same bug in the writing.
+//! Nothing here uses the crate under test, so that a bug in its reading cannot be hidden by the same bug in the
+//! writing.
 #![allow(
     dead_code,
     unused_imports,

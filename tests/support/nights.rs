@@ -1,7 +1,7 @@
-//! Archives as many nights leave them in a backup dir.
+//! Archives of many nights in a backup dir.
 //!
-//! In: an archive that the tool made, and for each night its time and what else is other in its manifest. Out: archives
-//! that check, whose manifests say so.
+//! In: an archive that the tool made, and for each night its time and other changes in its manifest. Out: valid
+//! archives with these manifests.
 
 use std::path::{Path, PathBuf};
 

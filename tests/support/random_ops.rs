@@ -1,8 +1,8 @@
-//! Random operations of the v2 API, the same again for the same seed.
+//! Random operations of the v2 API, the same for the same seed.
 //!
-//! In: a seed, and the server's answer to each operation, from which later ones take indexes and values that are right.
-//! Out: HTTP requests on a key space so small that they get in each other's way, a tally of how they ended, and the names
-//! of the hidden nodes among them, which no listing tells.
+//! In: a seed, and the server's answer to each operation, from which later ones take existing indexes and values.
+//! Out: HTTP requests on a key space so small that they often collide, a count of their results, and the names
+//! of the hidden nodes, which are in no listing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

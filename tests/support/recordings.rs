@@ -1,7 +1,7 @@
 //! Unpacks the recordings of real etcd servers, and compares and copies directory trees.
 //!
-//! In: the name of a recording in `testdata/`, or a path. Out: a temporary directory that goes with its [`Recording`],
-//! or the facts of a tree that a test holds against those it took before.
+//! In: the name of a recording in `testdata/`, or a path. Out: a temporary directory that is removed with its
+//! [`Recording`], or the facts of a tree, to compare with later ones.
 
 use std::collections::BTreeMap;
 use std::fs::{FileTimes, Permissions};

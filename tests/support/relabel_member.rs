@@ -1,6 +1,6 @@
 //! Rewrites a copy of a data dir: the same history, with other URLs or of another member.
 //!
-//! In: a data dir of 2.x. Out: the same, its checksums made again.
+//! In: a data dir of 2.x. Out: the same, with new checksums.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! A real S3 server on the loopback, and a road to it that counts, refuses and breaks down.
+//! A real S3 server on the loopback, and a proxy that counts, refuses and breaks requests.
 //!
-//! In: a directory whose subdirectories are buckets. Out: a server that can be killed and started again on the same port,
-//! and a [`Road`] before it: whatever goes over it is one request a connection, counted, and may be turned away.
+//! In: a directory with buckets as its subdirectories. Out: a server that can be killed and started again on the same
+//! port, and a [`Road`] in front of it: it forwards one request for each connection, counts it, and may refuse it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

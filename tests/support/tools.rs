@@ -1,6 +1,6 @@
-//! What stories need of the machine: real tools, servers that end with the tests, mounts of their own.
+//! The needs of stories: real tools, servers that end with the tests, mounts of their own.
 //!
-//! Whether a tool is there at all is said loudly if it is not.
+//! A missing tool is reported visibly.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! A real cluster of three etcd servers on this machine's loopback, each of which can be stopped, killed and started
-//! again on another data dir and as another release.
+//! A real cluster of three etcd servers on this machine's loopback. Each can be stopped, killed and started
+//! again on another data dir and with another release.
 //!
-//! In: a directory. Out: three members, `infra0` to `infra2`, with the v2 API; what each of them answers by itself. They
-//! run etcd 3.4 unless a test gives them a server of 2.x, and keep their ports, which a data dir holds as peer URLs, for
-//! as long as the cluster is there.
+//! In: a directory. Out: three members, `infra0` to `infra2`, with the v2 API; each one's own answers. They
+//! run etcd 3.4 unless a test gives them a server of 2.x, and keep their ports, which a data dir has as peer URLs, for
+//! the time of the cluster.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Writes etcd's bytes from nothing but the formats page: WAL frames, raft snapshots and requests.
+//! Writes etcd's bytes by the formats page only: WAL frames, raft snapshots and requests.
 //!
-//! In: plain numbers and strings. Out: the bytes etcd itself would have written (proved against the recordings, record by
+//! In: plain numbers and strings. Out: the bytes that etcd would have written (compared with the recordings, record by
 //! record). The v2 store's JSON is in [`store`], a complete small data directory in [`small`].
 
 /// The v2 store as a raft snapshot holds it.

@@ -1,7 +1,7 @@
-//! A complete and valid data directory so small that a test can damage every byte of it.
+//! A complete and valid data directory, so small that a test can damage every byte of it.
 //!
-//! In: where to write it. Out: `member/wal` with two segments and `member/snap` with one raft snapshot, as a member of a
-//! three-member 2.1 cluster would leave them, and the facts that a reader must find in them.
+//! In: where to write it. Out: `member/wal` with two segments and `member/snap` with one raft snapshot, as a member of
+//! a three-member 2.1 cluster would leave them, and the facts that a reader must find in them.
 
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -1,7 +1,7 @@
-//! What listens at one URL of a fake member: a thread that accepts, one for each connection, and HTTP as far as etcd 2.x
-//! speaks it; or anything but that.
+//! The server at one URL of a simulated member: a thread that accepts, one for each connection, and HTTP as far as etcd
+//! 2.x uses it; or any other behaviour.
 //!
-//! In: who answers what. Out: bytes on the loopback, until the server is closed.
+//! In: the answers. Out: bytes on the loopback, until the server is closed.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,6 +1,6 @@
-//! What a member does beside its log: it writes raft snapshots in place, and purges what is old.
+//! A member's work besides its log: it writes raft snapshots in place, and purges old files.
 //!
-//! In: snapshots whose marker is synced, and the passing of time. Out: `.snap` files that are half-written for a while;
+//! In: snapshots with a synced marker, and the passing of time. Out: `.snap` files that are incomplete for a while;
 //! directories from which the oldest files vanish.
 
 use std::io::Write as _;

@@ -1,7 +1,7 @@
 //! The write-ahead log as etcd 2.x writes it: through a small buffer, and cut into segments.
 //!
-//! In: batches of frames. Out: `write` calls that end anywhere, fdatasyncs after which [`SyncedPoint`] moves, new segments
-//! that appear under their final name once their head is synced.
+//! In: batches of frames. Out: `write` calls that end anywhere, fdatasyncs after which [`SyncedPoint`] moves, new
+//! segments that appear under their final name once their header is synced.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Pseudo-random choices and values, the same for the same seed.
 //!
-//! In: a seed. Out: numbers, and values of the sizes that clients put, mostly small and a few very large.
+//! In: a seed. Out: numbers, and values of the sizes that clients write, mostly small and a few very large.
 
 /// Characters of values: 64 of them, so that six bits choose one.
 const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
