@@ -55,7 +55,7 @@ impl Place {
         })
     }
 
-    /// A member whose archive is too large for a few parts of an upload.
+    /// A member with an archive that is too large for a few parts of an upload.
     fn large() -> Option<Self> {
         let place = Self::new()?;
         // Nothing that compresses: xorshift.
@@ -318,7 +318,7 @@ fn two_writers_at_once_do_not_spoil_each_other() {
         .into_iter()
         .map(|mut writer| writer.wait().unwrap().code())
         .collect();
-    // Two that began in the same millisecond want the same name, and one of them is told so.
+    // Two that began in the same millisecond want the same name, and one of them gets an error.
     assert!(
         codes.iter().all(|code| [Some(0), Some(11)].contains(code)),
         "{codes:?}"
@@ -478,7 +478,7 @@ fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
         .json_error();
     let hint = error["hint"].as_str().unwrap();
     assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{error}");
-    // No one knows what it is worth: that is no alarm that there is no backup.
+    // It may be valid, so there must be no alarm about a missing backup.
     let ran = place.run(&denied, &["status", "--repo", URL]).exits(3);
     assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
 }
@@ -698,7 +698,7 @@ fn a_name_with_any_sign_in_it_is_the_key_and_is_found_again() {
         .exits(0);
 }
 
-/// Objects whose keys no client can address, as other programs leave them.
+/// Objects with keys that no client can address, as other programs leave them.
 const ODD_OBJECTS: &str = "\
     <Contents><Key>etcd//x</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
     <Contents><Key>etcd/a&#x1;b</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
@@ -756,5 +756,5 @@ fn a_lost_answer_to_the_end_of_an_upload_leaves_one_archive() {
     }
 }
 
-/// How soon a store that does not do what it must is told.
+/// How soon the failure of a store is reported.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);

@@ -583,7 +583,7 @@ fn a_member_that_runs_is_found_at_any_of_its_urls() {
             ..
         }
     ));
-    // Someone who cannot be asked counts for more than no one, or than someone else.
+    // A server that cannot be asked counts more than none, or than another cluster's.
     for behaviour in [
         Behaviour::Silent,
         Behaviour::Dribbles,

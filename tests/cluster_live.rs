@@ -31,7 +31,7 @@ fn with_certs(etcd: &Etcd, ca: Option<&Path>, client: Option<&Pair>) -> Access {
     }
 }
 
-/// The one member of a real server, or why there is no answer: at its endpoint, or behind it.
+/// The only member of a real server, or why there is no answer: at its endpoint, or at its own URL.
 fn real(access: &Access) -> Result<Said, Silence> {
     let mut found = Cluster::new(access).unwrap().look(&[], None);
     match found.members.pop() {

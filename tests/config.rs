@@ -60,7 +60,7 @@ impl Scratch {
 
 const PLACES: &str = "data-dir = 'SOURCE'\nbackup-dir = 'BACKUPS'\n";
 
-/// The manifest of the snapshot that was told in JSON.
+/// The manifest of the snapshot in the JSON output.
 fn manifest(ran: Ran) -> Value {
     ran.exits(0).json()["manifest"].clone()
 }
@@ -252,7 +252,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
 
 #[test]
 fn a_value_of_the_file_that_clap_refuses_is_said_to_be_the_files() {
-    // Guards against a message about a flag that no one typed.
+    // Guards against a message about a flag that was not typed.
     let scratch = Scratch::new();
     let wrong = format!("{PLACES}[snapshot]\nlevel = 99\n");
     scratch

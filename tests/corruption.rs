@@ -72,7 +72,7 @@ fn on_every_core(work: impl Fn(usize, usize) + Sync) {
     on_threads(thread::available_parallelism().unwrap().get(), work);
 }
 
-/// Runs `work` on so many threads.
+/// Runs `work` on several threads.
 fn on_threads(cores: usize, work: impl Fn(usize, usize) + Sync) {
     thread::scope(|scope| {
         for core in 0..cores {
@@ -148,7 +148,7 @@ impl ArchiveBench {
     }
 }
 
-/// Of the faults only a later version is no corruption: its digests are right.
+/// Of the faults only a later version is not corruption: its digests are valid.
 fn assert_corrupt(error: &ArchiveError, what: &str) {
     let ArchiveError::Fault { fault, .. } = error else {
         panic!("{what}: {error}");

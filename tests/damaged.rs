@@ -84,7 +84,7 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         let before = tree(&data_dir);
         let backups = story.dir.path().join(format!("backups-{case}"));
         if case == "C-foreign_file_in_wal" {
-            // That is no damage.
+            // That is not damage.
             typed(
                 "snapshot --damaged --data-dir {} --backup-dir {}",
                 &[&data_dir, &backups],
@@ -170,7 +170,7 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
         .json();
     assert_eq!(listed["archives"][0]["damaged"], true, "{listed:#}");
 
-    // The newest file there is no backup: the good one is, and it is watched.
+    // The newest file there is not a backup: the valid one is, and it is watched.
     let status = ark(["status".as_ref(), "--json".as_ref(), backups.as_os_str()]).json();
     let newest = status["members"][0]["archive"].as_str().unwrap();
     assert!(newest.ends_with(&good), "{status:#}");

@@ -13,7 +13,7 @@ use crate::support::ark::{BINARY, clean, run, snapshot};
 use crate::support::fake_cluster::FakeCluster;
 use crate::support::recordings::{copy_dir, unpack};
 
-/// A comment that stands before a block which cannot be run here.
+/// The comment before a block that cannot be run here.
 const NOT_RUN: &str = "<!-- not run: ";
 
 /// The shell blocks of a document that are to be run; fails on one that is marked without a reason.

@@ -160,7 +160,7 @@ fn without_such_a_program_or_such_a_backup_nothing_is_done() {
     assert_eq!(names(&scratch), [""; 0]);
 }
 
-/// The processes whose command line names `path`.
+/// The processes with `path` in their command line.
 fn processes_about(path: &Path) -> Vec<String> {
     let path = path.to_str().unwrap();
     let lines = fs::read_dir("/proc").unwrap().flatten();

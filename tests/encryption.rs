@@ -139,7 +139,7 @@ fn what_the_age_program_encrypted_is_read_here() {
             .stdout,
         plain_keys
     );
-    // Wrapped in text, it is told what it is.
+    // With ASCII armor, the error says what it is.
     let armored = place.path("armored.tar.zst.age");
     program(
         "age",
@@ -246,7 +246,7 @@ fn a_recipient_that_is_none_is_wrong_usage_and_leaves_nothing() {
 
 #[test]
 fn a_recipient_that_came_out_empty_leaves_nothing_in_the_open() {
-    // Guards against a script whose key was not found, and plaintext where there was to be none.
+    // Guards against a script that did not find its key, and an unencrypted archive because of that.
     let dir = TempDir::new().unwrap();
     let backups = dir.path().join("backups");
     let config = dir.path().join("ark.toml");

@@ -185,7 +185,7 @@ fn what_the_guide_calls_normal_is_expected_in_every_form_that_a_log_has() {
         ("etcdserver", "cluster-version", "updated the cluster version from 2.1 to 2.2".to_owned()),
     ] {
         for line in [
-            // As in the guide, whose days have one digit.
+            // As in the guide, with days of one digit.
             format!("2015/09/2 09:48:35 {package}: {message}"),
             format!("2015/09/02 09:48:35 {package}: {message}"),
             format!("2015-09-02 09:55:42.691384 W | {package}: {message}"),
@@ -430,10 +430,10 @@ fn what_is_expected_for_a_moment_is_not_expected_for_long_or_twice_at_once() {
     assert_eq!(class(&[moved, &unhealthy]), "unhealthy");
     let on_2_2 = "2026-11-22 07:19:00.1 I | etcdserver: starting server... [version: 2.2.5, cluster version: 2.2]";
     assert_eq!(class(&[on_2_2, &unhealthy]), "unhealthy");
-    // A server that was told to stop loses everyone.
+    // A server that is being stopped loses all its peers.
     let stopping = "2026/11/22 07:10:00 osutil: received terminated signal, shutting down...";
     assert_eq!(class(&[stopping, &first, &away("07:10:00", b)]), "own-stop");
-    // A full buffer is no wonder while the other side is away.
+    // A full buffer is normal while the other member is away.
     let dropped = format!(
         "2026/11/22 07:10:05 rafthttp: dropped MsgHeartbeat to {a} since pipeline's sending buffer is full"
     );
@@ -681,7 +681,7 @@ fn a_growing_log_is_told_line_by_line_and_ctrl_c_ends_it_with_the_summary() {
 
 #[test]
 fn a_reader_that_went_away_ends_it_quietly() {
-    // Guards against a broken pipe told as a failure (`| head`), or a reading that goes on for no one.
+    // Guards against a broken pipe (`| head`) reported as a failure, and against reading on after it.
     let mut command = clean(BINARY);
     let mut child = start(command.arg("explain-log"));
     let mut stdin = child.stdin.take().unwrap();

@@ -291,7 +291,7 @@ fn strike(story: &dyn Story, call: &Call, blow: Blow) -> Result<(), String> {
         ensure(ran.code == 0 || ran.stderr.contains("error"), || {
             format!("it failed silently: {ran:?}")
         })?;
-        // "Input/output error" alone helps no one: where, is the question.
+        // "Input/output error" alone does not help: the message must have the path.
         let says_where = ran.stderr.contains(dir.path().to_str().unwrap());
         let read_back = ran.stderr.contains("does not read back from the disk");
         ensure(ran.code == 0 || says_where || read_back, || {
@@ -319,7 +319,7 @@ pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), St
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// Paths below `dir` whose name is one that staging has.
+/// Paths below `dir` with a staging name.
 fn staging_below(dir: &Path) -> Vec<PathBuf> {
     if !dir.exists() {
         return Vec::new();
@@ -576,7 +576,7 @@ impl Story for RestoreStory {
         if self.dedicated_wal {
             args.extend(["--wal-dir".into(), root.join("wal").into()]);
         }
-        // What is there is another member, so that the two are told apart.
+        // The existing member is another one, so that the two can be distinguished.
         if self.found == Found::Member {
             args.extend(["--replace".into(), "--change-member".into()]);
         }
@@ -604,7 +604,7 @@ impl Story for RestoreStory {
 
     fn next_args(&self, root: &Path) -> Vec<OsString> {
         let mut args = self.args(root);
-        // A kill can come when the new one stands already, or its segments do.
+        // A kill can come when the new one, or its segments, are already in place.
         let taken = root.join("data/member").exists() || !Self::wal_of(root).is_empty();
         if self.found != Found::Member && taken {
             args.extend(["--replace".into(), "--change-member".into()]);
@@ -642,7 +642,7 @@ fn replace_with_a_wal_dir_struck_anywhere_never_mixes_old_and_new() {
 
 #[test]
 fn restore_with_a_wal_dir_interrupted_leaves_no_member() {
-    // Guards against a member directory whose segments are not all there yet.
+    // Guards against a member directory without all of its segments.
     strike_restore(Found::Nothing, true, 30);
     strike_restore(Found::Empty, true, 30);
 }

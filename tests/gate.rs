@@ -28,7 +28,7 @@ use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
 /// The entry that moved the recorded cluster.
 const MOVED_AT: u64 = 451;
 
-/// The recorded upgrade, with its members where no one is.
+/// The recorded upgrade, with its members at addresses without a server.
 fn story() -> Recording {
     let story = unpack("upgrade-story");
     for name in names(story.dir.path()) {
@@ -303,7 +303,7 @@ fn in_the_mixed_phase_going_back_is_allowed_with_every_recorded_version_shown() 
             .find(|m| m["name"] == "infra0")
             .unwrap();
         assert_eq!(stopped["stopped_and_ran"], "2.2");
-        // Without its disk, no one speaks for it.
+        // Without its disk there is no evidence for it.
         let said = judged(None, &endpoints, 0);
         assert_eq!(said["verdict"], "allowed-with-warning");
         fake.member(0).version("2.2.5", "2.1.0");
@@ -342,7 +342,7 @@ fn a_silent_member_is_a_warning_and_under_strict_a_refusal() {
         (&said["verdict"], &said["reason"]),
         (&json!("refused"), &json!("warning"))
     );
-    // The one that is of 2.1 is silent, too: no one is known to hold the version back.
+    // The one of 2.1 is silent, too: no member is known to keep the version low.
     fake.member(2).down();
     fake.member(1)
         .client(crate::support::fake_cluster::Behaviour::Answers)
@@ -572,7 +572,7 @@ fn offline_archives_from_before_the_move_never_allow_what_the_members_have_long_
         judged(Some(&own), &offline(&[&moved]), 3)["reason"],
         "moved"
     );
-    // An archive whose bytes do not check is no evidence at all.
+    // A corrupt archive is not evidence.
     let mut bytes = fs::read(&archives[0]).unwrap();
     bytes[1000] ^= 1;
     fs::write(&archives[0], bytes).unwrap();
@@ -616,7 +616,7 @@ fn offline_a_member_that_answers_gives_the_lie_to_the_vouch() {
     let more = [&endpoints[..], &with(&[&"--offline", &second])].concat();
     let said = judged(Some(&first), &more, 3);
     assert_has(&said["details"][0], "but infra2 (");
-    // Without endpoints no one is asked.
+    // Without endpoints no member is asked.
     let before = fake.member(2).requests().len();
     judged(Some(&first), &with(&[&"--offline", &second]), 0);
     assert_eq!(fake.member(2).requests().len(), before);
@@ -729,7 +729,7 @@ fn wrong_usage_is_said_before_anything_is_asked() {
     assert_has(&said["details"][0], "`--to 2.1`");
 }
 
-/// `downgrade run` without waiting, unless told otherwise.
+/// `downgrade run` without waiting by default.
 fn go_back(data: &Path, backups: &Path, more: &[&str]) -> Ran {
     let settle: &[_] = if more.contains(&"--settle") {
         &[]

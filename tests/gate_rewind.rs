@@ -210,7 +210,7 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
         }
     }
     assert_eq!(done, 12, "each with data from after the move in it");
-    // By an archive from before alone no one can count what came later, and that is said.
+    // An earlier archive alone cannot tell what came later, and the output says so.
     let fake = crate::support::fake_cluster::FakeCluster::of_story("3-after-upgrade");
     for member in fake.members() {
         member.applied(498, 2, 450);

@@ -25,7 +25,7 @@ fn history(backups: &Path, flags: &[&str]) -> Ran {
     ark(args.into_iter().chain(flags.iter().copied())).exits(0)
 }
 
-/// An archive of that data size whose log goes to `index`.
+/// An archive of that data size with a log up to `index`.
 fn of(bytes: u64, index: u64) -> impl FnOnce(&mut Value) {
     move |manifest| {
         manifest["sizes"]["data"] = json!(bytes);

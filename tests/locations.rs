@@ -421,7 +421,7 @@ fn paths_into_from_are_the_names_of_its_archives() {
     assert_eq!(names(Path::new(&to)), names(&scratch.mine));
     let again = ark(["copy", &format!("file://{mine}"), &to, first]).exits(0);
     assert!(again.stdout.contains("0 copied"), "{again:#?}");
-    // What no one named is copied every night, and there is nothing to tell.
+    // Without names all are copied every night, and nothing is reported.
     assert_eq!(ark(["copy", &mine, &to]).exits(0).stdout, "");
 }
 

@@ -131,7 +131,7 @@ fn a_run_that_waits_for_the_lock_gets_it() {
     let holder = Holder::start(&scratch.backups);
     let waits = [&["--lock-wait", "2m"][..], &[]];
     let mut by_flag = scratch.command(waits[0]).spawn().unwrap();
-    // Of two that begin in one millisecond one would be told that its name is taken.
+    // If two begin in the same millisecond, one would fail because its name is taken.
     std::thread::sleep(Duration::from_millis(20));
     let mut command = scratch.command(waits[1]);
     let mut by_variable = command.env("ETCD_ARK_LOCK_WAIT", "2m").spawn().unwrap();

@@ -226,7 +226,7 @@ fn what_is_no_regular_file_is_refused() {
 
 #[test]
 fn entries_twice_out_of_order_missing_or_in_excess_are_refused() {
-    // Guards against a file that is checked once and written twice, and against one that no one checked.
+    // Guards against a file that is checked once and written twice, and against one that is not checked.
     let size = "bytes of tar stream, its frames hold";
     forged(size, |forge| forge.entries.push(forge.entries[4].clone()));
     forged(size, |forge| drop(forge.entries.pop()));
@@ -472,7 +472,7 @@ fn a_rotten_archive_of_a_gigabyte_costs_no_memory_and_stops_no_backup_and_no_che
         let names_all = matches!(args[0], "list" | "verify");
         assert!(!names_all || said.contains(sound), "{ran:#?}");
     }
-    // They are kept: no one has said that they may go.
+    // They are kept: nothing allows their removal.
     let left = names(&backups);
     let rotten = left.iter().filter(|name| name.contains("-2020"));
     assert_eq!(rotten.count(), 3, "{left:?}");

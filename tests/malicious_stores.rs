@@ -141,7 +141,7 @@ fn diff(a: &Path, b: &Path) -> Ran {
     ark(command.into_iter().chain([a.as_os_str(), b.as_os_str()]))
 }
 
-/// A member whose log makes one in-order key, and whose raft snapshot has what it is given.
+/// A member with a log that makes one in-order key, and with the given store in its raft snapshot.
 fn one_post(dir: PathBuf, json: &[u8]) -> PathBuf {
     let mut made = Made::new("2.1.0");
     made.request("POST", "/1/q", "job").snapshot(1, json);
@@ -349,7 +349,7 @@ fn nodes_that_do_not_say_where_they_are_are_refused_at_once() {
 
 #[test]
 fn names_that_a_path_cannot_have_are_refused() {
-    // Guards against a difference that no path leads to, and that is therefore never told.
+    // Guards against a difference that no path leads to, and that is therefore never reported.
     let dir = TempDir::new().unwrap();
     for name in ["", ".", "..", "a/b"] {
         let keys = json!({name: node(&format!("/1/{name}"), 3, "x", Value::Null)});

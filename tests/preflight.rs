@@ -541,7 +541,7 @@ mod data_dirs {
         let told = check(&ran, "data-dir");
         assert_eq!(told["status"], "failed");
         assert_has(&told, "belongs to another cluster");
-        // Whose archives these are is told by the data dir, too.
+        // The data dir, too, tells which member these archives belong to.
         assert_eq!(check(&ran, "own-backup")["status"], "failed");
     }
 

@@ -16,7 +16,7 @@ use crate::support::ark::{BINARY, ark, clean};
 use crate::support::fake_cluster::{Behaviour, FakeCluster};
 use crate::support::tools::{need, only_with};
 
-/// How long a change may take to be told; the machine does other things too.
+/// How long it may take until a change is shown; the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A watch under way.

@@ -74,7 +74,7 @@ fn put_keys(archive: &Path, prefix: &str, server: SocketAddr, flags: &[&str]) ->
     ark(args.iter().chain(flags))
 }
 
-/// The accident and the way back, on a server whose data dir is `data_dir`.
+/// Deletes keys and writes them back, on a server with the data dir `data_dir`.
 fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scratch: &Path) {
     for (method, key, form) in KEYS {
         request(server, method, key, form);

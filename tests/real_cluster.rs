@@ -112,7 +112,7 @@ fn members_restored_by_the_book_from_their_own_backups_differ() {
         "the third does not serve".to_owned()
     };
     println!("{outcome}");
-    // One that still waits to join does not stop when it is told to.
+    // A server that still waits to join does not stop after a signal.
     trio.kill(2);
     trio.stop_all();
     let told = typed("diff --json {} {}", &[&trio.data_dir(0), &trio.data_dir(2)])
@@ -155,7 +155,7 @@ fn members_restored_from_one_rewind_of_those_backups_stay_equal() {
         let its = members.iter().find(|made| made["member"]["name"] == *name);
         PathBuf::from(its.unwrap()["archive"].as_str().unwrap())
     };
-    // While anyone of the old cluster runs, no one of the new one may be put in place.
+    // While a member of the old cluster runs, no member of the new one may be restored.
     trio.start_member(1);
     trio.start_member(2);
     trio.wait_healthy(&[1, 2]);

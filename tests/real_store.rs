@@ -190,7 +190,7 @@ fn without_ttl(mut value: Value) -> Value {
     value
 }
 
-/// Puts a hidden node where it stands in the tree below `root`: its parent is there, as parents come first.
+/// Adds a hidden node to the tree below `root`: its parent exists, since parents come first.
 fn insert(root: &mut Value, key: &[u8], node: Value) {
     // As the server tells it: with U+FFFD for what is not UTF-8.
     let name = node["key"].as_str().unwrap().to_owned();

@@ -345,7 +345,7 @@ impl Parts {
 
 #[test]
 fn over_100_megabytes_is_said() {
-    // Guards against an upgrade begun on more data than etcd's guide allows because no one was told.
+    // Guards against an upgrade on more data than etcd's guide allows, for lack of a warning.
     let recording = unpack("multisegment");
     let data = recording.data_dir("multisegment");
     let scratch = TempDir::new().unwrap();

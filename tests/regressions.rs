@@ -73,7 +73,7 @@ fn backup_of_2x(data_dir: &Path, marked: bool, snapped: bool) {
     }
 }
 
-/// Captured, proven, restored, and the jump over the entries that the backup left out is told.
+/// Captured, verified, restored, and the gap of the entries that the backup left out is reported.
 fn there_and_back(data_dir: &Path, scratch: &Path) -> PathBuf {
     on("verify", data_dir).exits(0);
     let (archive, _) = snapshot(data_dir, &scratch.join("backups"), &[]);
@@ -312,7 +312,7 @@ fn an_etcd_that_starts_during_a_restore_is_noticed() {
 
 #[test]
 fn paths_that_are_not_utf_8_are_paths() {
-    // Guards against a panic where a name is told: a path on Linux is bytes.
+    // Guards against a panic while a name is printed: a path on Linux is bytes.
     let dir = TempDir::new().unwrap();
     let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
     let (source, backups) = (odd.join("source"), odd.join("backups"));
@@ -576,7 +576,7 @@ fn a_rewind_across_a_change_of_members_says_who_is_gone_and_who_is_back() {
         .says("mem-b (1512e7959dba47fe) was removed after entry 30 and is a member again");
     let said = rewind(&["--to", "index:30", "--json"]).json();
     assert_eq!(said["warnings"].as_array().unwrap().len(), 2, "{said:#}");
-    // Nothing of it where no one came or went, nor where it was asked for.
+    // No such note if the members did not change, or if the user asked for the change.
     for more in [&[][..], &["--single", "mem-a"]] {
         let told = rewind(more);
         assert!(!told.stderr.contains("member"), "{told:#?}");

@@ -41,7 +41,7 @@ impl Place {
         self.dir.path().join("backups")
     }
 
-    /// An archive of that night, with its `.sha256`, whose log goes further each night.
+    /// An archive of that night, with its `.sha256`, and with a log that grows each night.
     fn add(&self, night: u64, change: impl FnOnce(&mut Value)) -> PathBuf {
         let archive = self.night.put(&self.backups(), at(night), |manifest| {
             for field in ["index", "commit"] {
@@ -60,14 +60,14 @@ impl Place {
         ark(args.into_iter().chain(flags.iter().copied()))
     }
 
-    /// The archives, without what stands beside them.
+    /// The archives, without the files beside them.
     fn archives(&self) -> Vec<String> {
         let mut all = names(&self.backups());
         all.retain(|name| name.ends_with(".tar.zst"));
         all
     }
 
-    /// Whether each archive has its `.sha256`, and nothing else stands there.
+    /// Whether each archive has its `.sha256`, and there are no other files.
     fn is_tidy(&self) -> bool {
         let all = names(&self.backups());
         let own = |name: &&String| !name.starts_with(".etcd-ark-");
@@ -333,7 +333,7 @@ fn one_that_cannot_be_removed_is_said_and_the_rest_goes() {
         .exits(1)
         .says("1 of 4 archives could not be removed")
         .says(&all[0]);
-    // How things stand is told off a terminal, too.
+    // The result is printed without a terminal, too.
     assert_eq!(ran.stdout.matches("REMOVED").count(), 3, "{ran:#?}");
     assert_eq!(ran.stdout.matches("FAILED").count(), 1, "{ran:#?}");
     assert_eq!(place.archives(), [all[0].clone(), all[4].clone()]);

@@ -92,7 +92,7 @@ fn ten_nights_are_pruned_as_asked_and_the_oldest_that_is_left_starts() {
         let status = nights.ark(night, &["status"]).exits(0);
         assert!(status.stdout.starts_with("ETCD-ARK OK: "), "{status:?}");
     }
-    // No one ran on the eleventh and twelfth night, and someone is told.
+    // There was no run on the eleventh and twelfth night, and that is reported.
     let late = nights.ark(12, &["status", "--max-age", "26h"]).exits(2);
     assert!(late.stdout.starts_with("ETCD-ARK CRITICAL: "), "{late:?}");
     let archives = nights.archives();

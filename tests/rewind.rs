@@ -272,7 +272,7 @@ fn assert_one_committed_segment(data: &Path, source: &BTreeMap<u64, (u64, Vec<u8
 
 #[test]
 fn an_archive_says_what_it_was_made_from_and_how_far_it_goes_back() {
-    // Guards against an archive that no one can tell from a member's own, and a restore that asks the wrong cluster.
+    // Guards against an archive that looks like a member's own, and a restore that asks the wrong cluster.
     let story = unpack("upgrade-story");
     let dir = TempDir::new().unwrap();
     let [one, two, three] = step(&story, "2-backup");
@@ -574,7 +574,7 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
 
 #[test]
 fn a_log_with_a_hole_serves_on_either_side_of_it() {
-    // Guards against entries made up for those that a received raft snapshot stands for.
+    // Guards against invented entries in place of those that a received raft snapshot replaces.
     let recording = unpack("gap-follower");
     let dir = TempDir::new().unwrap();
     let source = recording.data_dir("gap-follower");
@@ -624,7 +624,7 @@ fn a_log_with_a_hole_serves_on_either_side_of_it() {
     refused.says("entries 47 to 48 are missing");
 }
 
-/// A cluster of three 2.1 members whose logs and raft snapshots are as a story needs them.
+/// A cluster of three 2.1 members with the logs and raft snapshots that a story needs.
 struct SmallCluster {
     store: StoreImage,
     /// The records of entries, from 1 on.
@@ -653,7 +653,7 @@ impl SmallCluster {
         self.store.set(path, value);
     }
 
-    /// A member's data dir, with a raft snapshot of now unless it is told not to.
+    /// A member's data dir, with a raft snapshot of its present state by default.
     fn write(&self, dir: &Path, member: usize, with_snapshot: bool) -> PathBuf {
         let (id, _, _) = members()[member];
         let (wal, snap) = (dir.join("member/wal"), dir.join("member/snap"));

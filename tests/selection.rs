@@ -160,7 +160,7 @@ fn pruning_some_leaves_the_others_and_a_filter_that_fits_nothing_is_no_success()
         );
         assert!(!Path::new(&to).exists());
     }
-    // One that cannot be opened may be what was meant: it is told of, and never removed.
+    // One that cannot be opened may match: it is reported, and never removed.
     let torn = "etcd-infra7-20261127T061424.149Z-00000000000000fa.tar.zst";
     fs::write(scene.backups.join(torn), "torn").unwrap();
     let told = scene.run("verify", &["--member", "infra0"]).exits(4);

@@ -199,7 +199,7 @@ fn the_only_member_is_asked_whether_it_runs_itself() {
         .says("which the archive is of, answers at");
     scene.fake.member(0).down();
     let told = scene.restores(&[]);
-    // There is no one else who could have gone on.
+    // There is no other member that could have continued.
     assert!(!told.stderr.contains("acknowledged"), "{told:#?}");
 }
 
@@ -287,7 +287,7 @@ fn a_rewound_archive_waits_until_no_member_of_the_old_cluster_answers() {
     scene.fake.member(0).down();
     scene.restores(&["--strict"]);
 
-    // With the same id no one can tell the two clusters apart.
+    // With the same id the two clusters cannot be distinguished.
     let scene = Scene::new(3).rewound_from(CLUSTER_ID);
     scene.refuses(&[]).says("the rewound cluster keeps its id");
 }

@@ -15,7 +15,7 @@ use crate::support::recordings::{copy_dir, unpack};
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
 
-/// Whom an archive is encrypted for; no one has the key.
+/// The recipient of an archive; the key does not exist.
 const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// What is wrong with a verdict, if anything: whether it starts, and with how many keys.
@@ -390,7 +390,7 @@ fn no_restore_with_a_wal_dir_ends_in_what_the_own_release_starts_empty_from() {
         let ran = typed(restore, &[&archive, &data, &wal]).exits(0);
         let told = "start etcd without --wal-dir";
         assert_eq!(ran.stderr.contains(told), at_home, "{name}: {ran:#?}");
-        // As etcd is to be started, and as it would be if no one had read that.
+        // With the right flags for etcd, and without them.
         let given = (!at_home).then_some(wal.as_path());
         let right = start_verdicts(&data, given, false).unwrap();
         let wrong = start_verdicts(&data, Some(&wal), false).unwrap();

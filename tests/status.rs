@@ -286,7 +286,7 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
         text(&ran, backups).starts_with("ETCD-ARK CRITICAL: no archive in DIR can be read: "),
         "{ran:#?}"
     );
-    // As for a user who may not read it: what it is worth is not known.
+    // As for a user without read access: it may or may not be valid.
     fs::remove_file(&archive).unwrap();
     fs_err::os::unix::fs::symlink("nowhere", &archive).unwrap();
     let ran = status(backups, &[]).exits(3);
@@ -359,7 +359,7 @@ fn who_is_gone_for_good_raises_no_alarm() {
     let told = text(&ran, backups);
     assert_has(&told, "infra0: newest archive is 3.0 hours old");
     assert!(!told.contains("infra2") && !told.contains("old:"), "{told}");
-    // But no one is to believe that they are watched.
+    // But they must not appear to be watched.
     assert_has(&told, "; 1 other cluster and 1 other member not watched");
     // A member that is asked about by name is looked at anyway.
     let ran = status(backups, &["--member", "infra2"]).exits(2);

@@ -187,7 +187,7 @@ fn flat(answer: &Value) -> BTreeMap<String, Map<String, Value>> {
     found
 }
 
-/// Fails with the keys that differ: two whole trees side by side tell no one anything.
+/// Fails with the keys that differ, because two whole trees side by side are not readable.
 #[track_caller]
 fn assert_same_keys(found: &Value, expected: &Value, what: &str) {
     if found == expected {
@@ -430,7 +430,7 @@ fn an_entry_that_is_not_committed_shows_only_where_it_is_asked_for() {
     );
 }
 
-/// Keys whose nodes are not the same in both, with how they changed.
+/// Keys with different nodes in the two, and how they changed.
 fn difference<'a>(
     a: &'a BTreeMap<String, Map<String, Value>>,
     b: &'a BTreeMap<String, Map<String, Value>>,

@@ -392,7 +392,7 @@ const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
     ("single quotes", b"\"Stats\":{", b"'Stats':{", false),
 ];
 
-/// A data dir whose newest raft snapshot can be changed.
+/// A data dir with a newest raft snapshot that can be changed.
 struct Base {
     recording: Recording,
     snap: PathBuf,

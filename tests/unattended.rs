@@ -27,7 +27,7 @@ fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
 
 #[test]
 fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
-    // Guards against a mail every night that says that all is well, until no one reads it any more.
+    // Guards against a mail of success every night, which people stop reading.
     let dir = TempDir::new().unwrap();
     let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
     small_member(&source);
@@ -265,7 +265,7 @@ fn a_restore_stopped_by_a_signal_leaves_nothing() {
     }
 }
 
-/// A restore whose first sync and whose clean-up each take two seconds.
+/// A restore with a first sync and a clean-up that each take two seconds.
 fn restore_slow_to_clean_up(archive: &Path, data_dir: &Path) -> Command {
     let mut command = clean("strace");
     let removals = "unlink,unlinkat,rmdir";

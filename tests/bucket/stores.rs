@@ -401,7 +401,7 @@ fn a_rotten_archive_in_a_bucket_is_not_downloaded_and_stops_nothing() {
     }
 }
 
-/// Limits of a thirtieth of the product's, so that a slow line is told in seconds.
+/// A thirtieth of the product's time limits, so that a slow line is reported within seconds.
 const SHORT: BucketLimits = BucketLimits {
     connect: Duration::from_secs(1),
     silence: Duration::from_secs(1),

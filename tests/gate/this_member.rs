@@ -246,7 +246,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     let ran = go_back(&member.data, &backups, &[]).exits(10);
     assert_eq!(ran.stdout, "");
     ran.says("hint: if etcd runs with `--wal-dir`, pass the same here");
-    // For the check a disk that does not read speaks for no one.
+    // For the check an unreadable disk is not evidence.
     check(Some(&broken), &[]).exits(4);
     let said = judged(Some(&broken), &at(&fake), 0);
     assert_eq!(said["verdict"], "allowed-with-warning");

@@ -31,7 +31,7 @@ const PAIRS: u64 = 60;
 /// One directory of the recording in so many.
 const SAMPLE: usize = 17;
 
-/// An address on the loopback that no one listens at.
+/// An address on the loopback without a server.
 fn free_address() -> String {
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     port.local_addr().unwrap().to_string()
@@ -40,7 +40,7 @@ fn free_address() -> String {
 /// What a server did with a data dir.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Did {
-    /// It serves so many keys.
+    /// It serves this number of keys.
     Serves(usize),
     /// It ended by itself, with these last words.
     Ended(String),
@@ -305,7 +305,7 @@ fn with_late_publish(dir: &Path, version: &str) {
 
 #[test]
 fn the_late_publish_of_a_removed_member_counts_in_the_indexes_as_each_real_release_has_it() {
-    // Guards against keys whose indexes are off by one from there on.
+    // Guards against keys with indexes that are off by one from there on.
     let Some(servers) = servers() else {
         return;
     };
@@ -378,7 +378,7 @@ fn both_members_of_a_dead_cluster_come_back_at_new_addresses_and_serve_every_key
         for server in &mut running {
             assert_eq!(server.did(), Did::Serves(180), "{}", program.display());
         }
-        // They are one cluster: what one is told the other has.
+        // They are one cluster: what is written to one, the other has.
         let client = running[0].client.parse().unwrap();
         http_within(PATIENCE, client, "PUT", "/v2/keys/after", "value=1").unwrap();
         assert_eq!(running[1].node("/after?quorum=true")["value"], "1");

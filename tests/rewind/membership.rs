@@ -25,7 +25,7 @@ fn conf_changes(data: &Path, index: u64) -> Vec<(u64, u64, String)> {
 
 #[test]
 fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
-    // Guards against a drill cluster that calls the members of the real one, and against new hosts no one finds.
+    // Guards against a test cluster that connects to the members of the real one, and against unreachable new hosts.
     let recordings = ["mem-a", "mem-b", "mem-d"].map(unpack);
     let dir = TempDir::new().unwrap();
     let sources = ["mem-a", "mem-b", "mem-d"];

@@ -78,7 +78,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
     assert_eq!(told["members"][0]["archive"], Value::Null);
     assert_eq!(names(dir.path()), ["taken"]);
     assert_eq!(names(&taken), ["mine"]);
-    // An archive that is corrupt is worth nothing here either.
+    // A corrupt archive is refused here, too.
     let (archive, _) = snapshot(&source, &dir.path().join("taken"), &[]);
     let mut bytes = fs::read(&archive).unwrap();
     let middle = bytes.len() / 3;

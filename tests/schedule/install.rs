@@ -96,7 +96,7 @@ fn what_every_run_would_be_refused_for_is_refused_before_it_is_installed() {
         2,
         "a bucket is written as",
     );
-    // Also where there is no data dir yet.
+    // Also without a data dir.
     typed("schedule --data-dir /no/such --backup-dir /no/such/b", &[])
         .exits(3)
         .says("is inside the data dir");

@@ -108,7 +108,7 @@ fn the_service_can_write_to_what_its_flags_name_on_this_machine_and_to_nothing_e
 fn the_packages_configuration_is_one_that_every_command_takes_also_with_all_of_it_in_force() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/etcd-ark.toml");
     let shipped = fs::read_to_string(shipped).unwrap();
-    // Prose is told from a setting by the space after its `#`.
+    // A comment differs from a disabled setting by the space after its `#`.
     let is_setting = |line: &&str| !line.starts_with("# ") && *line != "#";
     let all: Vec<_> = shipped
         .lines()
@@ -172,7 +172,7 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
     assert_eq!(value(&unit, "RequiresMountsFor"), mounts);
     assert_eq!(value(&unit, "ReadWritePaths"), "/b /spool /m");
     assert_has(&unit, "\n#     setfacl -m u:etcd-ark:rwx /m\n");
-    // What was typed wins, and the place that it wins over is none.
+    // The typed place applies, and the other one is not used.
     let unit = told(&["--repo", "s3://bucket", "--spool-dir", "/spool2"]);
     assert_eq!(value(&unit, "ReadWritePaths"), "/spool2 /m");
     let line = value(&unit, "ExecStart");
@@ -186,5 +186,5 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
         .says("the configuration file sets `data-dir` to `d`, which is somewhere else");
 }
 
-/// Of a key that no one has.
+/// For a key that does not exist.
 const AGE_RECIPIENT: &str = "age15xp4qasj4dfk8mys486j66n495gamu0ss6pkhltg0hwsql0m9g4sey3lzu";

@@ -148,7 +148,7 @@ impl Forge {
         forge
     }
 
-    /// The entry whose path has `part` in it.
+    /// The entry with `part` in its path.
     pub fn entry(&mut self, part: &str) -> &mut Entry {
         let found = self
             .entries
@@ -157,7 +157,7 @@ impl Forge {
         found.unwrap_or_else(|| panic!("no entry {part}"))
     }
 
-    /// What the manifest says of the file whose path has `part` in it.
+    /// The manifest's entry of the file with `part` in its path.
     pub fn listed(&mut self, part: &str) -> &mut Value {
         let files = self.manifest["files"].as_array_mut().unwrap();
         let found = files

@@ -90,7 +90,7 @@ impl Ran {
     }
 }
 
-/// Fails unless `part` stands in `text`.
+/// Fails unless `text` contains `part`.
 #[track_caller]
 pub fn assert_has(text: &(impl Display + ?Sized), part: &str) {
     let text = text.to_string();
@@ -118,7 +118,7 @@ pub fn answer(text: &str) -> Value {
 pub fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     clear_environment(&mut command);
-    // Stories read messages whole; how they are broken into lines is told in `columns`.
+    // Stories read messages without line breaks; `columns` tests these.
     command.env("COLUMNS", "10000");
     command
 }

@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// An authority whose certificate is in a file.
+/// An authority with its certificate in a file.
 pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -25,7 +25,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A new authority, whose files in `dir` begin with its name.
+    /// A new authority; its files in `dir` begin with its name.
     pub fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

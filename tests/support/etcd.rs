@@ -153,7 +153,7 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer_url])
             .args(["--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", initial_cluster])
-            // Health is told here without TLS, too.
+            // Health is served here without TLS, too.
             .args(["--listen-metrics-urls", &format!("http://{}", own.metrics)])
             .stdin(Stdio::null())
             .stdout(log.reopen().unwrap())
@@ -286,12 +286,12 @@ impl ServerTls {
 pub struct Addresses {
     pub client: SocketAddr,
     pub peer: SocketAddr,
-    /// Where health is told without TLS.
+    /// The address that serves health without TLS.
     metrics: SocketAddr,
 }
 
 impl Addresses {
-    /// Ports that no one has at the moment.
+    /// Ports that are free now.
     pub fn free() -> Self {
         // All held at once, so that they differ.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());

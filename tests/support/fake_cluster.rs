@@ -225,7 +225,7 @@ impl FakeMember {
         self.set(|state| state.health = health_json(healthy))
     }
 
-    /// Whom it holds to be the leader; 0 is no one.
+    /// The member that it regards as the leader; 0 for none.
     pub fn follows(&self, leader: u64) -> &Self {
         self.set(|state| state.own = own_stats(self.id(), self.name(), leader))
     }
@@ -415,7 +415,7 @@ impl Shared {
         }
     }
 
-    /// The members as they are told at a peer URL: ids are numbers there.
+    /// The members as a peer URL lists them: ids are numbers there.
     fn numbered_members(&self) -> String {
         let mut all: Vec<_> = lock(&self.roster).values().cloned().collect();
         for member in &mut all {

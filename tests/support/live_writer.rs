@@ -165,7 +165,7 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sleeps, but not much longer than until the member is told to stop.
+    /// Sleeps, but not much longer than until the member must stop.
     fn pause(&self, length: Duration) {
         let end = Instant::now() + length;
         while !self.stopping() {

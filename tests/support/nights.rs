@@ -41,7 +41,7 @@ impl Night {
         path
     }
 
-    /// The same, made so many hours ago.
+    /// The same, made this number of hours ago.
     pub fn ago(&self, backups: &Path, hours: f64, change: impl FnOnce(&mut Value)) -> PathBuf {
         self.put(backups, hours_ago(hours), change)
     }

@@ -272,7 +272,7 @@ pub struct RandomOps {
     /// Whether names and values may be no UTF-8.
     any_bytes: bool,
     known: BTreeMap<Vec<u8>, Known>,
-    /// Every key or directory named so far whose own name begins with `_`.
+    /// Every key or directory used so far with a name that begins with `_`.
     hidden: BTreeSet<Vec<u8>>,
     /// The store's index in the latest answer.
     index: u64,
@@ -424,7 +424,7 @@ impl RandomOps {
         Some((key.clone(), known.clone()))
     }
 
-    /// A known key, or a directory, as `is_dir` asks; if there is none, one made up.
+    /// A known key, or a directory if `is_dir`; an invented one if there is none.
     fn known_of_kind(&mut self, is_dir: bool) -> (Vec<u8>, Option<Known>) {
         for _ in 0..20 {
             match self.known_key() {

@@ -71,7 +71,7 @@ pub fn unpack(name: &str) -> Recording {
 pub struct Stat {
     /// File type and permission bits, as in `st_mode`.
     pub mode: u32,
-    /// Bytes in a file; 0 for a directory, whose size is the file system's own affair.
+    /// Bytes in a file; 0 for a directory, since its size depends on the file system.
     pub len: u64,
     /// Nanoseconds since 1970.
     pub mtime_ns: i128,

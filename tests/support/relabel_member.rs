@@ -10,7 +10,7 @@ use super::decode;
 use super::encode::{CRC, METADATA, Message, SegmentBuilder, metadata};
 
 const HOST: &[u8] = b"http://127.0.0.1:";
-/// A port on which no one listens, in as many digits as a recorded one has.
+/// A port without a server, with as many digits as a recorded one.
 const NO_ENDPOINT: &[u8] = b"00001";
 
 /// Takes the members' URLs out, which are on the loopback on ports of five digits: what else runs on this machine must not

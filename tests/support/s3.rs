@@ -31,7 +31,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Starts a server whose buckets are the directories in `root`.
+    /// Starts a server with the directories in `root` as its buckets.
     pub fn start(root: &Path) -> Arc<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
@@ -92,7 +92,7 @@ pub enum Then {
     LoseAnswer,
     /// Answered with this status, text and error code.
     Answer(&'static str, &'static str),
-    /// Answered with 403 by a store whose clock is two hours ahead.
+    /// Answered with 403 by a store with a clock two hours ahead.
     OtherTime,
     /// Refused unless it comes with a checksum, as by a bucket with Object Lock.
     WantChecksum,
@@ -264,7 +264,7 @@ fn pass(
     client.write_all(&answer).ok()
 }
 
-/// A list in which each object stands twice.
+/// A list with each object twice.
 fn name_twice(body: &str) -> String {
     let parts: Vec<_> = body.split_inclusive("</Contents>").collect();
     let twice = |part: &&str| match part.find("<Contents>") {

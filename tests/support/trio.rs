@@ -63,7 +63,7 @@ impl Trio {
         trio
     }
 
-    /// As [`Trio::start`], but no one runs yet.
+    /// As [`Trio::start`], but without starting the servers.
     pub fn prepare(dir: &Path, snapshot_count: u64) -> Self {
         let ports: Vec<SocketAddr> = free_ports(2 * MEMBERS);
         let addresses = |n: usize| [ports[2 * n], ports[2 * n + 1]];
@@ -358,7 +358,7 @@ pub fn values(tree: &Value) -> std::collections::BTreeMap<String, String> {
     found
 }
 
-/// Addresses that no one listens on, and no other cluster of this process is given.
+/// Free addresses that no other cluster of this process gets.
 fn free_ports(count: usize) -> Vec<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let room = PORTS.end - PORTS.start;

@@ -93,7 +93,7 @@ impl Member {
         member
     }
 
-    /// Writes at full load until told to stop, or until the limits of the options.
+    /// Writes at full load until it must stop, or until the limits of the options.
     pub(super) fn run(mut self) {
         let deadline = Instant::now() + Duration::from_secs(self.shared.options.max_seconds);
         while !self.shared.stopping() && Instant::now() < deadline && self.below_max_bytes() {
