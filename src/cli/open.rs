@@ -168,7 +168,7 @@ impl<'p> Places<'p> {
             return Ok(Target::Archive(Box::new(self.archive(place)?)));
         };
         match Target::open(dir, wal_dir) {
-            // Not a data dir, but possibly a repository, in which no data dir can be.
+            // Not a data dir, but a directory with archives.
             Err(_) if Directory::new(dir).list().is_ok_and(|l| !l.is_empty()) => {
                 Err(told_directory(dir))
             }

@@ -155,8 +155,8 @@ fn of_start(watched: &Watched) -> Option<Finding> {
     Some(finding(Level::Critical, "start", Some(&watched.name), text))
 }
 
-/// A clock was wrong, where that may hide something: an archive dated in the future hides nothing once
-/// the newest one is past its date.
+/// A clock was wrong, where that may hide something: an archive dated in the future hides nothing if
+/// the newest one's log is at least as long.
 fn of_dates(watched: &Watched, facts: &Facts) -> Option<Finding> {
     age(watched, facts.now)?;
     let reached = log_order(&watched.newest);

@@ -94,7 +94,7 @@ pub enum Reason {
     BeforeVersion {
         /// The new version; `None` where a member went back to a log without one.
         version: Option<ClusterVersion>,
-        /// Whether a newer one is kept as well, which has the change in its log already.
+        /// Whether this is the newest without the change in its log, kept besides a newer one that has it there.
         without_it_in_the_log: bool,
     },
     Rewound,

@@ -46,7 +46,7 @@ impl FromStr for To {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub index: Index,
-    /// The entry that moved the cluster version, if the moment is the one before it.
+    /// The entry that raised the cluster version, if the last kept entry is the one before it.
     pub moved: Option<Move>,
     pub cluster_version: Option<ClusterVersion>,
 }

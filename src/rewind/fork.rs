@@ -33,7 +33,7 @@ pub struct Agreement {
     pub winner: usize,
     pub end: SnapshotId,
     /// For each input the highest index up to which its entries are certain to be those of the history:
-    /// its commit index, or the highest index at which it has the same entry as the history.
+    /// its commit index, or the highest index at which another log shows the same entry of the history.
     pub sure: Vec<Index>,
 }
 

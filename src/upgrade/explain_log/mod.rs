@@ -210,7 +210,7 @@ impl Explainer {
     }
 }
 
-/// Whether a panic begins here; its other lines are then not classified one by one.
+/// Whether a line of a panic is its first, and not that of a goroutine.
 fn begins_a_panic(message: &str) -> bool {
     !message.starts_with("goroutine ")
 }
