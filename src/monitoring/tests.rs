@@ -2,10 +2,7 @@
 
 use super::scope::watched;
 use super::*;
-use crate::archive::manifest::{Scope, Sizes};
-use crate::etcd::ids::{Identity, Term};
-use crate::etcd::member::Position;
-use crate::repository::{Listed, Summary};
+use crate::repository::Summary;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_440_000_000).unwrap()
@@ -15,42 +12,11 @@ fn now() -> Timestamp {
 fn archive(name: &str, member: u64, hours: i64) -> Summary {
     let created = now() - SignedDuration::from_hours(hours);
     let time = created.strftime("%Y%m%dT%H%M%S%.3fZ");
-    Summary {
-        listed: Listed {
-            is_link: false,
-            name: format!("etcd-{name}-{time}-0000000000000007.tar.zst"),
-            bytes: 1000,
-            modified: None,
-        },
-        created,
-        identity: Identity {
-            cluster_id: ClusterId(1),
-            member_id: MemberId(member),
-            name: Some(name.to_owned()),
-        },
-        position: Position {
-            term: Term(1),
-            index: Index(7),
-            commit: Index(7),
-            hard_state_term: Term(1),
-            vote: MemberId(0),
-        },
-        log_crc: None,
-        cluster_version: None,
-        pending_version: None,
-        sizes: Sizes {
-            data: 100,
-            limit: 100_000_000,
-            directory: 100,
-        },
-        scope: Scope::Live,
-        labels: Vec::new(),
-        warnings: Vec::new(),
-        does_not_start: None,
-        rewound: false,
-        members: vec![MemberId(0xa), MemberId(0xb)],
-        ciphertext: None,
-    }
+    let file = format!("etcd-{name}-{time}-0000000000000007.tar.zst");
+    let mut summary = Summary::sample(&file, created, member, 7);
+    summary.identity.name = Some(name.to_owned());
+    summary.members = vec![MemberId(0xa), MemberId(0xb)];
+    summary
 }
 
 fn judged(archives: &[Summary], free: Result<Option<u64>, String>) -> Report {

@@ -49,6 +49,50 @@ pub struct Catalog {
     pub unreadable: Vec<(Listed, ArchiveError)>,
 }
 
+#[cfg(test)]
+impl Summary {
+    /// An archive of 1000 bytes, of a member of the cluster `c`.
+    pub(crate) fn sample(name: &str, created: Timestamp, member: u64, index: u64) -> Self {
+        use crate::etcd::ids::{ClusterId, Index, Term};
+        Self {
+            listed: Listed {
+                name: name.to_owned(),
+                bytes: 1000,
+                modified: Some(created),
+                is_link: false,
+            },
+            created,
+            identity: Identity {
+                cluster_id: ClusterId(0xc),
+                member_id: MemberId(member),
+                name: Some("infra0".to_owned()),
+            },
+            position: Position {
+                term: Term(2),
+                index: Index(index),
+                commit: Index(index),
+                hard_state_term: Term(2),
+                vote: MemberId(0),
+            },
+            log_crc: None,
+            cluster_version: None,
+            pending_version: None,
+            sizes: Sizes {
+                data: 100,
+                limit: 100_000_000,
+                directory: 100,
+            },
+            scope: Scope::Live,
+            labels: Vec::new(),
+            warnings: Vec::new(),
+            does_not_start: None,
+            rewound: false,
+            members: Vec::new(),
+            ciphertext: None,
+        }
+    }
+}
+
 impl Summary {
     pub fn of(listed: Listed, manifest: &Manifest) -> Self {
         let member = &manifest.member;

@@ -9,11 +9,9 @@ use std::num::NonZeroU32;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CLOCK_TOLERANCE, Decision, EmptyPolicy, Policy, Proof, Reason, Rules, decide};
-use crate::archive::manifest::{Scope, Sizes};
-use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
-use crate::etcd::member::Position;
+use crate::etcd::ids::{MemberId, Term};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::repository::{Listed, Summary};
+use crate::repository::Summary;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -24,42 +22,7 @@ fn archive(name: &str, created: &str, index: u64) -> Summary {
 }
 
 fn at(name: &str, created: Timestamp, index: u64) -> Summary {
-    Summary {
-        listed: Listed {
-            name: name.to_owned(),
-            bytes: 1000,
-            modified: Some(created),
-            is_link: false,
-        },
-        created,
-        identity: Identity {
-            cluster_id: ClusterId(0xc),
-            member_id: MemberId(0xa),
-            name: Some("infra0".to_owned()),
-        },
-        position: Position {
-            term: Term(2),
-            index: Index(index),
-            commit: Index(index),
-            hard_state_term: Term(2),
-            vote: MemberId(0),
-        },
-        log_crc: None,
-        cluster_version: Some("2.1.0".parse().unwrap()),
-        pending_version: None,
-        sizes: Sizes {
-            data: 0,
-            limit: 0,
-            directory: 0,
-        },
-        scope: Scope::Live,
-        labels: Vec::new(),
-        warnings: Vec::new(),
-        does_not_start: None,
-        rewound: false,
-        members: Vec::new(),
-        ciphertext: None,
-    }
+    version(Summary::sample(name, created, 0xa, index), "2.1.0")
 }
 
 fn version(mut summary: Summary, text: &str) -> Summary {
