@@ -144,7 +144,13 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
 }
 
 fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
-    let is_of = |data_dir: &Path, target: &Location| target.local() == Some(data_dir);
+    // However it is spelt.
+    let place = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let is_of = |data_dir: &Path, target: &Location| {
+        target
+            .local()
+            .is_some_and(|local| place(local) == place(data_dir))
+    };
     for (data_dir, _) in &args.wal_dir {
         if !args.targets.iter().any(|target| is_of(data_dir, target)) {
             return Err(CliError::usage(format!(
