@@ -146,11 +146,17 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
     let story = Story::new();
     let backups = story.backups();
     let (good, _) = snapshot(&story.data_dir("C-intact"), &backups, &[]);
+    let metrics = story.dir.path().join("run.prom");
+    let to_metrics = format!("--metrics-file={}", metrics.display());
     let (damaged, _) = snapshot(
         &story.data_dir("C-mid_record_flip"),
         &backups,
-        &["--damaged", "--keep-last", "1"],
+        &["--damaged", "--keep-last", "1", &to_metrics],
     );
+    let metrics = fs::read_to_string(metrics).unwrap();
+    let success = "etcd_ark_last_success_timestamp_seconds{command=\"snapshot\"} 0";
+    assert!(metrics.contains(success), "{metrics}");
+    assert!(!metrics.contains("last_archive"), "{metrics}");
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let (good, damaged) = (name(&good), name(&damaged));
 

@@ -70,6 +70,10 @@ impl Scene {
         let text = text.replace(self.dir.path().to_str().unwrap(), "DIR");
         let text = text.replace(&format!("\n{}", " ".repeat(23)), " ");
         let lines = text.lines().map(|line| match line.split_once(" UTC here") {
+            None if line.contains(" free in ") => {
+                let (_size, place) = line.split_once(" free in ").unwrap();
+                format!("OK    room             SIZE free in {place}\n")
+            }
             Some((before, after)) => {
                 let (before, _now) = before.split_at(before.len() - "2026-11-27 10:00:00".len());
                 let days = after
@@ -114,15 +118,16 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     WARN  backup dir       `DIR/backups`: of root, mode 755 1 archive can be read by others than the owner, such as `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` (mode 644) hint: a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them
     FAIL  recipients       `age1nobody` is not a valid age recipient hint: a recipient is the public key that `age-keygen -y KEY` prints: age1…
     FAIL  lock             the backup dir `DIR/backups` is locked by another process (unknown) hint: run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`
+    FAIL  spool dir        failed to create a file in `DIR/no-spool`: No such file or directory (os error 2)
+    OK    write            a probe was written, read back and removed
     OK    content          member infra0 (ce2a822cea30bfca) of cluster 7e27652122e8b2; term 3, index 15, commit 14; raft snapshot at 10 archive of 3.0 kB with 3 files
     OK    start            etcd of the release of its data starts from it
     OK    data size        3.9 kB of 100.0 MB
-    FAIL  room             failed to create a file in `DIR/no-spool`: No such file or directory (os error 2)
-    OK    write            a probe was written, read back and removed
+    OK    room             SIZE free in `DIR/backups`
     WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept and counts for nothing
     FAIL  metrics file     `DIR/taken.prom` was not written by etcd-ark (line 1); it is not overwritten hint: it was left as it is; move it away, or pass another --metrics-file
-    error: a snapshot would fail: 4 of 12 checks failed: recipients, lock, room, metrics file
-    hint: put these right and run this again; nothing was changed
+    error: a snapshot would fail: 4 of 13 checks failed: recipients, lock, spool dir, metrics file
+    hint: correct these and run this again; no archive was made
     ");
 
     let told = scene.dry_run(&[&flags[..], &["--json"]].concat());
@@ -144,7 +149,7 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
         ("backup-dir", "warning"),
         ("recipients", "failed"),
         ("lock", "failed"),
-        ("room", "failed"),
+        ("spool-dir", "failed"),
         ("clock", "warning"),
         ("metrics", "failed"),
     ];
@@ -153,7 +158,7 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     }
     assert_eq!(
         told["counts"],
-        serde_json::json!({"ok": 6, "warning": 2, "failed": 4})
+        serde_json::json!({"ok": 7, "warning": 2, "failed": 4})
     );
 }
 
@@ -183,7 +188,7 @@ fn what_was_not_checked_and_what_collectors_do_not_read_is_said_and_one_fault_on
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
     // Each: what is done to the scene, the flags, and how both end.
     type Case = (fn(&Scene), &'static [&'static str], i32);
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -220,6 +225,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             4,
         ),
         (|_| (), &["--damaged"], 3),
+        (|_| (), &["--backup-dir", "/proc/no"], 10),
     ];
     for (number, (change, flags, code)) in cases.iter().enumerate() {
         let scene = Scene::new();

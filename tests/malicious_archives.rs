@@ -530,7 +530,7 @@ fn a_manifest_of_junk_is_refused_quickly() {
 fn what_is_no_archive_is_said_to_be_none() {
     // Guards against a stack trace, or worse a restore, from a file that was never an archive.
     let bench = Bench::new();
-    let none = "no seek table at the end: the archive is truncated";
+    let none = "no seek table at the end: it is truncated, or etcd-ark did not make it";
     bench.refused(&bench.write(b""), 4, none);
     bench.refused(&bench.write(b"short"), 4, none);
     let random: Vec<u8> = (0..100_000_u32)

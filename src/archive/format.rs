@@ -56,7 +56,7 @@ pub struct Frame {
 /// Why the end of an archive is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
-    #[error("no seek table at the end: the archive is truncated")]
+    #[error("no seek table at the end: it is truncated, or etcd-ark did not make it")]
     NoTable,
     #[error("its seek table does not fit the file")]
     Table,

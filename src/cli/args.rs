@@ -222,15 +222,17 @@ fn show(error: &clap::Error) {
     eprint!("{}", shown(&text));
 }
 
-/// Flags that override a refusal: never suggested for a typo.
-const DANGEROUS: [&str; 8] = [
+/// Flags that override a refusal, or let more be written or removed: never suggested for a typo.
+const DANGEROUS: [&str; 10] = [
     "--accept-data-size",
     "--allow-plaintext",
     "--allow-stale-member",
     "--change-member",
     "--damaged",
+    "--delete-others",
     "--keep-cluster-id",
     "--offline",
+    "--overwrite",
     "--replace",
 ];
 

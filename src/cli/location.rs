@@ -10,6 +10,9 @@ use crate::repository::is_archive_name;
 /// The name for the newest backup; `latest:LABEL` is the newest with a label.
 pub(crate) const LATEST: &str = "latest";
 
+/// What URLs of buckets begin with, as the first component of a path.
+const SCHEMES: [&str; 3] = ["s3:", "gs:", "az:"];
+
 /// A directory or file on this machine, or a bucket or an archive in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
@@ -52,6 +55,10 @@ impl From<PathBuf> for Location {
         match path.to_str().and_then(|text| text.split_once("://")) {
             Some(("file", path)) => Self::Path(PathBuf::from(path)),
             Some(_) => Self::Url(path.to_string_lossy().into_owned()),
+            // A slash short of a bucket, and no directory that anyone means.
+            None if SCHEMES.iter().any(|scheme| path.starts_with(scheme)) => {
+                Self::Url(path.to_string_lossy().into_owned())
+            }
             None => Self::Path(path),
         }
     }

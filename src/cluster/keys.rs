@@ -30,6 +30,8 @@ pub struct LiveNode {
     pub value: Option<String>,
     /// `modifiedIndex`.
     pub modified: u64,
+    /// Whether it has a time to live.
+    pub expires: bool,
 }
 
 /// The condition of a write.
@@ -47,6 +49,8 @@ pub enum Written {
     Done,
     /// The condition was not met; nothing was changed.
     Conflict,
+    /// The directory to be removed is not empty; nothing was changed.
+    NotEmpty,
 }
 
 /// The keys of a cluster, through the endpoint that answered first.
@@ -74,6 +78,7 @@ struct Shown {
     nodes: Vec<Shown>,
     #[serde(default, rename = "modifiedIndex")]
     modified: u64,
+    ttl: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +120,7 @@ impl<'c> Keys<'c> {
                 let live = LiveNode {
                     value: (!node.dir).then_some(node.value),
                     modified: node.modified,
+                    expires: node.ttl.is_some(),
                 };
                 found.insert(node.key, live);
             }
@@ -155,13 +161,10 @@ impl<'c> Keys<'c> {
         let answer = self.ask(method, path)?;
         match (answer.0, code_of(&answer.1)) {
             (200 | 201, _) => Ok(Written::Done),
-            (
-                _,
-                Some(
-                    KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS
-                    | DIR_NOT_EMPTY,
-                ),
-            ) => Ok(Written::Conflict),
+            (_, Some(DIR_NOT_EMPTY)) => Ok(Written::NotEmpty),
+            (_, Some(KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS)) => {
+                Ok(Written::Conflict)
+            }
             _ => Err(self.refused(path, &answer)),
         }
     }

@@ -32,10 +32,10 @@ pub enum PutError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Create,
-    /// It has another value, with this `modifiedIndex`.
+    /// It has another value, or expires on one side only; with this `modifiedIndex`.
     Change(u64),
     Same,
-    /// It is a directory on one side and a key on the other; it is left unchanged.
+    /// It is a directory on one side and a key on the other, or below such a one; it is left unchanged.
     OtherKind,
     /// It is an in-order key that the cluster has under the name of another release; writing it would duplicate it.
     OtherName,
@@ -81,6 +81,8 @@ pub struct Done {
     pub deleted: usize,
     /// Keys that another client wrote meanwhile; they were not written.
     pub conflicts: Vec<String>,
+    /// Directories that were to be removed and are not empty: hidden keys, which etcd does not list, or new ones are in them.
+    pub not_empty: Vec<String>,
 }
 
 impl Allowed {
@@ -113,6 +115,8 @@ impl<'s> Plan<'s> {
         };
         // etcd lists its root without a name.
         let mut known = BTreeSet::from([String::new()]);
+        // The last one of another kind: nothing below it is written or removed.
+        let mut other_kind: Option<String> = None;
         let mut walk = store.walk(top);
         while let Some(id) = walk.next_node() {
             interrupt.check()?;
@@ -134,14 +138,23 @@ impl<'s> Plan<'s> {
             }
             let key = as_go_shows(&path);
             let value = node.value().map(crate::etcd::store::value::Value::bytes);
-            let mut step = step(value.as_deref(), live.get(&key));
+            let ttl = node.ttl(now);
+            let mut step = if other_kind.as_ref().is_some_and(|top| is_below(&key, top)) {
+                Step::OtherKind
+            } else {
+                step(value.as_deref(), ttl.is_some(), live.get(&key))
+            };
+            if step == Step::OtherKind && other_kind.as_ref().is_none_or(|top| !is_below(&key, top))
+            {
+                known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
+                other_kind = Some(key.clone());
+            }
             let other = other_name(&key).filter(|_| step == Step::Create && value.is_some());
             if let Some(other) = other.filter(|other| live.contains_key(other)) {
                 step = Step::OtherName;
                 known.insert(other);
             }
             known.insert(key.clone());
-            let ttl = node.ttl(now);
             plan.keys.push(Planned {
                 key,
                 step,
@@ -182,6 +195,7 @@ impl<'s> Plan<'s> {
             match written {
                 Ok(Written::Done) => *count += 1,
                 Ok(Written::Conflict) => done.conflicts.push(planned.key.clone()),
+                Ok(Written::NotEmpty) => done.not_empty.push(planned.key.clone()),
                 Err(why) => {
                     return Err(PutError::Write {
                         key: planned.key.clone(),
@@ -202,14 +216,21 @@ fn key_of(path: &[u8]) -> Vec<u8> {
     }
 }
 
-fn step(value: Option<&[u8]>, live: Option<&LiveNode>) -> Step {
+fn is_below(key: &str, top: &str) -> bool {
+    let rest = key.strip_prefix(top);
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn step(value: Option<&[u8]>, expires: bool, live: Option<&LiveNode>) -> Step {
     let Some(live) = live else {
         return Step::Create;
     };
     match (value, &live.value) {
         (None, None) => Step::Same,
         // Bytes that are not UTF-8 look the same in the server's answer.
-        (Some(value), Some(text)) if as_go_shows(value) == *text => Step::Same,
+        (Some(value), Some(text)) if as_go_shows(value) == *text && expires == live.expires => {
+            Step::Same
+        }
         (Some(_), Some(_)) => Step::Change(live.modified),
         _ => Step::OtherKind,
     }

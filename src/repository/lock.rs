@@ -80,7 +80,8 @@ impl BackupLock {
 
     /// Whether [`BackupLock::take`] would get an effective lock, after the same wait. Changes nothing.
     pub fn look(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<bool, LockError> {
-        if !dir.join(LOCK_FILE).exists() {
+        let there = fs::symlink_metadata(dir.join(LOCK_FILE));
+        if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(true);
         }
         Ok(wait_for(dir, claim, Missing::Left, interrupt)?.is_some())

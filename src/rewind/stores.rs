@@ -17,7 +17,7 @@ use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::Wanted;
 use crate::etcd::store::{NodeId, Store};
 use crate::rewind::history::History;
-use crate::rewind::input::Witness;
+use crate::rewind::input::{ServedStore, Witness};
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
@@ -202,30 +202,43 @@ impl Stores<'_, '_> {
     /// by the rules of its own cluster version.
     fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
         let mut found = Served::default();
-        for (place, input) in self.inputs.iter().enumerate() {
-            let wanted = store::Wanted {
-                rescue: true,
-                threads: self.reading.threads,
-                ..store::Wanted::default()
-            };
-            let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
-            let read = match input.target.read_store(wanted, interrupt, observe) {
-                // Its server stops there, and serves nothing after it.
-                Err(StoreError::Replay {
-                    fault: ReplayFault::Unreadable(at),
-                    ..
-                }) if at > self.moment => {
-                    let until = Until::Index(at.previous());
-                    let wanted = store::Wanted { until, ..wanted };
-                    input.target.read_store(wanted, interrupt, observe)?
+        let witnesses = self.witnesses;
+        for (place, (input, witness)) in self.inputs.iter().zip(witnesses).enumerate() {
+            let read;
+            let theirs = match &witness.served {
+                Some(served) => served,
+                None => {
+                    read = self.served_by(input)?;
+                    &read
                 }
-                read => read?,
             };
-            let theirs = &read.replayed.store;
             found.renamed.add(renamed(store, theirs), place);
-            found.highest_index = found.highest_index.max(theirs.index());
+            found.highest_index = found.highest_index.max(theirs.index);
         }
         Ok(found)
+    }
+
+    /// The same for a log that is damaged, holds an entry that no server applies, or was replayed by the wrong rules.
+    fn served_by(&mut self, input: &Input) -> Result<ServedStore, RewindError> {
+        let wanted = store::Wanted {
+            rescue: true,
+            threads: self.reading.threads,
+            ..store::Wanted::default()
+        };
+        let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
+        let read = match input.target.read_store(wanted, interrupt, observe) {
+            // Its server stops there, and serves nothing after it.
+            Err(StoreError::Replay {
+                fault: ReplayFault::Unreadable(at),
+                ..
+            }) if at > self.moment => {
+                let until = Until::Index(at.previous());
+                let wanted = store::Wanted { until, ..wanted };
+                input.target.read_store(wanted, interrupt, observe)?
+            }
+            read => read?,
+        };
+        Ok(ServedStore::of(&read.replayed.store))
     }
 
     /// Compares the stores of `views` with `store`, which is that of `base`.
@@ -334,15 +347,15 @@ fn other_name(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The in-order keys of `ours` that `theirs` has under the other name only: store paths, ours first.
-fn renamed(ours: &Store, theirs: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn renamed(ours: &Store, theirs: &ServedStore) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     let mut walk = ours.walk(NodeId::ROOT);
     while let Some(id) = walk.next_node() {
         let node = ours.node(id);
         if in_order_number(node.name()) == Some(node.created)
             && let Some(twin) = other_name(walk.path())
-            && theirs.get(&twin).is_some()
-            && theirs.get(walk.path()).is_none()
+            && theirs.has(&twin)
+            && !theirs.has(walk.path())
         {
             found.push((walk.path().to_vec(), twin));
         }
@@ -391,7 +404,7 @@ mod tests {
         let (plain, padded) = both(&[("POST", "/1/queue", "a"), ("PUT", "/1/other", "b")]);
         let expected = vec![(ONE.0.to_owned(), ONE.1.to_owned())];
         assert_eq!(pairs(&plain, &padded), Some(expected));
-        assert_eq!(renamed(&plain, &padded).len(), 1);
+        assert_eq!(renamed(&plain, &ServedStore::of(&padded)).len(), 1);
         assert_eq!(pairs(&plain, &plain), Some(Vec::new()));
     }
 

@@ -289,10 +289,11 @@ impl Target {
     ) -> Result<Scanned, StoreError> {
         match self {
             Self::Archive(archive) => {
-                // A replay reads only what has a checksum of its own.
-                let digests = match pass.replay {
-                    Some(_) => Digests::Unchecked,
-                    None => Digests::All,
+                // A replay alone reads only what has a checksum of its own.
+                let digests = if pass.replay.is_some() && !pass.trace {
+                    Digests::Unchecked
+                } else {
+                    Digests::All
                 };
                 let report = verify(archive, pass, digests, threads, interrupt, observe)?;
                 let manifest = archive.manifest();

@@ -24,8 +24,9 @@ use crate::cli::output::{Out, Paint};
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
-    --delete-others is. Each write is conditional on what the plan was made from: what another client writes meanwhile stays, and is \
-    named. Keys that have expired are left out; others keep the time that is left. After a failure the same command goes on: \
+    --delete-others is; hidden keys of the cluster are not listed by etcd, so they stay. Each write is conditional on what the plan was made from: what another client writes meanwhile stays, and is \
+    named. Keys that have expired are left out; others keep the time that is left; a key that expires in only one of the two has \
+    changed. After a failure the same command goes on: \
     what has been written is found to be as it was.";
 
 /// How many keys are shown without -v.
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         delete_others: args.delete_others,
     };
     let source = format!("{} at index {}", path.as_path().display(), read.replayed.at);
-    if !cx.out.is_json() {
+    if !cx.out.is_json() && (args.dry_run || !cx.out.quiet) {
         show(&plan, allowed, args, &cx.out, &source, &keys);
     }
     let done = if args.dry_run {
@@ -110,7 +111,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         deleted,
         ..
     } = &done;
-    cx.out.line(&if args.dry_run {
+    cx.out.report(&if args.dry_run {
         "nothing was written (--dry-run)".to_owned()
     } else {
         format!("{created} created, {changed} changed, {deleted} removed")
@@ -130,14 +131,18 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
     if changed > 0 && !allowed.overwrite {
         let keys = count(changed, "key has", "keys have");
         out.warn(&format!(
-            "{keys} another value by now, which stays; `--overwrite` replaces it"
+            "{keys} another value or expiration by now, which stays; `--overwrite` replaces it"
         ));
     }
     let kinds = number_of("other_kind");
     if kinds > 0 {
-        let names = count(kinds, "name is", "names are");
+        let (names, stay) = if kinds == 1 {
+            ("1 name is", "it stays")
+        } else {
+            (&*format!("{kinds} names are"), "they stay")
+        };
         out.warn(&format!(
-            "{names} of a key in one of the two and of a directory in the other, and stays as it is in the cluster"
+            "{names} a key on one side and a directory on the other, or below such a name: {stay} as in the cluster"
         ));
     }
     let named = number_of("other_name");
@@ -145,6 +150,12 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
         let keys = count(named, "in-order key is", "in-order keys are");
         out.warn(&format!(
             "{keys} there under the name that another release gives it, and not written a second time"
+        ));
+    }
+    for directory in &done.not_empty {
+        out.warn(&format!(
+            "`{}` is not empty and stays: hidden keys, or keys written meanwhile, are in it",
+            printable(directory)
         ));
     }
     for key in &done.conflicts {
@@ -256,5 +267,6 @@ fn answer(plan: &Plan<'_>, done: &Done) -> Value {
         "changed": done.changed,
         "deleted": done.deleted,
         "conflicts": done.conflicts,
+        "not_empty": done.not_empty,
     })
 }

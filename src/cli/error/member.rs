@@ -205,9 +205,9 @@ impl Judge for PutError {
                     "pass `--username` with `--password-file`; the user must be allowed to read and write these keys",
                 )
             }
-            Self::Read(_) => {
-                failed("is one of the members in --endpoints up, and has the cluster a leader?")
-            }
+            Self::Read(_) => failed(
+                "is one of the members in --endpoints up, has the cluster a leader, and does it serve the v2 API (etcd 3: `--enable-v2`)?",
+            ),
             Self::Write { .. } => {
                 failed("run the same command again: what has been written is not written again")
             }

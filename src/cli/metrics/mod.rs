@@ -6,7 +6,7 @@
 
 pub(crate) mod prometheus;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,6 +50,7 @@ pub(crate) struct Record {
     wanted: Option<(&'static str, PathBuf)>,
     begun: Instant,
     series: RefCell<Vec<Series>>,
+    made_no_backup: Cell<bool>,
 }
 
 impl Record {
@@ -59,12 +60,17 @@ impl Record {
             wanted: wanted.map(|(name, file)| (name, file.to_path_buf())),
             begun: Instant::now(),
             series: RefCell::default(),
+            made_no_backup: Cell::default(),
         }
     }
 
-    /// Records an archive that was made.
+    /// An archive was made. One of a damaged data dir is no backup, and its run no success of one.
     pub(crate) fn archive(&self, captured: &Captured) {
         let manifest = &captured.manifest;
+        if manifest.damage.is_some() {
+            self.made_no_backup.set(true);
+            return;
+        }
         let member = &manifest.member;
         let labels = labels(&member.identity);
         let add = |family, value| self.add(family, &labels, value);
@@ -110,7 +116,7 @@ impl Record {
         let is_done = failure.is_none_or(|failure| failure.kind == Kind::Warned);
         let code = failure.map_or(0, |failure| failure.kind.exit_code());
         self.add(Family::RunTime, &[], now);
-        if is_done {
+        if is_done && !self.made_no_backup.get() {
             self.add(Family::SuccessTime, &[], now);
         }
         self.add(Family::ExitCode, &[], f64::from(code));

@@ -71,12 +71,21 @@ fn etcdctl(
     ttl: Option<i64>,
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    if key.contains(&0) || value.is_some_and(|value| value.contains(&0)) {
+    if key.contains(&0) {
         let key = escaped(key, b"/");
         return writeln!(
             to,
-            "# {key}: no command line can hold its bytes; see --as-script curl"
+            "# {key}: no command line can hold its name; see --as-script curl"
         );
+    }
+    // No argument can hold a zero byte, but stdin can.
+    let from_stdin = value.filter(|value| value.contains(&0));
+    if let Some(value) = from_stdin {
+        write!(to, "printf '")?;
+        for byte in value {
+            write!(to, "\\{byte:03o}")?;
+        }
+        write!(to, "' | ")?;
     }
     let command = if value.is_some() { "mk" } else { "mkdir" };
     write!(to, "etcdctl {command}")?;
@@ -85,7 +94,7 @@ fn etcdctl(
     }
     write!(to, " -- ")?;
     quoted(key, to)?;
-    if let Some(value) = value {
+    if let Some(value) = value.filter(|_| from_stdin.is_none()) {
         write!(to, " ")?;
         quoted(value, to)?;
     }

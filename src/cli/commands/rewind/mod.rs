@@ -126,7 +126,11 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     for warning in &warnings {
         cx.out.warn(warning);
     }
-    tell_plan(&planned, &cx.out);
+    // A plan that was only asked for is an answer; what was done is a report.
+    let tells = args.dry_run || !cx.out.quiet;
+    if tells {
+        tell_plan(&planned, &cx.out);
+    }
     let mut archived = Vec::new();
     if let Some(dir) = to_write {
         let output = Output {
@@ -139,7 +143,9 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     }
     cx.out
         .json(|| to_json(&planned, &archived, &warnings, args));
-    tell_archives(&planned, &archived, args, &cx.out);
+    if tells {
+        tell_archives(&planned, &archived, args, &cx.out);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What a rewind keeps, loses and makes, as text.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::etcd::store::to_json::api_key;
@@ -205,8 +206,8 @@ fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     for (at, ((path, other), inputs)) in renamed.0.iter().take(shown).enumerate() {
         let served = inputs.iter().filter_map(|at| plan.witnesses.get(*at));
-        let mut members: Vec<_> = served.map(Witness::member).collect();
-        members.dedup();
+        let members: BTreeSet<_> = served.map(Witness::member).collect();
+        let members: Vec<_> = members.into_iter().collect();
         let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
         let line = format!(
             "{other}, so named by {}, becomes {path}",

@@ -30,7 +30,6 @@ use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::lock_wait::UNLOCKED;
-use crate::cli::json::text;
 use crate::cli::metrics::try_out;
 use crate::cli::output::Paint;
 use crate::cli::render::checklist;
@@ -85,6 +84,16 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
             }
         })?;
     }
+    if let Some(spool) = args.to.used_spool() {
+        let tried = spool_file(&spool).map_err(CliError::from);
+        list.take(("spool-dir", "spool dir"), tried, |_| {
+            Found::ok(format!("`{}` can be written to", spool.display()))
+        })?;
+    }
+    if let Some(repository) = &repository {
+        let written = write_probe(&**repository, cipher.as_deref(), prunes, cx);
+        list.take(("write", "write"), written, Clone::clone)?;
+    }
     let captured = data_dir.as_ref().map(|data_dir| {
         let request = request(args, data_dir, Destination::Nowhere);
         cx.watched(|observe| capture(&request, cx.interrupt, observe))
@@ -104,17 +113,18 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         }
     }
     let left_out = [
-        (captured.is_none(), "start, data size, room"),
-        (repository.is_none(), "room, write, clock"),
+        (captured.is_none(), "start, data size"),
+        (captured.is_none() || repository.is_none(), "room"),
+        (repository.is_none(), "write, clock"),
     ];
-    for (_, what) in left_out.iter().filter(|(is_left_out, _)| *is_left_out) {
-        let mut found = Found::ok(*what);
+    let left_out = left_out.iter().filter(|(is_left_out, _)| *is_left_out);
+    let left_out: Vec<_> = left_out.map(|(_, what)| *what).collect();
+    if !left_out.is_empty() {
+        let mut found = Found::ok(left_out.join(", "));
         found.status = Status::Note;
         list.add(("not-checked", "not checked"), found);
     }
     if let Some(repository) = &repository {
-        let written = write_probe(&**repository, cipher.as_deref(), prunes, cx);
-        list.take(("write", "write"), written, Clone::clone)?;
         let clock = clock(&**repository, prunes, crate::clock::now());
         list.take(("clock", "clock"), clock, Clone::clone)?;
     }
@@ -221,7 +231,7 @@ impl List {
             json!({
                 "dry_run": true,
                 "status": checklist::overall(all),
-                "archive": captured.map(|captured| text(&captured.path)),
+                "archive": null,
                 "archive_bytes": captured.map(|captured| captured.bytes),
                 "checks": all,
                 "counts": checklist::counts(all),
@@ -242,7 +252,7 @@ impl List {
                 all.len() - checklist::titles(all, Status::Note).len(),
                 failed.join(", ")
             );
-            let hint = "put these right and run this again; nothing was changed";
+            let hint = "correct these and run this again; no archive was made";
             return Err(CliError::new(kind, message).hint(hint));
         }
         let warned = checklist::titles(all, Status::Warn);
@@ -392,7 +402,7 @@ fn judged(captured: &Captured) -> Vec<Check> {
         let starts = match warned(WarningCode::DoesNotStart) {
             None => Found::ok("etcd of the release of its data starts from it"),
             Some(warning) => Found::warning(&warning.text).advice(
-                "the archive is taken all the same; `etcd-ark verify` on the data dir says which releases start from it",
+                "the archive is taken anyway; `etcd-ark verify` on the data dir says which releases start from it",
             ),
         };
         list.add(("start", "start"), starts);
@@ -408,12 +418,9 @@ fn judged(captured: &Captured) -> Vec<Check> {
 
 /// Whether an archive of `bytes` fits wherever it is written.
 fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Result<String> {
-    let spool = args.to.used_spool();
+    let spool = args.to.used_spool().filter(|spool| spool.is_dir());
     let backups = repository.and_then(Repository::directory);
     let mut told = Vec::new();
-    if let Some(spool) = &spool {
-        spool_file(spool)?;
-    }
     for dir in spool.as_deref().into_iter().chain(backups) {
         let there = nearest(dir);
         let required = space::require(there, bytes, dir);
