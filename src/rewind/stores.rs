@@ -205,12 +205,11 @@ impl Stores<'_, '_> {
         let witnesses = self.witnesses;
         for (place, (input, witness)) in self.inputs.iter().zip(witnesses).enumerate() {
             let read;
-            let theirs = match &witness.served {
-                Some(served) => served,
-                None => {
-                    read = self.served_by(input)?;
-                    &read
-                }
+            let theirs = if let Some(served) = &witness.served {
+                served
+            } else {
+                read = self.served_by(input)?;
+                &read
             };
             found.renamed.add(renamed(store, theirs), place);
             found.highest_index = found.highest_index.max(theirs.index);
