@@ -1,7 +1,10 @@
 //! Cases of `status` that the tests on disk cannot produce.
 
-use super::scope::watched;
+use super::growth::histories;
+use super::scope::{others, watched};
 use super::*;
+use crate::archive::manifest::Scope;
+use crate::archive::warning::WarningCode;
 use crate::repository::Summary;
 
 fn now() -> Timestamp {
@@ -90,6 +93,7 @@ fn the_name_of_an_archive_that_cannot_be_opened_tells_which_members_newest_it_is
     let own = watched(&[archive("node-1", 0xa, 3)], now(), None).remove(0);
     let later = |name: &str, hours| own.is_newer_by_name(archive(name, 0xa, hours).name());
     assert!(later("node-1", 2));
+    assert!(!later("node-1", 3));
     assert!(!later("node-1", 4));
     assert!(!later("node-2", 2));
     for odd in ["etcd-.tar.zst", "etcd-node-1-x-y.tar.zst", "node-1"] {
@@ -229,4 +233,208 @@ fn a_note_from_the_future_makes_no_archive_fresh() {
     assert_eq!(aged(-SignedDuration::from_hours(1)), Some(Level::Ok));
     assert_eq!(aged(SignedDuration::ZERO), Some(Level::Ok));
     assert_eq!(aged(SignedDuration::from_secs(1)), Some(Level::Critical));
+}
+
+fn text_of<'f>(findings: &'f [Finding], check: &str) -> Vec<&'f str> {
+    let found = findings.iter().filter(|finding| finding.check == check);
+    found.map(|finding| &*finding.text).collect()
+}
+
+#[test]
+fn the_newest_is_the_last_that_is_not_from_the_future_in_whatever_order_they_come() {
+    let [newest, older, oldest] = [1, 5, 9].map(|hours| archive("infra0", 0xa, hours));
+    let mut ahead = archive("infra0", 0xa, -1);
+    ahead.position.index = Index(9);
+    let given = [oldest, ahead.clone(), newest.clone(), older];
+    let found = watched(&given, now(), None);
+    assert_eq!(found[0].newest.created, newest.created);
+    assert_eq!((found[0].older.len(), found[0].ahead.len()), (2, 1));
+    let report = judged(&given, Ok(None));
+    assert_eq!(report.members[0].archives, 4);
+    assert_eq!(level_of(&report.findings, "dates"), Some(Level::Warning));
+    // A clock may be five minutes ahead; where all are from the future the longest log counts.
+    let mut skewed = newest;
+    skewed.created = now() + SignedDuration::from_mins(5);
+    assert!(watched(&[skewed], now(), None)[0].ahead.is_empty());
+    let mut further = archive("infra0", 0xa, -3);
+    further.position.index = Index(8);
+    for given in [[ahead.clone(), further.clone()], [further, ahead]] {
+        let found = watched(&given, now(), None);
+        assert_eq!(found[0].newest.position.index, Index(9));
+        let report = judged(&given, Ok(None));
+        assert_eq!(report.level, Level::Critical);
+        assert_eq!(level_of(&report.findings, "dates"), None);
+    }
+}
+
+#[test]
+fn members_of_the_newest_ones_cluster_are_watched_by_name_and_the_rest_is_counted() {
+    let mut old_cluster = archive("infra0", 0xa, 30);
+    old_cluster.identity.cluster_id = ClusterId(7);
+    let mut damaged = archive("infra0", 0xa, 1);
+    damaged.scope = Scope::Damaged;
+    let mut rewound = archive("infra0", 0xa, 0);
+    rewound.rewound = true;
+    let removed = archive("gone", 0xc, 4);
+    let given = [
+        old_cluster,
+        damaged,
+        rewound,
+        removed,
+        archive("infra1", 0xa, 3),
+        archive("infra0", 0xb, 2),
+    ];
+    let found = watched(&given, now(), None);
+    let names: Vec<_> = found.iter().map(|one| &*one.name).collect();
+    assert_eq!(names, ["infra0", "infra1"]);
+    let counted = others(&given, &found);
+    let expected = Others {
+        clusters: 1,
+        members: 1,
+        damaged: 1,
+    };
+    assert_eq!(counted, expected);
+    // Where every one is removed the newest tells who the members are.
+    let mut gone = [archive("gone", 0xc, 4), archive("away", 0xd, 3)];
+    gone[1].members = vec![MemberId(0xe)];
+    gone[0].members = vec![MemberId(0xf)];
+    let names: Vec<_> = watched(&gone, now(), None)
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(names, ["away"]);
+}
+
+#[test]
+fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
+    let warning = |code, text: &str| Warning {
+        code,
+        text: text.to_owned(),
+    };
+    let mut one = watched_one(3);
+    one.newest.warnings = vec![
+        warning(WarningCode::DoesNotStart, "does not start"),
+        warning(WarningCode::Removed, "was removed"),
+        warning(WarningCode::TornTail, "passes"),
+    ];
+    let found = findings_of(one.clone(), Proof::Whole, Vec::new());
+    assert_eq!(text_of(&found, "start"), [""; 0]);
+    let told = [
+        "newest archive warns: does not start",
+        "newest archive warns: was removed",
+    ];
+    assert_eq!(text_of(&found, "warnings"), told);
+    one.newest.does_not_start = Some("no etcd starts".to_owned());
+    let found = findings_of(one, Proof::Whole, Vec::new());
+    assert_eq!(level_of(&found, "start"), Some(Level::Critical));
+    assert_eq!(text_of(&found, "warnings"), told[1..]);
+    let bad = Proof::Bad {
+        why: "why".to_owned(),
+        good: None,
+    };
+    let mut one = watched_one(3);
+    let found = findings_of(one.clone(), bad.clone(), Vec::new());
+    assert!(
+        text_of(&found, "proof")[0].ends_with("there is no older one"),
+        "{found:?}"
+    );
+    one.older.push(archive("infra0", 0xa, 9));
+    let found = findings_of(one, bad, Vec::new());
+    assert!(
+        text_of(&found, "proof")[0].ends_with("no older one is known to be valid"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_archive_that_is_still_current_says_when_that_was_found() {
+    let mut one = watched_one(40);
+    let text = |one: &Watched| {
+        text_of(&findings_of(one.clone(), Proof::Whole, Vec::new()), "age")[0].to_owned()
+    };
+    assert!(!text(&one).contains("still current"), "{}", text(&one));
+    one.current = Some(one.newest.created);
+    assert!(!text(&one).contains("still current"), "{}", text(&one));
+    one.current = Some(now());
+    assert!(text(&one).contains("still current"), "{}", text(&one));
+}
+
+#[test]
+fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_programs_are() {
+    let unreadable = |name: &str, hours| Unreadable {
+        name: archive(name, 0xa, hours).listed.name,
+        why: format!("{name} of {hours}"),
+        looked: true,
+    };
+    let mut facts = Facts {
+        location: "/backups".to_owned(),
+        now: now(),
+        wanted: None,
+        watched: Vec::new(),
+        unreadable: vec![unreadable("infra0", 8), unreadable("infra0", 9)],
+        skipped: vec!["a//b".to_owned()],
+        free: Ok(Some(2500)),
+        read_only: false,
+        others: Others::default(),
+    };
+    let rules = Rules {
+        max_age: SignedDuration::from_hours(26),
+        warn_age: None,
+        size_limit: 100,
+        min_free: None,
+    };
+    let found = judge(&facts, &rules).findings;
+    assert!(found[0].text.contains("infra0 of 8"), "{found:?}");
+    assert_eq!(level_of(&found, "skipped"), Some(Level::Ok));
+    // Each member's own newest is told there, and only there.
+    let archives = [archive("infra0", 0xa, 3), archive("infra1", 0xb, 3)];
+    let both = watched(&archives, now(), None).into_iter();
+    facts.watched = both.map(|one| (one, Proof::Whole)).collect();
+    facts.skipped.clear();
+    facts.unreadable.push(unreadable("infra0", 1));
+    let found = judge(&facts, &rules).findings;
+    let told = text_of(&found, "unreadable");
+    assert_eq!(
+        told,
+        ["2 archives cannot be opened, the first: infra0 of 8"]
+    );
+    assert_eq!(text_of(&found, "skipped"), [""; 0]);
+    assert!(
+        text_of(&found, "free")[0].ends_with("room for 1 archive of each member"),
+        "{found:?}"
+    );
+    facts.watched.truncate(1);
+    let found = judge(&facts, &rules).findings;
+    assert!(
+        text_of(&found, "free")[0].ends_with("room for 2 archives like the newest"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn each_member_has_a_history_of_its_backups_in_the_order_of_the_log() {
+    let dated = |name: &str, member, hours, index| {
+        let mut one = archive(name, member, hours);
+        one.position.index = Index(index);
+        one
+    };
+    let mut rewound = dated("infra0", 0xa, 2, 11);
+    rewound.rewound = true;
+    let given = [
+        dated("infra0", 0xa, 3, 9),
+        dated("infra1", 0xb, 4, 9),
+        dated("infra0", 0xa, -9, 10),
+        rewound,
+        dated("infra0", 0xa, 50, 8),
+        dated("infra0", 0xa, 99, 8),
+    ];
+    let found = histories(&given, 1000, now());
+    let ids: Vec<_> = found.iter().map(|one| one.identity.member_id.0).collect();
+    assert_eq!(ids, [0xa, 0xb]);
+    let hours = |point: &growth::Point| now().duration_since(point.at).as_hours();
+    assert_eq!(
+        found[0].points.iter().map(hours).collect::<Vec<_>>(),
+        [99, 50, 3]
+    );
+    assert_eq!((found[0].left_out, found[1].left_out), (1, 0));
 }
