@@ -327,11 +327,10 @@ mod tests {
                 .map(|member| (member.clone(), presence(cluster)));
             found.collect()
         });
-        let calls = calls
-            .into_inner()
-            .into_iter()
-            .filter(|(_, ids)| !ids.is_empty());
-        (asked, calls.collect())
+        let mut calls = calls.into_inner();
+        calls.retain(|(_, ids)| !ids.is_empty());
+        calls.sort();
+        (asked, calls)
     }
 
     fn here(member: Option<u64>) -> Presence {

@@ -6,7 +6,7 @@ use super::*;
 use crate::archive::manifest::{DIRECTORIES, DirectoryEntry};
 use crate::archive::writer::{NewFile, Writer};
 
-/// A gigabyte of zeros that ends as an archive of `count` frames does.
+/// A gigabyte of zeros that ends like an archive of `count` frames.
 #[derive(Debug)]
 struct Hollow {
     footer: [u8; TABLE_FOOTER],
@@ -33,7 +33,7 @@ impl Source for Hollow {
 
 #[test]
 fn a_damaged_count_of_frames_makes_no_reader_take_the_file_into_memory() {
-    // Guards against `list` and `status` that read a gigabyte, or download it, for one flipped bit.
+    // `list` and `status` must not read a gigabyte, or download it, for one flipped bit.
     for bit in 0..32 {
         let mut footer = [0, 0, 0, 0, 0, 0xb1, 0xea, 0x92, 0x8f];
         footer[..4].copy_from_slice(&(2_u32 ^ (1 << bit)).to_le_bytes());
@@ -64,7 +64,8 @@ fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
         })
     };
     // A header and a block; a header alone; a header and two blocks, the second of which is padding but for a byte.
-    let files = serde_json::json!([file("a", 512), file("b", 0), file("c", 513)]);
+    let files = [file("a", 512), file("b", 0), file("c", 513)]
+        .map(|file| serde_json::from_value::<FileEntry>(file).unwrap());
     let archive = Archive {
         path: PathBuf::from("drawn"),
         source: Arc::new(Hollow {
@@ -73,7 +74,7 @@ fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
         }),
         bytes: 0,
         frames: Vec::new(),
-        manifest: manifest(serde_json::from_value(files).unwrap()),
+        manifest: manifest(&files),
     };
     let begin = 3 * BLOCK;
     let (a, b, c) = (begin, begin + 1024, begin + 1536);
@@ -97,7 +98,7 @@ fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
 }
 
 /// The manifest of an archive with these files.
-fn manifest(files: Vec<FileEntry>) -> Manifest {
+fn manifest(files: &[FileEntry]) -> Manifest {
     let directory = |path| serde_json::json!({"path": path, "mode": 0o700, "uid": 0, "gid": 0});
     let manifest = serde_json::json!({
         "format": {"major": 1, "minor": 0},
@@ -147,7 +148,7 @@ fn archive_in(dir: &Path, change: impl FnOnce(&mut Manifest)) -> PathBuf {
     let path = dir.join("archive");
     let file = std::fs::File::create(&path).unwrap();
     let mut writer = Writer::new(&file, 1, 2).unwrap();
-    for directory in manifest(Vec::new()).directories {
+    for directory in manifest(&[]).directories {
         writer.directory(&directory, TIME).unwrap();
     }
     for (path, bytes) in contents() {
@@ -161,8 +162,8 @@ fn archive_in(dir: &Path, change: impl FnOnce(&mut Manifest)) -> PathBuf {
         };
         writer.append(&new, &bytes[..]).unwrap();
     }
-    let complete = |files| {
-        let mut made = manifest(files);
+    let complete = |files: Vec<FileEntry>| {
+        let mut made = manifest(&files);
         change(&mut made);
         made
     };
@@ -334,16 +335,16 @@ fn a_manifest_that_says_another_thing_than_what_is_there_is_refused() {
         ("a mode", |made| made.files[2].mode = 0o644),
         ("an owner", |made| made.files[0].uid = 7),
         ("a time", |made| {
-            made.files[3].mtime = Timestamp::from_second(9).unwrap()
+            made.files[3].mtime = Timestamp::from_second(9).unwrap();
         }),
         ("a directory's mode", |made| {
-            made.directories[1].mode = 0o755
+            made.directories[1].mode = 0o755;
         }),
         ("a name", |made| {
-            made.files[3].path = "member/wal/e".to_owned()
+            made.files[3].path = "member/wal/e".to_owned();
         }),
         ("a digest", |made| {
-            made.files[2].sha256 = Digest::of(b"other")
+            made.files[2].sha256 = Digest::of(b"other");
         }),
         // Of the same length in the tar stream.
         ("a size", |made| made.files[2].size -= 1),
