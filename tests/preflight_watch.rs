@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean};
+use crate::support::ark::{BINARY, ark, clean, typed};
 use crate::support::fake_cluster::{Behaviour, FakeCluster};
 use crate::support::tools::{need, only_with};
 
@@ -255,6 +255,12 @@ fn the_end_says_what_the_old_binary_does_and_prints_complete_commands() {
 #[test]
 fn a_watch_ends_by_the_time_it_was_given() {
     let fake = story();
+    let told = typed(
+        "preflight --watch --watch-for 1s --endpoints http://127.0.0.1:9",
+        &[],
+    );
+    told.exits(1)
+        .says("no member answered: http://127.0.0.1:9 cannot be reached");
     let watch = Watch::begin(&fake.endpoints(), &["--watch-for", "300ms"]);
     let (code, lines, stderr) = watch.end();
     assert_eq!(code, Some(1), "{lines:?}");

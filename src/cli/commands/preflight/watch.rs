@@ -62,7 +62,7 @@ pub(crate) fn run(
         let rest = args.interval.unsigned_abs().saturating_sub(begun.elapsed());
         if end.is_some_and(|end| begun + rest >= end) {
             drop(shown);
-            return Err(not_there_yet(args, &moment));
+            return Err(not_there_yet(args, &moment, &look));
         }
         sleep(rest, cx.interrupt)?;
     };
@@ -72,14 +72,20 @@ pub(crate) fn run(
 }
 
 /// The failure when the time of the watch is over.
-fn not_there_yet(args: &Preflight, last: &Moment) -> CliError {
-    let message = format!(
-        "the cluster has not moved to {} within --watch-for: {} of {} members run it",
-        args.to,
-        last.there,
-        last.members.len()
-    );
-    CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` says what keeps it; the watch changes nothing and can be started again")
+fn not_there_yet(args: &Preflight, last: &Moment, look: &Look) -> CliError {
+    let message = if last.members.is_empty() {
+        let strays = look.strays.iter().map(|stray| stray.silence.to_string());
+        let why: Vec<_> = strays.collect();
+        format!("no member answered: {}", why.join("; "))
+    } else {
+        format!(
+            "the cluster has not moved to {} within --watch-for: {} of {} members run it",
+            args.to,
+            last.there,
+            last.members.len()
+        )
+    };
+    CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
 }
 
 /// A poll that can be interrupted.
