@@ -256,11 +256,12 @@ fn the_newest_is_the_last_that_is_not_from_the_future_in_whatever_order_they_com
     let mut skewed = newest;
     skewed.created = now() + SignedDuration::from_mins(5);
     assert!(watched(&[skewed], now(), None)[0].ahead.is_empty());
-    let mut further = archive("infra0", 0xa, -3);
-    further.position.index = Index(8);
-    for given in [[ahead.clone(), further.clone()], [further, ahead]] {
+    for (hours, longest) in [(-3, 9), (-3, 10), (0, 10)] {
+        let mut other = archive("infra0", 0xa, hours - 1);
+        other.position.index = Index(if longest == 9 { 8 } else { 10 });
+        let given = [ahead.clone(), other];
         let found = watched(&given, now(), None);
-        assert_eq!(found[0].newest.position.index, Index(9));
+        assert_eq!(found[0].newest.position.index, Index(longest));
         let report = judged(&given, Ok(None));
         assert_eq!(report.level, Level::Critical);
         assert_eq!(level_of(&report.findings, "dates"), None);
@@ -287,6 +288,7 @@ fn members_of_the_newest_ones_cluster_are_watched_by_name_and_the_rest_is_counte
     let found = watched(&given, now(), None);
     let names: Vec<_> = found.iter().map(|one| &*one.name).collect();
     assert_eq!(names, ["infra0", "infra1"]);
+    assert!(found.iter().all(|one| one.older.is_empty()), "{found:?}");
     let counted = others(&given, &found);
     let expected = Others {
         clusters: 1,

@@ -126,3 +126,91 @@ impl Replaced {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::manifest::Rewind;
+
+    /// An archive that ends at term 5, index 9 with a hard state of term 6.
+    fn manifest(cluster: u64, old: Option<u64>) -> Manifest {
+        let mut manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "format": {"major": 1, "minor": 0},
+            "tool": {"name": "etcd-ark", "version": "0"},
+            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
+            "member": {
+                "identity": {"cluster_id": ClusterId(cluster), "member_id": "a", "name": "a"},
+                "position": {"term": 5, "index": 9, "commit": 9, "hard_state_term": 6, "vote": "0"},
+                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
+                "removed_members": [], "removal_pending": false, "segments": [],
+                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
+            },
+            "sizes": {"data": 0, "limit": 0, "directory": 0},
+            "directories": [], "files": [], "warnings": [], "notes": [],
+        }))
+        .unwrap();
+        manifest.rewind = old.map(|old| Rewind {
+            old_cluster_id: ClusterId(old),
+            old_members: Vec::new(),
+            rewound_to: Index(9),
+            derived_from: Vec::new(),
+        });
+        manifest
+    }
+
+    #[test]
+    fn only_a_rewound_member_that_has_run_since_is_not_rolled_back() {
+        let (old, new) = (1, 2);
+        let backup = manifest(old, None);
+        let rewound = manifest(new, Some(old));
+        let kept_id = manifest(old, Some(old));
+        for (what, manifest, cluster, end, refused) in [
+            ("the same member, further on", &backup, old, (7, 99), false),
+            (
+                "a member of the old cluster, however far",
+                &rewound,
+                old,
+                (7, 99),
+                false,
+            ),
+            (
+                "the new member as it was restored",
+                &rewound,
+                new,
+                (5, 9),
+                false,
+            ),
+            ("the new member, after it ran", &rewound, new, (7, 10), true),
+            (
+                "the new member, by the first entry it wrote",
+                &rewound,
+                new,
+                (6, 10),
+                true,
+            ),
+            (
+                "of one id: the old cluster's later entries",
+                &kept_id,
+                old,
+                (5, 99),
+                false,
+            ),
+            (
+                "of one id: the new cluster's entries",
+                &kept_id,
+                old,
+                (7, 10),
+                true,
+            ),
+            ("another cluster", &backup, new, (1, 1), true),
+        ] {
+            let there = Replaced {
+                member_id: MemberId(0xa),
+                cluster_id: ClusterId(cluster),
+                end: (Term(end.0), Index(end.1)),
+            };
+            let found = there.may_be_replaced(Path::new("/data"), manifest);
+            assert_eq!(found.is_err(), refused, "{what}: {found:?}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use crate::cluster::{SaidVersion, Silence};
 use crate::etcd::ids::{ClusterId, Identity, Term};
 use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
+use crate::etcd::start;
 use crate::upgrade::downgrade::evidence::{Answer, Ran, Step};
 
 /// Cluster versions on a disk, oldest first, each committed or not.
@@ -478,6 +479,20 @@ fn a_member_that_is_alone_is_spoken_for_by_no_other_members_data_dir() {
     assert_eq!(decide(&own), Verdict::Allowed(Ground::OwnDataDir));
     let others = evidence(vec![stopped(OWN, "2.2")], data_of(2));
     assert_eq!(decide(&others), Verdict::Unknown(vec![Doubt::NoAnswer]));
+    // Another one beside its own takes nothing away; nor does an archive that 2.1 does not start from.
+    let mut archive = disk(STOPPED, OWN, 1, &[("2.1.0", true)]);
+    let lines = ["2.0", "2.1", "2.2", "2.3"].map(release);
+    let why = || start::Verdict::DoesNotStart(start::reason::Reason::NoSnapDir);
+    archive.starts = Some(lines.map(|line| (line, why())));
+    let unfit = archive.clone();
+    archive.kind = DiskKind::Archive {
+        created: Timestamp::UNIX_EPOCH,
+    };
+    let disks = [data_of(2), data_of(OWN), vec![archive]].concat();
+    let mut both = evidence(vec![stopped(OWN, "2.2")], disks);
+    assert_eq!(decide(&both), Verdict::Allowed(Ground::OwnDataDir));
+    both.disks.push(unfit);
+    assert!(matches!(decide(&both), Verdict::DoesNotStart(found) if found.len() == 1));
 }
 
 #[test]
