@@ -361,7 +361,7 @@ fn a_corrupt_archive_is_named_with_what_ends_the_nightly_failure() {
     fs::write(corrupt, bytes).unwrap();
     let name = corrupt.file_name().unwrap().to_str().unwrap();
     let told = ark(["copy", &mine, &to]).exits(4);
-    let told = told.says(&format!("move `{name}` and what stands beside it"));
+    let told = told.says(&format!("move `{name}` and what is beside it"));
     assert!(!told.stderr.contains("run it again"), "{told:#?}");
     for file in [name.to_owned(), format!("{name}.sha256")] {
         fs::rename(scratch.mine.join(&file), scratch.dir.path().join(&file)).unwrap();

@@ -204,3 +204,35 @@ fn an_encrypted_archive_under_another_name_is_known_by_what_it_begins_with() {
     }
     rewind(&misnamed).exits(0);
 }
+
+#[test]
+fn a_hint_names_the_backup_dir_that_was_given_and_no_check_that_was_just_made() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/infra0.etcd");
+    let dir = TempDir::new().unwrap();
+    let backups = dir.path().join("backups");
+    let (archive, _) = snapshot(&source, &backups, &[]);
+    let list = format!("`etcd-ark list {}`", backups.display());
+    typed("verify --member nope {}", &[&backups])
+        .exits(10)
+        .says(&list);
+    typed("inspect {}", &[&backups]).exits(2).says(&list);
+    typed("verify {}", &[&backups.join("none.tar.zst")])
+        .exits(10)
+        .says(&list);
+    typed("verify {}", &[&"/gone/none.tar.zst"])
+        .exits(10)
+        .says("`etcd-ark list BACKUP_DIR`");
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    typed("verify {}", &[&archive])
+        .exits(4)
+        .says("`verify` of the whole backup dir shows which are valid");
+    typed("verify {}", &[&backups])
+        .exits(4)
+        .says("none here is valid");
+    snapshot(&source, &backups, &[]);
+    typed("verify {}", &[&backups])
+        .exits(4)
+        .says("all others here are valid");
+}

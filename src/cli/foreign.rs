@@ -49,7 +49,7 @@ fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     } else if !bytes.is_empty() && bytes.iter().all(is_text) {
         (
             "a text file",
-            "`etcd-ark list BACKUP_DIR` shows the archives there are",
+            "`etcd-ark list` shows the archives there are",
         )
     } else {
         return None;

@@ -96,7 +96,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "etcd-ark",
         "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark list /var/backups/etcd
 etcd-ark verify /var/backups/etcd",
     ),
     (
@@ -107,13 +106,13 @@ etcd-ark snapshot --keep-last 8 --dry-run   # dirs from /etc/etcd-ark.toml",
     (
         "verify",
         "etcd-ark verify /var/backups/etcd
-etcd-ark verify latest --member infra0 --backup-dir /var/backups/etcd
 etcd-ark verify --deep /var/lib/etcd",
     ),
     (
         "restore",
         "etcd-ark restore latest --backup-dir /var/backups/etcd --member infra0 \\
-      --data-dir /var/lib/etcd --replace --dry-run",
+      --data-dir /var/lib/etcd --replace --dry-run
+etcd-ark restore infra0.tar.zst --data-dir /var/lib/etcd   # nothing there yet",
     ),
     (
         "drill",
@@ -123,13 +122,14 @@ etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd",
     (
         "put-keys",
         "etcd-ark put-keys latest /app/config --backup-dir /var/backups/etcd \\
-      --endpoints http://10.0.1.10:2379 --dry-run",
+      --endpoints http://10.0.1.10:2379 --dry-run
+etcd-ark put-keys /var/lib/etcd /app/config --at-index 318 \\
+      --endpoints http://10.0.1.10:2379   # as it was before entry 319",
     ),
     (
         "list",
         "etcd-ark list /var/backups/etcd
-etcd-ark list --member infra0 --since 7d /var/backups/etcd
-etcd-ark list --history /var/backups/etcd",
+etcd-ark list --member infra0 --since 7d /var/backups/etcd",
     ),
     (
         "copy",
@@ -144,13 +144,12 @@ etcd-ark inspect latest:pre-upgrade --backup-dir /var/backups/etcd",
     (
         "keys",
         "etcd-ark keys /var/lib/etcd
-etcd-ark keys /var/lib/etcd /app/config --values
-etcd-ark keys /var/lib/etcd --at-index 240",
+etcd-ark keys /var/lib/etcd /app/config --values --at-index 240",
     ),
     (
         "diff",
-        "etcd-ark diff latest /var/lib/etcd --at-common-index \\
-      --backup-dir /var/backups/etcd",
+        "etcd-ark diff latest /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark diff infra0.tar.zst infra1.tar.zst --at-common-index",
     ),
     (
         "explain-log",
@@ -163,13 +162,23 @@ tail -f etcd.log | etcd-ark explain-log --only-notable",
 etcd-ark rewind /backups/etcd-*.tar.zst --out /backups/rewound",
     ),
     (
+        "downgrade",
+        "etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \\
+      --data-dir /var/lib/etcd
+etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
+      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd",
+    ),
+    (
         "check",
         "etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \\
-      --data-dir /var/lib/etcd",
+      --data-dir /var/lib/etcd
+etcd-ark downgrade check --offline infra0.etcd infra1.etcd   # all are stopped",
     ),
     (
         "run",
         "etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
+      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd --dry-run
+etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
       --data-dir /var/lib/etcd --backup-dir /var/backups/etcd",
     ),
     (
@@ -180,9 +189,14 @@ etcd-ark preflight --watch --endpoints http://10.0.1.10:2379",
     ),
     (
         "prune",
-        "etcd-ark prune /var/backups/etcd --keep-last 8 --keep-daily 14 --dry-run",
+        "etcd-ark prune /var/backups/etcd --keep-last 8 --keep-daily 14 --dry-run
+etcd-ark prune   # backup dir and rules from /etc/etcd-ark.toml",
     ),
-    ("status", "etcd-ark status /var/backups/etcd --max-age 26h"),
+    (
+        "status",
+        "etcd-ark status /var/backups/etcd --max-age 26h
+etcd-ark status /var/backups/etcd --member infra0 --max-age 26h --quick",
+    ),
     (
         "schedule",
         "etcd-ark schedule --data-dir /var/lib/etcd \\
@@ -213,7 +227,10 @@ pub(crate) fn arranged(command: Command) -> Command {
         Help for a command: etcd-ark COMMAND -h, or --help for all of it"
     );
     let globals = variables(&command);
+    let examples = headed_examples("etcd-ark").unwrap_or_default();
     command
+        .after_long_help(format!("{examples}\n\n{EXIT_CODES}"))
+        .after_help(examples)
         .mut_args(|arg| {
             if arg.is_global_set() {
                 arg.help_heading(GLOBAL)
@@ -275,8 +292,7 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
             _ => arg,
         }
     });
-    let examples = examples(&name);
-    let examples = examples.map(|lines| format!("Examples:\n  {}", lines.replace('\n', "\n  ")));
+    let examples = headed_examples(&name);
     let prose = command.get_after_help().map(ToString::to_string);
     let exit_codes = (name != "status").then(|| EXIT_CODES.to_owned());
     let passed_on = (name == "schedule").then(|| {
@@ -310,6 +326,11 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
 pub(crate) fn examples(name: &str) -> Option<&'static str> {
     let found = EXAMPLES.iter().find(|(command, _)| *command == name);
     found.map(|(_, lines)| *lines)
+}
+
+fn headed_examples(name: &str) -> Option<String> {
+    let lines = examples(name)?.replace('\n', "\n  ");
+    Some(format!("Examples:\n  {lines}"))
 }
 
 /// The full command for `name`.
@@ -389,7 +410,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_command_stands_in_one_group_and_has_an_example_that_parses() {
+    fn every_command_is_in_one_group_and_has_two_examples_that_parse() {
         let grouped: Vec<_> = COMMANDS.iter().flat_map(|(_, names)| *names).collect();
         for command in Args::command().get_subcommands() {
             let times = grouped.iter().filter(|name| ***name == command.get_name());
@@ -397,7 +418,13 @@ pub(crate) mod tests {
         }
         for command in leaves() {
             let name = command.get_name();
-            let examples = examples(name).expect(name);
+            let count = examples(name).expect(name).matches("etcd-ark ").count();
+            assert!(
+                count >= 2 || ["completions", "man"].contains(&name),
+                "{name}"
+            );
+        }
+        for (_, examples) in EXAMPLES {
             assert!(
                 examples.lines().all(|line| line.chars().count() <= 78),
                 "{examples}"
@@ -406,9 +433,8 @@ pub(crate) mod tests {
                 let call = line.split(" | ").find(|part| part.starts_with("etcd-ark "));
                 let call = call.expect(line).split(['#', '>']).next().unwrap();
                 let parsed = Args::command().try_get_matches_from(call.split_whitespace());
-                // The directories of this one come from the configuration file.
-                let from_file = line.contains("etcd-ark.toml");
-                assert!(parsed.is_ok() || from_file, "{line}: {parsed:?}");
+                let dirs_from_file = line.contains("etcd-ark.toml");
+                assert!(parsed.is_ok() || dirs_from_file, "{line}: {parsed:?}");
             }
         }
     }

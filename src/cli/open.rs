@@ -20,6 +20,7 @@ use crate::cli::encryption::decrypt;
 use crate::cli::error::{CliError, Result};
 use crate::cli::foreign::foreign;
 use crate::cli::location::Location;
+use crate::cli::quote::shell;
 
 /// How many first bytes tell whether an archive is encrypted.
 const BEGINNING: usize = 21;
@@ -200,7 +201,10 @@ fn told_directory(place: &Path) -> CliError {
         "`{}` is a directory, not an archive",
         place.display()
     ))
-    .hint("`etcd-ark list BACKUP_DIR` shows the archives in a backup dir")
+    .hint(format!(
+        "if it is a backup dir, `etcd-ark list {}` shows its archives",
+        shell(&place.to_string_lossy())
+    ))
 }
 
 /// Whether an archive cannot be decrypted because of its header.

@@ -153,7 +153,8 @@ impl Printed {
             } else {
                 archive
             };
-            Some(text(here))
+            let is_url = matches!(self.archive, Some(Location::Url(_)));
+            (is_url || here.is_dir()).then(|| text(here))
         };
         let place = self.backup_dir.clone().or_else(beside);
         place.unwrap_or_else(|| "BACKUP_DIR".to_owned())
@@ -166,14 +167,23 @@ mod tests {
 
     #[test]
     fn a_bare_command_gets_what_the_run_was_given_and_a_whole_one_stays() {
-        let given = Printed {
-            archive: Some(PathBuf::from("/b c/etcd-a.tar.zst").into()),
+        let dir = tempfile::TempDir::with_suffix("b c").unwrap();
+        let given = |path: PathBuf| Printed {
+            archive: Some(path.into()),
             ..Printed::default()
         };
-        let told = given.complete("`etcd-ark list` shows them, `etcd-ark verify` proves");
+        let place = dir.path().display().to_string();
+        let text = "`etcd-ark list` shows them, `etcd-ark verify` checks";
         assert_eq!(
-            told,
-            "`etcd-ark list '/b c'` shows them, `etcd-ark verify '/b c/etcd-a.tar.zst'` proves"
+            given(dir.path().join("etcd-a.tar.zst")).complete(text),
+            format!(
+                "`etcd-ark list '{place}'` shows them, `etcd-ark verify '{place}/etcd-a.tar.zst'` checks"
+            )
+        );
+        let given = given(PathBuf::from("/gone/etcd-a.tar.zst"));
+        assert_eq!(
+            given.complete(text),
+            "`etcd-ark list BACKUP_DIR` shows them, `etcd-ark verify /gone/etcd-a.tar.zst` checks"
         );
         let whole = "`etcd-ark list DIR`; etcd-ark list; `etcd-ark";
         assert_eq!(given.complete(whole), whole);

@@ -158,7 +158,7 @@ fn answer(place: &dyn Repository) -> Result<()> {
 /// What to do about a corrupt archive, so that the next nightly run succeeds.
 fn set_aside(from: &dyn Repository, name: &str) -> String {
     format!(
-        "once another archive of this member verifies (`etcd-ark verify {from}`), move `{name}` and what stands beside it \
+        "once another archive of this member verifies (`etcd-ark verify {from}`), move `{name}` and what is beside it \
          (`{name}.*`) out of `{from}`; every `copy` ends with 4 until then",
         from = from.location()
     )

@@ -14,9 +14,7 @@ use crate::cli::error::{Judge, Judged, busy, corrupt, not_found, refused, usage}
 impl Judge for ArchiveError {
     fn judge(&self) -> Judged {
         match self {
-            Self::NotFound(_) => {
-                not_found("`etcd-ark list BACKUP_DIR` shows the archives there are")
-            }
+            Self::NotFound(_) => not_found("`etcd-ark list` shows the archives there are"),
             Self::Io(error) => error.judge(),
             Self::Interrupted(error) => error.judge(),
             Self::Fault { fault, .. } => {

@@ -14,6 +14,7 @@ use crate::text::utc;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::MemberFlag;
 use crate::cli::output::Out;
+use crate::cli::quote::shell;
 use crate::cli::values::{duration, label};
 
 #[derive(Debug, clap::Args)]
@@ -66,9 +67,12 @@ impl Selection {
         if self.is_of_all() || has_any {
             return Ok(());
         }
-        let message = format!("no archives{} in `{}`", self.text(), repository.location());
-        Err(CliError::new(Kind::NotFound, message)
-            .hint("`etcd-ark list` shows what is there, and by which names"))
+        let place = repository.location();
+        let message = format!("no archives{} in `{place}`", self.text());
+        Err(CliError::new(Kind::NotFound, message).hint(format!(
+            "`etcd-ark list {}` shows what is there, and by which names",
+            shell(&place)
+        )))
     }
 
     /// The matching archives of `repository`, sorted by name.

@@ -34,7 +34,7 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     problem(
         "damaged-data",
-        "What this member has on its disk does not read well. Keep the data dir as it is; `etcd-ark verify` says what is wrong and where.",
+        "Files of this member are damaged: etcd cannot read them. Keep the data dir as it is; `etcd-ark verify` says what is wrong and where.",
         &[
             "corrupted snapshot file",
             "Corrupted snapshot file",

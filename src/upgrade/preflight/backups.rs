@@ -208,7 +208,7 @@ pub(crate) fn others(facts: &Facts) -> Check {
             Status::Fail,
             advice(
                 facts,
-                "the guide wants a backup of every member: take one on each, and gather them in one directory; move away what cannot be read",
+                "etcd's upgrade guide asks for a backup of every member: take one on each, and gather them in one directory; move away what cannot be read",
             ),
         )
     }

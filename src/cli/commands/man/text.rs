@@ -87,11 +87,11 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 pub(crate) fn description(name: &str) -> &'static [&'static str] {
     match name {
         "etcd-ark" => &[
-            "Captures a member's data directory, also while etcd 2.x runs, into one compressed archive in which every byte is under a checksum; proves it; restores it, whole or not at all. It knows the rules of the upgrade from 2.1 to 2.2: what to look at before, whether a downgrade is still possible, and how to take a whole cluster back when it is not.",
+            "Captures a member's data directory, also while etcd 2.x runs, into one compressed archive in which every byte is under a checksum; verifies it; restores it, whole or not at all. It knows the rules of the upgrade from 2.1 to 2.2: what to look at before, whether a downgrade is still possible, and how to take a whole cluster back when it is not.",
             "Where a command takes a TARGET it is an archive or a data dir.",
         ],
         "etcd-ark-snapshot" => &[
-            "The data dir is only read. The archive holds the live set: the newest raft snapshot that checks, and the WAL segments from the one that covers it to the end. It is written under a temporary name, synced, read back from the disk and proven, and only then gets its name: a run that dies at any instant leaves no file that looks like an archive.",
+            "The data dir is only read. The archive holds the live set: the newest raft snapshot that is valid, and the WAL segments from the one that covers it to the end. It is written under a temporary name, synced, read back from the disk and verified, and only then gets its name: a run that dies at any instant leaves no file that looks like an archive.",
             "A running etcd 3.x is refused, because its snap/db cannot be copied under it.",
         ],
         "etcd-ark-schedule" => &[

@@ -45,7 +45,7 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 pub(crate) struct Verify {
     /// Archives or parts of their names, data dirs, backup dirs, latest, latest:LABEL [default: --backup-dir]
     ///
-    /// A backup dir stands for all archives in it.
+    /// Of a backup dir all archives are verified.
     #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
     pub(crate) targets: Vec<TargetName>,
     #[command(flatten)]
@@ -76,7 +76,8 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
     let mut results = Vec::new();
-    let targets = with_repositories_opened(&named(args, cx)?, &args.selection, cx)?;
+    let named = named(args, cx)?;
+    let targets = with_repositories_opened(&named, &args.selection, cx)?;
     for target in &targets {
         let verdict = verdict_of(target, args, cx);
         let path = target.as_path();
@@ -129,8 +130,12 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
         "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
             .into()
+    } else if targets == named {
+        "use another archive; `verify` of the whole backup dir shows which are valid".into()
+    } else if failed < targets.len() {
+        "use another archive: all others here are valid".into()
     } else {
-        "use another archive; `verify` of the whole backup dir shows which are sound".into()
+        "use an archive from another place: none here is valid".into()
     });
     let message = match targets.as_slice() {
         [_] => first,
