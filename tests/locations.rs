@@ -261,13 +261,14 @@ fn a_file_that_is_no_archive_is_called_what_it_is() {
         "passwd",
         "plain.tar",
         "packed.tar.gz",
+        "packed.tar.zst",
         "snapshot.db",
         "key.age",
     ];
-    let [text, tar, gzip, db, age] = files.map(|name| scratch.path(name));
+    let [text, tar, gzip, zst, db, age] = files.map(|name| scratch.path(name));
     fs::write(&text, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
-    for (flag, packed) in [("-cf", &tar), ("-czf", &gzip)] {
-        tool(dir, "tar", &[flag, packed, "source"]);
+    for (flag, packed) in [("-v", &tar), ("-z", &gzip), ("--zstd", &zst)] {
+        tool(dir, "tar", &[flag, "-cf", packed, "source"]);
     }
     // A page of bbolt: the page's header, then the magic of a meta page.
     let page = [&[0; 16][..], &0xED0C_DAED_u32.to_le_bytes(), &[0; 4000]].concat();
@@ -277,6 +278,7 @@ fn a_file_that_is_no_archive_is_called_what_it_is() {
         (&text, "a text"),
         (&tar, "a plain tar"),
         (&gzip, "a gzip file"),
+        (&zst, "a tar compressed by another zstd, or cut short"),
         (&db, "a bbolt database"),
     ] {
         for command in ["verify", "inspect", "keys"] {

@@ -1,21 +1,25 @@
 //! Recognizes a file that is not an archive, by its first bytes.
 //!
-//! In: a path without an archive's extension. Out: an error that says what it is, instead of "corrupt".
+//! In: a path without the name of an archive. Out: an error that says what it is, instead of "corrupt".
 
+use std::io::Read as _;
 use std::path::Path;
 
-use crate::archive::{EXTENSION, FileSource, Source as _};
+use crate::archive::{FileSource, Source as _};
+use crate::repository::is_archive_name;
 
 use crate::cli::error::CliError;
 
-/// How many bytes of a file are read: a tar header is in the first 512.
-const BEGINNING: u64 = 512;
+/// How many bytes of a file are read.
+const BEGINNING: u64 = 128 << 10;
+/// Bytes of a tar header.
+const TAR_HEADER: usize = 512;
 
 /// The error for a file at `path` that is not an archive; `None` if it may be one.
 pub(crate) fn foreign(path: &Path) -> Option<CliError> {
     let name = path.to_string_lossy();
-    let source = FileSource::open(path).ok();
-    let source = source.filter(|_| !name.ends_with(EXTENSION))?;
+    let is_ours = is_archive_name(&path.file_name()?.to_string_lossy());
+    let source = FileSource::open(path).ok().filter(|_| !is_ours)?;
     let mut bytes = vec![0; source.length().min(BEGINNING) as usize];
     source.read_exact_at(&mut bytes, 0).ok()?;
     let (what, hint) = kind(&bytes)?;
@@ -34,8 +38,10 @@ fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let is_text = |c: &u8| c.is_ascii_graphic() || c.is_ascii_whitespace();
     Some(if at(0, &[0x1f, 0x8b]) {
         ("a gzip file", UNPACK)
-    } else if at(257, b"ustar") {
+    } else if is_tar(bytes) {
         ("a plain tar", UNPACK)
+    } else if is_zstd_of_tar(bytes) {
+        ("a tar compressed by another zstd, or cut short", UNPACK)
     } else if at(16, &0xED0C_DAED_u32.to_le_bytes()) {
         (
             "a bbolt database, such as `etcdctl snapshot save` writes of etcd 3",
@@ -54,4 +60,15 @@ fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     } else {
         return None;
     })
+}
+
+fn is_tar(bytes: &[u8]) -> bool {
+    let magic = bytes.get(257..);
+    magic.is_some_and(|rest| rest.starts_with(b"ustar"))
+}
+
+fn is_zstd_of_tar(bytes: &[u8]) -> bool {
+    let mut header = [0; TAR_HEADER];
+    let decoder = zstd::stream::read::Decoder::new(bytes);
+    decoder.is_ok_and(|mut decoder| decoder.read_exact(&mut header).is_ok()) && is_tar(&header)
 }
