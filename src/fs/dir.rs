@@ -126,6 +126,12 @@ impl Dir {
     }
 
     /// Its path when it was opened.
+    /// Whether `name` in it is a symlink.
+    pub fn is_link(&self, name: &OsStr) -> bool {
+        let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }

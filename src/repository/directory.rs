@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fs_err as fs;
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ use crate::thread_pool::default_threads;
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Device and inode of the directory that was listed first. Archives are removed from no other.
+    listed: OnceLock<(u64, u64)>,
 }
 
 impl Directory {
@@ -31,6 +33,7 @@ impl Directory {
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
+            listed: OnceLock::new(),
         }
     }
 
@@ -40,21 +43,36 @@ impl Directory {
 
     /// The names in it, sorted, and whether each is a symbolic link.
     fn names(&self) -> Result<Vec<(String, bool)>, RepositoryError> {
-        let entries = fs::read_dir(&self.path).map_err(|error| match error.kind() {
+        let dir = Dir::open(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => RepositoryError::NotFound(self.path.clone()),
             _ => error.into(),
         })?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            // No archive has a name that is not UTF-8.
-            if let Ok(name) = entry.file_name().into_string() {
-                let kind = entry.file_type();
-                names.push((name, kind.is_ok_and(|kind| kind.is_symlink())));
-            }
-        }
+        let found = identity(&dir)?;
+        self.listed.get_or_init(|| found);
+        // No archive has a name that is not UTF-8.
+        let names = dir.names()?.into_iter();
+        let names = names.filter_map(|name| name.into_string().ok());
+        let mut names: Vec<_> = names
+            .map(|name| {
+                let is_link = dir.is_link(name.as_ref());
+                (name, is_link)
+            })
+            .collect();
         names.sort();
         Ok(names)
+    }
+
+    /// The directory to remove from, unless another one has its path now: its owner could lead root elsewhere.
+    fn open_listed(&self) -> io::Result<Arc<Dir>> {
+        let dir = Dir::open(&self.path)?;
+        let found = identity(&dir)?;
+        match self.listed.get() {
+            Some(listed) if *listed != found => Err(io::Error::other(format!(
+                "`{}` is another directory than the one that was listed; nothing was removed",
+                self.path.display()
+            ))),
+            _ => Ok(dir),
+        }
     }
 
     fn listed(name: String, is_link: bool, found: Option<&std::fs::Metadata>) -> Listed {
@@ -168,7 +186,7 @@ impl Repository for Directory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let dir = Dir::open(&self.path)?;
+        let dir = self.open_listed()?;
         // The archive first: a checksum file without one does no harm and is removed later.
         remove_if_there(&dir.entry(name))?;
         for side in SIDES {
@@ -194,7 +212,7 @@ impl Repository for Directory {
 
     fn remove_orphan(&self, name: &str, _now: Timestamp) -> io::Result<()> {
         // Checked once more: an archive may have been added since the directory was read.
-        let dir = Dir::open(&self.path)?;
+        let dir = self.open_listed()?;
         if beside_of(name).is_some_and(|of| dir.entry(of).is_free()) {
             remove_if_there(&dir.entry(name))?;
         }
@@ -266,9 +284,49 @@ fn refuse_taken(archive: &StagedFile, name: &str) -> io::Result<()> {
     Err(with_path(exists, "rename the new file to", &entry.path()))
 }
 
+/// Device and inode.
+fn identity(dir: &Dir) -> io::Result<(u64, u64)> {
+    let metadata = dir.file().metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 fn remove_if_there(entry: &Entry) -> io::Result<()> {
     match entry.remove() {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_the_place_of_the_listed_directory_loses_nothing() {
+        // Its owner leads root, who prunes it, to another directory with archives of the same names.
+        let scratch = tempfile::tempdir().unwrap();
+        let [own, other, aside] = ["own", "other", "aside"].map(|name| scratch.path().join(name));
+        let name = "etcd-infra0-20261127T000000.000Z-000000000000000f.tar.zst";
+        for dir in [&own, &other] {
+            std::fs::create_dir(dir).unwrap();
+            for side in ["", SIDES[0]] {
+                std::fs::write(dir.join(format!("{name}{side}")), b"").unwrap();
+            }
+        }
+        let directory = Directory::new(&own);
+        assert_eq!(directory.list().unwrap().len(), 1);
+        std::fs::rename(&own, aside).unwrap();
+        std::os::unix::fs::symlink(&other, &own).unwrap();
+        for refused in [
+            directory.remove(name),
+            directory.remove_orphan(&format!("{name}{}", SIDES[0]), Timestamp::UNIX_EPOCH),
+        ] {
+            let told = refused.unwrap_err().to_string();
+            assert!(
+                told.contains("another directory than the one that was listed"),
+                "{told}"
+            );
+        }
+        assert!(other.join(name).exists());
     }
 }

@@ -141,7 +141,6 @@ const KINDS: [(u64, Maker); 22] = [
 pub struct Random(u64);
 
 impl Random {
-    /// A generator that is far from the one of the next seed.
     pub fn new(seed: u64) -> Self {
         let mut random = Self(seed);
         random.next();
@@ -171,7 +170,6 @@ impl Random {
     }
 }
 
-/// One request.
 #[derive(Clone, Debug)]
 pub struct Operation {
     /// What it tries, for the tally.
@@ -315,7 +313,6 @@ impl RandomOps {
         }
     }
 
-    /// How the operations so far ended.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -399,8 +396,6 @@ impl RandomOps {
             _ => {}
         }
     }
-
-    // What an operation is made of.
 
     fn name(&mut self) -> &'static [u8] {
         if self.any_bytes && self.random.chance(12) {
@@ -521,8 +516,6 @@ impl RandomOps {
             key,
         }
     }
-
-    // The operations.
 
     fn set(&mut self) -> Operation {
         let key = if self.random.chance(40) {

@@ -19,9 +19,7 @@ mod release_line;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::etcd::ids::SegmentName;
-use crate::etcd::ids::SnapshotId;
-use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release, Term};
+use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release, SegmentName, SnapshotId, Term};
 use crate::etcd::raft_snapshot::{SnapshotFault, SnapshotScan, StartRead};
 use crate::etcd::start::decoder::{Stop, Tail};
 use crate::etcd::start::log::Log;
