@@ -94,7 +94,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     assert_eq!(content(server, "app"), after_accident, "a dry run wrote");
     let counts = &planned.json()["counts"];
     let expected = json!({
-        "create": 11, "change": 1, "same": 1, "other_kind": 0, "other_name": 0, "only_there": 1, "expired": 1,
+        "create": 11, "change": 1, "same": 1, "other_kind": 0, "other_name": 0, "other_expiry": 0, "only_there": 1, "expired": 1,
     });
     assert_eq!(*counts, expected);
 
@@ -154,6 +154,9 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         ("PUT", "app/config/name/inner", "value=a directory now"),
         ("PUT", "app/only/_secret", "value=x"),
         ("PUT", "app/stays", "value=old&ttl=600"),
+        ("PUT", "app/config/empty", "dir=true&prevExist=true&ttl=600"),
+        // It had expired in the backup, and is in use again.
+        ("PUT", "app/config/short", "value=renewed&ttl=600"),
     ] {
         request(server, method, key, form);
     }
@@ -163,6 +166,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         let told = told.json();
         assert_eq!(told["counts"]["other_kind"], 3, "{told:#}");
         assert_eq!(told["changed"], changed, "{told:#}");
+        assert_eq!(told["counts"]["other_expiry"], 1, "{told:#}");
+        assert_eq!(told["deleted"], 0, "{told:#}");
         assert_eq!(told["conflicts"], json!([]), "{told:#}");
         assert_eq!(told["not_empty"], json!(["/app/only"]), "{told:#}");
     }
@@ -173,6 +178,16 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
     let found = content(server, "app");
     assert_eq!(found["\"/app/config/name/inner\""][0], "a directory now");
     assert_eq!(found["\"/app/stays\""], json!(["old", null, false]));
+    assert_eq!(found["\"/app/config/short\""][0], "renewed");
+
+    // A key that stands in the way of hidden keys, or of PREFIX itself, stops nothing.
+    request(server, "DELETE", "app/config?recursive=true", "");
+    request(server, "PUT", "app/config", "value=in the way");
+    for prefix in ["/", "/app/config/queue", "/app/config/_hidden/deep"] {
+        let told = put_keys(&archive, prefix, server, &all).exits(0);
+        told.says("a key on one side and a directory on the other");
+    }
+    assert_eq!(content(server, "app")["\"/app/config\""][0], "in the way");
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn show(error: &clap::Error) {
 }
 
 /// Flags that override a refusal, or let more be written or removed: never suggested for a typo.
-const DANGEROUS: [&str; 10] = [
+const DANGEROUS: [&str; 14] = [
     "--accept-data-size",
     "--allow-plaintext",
     "--allow-stale-member",
@@ -231,9 +231,13 @@ const DANGEROUS: [&str; 10] = [
     "--damaged",
     "--delete-others",
     "--keep-cluster-id",
+    "--move-wal",
     "--offline",
     "--overwrite",
+    "--pending",
+    "--pin-sha256",
     "--replace",
+    "--stopped-version",
 ];
 
 /// Other tools' names for our commands.

@@ -30,6 +30,10 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
             .wal_dir(args.from.wal_dir.as_deref()),
         Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
             .wal_dir(args.from.wal_dir.as_deref()),
+        Command::PutKeys(args) => {
+            target(none, Some(&args.from.target), &args.from.latest.backup_dir)
+                .wal_dir(args.from.wal_dir.as_deref())
+        }
         Command::Diff(args) => target(none, None, &args.latest.backup_dir),
         Command::Rewind(args) => none.place(only(&args.targets)),
         Command::Snapshot(args) => {

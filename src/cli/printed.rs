@@ -100,7 +100,7 @@ impl Printed {
                     flag("--wal-dir", self.wal_dir.as_deref());
                 }
                 let archive = self.archive.as_ref().map(|place| text(place.as_path()));
-                let target = self.data_dir.clone().or(archive).or(self.about.clone());
+                let target = self.data_dir.clone().or(self.about.clone()).or(archive);
                 let target = target.unwrap_or_else(|| "TARGET".to_owned());
                 return words.into_iter().flatten().chain([target]).collect();
             }

@@ -85,6 +85,8 @@ struct Shown {
 struct Failed {
     #[serde(rename = "errorCode")]
     code: u32,
+    #[serde(default)]
+    cause: String,
 }
 
 impl<'c> Keys<'c> {
@@ -126,10 +128,26 @@ impl<'c> Keys<'c> {
             }
             return Ok(found);
         }
-        match code_of(&answer.1) {
-            Some(KEY_NOT_FOUND) => Ok(found),
-            _ => Err(self.refused(&path, &answer)),
+        match serde_json::from_slice::<Failed>(&answer.1) {
+            Ok(Failed {
+                code: KEY_NOT_FOUND,
+                ..
+            }) => {}
+            // A key stands where the way to this one leads: it is given instead.
+            Ok(Failed {
+                code: NOT_A_DIR,
+                cause,
+            }) => {
+                let above = LiveNode {
+                    value: Some(String::new()),
+                    modified: 0,
+                    expires: false,
+                };
+                found.insert(cause, above);
+            }
+            _ => return Err(self.refused(&path, &answer)),
         }
+        Ok(found)
     }
 
     /// Writes a key, or a directory if there is no `value`, on the `condition`; it expires after `ttl` seconds.

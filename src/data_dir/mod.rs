@@ -105,7 +105,11 @@ impl DataDir {
             return Err(not_a_member(root, &names));
         };
         let own_wal = member.join("wal");
-        let own_has_wal = own_wal.is_dir();
+        let own_has_wal = match fs::metadata(&own_wal) {
+            Ok(found) => found.is_dir(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error.into()),
+        };
         let wal = match wal_dir {
             None if own_has_wal => own_wal,
             None => return Err(DataDirError::NoWal(root.to_path_buf())),

@@ -39,6 +39,8 @@ pub enum Step {
     OtherKind,
     /// It is an in-order key that the cluster has under the name of another release; writing it would duplicate it.
     OtherName,
+    /// It is a directory on both sides and expires on one only; it is left unchanged.
+    OtherExpiry,
     /// It is only in the cluster: a key with this `modifiedIndex`, or a directory.
     OnlyThere(Option<u64>),
 }
@@ -92,7 +94,7 @@ impl Allowed {
             Step::Create => true,
             Step::Change(_) => self.overwrite,
             Step::OnlyThere(_) => self.delete_others,
-            Step::Same | Step::OtherKind | Step::OtherName => false,
+            Step::Same | Step::OtherKind | Step::OtherName | Step::OtherExpiry => false,
         }
     }
 }
@@ -106,9 +108,8 @@ impl<'s> Plan<'s> {
         now: UnixNanos,
         interrupt: &Interrupt,
     ) -> Result<Self, PutError> {
-        let mut live = keys
-            .read(&key_of(&store.path(top)))
-            .map_err(PutError::Read)?;
+        let top_key = key_of(&store.path(top));
+        let mut live = keys.read(&top_key).map_err(PutError::Read)?;
         let mut plan = Self {
             keys: Vec::new(),
             expired: 0,
@@ -117,6 +118,13 @@ impl<'s> Plan<'s> {
         let mut known = BTreeSet::from([String::new()]);
         // The last one of another kind: nothing below it is written or removed.
         let mut other_kind: Option<String> = None;
+        let top_key = as_go_shows(&top_key);
+        let is_above =
+            |(key, node): &(&String, &LiveNode)| node.value.is_some() && is_below(&top_key, key);
+        if let Some((above, _)) = live.iter().find(is_above) {
+            known.insert(above.clone());
+            other_kind = Some(above.clone());
+        }
         let mut walk = store.walk(top);
         while let Some(id) = walk.next_node() {
             interrupt.check()?;
@@ -124,6 +132,10 @@ impl<'s> Plan<'s> {
             let path = key_of(walk.path());
             if node.ttl(now).is_some_and(|left| left <= 0) {
                 plan.expired += 1;
+                // A client that renewed it has it still: that is not only in the cluster.
+                let key = as_go_shows(&path);
+                known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
+                known.insert(key);
                 if node.is_dir() {
                     walk.skip();
                 }
@@ -134,7 +146,9 @@ impl<'s> Plan<'s> {
             }
             // etcd shows a hidden node only to a request for its name.
             if node.is_hidden() && id != top {
-                live.extend(keys.read(&path).map_err(PutError::Read)?);
+                for (key, node) in keys.read(&path).map_err(PutError::Read)? {
+                    live.entry(key).or_insert(node);
+                }
             }
             let key = as_go_shows(&path);
             let value = node.value().map(crate::etcd::store::value::Value::bytes);
@@ -190,7 +204,7 @@ impl<'s> Plan<'s> {
                     let condition = at.map_or(Condition::EmptyDirectory, Condition::Modified);
                     (keys.delete(&planned.key, condition), &mut done.deleted)
                 }
-                Step::Same | Step::OtherKind | Step::OtherName => continue,
+                Step::Same | Step::OtherKind | Step::OtherName | Step::OtherExpiry => continue,
             };
             match written {
                 Ok(Written::Done) => *count += 1,
@@ -226,6 +240,7 @@ fn step(value: Option<&[u8]>, expires: bool, live: Option<&LiveNode>) -> Step {
         return Step::Create;
     };
     match (value, &live.value) {
+        (None, None) if expires != live.expires => Step::OtherExpiry,
         (None, None) => Step::Same,
         // Bytes that are not UTF-8 look the same in the server's answer.
         (Some(value), Some(text)) if as_go_shows(value) == *text && expires == live.expires => {

@@ -35,7 +35,7 @@ const SHOWN: usize = 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutKeys {
     #[command(flatten)]
-    from: TargetFlags,
+    pub(crate) from: TargetFlags,
     /// A key, or a directory with its content; `/` for all
     #[arg(value_name = "PREFIX")]
     prefix: OsString,
@@ -152,6 +152,13 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
             "{keys} there under the name that another release gives it, and not written a second time"
         ));
     }
+    let expiring = number_of("other_expiry");
+    if expiring > 0 {
+        let directories = count(expiring, "directory expires", "directories expire");
+        out.warn(&format!(
+            "{directories} in only one of backup and cluster; that stays as in the cluster"
+        ));
+    }
     for directory in &done.not_empty {
         out.warn(&format!(
             "`{}` is not empty and stays: hidden keys, or keys written meanwhile, are in it",
@@ -214,6 +221,7 @@ fn show(
         "the same",
         "of another kind",
         "under another name",
+        "with another expiration",
         "only in the cluster",
         "expired",
     ];
@@ -232,6 +240,7 @@ fn word(step: Step) -> &'static str {
         Step::Same => "same",
         Step::OtherKind => "other_kind",
         Step::OtherName => "other_name",
+        Step::OtherExpiry => "other_expiry",
         Step::OnlyThere(_) => "only_there",
     }
 }
@@ -247,6 +256,7 @@ fn counts(plan: &Plan<'_>) -> Vec<(&'static str, usize)> {
         "same",
         "other_kind",
         "other_name",
+        "other_expiry",
         "only_there",
     ];
     let expired = ("expired", plan.expired);

@@ -128,11 +128,15 @@ fn part(place: &Location) -> Option<&str> {
 
 /// The one archive in `repository` with the name `part`, or with `part` in its name.
 pub(crate) fn named(repository: &dyn Repository, part: &str) -> Result<Option<String>> {
-    // A part that is in every name selects nothing.
-    if "etcd-".contains(part) || format!("{EXTENSION}{ENCRYPTED}").contains(part) {
+    let listed = repository.list()?.into_iter().map(|listed| listed.name);
+    if part.is_empty() {
         return Ok(None);
     }
-    let listed = repository.list()?.into_iter().map(|listed| listed.name);
+    if "etcd-".contains(part) || format!("{EXTENSION}{ENCRYPTED}").contains(part) {
+        let message = format!("`{part}` is in the name of every archive");
+        return Err(CliError::usage(message)
+            .hint("name the archive by another part, or as `etcd-ark list` does"));
+    }
     let mut found: Vec<_> = listed.filter(|name| name.contains(part)).collect();
     if found.iter().any(|name| name == part) {
         return Ok(Some(part.to_owned()));

@@ -17,9 +17,6 @@ pub(crate) fn tell(check: &Check, out: &Out) {
         Status::Fail => ("FAIL", Paint::Bad),
         Status::Note => ("note", Paint::Dim),
     };
-    if check.status == Status::Warn {
-        out.count_warning();
-    }
     let indent = " ".repeat(INDENT);
     let mut lines = check
         .evidence

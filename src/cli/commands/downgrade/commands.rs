@@ -78,7 +78,7 @@ pub(crate) fn run(
         None if is_set => line,
         None => line.flag("--backup-dir", "BACKUP_DIR"),
     };
-    if gate.offline {
+    if gate.offline && !gate.targets.is_empty() {
         line = line.word("OTHER_DATA_DIRS");
     }
     line.0

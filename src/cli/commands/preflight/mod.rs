@@ -250,6 +250,9 @@ fn tell(facts: &Facts, all: &[Check], out: &Out) {
     }
     out.line("");
     for check in all {
+        if check.status == Status::Warn {
+            out.count_warning();
+        }
         checklist::tell(check, out);
     }
     out.line("");

@@ -18,7 +18,7 @@ use crate::cli::commands::schedule::interval::When;
 use crate::cli::commands::schedule::paths::Place;
 use crate::cli::commands::schedule::systemd::{USER, Unit};
 use crate::cli::context::Context;
-use crate::cli::error::Result;
+use crate::cli::error::{CliError, Result};
 use crate::cli::layout::{WIDTH, wrap};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,6 +30,11 @@ pub(crate) struct Text {
 }
 
 pub(crate) fn run(args: &Schedule, cx: &Context<'_>) -> Result<()> {
+    if args.snapshot.snapshot.damaged {
+        return Err(CliError::usage(
+            "`--damaged` is for one run by hand, with etcd stopped",
+        ));
+    }
     let when = args.at.or(args.every).unwrap_or(When::NIGHTLY);
     let exe = Place::of(&std::env::current_exe()?)?;
     let line = Line::new(&args.snapshot)?;

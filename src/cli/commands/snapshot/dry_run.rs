@@ -53,8 +53,9 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let opened = opened.and_then(|place| cx.places.repository(place));
     let opened = opened.and_then(|repository| {
         refuse_inside(args, data_dir.as_ref(), &*repository)?;
-        // If a file is in its place, one fault is enough.
-        if repository.directory().is_some_and(Path::is_file) {
+        // If something else is in its place, one fault is enough.
+        let is_taken = |dir: &Path| !dir.is_dir() && fs::symlink_metadata(dir).is_ok();
+        if repository.directory().is_some_and(is_taken) {
             repository.prepare()?;
         }
         Ok(repository)
@@ -237,9 +238,10 @@ impl List {
             })
         });
         for check in all {
-            if out.is_json() && check.status == Status::Warn {
+            if is_of_the_run(check) {
                 out.count_warning();
-            } else if !(out.is_json() || out.quiet && check.status == Status::Ok) {
+            }
+            if !(out.is_json() || out.quiet && check.status == Status::Ok) {
                 checklist::tell(check, out);
             }
         }
@@ -258,7 +260,7 @@ impl List {
         if warned.is_empty() {
             out.report(&out.paint(Paint::Good, "a snapshot would succeed"));
         } else {
-            let ends = if cx.strict {
+            let ends = if cx.strict && all.iter().any(is_of_the_run) {
                 "a snapshot would be taken, and would end with 5 because of --strict"
             } else {
                 "a snapshot would succeed"
@@ -268,6 +270,12 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Whether a snapshot warns of it too, and not only its dry run.
+fn is_of_the_run(check: &Check) -> bool {
+    let warns = ["lock", "content", "start", "data-size"].contains(&check.id);
+    warns && check.status == Status::Warn
 }
 
 fn configuration(cx: &Context<'_>) -> String {
@@ -420,6 +428,10 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
     let spool = args.to.used_spool().filter(|spool| spool.is_dir());
     let backups = repository.and_then(Repository::directory);
     let mut told = Vec::new();
+    let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if most.is_some_and(|most| most < bytes) {
+        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge).into());
+    }
     for dir in spool.as_deref().into_iter().chain(backups) {
         let there = nearest(dir);
         let required = space::require(there, bytes, dir);
