@@ -168,8 +168,13 @@ fn look<'s>(
         to.push(Decision { summary, reasons });
     }
     chain.reverse();
-    slots::fill(&mut chain, policy);
-    decisions.extend(chain);
+    // An archive that no server of its release starts from never takes the place of one that it does start from.
+    let starts = |decision: &Decision<'_>| decision.summary.does_not_start.is_none();
+    let (mut starting, mut dead): (Vec<_>, Vec<_>) = chain.into_iter().partition(starts);
+    for chain in [&mut starting, &mut dead] {
+        slots::fill(chain, policy);
+    }
+    decisions.extend(starting.into_iter().chain(dead));
     decisions.sort_by(|a, b| order::by_log(a.summary, b.summary));
     pins::pin(&mut decisions, proofs)?;
     for decision in &mut decisions {

@@ -61,7 +61,8 @@ fn newest_good(
     for (at, decision) in before.iter().enumerate().rev() {
         // A link's target may be removed.
         let summary = decision.summary;
-        let counts = wanted(decision) && !summary.listed.is_link && !summary.is_damaged();
+        let leads_back = !summary.is_damaged() && summary.does_not_start.is_none();
+        let counts = wanted(decision) && !summary.listed.is_link && leads_back;
         if counts && *proofs.of(decision.summary)? == Proof::Good {
             return Ok(Some(at));
         }

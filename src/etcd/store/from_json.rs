@@ -126,9 +126,9 @@ enum Field {
 /// The fields of the outermost object.
 const TOP: &[(&str, Field)] = &[
     ("Root", Field::Root),
-    ("WatcherHub", Field::Skimmed(Type::Object(WATCHER_HUB))),
+    ("WatcherHub", Field::Skimmed(Type::Required(WATCHER_HUB))),
     ("CurrentIndex", Field::CurrentIndex),
-    ("Stats", Field::Skimmed(Type::Object(STATS))),
+    ("Stats", Field::Skimmed(Type::Required(STATS))),
     ("CurrentVersion", Field::Skimmed(Type::Signed)),
 ];
 /// The fields of a node.
@@ -140,7 +140,7 @@ const NODE: &[(&str, Field)] = &[
     ("Value", Field::Value),
     ("Children", Field::Children),
 ];
-const WATCHER_HUB: Fields = &[("EventHistory", Type::Object(EVENT_HISTORY))];
+const WATCHER_HUB: Fields = &[("EventHistory", Type::Required(EVENT_HISTORY))];
 const EVENT_HISTORY: Fields = &[
     ("Queue", Type::Object(QUEUE)),
     ("StartIndex", Type::Unsigned),

@@ -594,3 +594,18 @@ fn the_order_of_the_input_and_the_names_decide_nothing() {
     all.reverse();
     assert_eq!(forwards, kept(&decided(&all, &policy, later(&all), &[])));
 }
+
+#[test]
+fn what_no_server_starts_from_takes_no_place_of_what_one_starts_from() {
+    // A member that is dead from its fourth day on is backed up every night: its last good archive must stay.
+    let mut summaries = days(6);
+    for dead in &mut summaries[3..] {
+        dead.does_not_start = Some("etcd 2.1 does not start from this archive".to_owned());
+    }
+    let last = policy(|rules| rules.last = count(1));
+    let decisions = decided(&summaries, &last, later(&summaries), &[]);
+    let kept = decisions.iter().filter(|one| one.is_kept());
+    let mut kept: Vec<_> = kept.map(|one| one.summary.name()).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["d3", "d6"]);
+}

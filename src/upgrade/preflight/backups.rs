@@ -39,6 +39,8 @@ pub struct Backup {
     pub cluster_version: Option<ClusterVersion>,
     /// What is corrupt in it, if anything.
     pub fault: Option<String>,
+    /// Why a server of its own release does not start from it, if it does not.
+    pub does_not_start: Option<String>,
 }
 
 impl Backup {
@@ -48,6 +50,8 @@ impl Backup {
         let version = self.cluster_version.as_ref();
         if let Some(fault) = &self.fault {
             Some(format!("is corrupt: {fault}"))
+        } else if let Some(why) = &self.does_not_start {
+            Some(format!("leads nowhere: {why}"))
         } else if let Some(version) = version.filter(|version| Release::of(&version.0) >= rules.to)
         {
             Some(format!("was taken after the cluster moved to {version}"))

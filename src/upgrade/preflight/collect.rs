@@ -137,6 +137,7 @@ pub fn backups(
             position: summary.position,
             cluster_version: versions.into_iter().flatten().max(),
             fault,
+            does_not_start: summary.does_not_start,
         });
     }
     let unreadable = catalog.unreadable.into_iter();

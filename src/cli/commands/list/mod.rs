@@ -146,7 +146,13 @@ fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
 /// The user's labels, and a mark if it is not a usable backup.
 fn labels(summary: &Summary) -> String {
     let damaged = summary.is_damaged().then(|| "DAMAGED".to_owned());
-    let all: Vec<_> = damaged.into_iter().chain(summary.labels.clone()).collect();
+    let dead = summary.does_not_start.as_ref();
+    let dead = dead.map(|_| "DOES NOT START".to_owned());
+    let all: Vec<_> = damaged
+        .into_iter()
+        .chain(dead)
+        .chain(summary.labels.clone())
+        .collect();
     printable(&all.join(","))
 }
 

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
-use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
+use crate::data_dir::{DataDir, consistent_index};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -26,6 +26,7 @@ use crate::target::deep_verify::first_look;
 use crate::text::size;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
+use fs_err as fs;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
@@ -128,7 +129,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     // A key does not help if bytes are wrong.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
-        "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
+        "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is (`etcd-ark snapshot`, if all its files are whole)"
             .into()
     } else if targets == named {
         "use another archive; `verify` of the whole backup dir shows which are valid".into()
@@ -428,6 +429,17 @@ fn data_dir_verdict(
             String::new()
         }
     };
+    if found.has_db && found.running.is_none() {
+        let db = data_dir.list()?.db;
+        let looked = db
+            .map(|db| consistent_index(&fs::File::open(db.path)?))
+            .transpose();
+        faults.extend(
+            looked
+                .err()
+                .map(|fault| format!("`member/snap/db`: {fault}")),
+        );
+    }
     let is_harmless = |file: &mut FileReport| file.fault.take_if(|fault| !fault.is_damage());
     let mut harmless = Vec::new();
     if found.facts.is_ok() {

@@ -42,6 +42,8 @@ fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
     expect(&facts, "own-backup", Status::Ok, &["24 hours old"]);
     let facts = spoilt(|backup| backup.created = now().checked_sub(hours(25)).unwrap());
     both(&facts, &["25 hours old, more than 24 hours"]);
+    let facts = spoilt(|backup| backup.does_not_start = Some("etcd 2.1 does not start".to_owned()));
+    both(&facts, &["leads nowhere: etcd 2.1 does not start"]);
     let facts = spoilt(|backup| backup.fault = Some("flipped".to_owned()));
     both(&facts, &["is corrupt: flipped"]);
     let facts = spoilt(|backup| backup.cluster_version = Some(version("2.2.0")));

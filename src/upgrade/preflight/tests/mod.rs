@@ -171,6 +171,7 @@ fn backup(number: u64) -> Backup {
         position: position(),
         cluster_version: Some(version("2.1.0")),
         fault: None,
+        does_not_start: None,
     }
 }
 
