@@ -470,3 +470,25 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+impl Manifest {
+    /// An archive without files of the member `a`, at term 1, index 1.
+    pub(crate) fn sample(cluster: crate::etcd::ids::ClusterId) -> Self {
+        serde_json::from_value(serde_json::json!({
+            "format": {"major": 1, "minor": 0},
+            "tool": {"name": "etcd-ark", "version": "0"},
+            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
+            "member": {
+                "identity": {"cluster_id": cluster, "member_id": "a", "name": "a"},
+                "position": {"term": 1, "index": 1, "commit": 1, "hard_state_term": 1, "vote": "0"},
+                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
+                "removed_members": [], "removal_pending": false, "segments": [],
+                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
+            },
+            "sizes": {"data": 0, "limit": 0, "directory": 0},
+            "directories": [], "files": [], "warnings": [], "notes": [],
+        }))
+        .unwrap()
+    }
+}

@@ -134,21 +134,10 @@ mod tests {
 
     /// An archive that ends at term 5, index 9 with a hard state of term 6.
     fn manifest(cluster: u64, old: Option<u64>) -> Manifest {
-        let mut manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "format": {"major": 1, "minor": 0},
-            "tool": {"name": "etcd-ark", "version": "0"},
-            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
-            "member": {
-                "identity": {"cluster_id": ClusterId(cluster), "member_id": "a", "name": "a"},
-                "position": {"term": 5, "index": 9, "commit": 9, "hard_state_term": 6, "vote": "0"},
-                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
-                "removed_members": [], "removal_pending": false, "segments": [],
-                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
-            },
-            "sizes": {"data": 0, "limit": 0, "directory": 0},
-            "directories": [], "files": [], "warnings": [], "notes": [],
-        }))
-        .unwrap();
+        let mut manifest = Manifest::sample(ClusterId(cluster));
+        let position = &mut manifest.member.position;
+        (position.term, position.hard_state_term) = (Term(5), Term(6));
+        (position.index, position.commit) = (Index(9), Index(9));
         manifest.rewind = old.map(|old| Rewind {
             old_cluster_id: ClusterId(old),
             old_members: Vec::new(),

@@ -287,21 +287,7 @@ mod tests {
 
     /// An archive of the member `a`, of three; one of them has no name. If it is rewound, from `old` members.
     fn manifest(cluster: ClusterId, old: Option<Vec<Member>>) -> Manifest {
-        let mut manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "format": {"major": 1, "minor": 0},
-            "tool": {"name": "etcd-ark", "version": "0"},
-            "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
-            "member": {
-                "identity": {"cluster_id": cluster, "member_id": "a", "name": "a"},
-                "position": {"term": 1, "index": 1, "commit": 1, "hard_state_term": 1, "vote": "0"},
-                "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
-                "removed_members": [], "removal_pending": false, "segments": [],
-                "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
-            },
-            "sizes": {"data": 0, "limit": 0, "directory": 0},
-            "directories": [], "files": [], "warnings": [], "notes": [],
-        }))
-        .unwrap();
+        let mut manifest = Manifest::sample(cluster);
         manifest.member.members =
             vec![member(0xa, "a", 1), member(0xb, "b", 2), member(0xc, "", 3)];
         manifest.rewind = old.map(|old_members| Rewind {

@@ -64,7 +64,7 @@ impl Record {
         }
     }
 
-    /// An archive was made. One of a damaged data dir is no backup, and its run no success of one.
+    /// Records an archive that was made. One of a damaged data dir does not count as a backup, nor its run as a success.
     pub(crate) fn archive(&self, captured: &Captured) {
         let manifest = &captured.manifest;
         if manifest.damage.is_some() {
