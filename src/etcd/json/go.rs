@@ -113,9 +113,9 @@ impl Skim {
     /// How the next name or text is wanted.
     pub(crate) fn wants_text(&self) -> WantedText {
         match (self.next, self.open.last()) {
-            (None, Some(Type::Object(_) | Type::Required(_))) | (Some(Type::Time), _) => {
-                WantedText::Plain
-            }
+            (None, Some(Type::Object(_) | Type::Required(_))) => WantedText::Plain,
+            // Go's `time.Time` takes the bytes as they are.
+            (Some(Type::Time), _) => WantedText::Literal,
             _ => WantedText::Nothing,
         }
     }

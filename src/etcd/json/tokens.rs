@@ -58,6 +58,8 @@ pub enum WantedText {
     Nothing,
     /// Unescaped.
     Plain,
+    /// As in the document; an escape in it is a fault.
+    Literal,
     /// As [`Token::Written`] if possible, unescaped otherwise. Not for a key.
     AsWritten,
 }
@@ -114,6 +116,7 @@ struct Text {
     is_key: bool,
     keep: bool,
     as_written: bool,
+    literal: bool,
     escape: Escape,
     /// The first half of a surrogate pair; its second half may follow.
     high: Option<u16>,
@@ -199,6 +202,7 @@ impl JsonTokens {
                     is_key: key,
                     keep: wanted != WantedText::Nothing,
                     as_written: wanted == WantedText::AsWritten,
+                    literal: wanted == WantedText::Literal,
                     escape: Escape::No,
                     high: None,
                 };
@@ -369,6 +373,7 @@ impl JsonTokens {
                     let behind = behind.get(1..).unwrap_or_default();
                     return Ok(taken + 1 + self.follow(behind));
                 }
+                Some(b'\\') if text.literal => return Err("an escape where Go takes none"),
                 Some(b'\\') => text.escape = Escape::Begun,
                 Some(_) => return Err(CONTROL),
             }

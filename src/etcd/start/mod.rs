@@ -458,6 +458,7 @@ impl StartScan {
         if !server.lists(own) {
             return Err(Reason::Unlisted(own));
         }
+        server.majority_fault().map_or(Ok(()), Err)?;
         Ok(Way {
             skipped_snapshots: self.skipped.clone(),
             cut,

@@ -91,13 +91,16 @@ pub enum Reason {
     /// The cluster version is not valid.
     #[error("the cluster version `{0}` cannot be read")]
     BadVersion(String),
+    /// The cluster version is no value.
+    #[error("`/0/version` is a directory")]
+    VersionDirectory,
     /// The cluster version is higher than the server's.
     #[error("the cluster version {major}.{minor} is higher than the server's")]
     Downgrade {
         /// Such as 2.
-        major: u64,
+        major: i128,
         /// Such as 3.
-        minor: u64,
+        minor: i128,
     },
     /// An entry of a type that does not exist.
     #[error("entry {0} has an unknown type")]
@@ -113,6 +116,16 @@ pub enum Reason {
         "the member is not in its own cluster, as far as the log is known to be committed: it runs, and never gets a leader"
     )]
     NoLeader,
+    /// Too many voters are not among the members, and no message reaches them.
+    #[error(
+        "{voters} members have a vote, and the store lists only {listed} of them: it runs, and never gets a leader"
+    )]
+    NoMajority {
+        /// Members with a vote.
+        voters: usize,
+        /// Those of them that the store lists.
+        listed: usize,
+    },
 }
 
 fn marker(id: SnapshotId) -> String {
@@ -171,6 +184,9 @@ impl Reason {
             Self::UnknownMember { id, .. } | Self::Unlisted(id) => Some(format!(
                 "panic: error updating attributes of unknown member {id}"
             )),
+            Self::VersionDirectory => {
+                says("panic: runtime error: invalid memory address or nil pointer dereference")
+            }
             Self::BadVersion(text) => Some(format!("panic: {text} is not in dotted-tri format")),
             Self::Downgrade { .. } => says("cluster cannot be downgraded"),
             Self::EntryType(_) => {
@@ -181,7 +197,7 @@ impl Reason {
             }
             Self::UnreadableEntry(_) => says("panic: unmarshal should never fail"),
             Self::Removed => says("the member has been permanently removed from the cluster"),
-            Self::Malformed | Self::BadMember | Self::NoLeader => None,
+            Self::Malformed | Self::BadMember | Self::NoLeader | Self::NoMajority { .. } => None,
         }
     }
 }

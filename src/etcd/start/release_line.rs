@@ -72,9 +72,12 @@ impl Server {
         }
         if line > V2_0
             && server.cluster_fault.is_none()
-            && let Some(version) = value_at(&server.store, b"/0/version")
+            && let Some(version) = server.store.get(b"/0/version")
         {
-            server.cluster_fault = check_version(line, &version).err();
+            server.cluster_fault = match server.store.node(version).value() {
+                Some(version) => check_version(line, &version.bytes()).err(),
+                None => Some(Reason::VersionDirectory),
+            };
         }
         server
     }
@@ -96,6 +99,13 @@ impl Server {
     /// Whether it can publish the attributes of `id`.
     pub(super) fn lists(&self, id: MemberId) -> bool {
         self.members.contains(&id.0)
+    }
+
+    /// Whether too few voters are members to elect a leader.
+    pub(super) fn majority_fault(&self) -> Option<Reason> {
+        let voters = self.voters.len();
+        let listed = self.voters.intersection(&self.members).count();
+        (listed <= voters / 2).then_some(Reason::NoMajority { voters, listed })
     }
 
     /// Whether the whole store is here.
@@ -331,11 +341,6 @@ fn hex_id(name: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok()
 }
 
-fn value_at(store: &Store, path: &[u8]) -> Option<Vec<u8>> {
-    let value = store.node(store.get(path)?).value()?;
-    Some(value.bytes().into_owned())
-}
-
 /// The cluster in a store, or the reason why the server panics.
 fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
     let mut cluster = Cluster::default();
@@ -375,22 +380,19 @@ fn check_version(line: Release, text: &[u8]) -> Result<(), Reason> {
     let text = String::from_utf8_lossy(text);
     let version = read_version(&text).ok_or_else(|| Reason::BadVersion(text.into_owned()))?;
     let (major, minor, _) = version;
-    if line >= V2_2 && version > (line.major, line.minor, 0) {
+    if line >= V2_2 && version > (line.major.into(), line.minor.into(), 0) {
         return Err(Reason::Downgrade { major, minor });
     }
     Ok(())
 }
 
-/// Three numbers, as `coreos/go-semver` reads them.
-fn read_version(text: &str) -> Option<(u64, u64, u64)> {
+/// Three numbers, as `coreos/go-semver` reads them: with a sign, too.
+fn read_version(text: &str) -> Option<(i128, i128, i128)> {
     let mut parts = text.splitn(3, '.');
     let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
     let patch = rest.split(['+', '-']).next()?;
-    Some((
-        major.parse().ok()?,
-        minor.parse().ok()?,
-        patch.parse().ok()?,
-    ))
+    let number = |text: &str| text.parse::<i64>().ok().map(i128::from);
+    Some((number(major)?, number(minor)?, number(patch)?))
 }
 
 /// A server of each line, all in the same state.
@@ -401,6 +403,9 @@ pub(super) fn servers(make: impl Fn(Release) -> Server) -> [Server; 4] {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::etcd::start::V2_1;
 
     use super::*;
 
@@ -436,6 +441,72 @@ mod tests {
         }
         assert!(is_plain_client_write(&put("/1/a/b").encode_to_vec()));
         assert!(!is_plain_client_write(b"\x12\x03PUT\x1a\x05/1/a"));
+    }
+
+    /// A store with these keys; an empty value makes a directory.
+    fn store(keys: &[(&str, &str)]) -> Store {
+        let mut store = Store::new();
+        for (path, value) in keys {
+            let write = Write {
+                value: value.as_bytes(),
+                dir: value.is_empty(),
+                expires: None,
+                refresh: false,
+            };
+            store.set(path.as_bytes(), write).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn a_cluster_version_is_a_value_that_go_reads() {
+        for (version, says) in [
+            ("2.1.0", None),
+            // Go reads each part as a signed number.
+            ("2.-1.0", None),
+            ("+2.1.0", None),
+            ("2.1", Some("the cluster version `2.1` cannot be read")),
+            ("", Some("`/0/version` is a directory")),
+        ] {
+            let server = Server::loaded(V2_3, store(&[("/0/version", version)]), false, &[]);
+            let fault = server.cluster_fault.map(|reason| reason.to_string());
+            assert_eq!(fault.as_deref(), says, "{version}");
+            let old = Server::loaded(V2_0, store(&[("/0/version", version)]), false, &[]);
+            assert_eq!(old.cluster_fault, None);
+        }
+    }
+
+    #[test]
+    fn voters_that_are_not_members_elect_no_leader() {
+        // No message reaches a voter that the store does not list.
+        let member = r#"{"peerURLs":["http://p"]}"#;
+        let members = [
+            ("/0/members/7/raftAttributes", member),
+            ("/0/members/8/raftAttributes", member),
+        ];
+        for (voters, fault) in [
+            (&[7, 8][..], None),
+            (&[7, 8, 9], None),
+            (&[7], None),
+            (
+                &[7, 8, 9, 10],
+                Some(Reason::NoMajority {
+                    voters: 4,
+                    listed: 2,
+                }),
+            ),
+            (
+                &[9],
+                Some(Reason::NoMajority {
+                    voters: 1,
+                    listed: 0,
+                }),
+            ),
+        ] {
+            let nodes: Vec<_> = voters.iter().copied().map(MemberId).collect();
+            let server = Server::loaded(V2_1, store(&members), false, &nodes);
+            assert_eq!(server.majority_fault(), fault, "{voters:?}");
+        }
     }
 
     proptest! {

@@ -12,11 +12,16 @@
 //! When only the cluster's facts are wanted the reading ends after `/0`, which comes first.
 //! Source: `Save` in `store/store.go` at etcd 2.1.3 (formats page §3).
 
+mod event_queue;
+mod fields;
+
 use crate::etcd::digest::Digest;
-use crate::etcd::json::go::{Fields, Skim, Type, is_time, same_name, unsigned};
+use crate::etcd::json::go::{Skim, Type, is_time, unsigned};
 use crate::etcd::json::tokens::{JsonTokens, Token, TokenSink, WantedText};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::store::fingerprint::{Facts, Fingerprint};
+use crate::etcd::store::from_json::event_queue::EventQueue;
+use crate::etcd::store::from_json::fields::{Field, NODE, TOP, WATCHER_HUB, field_of};
 use crate::etcd::store::tree::{Tree, Trees};
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Store, UnixNanos};
@@ -104,96 +109,6 @@ impl SavedScan {
     }
 }
 
-/// The next value.
-#[derive(Clone, Copy, Debug)]
-enum Field {
-    /// None: a name, or the end of the object.
-    None,
-    Root,
-    CurrentIndex,
-    Path,
-    CreatedIndex,
-    ModifiedIndex,
-    ExpireTime,
-    Value,
-    Children,
-    /// A node in `Children`.
-    Child,
-    /// A value of this type, which is not kept.
-    Skimmed(Type),
-}
-
-/// The fields of the outermost object.
-const TOP: &[(&str, Field)] = &[
-    ("Root", Field::Root),
-    ("WatcherHub", Field::Skimmed(Type::Required(WATCHER_HUB))),
-    ("CurrentIndex", Field::CurrentIndex),
-    ("Stats", Field::Skimmed(Type::Required(STATS))),
-    ("CurrentVersion", Field::Skimmed(Type::Signed)),
-];
-/// The fields of a node.
-const NODE: &[(&str, Field)] = &[
-    ("Path", Field::Path),
-    ("CreatedIndex", Field::CreatedIndex),
-    ("ModifiedIndex", Field::ModifiedIndex),
-    ("ExpireTime", Field::ExpireTime),
-    ("Value", Field::Value),
-    ("Children", Field::Children),
-];
-const WATCHER_HUB: Fields = &[("EventHistory", Type::Required(EVENT_HISTORY))];
-const EVENT_HISTORY: Fields = &[
-    ("Queue", Type::Object(QUEUE)),
-    ("StartIndex", Type::Unsigned),
-    ("LastIndex", Type::Unsigned),
-];
-const QUEUE: Fields = &[
-    ("Events", Type::Array(&Type::Object(EVENT))),
-    ("Size", Type::Signed),
-    ("Front", Type::Signed),
-    ("Back", Type::Signed),
-    ("Capacity", Type::Signed),
-];
-const EVENT: Fields = &[
-    ("action", Type::Text),
-    ("node", Type::Object(EVENT_NODE)),
-    ("prevNode", Type::Object(EVENT_NODE)),
-];
-const EVENT_NODE: Fields = &[
-    ("key", Type::Text),
-    ("value", Type::Text),
-    ("dir", Type::Bool),
-    ("expiration", Type::Time),
-    ("ttl", Type::Signed),
-    // An event's node comes without its children.
-    ("nodes", Type::Array(&Type::Any)),
-    ("modifiedIndex", Type::Unsigned),
-    ("createdIndex", Type::Unsigned),
-];
-const STATS: Fields = &[
-    ("getsSuccess", Type::Unsigned),
-    ("getsFail", Type::Unsigned),
-    ("setsSuccess", Type::Unsigned),
-    ("setsFail", Type::Unsigned),
-    ("deleteSuccess", Type::Unsigned),
-    ("deleteFail", Type::Unsigned),
-    ("updateSuccess", Type::Unsigned),
-    ("updateFail", Type::Unsigned),
-    ("createSuccess", Type::Unsigned),
-    ("createFail", Type::Unsigned),
-    ("compareAndSwapSuccess", Type::Unsigned),
-    ("compareAndSwapFail", Type::Unsigned),
-    ("compareAndDeleteSuccess", Type::Unsigned),
-    ("compareAndDeleteFail", Type::Unsigned),
-    ("expireCount", Type::Unsigned),
-    ("watchers", Type::Unsigned),
-];
-
-fn field_of(known: &[(&str, Field)], name: &[u8]) -> Field {
-    let mut known = known.iter();
-    let found = known.find(|(known, _)| same_name(known.as_bytes(), name));
-    found.map_or(Field::Skimmed(Type::Any), |(_, field)| *field)
-}
-
 /// An open object.
 #[derive(Debug)]
 enum Frame {
@@ -218,6 +133,7 @@ struct Shape {
     field: Field,
     /// The current value, if it is not kept.
     skim: Option<Skim>,
+    events: EventQueue,
     /// The store path of the current node, without a `/` at the end; empty for the root.
     path: Vec<u8>,
     value: Vec<u8>,
@@ -239,6 +155,7 @@ impl Shape {
             frames: Vec::new(),
             field: Field::None,
             skim: None,
+            events: EventQueue::default(),
             path: Vec::new(),
             value: Vec::new(),
             written: false,
@@ -288,6 +205,7 @@ impl Shape {
         };
         match field {
             Field::Root if self.has_root => return Err("a second root"),
+            Field::WatcherHub => self.skim = Some(Skim::new(Type::Required(WATCHER_HUB))),
             Field::Skimmed(of) => self.skim = Some(Skim::new(of)),
             _ => {}
         }
@@ -370,6 +288,9 @@ impl Shape {
                 }
                 self.cluster_done |= self.path == b"/0";
                 self.path.truncate(parent_path);
+            }
+            Some(Frame::Top) if !self.events.takes_an_event() => {
+                return Err("an event queue in which etcd cannot put an event");
             }
             Some(Frame::Top) | None => {}
         }
@@ -467,6 +388,9 @@ impl Shape {
 impl TokenSink for Shape {
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
         if let Some(skim) = &mut self.skim {
+            if matches!(self.field, Field::WatcherHub) {
+                self.events.token(skim.depth(), token);
+            }
             if skim.token(token)? {
                 self.skim = None;
                 self.field = Field::None;
@@ -494,6 +418,9 @@ impl TokenSink for Shape {
     fn wants_text(&self) -> WantedText {
         if let Some(skim) = &self.skim {
             return skim.wants_text();
+        }
+        if matches!(self.field, Field::ExpireTime) {
+            return WantedText::Literal;
         }
         if !matches!(self.field, Field::Value) || self.path.starts_with(b"/0/") {
             return WantedText::Plain;

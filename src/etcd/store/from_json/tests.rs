@@ -107,3 +107,76 @@ fn every_node_says_where_it_is() {
         assert_eq!(facts, expected.filter(|_| of_cluster), "{path}");
     }
 }
+
+#[test]
+fn an_event_queue_has_a_place_for_the_next_event() {
+    // A server indexes it by these numbers whenever it starts: with the others 2.0 to 2.3 end in a Go panic.
+    let read = |queue: &str| {
+        let json = format!(
+            concat!(
+                r#"{{"Root":{{"Path":"/","Children":{{}}}},"#,
+                r#""WatcherHub":{{"EventHistory":{{"Queue":{}}}}},"CurrentIndex":3}}"#,
+            ),
+            queue
+        );
+        let wanted = Wanted {
+            tree: true,
+            ..Wanted::default()
+        };
+        fault(&json, wanted).map(|(what, _)| what)
+    };
+    let full = r#"[{"action":"set","node":{"key":"/a"}},{"action":"set","node":{"key":"/b"}}]"#;
+    let queue = |events: &str, [size, front, back, capacity]: [i64; 4]| {
+        read(&format!(
+            r#"{{"Events":{events},"Size":{size},"Front":{front},"Back":{back},"Capacity":{capacity}}}"#
+        ))
+    };
+    for usual in [[2, 0, 0, 2], [2, 1, 1, 2]] {
+        assert_eq!(queue(full, usual), None, "{usual:?}");
+    }
+    assert_eq!(queue("[null,null]", [0, 0, 0, 2]), None);
+    // What is absent stays as a new server has it.
+    assert_eq!((read("{}"), read(r#"{"Front":1,"Back":1}"#)), (None, None));
+    let bad = Some("an event queue in which etcd cannot put an event");
+    for numbers in [
+        [2, 0, 0, 0],
+        [2, 0, 2, 2],
+        [2, 0, -1, 2],
+        [1, 2, 0, 2],
+        [1, -1, 0, 2],
+    ] {
+        assert_eq!(queue(full, numbers), bad, "{numbers:?}");
+    }
+    for empty in [
+        "null",
+        "[]",
+        "[null,null]",
+        "[{},{}]",
+        r#"[{"node":null},{"node":null}]"#,
+    ] {
+        assert_eq!(queue(empty, [1, 1, 0, 2]), bad, "{empty}");
+    }
+}
+
+#[test]
+fn an_expiry_with_an_escape_is_none() {
+    // Go hands `time.Time` the bytes of the document, in which `\u005a` is no `Z`.
+    let read = |time: &str| {
+        let json = format!(
+            concat!(
+                r#"{{"Root":{{"Path":"/","Children":{{"1":{{"Path":"/1","ExpireTime":"{0}","#,
+                r#""Children":{{}}}}}}}},"WatcherHub":{{"EventHistory":{{"Queue":{{"#,
+                r#""Events":[{{"node":{{"expiration":"{1}"}}}}]}}}}}},"CurrentIndex":3}}"#,
+            ),
+            time, "2001-01-01T00:00:00Z",
+        );
+        let wanted = Wanted {
+            tree: true,
+            ..Wanted::default()
+        };
+        fault(&json, wanted).map(|(what, _)| what)
+    };
+    assert_eq!(read("2001-01-01T00:00:00Z"), None);
+    let escaped = Some("an escape where Go takes none");
+    assert_eq!(read(r"2001-01-01T00:00:00\u005a"), escaped);
+}
