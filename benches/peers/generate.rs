@@ -261,7 +261,16 @@ fn store(random: &mut u64, keys: u64) -> String {
         }
         json.push_str("}}");
     }
-    json.push_str(r#"}}}}}},"WatcherHub":{"EventHistory":{"Queue":{"Events":[],"Size":0,"Front":0,"Back":0,"Capacity":1000},"StartIndex":0,"LastIndex":0}},"CurrentIndex":9,"Stats":{},"CurrentVersion":2}"#);
+    let events = ["null"; 1000].join(",");
+    let _ = write!(
+        json,
+        concat!(
+            r#"}}}}}}}}}}}},"WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[{}],"#,
+            r#""Size":0,"Front":0,"Back":0,"Capacity":1000}},"StartIndex":0,"LastIndex":0}}}},"#,
+            r#""CurrentIndex":9,"Stats":{{}},"CurrentVersion":2}}"#,
+        ),
+        events
+    );
     json
 }
 

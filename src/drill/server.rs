@@ -96,7 +96,7 @@ impl Binary {
         }
         let said = scratch.join("version");
         let mut group = Group::spawn(request, &path, &["--version".into()], &said)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE.min(request.within);
         while group.child.try_wait()?.is_none() && Instant::now() < deadline {
             interrupt.check()?;
             std::thread::sleep(PAUSE);
