@@ -154,7 +154,7 @@ fn a_commands_own_table_wins_over_the_top_and_is_for_it_alone() {
 fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
     // Guards against a typo that makes a policy vanish without a word.
     let scratch = Scratch::new();
-    let rows: [(&str, &[&str]); 18] = [
+    let rows: [(&str, &[&str]); 19] = [
         (
             "\nbackupdir = 'x'",
             &["line 2: no command has a flag `backupdir`; is it `backup-dir`?"],
@@ -231,7 +231,11 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
         ),
         (
             "config = 'other.toml'",
-            &["line 1: no command has a flag `config`"],
+            &["line 1: `config` is for one run"],
+        ),
+        (
+            "[snapshot]\ndry-run = true",
+            &["line 2: `dry-run` is for one run, so it is given as `--dry-run`"],
         ),
         ("a = 1\na = 2\n", &["line 2: "]),
     ];

@@ -237,6 +237,8 @@ fn every_command_has_a_page_that_groff_has_nothing_to_say_about() {
         let alone = ark(["man".to_owned()].into_iter().chain(command)).exits(0);
         assert_eq!(alone.stdout, fs::read_to_string(pages.join(&name)).unwrap());
     }
+    let of_the_other_name = ark(["man", "backup"]).exits(0).stdout;
+    assert_eq!(of_the_other_name, ark(["man", "snapshot"]).exits(0).stdout);
     ark(["man", "nosuch"])
         .exits(2)
         .says("there is no command `nosuch`");

@@ -198,9 +198,34 @@ const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
         false,
     ),
     (
-        "an event of null",
+        // A server looks into the event at the front.
+        "an event of null at the front",
         b"\"Events\":[",
         b"\"Events\":[null,",
+        false,
+    ),
+    (
+        "no place for an event",
+        b"\"Events\":[",
+        b"\"Events\":null,\"Y\":[",
+        false,
+    ),
+    (
+        "a capacity of 0",
+        b"\"Capacity\":1000",
+        b"\"Capacity\":0",
+        false,
+    ),
+    (
+        "a front that is no place",
+        b"\"Front\":0",
+        b"\"Front\":-1",
+        false,
+    ),
+    (
+        "a history without a queue",
+        b"\"Queue\":{",
+        b"\"Y\":{",
         true,
     ),
     (

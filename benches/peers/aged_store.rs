@@ -92,7 +92,7 @@ impl Member {
                 segment: Vec::new(),
             },
             // What has happened is of no use to a replay.
-            store: StoreImage::new(0),
+            store: StoreImage::new(1),
             keys,
             now: BEGIN,
         };

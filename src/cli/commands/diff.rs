@@ -90,13 +90,13 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
     }
     cx.out.json(|| to_json(paths, &found));
     tell(paths, &found, &cx.out);
-    let broken = [&found.a, &found.b]
+    let broken = [(&a, &found.a), (&b, &found.b)]
         .into_iter()
-        .find(|read| read.lost.is_some());
+        .find(|(_, read)| read.lost.is_some());
     match broken.filter(|_| !args.at_common_index) {
-        Some(read) => {
+        Some((target, read)) => {
             let lost = lost(read).unwrap_or_default();
-            Err(only_to(read.replayed.at, &lost))
+            Err(only_to(target, read.replayed.at, &lost))
         }
         None if found.is_equal() => Ok(()),
         None => Err(different(paths, &found)),

@@ -13,7 +13,7 @@ use crate::etcd::store::to_json::{Shown, api_key};
 use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
-use crate::target::{StoreRead, Wanted};
+use crate::target::{StoreRead, Target, Wanted};
 use crate::text::{expiry, size};
 use clap::builder::FalseyValueParser;
 
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     }
     cx.interrupt.check().map_err(SurveyError::from)?;
     if let Some(lost) = incomplete {
-        return Err(only_to(read.replayed.at, &lost));
+        return Err(only_to(&target, read.replayed.at, &lost));
     }
     // The process ends here, so freeing every node would only take time.
     std::mem::forget(read);
@@ -190,9 +190,15 @@ pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
 }
 
 /// The failure of a command that printed what there is, but was asked for the end of the log.
-pub(crate) fn only_to(at: Index, lost: &str) -> CliError {
+pub(crate) fn only_to(target: &Target, at: Index, lost: &str) -> CliError {
     let message = format!("this is the state at entry {at}: {lost}");
-    CliError::new(Kind::Corrupt, message).hint("`etcd-ark rewind --to index:N` makes archives of what is whole; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is")
+    let hint = match target {
+        Target::Archive(_) => "`etcd-ark rewind --to index:N` makes archives of what is whole",
+        Target::DataDir(_) => {
+            "`etcd-ark rewind --to index:N` makes archives of what is whole; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is"
+        }
+    };
+    CliError::new(Kind::Corrupt, message).hint(hint)
 }
 
 /// The node of a key with its API name.

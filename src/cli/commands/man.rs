@@ -44,7 +44,8 @@ struct Page {
 /// `line` is the whole command line.
 pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
-    let pages = pages(&whole(line))?;
+    let whole = whole(line);
+    let pages = pages(&whole)?;
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir)?;
         let mut written = Vec::new();
@@ -60,7 +61,14 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     let mut name = vec!["etcd-ark"];
     name.extend(args.command.iter().map(String::as_str));
     let name = name.join("-");
-    let page = pages.iter().find(|page| page.name == name).ok_or_else(|| {
+    // `backup` is another name of `snapshot`.
+    let command = args
+        .command
+        .first()
+        .and_then(|word| whole.find_subcommand(word));
+    let own = command.and_then(Command::get_display_name);
+    let own = own.filter(|_| args.command.len() == 1).unwrap_or(&name);
+    let page = pages.iter().find(|page| page.name == own).ok_or_else(|| {
         CliError::usage(format!("there is no command `{}`", args.command.join(" ")))
             .hint("`etcd-ark --help` lists the commands")
     })?;

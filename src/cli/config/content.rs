@@ -156,6 +156,9 @@ impl Reader<'_> {
             .filter(|(_, arg)| key_of(arg).as_deref() == Some(key))
             .collect();
         let Some((_, first)) = having.first() else {
+            if all.iter().any(|(_, arg)| arg.get_long() == Some(key)) {
+                return Err(for_one_run(key));
+            }
             let suggestion = nearest(key, all.iter().filter_map(|(_, arg)| key_of(arg)));
             return Err(format!("no command has a flag `{key}`{suggestion}"));
         };
@@ -203,11 +206,22 @@ fn own(
     if let Some(arg) = command.get_arguments().find(is_it) {
         return read(key, value.get_ref(), arg);
     }
+    if command
+        .get_arguments()
+        .any(|arg| arg.get_long() == Some(key))
+    {
+        return Err(for_one_run(key));
+    }
     let suggestion = nearest(key, command.get_arguments().filter_map(key_of));
     let command = names.join(" ");
     Err(format!(
         "`etcd-ark {command}` has no flag `{key}`{suggestion}"
     ))
+}
+
+/// Why a flag that exists cannot be in the file.
+fn for_one_run(key: &str) -> String {
+    format!("`{key}` is for one run, so it is given as `--{key}` and not in a file")
 }
 
 /// Every command that runs, with its flags.

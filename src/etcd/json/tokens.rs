@@ -114,12 +114,16 @@ enum Lexeme {
 #[derive(Clone, Copy, Debug)]
 struct Text {
     is_key: bool,
-    keep: bool,
-    as_written: bool,
-    literal: bool,
+    wanted: WantedText,
     escape: Escape,
     /// The first half of a surrogate pair; its second half may follow.
     high: Option<u16>,
+}
+
+impl Text {
+    fn is_kept(self) -> bool {
+        self.wanted != WantedText::Nothing
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -197,12 +201,9 @@ impl JsonTokens {
         match byte {
             b'"' if value || key => {
                 self.text.clear();
-                let wanted = sink.wants_text();
                 let text = Text {
                     is_key: key,
-                    keep: wanted != WantedText::Nothing,
-                    as_written: wanted == WantedText::AsWritten,
-                    literal: wanted == WantedText::Literal,
+                    wanted: sink.wants_text(),
                     escape: Escape::No,
                     high: None,
                 };
@@ -325,7 +326,7 @@ impl JsonTokens {
                 taken += 1;
                 continue;
             }
-            let length = if !text.keep {
+            let length = if !text.is_kept() {
                 let length = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                 let (skimmed, escapes) = rest.split_at(length);
                 if has_control(skimmed) {
@@ -336,7 +337,7 @@ impl JsonTokens {
                 let written = is_first.then(|| written_length(escapes)).flatten();
                 length + written.unwrap_or(0)
             } else if self.text.is_empty() && text.high.is_none() {
-                if text.as_written
+                if text.wanted == WantedText::AsWritten
                     && let Some(length) = written_length(rest)
                 {
                     self.value_ended();
@@ -373,7 +374,9 @@ impl JsonTokens {
                     let behind = behind.get(1..).unwrap_or_default();
                     return Ok(taken + 1 + self.follow(behind));
                 }
-                Some(b'\\') if text.literal => return Err("an escape where Go takes none"),
+                Some(b'\\') if text.wanted == WantedText::Literal => {
+                    return Err("an escape where Go takes none");
+                }
                 Some(b'\\') => text.escape = Escape::Begun,
                 Some(_) => return Err(CONTROL),
             }
@@ -383,7 +386,7 @@ impl JsonTokens {
                 && text.high.is_none()
                 && let Some(plain) = simple_escape(byte)
             {
-                if text.keep {
+                if text.is_kept() {
                     self.text.push(plain);
                 }
                 text.escape = Escape::No;
@@ -440,7 +443,7 @@ impl JsonTokens {
         }
         let plain = simple_escape(byte).ok_or(WRONG)?;
         text.escape = Escape::No;
-        if text.keep {
+        if text.is_kept() {
             self.lone_surrogate(text);
             self.text.push(plain);
         }
@@ -449,7 +452,7 @@ impl JsonTokens {
 
     /// Takes one UTF-16 code unit.
     fn code_unit(&mut self, text: &mut Text, unit: u16) {
-        if !text.keep {
+        if !text.is_kept() {
             return;
         }
         if let Some(high) = text.high

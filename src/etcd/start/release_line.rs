@@ -407,8 +407,6 @@ mod tests {
     use super::*;
     use crate::etcd::start::V2_1;
 
-    use super::*;
-
     fn entry(request: &Request) -> Entry {
         Entry {
             index: Index(7),
