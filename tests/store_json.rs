@@ -15,6 +15,23 @@ use crate::support::encode;
 use crate::support::recordings::{Recording, copy_dir, unpack};
 use crate::support::tools::{clear_environment, need, only_with, server};
 
+/// What is replaced in the store's JSON, and by what, after which Go takes it and the server stops with its first event.
+const QUEUES: &[(&str, &[u8], &[u8])] = &[
+    (
+        // A server looks into the event at the front.
+        "an event of null at the front",
+        b"\"Events\":[",
+        b"\"Events\":[null,",
+    ),
+    (
+        "no place for an event",
+        b"\"Events\":[",
+        b"\"Events\":null,\"Y\":[",
+    ),
+    ("a capacity of 0", b"\"Capacity\":1000", b"\"Capacity\":0"),
+    ("a front that is no place", b"\"Front\":0", b"\"Front\":-1"),
+];
+
 /// What is replaced in the store's JSON, by what, and whether Go takes the result. The live story below asks a real
 /// server about each.
 const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
@@ -195,31 +212,6 @@ const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
         "an event of a number",
         b"\"Events\":[",
         b"\"Events\":[1,",
-        false,
-    ),
-    (
-        // A server looks into the event at the front.
-        "an event of null at the front",
-        b"\"Events\":[",
-        b"\"Events\":[null,",
-        false,
-    ),
-    (
-        "no place for an event",
-        b"\"Events\":[",
-        b"\"Events\":null,\"Y\":[",
-        false,
-    ),
-    (
-        "a capacity of 0",
-        b"\"Capacity\":1000",
-        b"\"Capacity\":0",
-        false,
-    ),
-    (
-        "a front that is no place",
-        b"\"Front\":0",
-        b"\"Front\":-1",
         false,
     ),
     (
@@ -418,14 +410,22 @@ const EDITS: &[(&str, &[u8], &[u8], bool)] = &[
 ];
 
 /// A data dir with a newest raft snapshot that can be changed.
-struct Base {
+pub(crate) struct Base {
     recording: Recording,
     snap: PathBuf,
     read: crate::support::decode::RaftSnapshotRead,
 }
 
+/// All edits, and whether a server starts after each.
+pub(crate) fn edits() -> impl Iterator<Item = (&'static str, &'static [u8], &'static [u8], bool)> {
+    let queues = QUEUES
+        .iter()
+        .map(|(name, from, to)| (*name, *from, *to, false));
+    queues.chain(EDITS.iter().copied())
+}
+
 impl Base {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let recording = unpack("start-verdicts");
         let dir = recording.path("start-verdicts/cases/G-intact.etcd/member/snap");
         let mut snaps = crate::support::decode::snaps(&dir);
@@ -439,13 +439,13 @@ impl Base {
         }
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.recording.path("start-verdicts/cases/G-intact.etcd")
     }
 
     /// Writes the raft snapshot with `from` in its store replaced by `to`, with a right CRC: the first one, but for `^`
     /// and `$` the one at the very beginning or end, and for `&` the last one in the tree.
-    fn edit(&self, dir: &Path, from: &[u8], to: &[u8]) {
+    pub(crate) fn edit(&self, dir: &Path, from: &[u8], to: &[u8]) {
         let json = self.read.json.as_bytes();
         let find = |text: &[u8]| memchr::memmem::find(json, text).expect("there is one");
         let (from, at) = match (from.first(), from.last()) {
@@ -470,10 +470,10 @@ fn what_go_refuses_of_a_store_starts_nowhere_and_what_it_takes_does() {
     let base = Base::new();
     let dir = base.dir();
     let mut wrong = Vec::new();
-    for (name, from, to, taken) in EDITS {
+    for (name, from, to, taken) in edits() {
         base.edit(&dir, from, to);
         for (line, verdict) in start_verdicts(&dir, None, false).unwrap() {
-            if verdict.is_yes() != *taken {
+            if verdict.is_yes() != taken {
                 wrong.push(format!("{name} on {line}: {verdict:?}"));
             }
         }
