@@ -2,37 +2,29 @@
 //! serves both.
 //!
 //! In: the requests that `object_store` builds, and the time limits in [`Waits`]. Out: its responses,
-//! of no more bytes than were asked for, read as they are consumed; those that [`answer`](super::answer)
-//! checks are read whole first. ureq blocks, so each request has a thread of the
-//! runtime's blocking pool until its body has been read or dropped.
+//! whole, of no more bytes than were asked for, and checked by [`answer`](super::answer). ureq blocks, so
+//! each request has a thread until it is answered.
 
 use std::io::Read as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use http_body::Body as _;
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use ureq::http::Method;
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, BodyReader, Error, Proxy, Timeout};
+use ureq::{Agent, Error, Proxy, Timeout};
 
 use crate::cluster::connector::InTime;
 use crate::cluster::system_tls;
 use crate::repository::bucket::answer::{Answer, Asked, OddKeys};
-
-/// Bytes of a response body in one chunk.
-const CHUNK: usize = 64 << 10;
-/// Chunks that are read ahead of the consumer.
-const CHUNKS_AHEAD: usize = 4;
 
 /// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
@@ -106,35 +98,34 @@ impl HttpService for Service {
         let (answer, answered) = oneshot::channel();
         let odd_keys = self.odd_keys.clone();
         let exchange = move || {
-            let asked = Asked::of(&head);
-            let response = match send(&agent, head, bytes) {
-                Ok(response) => response,
-                Err(error) => return drop(answer.send(Err(failure(error)))),
-            };
-            let (mut head, body) = response.into_parts();
-            let body = Bounded::of(body, asked.most(head.status));
-            if asked.is_judged(head.status) {
-                let judged = body.whole().and_then(|body| {
-                    let judged = asked.judge(head.status, &head.headers, body, &odd_keys);
-                    judged.map_err(|answer| HttpError::new(HttpErrorKind::Unknown, answer))
-                });
-                // The body that is passed on may be shorter.
-                head.headers.remove(CONTENT_LENGTH);
-                let response = judged.map(|body| HttpResponse::from_parts(head, body.into()));
-                return drop(answer.send(response));
-            }
-            let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
-            let body_out = HttpResponseBody::new(Chunks(received));
-            let response = HttpResponse::from_parts(head, body_out);
-            if answer.send(Ok(response)).is_ok() {
-                body.pass_on(&chunks);
-            }
+            // Without a listener the request was given up.
+            drop(answer.send(ask(&agent, head, bytes, &odd_keys)));
         };
         crate::thread_pool::start(exchange)
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let gone = |error| HttpError::new(HttpErrorKind::Interrupted, error);
         answered.await.map_err(gone)?
     }
+}
+
+/// Sends a request; returns its answer if it passes the checks.
+fn ask(
+    agent: &Agent,
+    head: ureq::http::request::Parts,
+    body: Vec<Bytes>,
+    odd_keys: &OddKeys,
+) -> Result<HttpResponse, HttpError> {
+    let asked = Asked::of(&head);
+    let response = send(agent, head, body).map_err(failure)?;
+    let (mut head, body) = response.into_parts();
+    let mut body = whole(body, asked.most(head.status))?;
+    if asked.is_judged(head.status) {
+        let judged = asked.judge(head.status, &head.headers, body, odd_keys);
+        body = judged.map_err(|answer| HttpError::new(HttpErrorKind::Unknown, answer))?;
+        // It may be shorter now.
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    Ok(HttpResponse::from_parts(head, body.into()))
 }
 
 fn send(
@@ -155,77 +146,17 @@ fn send(
     agent.run(Request::from_parts(head, &bytes[..]))
 }
 
-/// A body that ends with an error if it is longer than allowed.
-struct Bounded {
-    body: BodyReader<'static>,
-    most: u64,
-    read: u64,
-}
-
-impl Bounded {
-    fn of(body: ureq::Body, most: u64) -> Self {
-        Self {
-            body: body.into_reader(),
-            most,
-            read: 0,
-        }
+/// A body of at most `most` bytes.
+fn whole(body: ureq::Body, most: u64) -> Result<Vec<u8>, HttpError> {
+    let mut whole = Vec::new();
+    let mut body = body.into_reader().take(most.saturating_add(1));
+    let read = body.read_to_end(&mut whole);
+    read.map_err(|error| failure(Error::from(error)))?;
+    if whole.len() as u64 > most {
+        let answer = Answer::TooMuch(most);
+        return Err(HttpError::new(HttpErrorKind::Unknown, answer));
     }
-
-    /// The next bytes; empty at the end.
-    fn next(&mut self) -> Result<Bytes, HttpError> {
-        let mut chunk = vec![0; CHUNK];
-        let read = self.body.read(&mut chunk);
-        let read = read.map_err(|error| failure(Error::from(error)))?;
-        self.read += read as u64;
-        if self.read > self.most {
-            let answer = Answer::TooMuch(self.most);
-            return Err(HttpError::new(HttpErrorKind::Unknown, answer));
-        }
-        chunk.truncate(read);
-        Ok(Bytes::from(chunk))
-    }
-
-    fn whole(mut self) -> Result<Vec<u8>, HttpError> {
-        let mut whole = Vec::new();
-        loop {
-            let chunk = self.next()?;
-            if chunk.is_empty() {
-                return Ok(whole);
-            }
-            whole.extend_from_slice(&chunk);
-        }
-    }
-
-    /// Reads to the end, or until the consumer stops.
-    fn pass_on(mut self, chunks: &mpsc::Sender<Result<Bytes, HttpError>>) {
-        loop {
-            let chunk = self.next();
-            if chunk.as_ref().is_ok_and(Bytes::is_empty) {
-                return;
-            }
-            let is_last = chunk.is_err();
-            if chunks.blocking_send(chunk).is_err() || is_last {
-                return;
-            }
-        }
-    }
-}
-
-/// A response body as a stream of chunks.
-struct Chunks(mpsc::Receiver<Result<Bytes, HttpError>>);
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        self.0
-            .poll_recv(cx)
-            .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
-    }
+    Ok(whole)
 }
 
 /// The kind of error by which `object_store` decides whether to retry.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
 
+use bytes::Bytes;
 use object_store::path::Path as Key;
 use object_store::{Error, ObjectStoreExt};
 use tokio::sync::OnceCell;
@@ -19,7 +20,7 @@ const BLOCK: u64 = 4 << 20;
 /// How far before the announced range blocks are kept, in bytes.
 const BEHIND: u64 = 16 << 20;
 
-type Block = Arc<OnceCell<Vec<u8>>>;
+type Block = Arc<OnceCell<Bytes>>;
 
 /// One object.
 pub(crate) struct ObjectSource {
@@ -62,7 +63,7 @@ impl ObjectSource {
         from: u64,
         to: u64,
     ) -> Result<(), Error> {
-        let fetch = || async { Ok(bucket.store.get_range(&key, from..to).await?.to_vec()) };
+        let fetch = || bucket.store.get_range(&key, from..to);
         block.get_or_try_init(fetch).await.map(|_| ())
     }
 
@@ -92,7 +93,7 @@ impl Source for ObjectSource {
             let now = if let Some(block) = self.block(number) {
                 let fetch = self.fetch_block(number, &block);
                 self.bucket.wait("read", &self.name, fetch)?;
-                let bytes = block.get().map(Vec::as_slice).unwrap_or_default();
+                let bytes = block.get().map(Bytes::as_ref).unwrap_or_default();
                 copy(bytes.get(within..).unwrap_or_default(), buffer)
             } else {
                 let range = offset..offset + buffer.len() as u64;
