@@ -285,9 +285,6 @@ struct Cursor {
     at: u64,
 }
 
-/// How far a source reads ahead, in bytes.
-const READ_AHEAD: u64 = 8 << 20;
-
 impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.outside.length().saturating_sub(self.at);
@@ -297,7 +294,7 @@ impl Read for Cursor {
         };
         // Small reads, of the header, do not mean that more will be read.
         if length > HEADER {
-            self.outside.read_ahead(self.at, READ_AHEAD);
+            self.outside.read_ahead(self.at);
         }
         self.outside.read_exact_at(wanted, self.at)?;
         self.at += length as u64;

@@ -17,9 +17,6 @@ use crate::archive::read_at::Source;
 use crate::etcd::digest::Digest;
 use crate::thread_pool::{Buffers, Lent, Ordered};
 
-/// How far the disk reads ahead of the decompression, in bytes.
-const READ_AHEAD: u64 = 8 << 20;
-
 /// A decompressor with its buffers; one for each thread.
 #[derive(Default)]
 pub(super) struct Unpacker {
@@ -77,8 +74,6 @@ pub(super) enum Broke {
 /// The decompressed frames as one stream.
 pub(super) struct FrameStream {
     source: Arc<dyn Source>,
-    /// The offset up to which the source was asked to read ahead.
-    fetched: u64,
     pool: Ordered<(usize, Frame), Unpacked>,
     waiting: VecDeque<(usize, Frame)>,
     now: Arc<Lent>,
@@ -122,7 +117,6 @@ impl FrameStream {
         Self {
             pool,
             source: Arc::clone(source),
-            fetched: 0,
             waiting,
             now: Arc::new(buffers.get()),
             at: 0,
@@ -132,21 +126,14 @@ impl FrameStream {
         }
     }
 
-    /// Asks the disk to read ahead of the workers, which would each wait for their own frame.
-    fn read_ahead(&mut self, offset: u64) {
-        if self.fetched < offset + READ_AHEAD / 2 {
-            self.source.read_ahead(offset, READ_AHEAD);
-            self.fetched = offset + READ_AHEAD;
-        }
-    }
-
     /// Moves on to the next frame; `false` at the end.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.pool.is_full() {
             let Some(job) = self.waiting.pop_front() else {
                 break;
             };
-            self.read_ahead(job.1.offset);
+            // Otherwise each worker would wait for its own frame.
+            self.source.read_ahead(job.1.offset);
             self.pool.submit(job);
         }
         let Some(unpacked) = self.pool.take().map_err(io::Error::other)? else {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archive::error::ArchiveError;
 use crate::fs::error::with_path;
@@ -20,15 +21,20 @@ pub trait Source: Debug + Send + Sync {
     /// Fills `buffer` from `offset`, in bytes from the start; fails if there are fewer bytes.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// A hint that `length` bytes from `offset` on will be read soon.
-    fn read_ahead(&self, _offset: u64, _length: u64) {}
+    /// A hint that the bytes from `offset` on will be read soon and in order; up to [`READ_AHEAD`] of them are fetched.
+    fn read_ahead(&self, _offset: u64) {}
 }
+
+/// How far a source reads ahead, in bytes.
+pub const READ_AHEAD: u64 = 16 << 20;
 
 /// A file on disk.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
     length: u64,
+    /// The offset up to which the disk was asked to read ahead.
+    asked: AtomicU64,
 }
 
 impl FileSource {
@@ -54,7 +60,12 @@ impl FileSource {
         } else {
             0
         };
-        Ok(Self { file, length })
+        let asked = AtomicU64::new(0);
+        Ok(Self {
+            file,
+            length,
+            asked,
+        })
     }
 }
 
@@ -67,10 +78,16 @@ impl Source for FileSource {
         self.file.read_exact_at(buffer, offset)
     }
 
-    fn read_ahead(&self, offset: u64, length: u64) {
+    fn read_ahead(&self, offset: u64) {
+        let end = offset.saturating_add(READ_AHEAD);
+        let enough = offset.saturating_add(READ_AHEAD / 2);
+        if (enough..=end).contains(&self.asked.load(Ordering::Relaxed)) {
+            return;
+        }
+        self.asked.store(end, Ordering::Relaxed);
         let advice = rustix::fs::Advice::WillNeed;
-        let length = std::num::NonZeroU64::new(length);
         // Without it the bytes only come later.
+        let length = std::num::NonZeroU64::new(READ_AHEAD);
         let _ = rustix::fs::fadvise(&self.file, offset, length, advice);
     }
 }

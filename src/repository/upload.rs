@@ -20,8 +20,6 @@ use crate::thread_pool::{Buffers, default_threads};
 const TRIES: u32 = 3;
 /// Bytes of one read.
 const PIECE: u64 = 1 << 20;
-/// How far a source reads ahead, in bytes.
-const READ_AHEAD: u64 = 8 << 20;
 
 /// An archive to write into a repository.
 pub struct Deposit<'d> {
@@ -133,9 +131,7 @@ pub(crate) fn read_all(
     let mut at = 0;
     while at < source.length() {
         interrupt.check().map_err(io::Error::other)?;
-        if at.is_multiple_of(READ_AHEAD / 2) {
-            source.read_ahead(at, READ_AHEAD);
-        }
+        source.read_ahead(at);
         piece.resize(PIECE.min(source.length() - at) as usize, 0);
         source.read_exact_at(&mut piece, at)?;
         take(&piece)?;

@@ -13,12 +13,13 @@ use object_store::{Error, ObjectStoreExt};
 use tokio::sync::OnceCell;
 
 use crate::archive::Source;
+use crate::archive::read_at::READ_AHEAD;
 use crate::repository::bucket::{Bucket, Listed};
 
 /// Bytes fetched by one request.
 const BLOCK: u64 = 4 << 20;
 /// How far before the announced range blocks are kept, in bytes.
-const BEHIND: u64 = 16 << 20;
+const BEHIND: u64 = 8 << 20;
 
 type Block = Arc<OnceCell<Bytes>>;
 
@@ -109,8 +110,8 @@ impl Source for ObjectSource {
         Ok(())
     }
 
-    fn read_ahead(&self, offset: u64, length: u64) {
-        let end = offset.saturating_add(length).min(self.length);
+    fn read_ahead(&self, offset: u64) {
+        let end = offset.saturating_add(READ_AHEAD).min(self.length);
         if offset >= end {
             return;
         }
