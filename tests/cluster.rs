@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use etcd_ark::cluster::{
-    Access, AccessError, Cluster, Look, MemberLook, Presence, Said, SaidVersion, Silence, User,
+    Access, AccessError, Cluster, ClusterState, MemberState, MemberStatus, Presence, ProbeError,
+    ReportedVersion, User,
 };
 use etcd_ark::etcd::ids::{ClusterId, MemberId};
 use etcd_ark::etcd::membership::Member;
@@ -31,24 +32,24 @@ fn access(endpoints: &str) -> Access {
     }
 }
 
-fn look(fake: &FakeCluster) -> Look {
+fn look(fake: &FakeCluster) -> ClusterState {
     look_from(&fake.endpoints())
 }
 
-fn look_from(endpoints: &str) -> Look {
+fn look_from(endpoints: &str) -> ClusterState {
     Cluster::new(&access(endpoints)).unwrap().look(&[], None)
 }
 
 /// What the look found at a fake member.
 #[track_caller]
-fn at<'l>(look: &'l Look, fake: &FakeMember) -> &'l MemberLook {
+fn at<'l>(look: &'l ClusterState, fake: &FakeMember) -> &'l MemberState {
     let mut members = look.members.iter();
     let found = members.find(|found| found.member.id == MemberId(fake.id()));
     found.unwrap_or_else(|| panic!("{} is not in {look:#?}", fake.name()))
 }
 
 #[track_caller]
-fn said<'l>(look: &'l Look, fake: &FakeMember) -> &'l Said {
+fn said<'l>(look: &'l ClusterState, fake: &FakeMember) -> &'l MemberStatus {
     let found = at(look, fake);
     found
         .said
@@ -57,7 +58,7 @@ fn said<'l>(look: &'l Look, fake: &FakeMember) -> &'l Said {
 }
 
 #[track_caller]
-fn silence<'l>(look: &'l Look, fake: &FakeMember) -> &'l Silence {
+fn silence<'l>(look: &'l ClusterState, fake: &FakeMember) -> &'l ProbeError {
     let found = at(look, fake);
     match &found.said {
         Err(silence) => silence,
@@ -67,7 +68,7 @@ fn silence<'l>(look: &'l Look, fake: &FakeMember) -> &'l Silence {
 
 /// The version it is of, and the one that it holds the cluster to have.
 #[track_caller]
-fn versions(look: &Look, fake: &FakeMember) -> (String, SaidVersion) {
+fn versions(look: &ClusterState, fake: &FakeMember) -> (String, ReportedVersion) {
     let said = said(look, fake);
     (
         said.server_version.to_string(),
@@ -75,8 +76,8 @@ fn versions(look: &Look, fake: &FakeMember) -> (String, SaidVersion) {
     )
 }
 
-fn is(version: &str) -> SaidVersion {
-    SaidVersion::Is(version.parse().unwrap())
+fn is(version: &str) -> ReportedVersion {
+    ReportedVersion::Is(version.parse().unwrap())
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn what_the_recorded_members_answered_is_read_as_they_meant_it() {
         // One endpoint leads to all members.
         let look = look_from(&fake.member(1).client_url());
         assert_eq!(look.cluster_id, Some(ClusterId(fake.cluster_id())));
-        assert!(look.strays.is_empty(), "{look:#?}");
+        assert!(look.unknown_endpoints.is_empty(), "{look:#?}");
         assert_eq!(look.members.len(), 3);
         assert!(look.members.is_sorted_by_key(|look| look.member.id));
         for (member, server) in fake.members().iter().zip(servers) {
@@ -127,9 +128,9 @@ fn a_version_is_what_2_0_and_a_young_cluster_say_too() {
     fake.member(2).version("2.1.0-rc.1", "not_decided");
     let found = look(&fake);
     let expected = [
-        ("2.0.13", SaidVersion::Unknown20),
-        ("2.0.3", SaidVersion::Unknown20),
-        ("2.1.0-rc.1", SaidVersion::NotDecided),
+        ("2.0.13", ReportedVersion::Unknown20),
+        ("2.0.3", ReportedVersion::Unknown20),
+        ("2.1.0-rc.1", ReportedVersion::NotDecided),
     ];
     for (member, (server, cluster)) in fake.members().iter().zip(expected) {
         assert_eq!(versions(&found, member), (server.to_owned(), cluster));
@@ -145,24 +146,24 @@ fn a_version_is_what_2_0_and_a_young_cluster_say_too() {
         let found = look(&fake);
         let silence = silence(&found, fake.member(0));
         assert!(
-            matches!(silence, Silence::Rubbish { .. }),
+            matches!(silence, ProbeError::Rubbish { .. }),
             "{odd}: {silence:?}"
         );
     }
 }
 
 /// Which kind of silence it is; the URL in it must be the member's.
-fn kind(silence: &Silence, url: &str) -> &'static str {
+fn kind(silence: &ProbeError, url: &str) -> &'static str {
     let (kind, named) = match silence {
-        Silence::NoClientUrl => return "no client URL",
-        Silence::Unreachable { url, .. } => ("unreachable", url),
-        Silence::TooSlow { url, .. } => ("too slow", url),
-        Silence::Tls { url, .. } => ("TLS", url),
-        Silence::NotAllowed { url } => ("not allowed", url),
-        Silence::Refused { url, .. } => ("refused", url),
-        Silence::Rubbish { url, .. } => ("rubbish", url),
-        Silence::OtherCluster { url, .. } => ("other cluster", url),
-        Silence::OtherMember { url, .. } => ("other member", url),
+        ProbeError::NoClientUrl => return "no client URL",
+        ProbeError::Unreachable { url, .. } => ("unreachable", url),
+        ProbeError::TooSlow { url, .. } => ("too slow", url),
+        ProbeError::Tls { url, .. } => ("TLS", url),
+        ProbeError::NotAllowed { url } => ("not allowed", url),
+        ProbeError::Refused { url, .. } => ("refused", url),
+        ProbeError::Rubbish { url, .. } => ("rubbish", url),
+        ProbeError::OtherCluster { url, .. } => ("other cluster", url),
+        ProbeError::OtherMember { url, .. } => ("other member", url),
     };
     assert!(named.starts_with(url), "{silence}");
     kind
@@ -205,9 +206,16 @@ fn every_silence_is_told_apart() {
         println!("{behaviour:?}: {silence}");
         assert_eq!(silence.is_reached(), expected != "unreachable");
         // It was an endpoint, too, and led nowhere.
-        let strays: Vec<_> = found.strays.iter().map(|stray| &stray.endpoint).collect();
-        assert_eq!(strays, [&odd.client_url()], "{behaviour:?}");
-        assert_eq!(kind(&found.strays[0].silence, &odd.client_url()), expected);
+        let unknown_endpoints: Vec<_> = found
+            .unknown_endpoints
+            .iter()
+            .map(|stray| &stray.endpoint)
+            .collect();
+        assert_eq!(unknown_endpoints, [&odd.client_url()], "{behaviour:?}");
+        assert_eq!(
+            kind(&found.unknown_endpoints[0].silence, &odd.client_url()),
+            expected
+        );
         // The others say what they know anyway.
         for place in [0, 2] {
             assert_eq!(versions(&found, fake.member(place)).0, "2.1.3");
@@ -246,7 +254,7 @@ fn many_hanging_members_cost_one_timeout() {
     let found = look(&fake);
     let took = began.elapsed();
     let read = &said(&found, fake.member(0)).quorum_read;
-    assert!(matches!(read, Err(Silence::TooSlow { .. })), "{read:?}");
+    assert!(matches!(read, Err(ProbeError::TooSlow { .. })), "{read:?}");
     assert!(took < TIMEOUT * 5 / 2, "{took:?}");
 }
 
@@ -256,7 +264,7 @@ fn a_member_that_had_fallen_behind_is_believed_what_it_says_after_its_quorum_rea
     fake.member(2).learns("2.1.3", "2.2.0");
     let found = look(&fake);
     let version = &said(&found, fake.member(2)).cluster_version;
-    assert_eq!(*version, SaidVersion::Is("2.2.0".parse().unwrap()));
+    assert_eq!(*version, ReportedVersion::Is("2.2.0".parse().unwrap()));
 }
 
 #[test]
@@ -274,7 +282,7 @@ fn a_member_without_a_quorum_says_what_it_knows_and_that_it_may_be_old() {
     assert_eq!(said.cluster_version, is("2.1.0"));
     assert_eq!(said.role.as_ref().unwrap().leader, None);
     match &said.quorum_read {
-        Err(Silence::Refused {
+        Err(ProbeError::Refused {
             status,
             message,
             url,
@@ -297,7 +305,7 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     fake.member(1).publishes(&[&fake.member(0).client_url()]);
     let found = look_from(&fake.member(0).client_url());
     match silence(&found, fake.member(1)) {
-        Silence::OtherMember { url, found } => {
+        ProbeError::OtherMember { url, found } => {
             assert_eq!(*url, fake.member(0).client_url());
             assert_eq!(*found, MemberId(fake.member(0).id()));
         }
@@ -321,7 +329,7 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     let found = look(&fake);
     let silent = silence(&found, fake.member(1));
     assert_eq!(kind(silent, &fake.member(1).client_url()), "other cluster");
-    assert_eq!(found.strays.len(), 1);
+    assert_eq!(found.unknown_endpoints.len(), 1);
     assert_eq!(found.cluster_id, Some(ClusterId(CLUSTER)));
 
     // Without anyone's word, the first endpoint that answers says which cluster is meant.
@@ -337,7 +345,7 @@ fn another_member_or_cluster_at_a_members_url_does_not_speak_for_it() {
     let cluster = Cluster::new(&access(&fake.member(1).client_url())).unwrap();
     let found = cluster.look(&[], Some(ClusterId(CLUSTER)));
     assert_eq!(found.cluster_id, Some(ClusterId(CLUSTER)));
-    assert_eq!(found.strays.len(), 1);
+    assert_eq!(found.unknown_endpoints.len(), 1);
     assert!(found.members.is_empty(), "{found:#?}");
 }
 
@@ -362,7 +370,7 @@ fn the_word_of_the_cluster_and_of_the_files_are_united_and_told_apart() {
     assert_eq!(at(&found, fake.member(0)).member.name, "infra0");
     assert_eq!(versions(&found, fake.member(0)).0, "2.1.3");
     // It has not said where clients reach it.
-    assert_eq!(silence(&found, fake.member(1)), &Silence::NoClientUrl);
+    assert_eq!(silence(&found, fake.member(1)), &ProbeError::NoClientUrl);
     assert_eq!(at(&found, fake.member(1)).member.name, "");
     // Removed, and running on: it is asked, and marked.
     let removed = at(&found, fake.member(2));
@@ -376,7 +384,7 @@ fn the_word_of_the_cluster_and_of_the_files_are_united_and_told_apart() {
     };
     let found = Cluster::new(&nowhere).unwrap().look(&known, None);
     assert_eq!(found.cluster_id, Some(ClusterId(CLUSTER)));
-    assert!(found.strays.is_empty());
+    assert!(found.unknown_endpoints.is_empty());
     assert_eq!(found.members.len(), 3);
     assert!(at(&found, fake.member(1)).named_by_cluster);
     // An endpoint that proves to be the member will do where its own URLs do not: a tunnel.
@@ -435,7 +443,7 @@ fn a_list_that_no_cluster_has_counts_for_none() {
             found.members.is_empty() && found.cluster_id.is_none(),
             "{found:#?}"
         );
-        let stray = &found.strays[0].silence;
+        let stray = &found.unknown_endpoints[0].silence;
         assert_eq!(kind(stray, &fake.member(0).client_url()), "rubbish");
         assert!(
             stray.to_string().len() < 1000,
@@ -482,7 +490,7 @@ fn a_password_is_sent_only_where_it_is_asked_for() {
         for member in fake.members() {
             let read = &said(&found, member).quorum_read;
             assert_eq!(read.is_ok(), allowed, "{read:?}");
-            let denied = Silence::NotAllowed {
+            let denied = ProbeError::NotAllowed {
                 url: member.client_url(),
             };
             assert!(allowed || *read == Err(denied), "{read:?}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use etcd_ark::cluster::{Access, AccessError, Cluster, Presence, Said, Silence, User};
+use etcd_ark::cluster::{Access, AccessError, Cluster, MemberStatus, Presence, ProbeError, User};
 use etcd_ark::etcd::membership::Member;
 use tempfile::TempDir;
 
@@ -32,11 +32,11 @@ fn with_certs(etcd: &Etcd, ca: Option<&Path>, client: Option<&Pair>) -> Access {
 }
 
 /// The only member of a real server, or why there is no answer: at its endpoint, or at its own URL.
-fn real(access: &Access) -> Result<Said, Silence> {
+fn real(access: &Access) -> Result<MemberStatus, ProbeError> {
     let mut found = Cluster::new(access).unwrap().look(&[], None);
     match found.members.pop() {
         Some(only) => only.said,
-        None => Err(found.strays.remove(0).silence),
+        None => Err(found.unknown_endpoints.remove(0).silence),
     }
 }
 
@@ -95,10 +95,13 @@ fn a_real_server_with_tls_tells_only_whom_it_knows() {
     for (way, access) in ways {
         let silence = real(&access).unwrap_err();
         println!("{way}: {silence}");
-        assert!(matches!(silence, Silence::Tls { .. }), "{way}: {silence:?}");
+        assert!(
+            matches!(silence, ProbeError::Tls { .. }),
+            "{way}: {silence:?}"
+        );
         for member in [&member, &only_peer] {
             let found = presence(&access, member);
-            let is_tls = matches!(found, Presence::Unclear(Silence::Tls { .. }));
+            let is_tls = matches!(found, Presence::Unclear(ProbeError::Tls { .. }));
             assert!(is_tls, "{way}: {found:?}");
         }
     }
@@ -114,7 +117,7 @@ fn a_real_server_with_tls_tells_only_whom_it_knows() {
     elsewhere.endpoints = vec![etcd.client_url().replace("127.0.0.1", "localhost")];
     let look = Cluster::new(&elsewhere).unwrap().look(&[], None);
     assert!(
-        matches!(look.strays[0].silence, Silence::Tls { .. }),
+        matches!(look.unknown_endpoints[0].silence, ProbeError::Tls { .. }),
         "{look:#?}"
     );
 }
@@ -223,7 +226,10 @@ fn a_real_server_with_auth_answers_a_quorum_read_to_its_user_only() {
         Some(("root", "wrong")),
         Some(("nobody", "right: and long")),
     ] {
-        assert_eq!(read_as(user), Err(Silence::NotAllowed { url: url.clone() }));
+        assert_eq!(
+            read_as(user),
+            Err(ProbeError::NotAllowed { url: url.clone() })
+        );
     }
     assert!(
         read_as(Some(("root", "right: and long")))

@@ -120,10 +120,10 @@ impl ArchiveBench {
             &no_interrupt,
             &mut |_| {},
         ) {
-            Ok(report) => assert!(!report.is_sound(), "{what}: verify says it is sound"),
+            Ok(report) => assert!(!report.is_valid(), "{what}: verify says it is sound"),
             Err(error) => assert_corrupt(&error, what),
         }
-        let request = restore::Request {
+        let request = restore::RestoreRequest {
             archive: &archive,
             data_dir: &self.target,
             wal_dir: None,
@@ -192,7 +192,7 @@ fn a_flipped_bit_of_an_archive_is_found() {
                 &mut |_| {}
             )
             .unwrap()
-            .is_sound()
+            .is_valid()
         );
     });
 }
@@ -265,7 +265,7 @@ fn look(data: &Path) -> Survey {
 
 fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
-    let request = capture::Request {
+    let request = capture::SnapshotRequest {
         data_dir: &data_dir,
         to: etcd_ark::snapshot::destination::Destination::BackupDir(backups),
         scope: Scope::Live,
@@ -273,7 +273,7 @@ fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: etcd_ark::snapshot::Moment::At(Timestamp::UNIX_EPOCH),
+        created: etcd_ark::snapshot::CreatedAt::At(Timestamp::UNIX_EPOCH),
         lock: None,
     };
     capture(&request, &Interrupt::default(), &mut |_| {})
@@ -324,7 +324,7 @@ fn a_flipped_bit_of_a_log_is_found_where_it_is() {
                     bit % 8
                 );
                 let found = victim.with_flipped(bit, || look(&data));
-                assert!(!found.is_sound(), "{what}: nothing found");
+                assert!(!found.is_valid(), "{what}: nothing found");
                 assert_eq!(found.torn_tail, None, "{what}");
                 if reads_as_first_hard_state(segment, number, bit)
                     && matches!(found.facts, Err(StartFault::Hole { .. }))
@@ -362,7 +362,7 @@ fn a_flipped_bit_of_a_raft_snapshot_is_found() {
         let victim = Victim::open(&small.snap_path);
         for bit in bits(&victim, core, cores) {
             let found = victim.with_flipped(bit, || look(&data));
-            assert!(!found.is_sound(), "bit {bit}: nothing found");
+            assert!(!found.is_valid(), "bit {bit}: nothing found");
             let fault = fault_in(&found, ".snap");
             assert!(
                 matches!(fault, Some(FileFault::Snapshot(_))),
@@ -377,7 +377,7 @@ fn a_flipped_bit_of_a_raft_snapshot_is_found() {
                 "bit {bit}"
             );
         }
-        assert!(look(&data).is_sound());
+        assert!(look(&data).is_valid());
     });
 }
 
@@ -507,7 +507,7 @@ fn a_broken_length_word_in_a_large_log_is_no_torn_tail() {
         tried += 1;
     }
     assert!(tried >= 500, "{tried}");
-    assert!(look(&data).is_sound());
+    assert!(look(&data).is_valid());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::interrupt::Interrupt;
-use etcd_ark::target::{Target, Wanted};
+use etcd_ark::target::{StoreQuery, Target};
 use fs_err as fs;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -392,11 +392,11 @@ fn keys_that_no_server_would_serve_are_not_given_without_a_word() {
     let (mut read, mut silent) = (0, Vec::new());
     for (case, servers) in seen.as_object().unwrap() {
         let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
-        let wanted = Wanted {
+        let wanted = StoreQuery {
             rescue: true,
             starts: true,
             threads: 1,
-            ..Wanted::default()
+            ..StoreQuery::default()
         };
         let target = Target::open(&dir, None)
             .and_then(|target| target.read_store(wanted, &Interrupt::default(), &mut |_| {}));

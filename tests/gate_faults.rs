@@ -22,17 +22,17 @@ struct MoveStory {
     /// A member with its segments in `wal`, beside its data dir `data`.
     before: PathBuf,
     /// Another member's data dir, which makes a majority with it.
-    witness: PathBuf,
+    read_input: PathBuf,
 }
 
 impl MoveStory {
     fn new(dir: &Path) -> Self {
-        let (before, witness) = (dir.join("before"), dir.join("witness"));
-        small_member(&witness);
-        copy_dir(&witness, &before.join("data"));
-        make_member(&witness, members()[0].0);
+        let (before, read_input) = (dir.join("before"), dir.join("witness"));
+        small_member(&read_input);
+        copy_dir(&read_input, &before.join("data"));
+        make_member(&read_input, members()[0].0);
         std::fs::rename(before.join("data/member/wal"), before.join("wal")).unwrap();
-        Self { before, witness }
+        Self { before, read_input }
     }
 
     /// The segments in a directory; none if it is missing.
@@ -95,7 +95,7 @@ impl Story for MoveStory {
         let mut args = words(line, &[&root.join("data"), &root.join("wal")]);
         // The snapshot is struck in a story of its own.
         args.extend(["--backup-dir".into(), root.with_extension("backups").into()]);
-        args.push(self.witness.clone().into());
+        args.push(self.read_input.clone().into());
         args
     }
 

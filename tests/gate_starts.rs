@@ -3,7 +3,7 @@
 use etcd_ark::etcd::ids::Release;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::target::Target;
-use etcd_ark::upgrade::downgrade::collect::{CollectError, Request, ask, read};
+use etcd_ark::upgrade::downgrade::collect::{CollectError, EvidenceRequest, ask, read};
 use etcd_ark::upgrade::downgrade::evidence::{Ran, Step};
 use etcd_ark::upgrade::downgrade::gate::{Verdict, decide};
 use fs_err as fs;
@@ -18,7 +18,7 @@ fn release(text: &str) -> Release {
 
 /// The verdict on a cluster of one, stopped; `None` where the data dir cannot be read.
 fn verdict_on(target: &Target, step: Step) -> Option<Verdict> {
-    let request = Request {
+    let request = EvidenceRequest {
         step,
         own: Some(target),
         others: &[],

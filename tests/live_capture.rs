@@ -17,7 +17,7 @@ use etcd_ark::etcd::scan::Pass;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
 use etcd_ark::snapshot::destination::Destination;
-use etcd_ark::snapshot::{Captured, Moment, Request, capture};
+use etcd_ark::snapshot::{Captured, CreatedAt, SnapshotRequest, capture};
 use fs_err as fs;
 
 use crate::support::ark::archived;
@@ -51,8 +51,8 @@ struct Tally {
     overtaken_by_purge: usize,
 }
 
-fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Request<'r> {
-    Request {
+fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> SnapshotRequest<'r> {
+    SnapshotRequest {
         data_dir,
         to: Destination::BackupDir(backup_dir),
         scope,
@@ -60,7 +60,7 @@ fn request<'r>(data_dir: &'r DataDir, backup_dir: &'r Path, scope: Scope) -> Req
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: Moment::Beginning(etcd_ark::clock::now),
+        created: CreatedAt::Beginning(etcd_ark::clock::now),
         lock: None,
     }
 }
@@ -103,7 +103,7 @@ fn capture_and_judge(
         &mut |_| {},
     )
     .unwrap();
-    assert!(report.is_sound(), "{report:?}");
+    assert!(report.is_valid(), "{report:?}");
     let files = unpacked(&captured.path);
     hold_against(&captured, &files, written);
     tally.overtaken_by_purge += usize::from(!covers(&captured, &files, before));

@@ -11,7 +11,7 @@ use etcd_ark::archive::{ArchiveError, ArchiveFault, Source};
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
 use etcd_ark::repository::copy::{Copied, CopyError, copy};
-use etcd_ark::repository::{Directory, Listed, Receiving, Repository, RepositoryError};
+use etcd_ark::repository::{ArchiveRef, Directory, PendingArchive, Repository, RepositoryError};
 use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -482,15 +482,15 @@ impl Repository for Counting {
         self.inner.path_of(name)
     }
 
-    fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
+    fn list(&self) -> Result<Vec<ArchiveRef>, RepositoryError> {
         self.inner.list()
     }
 
-    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+    fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError> {
         self.inner.look_up(name)
     }
 
-    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
+    fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError> {
         let source = self.inner.source(listed)?;
         Ok(Arc::new(CountingSource(source, Arc::clone(&self.read))))
     }
@@ -499,7 +499,7 @@ impl Repository for Counting {
         self.inner.prepare()
     }
 
-    fn receive(&self, name: &str) -> std::io::Result<Box<dyn Receiving>> {
+    fn receive(&self, name: &str) -> std::io::Result<Box<dyn PendingArchive>> {
         self.inner.receive(name)
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use etcd_ark::cluster::{Access, AccessError, Cluster, Silence};
+use etcd_ark::cluster::{Access, AccessError, Cluster, ProbeError};
 use etcd_ark::etcd::digest::Digest;
 use fs_err as fs;
 use tempfile::TempDir;
@@ -61,14 +61,14 @@ impl Server {
     }
 
     /// What it is called that this server does not answer as etcd does.
-    fn silence(&self, access: Access) -> Silence {
+    fn silence(&self, access: Access) -> ProbeError {
         let access = Access {
             endpoints: vec![self.url.clone()],
             timeout: Duration::from_secs(10),
             ..access
         };
         let mut found = Cluster::new(&access).unwrap().look(&[], None);
-        found.strays.remove(0).silence
+        found.unknown_endpoints.remove(0).silence
     }
 }
 
@@ -213,7 +213,10 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
             ..Access::default()
         };
         let silence = server.silence(pinned(&pin));
-        assert!(!matches!(silence, Silence::Tls { .. }), "{name}: {silence}");
+        assert!(
+            !matches!(silence, ProbeError::Tls { .. }),
+            "{name}: {silence}"
+        );
         let silence = server.silence(pinned(&other));
         assert!(
             silence.to_string().contains("not pinned"),
@@ -263,11 +266,11 @@ fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
     };
     let silence = server.silence(with_ca(&dir));
     assert!(
-        matches!(silence, Silence::Tls { .. }),
+        matches!(silence, ProbeError::Tls { .. }),
         "without one: {silence}"
     );
     let silence = server.silence(client("version-1", "version-1"));
-    assert!(!matches!(silence, Silence::Tls { .. }), "{silence}");
+    assert!(!matches!(silence, ProbeError::Tls { .. }), "{silence}");
     let why = |cert, key| Cluster::new(&client(cert, key)).unwrap_err();
     let short = why("short", "short").to_string();
     assert!(short.contains("an RSA key of 1024 bits"), "{short}");

@@ -590,7 +590,7 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
             .max()
             .unwrap();
         let found = survey(&data);
-        assert!(found.is_sound(), "cut at {length}: {found:#?}");
+        assert!(found.is_valid(), "cut at {length}: {found:#?}");
         let torn = (end < length).then(|| (format!("member/wal/{}", last.name), end as u64));
         assert_eq!(found.torn_tail, torn, "cut at {length}");
         let captured = capture(&data, &scratch.path().join("backups")).unwrap();
@@ -705,7 +705,7 @@ fn the_zeros_of_a_preallocated_segment_are_no_damage() {
     *bytes.last_mut().unwrap() = 1;
     fs::write(&path, bytes).unwrap();
     let found = survey(&data);
-    assert!(!found.is_sound(), "{found:#?}");
+    assert!(!found.is_valid(), "{found:#?}");
 }
 
 fn survey(data: &Path) -> etcd_ark::data_dir::scan::Survey {
@@ -724,7 +724,7 @@ fn capture(
     backups: &Path,
 ) -> Result<etcd_ark::snapshot::Captured, etcd_ark::snapshot::error::CaptureError> {
     let data_dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
-    let request = etcd_ark::snapshot::Request {
+    let request = etcd_ark::snapshot::SnapshotRequest {
         data_dir: &data_dir,
         to: etcd_ark::snapshot::destination::Destination::BackupDir(backups),
         scope: etcd_ark::archive::manifest::Scope::Live,
@@ -732,7 +732,7 @@ fn capture(
         level: 1,
         threads: 1,
         size_limit: 100_000_000,
-        created: etcd_ark::snapshot::Moment::At(jiff::Timestamp::UNIX_EPOCH),
+        created: etcd_ark::snapshot::CreatedAt::At(jiff::Timestamp::UNIX_EPOCH),
         lock: None,
     };
     etcd_ark::snapshot::capture(

@@ -11,10 +11,10 @@ use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::scan::Pass;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use etcd_ark::interrupt::Interrupt;
-use etcd_ark::restore::{Request as Restore, restore};
+use etcd_ark::restore::{RestoreRequest as Restore, restore};
 use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::error::CaptureError;
-use etcd_ark::snapshot::{Moment, Request, capture};
+use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use jiff::Timestamp;
 
 use crate::support::damages::{Damaged, pairs};
@@ -35,7 +35,7 @@ fn keys(verdicts: &Verdicts) -> [Option<u64>; 4] {
 fn archived(data: &Path, work: &Path) -> Result<(Verdicts, Manifest), CaptureError> {
     let (data_dir, interrupt) = (DataDir::open(data, None)?, Interrupt::default());
     let backups = work.join("backups");
-    let request = Request {
+    let request = SnapshotRequest {
         data_dir: &data_dir,
         to: Destination::BackupDir(&backups),
         scope: Scope::Live,
@@ -43,7 +43,7 @@ fn archived(data: &Path, work: &Path) -> Result<(Verdicts, Manifest), CaptureErr
         level: 1,
         threads: 1,
         size_limit: u64::MAX,
-        created: Moment::At(Timestamp::UNIX_EPOCH),
+        created: CreatedAt::At(Timestamp::UNIX_EPOCH),
         lock: None,
     };
     let captured = capture(&request, &interrupt, &mut |_| {})?;
@@ -69,8 +69,8 @@ fn archived(data: &Path, work: &Path) -> Result<(Verdicts, Manifest), CaptureErr
 fn contradiction(damaged: &Damaged, work: &Path) -> Option<String> {
     let before = start_verdicts(&damaged.path, None, true).unwrap();
     let data_dir = DataDir::open(&damaged.path, None).ok()?;
-    let is_sound = survey(&data_dir, Pass::CHECK, &Interrupt::default(), &mut |_| {})
-        .is_ok_and(|found| found.is_sound());
+    let is_valid = survey(&data_dir, Pass::CHECK, &Interrupt::default(), &mut |_| {})
+        .is_ok_and(|found| found.is_valid());
     let starts = |line: &str, verdicts: &Verdicts| {
         let of = verdicts
             .iter()
@@ -97,7 +97,7 @@ fn contradiction(damaged: &Damaged, work: &Path) -> Option<String> {
                 )
             })
         }
-        Err(_) if is_sound && starts(damaged.line, &before) => Some(
+        Err(_) if is_valid && starts(damaged.line, &before) => Some(
             "verify finds nothing damaged and its release starts, and snapshot refuses".to_owned(),
         ),
         Err(CaptureError::Source { also, .. }) => {

@@ -12,7 +12,7 @@ use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::wal::segment::SegmentScan;
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::snapshot::destination::Destination;
-use etcd_ark::snapshot::{Moment, Request, capture};
+use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use serde_json::Value;
 
 type Done = Result<(), Box<dyn Error>>;
@@ -121,7 +121,7 @@ fn raft_snapshot(dir: &Path) -> Done {
 /// The manifest of an archive, the tar entry around it, and a tail of three frames.
 fn archive_manifest(data_dir: &Path) -> Done {
     let backups = tempfile::tempdir()?;
-    let request = Request {
+    let request = SnapshotRequest {
         data_dir: &DataDir::open(data_dir, None)?,
         to: Destination::BackupDir(backups.path()),
         scope: Scope::All,
@@ -129,7 +129,7 @@ fn archive_manifest(data_dir: &Path) -> Done {
         level: 3,
         threads: 1,
         size_limit: 100_000_000,
-        created: Moment::At(jiff::Timestamp::from_second(1_450_000_000)?),
+        created: CreatedAt::At(jiff::Timestamp::from_second(1_450_000_000)?),
         lock: None,
     };
     let captured = capture(&request, &Interrupt::default(), &mut |_| ())?;

@@ -8,10 +8,10 @@ use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, MemberId, Term};
 use etcd_ark::etcd::raft_snapshot;
 use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
-use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::scan::{MemberScan, FileEnd, FileFault, FileKind};
 use etcd_ark::etcd::store::NodeId;
 use etcd_ark::etcd::store::diff::compare;
-use etcd_ark::etcd::store::from_json::Wanted;
+use etcd_ark::etcd::store::from_json::LoadOptions;
 use etcd_ark::etcd::store::to_json::Shown;
 use etcd_ark::target::keys_json::write_answer;
 use libfuzzer_sys::fuzz_target;
@@ -26,7 +26,7 @@ const ID: SnapshotId = SnapshotId {
 type Verdict = Result<SnapshotFacts, SnapshotFault>;
 
 fn read(name: SnapshotId, bytes: &[u8], length: usize, sizes: &[u8]) -> Verdict {
-    let mut examiner = Examiner::default();
+    let mut examiner = MemberScan::default();
     examiner.begin(FileKind::Snapshot(name), length as u64);
     fuzz::in_pieces(sizes, bytes, |piece| examiner.update(piece));
     match examiner.end() {
@@ -120,10 +120,10 @@ fuzz_target!(|input: &[u8]| {
 /// The whole tree of a store without repeated keys.
 fn check_tree(json: &Value, sizes: &[u8]) {
     let file = raft_snapshot::write(ID, &NODES, json.to_string().as_bytes());
-    let wanted = Wanted {
+    let wanted = LoadOptions {
         tree: true,
         fingerprint: true,
-        ..Wanted::default()
+        ..LoadOptions::default()
     };
     let mut scan = SnapshotScan::new(ID, file.len() as u64, wanted);
     fuzz::in_pieces(sizes, &file, |piece| scan.update(piece));
@@ -139,7 +139,7 @@ fn check_tree(json: &Value, sizes: &[u8]) {
     assert!(expiring.expired <= expiring.total);
     assert!(summary.largest_keys.len() as u64 <= summary.keys);
     // Without a fingerprint values are kept as they are written, which must not show.
-    let wanted = Wanted {
+    let wanted = LoadOptions {
         fingerprint: false,
         ..wanted
     };

@@ -7,7 +7,7 @@ use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, Term};
 use etcd_ark::etcd::member::{MemberFacts, StartFault};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::scan::{MemberScan, FileEnd, FileFault, FileKind};
 use etcd_ark::etcd::wal::resync::next_whole_record;
 use etcd_ark::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use libfuzzer_sys::fuzz_target;
@@ -18,8 +18,8 @@ const STORE: &[u8] = br#"{"Root":{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,
 type Verdict = (Result<SegmentEnd, Break>, Result<MemberFacts, StartFault>);
 
 /// An examiner that has read a raft snapshot at `index`, or nothing if that is 0.
-fn begin(index: u64) -> Examiner {
-    let mut examiner = Examiner::default();
+fn begin(index: u64) -> MemberScan {
+    let mut examiner = MemberScan::default();
     if index > 0 {
         let (term, index) = (Term(1), Index(index));
         let id = SnapshotId { term, index };

@@ -13,7 +13,7 @@ use crate::etcd::ids::SegmentName;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::rescue::Lost;
 use crate::etcd::scan::FileReport;
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, Findings, Outcome, Pass};
+use crate::etcd::scan::{FileEnd, FileFault, MemberScan, Pass, ReplayResult, ScanResult};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
@@ -28,7 +28,7 @@ pub struct ArchiveReport {
     /// Faults other than those of single files.
     pub faults: Vec<VerifyFault>,
     /// The store, if a replay was requested and nothing is wrong, or the intact part was rescued.
-    pub replay: Option<Outcome>,
+    pub replay: Option<ReplayResult>,
     /// Every entry, in the same cases.
     pub trace: Option<Trace>,
     /// For an archive of a damaged data dir: the member according to the intact part, and what is
@@ -63,7 +63,7 @@ pub enum VerifyFault {
 
 impl ArchiveReport {
     /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
     }
 
@@ -155,7 +155,7 @@ pub fn verify(
 /// Checks the member's files by etcd's rules as they are unpacked.
 #[derive(Default)]
 pub(crate) struct MemberCheck {
-    examiner: Examiner,
+    scan: MemberScan,
     /// For a damaged data dir: the files that are known to be damaged.
     damaged: BTreeSet<String>,
     /// Whether the current file is one of them.
@@ -170,45 +170,45 @@ impl MemberCheck {
             files.chain(damage.unreadable.iter().map(|lost| &lost.path))
         });
         Self {
-            examiner: Examiner::new(pass).with_start(pass.starts.then(|| start_of(archive))),
+            scan: MemberScan::new(pass).with_start(pass.starts.then(|| start_of(archive))),
             damaged: damaged.cloned().collect(),
             is_damaged: false,
         }
     }
 
     pub(crate) fn begin(&mut self, entry: &FileEntry) {
-        let next = self.examiner.start().and_then(|start| start.next_file());
+        let next = self.scan.start().and_then(|start| start.next_file());
         let is_next = next.is_some_and(|next| is_named(&next, &entry.path));
-        let kind = if self.examiner.is_rescue() {
+        let kind = if self.scan.is_rescue() {
             entry.kind_in_rescue()
         } else {
             entry.kind()
         };
-        self.examiner.begin_beside(kind, entry.size, is_next);
+        self.scan.begin_beside(kind, entry.size, is_next);
         self.is_damaged = self.damaged.remove(&entry.path);
     }
 
     pub(crate) fn data(&mut self, bytes: &[u8]) {
-        self.examiner.update(bytes);
+        self.scan.update(bytes);
     }
 
     /// Ends a file. Only an archive of a damaged data dir may hold a torn tail; a capture cuts it off.
     pub(crate) fn end(&mut self) -> Option<FileFault> {
-        match self.examiner.end() {
+        match self.scan.end() {
             Err(fault) => Some(fault),
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
-                if self.examiner.is_rescue() && !self.is_damaged {
+                if self.scan.is_rescue() && !self.is_damaged {
                     return None;
                 }
-                self.examiner.break_chain();
+                self.scan.break_chain();
                 Some(FileFault::Segment(Break {
                     offset,
                     fault: SegmentFault::CutShort,
                 }))
             }
             // Bytes that could not be read are zeros, which can look like the end of a segment of 3.x.
-            Ok(FileEnd::Segment(_)) if self.is_damaged && self.examiner.is_rescue() => {
-                self.examiner.break_chain();
+            Ok(FileEnd::Segment(_)) if self.is_damaged && self.scan.is_rescue() => {
+                self.scan.break_chain();
                 None
             }
             Ok(_) => None,
@@ -218,31 +218,31 @@ impl MemberCheck {
     /// Whether servers of each release line start from it, if requested and every file that they read
     /// has been checked.
     pub(crate) fn take_starts(&mut self) -> Option<Verdicts> {
-        let start = self.examiner.take_start();
+        let start = self.scan.take_start();
         let whole = start.filter(|start| start.next_file().is_none());
         whole.map(StartScan::finish)
     }
 
     /// The findings about the intact part of a damaged data dir.
-    fn finish_rescue(mut self) -> Result<Findings, StartFault> {
+    fn finish_rescue(mut self) -> Result<ScanResult, StartFault> {
         // A segment that could not be opened is not in the archive.
         for path in &self.damaged {
             let name = path.rsplit('/').next().unwrap_or_default();
             if let Some(name) = SegmentName::parse(name) {
-                self.examiner.miss_segment(name);
+                self.scan.miss_segment(name);
             }
         }
-        self.examiner.finish_all()
+        self.scan.finish_all()
     }
 
     /// Whether etcd could start from all of it, and whether the manifest agrees.
-    pub(crate) fn finish(self, archive: &Archive) -> Result<Findings, VerifyFault> {
+    pub(crate) fn finish(self, archive: &Archive) -> Result<ScanResult, VerifyFault> {
         let manifest = archive.manifest();
         let snapshot = manifest
             .files
             .iter()
             .find(|file| file.role == Role::RaftSnapshot);
-        let found = self.examiner.finish_all()?;
+        let found = self.scan.finish_all()?;
         let data = snapshot.map_or(0, |file| file.size) + found.facts.log_bytes_above_snapshot;
         let mut member = manifest.member.clone();
         // Older releases did not record the CRC.
@@ -381,7 +381,7 @@ mod tests {
             ..Pass::CHECK
         };
         let mut check = MemberCheck {
-            examiner: Examiner::new(pass),
+            scan: MemberScan::new(pass),
             damaged: damaged.iter().map(|&path| path.to_owned()).collect(),
             is_damaged: false,
         };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::cli::commands::status::tell_unknown;
-use crate::cli::config::{Misread, said_by};
+use crate::cli::commands::status::print_unknown;
+use crate::cli::config::{ArgsError, said_by};
 use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{CONFIG_FLAG, Global};
 use crate::cli::help;
@@ -33,13 +33,13 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the command line, the environment and the configuration file. An empty variable counts as not
     /// set, as for etcd itself.
-    pub(crate) fn read() -> Result<Self, Misread> {
+    pub(crate) fn read() -> Result<Self, ArgsError> {
         let command = without_empty_variables(help::arranged(Self::command()));
         let typed: Vec<_> = std::env::args_os().collect();
         let command =
-            crate::cli::flags::repository::decide(command, &typed).map_err(Misread::Line)?;
+            crate::cli::flags::repository::decide(command, &typed).map_err(ArgsError::Line)?;
         let completed = config::complete(&Self::command(), &command, typed);
-        let completed = completed.map_err(Misread::File)?;
+        let completed = completed.map_err(ArgsError::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
         let mut args = matches
             .and_then(|matches| Self::from_arg_matches(&matches))
@@ -166,10 +166,10 @@ impl Command {
 
 /// Reports why the command line is not valid, or shows the requested help; returns the
 /// exit code.
-pub(crate) fn misread(misread: Misread) -> u8 {
+pub(crate) fn misread(misread: ArgsError) -> u8 {
     let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
     let mut failure = match misread {
-        Misread::Line(error) => match usage(&error) {
+        ArgsError::Line(error) => match usage(&error) {
             // Also for people, to whom clap shows the usage.
             Some(_) if !asks_json && !is_status() => {
                 show(&with_good_advice(error));
@@ -181,13 +181,13 @@ pub(crate) fn misread(misread: Misread) -> u8 {
                 return 0;
             }
         },
-        Misread::File(error) => error.into(),
+        ArgsError::File(error) => error.into(),
     };
     if is_status() {
-        let told = tell_unknown(&failure, asks_json);
+        let told = print_unknown(&failure, asks_json);
         (failure.kind, failure.message) = (told.kind, told.message);
     }
-    tell(&failure, asks_json);
+    print(&failure, asks_json);
     failure.kind.exit_code()
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn misread(misread: Misread) -> u8 {
     clippy::print_stderr,
     reason = "no Out exists before the arguments are read"
 )]
-fn tell(failure: &CliError, asks_json: bool) {
+fn print(failure: &CliError, asks_json: bool) {
     if asks_json {
         eprintln!("{}", json::failure(failure, failure.hint.as_deref()));
         return;

@@ -6,13 +6,13 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
 use crate::cli::metrics::Record;
-use crate::cli::open::Places;
-use crate::cli::output::Out;
+use crate::cli::open::Opener;
+use crate::cli::output::Output;
 use crate::cli::progress::Progress;
 
 pub(crate) struct Context<'c> {
-    pub(crate) places: Places<'c>,
-    pub(crate) out: Out,
+    pub(crate) places: Opener<'c>,
+    pub(crate) out: Output,
     pub(crate) record: Record,
     pub(crate) interrupt: &'c Interrupt,
     pub(crate) strict: bool,

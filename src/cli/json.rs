@@ -11,7 +11,7 @@ use std::io::Write;
 use crate::etcd::ids::{Identity, SnapshotId};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::repository::{Repository, Summary};
+use crate::repository::{ArchiveSummary, Repository};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
 }
 
 /// An archive in `repository`.
-pub(crate) fn archive(repository: &dyn Repository, summary: &Summary) -> Value {
+pub(crate) fn archive(repository: &dyn Repository, summary: &ArchiveSummary) -> Value {
     json!({
         "archive": text(&repository.path_of(summary.name())),
         "archive_bytes": summary.listed.bytes,

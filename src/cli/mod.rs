@@ -41,8 +41,8 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::given::given;
 use crate::cli::metrics::Record;
-use crate::cli::open::Places;
-use crate::cli::output::Out;
+use crate::cli::open::Opener;
+use crate::cli::output::Output;
 
 /// Runs the command of this process and returns its exit code.
 pub fn main() -> u8 {
@@ -57,8 +57,8 @@ pub fn main() -> u8 {
     let interrupt = Interrupt::default();
     watch_signals(&interrupt);
     let cx = Context {
-        places: Places::new(&interrupt, &args.global.identity),
-        out: Out::new(&args.global, given(&args.command, &args.global.identity)),
+        places: Opener::new(&interrupt, &args.global.identity),
+        out: Output::new(&args.global, given(&args.command, &args.global.identity)),
         record: Record::begin(args.command.metrics()),
         interrupt: &interrupt,
         strict: args.global.strict,
@@ -66,7 +66,7 @@ pub fn main() -> u8 {
     };
     let outcome = run(&args.command, &cx);
     let ended = match outcome {
-        Ok(()) if cx.out.lost_output() => Err(CliError::new(
+        Ok(()) if cx.out.lost() => Err(CliError::new(
             Kind::Failed,
             "done, but stdout could not be written to",
         )
@@ -82,7 +82,7 @@ pub fn main() -> u8 {
         Err(failure) => {
             // A monitoring system shows both streams, and `status` has reported it on stdout.
             let is_told = matches!(failure.kind, Kind::Backups(_)) && !cx.out.is_json();
-            if !is_told || cx.out.lost_output() {
+            if !is_told || cx.out.lost() {
                 cx.out.failure(&failure);
             }
             failure.kind.exit_code()

@@ -10,10 +10,10 @@ use crate::archive::{Archive, ArchiveError, ArchiveFault};
 use crate::fs::dir::open_regular;
 use crate::fs::error::parent_of;
 use crate::interrupt::Interrupt;
-use crate::repository::catalog::{Summary, read_one, sidecar_of};
+use crate::repository::catalog::{ArchiveSummary, read_one, sidecar_of};
 use crate::repository::check::prove;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
-use crate::repository::{Directory, Listed, Repository, is_archive_name};
+use crate::repository::{ArchiveRef, Directory, Repository, is_archive_name};
 use crate::target::Target;
 
 use crate::cli::encryption::decrypt;
@@ -28,14 +28,14 @@ const AGE: &[u8; BEGINNING] = b"age-encryption.org/v1";
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Opens places; waiting for them can be interrupted.
-pub(crate) struct Places<'p> {
+pub(crate) struct Opener<'p> {
     interrupt: &'p Interrupt,
     identities: &'p [PathBuf],
     /// Open buckets, by their URLs, to reuse their connections.
     buckets: RefCell<Vec<(String, Rc<dyn Repository>)>>,
 }
 
-impl<'p> Places<'p> {
+impl<'p> Opener<'p> {
     pub(crate) fn new(interrupt: &'p Interrupt, identities: &'p [PathBuf]) -> Self {
         Self {
             interrupt,
@@ -140,7 +140,7 @@ impl<'p> Places<'p> {
     }
 
     /// Fails if there is a sidecar for other bytes than the archive's.
-    fn prove_ciphertext(&self, repository: &dyn Repository, listed: Listed) -> Result<()> {
+    fn prove_ciphertext(&self, repository: &dyn Repository, listed: ArchiveRef) -> Result<()> {
         if let Ok(summary) = read_one(repository, listed) {
             prove(repository, &summary, self.interrupt)?;
         }
@@ -149,7 +149,10 @@ impl<'p> Places<'p> {
 
     /// What is known of the archive at `place` without a key, if it is encrypted and no key
     /// was given.
-    pub(crate) fn locked(&self, place: &Location) -> Result<Option<(Rc<dyn Repository>, Summary)>> {
+    pub(crate) fn locked(
+        &self,
+        place: &Location,
+    ) -> Result<Option<(Rc<dyn Repository>, ArchiveSummary)>> {
         if !is_encrypted(place) || !self.identities.is_empty() {
             return Ok(None);
         }
@@ -222,7 +225,7 @@ fn is_of_header(_: &ArchiveError) -> bool {
     false
 }
 
-/// Whether the archive at `place` is encrypted, by its first bytes. The name decides if they do not tell, as in a
+/// Whether the archive at `place` is encrypted, by its first bytes. The name decides if they do not print, as in a
 /// damaged one, and in a bucket, where only archives have such names.
 pub(crate) fn is_encrypted(place: &Location) -> bool {
     let begins = |path: &Path| {

@@ -29,7 +29,7 @@ pub(crate) enum Paint {
     clippy::struct_excessive_bools,
     reason = "each answers a question of its own"
 )]
-pub(crate) struct Out {
+pub(crate) struct Output {
     json: bool,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
@@ -41,10 +41,10 @@ pub(crate) struct Out {
     pub(crate) printed: Printed,
     warned: Cell<bool>,
     warnings: RefCell<Vec<String>>,
-    lost_output: Cell<bool>,
+    lost: Cell<bool>,
 }
 
-impl Out {
+impl Output {
     /// `printed` completes the commands in texts.
     pub(crate) fn new(global: &Global, printed: Printed) -> Self {
         let wanted = |is_terminal: bool| match global.color {
@@ -65,7 +65,7 @@ impl Out {
             printed,
             warned: Cell::new(false),
             warnings: RefCell::default(),
-            lost_output: Cell::new(false),
+            lost: Cell::new(false),
         }
     }
 
@@ -75,8 +75,8 @@ impl Out {
     }
 
     /// Whether a write to stdout failed, except for a closed pipe.
-    pub(crate) fn lost_output(&self) -> bool {
-        self.lost_output.get()
+    pub(crate) fn lost(&self) -> bool {
+        self.lost.get()
     }
 
     fn to_stdout(&self, text: &str) {
@@ -89,7 +89,7 @@ impl Out {
         let written = write(&mut stdout).and_then(|()| stdout.flush());
         // A closed pipe (`| head`) is not a failure.
         if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
-            self.lost_output.set(true);
+            self.lost.set(true);
         }
     }
 
@@ -106,14 +106,14 @@ impl Out {
     }
 
     /// A [`Self::report`] of a command that cron runs: only on a terminal, because cron mails all output.
-    pub(crate) fn tell(&self, text: &str) {
+    pub(crate) fn print(&self, text: &str) {
         if self.tells_success {
             self.report(text);
         }
     }
 
     /// A [`Self::note`] of such a command.
-    pub(crate) fn tell_note(&self, text: &str) {
+    pub(crate) fn print_note(&self, text: &str) {
         if self.tells_success {
             self.note(text);
         }

@@ -6,16 +6,16 @@ use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 
 /// Shows events while a command works.
 pub(crate) struct Progress<'o> {
     bar: ProgressBar,
-    out: &'o Out,
+    out: &'o Output,
 }
 
 impl<'o> Progress<'o> {
-    pub(crate) fn new(out: &'o Out) -> Self {
+    pub(crate) fn new(out: &'o Output) -> Self {
         let bar = if out.progress {
             ProgressBar::new(0)
         } else {
@@ -61,7 +61,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) fn countdown(
     wait: Duration,
     what: &'static str,
-    out: &Out,
+    out: &Output,
     interrupt: &Interrupt,
 ) -> Result<(), Interrupted> {
     let bar = if out.progress && !wait.is_zero() {

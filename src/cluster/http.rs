@@ -1,6 +1,6 @@
 //! One request to one server, and the ways in which it can fail.
 //!
-//! In: an [`Access`], the URL of a server, a path. Out: an [`Answer`], or a [`Silence`] that tells
+//! In: an [`Access`], the URL of a server, a path. Out: an [`Answer`], or a [`ProbeError`] that tells
 //! these ways apart. Whatever a server does, a request ends at its time limit, and no more
 //! is read than the size limit.
 
@@ -27,7 +27,7 @@ use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Names};
 use crate::cluster::response::{base_of, message, shown, without_user};
 use crate::cluster::tls::{self, Failed, Tls};
-use crate::cluster::{Access, AccessError, Silence};
+use crate::cluster::{Access, AccessError, ProbeError};
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::fs::auxiliary::{MOST, MOST_BUNDLE, read_small};
 
@@ -150,7 +150,7 @@ impl Cluster {
 
 impl Talk<'_> {
     /// Requests `path`; accepts any status.
-    pub(super) fn fetch(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
+    pub(super) fn fetch(&self, path: &str, limit: u64) -> Result<Answer, ProbeError> {
         self.exchange(&Method::Get, path, None, |response| {
             response.body_mut().with_config().limit(limit).read_to_vec()
         })
@@ -162,7 +162,7 @@ impl Talk<'_> {
         method: &Method<'_>,
         path: &str,
         limit: u64,
-    ) -> Result<Answer, Silence> {
+    ) -> Result<Answer, ProbeError> {
         let user = self.cluster.user_for(self.url);
         self.exchange(method, path, user, |response| {
             response.body_mut().with_config().limit(limit).read_to_vec()
@@ -170,13 +170,13 @@ impl Talk<'_> {
     }
 
     /// Requests `path`, which must exist.
-    pub(super) fn get(&self, path: &str, limit: u64) -> Result<Answer, Silence> {
+    pub(super) fn get(&self, path: &str, limit: u64) -> Result<Answer, ProbeError> {
         let answer = self.fetch(path, limit)?;
         self.accept(path, answer)
     }
 
     /// Requests the headers of `path`, as the user.
-    pub(super) fn head_as_user(&self, path: &str) -> Result<Answer, Silence> {
+    pub(super) fn head_as_user(&self, path: &str) -> Result<Answer, ProbeError> {
         let user = self.cluster.user_for(self.url);
         let answer = self.exchange(&Method::Get, path, user, |response| {
             if response.status().is_success() {
@@ -194,7 +194,7 @@ impl Talk<'_> {
         path: &str,
         user: Option<&str>,
         read: impl FnOnce(&mut Response<Body>) -> Result<Vec<u8>, Error>,
-    ) -> Result<Answer, Silence> {
+    ) -> Result<Answer, ProbeError> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(self.too_slow());
@@ -227,18 +227,18 @@ impl Talk<'_> {
         }
     }
 
-    fn accept(&self, path: &str, answer: Answer) -> Result<Answer, Silence> {
+    fn accept(&self, path: &str, answer: Answer) -> Result<Answer, ProbeError> {
         let url = self.url.to_owned();
         match answer.status {
             200 => Ok(answer),
-            401 | 403 => Err(Silence::NotAllowed { url }),
+            401 | 403 => Err(ProbeError::NotAllowed { url }),
             300..=399 => Err(self.rubbish("it redirects to another server")),
             // The text of servers written in Go.
             400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
                 let why = "it speaks TLS: its URL begins with https".to_owned();
-                Err(Silence::Tls { url, why })
+                Err(ProbeError::Tls { url, why })
             }
-            status => Err(Silence::Refused {
+            status => Err(ProbeError::Refused {
                 url: url + path,
                 status,
                 message: message(&answer.body),
@@ -247,7 +247,7 @@ impl Talk<'_> {
     }
 
     /// Why an answer without a cluster id is not from an etcd member.
-    pub(super) fn not_etcd(&self, path: &str, answer: Answer) -> Silence {
+    pub(super) fn not_etcd(&self, path: &str, answer: Answer) -> ProbeError {
         let begins = shown(&String::from_utf8_lossy(&answer.body));
         let why = format!("it names no cluster: {begins}");
         self.accept(path, answer)
@@ -256,53 +256,53 @@ impl Talk<'_> {
     }
 
     /// A member of another cluster answers here.
-    pub(super) fn other_cluster(&self, found: ClusterId) -> Silence {
+    pub(super) fn other_cluster(&self, found: ClusterId) -> ProbeError {
         let url = self.url.to_owned();
-        Silence::OtherCluster { url, found }
+        ProbeError::OtherCluster { url, found }
     }
 
     /// Another member of the cluster answers here.
-    pub(super) fn other_member(&self, found: MemberId) -> Silence {
+    pub(super) fn other_member(&self, found: MemberId) -> ProbeError {
         let url = self.url.to_owned();
-        Silence::OtherMember { url, found }
+        ProbeError::OtherMember { url, found }
     }
 
     /// The answer is not valid.
-    pub(super) fn rubbish(&self, why: impl Into<String>) -> Silence {
-        Silence::Rubbish {
+    pub(super) fn rubbish(&self, why: impl Into<String>) -> ProbeError {
+        ProbeError::Rubbish {
             url: self.url.to_owned(),
             why: why.into(),
         }
     }
 
-    fn too_slow(&self) -> Silence {
-        Silence::TooSlow {
+    fn too_slow(&self) -> ProbeError {
+        ProbeError::TooSlow {
             url: self.url.to_owned(),
             after: self.allowed,
         }
     }
 
-    fn silence(&self, error: Error) -> Silence {
+    fn silence(&self, error: Error) -> ProbeError {
         let url = self.url.to_owned();
         let why = shown(&error.to_string());
         match error {
             Error::Timeout(_) => self.too_slow(),
             Error::Other(error) => match error.downcast_ref() {
-                Some(Failed::Reaching(why)) => Silence::Unreachable {
+                Some(Failed::Reaching(why)) => ProbeError::Unreachable {
                     url,
                     why: shown(why),
                 },
-                Some(Failed::Tls(why)) => Silence::Tls {
+                Some(Failed::Tls(why)) => ProbeError::Tls {
                     url,
                     why: shown(why),
                 },
                 None => self.rubbish(why),
             },
-            Error::Rustls(error) => Silence::Tls {
+            Error::Rustls(error) => ProbeError::Tls {
                 url,
                 why: shown(&tls::why(&error)),
             },
-            Error::Tls(_) => Silence::Tls { url, why },
+            Error::Tls(_) => ProbeError::Tls { url, why },
             Error::Io(error) => self.broken_off(&error),
             Error::BodyExceedsLimit(limit) => {
                 self.rubbish(format!("its answer has more than {limit} bytes"))
@@ -314,18 +314,18 @@ impl Talk<'_> {
     }
 
     /// The meaning of an error on an established connection.
-    fn broken_off(&self, error: &io::Error) -> Silence {
+    fn broken_off(&self, error: &io::Error) -> ProbeError {
         let url = self.url.to_owned();
         let inner = error.get_ref();
         if let Some(alert) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             let why = shown(&tls::why(alert));
-            return Silence::Tls { url, why };
+            return ProbeError::Tls { url, why };
         }
         // With TLS 1.3 a server may refuse a client's certificate, or a missing one, after the
         // handshake, and its alert may be lost with the connection.
         if url.starts_with("https:") {
             let why = "it hung up; it may want a client certificate (--cert, --key)".to_owned();
-            return Silence::Tls { url, why };
+            return ProbeError::Tls { url, why };
         }
         self.rubbish("it hung up without an answer; does its URL begin with https?")
     }
@@ -448,12 +448,12 @@ fn certificates(
 
 /// The certificates in a PEM file that can be trust anchors.
 fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
-    let is_sound = |certificate: &Certificate<'_>| {
+    let is_valid = |certificate: &Certificate<'_>| {
         let der = CertificateDer::from(certificate.der());
         RootCertStore::empty().add(der.into_owned()).is_ok()
     };
     let all = all_certificates_in(pem).into_iter();
-    all.filter(is_sound).collect()
+    all.filter(is_valid).collect()
 }
 
 /// The certificates in a PEM file that can be parsed.

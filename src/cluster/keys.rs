@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::cluster::http::{Cluster, Method, SHORT};
 use crate::cluster::response::shown;
-use crate::cluster::{ClusterId, Silence};
+use crate::cluster::{ClusterId, ProbeError};
 
 /// Bytes of the longest answer with keys that is read.
 const LARGE: u64 = 1 << 30;
@@ -111,7 +111,7 @@ impl<'c> Keys<'c> {
 
     /// The node `key`, `/` for all, and all nodes below it, by key, read through a quorum; empty if the key does not
     /// exist. etcd leaves out hidden nodes below `key`.
-    pub fn read(&mut self, key: &[u8]) -> Result<BTreeMap<String, LiveNode>, Silence> {
+    pub fn read(&mut self, key: &[u8]) -> Result<BTreeMap<String, LiveNode>, ProbeError> {
         let path = format!("{}?recursive=true&quorum=true", path_of(key));
         let answer = self.ask(&Method::Get, &path)?;
         let mut found = BTreeMap::new();
@@ -157,7 +157,7 @@ impl<'c> Keys<'c> {
         value: Option<&[u8]>,
         ttl: Option<i64>,
         condition: Condition,
-    ) -> Result<Written, Silence> {
+    ) -> Result<Written, ProbeError> {
         let mut path = format!("{}?{}", path_of(key), query(condition));
         if let Some(ttl) = ttl {
             let _ = write!(path, "&ttl={ttl}");
@@ -170,12 +170,12 @@ impl<'c> Keys<'c> {
     }
 
     /// Removes a key, or an empty directory, on the `condition`.
-    pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, Silence> {
+    pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, ProbeError> {
         let path = format!("{}?{}", path_of(key.as_bytes()), query(condition));
         self.change(&Method::Delete, &path)
     }
 
-    fn change(&mut self, method: &Method<'_>, path: &str) -> Result<Written, Silence> {
+    fn change(&mut self, method: &Method<'_>, path: &str) -> Result<Written, ProbeError> {
         let answer = self.ask(method, path)?;
         match (answer.0, code_of(&answer.1)) {
             (200 | 201, _) => Ok(Written::Done),
@@ -188,7 +188,7 @@ impl<'c> Keys<'c> {
     }
 
     /// The status and the body of an answer, from the first endpoint that gives one; later requests go to the same.
-    fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<(u16, Vec<u8>), Silence> {
+    fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<(u16, Vec<u8>), ProbeError> {
         let endpoints = match &self.url {
             Some(url) => std::slice::from_ref(url),
             None => &self.cluster.endpoints,
@@ -204,7 +204,7 @@ impl<'c> Keys<'c> {
                 }
             };
             if answer.status == 401 || answer.status == 403 && code_of(&answer.body).is_none() {
-                return Err(Silence::NotAllowed { url: url.clone() });
+                return Err(ProbeError::NotAllowed { url: url.clone() });
             }
             self.cluster_id = answer.cluster_id();
             if self.cluster_id.is_none() {
@@ -213,12 +213,12 @@ impl<'c> Keys<'c> {
             self.url = Some(url.clone());
             return Ok((answer.status, answer.body));
         }
-        Err(first.unwrap_or(Silence::NoClientUrl))
+        Err(first.unwrap_or(ProbeError::NoClientUrl))
     }
 
-    fn refused(&self, path: &str, answer: &(u16, Vec<u8>)) -> Silence {
+    fn refused(&self, path: &str, answer: &(u16, Vec<u8>)) -> ProbeError {
         let body = answer.1.get(..SHORT as usize).unwrap_or(&answer.1);
-        Silence::Refused {
+        ProbeError::Refused {
             url: format!("{}{path}", self.url()),
             status: answer.0,
             message: shown(&String::from_utf8_lossy(body)),

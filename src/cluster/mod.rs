@@ -1,8 +1,8 @@
 //! A running cluster over HTTP: its members, what each reports, and whether that is
 //! current.
 //!
-//! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`Look`]:
-//! one [`MemberLook`] for every known member, all asked at the same time, so that several hanging
+//! In: an [`Access`] and the members already known from a data dir or an archive. Out: a [`ClusterState`]:
+//! one [`MemberState`] for every known member, all asked at the same time, so that several hanging
 //! members cost one timeout; or, where that is enough, only whether they are there:
 //! a [`Presence`] each. Only [`keys`] writes to a cluster.
 //! Source: formats page §8.
@@ -86,52 +86,52 @@ pub enum AccessError {
 
 /// What the cluster answered.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct ClusterState {
     /// The cluster's id, from the first member that answered, or the expected one.
     pub cluster_id: Option<ClusterId>,
     /// Every known member, by id.
-    pub members: Vec<MemberLook>,
+    pub members: Vec<MemberState>,
     /// Endpoints that do not belong to a member of this cluster.
-    pub strays: Vec<Stray>,
+    pub unknown_endpoints: Vec<UnknownEndpoint>,
 }
 
 /// An endpoint that does not belong to a member of the cluster.
 #[derive(Clone, Debug)]
-pub struct Stray {
+pub struct UnknownEndpoint {
     pub endpoint: String,
-    pub silence: Silence,
+    pub silence: ProbeError,
 }
 
 /// One member and its answers.
 #[derive(Clone, Debug)]
-pub struct MemberLook {
+pub struct MemberState {
     /// The member, from the cluster itself, or else from the files.
     pub member: Member,
     /// Whether a running member listed it, and not only files.
     pub named_by_cluster: bool,
-    pub said: Result<Said, Silence>,
+    pub said: Result<MemberStatus, ProbeError>,
 }
 
 /// A member's answers.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct MemberStatus {
     pub url: String,
     /// The version of its binary, such as 2.1.3.
     pub server_version: semver::Version,
-    pub cluster_version: SaidVersion,
+    pub cluster_version: ReportedVersion,
     /// The answer of `/health`; `None` without an answer.
     pub healthy: Option<bool>,
     /// Its role and its leader; `None` without an answer of `/v2/stats/self`.
     pub role: Option<Role>,
     /// Whether it answered a quorum read, which makes its answers current.
-    pub quorum_read: Result<Applied, Silence>,
+    pub quorum_read: Result<Applied, ProbeError>,
     /// The ids of the members that it lists; `None` without an answer.
     pub members: Option<Vec<MemberId>>,
 }
 
 /// The cluster version that a member reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SaidVersion {
+pub enum ReportedVersion {
     /// 2.0 does not report one.
     Unknown20,
     /// `not_decided`: no version is written yet.
@@ -160,7 +160,7 @@ pub struct Applied {
 
 /// Why there is no answer. Each variant has the URL that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Silence {
+pub enum ProbeError {
     #[error("it has not told the cluster where clients reach it")]
     NoClientUrl,
     /// Nothing listens there, or the host cannot be reached or resolved.
@@ -190,7 +190,7 @@ pub enum Silence {
     OtherMember { url: String, found: MemberId },
 }
 
-impl Silence {
+impl ProbeError {
     /// Whether a server is there, although its answer cannot be used.
     pub fn is_reached(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })

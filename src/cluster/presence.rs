@@ -11,7 +11,7 @@ use crate::cluster::fan_out::{Enough, at_once};
 use crate::cluster::http::{Cluster, LONG, SHORT, Talk};
 use crate::cluster::probe::no_url;
 use crate::cluster::response::base_of;
-use crate::cluster::{MEMBERS, OWN, Silence, response as answers};
+use crate::cluster::{MEMBERS, OWN, ProbeError, response as answers};
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::etcd::membership::Member;
 
@@ -27,7 +27,7 @@ pub enum Presence {
         member: Option<MemberId>,
     },
     /// A server is there that could not be asked.
-    Unclear(Silence),
+    Unclear(ProbeError),
     OtherCluster {
         url: String,
         found: ClusterId,
@@ -71,11 +71,11 @@ impl Cluster {
             let talk = cluster.talk(url, None);
             presence(&talk, *kind, cluster_id)
         };
-        at_once(jobs.into_iter().collect(), ask, |(place, ..), heard| {
+        at_once(jobs.into_iter().collect(), ask, |(place, ..), answers| {
             if let Some((_, presence)) = found.get_mut(place)
-                && rank(&heard) < rank(presence)
+                && rank(&answers) < rank(presence)
             {
-                *presence = heard;
+                *presence = answers;
             }
             Enough::NotYet
         });

@@ -1,7 +1,7 @@
 //! Asks a cluster for its members, and each member for its state.
 //!
 //! In: the endpoints of an [`Access`](crate::cluster::Access), and the members known from files. Out: a
-//! [`Look`]. First all known URLs are asked for the list of members, then every member for its
+//! [`ClusterState`]. First all known URLs are asked for the list of members, then every member for its
 //! state; an answer counts as a member's only if it has the member's id.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,8 +10,8 @@ use crate::cluster::fan_out::{Enough, at_once};
 use crate::cluster::http::{Answer, Cluster, LONG, SHORT, Talk};
 use crate::cluster::response::{base_of, shown};
 use crate::cluster::{
-    Applied, Look, MEMBERS, MemberLook, OWN, Role, Said, SaidVersion, Silence, Stray,
-    response as answers,
+    Applied, ClusterState, MEMBERS, MemberState, MemberStatus, OWN, ProbeError, ReportedVersion,
+    Role, UnknownEndpoint, response as answers,
 };
 use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
 use crate::etcd::membership::Member;
@@ -27,30 +27,30 @@ struct Told {
     own: Option<MemberId>,
 }
 
-type ToldBy = HashMap<String, Result<Told, Silence>>;
+type ToldBy = HashMap<String, Result<Told, ProbeError>>;
 
 impl Cluster {
     /// Asks the endpoints, and the members that are `known` from files. With
     /// `expected` the answers of any other cluster do not count; without it, those of any other
     /// than the first one found.
-    pub fn look(&self, known: &[Member], expected: Option<ClusterId>) -> Look {
+    pub fn look(&self, known: &[Member], expected: Option<ClusterId>) -> ClusterState {
         let doors = self.doors(known);
         let told = self.ask_who(doors.clone());
         let first = doors.iter().find_map(|url| told.get(url)?.as_ref().ok());
         let cluster_id = expected.or(first.map(|told| told.cluster_id));
-        let strays = self.strays(&told, cluster_id);
+        let unknown_endpoints = self.unknown_endpoints(&told, cluster_id);
         let members = members(&doors, &told, cluster_id, known);
-        let heard = self.ask_all(members.iter().map(|(member, _)| member), &told, cluster_id);
-        let cluster_id = cluster_id.or_else(|| heard.iter().find_map(Heard::cluster_id));
-        let looks = members.into_iter().zip(heard);
-        Look {
+        let answers = self.ask_all(members.iter().map(|(member, _)| member), &told, cluster_id);
+        let cluster_id = cluster_id.or_else(|| answers.iter().find_map(Answers::cluster_id));
+        let looks = members.into_iter().zip(answers);
+        ClusterState {
             cluster_id,
-            strays,
+            unknown_endpoints,
             members: looks
-                .map(|((member, named_by_cluster), heard)| MemberLook {
+                .map(|((member, named_by_cluster), answers)| MemberState {
                     member,
                     named_by_cluster,
-                    said: heard.end(cluster_id),
+                    said: answers.end(cluster_id),
                 })
                 .collect(),
         }
@@ -78,9 +78,13 @@ impl Cluster {
         told
     }
 
-    fn strays(&self, told: &ToldBy, cluster_id: Option<ClusterId>) -> Vec<Stray> {
+    fn unknown_endpoints(
+        &self,
+        told: &ToldBy,
+        cluster_id: Option<ClusterId>,
+    ) -> Vec<UnknownEndpoint> {
         let silence = |url: &String| match told.get(url)? {
-            Ok(told) if Some(told.cluster_id) != cluster_id => Some(Silence::OtherCluster {
+            Ok(told) if Some(told.cluster_id) != cluster_id => Some(ProbeError::OtherCluster {
                 url: url.clone(),
                 found: told.cluster_id,
             }),
@@ -88,7 +92,7 @@ impl Cluster {
             Err(silence) => Some(silence.clone()),
         };
         let stray = |url: &String| {
-            Some(Stray {
+            Some(UnknownEndpoint {
                 endpoint: url.clone(),
                 silence: silence(url)?,
             })
@@ -102,11 +106,11 @@ impl Cluster {
         members: impl Iterator<Item = &'m Member>,
         told: &ToldBy,
         cluster_id: Option<ClusterId>,
-    ) -> Vec<Heard> {
+    ) -> Vec<Answers> {
         let mut jobs = Vec::new();
-        let mut heard: Vec<Heard> = Vec::new();
+        let mut answers: Vec<Answers> = Vec::new();
         for (place, member) in members.enumerate() {
-            let mut all = Heard::default();
+            let mut all = Answers::default();
             for url in urls_of(member, told) {
                 match url {
                     Ok(url) => {
@@ -116,36 +120,36 @@ impl Cluster {
                     Err(silence) => all.silences.push(silence),
                 }
             }
-            heard.push(all);
+            answers.push(all);
         }
         let cluster = self.clone();
         let ask = move |(_, id, url): &(usize, MemberId, String)| {
             what_it_says(&mut cluster.talk(url, cluster_id), *id)
         };
         at_once(jobs, ask, |(place, ..), answer| {
-            if let Some(heard) = heard.get_mut(place) {
-                heard.take(answer);
+            if let Some(answers) = answers.get_mut(place) {
+                answers.take(answer);
             }
-            if heard.iter().all(Heard::is_enough) {
+            if answers.iter().all(Answers::is_enough) {
                 Enough::Yes
             } else {
                 Enough::NotYet
             }
         });
-        heard
+        answers
     }
 }
 
 /// The answers from the URLs of one member.
 #[derive(Debug, Default)]
-struct Heard {
-    said: Option<(ClusterId, Said)>,
-    silences: Vec<Silence>,
+struct Answers {
+    said: Option<(ClusterId, MemberStatus)>,
+    silences: Vec<ProbeError>,
     waiting: usize,
 }
 
-impl Heard {
-    fn take(&mut self, answer: Result<(ClusterId, Said), Silence>) {
+impl Answers {
+    fn take(&mut self, answer: Result<(ClusterId, MemberStatus), ProbeError>) {
         self.waiting = self.waiting.saturating_sub(1);
         match answer {
             Ok(said) if self.said.is_none() => self.said = Some(said),
@@ -162,9 +166,9 @@ impl Heard {
         self.said.as_ref().map(|(cluster_id, _)| *cluster_id)
     }
 
-    fn end(self, cluster_id: Option<ClusterId>) -> Result<Said, Silence> {
+    fn end(self, cluster_id: Option<ClusterId>) -> Result<MemberStatus, ProbeError> {
         match self.said {
-            Some((found, said)) if Some(found) != cluster_id => Err(Silence::OtherCluster {
+            Some((found, said)) if Some(found) != cluster_id => Err(ProbeError::OtherCluster {
                 url: said.url,
                 found,
             }),
@@ -175,14 +179,14 @@ impl Heard {
 }
 
 /// Of the errors of a member's URLs, the one that tells most.
-fn most_telling(silences: Vec<Silence>) -> Silence {
-    let rank = |silence: &Silence| match silence {
-        Silence::OtherCluster { .. } | Silence::OtherMember { .. } => 1,
+fn most_telling(silences: Vec<ProbeError>) -> ProbeError {
+    let rank = |silence: &ProbeError| match silence {
+        ProbeError::OtherCluster { .. } | ProbeError::OtherMember { .. } => 1,
         silence if silence.is_reached() => 0,
         _ => 2,
     };
     let best = silences.into_iter().min_by_key(rank);
-    best.unwrap_or(Silence::NoClientUrl)
+    best.unwrap_or(ProbeError::NoClientUrl)
 }
 
 /// All listed members, by id, and whether a running one listed them.
@@ -211,8 +215,8 @@ fn members(
 }
 
 /// The URLs of a member: an endpoint that has proved to be it, and its client URLs.
-fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
-    let is_own = |told: &Result<Told, Silence>| {
+fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, ProbeError>> {
+    let is_own = |told: &Result<Told, ProbeError>| {
         let told = told.as_ref().ok();
         told.and_then(|told| told.own) == Some(member.id)
     };
@@ -231,24 +235,24 @@ fn urls_of(member: &Member, told: &ToldBy) -> Vec<Result<String, Silence>> {
 }
 
 /// The error for a URL that cannot be asked.
-pub(super) fn no_url(url: &str) -> Silence {
-    Silence::Rubbish {
+pub(super) fn no_url(url: &str) -> ProbeError {
+    ProbeError::Rubbish {
         url: shown(url),
         why: "this is not a valid endpoint URL, although a member names it as its own".to_owned(),
     }
 }
 
 /// The error of a URL that was asked a moment ago, if asking again would only take as long again.
-fn no_connection(told: &ToldBy, url: &str) -> Option<Silence> {
+fn no_connection(told: &ToldBy, url: &str) -> Option<ProbeError> {
     let silence = told.get(url)?.as_ref().err()?;
     let is_final = matches!(
         silence,
-        Silence::Unreachable { .. } | Silence::TooSlow { .. } | Silence::Tls { .. }
+        ProbeError::Unreachable { .. } | ProbeError::TooSlow { .. } | ProbeError::Tls { .. }
     );
     is_final.then(|| silence.clone())
 }
 
-fn who(talk: &Talk<'_>) -> Result<Told, Silence> {
+fn who(talk: &Talk<'_>) -> Result<Told, ProbeError> {
     let (cluster_id, members) = members_by(talk)?;
     let own = talk.get(OWN, SHORT).ok();
     Ok(Told {
@@ -258,7 +262,7 @@ fn who(talk: &Talk<'_>) -> Result<Told, Silence> {
     })
 }
 
-fn members_by(talk: &Talk<'_>) -> Result<(ClusterId, Vec<Member>), Silence> {
+fn members_by(talk: &Talk<'_>) -> Result<(ClusterId, Vec<Member>), ProbeError> {
     let answer = talk.get(MEMBERS, LONG)?;
     let Some(cluster_id) = answer.cluster_id() else {
         return Err(talk.not_etcd(MEMBERS, answer));
@@ -268,7 +272,10 @@ fn members_by(talk: &Talk<'_>) -> Result<(ClusterId, Vec<Member>), Silence> {
 }
 
 /// All answers of a member, if it has the expected id.
-fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), Silence> {
+fn what_it_says(
+    talk: &mut Talk<'_>,
+    id: MemberId,
+) -> Result<(ClusterId, MemberStatus), ProbeError> {
     own_role(talk, id)?;
     let (cluster_id, members) = members_by(talk)?;
     talk.expected.get_or_insert(cluster_id);
@@ -279,7 +286,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
     let health = talk.fetch("/health", SHORT).ok();
     let health = health.filter(|answer| matches!(answer.status, 200 | 503));
     let quorum_read = talk.head_as_user(QUORUM_READ);
-    if let Err(other @ Silence::OtherCluster { .. }) = quorum_read {
+    if let Err(other @ ProbeError::OtherCluster { .. }) = quorum_read {
         return Err(other);
     }
     let mut quorum_read = quorum_read.and_then(|answer| applied(talk, &answer));
@@ -292,7 +299,7 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
         });
     }
     let (server_version, cluster_version) = said_versions;
-    let said = Said {
+    let said = MemberStatus {
         url: talk.url.to_owned(),
         server_version,
         cluster_version,
@@ -305,12 +312,12 @@ fn what_it_says(talk: &mut Talk<'_>, id: MemberId) -> Result<(ClusterId, Said), 
 }
 
 /// The version of its binary, and the cluster version that it reports.
-fn versions(talk: &Talk<'_>) -> Result<(semver::Version, SaidVersion), Silence> {
+fn versions(talk: &Talk<'_>) -> Result<(semver::Version, ReportedVersion), ProbeError> {
     let answer = talk.get("/version", SHORT)?;
     answers::version(&answer.body).map_err(|odd| talk.rubbish(odd))
 }
 
-fn own_role(talk: &Talk<'_>, id: MemberId) -> Result<Role, Silence> {
+fn own_role(talk: &Talk<'_>, id: MemberId) -> Result<Role, ProbeError> {
     let answer = talk.get(OWN, SHORT)?;
     let (found, role) = answers::own(&answer.body).map_err(|odd| talk.rubbish(odd))?;
     if found != id {
@@ -319,7 +326,7 @@ fn own_role(talk: &Talk<'_>, id: MemberId) -> Result<Role, Silence> {
     Ok(role)
 }
 
-fn applied(talk: &Talk<'_>, answer: &Answer) -> Result<Applied, Silence> {
+fn applied(talk: &Talk<'_>, answer: &Answer) -> Result<Applied, ProbeError> {
     let applied = || {
         Some(Applied {
             raft_index: Index(answer.header("X-Raft-Index")?),

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::cluster::{Role, SaidVersion};
+use crate::cluster::{ReportedVersion, Role};
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
@@ -23,7 +23,7 @@ const SHOWN: usize = 200;
 pub(super) type Odd = String;
 
 /// `/version`: of the binary, and of the cluster as this member knows it.
-pub(super) fn version(body: &[u8]) -> Result<(semver::Version, SaidVersion), Odd> {
+pub(super) fn version(body: &[u8]) -> Result<(semver::Version, ReportedVersion), Odd> {
     #[derive(Deserialize)]
     struct Since21 {
         etcdserver: String,
@@ -38,18 +38,18 @@ pub(super) fn version(body: &[u8]) -> Result<(semver::Version, SaidVersion), Odd
     let parse = |text: &str| text.parse().map_err(|_| odd("a version", body));
     if let Ok(said) = serde_json::from_slice::<Since21>(body) {
         let cluster = match said.etcdcluster.as_str() {
-            "not_decided" => SaidVersion::NotDecided,
-            version => SaidVersion::Is(version.parse().map_err(|_| odd("a version", body))?),
+            "not_decided" => ReportedVersion::NotDecided,
+            version => ReportedVersion::Is(version.parse().map_err(|_| odd("a version", body))?),
         };
         return Ok((parse(&said.etcdserver)?, cluster));
     }
     if let Ok(said) = serde_json::from_slice::<First20>(body) {
-        return Ok((parse(&said.release_version)?, SaidVersion::Unknown20));
+        return Ok((parse(&said.release_version)?, ReportedVersion::Unknown20));
     }
     let text = std::str::from_utf8(body).ok();
     let plain = text.and_then(|text| text.trim().strip_prefix("etcd "));
     let version = plain.ok_or_else(|| odd("a version", body))?;
-    Ok((parse(version)?, SaidVersion::Unknown20))
+    Ok((parse(version)?, ReportedVersion::Unknown20))
 }
 
 /// `/health`: its value is a string.

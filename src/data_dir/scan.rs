@@ -20,7 +20,7 @@ use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::rescue::Lost;
 use crate::etcd::scan::Extent;
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind, FileReport, Outcome, Pass};
+use crate::etcd::scan::{FileEnd, FileFault, FileKind, FileReport, MemberScan, Pass, ReplayResult};
 use crate::etcd::start::Verdicts;
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::resync::next_whole_record;
@@ -58,7 +58,7 @@ pub struct Survey {
     /// Whether there is a `snap/db`, so the directory is of 3.x.
     pub has_db: bool,
     /// The store, if a replay was requested and etcd could start from the files.
-    pub replay: Option<Outcome>,
+    pub replay: Option<ReplayResult>,
     /// Every entry, if a trace was requested and etcd could start from the files.
     pub trace: Option<Trace>,
     /// What is lost, if the intact part was rescued.
@@ -80,7 +80,7 @@ pub enum SurveyError {
 
 impl Survey {
     /// Whether all of it is valid and etcd could start from it.
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         let is_damaged = |file: &FileReport| file.fault.as_ref().is_some_and(FileFault::is_damage);
         self.facts.is_ok() && !self.files.iter().any(is_damaged)
     }
@@ -108,7 +108,7 @@ pub fn survey(
             continue;
         }
         let moved = match &found {
-            Ok(found) => !found.is_sound() && found.running.is_some(),
+            Ok(found) => !found.is_valid() && found.running.is_some(),
             Err(SurveyError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
             Err(_) => false,
         };
@@ -157,7 +157,7 @@ fn survey_once(
         .transpose()?
         .unzip();
     let mut files_read = FilesRead {
-        examiner: Examiner::new(pass).with_start(start),
+        scan: MemberScan::new(pass).with_start(start),
         last: last_segment,
         snapshot_bytes: None,
         torn_tail: None,
@@ -178,11 +178,11 @@ fn survey_once(
             fault,
         });
     }
-    let starts = match (files_read.beside, files_read.examiner.take_start()) {
+    let starts = match (files_read.beside, files_read.scan.take_start()) {
         (Some(beside), Some(start)) => Some(beside.finish(start)?),
         _ => None,
     };
-    let (facts, found) = match files_read.examiner.finish_all() {
+    let (facts, found) = match files_read.scan.finish_all() {
         Ok(found) => (Ok(found.facts), (found.replay, found.trace, found.lost)),
         Err(fault) => (Err(fault), (None, None, None)),
     };
@@ -205,7 +205,7 @@ fn survey_once(
 }
 
 struct FilesRead {
-    examiner: Examiner,
+    scan: MemberScan,
     /// The last segment: the only one that may end in a torn tail.
     last: Option<PathBuf>,
     snapshot_bytes: Option<u64>,
@@ -223,9 +223,9 @@ impl FilesRead {
         source: &SourceFile,
     ) -> Result<bool, DataDirError> {
         match source.kind {
-            FileKind::Snapshot(id) => Ok(self.examiner.wants_tree(id)),
+            FileKind::Snapshot(id) => Ok(self.scan.wants_tree(id)),
             FileKind::Segment(name) => {
-                let start = self.examiner.snapshot_index().unwrap_or(Index(0));
+                let start = self.scan.snapshot_index().unwrap_or(Index(0));
                 let covering = data_dir.covering(listing, start)?;
                 Ok(covering.iter().any(|(covering, _)| *covering == name))
             }
@@ -242,19 +242,19 @@ impl FilesRead {
     ) -> Result<Option<FileFault>, SurveyError> {
         let file = Arc::new(source.open()?);
         let length = file.metadata()?.len();
-        let is_next = match (&self.beside, self.examiner.start()) {
+        let is_next = match (&self.beside, self.scan.start()) {
             (Some(beside), Some(start)) => beside.is_next(start, &source.path, later)?,
             _ => false,
         };
-        self.examiner.begin_beside(source.kind, length, is_next);
+        self.scan.begin_beside(source.kind, length, is_next);
         let mut pieces = Pieces::new(&file, length);
         while let Some(piece) = pieces.next()? {
             interrupt.check()?;
-            self.examiner.update(&piece);
+            self.scan.update(&piece);
             observe(Event::Advance(piece.len() as u64));
         }
         drop(pieces);
-        match self.examiner.end() {
+        match self.scan.end() {
             Err(fault) => Ok(Some(fault)),
             Ok(
                 FileEnd::Other
@@ -272,7 +272,7 @@ impl FilesRead {
                 let is_last = self.last.as_deref() == Some(&source.path);
                 let fault = torn_tail_fault(&file, offset, length, is_last)?;
                 if fault.is_some() {
-                    self.examiner.break_chain();
+                    self.scan.break_chain();
                 } else {
                     self.torn_tail = Some((source.archive_path.clone(), offset));
                 }

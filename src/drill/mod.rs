@@ -28,7 +28,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
 use crate::etcd::store::diff::{Part, compare};
-use crate::etcd::store::from_json::Wanted as WantedOfStore;
+use crate::etcd::store::from_json::LoadOptions as WantedOfStore;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::fs::PIECE;
 use crate::fs::owner::Owner;
@@ -38,8 +38,8 @@ use crate::progress::Event;
 use crate::restore::{RestoreError, restore};
 use crate::snapshot::destination::Destination;
 use crate::snapshot::error::CaptureError;
-use crate::snapshot::{Moment, capture};
-use crate::target::{StoreError, Target, Wanted};
+use crate::snapshot::{CreatedAt, capture};
+use crate::target::{StoreError, StoreQuery, Target};
 
 /// How often the server is polled.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ const LAST_LINES: usize = 12;
 
 /// What to test, and with which etcd.
 #[derive(Debug)]
-pub struct Request<'r> {
+pub struct DrillRequest<'r> {
     pub etcd: &'r Path,
     /// This program's own file, if servers are started through it, so that the kernel ends them with
     /// this process (see [`server::stand_in`]).
@@ -126,7 +126,7 @@ pub enum DrillError {
 /// Tests `target`.
 pub fn drill(
     target: Target,
-    request: &Request<'_>,
+    request: &DrillRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Drilled, DrillError> {
@@ -146,7 +146,7 @@ pub fn drill(
 fn drill_in(
     scratch: &Path,
     target: Target,
-    request: &Request<'_>,
+    request: &DrillRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Drilled, DrillError> {
@@ -168,12 +168,12 @@ fn drill_in(
     let created = archive.manifest().created;
     let is_alone = is_alone(&archive.manifest().member);
     let target = Target::Archive(archive);
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         // A single member commits all of its log; --force-new-cluster drops what is not committed.
         until: if is_alone { Until::End } else { Until::Commit },
         rules: Some(rules(binary.release)),
         threads: request.threads,
-        ..Wanted::default()
+        ..StoreQuery::default()
     };
     let read = target.read_store(wanted, interrupt, observe)?;
     let log = scratch.join("etcd.log");
@@ -213,12 +213,12 @@ fn drill_in(
 fn captured(
     data_dir: &DataDir,
     scratch: &Path,
-    request: &Request<'_>,
+    request: &DrillRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Archive, DrillError> {
     let backup_dir = scratch.join("backup");
-    let request = crate::snapshot::Request {
+    let request = crate::snapshot::SnapshotRequest {
         data_dir,
         to: Destination::BackupDir(&backup_dir),
         scope: Scope::Live,
@@ -226,7 +226,7 @@ fn captured(
         level: 1,
         threads: request.threads,
         size_limit: u64::MAX,
-        created: Moment::Beginning(crate::clock::now),
+        created: CreatedAt::Beginning(crate::clock::now),
         lock: None,
     };
     let captured = capture(&request, interrupt, observe)?;
@@ -236,7 +236,7 @@ fn captured(
 fn restore_into(
     data_dir: &Path,
     archive: &Archive,
-    request: &Request<'_>,
+    request: &DrillRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<(), DrillError> {
@@ -245,7 +245,7 @@ fn restore_into(
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
     };
-    let request = crate::restore::Request {
+    let request = crate::restore::RestoreRequest {
         archive,
         data_dir,
         wal_dir: None,
@@ -282,7 +282,7 @@ fn until_it_serves(
     data_dir: &Path,
     member: &MemberFacts,
     at: Index,
-    request: &Request<'_>,
+    request: &DrillRequest<'_>,
     interrupt: &Interrupt,
 ) -> Result<Result<Store, Ended>, DrillError> {
     let deadline = Instant::now() + request.within;

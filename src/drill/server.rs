@@ -16,14 +16,14 @@ use std::{fmt, io};
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::drill::{DrillError, Request};
+use crate::drill::{DrillError, DrillRequest};
 use crate::etcd::ids::Release;
 use crate::interrupt::Interrupt;
 
 /// The server's name, for any member: the log does not hold the name.
 const NAME: &str = "drill";
 /// Time limit for a program to print its version, and for a server to end after a signal.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit of one health request.
 const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -86,7 +86,7 @@ impl From<ExitStatus> for Ended {
 impl Binary {
     /// Asks the program for its version.
     pub(super) fn find(
-        request: &Request<'_>,
+        request: &DrillRequest<'_>,
         scratch: &Path,
         interrupt: &Interrupt,
     ) -> Result<Self, DrillError> {
@@ -96,7 +96,7 @@ impl Binary {
         }
         let said = scratch.join("version");
         let mut group = Group::spawn(request, &path, &["--version".into()], &said)?;
-        let deadline = Instant::now() + PATIENCE.min(request.within);
+        let deadline = Instant::now() + TIME_LIMIT.min(request.within);
         while group.child.try_wait()?.is_none() && Instant::now() < deadline {
             interrupt.check()?;
             std::thread::sleep(PAUSE);
@@ -138,7 +138,7 @@ impl Server {
     pub(super) fn start(
         binary: &Binary,
         member: &Member<'_>,
-        request: &Request<'_>,
+        request: &DrillRequest<'_>,
     ) -> io::Result<Self> {
         let [client, peer] = free_addresses()?;
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
@@ -209,7 +209,7 @@ struct Group {
 
 impl Group {
     fn spawn(
-        request: &Request<'_>,
+        request: &DrillRequest<'_>,
         program: &Path,
         args: &[OsString],
         output: &Path,
@@ -247,7 +247,7 @@ impl Group {
         let group = Pid::from_child(&self.child);
         // Fails if all of its processes have ended.
         let _ = kill_process_group(group, Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while self.child.try_wait()?.is_none() && Instant::now() < deadline {
             std::thread::sleep(PAUSE);
         }

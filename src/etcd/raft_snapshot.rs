@@ -18,7 +18,7 @@ use crate::etcd::ids::{Index, MemberId, SnapshotId, Term};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::proto::SnapshotMetadata;
 use crate::etcd::store::Store;
-use crate::etcd::store::from_json::{SavedScan, StartTree, Wanted};
+use crate::etcd::store::from_json::{LoadOptions, SavedScan, StartTree};
 
 /// The longest accepted metadata, in bytes: some 100,000 member ids.
 const MAX_METADATA: u64 = 1 << 20;
@@ -103,7 +103,7 @@ pub(crate) type StartRead = Result<StartSnapshot, SnapshotFault>;
 pub struct SnapshotScan {
     /// The position in its name, if that must match.
     name: Option<SnapshotId>,
-    wanted: Wanted,
+    wanted: LoadOptions,
     /// Bytes of the whole file.
     length: u64,
     /// Bytes read so far.
@@ -132,7 +132,7 @@ struct Data {
 
 impl SnapshotScan {
     /// Reads the file for `name`, of `length` bytes; keeps what is `wanted` of its store.
-    pub fn new(name: SnapshotId, length: u64, wanted: Wanted) -> Self {
+    pub fn new(name: SnapshotId, length: u64, wanted: LoadOptions) -> Self {
         Self {
             name: Some(name),
             ..Self::by_content(length, wanted)
@@ -140,7 +140,7 @@ impl SnapshotScan {
     }
 
     /// Reads a file of `length` bytes with any name, since a start does not check the name.
-    pub fn by_content(length: u64, wanted: Wanted) -> Self {
+    pub fn by_content(length: u64, wanted: LoadOptions) -> Self {
         Self {
             name: None,
             wanted,
@@ -272,7 +272,11 @@ struct Inner<'a> {
 }
 
 /// Reads the bytes before the JSON of a file of `length` bytes.
-fn read_head(head: &[u8], length: u64, wanted: Wanted) -> Result<(Data, Inner<'_>), SnapshotFault> {
+fn read_head(
+    head: &[u8],
+    length: u64,
+    wanted: LoadOptions,
+) -> Result<(Data, Inner<'_>), SnapshotFault> {
     let at = |rest: &[u8]| (head.len() - rest.len()) as u64;
     let mut rest = head;
     let field = |rest: &mut &[u8], tag: u8| -> Result<u64, SnapshotFault> {
@@ -383,7 +387,7 @@ mod tests {
     };
 
     fn read(file: &[u8], size: usize) -> Result<SnapshotFacts, SnapshotFault> {
-        let mut scan = SnapshotScan::new(ID, file.len() as u64, Wanted::default());
+        let mut scan = SnapshotScan::new(ID, file.len() as u64, LoadOptions::default());
         for piece in file.chunks(size) {
             scan.update(piece);
         }

@@ -10,7 +10,7 @@ use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
 use crate::etcd::replay::{Plan, Replay, ReplayFault, Replayed};
 use crate::etcd::rescue::Lost;
 use crate::etcd::start::{StartFile, StartScan};
-use crate::etcd::store::from_json::Wanted;
+use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};
@@ -148,7 +148,7 @@ impl Pass {
 
 /// A member's files that are being read.
 #[derive(Debug, Default)]
-pub struct Examiner {
+pub struct MemberScan {
     snapshot: Option<SnapshotFacts>,
     log: Option<LogScan>,
     replay: Option<Replay>,
@@ -179,8 +179,8 @@ enum Now {
     Other,
 }
 
-impl Examiner {
-    /// An examiner for `pass`.
+impl MemberScan {
+    /// A scan for `pass`.
     pub fn new(pass: Pass) -> Self {
         Self {
             replay: pass.replay.map(Replay::new),
@@ -241,7 +241,7 @@ impl Examiner {
             FileKind::Other => Now::Other,
             FileKind::Snapshot(name) => {
                 let replay = self.replay.as_ref();
-                let wanted = replay.map_or(Wanted::default(), |replay| replay.wants(name));
+                let wanted = replay.map_or(LoadOptions::default(), |replay| replay.wants(name));
                 Now::Snapshot(SnapshotScan::new(name, length, wanted))
             }
             FileKind::Segment(name) => self.begin_segment(name, length),
@@ -393,7 +393,7 @@ impl Examiner {
     }
 
     /// The facts of all files, and the other requested results.
-    pub fn finish_all(self) -> Result<Findings, StartFault> {
+    pub fn finish_all(self) -> Result<ScanResult, StartFault> {
         let mut log = self.log.ok_or(StartFault::NoLog)?.finish();
         let snapshot = self.snapshot.as_ref();
         let behind = self.rescue.map(|behind| (self.broken, behind));
@@ -409,7 +409,7 @@ impl Examiner {
         let position = &facts.position;
         let replay = self.replay;
         let replay = replay.map(|replay| replay.finish(position.commit, position.index));
-        Ok(Findings {
+        Ok(ScanResult {
             facts,
             replay,
             trace: self.trace,
@@ -420,11 +420,11 @@ impl Examiner {
 
 /// The results of a member's files together.
 #[derive(Debug)]
-pub struct Findings {
+pub struct ScanResult {
     /// The member's facts.
     pub facts: MemberFacts,
     /// The store that the log leads to, if a replay was requested.
-    pub replay: Option<Outcome>,
+    pub replay: Option<ReplayResult>,
     /// Every entry, if a trace was requested.
     pub trace: Option<Trace>,
     /// What is lost, in a rescue.
@@ -432,7 +432,7 @@ pub struct Findings {
 }
 
 /// The result of a replay.
-pub type Outcome = Result<Replayed, ReplayFault>;
+pub type ReplayResult = Result<Replayed, ReplayFault>;
 
 impl Lost {
     /// The text for what is lost, and the break, which is in one of these `files`.

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::archive::warning::WarningCode;
 use crate::monitoring::scope::{Others, Watched, log_order};
-use crate::monitoring::{Facts, Finding, Level, Proof, Room, Rules, age};
+use crate::monitoring::{Facts, Finding, Level, Room, Thresholds, Verification, age};
 use crate::text::{about, count, list, size, utc};
 
 fn finding(level: Level, check: &'static str, member: Option<&str>, text: String) -> Finding {
@@ -39,9 +39,9 @@ pub(super) fn nothing(facts: &Facts) -> Finding {
 /// All findings about one member's archives.
 pub(super) fn member(
     watched: &Watched,
-    proof: &Proof,
+    proof: &Verification,
     facts: &Facts,
-    rules: &Rules,
+    rules: &Thresholds,
 ) -> Vec<Finding> {
     let mut found = vec![
         of_age(watched, facts, rules),
@@ -54,7 +54,7 @@ pub(super) fn member(
     found
 }
 
-fn of_age(watched: &Watched, facts: &Facts, rules: &Rules) -> Finding {
+fn of_age(watched: &Watched, facts: &Facts, rules: &Thresholds) -> Finding {
     let Watched { name, newest, .. } = watched;
     let is = "newest archive is";
     let over = |limit| age(watched, facts.now).filter(|age| *age > limit);
@@ -98,14 +98,14 @@ fn limit_of(age: SignedDuration) -> String {
     }
 }
 
-fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
+fn of_proof(watched: &Watched, proof: &Verification, facts: &Facts) -> Finding {
     let name = &watched.name;
     let newest = "newest archive";
     let mut newer = facts.unreadable.iter();
     let newer = newer.find(|one| watched.is_newer_by_name(&one.name));
     let old = |created| about(facts.now.duration_since(created));
     let (level, text) = match (proof, newer) {
-        (Proof::Bad { why, good }, _) => {
+        (Verification::Bad { why, good }, _) => {
             let rest = match good {
                 Some(good) => format!("the newest valid one is {} old", old(*good)),
                 None if watched.older.is_empty() => "there is no older one".to_owned(),
@@ -114,7 +114,9 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
             let text = format!("{newest} is corrupt: {why}; {rest}");
             (Level::Critical, text)
         }
-        (Proof::Unread(why), _) => (Level::Unknown, format!("{newest} could not be read: {why}")),
+        (Verification::Unread(why), _) => {
+            (Level::Unknown, format!("{newest} could not be read: {why}"))
+        }
         (_, Some(newer)) => {
             let rest = format!(
                 "the newest that can be opened is {} old",
@@ -129,13 +131,13 @@ fn of_proof(watched: &Watched, proof: &Proof, facts: &Facts) -> Finding {
             };
             (level, text)
         }
-        (Proof::Whole, None) => (Level::Ok, "verified".to_owned()),
-        (Proof::EndOnly, None) => (Level::Ok, "only its end was read".to_owned()),
+        (Verification::Whole, None) => (Level::Ok, "verified".to_owned()),
+        (Verification::EndOnly, None) => (Level::Ok, "only its end was read".to_owned()),
     };
     finding(level, "proof", Some(name), text)
 }
 
-fn of_size(watched: &Watched, rules: &Rules) -> Finding {
+fn of_size(watched: &Watched, rules: &Thresholds) -> Finding {
     let (name, data) = (&watched.name, watched.newest.sizes.data);
     let is = format!("data size {}", size(data));
     let (level, text) = if data > rules.size_limit {
@@ -188,7 +190,8 @@ pub(super) fn unreadable(facts: &Facts) -> Option<Finding> {
     let told = |name: &str| {
         let mut watched = facts.watched.iter();
         watched.any(|(watched, proof)| {
-            !matches!(proof, Proof::Bad { .. } | Proof::Unread(_)) && watched.is_newer_by_name(name)
+            !matches!(proof, Verification::Bad { .. } | Verification::Unread(_))
+                && watched.is_newer_by_name(name)
         })
     };
     let unreadable = facts.unreadable.iter();

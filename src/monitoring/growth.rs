@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::etcd::ids::Identity;
 use crate::monitoring::scope::{is_ahead, log_order};
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 
 /// How much of the history is used, back from the newest archive: older growth may have other
 /// causes.
@@ -81,11 +81,12 @@ pub enum Forecast {
 
 /// The history of every member with archives here, the one with the newest first, without archives that a
 /// rewind made.
-pub fn histories(summaries: &[Summary], limit: u64, now: Timestamp) -> Vec<History> {
+pub fn histories(summaries: &[ArchiveSummary], limit: u64, now: Timestamp) -> Vec<History> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
-    let mut groups: Vec<Vec<&Summary>> = Vec::new();
+    let mut groups: Vec<Vec<&ArchiveSummary>> = Vec::new();
     for summary in captured {
-        let id = |summary: &Summary| (summary.identity.cluster_id, summary.identity.member_id);
+        let id =
+            |summary: &ArchiveSummary| (summary.identity.cluster_id, summary.identity.member_id);
         let mut found = groups.iter_mut();
         let own = found.find(|group| group.first().is_some_and(|one| id(one) == id(summary)));
         match own {
@@ -93,11 +94,11 @@ pub fn histories(summaries: &[Summary], limit: u64, now: Timestamp) -> Vec<Histo
             None => groups.push(vec![summary]),
         }
     }
-    let history = |group: Vec<&Summary>| history(group, limit, now);
+    let history = |group: Vec<&ArchiveSummary>| history(group, limit, now);
     groups.into_iter().filter_map(history).collect()
 }
 
-fn history(group: Vec<&Summary>, limit: u64, now: Timestamp) -> Option<History> {
+fn history(group: Vec<&ArchiveSummary>, limit: u64, now: Timestamp) -> Option<History> {
     let identity = group.first()?.identity.clone();
     let all = group.len();
     let dated = group.into_iter().filter(|summary| !is_ahead(summary, now));

@@ -1,7 +1,7 @@
 //! Whether the backups are in order, as a monitoring system asks every few minutes.
 //!
 //! In: the watched members (see [`scope`]), the results of reading the newest archives, the free
-//! space, and the [`Rules`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
+//! space, and the [`Thresholds`]. Out: a [`Report`] of [`Finding`]s, the worst of which decides. Pure:
 //! the caller has read everything.
 
 pub mod findings;
@@ -38,7 +38,7 @@ pub enum Level {
 
 /// Limits.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Thresholds {
     /// A newest archive older than this is critical.
     pub max_age: SignedDuration,
     /// A newest archive older than this is a warning.
@@ -58,7 +58,7 @@ pub struct Facts {
     /// The one member that was asked for, if not all are.
     pub wanted: Option<String>,
     /// The watched members, and the results of reading their newest archives.
-    pub watched: Vec<(Watched, Proof)>,
+    pub watched: Vec<(Watched, Verification)>,
     /// Files with an archive's name that cannot be opened.
     pub unreadable: Vec<Unreadable>,
     /// Keys that the list skipped, because no archive can have them.
@@ -73,7 +73,7 @@ pub struct Facts {
 
 /// The result of reading an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Verification {
     /// Its end is valid; the rest was not read.
     EndOnly,
     Whole,
@@ -168,7 +168,7 @@ impl Report {
 }
 
 /// Judges the facts.
-pub fn judge(facts: &Facts, rules: &Rules) -> Report {
+pub fn judge(facts: &Facts, rules: &Thresholds) -> Report {
     let room = room(facts, rules);
     let mut findings = Vec::new();
     if facts.watched.is_empty() {
@@ -202,7 +202,7 @@ fn age(watched: &Watched, now: Timestamp) -> Option<SignedDuration> {
     (!is_ahead(newest, now)).then_some(age.max(SignedDuration::ZERO))
 }
 
-fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
+fn report((watched, proof): &(Watched, Verification), facts: &Facts) -> MemberReport {
     let Watched { newest, .. } = watched;
     MemberReport {
         name: watched.name.clone(),
@@ -214,7 +214,7 @@ fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
             .to_string(),
         created: newest.created,
         age_seconds: age(watched, facts.now).map(|age| age.as_secs()),
-        proven: *proof == Proof::Whole,
+        proven: *proof == Verification::Whole,
         index: newest.position.index,
         data_size: newest.sizes.data,
         archive_bytes: newest.listed.bytes,
@@ -223,7 +223,7 @@ fn report((watched, proof): &(Watched, Proof), facts: &Facts) -> MemberReport {
     }
 }
 
-fn room(facts: &Facts, rules: &Rules) -> Room {
+fn room(facts: &Facts, rules: &Thresholds) -> Room {
     let newest = facts.watched.iter().map(|(watched, _)| &watched.newest);
     let round: u64 = newest.map(|newest| newest.listed.bytes).sum();
     Room {

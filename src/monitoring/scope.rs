@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::archive::{ENCRYPTED, EXTENSION};
 use crate::etcd::ids::MemberId;
 use crate::etcd::text::printable;
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 
 /// How far ahead of this clock an archive's time may be before it counts as dated in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -24,28 +24,28 @@ pub struct Watched {
     /// Its name, or its id if it has no name.
     pub name: String,
     /// Its newest archive that is not dated in the future; if all are, the one that is furthest in the log.
-    pub newest: Summary,
+    pub newest: ArchiveSummary,
     /// When the member was last found to hold nothing that is not in it, if that was recorded.
     pub current: Option<Timestamp>,
     /// The archives before it, newest first.
-    pub older: Vec<Summary>,
+    pub older: Vec<ArchiveSummary>,
     /// Other archives of it that are dated in the future.
-    pub ahead: Vec<Summary>,
+    pub ahead: Vec<ArchiveSummary>,
 }
 
 /// Whether an archive is dated in the future.
-pub fn is_ahead(summary: &Summary, now: Timestamp) -> bool {
+pub fn is_ahead(summary: &ArchiveSummary, now: Timestamp) -> bool {
     summary.created.duration_since(now) > CLOCK_SKEW
 }
 
 /// The position of an archive in the log.
-pub fn log_order(summary: &Summary) -> impl Ord + use<> {
+pub fn log_order(summary: &ArchiveSummary) -> impl Ord + use<> {
     let position = &summary.position;
     (position.term, position.index, position.commit)
 }
 
 /// The watched members, by name; only the one with the name or id `wanted`, if given.
-pub fn watched(summaries: &[Summary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
+pub fn watched(summaries: &[ArchiveSummary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
     let mut captured: Vec<_> = captured.filter(|s| is_called(s, wanted)).collect();
     // Newest first, those from the future after all others.
@@ -81,7 +81,7 @@ pub struct Others {
 }
 
 /// The members with captured archives in `summaries` that are not among `watched`.
-pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
+pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
     let damaged = summaries.iter().filter(|one| one.is_damaged()).count() as u64;
     let Some(first) = watched.first() else {
         return Others {
@@ -108,7 +108,7 @@ pub fn others(summaries: &[Summary], watched: &[Watched]) -> Others {
 }
 
 /// Whether it belongs to the member with the name or id `wanted`; always true for `None`.
-pub fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
+pub fn is_called(summary: &ArchiveSummary, wanted: Option<&str>) -> bool {
     let identity = &summary.identity;
     wanted.is_none_or(|wanted| {
         identity.name.as_deref() == Some(wanted) || identity.member_id.to_string() == wanted
@@ -116,8 +116,9 @@ pub fn is_called(summary: &Summary, wanted: Option<&str>) -> bool {
 }
 
 /// The members of the cluster, by the newest archive of one that still is a member.
-fn members(captured: &[&Summary]) -> BTreeSet<MemberId> {
-    let belongs = |summary: &&&Summary| summary.members.contains(&summary.identity.member_id);
+fn members(captured: &[&ArchiveSummary]) -> BTreeSet<MemberId> {
+    let belongs =
+        |summary: &&&ArchiveSummary| summary.members.contains(&summary.identity.member_id);
     let teller = captured.iter().find(belongs).or(captured.first());
     let mut members = BTreeSet::new();
     if let Some(teller) = teller {
@@ -128,9 +129,9 @@ fn members(captured: &[&Summary]) -> BTreeSet<MemberId> {
 }
 
 /// The watched member `id`; `captured` is in the order that [`watched`] makes.
-fn of_member(id: MemberId, captured: &[&Summary], now: Timestamp) -> Option<Watched> {
+fn of_member(id: MemberId, captured: &[&ArchiveSummary], now: Timestamp) -> Option<Watched> {
     let own = captured.iter().filter(|s| s.identity.member_id == id);
-    let (mut ahead, mut dated): (Vec<Summary>, Vec<Summary>) =
+    let (mut ahead, mut dated): (Vec<ArchiveSummary>, Vec<ArchiveSummary>) =
         own.map(|s| (*s).clone()).partition(|s| is_ahead(s, now));
     let newest = if dated.is_empty() {
         ahead.sort_by_key(log_order);

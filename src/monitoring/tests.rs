@@ -5,37 +5,37 @@ use super::scope::{others, watched};
 use super::*;
 use crate::archive::manifest::Scope;
 use crate::archive::warning::WarningCode;
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_440_000_000).unwrap()
 }
 
 /// An archive of 1000 bytes, made `hours` ago by a member of a cluster of two.
-fn archive(name: &str, member: u64, hours: i64) -> Summary {
+fn archive(name: &str, member: u64, hours: i64) -> ArchiveSummary {
     let created = now() - SignedDuration::from_hours(hours);
     let time = created.strftime("%Y%m%dT%H%M%S%.3fZ");
     let file = format!("etcd-{name}-{time}-0000000000000007.tar.zst");
-    let mut summary = Summary::sample(&file, created, member, 7);
+    let mut summary = ArchiveSummary::sample(&file, created, member, 7);
     summary.identity.name = Some(name.to_owned());
     summary.members = vec![MemberId(0xa), MemberId(0xb)];
     summary
 }
 
-fn judged(archives: &[Summary], free: Result<Option<u64>, String>) -> Report {
+fn judged(archives: &[ArchiveSummary], free: Result<Option<u64>, String>) -> Report {
     let watched = watched(archives, now(), None).into_iter();
     let facts = Facts {
         location: "s3://backups".to_owned(),
         now: now(),
         wanted: None,
-        watched: watched.map(|one| (one, Proof::Whole)).collect(),
+        watched: watched.map(|one| (one, Verification::Whole)).collect(),
         unreadable: Vec::new(),
         skipped: Vec::new(),
         free,
         read_only: false,
         others: Others::default(),
     };
-    let rules = Rules {
+    let rules = Thresholds {
         max_age: SignedDuration::from_hours(26),
         warn_age: None,
         size_limit: 100_000_000,
@@ -80,7 +80,7 @@ fn members_that_share_a_name_are_called_by_their_ids() {
 #[test]
 fn a_removed_member_that_still_takes_backups_is_watched_only_if_it_is_alone() {
     let removed = archive("gone", 0xc, 1);
-    let names = |archives: &[Summary]| -> Vec<String> {
+    let names = |archives: &[ArchiveSummary]| -> Vec<String> {
         let watched = watched(archives, now(), None).into_iter();
         watched.map(|one| one.name).collect()
     };
@@ -103,13 +103,13 @@ fn the_name_of_an_archive_that_cannot_be_opened_tells_which_members_newest_it_is
 
 #[test]
 fn a_newest_archive_that_could_not_be_read_is_unknown() {
-    let name = |archive: Summary, extension: &str| Unreadable {
+    let name = |archive: ArchiveSummary, extension: &str| Unreadable {
         name: archive.listed.name + extension,
         why: "why".to_owned(),
         looked: true,
     };
     let archives = [archive("infra0", 0xa, 3)];
-    let judged = |proof: Proof, unreadable: Vec<Unreadable>| {
+    let judged = |proof: Verification, unreadable: Vec<Unreadable>| {
         let watched = watched(&archives, now(), None).into_iter();
         let facts = Facts {
             location: "s3://backups".to_owned(),
@@ -122,7 +122,7 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
             read_only: false,
             others: Others::default(),
         };
-        let rules = Rules {
+        let rules = Thresholds {
             max_age: SignedDuration::from_hours(26),
             warn_age: None,
             size_limit: 100_000_000,
@@ -131,28 +131,31 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
         judge(&facts, &rules).level
     };
     assert_eq!(
-        judged(Proof::Unread("no".to_owned()), Vec::new()),
+        judged(Verification::Unread("no".to_owned()), Vec::new()),
         Level::Unknown
     );
     let newer = || archive("infra0", 0xa, 1);
     let mut unseen = name(newer(), "");
     unseen.looked = false;
-    assert_eq!(judged(Proof::Whole, vec![unseen]), Level::Unknown);
+    assert_eq!(judged(Verification::Whole, vec![unseen]), Level::Unknown);
     assert_eq!(
-        judged(Proof::Whole, vec![name(newer(), "")]),
+        judged(Verification::Whole, vec![name(newer(), "")]),
         Level::Critical
     );
     // An encrypted one without its sidecar is the newest anyway.
     assert_eq!(
-        judged(Proof::Whole, vec![name(newer(), ".age")]),
+        judged(Verification::Whole, vec![name(newer(), ".age")]),
         Level::Critical
     );
     let older = archive("infra0", 0xa, 9);
-    assert_eq!(judged(Proof::Whole, vec![name(older, "")]), Level::Warning);
+    assert_eq!(
+        judged(Verification::Whole, vec![name(older, "")]),
+        Level::Warning
+    );
 }
 
 /// The findings about `watched`, at [`now`], with `unreadable` beside it.
-fn findings_of(watched: Watched, proof: Proof, unreadable: Vec<Unreadable>) -> Vec<Finding> {
+fn findings_of(watched: Watched, proof: Verification, unreadable: Vec<Unreadable>) -> Vec<Finding> {
     let facts = Facts {
         location: "/backups".to_owned(),
         now: now(),
@@ -164,7 +167,7 @@ fn findings_of(watched: Watched, proof: Proof, unreadable: Vec<Unreadable>) -> V
         read_only: false,
         others: Others::default(),
     };
-    let rules = Rules {
+    let rules = Thresholds {
         max_age: SignedDuration::from_hours(26),
         warn_age: Some(SignedDuration::from_hours(20)),
         size_limit: 100,
@@ -188,7 +191,7 @@ fn an_age_and_a_size_at_the_limit_are_not_over_it() {
     let at = |hours, more_seconds| {
         let mut one = watched_one(hours);
         one.newest.created -= SignedDuration::from_secs(more_seconds);
-        level_of(&findings_of(one, Proof::Whole, Vec::new()), "age")
+        level_of(&findings_of(one, Verification::Whole, Vec::new()), "age")
     };
     assert_eq!(at(20, 0), Some(Level::Ok));
     assert_eq!(at(20, 1), Some(Level::Warning));
@@ -197,7 +200,10 @@ fn an_age_and_a_size_at_the_limit_are_not_over_it() {
     let of = |bytes| {
         let mut one = watched_one(1);
         one.newest.sizes.data = bytes;
-        level_of(&findings_of(one, Proof::Whole, Vec::new()), "data-size")
+        level_of(
+            &findings_of(one, Verification::Whole, Vec::new()),
+            "data-size",
+        )
     };
     assert_eq!(of(100), Some(Level::Ok));
     assert_eq!(of(101), Some(Level::Warning));
@@ -210,7 +216,7 @@ fn an_archive_that_cannot_be_opened_is_not_hidden_by_a_newest_one_that_is_bad() 
         why: "cut short".to_owned(),
         looked: true,
     };
-    let bad = Proof::Bad {
+    let bad = Verification::Bad {
         why: "frame 3".to_owned(),
         good: None,
     };
@@ -228,7 +234,7 @@ fn a_note_from_the_future_makes_no_archive_fresh() {
     let aged = |current: SignedDuration| {
         let mut one = watched_one(40);
         one.current = Some(now() + current);
-        level_of(&findings_of(one, Proof::Whole, Vec::new()), "age")
+        level_of(&findings_of(one, Verification::Whole, Vec::new()), "age")
     };
     assert_eq!(aged(-SignedDuration::from_hours(1)), Some(Level::Ok));
     assert_eq!(aged(SignedDuration::ZERO), Some(Level::Ok));
@@ -319,7 +325,7 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
         warning(WarningCode::Removed, "was removed"),
         warning(WarningCode::TornTail, "passes"),
     ];
-    let found = findings_of(one.clone(), Proof::Whole, Vec::new());
+    let found = findings_of(one.clone(), Verification::Whole, Vec::new());
     assert_eq!(text_of(&found, "start"), [""; 0]);
     let told = [
         "newest archive warns: does not start",
@@ -327,10 +333,10 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
     ];
     assert_eq!(text_of(&found, "warnings"), told);
     one.newest.does_not_start = Some("no etcd starts".to_owned());
-    let found = findings_of(one, Proof::Whole, Vec::new());
+    let found = findings_of(one, Verification::Whole, Vec::new());
     assert_eq!(level_of(&found, "start"), Some(Level::Critical));
     assert_eq!(text_of(&found, "warnings"), told[1..]);
-    let bad = Proof::Bad {
+    let bad = Verification::Bad {
         why: "why".to_owned(),
         good: None,
     };
@@ -352,7 +358,11 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
 fn an_archive_that_is_still_current_says_when_that_was_found() {
     let mut one = watched_one(40);
     let text = |one: &Watched| {
-        text_of(&findings_of(one.clone(), Proof::Whole, Vec::new()), "age")[0].to_owned()
+        text_of(
+            &findings_of(one.clone(), Verification::Whole, Vec::new()),
+            "age",
+        )[0]
+        .to_owned()
     };
     assert!(!text(&one).contains("still current"), "{}", text(&one));
     one.current = Some(one.newest.created);
@@ -379,7 +389,7 @@ fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_program
         read_only: false,
         others: Others::default(),
     };
-    let rules = Rules {
+    let rules = Thresholds {
         max_age: SignedDuration::from_hours(26),
         warn_age: None,
         size_limit: 100,
@@ -391,7 +401,7 @@ fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_program
     // Each member's own newest is told there, and only there.
     let archives = [archive("infra0", 0xa, 3), archive("infra1", 0xb, 3)];
     let both = watched(&archives, now(), None).into_iter();
-    facts.watched = both.map(|one| (one, Proof::Whole)).collect();
+    facts.watched = both.map(|one| (one, Verification::Whole)).collect();
     facts.skipped.clear();
     facts.unreadable.push(unreadable("infra0", 1));
     let found = judge(&facts, &rules).findings;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Silence;
+use crate::cluster::ProbeError;
 use crate::cluster::keys::{Condition, Keys, LiveNode, Written};
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
@@ -17,12 +17,12 @@ use crate::interrupt::{Interrupt, Interrupted};
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     #[error("cannot read the cluster's keys, nothing was written: {0}")]
-    Read(Silence),
+    Read(ProbeError),
     #[error("stopped at `{key}`, after {done} writes: {why}")]
     Write {
         key: String,
         done: usize,
-        why: Silence,
+        why: ProbeError,
     },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),

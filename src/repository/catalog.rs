@@ -1,6 +1,6 @@
 //! The facts of an archive without its files, as lists, retention and monitoring use them.
 //!
-//! In: a repository. Out: a [`Summary`] for each archive, from the archive's end alone, and the names of
+//! In: a repository. Out: a [`ArchiveSummary`] for each archive, from the archive's end alone, and the names of
 //! those that cannot be opened.
 
 use std::sync::{Mutex, PoisonError};
@@ -14,12 +14,12 @@ use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
 use crate::etcd::member::Position;
 use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
-use crate::repository::{Listed, Repository, RepositoryError, is_encrypted_name};
+use crate::repository::{ArchiveRef, Repository, RepositoryError, is_encrypted_name};
 
 /// An archive without its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    pub listed: Listed,
+pub struct ArchiveSummary {
+    pub listed: ArchiveRef,
     pub created: Timestamp,
     pub identity: Identity,
     pub position: Position,
@@ -45,17 +45,17 @@ pub struct Summary {
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Those with a readable end, newest first.
-    pub summaries: Vec<Summary>,
-    pub unreadable: Vec<(Listed, ArchiveError)>,
+    pub summaries: Vec<ArchiveSummary>,
+    pub unreadable: Vec<(ArchiveRef, ArchiveError)>,
 }
 
 #[cfg(test)]
-impl Summary {
+impl ArchiveSummary {
     /// An archive of 1000 bytes, of a member of the cluster `c`.
     pub(crate) fn sample(name: &str, created: Timestamp, member: u64, index: u64) -> Self {
         use crate::etcd::ids::{ClusterId, Index, Term};
         Self {
-            listed: Listed {
+            listed: ArchiveRef {
                 name: name.to_owned(),
                 bytes: 1000,
                 modified: Some(created),
@@ -93,8 +93,8 @@ impl Summary {
     }
 }
 
-impl Summary {
-    pub fn of(listed: Listed, manifest: &Manifest) -> Self {
+impl ArchiveSummary {
+    pub fn of(listed: ArchiveRef, manifest: &Manifest) -> Self {
         let member = &manifest.member;
         Self {
             listed,
@@ -155,8 +155,8 @@ pub fn summarize(repository: &dyn Repository) -> Result<Catalog, RepositoryError
 /// Reads the end of each archive, with as many threads as the repository supports.
 fn read_all(
     repository: &dyn Repository,
-    listed: Vec<Listed>,
-) -> Vec<(Listed, Result<Summary, ArchiveError>)> {
+    listed: Vec<ArchiveRef>,
+) -> Vec<(ArchiveRef, Result<ArchiveSummary, ArchiveError>)> {
     let threads = repository.at_once(listed.len());
     let waiting = Mutex::new(listed.into_iter());
     let next = || {
@@ -184,13 +184,16 @@ fn read_all(
 }
 
 /// Reads the summary of one archive.
-pub fn read_one(repository: &dyn Repository, listed: Listed) -> Result<Summary, ArchiveError> {
+pub fn read_one(
+    repository: &dyn Repository,
+    listed: ArchiveRef,
+) -> Result<ArchiveSummary, ArchiveError> {
     if is_encrypted_name(&listed.name) {
         return Ok(sidecar_of(repository, &listed.name)?.0.summary(listed));
     }
     let source = repository.source(&listed)?;
     let archive = Archive::from_source(source, &repository.path_of(&listed.name))?;
-    Ok(Summary::of(listed, archive.manifest()))
+    Ok(ArchiveSummary::of(listed, archive.manifest()))
 }
 
 /// The sidecar of an encrypted archive, parsed and as bytes.

@@ -9,12 +9,12 @@
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
 use crate::interrupt::Interrupt;
 use crate::repository::upload::digest_of;
-use crate::repository::{Repository, Summary};
+use crate::repository::{ArchiveSummary, Repository};
 
 /// Reads every byte of the archive of `summary`.
 pub fn prove(
     repository: &dyn Repository,
-    summary: &Summary,
+    summary: &ArchiveSummary,
     interrupt: &Interrupt,
 ) -> Result<(), ArchiveError> {
     let path = repository.path_of(summary.name());

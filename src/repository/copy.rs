@@ -15,8 +15,8 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::catalog::sidecar_of;
 use crate::repository::sidecar::SIDECAR_EXTENSION;
-use crate::repository::upload::{Deposit, DepositError, deposit, digest_of, read_all};
-use crate::repository::{Listed, Repository, Side, is_encrypted_name};
+use crate::repository::upload::{UploadError, UploadRequest, digest_of, read_all, upload};
+use crate::repository::{ArchiveRef, CompanionFile, Repository, is_encrypted_name};
 
 /// The result for one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,12 @@ pub enum CopyError {
     #[error("`{0}` already exists with different content")]
     Different(PathBuf),
     #[error(transparent)]
-    Deposit(#[from] DepositError),
+    Upload(#[from] UploadError),
 }
 
 impl From<io::Error> for CopyError {
     fn from(error: io::Error) -> Self {
-        Self::Deposit(error.into())
+        Self::Upload(error.into())
     }
 }
 
@@ -48,7 +48,7 @@ impl From<io::Error> for CopyError {
 pub fn copy(
     from: &dyn Repository,
     to: &dyn Repository,
-    listed: &Listed,
+    listed: &ArchiveRef,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Copied, CopyError> {
@@ -75,9 +75,9 @@ pub fn copy(
         Err(error) => return Err(error.into()),
     }
     to.directory().into_iter().for_each(remove_stale);
-    let deposited = deposit(
+    let deposited = upload(
         to,
-        &mut Deposit {
+        &mut UploadRequest {
             name,
             bytes: listed.bytes,
             write: &mut |out| original.read(interrupt, &mut |bytes| out.write_all(bytes)),
@@ -103,7 +103,7 @@ enum OriginalKind {
 }
 
 impl Original {
-    fn open(from: &dyn Repository, listed: &Listed) -> Result<Self, CopyError> {
+    fn open(from: &dyn Repository, listed: &ArchiveRef) -> Result<Self, CopyError> {
         let name = listed.name.as_str();
         let (source, path) = (from.source(listed)?, from.path_of(name));
         let kind = if is_encrypted_name(name) {
@@ -163,10 +163,10 @@ impl Original {
     }
 
     /// The files beside it; the last one completes it.
-    fn sides(&self, name: &str, sha256: Digest) -> Vec<Side> {
+    fn sides(&self, name: &str, sha256: Digest) -> Vec<CompanionFile> {
         let sidecar = match &self.kind {
             OriginalKind::Plain(_) => None,
-            OriginalKind::Encrypted(_, _, bytes) => Some(Side {
+            OriginalKind::Encrypted(_, _, bytes) => Some(CompanionFile {
                 extension: SIDECAR_EXTENSION,
                 bytes: bytes.clone(),
             }),
@@ -176,19 +176,19 @@ impl Original {
 }
 
 /// An error that is caused by the original is reported as such.
-fn of_original(error: DepositError) -> CopyError {
+fn of_original(error: UploadError) -> CopyError {
     match error {
-        DepositError::Io(error) => match error.downcast::<ArchiveError>() {
+        UploadError::Io(error) => match error.downcast::<ArchiveError>() {
             Ok(error) => CopyError::Archive(error),
-            Err(error) => CopyError::Deposit(error.into()),
+            Err(error) => CopyError::Upload(error.into()),
         },
-        error => CopyError::Deposit(error),
+        error => CopyError::Upload(error),
     }
 }
 
 /// The checksum file of an archive, as `sha256sum` writes it.
-pub(crate) fn sum(name: &str, sha256: Digest) -> Side {
-    Side {
+pub(crate) fn sum(name: &str, sha256: Digest) -> CompanionFile {
+    CompanionFile {
         extension: SUM_EXTENSION,
         bytes: format!("{sha256}  {name}\n").into_bytes(),
     }

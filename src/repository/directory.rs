@@ -15,8 +15,8 @@ use crate::fs::dir::{Dir, Entry};
 use crate::fs::error::with_path;
 use crate::fs::staged::{StagedFile, WRITEBACK, start_writeback};
 use crate::repository::{
-    Listed, Receiving, Repository, RepositoryError, SIDES, Side, beside_of, is_archive_name,
-    refuse_large,
+    ArchiveRef, CompanionFile, PendingArchive, Repository, RepositoryError, SIDES, beside_of,
+    is_archive_name, refuse_large,
 };
 use crate::thread_pool::default_threads;
 
@@ -75,9 +75,9 @@ impl Directory {
         }
     }
 
-    fn listed(name: String, is_link: bool, found: Option<&std::fs::Metadata>) -> Listed {
+    fn listed(name: String, is_link: bool, found: Option<&std::fs::Metadata>) -> ArchiveRef {
         let modified = found.and_then(|found| found.modified().ok());
-        Listed {
+        ArchiveRef {
             bytes: found.map_or(0, std::fs::Metadata::len),
             modified: modified.and_then(|time| Timestamp::try_from(time).ok()),
             is_link,
@@ -104,7 +104,7 @@ impl Repository for Directory {
         default_threads().min(archives.div_ceil(16))
     }
 
-    fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
+    fn list(&self) -> Result<Vec<ArchiveRef>, RepositoryError> {
         let mut listed = Vec::new();
         let names = self.names()?.into_iter();
         for (name, is_link) in names.filter(|(name, _)| is_archive_name(name)) {
@@ -115,7 +115,7 @@ impl Repository for Directory {
         Ok(listed)
     }
 
-    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+    fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError> {
         let path = self.path_of(name);
         let found = fs::metadata(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.clone()),
@@ -128,7 +128,7 @@ impl Repository for Directory {
         ))
     }
 
-    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
+    fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError> {
         let path = self.path_of(&listed.name);
         match FileSource::open(&path) {
             // A broken link was not pruned meanwhile.
@@ -155,7 +155,7 @@ impl Repository for Directory {
             .map_err(|error| with_path(error, "create the backup dir", &self.path))
     }
 
-    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, name: &str) -> io::Result<Box<dyn PendingArchive>> {
         let incoming = Incoming {
             name: name.to_owned(),
             staged: StagedFile::create(&self.path)?,
@@ -234,7 +234,7 @@ struct Incoming {
     written_back: u64,
 }
 
-impl Receiving for Incoming {
+impl PendingArchive for Incoming {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.staged.file().write_all(bytes);
         written.map_err(|error| with_path(error, "write", self.staged.path()))?;
@@ -254,14 +254,14 @@ impl Receiving for Incoming {
         Ok(Arc::new(source))
     }
 
-    fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+    fn publish(self: Box<Self>, sides: &[CompanionFile]) -> io::Result<()> {
         publish(self.staged, &self.name, sides)
     }
 }
 
 /// Renames a staged archive to its name after writing `sides` beside it: an archive that is there is
 /// complete, even if the run is killed at any time.
-pub(crate) fn publish(archive: StagedFile, name: &str, sides: &[Side]) -> io::Result<()> {
+pub(crate) fn publish(archive: StagedFile, name: &str, sides: &[CompanionFile]) -> io::Result<()> {
     let mut beside = Vec::new();
     for side in sides {
         let file = StagedFile::holding(archive.dir(), &side.bytes)?;

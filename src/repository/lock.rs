@@ -30,7 +30,7 @@ const LONGEST_HOLDER: u64 = 500;
 
 /// The run that wants the lock, and how long it waits.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub struct LockRequest {
     /// The file's content while it is held: one line that names the run.
     pub holder: String,
     pub wait: Duration,
@@ -70,7 +70,7 @@ enum Tried {
 
 impl BackupLock {
     /// Takes the lock on `dir`, which must exist.
-    pub fn take(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<Self, LockError> {
+    pub fn take(dir: &Path, claim: &LockRequest, interrupt: &Interrupt) -> Result<Self, LockError> {
         let file = wait_for(dir, claim, Missing::Made, interrupt)?;
         if let Some(file) = &file {
             sign(file, &claim.holder)?;
@@ -79,7 +79,7 @@ impl BackupLock {
     }
 
     /// Whether [`BackupLock::take`] would get an effective lock, after the same wait. Changes nothing.
-    pub fn look(dir: &Path, claim: &Claim, interrupt: &Interrupt) -> Result<bool, LockError> {
+    pub fn look(dir: &Path, claim: &LockRequest, interrupt: &Interrupt) -> Result<bool, LockError> {
         let there = fs::symlink_metadata(dir.join(LOCK_FILE));
         if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Ok(true);
@@ -113,7 +113,7 @@ enum Missing {
 /// The locked file; `None` if the filesystem does not support locks.
 fn wait_for(
     dir: &Path,
-    claim: &Claim,
+    claim: &LockRequest,
     missing: Missing,
     interrupt: &Interrupt,
 ) -> Result<Option<fs::File>, LockError> {
@@ -228,8 +228,8 @@ fn holder_of(file: &fs::File) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn claim(holder: &str) -> Claim {
-        Claim {
+    fn claim(holder: &str) -> LockRequest {
+        LockRequest {
             holder: holder.to_owned(),
             wait: Duration::ZERO,
         }

@@ -26,12 +26,12 @@ use crate::archive::{ArchiveError, ENCRYPTED, EXTENSION, SUM_EXTENSION, Source};
 
 use crate::repository::sidecar::SIDECAR_EXTENSION;
 
-pub use crate::repository::catalog::{Catalog, Summary, summarize};
+pub use crate::repository::catalog::{ArchiveSummary, Catalog, summarize};
 pub use crate::repository::directory::Directory;
 
 /// An archive in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ArchiveRef {
     /// Its name, without any directory.
     pub name: String,
     /// Its size in bytes.
@@ -70,7 +70,7 @@ pub trait Repository: Debug + Send + Sync {
     }
 
     /// The archives in it, sorted by name.
-    fn list(&self) -> Result<Vec<Listed>, RepositoryError>;
+    fn list(&self) -> Result<Vec<ArchiveRef>, RepositoryError>;
 
     /// The keys that the last list skipped because they cannot be addressed: objects of other programs,
     /// such as `a//b`.
@@ -79,16 +79,16 @@ pub trait Repository: Debug + Send + Sync {
     }
 
     /// An archive in it, by its name.
-    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError>;
+    fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError>;
 
     /// The bytes of an archive in it.
-    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError>;
+    fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError>;
 
     /// Creates a missing directory, with mode 0700.
     fn prepare(&self) -> io::Result<()>;
 
     /// Starts to write an archive under `name`, which must be free.
-    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>>;
+    fn receive(&self, name: &str) -> io::Result<Box<dyn PendingArchive>>;
 
     /// The content of a small file beside the archives; `None` if it does not exist.
     fn read_beside(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
@@ -112,7 +112,7 @@ pub trait Repository: Debug + Send + Sync {
 
 /// An archive that is being written. It is not listed until it is published, and nothing remains
 /// if it is dropped before.
-pub trait Receiving: Debug {
+pub trait PendingArchive: Debug {
     /// Takes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
@@ -120,12 +120,12 @@ pub trait Receiving: Debug {
     fn finish(&mut self) -> io::Result<Arc<dyn Source>>;
 
     /// Publishes it under its name with the files `sides`; the last one completes it.
-    fn publish(self: Box<Self>, sides: &[Side]) -> io::Result<()>;
+    fn publish(self: Box<Self>, sides: &[CompanionFile]) -> io::Result<()>;
 }
 
 /// A small file that belongs to an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Side {
+pub struct CompanionFile {
     /// What follows the archive's name in its name.
     pub extension: &'static str,
     pub bytes: Vec<u8>,

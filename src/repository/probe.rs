@@ -10,16 +10,16 @@ use std::path::PathBuf;
 
 use crate::archive::Cipher;
 use crate::interrupt::Interrupt;
-use crate::repository::upload::{Deposit, DepositError, deposit};
+use crate::repository::upload::{UploadError, UploadRequest, upload};
 use crate::repository::{PROBE, Repository};
 
 const TEXT: &[u8] = b"Written by `etcd-ark snapshot --dry-run`, which removes it.\n";
 
 /// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub enum WriteProbeError {
     #[error(transparent)]
-    Deposit(#[from] DepositError),
+    Upload(#[from] UploadError),
     #[error("`{}` was written, and cannot be removed", path.display())]
     Stays { path: PathBuf, source: io::Error },
 }
@@ -29,10 +29,10 @@ pub fn probe(
     repository: &dyn Repository,
     cipher: Option<&dyn Cipher>,
     interrupt: &Interrupt,
-) -> Result<(), ProbeError> {
+) -> Result<(), WriteProbeError> {
     let random = RandomState::new().build_hasher().finish();
     let name = format!("{PROBE}{random:016x}.tmp");
-    let mut request = Deposit {
+    let mut request = UploadRequest {
         name: &name,
         bytes: TEXT.len() as u64,
         write: &mut |out| match cipher {
@@ -41,10 +41,10 @@ pub fn probe(
         },
         sides: &|_, _| Ok(Vec::new()),
     };
-    deposit(repository, &mut request, interrupt, &mut |_| ())?;
+    upload(repository, &mut request, interrupt, &mut |_| ())?;
     repository
         .remove(&name)
-        .map_err(|source| ProbeError::Stays {
+        .map_err(|source| WriteProbeError::Stays {
             path: repository.path_of(&name),
             source,
         })

@@ -15,7 +15,7 @@ use crate::etcd::digest::Digest;
 use crate::etcd::ids::{ClusterVersion, Identity, MemberId};
 use crate::etcd::member::Position;
 use crate::etcd::text::printable;
-use crate::repository::{Listed, Summary};
+use crate::repository::{ArchiveRef, ArchiveSummary};
 
 /// What follows an encrypted archive's name in the name of its sidecar.
 pub const SIDECAR_EXTENSION: &str = ".json";
@@ -55,13 +55,13 @@ pub struct Sidecar {
 impl Sidecar {
     /// The sidecar of an archive with this manifest and a ciphertext of `bytes` bytes.
     pub fn of(manifest: &Manifest, bytes: u64, sha256: Digest) -> Self {
-        let listed = Listed {
+        let listed = ArchiveRef {
             name: String::new(),
             bytes,
             modified: None,
             is_link: false,
         };
-        let summary = Summary::of(listed, manifest);
+        let summary = ArchiveSummary::of(listed, manifest);
         let codes = summary.warnings.iter().map(|warning| warning.code);
         let codes: Vec<_> = codes.filter(|code| !code.is_passing()).collect();
         Self {
@@ -130,8 +130,8 @@ impl Sidecar {
     }
 
     /// Its entry in a list.
-    pub(crate) fn summary(self, listed: Listed) -> Summary {
-        Summary {
+    pub(crate) fn summary(self, listed: ArchiveRef) -> ArchiveSummary {
+        ArchiveSummary {
             listed,
             created: self.created,
             identity: self.identity,

@@ -13,7 +13,7 @@ use crate::archive::digester::{Digester, Part};
 use crate::etcd::digest::Digest;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
-use crate::repository::{Receiving, Repository, Side};
+use crate::repository::{CompanionFile, PendingArchive, Repository};
 use crate::thread_pool::{Buffers, default_threads};
 
 /// How often a whole upload is tried.
@@ -22,26 +22,26 @@ const TRIES: u32 = 3;
 const PIECE: u64 = 1 << 20;
 
 /// An archive to write into a repository.
-pub struct Deposit<'d> {
+pub struct UploadRequest<'d> {
     pub name: &'d str,
     /// Its expected size in bytes, for the progress display.
     pub bytes: u64,
     /// Writes all of it; called once for each try.
     pub write: &'d mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     /// The files beside it, made from its digest and its size in bytes.
-    pub sides: &'d dyn Fn(Digest, u64) -> io::Result<Vec<Side>>,
+    pub sides: &'d dyn Fn(Digest, u64) -> io::Result<Vec<CompanionFile>>,
 }
 
 /// An archive that was written into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deposited {
+pub struct Uploaded {
     pub bytes: u64,
     pub sha256: Digest,
 }
 
 /// Why an archive was not written into a repository.
 #[derive(Debug, thiserror::Error)]
-pub enum DepositError {
+pub enum UploadError {
     #[error("`{0}` does not read back as it was written")]
     ReadBack(PathBuf),
     #[error(transparent)]
@@ -51,22 +51,22 @@ pub enum DepositError {
 }
 
 /// Puts an archive into `repository`.
-pub fn deposit(
+pub fn upload(
     repository: &dyn Repository,
-    deposit: &mut Deposit<'_>,
+    upload: &mut UploadRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
-) -> Result<Deposited, DepositError> {
+) -> Result<Uploaded, UploadError> {
     let mut attempt = 1;
     let mut begun = false;
     loop {
-        let error = match try_once(repository, deposit, interrupt, observe, &mut begun) {
+        let error = match try_once(repository, upload, interrupt, observe, &mut begun) {
             Ok(deposited) => return Ok(deposited),
             Err(error) => error,
         };
         interrupt.check()?;
         let may_pass =
-            matches!(&error, DepositError::Io(error) if error.kind() == io::ErrorKind::Other);
+            matches!(&error, UploadError::Io(error) if error.kind() == io::ErrorKind::Other);
         // Starting an upload has its own retries.
         if !may_pass || !begun || attempt == TRIES {
             return Err(error);
@@ -79,16 +79,16 @@ pub fn deposit(
 
 fn try_once(
     repository: &dyn Repository,
-    deposit: &mut Deposit<'_>,
+    upload: &mut UploadRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
     begun: &mut bool,
-) -> Result<Deposited, DepositError> {
-    let bytes = deposit.bytes;
+) -> Result<Uploaded, UploadError> {
+    let bytes = upload.bytes;
     let part = "writing";
     observe(Event::Begin { part, bytes });
     *begun = false;
-    let mut receiving = repository.receive(deposit.name)?;
+    let mut receiving = repository.receive(upload.name)?;
     *begun = true;
     let mut passing = Passing {
         receiving: receiving.as_mut(),
@@ -97,8 +97,8 @@ fn try_once(
         interrupt,
         observe,
     };
-    (deposit.write)(&mut passing)?;
-    let deposited = Deposited {
+    (upload.write)(&mut passing)?;
+    let deposited = Uploaded {
         bytes: passing.bytes,
         sha256: passing.digesting.finish()?,
     };
@@ -113,9 +113,9 @@ fn try_once(
         Ok(())
     })?;
     if source.length() != deposited.bytes || digesting.finish()? != deposited.sha256 {
-        return Err(DepositError::ReadBack(repository.path_of(deposit.name)));
+        return Err(UploadError::ReadBack(repository.path_of(upload.name)));
     }
-    let sides = (deposit.sides)(deposited.sha256, deposited.bytes)?;
+    let sides = (upload.sides)(deposited.sha256, deposited.bytes)?;
     interrupt.check()?;
     receiving.publish(&sides)?;
     Ok(deposited)
@@ -177,7 +177,7 @@ impl Digesting {
 
 /// Takes the digest of the bytes that go into a repository.
 struct Passing<'p> {
-    receiving: &'p mut dyn Receiving,
+    receiving: &'p mut dyn PendingArchive,
     digesting: Digesting,
     bytes: u64,
     interrupt: &'p Interrupt,

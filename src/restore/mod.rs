@@ -35,7 +35,7 @@ use crate::restore::unpack::{ChosenOwner, Unpacking};
 
 /// What to restore where.
 #[derive(Debug)]
-pub struct Request<'r> {
+pub struct RestoreRequest<'r> {
     pub archive: &'r Archive,
     /// The directory for `member/`; created if missing.
     pub data_dir: &'r Path,
@@ -108,13 +108,13 @@ pub enum RestoreError {
 
 /// Checks whether the target can take an archive, as [`restore`] itself does first: to fail before any
 /// long work.
-pub fn check_target(request: &Request<'_>) -> Result<(), RestoreError> {
+pub fn check_target(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     refuse_damaged(request)?;
-    drop(Target::find(request)?.take_over(request.replace)?);
+    drop(RestoreTarget::find(request)?.take_over(request.replace)?);
     Ok(())
 }
 
-fn refuse_damaged(request: &Request<'_>) -> Result<(), RestoreError> {
+fn refuse_damaged(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     match &request.archive.manifest().damage {
         Some(damage) if !request.damaged => Err(RestoreError::Damaged {
             path: request.archive.path().to_path_buf(),
@@ -127,12 +127,12 @@ fn refuse_damaged(request: &Request<'_>) -> Result<(), RestoreError> {
 /// Restores `request.archive`. It does not check the other members:
 /// see [`stale_member`](crate::restore::stale_member).
 pub fn restore(
-    request: &Request<'_>,
+    request: &RestoreRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Restored, RestoreError> {
     refuse_damaged(request)?;
-    let target = Target::find(request)?;
+    let target = RestoreTarget::find(request)?;
     drop(target.take_over(request.replace)?);
     target.clean_up();
     let staging = target.stage()?;
@@ -203,7 +203,7 @@ fn machine_warnings() -> Vec<String> {
 
 /// The target of a restore; symlinks to the data dir itself are resolved.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct RestoreTarget {
     data_dir: Place,
     /// The dedicated WAL dir: for the new segments, or, if they go into `member/wal`, with the old ones.
     wal_dir: Option<Place>,
@@ -261,8 +261,8 @@ impl Place {
     }
 }
 
-impl Target {
-    fn find(request: &Request<'_>) -> Result<Self, RestoreError> {
+impl RestoreTarget {
+    fn find(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
         let data_dir = Place::find(request.data_dir)?;
         let usual = data_dir.path.join("member/wal");
         let own = request.data_dir.join("member/wal");
@@ -368,7 +368,7 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// Tests, before any work is done, whether the existing directory can be exchanged.
-    fn refuse_if_no_exchange(&self, target: &Target) -> Result<(), RestoreError> {
+    fn refuse_if_no_exchange(&self, target: &RestoreTarget) -> Result<(), RestoreError> {
         if !target.member().exists() || target.wal_dir.is_some() {
             return Ok(());
         }

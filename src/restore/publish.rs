@@ -15,7 +15,7 @@ use crate::data_dir::wal_note;
 use crate::fs::dir::{Dir, Entry};
 use crate::fs::owner::give_to_owner_of;
 use crate::fs::staged::{StagedDir, StagedFile};
-use crate::restore::{Place, Staging, Target, segments_in};
+use crate::restore::{Place, RestoreTarget, Staging, segments_in};
 
 /// What was kept, and how to undo the restore.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct Publication {
 }
 
 pub(crate) fn publish(
-    target: &Target,
+    target: &RestoreTarget,
     staging: Staging,
     now: Timestamp,
 ) -> io::Result<Publication> {
@@ -54,7 +54,7 @@ pub(crate) fn publish(
 }
 
 struct Staged<'s> {
-    target: &'s Target,
+    target: &'s RestoreTarget,
     staging: &'s Staging,
     time: &'s str,
 }

@@ -22,7 +22,7 @@ use crate::fs::owner;
 use crate::fs::owner::Owner;
 use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::progress::Event;
-use crate::restore::{Request, RestoreError, Staging, Target};
+use crate::restore::{RestoreError, RestoreRequest, RestoreTarget, Staging};
 
 /// How many files may wait for their sync; until then the disk works on its own.
 const UNSYNCED: usize = 32;
@@ -39,8 +39,8 @@ pub(crate) struct ChosenOwner {
 impl ChosenOwner {
     /// Chooses the user's, or that of the replaced member or the existing data dir, or the recorded one.
     pub(crate) fn choose(
-        request: &Request<'_>,
-        target: &Target,
+        request: &RestoreRequest<'_>,
+        target: &RestoreTarget,
         staging: &Staging,
     ) -> std::io::Result<Self> {
         let data_dir = &staging.data_dir.place().dir;

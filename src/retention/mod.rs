@@ -1,6 +1,6 @@
 //! Retention: which archives of a repository are kept, and why.
 //!
-//! In: the [`Summary`] of every archive, a [`Policy`], the time, and a function that verifies an archive.
+//! In: the [`ArchiveSummary`] of every archive, a [`Policy`], the time, and a function that verifies an archive.
 //! Out: a [`Decision`] for each archive; one without a reason to be kept is removed. Nothing is read,
 //! removed or timed here.
 //!
@@ -33,10 +33,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::interrupt::Interrupted;
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 
 pub(crate) use crate::retention::order::by_log;
-pub use crate::retention::policy::{EmptyPolicy, Policy, Rules};
+pub use crate::retention::policy::{EmptyPolicy, Policy, RetentionRules};
 pub use crate::retention::proof::Proof;
 pub use crate::retention::reason::{Period, Reason};
 
@@ -54,7 +54,7 @@ pub struct Group {
 
 impl Group {
     /// The group that an archive belongs to.
-    pub fn of(summary: &Summary) -> Self {
+    pub fn of(summary: &ArchiveSummary) -> Self {
         Self {
             cluster_id: summary.identity.cluster_id,
             member_id: summary.identity.member_id,
@@ -65,7 +65,7 @@ impl Group {
 /// The decision about an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
-    pub summary: &'s Summary,
+    pub summary: &'s ArchiveSummary,
     /// Why it is kept; it is removed if there is no reason.
     pub reasons: Vec<Reason>,
 }
@@ -78,18 +78,18 @@ impl Decision<'_> {
 }
 
 /// Verifies an archive; called at most once for each.
-pub type Prove<'p> = dyn FnMut(&Summary) -> Result<Proof, Interrupted> + 'p;
+pub type Prove<'p> = dyn FnMut(&ArchiveSummary) -> Result<Proof, Interrupted> + 'p;
 
 /// Decides about `summaries`, given in any order; newest first. One that is gone when it is
 /// verified is left out. `now` is the time on this machine.
 pub fn decide<'s>(
-    summaries: &'s [Summary],
+    summaries: &'s [ArchiveSummary],
     policy: &Policy,
     now: Timestamp,
     prove: &mut Prove<'_>,
 ) -> Result<Vec<Decision<'s>>, Interrupted> {
     let mut proofs = Proofs::new(prove);
-    let mut groups: BTreeMap<Group, Vec<&Summary>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<&ArchiveSummary>> = BTreeMap::new();
     for summary in summaries {
         groups.entry(Group::of(summary)).or_default().push(summary);
     }
@@ -106,7 +106,7 @@ pub fn decide<'s>(
 }
 
 fn decide_group<'s>(
-    mut archives: Vec<&'s Summary>,
+    mut archives: Vec<&'s ArchiveSummary>,
     policy: &Policy,
     now: Timestamp,
     proofs: &mut Proofs<'_, '_>,
@@ -135,7 +135,7 @@ fn decide_group<'s>(
 
 /// One pass over a group, given in the order of its log.
 fn look<'s>(
-    archives: &[&'s Summary],
+    archives: &[&'s ArchiveSummary],
     policy: &Policy,
     now: Timestamp,
     proofs: &mut Proofs<'_, '_>,
@@ -194,7 +194,7 @@ fn look<'s>(
 }
 
 /// The reason to keep an archive that does not count, if it does not.
-fn set_aside(summary: &Summary, now: Timestamp) -> Option<Reason> {
+fn set_aside(summary: &ArchiveSummary, now: Timestamp) -> Option<Reason> {
     if summary.listed.is_link {
         // Its target may be in the list as well, and must not count twice.
         Some(Reason::Link)

@@ -7,24 +7,27 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 
-use crate::repository::{Listed, Summary};
+use crate::repository::{ArchiveRef, ArchiveSummary};
 
 /// By the term and index of the last entry; archives of the same entry by their times, then names.
-pub(crate) fn by_log(a: &Summary, b: &Summary) -> Ordering {
-    let place = |s: &Summary| (s.position.term, s.position.index, s.created);
+pub(crate) fn by_log(a: &ArchiveSummary, b: &ArchiveSummary) -> Ordering {
+    let place = |s: &ArchiveSummary| (s.position.term, s.position.index, s.created);
     place(a).cmp(&place(b)).then_with(|| a.name().cmp(b.name()))
 }
 
 /// Splits archives, given in the order of the log, into different ones and copies of these, each copy with
 /// the one that it equals: the first by name.
 pub(crate) fn apart_from_copies(
-    archives: Vec<&Summary>,
-) -> (Vec<&Summary>, Vec<(&Summary, &Summary)>) {
-    let mut apart: Vec<&Summary> = Vec::new();
+    archives: Vec<&ArchiveSummary>,
+) -> (
+    Vec<&ArchiveSummary>,
+    Vec<(&ArchiveSummary, &ArchiveSummary)>,
+) {
+    let mut apart: Vec<&ArchiveSummary> = Vec::new();
     let mut copies = Vec::new();
     for archive in archives {
         let same_place = apart.iter().rev().take_while(|other| {
-            let place = |s: &Summary| (s.position.term, s.position.index, s.created);
+            let place = |s: &ArchiveSummary| (s.position.term, s.position.index, s.created);
             place(other) == place(archive)
         });
         match same_place.copied().find(|other| is_copy(other, archive)) {
@@ -37,12 +40,12 @@ pub(crate) fn apart_from_copies(
 
 /// Whether all but the name and the time of writing is the same. Two encrypted files are never equal,
 /// unless one is a copy of the other.
-fn is_copy(a: &Summary, b: &Summary) -> bool {
-    let named_as_a = Listed {
+fn is_copy(a: &ArchiveSummary, b: &ArchiveSummary) -> bool {
+    let named_as_a = ArchiveRef {
         bytes: b.listed.bytes,
         ..a.listed.clone()
     };
-    let b = Summary {
+    let b = ArchiveSummary {
         listed: named_as_a,
         ..b.clone()
     };

@@ -1,18 +1,18 @@
 //! The retention policy.
 //!
-//! In: [`Rules`] as an operator gives them. Out: a [`Policy`], which keeps something: rules that
+//! In: [`RetentionRules`] as an operator gives them. Out: a [`Policy`], which keeps something: rules that
 //! keep nothing would empty the backup dir, and are refused.
 
 use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
 
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 use crate::retention::reason::Period;
 
 /// What to keep of each group; all times are UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct RetentionRules {
     /// The newest archives, by number.
     pub last: Option<NonZeroU32>,
     /// The newest of each hour, for this number of hours.
@@ -38,13 +38,13 @@ pub struct EmptyPolicy;
 
 /// Rules that keep something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy(Rules);
+pub struct Policy(RetentionRules);
 
-impl TryFrom<Rules> for Policy {
+impl TryFrom<RetentionRules> for Policy {
     type Error = EmptyPolicy;
 
     /// Labels alone are not a policy: every archive without one would be removed.
-    fn try_from(rules: Rules) -> Result<Self, EmptyPolicy> {
+    fn try_from(rules: RetentionRules) -> Result<Self, EmptyPolicy> {
         let policy = Self(rules);
         if policy.last().is_none() && policy.within().is_none() && policy.periods().next().is_none()
         {
@@ -78,7 +78,7 @@ impl Policy {
             .filter_map(|(period, count)| Some((period, count?.get())))
     }
 
-    pub(crate) fn labels_of(&self, summary: &Summary) -> impl Iterator<Item = String> {
+    pub(crate) fn labels_of(&self, summary: &ArchiveSummary) -> impl Iterator<Item = String> {
         let kept = &self.0.labels;
         summary
             .labels

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 
 use crate::archive::ArchiveError;
 use crate::interrupt::Interrupted;
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 use crate::retention::Prove;
 
 /// Whether an archive is valid.
@@ -47,7 +47,7 @@ impl<'p, 'f> Proofs<'p, 'f> {
         }
     }
 
-    pub(crate) fn of(&mut self, summary: &Summary) -> Result<&Proof, Interrupted> {
+    pub(crate) fn of(&mut self, summary: &ArchiveSummary) -> Result<&Proof, Interrupted> {
         Ok(match self.known.entry(summary.name().to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert((self.prove)(summary)?),

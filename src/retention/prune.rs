@@ -12,13 +12,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::repository::check::prove;
-use crate::repository::{Catalog, Listed, Repository, Summary};
-use crate::retention::verified_cache::{LEDGER, Ledger};
+use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository};
+use crate::retention::verified_cache::{CACHE_NAME, VerifiedCache};
 use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 
 /// What to prune, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'r> {
+pub struct PruneRequest<'r> {
     pub repository: &'r dyn Repository,
     pub policy: &'r Policy,
     pub prove_again_after: SignedDuration,
@@ -34,8 +34,8 @@ pub struct Plan<'c> {
     /// The names of files beside archives that are gone, to be removed too; or why they are not known.
     pub orphans: io::Result<Vec<String>>,
     /// The cache of verifications, updated.
-    known: Ledger,
-    noted: Ledger,
+    known: VerifiedCache,
+    noted: VerifiedCache,
 }
 
 /// The result of a removal.
@@ -61,12 +61,12 @@ pub fn only(catalog: &mut Catalog, group: Group) {
 
 /// Decides what is kept, and changes nothing. `observe` is called before each archive is read.
 pub fn plan<'c>(
-    request: &Request<'_>,
+    request: &PruneRequest<'_>,
     catalog: &'c Catalog,
     interrupt: &Interrupt,
-    observe: &mut dyn FnMut(&Summary),
+    observe: &mut dyn FnMut(&ArchiveSummary),
 ) -> Result<Plan<'c>, Interrupted> {
-    let known = ledger(request.repository);
+    let known = verified(request.repository);
     let mut prover = Prover {
         request,
         interrupt,
@@ -76,7 +76,7 @@ pub fn plan<'c>(
     };
     let mut decisions = loop {
         let policy = request.policy;
-        let mut proof = |summary: &Summary| prover.prove(summary);
+        let mut proof = |summary: &ArchiveSummary| prover.prove(summary);
         let decisions = decide(&catalog.summaries, policy, request.now, &mut proof)?;
         if prover.all_good(guards(&decisions))? {
             break decisions;
@@ -97,14 +97,14 @@ pub fn plan<'c>(
 
 /// The archives that are kept in place of removed ones: they must not have been
 /// damaged since they were verified.
-fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
+fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s ArchiveSummary> {
     let is_guard =
         |reason: &Reason| matches!(reason, Reason::LastGood | Reason::BeforeVersion { .. });
     let guards = decisions
         .iter()
         .filter(|decision| decision.reasons.iter().any(is_guard))
         .map(|decision| decision.summary);
-    let stands_in = |guard: &Summary| {
+    let stands_in = |guard: &ArchiveSummary| {
         decisions.iter().any(|decision| {
             !decision.is_kept()
                 && Group::of(decision.summary) == Group::of(guard)
@@ -116,16 +116,16 @@ fn guards<'s>(decisions: &[Decision<'s>]) -> Vec<&'s Summary> {
 
 /// Verifies archives, each at most once in a run.
 struct Prover<'p> {
-    request: &'p Request<'p>,
+    request: &'p PruneRequest<'p>,
     interrupt: &'p Interrupt,
-    observe: &'p mut dyn FnMut(&Summary),
-    noted: Ledger,
+    observe: &'p mut dyn FnMut(&ArchiveSummary),
+    noted: VerifiedCache,
     read: HashMap<String, Proof>,
 }
 
 impl Prover<'_> {
     /// By the cache, if its entry is still valid.
-    fn prove(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+    fn prove(&mut self, summary: &ArchiveSummary) -> Result<Proof, Interrupted> {
         self.interrupt.check()?;
         let request = self.request;
         if let Some(proof) = self.read.get(summary.name()) {
@@ -139,7 +139,7 @@ impl Prover<'_> {
     }
 
     /// By reading it, whatever the cache has.
-    fn prove_now(&mut self, summary: &Summary) -> Result<Proof, Interrupted> {
+    fn prove_now(&mut self, summary: &ArchiveSummary) -> Result<Proof, Interrupted> {
         if let Some(proof) = self.read.get(summary.name()) {
             return Ok(proof.clone());
         }
@@ -158,7 +158,7 @@ impl Prover<'_> {
         Ok(proof)
     }
 
-    fn all_good(&mut self, guards: Vec<&Summary>) -> Result<bool, Interrupted> {
+    fn all_good(&mut self, guards: Vec<&ArchiveSummary>) -> Result<bool, Interrupted> {
         let mut all_good = true;
         for guard in guards {
             all_good &= self.prove_now(guard)? == Proof::Good;
@@ -169,7 +169,7 @@ impl Prover<'_> {
 
 /// Removes what `plan` does not keep; continues after one that cannot be removed. After an
 /// interrupt, what was removed until then is still reported.
-pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
+pub fn carry_out(request: &PruneRequest<'_>, plan: &Plan<'_>, interrupt: &Interrupt) -> Pruned {
     let mut pruned = Pruned::default();
     let kept = plan.decisions.iter().filter(|d| d.is_kept());
     let kept: HashSet<_> = kept.map(|decision| decision.summary.name()).collect();
@@ -202,21 +202,23 @@ pub fn carry_out(request: &Request<'_>, plan: &Plan<'_>, interrupt: &Interrupt) 
 
 /// Records that an archive was verified at `now` and holds all that its member holds, so that
 /// monitoring does not expect a newer one.
-pub fn note_current(
+pub fn record_unchanged(
     repository: &dyn Repository,
-    listed: &Listed,
+    listed: &ArchiveRef,
     now: Timestamp,
 ) -> io::Result<()> {
-    let mut ledger = ledger(repository);
-    ledger.note_current(listed, now);
-    let json = ledger.write().map_err(io::Error::other)?;
-    repository.write_beside(LEDGER, &json)
+    let mut verified = verified(repository);
+    verified.record_unchanged(listed, now);
+    let json = verified.write().map_err(io::Error::other)?;
+    repository.write_beside(CACHE_NAME, &json)
 }
 
 /// The cache of verifications in `repository`; empty if it cannot be read.
-pub fn ledger(repository: &dyn Repository) -> Ledger {
-    let there = repository.read_beside(LEDGER).ok().flatten();
-    there.as_deref().map_or_else(Ledger::default, Ledger::read)
+pub fn verified(repository: &dyn Repository) -> VerifiedCache {
+    let there = repository.read_beside(CACHE_NAME).ok().flatten();
+    there
+        .as_deref()
+        .map_or_else(VerifiedCache::default, VerifiedCache::read)
 }
 
 /// Writes the cache, if it has changed, for the remaining archives.
@@ -231,5 +233,5 @@ fn note(repository: &dyn Repository, plan: &Plan<'_>) -> io::Result<()> {
         return Ok(());
     }
     let json = noted.write().map_err(io::Error::other)?;
-    repository.write_beside(LEDGER, &json)
+    repository.write_beside(CACHE_NAME, &json)
 }

@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::repository::Listed;
+use crate::repository::ArchiveRef;
 
 /// The file's name.
-pub const LEDGER: &str = ".etcd-ark-proofs.json";
+pub const CACHE_NAME: &str = ".etcd-ark-proofs.json";
 /// The format that this release reads and writes.
 const FORMAT: u32 = 1;
 
 /// When each archive was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ledger {
+pub struct VerifiedCache {
     format: u32,
     proofs: BTreeMap<String, Proven>,
 }
@@ -36,7 +36,7 @@ struct Proven {
     current: Option<Timestamp>,
 }
 
-impl Default for Ledger {
+impl Default for VerifiedCache {
     fn default() -> Self {
         Self {
             format: FORMAT,
@@ -45,11 +45,11 @@ impl Default for Ledger {
     }
 }
 
-impl Ledger {
+impl VerifiedCache {
     /// Parses the file's content.
     pub fn read(json: &[u8]) -> Self {
         let read: Option<Self> = serde_json::from_slice(json).ok();
-        read.filter(|ledger| ledger.format == FORMAT)
+        read.filter(|verified| verified.format == FORMAT)
             .unwrap_or_default()
     }
 
@@ -59,7 +59,7 @@ impl Ledger {
     }
 
     /// Whether the archive, unchanged since, was verified less than `again_after` before `now`.
-    pub fn covers(&self, listed: &Listed, now: Timestamp, again_after: SignedDuration) -> bool {
+    pub fn covers(&self, listed: &ArchiveRef, now: Timestamp, again_after: SignedDuration) -> bool {
         self.of(listed).is_some_and(|proven| {
             let age = now.duration_since(proven.at);
             // A time in the future does not tell its age.
@@ -67,19 +67,19 @@ impl Ledger {
         })
     }
 
-    fn of(&self, listed: &Listed) -> Option<&Proven> {
+    fn of(&self, listed: &ArchiveRef) -> Option<&Proven> {
         self.proofs.get(&listed.name).filter(|proven| {
             proven.bytes == listed.bytes && Some(proven.modified) == listed.modified
         })
     }
 
     /// When the archive's member was last found to hold nothing that is not in the archive.
-    pub fn current(&self, listed: &Listed) -> Option<Timestamp> {
+    pub fn current(&self, listed: &ArchiveRef) -> Option<Timestamp> {
         self.of(listed).and_then(|proven| proven.current)
     }
 
     /// Records that the archive was verified at `now`, and holds all that its member holds.
-    pub fn note_current(&mut self, listed: &Listed, now: Timestamp) {
+    pub fn record_unchanged(&mut self, listed: &ArchiveRef, now: Timestamp) {
         self.note(listed, now);
         if let Some(proven) = self.proofs.get_mut(&listed.name) {
             proven.current = Some(now);
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// Records that the archive was verified at `now`.
-    pub fn note(&mut self, listed: &Listed, now: Timestamp) {
+    pub fn note(&mut self, listed: &ArchiveRef, now: Timestamp) {
         let current = self.current(listed);
         if let Some(modified) = listed.modified {
             let proven = Proven {
@@ -115,8 +115,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn listed(bytes: u64, modified: i64) -> Listed {
-        Listed {
+    fn listed(bytes: u64, modified: i64) -> ArchiveRef {
+        ArchiveRef {
             is_link: false,
             name: "etcd-a.tar.zst".to_owned(),
             bytes,
@@ -128,36 +128,39 @@ mod tests {
     fn a_proof_counts_for_the_file_that_was_proven_and_for_a_while() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let week = SignedDuration::from_hours(7 * 24);
-        let mut ledger = Ledger::default();
-        ledger.note(&listed(10, 5), at(1000));
-        let ledger = Ledger::read(&ledger.write().unwrap());
-        assert!(ledger.covers(&listed(10, 5), at(1000), week));
-        assert!(ledger.covers(&listed(10, 5), at(1000 + 7 * 86_400 - 1), week));
-        assert!(!ledger.covers(&listed(10, 5), at(1000 + 7 * 86_400), week));
+        let mut verified = VerifiedCache::default();
+        verified.note(&listed(10, 5), at(1000));
+        let verified = VerifiedCache::read(&verified.write().unwrap());
+        assert!(verified.covers(&listed(10, 5), at(1000), week));
+        assert!(verified.covers(&listed(10, 5), at(1000 + 7 * 86_400 - 1), week));
+        assert!(!verified.covers(&listed(10, 5), at(1000 + 7 * 86_400), week));
         assert!(
-            !ledger.covers(&listed(11, 5), at(1001), week),
+            !verified.covers(&listed(11, 5), at(1001), week),
             "another size"
         );
         assert!(
-            !ledger.covers(&listed(10, 6), at(1001), week),
+            !verified.covers(&listed(10, 6), at(1001), week),
             "written again"
         );
         assert!(
-            !ledger.covers(&listed(10, 5), at(999), week),
+            !verified.covers(&listed(10, 5), at(999), week),
             "a proof from the future"
         );
-        assert!(!ledger.covers(&listed(10, 5), at(1000), SignedDuration::ZERO));
-        let unknown = Listed {
+        assert!(!verified.covers(&listed(10, 5), at(1000), SignedDuration::ZERO));
+        let unknown = ArchiveRef {
             modified: None,
             ..listed(10, 5)
         };
-        assert!(!ledger.covers(&unknown, at(1001), week));
+        assert!(!verified.covers(&unknown, at(1001), week));
     }
 
     #[test]
     fn a_broken_ledger_is_as_good_as_none() {
         for json in ["", "[]", "{\"format\":2,\"proofs\":{}}", "{\"format\":1}"] {
-            assert_eq!(Ledger::read(json.as_bytes()), Ledger::default());
+            assert_eq!(
+                VerifiedCache::read(json.as_bytes()),
+                VerifiedCache::default()
+            );
         }
     }
 }

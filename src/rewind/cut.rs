@@ -7,11 +7,11 @@ use std::str::FromStr;
 use crate::etcd::ids::{ClusterVersion, Index, Release};
 use crate::rewind::RewindError;
 use crate::rewind::history::{History, Missing};
-use crate::rewind::input::Witness;
+use crate::rewind::input::ReadInput;
 
 /// What to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum To {
+pub enum RewindTarget {
     /// The entry before the one that raised the cluster version to this release or a later one; the
     /// end of the history if no entry did.
     LastBefore(Release),
@@ -24,7 +24,7 @@ pub enum To {
 #[error("a moment is `last-before:RELEASE`, such as `last-before:2.2`, or `index:N`, or `end`")]
 pub struct NoMoment;
 
-impl FromStr for To {
+impl FromStr for RewindTarget {
     type Err = NoMoment;
 
     fn from_str(text: &str) -> Result<Self, NoMoment> {
@@ -44,7 +44,7 @@ impl FromStr for To {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct CutPoint {
     pub index: Index,
     /// The entry that raised the cluster version, if the last kept entry is the one before it.
     pub moved: Option<Move>,
@@ -68,25 +68,25 @@ struct Evidence {
     set: bool,
 }
 
-impl Moment {
+impl CutPoint {
     /// Finds the moment `to`.
     pub(crate) fn find(
-        to: &To,
+        to: &RewindTarget,
         history: &History<'_>,
-        witnesses: &[Witness],
+        read_inputs: &[ReadInput],
     ) -> Result<Self, RewindError> {
-        let evidence = evidence(history, witnesses);
+        let evidence = evidence(history, read_inputs);
         let end = history.agreement.end.index;
         let (index, moved) = match to {
-            To::End => (end, None),
-            To::Index(index) if *index > end => {
+            RewindTarget::End => (end, None),
+            RewindTarget::Index(index) if *index > end => {
                 return Err(RewindError::Beyond {
                     wanted: *index,
                     last: end,
                 });
             }
-            To::Index(index) => (*index, None),
-            To::LastBefore(release) => match last_before(*release, &evidence, history)? {
+            RewindTarget::Index(index) => (*index, None),
+            RewindTarget::LastBefore(release) => match last_before(*release, &evidence, history)? {
                 Some(moved) => (moved.at.previous(), Some(moved)),
                 None => (end, None),
             },
@@ -103,21 +103,21 @@ impl Moment {
 }
 
 /// All that is known of the cluster version, in log order.
-fn evidence(history: &History<'_>, witnesses: &[Witness]) -> Vec<Evidence> {
+fn evidence(history: &History<'_>, read_inputs: &[ReadInput]) -> Vec<Evidence> {
     let mut found = vec![Evidence {
         index: Index(0),
         version: None,
         set: false,
     }];
-    for (witness, sure) in witnesses.iter().zip(&history.agreement.sure) {
+    for (read_input, sure) in read_inputs.iter().zip(&history.agreement.sure) {
         let from = found.len();
-        let snapshots = witness.trace.snapshots.iter();
+        let snapshots = read_input.trace.snapshots.iter();
         found.extend(snapshots.map(|snapshot| Evidence {
             index: snapshot.id.index,
             version: snapshot.cluster_version.clone(),
             set: false,
         }));
-        let changes = witness.facts.versions.iter();
+        let changes = read_input.facts.versions.iter();
         found.extend(changes.filter_map(|change| {
             let index = change.set_at.filter(|index| index <= sure)?;
             Some(Evidence {

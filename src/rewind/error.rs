@@ -10,7 +10,7 @@ use crate::etcd::replay::ReplayFault;
 use crate::fs::space::SpaceError;
 use crate::interrupt::Interrupted;
 use crate::rewind::cut::stretches;
-use crate::rewind::fork::{Fork, Said, Side, Why};
+use crate::rewind::fork::{Fork, LogState, Side, Why};
 use crate::rewind::history::Missing;
 use crate::rewind::stores::Renamed;
 use crate::snapshot::error::CaptureError;
@@ -181,12 +181,12 @@ fn fork_text(fork: &Fork, names: &[String]) -> String {
     let name = |input: usize| names.get(input).map_or("", String::as_str);
     let side = |side: &Side| {
         let said = match &side.said {
-            Said::Entry(entry) => {
+            LogState::Entry(entry) => {
                 let (term, bytes, digest) = (entry.term, entry.bytes, entry.digest);
                 format!("an entry of term {term} ({bytes} bytes, SHA-256 {digest}…)")
             }
-            Said::Snapshot(term) => format!("a raft snapshot of term {term}"),
-            Said::Nothing(last) => format!("nothing: its log ends at {last}"),
+            LogState::Snapshot(term) => format!("a raft snapshot of term {term}"),
+            LogState::Nothing(last) => format!("nothing: its log ends at {last}"),
         };
         let known = if side.committed {
             "known to be committed"

@@ -50,14 +50,14 @@ pub struct Fork {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     pub input: usize,
-    pub said: Said,
+    pub said: LogState,
     /// Whether this input knows that entry to be committed.
     pub committed: bool,
 }
 
 /// What a log has at an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum LogState {
     Entry(TracedEntry),
     /// A raft snapshot that ends there, in this term.
     Snapshot(Term),
@@ -193,7 +193,7 @@ fn fork(logs: [(usize, &Log<'_>); 2], committed: Committed) -> Option<Fork> {
         && let Some(term) = snapshot_term(a, index)
         && let Some(own) = sides.last_mut()
     {
-        own.said = Said::Snapshot(term);
+        own.said = LogState::Snapshot(term);
     }
     Some(Fork { index, sides, why })
 }
@@ -207,9 +207,9 @@ fn snapshot_term(log: &Log<'_>, index: Index) -> Option<Term> {
 
 fn side(input: usize, log: &Log<'_>, index: Index) -> Side {
     let said = match (log.trace.entry(index), log.term_at(index)) {
-        (Some(entry), _) => Said::Entry(*entry),
-        (None, Some(term)) => Said::Snapshot(term),
-        (None, None) => Said::Nothing(log.last),
+        (Some(entry), _) => LogState::Entry(*entry),
+        (None, Some(term)) => LogState::Snapshot(term),
+        (None, None) => LogState::Nothing(log.last),
     };
     Side {
         input,

@@ -1,6 +1,6 @@
 //! Reads every input once from end to end, verifies it and records what its log holds.
 //!
-//! In: an archive or a data dir. Out: a [`Witness`]. A corrupt input is refused; only raft snapshots
+//! In: an archive or a data dir. Out: a [`ReadInput`]. A corrupt input is refused; only raft snapshots
 //! that etcd itself would skip are skipped.
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ use crate::target::Target;
 
 /// An input and what its log holds.
 #[derive(Debug)]
-pub struct Witness {
+pub struct ReadInput {
     pub path: PathBuf,
     pub facts: MemberFacts,
     pub trace: Trace,
@@ -45,9 +45,9 @@ pub struct Witness {
     pub taken: Timestamp,
 }
 
-impl Witness {
+impl ReadInput {
     /// Verifies `target` and records what its log holds; with `rescue`, what is intact of it.
-    pub(crate) fn hear(
+    pub(crate) fn read(
         target: &Target,
         rescue: bool,
         threads: usize,

@@ -50,11 +50,11 @@ use crate::etcd::store::UnixNanos;
 use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::rewind::cut::{Moment, To};
+use crate::rewind::cut::{CutPoint, RewindTarget};
 use crate::rewind::fork::agree;
 use crate::rewind::history::History;
-use crate::rewind::input::Witness;
-use crate::rewind::new_cluster::Wishes;
+use crate::rewind::input::ReadInput;
+use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::plan::{Lost, PlannedStore};
 use crate::rewind::reread::Reading;
 use crate::rewind::stores::{Agreed, Stores, View};
@@ -62,12 +62,12 @@ use crate::target::Target;
 
 /// What to take back, and to which entry.
 #[derive(Clone, Debug)]
-pub struct Request<'r> {
-    pub to: To,
+pub struct RewindRequest<'r> {
+    pub to: RewindTarget,
     /// The input that gives the raft snapshot to all members, by its member's name or id, or its path; needed
     /// only where names of in-order keys differ.
     pub base: Option<&'r str>,
-    pub wishes: Wishes<'r>,
+    pub requested: MemberChanges<'r>,
     pub keep_cluster_id: bool,
     /// Whether inputs may be in use, as they may for a plan that is only shown.
     pub may_run: bool,
@@ -134,27 +134,27 @@ impl Input {
 
 /// Reads `inputs` and plans what `request` asks for. Writes nothing.
 pub fn plan(
-    request: &Request<'_>,
+    request: &RewindRequest<'_>,
     inputs: &[Input],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Plan, RewindError> {
-    let witnesses = hear_all(request, inputs, interrupt, observe)?;
-    let names: Vec<String> = witnesses.iter().map(name_of).collect();
-    let logs: Vec<_> = witnesses.iter().map(Witness::log).collect();
+    let read_inputs = read_all(request, inputs, interrupt, observe)?;
+    let names: Vec<String> = read_inputs.iter().map(name_of).collect();
+    let logs: Vec<_> = read_inputs.iter().map(ReadInput::log).collect();
     let agreement = agree(&logs).map_err(|fork| RewindError::Fork {
         fork,
         names: names.clone(),
     })?;
     let history = History::new(logs, agreement.clone());
-    let moment = Moment::find(&request.to, &history, &witnesses)?;
-    refuse_cut_of_3x(&witnesses, &moment, &history)?;
-    let views = views(&witnesses, &history, &moment, &names)?;
-    let base = choose_base(request, &witnesses, &views, &moment)?;
+    let moment = CutPoint::find(&request.to, &history, &read_inputs)?;
+    refuse_cut_of_3x(&read_inputs, &moment, &history)?;
+    let views = views(&read_inputs, &history, &moment, &names)?;
+    let base = choose_base(request, &read_inputs, &views, &moment)?;
     let rules = InOrderRules::of(moment.cluster_version.as_ref());
     let mut stores = Stores {
         inputs,
-        witnesses: &witnesses,
+        read_inputs: &read_inputs,
         history: &history,
         moment: moment.index,
         rules,
@@ -170,21 +170,21 @@ pub fn plan(
         disagreed,
         served,
     } = stores.agreed(base, &views, &names, request.base.is_some())?;
-    let term = next_term(&witnesses)?;
+    let term = next_term(&read_inputs)?;
     let changes =
-        crate::rewind::new_cluster::changes(request.wishes, &mut store, moment.index, term)?;
+        crate::rewind::new_cluster::changes(request.requested, &mut store, moment.index, term)?;
     let members = crate::rewind::new_cluster::members_of(&store, moment.index)?;
-    let old_cluster_id = cluster_of(&witnesses);
+    let old_cluster_id = cluster_of(&read_inputs);
     let log = history.cover(base.index().next(), moment.index, Some(base.input));
     Ok(Plan {
-        db: choose_db(&witnesses, base),
+        db: choose_db(&read_inputs, base),
         cluster_id: if request.keep_cluster_id {
             old_cluster_id
         } else {
             crate::rewind::new_cluster::new_cluster_id(
                 old_cluster_id,
                 moment.index,
-                &witnesses,
+                &read_inputs,
                 request.now,
             )
         },
@@ -203,63 +203,65 @@ pub fn plan(
         changes,
         rules,
         disagreed,
-        witnesses,
+        read_inputs,
         now: request.now,
     })
 }
 
-fn hear_all(
-    request: &Request<'_>,
+fn read_all(
+    request: &RewindRequest<'_>,
     inputs: &[Input],
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
-) -> Result<Vec<Witness>, RewindError> {
-    let mut witnesses: Vec<Witness> = Vec::new();
+) -> Result<Vec<ReadInput>, RewindError> {
+    let mut read_inputs: Vec<ReadInput> = Vec::new();
     // Damaged data must not decide where the history ends.
-    let rescue = matches!(request.to, To::Index(_));
+    let rescue = matches!(request.to, RewindTarget::Index(_));
     for input in inputs {
-        let found = Witness::hear(&input.target, rescue, request.threads, interrupt, observe)?;
+        let found = ReadInput::read(&input.target, rescue, request.threads, interrupt, observe)?;
         if let Some(running) = found.running.clone().filter(|_| !request.may_run) {
             return Err(RewindError::Running {
                 path: found.path,
                 running,
             });
         }
-        if let Some(first) = witnesses.first() {
-            let cluster = |witness: &Witness| witness.facts.identity.cluster_id;
+        if let Some(first) = read_inputs.first() {
+            let cluster = |read_input: &ReadInput| read_input.facts.identity.cluster_id;
             let (one, other) = (cluster(first), cluster(&found));
             if one != other {
                 let first = (first.path.clone(), one);
                 return Err(RewindError::Clusters(first, (found.path, other)));
             }
         }
-        witnesses.push(found);
+        read_inputs.push(found);
     }
-    if witnesses.is_empty() {
+    if read_inputs.is_empty() {
         return Err(RewindError::NoInput);
     }
-    Ok(witnesses)
+    Ok(read_inputs)
 }
 
-fn name_of(witness: &Witness) -> String {
-    format!("`{}` ({})", witness.path.display(), witness.member())
+fn name_of(read_input: &ReadInput) -> String {
+    format!("`{}` ({})", read_input.path.display(), read_input.member())
 }
 
-fn cluster_of(witnesses: &[Witness]) -> ClusterId {
-    let first = witnesses.first();
-    first.map_or(ClusterId(0), |witness| witness.facts.identity.cluster_id)
+fn cluster_of(read_inputs: &[ReadInput]) -> ClusterId {
+    let first = read_inputs.first();
+    first.map_or(ClusterId(0), |read_input| {
+        read_input.facts.identity.cluster_id
+    })
 }
 
 /// Entries that 3.x has applied to `snap/db` cannot be taken out of it.
 fn refuse_cut_of_3x(
-    witnesses: &[Witness],
-    moment: &Moment,
+    read_inputs: &[ReadInput],
+    moment: &CutPoint,
     history: &History<'_>,
 ) -> Result<(), RewindError> {
     let end = history.agreement.end.index;
-    match witnesses.iter().find(|witness| witness.has_db) {
-        Some(witness) if moment.index < end => Err(RewindError::CutOf3x {
-            path: witness.path.clone(),
+    match read_inputs.iter().find(|read_input| read_input.has_db) {
+        Some(read_input) if moment.index < end => Err(RewindError::CutOf3x {
+            path: read_input.path.clone(),
             to: moment.index,
             end,
         }),
@@ -269,21 +271,21 @@ fn refuse_cut_of_3x(
 
 /// What each input can begin from; at least one must have something.
 fn views(
-    witnesses: &[Witness],
+    read_inputs: &[ReadInput],
     history: &History<'_>,
-    moment: &Moment,
+    moment: &CutPoint,
     names: &[String],
 ) -> Result<Vec<View>, RewindError> {
-    let places = witnesses.iter().enumerate();
+    let places = read_inputs.iter().enumerate();
     let views: Vec<_> = places
-        .filter_map(|(place, witness)| View::newest(place, witness, history, moment.index))
+        .filter_map(|(place, read_input)| View::newest(place, read_input, history, moment.index))
         .collect();
     if !views.is_empty() {
         return Ok(views);
     }
-    let places = witnesses.iter().enumerate();
-    let snapshots = places.flat_map(|(place, witness)| {
-        let ids = witness.trace.snapshots.iter();
+    let places = read_inputs.iter().enumerate();
+    let snapshots = places.flat_map(|(place, read_input)| {
+        let ids = read_input.trace.snapshots.iter();
         ids.map(move |snapshot| (snapshot.id.index, place))
     });
     let newest = snapshots.filter(|(index, _)| *index <= moment.index).max();
@@ -306,26 +308,29 @@ fn views(
 
 /// The newest, for the shortest log; of the member that was given, if any.
 fn choose_base(
-    request: &Request<'_>,
-    witnesses: &[Witness],
+    request: &RewindRequest<'_>,
+    read_inputs: &[ReadInput],
     views: &[View],
-    moment: &Moment,
+    moment: &CutPoint,
 ) -> Result<View, RewindError> {
-    let witness = |view: &View| witnesses.get(view.input);
+    let read_input = |view: &View| read_inputs.get(view.input);
     let is_meant = |view: &&View| match request.base {
-        Some(name) => witness(view).is_some_and(|witness| witness.is_called(name)),
+        Some(name) => read_input(view).is_some_and(|read_input| read_input.is_called(name)),
         None => true,
     };
     let first_of_newest = |view: &&View| (view.index(), usize::MAX - view.input);
     let meant = views.iter().filter(is_meant).max_by_key(first_of_newest);
     meant.copied().ok_or_else(|| {
         let name = request.base.unwrap_or_default().to_owned();
-        if !witnesses.iter().any(|witness| witness.is_called(&name)) {
+        if !read_inputs
+            .iter()
+            .any(|read_input| read_input.is_called(&name))
+        {
             return RewindError::NoSuchInput(name);
         }
         let known = views
             .iter()
-            .filter_map(|view| Some(witness(view)?.member()));
+            .filter_map(|view| Some(read_input(view)?.member()));
         let mut known: Vec<_> = known.collect();
         known.dedup();
         RewindError::Base {
@@ -336,21 +341,21 @@ fn choose_base(
     })
 }
 
-fn next_term(witnesses: &[Witness]) -> Result<Term, RewindError> {
-    let highest = witnesses.iter().map(Witness::highest_term).max();
+fn next_term(read_inputs: &[ReadInput]) -> Result<Term, RewindError> {
+    let highest = read_inputs.iter().map(ReadInput::highest_term).max();
     let next = highest.unwrap_or(0).checked_add(1);
     next.map(Term).ok_or(RewindError::NoTermLeft)
 }
 
 /// The `snap/db` of the base, if it is at least as new as its raft snapshot, or else the newest one.
-fn choose_db(witnesses: &[Witness], base: View) -> Option<usize> {
-    let with_db = witnesses.iter().enumerate().filter(|(_, one)| one.has_db);
+fn choose_db(read_inputs: &[ReadInput], base: View) -> Option<usize> {
+    let with_db = read_inputs.iter().enumerate().filter(|(_, one)| one.has_db);
     let best = with_db.max_by_key(|(place, one)| (*place == base.input, one.facts.position.commit));
     best.map(|(place, _)| place)
 }
 
 /// The last times in the kept entries and in all entries: each SYNC holds its leader's clock.
-fn clocks(moment: &Moment, history: &History<'_>) -> (Option<UnixNanos>, Option<UnixNanos>) {
+fn clocks(moment: &CutPoint, history: &History<'_>) -> (Option<UnixNanos>, Option<UnixNanos>) {
     let (mut kept, mut all) = (None, None);
     for entry in history.entries(Index(1), history.agreement.end.index) {
         if let Some(clock) = entry.clock {

@@ -18,11 +18,11 @@ use crate::etcd::store::Store;
 use crate::etcd::store::apply::{Applied, Names};
 use crate::etcd::store::to_json::go_text;
 use crate::rewind::RewindError;
-use crate::rewind::input::{Witness, member_text};
+use crate::rewind::input::{ReadInput, member_text};
 
 /// Requested changes of the members.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wishes<'w> {
+pub struct MemberChanges<'w> {
     /// The member, by name or id, that becomes the only one.
     pub single: Option<&'w str>,
     /// New peer URLs, each with the member's name or id; several of one member add up.
@@ -54,23 +54,23 @@ struct Context<'a> {
     peer_urls: &'a [String],
 }
 
-/// The conf changes that carry out `wishes`, in an order in which each is valid, as entries of `term`
+/// The conf changes that carry out `requested`, in an order in which each is valid, as entries of `term`
 /// after entry `after`; they are applied to `store`.
 pub(crate) fn changes(
-    wishes: Wishes<'_>,
+    requested: MemberChanges<'_>,
     store: &mut Store,
     after: Index,
     term: Term,
 ) -> Result<Vec<Change>, RewindError> {
     let members = members_of(store, after)?;
     let mut wanted = Vec::new();
-    if let Some(name) = wishes.single {
+    if let Some(name) = requested.single {
         let alone = find(name, &members, after)?.id;
         let others = members.values().filter(|member| member.id != alone);
         wanted.extend(others.map(|member| (ChangeKind::Remove, member.clone())));
     }
     let mut urls: BTreeMap<MemberId, Vec<String>> = BTreeMap::new();
-    for (name, url) in wishes.peer_urls {
+    for (name, url) in requested.peer_urls {
         check_url(url)?;
         let of = find(name, &members, after)?.id;
         let of = urls.entry(of).or_default();
@@ -229,7 +229,7 @@ fn check_url(url: &str) -> Result<(), RewindError> {
 pub(crate) fn new_cluster_id(
     old: ClusterId,
     to: Index,
-    witnesses: &[Witness],
+    read_inputs: &[ReadInput],
     now: Timestamp,
 ) -> ClusterId {
     let mut attempt = 0_u64;
@@ -240,14 +240,14 @@ pub(crate) fn new_cluster_id(
         hasher.update(&old.0.to_le_bytes());
         hasher.update(&to.0.to_le_bytes());
         hasher.update(&now.as_nanosecond().to_le_bytes());
-        for witness in witnesses {
-            let position = &witness.facts.position;
-            hasher.update(&witness.facts.identity.member_id.0.to_le_bytes());
+        for read_input in read_inputs {
+            let position = &read_input.facts.position;
+            hasher.update(&read_input.facts.identity.member_id.0.to_le_bytes());
             for number in [position.term.0, position.index.0, position.commit.0] {
                 hasher.update(&number.to_le_bytes());
             }
             // The last entry's digest covers all before it.
-            if let Some(last) = witness.trace.entries.last() {
+            if let Some(last) = read_input.trace.entries.last() {
                 hasher.update(last.digest.bytes());
             }
         }

@@ -15,10 +15,10 @@ use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::stats::Expiring;
 use crate::etcd::store::{Store, UnixNanos};
 use crate::etcd::trace::TracedEntry;
-use crate::rewind::cut::Moment;
+use crate::rewind::cut::CutPoint;
 use crate::rewind::fork::Agreement;
 use crate::rewind::history::{History, Missing, Part};
-use crate::rewind::input::Witness;
+use crate::rewind::input::ReadInput;
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::new_cluster::Change;
 use crate::rewind::stores::{Renamed, View};
@@ -27,9 +27,9 @@ use crate::rewind::stores::{Renamed, View};
 #[derive(Debug)]
 pub struct Plan {
     /// The inputs and what their logs hold, in the order given.
-    pub witnesses: Vec<Witness>,
+    pub read_inputs: Vec<ReadInput>,
     pub agreement: Agreement,
-    pub moment: Moment,
+    pub moment: CutPoint,
     /// The raft snapshot that all new logs begin from.
     pub base: View,
     /// Which input gives which entries above it.
@@ -90,24 +90,24 @@ pub struct Lost {
 impl Plan {
     /// Members of the cluster, as the most up-to-date input knows them, that are not among the inputs: their
     /// logs may hold more.
-    pub fn unheard(&self) -> Vec<&Member> {
-        let heard = |member: &&Member| {
+    pub fn without_input(&self) -> Vec<&Member> {
+        let is_input = |member: &&Member| {
             let mut ids = self
-                .witnesses
+                .read_inputs
                 .iter()
                 .map(|one| one.facts.identity.member_id);
             ids.any(|id| id == member.id)
         };
-        let latest = self.witnesses.get(self.agreement.winner);
+        let latest = self.read_inputs.get(self.agreement.winner);
         let members = latest
             .into_iter()
             .flat_map(|latest| latest.facts.standing_members());
-        members.filter(|member| !heard(member)).collect()
+        members.filter(|member| !is_input(member)).collect()
     }
 
     /// The newest input and its time: no input has what was written later.
     pub fn newest(&self) -> Option<(usize, Timestamp)> {
-        let taken = self.witnesses.iter().map(|witness| witness.taken);
+        let taken = self.read_inputs.iter().map(|read_input| read_input.taken);
         taken.enumerate().max_by_key(|(_, taken)| *taken)
     }
 
@@ -120,8 +120,8 @@ impl Plan {
     /// The origin that every archive's manifest records.
     pub(crate) fn rewind(&self) -> Rewind {
         let mut old_members = BTreeMap::new();
-        let mut by_commit: Vec<_> = self.witnesses.iter().collect();
-        by_commit.sort_by_key(|witness| witness.facts.position.commit);
+        let mut by_commit: Vec<_> = self.read_inputs.iter().collect();
+        by_commit.sort_by_key(|read_input| read_input.facts.position.commit);
         for member in by_commit
             .iter()
             .flat_map(|one| one.facts.standing_members())
@@ -131,19 +131,26 @@ impl Plan {
                 old_members.insert(member.id, member.clone());
             }
         }
-        let origins = self.witnesses.iter().enumerate().map(|(place, witness)| {
-            let name = witness.path.file_name().unwrap_or(witness.path.as_os_str());
-            Origin {
-                name: name.to_string_lossy().into_owned(),
-                identity: witness.facts.identity.clone(),
-                position: witness.facts.position.clone(),
-                used_for: self
-                    .used_for(place)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-            }
-        });
+        let origins = self
+            .read_inputs
+            .iter()
+            .enumerate()
+            .map(|(place, read_input)| {
+                let name = read_input
+                    .path
+                    .file_name()
+                    .unwrap_or(read_input.path.as_os_str());
+                Origin {
+                    name: name.to_string_lossy().into_owned(),
+                    identity: read_input.facts.identity.clone(),
+                    position: read_input.facts.position.clone(),
+                    used_for: self
+                        .used_for(place)
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect(),
+                }
+            });
         Rewind {
             old_cluster_id: self.old_cluster_id,
             old_members: old_members.into_values().collect(),
@@ -182,7 +189,7 @@ impl PlannedStore {
 }
 
 impl Lost {
-    pub(crate) fn behind(moment: &Moment, history: &History<'_>) -> Self {
+    pub(crate) fn behind(moment: &CutPoint, history: &History<'_>) -> Self {
         let agreement = &history.agreement;
         let (from, to) = (moment.index.next(), agreement.end.index);
         let mut lost = Self {

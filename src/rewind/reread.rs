@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::rewind::RewindError;
 use crate::rewind::history::Part;
-use crate::rewind::input::Witness;
+use crate::rewind::input::ReadInput;
 use crate::target::Target;
 
 /// How a source is read.
@@ -47,12 +47,12 @@ impl Reading<'_> {
     pub(crate) fn entries(
         &mut self,
         target: &Target,
-        witness: &Witness,
+        read_input: &ReadInput,
         part: Part,
         give: GiveEntry<'_>,
     ) -> Result<(), RewindError> {
         let mut entries = Entries {
-            witness,
+            read_input,
             next: part.from,
             last: part.to,
             scan: None,
@@ -60,7 +60,7 @@ impl Reading<'_> {
         };
         self.through(target, &mut entries)?;
         if entries.next <= part.to {
-            return Err(RewindError::Changed(witness.path.clone()));
+            return Err(RewindError::Changed(read_input.path.clone()));
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Reading<'_> {
 }
 
 struct Entries<'e> {
-    witness: &'e Witness,
+    read_input: &'e ReadInput,
     next: Index,
     last: Index,
     scan: Option<SegmentScan>,
@@ -162,7 +162,7 @@ impl Taker for Entries<'_> {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), RewindError> {
         let Self {
-            witness,
+            read_input,
             next,
             last,
             scan,
@@ -176,7 +176,7 @@ impl Taker for Entries<'_> {
             if let Some(entry) = EntryView::read(data).filter(|_| is_entry)
                 && entry.index == *next
                 // Skips one that a later entry replaced.
-                && let Some(known) = witness.trace.entry(*next)
+                && let Some(known) = read_input.trace.entry(*next)
                 && (known.term, known.digest) == (entry.term, EntryDigest::of(&entry))
             {
                 outcome = give(*next, &entry, data);

@@ -14,10 +14,10 @@ use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::replay::{InOrderRules, ReplayFault, Until};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
-use crate::etcd::store::from_json::Wanted;
+use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{NodeId, Store};
 use crate::rewind::history::History;
-use crate::rewind::input::{ServedStore, Witness};
+use crate::rewind::input::{ReadInput, ServedStore};
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
@@ -62,11 +62,11 @@ impl View {
     /// raft snapshot at or below that entry and its own log begins at 1.
     pub(crate) fn newest(
         place: usize,
-        witness: &Witness,
+        read_input: &ReadInput,
         history: &History<'_>,
         moment: Index,
     ) -> Option<Self> {
-        let snapshots = witness.trace.snapshots.iter().rev();
+        let snapshots = read_input.trace.snapshots.iter().rev();
         let mut below = snapshots
             .map(|snapshot| snapshot.id)
             .filter(|id| id.index <= moment);
@@ -75,7 +75,7 @@ impl View {
             cover.is_whole()
         };
         let snapshot = below.find(|id| reaches(id.index));
-        let from_empty = || witness.trace.entry(Index(1)).is_some() && reaches(Index(0));
+        let from_empty = || read_input.trace.entry(Index(1)).is_some() && reaches(Index(0));
         (snapshot.is_some() || from_empty()).then_some(Self {
             input: place,
             snapshot,
@@ -95,7 +95,7 @@ pub(crate) struct Served {
 /// Builds stores from views.
 pub(crate) struct Stores<'s, 'r> {
     pub(crate) inputs: &'s [Input],
-    pub(crate) witnesses: &'s [Witness],
+    pub(crate) read_inputs: &'s [ReadInput],
     pub(crate) history: &'s History<'s>,
     pub(crate) moment: Index,
     pub(crate) rules: InOrderRules,
@@ -149,18 +149,19 @@ impl Stores<'_, '_> {
         let parts = history.cover(view.index().next(), self.moment, Some(view.input));
         let parts = parts.parts;
         for part in parts {
-            let (Some(input), Some(witness)) =
-                (self.inputs.get(part.input), self.witnesses.get(part.input))
-            else {
+            let (Some(input), Some(read_input)) = (
+                self.inputs.get(part.input),
+                self.read_inputs.get(part.input),
+            ) else {
                 continue;
             };
             self.reading
-                .entries(&input.target, witness, part, &mut |index, entry, _| {
+                .entries(&input.target, read_input, part, &mut |index, entry, _| {
                     let instead = leftovers.replace(&store, entry);
                     let data = instead.as_deref().unwrap_or(entry.data);
                     let applied = store.apply(entry.kind, data, names);
                     applied.map(|_| ()).map_err(|_| RewindError::Entry {
-                        path: witness.path.clone(),
+                        path: read_input.path.clone(),
                         fault: ReplayFault::Unreadable(index),
                     })
                 })?;
@@ -183,7 +184,7 @@ impl Stores<'_, '_> {
         let store = store.ok_or_else(changed)?;
         let leftovers = Leftovers::in_snapshot(&store);
         // What 3.x starts from is not known here.
-        let is_3x = self.witnesses.iter().any(|witness| witness.has_db);
+        let is_3x = self.read_inputs.iter().any(|read_input| read_input.has_db);
         if is_3x || !leftovers.is_in_snapshot() {
             return Ok((store, Leftovers::default()));
         }
@@ -202,10 +203,10 @@ impl Stores<'_, '_> {
     /// by the rules of its own cluster version.
     fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
         let mut found = Served::default();
-        let witnesses = self.witnesses;
-        for (place, (input, witness)) in self.inputs.iter().zip(witnesses).enumerate() {
+        let read_inputs = self.read_inputs;
+        for (place, (input, read_input)) in self.inputs.iter().zip(read_inputs).enumerate() {
             let read;
-            let theirs = if let Some(served) = &witness.served {
+            let theirs = if let Some(served) = &read_input.served {
                 served
             } else {
                 read = self.served_by(input)?;
@@ -219,10 +220,10 @@ impl Stores<'_, '_> {
 
     /// The same for a log that is damaged, holds an entry that no server applies, or was replayed by the wrong rules.
     fn served_by(&mut self, input: &Input) -> Result<ServedStore, RewindError> {
-        let wanted = store::Wanted {
+        let wanted = store::StoreQuery {
             rescue: true,
             threads: self.reading.threads,
-            ..store::Wanted::default()
+            ..store::StoreQuery::default()
         };
         let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
         let read = match input.target.read_store(wanted, interrupt, observe) {
@@ -232,7 +233,7 @@ impl Stores<'_, '_> {
                 ..
             }) if at > self.moment => {
                 let until = Until::Index(at.previous());
-                let wanted = store::Wanted { until, ..wanted };
+                let wanted = store::StoreQuery { until, ..wanted };
                 input.target.read_store(wanted, interrupt, observe)?
             }
             read => read?,
@@ -287,9 +288,9 @@ impl Stores<'_, '_> {
 }
 
 fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
-    let wanted = Wanted {
+    let wanted = LoadOptions {
         tree: true,
-        ..Wanted::default()
+        ..LoadOptions::default()
     };
     SnapshotScan::new(id, length, wanted)
 }

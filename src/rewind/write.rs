@@ -47,7 +47,7 @@ const WAL_MODE: u32 = 0o600;
 
 /// Where and how to write the archives.
 #[derive(Clone, Copy, Debug)]
-pub struct Output<'o> {
+pub struct NewArchives<'o> {
     /// A directory that is empty or does not exist.
     pub dir: &'o Path,
     pub level: i32,
@@ -66,7 +66,7 @@ pub struct Archived {
 pub fn write(
     plan: &Plan,
     inputs: &[Input],
-    output: Output<'_>,
+    output: NewArchives<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Vec<Archived>, RewindError> {
@@ -116,7 +116,7 @@ struct Shared {
 struct Making<'m> {
     plan: &'m Plan,
     inputs: &'m [Input],
-    output: Output<'m>,
+    output: NewArchives<'m>,
     /// The directory that becomes the result.
     set: PathBuf,
     /// Where the members' directories are built.
@@ -141,8 +141,8 @@ impl Making<'_> {
             needed += input.file(&path)?.bytes;
         }
         for part in &self.plan.log {
-            if let Some(witness) = self.plan.witnesses.get(part.input) {
-                let above = witness.trace.above(part.from.previous());
+            if let Some(read_input) = self.plan.read_inputs.get(part.input) {
+                let above = read_input.trace.above(part.from.previous());
                 let entries = above.iter().take_while(|entry| entry.index <= part.to);
                 let log: u64 = entries.map(|entry| u64::from(entry.bytes) + 16).sum();
                 needed += log * self.plan.members.len() as u64;
@@ -223,8 +223,8 @@ impl Making<'_> {
     /// The owner of the base's last segment.
     fn owner_of_log(&self) -> Result<Owner, RewindError> {
         let place = self.plan.base.input;
-        let witness = self.plan.witnesses.get(place);
-        let segment = witness.and_then(|witness| witness.facts.segments.last());
+        let read_input = self.plan.read_inputs.get(place);
+        let segment = read_input.and_then(|read_input| read_input.facts.segments.last());
         match (self.inputs.get(place), segment) {
             (Some(input), Some(segment)) => {
                 Ok(input.file(&format!("member/wal/{}", segment.name))?.owner)
@@ -310,13 +310,13 @@ impl Making<'_> {
         let logs = members.map(|(dir, member)| LogWriter::begin(dir, beginning(member)));
         let mut logs = logs.collect::<io::Result<Vec<_>>>()?;
         for part in &plan.log {
-            let (Some(input), Some(witness)) =
-                (inputs.get(part.input), plan.witnesses.get(part.input))
+            let (Some(input), Some(read_input)) =
+                (inputs.get(part.input), plan.read_inputs.get(part.input))
             else {
                 return Err(RewindError::NoInput);
             };
             self.reading()
-                .entries(&input.target, witness, *part, &mut |index, _, record| {
+                .entries(&input.target, read_input, *part, &mut |index, _, record| {
                     let instead = plan.leftovers.entries.get(&index);
                     let record = instead.map_or(record, Vec::as_slice);
                     Ok(logs
@@ -367,7 +367,7 @@ impl Making<'_> {
     ) -> Result<Captured, RewindError> {
         let data_dir = DataDir::open(root, None)?;
         let set = Directory::new(&self.set);
-        let request = capture::Request {
+        let request = capture::SnapshotRequest {
             data_dir: &data_dir,
             to: match self.output.cipher {
                 None => capture::destination::Destination::BackupDir(&self.set),
@@ -382,7 +382,7 @@ impl Making<'_> {
             level: self.output.level,
             threads: self.output.threads,
             size_limit: SIZE_LIMIT,
-            created: capture::Moment::At(self.plan.now),
+            created: capture::CreatedAt::At(self.plan.now),
             lock: None,
         };
         let members = self.plan.members.iter();

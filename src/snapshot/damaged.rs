@@ -18,7 +18,7 @@ use crate::data_dir::{DataDir, DataDirError, SourceFile, is_running};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
 use crate::etcd::member::{MemberFacts, Position, StartFault};
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::scan::{Examiner, FileEnd, FileKind};
+use crate::etcd::scan::{FileEnd, FileKind, MemberScan};
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
 use crate::fs::PIECE;
@@ -102,7 +102,7 @@ impl Remains {
         let segments = self.files.iter();
         let mut segments = segments.filter(|(source, ..)| is_segment(source));
         let last = segments.next_back().map(|(source, ..)| source.path.clone());
-        let mut witness = Witness::default();
+        let mut read_input = DamagedFacts::default();
         let mut unreadable = Vec::new();
         for (source, file, length) in &self.files {
             let metadata = file.metadata()?;
@@ -114,7 +114,7 @@ impl Remains {
                 gid: metadata.gid(),
                 mtime: mtime_of(&metadata),
             };
-            witness.begin(source.kind, *length);
+            read_input.begin(source.kind, *length);
             let mut reader = Patient {
                 file,
                 length: *length,
@@ -122,7 +122,7 @@ impl Remains {
                 piece: Vec::new(),
                 given: 0,
                 lost: Vec::new(),
-                witness: &mut witness,
+                read_input: &mut read_input,
                 interrupt,
                 observe: &mut *observe,
             };
@@ -133,14 +133,14 @@ impl Remains {
                 ..lost
             }));
             let is_last = last.as_ref() == Some(&source.path);
-            if let Some(fault) = witness.end(file, *length, is_last) {
+            if let Some(fault) = read_input.end(file, *length, is_last) {
                 self.faults.push(DamagedFile {
                     path: source.archive_path.clone(),
                     fault,
                 });
             }
         }
-        let (facts, start) = witness.finish();
+        let (facts, start) = read_input.finish();
         let damage = Damage {
             files: self.faults,
             unreadable,
@@ -165,9 +165,9 @@ fn is_segment(source: &SourceFile) -> bool {
 
 /// The member's facts from the files, valid or not.
 #[derive(Default)]
-struct Witness {
+struct DamagedFacts {
     /// Reads all files together, as long as that is possible.
-    examiner: Examiner,
+    scan: MemberScan,
     /// Reads the current segment by itself.
     segment: Option<(SegmentScan, LogScan)>,
     identity: Option<(MemberId, ClusterId)>,
@@ -175,9 +175,9 @@ struct Witness {
     store: Option<(SnapshotId, StoreFacts)>,
 }
 
-impl Witness {
+impl DamagedFacts {
     fn begin(&mut self, kind: FileKind, length: u64) {
-        self.examiner.begin(kind, length);
+        self.scan.begin(kind, length);
         self.segment = None;
         if let FileKind::Segment(name) = kind {
             let mut log = LogScan::new(Index(0));
@@ -187,7 +187,7 @@ impl Witness {
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        self.examiner.update(bytes);
+        self.scan.update(bytes);
         if let Some((segment, log)) = &mut self.segment {
             segment.update(bytes, &mut |record| log.record(record));
         }
@@ -214,7 +214,7 @@ impl Witness {
                 self.position = Some(found);
             }
         }
-        let fault = match self.examiner.end() {
+        let fault = match self.scan.end() {
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
                 match torn_tail_fault(file, offset, length, is_last) {
                     Ok(fault) => fault.map(|fault| fault.to_string()),
@@ -231,14 +231,14 @@ impl Witness {
             Err(fault) => Some(fault.to_string()),
         };
         if fault.is_some() {
-            self.examiner.forget_chain();
+            self.scan.forget_chain();
         }
         fault
     }
 
     /// The member's facts, and why etcd could not start from the files together.
     fn finish(self) -> (MemberFacts, Option<String>) {
-        match self.examiner.finish() {
+        match self.scan.finish() {
             Ok(facts) => (facts, None),
             Err(fault) => {
                 // A log that ends at damage in its first segment exists, and the damage is reported.
@@ -303,7 +303,7 @@ struct Patient<'p> {
     /// Bytes of the current piece that have been returned.
     given: usize,
     lost: Vec<Unreadable>,
-    witness: &'p mut Witness,
+    read_input: &'p mut DamagedFacts,
     interrupt: &'p Interrupt,
     observe: &'p mut dyn FnMut(Event),
 }
@@ -326,7 +326,7 @@ impl Patient<'_> {
             }
         }
         self.at += wanted as u64;
-        self.witness.update(&piece);
+        self.read_input.update(&piece);
         (self.observe)(Event::Advance(wanted as u64));
         self.piece = piece;
         Ok(())

@@ -22,10 +22,10 @@ use crate::repository::copy::sum;
 use crate::repository::directory::publish;
 use crate::repository::lock::{BackupLock, LockError};
 use crate::repository::sidecar::{SIDECAR_EXTENSION, Sidecar};
-use crate::repository::upload::{Deposit, deposit, read_all};
-use crate::repository::{Directory, Repository, Side};
+use crate::repository::upload::{UploadRequest, read_all, upload};
+use crate::repository::{CompanionFile, Directory, Repository};
 use crate::snapshot::error::CaptureError;
-use crate::snapshot::{Capture, Captured, Moment, Proof};
+use crate::snapshot::{Capture, Captured, CreatedAt, ReadBack};
 
 /// How often another name is tried.
 const TRIES: u32 = 4;
@@ -92,7 +92,7 @@ pub fn spool_file(spool: &Path) -> io::Result<File> {
 
 impl Capture<'_> {
     /// Captures to this destination.
-    pub(super) fn deposit(&mut self) -> Result<Captured, CaptureError> {
+    pub(super) fn store(&mut self) -> Result<Captured, CaptureError> {
         match self.request.to {
             Destination::Nowhere => self.keep_nothing(),
             Destination::BackupDir(dir) => {
@@ -118,7 +118,7 @@ impl Capture<'_> {
         let lock = repository.directory().map(|dir| self.lock(dir));
         let lock = lock.transpose()?.flatten();
         repository.directory().into_iter().for_each(remove_stale);
-        let captured = self.until_its_name_is_free(take)?;
+        let captured = self.retry_on_name_clash(take)?;
         Ok(Captured {
             alone: lock.is_none_or(|lock| lock.keeps_others_out()),
             ..captured
@@ -127,7 +127,7 @@ impl Capture<'_> {
 
     /// Captures again with a later time while the name is taken: two captures of one member may
     /// start in the same millisecond.
-    fn until_its_name_is_free(
+    fn retry_on_name_clash(
         &mut self,
         mut take: impl FnMut(&mut Self) -> Result<Captured, CaptureError>,
     ) -> Result<Captured, CaptureError> {
@@ -138,7 +138,7 @@ impl Capture<'_> {
                 Err(error) if error.is_name_taken() && attempt < TRIES => error,
                 taken => return taken,
             };
-            if let Moment::At(_) = self.request.created {
+            if let CreatedAt::At(_) = self.request.created {
                 return Err(error);
             }
             let reason = error.to_string();
@@ -151,7 +151,8 @@ impl Capture<'_> {
     /// Writes the archive under a staging name in a backup dir, reads it back, renames it.
     fn stage_in(&mut self, dir: &Path) -> Result<Captured, CaptureError> {
         let staged = StagedFile::create(dir)?;
-        let (manifest, finished) = self.until_it_fits(Some((staged.file(), staged.path())))?;
+        let (manifest, finished) =
+            self.retry_until_consistent(Some((staged.file(), staged.path())))?;
         staged.sync_and_drop_cache()?;
         let proof = self.prove(&Archive::open(staged.path())?)?;
         let name = self.name(&manifest);
@@ -170,7 +171,7 @@ impl Capture<'_> {
 
     /// Captures without storing; returns the archive's name as its path.
     fn keep_nothing(&mut self) -> Result<Captured, CaptureError> {
-        let (manifest, finished) = self.until_it_fits(None)?;
+        let (manifest, finished) = self.retry_until_consistent(None)?;
         Ok(Captured {
             path: PathBuf::from(self.name(&manifest)),
             bytes: finished.bytes,
@@ -189,7 +190,7 @@ impl Capture<'_> {
         cipher: Option<&dyn Cipher>,
     ) -> Result<Captured, CaptureError> {
         let file = spool_file(spool)?;
-        let (manifest, finished) = self.until_it_fits(Some((&file, spool)))?;
+        let (manifest, finished) = self.retry_until_consistent(Some((&file, spool)))?;
         let mut name = self.name(&manifest);
         let source: Arc<dyn Source> = Arc::new(FileSource::of(file)?);
         let archive = Archive::from_source(Arc::clone(&source), &spool.join(&name))?;
@@ -200,16 +201,16 @@ impl Capture<'_> {
         let interrupt = self.interrupt;
         let mut content =
             |out: &mut dyn Write| read_all(&*source, interrupt, &mut |bytes| out.write_all(bytes));
-        let sidecar = |sha256, bytes| -> io::Result<Side> {
+        let sidecar = |sha256, bytes| -> io::Result<CompanionFile> {
             let bytes = Sidecar::of(&manifest, bytes, sha256).write();
-            Ok(Side {
+            Ok(CompanionFile {
                 extension: SIDECAR_EXTENSION,
                 bytes: bytes.map_err(io::Error::other)?,
             })
         };
-        let deposited = deposit(
+        let deposited = upload(
             repository,
-            &mut Deposit {
+            &mut UploadRequest {
                 name: &name,
                 bytes: finished.bytes,
                 write: &mut |out| match cipher {
@@ -241,7 +242,7 @@ impl Capture<'_> {
     }
 
     /// Reads back what this process has just written; for a rewind, as a member would.
-    fn prove(&mut self, archive: &Archive) -> Result<Option<Proof>, CaptureError> {
+    fn prove(&mut self, archive: &Archive) -> Result<Option<ReadBack>, CaptureError> {
         let replay = self.made.as_ref().map(|made| made.replay);
         // For a member's own data, which servers start was found out while the same bytes were written.
         let pass = replay.map_or(Pass::CHECK, Pass::replaying);
@@ -251,7 +252,7 @@ impl Capture<'_> {
         let report = verify(archive, pass, digests, threads, interrupt, observe)?;
         match report.first_fault() {
             // The source is damaged; every byte of it is in the archive.
-            None | Some(VerifyFault::Damaged(_)) => Ok(replay.map(|_| Proof {
+            None | Some(VerifyFault::Damaged(_)) => Ok(replay.map(|_| ReadBack {
                 store: report
                     .replay
                     .and_then(|outcome| Some(outcome.ok()?.store.fingerprint())),

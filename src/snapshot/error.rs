@@ -13,7 +13,7 @@ use crate::etcd::start::those_that_start;
 use crate::fs::error::with_path;
 use crate::interrupt::Interrupted;
 use crate::repository::lock::LockError;
-use crate::repository::upload::DepositError;
+use crate::repository::upload::UploadError;
 
 /// Why no archive was made.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum CaptureError {
     #[error("the archive does not read back from the disk as it was written")]
     ReadBack(#[source] VerifyFault),
     #[error(transparent)]
-    Deposit(#[from] DepositError),
+    Upload(#[from] UploadError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -75,7 +75,7 @@ impl CaptureError {
 
     /// Whether the new archive's name is taken.
     pub(super) fn is_name_taken(&self) -> bool {
-        let (Self::Io(error) | Self::Deposit(DepositError::Io(error))) = self else {
+        let (Self::Io(error) | Self::Upload(UploadError::Io(error))) = self else {
             return false;
         };
         error.kind() == io::ErrorKind::AlreadyExists

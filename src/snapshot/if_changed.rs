@@ -30,21 +30,21 @@ use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::repository::catalog::Catalog;
 use crate::repository::check::prove;
-use crate::repository::{Directory, Repository, Summary, summarize};
-use crate::snapshot::Request;
+use crate::repository::{ArchiveSummary, Directory, Repository, summarize};
+use crate::snapshot::SnapshotRequest;
 use crate::snapshot::destination::Destination;
 
 /// The existing archive that makes a new one needless.
 #[derive(Debug)]
 pub struct Unchanged {
     pub path: PathBuf,
-    pub summary: Summary,
+    pub summary: ArchiveSummary,
 }
 
 /// The newest archive of the same member, if it has what `request` asks for and nothing has
 /// changed since.
 pub fn unchanged(
-    request: &Request<'_>,
+    request: &SnapshotRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Option<Unchanged>, Interrupted> {
@@ -65,7 +65,7 @@ pub fn unchanged(
 
 /// Every `?` here is a case of doubt.
 fn find(
-    request: &Request<'_>,
+    request: &SnapshotRequest<'_>,
     repository: &dyn Repository,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -74,7 +74,7 @@ fn find(
     // Without any archive the log need not be read.
     catalog.summaries.first()?;
     let now = survey(request.data_dir, Pass::TRACE, interrupt, observe).ok()?;
-    if !now.is_sound() {
+    if !now.is_valid() {
         return None;
     }
     let (member, trace) = (now.facts.ok()?, now.trace?);
@@ -85,7 +85,7 @@ fn find(
         return None;
     }
     let path = repository.path_of(newest.name());
-    let is_sound = if newest.ciphertext.is_some() {
+    let is_valid = if newest.ciphertext.is_some() {
         // There is no key for encrypted archives here: they were verified when they were made.
         prove(repository, newest, interrupt).is_ok()
     } else {
@@ -93,17 +93,17 @@ fn find(
         let archive = Archive::from_source(source, &path).ok()?;
         let (pass, digests) = (Pass::CHECK, Digests::All);
         let report = verify(&archive, pass, digests, request.threads, interrupt, observe).ok()?;
-        report.is_sound()
+        report.is_valid()
     };
-    is_sound.then(|| Unchanged {
+    is_valid.then(|| Unchanged {
         path,
         summary: newest.clone(),
     })
 }
 
 /// The member's newest archive, unless one that cannot be opened may be newer.
-fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summary> {
-    let is_own = |summary: &&Summary| {
+fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c ArchiveSummary> {
+    let is_own = |summary: &&ArchiveSummary| {
         let of = &summary.identity;
         (of.cluster_id, of.member_id) == (member.identity.cluster_id, member.identity.member_id)
     };
@@ -118,7 +118,7 @@ fn newest_of<'c>(member: &MemberFacts, catalog: &'c Catalog) -> Option<&'c Summa
 }
 
 /// Whether `archive` is of the requested kind, apart from its content.
-fn serves(archive: &Summary, request: &Request<'_>) -> bool {
+fn serves(archive: &ArchiveSummary, request: &SnapshotRequest<'_>) -> bool {
     let has = |label: &String| archive.labels.contains(label);
     let encrypts = matches!(
         request.to,

@@ -40,12 +40,12 @@ use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
 use crate::fs::owner::Owner;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
-use crate::repository::lock::Claim;
+use crate::repository::lock::LockRequest;
 use crate::snapshot::damaged::Remains;
 use crate::snapshot::destination::Destination;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::Opening;
-use crate::snapshot::retry::{PassedOver, Patience};
+use crate::snapshot::retry::{PassedOver, RetryLimits};
 use crate::snapshot::write::Content;
 use crate::text::size;
 
@@ -54,7 +54,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to capture, and how.
 #[derive(Clone, Debug)]
-pub struct Request<'r> {
+pub struct SnapshotRequest<'r> {
     pub data_dir: &'r DataDir,
     pub to: Destination<'r>,
     pub scope: Scope,
@@ -64,21 +64,21 @@ pub struct Request<'r> {
     /// Warn above this data size, in bytes.
     pub size_limit: u64,
     /// The time in the archive and in its name.
-    pub created: Moment,
+    pub created: CreatedAt,
     /// The holder of the lock on the backup dir; `None` for a directory that no other run knows.
-    pub lock: Option<Claim>,
+    pub lock: Option<LockRequest>,
 }
 
 /// The time of an archive.
 #[derive(Clone, Copy, Debug)]
-pub enum Moment {
+pub enum CreatedAt {
     At(Timestamp),
     /// The start of the capture by this clock: after the wait for other runs on the backup
     /// dir, and taken again if another archive of the same member has the resulting name.
     Beginning(fn() -> Timestamp),
 }
 
-impl Moment {
+impl CreatedAt {
     fn read(self) -> Timestamp {
         match self {
             Self::At(time) => time,
@@ -101,7 +101,7 @@ pub struct Made {
 
 /// What the archive of a made source came to when it was read back.
 #[derive(Debug)]
-pub struct Proof {
+pub struct ReadBack {
     /// The fingerprint of the store that it was replayed to.
     pub store: Option<Digest>,
     /// What servers of each release line do with it.
@@ -117,14 +117,14 @@ pub struct Captured {
     pub sha256: Digest,
     pub manifest: Manifest,
     /// Of a source that was made for this.
-    pub proof: Option<Proof>,
+    pub proof: Option<ReadBack>,
     /// Whether the lock kept other runs out, if it was requested.
     pub alone: bool,
 }
 
 /// Captures `request.data_dir` into a new archive.
 pub fn capture(
-    request: &Request<'_>,
+    request: &SnapshotRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Captured, CaptureError> {
@@ -133,7 +133,7 @@ pub fn capture(
 
 /// Captures a data dir made by a rewind into a new archive that records it.
 pub(crate) fn capture_made(
-    request: &Request<'_>,
+    request: &SnapshotRequest<'_>,
     made: Made,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -142,7 +142,7 @@ pub(crate) fn capture_made(
 }
 
 fn capture_as(
-    request: &Request<'_>,
+    request: &SnapshotRequest<'_>,
     made: Option<Made>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
@@ -159,7 +159,7 @@ fn capture_as(
         interrupt,
         observe,
     };
-    let captured = capture.deposit();
+    let captured = capture.store();
     captured.map_err(|error| error.with_those_that_start(request.data_dir))
 }
 
@@ -185,7 +185,7 @@ fn archive_name(manifest: &Manifest, by_id: bool) -> String {
 }
 
 struct Capture<'c> {
-    request: &'c Request<'c>,
+    request: &'c SnapshotRequest<'c>,
     created: Timestamp,
     made: Option<Made>,
     interrupt: &'c Interrupt,
@@ -196,7 +196,7 @@ type Written = (Manifest, crate::archive::writer::Finished);
 
 impl Capture<'_> {
     fn writer<'f>(&self, file: Option<&'f File>) -> io::Result<Writer<'f>> {
-        let Request { level, threads, .. } = *self.request;
+        let SnapshotRequest { level, threads, .. } = *self.request;
         match file {
             Some(file) => Writer::new(file, level, threads),
             None => Ok(Writer::nowhere(level, threads)),
@@ -209,14 +209,17 @@ impl Capture<'_> {
     }
 
     /// Captures until a try is consistent.
-    fn until_it_fits(&mut self, to: Option<(&File, &Path)>) -> Result<Written, CaptureError> {
+    fn retry_until_consistent(
+        &mut self,
+        to: Option<(&File, &Path)>,
+    ) -> Result<Written, CaptureError> {
         let file = to.map(|(file, _)| file);
-        let mut patience = Patience::default();
+        let mut limits = RetryLimits::default();
         loop {
             self.interrupt.check()?;
             let attempt = match self.request.scope {
                 Scope::Damaged => self.save_damaged(file),
-                Scope::Live | Scope::All => self.attempt(file, &patience.passed_over),
+                Scope::Live | Scope::All => self.attempt(file, &limits.passed_over),
             };
             let error = match attempt {
                 Ok(written) => return Ok(written),
@@ -227,7 +230,7 @@ impl Capture<'_> {
                 },
             };
             let running = self.is_running();
-            if !patience.tries_again(&error, running) {
+            if !limits.tries_again(&error, running) {
                 return Err(match error {
                     CaptureError::Start(fault) if running => CaptureError::Unsettled(fault),
                     error => error,
@@ -235,7 +238,7 @@ impl Capture<'_> {
             }
             let reason = std::error::Error::source(&error)
                 .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-            let attempt = patience.attempts();
+            let attempt = limits.attempts();
             (self.observe)(Event::Again { attempt, reason });
             std::thread::sleep(PAUSE);
         }

@@ -42,7 +42,7 @@ impl PassedOver {
 
 /// The failed tries so far.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct RetryLimits {
     attempts: u32,
     looks: Vec<Looks>,
     pub(crate) passed_over: Vec<PassedOver>,
@@ -57,7 +57,7 @@ struct Looks {
     length: u64,
 }
 
-impl Patience {
+impl RetryLimits {
     /// Whether to try again after `error`; `running` tells whether etcd runs on the source.
     pub(crate) fn tries_again(&mut self, error: &CaptureError, running: bool) -> bool {
         if let Some((id, length, why)) = misfit(error) {

@@ -14,7 +14,7 @@ use crate::archive::{NewFile, Writer};
 use crate::data_dir::file_name;
 use crate::data_dir::scan::torn_tail_fault;
 use crate::etcd::member::MemberFacts;
-use crate::etcd::scan::{Examiner, FileEnd, FileFault, FileKind};
+use crate::etcd::scan::{FileEnd, FileFault, FileKind, MemberScan};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::wal::segment::SegmentEnd;
 use crate::fs::PIECE;
@@ -53,14 +53,14 @@ impl Content<'_, '_> {
         opening: &Opening,
         warnings: &mut Vec<Warning>,
     ) -> Result<(MemberFacts, Option<Verdicts>), CaptureError> {
-        let mut examiner = Examiner::default().with_start(Some(start_from(opening)));
+        let mut scan = MemberScan::default().with_start(Some(start_from(opening)));
         if let Some(snapshot) = &opening.snapshot {
-            self.write_sound(snapshot, Role::RaftSnapshot, &mut examiner)?;
+            self.write_sound(snapshot, Role::RaftSnapshot, &mut scan)?;
         }
         // Before the segments: a replay that begins from one of them needs it first.
         for snapshot in &opening.older_snapshots {
             // A separate scan: the member's facts come from the newest one.
-            let sound = self.write(snapshot, &mut Examiner::default())?;
+            let sound = self.write(snapshot, &mut MemberScan::default())?;
             self.writer
                 .role(if sound.is_ok() && !opening.has_passed_over(snapshot) {
                     Role::OlderRaftSnapshot
@@ -69,7 +69,7 @@ impl Content<'_, '_> {
                 });
         }
         for segment in &opening.older_segments {
-            if let Err(fault) = self.write(segment, &mut examiner)? {
+            if let Err(fault) = self.write(segment, &mut scan)? {
                 // etcd reads none of these: they are kept unchanged and reported.
                 let path = segment.source.path.display();
                 warnings.push(WarningCode::OldSegment.text(format!(
@@ -85,30 +85,30 @@ impl Content<'_, '_> {
             }
         }
         for segment in &opening.segments {
-            self.write_sound(segment, Role::Wal, &mut examiner)?;
+            self.write_sound(segment, Role::Wal, &mut scan)?;
         }
         for leftover in &opening.leftovers {
             let kind = FileKind::Other;
-            self.write_as(leftover, kind, &mut Examiner::default())?
+            self.write_as(leftover, kind, &mut MemberScan::default())?
                 .ok();
             self.writer.role(Role::Leftover);
         }
         if let Some(db) = &opening.db {
-            self.write_as(db, FileKind::Other, &mut Examiner::default())?
+            self.write_as(db, FileKind::Other, &mut MemberScan::default())?
                 .ok();
             self.writer.role(Role::V3Backend);
         }
-        let starts = examiner.take_start().map(StartScan::finish);
-        Ok((examiner.finish()?, starts))
+        let starts = scan.take_start().map(StartScan::finish);
+        Ok((scan.finish()?, starts))
     }
 
     fn write_sound(
         &mut self,
         opened: &Opened,
         role: Role,
-        examiner: &mut Examiner,
+        scan: &mut MemberScan,
     ) -> Result<(), CaptureError> {
-        self.write(opened, examiner)?
+        self.write(opened, scan)?
             .map_err(|fault| CaptureError::Source {
                 path: opened.source.path.clone(),
                 also: None,
@@ -121,9 +121,9 @@ impl Content<'_, '_> {
     fn write(
         &mut self,
         opened: &Opened,
-        examiner: &mut Examiner,
+        scan: &mut MemberScan,
     ) -> Result<Result<(), FileFault>, CaptureError> {
-        self.write_as(opened, opened.source.kind, examiner)
+        self.write_as(opened, opened.source.kind, scan)
     }
 
     /// Writes one file; the inner result tells whether it is valid as a file of `kind`.
@@ -131,7 +131,7 @@ impl Content<'_, '_> {
         &mut self,
         opened: &Opened,
         kind: FileKind,
-        examiner: &mut Examiner,
+        scan: &mut MemberScan,
     ) -> Result<Result<(), FileFault>, CaptureError> {
         let metadata = opened.file.metadata()?;
         let Owner { uid, gid } = self.owner.unwrap_or_else(|| Owner::of(&metadata));
@@ -144,17 +144,17 @@ impl Content<'_, '_> {
             mtime: mtime_of(&metadata),
         };
         let name = file_name(&opened.source.archive_path);
-        let next = examiner.start().and_then(|start| start.next_file());
+        let next = scan.start().and_then(|start| start.next_file());
         let is_next = next.is_some_and(|file| match (file, kind) {
             (StartFile::Snap(next), FileKind::Snapshot(_))
             | (StartFile::Wal(next), FileKind::Segment(_)) => next == name,
             _ => false,
         });
-        examiner.begin_beside(kind, opened.length, is_next);
+        scan.begin_beside(kind, opened.length, is_next);
         (&opened.file).rewind()?;
         let reader = Examined {
             file: (&opened.file).take(opened.length),
-            examiner,
+            scan,
             piece: vec![0; PIECE],
             filled: 0,
             given: 0,
@@ -168,9 +168,9 @@ impl Content<'_, '_> {
             }
             outcome => outcome?,
         }
-        Ok(match examiner.end() {
+        Ok(match scan.end() {
             Ok(FileEnd::Segment(SegmentEnd::TornTail { offset })) => {
-                examiner.forget_chain();
+                scan.forget_chain();
                 let fault = torn_tail_fault(&opened.file, offset, opened.length, false)?;
                 fault.map_or(Ok(()), Err)
             }
@@ -183,7 +183,7 @@ impl Content<'_, '_> {
 /// A source file that is checked while it is read.
 struct Examined<'e> {
     file: io::Take<&'e fs::File>,
-    examiner: &'e mut Examiner,
+    scan: &'e mut MemberScan,
     piece: Vec<u8>,
     filled: usize,
     given: usize,
@@ -198,7 +198,7 @@ impl Read for Examined<'_> {
             self.filled = self.file.read(&mut self.piece)?;
             self.given = 0;
             let bytes = self.piece.get(..self.filled).unwrap_or_default();
-            self.examiner.update(bytes);
+            self.scan.update(bytes);
             (self.observe)(Event::Advance(bytes.len() as u64));
         }
         let left = self.piece.get(self.given..self.filled).unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::etcd::store::diff::{Difference, compare};
 use crate::etcd::text::printable;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::target::{StoreError, Target, Wanted};
+use crate::target::{StoreError, StoreQuery, Target};
 
 /// How many raft snapshots may differ before the comparison stops: each needs another read.
 const MOST_WRONG: usize = 10;
@@ -88,7 +88,7 @@ pub enum ClusterFault {
 
 impl DeepReport {
     /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         let differs =
             |check: &SnapshotCheck| matches!(check.verdict, SnapshotVerdict::Different(_));
         self.cluster.is_empty() && !self.snapshots.iter().any(differs)
@@ -116,11 +116,11 @@ pub fn look_deep(
 ) -> Result<DeepReport, StoreError> {
     let mut looking = Looking {
         target,
-        wanted: Wanted {
+        wanted: StoreQuery {
             extent: Extent::All,
             along: Along::CheckSnapshots,
             threads,
-            ..Wanted::default()
+            ..StoreQuery::default()
         },
         interrupt,
         observe,
@@ -178,7 +178,7 @@ pub fn look_deep(
 /// A target that is read several times.
 struct Looking<'t> {
     target: &'t Target,
-    wanted: Wanted,
+    wanted: StoreQuery,
     interrupt: &'t Interrupt,
     observe: &'t mut dyn FnMut(Event),
 }
@@ -190,7 +190,7 @@ impl Looking<'_> {
         until: Until,
         rules: InOrderRules,
     ) -> Result<Replayed, StoreError> {
-        let wanted = Wanted {
+        let wanted = StoreQuery {
             start,
             until,
             rules: Some(rules),

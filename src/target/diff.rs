@@ -14,7 +14,7 @@ use crate::etcd::store::path::components;
 use crate::etcd::store::{NodeId, Store};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::target::{StoreError, StoreRead, Target, Wanted};
+use crate::target::{StoreError, StoreQuery, StoreRead, Target};
 
 /// Two stores and their differences.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub fn diff(
     a: &Target,
     b: &Target,
     at_common_index: bool,
-    wanted: Wanted,
+    wanted: StoreQuery,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Comparison, StoreError> {
@@ -93,7 +93,7 @@ pub fn diff(
     let mut read_b = b.read_store(wanted, interrupt, observe)?;
     if at_common_index && read_a.replayed.at != read_b.replayed.at {
         let common = read_a.replayed.at.min(read_b.replayed.at);
-        let wanted = Wanted {
+        let wanted = StoreQuery {
             until: Until::Index(common),
             ..wanted
         };
@@ -106,7 +106,7 @@ pub fn diff(
     let mut unsure = unsure_names(a, &read_a, wanted, interrupt, observe)?;
     unsure.extend(unsure_names(b, &read_b, wanted, interrupt, observe)?);
     let trail = |target: &Target, read: &StoreRead, observe: &mut dyn FnMut(Event)| {
-        let wanted = Wanted {
+        let wanted = StoreQuery {
             until: Until::Index(read.replayed.at),
             along: Along::KeepTrail,
             extent: Extent::All,
@@ -150,7 +150,7 @@ pub fn diff(
 fn unsure_names(
     target: &Target,
     read: &StoreRead,
-    wanted: Wanted,
+    wanted: StoreQuery,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<BTreeSet<TwoNames>, StoreError> {
@@ -160,7 +160,7 @@ fn unsure_names(
     if wanted.rules.is_some() || !is_2_1 || replayed.in_order.applied == 0 {
         return Ok(BTreeSet::new());
     }
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         until: Until::Index(replayed.at),
         rules: Some(InOrderRules::From22),
         ..wanted

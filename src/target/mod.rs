@@ -18,7 +18,7 @@ use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::replay::{Along, InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
 use crate::etcd::rescue::Lost;
-use crate::etcd::scan::{Extent, FileFault, FileKind, FileReport, Outcome, Pass};
+use crate::etcd::scan::{Extent, FileFault, FileKind, FileReport, Pass, ReplayResult};
 use crate::etcd::start::{Verdicts, none_starts, own_release};
 use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
@@ -33,7 +33,7 @@ pub enum Target {
 
 /// Which store to read, and how.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
+pub struct StoreQuery {
     pub until: Until,
     pub start: Start,
     /// Rules to use; `None` means those of the servers that wrote the data.
@@ -53,7 +53,7 @@ pub struct Wanted {
 pub struct Scanned {
     pub member: MemberFacts,
     /// The store, if a replay was requested.
-    pub replay: Option<Outcome>,
+    pub replay: Option<ReplayResult>,
     /// Every entry, if a trace was requested.
     pub trace: Option<Trace>,
     /// Whether servers of each release line start from it, if requested.
@@ -148,7 +148,7 @@ impl Target {
     /// Reads the `wanted` store.
     pub fn read_store(
         &self,
-        wanted: Wanted,
+        wanted: StoreQuery,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
@@ -177,12 +177,12 @@ impl Target {
     /// Reads the `wanted` store from as far back as the files reach.
     pub fn read_from_oldest(
         &self,
-        wanted: Wanted,
+        wanted: StoreQuery,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
         for start in self.starts()? {
-            let wanted = Wanted { start, ..wanted };
+            let wanted = StoreQuery { start, ..wanted };
             match self.read_store(wanted, interrupt, observe) {
                 Err(
                     StoreError::Start { .. }
@@ -239,7 +239,7 @@ impl Target {
     fn read_by(
         &self,
         plan: Plan,
-        wanted: Wanted,
+        wanted: StoreQuery,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
@@ -398,7 +398,7 @@ impl Target {
 }
 
 /// The outcome of a replay that was requested on valid files.
-fn settled(outcome: Option<Outcome>) -> Outcome {
+fn settled(outcome: Option<ReplayResult>) -> ReplayResult {
     outcome.unwrap_or(Err(ReplayFault::NoStart {
         wanted: crate::etcd::ids::Index(0),
     }))

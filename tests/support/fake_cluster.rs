@@ -123,8 +123,8 @@ impl FakeCluster {
                 .or_else(|| text(&format!("version-of-{name}.json")))
                 .unwrap();
             let own = parsed(&format!("{name}.self.json")).unwrap_or_else(|| {
-                let witness = parsed("self.json").unwrap();
-                let leader = witness["leaderInfo"]["leader"].as_str().unwrap();
+                let read_input = parsed("self.json").unwrap();
+                let leader = read_input["leaderInfo"]["leader"].as_str().unwrap();
                 own_stats(member.id(), name, hex(&json!(leader)))
             });
             member.set(|state| (state.version, state.own) = (version, own));

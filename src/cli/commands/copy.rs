@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::ArchiveError;
 use crate::repository::copy::{Copied, CopyError, copy};
 use crate::repository::lock::BackupLock;
-use crate::repository::{Listed, Repository, is_archive_name};
+use crate::repository::{ArchiveRef, Repository, is_archive_name};
 use crate::text::size;
 use clap::ValueHint;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Copy {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
             Ok(Copied::New(copied)) => {
                 new += 1;
                 bytes += copied;
-                cx.out.tell(&format!("copied {path}  {}", size(copied)));
+                cx.out.print(&format!("copied {path}  {}", size(copied)));
                 results.push(json!({"archive": path, "copied": true, "archive_bytes": copied}));
             }
             Ok(Copied::AlreadyThere) => {
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     if new == 0 && !args.names.is_empty() {
         cx.out.report(&summary);
     } else {
-        cx.out.tell(&summary);
+        cx.out.print(&summary);
     }
     let Some(first) = worst else {
         return Ok(());
@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
 }
 
 /// The archives to copy, at least one.
-fn wanted(from: &dyn Repository, args: &Copy, out: &Out) -> Result<Vec<Listed>> {
+fn wanted(from: &dyn Repository, args: &Copy, out: &Output) -> Result<Vec<ArchiveRef>> {
     if args.names.is_empty() {
         let all = args.selection.listed(from, out)?;
         if all.is_empty() {

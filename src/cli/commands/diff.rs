@@ -10,14 +10,14 @@ use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::target::diff::{Comparison, KeyDifference, TwoNames, diff};
-use crate::target::{StoreRead, Wanted};
+use crate::target::{StoreQuery, StoreRead};
 use crate::text::count;
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{
-    lost, only_to, rules_text, tell_lost, tell_none_starts, tell_passed_over,
+    lost, only_to, print_lost, print_none_starts, print_passed_over, rules_text,
 };
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
@@ -27,7 +27,7 @@ use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::location::TargetName;
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
@@ -66,20 +66,20 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
     let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
     let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
     let paths = (a_path.as_path(), b_path.as_path());
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         rules: args.rules.in_order_rules,
         rescue: true,
         starts: true,
         threads: args.threads.count(),
-        ..Wanted::default()
+        ..StoreQuery::default()
     };
     let found =
         cx.watched(|observe| diff(&a, &b, args.at_common_index, wanted, cx.interrupt, observe))?;
     for read in [&found.a, &found.b] {
-        tell_passed_over(read, &cx.out);
-        tell_none_starts(read, &cx.out);
+        print_passed_over(read, &cx.out);
+        print_none_starts(read, &cx.out);
         if !cx.out.is_json() {
-            tell_lost(read, &cx.out);
+            print_lost(read, &cx.out);
         }
     }
     if !found.unsure.is_empty() {
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
         ));
     }
     cx.out.json(|| to_json(paths, &found));
-    tell(paths, &found, &cx.out);
+    print(paths, &found, &cx.out);
     let broken = [(&a, &found.a), (&b, &found.b)]
         .into_iter()
         .find(|(_, read)| read.lost.is_some());
@@ -230,7 +230,7 @@ fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
     all.iter().filter_map(|id| Some((*id, what(id)?))).collect()
 }
 
-fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
+fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
     for (name, path, read) in [("A", a, &found.a), ("B", b, &found.b)] {
         let name = out.paint(Paint::Strong, name);
         out.line(&format!("{name}  {}", path.display()));
@@ -245,7 +245,7 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
             out.line(&out.paint(Paint::Good, "equal"));
         } else {
             out.line(&out.paint(Paint::Warn, "equal if both run etcd 2.1"));
-            tell_unsure(&found.unsure, shown, out);
+            print_unsure(&found.unsure, shown, out);
         }
         return;
     }
@@ -255,7 +255,7 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
             "A is at index {at_a} and B at {at_b}; `--at-common-index` compares them where both were"
         ));
     }
-    tell_cluster(found, out);
+    print_cluster(found, out);
     if found.counts_differ() {
         let (a, b) = stores(found);
         let what = format!(
@@ -275,13 +275,13 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
         for key in plain.iter().take(shown) {
             out.line(&key_line(key, stores(found)));
         }
-        tell_rest(plain.len(), shown, out);
+        print_rest(plain.len(), shown, out);
     }
     if !trap.is_empty() {
-        tell_trap(&trap, shown, out);
+        print_trap(&trap, shown, out);
     }
     if !found.unsure.is_empty() {
-        tell_unsure(&found.unsure, shown, out);
+        print_unsure(&found.unsure, shown, out);
     }
     match (found.logs.first_difference, found.logs.common) {
         (Some(index), _) => {
@@ -296,7 +296,7 @@ fn tell((a, b): (&Path, &Path), found: &Comparison, out: &Out) {
     }
 }
 
-fn tell_cluster(found: &Comparison, out: &Out) {
+fn print_cluster(found: &Comparison, out: &Output) {
     let (a, b) = (&found.a.member.identity, &found.b.member.identity);
     if a.cluster_id != b.cluster_id {
         out.line(&out.paint(
@@ -359,7 +359,7 @@ fn entry_text(key: &KeyDifference) -> String {
     }
 }
 
-fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
+fn print_trap(trap: &[&KeyDifference], shown: usize, out: &Output) {
     // A pair appears on both sides; a name without its counterpart is reported alone.
     let once: Vec<_> = trap
         .iter()
@@ -387,17 +387,17 @@ fn tell_trap(trap: &[&KeyDifference], shown: usize, out: &Out) {
         };
         out.line(&line);
     }
-    tell_rest(once.len(), shown, out);
-    tell_indented(&format!("{TRAP_EXPLAINED} {TRAP_MENDED}"), out);
+    print_rest(once.len(), shown, out);
+    print_indented(&format!("{TRAP_EXPLAINED} {TRAP_MENDED}"), out);
 }
 
-fn tell_indented(text: &str, out: &Out) {
+fn print_indented(text: &str, out: &Output) {
     for line in wrap(text, WIDTH - 2) {
         out.line(&format!("  {line}"));
     }
 }
 
-fn tell_unsure(unsure: &[TwoNames], shown: usize, out: &Out) {
+fn print_unsure(unsure: &[TwoNames], shown: usize, out: &Output) {
     for key in unsure.iter().take(shown) {
         let name = |path: &Option<Vec<u8>>| match path {
             Some(path) => one_line(api_key(path)),
@@ -408,9 +408,9 @@ fn tell_unsure(unsure: &[TwoNames], shown: usize, out: &Out) {
             "  {before} on a member of 2.1, {after} on one of 2.2"
         ));
     }
-    tell_rest(unsure.len(), shown, out);
+    print_rest(unsure.len(), shown, out);
     let ask = "Ask the members themselves, and if their answers differ:";
-    tell_indented(&format!("{ask} {TRAP_MENDED}"), out);
+    print_indented(&format!("{ask} {TRAP_MENDED}"), out);
 }
 
 /// Explains the in-order trap and what helps.
@@ -420,7 +420,7 @@ const TRAP_EXPLAINED: &str = "Each is one POST that these members applied with d
 const TRAP_MENDED: &str = "copy what is needed by PUT to a new directory, then delete the old one with \
     `recursive=true`: that one request leaves every member with the same keys.";
 
-fn tell_rest(all: usize, shown: usize, out: &Out) {
+fn print_rest(all: usize, shown: usize, out: &Output) {
     if all > shown {
         out.line(&format!("  and {} more; --verbose shows all", all - shown));
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::drill::{Difference, DrillError, Drilled, Request, Unequal, drill};
+use crate::drill::{Difference, DrillError, DrillRequest, Drilled, Unequal, drill};
 use crate::etcd::store::diff::Part;
 use crate::etcd::text::printable;
 use jiff::SignedDuration;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
         .collect();
     let own = std::env::current_exe()?;
     let scratch = args.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let request = Request {
+    let request = DrillRequest {
         etcd: &etcd,
         stand_in: Some(&own),
         environment: &environment,
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
     };
     let drilled = cx.watched(|observe| drill(target, &request, cx.interrupt, observe));
     match drilled {
-        Ok(drilled) => tell(path.as_path(), &etcd, &drilled, cx),
+        Ok(drilled) => print(path.as_path(), &etcd, &drilled, cx),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
                 cx.out.json(|| {
@@ -106,7 +106,7 @@ fn find(etcd: &Path) -> PathBuf {
     std::path::absolute(&found).unwrap_or(found)
 }
 
-fn tell(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<()> {
+fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Result<()> {
     let Drilled {
         version,
         member,

@@ -20,7 +20,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainLog {
@@ -37,7 +37,7 @@ const LINE: usize = 8 << 10;
 /// How many lines are read ahead.
 const AHEAD: usize = 256;
 /// How often an interrupt is checked while no line comes.
-const PATIENCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The columns where a line and its reason begin.
 const MARK: usize = 5;
 const WHY: usize = 7;
@@ -77,8 +77,8 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
     start(move || read_all(files, &sender))?;
     let mut read = Ok(());
     cx.out.stream(|stdout| {
-        read = teller.tell_all(&receiver, cx.interrupt, stdout)?;
-        teller.tell_summary(stdout)
+        read = teller.print_all(&receiver, cx.interrupt, stdout)?;
+        teller.print_summary(stdout)
     });
     read?;
     let notable = teller.summary.count(Verdict::WorthALook);
@@ -156,7 +156,7 @@ fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>, more: &mut u64) -> io:
 struct Teller<'a> {
     only_notable: bool,
     several: bool,
-    out: &'a Out,
+    out: &'a Output,
     file: PathBuf,
     line: u64,
     explainer: Explainer,
@@ -185,7 +185,7 @@ impl Summary {
 
 impl Teller<'_> {
     /// The outer error is of stdout, the inner one of the log.
-    fn tell_all(
+    fn print_all(
         &mut self,
         pieces: &Receiver<Piece>,
         interrupt: &Interrupt,
@@ -196,9 +196,9 @@ impl Teller<'_> {
                 // Each line is shown as it arrives.
                 stdout.flush()?;
             }
-            match pieces.recv_timeout(PATIENCE) {
+            match pieces.recv_timeout(POLL_INTERVAL) {
                 Ok(Piece::File(file)) => self.begin(file, stdout)?,
-                Ok(Piece::Line(line, more)) => self.tell_line(&line, more, stdout)?,
+                Ok(Piece::Line(line, more)) => self.print_line(&line, more, stdout)?,
                 Ok(Piece::Failed(error)) => return Ok(Err(error)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -252,7 +252,7 @@ impl Teller<'_> {
         Ok(())
     }
 
-    fn tell_line(&mut self, line: &[u8], more: u64, stdout: &mut dyn Write) -> io::Result<()> {
+    fn print_line(&mut self, line: &[u8], more: u64, stdout: &mut dyn Write) -> io::Result<()> {
         self.line += 1;
         let readable = String::from_utf8_lossy(line);
         let explained = self.explainer.explain(&readable);
@@ -327,7 +327,7 @@ impl Teller<'_> {
         value
     }
 
-    fn tell_summary(&self, stdout: &mut dyn Write) -> io::Result<()> {
+    fn print_summary(&self, stdout: &mut dyn Write) -> io::Result<()> {
         if self.out.is_json() {
             return writeln!(stdout, "{}", json::line(&self.summary_json()));
         }

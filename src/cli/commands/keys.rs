@@ -13,7 +13,7 @@ use crate::etcd::store::to_json::{Shown, api_key};
 use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
-use crate::target::{StoreRead, Target, Wanted};
+use crate::target::{StoreQuery, StoreRead, Target};
 use crate::text::{expiry, size};
 use clap::builder::FalseyValueParser;
 
@@ -22,7 +22,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::NamingRules;
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json::AfterSchema;
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::script::{self, Script};
 
 #[derive(Debug, clap::Args)]
@@ -61,20 +61,20 @@ const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let (path, target) = args.from.open(cx)?;
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         until: until(args),
         rules: args.rules.in_order_rules,
         rescue: true,
         starts: true,
         threads: args.from.threads.count(),
-        ..Wanted::default()
+        ..StoreQuery::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    tell_passed_over(&read, &cx.out);
-    tell_none_starts(&read, &cx.out);
+    print_passed_over(&read, &cx.out);
+    print_none_starts(&read, &cx.out);
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if !cx.out.is_json() || incomplete.is_none() {
-        tell_lost(&read, &cx.out);
+        print_lost(&read, &cx.out);
     }
     let store = &read.replayed.store;
     let asked = args.get.as_deref().or(args.prefix.as_deref());
@@ -159,7 +159,7 @@ fn until(args: &Keys) -> Until {
 }
 
 /// Reports corrupt raft snapshots, which etcd would skip too.
-pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
+pub(crate) fn print_passed_over(read: &StoreRead, out: &Output) {
     for file in &read.passed_over {
         if let Some(fault @ FileFault::Snapshot(_)) = &file.fault {
             out.warn(&format!(
@@ -171,7 +171,7 @@ pub(crate) fn tell_passed_over(read: &StoreRead, out: &Out) {
 }
 
 /// Reports if no server starts from the data: their keys are complete, but they are not a backup.
-pub(crate) fn tell_none_starts(read: &StoreRead, out: &Out) {
+pub(crate) fn print_none_starts(read: &StoreRead, out: &Output) {
     if let Some(why) = read.none_starts().filter(|_| read.lost.is_none()) {
         out.warn(&why);
     }
@@ -183,7 +183,7 @@ pub(crate) fn lost(read: &StoreRead) -> Option<String> {
 }
 
 /// Reports what is lost from a damaged log.
-pub(crate) fn tell_lost(read: &StoreRead, out: &Out) {
+pub(crate) fn print_lost(read: &StoreRead, out: &Output) {
     if let Some(lost) = lost(read) {
         out.warn(&lost);
     }
@@ -264,7 +264,7 @@ impl Write for Stoppable<'_> {
 struct Tree<'a> {
     store: &'a Store,
     args: &'a Keys,
-    out: &'a Out,
+    out: &'a Output,
 }
 
 impl Tree<'_> {

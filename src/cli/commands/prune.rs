@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use crate::etcd::text::printable;
-use crate::repository::lock::{BackupLock, Claim};
+use crate::repository::lock::{BackupLock, LockRequest};
 use crate::repository::{Catalog, Repository, summarize};
-use crate::retention::prune::{Pruned, Request, carry_out, only, plan};
+use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
 use crate::text::size;
 use clap::builder::FalseyValueParser;
@@ -21,7 +21,7 @@ use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::Table;
 use crate::cli::metrics::MetricsFile;
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 use crate::cli::render::member::versions_text;
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
         cx.out.warn(UNLOCKED);
     }
-    let request = Request {
+    let request = PruneRequest {
         repository: &*repository,
         policy: &policy,
         prove_again_after: args.keep.prove_again_after,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
         // The result, or the state after a failure: also without a terminal.
         outcome.show(&mut |line| cx.out.line(line));
     } else {
-        outcome.show(&mut |line| cx.out.tell(line));
+        outcome.show(&mut |line| cx.out.print(line));
     }
     cx.record
         .pruned(outcome.kept(), outcome.pruned.removed.len());
@@ -86,9 +86,9 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
 
 /// Prunes the archives of one member after a snapshot of it; returns the JSON.
 pub(crate) fn after_snapshot(
-    request: &Request<'_>,
+    request: &PruneRequest<'_>,
     group: Group,
-    claim: &Claim,
+    claim: &LockRequest,
     cx: &Context<'_>,
 ) -> (Value, Result<()>) {
     let pruned = || -> Result<(Value, Result<()>)> {
@@ -103,7 +103,7 @@ pub(crate) fn after_snapshot(
         let removed = outcome.pruned.removed.len();
         let told = format!("  pruned     {removed} removed, {} kept", outcome.kept());
         if outcome.is_done() {
-            cx.out.tell(&told);
+            cx.out.print(&told);
         } else {
             cx.out.line(&told);
         }
@@ -122,14 +122,14 @@ struct Outcome<'c> {
 }
 
 fn prune<'c>(
-    request: &Request<'_>,
+    request: &PruneRequest<'_>,
     catalog: &'c Catalog,
     dry_run: bool,
     cx: &Context<'_>,
 ) -> Result<Outcome<'c>> {
-    let mut observe = |summary: &crate::repository::Summary| {
+    let mut observe = |summary: &crate::repository::ArchiveSummary| {
         if cx.out.verbose {
-            cx.out.tell_note(&format!("reading {}", summary.name()));
+            cx.out.print_note(&format!("reading {}", summary.name()));
         }
     };
     let plan = plan(request, catalog, cx.interrupt, &mut observe)?;
@@ -158,7 +158,7 @@ fn prune<'c>(
 }
 
 /// Warns about archives that are kept because something is wrong.
-fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Out) {
+fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Output) {
     let path = |decision: &Decision<'_>| repository.path_of(decision.summary.name());
     for decision in decisions {
         for reason in &decision.reasons {

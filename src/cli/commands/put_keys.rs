@@ -9,18 +9,18 @@ use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
 use crate::etcd::text::printable;
 use crate::put_keys::{Allowed, Done, Plan, Planned, Step};
-use crate::target::Wanted;
+use crate::target::StoreQuery;
 use crate::text::count;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{find, now, tell_lost, tell_none_starts, tell_passed_over};
+use crate::cli::commands::keys::{find, now, print_lost, print_none_starts, print_passed_over};
 use crate::cli::connection::Connection;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::flags::common::NamingRules;
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     }
     let cluster = Cluster::new(&args.connection.access()?)?;
     let (path, target) = args.from.open(cx)?;
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         until: args
             .at_index
             .map_or(Until::Commit, |index| Until::Index(Index(index))),
@@ -72,12 +72,12 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         rescue: true,
         starts: true,
         threads: args.from.threads.count(),
-        ..Wanted::default()
+        ..StoreQuery::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    tell_passed_over(&read, &cx.out);
-    tell_none_starts(&read, &cx.out);
-    tell_lost(&read, &cx.out);
+    print_passed_over(&read, &cx.out);
+    print_none_starts(&read, &cx.out);
+    print_lost(&read, &cx.out);
     let store = &read.replayed.store;
     let top = find(store, Some(&args.prefix), &read)?;
     let mut keys = Keys::new(&cluster);
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
 }
 
 /// Warns about keys that stay different from the backup.
-fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Out) {
+fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     let number_of = |name| {
         plan.keys
             .iter()
@@ -177,7 +177,7 @@ fn show(
     plan: &Plan<'_>,
     allowed: Allowed,
     args: &PutKeys,
-    out: &Out,
+    out: &Output,
     source: &str,
     keys: &Keys<'_>,
 ) {

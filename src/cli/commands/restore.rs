@@ -9,7 +9,7 @@ use crate::fs::owner;
 use crate::fs::owner::Owner;
 use crate::restore::replaced::{Replaced, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
-use crate::restore::{Request, check_target, restore};
+use crate::restore::{RestoreRequest, check_target, restore};
 use crate::text::{count, size};
 use clap::ValueHint;
 use clap::builder::FalseyValueParser;
@@ -23,7 +23,7 @@ use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     let path = args.latest.resolve(&args.archive, cx)?;
     let archive = cx.places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
-    let request = Request {
+    let request = RestoreRequest {
         archive: &archive,
         data_dir: &args.data_dir,
         wal_dir: args.wal_dir.as_deref(),
@@ -182,7 +182,7 @@ fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) 
 
 /// Asks the running members, unless the user said not to: returns their answers, and a
 /// warning.
-fn ask(args: &Restore, manifest: &Manifest, out: &Out) -> Result<(Option<Asked>, Vec<String>)> {
+fn ask(args: &Restore, manifest: &Manifest, out: &Output) -> Result<(Option<Asked>, Vec<String>)> {
     if args.offline {
         return Ok((None, vec![unasked(manifest)]));
     }

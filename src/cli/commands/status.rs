@@ -9,11 +9,11 @@ use std::path::Path;
 use crate::archive::ArchiveError;
 use crate::monitoring::scope::{Others, Watched, others, watched};
 use crate::monitoring::{
-    Facts, Finding, Level, MemberReport, Proof, Report, Rules, Unreadable, judge,
+    Facts, Finding, Level, MemberReport, Report, Thresholds, Unreadable, Verification, judge,
 };
 use crate::repository::check::prove;
-use crate::repository::{Listed, Repository, RepositoryError, summarize};
-use crate::retention::prune::ledger;
+use crate::repository::{ArchiveRef, Repository, RepositoryError, summarize};
+use crate::retention::prune::verified;
 use bytesize::ByteSize;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use jiff::SignedDuration;
@@ -24,7 +24,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::json;
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 use crate::cli::values::{byte_size, duration};
 
 pub(crate) const AFTER_HELP: &str = "Exits as a plugin of Nagios, Icinga and their like: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. These \
@@ -69,7 +69,7 @@ pub(crate) struct Status {
 
 pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
-    let rules = Rules {
+    let rules = Thresholds {
         max_age: args.max_age,
         warn_age: args.warn_age,
         size_limit: args.size_limit.as_u64(),
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
         }
         report => report?,
     };
-    tell(&report, &rules, out);
+    print(&report, &rules, out);
     match report.level {
         Level::Ok => Ok(()),
         level => Err(not_in_order(level, &summary(&report))),
@@ -97,7 +97,7 @@ fn not_in_order(level: Level, summary: &str) -> CliError {
 }
 
 /// Prints `failure`, which came before any check, as a plugin does; returns it as one of `status`.
-pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> CliError {
+pub(crate) fn print_unknown(failure: &CliError, as_json: bool) -> CliError {
     let report = Report::nothing_seen(Level::Unknown, failure.message.clone());
     let text = if as_json {
         json::pretty(&to_json(&report))
@@ -109,7 +109,7 @@ pub(crate) fn tell_unknown(failure: &CliError, as_json: bool) -> CliError {
     not_in_order(report.level, &summary(&report))
 }
 
-fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
+fn look(args: &Status, rules: &Thresholds, cx: &Context<'_>) -> Result<Report> {
     let Context {
         places, interrupt, ..
     } = cx;
@@ -140,11 +140,11 @@ fn look(args: &Status, rules: &Rules, cx: &Context<'_>) -> Result<Report> {
         None => others(&catalog.summaries, &watched),
     };
     let mut proven = Vec::new();
-    let ledger = ledger(repository);
+    let verified = verified(repository);
     for mut watched in watched {
-        watched.current = ledger.current(&watched.newest.listed);
+        watched.current = verified.current(&watched.newest.listed);
         let proof = if args.quick {
-            Proof::EndOnly
+            Verification::EndOnly
         } else {
             prove_newest(repository, &watched, cx)?
         };
@@ -173,7 +173,7 @@ fn is_read_only(dir: &Path) -> bool {
     found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
+fn why_unreadable((listed, error): (ArchiveRef, ArchiveError)) -> Unreadable {
     Unreadable {
         name: listed.name,
         looked: matches!(error, ArchiveError::Fault { .. }),
@@ -182,13 +182,17 @@ fn why_unreadable((listed, error): (Listed, ArchiveError)) -> Unreadable {
 }
 
 /// Verifies a member's newest archive; if it is corrupt, the ones before it, until one is valid.
-fn prove_newest(repository: &dyn Repository, watched: &Watched, cx: &Context<'_>) -> Result<Proof> {
+fn prove_newest(
+    repository: &dyn Repository,
+    watched: &Watched,
+    cx: &Context<'_>,
+) -> Result<Verification> {
     let interrupt = cx.interrupt;
     let why = match prove(repository, &watched.newest, interrupt) {
-        Ok(()) => return Ok(Proof::Whole),
+        Ok(()) => return Ok(Verification::Whole),
         Err(interrupted @ ArchiveError::Interrupted(_)) => return Err(interrupted.into()),
         Err(fault @ ArchiveError::Fault { .. }) => CliError::from(fault).message,
-        Err(error) => return Ok(Proof::Unread(CliError::from(error).message)),
+        Err(error) => return Ok(Verification::Unread(CliError::from(error).message)),
     };
     let mut good = None;
     for older in &watched.older {
@@ -201,10 +205,10 @@ fn prove_newest(repository: &dyn Repository, watched: &Watched, cx: &Context<'_>
             Err(_) => {}
         }
     }
-    Ok(Proof::Bad { why, good })
+    Ok(Verification::Bad { why, good })
 }
 
-fn tell(report: &Report, rules: &Rules, out: &Out) {
+fn print(report: &Report, rules: &Thresholds, out: &Output) {
     if out.is_json() {
         out.json(|| to_json(report));
         return;

@@ -35,11 +35,11 @@ pub(crate) struct Setting {
     pub(crate) key: String,
     /// Line in the file, from 1.
     pub(crate) line: usize,
-    pub(crate) said: Said,
+    pub(crate) said: FileValue,
 }
 
 /// The value of a key.
-pub(crate) enum Said {
+pub(crate) enum FileValue {
     Switch(bool),
     Values(Vec<String>),
 }
@@ -148,7 +148,7 @@ impl Reader<'_> {
     }
 
     /// A key at the top.
-    fn shared(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Said, String> {
+    fn shared(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<FileValue, String> {
         let mut all = Vec::new();
         flags(self.known, &mut Vec::new(), &mut all);
         let having: Vec<_> = all
@@ -192,7 +192,7 @@ fn own(
     value: &Spanned<DeValue<'_>>,
     command: &Command,
     names: &[String],
-) -> Result<Said, String> {
+) -> Result<FileValue, String> {
     let table = names.join(".");
     let mut tables = subcommands(command).map(|below| format!("`[{table}.{}]`", below.get_name()));
     if let Some(first) = tables.next() {
@@ -244,9 +244,9 @@ fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
     all.filter(|command| command.get_name() != "help")
 }
 
-fn read(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
+fn read(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<FileValue, String> {
     let said = said(key, value, arg)?;
-    if let Said::Values(values) = &said
+    if let FileValue::Values(values) = &said
         && NEVER_EMPTY.contains(&key)
         && values.iter().all(String::is_empty)
     {
@@ -257,18 +257,18 @@ fn read(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
     Ok(said)
 }
 
-fn said(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<Said, String> {
+fn said(key: &str, value: &DeValue<'_>, arg: &Arg) -> Result<FileValue, String> {
     match value {
         _ if !arg.get_action().takes_values() => match value {
-            DeValue::Boolean(on) => Ok(Said::Switch(*on)),
+            DeValue::Boolean(on) => Ok(FileValue::Switch(*on)),
             other => Err(format!("`{key}` is true or false, not {}", kind(other))),
         },
         DeValue::Array(values) if matches!(arg.get_action(), ArgAction::Append) => {
             let each = values.iter().map(|value| one(key, value.get_ref(), arg));
-            Ok(Said::Values(each.collect::<Result<_, _>>()?))
+            Ok(FileValue::Values(each.collect::<Result<_, _>>()?))
         }
         DeValue::Array(_) => Err(format!("`{key}` takes one value, not a list")),
-        value => Ok(Said::Values(vec![one(key, value, arg)?])),
+        value => Ok(FileValue::Values(vec![one(key, value, arg)?])),
     }
 }
 

@@ -28,9 +28,9 @@ use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-use crate::cli::config::content::{Said, Setting};
+use crate::cli::config::content::{FileValue, Setting};
 use crate::cli::connection::also_read;
-use crate::cli::error::{Judge, Judged, not_found, usage};
+use crate::cli::error::{Advice, Judge, not_found, usage};
 use crate::cli::global::CONFIG_FLAG;
 use crate::fs::auxiliary::{MOST, read_small};
 use crate::fs::error::cause_of;
@@ -71,7 +71,7 @@ pub(crate) enum ConfigError {
 
 /// Why the command line cannot be used.
 #[derive(Debug)]
-pub(crate) enum Misread {
+pub(crate) enum ArgsError {
     /// It is not valid, or asks for help.
     Line(clap::Error),
     File(ConfigError),
@@ -232,21 +232,21 @@ impl Completed {
     }
 
     /// Clap's error about the whole line, with the file and line that caused it.
-    pub(crate) fn explain(&self, command: &Command, error: clap::Error) -> Misread {
+    pub(crate) fn explain(&self, command: &Command, error: clap::Error) -> ArgsError {
         if self.added.is_empty() || !error.use_stderr() {
-            return Misread::Line(error);
+            return ArgsError::Line(error);
         }
         let what = said_by(&error);
         let by_itself = command.clone().try_get_matches_from(&self.typed);
         if by_itself.is_err_and(|by_itself| said_by(&by_itself) == what) {
-            return Misread::Line(error);
+            return ArgsError::Line(error);
         }
         let path = self.path.clone();
         let blamed = match error.get(ContextKind::InvalidArg) {
             Some(ContextValue::String(shown)) => self.added.iter().find(|one| one.shown == *shown),
             _ => None,
         };
-        Misread::File(if let Some(one) = blamed {
+        ArgsError::File(if let Some(one) = blamed {
             ConfigError::Value {
                 path,
                 line: one.line,
@@ -290,15 +290,15 @@ fn excludes(command: &Command, arg: &Arg, other: &Arg) -> bool {
 }
 
 /// The words that have the same effect on the command line.
-fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
+fn words(arg: &Arg, said: &FileValue) -> Vec<OsString> {
     match said {
-        Said::Switch(on) => arg
+        FileValue::Switch(on) => arg
             .get_long()
             .filter(|_| *on)
             .map(|long| OsString::from(format!("--{long}")))
             .into_iter()
             .collect(),
-        Said::Values(values) => {
+        FileValue::Values(values) => {
             // An empty value counts as not set, as in the environment.
             let values = values.iter().filter(|value| !value.is_empty());
             let word = |value: &String| match arg.get_long() {
@@ -311,7 +311,7 @@ fn words(arg: &Arg, said: &Said) -> Vec<OsString> {
 }
 
 impl Judge for ConfigError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::NotFound(_) => not_found("`--config ''` goes without any configuration file"),
             Self::NoConfig { .. } | Self::Line { .. } => {

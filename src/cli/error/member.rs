@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cluster::Silence;
+use crate::cluster::ProbeError;
 use crate::data_dir::DataDirError;
 use crate::data_dir::scan::SurveyError;
 use crate::drill::DrillError;
@@ -11,10 +11,10 @@ use crate::put_keys::PutError;
 use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
-use crate::cli::error::{Judge, Judged, Kind, busy, corrupt, failed, no_space, not_found, refused};
+use crate::cli::error::{Advice, Judge, Kind, busy, corrupt, failed, no_space, not_found, refused};
 
 impl Judge for DataDirError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Io(error) => error.judge(),
             Self::NoWalDir(_) => not_found(
@@ -23,7 +23,7 @@ impl Judge for DataDirError {
             Self::NotFound(_) => not_found(
                 "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
             ),
-            Self::Foreign { path, .. } if meant(path).is_some() => Judged::with(
+            Self::Foreign { path, .. } if meant(path).is_some() => Advice::with(
                 Kind::NotFound,
                 format!(
                     "did you mean `{}`? it has a `member` directory in it",
@@ -81,7 +81,7 @@ fn meant(path: &Path) -> Option<PathBuf> {
 }
 
 impl Judge for SurveyError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Io(error) => error.judge(),
@@ -91,7 +91,7 @@ impl Judge for SurveyError {
 }
 
 impl Judge for StoreError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Survey(error) => error.judge(),
             Self::Archive(error) => error.judge(),
@@ -107,7 +107,7 @@ impl Judge for StoreError {
     }
 }
 
-fn of_replay(fault: &ReplayFault) -> Judged {
+fn of_replay(fault: &ReplayFault) -> Advice {
     match fault {
         ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => not_found(
             "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
@@ -128,11 +128,11 @@ fn of_replay(fault: &ReplayFault) -> Judged {
 }
 
 impl Judge for CaptureError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Archive(error) => error.judge(),
-            Self::Deposit(error) => error.judge(),
+            Self::Upload(error) => error.judge(),
             Self::Io(error) => error.judge(),
             Self::Interrupted(error) => error.judge(),
             Self::Running(_) | Self::DbChanged => busy(
@@ -169,7 +169,7 @@ impl Judge for CaptureError {
 }
 
 impl Judge for DrillError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         let judged = match self {
             Self::NoBinary(_) => not_found(
                 "pass the path of an etcd of the release that the backup is for to --etcd",
@@ -196,10 +196,10 @@ impl Judge for DrillError {
 }
 
 impl Judge for PutError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Read(why) | Self::Write { why, .. }
-                if matches!(why, Silence::NotAllowed { .. }) =>
+                if matches!(why, ProbeError::NotAllowed { .. }) =>
             {
                 failed(
                     "pass `--username` with `--password-file`; the user must be allowed to read and write these keys",

@@ -180,7 +180,7 @@ impl CliError {
 }
 
 /// The judgement of an error, without its text.
-pub(crate) struct Judged {
+pub(crate) struct Advice {
     pub(crate) kind: Kind,
     hint: Option<Cow<'static, str>>,
     path: Option<PathBuf>,
@@ -188,7 +188,7 @@ pub(crate) struct Judged {
     lacks_key: bool,
 }
 
-impl From<Kind> for Judged {
+impl From<Kind> for Advice {
     fn from(kind: Kind) -> Self {
         Self {
             kind,
@@ -200,7 +200,7 @@ impl From<Kind> for Judged {
     }
 }
 
-impl Judged {
+impl Advice {
     fn with(kind: Kind, hint: impl Into<Cow<'static, str>>) -> Self {
         let hint = Some(hint.into());
         Self {
@@ -216,46 +216,46 @@ impl Judged {
     }
 }
 
-pub(crate) fn failed(hint: &'static str) -> Judged {
-    Judged::with(Kind::Failed, hint)
+pub(crate) fn failed(hint: &'static str) -> Advice {
+    Advice::with(Kind::Failed, hint)
 }
 
-pub(crate) fn usage(hint: &'static str) -> Judged {
-    Judged::with(Kind::Usage, hint)
+pub(crate) fn usage(hint: &'static str) -> Advice {
+    Advice::with(Kind::Usage, hint)
 }
 
-pub(crate) fn refused(hint: &'static str) -> Judged {
-    Judged::with(Kind::Refused, hint)
+pub(crate) fn refused(hint: &'static str) -> Advice {
+    Advice::with(Kind::Refused, hint)
 }
 
-pub(crate) fn corrupt(hint: &'static str) -> Judged {
-    Judged::with(Kind::Corrupt, hint)
+pub(crate) fn corrupt(hint: &'static str) -> Advice {
+    Advice::with(Kind::Corrupt, hint)
 }
 
-pub(crate) fn not_found(hint: &'static str) -> Judged {
-    Judged::with(Kind::NotFound, hint)
+pub(crate) fn not_found(hint: &'static str) -> Advice {
+    Advice::with(Kind::NotFound, hint)
 }
 
-pub(crate) fn busy(hint: &'static str) -> Judged {
-    Judged::with(Kind::Busy, hint)
+pub(crate) fn busy(hint: &'static str) -> Advice {
+    Advice::with(Kind::Busy, hint)
 }
 
-pub(crate) fn no_space(hint: &'static str) -> Judged {
-    Judged::with(Kind::NoSpace, hint)
+pub(crate) fn no_space(hint: &'static str) -> Advice {
+    Advice::with(Kind::NoSpace, hint)
 }
 
-pub(crate) fn interrupted(hint: &'static str) -> Judged {
-    Judged::with(Kind::Interrupted, hint)
+pub(crate) fn interrupted(hint: &'static str) -> Advice {
+    Advice::with(Kind::Interrupted, hint)
 }
 
 /// An error with a known kind and hint.
 pub(crate) trait Judge: Error {
-    fn judge(&self) -> Judged;
+    fn judge(&self) -> Advice;
 }
 
 impl<E: Judge> From<E> for CliError {
     fn from(error: E) -> Self {
-        let Judged {
+        let Advice {
             kind,
             hint,
             path,
@@ -290,7 +290,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 }
 
 /// The judgement of too little space, with a hint.
-fn of_space(error: &SpaceError, hint: &'static str) -> Judged {
+fn of_space(error: &SpaceError, hint: &'static str) -> Advice {
     match error {
         SpaceError::NoRoom { .. } => no_space(hint),
         SpaceError::Io(error) => error.judge(),
@@ -298,13 +298,13 @@ fn of_space(error: &SpaceError, hint: &'static str) -> Judged {
 }
 
 impl Judge for Interrupted {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         Kind::Interrupted.into()
     }
 }
 
 impl Judge for EmptyPolicy {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         usage(
             "pass any of --keep-last, -hourly, -daily, -weekly, -monthly, -yearly and -within; in the configuration file \
              they count for `prune` above the first table, or under [prune]: those under [snapshot] are for `snapshot` alone",
@@ -313,7 +313,7 @@ impl Judge for EmptyPolicy {
 }
 
 impl Judge for io::Error {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         let cause = cause_of(self);
         let is_interrupted = |inner: &(dyn Error + Send + Sync + 'static)| {
             inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
@@ -346,7 +346,7 @@ impl Judge for io::Error {
                 "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
             ),
             io::ErrorKind::PermissionDenied => {
-                Judged::with(Kind::Failed, access::hint(path.as_deref()))
+                Advice::with(Kind::Failed, access::hint(path.as_deref()))
             }
             // Our own error, about a given path; the system's comes from a directory that was replaced meanwhile.
             io::ErrorKind::NotADirectory if cause.raw_os_error().is_none() => {
@@ -355,6 +355,6 @@ impl Judge for io::Error {
             io::ErrorKind::ReadOnlyFilesystem => failed("that filesystem is mounted read-only"),
             _ => Kind::Failed.into(),
         };
-        Judged { path, ..judged }
+        Advice { path, ..judged }
     }
 }

@@ -5,11 +5,11 @@ use crate::restore::replaced::ReplacedError;
 use crate::restore::stale_member::StaleMemberError;
 
 use crate::cli::error::{
-    Judge, Judged, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
+    Advice, Judge, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
 };
 
 impl Judge for RestoreError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Archive(error) => error.judge(),
             Self::Io(error) => error.judge(),
@@ -46,7 +46,7 @@ impl Judge for RestoreError {
 }
 
 impl Judge for StaleMemberError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         let hint = match self {
             Self::ClusterRuns { .. } => {
                 "nothing was changed. Keep the current data if they are intact; to roll back the whole cluster use `etcd-ark rewind`; for a test cluster use `rewind --single`; to restore anyway: `--allow-stale-member`"
@@ -69,7 +69,7 @@ impl Judge for StaleMemberError {
 }
 
 impl Judge for ReplacedError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         let hint = match self {
             Self::OtherMember { .. } => {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"

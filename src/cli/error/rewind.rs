@@ -4,11 +4,11 @@ use crate::rewind::RewindError;
 use crate::target::StoreError;
 
 use crate::cli::error::{
-    Judge, Judged, Kind, busy, corrupt, failed, interrupted, not_found, of_space, refused, usage,
+    Advice, Judge, Kind, busy, corrupt, failed, interrupted, not_found, of_space, refused, usage,
 };
 
 impl Judge for RewindError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Store(StoreError::Unsound { target, .. } | StoreError::Start { target, .. }) => corrupt(
                 "leave that input out, the others may suffice; `etcd-ark verify` shows all that is corrupt. `--to index:N` takes an entry of what is whole",
@@ -42,7 +42,7 @@ impl Judge for RewindError {
     }
 }
 
-fn of_refusal(error: &RewindError) -> Judged {
+fn of_refusal(error: &RewindError) -> Advice {
     match error {
         RewindError::NoInput | RewindError::NoSuchInput(_) => {
             usage("name the member (by its name or id), or the path, of one of the inputs")

@@ -6,11 +6,11 @@ use crate::upgrade::downgrade::move_wal::MoveError;
 use crate::upgrade::downgrade::prepare::PrepareError;
 
 use crate::cli::error::{
-    Judge, Judged, Kind, busy, corrupt, interrupted, of_space, refused, usage,
+    Advice, Judge, Kind, busy, corrupt, interrupted, of_space, refused, usage,
 };
 
 impl Judge for CollectError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Store(error) => error.judge(),
             Self::OtherCluster { .. } => {
@@ -24,7 +24,7 @@ impl Judge for CollectError {
 }
 
 impl Judge for PrepareError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::Capture(error) => error.judge(),
@@ -37,7 +37,7 @@ impl Judge for PrepareError {
 }
 
 impl Judge for MoveError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Survey(error) => error.judge(),
@@ -56,7 +56,7 @@ impl Judge for MoveError {
                 let judged = error.judge();
                 let hint = "run it again: it continues from the step at which it was killed";
                 let hint = judged.hint.or(Some(hint.into()));
-                Judged { hint, ..judged }
+                Advice { hint, ..judged }
             }
             Self::Interrupted(_) => interrupted("run it again to go on"),
         }
@@ -64,7 +64,7 @@ impl Judge for MoveError {
 }
 
 impl Judge for AccessError {
-    fn judge(&self) -> Judged {
+    fn judge(&self) -> Advice {
         match self {
             Self::Pem { .. } => {
                 usage("`--cacert`, `--cert` and `--key` each name a PEM file, as for etcdctl")

@@ -13,7 +13,7 @@ use crate::cli::error::Result;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json::text;
 use crate::cli::location::Location;
-use crate::cli::open::Places;
+use crate::cli::open::Opener;
 
 /// Where the archive goes, and for whom it is encrypted.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ impl DestinationFlags {
             .collect()
     }
 
-    pub(crate) fn open(&self, places: &Places<'_>) -> Result<Opened> {
+    pub(crate) fn open(&self, places: &Opener<'_>) -> Result<Opened> {
         Ok(Opened {
             repository: places.repository(self.backup_dir.place()?)?,
             spool: self.spool(),

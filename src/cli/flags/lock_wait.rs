@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::repository::lock::Claim;
+use crate::repository::lock::LockRequest;
 use crate::text::utc;
 use jiff::SignedDuration;
 
@@ -21,13 +21,13 @@ pub(crate) struct LockWait {
 
 impl LockWait {
     /// The lock for `command`.
-    pub(crate) fn claim(&self, command: &str) -> Claim {
+    pub(crate) fn claim(&self, command: &str) -> LockRequest {
         claim(command, self.lock_wait.unsigned_abs())
     }
 }
 
 /// The lock for `command`, which waits for `wait`.
-pub(crate) fn claim(command: &str, wait: Duration) -> Claim {
+pub(crate) fn claim(command: &str, wait: Duration) -> LockRequest {
     let host = rustix::system::uname();
     let holder = format!(
         "`etcd-ark {command}`, process {} on {}, since {}",
@@ -35,5 +35,5 @@ pub(crate) fn claim(command: &str, wait: Duration) -> Claim {
         host.nodename().to_string_lossy(),
         utc(crate::clock::now()),
     );
-    Claim { holder, wait }
+    LockRequest { holder, wait }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::archive::error::ArchiveError;
 use crate::archive::{ENCRYPTED, EXTENSION};
 use crate::monitoring::scope::{Watched, watched};
-use crate::repository::{Listed, Repository, summarize};
+use crate::repository::{ArchiveRef, Repository, summarize};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -15,7 +15,7 @@ use clap::{Command, ValueHint};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::location::{LATEST, Location, TargetName};
-use crate::cli::open::Places;
+use crate::cli::open::Opener;
 
 const VARIABLE: &str = "ETCD_ARK_BACKUP_DIR";
 /// How many archives are listed if several match.
@@ -54,7 +54,7 @@ pub(crate) struct RepositoryFlags {
 }
 
 impl RepositoryFlags {
-    pub(crate) fn open(&self, places: &Places<'_>) -> Result<Rc<dyn Repository>> {
+    pub(crate) fn open(&self, places: &Opener<'_>) -> Result<Rc<dyn Repository>> {
         let place = self.named().map_or_else(|| self.backup_dir.place(), Ok);
         places.repository(place?)
     }
@@ -211,8 +211,8 @@ impl MemberFlag {
 }
 
 /// Refuses if one of `unreadable` is of the same member and newer than `newest`: the user expects the newest backup.
-fn refuse_older(newest: &Watched, unreadable: Vec<(Listed, ArchiveError)>) -> Result<()> {
-    let is_newer = |(listed, _): &(Listed, _)| newest.is_newer_by_name(&listed.name);
+fn refuse_older(newest: &Watched, unreadable: Vec<(ArchiveRef, ArchiveError)>) -> Result<()> {
+    let is_newer = |(listed, _): &(ArchiveRef, _)| newest.is_newer_by_name(&listed.name);
     let Some((_, error)) = unreadable.into_iter().find(is_newer) else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::retention::{Policy, Rules};
+use crate::retention::{Policy, RetentionRules};
 use clap::ArgAction;
 use jiff::SignedDuration;
 
@@ -44,8 +44,8 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    fn rules(&self) -> Rules {
-        Rules {
+    fn rules(&self) -> RetentionRules {
+        RetentionRules {
             last: self.keep_last,
             hourly: self.keep_hourly,
             daily: self.keep_daily,
@@ -60,9 +60,9 @@ impl Keep {
     /// The policy, which must keep something.
     pub(crate) fn policy(&self) -> Result<Policy> {
         let rules = self.rules();
-        let labels_alone = Rules {
+        let labels_alone = RetentionRules {
             labels: rules.labels.clone(),
-            ..Rules::default()
+            ..RetentionRules::default()
         };
         if rules == labels_alone && !rules.labels.is_empty() {
             let why = "--keep-label is given without a rule that says how many archives to keep";
@@ -73,7 +73,7 @@ impl Keep {
 
     /// The policy, if any of its flags is set.
     pub(crate) fn wanted(&self) -> Result<Option<Policy>> {
-        if self.rules() == Rules::default() {
+        if self.rules() == RetentionRules::default() {
             return Ok(None);
         }
         self.policy().map(Some)

@@ -8,12 +8,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::monitoring::scope::is_called;
-use crate::repository::{Catalog, Listed, Repository, Summary, summarize};
+use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository, summarize};
 use crate::text::utc;
 
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::MemberFlag;
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 use crate::cli::quote::shell;
 use crate::cli::values::{duration, label};
 
@@ -48,7 +48,7 @@ impl Selection {
         self.member.wanted().is_none() && self.label.is_empty() && self.since.is_none()
     }
 
-    fn fits(&self, summary: &Summary) -> bool {
+    fn fits(&self, summary: &ArchiveSummary) -> bool {
         let labelled = summary.labels.iter().any(|own| self.label.contains(own));
         is_called(summary, self.member.wanted())
             && (self.label.is_empty() || labelled)
@@ -76,7 +76,11 @@ impl Selection {
     }
 
     /// The matching archives of `repository`, sorted by name.
-    pub(crate) fn listed(&self, repository: &dyn Repository, out: &Out) -> Result<Vec<Listed>> {
+    pub(crate) fn listed(
+        &self,
+        repository: &dyn Repository,
+        out: &Output,
+    ) -> Result<Vec<ArchiveRef>> {
         let listed = if self.is_of_all() {
             repository.list()?
         } else {

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::upgrade::preflight::{Check, Status};
 
 use crate::cli::layout::{WIDTH, wrap};
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 
 /// The column where a check's evidence begins.
 const INDENT: usize = 23;
 
-pub(crate) fn tell(check: &Check, out: &Out) {
+pub(crate) fn print(check: &Check, out: &Output) {
     let (mark, paint) = match check.status {
         Status::Ok => ("OK  ", Paint::Good),
         Status::Warn => ("WARN", Paint::Warn),

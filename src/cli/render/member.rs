@@ -6,10 +6,10 @@ use crate::etcd::ids::ClusterVersion;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::start::{LINES, Verdicts};
 
-use crate::cli::output::Out;
+use crate::cli::output::Output;
 
 /// One fact with its name.
-pub(crate) fn row(out: &Out, name: &str, text: &str) {
+pub(crate) fn row(out: &Output, name: &str, text: &str) {
     out.line(&format!("  {name:<10} {text}"));
 }
 

@@ -4,13 +4,13 @@ use crate::upgrade::preflight::watch::{Health, Part, Standing};
 use jiff::Timestamp;
 
 use crate::cli::layout::{WIDTH, wrap};
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 
 /// How many characters of a name are shown.
 const NAME: usize = 14;
 
 /// The lines of the table, and below it why members do not answer.
-pub(crate) fn table(members: &[Standing], out: &Out) -> Vec<String> {
+pub(crate) fn table(members: &[Standing], out: &Output) -> Vec<String> {
     let mut rows = vec![header()];
     rows.extend(members.iter().map(row));
     let width = |column: usize| {
@@ -45,7 +45,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn show(&self, width: usize, out: &Out) -> String {
+    fn show(&self, width: usize, out: &Output) -> String {
         let room = width.saturating_sub(self.text.chars().count());
         let text = match self.paint {
             Some(paint) => out.paint(paint, &self.text),

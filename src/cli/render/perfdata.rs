@@ -4,9 +4,9 @@
 //! In: a report. Out: one line. A threshold `N` is exceeded above N, `N:` below it; `U` is an unknown
 //! value.
 
-use crate::monitoring::{MemberReport, Report, Rules};
+use crate::monitoring::{MemberReport, Report, Thresholds};
 
-pub(crate) fn of(report: &Report, rules: &Rules) -> String {
+pub(crate) fn of(report: &Report, rules: &Thresholds) -> String {
     let mut data = Vec::new();
     let alone = report.members.len() == 1;
     for member in &report.members {
@@ -25,7 +25,7 @@ pub(crate) fn of(report: &Report, rules: &Rules) -> String {
     data.join(" ")
 }
 
-fn of_member(member: &MemberReport, suffix: Option<&str>, rules: &Rules) -> [String; 4] {
+fn of_member(member: &MemberReport, suffix: Option<&str>, rules: &Thresholds) -> [String; 4] {
     let label = |name: &str| label(name, suffix);
     let age = match member.age_seconds {
         Some(age) => format!("{age}s"),

@@ -6,7 +6,7 @@ use crate::etcd::ids::Index;
 use crate::etcd::text::printable;
 use crate::etcd::trace::TracedEntry;
 use crate::rewind::Plan;
-use crate::rewind::input::Witness;
+use crate::rewind::input::ReadInput;
 
 use crate::cli::render::log::{Axis, NAMES, WIDTH, named};
 
@@ -19,10 +19,10 @@ const SNAPSHOT: char = '◆';
 pub(crate) fn picture(plan: &Plan) -> String {
     let axis = axis(plan);
     let mut lines = vec![axis.scale()];
-    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure);
-    for (place, (witness, sure)) in inputs.enumerate() {
-        let name = input_name(place, witness);
-        lines.push(named(&name, &row(&axis, witness, *sure)));
+    let inputs = plan.read_inputs.iter().zip(&plan.agreement.sure);
+    for (place, (read_input, sure)) in inputs.enumerate() {
+        let name = input_name(place, read_input);
+        lines.push(named(&name, &row(&axis, read_input, *sure)));
     }
     let (kept, end) = (plan.moment.index, plan.agreement.end.index);
     lines.push(axis.bar("kept", axis.first, kept, '═', kept));
@@ -37,21 +37,21 @@ pub(crate) fn picture(plan: &Plan) -> String {
 }
 
 /// An input's number and its member's name, cut to the column's width.
-fn input_name(place: usize, witness: &Witness) -> String {
-    let name = printable(&witness.member());
+fn input_name(place: usize, read_input: &ReadInput) -> String {
+    let name = printable(&read_input.member());
     let text = format!("{} {name}", place + 1);
     text.chars().take(NAMES - 1).collect()
 }
 
 fn axis(plan: &Plan) -> Axis {
-    let all = |witness: &Witness| {
-        let first = witness.trace.entries.first().map(|entry| entry.index);
-        let snapshots = witness.trace.snapshots.iter();
+    let all = |read_input: &ReadInput| {
+        let first = read_input.trace.entries.first().map(|entry| entry.index);
+        let snapshots = read_input.trace.snapshots.iter();
         let lowest = snapshots.map(|snapshot| snapshot.id.index).min();
         [first, lowest].into_iter().flatten().min()
     };
-    let first = plan.witnesses.iter().filter_map(all).min();
-    let lasts = plan.witnesses.iter().map(|one| one.facts.position.index);
+    let first = plan.read_inputs.iter().filter_map(all).min();
+    let lasts = plan.read_inputs.iter().map(|one| one.facts.position.index);
     let first = first.unwrap_or(Index(0));
     Axis {
         first,
@@ -59,7 +59,7 @@ fn axis(plan: &Plan) -> Axis {
     }
 }
 
-fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
+fn row(axis: &Axis, read_input: &ReadInput, sure: Index) -> String {
     let mut line = vec![' '; WIDTH];
     let mut draw = |columns: std::ops::RangeInclusive<usize>, stroke: char| {
         if let Some(places) = line.get_mut(columns) {
@@ -67,7 +67,7 @@ fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
         }
     };
     let mut before: Option<Index> = None;
-    for TracedEntry { index, .. } in &witness.trace.entries {
+    for TracedEntry { index, .. } in &read_input.trace.entries {
         let stroke = if *index <= sure { ENTRIES } else { TAIL };
         let column = axis.column(*index);
         // With more columns than entries, consecutive entries form one line.
@@ -76,13 +76,13 @@ fn row(axis: &Axis, witness: &Witness, sure: Index) -> String {
         draw(from..=column, stroke);
         before = Some(*index);
     }
-    for snapshot in &witness.trace.snapshots {
+    for snapshot in &read_input.trace.snapshots {
         let column = axis.column(snapshot.id.index);
         draw(column..=column, SNAPSHOT);
     }
     let line: String = line.into_iter().collect();
     let line = line.trim_end();
-    let last = witness.facts.position.index.to_string();
+    let last = read_input.facts.position.index.to_string();
     let length = line.chars().count();
     if length + 1 + last.len() <= WIDTH {
         format!("{line} {last}")

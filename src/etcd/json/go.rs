@@ -304,7 +304,7 @@ impl TokenSink for Reading {
         WantedText::Plain
     }
 
-    fn has_enough(&self) -> bool {
+    fn is_done(&self) -> bool {
         false
     }
 }

@@ -73,7 +73,7 @@ pub trait TokenSink {
     fn wants_text(&self) -> WantedText;
 
     /// Whether nothing more is needed; the rest is then not read.
-    fn has_enough(&self) -> bool;
+    fn is_done(&self) -> bool;
 }
 
 /// A document that is being read.
@@ -151,7 +151,7 @@ impl JsonTokens {
     /// Takes the next bytes. After a fault nothing more is read.
     pub fn update(&mut self, bytes: &[u8], sink: &mut impl TokenSink) {
         let mut rest = bytes;
-        while !rest.is_empty() && self.fault.is_none() && !sink.has_enough() {
+        while !rest.is_empty() && self.fault.is_none() && !sink.is_done() {
             let at = self.offset + (bytes.len() - rest.len()) as u64;
             let outcome = match self.lexeme {
                 Lexeme::Between => self.between(at, rest, sink),
@@ -171,7 +171,7 @@ impl JsonTokens {
 
     /// Checks that it was one whole document, unless the sink had enough before.
     pub fn finish(self, sink: &impl TokenSink) -> Result<(), JsonFault> {
-        let ended = self.expect == Expect::Nothing || sink.has_enough();
+        let ended = self.expect == Expect::Nothing || sink.is_done();
         match self.fault {
             Some(fault) => Err(fault),
             None if ended => Ok(()),

@@ -21,7 +21,7 @@ use crate::etcd::ids::{ClusterVersion, Index, SnapshotId, Term, missing};
 use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
-use crate::etcd::store::from_json::Wanted;
+use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{Store, path};
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
@@ -337,17 +337,17 @@ impl Replay {
     }
 
     /// What is needed of a raft snapshot.
-    pub fn wants(&self, id: SnapshotId) -> Wanted {
+    pub fn wants(&self, id: SnapshotId) -> LoadOptions {
         let tree = self.store.is_none()
             && match self.plan.start {
                 Start::Newest => id.index <= self.plan.until.limit(),
                 Start::From(start) => id == start,
                 Start::Empty => false,
             };
-        Wanted {
+        LoadOptions {
             tree,
             fingerprint: self.plan.along == Along::CheckSnapshots && !tree,
-            ..Wanted::default()
+            ..LoadOptions::default()
         }
     }
 

@@ -29,7 +29,7 @@ fn plan(until: Until) -> Plan {
     }
 }
 
-/// Reads a log as `Examiner` does: a record is checked first, then replayed.
+/// Reads a log as `MemberScan` does: a record is checked first, then replayed.
 fn read(mut replay: Replay, log: &[Logged]) -> Result<Replayed, ReplayFault> {
     let mut scan = LogScan::new(replay.at);
     for logged in log {

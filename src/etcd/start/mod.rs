@@ -25,7 +25,7 @@ use crate::etcd::start::decoder::{Stop, Tail};
 use crate::etcd::start::log::Log;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::release_line::{Server, servers};
-use crate::etcd::store::from_json::{StartTree, Wanted};
+use crate::etcd::store::from_json::{LoadOptions, StartTree};
 
 pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
@@ -339,7 +339,7 @@ impl StartScan {
     /// Begins that file, of `length` bytes.
     pub fn begin(&mut self, length: u64) {
         if matches!(self.loaded, Loaded::Pending) {
-            let scan = SnapshotScan::by_content(length, Wanted::default());
+            let scan = SnapshotScan::by_content(length, LoadOptions::default());
             self.now = Some(scan.with_start(self.wants()));
         } else if let Some(log) = &mut self.log {
             log.begin_segment();

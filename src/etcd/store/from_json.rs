@@ -31,7 +31,7 @@ const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
 
 /// What is wanted of a saved store besides the cluster's facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct LoadOptions {
     /// The whole tree.
     pub tree: bool,
     /// Its fingerprint.
@@ -75,7 +75,7 @@ pub struct SavedScan {
 
 impl SavedScan {
     /// Reads the cluster's facts and what else is `wanted`.
-    pub fn new(wanted: Wanted) -> Self {
+    pub fn new(wanted: LoadOptions) -> Self {
         Self {
             tokens: JsonTokens::default(),
             shape: Shape::new(wanted),
@@ -144,13 +144,13 @@ struct Shape {
     facts: StoreFacts,
     bad_key: Option<StoreFault>,
     index: u64,
-    wanted: Wanted,
+    wanted: LoadOptions,
     trees: Trees,
     fingerprint: Option<Fingerprint>,
 }
 
 impl Shape {
-    fn new(wanted: Wanted) -> Self {
+    fn new(wanted: LoadOptions) -> Self {
         Self {
             frames: Vec::new(),
             field: Field::None,
@@ -435,7 +435,7 @@ impl TokenSink for Shape {
         }
     }
 
-    fn has_enough(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.cluster_done && !self.is_wanted_whole() && self.trees.start.is_none()
     }
 }

@@ -28,7 +28,7 @@ pub struct PrefixSize {
 
 /// The content of a store in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct StoreStats {
     /// The users' keys, hidden ones too.
     pub keys: u64,
     /// The users' directories, without the root.
@@ -56,8 +56,8 @@ pub struct Expiring {
 
 impl Store {
     /// Counts and sizes, and the `largest` keys and directories.
-    pub fn summary(&self, largest: usize) -> Summary {
-        let mut summary = Summary::default();
+    pub fn summary(&self, largest: usize) -> StoreStats {
+        let mut summary = StoreStats::default();
         let Some(top) = self.child(NodeId::ROOT, KEYS.as_bytes()) else {
             return summary;
         };
@@ -124,19 +124,19 @@ fn keep_largest<T>(largest: &mut Vec<T>, item: T, limit: usize, bytes: impl Fn(&
 
 #[cfg(test)]
 mod tests {
-    use crate::etcd::store::from_json::{SavedScan, Wanted};
+    use crate::etcd::store::from_json::{LoadOptions, SavedScan};
 
     /// Found by the fuzz target `raft_snapshot`: no etcd writes it, and it must not be counted.
     #[test]
     fn a_namespace_that_is_a_key_holds_no_keys() {
-        let mut scan = SavedScan::new(Wanted {
+        let mut scan = SavedScan::new(LoadOptions {
             tree: true,
             fingerprint: false,
-            ..Wanted::default()
+            ..LoadOptions::default()
         });
         scan.update(br#"{"Root":{"Path":"/","Children":{"1":{"Path":"/1","Value":"x"}}}}"#);
         let store = scan.finish().0.unwrap().store.unwrap();
         let summary = store.summary(3);
-        assert_eq!(summary, super::Summary::default());
+        assert_eq!(summary, super::StoreStats::default());
     }
 }

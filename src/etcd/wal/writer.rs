@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::etcd::member::MemberFacts;
-    use crate::etcd::scan::{Examiner, FileKind};
+    use crate::etcd::scan::{FileKind, MemberScan};
     use crate::etcd::wal::segment::SegmentScan;
 
     #[derive(Default)]
@@ -238,13 +238,13 @@ mod tests {
     }
 
     fn examined(segments: &Segments) -> MemberFacts {
-        let mut examiner = Examiner::default();
+        let mut scan = MemberScan::default();
         for (name, bytes) in &segments.0 {
-            examiner.begin(FileKind::Segment(*name), bytes.len() as u64);
-            examiner.update(bytes);
-            examiner.end().unwrap();
+            scan.begin(FileKind::Segment(*name), bytes.len() as u64);
+            scan.update(bytes);
+            scan.end().unwrap();
         }
-        examiner.finish().unwrap()
+        scan.finish().unwrap()
     }
 
     fn kinds(bytes: &[u8]) -> Vec<(Kind, Vec<u8>)> {

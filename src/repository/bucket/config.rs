@@ -38,12 +38,12 @@ impl Default for BucketLimits {
 
 /// Time limits and retries of one client.
 #[derive(Clone)]
-pub(super) struct Patience {
+pub(super) struct ClientLimits {
     connector: Connector,
     retry_for: Duration,
 }
 
-impl Patience {
+impl ClientLimits {
     /// For requests that are answered at once: no answer means that the store is unreachable. Retries for a
     /// third as long, so that an unreachable store is reported within 30 seconds.
     pub(super) fn for_answers(limits: BucketLimits, odd_keys: &OddKeys) -> Self {
@@ -99,11 +99,11 @@ fn known<'s, K: std::str::FromStr>(
         .collect()
 }
 
-pub(super) fn s3(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+pub(super) fn s3(url: &str, settings: &[(String, String)], limits: &ClientLimits) -> Built {
     let mut builder = AmazonS3Builder::new()
         .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.connector.clone());
+        .with_retry(limits.retry())
+        .with_http_connector(limits.connector.clone());
     for (key, value) in known::<AmazonS3ConfigKey>(settings, "AWS_") {
         // The user chose an endpoint in plain HTTP.
         if key == AmazonS3ConfigKey::Endpoint && value.starts_with("http://") {
@@ -114,22 +114,22 @@ pub(super) fn s3(url: &str, settings: &[(String, String)], patience: &Patience) 
     Ok(Arc::new(builder.build()?))
 }
 
-pub(super) fn gcs(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+pub(super) fn gcs(url: &str, settings: &[(String, String)], limits: &ClientLimits) -> Built {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.connector.clone());
+        .with_retry(limits.retry())
+        .with_http_connector(limits.connector.clone());
     for (key, value) in known::<GoogleConfigKey>(settings, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
     Ok(Arc::new(builder.build()?))
 }
 
-pub(super) fn azure(url: &str, settings: &[(String, String)], patience: &Patience) -> Built {
+pub(super) fn azure(url: &str, settings: &[(String, String)], limits: &ClientLimits) -> Built {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_url(url)
-        .with_retry(patience.retry())
-        .with_http_connector(patience.connector.clone());
+        .with_retry(limits.retry())
+        .with_http_connector(limits.connector.clone());
     for (key, value) in known::<AzureConfigKey>(settings, "AZURE_") {
         if key == AzureConfigKey::Endpoint && value.starts_with("http://") {
             builder = builder.with_allow_http(true);

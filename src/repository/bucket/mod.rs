@@ -37,12 +37,12 @@ use tokio::runtime::Runtime;
 use crate::archive::{ArchiveError, SUM_EXTENSION, Source};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::repository::bucket::answer::OddKeys;
-use crate::repository::bucket::config::{Patience, azure, gcs, s3};
+use crate::repository::bucket::config::{ClientLimits, azure, gcs, s3};
 use crate::repository::bucket::fault::one_line;
 use crate::repository::bucket::read::ObjectSource;
 use crate::repository::bucket::upload::{Upload, token};
 use crate::repository::{
-    Listed, MOST_BESIDE, PROBE, Receiving, Repository, RepositoryError, SIDES, beside_of,
+    ArchiveRef, MOST_BESIDE, PROBE, PendingArchive, Repository, RepositoryError, SIDES, beside_of,
     is_archive_name, refuse_large,
 };
 
@@ -150,8 +150,8 @@ impl Bucket {
             "az" => azure,
             _ => return Err(BucketUrlError::Scheme(url.to_owned())),
         };
-        let build = |patience: Patience| {
-            build(url, settings, &patience).map_err(|error| unusable(error.to_string()))
+        let build = |limits: ClientLimits| {
+            build(url, settings, &limits).map_err(|error| unusable(error.to_string()))
         };
         let odd_keys = OddKeys::default();
         // Without one the runtime would panic.
@@ -161,8 +161,8 @@ impl Bucket {
             .enable_all()
             .build()?;
         Ok(Self {
-            store: build(Patience::for_answers(limits, &odd_keys))?,
-            for_parts: build(Patience::for_parts(limits, &odd_keys))?,
+            store: build(ClientLimits::for_answers(limits, &odd_keys))?,
+            for_parts: build(ClientLimits::for_parts(limits, &odd_keys))?,
             token: token(),
             odd_keys,
             listing: Arc::default(),
@@ -240,12 +240,12 @@ impl Bucket {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn head(&self, name: &str) -> io::Result<Listed> {
+    fn head(&self, name: &str) -> io::Result<ArchiveRef> {
         let head = self.wait("look at", name, self.store.head(&self.key(name)?))?;
         Ok(listed(name, &head))
     }
 
-    fn find(&self, name: &str) -> io::Result<Option<Listed>> {
+    fn find(&self, name: &str) -> io::Result<Option<ArchiveRef>> {
         match self.head(name) {
             Ok(listed) => Ok(Some(listed)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -254,7 +254,7 @@ impl Bucket {
     }
 
     /// Whether a listed claim was left by a run that was killed.
-    fn is_stale(claim: &Listed, now: Timestamp) -> bool {
+    fn is_stale(claim: &ArchiveRef, now: Timestamp) -> bool {
         let age = claim.modified.map(|time| now.duration_since(time));
         age.is_some_and(|age| age > STALE_AFTER)
     }
@@ -289,7 +289,7 @@ impl Repository for Bucket {
         archives.min(AT_ONCE)
     }
 
-    fn list(&self) -> Result<Vec<Listed>, RepositoryError> {
+    fn list(&self) -> Result<Vec<ArchiveRef>, RepositoryError> {
         let objects = self.objects()?;
         let now = crate::clock::now();
         let find = |name: &str| {
@@ -316,12 +316,12 @@ impl Repository for Bucket {
         self.odd_keys.all()
     }
 
-    fn look_up(&self, name: &str) -> Result<Listed, ArchiveError> {
+    fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError> {
         let not_found = || ArchiveError::NotFound(self.path_of(name));
         let listed = self.find(name)?.ok_or_else(not_found)?;
         let is_marked = self.find(&format!("{name}{SUM_EXTENSION}"))?.is_some();
         let now = crate::clock::now();
-        let is_on_its_way = |claim: &Listed| !Self::is_stale(claim, now);
+        let is_on_its_way = |claim: &ArchiveRef| !Self::is_stale(claim, now);
         if is_marked
             || !self
                 .find(&claim_of(name))?
@@ -333,7 +333,7 @@ impl Repository for Bucket {
         Err(not_found())
     }
 
-    fn source(&self, listed: &Listed) -> Result<Arc<dyn Source>, ArchiveError> {
+    fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError> {
         Ok(Arc::new(ObjectSource::new(self, listed)?))
     }
 
@@ -341,7 +341,7 @@ impl Repository for Bucket {
         Ok(())
     }
 
-    fn receive(&self, name: &str) -> io::Result<Box<dyn Receiving>> {
+    fn receive(&self, name: &str) -> io::Result<Box<dyn PendingArchive>> {
         Ok(Box::new(Upload::begin(self, name)?))
     }
 
@@ -412,8 +412,8 @@ fn claim_of(name: &str) -> String {
     format!("{CLAIM}{name}")
 }
 
-fn listed(name: &str, object: &ObjectMeta) -> Listed {
-    Listed {
+fn listed(name: &str, object: &ObjectMeta) -> ArchiveRef {
+    ArchiveRef {
         name: name.to_owned(),
         bytes: object.size,
         modified: Timestamp::from_second(object.last_modified.timestamp()).ok(),

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::archive::Source;
 use crate::archive::read_at::READ_AHEAD;
-use crate::repository::bucket::{Bucket, Listed};
+use crate::repository::bucket::{ArchiveRef, Bucket};
 
 /// Bytes fetched by one request.
 const BLOCK: u64 = 4 << 20;
@@ -40,7 +40,7 @@ impl fmt::Debug for ObjectSource {
 }
 
 impl ObjectSource {
-    pub(crate) fn new(bucket: &Bucket, listed: &Listed) -> io::Result<Self> {
+    pub(crate) fn new(bucket: &Bucket, listed: &ArchiveRef) -> io::Result<Self> {
         Ok(Self {
             key: bucket.key(&listed.name)?,
             bucket: bucket.clone(),

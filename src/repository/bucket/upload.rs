@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::archive::{SUM_EXTENSION, Source};
 use crate::repository::bucket::{Bucket, claim_of};
 use crate::repository::sidecar::SIDECAR_EXTENSION;
-use crate::repository::{Receiving, Repository, Side};
+use crate::repository::{CompanionFile, PendingArchive, Repository};
 
 /// Bytes of a part: S3 requires at least 5 MiB and allows at most 10,000 parts.
 const PART: usize = 8 << 20;
@@ -140,7 +140,7 @@ impl Upload {
     }
 }
 
-impl Receiving for Upload {
+impl PendingArchive for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
         let mut rest = bytes;
@@ -180,7 +180,7 @@ impl Receiving for Upload {
         self.bucket.source(&listed).map_err(io::Error::other)
     }
 
-    fn publish(mut self: Box<Self>, sides: &[Side]) -> io::Result<()> {
+    fn publish(mut self: Box<Self>, sides: &[CompanionFile]) -> io::Result<()> {
         let bytes = self.bucket.head(&self.name)?.bytes;
         for side in sides {
             let name = format!("{}{}", self.name, side.extension);
@@ -288,8 +288,8 @@ impl Bucket {
 
     /// Waits for a short time, even after an interrupt: for cleaning up.
     fn wait_briefly<T>(&self, request: impl Future<Output = T>) -> Option<T> {
-        let patience = std::time::Duration::from_secs(5);
-        let wait = async { tokio::time::timeout(patience, request).await.ok() };
+        let limits = std::time::Duration::from_secs(5);
+        let wait = async { tokio::time::timeout(limits, request).await.ok() };
         self.runtime.block_on(wait)
     }
 }

@@ -8,35 +8,37 @@ use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_TOLERANCE, Decision, EmptyPolicy, Policy, Proof, Reason, Rules, decide};
+use super::{
+    CLOCK_TOLERANCE, Decision, EmptyPolicy, Policy, Proof, Reason, RetentionRules, decide,
+};
 use crate::etcd::ids::{MemberId, Term};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::repository::Summary;
+use crate::repository::ArchiveSummary;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// An archive of the first member, of version 2.1.0.
-fn archive(name: &str, created: &str, index: u64) -> Summary {
+fn archive(name: &str, created: &str, index: u64) -> ArchiveSummary {
     at(name, created.parse().unwrap(), index)
 }
 
-fn at(name: &str, created: Timestamp, index: u64) -> Summary {
-    version(Summary::sample(name, created, 0xa, index), "2.1.0")
+fn at(name: &str, created: Timestamp, index: u64) -> ArchiveSummary {
+    version(ArchiveSummary::sample(name, created, 0xa, index), "2.1.0")
 }
 
-fn version(mut summary: Summary, text: &str) -> Summary {
+fn version(mut summary: ArchiveSummary, text: &str) -> ArchiveSummary {
     summary.cluster_version = Some(text.parse().unwrap());
     summary
 }
 
-fn pending(mut summary: Summary, text: &str) -> Summary {
+fn pending(mut summary: ArchiveSummary, text: &str) -> ArchiveSummary {
     summary.pending_version = Some(text.parse().unwrap());
     summary
 }
 
 /// One archive a day from 1 January 2015 at noon, named `d1` and so on.
-fn days(count: i64) -> Vec<Summary> {
+fn days(count: i64) -> Vec<ArchiveSummary> {
     let start: Timestamp = "2015-01-01T12:00:00Z".parse().unwrap();
     let day = |n: i64| start + DAY * i32::try_from(n - 1).unwrap();
     (1..=count)
@@ -44,8 +46,8 @@ fn days(count: i64) -> Vec<Summary> {
         .collect()
 }
 
-fn policy(set: impl FnOnce(&mut Rules)) -> Policy {
-    let mut rules = Rules::default();
+fn policy(set: impl FnOnce(&mut RetentionRules)) -> Policy {
+    let mut rules = RetentionRules::default();
     set(&mut rules);
     Policy::try_from(rules).unwrap()
 }
@@ -56,12 +58,12 @@ fn count(n: u32) -> Option<NonZeroU32> {
 }
 
 /// A day after the newest archive.
-fn later(summaries: &[Summary]) -> Timestamp {
+fn later(summaries: &[ArchiveSummary]) -> Timestamp {
     summaries.iter().map(|s| s.created).max().unwrap() + DAY
 }
 
 fn decided<'s>(
-    summaries: &'s [Summary],
+    summaries: &'s [ArchiveSummary],
     policy: &Policy,
     now: Timestamp,
     bad: &[&str],
@@ -153,10 +155,13 @@ fn weeks_are_those_of_iso_8601_and_days_begin_at_midnight_utc() {
 
 #[test]
 fn rules_that_ask_for_nothing_are_refused_and_labels_alone_ask_for_nothing() {
-    assert_eq!(Policy::try_from(Rules::default()), Err(EmptyPolicy));
-    let labels = Rules {
+    assert_eq!(
+        Policy::try_from(RetentionRules::default()),
+        Err(EmptyPolicy)
+    );
+    let labels = RetentionRules {
         labels: vec!["pre-upgrade".to_owned()],
-        ..Rules::default()
+        ..RetentionRules::default()
     };
     assert_eq!(Policy::try_from(labels), Err(EmptyPolicy));
 }

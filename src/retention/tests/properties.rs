@@ -16,7 +16,7 @@ enum Health {
     Undecided,
 }
 
-fn summaries() -> impl Strategy<Value = Vec<(Summary, Health)>> {
+fn summaries() -> impl Strategy<Value = Vec<(ArchiveSummary, Health)>> {
     let one = (
         // A right clock's time follows the index; a wrong one has any value.
         0_u64..400,
@@ -62,11 +62,11 @@ fn summaries() -> impl Strategy<Value = Vec<(Summary, Health)>> {
     })
 }
 
-fn rules() -> impl Strategy<Value = Rules> {
+fn rules() -> impl Strategy<Value = RetentionRules> {
     let count = || prop::option::of((1_u32..6).prop_map(|n| NonZeroU32::new(n).unwrap()));
     let within = prop::option::of((1_i64..900).prop_map(SignedDuration::from_hours));
     (count(), count(), count(), count(), count(), count(), within).prop_map(
-        |(last, hourly, daily, weekly, monthly, yearly, within)| Rules {
+        |(last, hourly, daily, weekly, monthly, yearly, within)| RetentionRules {
             last,
             hourly,
             daily,
@@ -80,7 +80,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 /// The names that are kept.
-fn run(archives: &[(Summary, Health)], policy: &Policy, now: Timestamp) -> BTreeSet<String> {
+fn run(archives: &[(ArchiveSummary, Health)], policy: &Policy, now: Timestamp) -> BTreeSet<String> {
     let summaries: Vec<_> = archives
         .iter()
         .map(|(summary, _)| summary.clone())
@@ -102,7 +102,10 @@ fn run(archives: &[(Summary, Health)], policy: &Policy, now: Timestamp) -> BTree
 }
 
 /// Valid, dated before now and not made by a rewind, in the order of the log.
-fn countable<'a>(group: &[&'a (Summary, Health)], now: Timestamp) -> Vec<&'a Summary> {
+fn countable<'a>(
+    group: &[&'a (ArchiveSummary, Health)],
+    now: Timestamp,
+) -> Vec<&'a ArchiveSummary> {
     let mut good: Vec<_> = group
         .iter()
         .filter(|(s, health)| {
@@ -116,19 +119,19 @@ fn countable<'a>(group: &[&'a (Summary, Health)], now: Timestamp) -> Vec<&'a Sum
 
 /// The newest of `archives` by the log that is valid, whatever its time.
 fn newest_good<'a>(
-    archives: impl Iterator<Item = &'a &'a (Summary, Health)>,
-) -> Option<&'a Summary> {
+    archives: impl Iterator<Item = &'a &'a (ArchiveSummary, Health)>,
+) -> Option<&'a ArchiveSummary> {
     let good = archives.filter(|(_, health)| *health == Health::Good);
     good.map(|(summary, _)| summary).max_by(|a, b| by_log(a, b))
 }
 
 fn check_group(
-    group: &[&(Summary, Health)],
+    group: &[&(ArchiveSummary, Health)],
     kept: &BTreeSet<String>,
-    rules: &Rules,
+    rules: &RetentionRules,
     now: Timestamp,
 ) -> Result<(), TestCaseError> {
-    let stays = |summary: &Summary| kept.contains(summary.name());
+    let stays = |summary: &ArchiveSummary| kept.contains(summary.name());
     // The last good one, by the log and by the clock.
     let countable = countable(group, now);
     if let Some(newest) = countable.last() {
@@ -177,8 +180,8 @@ fn check_group(
 /// Checks for the newest valid one from before every change of the version in the log, and one without
 /// the change in its own log.
 fn check_pins(
-    group: &[&(Summary, Health)],
-    stays: &dyn Fn(&Summary) -> bool,
+    group: &[&(ArchiveSummary, Health)],
+    stays: &dyn Fn(&ArchiveSummary) -> bool,
 ) -> Result<(), TestCaseError> {
     let mut by_place = group.to_vec();
     by_place.sort_by(|a, b| by_log(&a.0, &b.0));

@@ -19,7 +19,7 @@ fn time(n: i64) -> Timestamp {
     Timestamp::from_second(START + n * STEP).unwrap()
 }
 
-fn backup(n: i64) -> Summary {
+fn backup(n: i64) -> ArchiveSummary {
     let summary = at(&format!("b{n}"), time(n), 1000 + n.unsigned_abs() * 1800);
     version(summary, if n < MOVED { "2.1.0" } else { "2.2.0" })
 }
@@ -38,7 +38,7 @@ fn usual() -> Policy {
 /// A backup dir in memory.
 #[derive(Default)]
 struct Dir {
-    summaries: Vec<Summary>,
+    summaries: Vec<ArchiveSummary>,
     bad: BTreeSet<String>,
 }
 

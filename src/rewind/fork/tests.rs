@@ -137,8 +137,8 @@ fn one_index_and_term_with_two_contents_is_a_fork_wherever_it_stands() {
     let other = trace(0, &[(1, 1), (1, 2), (1, 99)], &[]);
     let fork = agree(&[log(&one, 1), log(&other, 1)]).unwrap_err();
     assert_eq!((fork.index, fork.why), (Index(3), Why::SameTerm));
-    assert_eq!(fork.sides[0].said, Said::Entry(entry(3, 1, 3)));
-    assert_eq!(fork.sides[1].said, Said::Entry(entry(3, 1, 99)));
+    assert_eq!(fork.sides[0].said, LogState::Entry(entry(3, 1, 3)));
+    assert_eq!(fork.sides[1].said, LogState::Entry(entry(3, 1, 99)));
     // If several pairs differ there, the first is reported.
     let fork = agree(&[log(&one, 1), log(&one, 1), log(&other, 1)]).unwrap_err();
     assert_eq!(fork.sides.map(|side| side.input), [0, 2]);
@@ -159,12 +159,12 @@ fn a_raft_snapshot_of_another_term_is_a_fork_of_another_log_and_of_its_own() {
     let without = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
     let fork = agree(&[log(&with_snapshot, 4), log(&without, 3)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
-    assert_eq!(fork.sides[0].said, Said::Snapshot(Term(2)));
-    assert_eq!(fork.sides[1].said, Said::Entry(entry(3, 1, 3)));
+    assert_eq!(fork.sides[0].said, LogState::Snapshot(Term(2)));
+    assert_eq!(fork.sides[1].said, LogState::Entry(entry(3, 1, 3)));
     let own = trace(1, &[(3, 2), (3, 3)], &[(1, 1), (2, 7)]);
     let fork = agree(&[log(&own, 3)]).unwrap_err();
     assert_eq!(fork.index, Index(2));
-    assert_eq!(fork.sides[1].said, Said::Snapshot(Term(7)));
+    assert_eq!(fork.sides[1].said, LogState::Snapshot(Term(7)));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_raft_snapshot_is_a_fork_in_whatever_order_the_inputs_come_and_the_first_of_
     let without = trace(0, &[(1, 1), (1, 2), (1, 3)], &[]);
     let fork = agree(&[log(&without, 3), log(&with_snapshot, 4)]).unwrap_err();
     assert_eq!(fork.index, Index(3));
-    assert_eq!(fork.sides[1].said, Said::Snapshot(Term(2)));
+    assert_eq!(fork.sides[1].said, LogState::Snapshot(Term(2)));
     // Each has a raft snapshot that contradicts the other: the first log at 5, the second at 2.
     let late = trace(0, &[(1, 1), (1, 2)], &[(5, 3)]);
     let early = trace(2, &[(2, 3), (2, 4), (2, 5), (2, 6)], &[(2, 9)]);
@@ -250,7 +250,7 @@ fn a_later_leader_without_what_was_committed_is_a_fork() {
     let fork = agree(&[log(&starts_late, 5), log(&ends_early, 1)]).unwrap_err();
     let why = Why::Lacks { commit: Index(5) };
     assert_eq!((fork.index, fork.why), (Index(3), why));
-    assert!(matches!(fork.sides[0].said, Said::Nothing(_)));
+    assert!(matches!(fork.sides[0].said, LogState::Nothing(_)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use fs_err as fs;
 
-use crate::cluster::{Cluster, Look, MemberLook, Silence, Stray};
+use crate::cluster::{Cluster, ClusterState, MemberState, ProbeError, UnknownEndpoint};
 use crate::data_dir::scan::SurveyError;
 use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::{ClusterId, Identity, MemberId};
@@ -23,7 +23,7 @@ use crate::upgrade::downgrade::evidence::{
 
 /// What to read and whom to ask.
 #[derive(Debug)]
-pub struct Request<'r> {
+pub struct EvidenceRequest<'r> {
     pub step: Step,
     pub own: Option<&'r Target>,
     pub others: &'r [Target],
@@ -49,7 +49,7 @@ pub struct Disks {
 pub struct Collected {
     pub evidence: Evidence,
     /// Endpoints that led to no member.
-    pub strays: Vec<Stray>,
+    pub unknown_endpoints: Vec<UnknownEndpoint>,
 }
 
 /// Why there is no evidence to decide on.
@@ -70,7 +70,7 @@ pub enum CollectError {
 
 /// Reads the directories and archives.
 pub fn read(
-    request: &Request<'_>,
+    request: &EvidenceRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Disks, CollectError> {
@@ -95,7 +95,7 @@ pub fn read(
 }
 
 /// Asks the cluster, and joins its answers with `disks`.
-pub fn ask(request: &Request<'_>, disks: &Disks) -> Result<Collected, CollectError> {
+pub fn ask(request: &EvidenceRequest<'_>, disks: &Disks) -> Result<Collected, CollectError> {
     let disks = &disks.all;
     let known = newest(disks).map_or(&[][..], |disk| &disk.members);
     let expected = disks.first().map(|disk| disk.identity.cluster_id);
@@ -111,14 +111,14 @@ pub fn ask(request: &Request<'_>, disks: &Disks) -> Result<Collected, CollectErr
             disks: disks.clone(),
             offline: request.offline,
         },
-        strays: look.strays,
+        unknown_endpoints: look.unknown_endpoints,
     })
 }
 
 /// Reads and verifies a directory or an archive.
 fn read_target(
     target: &Target,
-    request: &Request<'_>,
+    request: &EvidenceRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<DiskEvidence, StoreError> {
@@ -191,12 +191,15 @@ fn refuse_two_clusters(disks: &[DiskEvidence]) -> Result<(), CollectError> {
 }
 
 /// Refuses an endpoint of another cluster: the user gave a wrong one.
-fn refuse_other_cluster(look: &Look, first: Option<&DiskEvidence>) -> Result<(), CollectError> {
+fn refuse_other_cluster(
+    look: &ClusterState,
+    first: Option<&DiskEvidence>,
+) -> Result<(), CollectError> {
     let Some(expected) = look.cluster_id else {
         return Ok(());
     };
-    for stray in &look.strays {
-        if let Silence::OtherCluster { url, found } = &stray.silence {
+    for stray in &look.unknown_endpoints {
+        if let ProbeError::OtherCluster { url, found } = &stray.silence {
             let before = first.map_or_else(
                 || "the endpoint before it".to_owned(),
                 |disk| disk.path.display().to_string(),
@@ -220,9 +223,9 @@ fn newest(disks: &[DiskEvidence]) -> Option<&DiskEvidence> {
 
 /// Every member of the cluster, and what is known of it now.
 fn members(
-    look: &Look,
+    look: &ClusterState,
     disks: &[DiskEvidence],
-    request: &Request<'_>,
+    request: &EvidenceRequest<'_>,
 ) -> Result<Vec<MemberEvidence>, CollectError> {
     let is_own = |disk: &&DiskEvidence| matches!(disk.kind, DiskKind::Own { .. });
     let own = disks.iter().find(is_own);
@@ -243,10 +246,10 @@ fn members(
             identity: own.identity.clone(),
         });
     }
-    let heard = look.members.iter().map(|look| (&look.member, answer(look)));
+    let answers = look.members.iter().map(|look| (&look.member, answer(look)));
     let unasked = on_disk.iter().filter(|_| request.cluster.is_none());
     let unasked = unasked.map(|member| (member, Err(NoAnswer::NotAsked)));
-    let all = heard.chain(unasked);
+    let all = answers.chain(unasked);
     let members = all.filter(|(member, _)| ids.contains(&member.id));
     let speaks_for =
         |id: MemberId| own.is_some_and(|own| own.identity.member_id == id && !own.is_running());
@@ -263,7 +266,7 @@ fn members(
 }
 
 /// The members as listed by those that answer a quorum read.
-fn named_by_a_quorum(look: &Look) -> Option<Vec<MemberId>> {
+fn named_by_a_quorum(look: &ClusterState) -> Option<Vec<MemberId>> {
     let said = look
         .members
         .iter()
@@ -273,7 +276,7 @@ fn named_by_a_quorum(look: &Look) -> Option<Vec<MemberId>> {
     (!named.is_empty()).then(|| named.into_iter().flatten().copied().collect())
 }
 
-fn answer(look: &MemberLook) -> Result<Answer, NoAnswer> {
+fn answer(look: &MemberState) -> Result<Answer, NoAnswer> {
     let said = look.said.as_ref().map_err(Clone::clone)?;
     let quorum_read = said.quorum_read.as_ref();
     Ok(Answer {

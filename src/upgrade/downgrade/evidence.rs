@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::cluster::{SaidVersion, Silence};
+use crate::cluster::{ProbeError, ReportedVersion};
 use crate::etcd::ids::{ClusterVersion, Identity, Index, Release};
 use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
@@ -55,7 +55,7 @@ pub enum NoAnswer {
     #[error("it was not asked")]
     NotAsked,
     #[error(transparent)]
-    Silent(#[from] Silence),
+    Silent(#[from] ProbeError),
 }
 
 /// A member's answer.
@@ -63,10 +63,10 @@ pub enum NoAnswer {
 pub struct Answer {
     pub url: String,
     pub server: semver::Version,
-    pub cluster: SaidVersion,
+    pub cluster: ReportedVersion,
     /// The last index that it had applied, if it answered a quorum read; without one its other answers
     /// may be out of date.
-    pub quorum_read: Result<Index, Silence>,
+    pub quorum_read: Result<Index, ProbeError>,
 }
 
 /// What a directory or an archive holds.
@@ -120,7 +120,9 @@ impl MemberEvidence {
         matches!(
             self.answer,
             Err(NoAnswer::Silent(
-                Silence::Rubbish { .. } | Silence::Refused { .. } | Silence::NotAllowed { .. }
+                ProbeError::Rubbish { .. }
+                    | ProbeError::Refused { .. }
+                    | ProbeError::NotAllowed { .. }
             ))
         )
     }
@@ -130,8 +132,8 @@ impl Answer {
     /// The cluster version that it reports, if any.
     pub fn cluster_version(&self) -> Option<&ClusterVersion> {
         match &self.cluster {
-            SaidVersion::Is(version) => Some(version),
-            SaidVersion::NotDecided | SaidVersion::Unknown20 => None,
+            ReportedVersion::Is(version) => Some(version),
+            ReportedVersion::NotDecided | ReportedVersion::Unknown20 => None,
         }
     }
 }

@@ -187,7 +187,7 @@ fn publish_copy(
     staged.dir().sync()?;
     let copied = DataDir::open(data_dir.root(), Some(staged.path()))?;
     let found = survey(&copied, Pass::CHECK, interrupt, observe)?;
-    if !found.is_sound() || found.facts.as_ref() != Ok(facts) {
+    if !found.is_valid() || found.facts.as_ref() != Ok(facts) {
         return Err(MoveError::ReadBack(member.to_path_buf()));
     }
     interrupt.check()?;

@@ -17,7 +17,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::Pass;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
-use crate::repository::lock::Claim;
+use crate::repository::lock::LockRequest;
 use crate::snapshot as capture;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::{Captured, capture};
@@ -65,7 +65,7 @@ const LATER_FLAGS: [LaterFlag; 4] = [
 
 /// What to prepare.
 #[derive(Debug)]
-pub struct Request<'r> {
+pub struct PrepareRequest<'r> {
     pub found: &'r Found,
     pub move_wal: Option<&'r Path>,
     pub to: capture::destination::Destination<'r>,
@@ -74,7 +74,7 @@ pub struct Request<'r> {
     /// Warn above this data size, in bytes.
     pub size_limit: u64,
     pub now: Timestamp,
-    pub lock: Claim,
+    pub lock: LockRequest,
 }
 
 /// What was done.
@@ -128,7 +128,7 @@ pub fn running(data_dir: &DataDir) -> Result<Option<Running>, DataDirError> {
 
 /// Takes the safety snapshot, verifies the data dir, moves the segments.
 pub fn prepare(
-    request: &Request<'_>,
+    request: &PrepareRequest<'_>,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Prepared, PrepareError> {
@@ -136,7 +136,7 @@ pub fn prepare(
     let snapshot = if request.dry_run {
         None
     } else {
-        let request = capture::Request {
+        let request = capture::SnapshotRequest {
             data_dir,
             to: request.to,
             scope: Scope::Live,
@@ -144,7 +144,7 @@ pub fn prepare(
             level: 3,
             threads: request.threads,
             size_limit: request.size_limit,
-            created: capture::Moment::At(request.now),
+            created: capture::CreatedAt::At(request.now),
             lock: Some(request.lock.clone()),
         };
         Some(capture(&request, interrupt, observe)?)

@@ -10,7 +10,7 @@ use crate::etcd::text::printable;
 use crate::text::{about, name, utc};
 use crate::upgrade::preflight::data_dir::Space;
 use crate::upgrade::preflight::members::has_moved;
-use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status};
+use crate::upgrade::preflight::{Check, Facts, PreflightOptions, Seen, Status};
 
 /// How far an archive's time may be ahead of this clock before it counts as made in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -45,7 +45,7 @@ pub struct Backup {
 
 impl Backup {
     /// Why it is not suited for going back from the upgrade, if it is not.
-    fn objection(&self, rules: &Rules, now: Timestamp) -> Option<String> {
+    fn objection(&self, rules: &PreflightOptions, now: Timestamp) -> Option<String> {
         let age = now.duration_since(self.created);
         let version = self.cluster_version.as_ref();
         if let Some(fault) = &self.fault {

@@ -22,7 +22,7 @@ use crate::fs::error::with_path;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::check::prove;
-use crate::repository::{Catalog, Repository, Summary};
+use crate::repository::{ArchiveSummary, Catalog, Repository};
 use crate::upgrade::preflight::backups::{Backup, Backups};
 use crate::upgrade::preflight::data_dir::{DataFacts, ReplayFacts, Space};
 
@@ -110,7 +110,7 @@ pub fn backups(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Backups, ArchiveError> {
-    let mut newest: BTreeMap<_, Summary> = BTreeMap::new();
+    let mut newest: BTreeMap<_, ArchiveSummary> = BTreeMap::new();
     for summary in catalog.summaries {
         let identity = &summary.identity;
         let counts =
@@ -153,7 +153,7 @@ pub fn backups(
 
 fn fault_in(
     repository: &dyn Repository,
-    summary: &Summary,
+    summary: &ArchiveSummary,
     threads: usize,
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cluster::Silence;
+use crate::cluster::ProbeError;
 use crate::etcd::growth_rate::{Pace, Rate};
 use crate::etcd::ids::{Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
@@ -180,9 +180,9 @@ fn stranger(facts: &Facts, member: &MemberFacts) -> Option<String> {
     let own = &member.identity;
     let foreign = facts
         .look
-        .strays
+        .unknown_endpoints
         .iter()
-        .find(|stray| matches!(stray.silence, Silence::OtherCluster { .. }));
+        .find(|stray| matches!(stray.silence, ProbeError::OtherCluster { .. }));
     if member.is_removed() {
         Some(format!(
             "{own} has been removed from its cluster, says its own log"

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{MemberLook, Said, SaidVersion, Silence, Stray};
+use crate::cluster::{MemberState, MemberStatus, ProbeError, ReportedVersion, UnknownEndpoint};
 use crate::etcd::ids::{MemberId, Release};
 use crate::text::{list, name};
 use crate::upgrade::preflight::{Check, Facts, Status};
@@ -14,7 +14,7 @@ const ASK: &str =
 
 /// The members that answered, with their answers, and a line about those that did not; [`versions`]
 /// gives the reasons once.
-fn answers(facts: &Facts) -> (Vec<(&MemberLook, &Said)>, Vec<String>) {
+fn answers(facts: &Facts) -> (Vec<(&MemberState, &MemberStatus)>, Vec<String>) {
     let members = facts.members();
     let mut silent = Vec::new();
     let dumb: Vec<_> = members.iter().filter(|look| look.said.is_err()).collect();
@@ -31,12 +31,12 @@ fn answers(facts: &Facts) -> (Vec<(&MemberLook, &Said)>, Vec<String>) {
     (said.collect(), silent)
 }
 
-fn names<'a>(looks: impl IntoIterator<Item = &'a MemberLook>) -> String {
+fn names<'a>(looks: impl IntoIterator<Item = &'a MemberState>) -> String {
     let names: Vec<_> = looks.into_iter().map(|look| name(&look.member)).collect();
     list(&names)
 }
 
-fn leads(said: &Said) -> bool {
+fn leads(said: &MemberStatus) -> bool {
     said.role.as_ref().is_some_and(|role| role.leads)
 }
 
@@ -50,16 +50,17 @@ pub(crate) fn versions(facts: &Facts) -> Check {
         Some(format!("{} does not answer: {silence}", name(&look.member)))
     }));
     if said.is_empty() {
-        let (wrong, lost) = strays(facts);
-        let strays = wrong.into_iter().chain(lost);
-        evidence.extend(strays.map(|stray| format!("no member answers: {}", stray.silence)));
+        let (wrong, lost) = unknown_endpoints(facts);
+        let unknown_endpoints = wrong.into_iter().chain(lost);
+        evidence
+            .extend(unknown_endpoints.map(|stray| format!("no member answers: {}", stray.silence)));
         if evidence.is_empty() {
             evidence.push(NO_ENDPOINT.to_owned());
         }
     }
-    let release = |said: &Said| Release::of(&said.server_version);
+    let release = |said: &MemberStatus| Release::of(&said.server_version);
     let any = |wrong: &dyn Fn(Release) -> bool| said.iter().any(|(_, said)| wrong(release(said)));
-    let at_from = |(_, said): &&(&MemberLook, &Said)| release(said) == from;
+    let at_from = |(_, said): &&(&MemberState, &MemberStatus)| release(said) == from;
     let left: Vec<_> = said.iter().filter(at_from).collect();
     let check = |evidence| Check::ok("versions", "server versions", evidence);
     let fail = |evidence, advice: String| check(evidence).but(Status::Fail, advice);
@@ -89,13 +90,13 @@ pub(crate) fn versions(facts: &Facts) -> Check {
 }
 
 /// A line for each version that a member runs.
-fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
-    let mut by_version: BTreeMap<_, Vec<&MemberLook>> = BTreeMap::new();
+fn who_runs_what(said: &[(&MemberState, &MemberStatus)]) -> Vec<String> {
+    let mut by_version: BTreeMap<_, Vec<&MemberState>> = BTreeMap::new();
     for (look, said) in said {
         let version = &said.server_version;
         by_version.entry(version).or_default().push(look);
     }
-    let line = |(version, looks): (_, Vec<&MemberLook>)| {
+    let line = |(version, looks): (_, Vec<&MemberState>)| {
         let run = if looks.len() == 1 { "runs" } else { "run" };
         format!("{} {run} {version}", names(looks))
     };
@@ -105,13 +106,14 @@ fn who_runs_what(said: &[(&MemberLook, &Said)]) -> Vec<String> {
 /// The members that are still to be upgraded, in the order that costs least.
 pub(crate) fn still_to_do(facts: &Facts) -> Vec<String> {
     let (said, _) = answers(facts);
-    let is_left =
-        |(_, said): &&(&MemberLook, &Said)| Release::of(&said.server_version) == facts.rules.from;
+    let is_left = |(_, said): &&(&MemberState, &MemberStatus)| {
+        Release::of(&said.server_version) == facts.rules.from
+    };
     order(said.iter().filter(is_left).collect())
 }
 
 /// The order of upgrades: the leader last, so that only one election is needed.
-fn order(mut left: Vec<&(&MemberLook, &Said)>) -> Vec<String> {
+fn order(mut left: Vec<&(&MemberState, &MemberStatus)>) -> Vec<String> {
     left.sort_by_key(|(look, said)| (leads(said), name(&look.member)));
     let named = left.iter().map(|(look, said)| {
         let leader = if leads(said) { " (the leader)" } else { "" };
@@ -168,7 +170,7 @@ pub(crate) fn leader(facts: &Facts) -> Check {
         .into_iter()
         .map(|look| (look.member.id, name(&look.member)))
         .collect();
-    let mut followed: BTreeMap<Option<MemberId>, Vec<&MemberLook>> = BTreeMap::new();
+    let mut followed: BTreeMap<Option<MemberId>, Vec<&MemberState>> = BTreeMap::new();
     let mut bad = silent.clone();
     for (look, said) in &said {
         match &said.role {
@@ -237,7 +239,7 @@ pub(crate) fn membership(facts: &Facts) -> Check {
             }
         }
     }
-    let (wrong, lost) = strays(facts);
+    let (wrong, lost) = unknown_endpoints(facts);
     bad.extend(wrong.iter().map(|stray| stray.silence.to_string()));
     let check = |evidence| Check::ok("membership", "membership", evidence);
     if said.is_empty() && bad.is_empty() {
@@ -281,18 +283,18 @@ pub(crate) fn membership(facts: &Facts) -> Check {
 
 /// Endpoints that belong to another cluster, and endpoints that do not answer. A member that does not
 /// answer at its own URL is reported as a member.
-fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
+fn unknown_endpoints(facts: &Facts) -> (Vec<&UnknownEndpoint>, Vec<&UnknownEndpoint>) {
     let members = facts.members();
     let urls = members.iter().flat_map(|look| &look.member.client_urls);
     let urls: BTreeSet<_> = urls.map(|url| url.trim_end_matches('/')).collect();
-    let is_foreign = |stray: &&Stray| {
+    let is_foreign = |stray: &&UnknownEndpoint| {
         matches!(
             stray.silence,
-            Silence::OtherCluster { .. } | Silence::OtherMember { .. }
+            ProbeError::OtherCluster { .. } | ProbeError::OtherMember { .. }
         )
     };
-    let (wrong, lost): (Vec<_>, Vec<_>) = facts.look.strays.iter().partition(is_foreign);
-    let is_own = |stray: &&Stray| urls.contains(stray.endpoint.trim_end_matches('/'));
+    let (wrong, lost): (Vec<_>, Vec<_>) = facts.look.unknown_endpoints.iter().partition(is_foreign);
+    let is_own = |stray: &&UnknownEndpoint| urls.contains(stray.endpoint.trim_end_matches('/'));
     (
         wrong,
         lost.into_iter().filter(|stray| !is_own(stray)).collect(),
@@ -303,12 +305,12 @@ fn strays(facts: &Facts) -> (Vec<&Stray>, Vec<&Stray>) {
 pub(crate) fn cluster_version(facts: &Facts) -> Check {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
-    let mut by_version: BTreeMap<String, Vec<&MemberLook>> = BTreeMap::new();
+    let mut by_version: BTreeMap<String, Vec<&MemberState>> = BTreeMap::new();
     for (look, said) in &said {
         let text = match &said.cluster_version {
-            SaidVersion::Unknown20 => "none, as in 2.0".to_owned(),
-            SaidVersion::NotDecided => "not decided yet".to_owned(),
-            SaidVersion::Is(version) => version.to_string(),
+            ReportedVersion::Unknown20 => "none, as in 2.0".to_owned(),
+            ReportedVersion::NotDecided => "not decided yet".to_owned(),
+            ReportedVersion::Is(version) => version.to_string(),
         };
         by_version.entry(text).or_default().push(look);
     }
@@ -325,8 +327,8 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
         return check(evidence).but(Status::Fail, advice);
     }
     let all_at_from = said.iter().all(|(_, said)| match &said.cluster_version {
-        SaidVersion::Is(version) => Release::of(&version.0) == from,
-        SaidVersion::Unknown20 | SaidVersion::NotDecided => false,
+        ReportedVersion::Is(version) => Release::of(&version.0) == from,
+        ReportedVersion::Unknown20 | ReportedVersion::NotDecided => false,
     });
     if all_at_from && by_version.len() == 1 && silent.is_empty() {
         let version = by_version.keys().next().cloned().unwrap_or_default();
@@ -354,7 +356,7 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
 pub(crate) fn has_moved(facts: &Facts) -> bool {
     let to = facts.rules.to;
     let (said, _) = answers(facts);
-    let moved = |said: &Said| matches!(&said.cluster_version, SaidVersion::Is(version) if version.release() >= to);
+    let moved = |said: &MemberStatus| matches!(&said.cluster_version, ReportedVersion::Is(version) if version.release() >= to);
     said.iter().any(|(_, said)| moved(said)) || on_disk(facts, to).is_some()
 }
 

@@ -14,7 +14,7 @@ pub mod watch;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::cluster::{Look, MemberLook, Silence};
+use crate::cluster::{ClusterState, MemberState, ProbeError};
 use crate::etcd::ids::Release;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
@@ -22,7 +22,7 @@ use crate::upgrade::preflight::log_reach::WayBack;
 
 /// The requirements.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct PreflightOptions {
     pub from: Release,
     pub to: Release,
     /// Up to this data size, in bytes, the guide has no special advice.
@@ -52,9 +52,9 @@ impl<T> Seen<T> {
 /// All facts for the checks.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    pub rules: Rules,
+    pub rules: PreflightOptions,
     pub now: Timestamp,
-    pub look: Look,
+    pub look: ClusterState,
     pub data: Seen<DataFacts>,
     pub backups: Seen<Backups>,
 }
@@ -135,14 +135,14 @@ impl Check {
 }
 
 impl Facts {
-    fn members(&self) -> Vec<&MemberLook> {
+    fn members(&self) -> Vec<&MemberState> {
         cluster_members(&self.look)
     }
 
     /// Whether a member refused to answer without a user.
     fn wants_user(&self) -> bool {
         let refused =
-            |silence: Option<&Silence>| matches!(silence, Some(Silence::NotAllowed { .. }));
+            |silence: Option<&ProbeError>| matches!(silence, Some(ProbeError::NotAllowed { .. }));
         self.look.members.iter().any(|look| match &look.said {
             Ok(said) => refused(said.quorum_read.as_ref().err()),
             Err(silence) => refused(Some(silence)),
@@ -174,7 +174,7 @@ impl Facts {
 
 /// The members of the cluster, by name: those that the cluster lists, or all that are known if
 /// no member answers.
-pub fn cluster_members(look: &Look) -> Vec<&MemberLook> {
+pub fn cluster_members(look: &ClusterState) -> Vec<&MemberState> {
     let members = || look.members.iter();
     let named: Vec<_> = members().filter(|look| look.named_by_cluster).collect();
     let mut found = if named.is_empty() {

@@ -1,6 +1,6 @@
 //! The state of a rolling upgrade, with one line for each member, from one poll to the next.
 //!
-//! In: one [`Look`] after another, with the time of each. Out: a [`Moment`]: the state of every
+//! In: one [`ClusterState`] after another, with the time of each. Out: a [`UpgradeProgress`]: the state of every
 //! member, how long it has been down, what has changed, and whether the upgrade is complete.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::cluster::{Look, MemberLook, Said, SaidVersion, Silence};
+use crate::cluster::{ClusterState, MemberState, MemberStatus, ProbeError, ReportedVersion};
 use crate::etcd::ids::{Index, MemberId, Release, Term};
 use crate::etcd::text::printable;
 use crate::upgrade::preflight::cluster_members;
@@ -61,7 +61,7 @@ pub struct Standing {
 
 /// The state of the cluster at one poll.
 #[derive(Clone, Debug, Serialize)]
-pub struct Moment {
+pub struct UpgradeProgress {
     #[serde(rename = "looked_at")]
     pub at: Timestamp,
     /// The members, by name.
@@ -86,14 +86,14 @@ pub struct Roll {
 
 /// The cluster version that a member reports, as etcd writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word(pub SaidVersion);
+pub struct Word(pub ReportedVersion);
 
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            SaidVersion::Unknown20 => f.write_str("none"),
-            SaidVersion::NotDecided => f.write_str("not_decided"),
-            SaidVersion::Is(version) => version.fmt(f),
+            ReportedVersion::Unknown20 => f.write_str("none"),
+            ReportedVersion::NotDecided => f.write_str("not_decided"),
+            ReportedVersion::Is(version) => version.fmt(f),
         }
     }
 }
@@ -105,13 +105,13 @@ impl Serialize for Word {
 }
 
 /// The state of each member of the cluster, by name.
-pub fn standings(look: &Look) -> Vec<Standing> {
+pub fn standings(look: &ClusterState) -> Vec<Standing> {
     let members = cluster_members(look).into_iter();
     members.map(Standing::of).collect()
 }
 
 impl Standing {
-    fn of(look: &MemberLook) -> Self {
+    fn of(look: &MemberState) -> Self {
         let said = look.said.as_ref();
         let applied = said.ok().and_then(|said| said.quorum_read.as_ref().ok());
         Self {
@@ -136,7 +136,7 @@ impl Standing {
     /// Whether it answers, runs `release` or a later one, and reports that cluster version.
     fn is_at(&self, release: Release) -> bool {
         let cluster = match &self.cluster_version {
-            Some(Word(SaidVersion::Is(version))) => Release::of(&version.0) >= release,
+            Some(Word(ReportedVersion::Is(version))) => Release::of(&version.0) >= release,
             _ => false,
         };
         self.runs(release) && cluster
@@ -155,16 +155,16 @@ impl Standing {
     }
 }
 
-fn health(said: &Said) -> Health {
+fn health(said: &MemberStatus) -> Health {
     match (said.healthy, &said.quorum_read) {
         (Some(true), Ok(_)) => Health::Healthy,
-        (Some(true), Err(Silence::NotAllowed { .. })) => Health::NoAccess,
+        (Some(true), Err(ProbeError::NotAllowed { .. })) => Health::NoAccess,
         (Some(true), Err(_)) => Health::NoQuorum,
         _ => Health::Unhealthy,
     }
 }
 
-fn part(said: &Said) -> Part {
+fn part(said: &MemberStatus) -> Part {
     match &said.role {
         Some(role) if role.leads => Part::Leader,
         Some(role) if role.leader.is_some() => Part::Follower,
@@ -184,7 +184,7 @@ impl Roll {
     }
 
     /// Takes the next poll, of the time `at`.
-    pub fn take(&mut self, look: &Look, at: Timestamp) -> Moment {
+    pub fn take(&mut self, look: &ClusterState, at: Timestamp) -> UpgradeProgress {
         let mut members = standings(look);
         for member in &mut members {
             if member.health == Health::Down {
@@ -202,7 +202,7 @@ impl Roll {
         let before = std::mem::replace(&mut self.before, now);
         let gone = before.into_values();
         let gone = gone.filter(|member| !self.before.contains_key(&member.id));
-        Moment {
+        UpgradeProgress {
             at,
             changed,
             gone: gone.collect(),
@@ -213,7 +213,7 @@ impl Roll {
     }
 }
 
-impl Moment {
+impl UpgradeProgress {
     /// Whether anything has changed since the last poll.
     pub fn is_news(&self) -> bool {
         !self.changed.is_empty() || !self.gone.is_empty()

@@ -1,6 +1,6 @@
 //! The evidence of a member or a disk, as one line.
 
-use crate::cluster::SaidVersion;
+use crate::cluster::ReportedVersion;
 use crate::etcd::ids::{ClusterVersion, Index};
 use crate::etcd::member::VersionChange;
 use crate::etcd::membership::Member;
@@ -44,11 +44,11 @@ pub(super) fn answer_text(answer: &Answer) -> String {
     )
 }
 
-pub(super) fn said_text(said: &SaidVersion) -> String {
+pub(super) fn said_text(said: &ReportedVersion) -> String {
     match said {
-        SaidVersion::Unknown20 => "none, as in 2.0".to_owned(),
-        SaidVersion::NotDecided => "not decided".to_owned(),
-        SaidVersion::Is(version) => version.to_string(),
+        ReportedVersion::Unknown20 => "none, as in 2.0".to_owned(),
+        ReportedVersion::NotDecided => "not decided".to_owned(),
+        ReportedVersion::Is(version) => version.to_string(),
     }
 }
 

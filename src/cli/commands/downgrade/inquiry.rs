@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::data_dir::DataDirError;
 use crate::interrupt::Interrupt;
 use crate::target::{StoreError, Target};
-use crate::upgrade::downgrade::collect::{Collected, Disks, Request, ask, read};
+use crate::upgrade::downgrade::collect::{Collected, Disks, EvidenceRequest, ask, read};
 use crate::upgrade::downgrade::evidence::Step;
 use crate::upgrade::downgrade::move_wal;
 use crate::upgrade::downgrade::move_wal::Found;
@@ -14,7 +14,7 @@ use crate::upgrade::downgrade::move_wal::Found;
 use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::open::Places;
+use crate::cli::open::Opener;
 
 /// The data dir of this machine's member.
 #[derive(Default)]
@@ -81,7 +81,7 @@ impl<'g> Inquiry<'g> {
         gate: &'g Gate,
         step: Step,
         own: Option<Target>,
-        places: &Places<'_>,
+        places: &Opener<'_>,
     ) -> Result<Self> {
         let targets = gate.targets.iter().map(|path| places.target(path, None));
         let others = targets.collect::<Result<_, _>>()?;
@@ -100,8 +100,8 @@ impl<'g> Inquiry<'g> {
         })
     }
 
-    fn request(&self) -> Request<'_> {
-        Request {
+    fn request(&self) -> EvidenceRequest<'_> {
+        EvidenceRequest {
             step: self.step,
             own: self.own.as_ref(),
             others: &self.others,

@@ -11,9 +11,9 @@ use crate::etcd::entry::EntryCount;
 use crate::etcd::ids::{Index, Release};
 use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::Expiration;
-use crate::rewind::cut::To;
-use crate::rewind::new_cluster::Wishes;
-use crate::rewind::{Input, Plan, Request, RewindError, plan};
+use crate::rewind::cut::RewindTarget;
+use crate::rewind::new_cluster::MemberChanges;
+use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan};
 use crate::target::Target;
 use crate::text::{count, expiry};
 use crate::upgrade::downgrade::collect::Collected;
@@ -115,10 +115,10 @@ fn planned(
     cx: &Context<'_>,
 ) -> Result<Planned> {
     let places = &cx.places;
-    let request = Request {
-        to: To::LastBefore(from),
+    let request = RewindRequest {
+        to: RewindTarget::LastBefore(from),
         base: None,
-        wishes: Wishes {
+        requested: MemberChanges {
             single: None,
             peer_urls: &[],
         },
@@ -135,8 +135,9 @@ fn planned(
         };
         inputs.push(Input { target });
     }
-    let plan_by =
-        |request: &Request<'_>| cx.watched(|observe| plan(request, &inputs, cx.interrupt, observe));
+    let plan_by = |request: &RewindRequest<'_>| {
+        cx.watched(|observe| plan(request, &inputs, cx.interrupt, observe))
+    };
     let archives = collected.evidence.disks.iter();
     let newest = archives.filter_map(DiskEvidence::created).max();
     let keys = match plan_by(&request) {
@@ -147,7 +148,7 @@ fn planned(
     let mut last = None;
     for disk in &collected.evidence.disks {
         let name = text(&disk.path);
-        let request = Request {
+        let request = RewindRequest {
             base: Some(&name),
             ..request.clone()
         };

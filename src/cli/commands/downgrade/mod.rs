@@ -31,7 +31,7 @@ use crate::cli::flags::destination::Opened;
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::progress::countdown;
 
 /// After this time in seconds a move that has begun is visible: the leader checks every 5 seconds.
@@ -79,7 +79,7 @@ fn check(args: &Check, cx: &Context<'_>) -> Result<()> {
         told["next"] = json!(next);
         told
     });
-    judgement.tell(&cx.out);
+    judgement.print(&cx.out);
     for warning in judgement.warnings() {
         cx.out.warn(&warning);
     }
@@ -139,20 +139,20 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
     if judgement.is_refusal() {
         cx.out
             .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.tell(&cx.out);
+        judgement.print(&cx.out);
         return judgement.failure().map_or(Ok(()), Err);
     }
     let Ok(found) = &seen.own else {
-        return tell_restoring(&judgement, seen.own.err(), args, &cx.out);
+        return print_restoring(&judgement, seen.own.err(), args, &cx.out);
     };
     if judgement.verdict == Verdict::NothingToGoBackFrom {
         cx.out
             .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.tell(&cx.out);
+        judgement.print(&cx.out);
         return Ok(());
     }
     let wal_dir = args.gate.wal_dir.as_deref();
-    let request = downgrade::Request {
+    let request = downgrade::PrepareRequest {
         found,
         move_wal: wal_dir.filter(|_| args.move_wal),
         to: opened.destination(),
@@ -175,8 +175,8 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
         told["warnings"] = warnings.into();
         told
     });
-    judgement.tell(&cx.out);
-    tell(&prepared, &steps, args, &seen, &cx.out);
+    judgement.print(&cx.out);
+    print(&prepared, &steps, args, &seen, &cx.out);
     Ok(())
 }
 
@@ -327,25 +327,25 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
 
 /// Explains how to restore a backup. The gate allows the downgrade, and the member's data dir is missing or
 /// damaged: the only case for a restore, which this command does not do.
-fn tell_restoring(
+fn print_restoring(
     judgement: &Judgement<'_>,
     fault: Option<CliError>,
     args: &GoBack,
-    out: &Out,
+    out: &Output,
 ) -> Result<()> {
     let step = judgement.evidence().step;
     let is_missing = !args.data_dir.exists();
     let steps = next_steps::restoring(args, is_missing, step, &out.printed);
     out.json(|| json!({"gate": judgement.to_json(), "restore_steps": steps}));
-    judgement.tell(out);
+    judgement.print(out);
     let state = if is_missing { "missing" } else { "damaged" };
     let head = format!("this member's data dir is {state}; only then is a backup restored:");
     out.line(&out.paint(Paint::Strong, &head));
-    tell_numbered(&steps, out);
+    print_numbered(&steps, out);
     fault.map_or(Ok(()), Err)
 }
 
-fn tell_numbered(steps: &[String], out: &Out) {
+fn print_numbered(steps: &[String], out: &Output) {
     for (number, step) in steps.iter().enumerate() {
         out.line(&format!("  {}. {step}", number + 1));
     }
@@ -371,7 +371,7 @@ fn to_json(judgement: &Judgement<'_>, prepared: &Prepared, steps: &Steps, args: 
     })
 }
 
-fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out: &Out) {
+fn print(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out: &Output) {
     let row = |name: &str, text: &str| out.line(&format!("  {name:<10} {text}"));
     out.line("");
     let head = if args.dry_run {
@@ -413,9 +413,9 @@ fn tell(prepared: &Prepared, steps: &Steps, args: &GoBack, seen: &Seen<'_>, out:
         step.to
     ));
     out.line(&out.paint(Paint::Strong, "on this member"));
-    tell_numbered(&steps.this_member, out);
+    print_numbered(&steps.this_member, out);
     if !steps.others.is_empty() {
         out.line(&out.paint(Paint::Strong, "on the others"));
-        tell_numbered(&steps.others, out);
+        print_numbered(&steps.others, out);
     }
 }

@@ -1,6 +1,6 @@
 //! The gate's evidence and verdict, as text and as JSON.
 
-use crate::cluster::Silence;
+use crate::cluster::ProbeError;
 use crate::etcd::ids::{MemberId, V2_2};
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence};
@@ -12,7 +12,7 @@ use crate::cli::commands::downgrade::evidence_text::{
 use crate::cli::commands::downgrade::left::Left;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 
 /// The evidence, the verdict, and the member that it is for.
 pub(crate) struct Judgement<'c> {
@@ -45,7 +45,7 @@ impl Judgement<'_> {
     }
 
     /// Prints the evidence, one line for each source; then the verdict.
-    pub(crate) fn tell(&self, out: &Out) {
+    pub(crate) fn print(&self, out: &Output) {
         out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {
             out.line(&format!("  {line}"));
@@ -77,8 +77,8 @@ impl Judgement<'_> {
     fn seen(&self) -> Vec<String> {
         let members = self.evidence().members.iter();
         let mut lines: Vec<_> = members.map(|known| self.member_line(known)).collect();
-        let strays = self.collected.strays.iter();
-        lines.extend(strays.map(|stray| format!("endpoint {}", stray.silence)));
+        let unknown_endpoints = self.collected.unknown_endpoints.iter();
+        lines.extend(unknown_endpoints.map(|stray| format!("endpoint {}", stray.silence)));
         lines.extend(self.evidence().disks.iter().map(disk_line));
         if let Some(fault) = &self.unreadable {
             lines.push(format!("this member's data dir cannot be read: {fault}"));
@@ -361,7 +361,7 @@ impl Judgement<'_> {
         let mut any = false;
         let all = reads.all(|read| {
             any = true;
-            matches!(read, Err(Silence::NotAllowed { .. }))
+            matches!(read, Err(ProbeError::NotAllowed { .. }))
         });
         any && all
     }

@@ -1,6 +1,6 @@
 //! The gate's evidence and verdict as JSON, with the same content as the text.
 
-use crate::cluster::SaidVersion;
+use crate::cluster::ReportedVersion;
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, MemberEvidence};
 use crate::upgrade::downgrade::gate::{Claim, Ground, Source, Verdict};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Judgement<'_> {
             "warnings": self.warnings(),
             "members": evidence.members.iter().map(member_json).collect::<Vec<_>>(),
             "disks": disks.iter().map(disk_json).collect::<Vec<_>>(),
-            "endpoints_without_a_member": self.collected.strays.iter().map(|stray| json!({
+            "endpoints_without_a_member": self.collected.unknown_endpoints.iter().map(|stray| json!({
                 "endpoint": stray.endpoint, "no_answer": stray.silence.to_string(),
             })).collect::<Vec<_>>(),
             "unreadable": self.unreadable,
@@ -117,10 +117,10 @@ fn disk_json(disk: &DiskEvidence) -> Value {
 }
 
 /// As in `/version`; 2.0 has none.
-fn said_json(said: &SaidVersion) -> Value {
+fn said_json(said: &ReportedVersion) -> Value {
     match said {
-        SaidVersion::Unknown20 => Value::Null,
-        SaidVersion::NotDecided => json!("not_decided"),
-        SaidVersion::Is(version) => json!(version),
+        ReportedVersion::Unknown20 => Value::Null,
+        ReportedVersion::NotDecided => json!("not_decided"),
+        ReportedVersion::Is(version) => json!(version),
     }
 }

@@ -24,7 +24,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
 
@@ -77,10 +77,10 @@ fn inspect_archive(
         })
     });
     // The manifest is shown even if the rest is corrupt.
-    tell_archive(archive, out);
+    print_archive(archive, out);
     let version = manifest.member.cluster_version.as_ref();
-    tell_starts(starts, version.map(ClusterVersion::release), out);
-    contents?.tell(out);
+    print_starts(starts, version.map(ClusterVersion::release), out);
+    contents?.print(out);
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn inspect_data_dir(
         json!({
             "target": text(path),
             "kind": "data-dir",
-            "status": if found.is_sound() { "ok" } else { "failed" },
+            "status": if found.is_valid() { "ok" } else { "failed" },
             "member": facts.map(|facts| json::member(&facts.identity)),
             "position": facts.map(|facts| json::position(&facts.position)),
             "cluster_version": facts.and_then(|facts| facts.cluster_version.as_ref()),
@@ -125,11 +125,11 @@ fn inspect_data_dir(
             "store": contents.as_ref().ok().and_then(Option::as_ref).map(Contents::to_json),
         })
     });
-    tell_data_dir(path, data_dir, &found, &snapshots, &cx.out);
+    print_data_dir(path, data_dir, &found, &snapshots, &cx.out);
     match contents {
-        Ok(Some(contents)) => contents.tell(&cx.out),
+        Ok(Some(contents)) => contents.print(&cx.out),
         // The fault that prevents it has been reported.
-        Err(_) if !found.is_sound() => {}
+        Err(_) if !found.is_valid() => {}
         Err(error) => return Err(error),
         Ok(None) => {}
     }
@@ -183,12 +183,12 @@ fn snapshot_id(path: &str) -> Option<SnapshotId> {
     SnapshotId::from_file_name(path.strip_prefix("member/snap/")?)
 }
 
-fn tell_data_dir(
+fn print_data_dir(
     target: &Path,
     data_dir: &DataDir,
     found: &Survey,
     snapshots: &[SnapshotId],
-    out: &Out,
+    out: &Output,
 ) {
     let running = match &found.running {
         Some(running) => match running.pid {
@@ -203,7 +203,7 @@ fn tell_data_dir(
     ));
     match &found.facts {
         Ok(facts) => {
-            tell_member(facts, out);
+            print_member(facts, out);
             let sizes = format!(
                 "{} of data, {} in the directory",
                 size(data_size(found)),
@@ -234,7 +234,7 @@ fn tell_data_dir(
     let facts = found.facts.as_ref().ok();
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     let own = version.map(ClusterVersion::release);
-    tell_starts(found.starts.as_ref(), own, out);
+    print_starts(found.starts.as_ref(), own, out);
     if let Some((segment, offset)) = &found.torn_tail {
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
     }
@@ -263,7 +263,7 @@ fn tell_data_dir(
 }
 
 /// A row for each release line.
-fn tell_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Out) {
+fn print_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Output) {
     for (line, verdict) in starts.into_iter().flatten() {
         let unnoticed = own.filter(|own| line < own && verdict.is_yes());
         let unnoticed = unnoticed.map(|own| format!(", {}", but_do_not(own)));
@@ -274,7 +274,7 @@ fn tell_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Out) {
     }
 }
 
-fn tell_archive(archive: &Archive, out: &Out) {
+fn print_archive(archive: &Archive, out: &Output) {
     let manifest: &Manifest = archive.manifest();
     let path = archive.path().display();
     out.line(&out.paint(Paint::Strong, &format!("archive {path}")));
@@ -311,7 +311,7 @@ fn tell_archive(archive: &Archive, out: &Out) {
             row(out, "", &printable(&line));
         }
     }
-    tell_member(&manifest.member, out);
+    print_member(&manifest.member, out);
     let plain = archive.plain_bytes();
     let sizes = format!(
         "{} of data, {} in {}, {} in the archive",
@@ -341,7 +341,7 @@ fn tell_archive(archive: &Archive, out: &Out) {
     }
 }
 
-fn tell_member(facts: &MemberFacts, out: &Out) {
+fn print_member(facts: &MemberFacts, out: &Output) {
     row(out, "member", &facts.identity.to_string());
     if facts.is_removed() {
         row(out, "", "removed from its cluster for good");

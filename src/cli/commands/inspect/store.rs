@@ -3,16 +3,16 @@
 use crate::etcd::replay::{InOrderRules, Until};
 use crate::etcd::scan::Extent;
 use crate::etcd::start::Verdicts;
-use crate::etcd::store::stats::{Expiring, Summary};
+use crate::etcd::store::stats::{Expiring, StoreStats};
 use crate::etcd::store::to_json::{Expiration, api_key};
-use crate::target::{StoreRead, Target, Wanted};
+use crate::target::{StoreQuery, StoreRead, Target};
 use crate::text::{count, entries, expiry, size};
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::tell_passed_over;
+use crate::cli::commands::keys::print_passed_over;
 use crate::cli::context::Context;
 use crate::cli::error::Result;
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::member::row;
 
 /// How many of the largest keys and directories are shown.
@@ -23,21 +23,21 @@ const DIRECTORIES: usize = 10;
 /// A store and what is in it.
 pub(crate) struct Contents {
     read: StoreRead,
-    summary: Summary,
+    summary: StoreStats,
     expiring: Expiring,
 }
 
 /// Reads the store in `target` at its commit index.
 pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
-    let wanted = Wanted {
+    let wanted = StoreQuery {
         until: Until::Commit,
         extent: Extent::All,
         starts: true,
         threads,
-        ..Wanted::default()
+        ..StoreQuery::default()
     };
     let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    tell_passed_over(&read, &cx.out);
+    print_passed_over(&read, &cx.out);
     let store = &read.replayed.store;
     let now = crate::clock::now().as_nanosecond();
     Ok(Contents {
@@ -107,7 +107,7 @@ impl Contents {
         })
     }
 
-    pub(crate) fn tell(&self, out: &Out) {
+    pub(crate) fn print(&self, out: &Output) {
         let (replayed, summary) = (&self.read.replayed, &self.summary);
         out.line("");
         let head = format!(
@@ -139,7 +139,7 @@ impl Contents {
             row(out, name, &text);
         }
         row(out, "expiring", &self.expiring_text());
-        self.tell_in_order(out);
+        self.print_in_order(out);
     }
 
     fn expiring_text(&self) -> String {
@@ -157,7 +157,7 @@ impl Contents {
         )
     }
 
-    fn tell_in_order(&self, out: &Out) {
+    fn print_in_order(&self, out: &Output) {
         let in_order = &self.read.replayed.in_order;
         if in_order.posts == 0 {
             row(out, "in-order", "no POST in the available log");

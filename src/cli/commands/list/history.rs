@@ -4,7 +4,7 @@
 //! JSON.
 
 use crate::monitoring::growth::{Forecast, History, histories};
-use crate::repository::{Repository, Summary};
+use crate::repository::{ArchiveSummary, Repository};
 use crate::text::size;
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::json::{member, text};
 use crate::cli::layout::WIDTH;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::values::byte_size;
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct HistoryFlags {
 }
 
 /// Every member's history.
-pub(crate) fn of(flags: &HistoryFlags, summaries: &[Summary]) -> Vec<History> {
+pub(crate) fn of(flags: &HistoryFlags, summaries: &[ArchiveSummary]) -> Vec<History> {
     histories(summaries, flags.size_limit.as_u64(), crate::clock::now())
 }
 
@@ -73,7 +73,7 @@ fn forecast_json(forecast: &Forecast) -> Value {
 }
 
 /// Draws each member's history.
-pub(crate) fn tell(histories: &[History], out: &Out) {
+pub(crate) fn print(histories: &[History], out: &Output) {
     for (place, history) in histories.iter().enumerate() {
         if place > 0 {
             out.line("");

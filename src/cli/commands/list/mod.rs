@@ -3,7 +3,7 @@
 pub(crate) mod history;
 
 use crate::etcd::text::printable;
-use crate::repository::{Repository, Summary, summarize};
+use crate::repository::{ArchiveSummary, Repository, summarize};
 use crate::text::size;
 use clap::builder::FalseyValueParser;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::cli::error::{CliError, Result};
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::Table;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
                 "skipped": repository.skipped(),
             })
         });
-        history::tell(&histories, &cx.out);
+        history::print(&histories, &cx.out);
     } else {
         let archives = summaries.iter();
         let archives = archives.map(|summary| to_json(&*repository, summary));
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
                 cx.out.line(&printable(summary.name()));
             }
         } else {
-            tell(summaries, &cx.out);
+            print(summaries, &cx.out);
         }
     }
     if summaries.is_empty() && unreadable.is_empty() && !args.names {
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
 }
 
 /// A table for each cluster, the one with the newest archive first.
-fn tell(summaries: &[Summary], out: &Out) {
+fn print(summaries: &[ArchiveSummary], out: &Output) {
     let mut clusters: Vec<_> = Vec::new();
     for summary in summaries {
         let id = summary.identity.cluster_id;
@@ -108,7 +108,7 @@ fn tell(summaries: &[Summary], out: &Out) {
     }
 }
 
-fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
+fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
     let mut table = Table::new(&[
         "CREATED (UTC)",
         ">INDEX",
@@ -144,7 +144,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Table {
 }
 
 /// The user's labels, and a mark if it is not a usable backup.
-fn labels(summary: &Summary) -> String {
+fn labels(summary: &ArchiveSummary) -> String {
     let damaged = summary.is_damaged().then(|| "DAMAGED".to_owned());
     let dead = summary.does_not_start.as_ref();
     let dead = dead.map(|_| "DOES NOT START".to_owned());
@@ -156,7 +156,7 @@ fn labels(summary: &Summary) -> String {
     printable(&all.join(","))
 }
 
-fn to_json(repository: &dyn Repository, summary: &Summary) -> Value {
+fn to_json(repository: &dyn Repository, summary: &ArchiveSummary) -> Value {
     let sizes = &summary.sizes;
     let more = json!({
         "scope": summary.scope,

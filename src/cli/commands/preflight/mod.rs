@@ -15,7 +15,7 @@ use crate::repository::summarize;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
-use crate::upgrade::preflight::{Check, Facts, Rules, Seen, Status, checks, collect};
+use crate::upgrade::preflight::{Check, Facts, PreflightOptions, Seen, Status, checks, collect};
 use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use jiff::SignedDuration;
@@ -28,7 +28,7 @@ use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::json;
 use crate::cli::layout::{WIDTH, wrap};
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::checklist;
 use crate::cli::render::member_table::table;
 use crate::cli::values::{byte_size, duration};
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let look = watch::look(&cluster, known, expected, cx.interrupt)?;
     let cluster_id = expected.or(look.cluster_id);
     let facts = Facts {
-        rules: Rules {
+        rules: PreflightOptions {
             from: args.from,
             to: args.to,
             size_limit: args.size_limit.as_u64(),
@@ -125,10 +125,10 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
         texts.for_each(|text| *text = cx.out.complete(text));
     }
     cx.out.json(|| to_json(&facts, &all));
-    tell(&facts, &all, &cx.out);
+    print(&facts, &all, &cx.out);
     refuse_if_failed(&facts, &all)?;
     if !cx.out.is_json() {
-        tell_ready(&facts, &all, &cx.out);
+        print_ready(&facts, &all, &cx.out);
     }
     Ok(())
 }
@@ -233,7 +233,7 @@ fn to_json(facts: &Facts, all: &[Check]) -> Value {
     })
 }
 
-fn tell(facts: &Facts, all: &[Check], out: &Out) {
+fn print(facts: &Facts, all: &[Check], out: &Output) {
     if out.is_json() {
         for check in all.iter().filter(|check| check.status == Status::Warn) {
             out.warn(&format!("{}: {}", check.title, check.evidence.join("; ")));
@@ -253,7 +253,7 @@ fn tell(facts: &Facts, all: &[Check], out: &Out) {
         if check.status == Status::Warn {
             out.count_warning();
         }
-        checklist::tell(check, out);
+        checklist::print(check, out);
     }
     out.line("");
 }
@@ -295,7 +295,7 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
     }))
 }
 
-fn tell_ready(facts: &Facts, all: &[Check], out: &Out) {
+fn print_ready(facts: &Facts, all: &[Check], out: &Output) {
     let to = facts.rules.to;
     let warned = checklist::titles(all, Status::Warn);
     if warned.is_empty() {

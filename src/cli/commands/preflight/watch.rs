@@ -9,21 +9,21 @@ use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Look};
+use crate::cluster::{Cluster, ClusterState};
 use crate::data_dir::scan::SurveyError;
 use crate::etcd::ids::{ClusterId, V2_2};
 use crate::etcd::membership::Member;
 use crate::interrupt::Interrupt;
 use crate::thread_pool::start;
 use crate::upgrade::preflight::cluster_members;
-use crate::upgrade::preflight::watch::{Health, Moment, Roll, Standing};
+use crate::upgrade::preflight::watch::{Health, Roll, Standing, UpgradeProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::commands::preflight::Preflight;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::layout::{WIDTH, wrap};
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::member_table::{clock, health_text, name, role_text, table};
 
 /// The longest delay of an interrupt.
@@ -67,15 +67,18 @@ pub(crate) fn run(
         sleep(rest, cx.interrupt)?;
     };
     drop(shown);
-    tell_end(args, &last, &cx.out);
+    print_end(args, &last, &cx.out);
     Ok(())
 }
 
 /// The failure when the time of the watch is over.
-fn not_there_yet(args: &Preflight, last: &Moment, look: &Look) -> CliError {
+fn not_there_yet(args: &Preflight, last: &UpgradeProgress, look: &ClusterState) -> CliError {
     let message = if last.members.is_empty() {
-        let strays = look.strays.iter().map(|stray| stray.silence.to_string());
-        let why: Vec<_> = strays.collect();
+        let unknown_endpoints = look
+            .unknown_endpoints
+            .iter()
+            .map(|stray| stray.silence.to_string());
+        let why: Vec<_> = unknown_endpoints.collect();
         format!("no member answered: {}", why.join("; "))
     } else {
         format!(
@@ -94,7 +97,7 @@ pub(crate) fn look(
     known: &[Member],
     expected: Option<ClusterId>,
     interrupt: &Interrupt,
-) -> Result<Look> {
+) -> Result<ClusterState> {
     let (sender, receiver) = mpsc::channel();
     let (cluster, known) = (cluster.clone(), known.to_vec());
     start(move || sender.send(cluster.look(&known, expected)))?;
@@ -124,7 +127,7 @@ fn sleep(rest: Duration, interrupt: &Interrupt) -> Result<()> {
 
 /// What the user sees of the upgrade.
 struct Shown<'o> {
-    out: &'o Out,
+    out: &'o Output,
     title: String,
     /// The table's lines on the terminal; hidden without a terminal.
     place: ProgressBar,
@@ -133,7 +136,7 @@ struct Shown<'o> {
 }
 
 impl<'o> Shown<'o> {
-    fn new(args: &Preflight, out: &'o Out) -> Self {
+    fn new(args: &Preflight, out: &'o Output) -> Self {
         let place = if out.is_json() {
             ProgressBar::hidden()
         } else {
@@ -151,7 +154,7 @@ impl<'o> Shown<'o> {
         }
     }
 
-    fn show(&mut self, moment: &Moment) {
+    fn show(&mut self, moment: &UpgradeProgress) {
         if moment.is_news() {
             self.out.json_line(|| moment);
         }
@@ -177,7 +180,7 @@ impl<'o> Shown<'o> {
         self.place.set_message(self.screen(moment).join("\n"));
     }
 
-    fn screen(&self, moment: &Moment) -> Vec<String> {
+    fn screen(&self, moment: &UpgradeProgress) -> Vec<String> {
         let title = format!(
             "{}, {} UTC: {} of {} members there",
             self.title,
@@ -212,7 +215,7 @@ impl Drop for Shown<'_> {
 }
 
 /// What has changed, one item in a line.
-fn changes(moment: &Moment, with_reasons: bool) -> Vec<String> {
+fn changes(moment: &UpgradeProgress, with_reasons: bool) -> Vec<String> {
     let members = moment.members.iter();
     let changed = members.filter(|member| moment.changed.contains(&member.id));
     let gone = moment.gone.iter();
@@ -241,7 +244,7 @@ fn change_text(member: &Standing, with_reason: bool) -> String {
     )
 }
 
-fn tell_end(args: &Preflight, last: &Moment, out: &Out) {
+fn print_end(args: &Preflight, last: &UpgradeProgress, out: &Output) {
     let unwell = last.members.iter();
     let unwell: Vec<_> = unwell
         .filter(|member| !matches!(member.health, Health::Healthy | Health::NoAccess))

@@ -10,24 +10,24 @@ use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
-use crate::rewind::cut::To;
-use crate::rewind::new_cluster::Wishes;
+use crate::rewind::cut::RewindTarget;
+use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::output_dir::Place;
-use crate::rewind::write::Output;
-use crate::rewind::{Input, Plan, Request, RewindError, plan, write};
+use crate::rewind::write::NewArchives;
+use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan, write};
 use crate::text::{count, entries};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueHint};
 
 use crate::cli::commands::rewind::report::to_json;
-use crate::cli::commands::rewind::text::{tell_archives, tell_plan};
+use crate::cli::commands::rewind::text::{print_archives, print_plan};
 use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
 use crate::cli::location::Location;
-use crate::cli::open::{Places, is_encrypted};
-use crate::cli::output::{Out, one_line};
+use crate::cli::open::{Opener, is_encrypted};
+use crate::cli::output::{Output, one_line};
 use crate::cli::values::{pair, path_pair};
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ pub(crate) struct Rewind {
         default_value = "last-before:2.2",
         env = "ETCD_ARK_REWIND_TO"
     )]
-    pub(crate) to: To,
+    pub(crate) to: RewindTarget,
     /// Member (name or id) that gives the raft snapshot for all
     ///
     /// Needed where members name in-order keys differently.
@@ -108,10 +108,10 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
         // Checked now, before the work.
         Place::find(dir, &inputs)?;
     }
-    let request = Request {
+    let request = RewindRequest {
         to: args.to.clone(),
         base: args.base.as_deref(),
-        wishes: Wishes {
+        requested: MemberChanges {
             single: args.single.as_deref(),
             peer_urls: &args.peer_url,
         },
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
         threads: args.threads.count(),
     };
     let planned = cx.watched(|observe| plan(&request, &inputs, cx.interrupt, observe));
-    let planned = planned.inspect_err(|error| tell_refusal(error, &cx.out))?;
+    let planned = planned.inspect_err(|error| print_refusal(error, &cx.out))?;
     let warnings = warnings(&planned, args);
     for warning in &warnings {
         cx.out.warn(warning);
@@ -129,11 +129,11 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     // A plan that was only asked for is an answer; what was done is a report.
     let tells = args.dry_run || !cx.out.quiet;
     if tells {
-        tell_plan(&planned, &cx.out);
+        print_plan(&planned, &cx.out);
     }
     let mut archived = Vec::new();
     if let Some(dir) = to_write {
-        let output = Output {
+        let output = NewArchives {
             dir,
             level: args.level,
             threads: args.threads.count(),
@@ -144,12 +144,12 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     cx.out
         .json(|| to_json(&planned, &archived, &warnings, args));
     if tells {
-        tell_archives(&planned, &archived, args, &cx.out);
+        print_archives(&planned, &archived, args, &cx.out);
     }
     Ok(())
 }
 
-fn open(args: &Rewind, places: &Places<'_>) -> Result<Vec<Input>> {
+fn open(args: &Rewind, places: &Opener<'_>) -> Result<Vec<Input>> {
     // However it is spelt.
     let place = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let is_of = |data_dir: &Path, target: &Location| {
@@ -188,7 +188,7 @@ fn refuse_plaintext(args: &Rewind) -> Result<()> {
 }
 
 /// Prints the keys for which a base must be given; the failure itself follows on stderr.
-fn tell_refusal(error: &RewindError, out: &Out) {
+fn print_refusal(error: &RewindError, out: &Output) {
     let RewindError::InOrder { keys, names } = error else {
         return;
     };
@@ -204,23 +204,23 @@ fn tell_refusal(error: &RewindError, out: &Out) {
 /// Warnings about the plan.
 fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     let mut warnings = Vec::new();
-    for witness in &plan.witnesses {
-        for file in &witness.passed_over {
+    for read_input in &plan.read_inputs {
+        for file in &read_input.passed_over {
             if let Some(fault @ FileFault::Snapshot(_)) = &file.fault {
-                let path = witness.path.join(&file.path);
+                let path = read_input.path.join(&file.path);
                 let path = path.display();
                 warnings.push(format!("`{path}` is corrupt and was passed over: {fault}"));
             }
         }
-        if let Some(lost) = &witness.lost {
-            let (path, lost) = (witness.path.display(), lost.of(&witness.passed_over));
+        if let Some(lost) = &read_input.lost {
+            let (path, lost) = (read_input.path.display(), lost.of(&read_input.passed_over));
             warnings.push(format!("`{path}` is damaged: {lost}"));
         }
-        if let Some(running) = &witness.running {
+        if let Some(running) = &read_input.running {
             let file = running.file.display();
             warnings.push(format!(
                 "etcd runs on `{}` (`{file}` is locked): what it writes from now on is not in this plan",
-                witness.path.display()
+                read_input.path.display()
             ));
         }
     }
@@ -259,9 +259,9 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
 /// Members that were added or removed after that entry, as far as the inputs show.
 fn other_members(plan: &Plan) -> Vec<String> {
     let Some(latest) = plan
-        .witnesses
+        .read_inputs
         .iter()
-        .max_by_key(|witness| witness.facts.position.commit)
+        .max_by_key(|read_input| read_input.facts.position.commit)
     else {
         return Vec::new();
     };

@@ -80,7 +80,7 @@ pub(crate) fn to_json(
             "not_known": plan.newest().map(|(place, taken)| json!({
                 "input": place + 1, "after_at": taken,
             })),
-            "members_unheard": plan.unheard(),
+            "members_unheard": plan.without_input(),
             "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),
             "tails": plan.lost.tails.iter().map(|(place, from, to)| json!({
                 "input": place + 1, "from_raft_index": from, "to_raft_index": to,
@@ -116,17 +116,21 @@ pub(crate) fn to_json(
 }
 
 fn inputs_json(plan: &Plan) -> Vec<Value> {
-    let inputs = plan.witnesses.iter().zip(&plan.agreement.sure).enumerate();
-    let json = inputs.map(|(place, (witness, sure))| {
-        let snapshots = witness.trace.snapshots.iter();
+    let inputs = plan
+        .read_inputs
+        .iter()
+        .zip(&plan.agreement.sure)
+        .enumerate();
+    let json = inputs.map(|(place, (read_input, sure))| {
+        let snapshots = read_input.trace.snapshots.iter();
         json!({
             "input": place + 1,
-            "target": text(&witness.path),
-            "member": json::member(&witness.facts.identity),
-            "position": json::position(&witness.facts.position),
-            "first_raft_index": witness.trace.entries.first().map(|entry| entry.index),
+            "target": text(&read_input.path),
+            "member": json::member(&read_input.facts.identity),
+            "position": json::position(&read_input.facts.position),
+            "first_raft_index": read_input.trace.entries.first().map(|entry| entry.index),
             "agrees_up_to_raft_index": sure,
-            "lost": witness.lost,
+            "lost": read_input.lost,
             "raft_snapshots": snapshots.map(|one| json::raft_snapshot(&one.id)).collect::<Vec<_>>(),
             "used_for": plan.used_for(place).iter().map(|what| what.replace(' ', "-")).collect::<Vec<_>>(),
         })

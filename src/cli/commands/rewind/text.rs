@@ -7,7 +7,7 @@ use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
 use crate::rewind::cut::stretches;
-use crate::rewind::input::Witness;
+use crate::rewind::input::ReadInput;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
@@ -15,7 +15,7 @@ use crate::text::{count, entries, expiry, size, utc};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::quote::shell;
 use crate::cli::render::member::row;
 use crate::cli::render::rewind_plan::picture;
@@ -23,7 +23,7 @@ use crate::cli::render::rewind_plan::picture;
 /// How many renamed keys are shown, unless `--verbose`.
 const SHOWN: usize = 50;
 
-pub(super) fn tell_plan(plan: &Plan, out: &Out) {
+pub(super) fn print_plan(plan: &Plan, out: &Output) {
     let head = format!(
         "cluster {} taken back to entry {}",
         plan.old_cluster_id, plan.moment.index
@@ -39,16 +39,16 @@ pub(super) fn tell_plan(plan: &Plan, out: &Out) {
     out.line("");
     out.line(&picture(plan));
     out.line("");
-    for (place, witness) in plan.witnesses.iter().enumerate() {
+    for (place, read_input) in plan.read_inputs.iter().enumerate() {
         let used = plan.used_for(place);
         let used = match used.as_slice() {
             [] => "cross-check only".to_owned(),
             used => format!("used for: {}", used.join(", ")),
         };
-        let position = &witness.facts.position;
+        let position = &read_input.facts.position;
         let number = format!("input {}", place + 1);
-        row(out, &number, &witness.path.display().to_string());
-        row(out, "", &witness.facts.identity.to_string());
+        row(out, &number, &read_input.path.display().to_string());
+        row(out, "", &read_input.facts.identity.to_string());
         row(
             out,
             "",
@@ -59,10 +59,10 @@ pub(super) fn tell_plan(plan: &Plan, out: &Out) {
         );
     }
     out.line("");
-    tell_kept(plan, out);
-    tell_lost(plan, out);
-    tell_leftovers(plan, out);
-    tell_renamed(&plan.renamed, plan, out);
+    print_kept(plan, out);
+    print_lost(plan, out);
+    print_leftovers(plan, out);
+    print_renamed(&plan.renamed, plan, out);
 }
 
 fn moment_text(plan: &Plan) -> String {
@@ -96,7 +96,7 @@ fn clock_text(plan: &Plan) -> Option<String> {
     }
 }
 
-fn tell_kept(plan: &Plan, out: &Out) {
+fn print_kept(plan: &Plan, out: &Output) {
     let name = |place: usize| format!("input {}", place + 1);
     let start = match plan.base.snapshot {
         Some(id) => format!("raft snapshot at {id} of {}", name(plan.base.input)),
@@ -130,7 +130,7 @@ fn tell_kept(plan: &Plan, out: &Out) {
     }
 }
 
-fn tell_lost(plan: &Plan, out: &Out) {
+fn print_lost(plan: &Plan, out: &Output) {
     let lost = &plan.lost;
     let mut lines = Vec::new();
     if lost.count.entries > 0 {
@@ -170,9 +170,9 @@ fn tell_lost(plan: &Plan, out: &Out) {
             place + 1
         ));
     }
-    let unheard = plan.unheard();
-    if !unheard.is_empty() {
-        let members: Vec<_> = unheard
+    let without_input = plan.without_input();
+    if !without_input.is_empty() {
+        let members: Vec<_> = without_input
             .iter()
             .map(|member| match printable(&member.name) {
                 name if name.is_empty() => member.id.to_string(),
@@ -189,7 +189,7 @@ fn tell_lost(plan: &Plan, out: &Out) {
     }
 }
 
-fn tell_leftovers(plan: &Plan, out: &Out) {
+fn print_leftovers(plan: &Plan, out: &Output) {
     for (at, (id, found)) in plan.leftovers.members.iter().enumerate() {
         let snapshot = found.in_snapshot.then(|| "the raft snapshot".to_owned());
         let entries = found.entries.iter().map(|index| format!("entry {index}"));
@@ -202,11 +202,11 @@ fn tell_leftovers(plan: &Plan, out: &Out) {
     }
 }
 
-fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
+fn print_renamed(renamed: &Renamed, plan: &Plan, out: &Output) {
     let shown = if out.verbose { usize::MAX } else { SHOWN };
     for (at, ((path, other), inputs)) in renamed.0.iter().take(shown).enumerate() {
-        let served = inputs.iter().filter_map(|at| plan.witnesses.get(*at));
-        let members: BTreeSet<_> = served.map(Witness::member).collect();
+        let served = inputs.iter().filter_map(|at| plan.read_inputs.get(*at));
+        let members: BTreeSet<_> = served.map(ReadInput::member).collect();
         let members: Vec<_> = members.into_iter().collect();
         let (path, other) = (one_line(api_key(path)), one_line(api_key(other)));
         let line = format!(
@@ -221,7 +221,7 @@ fn tell_renamed(renamed: &Renamed, plan: &Plan, out: &Out) {
     }
 }
 
-pub(super) fn tell_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Out) {
+pub(super) fn print_archives(plan: &Plan, archived: &[Archived], args: &Rewind, out: &Output) {
     let id = if args.keep_cluster_id {
         format!("the same cluster id {}", plan.cluster_id)
     } else if args.dry_run {

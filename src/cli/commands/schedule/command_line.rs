@@ -16,7 +16,7 @@ use crate::cli::commands::snapshot::Snapshot;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Result};
 use crate::cli::location::Location;
-use crate::cli::open::Places;
+use crate::cli::open::Opener;
 use crate::cli::quote::plain;
 
 /// URLs of buckets, which this run does not open because it may not have the credentials.
@@ -72,7 +72,7 @@ impl Line {
     }
 
     /// Refuses what `snapshot` would refuse every time; returns warnings.
-    pub(crate) fn check(&self, snapshot: &Snapshot, places: &Places<'_>) -> Result<Vec<String>> {
+    pub(crate) fn check(&self, snapshot: &Snapshot, places: &Opener<'_>) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         if snapshot.keep.wanted()?.is_none() {
             warnings.push(

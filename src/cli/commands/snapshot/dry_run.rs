@@ -18,7 +18,7 @@ use crate::fs::space;
 use crate::fs::staged::StagedDir;
 use crate::monitoring::scope::is_ahead;
 use crate::repository::lock::BackupLock;
-use crate::repository::probe::{ProbeError, probe};
+use crate::repository::probe::{WriteProbeError, probe};
 use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
 use crate::snapshot::destination::{Destination, refuse_backup_inside, spool_file};
 use crate::snapshot::{Captured, capture};
@@ -204,11 +204,11 @@ impl List {
         &mut self,
         name: (&'static str, &'static str),
         tried: Result<T>,
-        tell: impl FnOnce(&T) -> Found,
+        describe: impl FnOnce(&T) -> Found,
     ) -> Result<Option<T>> {
         let error = match tried {
             Ok(found) => {
-                self.add(name, tell(&found));
+                self.add(name, describe(&found));
                 return Ok(Some(found));
             }
             Err(error) if error.kind == Kind::Interrupted => return Err(error),
@@ -242,7 +242,7 @@ impl List {
                 out.count_warning();
             }
             if !(out.is_json() || out.quiet && check.status == Status::Ok) {
-                checklist::tell(check, out);
+                checklist::print(check, out);
             }
         }
         if let Some(kind) = self.first {
@@ -476,8 +476,8 @@ fn write_probe(
     };
     match probed {
         Ok(()) => Ok(Found::ok("a probe was written, read back and removed")),
-        Err(ProbeError::Deposit(error)) => Err(error.into()),
-        Err(stays @ ProbeError::Stays { .. }) => {
+        Err(WriteProbeError::Upload(error)) => Err(error.into()),
+        Err(stays @ WriteProbeError::Stays { .. }) => {
             let text = stays.to_string();
             let error = CliError::from(stays);
             if prunes {

@@ -8,11 +8,11 @@ use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
 use crate::etcd::ids::Identity;
 use crate::repository::Repository;
-use crate::repository::lock::{BackupLock, Claim};
+use crate::repository::lock::{BackupLock, LockRequest};
 use crate::retention::{Group, Policy, prune};
 use crate::snapshot::destination::Destination;
 use crate::snapshot::if_changed::{Unchanged, unchanged};
-use crate::snapshot::{Captured, Moment, Request, capture};
+use crate::snapshot::{Captured, CreatedAt, SnapshotRequest, capture};
 use crate::text::{count, size, utc};
 use bytesize::ByteSize;
 use clap::ArgAction;
@@ -26,7 +26,7 @@ use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::json;
 use crate::cli::json::text;
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
 use crate::cli::values::{byte_size, label};
 
@@ -111,8 +111,8 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         None
     };
     if let Some(found) = found {
-        let Request { lock, .. } = &request;
-        note_current(&found, &**repository, lock.as_ref(), cx)?;
+        let SnapshotRequest { lock, .. } = &request;
+        record_unchanged(&found, &**repository, lock.as_ref(), cx)?;
         let (pruned, ended) = prune(
             policy.as_ref(),
             &found.summary.identity,
@@ -121,7 +121,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
             args,
             cx,
         );
-        tell_unchanged(&found, &**repository, &pruned, &cx.out);
+        print_unchanged(&found, &**repository, &pruned, &cx.out);
         return ended;
     }
     let captured = cx.watched(|observe| capture(&request, cx.interrupt, observe))?;
@@ -133,9 +133,9 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         cx.out.warn(UNLOCKED);
     }
     for note in &captured.manifest.notes {
-        cx.out.tell_note(note);
+        cx.out.print_note(note);
     }
-    tell(&captured, &cx.out);
+    print(&captured, &cx.out);
     let (pruned, ended) = prune(
         policy.as_ref(),
         &captured.manifest.member.identity,
@@ -172,8 +172,8 @@ fn open_source(args: &Snapshot) -> Result<DataDir> {
     })
 }
 
-fn request<'r>(args: &Snapshot, data_dir: &'r DataDir, to: Destination<'r>) -> Request<'r> {
-    Request {
+fn request<'r>(args: &Snapshot, data_dir: &'r DataDir, to: Destination<'r>) -> SnapshotRequest<'r> {
+    SnapshotRequest {
         data_dir,
         to,
         scope: match (args.damaged, args.all) {
@@ -185,16 +185,16 @@ fn request<'r>(args: &Snapshot, data_dir: &'r DataDir, to: Destination<'r>) -> R
         level: args.level,
         threads: args.threads.count(),
         size_limit: args.size_limit.as_u64(),
-        created: Moment::Beginning(crate::clock::now),
+        created: CreatedAt::Beginning(crate::clock::now),
         lock: Some(args.lock.claim("snapshot")),
     }
 }
 
 /// Records that the existing archive is as good as a new one.
-fn note_current(
+fn record_unchanged(
     found: &Unchanged,
     repository: &dyn Repository,
-    claim: Option<&Claim>,
+    claim: Option<&LockRequest>,
     cx: &Context<'_>,
 ) -> Result<()> {
     let lock = repository.directory().zip(claim);
@@ -202,7 +202,7 @@ fn note_current(
         .map(|(dir, claim)| BackupLock::take(dir, claim, cx.interrupt))
         .transpose()?;
     let listed = &found.summary.listed;
-    if let Err(error) = prune::note_current(repository, listed, crate::clock::now()) {
+    if let Err(error) = prune::record_unchanged(repository, listed, crate::clock::now()) {
         cx.out.warn(&format!(
             "cannot record that the archive is still current; `status` may report it as too old: {error}"
         ));
@@ -226,7 +226,7 @@ fn prune(
         cluster_id: identity.cluster_id,
         member_id: identity.member_id,
     };
-    let request = prune::Request {
+    let request = prune::PruneRequest {
         repository,
         policy,
         prove_again_after: args.keep.prove_again_after,
@@ -237,11 +237,11 @@ fn prune(
 }
 
 /// Repeats the warnings of the existing archive.
-fn tell_unchanged(
+fn print_unchanged(
     found: &Unchanged,
     repository: &dyn Repository,
     pruned: &serde_json::Value,
-    out: &Out,
+    out: &Output,
 ) {
     let summary = &found.summary;
     // They were true when it was made, with the limits of that run.
@@ -263,20 +263,20 @@ fn tell_unchanged(
         json::with(json::archive(repository, summary), more)
     });
     let path = found.path.display().to_string();
-    out.tell(&out.paint(Paint::Strong, &path));
-    out.tell(&format!(
+    out.print(&out.paint(Paint::Strong, &path));
+    out.print(&format!(
         "  unchanged since {}: no new archive; this one was verified again",
         utc(summary.created)
     ));
 }
 
-fn tell(captured: &Captured, out: &Out) {
+fn print(captured: &Captured, out: &Output) {
     let manifest = &captured.manifest;
     let member = &manifest.member;
     let plain: u64 = manifest.files.iter().map(|file| file.size).sum();
     let path = captured.path.display().to_string();
-    out.tell(&out.paint(Paint::Strong, &path));
-    let row = |name: &str, text: &str| out.tell(&format!("  {name:<10} {text}"));
+    out.print(&out.paint(Paint::Strong, &path));
+    let row = |name: &str, text: &str| out.print(&format!("  {name:<10} {text}"));
     row("member", &member.identity.to_string());
     row("position", &position_text(member));
     if let Some(damage) = &manifest.damage {

@@ -14,7 +14,7 @@ use crate::cli::commands::verify::Verify;
 use crate::cli::context::Context;
 use crate::cli::error::Result;
 use crate::cli::json;
-use crate::cli::output::{Out, Paint, one_line};
+use crate::cli::output::{Output, Paint, one_line};
 
 /// How many keys are listed.
 const NAMED: usize = 10;
@@ -98,7 +98,7 @@ impl Deep {
         })
     }
 
-    pub(crate) fn tell(&self, out: &Out) {
+    pub(crate) fn print(&self, out: &Output) {
         let report = &self.report;
         let from = match report.start {
             Some(id) => format!("from the raft snapshot at {}", id.index),
@@ -110,7 +110,7 @@ impl Deep {
             count(report.entries, "entry", "entries")
         ));
         for check in &report.snapshots {
-            tell_check(check, out);
+            print_check(check, out);
         }
         if report.snapshots.is_empty() && report.not_compared.is_empty() {
             out.line("  no other raft snapshot to compare with the log");
@@ -125,10 +125,10 @@ impl Deep {
         for fault in &report.cluster {
             out.line(&format!("  {} {fault}", out.paint(Paint::Bad, "BAD")));
         }
-        self.tell_expiring(out);
+        self.print_expiring(out);
     }
 
-    fn tell_expiring(&self, out: &Out) {
+    fn print_expiring(&self, out: &Output) {
         let before = utc(self.restore_at);
         if self.expires == 0 {
             out.line(&format!("  nothing in it expires before {before}"));
@@ -169,7 +169,7 @@ fn check_json(check: &SnapshotCheck) -> Value {
     json::with(json::raft_snapshot(&check.id), more)
 }
 
-fn tell_check(check: &SnapshotCheck, out: &Out) {
+fn print_check(check: &SnapshotCheck, out: &Output) {
     let index = check.id.index;
     match &check.verdict {
         SnapshotVerdict::Equal(rules) => {

@@ -14,13 +14,13 @@ use crate::data_dir::{DataDir, consistent_index};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
-use crate::etcd::scan::Outcome;
+use crate::etcd::scan::ReplayResult;
 use crate::etcd::scan::{FileReport, Pass};
 use crate::etcd::start::own_release;
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
 use crate::repository::upload::digest_of;
-use crate::repository::{Directory, Repository, Summary, is_encrypted_name};
+use crate::repository::{ArchiveSummary, Directory, Repository, is_encrypted_name};
 use crate::target::Target;
 use crate::target::deep_verify::first_look;
 use crate::text::size;
@@ -30,7 +30,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
-use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, shown, tell, to_json};
+use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, print, shown, to_json};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::Threads;
@@ -84,8 +84,8 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         let path = target.as_path();
         let wrong = match verdict {
             Ok(verdict) => {
-                if !out.quiet || !verdict.is_sound() {
-                    tell(path, &verdict, out);
+                if !out.quiet || !verdict.is_valid() {
+                    print(path, &verdict, out);
                 }
                 results.push(to_json(path, &verdict));
                 let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
@@ -209,7 +209,7 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
             let sum = SumFile::of(target, cx)?;
             let whole = sum.as_ref().is_some_and(SumFile::is_of_plain_bytes);
             let (mut verdict, sha256) = archive_verdict(&opened, archive, whole, args, cx)?;
-            if let Some(sum) = sum.filter(|_| verdict.is_sound()) {
+            if let Some(sum) = sum.filter(|_| verdict.is_valid()) {
                 verdict.notes.extend(sum.wrong(target, sha256, cx)?);
             }
             Ok(verdict)
@@ -296,7 +296,7 @@ fn nothing_in(target: &Location) -> CliError {
 /// The verdict on an encrypted archive without a key: only the ciphertext can be verified.
 fn locked_verdict(
     repository: &dyn Repository,
-    summary: &Summary,
+    summary: &ArchiveSummary,
     cx: &Context<'_>,
 ) -> Result<Verdict> {
     let interrupt = cx.interrupt;
@@ -305,7 +305,7 @@ fn locked_verdict(
         Err(ArchiveError::Fault { fault, .. }) => vec![fault.to_string()],
         Err(error) => return Err(error.into()),
     };
-    let is_sound = faults.is_empty();
+    let is_valid = faults.is_empty();
     let note = format!(
         "`{}` is encrypted: its ciphertext is verified; its content can be verified only with --identity",
         summary.name()
@@ -314,13 +314,13 @@ fn locked_verdict(
         member: Some((summary.identity.clone(), summary.position.clone())),
         files: Vec::new(),
         faults,
-        notes: is_sound.then_some(note).into_iter().collect(),
+        notes: is_valid.then_some(note).into_iter().collect(),
         summary: format!(
             "{}\n  index {}, {} of ciphertext {}",
             summary.identity,
             summary.position.index,
             size(summary.listed.bytes),
-            worth(is_sound)
+            worth(is_valid)
         ),
         starts: None,
         own: None,
@@ -329,8 +329,8 @@ fn locked_verdict(
 }
 
 /// The word for the result of reading all of it.
-fn worth(is_sound: bool) -> &'static str {
-    if is_sound { "verified" } else { "read" }
+fn worth(is_valid: bool) -> &'static str {
+    if is_valid { "verified" } else { "read" }
 }
 
 /// Replaces each backup dir or bucket among the targets by all archives in it.
@@ -399,9 +399,9 @@ fn archive_verdict(
         member.identity,
         member.position.index,
         size(archive.plain_bytes()),
-        worth(verdict.is_sound())
+        worth(verdict.is_valid())
     );
-    if args.deep && verdict.is_sound() {
+    if args.deep && verdict.is_valid() {
         let first = first_read(member, report.replay);
         verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
@@ -470,7 +470,7 @@ fn data_dir_verdict(
         .extend(last_segment.into_iter().chain(harmless));
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     verdict.take_starts(found.starts, own_release(version, found.has_db));
-    if args.deep && verdict.is_sound() {
+    if args.deep && verdict.is_valid() {
         let member = found.facts.as_ref().ok();
         let first = member.and_then(|member| first_read(member, found.replay));
         verdict.deep = Some(Deep::look(target, first, args, cx)?);
@@ -479,7 +479,10 @@ fn data_dir_verdict(
 }
 
 /// The result of the first read, for the deep verification.
-fn first_read(member: &MemberFacts, replay: Option<Outcome>) -> Option<(MemberFacts, Replayed)> {
+fn first_read(
+    member: &MemberFacts,
+    replay: Option<ReplayResult>,
+) -> Option<(MemberFacts, Replayed)> {
     // If the replay failed, the log does not reach back to its start; the deep verification finds another one.
     Some((member.clone(), replay?.ok()?))
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::commands::verify::deep::Deep;
 use crate::cli::error::Kind;
 use crate::cli::json::{self, text};
-use crate::cli::output::{Out, Paint};
+use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
@@ -38,11 +38,11 @@ impl Verdict {
         let Some(starts) = starts else { return };
         let is_3x = is_3x(&starts) || own.is_some_and(|own| own.major > V2_3.major);
         if let Some(why) = none_starts(&starts, own) {
-            if self.is_sound() {
+            if self.is_valid() {
                 self.faults.push(why);
             }
         } else if !is_3x {
-            let also = those_that_start(&starts).filter(|_| !self.is_sound());
+            let also = those_that_start(&starts).filter(|_| !self.is_valid());
             self.notes.extend(also);
             for (line, verdict) in &starts {
                 if let Some(why) = verdict.why_not(*line) {
@@ -55,7 +55,7 @@ impl Verdict {
         self.own = own;
     }
 
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         self.first_fault().is_none()
     }
 
@@ -80,8 +80,8 @@ pub(super) fn shown(target: &Path) -> String {
     printable(&target.display().to_string())
 }
 
-pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
-    let word = if verdict.is_sound() {
+pub(super) fn print(target: &Path, verdict: &Verdict, out: &Output) {
+    let word = if verdict.is_valid() {
         out.paint(Paint::Good, "OK     ")
     } else {
         out.paint(Paint::Bad, "CORRUPT")
@@ -90,7 +90,7 @@ pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
     if !verdict.summary.is_empty() {
         out.line(&format!("  {}", verdict.summary));
     }
-    let starts = verdict.starts.as_ref().filter(|_| verdict.is_sound());
+    let starts = verdict.starts.as_ref().filter(|_| verdict.is_valid());
     let starts = starts.and_then(|starts| starting_lines(starts, verdict.own));
     if let Some(lines) = starts {
         out.line(&format!("  starts: {lines}"));
@@ -116,7 +116,7 @@ pub(super) fn tell(target: &Path, verdict: &Verdict, out: &Out) {
         out.note(note);
     }
     if let Some(deep) = &verdict.deep {
-        deep.tell(out);
+        deep.print(out);
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn to_json(target: &Path, verdict: &Verdict) -> Value {
     let member = verdict.member.as_ref();
     json!({
         "target": path,
-        "status": if verdict.is_sound() { OK } else { FAILED },
+        "status": if verdict.is_valid() { OK } else { FAILED },
         "member": member.map(|(identity, _)| json::member(identity)),
         "position": member.map(|(_, position)| json::position(position)),
         "files": files.collect::<Vec<_>>(),

@@ -65,7 +65,7 @@ impl TokenSink for Build {
         }
     }
 
-    fn has_enough(&self) -> bool {
+    fn is_done(&self) -> bool {
         false
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is wrong with a store, and at which byte.
-fn fault(json: &str, wanted: Wanted) -> Option<(&'static str, u64)> {
+fn fault(json: &str, wanted: LoadOptions) -> Option<(&'static str, u64)> {
     let mut scan = SavedScan::new(wanted);
     scan.update(json.as_bytes());
     match scan.finish().0 {
@@ -21,10 +21,10 @@ fn the_root_never_expires() {
             r#"{{"Root":{{"Path":"/","ExpireTime":"{time}","Children":{{}}}},"CurrentIndex":3}}"#
         )
     };
-    let wanted = Wanted {
+    let wanted = LoadOptions {
         tree: true,
         fingerprint: true,
-        ..Wanted::default()
+        ..LoadOptions::default()
     };
     let expires = fault(&root("2001-01-01T00:00:00Z"), wanted);
     assert_eq!(expires.map(|(what, _)| what), Some("a root that expires"));
@@ -54,11 +54,11 @@ fn a_start_beside_sees_what_go_takes_and_changes_nothing_for_the_others() {
     ] {
         let json = store(urls, behind);
         for tree in [false, true] {
-            let alone = Wanted {
+            let alone = LoadOptions {
                 tree,
-                ..Wanted::default()
+                ..LoadOptions::default()
             };
-            let beside = Wanted {
+            let beside = LoadOptions {
                 for_start: StartTree::Cluster,
                 ..alone
             };
@@ -85,9 +85,9 @@ fn every_node_says_where_it_is() {
         r#""version":{"Path":"/0/version","Value":"2.1.0","Children":null}}},"#,
         r#""1":{"Path":"/1","Children":{"a":{"Path":"/1/a","Value":"x","Children":null}}}}}}"#,
     );
-    let tree = Wanted {
+    let tree = LoadOptions {
         tree: true,
-        ..Wanted::default()
+        ..LoadOptions::default()
     };
     assert_eq!(fault(whole, tree), None);
     for path in ["/", "/0", "/0/version", "/1", "/1/a"] {
@@ -103,7 +103,7 @@ fn every_node_says_where_it_is() {
         let expected = Some(("a node that does not say where it is", at as u64));
         assert_eq!(fault(&without, tree), expected, "{path}");
         let of_cluster = !path.starts_with("/1");
-        let facts = fault(&without, Wanted::default());
+        let facts = fault(&without, LoadOptions::default());
         assert_eq!(facts, expected.filter(|_| of_cluster), "{path}");
     }
 }
@@ -119,9 +119,9 @@ fn an_event_queue_has_a_place_for_the_next_event() {
             ),
             queue
         );
-        let wanted = Wanted {
+        let wanted = LoadOptions {
             tree: true,
-            ..Wanted::default()
+            ..LoadOptions::default()
         };
         fault(&json, wanted).map(|(what, _)| what)
     };
@@ -170,9 +170,9 @@ fn an_expiry_with_an_escape_is_none() {
             ),
             time, "2001-01-01T00:00:00Z",
         );
-        let wanted = Wanted {
+        let wanted = LoadOptions {
             tree: true,
-            ..Wanted::default()
+            ..LoadOptions::default()
         };
         fault(&json, wanted).map(|(what, _)| what)
     };

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::cluster::{SaidVersion, Silence};
+use crate::cluster::{ProbeError, ReportedVersion};
 use crate::etcd::ids::{ClusterId, Identity, Term};
 use crate::etcd::member::{Position, VersionChange};
 use crate::etcd::membership::Member;
@@ -32,8 +32,8 @@ fn member(id: u64) -> Member {
     }
 }
 
-fn silence() -> Silence {
-    Silence::Unreachable {
+fn silence() -> ProbeError {
+    ProbeError::Unreachable {
         url: "http://127.0.0.1:1".to_owned(),
         why: "connection refused".to_owned(),
     }
@@ -41,8 +41,8 @@ fn silence() -> Silence {
 
 /// A member that runs `server` and reports `cluster`, with or without a quorum read.
 fn says(id: u64, server: &str, cluster: Option<&str>, quorum: bool) -> MemberEvidence {
-    let cluster = cluster.map_or(SaidVersion::NotDecided, |said| {
-        SaidVersion::Is(version(said))
+    let cluster = cluster.map_or(ReportedVersion::NotDecided, |said| {
+        ReportedVersion::Is(version(said))
     });
     MemberEvidence {
         member: member(id),
@@ -70,7 +70,7 @@ fn silent(id: u64) -> MemberEvidence {
 
 /// A server at a member's address answers, but with nothing that can be understood.
 fn not_understood(id: u64) -> MemberEvidence {
-    let rubbish = Silence::Rubbish {
+    let rubbish = ProbeError::Rubbish {
         url: "http://127.0.0.1:1".to_owned(),
         why: "`2.2.5.1` is not a version".to_owned(),
     };
@@ -605,7 +605,7 @@ fn second_opinion(found: &Evidence) -> u8 {
         Ok(answer) => Some((
             format!("{}.{}", answer.server.major, answer.server.minor),
             match &answer.cluster {
-                SaidVersion::Is(said) => said.0.to_string(),
+                ReportedVersion::Is(said) => said.0.to_string(),
                 _ => String::new(),
             },
             answer.quorum_read.is_ok(),

@@ -94,7 +94,7 @@ fn the_check_names_index_time_and_the_archive_that_stays() {
 #[test]
 fn once_the_cluster_has_moved_no_new_archive_is_said_to_lead_back() {
     let facts = with(|facts| {
-        said(facts, 0).cluster_version = SaidVersion::Is(version("2.2.0"));
+        said(facts, 0).cluster_version = ReportedVersion::Is(version("2.2.0"));
         facts.backups = Seen::Found(Backups {
             dir: PathBuf::from("/backup"),
             newest: Vec::new(),

@@ -57,7 +57,7 @@ fn if_no_member_answers_nothing_about_the_cluster_passes() {
 
 #[test]
 fn if_no_member_is_known_nothing_about_the_cluster_passes() {
-    let facts = with(|facts| facts.look = Look::default());
+    let facts = with(|facts| facts.look = ClusterState::default());
     fails(&facts, "versions", &["no endpoint is known"]);
     for id in [
         "health",
@@ -81,7 +81,7 @@ fn health_is_asked_of_every_member_not_of_one() {
 #[test]
 fn a_healthy_member_without_a_quorum_is_not_healthy() {
     let facts = with(|facts| {
-        said(facts, 1).quorum_read = Err(Silence::TooSlow {
+        said(facts, 1).quorum_read = Err(ProbeError::TooSlow {
             url: url(1),
             after: std::time::Duration::from_secs(5),
         });
@@ -92,7 +92,7 @@ fn a_healthy_member_without_a_quorum_is_not_healthy() {
 #[test]
 fn a_quorum_read_that_wants_a_user_is_no_quorum_read() {
     let facts = with(|facts| {
-        said(facts, 1).quorum_read = Err(Silence::NotAllowed { url: url(1) });
+        said(facts, 1).quorum_read = Err(ProbeError::NotAllowed { url: url(1) });
     });
     fails(&facts, "health", &["--username"]);
     warns(&facts, "auth", &["requires authentication"]);
@@ -150,17 +150,20 @@ fn members_that_list_different_members_fail() {
 fn an_endpoint_of_another_cluster_fails_and_one_that_leads_nowhere_warns() {
     let stray = |facts: &mut Facts, silence| {
         let endpoint = url(9);
-        facts.look.strays.push(Stray { endpoint, silence });
+        facts
+            .look
+            .unknown_endpoints
+            .push(UnknownEndpoint { endpoint, silence });
     };
     let facts = with(|facts| {
         let found = ClusterId(0xdead);
-        stray(facts, Silence::OtherCluster { url: url(9), found });
+        stray(facts, ProbeError::OtherCluster { url: url(9), found });
     });
     fails(&facts, "membership", &["dead"]);
     fails(&facts, "data-dir", &["dead"]);
     let facts = with(|facts| {
         let why = "no such host".to_owned();
-        stray(facts, Silence::Unreachable { url: url(9), why });
+        stray(facts, ProbeError::Unreachable { url: url(9), why });
     });
     warns(&facts, "membership", &["no such host"]);
 }
@@ -168,9 +171,9 @@ fn an_endpoint_of_another_cluster_fails_and_one_that_leads_nowhere_warns() {
 #[test]
 fn a_member_that_only_the_files_know_warns_and_is_not_asked_for_more() {
     let facts = with(|facts| {
-        facts.look.members.push(MemberLook {
+        facts.look.members.push(MemberState {
             named_by_cluster: false,
-            said: Err(Silence::NoClientUrl),
+            said: Err(ProbeError::NoClientUrl),
             member: member(7),
         });
     });
@@ -192,11 +195,15 @@ fn small_clusters_are_told_what_a_restart_means() {
 fn one_cluster_version_of_2_1_passes_and_nothing_else() {
     let say = |version| with(|facts| said(facts, 1).cluster_version = version);
     let words = ["not decided yet, says infra1"];
-    fails(&say(SaidVersion::NotDecided), "cluster-version", &words);
-    fails(&say(SaidVersion::Unknown20), "cluster-version", &["2.0"]);
-    let low = say(SaidVersion::Is(version("2.0.0")));
+    fails(&say(ReportedVersion::NotDecided), "cluster-version", &words);
+    fails(
+        &say(ReportedVersion::Unknown20),
+        "cluster-version",
+        &["2.0"],
+    );
+    let low = say(ReportedVersion::Is(version("2.0.0")));
     fails(&low, "cluster-version", &["2.0.0, says infra1"]);
-    let moved = say(SaidVersion::Is(version("2.2.0")));
+    let moved = say(ReportedVersion::Is(version("2.2.0")));
     let words = ["2.2.0, says infra1", "cannot go back to 2.1 one by one"];
     fails(&moved, "cluster-version", &words);
 }

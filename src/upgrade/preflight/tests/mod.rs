@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use super::backups::Backup;
 use super::data_dir::{ReplayFacts, Space};
 use super::*;
-use crate::cluster::{Applied, MemberLook, Role, Said, SaidVersion, Silence, Stray};
+use crate::cluster::{
+    Applied, MemberState, MemberStatus, ProbeError, ReportedVersion, Role, UnknownEndpoint,
+};
 use crate::etcd::growth_rate::Pace;
 use crate::etcd::ids::{
     ClusterId, ClusterVersion, Identity, Index, MemberId, SnapshotId, Term, V2_1, V2_2,
@@ -49,14 +51,14 @@ fn version(text: &str) -> ClusterVersion {
 }
 
 /// Member `number` of three, all healthy, with infra0 as the leader.
-fn well(number: u64) -> MemberLook {
-    MemberLook {
+fn well(number: u64) -> MemberState {
+    MemberState {
         member: member(number),
         named_by_cluster: true,
-        said: Ok(Said {
+        said: Ok(MemberStatus {
             url: url(number),
             server_version: "2.1.3".parse().unwrap(),
-            cluster_version: SaidVersion::Is(version("2.1.0")),
+            cluster_version: ReportedVersion::Is(version("2.1.0")),
             healthy: Some(true),
             role: Some(Role {
                 leads: number == 0,
@@ -177,7 +179,7 @@ fn backup(number: u64) -> Backup {
 
 fn good() -> Facts {
     Facts {
-        rules: Rules {
+        rules: PreflightOptions {
             from: V2_1,
             to: V2_2,
             size_limit: 100_000_000,
@@ -185,10 +187,10 @@ fn good() -> Facts {
             max_backup_age: hours(24),
         },
         now: now(),
-        look: Look {
+        look: ClusterState {
             cluster_id: Some(CLUSTER),
             members: vec![well(0), well(1), well(2)],
-            strays: Vec::new(),
+            unknown_endpoints: Vec::new(),
         },
         data: Seen::Found(data()),
         backups: Seen::Found(Backups {
@@ -210,12 +212,12 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
     facts
 }
 
-fn said(facts: &mut Facts, number: usize) -> &mut Said {
+fn said(facts: &mut Facts, number: usize) -> &mut MemberStatus {
     facts.look.members[number].said.as_mut().unwrap()
 }
 
 fn silence(facts: &mut Facts, number: usize) {
-    facts.look.members[number].said = Err(Silence::Unreachable {
+    facts.look.members[number].said = Err(ProbeError::Unreachable {
         url: url(number as u64),
         why: "connection refused".to_owned(),
     });
@@ -286,7 +288,7 @@ fn every_check_that_does_not_pass_says_what_to_do() {
     let nothing = Facts {
         data: Seen::NotGiven,
         backups: Seen::NotGiven,
-        look: Look::default(),
+        look: ClusterState::default(),
         ..good()
     };
     for check in checks(&nothing) {

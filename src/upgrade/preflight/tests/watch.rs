@@ -1,7 +1,7 @@
 //! A rolling upgrade, poll by poll.
 
 use crate::upgrade::preflight::tests::*;
-use crate::upgrade::preflight::watch::{Health, Moment, Part, Roll};
+use crate::upgrade::preflight::watch::{Health, Part, Roll, UpgradeProgress};
 
 fn at(second: i64) -> Timestamp {
     now()
@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
         .unwrap()
 }
 
-fn changed(moment: &Moment) -> Vec<u64> {
+fn changed(moment: &UpgradeProgress) -> Vec<u64> {
     moment.changed.iter().map(|id| id.0).collect()
 }
 
@@ -32,7 +32,7 @@ fn a_roll_is_over_when_every_member_and_the_cluster_are_there_and_not_before() {
     }
     for number in 0..3 {
         assert!(!roll.take(&facts.look, at(30)).done);
-        said(&mut facts, number).cluster_version = SaidVersion::Is(version("2.2.0"));
+        said(&mut facts, number).cluster_version = ReportedVersion::Is(version("2.2.0"));
     }
     assert!(roll.take(&facts.look, at(31)).done);
     silence(&mut facts, 1);
@@ -43,7 +43,7 @@ fn a_roll_is_over_when_every_member_and_the_cluster_are_there_and_not_before() {
 fn how_long_a_member_has_been_down_is_counted_from_the_first_silent_look() {
     let mut roll = Roll::new(V2_2);
     let mut facts = good();
-    let down = |moment: &Moment| moment.members[1].down_since;
+    let down = |moment: &UpgradeProgress| moment.members[1].down_since;
     assert_eq!(down(&roll.take(&facts.look, at(0))), None);
     silence(&mut facts, 1);
     assert_eq!(down(&roll.take(&facts.look, at(3))), Some(at(3)));
@@ -95,22 +95,23 @@ fn a_member_that_is_removed_meanwhile_is_told() {
     let moment = roll.take(&facts.look, at(3));
     assert!(moment.is_news());
     assert_eq!(moment.gone[0].name, "infra2");
-    assert!(!Roll::new(V2_2).take(&Look::default(), at(0)).done);
+    assert!(!Roll::new(V2_2).take(&ClusterState::default(), at(0)).done);
 }
 
 #[test]
 fn health_is_told_apart_from_access_and_quorum() {
-    let health = |change: fn(&mut Said)| {
+    let health = |change: fn(&mut MemberStatus)| {
         let mut facts = good();
         change(said(&mut facts, 0));
         crate::upgrade::preflight::watch::standings(&facts.look)[0].health
     };
     assert_eq!(health(|_| {}), Health::Healthy);
     assert_eq!(health(|said| said.healthy = None), Health::Unhealthy);
-    let refused = |said: &mut Said| said.quorum_read = Err(Silence::NotAllowed { url: url(0) });
+    let refused =
+        |said: &mut MemberStatus| said.quorum_read = Err(ProbeError::NotAllowed { url: url(0) });
     assert_eq!(health(refused), Health::NoAccess);
-    let none = |said: &mut Said| {
-        said.quorum_read = Err(Silence::Refused {
+    let none = |said: &mut MemberStatus| {
+        said.quorum_read = Err(ProbeError::Refused {
             url: url(0),
             status: 503,
             message: String::new(),
