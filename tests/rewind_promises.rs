@@ -157,8 +157,12 @@ fn every_restore_that_is_printed_works_as_printed() {
     let dir = TempDir::new().unwrap();
     for (member, rest) in commands {
         let data_dir = dir.path().join(member.trim());
+        let old = story.data_dir(&format!("2-backup-{}", member.trim()));
+        copy_dir(&old, &data_dir);
         let line = format!("etcd-ark restore {rest} --offline --json");
-        in_shell(&line.replace("DIR", text(&data_dir))).exits(0);
+        let told = in_shell(&line.replace("DIR", text(&data_dir)));
+        let kept = told.exits(0).json()["kept"].clone();
+        assert!(Path::new(kept.as_str().unwrap()).is_dir(), "{member}");
         assert!(data_dir.join("member/wal").is_dir(), "{member}");
     }
 }

@@ -9,6 +9,7 @@ use fs_err as fs;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::encryption::keygen;
 use crate::support::ark::{Ran, ark, assert_has, snapshot};
 use crate::support::nights::Night;
 use crate::support::recordings::unpack;
@@ -405,6 +406,33 @@ fn what_the_newest_archive_warns_of_is_passed_on() {
         text(&ran, backups),
         "ETCD-ARK WARNING: mem-b: newest archive warns: 1 warning of the capture can be read with a key: `etcd-ark \
         inspect --identity FILE ARCHIVE`"
+    );
+}
+
+#[test]
+fn what_an_encrypted_archive_warns_of_is_told_with_a_key() {
+    only_with!(need("age-keygen"));
+    let (_dir, backups, _) = &scene();
+    let removed = unpack("mem-b");
+    let (key, recipient) = keygen(removed.path("").as_path(), "key");
+    let source = removed.data_dir("mem-b");
+    let [plain, encrypted] = ["plain", "encrypted"].map(|name| backups.join(name));
+    snapshot(&source, &plain, &[]);
+    snapshot(&source, &encrypted, &["--recipient", &recipient]);
+    let with_key = status(&encrypted, &["-i", &key]).exits(1);
+    let without = status(&plain, &[]).exits(1);
+    assert_eq!(text(&with_key, backups), text(&without, backups));
+    let warnings = |place: &Path| {
+        let told = ark(["list", "--json", place.to_str().unwrap(), "-i", &key]);
+        told.exits(0).json()["archives"][0]["warnings"].clone()
+    };
+    assert_eq!(warnings(&encrypted), warnings(&plain));
+    // Another one's key opens nothing, and is no reason for an alarm.
+    let (other, _) = keygen(removed.path("").as_path(), "other");
+    let told = status(&encrypted, &["-i", &other]).exits(1);
+    assert_has(
+        &told.stdout,
+        "1 warning of the capture can be read with a key",
     );
 }
 

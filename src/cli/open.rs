@@ -129,6 +129,24 @@ impl<'p> Opener<'p> {
         Ok(archive)
     }
 
+    /// Replaces what stands in `summary` for the encrypted warnings by these, if a key of this run opens the archive.
+    pub(crate) fn read_warnings(&self, repository: &dyn Repository, summary: &mut ArchiveSummary) {
+        let has_any = !summary.warnings.is_empty() || summary.does_not_start.is_some();
+        if summary.ciphertext.is_none() || self.identities.is_empty() || !has_any {
+            return;
+        }
+        let path = repository.path_of(summary.name());
+        let source = repository.source(&summary.listed).ok();
+        let inside = source.and_then(|source| decrypt(source, &path, self.identities).ok()?.ok());
+        // What is wrong with the archive is for `verify`.
+        let archive = inside.and_then(|inside| Archive::from_source(inside, &path).ok());
+        if let Some(archive) = archive {
+            let manifest = archive.manifest();
+            summary.warnings.clone_from(&manifest.warnings.0);
+            summary.does_not_start.clone_from(&manifest.does_not_start);
+        }
+    }
+
     /// Fails if the archive at `place` is encrypted and has a sidecar for other bytes.
     pub(crate) fn prove_beside(&self, place: &Location) -> Result<()> {
         if !is_encrypted(place) {

@@ -6,7 +6,7 @@ use super::{
     fs, go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
     with,
 };
-use crate::support::ark::assert_has;
+use crate::support::ark::{assert_has, snapshot};
 use crate::support::tools::only_with;
 
 #[test]
@@ -208,6 +208,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     let scratch = TempDir::new().unwrap();
     let backups = scratch.path().join("backups");
     let (gone, broken) = (story.path("gone.etcd"), story.data_dir("2-backup-infra1"));
+    let (archive, _) = snapshot(&broken, &story.path("taken"), &[]);
     damage(&broken);
     let before = tree(&broken);
     let fake = FakeCluster::of_story("2-backup-infra2");
@@ -241,6 +242,17 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     assert!(ran.stdout.contains(&beside), "{ran:#?}");
     assert_eq!(tree(&broken), before);
     assert!(!backups.exists() && !gone.exists());
+    // As printed, also for a member with a WAL dir, whose segments 2.1 wants at home.
+    let (own, wal) = (story.path("own"), story.path("own wal"));
+    copy_dir(&broken, &own);
+    fs::rename(own.join("member/wal"), &wal).unwrap();
+    let wal_dir = ["--wal-dir", wal.to_str().unwrap()];
+    let ran = go_back(&own, &backups, &[&flags[..], &wal_dir].concat()).exits(4);
+    let restore = printed(&ran.stdout, "etcd-ark restore ARCHIVE");
+    let restore = restore.replace("ARCHIVE", archive.to_str().unwrap());
+    let restore = format!("{restore} --offline");
+    crate::gate_rewind::as_printed(&restore, scratch.path()).exits(0);
+    ark(["verify".as_ref(), own.as_os_str()]).exits(0);
     // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
     let member = elsewhere();
     let ran = go_back(&member.data, &backups, &[]).exits(10);

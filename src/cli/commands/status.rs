@@ -142,6 +142,7 @@ fn look(args: &Status, rules: &Thresholds, cx: &Context<'_>) -> Result<Report> {
     let mut proven = Vec::new();
     let verified = verified(repository);
     for mut watched in watched {
+        places.read_warnings(repository, &mut watched.newest);
         watched.current = verified.current(&watched.newest.listed);
         let proof = if args.quick {
             Verification::EndOnly

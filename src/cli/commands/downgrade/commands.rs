@@ -135,12 +135,12 @@ pub(crate) fn list(to: &DestinationFlags) -> String {
 }
 
 /// Restores this member from an archive that the operator must choose.
-pub(crate) fn restore(gate: &Gate, data_dir: &Path, step: Step) -> String {
-    let wal_dir = gate.wal_dir.as_deref();
+pub(crate) fn restore(gate: &Gate, data_dir: &Path) -> String {
     let mut line = Line::new("restore ARCHIVE")
         .flags(gate.connection.tls_flags())
         .path("--data-dir", Some(data_dir))
-        .path("--wal-dir", wal_dir.filter(|_| !step.needs_wal_at_home()));
+        // Also where the segments go home into `member/wal`: those in the WAL dir then go out of the way.
+        .path("--wal-dir", gate.wal_dir.as_deref());
     if data_dir.join("member").exists() {
         line = line.word("--replace");
     }

@@ -33,6 +33,9 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
     let repository = args.repository.open(&cx.places)?;
     let mut catalog = summarize(&*repository)?;
     args.selection.narrow(&mut catalog);
+    for summary in &mut catalog.summaries {
+        cx.places.read_warnings(&*repository, summary);
+    }
     cx.interrupt.check()?;
     cx.out.warn_skipped(&*repository);
     let unreadable = catalog.unreadable.into_iter();

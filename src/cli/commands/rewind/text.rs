@@ -310,9 +310,9 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
     let mut steps = vec![
         step("1. stop all members of the old cluster and keep them stopped"),
         step(if is_alone {
-            "2. on the member's host, with its data dir for DIR:"
+            "2. on the member's host, with its data dir for DIR, and with --wal-dir if it has a WAL dir:"
         } else {
-            "2. on each host, with that member's own archive and its data dir for DIR:"
+            "2. on each host, with that member's own archive, its data dir for DIR, and --wal-dir if it has a WAL dir:"
         }),
     ];
     let members = plan.members.iter();
