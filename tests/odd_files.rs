@@ -8,11 +8,11 @@ use fs_err as fs;
 use tempfile::TempDir;
 
 use crate::support::ark::{
-    BINARY, ark, clean, copy_binary, names, run, snapshot, typed_with, words,
+    BINARY, ark, assert_has, clean, copy_binary, names, run, snapshot, typed, typed_with, words,
 };
 use crate::support::certs::Authority;
 use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::copy_dir;
+use crate::support::recordings::{copy_dir, unpack};
 use crate::support::tools::{need, need_root, only_with};
 
 fn make_fifo(path: &Path) {
@@ -252,4 +252,39 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
         .args(take))
     .exits(0);
     assert_eq!(told.json()["manifest"]["labels"][0], "by-pipe");
+}
+
+#[test]
+fn a_segment_that_2_0_has_not_renamed_is_in_the_archive_under_its_name() {
+    // Guards against a backup without the entries behind a kill: 2.0 goes on in `….wal.tmp` after a restart.
+    let recording = unpack("multisegment");
+    let data = recording.data_dir("multisegment");
+    let segments = crate::support::decode::segments(&data.join("member/wal"));
+    let last = segments.last().unwrap();
+    let whole = typed("keys --json {}", &[&data]);
+    let unrenamed = last.with_extension("wal.tmp");
+    fs::rename(last, &unrenamed).unwrap();
+    let again = typed("keys --json {}", &[&data]);
+    assert_eq!(again.exits(0).stdout, whole.exits(0).stdout);
+    let told = typed("verify --json {}", &[&data]);
+    let told = told.exits(0).json();
+    assert_eq!(told["targets"][0]["starts"]["2.0"], "yes", "{told:#}");
+    let backups = recording.path("backups");
+    let (archive, told) = snapshot(&data, &backups, &[]);
+    let warnings = told["manifest"]["warnings"].to_string();
+    assert_has(&warnings, "goes on in it; it is archived as `member/wal/");
+    let restored = recording.path("restored");
+    typed("restore --offline {} --data-dir {}", &[&archive, &restored]).exits(0);
+    let home = restored.join("member/wal").join(last.file_name().unwrap());
+    assert_eq!(fs::read(home).unwrap(), fs::read(&unrenamed).unwrap());
+    // One that a server was killed in, and has not gone on in, is a leftover.
+    let head = fs::read(&unrenamed).unwrap();
+    fs::write(&unrenamed, &head[..64]).unwrap();
+    let (_, told) = snapshot(&data, &backups, &[]);
+    assert!(
+        !told["manifest"]["warnings"]
+            .to_string()
+            .contains("goes on in it"),
+        "{told:#}"
+    );
 }

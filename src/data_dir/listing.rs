@@ -3,8 +3,9 @@
 //! etcd reads its directories by names. A name that it would open must be that of a regular file, or of a symlink to
 //! one that belongs to the data dir's owner. Any other file is not read, and a symlink to it is not followed.
 
+use std::collections::BTreeSet;
 use std::fs::FileType;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,12 @@ use walkdir::WalkDir;
 use crate::data_dir::{DataDir, DataDirError, file_name};
 use crate::etcd::ids::{SegmentName, SnapshotId};
 use crate::etcd::scan::FileKind;
-use crate::fs::dir::Dir;
+use crate::etcd::wal::record::{Kind, first_kinds};
+use crate::fs::dir::{Dir, open_regular};
 use crate::fs::error::{parent_of, with_path};
+
+/// How many bytes tell whether a segment has an entry: more than what it is created with.
+const HEAD: u64 = 64 << 10;
 
 /// One regular file of a data dir.
 #[derive(Clone, Debug)]
@@ -32,6 +37,11 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
+    /// Whether it is a segment that 2.0 has not renamed; in an archive it has its right name.
+    pub fn is_unrenamed(&self) -> bool {
+        matches!(self.kind, FileKind::Segment(_)) && self.path.extension() == Some("tmp".as_ref())
+    }
+
     /// Opens the listed file; fails if another file has its name now, or the name of a directory above it.
     pub fn open(&self) -> io::Result<fs::File> {
         let dir = Dir::open_resolved(&parent_of(&self.path))?;
@@ -137,6 +147,12 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// The segments that 2.0 has not renamed.
+    pub fn unrenamed(&self) -> impl Iterator<Item = &SourceFile> {
+        let segments = self.segments.iter().map(|(_, file)| file);
+        segments.filter(|file| file.is_unrenamed())
+    }
+
     /// The files that are symlinks, which were followed.
     pub fn links(&self) -> impl Iterator<Item = &SourceFile> {
         let snapshots = self.snapshots.iter().map(|(_, file)| file);
@@ -215,6 +231,15 @@ enum Found {
     LeftOut(String),
 }
 
+impl Found {
+    fn file(&self) -> Option<&SourceFile> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::LeftOut(_) => None,
+        }
+    }
+}
+
 fn entries_in(dir: &Path, prefix: &str) -> Result<Vec<Result<Found, DataDirError>>, DataDirError> {
     let mut found = Vec::new();
     for entry in WalkDir::new(dir)
@@ -230,7 +255,53 @@ fn entries_in(dir: &Path, prefix: &str) -> Result<Vec<Result<Found, DataDirError
         let archive_path = format!("{prefix}{}", entry.file_name().to_string_lossy());
         found.extend(look_at(entry.path(), archive_path, entry.file_type()).transpose());
     }
+    adopt(&mut found);
     Ok(found)
+}
+
+/// Gives segments that 2.0 has not renamed the names that they should have.
+fn adopt(found: &mut [Result<Found, DataDirError>]) {
+    let sequence = |file: &SourceFile| match file.kind {
+        FileKind::Segment(name) => Some(name.sequence),
+        _ => None,
+    };
+    let files = found.iter().flatten();
+    let there: BTreeSet<_> = files.filter_map(|found| sequence(found.file()?)).collect();
+    for one in found.iter_mut().flatten() {
+        let Found::File(file) = one else { continue };
+        let name = unrenamed(file_name(&file.archive_path));
+        let Some(name) = name.filter(|name| !there.contains(&name.sequence)) else {
+            continue;
+        };
+        // Otherwise 2.0 was killed in this moment, and has not gone on yet.
+        if there.contains(&(name.sequence + 1)) || holds_entries(&file.path) {
+            file.kind = FileKind::Segment(name);
+            file.archive_path = format!("member/wal/{name}");
+        }
+    }
+}
+
+/// The segment that 2.0 takes a file of this name for. It looks only at how a name begins: killed before it
+/// renames a new segment, it goes on in that file under the old name, and later releases do not read it.
+fn unrenamed(name: &str) -> Option<SegmentName> {
+    SegmentName::parse(name.strip_suffix(".tmp")?)
+}
+
+/// Whether a segment has an entry, and not only what it is created with.
+fn holds_entries(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = open_regular(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    read.is_ok() && first_kinds(&head).any(|kind| kind == Kind::Entry)
+}
+
+/// The first unrenamed segment in a WAL dir that 2.0 goes on in.
+pub(crate) fn first_unrenamed(wal_dir: &Path) -> Result<Option<SegmentName>, DataDirError> {
+    let found = entries_in(wal_dir, "member/wal/")?;
+    let files = found.iter().flatten().filter_map(Found::file);
+    let names = files.filter(|file| file.is_unrenamed());
+    Ok(names
+        .filter_map(|file| SegmentName::parse(file_name(&file.archive_path)))
+        .min())
 }
 
 /// What is at `path`; `None` if it vanished.

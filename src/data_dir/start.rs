@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::data_dir::DataDir;
-use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
+use crate::data_dir::listing::first_unrenamed;
+use crate::etcd::start::{Layout, StartFile, StartScan, Verdict, Verdicts};
 use crate::fs::PIECE;
 use crate::fs::dir::open_regular;
 
@@ -23,17 +24,8 @@ pub fn start_verdicts(
     let member = member_dir(root);
     let snap = member.join("snap");
     let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
-    let layout = Layout {
-        has_snap_dir: is_dir(&snap)?,
-        snap: names_in(&snap)?,
-        wal: names_in(&wal)?,
-        has_dedicated_wal: wal_dir.is_some(),
-    };
-    let mut scan = StartScan::new(layout, count_keys);
-    while let Some(file) = scan.next_file() {
-        read_into(&mut scan, &path_of(&file, &snap, &wal))?;
-    }
-    Ok(scan.finish())
+    let (scan, beside) = StartBeside::of(snap, wal, wal_dir.is_some(), count_keys)?;
+    beside.finish(scan)
 }
 
 /// Whether each release line starts from `data_dir` once its segments are in `member/wal`.
@@ -48,6 +40,8 @@ pub fn verdicts_at_home(data_dir: &DataDir) -> io::Result<Verdicts> {
 pub(crate) struct StartBeside {
     snap: PathBuf,
     wal: PathBuf,
+    layout: Layout,
+    count_keys: bool,
 }
 
 impl StartBeside {
@@ -57,17 +51,34 @@ impl StartBeside {
 
     fn with(data_dir: &DataDir, has_dedicated_wal: bool) -> io::Result<(StartScan, Self)> {
         let (snap, wal) = (data_dir.snap_dir(), data_dir.wal_dir());
+        Self::of(
+            snap.to_path_buf(),
+            wal.to_path_buf(),
+            has_dedicated_wal,
+            false,
+        )
+    }
+
+    fn of(
+        snap: PathBuf,
+        wal: PathBuf,
+        has_dedicated_wal: bool,
+        count_keys: bool,
+    ) -> io::Result<(StartScan, Self)> {
         let layout = Layout {
-            has_snap_dir: is_dir(snap)?,
-            snap: names_in(snap)?,
-            wal: names_in(wal)?,
+            has_snap_dir: is_dir(&snap)?,
+            snap: names_in(&snap)?,
+            wal: names_in(&wal)?,
             has_dedicated_wal,
         };
+        let scan = StartScan::new(layout.clone(), count_keys);
         let beside = Self {
-            snap: snap.to_path_buf(),
-            wal: wal.to_path_buf(),
+            snap,
+            wal,
+            layout,
+            count_keys,
         };
-        Ok((StartScan::new(layout, false), beside))
+        Ok((scan, beside))
     }
 
     /// Whether the file at `path` is the next that the start reads. Files that it reads before that are read
@@ -92,7 +103,24 @@ impl StartBeside {
         Some(path_of(&file, &self.snap, &self.wal))
     }
 
-    pub(crate) fn finish(&self, mut scan: StartScan) -> io::Result<Verdicts> {
+    pub(crate) fn finish(&self, scan: StartScan) -> io::Result<Verdicts> {
+        let mut verdicts = self.read_rest(scan)?;
+        let Some(of_2_0) = StartScan::of_2_0(&self.layout, self.count_keys) else {
+            return Ok(verdicts);
+        };
+        let [of_2_0, ..] = self.read_rest(of_2_0)?;
+        let [first, later @ ..] = &mut verdicts;
+        *first = of_2_0;
+        let unrenamed = first_unrenamed(&self.wal).map_err(io::Error::other)?;
+        for (_, verdict) in later {
+            if let (Verdict::Starts(way), Some(name)) = (verdict, unrenamed) {
+                way.lost_entry.get_or_insert(name.first_index);
+            }
+        }
+        Ok(verdicts)
+    }
+
+    fn read_rest(&self, mut scan: StartScan) -> io::Result<Verdicts> {
         while let Some(wanted) = self.wanted(&scan) {
             read_into(&mut scan, &wanted)?;
         }

@@ -70,6 +70,7 @@ impl Opening {
             warnings: passed_over
                 .iter()
                 .map(|bad| bad.warning(chosen.map(|(id, _)| *id)))
+                .chain(unrenamed(&later))
                 .collect(),
             notes: followed(&later),
         };
@@ -186,6 +187,18 @@ fn followed(listing: &Listing) -> Vec<String> {
         format!("`{path}` is a symbolic link, and was followed")
     };
     listing.links().map(followed).collect()
+}
+
+/// The segments with another name than in the archive.
+fn unrenamed(listing: &Listing) -> impl Iterator<Item = Warning> {
+    listing.unrenamed().map(|file| {
+        WarningCode::Other.text(format!(
+            "`{}` holds entries: etcd 2.0 was killed before it renamed that segment, and goes on in it; it is archived as \
+             `{}`. etcd 2.1 and later do not read it: before an upgrade, stop etcd and rename it",
+            file.path.display(),
+            file.archive_path,
+        ))
+    })
 }
 
 /// When a file was last written.

@@ -221,6 +221,29 @@ fn what_go_takes_of_a_store_is_what_each_real_release_takes() {
 }
 
 #[test]
+fn a_segment_that_2_0_has_not_renamed_is_read_by_2_0_alone() {
+    let Some(servers) = servers() else {
+        return;
+    };
+    for name in ["v20", "multisegment"] {
+        let recording = unpack(name);
+        let data = recording.data_dir(name);
+        let segments = crate::support::decode::segments(&data.join("member/wal"));
+        let last = segments.last().unwrap();
+        fs::rename(last, last.with_extension("wal.tmp")).unwrap();
+        let verdicts = start_verdicts(&data, None, true).unwrap();
+        for (place, program) in &servers {
+            let (line, verdict) = &verdicts[*place];
+            assert_eq!(
+                difference(verdict, program, &data),
+                None,
+                "{name} on {line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn two_damages_at_once_do_on_real_servers_what_the_verdict_says() {
     let Some(servers) = servers() else {
         return;

@@ -290,6 +290,32 @@ impl StartScan {
         scan
     }
 
+    /// The start of a 2.0 server, if that reads other segments than later ones do.
+    pub fn of_2_0(layout: &Layout, count_keys: bool) -> Option<Self> {
+        let mut scan = Self::new(layout.clone(), count_keys);
+        if scan.stray_segments.is_empty() {
+            return None;
+        }
+        let mut names = std::mem::take(&mut scan.stray_segments);
+        names.extend(
+            scan.layout
+                .wal
+                .iter()
+                .cloned()
+                .filter(|name| SegmentName::parse(name).is_some()),
+        );
+        names.sort();
+        let parsed = |name: String| {
+            let start = name.get(..SEGMENT_NAME_LENGTH)?;
+            Some((SegmentName::parse(start)?, name))
+        };
+        scan.segments = names.into_iter().filter_map(parsed).collect();
+        if scan.snapshots.is_empty() {
+            scan.load_nothing();
+        }
+        Some(scan)
+    }
+
     fn load_nothing(&mut self) {
         self.loaded = Loaded::None;
         let start = SnapshotId {

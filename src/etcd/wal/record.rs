@@ -186,6 +186,22 @@ impl Head {
     }
 }
 
+/// The types of the records that `bytes`, the start of a segment, begin with.
+pub fn first_kinds(bytes: &[u8]) -> impl Iterator<Item = Kind> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (word, behind) = rest.split_first_chunk()?;
+        let LengthWord::Frame { record, padding } = LengthWord::read(*word) else {
+            return None;
+        };
+        let Head::Whole { kind, .. } = Head::read(behind, record) else {
+            return None;
+        };
+        rest = behind.get(record + padding..).unwrap_or_default();
+        Some(kind)
+    })
+}
+
 impl<'a> Record<'a> {
     /// Reads a whole record; `None` if it is not one.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {

@@ -165,6 +165,12 @@ fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
     };
     let counts = asked.filter(|(_, verdict)| !said_elsewhere(verdict));
     let no = counts.filter_map(|(line, verdict)| {
+        if let Verdict::Starts(way) = verdict {
+            let lost = way.lost_entry?;
+            return Some(format!(
+                "etcd {line} starts from it without entry {lost} and what follows"
+            ));
+        }
         let why = verdict.why_not(*line)?;
         Some(format!("etcd {line} does not start from it: {why}"))
     });
