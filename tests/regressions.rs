@@ -228,7 +228,21 @@ fn a_member_whose_wal_is_elsewhere_is_not_replaced_without_it() {
     fs::rename(target.join("member/wal"), &wal).unwrap();
     let before = (tree(&target), tree(&wal));
     restore(&archive, &target, &["--replace".as_ref()]).exits(3);
+    // Nor with a mistyped one: its member is not compared with the archive, and etcd goes on in the real one.
+    let [missing, empty] = ["wla", "empty"].map(|name| dir.path().join(name));
+    fs::create_dir(&empty).unwrap();
+    for mistyped in [&missing, &empty] {
+        let flags: [&OsStr; 3] = [
+            "--replace".as_ref(),
+            "--wal-dir".as_ref(),
+            mistyped.as_ref(),
+        ];
+        restore(&archive, &target, &flags)
+            .exits(3)
+            .says("has a WAL in it: this member keeps its WAL in another directory");
+    }
     assert_eq!((tree(&target), tree(&wal)), before);
+    assert!(!missing.exists());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::archive_builder::Forge;
-use crate::support::ark::{Ran, ark, names, restore, snapshot};
+use crate::support::ark::{Ran, ark, names, restore, snapshot, typed};
 use crate::support::certs::Authority;
 use crate::support::encode::{
     CLUSTER_ID, MEMBER_ID, SegmentBuilder, SmallMember, members, small_member_of,
@@ -419,6 +419,46 @@ fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
         scene.restore(&flags).exits(3).says("`--change-member`");
         assert_eq!(tree(&target), before);
     }
+}
+
+/// Flips a bit in the middle of a member's only segment.
+fn damage(data: &Path) {
+    let segment = crate::support::decode::segments(&data.join("member/wal")).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.len() * 3 / 4;
+    bytes[at] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+}
+
+#[test]
+fn damage_hides_neither_which_member_is_there_nor_how_far_it_went() {
+    // Guards against a data dir that is replaced without a look because a bit in it is wrong.
+    let (ours, theirs) = (unpack("mem-a"), unpack("v20"));
+    let dir = TempDir::new().unwrap();
+    let (archive, _) = snapshot(&ours.data_dir("mem-a"), dir.path(), &[]);
+    let target = theirs.data_dir("v20");
+    damage(&target);
+    let before = tree(&target);
+    let restore = |data: &PathBuf| {
+        typed(
+            "restore {} --offline --replace --data-dir {}",
+            &[&archive, data],
+        )
+    };
+    restore(&target).exits(3).says("of another cluster");
+    assert_eq!(tree(&target), before);
+    // The member itself, and one that no file names any more: told.
+    let own = ours.data_dir("mem-a");
+    damage(&own);
+    restore(&own)
+        .exits(0)
+        .says("is damaged: it was compared with the archive up to entry");
+    for segment in crate::support::decode::segments(&own.join("member/wal")) {
+        fs::write(segment, "nothing that etcd writes").unwrap();
+    }
+    restore(&own)
+        .exits(0)
+        .says("is damaged: no file says which member it is");
 }
 
 #[test]

@@ -86,6 +86,10 @@ pub enum RestoreError {
     MemberExists(PathBuf),
     #[error("`{0}` has no WAL in it: this member keeps its WAL in a directory of its own")]
     WalElsewhere(PathBuf),
+    #[error(
+        "neither `{member}` nor `{wal_dir}` has a WAL in it: this member keeps its WAL in another directory"
+    )]
+    WalNowhere { member: PathBuf, wal_dir: PathBuf },
     #[error("`{0}` exists: the directory belongs to an etcd proxy or to an unmigrated 2.0 member")]
     NotForAMember(PathBuf),
     #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
@@ -333,8 +337,11 @@ impl RestoreTarget {
         for part in [member.clone(), member.join("wal"), member.join("snap")] {
             refuse_if_not_exchangeable(&part)?;
         }
-        if taken && self.wal_dir.is_none() && segments_in(&member.join("wal"))?.is_empty() {
-            return Err(RestoreError::WalElsewhere(member));
+        if taken && self.wal_files()?.is_empty() {
+            return Err(match self.wal_path().cloned() {
+                Some(wal_dir) => RestoreError::WalNowhere { member, wal_dir },
+                None => RestoreError::WalElsewhere(member),
+            });
         }
         Ok(())
     }

@@ -3,22 +3,38 @@
 //! In: an archive's manifest, and the data dir to restore into. Out: its present member and the end
 //! of its log, or why it must not be replaced with the archive.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use crate::archive::manifest::Manifest;
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
-use crate::etcd::scan::Pass;
+use crate::etcd::scan::{FileKind, Pass};
+use crate::etcd::wal::log::LogScan;
+use crate::etcd::wal::segment::SegmentScan;
+use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
+
+/// What is in a data dir before a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Present {
+    /// No member.
+    Nothing,
+    Member(Replaced),
+    /// A member of which no file says which one it is.
+    Unreadable,
+}
 
 /// The present member of a data dir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
     pub cluster_id: ClusterId,
-    /// Term and index of the last entry of its log.
+    /// Term and index of the last entry of its log that can be read.
     pub end: (Term, Index),
+    /// Whether its files are damaged, so that its log may have gone further.
+    pub is_damaged: bool,
 }
 
 /// Why an archive must not replace the data dir's member.
@@ -50,18 +66,18 @@ pub enum ReplacedError {
     },
 }
 
-impl Replaced {
-    /// Reads which member is in `data_dir`; `None` without a member, or with damaged files, which
-    /// are what an archive is restored for. A member with no log in `wal_dir` may have it in
+impl Present {
+    /// Reads which member is in `data_dir`. A member with no log in `wal_dir` may have it in
     /// `member/wal`, where an earlier restore may have brought it: that one is replaced, too.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
         interrupt: &Interrupt,
-    ) -> Result<Option<Self>, SurveyError> {
+    ) -> Result<Self, SurveyError> {
         match (Self::find_in(data_dir, wal_dir, interrupt)?, wal_dir) {
-            (None, Some(_)) => Self::find_in(data_dir, None, interrupt),
-            (found, _) => Ok(found),
+            (Self::Member(found), _) => Ok(Self::Member(found)),
+            (_, Some(_)) => Self::find_in(data_dir, None, interrupt),
+            (found, None) => Ok(found),
         }
     }
 
@@ -69,19 +85,61 @@ impl Replaced {
         data_dir: &Path,
         wal_dir: Option<&Path>,
         interrupt: &Interrupt,
-    ) -> Result<Option<Self>, SurveyError> {
-        let Ok(data_dir) = DataDir::open(data_dir, wal_dir) else {
-            return Ok(None);
+    ) -> Result<Self, SurveyError> {
+        let Ok(data_dir) = DataDir::open_damaged(data_dir, wal_dir) else {
+            return Ok(Self::Nothing);
         };
-        let found = match survey(&data_dir, Pass::CHECK, interrupt, &mut |_| {}) {
-            Err(SurveyError::DataDir(_)) => return Ok(None),
-            found => found?,
+        let facts = match survey(&data_dir, Pass::CHECK, interrupt, &mut |_| {}) {
+            Err(SurveyError::DataDir(_)) => None,
+            found => found?.facts.ok(),
         };
-        Ok(found.facts.ok().map(|facts| Self {
+        let Some(facts) = facts else {
+            return Replaced::of_damaged(&data_dir, interrupt);
+        };
+        Ok(Self::Member(Replaced {
             member_id: facts.identity.member_id,
             cluster_id: facts.identity.cluster_id,
             end: (facts.position.term, facts.position.index),
+            is_damaged: false,
         }))
+    }
+}
+
+impl Replaced {
+    /// Of damaged files, which are what an archive is restored for, as much as can be read.
+    fn of_damaged(data_dir: &DataDir, interrupt: &Interrupt) -> Result<Present, SurveyError> {
+        let Ok((files, faults)) = data_dir.files() else {
+            return Ok(Present::Unreadable);
+        };
+        let (mut ids, mut end) = (None, (Term(0), Index(0)));
+        let is_there = !files.is_empty() || !faults.is_empty();
+        for source in files {
+            let (FileKind::Segment(name), Ok(mut file)) = (source.kind, source.open()) else {
+                continue;
+            };
+            let mut log = LogScan::new(Index(0));
+            log.begin_segment(name, source.bytes);
+            let mut segment = SegmentScan::new(None);
+            let mut piece = vec![0; PIECE];
+            while let Ok(length @ 1..) = file.read(&mut piece) {
+                interrupt.check()?;
+                let bytes = piece.get(..length).unwrap_or_default();
+                segment.update(bytes, &mut |record| log.record(record));
+            }
+            let log = log.finish();
+            ids = ids.or(log.metadata);
+            end = end.max(log.last);
+        }
+        Ok(match ids {
+            Some((member_id, cluster_id)) => Present::Member(Self {
+                member_id,
+                cluster_id,
+                end,
+                is_damaged: true,
+            }),
+            None if is_there => Present::Unreadable,
+            None => Present::Nothing,
+        })
     }
 
     /// Whether this member's data dir may be replaced with the archive.
@@ -197,6 +255,7 @@ mod tests {
                 member_id: MemberId(0xa),
                 cluster_id: ClusterId(cluster),
                 end: (Term(end.0), Index(end.1)),
+                is_damaged: false,
             };
             let found = there.may_be_replaced(Path::new("/data"), manifest);
             assert_eq!(found.is_err(), refused, "{what}: {found:?}");

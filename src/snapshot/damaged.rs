@@ -102,7 +102,7 @@ impl Remains {
         let segments = self.files.iter();
         let mut segments = segments.filter(|(source, ..)| is_segment(source));
         let last = segments.next_back().map(|(source, ..)| source.path.clone());
-        let mut read_input = DamagedFacts::default();
+        let mut seen = DamagedFacts::default();
         let mut unreadable = Vec::new();
         for (source, file, length) in &self.files {
             let metadata = file.metadata()?;
@@ -114,7 +114,7 @@ impl Remains {
                 gid: metadata.gid(),
                 mtime: mtime_of(&metadata),
             };
-            read_input.begin(source.kind, *length);
+            seen.begin(source.kind, *length);
             let mut reader = Patient {
                 file,
                 length: *length,
@@ -122,7 +122,7 @@ impl Remains {
                 piece: Vec::new(),
                 given: 0,
                 lost: Vec::new(),
-                read_input: &mut read_input,
+                seen: &mut seen,
                 interrupt,
                 observe: &mut *observe,
             };
@@ -133,14 +133,14 @@ impl Remains {
                 ..lost
             }));
             let is_last = last.as_ref() == Some(&source.path);
-            if let Some(fault) = read_input.end(file, *length, is_last) {
+            if let Some(fault) = seen.end(file, *length, is_last) {
                 self.faults.push(DamagedFile {
                     path: source.archive_path.clone(),
                     fault,
                 });
             }
         }
-        let (facts, start) = read_input.finish();
+        let (facts, start) = seen.finish();
         let damage = Damage {
             files: self.faults,
             unreadable,
@@ -303,7 +303,7 @@ struct Patient<'p> {
     /// Bytes of the current piece that have been returned.
     given: usize,
     lost: Vec<Unreadable>,
-    read_input: &'p mut DamagedFacts,
+    seen: &'p mut DamagedFacts,
     interrupt: &'p Interrupt,
     observe: &'p mut dyn FnMut(Event),
 }
@@ -326,7 +326,7 @@ impl Patient<'_> {
             }
         }
         self.at += wanted as u64;
-        self.read_input.update(&piece);
+        self.seen.update(&piece);
         (self.observe)(Event::Advance(wanted as u64));
         self.piece = piece;
         Ok(())

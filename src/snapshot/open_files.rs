@@ -193,7 +193,7 @@ fn followed(listing: &Listing) -> Vec<String> {
 fn unrenamed(listing: &Listing) -> impl Iterator<Item = Warning> {
     listing.unrenamed().map(|file| {
         WarningCode::Other.text(format!(
-            "`{}` holds entries: etcd 2.0 was killed before it renamed that segment, and goes on in it; it is archived as \
+            "`{}` is part of the log: etcd 2.0 was killed before it renamed that segment, and goes on in it; it is archived as \
              `{}`. etcd 2.1 and later do not read it: before an upgrade, stop etcd and rename it",
             file.path.display(),
             file.archive_path,

@@ -353,14 +353,24 @@ fn a_quorum_that_is_missing_only_while_a_leader_is_elected_is_waited_for() {
     fake.member(0).quorum(Quorum::IsLost);
     fake.member(2).quorum(Quorum::IsLost);
     let endpoints = fake.endpoints();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_secs(4));
-            fake.member(2).quorum(Quorum::Reads);
-        });
-        let flags = ["--endpoints", &endpoints, "--settle", "9", "--dry-run"];
-        go_back(&own, scratch.path(), &flags).exits(0);
-    });
+    let elected_meanwhile = |data: &Path, more: &[&str]| {
+        fake.member(2).quorum(Quorum::IsLost);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(4));
+                fake.member(2).quorum(Quorum::Reads);
+            });
+            let flags = ["--endpoints", &endpoints, "--settle", "9", "--dry-run"];
+            go_back(data, scratch.path(), &[&flags[..], more].concat())
+        })
+    };
+    elected_meanwhile(&own, &[]).exits(0);
+    // What stands in the way is seen behind the wait, too: 2.1 would begin an empty WAL.
+    let wal = story.path("wal");
+    fs::rename(own.join("member/wal"), &wal).unwrap();
+    elected_meanwhile(&own, &["--wal-dir", wal.to_str().unwrap()])
+        .exits(3)
+        .says("it would take this member for a new one");
 }
 
 /// A member that is alone, of 2.1, with its segments in a directory of their own.

@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, Presence};
 use crate::etcd::ids::Identity;
 use crate::fs::owner;
 use crate::fs::owner::Owner;
-use crate::restore::replaced::{Replaced, ReplacedError};
+use crate::restore::replaced::{Present, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{RestoreRequest, check_target, restore};
 use crate::text::{count, size};
@@ -87,8 +87,9 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     };
     refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;
-    compare_with_replaced(args, archive.manifest(), cx)?;
-    let (asked, mut warnings) = ask(args, archive.manifest(), &cx.out)?;
+    let mut warnings = compare_with_replaced(args, archive.manifest(), cx)?;
+    let (asked, more) = ask(args, archive.manifest(), &cx.out)?;
+    warnings.extend(more);
     let restored = cx.watched(|observe| restore(&request, cx.interrupt, observe))?;
     warnings.extend(restored.warnings);
     for warning in &warnings {
@@ -163,21 +164,36 @@ fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     }
 }
 
-/// Refuses to replace another member, or one that has run in the cluster that the archive would start.
-fn compare_with_replaced(args: &Restore, manifest: &Manifest, cx: &Context<'_>) -> Result<()> {
-    let interrupt = cx.interrupt;
-    let Some(replaced) = Replaced::find(&args.data_dir, args.wal_dir.as_deref(), interrupt)? else {
-        return Ok(());
+/// Refuses to replace another member, or one that has run in the cluster that the archive would start; warns of
+/// what could not be compared.
+fn compare_with_replaced(
+    args: &Restore,
+    manifest: &Manifest,
+    cx: &Context<'_>,
+) -> Result<Vec<String>> {
+    let dir = args.data_dir.display();
+    let replaced = match Present::find(&args.data_dir, args.wal_dir.as_deref(), cx.interrupt)? {
+        Present::Nothing => return Ok(Vec::new()),
+        Present::Unreadable => {
+            return Ok(vec![format!(
+                "`{dir}` is damaged: no file says which member it is, so it could not be compared with the archive"
+            )]);
+        }
+        Present::Member(replaced) => replaced,
     };
+    let warning = replaced.is_damaged.then(|| {
+        format!(
+            "`{dir}` is damaged: it was compared with the archive up to entry {}, and its log may have gone further",
+            replaced.end.1
+        )
+    });
     match replaced.may_be_replaced(&args.data_dir, manifest) {
         Err(ReplacedError::OtherMember { .. } | ReplacedError::OtherCluster { .. })
-            if args.change_member =>
-        {
-            Ok(())
-        }
-        Err(ReplacedError::HasRun { .. }) if args.allow_stale_member => Ok(()),
-        verdict => Ok(verdict?),
+            if args.change_member => {}
+        Err(ReplacedError::HasRun { .. }) if args.allow_stale_member => {}
+        verdict => verdict?,
     }
+    Ok(warning.into_iter().collect())
 }
 
 /// Asks the running members, unless the user said not to: returns their answers, and a

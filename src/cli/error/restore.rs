@@ -27,6 +27,9 @@ impl Judge for RestoreError {
             Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
                 "nothing was changed; `--replace` replaces it atomically and keeps the old one under another name",
             ),
+            Self::WalNowhere { .. } => refused(
+                "nothing was changed; pass the --wal-dir that etcd was started with. Only if its WAL is lost for good: move `member` out of the way first",
+            ),
             Self::WalElsewhere(_) => {
                 refused("nothing was changed; pass the `--wal-dir` that etcd is started with")
             }

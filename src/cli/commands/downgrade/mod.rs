@@ -151,6 +151,8 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
         judgement.print(&cx.out);
         return Ok(());
     }
+    // The verdict may be another one than before the wait.
+    refuse_before_work(found, seen.step, args, &opened)?;
     let wal_dir = args.gate.wal_dir.as_deref();
     let request = downgrade::PrepareRequest {
         found,
@@ -207,13 +209,7 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
         if let Ok(found) = &own
             && !decide(&collected.evidence).is_refusal(cx.strict)
         {
-            refuse_wal_elsewhere(found, step, args)?;
-            to.destination().refuse_inside(found.data_dir())?;
-            if let Found::Elsewhere(data_dir) = found
-                && args.move_wal
-            {
-                move_wal::refuse_in_the_way(data_dir)?;
-            }
+            refuse_before_work(found, step, args, to)?;
         }
         waited = if gate.offline { 0 } else { args.settle };
         countdown(
@@ -232,6 +228,18 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
         collected,
         waited,
     })
+}
+
+/// Refuses what the work on this member's files would end in.
+fn refuse_before_work(found: &Found, step: Step, args: &GoBack, to: &Opened) -> Result<()> {
+    refuse_wal_elsewhere(found, step, args)?;
+    to.destination().refuse_inside(found.data_dir())?;
+    if let Found::Elsewhere(data_dir) = found
+        && args.move_wal
+    {
+        move_wal::refuse_in_the_way(data_dir)?;
+    }
+    Ok(())
 }
 
 /// Whether no wait can change the verdict. A quorum may only be missing while a leader is elected.
