@@ -376,7 +376,7 @@ pub(crate) struct Staging {
 impl Staging {
     /// Tests, before any work is done, whether the existing directory can be exchanged.
     fn refuse_if_no_exchange(&self, target: &RestoreTarget) -> Result<(), RestoreError> {
-        if !target.member().exists() || target.wal_dir.is_some() {
+        if !target.member().exists() || target.wal_dir.is_some() && !target.home {
             return Ok(());
         }
         let staged = self.data_dir.dir();

@@ -3,7 +3,7 @@
 //! In: a complete, synced [`Staging`]. Out: it is in place, and the old data are kept under
 //! another name. If a step fails, the steps before it are undone.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,9 +83,35 @@ impl Staged<'_> {
         })
     }
 
+    /// The new member is complete in `member/`, and comes in one step, so that etcd 2.1 finds the old one or the new
+    /// one. A note keeps an etcd that still has `--wal-dir` from starting on parts of both: it is there first.
+    fn home(&self, place: &Place, moves: &mut Moves) -> io::Result<Publication> {
+        let undo_note = self.leave_note(place, moves)?;
+        let mut published = self.member_alone(moves)?;
+        if published.undo.is_empty() {
+            published.undo.push(self.undo_new_member());
+        }
+        if place.exists() {
+            self.put_aside(place, moves, &mut published)?;
+        }
+        if published.kept_wal.is_none() {
+            published.undo.push(undo_note);
+        }
+        Ok(published)
+    }
+
+    fn undo_new_member(&self) -> String {
+        let member = self.target.member();
+        let (member, undone) = (quoted(&member), quoted(&undone_name(&member)));
+        format!("mv -T {member} {undone}")
+    }
+
     /// With segments elsewhere there are two places and no single step: `member/` is moved out
-    /// first and in last, and without it etcd does not start on the segments.
+    /// first and in last, and without it an etcd with `--wal-dir` does not start on the segments.
     fn with_wal_dir(&self, place: &Place, moves: &mut Moves) -> io::Result<Publication> {
+        let Some(staged_wal) = &self.staging.wal_dir else {
+            return self.home(place, moves);
+        };
         let target = &self.target.data_dir;
         let mut published = Publication::default();
         let data_dir = &self.staging.data_dir.place().dir;
@@ -97,21 +123,12 @@ impl Staged<'_> {
             published.undo.push(undo);
             published.kept = Some(kept.path());
         } else {
-            let member = self.target.member();
-            let (member, undone) = (quoted(&member), quoted(&undone_name(&member)));
-            published.undo.push(format!("mv -T {member} {undone}"));
+            published.undo.push(self.undo_new_member());
         }
         if place.exists() {
             self.put_aside(place, moves, &mut published)?;
         }
-        if let Some(staged) = &self.staging.wal_dir {
-            moves.place(staged, &place.missing)?;
-        } else {
-            let undo = self.leave_note(place, moves)?;
-            if published.kept_wal.is_none() {
-                published.undo.push(undo);
-            }
-        }
+        moves.place(staged_wal, &place.missing)?;
         moves.place(&self.staging.data_dir, &target.missing)?;
         Ok(published)
     }
@@ -123,7 +140,9 @@ impl Staged<'_> {
         moves: &mut Moves,
         published: &mut Publication,
     ) -> io::Result<()> {
-        let old = segments_in(&place.path)?;
+        let mut old = segments_in(&place.path)?;
+        let stays = self.target.home.then_some(OsStr::new(wal_note::NAME));
+        old.retain(|path| stays.is_none() || path.file_name() != stays);
         if old.is_empty() {
             return Ok(());
         }
