@@ -441,7 +441,19 @@ enum Found {
     Member,
 }
 
-/// `restore` of one member over another, with the segments in `member/wal` or in a directory of their own.
+/// What stays in a WAL dir from which the segments have gone home.
+const NOTE: &str = "moved-to-member-wal.wal";
+
+/// Where a member's segments are, and those of the archive go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wal {
+    Inside,
+    Dedicated,
+    /// From a dedicated WAL dir into `member/wal`, as 2.1 needs them.
+    Home,
+}
+
+/// `restore` of one member over another.
 struct RestoreStory {
     archive: PathBuf,
     /// The data dir that is there, with `member` and, beside it, `wal` if that is dedicated.
@@ -449,15 +461,18 @@ struct RestoreStory {
     /// The same, as it is after an untroubled restore.
     new: PathBuf,
     found: Found,
-    dedicated_wal: bool,
+    wal: Wal,
 }
 
 impl RestoreStory {
     /// Two members that share no file, one of them in an archive.
-    fn new(dir: &Path, found: Found, dedicated_wal: bool) -> Self {
+    fn new(dir: &Path, found: Found, wal: Wal) -> Self {
         let (archive, old, new) = (dir.join("new.tar.zst"), dir.join("old"), dir.join("new"));
         // Segments of 2.1 go into `member/wal` wherever they were.
-        let version = if dedicated_wal { "2.2.0" } else { "2.1.0" };
+        let version = match wal {
+            Wal::Dedicated => "2.2.0",
+            Wal::Inside | Wal::Home => "2.1.0",
+        };
         small_member_of_version(&dir.join("captured"), version);
         let recording = unpack("mem-a");
         make_dir(&old);
@@ -466,7 +481,7 @@ impl RestoreStory {
             Found::Empty => make_dir(&old.join("data")),
             Found::Member => copy_dir(&recording.data_dir("mem-a"), &old.join("data")),
         }
-        if dedicated_wal && found != Found::Nothing {
+        if wal != Wal::Inside && found != Found::Nothing {
             match found {
                 Found::Member => fs::rename(old.join("data/member/wal"), old.join("wal")).unwrap(),
                 _ => make_dir(&old.join("wal")),
@@ -482,7 +497,7 @@ impl RestoreStory {
             old,
             new,
             found,
-            dedicated_wal,
+            wal,
         };
         make_dir(&story.new);
         story.prepare(&story.new);
@@ -494,11 +509,12 @@ impl RestoreStory {
         content(&root.join("data/member"))
     }
 
-    /// Segments in the dedicated directory, by name.
+    /// Segments in the dedicated directory, by name; the note there names its own path.
     fn wal_of(root: &Path) -> Content {
         let mut all = content(&root.join("wal"));
         all.retain(|path, _| {
-            path.extension().is_some_and(|extension| extension == "wal")
+            path != Path::new(NOTE)
+                && path.extension().is_some_and(|extension| extension == "wal")
                 && path.components().count() == 1
         });
         all
@@ -546,8 +562,14 @@ impl RestoreStory {
 
     fn judge_killed(&self, root: &Path) -> Result<(), String> {
         let member = Self::member_of(root);
-        let missing_is_safe = self.dedicated_wal || self.found != Found::Member;
-        let stands = Self::stands(root, &self.old) || Self::stands(root, &self.new);
+        let missing_is_safe = self.wal == Wal::Dedicated || self.found != Found::Member;
+        let [old, new] = [&self.old, &self.new].map(|whole| Self::member_of(whole));
+        let stands = match self.wal {
+            // The new one is whole by itself, and an etcd that still has the flag meets the note.
+            Wal::Home if member == new => root.join("wal").join(NOTE).exists(),
+            Wal::Home => member == old,
+            _ => Self::stands(root, &self.old) || Self::stands(root, &self.new),
+        };
         ensure(stands || (missing_is_safe && member.is_empty()), || {
             format!(
                 "neither the old nor the new member stands: {:?}",
@@ -573,7 +595,7 @@ impl Story for RestoreStory {
     fn args(&self, root: &Path) -> Vec<OsString> {
         let line = "restore --offline --threads 1 {} --data-dir {}";
         let mut args = words(line, &[&self.archive, &root.join("data")]);
-        if self.dedicated_wal {
+        if self.wal != Wal::Inside {
             args.extend(["--wal-dir".into(), root.join("wal").into()]);
         }
         // The existing member is another one, so that the two can be distinguished.
@@ -605,7 +627,9 @@ impl Story for RestoreStory {
     fn next_args(&self, root: &Path) -> Vec<OsString> {
         let mut args = self.args(root);
         // A kill can come when the new one, or its segments, are already in place.
-        let taken = root.join("data/member").exists() || !Self::wal_of(root).is_empty();
+        let taken = root.join("data/member").exists()
+            || !Self::wal_of(root).is_empty()
+            || root.join("wal").join(NOTE).exists();
         if self.found != Found::Member && taken {
             args.extend(["--replace".into(), "--change-member".into()]);
         }
@@ -613,38 +637,39 @@ impl Story for RestoreStory {
     }
 }
 
-fn strike_restore(found: Found, dedicated_wal: bool, at_least: usize) {
+fn strike_restore(found: Found, wal: Wal, at_least: usize) {
     only_with!(need("strace"));
     let dir = fast_dir("ark-faults-");
-    let blows = strike_everywhere(&RestoreStory::new(dir.path(), found, dedicated_wal));
-    println!("restore, {found:?}, dedicated WAL {dedicated_wal}: {blows} blows");
+    let blows = strike_everywhere(&RestoreStory::new(dir.path(), found, wal));
+    println!("restore, {found:?}, WAL {wal:?}: {blows} blows");
     assert!(blows > at_least, "only {blows}");
 }
 
 #[test]
 fn restore_interrupted_leaves_no_data_dir() {
     // Guards against half a data dir, on which etcd would start as an empty member.
-    strike_restore(Found::Nothing, false, 30);
-    strike_restore(Found::Empty, false, 30);
+    strike_restore(Found::Nothing, Wal::Inside, 30);
+    strike_restore(Found::Empty, Wal::Inside, 30);
 }
 
 #[test]
 fn replace_struck_anywhere_leaves_the_old_member_or_the_new_one() {
     // Guards against the loss of the old member between two renames, or by the clean-up after an error.
-    strike_restore(Found::Member, false, 30);
+    strike_restore(Found::Member, Wal::Inside, 30);
 }
 
 #[test]
 fn replace_with_a_wal_dir_struck_anywhere_never_mixes_old_and_new() {
     // Guards against an old member directory beside new segments, or the other way round: etcd would start on that.
-    strike_restore(Found::Member, true, 30);
+    strike_restore(Found::Member, Wal::Dedicated, 30);
+    strike_restore(Found::Member, Wal::Home, 30);
 }
 
 #[test]
 fn restore_with_a_wal_dir_interrupted_leaves_no_member() {
     // Guards against a member directory without all of its segments.
-    strike_restore(Found::Nothing, true, 30);
-    strike_restore(Found::Empty, true, 30);
+    strike_restore(Found::Nothing, Wal::Dedicated, 30);
+    strike_restore(Found::Empty, Wal::Dedicated, 30);
 }
 
 /// Calls that may be made about a file of the source: they open, look and read.

@@ -95,7 +95,7 @@ impl Staged<'_> {
             self.put_aside(place, moves, &mut published)?;
         }
         if published.kept_wal.is_none() {
-            published.undo.push(undo_note);
+            published.undo.extend(undo_note);
         }
         Ok(published)
     }
@@ -161,17 +161,23 @@ impl Staged<'_> {
         Ok(())
     }
 
-    /// Prevents an etcd that is still started with `--wal-dir` from starting empty; returns how to undo that.
-    fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<String> {
+    /// Prevents an etcd that is still started with `--wal-dir` from starting empty; returns how to undo that, unless an
+    /// earlier run has done it.
+    fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<Option<String>> {
         let base = Dir::open_resolved(&place.base)?;
         let owner = self.staging.data_dir.dir().file();
         let wal_dir = moves.reach(base, &place.missing, owner)?;
+        let note = wal_dir.entry(wal_note::NAME);
+        if !note.is_free() {
+            return Ok(None);
+        }
         // The WAL dir may be on another filesystem than the data dir, so no file can be renamed to it.
         let text = wal_note::text(&self.target.member().join("wal"));
-        StagedFile::holding(&wal_dir, text.as_bytes())?.publish(wal_note::NAME.as_ref())?;
-        let note = wal_dir.entry(wal_note::NAME);
+        let staged = StagedFile::holding(&wal_dir, text.as_bytes())?;
+        // A sync that fails behind the rename leaves it there, too.
         moves.0.push(Step::Written(note.clone()));
-        Ok(format!("rm {}", quoted(&note.path())))
+        staged.publish(wal_note::NAME.as_ref())?;
+        Ok(Some(format!("rm {}", quoted(&note.path()))))
     }
 
     /// A free name that contains the time.
