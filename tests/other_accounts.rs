@@ -364,3 +364,28 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     chown(scene.path("elsewhere"), Some(ETCD), Some(ETCD)).unwrap();
     take().exits(3).says("belongs to another owner");
 }
+
+#[test]
+fn a_symlink_of_another_account_leads_no_metrics_file_out_of_its_directory() {
+    // Guards against root creating a file wherever the account that owns the directory wants it, such as /etc/nologin.
+    only_with!(need_root());
+    let scene = Scene::new();
+    let (theirs, backups) = (scene.theirs("metrics"), scene.path("backups"));
+    let (file, elsewhere) = (theirs.join("ark.prom"), scene.path("nologin"));
+    symlink(&elsewhere, &file).unwrap();
+    rustix::fs::chownat(
+        rustix::fs::CWD,
+        &file,
+        Some(rustix::fs::Uid::from_raw(ETCD)),
+        None,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .unwrap();
+    let told = typed(
+        "snapshot --data-dir {} --backup-dir {} --metrics-file {}",
+        &[&scene.path("source"), &backups, &file],
+    );
+    told.exits(0);
+    assert!(!elsewhere.exists());
+    assert!(fs::symlink_metadata(&file).unwrap().is_file());
+}

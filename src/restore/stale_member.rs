@@ -259,7 +259,7 @@ pub fn unasked(manifest: &Manifest) -> String {
 
 fn consequence(created: Timestamp) -> String {
     format!(
-        "if any member kept running after {}, restoring this one loses writes that it acknowledged. To restore the whole cluster use `etcd-ark rewind`, never each member's own backup",
+        "if any member acknowledged writes that are not in this archive, as all after {}, restoring this one loses them. To restore the whole cluster use `etcd-ark rewind`, never each member's own backup",
         utc(created)
     )
 }

@@ -9,7 +9,7 @@ pub(crate) mod prometheus;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -239,11 +239,16 @@ fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsErr
     Ok(())
 }
 
-/// The target of a symlink, even if it does not exist yet, so that the symlink stays.
+/// The target of a symlink, even if it does not exist yet, so that the symlink stays. One of another account than
+/// root and this one is not followed, but replaced: it could lead root anywhere.
 fn at_its_end(file: &Path) -> PathBuf {
     let mut file = file.to_path_buf();
+    let own = rustix::process::geteuid().as_raw();
     // In a cycle of symlinks the write will fail.
     for _ in 0..MOST_LINKS {
+        if std::fs::symlink_metadata(&file).is_ok_and(|found| ![0, own].contains(&found.uid())) {
+            return file;
+        }
         let Ok(next) = std::fs::read_link(&file) else {
             break;
         };

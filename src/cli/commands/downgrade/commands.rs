@@ -52,6 +52,7 @@ pub(crate) fn run(
     step: Step,
     data_dir: Option<&Path>,
     to: Option<&DestinationFlags>,
+    strict: bool,
 ) -> String {
     let data_dir = data_dir.map_or_else(|| "DATA_DIR".to_owned(), text);
     let mut line = Line::new("downgrade run")
@@ -59,6 +60,9 @@ pub(crate) fn run(
         .flags(gate.connection.flags());
     if gate.offline {
         line = line.word("--offline");
+    }
+    if strict {
+        line = line.word("--strict");
     }
     line = line
         .flag("--data-dir", &data_dir)

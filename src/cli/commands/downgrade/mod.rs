@@ -111,7 +111,13 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
             step.to
         )];
     }
-    let command = commands::run(&args.gate, step, args.data_dir.as_deref(), None);
+    let command = commands::run(
+        &args.gate,
+        step,
+        args.data_dir.as_deref(),
+        None,
+        judgement.strict,
+    );
     vec![
         format!(
             "next, on {}, one at a time and with the paths of that member: stop etcd, then",
@@ -170,7 +176,7 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
         cx.out.warn(warning);
     }
     let evidence = &seen.collected.evidence;
-    let steps = Steps::after(&prepared, args, evidence);
+    let steps = Steps::after(&prepared, args, evidence, cx.strict);
     cx.out.json(|| {
         let mut told = to_json(&judgement, &prepared, &steps, args);
         told["waited_seconds"] = seen.waited.into();

@@ -28,7 +28,12 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn after(prepared: &Prepared, args: &GoBack, evidence: &Evidence) -> Self {
+    pub(crate) fn after(
+        prepared: &Prepared,
+        args: &GoBack,
+        evidence: &Evidence,
+        strict: bool,
+    ) -> Self {
         let (data_dir, wal_dir) = (&args.data_dir, args.gate.wal_dir.as_deref());
         let own = prepared.member.identity.member_id;
         let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
@@ -44,7 +49,7 @@ impl Steps {
             others: if others.is_empty() {
                 Vec::new()
             } else {
-                other_members(&others, args, evidence)
+                other_members(&others, args, evidence, strict)
             },
         }
     }
@@ -104,7 +109,12 @@ fn client_url(evidence: &Evidence, id: MemberId) -> String {
     url.map_or_else(|| "http://127.0.0.1:2379".to_owned(), |url| printable(url))
 }
 
-fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence) -> Vec<String> {
+fn other_members(
+    others: &[&MemberEvidence],
+    args: &GoBack,
+    evidence: &Evidence,
+    strict: bool,
+) -> Vec<String> {
     let step = evidence.step;
     let (from, to) = (step.from, step.to);
     let of = |wanted: &dyn Fn(Release) -> bool| -> Vec<String> {
@@ -114,7 +124,7 @@ fn other_members(others: &[&MemberEvidence], args: &GoBack, evidence: &Evidence)
         found.map(|known| name(known)).collect()
     };
     let data_dir = Some(args.data_dir.as_path());
-    let command = commands::run(&args.gate, step, data_dir, Some(&args.to));
+    let command = commands::run(&args.gate, step, data_dir, Some(&args.to), strict);
     let (ahead, back) = (of(&|release| release > to), of(&|release| release == to));
     let silent = others.iter().filter(|known| known.release().is_none());
     let silent: Vec<_> = silent.map(|known| name(known)).collect();

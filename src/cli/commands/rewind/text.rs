@@ -165,7 +165,7 @@ fn print_lost(plan: &Plan, out: &Output) {
     }
     if let Some((place, taken)) = plan.newest() {
         lines.push(format!(
-            "and every write after {}, the time of the newest one, input {}: how many is not known; none if no member ran after it",
+            "and every write after {}, the time of the newest one, input {}: how many is not known",
             utc(taken),
             place + 1
         ));
