@@ -199,6 +199,7 @@ fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
     let before = tree(work.path());
     let refused = to(&[]).exits(3).json_error()["message"].clone();
     assert_has(&refused, "is encrypted");
+    to(&["--dry-run"]).exits(3);
     assert_eq!(tree(work.path()), before);
     let told = to(&["--recipient", &recipient]).exits(0).json();
     for member in told["members"].as_array().unwrap() {

@@ -297,12 +297,10 @@ impl StartScan {
             return None;
         }
         let mut names = std::mem::take(&mut scan.stray_segments);
+        let own = scan.layout.wal.iter();
         names.extend(
-            scan.layout
-                .wal
-                .iter()
-                .cloned()
-                .filter(|name| SegmentName::parse(name).is_some()),
+            own.filter(|name| SegmentName::parse(name).is_some())
+                .cloned(),
         );
         names.sort();
         let parsed = |name: String| {

@@ -100,7 +100,7 @@ impl Rewind {
 pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
     let cipher = cipher(&args.recipient, &args.recipients_file)?;
     let to_write = args.out.as_deref().filter(|_| !args.dry_run);
-    if to_write.is_some() && cipher.is_none() {
+    if args.out.is_some() && cipher.is_none() {
         refuse_plaintext(args)?;
     }
     let inputs = open(args, &cx.places)?;
