@@ -193,6 +193,19 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
 }
 
 #[test]
+fn of_a_damaged_member_no_data_size_is_told() {
+    let story = Story::new();
+    let dirs = [story.data_dir("C-mid_record_flip"), story.backups()];
+    let told = typed(
+        "snapshot -v --damaged --data-dir {} --backup-dir {}",
+        &[&dirs[0], &dirs[1]],
+    );
+    let told = told.exits(0).stdout;
+    assert_has(&told, "  damaged ");
+    assert!(!told.contains("data size"), "{told}");
+}
+
+#[test]
 fn what_the_disk_does_not_give_is_listed_and_the_rest_is_saved() {
     only_with!(need("strace"));
     let story = Story::new();
