@@ -159,6 +159,7 @@ fn kind(silence: &ProbeError, url: &str) -> &'static str {
         ProbeError::Unreachable { url, .. } => ("unreachable", url),
         ProbeError::TooSlow { url, .. } => ("too slow", url),
         ProbeError::Tls { url, .. } => ("TLS", url),
+        ProbeError::Lost { url } => ("lost", url),
         ProbeError::NotAllowed { url } => ("not allowed", url),
         ProbeError::Refused { url, .. } => ("refused", url),
         ProbeError::Rubbish { url, .. } => ("rubbish", url),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::ark::{
-    BINARY, ark, assert_has, clean, names, run, snapshot, tool, typed, words,
+    BINARY, ark, assert_has, clean, names, run, snapshot, tool, typed, typed_with, words,
 };
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
@@ -193,6 +193,19 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
 }
 
 #[test]
+fn of_a_damaged_member_no_data_size_is_told() {
+    let story = Story::new();
+    let dirs = [story.data_dir("C-mid_record_flip"), story.backups()];
+    let told = typed(
+        "snapshot -v --damaged --data-dir {} --backup-dir {}",
+        &[&dirs[0], &dirs[1]],
+    );
+    let told = told.exits(0).stdout;
+    assert_has(&told, "  damaged ");
+    assert!(!told.contains("data size"), "{told}");
+}
+
+#[test]
 fn what_the_disk_does_not_give_is_listed_and_the_rest_is_saved() {
     only_with!(need("strace"));
     let story = Story::new();
@@ -324,6 +337,33 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
         }
     }
+}
+
+#[test]
+fn keys_of_a_damaged_log_are_put_back_and_what_it_lacks_is_not_deleted_for_that() {
+    only_with!(need("etcd"));
+    let story = Story::new();
+    let server = Etcd::start(&story.dir.path().join("real0.etcd"));
+    let endpoint = server.client_url();
+    for dir in story.data_dir_and_archive("C-mid_record_flip") {
+        let put = |flags: &[&str]| {
+            let line = "put-keys {} / --endpoints {}";
+            typed_with(line, &[&dir, &endpoint], flags)
+        };
+        let lost = "the log is whole up to entry 451; lost is what was in it";
+        for also in [&[][..], &["--dry-run"]] {
+            put(&[&["--delete-others"], also].concat())
+                .exits(3)
+                .says(lost)
+                .says("so `--delete-others` removes nothing");
+            put(also).exits(4).says(lost);
+        }
+        let told = put(&["--json"]).exits(4);
+        assert_eq!(told.json()["counts"]["create"], 0, "{told:#?}");
+        let in_whole_part = ["--at-index", "451", "--delete-others"];
+        put(&in_whole_part).exits(0);
+    }
+    server.stop();
 }
 
 #[test]

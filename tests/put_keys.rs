@@ -4,16 +4,19 @@
 //! answers afterwards are compared with those before the keys were deleted.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::live_2x::starts::{Alone, Did};
-use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot, typed, typed_with};
+use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, run, snapshot, typed, typed_with};
 use crate::support::certs::Authority;
 use crate::support::etcd::{Connection, Etcd, ServerTls, http};
 use crate::support::recordings::copy_dir;
@@ -94,9 +97,17 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     assert_eq!(content(server, "app"), after_accident, "a dry run wrote");
     let counts = &planned.json()["counts"];
     let expected = json!({
-        "create": 11, "change": 1, "same": 1, "other_kind": 0, "other_name": 0, "other_expiry": 0, "only_there": 1, "expired": 1,
+        "create": 11, "change": 1, "same": 1, "unsure": 0, "other_kind": 0, "other_name": 0, "create_beside": 0,
+        "other_expiry": 0, "only_there": 1, "expired": 1,
     });
     assert_eq!(*counts, expected);
+    let planned = put_keys(&archive, "/app", server, &["--dry-run", "-v"]).exits(0);
+    assert_has(&planned.stdout, "change        /app/stays  (stays)\n");
+    assert_has(&planned.stdout, "1 with another value or expiration (stay)");
+    assert_has(
+        &planned.stdout,
+        "expired       /app/config/short  (left out)\n",
+    );
 
     let told = put_keys(&archive, "/app", server, &[]).exits(0);
     told.says("1 key has another value or expiration by now, which stays");
@@ -114,14 +125,20 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     put_keys(&archive, "/app", server, &all).exits(0);
     assert_eq!(content(server, "app"), before);
 
-    // What JSON cannot show of a value is seen in the log.
+    // What JSON cannot show of a value is seen in the log, and stays untold of the server.
+    let told = put_keys(&archive, "/app", server, &[]).exits(0);
+    told.says("1 value looks the same, but the API shows U+FFFD");
+    request(server, "PUT", "app/config/binary", "value=a%EF%BF%BD%00z");
+    put_keys(&archive, "/app", server, &["--overwrite"]).exits(0);
     let mut keys = clean(BINARY);
     keys.args(["keys", "--get", "/app/config/binary"]);
     let value = keys.arg(data_dir).output().unwrap().stdout;
     assert_eq!(value, b"a\xff\x00z");
     // The job that another release named otherwise is there, and does not come a second time.
     let queue = "\"/app/config/queue/";
-    let job = before.keys().find(|key| key.starts_with(queue)).unwrap();
+    let mut jobs = before.iter().filter(|(key, _)| key.starts_with(queue));
+    let (job, fact) = jobs.next().unwrap();
+    let form = format!("value={}", fact[0].as_str().unwrap());
     let job = job.trim_matches('"').rsplit('/').next().unwrap();
     let number: u64 = job.parse().unwrap();
     let other = match number.to_string() {
@@ -130,16 +147,37 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     };
     request(server, "DELETE", &format!("app/config/queue/{job}"), "");
     let renamed = format!("app/config/queue/{other}");
-    request(server, "PUT", &renamed, "value=first");
+    request(server, "PUT", &renamed, &form);
     let expected = content(server, "app");
     let told = put_keys(&archive, "/app", server, &all).exits(0);
-    told.says("1 in-order key is there under the name that another release gives it");
+    told.says(
+        "1 in-order key is there with the same value under the name that another release gives it",
+    );
     assert_eq!(content(server, "app"), expected);
+    // After a rewind the numbers come a second time: another job under that number is not this one.
+    request(server, "PUT", &renamed, "value=another+job");
+    let told = put_keys(&archive, "/app", server, &["--overwrite"]).exits(0);
+    let row = format!("create beside /app/config/queue/{job}\n");
+    assert_has(&told.stdout, &row);
+    told.says("1 in-order key has another value under the name that another release gives it");
+    let mut both = before.clone();
+    both.insert(
+        format!("\"/{renamed}\""),
+        json!(["another job", null, false]),
+    );
+    assert_eq!(content(server, "app"), both);
     request(server, "DELETE", &renamed, "");
     put_keys(&archive, "/app", server, &[]).exits(0);
     assert_eq!(content(server, "app"), before);
     let missing = put_keys(&archive, "/nothing", server, &[]);
     missing.exits(10).says("no such key: `/nothing`");
+    // What a variable that is not set leaves is not the whole store.
+    for none in ["", ".", "/app/.."] {
+        let told = put_keys(&archive, none, server, &["--dry-run"]);
+        told.exits(2).says("it names no key; `/` means all keys");
+        typed("keys {} {}", &[&archive, &none]).exits(2);
+        typed("keys {} --get {}", &[&archive, &none]).exits(2);
+    }
 }
 
 /// Where a key stands for a directory, or a directory for a key, all of it stays; so does what etcd does not list.
@@ -161,7 +199,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         request(server, method, key, form);
     }
     let flags = ["--overwrite", "--delete-others", "--json"];
-    for changed in [1, 0] {
+    // One each time is the value that is not UTF-8, of which no answer tells whether it is there.
+    for changed in [2, 1] {
         let told = put_keys(&archive, "/app", server, &flags).exits(0);
         let told = told.json();
         assert_eq!(told["counts"]["other_kind"], 3, "{told:#}");
@@ -206,6 +245,8 @@ fn a_deleted_directory_comes_back_as_it_was_and_what_was_written_since_stays() {
         let archive = crate::support::tools::archives_in(&dir.path().join("backups")).remove(0);
         let keys = typed("keys --as-script {} {} /app/config", &[&tool, &archive]);
         let path = dir.path().join("script");
+        let cautions = keys.stdout.matches("etcdctl 2.0 and 2.1 make a `+` of it");
+        assert_eq!(cautions.count(), usize::from(tool == "etcdctl"));
         std::fs::write(&path, keys.exits(0).stdout).unwrap();
         script.arg(&path).env("ENDPOINT", etcd.client_url());
         script.env("ETCDCTL_ENDPOINT", etcd.client_url());
@@ -306,6 +347,75 @@ fn a_writer_beside_it_loses_nothing_and_a_killed_run_is_gone_on_with() {
     }
 }
 
+/// A way to `server` that breaks once: the `last` PUT is passed on, its answer is not, and no one listens any more.
+fn breaks_at(server: SocketAddr, last: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut upstream = TcpStream::connect(server).unwrap();
+        let broken = Arc::new(AtomicBool::new(false));
+        let (mut from, mut to) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+        let is_broken = Arc::clone(&broken);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut buffer) {
+                if !is_broken.load(Ordering::SeqCst) {
+                    to.write_all(&buffer[..length]).unwrap();
+                }
+            }
+        });
+        let (mut buffer, mut puts) = ([0; 4096], 0);
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            puts += usize::from(buffer.starts_with(b"PUT "));
+            if puts == last {
+                broken.store(true, Ordering::SeqCst);
+                // The rest of the request may come in pieces.
+                let patience = Some(Duration::from_millis(300));
+                client.set_read_timeout(patience).unwrap();
+            }
+            upstream.write_all(&buffer[..length]).unwrap();
+        }
+        for stream in [client, upstream] {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+    own
+}
+
+#[test]
+fn a_member_that_dies_meanwhile_is_named_and_the_next_one_goes_on() {
+    only_with!(need("etcd"));
+    let dir = fast_dir("ark-put-keys-");
+    let data_dir = dir.path().join("real0.etcd");
+    let etcd = Etcd::start(&data_dir);
+    let client = etcd.client();
+    for number in 0..20 {
+        request(client, "PUT", &format!("app/key-{number:02}"), "value=x");
+    }
+    let archive = archive_of(&data_dir, dir.path());
+    request(client, "DELETE", "app?recursive=true", "");
+    let broken = breaks_at(client, 6);
+    put_keys(&archive, "/app", broken, &["--timeout", "10s"])
+        .exits(1)
+        .says("stopped at `/app/key-04`, after 5 writes: the connection to http://127.0.0.1:")
+        .says("was lost")
+        .says("run the same command again: what has been written is not written again");
+    assert_eq!(content(client, "app").len(), 7);
+    let endpoints = [breaks_at(client, 6), client].map(|one| format!("http://{one}"));
+    let told = typed(
+        "put-keys {} /app --json --endpoints {}",
+        &[&archive, &endpoints.join(",")],
+    );
+    let told = told.exits(0).json();
+    // One was written by the member that could not say so.
+    assert_eq!(told["conflicts"], json!([]), "{told:#}");
+    assert_eq!(told["created"], 15, "{told:#}");
+    assert_eq!(told["endpoint"], etcd.client_url(), "{told:#}");
+    assert_eq!(content(client, "app").len(), 22);
+}
+
 /// etcdctl against a server, as root once there is auth.
 struct Ctl {
     flags: Vec<String>,
@@ -380,6 +490,8 @@ fn a_user_puts_back_what_is_its_own(
     for told in refused {
         told.exits(1).says("nothing was written").says("--username");
     }
+    put("/other", &["--username", "app", "--password-file", &app])
+        .says("/v2/keys/other/: authentication failed");
     let reader = password("reader", "of-reader");
     put(
         "/app/deep",
@@ -389,9 +501,12 @@ fn a_user_puts_back_what_is_its_own(
     .says("stopped at `/app/deep`, after 0 writes")
     .says("pass `--username` with `--password-file`; the user must be allowed to read and write");
     let as_app = ["--username", "app", "--password-file", &app];
-    // Its role is of what is below /app, not of that directory itself.
-    let told = put("/app/deep", &[&as_app[..], &["--json"]].concat()).exits(0);
+    // Its role is of what is below /app, not of that directory itself, but etcd takes `/app/` for that.
+    let told = put("/app", &[&as_app[..], &["--json"]].concat()).exits(0);
     assert_eq!(told.json()["created"], 2, "{told:#?}");
+    ctl.run("rm --recursive /app");
+    let told = put("/app/", &[&as_app[..], &["--json"]].concat()).exits(0);
+    assert_eq!(told.json()["created"], 4, "{told:#?}");
     assert_eq!(ctl.run("get /app/deep/name"), "two");
     let as_root = ["--username", "root", "--password-file", &root];
     let told = put("/", &[&as_root[..], &["--json"]].concat()).exits(0);

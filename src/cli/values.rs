@@ -1,12 +1,16 @@
 //! Parsers of values that several flags take.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::SignedDuration;
 
 use crate::cli::location::no_url;
+use crate::etcd::store::path::components;
 
 const LIKE_A_DURATION: &str = "not a valid duration: write it like `30s`, `90m`, `24h` or `7d`";
 
@@ -34,6 +38,19 @@ pub(crate) fn duration_or_zero(text: &str) -> Result<SignedDuration, String> {
 pub(crate) fn byte_size(text: &str) -> Result<ByteSize, String> {
     let wrong = |_| "not a valid size: write it like `100MB`, `95MiB` or `2GB`".to_owned();
     text.parse().map_err(wrong)
+}
+
+/// A key as the API names it. All keys are meant by `/` only, and not by what a variable that is not set leaves.
+pub(crate) fn key() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|given| {
+        let bytes = given.as_bytes();
+        let is_root = !bytes.is_empty() && bytes.iter().all(|byte| *byte == b'/');
+        if is_root || !components(bytes).is_empty() {
+            Ok(given)
+        } else {
+            Err("it names no key; `/` means all keys")
+        }
+    })
 }
 
 /// A number of archives to keep.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::cluster::http::{Cluster, Method, SHORT};
 use crate::cluster::response::shown;
 use crate::cluster::{ClusterId, ProbeError};
+use crate::etcd::json::tokens::go_utf8;
 
 /// Bytes of the longest answer with keys that is read.
 const LARGE: u64 = 1 << 30;
@@ -53,7 +54,15 @@ pub enum Written {
     NotEmpty,
 }
 
-/// The keys of a cluster, through the endpoint that answered first.
+/// The answer to a request.
+struct Heard {
+    status: u16,
+    body: Vec<u8>,
+    /// Whether a member that was asked before this one may have done the same already.
+    again: bool,
+}
+
+/// The keys of a cluster, through one endpoint as long as that answers, and then through the next.
 #[derive(Debug)]
 pub struct Keys<'c> {
     cluster: &'c Cluster,
@@ -111,11 +120,18 @@ impl<'c> Keys<'c> {
 
     /// The node `key`, `/` for all, and all nodes below it, by key, read through a quorum; empty if the key does not
     /// exist. etcd leaves out hidden nodes below `key`.
-    pub fn read(&mut self, key: &[u8]) -> Result<BTreeMap<String, LiveNode>, ProbeError> {
-        let path = format!("{}?recursive=true&quorum=true", path_of(key));
+    pub fn read(
+        &mut self,
+        key: &[u8],
+        is_dir: bool,
+    ) -> Result<BTreeMap<String, LiveNode>, ProbeError> {
+        let path = format!("{}?recursive=true&quorum=true", path_of(key, is_dir));
         let answer = self.ask(&Method::Get, &path)?;
         let mut found = BTreeMap::new();
-        if let (200, Ok(answered)) = (answer.0, serde_json::from_slice::<Answered>(&answer.1)) {
+        if let (200, Ok(answered)) = (
+            answer.status,
+            serde_json::from_slice::<Answered>(&answer.body),
+        ) {
             let mut left = vec![answered.node];
             while let Some(node) = left.pop() {
                 left.extend(node.nodes);
@@ -128,7 +144,7 @@ impl<'c> Keys<'c> {
             }
             return Ok(found);
         }
-        match serde_json::from_slice::<Failed>(&answer.1) {
+        match serde_json::from_slice::<Failed>(&answer.body) {
             Ok(Failed {
                 code: KEY_NOT_FOUND,
                 ..
@@ -158,7 +174,8 @@ impl<'c> Keys<'c> {
         ttl: Option<i64>,
         condition: Condition,
     ) -> Result<Written, ProbeError> {
-        let mut path = format!("{}?{}", path_of(key), query(condition));
+        let is_dir = value.is_none();
+        let mut path = format!("{}?{}", path_of(key, is_dir), query(condition));
         if let Some(ttl) = ttl {
             let _ = write!(path, "&ttl={ttl}");
         }
@@ -166,61 +183,94 @@ impl<'c> Keys<'c> {
             Some(value) => format!("value={}", escaped(value, b"")),
             None => "dir=true".to_owned(),
         };
-        self.change(&Method::Put(form.as_bytes()), &path)
+        let (written, again) = self.change(&Method::Put(form.as_bytes()), &path)?;
+        if again && written == Written::Conflict {
+            let found = self.read(key, is_dir)?;
+            let node = found.get(&*String::from_utf8_lossy(&go_utf8(key)));
+            let text = value.map(|value| String::from_utf8_lossy(&go_utf8(value)).into_owned());
+            if node.is_some_and(|node| node.value == text) {
+                return Ok(Written::Done);
+            }
+        }
+        Ok(written)
     }
 
     /// Removes a key, or an empty directory, on the `condition`.
     pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, ProbeError> {
-        let path = format!("{}?{}", path_of(key.as_bytes()), query(condition));
-        self.change(&Method::Delete, &path)
-    }
-
-    fn change(&mut self, method: &Method<'_>, path: &str) -> Result<Written, ProbeError> {
-        let answer = self.ask(method, path)?;
-        match (answer.0, code_of(&answer.1)) {
-            (200 | 201, _) => Ok(Written::Done),
-            (_, Some(DIR_NOT_EMPTY)) => Ok(Written::NotEmpty),
-            (_, Some(KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS)) => {
-                Ok(Written::Conflict)
-            }
-            _ => Err(self.refused(path, &answer)),
+        let is_dir = condition == Condition::EmptyDirectory;
+        let path = format!("{}?{}", path_of(key.as_bytes(), is_dir), query(condition));
+        let (written, again) = self.change(&Method::Delete, &path)?;
+        if again && written == Written::Conflict && self.read(key.as_bytes(), is_dir)?.is_empty() {
+            return Ok(Written::Done);
         }
+        Ok(written)
     }
 
-    /// The status and the body of an answer, from the first endpoint that gives one; later requests go to the same.
-    fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<(u16, Vec<u8>), ProbeError> {
-        let endpoints = match &self.url {
-            Some(url) => std::slice::from_ref(url),
-            None => &self.cluster.endpoints,
+    /// Also tells whether a member that was asked before may have made the change already.
+    fn change(&mut self, method: &Method<'_>, path: &str) -> Result<(Written, bool), ProbeError> {
+        let answer = self.ask(method, path)?;
+        let written = match (answer.status, code_of(&answer.body)) {
+            (200 | 201, _) => Written::Done,
+            (_, Some(DIR_NOT_EMPTY)) => Written::NotEmpty,
+            (_, Some(KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS)) => {
+                Written::Conflict
+            }
+            _ => return Err(self.refused(path, &answer)),
         };
-        let mut first = None;
-        for url in endpoints {
+        Ok((written, answer.again))
+    }
+
+    /// The answer of the first endpoint that gives one; later requests go to it first. The condition of a write makes it
+    /// safe to ask a second member for it.
+    fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<Heard, ProbeError> {
+        let answered = self.url.clone();
+        let others = self.cluster.endpoints.iter();
+        let others = others.filter(|url| Some(*url) != answered.as_ref());
+        let (mut first, mut again) = (None, false);
+        for url in answered.iter().chain(others) {
             let talk = self.cluster.talk(url, self.cluster_id);
             let answer = match talk.exchange_as_user(method, path, LARGE) {
                 Ok(answer) => answer,
                 Err(silence) => {
-                    first.get_or_insert(silence);
+                    again |= silence.is_reached();
+                    first.get_or_insert(match silence {
+                        ProbeError::Rubbish { url, .. }
+                        | ProbeError::Tls { url, .. }
+                        | ProbeError::Unreachable { url, .. }
+                            if answered.as_ref() == Some(&url) =>
+                        {
+                            ProbeError::Lost { url }
+                        }
+                        silence => silence,
+                    });
                     continue;
                 }
             };
             if answer.status == 401 || answer.status == 403 && code_of(&answer.body).is_none() {
-                return Err(ProbeError::NotAllowed { url: url.clone() });
+                let (key, _) = path.split_once('?').unwrap_or((path, ""));
+                return Err(ProbeError::NotAllowed {
+                    url: format!("{url}{key}"),
+                });
             }
             self.cluster_id = answer.cluster_id();
             if self.cluster_id.is_none() {
                 return Err(talk.not_etcd(path, answer));
             }
             self.url = Some(url.clone());
-            return Ok((answer.status, answer.body));
+            return Ok(Heard {
+                status: answer.status,
+                body: answer.body,
+                again,
+            });
         }
         Err(first.unwrap_or(ProbeError::NoClientUrl))
     }
 
-    fn refused(&self, path: &str, answer: &(u16, Vec<u8>)) -> ProbeError {
-        let body = answer.1.get(..SHORT as usize).unwrap_or(&answer.1);
+    fn refused(&self, path: &str, answer: &Heard) -> ProbeError {
+        let body = answer.body.get(..SHORT as usize).unwrap_or(&answer.body);
         ProbeError::Refused {
             url: format!("{}{path}", self.url()),
-            status: answer.0,
+            status: answer.status,
             message: shown(&String::from_utf8_lossy(body)),
         }
     }
@@ -238,8 +288,10 @@ fn query(condition: Condition) -> String {
     }
 }
 
-fn path_of(key: &[u8]) -> String {
-    format!("/v2/keys{}", escaped(key, b"/"))
+/// The path of a key; with a `/` at the end for a directory, because a role of `/app/*` does not allow `/app`.
+fn path_of(key: &[u8], is_dir: bool) -> String {
+    let end = if is_dir && key != b"/" { "/" } else { "" };
+    format!("/v2/keys{}{end}", escaped(key, b"/"))
 }
 
 /// `bytes` in a URL or a form: all but letters, digits, `-._~` and those of `also` as `%XX`.

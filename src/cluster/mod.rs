@@ -171,6 +171,9 @@ pub enum ProbeError {
     TooSlow { url: String, after: Duration },
     #[error("{url}: TLS handshake failed: {why}")]
     Tls { url: String, why: String },
+    /// It answered before, and does not any more.
+    #[error("the connection to {url} was lost")]
+    Lost { url: String },
     /// It requires a user (401, or 403).
     #[error("{url}: authentication failed (wrong user or password, or a user who may not do this)")]
     NotAllowed { url: String },

@@ -17,8 +17,9 @@
 //! ```
 //!
 //! All little-endian. A commit writes one of the two metas; bbolt opens a file with at least one valid
-//! meta. The last applied entry is in bucket `meta`, key `consistent_index`: 8 bytes, big-endian.
-//! Source: `db.go`, `page.go`, `bucket.go` of bbolt 1.3, `mvcc/kvstore.go` of etcd 3.4.23.
+//! meta. The last applied entry is in bucket `meta`, key `consistent_index`: 8 bytes, big-endian. etcd writes it with
+//! the first v3 write or raft snapshot, and reads 0 before.
+//! Source: `db.go`, `page.go`, `bucket.go` of bbolt 1.3, `ConsistentIndex` in `mvcc/kvstore.go` of etcd 3.4.23.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -99,7 +100,7 @@ fn newest(metas: &[Option<Vec<u8>>; 2]) -> Option<&Vec<u8>> {
     valid.max_by_key(|meta| number(meta, 64))
 }
 
-/// The index of the last entry that was applied to a db file.
+/// The index of the last entry that was applied to a db file; 0 where it was never saved.
 pub fn consistent_index(file: &fs::File) -> Result<u64, DbFault> {
     let meta = DbLook::take(file)?.newest().ok_or(DbFault::NoMeta)?;
     let tree = Tree {
@@ -107,15 +108,18 @@ pub fn consistent_index(file: &fs::File) -> Result<u64, DbFault> {
         page_size: page_size_of(&meta),
         pages: number(&meta, 56),
     };
-    let bucket = tree.value(number(&meta, 32), b"meta")?;
+    let Some(bucket) = tree.value(number(&meta, 32), b"meta")? else {
+        return Ok(0);
+    };
     let value = match number(&bucket, 0) {
         0 => in_leaf(bucket.get(16..).unwrap_or_default(), b"consistent_index"),
-        root => Some(tree.value(root, b"consistent_index")?),
+        root => tree.value(root, b"consistent_index")?,
     };
-    let value = value.as_deref().and_then(|value| value.first_chunk::<8>());
-    value
-        .map(|value| u64::from_be_bytes(*value))
-        .ok_or(DbFault::NoIndex)
+    let Some(value) = value else {
+        return Ok(0);
+    };
+    let value = value.first_chunk::<8>().ok_or(DbFault::NoIndex)?;
+    Ok(u64::from_be_bytes(*value))
 }
 
 struct Tree<'f> {
@@ -126,13 +130,13 @@ struct Tree<'f> {
 }
 
 impl Tree<'_> {
-    /// The value of `key` in the tree below `root`.
-    fn value(&self, root: u64, key: &[u8]) -> Result<Vec<u8>, DbFault> {
+    /// The value of `key` in the tree below `root`; `None` if the leaf where it would be does not have it.
+    fn value(&self, root: u64, key: &[u8]) -> Result<Option<Vec<u8>>, DbFault> {
         let mut page = root;
         for _ in 0..MAX_DEPTH {
             let node = self.node(page)?;
             if number(&node, 8) as u16 & LEAF != 0 {
-                return in_leaf(&node, key).ok_or(DbFault::NoIndex);
+                return Ok(in_leaf(&node, key));
             }
             page = below(&node, key).ok_or(DbFault::NoIndex)?;
         }
@@ -355,10 +359,12 @@ mod tests {
             inside,
         ];
         assert_eq!(read(&db(&pages)).unwrap(), 77);
-        // The same without the key, and one with a cycle.
-        let mut lost = pages.clone();
-        lost[5] = leaf(&[(0, b"consistent", &index)]);
-        assert!(matches!(read(&db(&lost)), Err(DbFault::NoIndex)));
+        // The same before it was ever saved, and one with a cycle.
+        let mut before = pages.clone();
+        before[5] = leaf(&[(0, b"consistent", &index)]);
+        assert_eq!(read(&db(&before)).unwrap(), 0);
+        before[2] = leaf(&[(1, b"members", &bucket(0, &leaf(&[])))]);
+        assert_eq!(read(&db(&before)).unwrap(), 0);
         let mut round = pages;
         round[3] = branch(&[(b"aaa", 5)]);
         assert!(matches!(read(&db(&round)), Err(DbFault::NoIndex)));

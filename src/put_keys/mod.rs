@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::ProbeError;
 use crate::cluster::keys::{Condition, Keys, LiveNode, Written};
+use crate::etcd::json::tokens::go_utf8;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::interrupt::{Interrupt, Interrupted};
@@ -35,14 +36,23 @@ pub enum Step {
     /// It has another value, or expires on one side only; with this `modifiedIndex`.
     Change(u64),
     Same,
+    /// The API shows the same text with U+FFFD for both values, which stands for any byte outside a character; with
+    /// its `modifiedIndex` if the backup has such bytes, which a write would bring back.
+    Unsure(Option<u64>),
     /// It is a directory on one side and a key on the other, or below such a one; it is left unchanged.
     OtherKind,
-    /// It is an in-order key that the cluster has under the name of another release; writing it would duplicate it.
+    /// It is an in-order key that the cluster has, with this value, under the name of another release; writing it would
+    /// duplicate it.
     OtherName,
+    /// The same name in the cluster has another value, so it need not be this key: numbers come a second time after a
+    /// rewind. It is created like any missing key, because that loses neither.
+    CreateBeside,
     /// It is a directory on both sides and expires on one only; it is left unchanged.
     OtherExpiry,
     /// It is only in the cluster: a key with this `modifiedIndex`, or a directory.
     OnlyThere(Option<u64>),
+    /// It has expired in the backup, and is left out.
+    Expired,
 }
 
 /// A key and what to do with it.
@@ -61,8 +71,6 @@ pub struct Planned<'s> {
 pub struct Plan<'s> {
     /// A directory comes before its children; what is only in the cluster comes last, the deepest first.
     pub keys: Vec<Planned<'s>>,
-    /// Keys and directories of the backup that have expired, and are left out.
-    pub expired: usize,
 }
 
 /// What a plan may do besides creating missing keys.
@@ -91,10 +99,15 @@ impl Allowed {
     /// Whether `step` may be carried out.
     pub fn takes(self, step: Step) -> bool {
         match step {
-            Step::Create => true,
-            Step::Change(_) => self.overwrite,
+            Step::Create | Step::CreateBeside => true,
+            Step::Change(_) | Step::Unsure(Some(_)) => self.overwrite,
             Step::OnlyThere(_) => self.delete_others,
-            Step::Same | Step::OtherKind | Step::OtherName | Step::OtherExpiry => false,
+            Step::Same
+            | Step::Unsure(None)
+            | Step::OtherKind
+            | Step::OtherName
+            | Step::OtherExpiry
+            | Step::Expired => false,
         }
     }
 }
@@ -109,11 +122,9 @@ impl<'s> Plan<'s> {
         interrupt: &Interrupt,
     ) -> Result<Self, PutError> {
         let top_key = key_of(&store.path(top));
-        let mut live = keys.read(&top_key).map_err(PutError::Read)?;
-        let mut plan = Self {
-            keys: Vec::new(),
-            expired: 0,
-        };
+        let is_dir = store.node(top).is_dir();
+        let mut live = keys.read(&top_key, is_dir).map_err(PutError::Read)?;
+        let mut plan = Self { keys: Vec::new() };
         // etcd lists its root without a name.
         let mut known = BTreeSet::from([String::new()]);
         // The last one of another kind: nothing below it is written or removed.
@@ -131,11 +142,17 @@ impl<'s> Plan<'s> {
             let node = store.node(id);
             let path = key_of(walk.path());
             if node.ttl(now).is_some_and(|left| left <= 0) {
-                plan.expired += 1;
                 // A client that renewed it has it still: that is not only in the cluster.
                 let key = as_go_shows(&path);
                 known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
-                known.insert(key);
+                known.insert(key.clone());
+                plan.keys.push(Planned {
+                    key,
+                    step: Step::Expired,
+                    path,
+                    value: None,
+                    ttl: None,
+                });
                 if node.is_dir() {
                     walk.skip();
                 }
@@ -146,7 +163,8 @@ impl<'s> Plan<'s> {
             }
             // etcd shows a hidden node only to a request for its name.
             if node.is_hidden() && id != top {
-                for (key, node) in keys.read(&path).map_err(PutError::Read)? {
+                let read = keys.read(&path, node.is_dir());
+                for (key, node) in read.map_err(PutError::Read)? {
                     live.entry(key).or_insert(node);
                 }
             }
@@ -163,10 +181,17 @@ impl<'s> Plan<'s> {
                 known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
                 other_kind = Some(key.clone());
             }
-            let other = other_name(&key).filter(|_| step == Step::Create && value.is_some());
-            if let Some(other) = other.filter(|other| live.contains_key(other)) {
-                step = Step::OtherName;
-                known.insert(other);
+            if step == Step::Create
+                && let Some(value) = value.as_deref()
+                && let Some(other) = other_name(&key)
+                && let Some(node) = live.get(&other)
+            {
+                if node.value.as_deref() == Some(&*as_go_shows(value)) {
+                    step = Step::OtherName;
+                    known.insert(other);
+                } else {
+                    step = Step::CreateBeside;
+                }
             }
             known.insert(key.clone());
             plan.keys.push(Planned {
@@ -198,13 +223,15 @@ impl<'s> Plan<'s> {
             let value = planned.value.as_deref();
             let mut put = |condition| keys.put(&planned.path, value, planned.ttl, condition);
             let (written, count) = match planned.step {
-                Step::Create => (put(Condition::Absent), &mut done.created),
-                Step::Change(at) => (put(Condition::Modified(at)), &mut done.changed),
+                Step::Create | Step::CreateBeside => (put(Condition::Absent), &mut done.created),
+                Step::Change(at) | Step::Unsure(Some(at)) => {
+                    (put(Condition::Modified(at)), &mut done.changed)
+                }
                 Step::OnlyThere(at) => {
                     let condition = at.map_or(Condition::EmptyDirectory, Condition::Modified);
                     (keys.delete(&planned.key, condition), &mut done.deleted)
                 }
-                Step::Same | Step::OtherKind | Step::OtherName | Step::OtherExpiry => continue,
+                _ => continue,
             };
             match written {
                 Ok(Written::Done) => *count += 1,
@@ -242,9 +269,13 @@ fn step(value: Option<&[u8]>, expires: bool, live: Option<&LiveNode>) -> Step {
     match (value, &live.value) {
         (None, None) if expires != live.expires => Step::OtherExpiry,
         (None, None) => Step::Same,
-        // Bytes that are not UTF-8 look the same in the server's answer.
         (Some(value), Some(text)) if as_go_shows(value) == *text && expires == live.expires => {
-            Step::Same
+            let is_raw = std::str::from_utf8(value).is_err();
+            if text.contains('\u{fffd}') {
+                Step::Unsure(is_raw.then_some(live.modified))
+            } else {
+                Step::Same
+            }
         }
         (Some(_), Some(_)) => Step::Change(live.modified),
         _ => Step::OtherKind,
@@ -278,10 +309,5 @@ fn only_there<'s>(live: &BTreeMap<String, LiveNode>, known: &BTreeSet<String>) -
 
 /// A text as Go writes it into JSON: U+FFFD for each byte outside a character.
 fn as_go_shows(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| '\u{fffd}'));
-    }
-    text
+    String::from_utf8_lossy(&go_utf8(bytes)).into_owned()
 }

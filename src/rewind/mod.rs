@@ -34,6 +34,7 @@ pub mod stores;
 pub mod write;
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use fs_err as fs;
 use jiff::Timestamp;
@@ -43,7 +44,7 @@ pub use crate::rewind::plan::Plan;
 pub use crate::rewind::write::write;
 
 use crate::archive::manifest::FILE_MODE;
-use crate::data_dir::DbLook;
+use crate::data_dir::{DbLook, consistent_index};
 use crate::etcd::ids::{ClusterId, Index, Term};
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::UnixNanos;
@@ -170,6 +171,16 @@ pub fn plan(
         disagreed,
         served,
     } = stores.agreed(base, &views, &names, request.base.is_some())?;
+    let db = choose_db(&read_inputs, base);
+    if let Some((input, read_input)) =
+        db.and_then(|place| Some((inputs.get(place)?, read_inputs.get(place)?)))
+        && let Target::DataDir(data_dir) = &input.target
+        && let Some(file) = data_dir.list()?.db
+        // A server writes to it, so it tells nothing.
+        && read_input.running.is_none()
+    {
+        require_db_between(&file.path, base.index(), moment.index)?;
+    }
     let term = next_term(&read_inputs)?;
     let changes =
         crate::rewind::new_cluster::changes(request.requested, &mut store, moment.index, term)?;
@@ -177,7 +188,7 @@ pub fn plan(
     let old_cluster_id = cluster_of(&read_inputs);
     let log = history.cover(base.index().next(), moment.index, Some(base.input));
     Ok(Plan {
-        db: choose_db(&read_inputs, base),
+        db,
         cluster_id: if request.keep_cluster_id {
             old_cluster_id
         } else {
@@ -352,6 +363,16 @@ fn choose_db(read_inputs: &[ReadInput], base: View) -> Option<usize> {
     let with_db = read_inputs.iter().enumerate().filter(|(_, one)| one.has_db);
     let best = with_db.max_by_key(|(place, one)| (*place == base.input, one.facts.position.commit));
     best.map(|(place, _)| place)
+}
+
+/// Refuses a `snap/db` that is older than the raft snapshot or newer than the log: 3.x would not start.
+pub(crate) fn require_db_between(db: &Path, from: Index, to: Index) -> Result<(), RewindError> {
+    let reached = Index(consistent_index(&fs::File::open(db)?)?);
+    if (from..=to).contains(&reached) {
+        Ok(())
+    } else {
+        Err(RewindError::NoDb { from, to })
+    }
 }
 
 /// The last times in the kept entries and in all entries: each SYNC holds its leader's clock.

@@ -14,7 +14,7 @@ use fs_err as fs;
 
 use crate::archive::Cipher;
 use crate::archive::manifest::Scope;
-use crate::data_dir::{DataDir, consistent_index};
+use crate::data_dir::DataDir;
 use crate::etcd::ids::{ClusterVersion, Index, SegmentName, SnapshotId, Term};
 use crate::etcd::membership::Member;
 use crate::etcd::replay::{self, Along, Start, Until};
@@ -33,7 +33,7 @@ use crate::rewind::input::member_text;
 use crate::rewind::output_dir::Place;
 use crate::rewind::reread::Reading;
 use crate::rewind::stores::{read_snapshot, snapshot_path};
-use crate::rewind::{FileFacts, Input, Plan, RewindError};
+use crate::rewind::{FileFacts, Input, Plan, RewindError, require_db_between};
 use crate::snapshot as capture;
 use crate::snapshot::{Captured, Made, capture_made};
 
@@ -200,8 +200,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Copies a `snap/db`. No process may write to it meanwhile, and it must be at least as new as the raft
-    /// snapshot and no newer than the log: otherwise 3.x would not start.
+    /// Copies a `snap/db`. No process may write to it meanwhile.
     fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
         let Some(input) = self.inputs.get(place) else {
             return Err(RewindError::NoInput);
@@ -211,13 +210,8 @@ impl Making<'_> {
         if input.look_at_db()? != before {
             return Err(RewindError::Changed(input.target.path().to_path_buf()));
         }
-        let reached = Index(consistent_index(&fs::File::open(&copy)?)?);
-        let (from, to) = (self.plan.base.index(), self.plan.moment.index);
-        if (from..=to).contains(&reached) {
-            Ok(copy)
-        } else {
-            Err(RewindError::NoDb { from, to })
-        }
+        require_db_between(&copy, self.plan.base.index(), self.plan.moment.index)?;
+        Ok(copy)
     }
 
     /// The owner of the base's last segment.

@@ -24,13 +24,14 @@ use crate::cli::flags::target::TargetFlags;
 use crate::cli::json::AfterSchema;
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::script::{self, Script};
+use crate::cli::values::key;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
     #[command(flatten)]
     pub(crate) from: TargetFlags,
     /// Only this key, or this directory and its content
-    #[arg(value_name = "PREFIX", conflicts_with = "get")]
+    #[arg(value_name = "PREFIX", conflicts_with = "get", value_parser = key())]
     pub(crate) prefix: Option<OsString>,
     /// Store as of this raft index [default: last one known to be committed]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
@@ -47,7 +48,7 @@ pub(crate) struct Keys {
     #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = FalseyValueParser::new())]
     pub(crate) hidden: bool,
     /// Write the value of one key to stdout, byte for byte
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = key())]
     pub(crate) get: Option<OsString>,
     /// Print commands that create these keys in a cluster
     ///

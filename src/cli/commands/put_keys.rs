@@ -13,21 +13,25 @@ use crate::target::StoreQuery;
 use crate::text::count;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{find, now, print_lost, print_none_starts, print_passed_over};
+use crate::cli::commands::keys::{
+    find, lost, now, only_to, print_lost, print_none_starts, print_passed_over,
+};
 use crate::cli::connection::Connection;
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Result};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::NamingRules;
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::output::{Output, Paint};
+use crate::cli::values::key;
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
     --delete-others is; hidden keys of the cluster are not listed by etcd, so they stay. Each write is conditional on what the plan was made from: what another client writes meanwhile stays, and is \
     named. Keys that have expired are left out; others keep the time that is left; a key that expires in only one of the two has \
-    changed. After a failure the same command goes on: \
-    what has been written is found to be as it was.";
+    changed. A member that does not answer any more is replaced by the next endpoint. After a failure the same command goes on: \
+    what has been written is found to be as it was. Of a damaged log the whole part is written, with exit code 4, and --delete-others is \
+    refused (3).";
 
 /// How many keys are shown without -v.
 const SHOWN: usize = 20;
@@ -37,7 +41,7 @@ pub(crate) struct PutKeys {
     #[command(flatten)]
     pub(crate) from: TargetFlags,
     /// A key, or a directory with its content; `/` for all
-    #[arg(value_name = "PREFIX")]
+    #[arg(value_name = "PREFIX", value_parser = key())]
     prefix: OsString,
     /// Keys as of this raft index [default: commit index]
     #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
@@ -77,7 +81,17 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
     print_passed_over(&read, &cx.out);
     print_none_starts(&read, &cx.out);
-    print_lost(&read, &cx.out);
+    let incomplete = lost(&read).filter(|_| args.at_index.is_none());
+    if let Some(lost) = incomplete.as_ref().filter(|_| args.delete_others) {
+        let told = format!(
+            "{lost}: what the cluster has and the backup has not may be of the lost entries, so `--delete-others` removes nothing"
+        );
+        return Err(CliError::new(Kind::Refused, told)
+            .hint("leave out --delete-others, or name an entry that is not lost with --at-index"));
+    }
+    if !cx.out.is_json() || incomplete.is_none() {
+        print_lost(&read, &cx.out);
+    }
     let store = &read.replayed.store;
     let top = find(store, Some(&args.prefix), &read)?;
     let mut keys = Keys::new(&cluster);
@@ -116,7 +130,10 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     } else {
         format!("{created} created, {changed} changed, {deleted} removed")
     });
-    Ok(())
+    match incomplete {
+        Some(lost) => Err(only_to(&target, read.replayed.at, &lost)),
+        None => Ok(()),
+    }
 }
 
 /// Warns about keys that stay different from the backup.
@@ -149,7 +166,26 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     if named > 0 {
         let keys = count(named, "in-order key is", "in-order keys are");
         out.warn(&format!(
-            "{keys} there under the name that another release gives it, and not written a second time"
+            "{keys} there with the same value under the name that another release gives it, and not written a second time"
+        ));
+    }
+    let beside = number_of("create_beside");
+    if beside > 0 {
+        let keys = count(beside, "in-order key has", "in-order keys have");
+        out.warn(&format!(
+            "{keys} another value under the name that another release gives it; the one of the backup is created beside that"
+        ));
+    }
+    let unsure = number_of("unsure");
+    if unsure > 0 {
+        let keys = count(unsure, "value looks", "values look");
+        let stays = if allowed.overwrite {
+            "those that are not UTF-8 in the backup are written"
+        } else {
+            "it stays; `--overwrite` writes those that are not UTF-8 in the backup"
+        };
+        out.warn(&format!(
+            "{keys} the same, but the API shows U+FFFD for each byte that is not UTF-8, so its bytes may differ: {stays}"
         ));
     }
     let expiring = number_of("other_expiry");
@@ -195,16 +231,16 @@ fn show(
     let to_do = plan.keys.iter().filter(|key| key.step != Step::Same);
     let mut to_do: Vec<_> = to_do.collect();
     // Steps other than creations come first: they need attention.
-    to_do.sort_by_key(|key| key.step == Step::Create);
+    to_do.sort_by_key(|key| matches!(key.step, Step::Create | Step::Expired));
     let shown = if out.verbose { to_do.len() } else { SHOWN };
     for planned in to_do.iter().take(shown) {
-        let left = if allowed.takes(planned.step) {
-            ""
-        } else {
-            "  (stays)"
+        let left = match planned.step {
+            Step::Expired => "  (left out)",
+            step if allowed.takes(step) => "",
+            _ => "  (stays)",
         };
         out.line(&format!(
-            "{:<10} {}{left}",
+            "{:<13} {}{left}",
             word(planned.step).replace('_', " "),
             printable(&planned.key)
         ));
@@ -215,20 +251,23 @@ fn show(
             to_do.len() - shown
         ));
     }
-    let shown = [
-        "to create",
-        "to change",
-        "the same",
-        "of another kind",
-        "under another name",
-        "with another expiration",
-        "only in the cluster",
-        "expired",
-    ];
-    let parts = counts(plan).into_iter().zip(shown);
-    let parts = parts.filter(|((_, count), _)| *count > 0);
+    let what = |name| match name {
+        "create" => "to create",
+        "change" if allowed.overwrite => "to change",
+        "change" => "with another value or expiration (stay)",
+        "same" => "the same",
+        "unsure" => "that the API shows alike",
+        "other_kind" => "of another kind",
+        "other_name" => "under another name",
+        "create_beside" => "to create beside another value",
+        "other_expiry" => "with another expiration",
+        "only_there" if allowed.delete_others => "to remove",
+        "only_there" => "only in the cluster (stay)",
+        name => name,
+    };
+    let parts = counts(plan).into_iter().filter(|(_, count)| *count > 0);
     let parts: Vec<_> = parts
-        .map(|((_, count), what)| format!("{count} {what}"))
+        .map(|(name, count)| format!("{count} {}", what(name)))
         .collect();
     out.line(&parts.join(", "));
 }
@@ -238,10 +277,13 @@ fn word(step: Step) -> &'static str {
         Step::Create => "create",
         Step::Change(_) => "change",
         Step::Same => "same",
+        Step::Unsure(_) => "unsure",
         Step::OtherKind => "other_kind",
         Step::OtherName => "other_name",
+        Step::CreateBeside => "create_beside",
         Step::OtherExpiry => "other_expiry",
         Step::OnlyThere(_) => "only_there",
+        Step::Expired => "expired",
     }
 }
 
@@ -254,13 +296,15 @@ fn counts(plan: &Plan<'_>) -> Vec<(&'static str, usize)> {
         "create",
         "change",
         "same",
+        "unsure",
         "other_kind",
         "other_name",
+        "create_beside",
         "other_expiry",
         "only_there",
+        "expired",
     ];
-    let expired = ("expired", plan.expired);
-    words.into_iter().map(of).chain([expired]).collect()
+    words.into_iter().map(of).collect()
 }
 
 fn answer(plan: &Plan<'_>, done: &Done) -> Value {

@@ -27,7 +27,15 @@ pub(crate) fn write(
     writeln!(to, "#!/bin/sh")?;
     match script {
         Script::Curl => writeln!(to, ": \"${{ENDPOINT:=http://127.0.0.1:2379}}\"")?,
-        Script::Etcdctl => writeln!(to, "export ETCDCTL_API=2")?,
+        Script::Etcdctl => {
+            if has_blanks(store, top) {
+                writeln!(
+                    to,
+                    "# Names with a blank are below. etcdctl 2.0 and 2.1 make a `+` of it; --as-script curl keeps it."
+                )?;
+            }
+            writeln!(to, "export ETCDCTL_API=2")?;
+        }
     }
     let mut walk = store.walk(top);
     while let Some(id) = walk.next_node() {
@@ -50,6 +58,13 @@ pub(crate) fn write(
         }
     }
     Ok(())
+}
+
+/// Whether a name in a path has a blank.
+fn has_blanks(store: &Store, top: NodeId) -> bool {
+    let mut walk = store.walk(top);
+    std::iter::from_fn(|| walk.next_node()).any(|id| store.node(id).name().contains(&b' '))
+        || store.path(top).contains(&b' ')
 }
 
 fn curl(key: &[u8], value: Option<&[u8]>, ttl: Option<i64>, to: &mut dyn Write) -> io::Result<()> {

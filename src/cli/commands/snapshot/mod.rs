@@ -290,14 +290,17 @@ fn print(captured: &Captured, out: &Output) {
         );
     }
     row("version", &version_text(member));
-    row(
-        "data size",
-        &format!(
-            "{} (limit {})",
-            size(manifest.sizes.data),
-            size(manifest.sizes.limit)
-        ),
-    );
+    // Of a damaged member it is not known what a start would need.
+    if manifest.damage.is_none() {
+        row(
+            "data size",
+            &format!(
+                "{} (limit {})",
+                size(manifest.sizes.data),
+                size(manifest.sizes.limit)
+            ),
+        );
+    }
     row(
         "archive",
         &format!(
