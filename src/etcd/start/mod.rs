@@ -464,16 +464,20 @@ impl StartScan {
             cut,
             lost_entry: log.holes.first().map(|(first, _)| *first),
             keys: server.keys(),
+            later: server.later_fault(),
         })
     }
 }
 
 /// How many bytes the server cuts off, if it reads to the end.
 fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
+    let decoder = &log.decoder;
+    if let Some(illegal) = decoder.illegal().filter(|_| line >= V2_2) {
+        return Err(Reason::IllegalField(illegal.clone()));
+    }
     if let Some(reason) = &log.fault {
         return Err(reason.clone());
     }
-    let decoder = &log.decoder;
     match (decoder.stop(), decoder.tail()) {
         (None, Tail::Whole) => Ok(None),
         (None, Tail::LengthWord) if line == V2_0 => Ok(None),
