@@ -44,12 +44,10 @@ impl Verdict {
         } else if !is_3x {
             let also = those_that_start(&starts).filter(|_| !self.is_valid());
             self.notes.extend(also);
-            for (line, verdict) in &starts {
-                if let Some(why) = verdict.why_not(*line) {
-                    self.notes
-                        .push(format!("etcd {line} does not start from it: {why}"));
-                }
-            }
+            let warnings = starts
+                .iter()
+                .filter_map(|(line, verdict)| verdict.warning(*line, "it"));
+            self.notes.extend(warnings);
         }
         self.starts = Some(starts);
         self.own = own;
