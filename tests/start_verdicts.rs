@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::rewind::{entry, hard_state, rewrite};
 use crate::support::ark::{ark, assert_has, names, restore, snapshot, typed};
-use crate::support::decode::{Field, fields, frames, log, segments};
+use crate::support::decode::{Field, FrameRead, fields, frames, log, segments};
 use crate::support::encode::{
-    LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name, snap_name,
+    ENTRY, LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name,
+    snap_name, write_file,
 };
 use crate::support::recordings::{Recording, copy_dir, unpack};
 
@@ -513,6 +514,53 @@ fn published_late() -> (Recording, PathBuf) {
         records.push(hard_state(2, 0, 74));
     });
     (recording, dir)
+}
+
+/// Seen on all four servers: they load the newest raft snapshot, find no marker of it, and exit. An archive of the
+/// one before it starts, and lacks what only the newest one holds.
+#[test]
+fn a_log_that_ends_below_the_newest_raft_snapshot_is_told_with_what_is_lost() {
+    let (recording, work) = (unpack("mem-a"), tempfile::tempdir().unwrap());
+    let (work, dir) = (work.path(), recording.data_dir("mem-a"));
+    let snap = names(&dir.join("member/snap")).pop().unwrap();
+    let newest = u64::from_str_radix(&snap[17..33], 16).unwrap();
+    let wal = dir.join("member/wal");
+    let mut cut = false;
+    for path in segments(&wal) {
+        let bytes = std::fs::read(&path).unwrap();
+        let all = frames(&bytes);
+        let is_first_lost = |frame: &FrameRead| {
+            let at = fields(&frame.data).unwrap_or_default().into_iter();
+            let mut at = at.filter(|(field, _)| *field == 3);
+            let number = at.next().map(|(_, field)| field);
+            frame.kind == ENTRY && matches!(number, Some(Field::Number(at)) if at == newest - 4)
+        };
+        match all.iter().find(|frame| is_first_lost(frame)) {
+            _ if cut => std::fs::remove_file(&path).unwrap(),
+            Some(frame) => {
+                std::fs::write(&path, &bytes[..frame.offset]).unwrap();
+                cut = true;
+            }
+            None => {}
+        }
+    }
+    assert!(cut);
+    ark(["verify".as_ref(), dir.as_os_str()]).exits(4);
+    let (end, first) = (newest - 5, newest - 4);
+    let lost =
+        format!("this archive ends at entry {end}, and entries {first} to {newest} are lost");
+    let source = "no etcd 2.x starts from the data dir itself: the WAL has no marker";
+    let backups = work.join("backups");
+    let line = "snapshot --data-dir {} --backup-dir {} --strict";
+    typed(&format!("{line} --dry-run"), &[&dir, &backups]).exits(5);
+    let ran = typed(line, &[&dir, &backups]).exits(5);
+    ran.says(source).says(&lost);
+    let critical = ark(["status".as_ref(), backups.as_os_str()]).exits(2);
+    assert_has(&critical.stdout, &lost);
+    let etcd = work.join("etcd");
+    write_file(&etcd, 0o755, b"#!/bin/sh\necho etcd Version: 2.1.3\n");
+    let drill = typed("drill {} --etcd {}", &[&dir, &etcd]).exits(4);
+    drill.says(source);
 }
 
 /// 2.0 writes no cluster version, so it is the release of data without one. Seen on 2.0.13: it panics on the publish at

@@ -36,7 +36,7 @@ use crate::data_dir::{DataDir, DbLook, is_running};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Plan;
-use crate::etcd::start::{Verdicts, own_refusal};
+use crate::etcd::start::{Verdicts, is_3x, own_refusal};
 use crate::fs::owner::Owner;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -45,7 +45,7 @@ use crate::snapshot::damaged::Remains;
 use crate::snapshot::destination::Destination;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::Opening;
-use crate::snapshot::retry::{PassedOver, RetryLimits};
+use crate::snapshot::retry::{PassedOver, RetryLimits, source_warning};
 use crate::snapshot::write::Content;
 use crate::text::size;
 
@@ -334,7 +334,15 @@ impl Capture<'_> {
             warnings.extend(warning.iter().map(|text| DoesNotStart.text(text)));
         }
         let is_dead = refusal.is_some_and(|(_, verdict)| verdict.never_starts());
-        let does_not_start = warning.filter(|_| is_dead);
+        let mut does_not_start = warning.filter(|_| is_dead);
+        if starts.is_some_and(|starts| !is_3x(starts))
+            && let Some((source, is_lost)) = source_warning(passed_over, facts.position.index)
+        {
+            // An archive that lacks entries does not take the place of an older one that has them.
+            let lacks = is_lost.then(|| source.text.clone());
+            does_not_start = does_not_start.or(lacks);
+            warnings.push(source);
+        }
         if let (Some(before), Some(db)) = (looked, &opening.db)
             && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {
