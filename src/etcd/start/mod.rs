@@ -31,6 +31,9 @@ pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
 pub const V2_0: Release = Release { major: 2, minor: 0 };
 
+/// etcd 3.0, the oldest with a `snap/db`.
+pub const V3_0: Release = Release { major: 3, minor: 0 };
+
 /// The release lines that are simulated.
 pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];
 
@@ -133,7 +136,7 @@ pub fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Rel
     let version = version.map(ClusterVersion::release);
     if has_db {
         // 3.x has no cluster version before it writes the first one.
-        return version.max(Some(Release { major: 3, minor: 0 }));
+        return version.max(Some(V3_0));
     }
     version
 }
