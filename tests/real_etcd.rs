@@ -120,6 +120,31 @@ fn a_3x_server_is_captured_when_stopped_and_comes_back_with_every_key() {
     }
 }
 
+#[test]
+fn a_db_without_a_key_of_the_v3_api_is_whole_and_on_data_of_2_3_it_has_one_answer_everywhere() {
+    // Guards against a healthy member of 3.x called corrupt, because it has not saved yet which entry its db includes.
+    only_with!(need_etcd());
+    let dir = TempDir::with_prefix("ark-real-").unwrap();
+    let fresh = dir.path().join("fresh");
+    let etcd = Etcd::start(&fresh);
+    etcd.set_v2("a", "b");
+    etcd.stop();
+    ark([OsString::from("verify"), (&fresh).into()]).exits(0);
+
+    let recording = unpack("v23");
+    let data = recording.data_dir("v23");
+    let db = "member/snap/db";
+    fs::copy(fresh.join(db), data.join(db)).unwrap();
+    let archive = archived(&data, &dir.path().join("backups"));
+    for target in [&data, &archive] {
+        let args = ["verify".into(), "--json".into(), OsString::from(target)];
+        let told = ark(args).exits(0).json()["targets"][0].clone();
+        assert_eq!(told["starts"]["2.3"], "no", "{told:#}");
+        let says = "etcd 2.3 does not start from it: `snap/db` is there";
+        assert_has(&told["notes"].to_string(), says);
+    }
+}
+
 /// What `inspect` says of the one-member cluster of version 3.4.
 fn inspected(target: &Path) {
     let args: [OsString; 3] = ["inspect".into(), "--json".into(), target.into()];

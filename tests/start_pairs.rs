@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use etcd_ark::archive::manifest::Scope;
+use etcd_ark::archive::warning::{Warning, WarningCode};
 use etcd_ark::archive::{Archive, manifest::Manifest};
 use etcd_ark::data_dir::DataDir;
 use etcd_ark::data_dir::scan::survey;
@@ -88,7 +89,8 @@ fn contradiction(damaged: &Damaged, work: &Path) -> Option<String> {
                 }
             }
             let own = manifest.member.release().map(|release| release.to_string());
-            let says = manifest.does_not_start.is_some();
+            let lacks = |one: &Warning| one.code == WarningCode::SourceDoesNotStart;
+            let says = manifest.does_not_start.is_some() && !manifest.warnings.iter().any(lacks);
             let own_starts = own.as_deref().map(|own| starts(own, &after));
             (own_starts == Some(says)).then(|| {
                 format!(

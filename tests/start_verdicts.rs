@@ -1,16 +1,20 @@
 //! Whether a server starts from a data dir, compared with what real servers of four releases did with 357.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 use serde_json::Value;
 
+use crate::rewind::{entry, hard_state, rewrite};
 use crate::support::ark::{ark, assert_has, names, restore, snapshot, typed};
-use crate::support::decode::{Field, fields, frames, log, segments};
-use crate::support::encode::{Message, SegmentBuilder, segment_name, snap_name};
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::decode::{Field, FrameRead, fields, frames, log, segments};
+use crate::support::encode::{
+    ENTRY, LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name,
+    snap_name, write_file,
+};
+use crate::support::recordings::{Recording, copy_dir, unpack};
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
@@ -460,6 +464,171 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
     snapshot(&dir, &encrypted, &["--recipient", RECIPIENT]);
     let critical = status("encrypted").exits(2);
     assert_has(&critical.stdout, "etcd does not start from it");
+}
+
+/// Seen on 2.1.3 and 2.2.5: they start and run, and panic at the first start behind their next raft snapshot. 2.0.13
+/// panics at once, and 2.3.8 ignores the late publish.
+#[test]
+fn what_starts_only_until_the_next_raft_snapshot_is_told_everywhere() {
+    let (_recording, dir) = published_late();
+    let work = tempfile::tempdir().unwrap();
+    let told = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]).exits(0);
+    let told = told.json()["targets"][0].clone();
+    let starts = ["2.0", "2.1", "2.2", "2.3"].map(|line| told["starts"][line].clone());
+    assert_eq!(starts, ["no", "yes", "yes", "yes"], "{told:#}");
+    let says = "it starts only until its next raft snapshot or change of members";
+    for line in ["2.1", "2.2"] {
+        assert_has(told["starts_why"][line].as_str().unwrap(), says);
+    }
+    assert_eq!(told["starts_why"]["2.3"], Value::Null, "{told:#}");
+    let warning = format!("etcd 2.1 does not start from it for good: {says}");
+    assert_has(&told["notes"].to_string(), &warning);
+    let backups = work.path().join("backups");
+    let (archive, _) = snapshot(&dir, &backups, &[]);
+    let warning = format!("etcd 2.1 does not start from this archive for good: {says}");
+    let again = "snapshot --data-dir {} --backup-dir {} --strict";
+    typed(again, &[&dir, &backups]).exits(5).says(&warning);
+    let status = ark(["status".as_ref(), backups.as_os_str()]).exits(1);
+    assert_has(&status.stdout, &warning);
+    restore(&archive, &work.path().join("data"), &["--offline"])
+        .exits(0)
+        .says(&warning);
+    let preflight = "preflight --endpoints http://127.0.0.1:1 --data-dir {}";
+    let told = typed(preflight, &[&dir]);
+    for line in ["2.1", "2.2"] {
+        assert_has(
+            &told.stdout,
+            &format!("etcd {line} does not start from it for good"),
+        );
+    }
+}
+
+/// Data of 2.1 of which the last entry publishes the attributes of a removed member.
+fn published_late() -> (Recording, PathBuf) {
+    let recording = unpack("mem-a");
+    let dir = recording.data_dir("mem-a");
+    let publish = r#"{"name":"mem-b","clientURLs":["http://127.0.0.1:1"]}"#;
+    let publish = request("PUT", "/0/members/1512e7959dba47fe/attributes", publish);
+    rewrite(&dir, |records| {
+        records.push(entry(NORMAL, 2, 74, &publish));
+        records.push(hard_state(2, 0, 74));
+    });
+    (recording, dir)
+}
+
+/// Seen on all four servers: they load the newest raft snapshot, find no marker of it, and exit. An archive of the
+/// one before it starts, and lacks what only the newest one holds.
+#[test]
+fn a_log_that_ends_below_the_newest_raft_snapshot_is_told_with_what_is_lost() {
+    let (recording, work) = (unpack("mem-a"), tempfile::tempdir().unwrap());
+    let (work, dir) = (work.path(), recording.data_dir("mem-a"));
+    let snap = names(&dir.join("member/snap")).pop().unwrap();
+    let newest = u64::from_str_radix(&snap[17..33], 16).unwrap();
+    let wal = dir.join("member/wal");
+    let mut cut = false;
+    for path in segments(&wal) {
+        let bytes = std::fs::read(&path).unwrap();
+        let all = frames(&bytes);
+        let is_first_lost = |frame: &FrameRead| {
+            let at = fields(&frame.data).unwrap_or_default().into_iter();
+            let mut at = at.filter(|(field, _)| *field == 3);
+            let number = at.next().map(|(_, field)| field);
+            frame.kind == ENTRY && matches!(number, Some(Field::Number(at)) if at == newest - 4)
+        };
+        match all.iter().find(|frame| is_first_lost(frame)) {
+            _ if cut => std::fs::remove_file(&path).unwrap(),
+            Some(frame) => {
+                std::fs::write(&path, &bytes[..frame.offset]).unwrap();
+                cut = true;
+            }
+            None => {}
+        }
+    }
+    assert!(cut);
+    ark(["verify".as_ref(), dir.as_os_str()]).exits(4);
+    let (end, first) = (newest - 5, newest - 4);
+    let lost =
+        format!("this archive ends at entry {end}, and entries {first} to {newest} are lost");
+    let source = "no etcd 2.x starts from the data dir itself: the WAL has no marker";
+    let backups = work.join("backups");
+    let line = "snapshot --data-dir {} --backup-dir {} --strict";
+    typed(&format!("{line} --dry-run"), &[&dir, &backups]).exits(5);
+    let ran = typed(line, &[&dir, &backups]).exits(5);
+    ran.says(source).says(&lost);
+    let critical = ark(["status".as_ref(), backups.as_os_str()]).exits(2);
+    assert_has(&critical.stdout, &lost);
+    let etcd = work.join("etcd");
+    write_file(&etcd, 0o755, b"#!/bin/sh\necho etcd Version: 2.1.3\n");
+    let drill = typed("drill {} --etcd {}", &[&dir, &etcd]).exits(4);
+    drill.says(source);
+}
+
+/// 2.0 writes no cluster version, so it is the release of data without one. Seen on 2.0.13: it panics on the publish at
+/// once, and 2.1 and later start.
+#[test]
+fn data_without_a_cluster_version_are_of_2_0() {
+    let recording = unpack("v20");
+    let work = tempfile::tempdir().unwrap();
+    let dir = recording.data_dir("v20");
+    let end = log(&dir.join("member/wal"));
+    let change = |kind, context| conf_change(kind, 0x77, context);
+    let added = change(0, r#"{"id":119,"peerURLs":["http://127.0.0.1:9"]}"#);
+    let publish = request("PUT", "/0/members/77/attributes", r#"{"name":"x"}"#);
+    rewrite(&dir, |records| {
+        let changes = [
+            (1, added.clone()),
+            (1, change(1, "")),
+            (NORMAL, publish.clone()),
+        ];
+        for (index, (kind, data)) in (end.index + 1..).zip(changes) {
+            records.push(entry(kind, end.term, index, &data));
+        }
+        records.push(hard_state(end.term, 0, end.index + 3));
+    });
+    let told = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]).exits(0);
+    let starts = &told.json()["targets"][0]["starts"];
+    assert_eq!(
+        (&starts["2.0"], &starts["2.1"]),
+        (&"no".into(), &"yes".into())
+    );
+    let backups = work.path().join("backups");
+    let (archive, _) = snapshot(&dir, &backups, &[]);
+    let says = format!(
+        "etcd 2.0 does not start from this archive: entry {} publishes",
+        end.index + 3
+    );
+    let line = "snapshot --data-dir {} --backup-dir {} --strict";
+    typed(line, &[&dir, &backups]).exits(5).says(&says);
+    let critical = ark(["status".as_ref(), backups.as_os_str()]).exits(2);
+    assert_has(&critical.stdout, &says);
+    restore(&archive, &work.path().join("data"), &["--offline"])
+        .exits(3)
+        .says(&says);
+}
+
+/// Tried on 2.0.13, 2.1.3, 2.2.5 and 2.3.8: what a loss of power can leave. 2.0 and 2.1 read the zeros as fields; where
+/// they end inside one, 2.1 cuts the record off. 2.2 and later refuse a field 0, and do not cut it off.
+#[test]
+fn zeros_from_inside_a_record_to_the_end_are_cut_off_by_2_1_at_most() {
+    let recording = unpack("start-verdicts");
+    let work = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    for back in [0, 2] {
+        let dir = work.path().join(back.to_string());
+        copy_dir(&recording.path("start-verdicts/cases/G-intact.etcd"), &dir);
+        let last = segments(&dir.join("member/wal")).pop().unwrap();
+        let mut bytes = std::fs::read(&last).unwrap();
+        // Behind the record's type and CRC, or two bytes earlier: then one zero more is left over.
+        let start = frames(&bytes).last().unwrap().offset + LENGTH_WORD + 3;
+        let crc_end = start + bytes[start..].iter().position(|byte| *byte < 0x80).unwrap() + 1;
+        assert!(crc_end - start > 2);
+        bytes[crc_end - back..].fill(0);
+        std::fs::write(&last, &bytes).unwrap();
+        let verdicts = start_verdicts(&dir, None, true).unwrap();
+        seen.push(verdicts.map(|(_, verdict)| verdict.word()));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [["no"; 4], ["no", "yes", "no", "no"]]);
 }
 
 #[test]

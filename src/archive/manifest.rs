@@ -151,7 +151,8 @@ pub struct Manifest {
     #[serde(flatten)]
     pub warnings: Warnings,
     pub notes: Vec<String>,
-    /// Why a server of the data's own release does not start from them, if it does not.
+    /// Why a server of the data's own release does not start from them, if it does not, or from the data
+    /// dir of which this lacks entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub does_not_start: Option<String>,
     /// The inputs of a rewind; `None` for a captured member.

@@ -25,6 +25,8 @@ pub enum WarningCode {
     StrayVote,
     VersionPending,
     DoesNotStart,
+    /// No server starts from the data dir itself: entries in its newest raft snapshot are not in its log.
+    SourceDoesNotStart,
     Damage,
     /// A code of a later release, or a text of one without codes.
     #[serde(other)]

@@ -57,6 +57,9 @@ pub enum DbFault {
         /// Bytes in use.
         needed: u64,
     },
+    #[error("`snap/db` has a page that leads nowhere")]
+    NoPage,
+    /// Not saved yet: etcd writes it with the first change in the v3 API.
     #[error("`snap/db` does not say which entry it includes")]
     NoIndex,
     #[error(transparent)]
@@ -138,15 +141,15 @@ impl Tree<'_> {
             if number(&node, 8) as u16 & LEAF != 0 {
                 return Ok(in_leaf(&node, key));
             }
-            page = below(&node, key).ok_or(DbFault::NoIndex)?;
+            page = below(&node, key).ok_or(DbFault::NoPage)?;
         }
-        Err(DbFault::NoIndex)
+        Err(DbFault::NoPage)
     }
 
     fn node(&self, page: u64) -> Result<Vec<u8>, DbFault> {
-        let offset = page.checked_mul(self.page_size).ok_or(DbFault::NoIndex)?;
+        let offset = page.checked_mul(self.page_size).ok_or(DbFault::NoPage)?;
         if page >= self.pages {
-            return Err(DbFault::NoIndex);
+            return Err(DbFault::NoPage);
         }
         let mut node = vec![0; self.page_size as usize];
         self.file.file().read_exact_at(&mut node, offset)?;
@@ -154,7 +157,7 @@ impl Tree<'_> {
         let length = (overflow + 1).saturating_mul(self.page_size);
         if overflow > 0 {
             if length > MAX_NODE || page.saturating_add(overflow) >= self.pages {
-                return Err(DbFault::NoIndex);
+                return Err(DbFault::NoPage);
             }
             node.resize(length as usize, 0);
             self.file.file().read_exact_at(&mut node, offset)?;
@@ -367,7 +370,7 @@ mod tests {
         assert_eq!(read(&db(&before)).unwrap(), 0);
         let mut round = pages;
         round[3] = branch(&[(b"aaa", 5)]);
-        assert!(matches!(read(&db(&round)), Err(DbFault::NoIndex)));
+        assert!(matches!(read(&db(&round)), Err(DbFault::NoPage)));
     }
 
     proptest! {

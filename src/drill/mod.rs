@@ -20,6 +20,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::Scope;
+use crate::archive::warning::WarningCode;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::drill::server::{Binary, Ended, Member, Server};
@@ -109,6 +110,8 @@ pub enum DrillError {
         ended: Ended,
         log: Vec<String>,
     },
+    #[error("{0}")]
+    Source(String),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -230,7 +233,12 @@ fn captured(
         lock: None,
     };
     let captured = capture(&request, interrupt, observe)?;
-    Ok(Archive::open(&captured.path)?)
+    let mut warnings = captured.manifest.warnings.iter();
+    match warnings.find(|warning| warning.code == WarningCode::SourceDoesNotStart) {
+        // What starts from the archive says nothing about it.
+        Some(warning) => Err(DrillError::Source(warning.text.clone())),
+        None => Ok(Archive::open(&captured.path)?),
+    }
 }
 
 fn restore_into(

@@ -175,7 +175,7 @@ fn of_warnings(watched: &Watched) -> Vec<Finding> {
     let warnings = watched.newest.warnings.iter();
     let is_told = watched.newest.does_not_start.is_some();
     let lasting = warnings.filter(|warning| match warning.code {
-        WarningCode::DoesNotStart => !is_told,
+        WarningCode::DoesNotStart | WarningCode::SourceDoesNotStart => !is_told,
         code => !code.is_passing(),
     });
     let found = lasting.map(|warning| {

@@ -15,7 +15,7 @@ use crate::archive::sink::Digested;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, FileEntry, Sink};
 use crate::etcd::scan::Pass;
-use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
+use crate::etcd::start::{Verdicts, own_refusal};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
@@ -257,12 +257,13 @@ fn refuse_dead(
     let Some((line, verdict)) = refusal else {
         return Ok(None);
     };
-    let why = start_warning(*line, verdict);
-    if damaged || *verdict == Verdict::ForceNewClusterOnly {
-        return Ok(Some(why));
+    match verdict.warning(*line, "this archive") {
+        Some(why) if verdict.never_starts() && !damaged => Err(RestoreError::DoesNotStart {
+            path: archive.path().to_path_buf(),
+            why,
+        }),
+        warning => Ok(warning),
     }
-    let path = archive.path().to_path_buf();
-    Err(RestoreError::DoesNotStart { path, why })
 }
 
 fn not_owned_warning(owner: Owner) -> String {

@@ -36,7 +36,7 @@ use crate::data_dir::{DataDir, DbLook, is_running};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Plan;
-use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
+use crate::etcd::start::{Verdicts, is_3x, own_refusal};
 use crate::fs::owner::Owner;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -45,7 +45,7 @@ use crate::snapshot::damaged::Remains;
 use crate::snapshot::destination::Destination;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::Opening;
-use crate::snapshot::retry::{PassedOver, RetryLimits};
+use crate::snapshot::retry::{PassedOver, RetryLimits, source_warning};
 use crate::snapshot::write::Content;
 use crate::text::size;
 
@@ -329,12 +329,20 @@ impl Capture<'_> {
         let (facts, starts) = content.write_member(&opening, &mut warnings)?;
         let starts = starts.as_ref().filter(|_| opening.db.is_none());
         let refusal = starts.and_then(|starts| own_refusal(starts, facts.release()));
-        let refusal = refusal.map(|(line, verdict)| (start_warning(*line, verdict), verdict));
+        let warning = refusal.and_then(|(line, verdict)| verdict.warning(*line, "this archive"));
         if !facts.is_removed() {
-            warnings.extend(refusal.iter().map(|(text, _)| DoesNotStart.text(text)));
+            warnings.extend(warning.iter().map(|text| DoesNotStart.text(text)));
         }
-        let dead = refusal.filter(|(_, verdict)| **verdict != Verdict::ForceNewClusterOnly);
-        let does_not_start = dead.map(|(warning, _)| warning);
+        let is_dead = refusal.is_some_and(|(_, verdict)| verdict.never_starts());
+        let mut does_not_start = warning.filter(|_| is_dead);
+        if starts.is_some_and(|starts| !is_3x(starts))
+            && let Some((source, is_lost)) = source_warning(passed_over, facts.position.index)
+        {
+            // An archive that lacks entries does not take the place of an older one that has them.
+            let lacks = is_lost.then(|| source.text.clone());
+            does_not_start = does_not_start.or(lacks);
+            warnings.push(source);
+        }
         if let (Some(before), Some(db)) = (looked, &opening.db)
             && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {

@@ -6,7 +6,7 @@
 use fs_err as fs;
 
 use crate::archive::warning::{Warning, WarningCode};
-use crate::etcd::ids::SnapshotId;
+use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::StartFault;
 use crate::snapshot::error::CaptureError;
 
@@ -25,6 +25,8 @@ const MAX_LOOKS: u32 = 20;
 pub(crate) struct PassedOver {
     pub(crate) id: SnapshotId,
     why: String,
+    /// Whether it is valid, and the log has no marker for it.
+    is_unmarked: bool,
 }
 
 impl PassedOver {
@@ -38,6 +40,23 @@ impl PassedOver {
         let text = format!("the raft snapshot at {id} was passed over: {why}; {used}");
         WarningCode::PassedOver.text(text)
     }
+}
+
+/// The warning that no 2.x starts from the data dir itself, where it loads a raft snapshot that the
+/// capture passed over; and whether entries in that are not in the log, which ends at `end`.
+pub(crate) fn source_warning(passed_over: &[PassedOver], end: Index) -> Option<(Warning, bool)> {
+    let unmarked = passed_over.iter().filter(|one| one.is_unmarked);
+    let newest = unmarked.max_by_key(|one| one.id)?;
+    let (known, why) = (newest.id.index, &newest.why);
+    let is_lost = known > end;
+    let has = if is_lost {
+        let first = end.next();
+        format!("this archive ends at entry {end}, and entries {first} to {known} are lost")
+    } else {
+        format!("this archive has every entry up to {end}")
+    };
+    let text = format!("no etcd 2.x starts from the data dir itself: {why}; {has}");
+    Some((WarningCode::SourceDoesNotStart.text(text), is_lost))
 }
 
 /// The failed tries so far.
@@ -60,8 +79,8 @@ struct Looks {
 impl RetryLimits {
     /// Whether to try again after `error`; `running` tells whether etcd runs on the source.
     pub(crate) fn tries_again(&mut self, error: &CaptureError, running: bool) -> bool {
-        if let Some((id, length, why)) = misfit(error) {
-            self.look_again(id, length, why);
+        if let Some((length, misfit)) = misfit(error) {
+            self.look_again(length, misfit);
             return true;
         }
         self.attempts += 1;
@@ -85,7 +104,8 @@ impl RetryLimits {
 
     /// A raft snapshot may be incomplete while it is written: it is read again while it grows, and
     /// skipped once its length stays the same.
-    fn look_again(&mut self, id: SnapshotId, length: u64, why: String) {
+    fn look_again(&mut self, length: u64, misfit: PassedOver) {
+        let id = misfit.id;
         let known = self.looks.iter().position(|looks| looks.id == id);
         let at = known.unwrap_or_else(|| {
             self.looks.push(Looks {
@@ -107,23 +127,30 @@ impl RetryLimits {
         };
         looks.length = length;
         if looks.unchanged >= LOOKS || looks.all >= MAX_LOOKS {
-            self.passed_over.push(PassedOver { id, why });
+            self.passed_over.push(misfit);
         }
     }
 }
 
-/// The raft snapshot that caused the error, its length now, and the reason: it is corrupt,
+/// The raft snapshot that caused the error, and its length now: it is corrupt,
 /// or the log has no marker for it. etcd 3.x writes the file before the marker, and
 /// starts from an older one after a crash in between.
-fn misfit(error: &CaptureError) -> Option<(SnapshotId, u64, String)> {
+fn misfit(error: &CaptureError) -> Option<(u64, PassedOver)> {
+    let of = |id, why, is_unmarked| PassedOver {
+        id,
+        why,
+        is_unmarked,
+    };
     match error {
         CaptureError::Source { path, fault, .. } => {
             let name = path.file_name()?.to_string_lossy();
             let id = SnapshotId::from_file_name(&name)?;
             let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
-            Some((id, length, fault.to_string()))
+            Some((length, of(id, fault.to_string(), false)))
         }
-        CaptureError::Start(fault @ StartFault::NoMarker(id)) => Some((*id, 0, fault.to_string())),
+        CaptureError::Start(fault @ StartFault::NoMarker(id)) => {
+            Some((0, of(*id, fault.to_string(), true)))
+        }
         _ => None,
     }
 }

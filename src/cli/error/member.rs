@@ -181,6 +181,9 @@ impl Judge for DrillError {
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),
+            Self::Source(_) => corrupt(
+                "drill an archive: an older one, or what `etcd-ark snapshot` still makes of the data dir",
+            ),
             Self::Capture(error) => error.judge(),
             Self::Archive(error) => error.judge(),
             Self::Restore(error) => error.judge(),

@@ -4,8 +4,7 @@
 //! Out: each record, and how the bytes end. Memory: one record.
 //! Source: `wal/decoder.go`, `wal/repair.go`, `wal/walpb/record.pb.go` at 2.0.13, 2.1.3 and 2.3.8.
 
-use prost::encoding::decode_varint;
-
+use crate::etcd::start::reason::Illegal;
 use crate::etcd::wal::record::{LENGTH_WORD, MAX_RECORD};
 
 /// The length at which Go refuses to make a slice, in bytes.
@@ -61,6 +60,8 @@ pub(super) struct Decoder {
     /// Bytes of such a frame so far.
     passed: u64,
     stop: Option<Stop>,
+    /// What 2.2 and later stop at in a record that older releases read, or take for a torn one.
+    illegal: Option<Illegal>,
     /// Whether a record began at the start of the last segment.
     aligned: bool,
     /// Bytes of the last segment up to the end of its last complete record.
@@ -165,7 +166,11 @@ impl Decoder {
     }
 
     fn frame(&mut self, bytes: &[u8], sink: &mut impl FnMut(Record<'_>) -> bool) {
-        let record = match read(bytes) {
+        let (record, illegal) = read(bytes);
+        if self.illegal.is_none() {
+            self.illegal = illegal;
+        }
+        let record = match record {
             Ok(record) => record,
             Err(stop) => {
                 self.stop = Some(stop);
@@ -195,6 +200,11 @@ impl Decoder {
         }
     }
 
+    /// What 2.2 and later refuse before older releases stop.
+    pub(super) fn illegal(&self) -> Option<&Illegal> {
+        self.illegal.as_ref()
+    }
+
     /// Why the reading stopped before the end, if it did.
     pub(super) fn stop(&self) -> Option<&Stop> {
         self.stop.as_ref()
@@ -220,49 +230,126 @@ impl Decoder {
     }
 }
 
-/// Reads a record as Go's protobuf does.
-fn read(mut bytes: &[u8]) -> Result<Record<'_>, Stop> {
-    let mut record = Record::default();
-    while !bytes.is_empty() {
-        let key = varint(&mut bytes)?;
-        match (key >> 3, key & 7) {
-            (1, 0) => record.kind = varint(&mut bytes)?,
-            (2, 0) => record.crc = varint(&mut bytes)? as u32,
-            (3, 2) => {
-                let length = varint(&mut bytes)?;
-                let length = usize::try_from(length).map_err(|_| Stop::Malformed)?;
-                record.data = take(&mut bytes, length)?;
+/// Reads a record as the generated code of 2.0 and 2.1 does, and what that of 2.2 and later refuses in it.
+fn read(bytes: &[u8]) -> (Result<Record<'_>, Stop>, Option<Illegal>) {
+    let mut fields = Fields {
+        bytes,
+        illegal: None,
+    };
+    let record = fields.record();
+    (record, fields.illegal)
+}
+
+/// What is left of a record.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    illegal: Option<Illegal>,
+}
+
+impl<'a> Fields<'a> {
+    fn record(&mut self) -> Result<Record<'a>, Stop> {
+        let mut record = Record::default();
+        while !self.bytes.is_empty() {
+            let key = self.varint()?;
+            // Go cuts the number of a field off as here.
+            let field = (key >> 3) as i32;
+            if key & 7 == 4 {
+                self.refuse(Illegal::EndGroup);
+            } else if field <= 0 {
+                self.refuse(Illegal::Tag(field, key));
             }
-            (1..=3, _) => return Err(Stop::Malformed),
-            (_, 0) => {
-                varint(&mut bytes)?;
+            match (field, key & 7) {
+                (1, 0) => record.kind = self.varint()?,
+                (2, 0) => record.crc = self.varint()? as u32,
+                (3, 2) => record.data = self.delimited()?,
+                (1..=3, _) => return Err(Stop::Malformed),
+                (_, wire) => self.skip(wire)?,
             }
-            (_, 1) => {
-                take(&mut bytes, 8)?;
-            }
-            (_, 2) => {
-                let length = varint(&mut bytes)?;
-                let length = usize::try_from(length).map_err(|_| Stop::Malformed)?;
-                take(&mut bytes, length)?;
-            }
-            (_, 5) => {
-                take(&mut bytes, 4)?;
-            }
-            _ => return Err(Stop::Malformed),
+        }
+        Ok(record)
+    }
+
+    /// Passes over the rest of an unknown field.
+    fn skip(&mut self, wire: u64) -> Result<(), Stop> {
+        match wire {
+            0 => self.varint().map(drop),
+            1 => self.take(8).map(drop),
+            2 => self.delimited().map(drop),
+            4 => Ok(()),
+            5 => self.take(4).map(drop),
+            _ => Err(Stop::Malformed),
         }
     }
-    Ok(record)
-}
 
-fn varint(bytes: &mut &[u8]) -> Result<u64, Stop> {
-    if bytes.iter().take(10).all(|byte| byte & 0x80 != 0) && bytes.len() < 10 {
-        return Err(Stop::CutRecord);
+    fn refuse(&mut self, illegal: Illegal) {
+        self.illegal.get_or_insert(illegal);
     }
-    decode_varint(bytes).map_err(|_| Stop::Malformed)
+
+    fn varint(&mut self) -> Result<u64, Stop> {
+        let mut value = 0;
+        for shift in (0u32..).step_by(7) {
+            if shift >= u64::BITS {
+                self.refuse(Illegal::Overflow);
+            }
+            let (&byte, rest) = self.bytes.split_first().ok_or(Stop::CutRecord)?;
+            self.bytes = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                break;
+            }
+        }
+        Ok(value)
+    }
+
+    fn delimited(&mut self) -> Result<&'a [u8], Stop> {
+        let length = i64::try_from(self.varint()?).map_err(|_| Stop::Malformed)?;
+        self.take(usize::try_from(length).map_err(|_| Stop::Malformed)?)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Stop> {
+        let split = self.bytes.split_at_checked(length);
+        let (taken, rest) = split.ok_or(Stop::CutRecord)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
 }
 
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Stop> {
-    let (taken, rest) = bytes.split_at_checked(length).ok_or(Stop::CutRecord)?;
-    *bytes = rest;
-    Ok(taken)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record, its type and CRC whole, of which nothing but zeros was written behind them: an odd number ends
+    /// inside a field for 2.0 and 2.1, which know no field 0 and pass over it; 2.2 and later refuse it.
+    #[test]
+    fn a_field_0_is_passed_over_by_old_releases_and_refused_by_later_ones() {
+        let head = [8, 2, 16, 5];
+        let illegal = Some(Illegal::Tag(0, 0));
+        for (zeros, cut) in [(1, true), (2, false), (9, true), (40, false)] {
+            let bytes = [&head[..], &vec![0; zeros]].concat();
+            let (record, refused) = read(&bytes);
+            assert_eq!(
+                (record.is_err(), refused),
+                (cut, illegal.clone()),
+                "{zeros}"
+            );
+            assert!(record.is_ok_and(|record| record.crc == 5) || cut);
+        }
+        // Zeros from inside the data are data.
+        let data = [&head[..], &[26, 3, 0, 0, 0]].concat();
+        let (record, refused) = read(&data);
+        assert_eq!((record.unwrap().data, refused), (&[0; 3][..], None));
+    }
+
+    #[test]
+    fn a_number_of_more_than_10_bytes_is_refused_by_later_releases_only() {
+        for (bytes, cut, refused) in [
+            (&[8, 0xff][..], true, None),
+            (&[0xff; 9], true, None),
+            (&[0xff; 10], true, Some(Illegal::Overflow)),
+            (&[0x24, 8, 1], false, Some(Illegal::EndGroup)),
+        ] {
+            let (record, illegal) = read(bytes);
+            assert_eq!((record.is_err(), illegal), (cut, refused), "{bytes:?}");
+        }
+    }
 }

@@ -31,6 +31,9 @@ pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
 /// etcd 2.0.
 pub const V2_0: Release = Release { major: 2, minor: 0 };
 
+/// etcd 3.0, the oldest with a `snap/db`.
+pub const V3_0: Release = Release { major: 3, minor: 0 };
+
 /// The release lines that are simulated.
 pub const LINES: [Release; 4] = [V2_0, V2_1, V2_2, V2_3];
 
@@ -63,15 +66,24 @@ impl Verdict {
         }
     }
 
-    /// Why a server of `line` does not start, in its own words if they are known; `None` if it
-    /// starts.
+    /// Whether it starts with no flag.
+    pub fn never_starts(&self) -> bool {
+        matches!(self, Self::DoesNotStart(_) | Self::Empty)
+    }
+
+    /// Why a server of `line` does not start, or not for good, in its own words if they are known;
+    /// `None` if nothing is wrong.
     pub fn why_not(&self, line: Release) -> Option<String> {
+        let why = |reason: &Reason| match reason.etcd_says(line) {
+            Some(says) => format!("{reason} (etcd: `{says}`)"),
+            None => reason.to_string(),
+        };
         match self {
-            Self::Starts(_) => None,
-            Self::DoesNotStart(reason) => Some(match reason.etcd_says(line) {
-                Some(says) => format!("{reason} (etcd: `{says}`)"),
-                None => reason.to_string(),
-            }),
+            Self::Starts(way) => Some(format!(
+                "it starts only until its next raft snapshot or change of members (`--force-new-cluster` makes one), then never again: {}",
+                why(way.later.as_ref()?)
+            )),
+            Self::DoesNotStart(reason) => Some(why(reason)),
             Self::Empty => {
                 Some("it finds no WAL there: it would bootstrap a new, empty member".to_owned())
             }
@@ -80,6 +92,15 @@ impl Verdict {
                     .to_owned(),
             ),
         }
+    }
+
+    /// The warning that a server of `line` does not start `from` there, or not for good.
+    pub fn warning(&self, line: Release, from: &str) -> Option<String> {
+        let why = self.why_not(line)?;
+        let for_good = if self.is_yes() { " for good" } else { "" };
+        Some(format!(
+            "etcd {line} does not start from {from}{for_good}: {why}"
+        ))
     }
 }
 
@@ -115,24 +136,17 @@ pub fn own_release(version: Option<&ClusterVersion>, has_db: bool) -> Option<Rel
     let version = version.map(ClusterVersion::release);
     if has_db {
         // 3.x has no cluster version before it writes the first one.
-        return version.max(Some(Release { major: 3, minor: 0 }));
+        return version.max(Some(V3_0));
     }
     version
 }
 
-/// The verdict of the data's own release, unless it starts; if the release is unknown,
-/// the newest line's verdict if none starts. Unknown for 3.x data.
+/// The verdict of the data's own release, unless it starts for good. Data without a cluster version
+/// may be of 2.0, which writes none. Unknown for 3.x data.
 pub fn own_refusal(verdicts: &Verdicts, own: Option<Release>) -> Option<&(Release, Verdict)> {
-    let of_own = verdicts.iter().find(|(line, _)| Some(*line) == own);
-    let is_unknown = is_3x(verdicts) || of_own.is_none() && some_line_starts(verdicts, own);
-    let told = of_own.or(verdicts.last()).filter(|_| !is_unknown)?;
-    (!told.1.is_yes()).then_some(told)
-}
-
-/// The warning that servers of `line` do not start from an archive with this verdict.
-pub fn start_warning(line: Release, verdict: &Verdict) -> String {
-    let why = verdict.why_not(line).unwrap_or_default();
-    format!("etcd {line} does not start from this archive: {why}")
+    let own = own.unwrap_or(V2_0);
+    let mut refusals = verdicts.iter().filter(|_| !is_3x(verdicts));
+    refusals.find(|(line, verdict)| *line == own && verdict.why_not(own).is_some())
 }
 
 /// How a server starts.
@@ -146,6 +160,8 @@ pub struct Way {
     pub lost_entry: Option<Index>,
     /// The number of keys that it serves, without hidden ones, if keys were counted.
     pub keys: Option<u64>,
+    /// Why it never starts again once its store is in a raft snapshot, or its members change.
+    pub later: Option<Reason>,
 }
 
 impl fmt::Display for Way {
@@ -488,16 +504,20 @@ impl StartScan {
             cut,
             lost_entry: log.holes.first().map(|(first, _)| *first),
             keys: server.keys(),
+            later: server.later_fault(),
         })
     }
 }
 
 /// How many bytes the server cuts off, if it reads to the end.
 fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
+    let decoder = &log.decoder;
+    if let Some(illegal) = decoder.illegal().filter(|_| line >= V2_2) {
+        return Err(Reason::IllegalField(illegal.clone()));
+    }
     if let Some(reason) = &log.fault {
         return Err(reason.clone());
     }
-    let decoder = &log.decoder;
     match (decoder.stop(), decoder.tail()) {
         (None, Tail::Whole) => Ok(None),
         (None, Tail::LengthWord) if line == V2_0 => Ok(None),

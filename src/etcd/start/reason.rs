@@ -34,6 +34,9 @@ pub enum Reason {
     /// A record that is not protobuf.
     #[error("a WAL record cannot be read")]
     Malformed,
+    /// A record with what 2.2 and later refuse.
+    #[error("a WAL record has a field that does not exist, such as one of zeros")]
+    IllegalField(Illegal),
     /// A record of a type that does not exist.
     #[error("a WAL record has the unknown type {0}")]
     RecordType(u64),
@@ -128,6 +131,17 @@ pub enum Reason {
     },
 }
 
+/// What the generated code of 2.2 and later refuses in a record, and that of 2.0 and 2.1 does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Illegal {
+    /// The number of a field that is not positive, and the key that it is from.
+    Tag(i32, u64),
+    /// The end of a group that did not begin.
+    EndGroup,
+    /// A number of more than 64 bits.
+    Overflow,
+}
+
 fn marker(id: SnapshotId) -> String {
     if id.index == Index(0) {
         "the beginning of the log (index 0)".to_owned()
@@ -155,6 +169,13 @@ impl Reason {
             Self::NoSegment(_) => says("open wal error: wal: file not found"),
             Self::CrcMismatch => read("walpb: crc mismatch"),
             Self::CutShort => read("unexpected EOF"),
+            Self::IllegalField(Illegal::Tag(field, key)) => read(&format!(
+                "proto: Record: illegal tag {field} (wire type {key})"
+            )),
+            Self::IllegalField(Illegal::EndGroup) => {
+                read("proto: Record: wiretype end group for non-group")
+            }
+            Self::IllegalField(Illegal::Overflow) => read("proto: integer overflow"),
             Self::RecordType(kind) => read(&format!("unexpected block type {kind}")),
             Self::MetadataConflict => read("wal: conflicting metadata found"),
             Self::NoMarker(_) => read("wal: snapshot not found"),

@@ -70,16 +70,18 @@ impl Server {
             }
             Err(reason) => server.cluster_fault = Some(reason),
         }
-        if line > V2_0
-            && server.cluster_fault.is_none()
-            && let Some(version) = server.store.get(b"/0/version")
-        {
-            server.cluster_fault = match server.store.node(version).value() {
-                Some(version) => check_version(line, &version.bytes()).err(),
-                None => Some(Reason::VersionDirectory),
-            };
+        if server.cluster_fault.is_none() {
+            server.cluster_fault = version_fault(line, &server.store);
         }
         server
+    }
+
+    /// On what it would stop when it loads a raft snapshot with its store as it is now.
+    pub(super) fn later_fault(&self) -> Option<Reason> {
+        let cluster = cluster_of(&self.store);
+        cluster
+            .err()
+            .or_else(|| version_fault(self.line, &self.store))
     }
 
     fn with(line: Release, store: Store, whole: bool, voters: BTreeSet<u64>) -> Self {
@@ -373,6 +375,15 @@ fn cluster_of(store: &Store) -> Result<Cluster, Reason> {
         cluster.removed.insert(id);
     }
     Ok(cluster)
+}
+
+/// What is wrong with the cluster version in a store, for a server of `line`: 2.0 does not read it.
+fn version_fault(line: Release, store: &Store) -> Option<Reason> {
+    let version = store.get(b"/0/version").filter(|_| line > V2_0)?;
+    match store.node(version).value() {
+        Some(version) => check_version(line, &version.bytes()).err(),
+        None => Some(Reason::VersionDirectory),
+    }
 }
 
 /// Whether a server of `line`, 2.1 or later, accepts this cluster version.

@@ -153,7 +153,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
     check(vec![text])
 }
 
-/// Which of `releases` do not start from it, and why. Other checks report a moved cluster and a removed member.
+/// Which of `releases` do not start from it, or not for good, and why. Other checks report a moved cluster and a removed member.
 fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
     let verdicts = data.starts.iter().flatten();
     let asked = verdicts.filter(|(line, _)| releases.contains(line));
@@ -164,15 +164,14 @@ fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
         )
     };
     let counts = asked.filter(|(_, verdict)| !said_elsewhere(verdict));
-    let no = counts.filter_map(|(line, verdict)| {
-        if let Verdict::Starts(way) = verdict {
+    let no = counts.filter_map(|(line, verdict)| match verdict {
+        Verdict::Starts(way) if way.lost_entry.is_some() => {
             let lost = way.lost_entry?;
-            return Some(format!(
+            Some(format!(
                 "etcd {line} starts from it without entry {lost} and what follows"
-            ));
+            ))
         }
-        let why = verdict.why_not(*line)?;
-        Some(format!("etcd {line} does not start from it: {why}"))
+        _ => verdict.warning(*line, "it"),
     });
     no.collect()
 }

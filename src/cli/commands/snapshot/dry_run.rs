@@ -381,7 +381,7 @@ fn content(captured: &Captured) -> Found {
     let other = manifest.warnings.iter().filter(|warning| {
         !matches!(
             warning.code,
-            WarningCode::DoesNotStart | WarningCode::OverLimit
+            WarningCode::DoesNotStart | WarningCode::SourceDoesNotStart | WarningCode::OverLimit
         )
     });
     let other: Vec<_> = other.map(ToString::to_string).collect();
@@ -406,7 +406,8 @@ fn judged(captured: &Captured) -> Vec<Check> {
     };
     let mut list = List::default();
     if manifest.damage.is_none() {
-        let starts = match warned(WarningCode::DoesNotStart) {
+        let source = warned(WarningCode::SourceDoesNotStart);
+        let starts = match source.or(warned(WarningCode::DoesNotStart)) {
             None => Found::ok("etcd of the release of its data starts from it"),
             Some(warning) => Found::warning(&warning.text).advice(
                 "the archive is taken anyway; `etcd-ark verify` on the data dir says which releases start from it",

@@ -10,7 +10,7 @@ use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
 use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
-use crate::data_dir::{DataDir, consistent_index};
+use crate::data_dir::{DataDir, DbFault, consistent_index};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -437,6 +437,7 @@ fn data_dir_verdict(
         faults.extend(
             looked
                 .err()
+                .filter(|fault| !matches!(fault, DbFault::NoIndex))
                 .map(|fault| format!("`member/snap/db`: {fault}")),
         );
     }

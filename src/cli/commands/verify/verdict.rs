@@ -12,7 +12,9 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::etcd::start::{V2_3, Verdicts, is_3x, none_starts, starting_lines, those_that_start};
+use crate::etcd::start::{
+    V2_3, V3_0, Verdicts, is_3x, none_starts, starting_lines, those_that_start,
+};
 use crate::etcd::text::printable;
 use crate::text::size;
 
@@ -41,15 +43,19 @@ impl Verdict {
             if self.is_valid() {
                 self.faults.push(why);
             }
+        } else if own == Some(V3_0) {
+            // Data of 2.3 on which a 3.x server has run for a while: the way back is closed.
+            let last = starts
+                .last()
+                .and_then(|(line, verdict)| verdict.warning(*line, "it"));
+            self.notes.extend(last);
         } else if !is_3x {
             let also = those_that_start(&starts).filter(|_| !self.is_valid());
             self.notes.extend(also);
-            for (line, verdict) in &starts {
-                if let Some(why) = verdict.why_not(*line) {
-                    self.notes
-                        .push(format!("etcd {line} does not start from it: {why}"));
-                }
-            }
+            let warnings = starts
+                .iter()
+                .filter_map(|(line, verdict)| verdict.warning(*line, "it"));
+            self.notes.extend(warnings);
         }
         self.starts = Some(starts);
         self.own = own;
