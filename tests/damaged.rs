@@ -3,8 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use etcd_ark::archive::manifest::Scope;
 use etcd_ark::data_dir::start::start_verdicts;
+use etcd_ark::data_dir::{DataDir, DataDirError};
 use etcd_ark::interrupt::Interrupt;
+use etcd_ark::snapshot::destination::Destination;
+use etcd_ark::snapshot::error::CaptureError;
+use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use etcd_ark::target::{StoreQuery, Target};
 use fs_err as fs;
 use serde_json::Value;
@@ -79,8 +84,15 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         "C-last_wal_empty",
         "C-foreign_file_in_wal",
         "G-entry_gap",
+        "C-purged_and_all_snaps_broken",
+        "C-snap_dir_gone",
+        "C-intact",
     ] {
         let data_dir = story.data_dir(case);
+        if case == "C-intact" {
+            // Every file of the log is whole, and an ordinary capture refuses it.
+            fs::write(data_dir.join("member/snap/db"), "").unwrap();
+        }
         let before = tree(&data_dir);
         let backups = story.dir.path().join(format!("backups-{case}"));
         if case == "C-foreign_file_in_wal" {
@@ -139,6 +151,44 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         ark(args("--damaged")).exits(0);
         assert_eq!(files(&target), files(&data_dir), "{case}");
     }
+}
+
+#[test]
+fn what_no_ordinary_snapshot_takes_is_saved_as_damaged() {
+    let recording = unpack("start-verdicts");
+    let cases = recording.path("start-verdicts/cases");
+    let (mut saved, mut ordinary, mut empty) = (0, 0, 0);
+    for case in names(&cases) {
+        let dir = cases.join(&case);
+        let capture = |data_dir: Result<DataDir, DataDirError>, scope| {
+            let request = SnapshotRequest {
+                data_dir: &data_dir?,
+                to: Destination::Nowhere,
+                scope,
+                labels: Vec::new(),
+                level: 1,
+                threads: 1,
+                size_limit: u64::MAX,
+                created: CreatedAt::At(jiff::Timestamp::UNIX_EPOCH),
+                lock: None,
+            };
+            capture(&request, &Interrupt::default(), &mut |_| {})
+        };
+        match capture(DataDir::open_damaged(&dir, None), Scope::Damaged) {
+            Ok(_) => saved += 1,
+            Err(CaptureError::NotDamaged) => {
+                capture(DataDir::open(&dir, None), Scope::Live).unwrap();
+                ordinary += 1;
+            }
+            Err(error) => {
+                let files = tree(&dir).into_iter();
+                let files: Vec<_> = files.filter(|(_, it)| !it.sha256.is_empty()).collect();
+                assert!(files.is_empty(), "{case}: {error}");
+                empty += 1;
+            }
+        }
+    }
+    assert_eq!((saved, ordinary, empty), (168, 179, 10));
 }
 
 #[test]

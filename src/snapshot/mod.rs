@@ -43,7 +43,7 @@ use crate::progress::Event;
 use crate::repository::lock::LockRequest;
 use crate::snapshot::damaged::Remains;
 use crate::snapshot::destination::Destination;
-use crate::snapshot::error::CaptureError;
+use crate::snapshot::error::{CaptureError, with_cause};
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, RetryLimits};
 use crate::snapshot::write::Content;
@@ -163,6 +163,30 @@ fn capture_as(
     captured.map_err(|error| error.with_those_that_start(request.data_dir))
 }
 
+/// Captures the data dir of `request` as if it were not damaged, and keeps nothing.
+fn capture_nowhere(
+    request: &SnapshotRequest<'_>,
+    interrupt: &Interrupt,
+) -> Result<(), CaptureError> {
+    let source = request.data_dir;
+    let wal_dir = source.has_dedicated_wal().then(|| source.wal_dir());
+    let data_dir = &DataDir::open(source.root(), wal_dir)?;
+    let scope = Scope::Live;
+    let request = &SnapshotRequest {
+        data_dir,
+        scope,
+        ..request.clone()
+    };
+    let mut ordinary = Capture {
+        request,
+        created: request.created.read(),
+        made: None,
+        interrupt,
+        observe: &mut |_| {},
+    };
+    ordinary.retry_until_consistent(None).map(drop)
+}
+
 /// `etcd-<member>-[damaged-]<UTC time>-<last index, 16 hex>.tar.zst`.
 fn archive_name(manifest: &Manifest, by_id: bool) -> String {
     let identity = &manifest.member.identity;
@@ -236,9 +260,8 @@ impl Capture<'_> {
                     error => error,
                 });
             }
-            let reason = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
             let attempt = limits.attempts();
+            let reason = with_cause(&error);
             (self.observe)(Event::Again { attempt, reason });
             std::thread::sleep(PAUSE);
         }
@@ -265,7 +288,9 @@ impl Capture<'_> {
         for directory in &directories {
             writer.directory(directory, mtime)?;
         }
-        let (facts, damage) = remains.write(&mut writer, self.interrupt, self.observe)?;
+        let interrupt = self.interrupt;
+        let ordinary = || capture_nowhere(request, interrupt);
+        let (facts, damage) = remains.write(&mut writer, ordinary, interrupt, self.observe)?;
         let sizes = Sizes {
             data: 0,
             limit: request.size_limit,
