@@ -15,7 +15,7 @@ use crate::archive::sink::Digested;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, FileEntry, Sink};
 use crate::etcd::scan::Pass;
-use crate::etcd::start::{Verdict, Verdicts, own_refusal, start_warning};
+use crate::etcd::start::{Verdict, Verdicts, cure, own_refusal, start_warning};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
@@ -262,7 +262,8 @@ fn refuse_dead(
         return Ok(Some(why));
     }
     let path = archive.path().to_path_buf();
-    Err(RestoreError::DoesNotStart { path, why })
+    let cure = starts.as_ref().and_then(cure);
+    Err(RestoreError::DoesNotStart { path, why, cure })
 }
 
 fn not_owned_warning(owner: Owner) -> String {

@@ -183,6 +183,9 @@ impl Judge for DrillError {
             Self::Older { .. } => {
                 refused("pass the path of an etcd of the release that the backup is for to --etcd")
             }
+            Self::DoesNotStart {
+                cure: Some(cure), ..
+            } => Advice::with(Kind::Corrupt, cure.clone()),
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),

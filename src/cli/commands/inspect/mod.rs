@@ -11,7 +11,7 @@ use crate::data_dir::scan::{Survey, survey};
 use crate::etcd::ids::{ClusterVersion, Release, SnapshotId};
 use crate::etcd::member::{MemberFacts, VersionChange};
 use crate::etcd::scan::{FileReport, Pass};
-use crate::etcd::start::{Verdicts, but_do_not};
+use crate::etcd::start::{Verdicts, but_do_not, cure, none_starts};
 use crate::etcd::text::printable;
 use crate::target::Target;
 use crate::text::{count, size, utc};
@@ -271,6 +271,10 @@ fn print_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Output) {
         let why = why.or(unnoticed);
         let told = format!("etcd {line}: {}{}", verdict.word(), why.unwrap_or_default());
         row(out, "starts", &told);
+    }
+    let dead = starts.filter(|starts| none_starts(starts, own).is_some());
+    if let Some(cure) = dead.and_then(cure) {
+        out.note(&cure);
     }
 }
 

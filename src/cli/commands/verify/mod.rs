@@ -76,6 +76,7 @@ pub(crate) struct Verify {
 pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
+    let mut cure = None;
     let mut results = Vec::new();
     let named = named(args, cx)?;
     let targets = with_repositories_opened(&named, &args.selection, cx)?;
@@ -90,6 +91,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                 results.push(to_json(path, &verdict));
                 let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
                 let fault = verdict.first_fault();
+                cure = cure.or_else(|| Some((path, verdict.cure()?)));
                 fault.map(|fault| (Kind::Corrupt, corrupt(fault)))
             }
             Err(error) => {
@@ -145,7 +147,13 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
             targets.len()
         ),
     };
-    Err(CliError::new(kind, message).hint(hint))
+    let hint = match &cure {
+        Some((_, cure)) => format!("{cure}; {hint}").into(),
+        None => hint,
+    };
+    let mut error = CliError::new(kind, message).hint(hint);
+    error.target = cure.map(|(target, _)| target.to_path_buf());
+    Err(error)
 }
 
 fn answer(targets: &[Value]) -> Value {

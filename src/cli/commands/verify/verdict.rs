@@ -12,7 +12,9 @@ use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
-use crate::etcd::start::{V2_3, Verdicts, is_3x, none_starts, starting_lines, those_that_start};
+use crate::etcd::start::{
+    V2_3, Verdicts, cure, is_3x, none_starts, starting_lines, those_that_start,
+};
 use crate::etcd::text::printable;
 use crate::text::size;
 
@@ -53,6 +55,12 @@ impl Verdict {
         }
         self.starts = Some(starts);
         self.own = own;
+    }
+
+    /// What makes a cluster that starts of what no server starts from.
+    pub(super) fn cure(&self) -> Option<String> {
+        let starts = self.starts.as_ref()?;
+        none_starts(starts, self.own).and_then(|_| cure(starts))
     }
 
     pub(super) fn is_valid(&self) -> bool {
