@@ -212,6 +212,10 @@ fn what_no_server_would_start_from_is_refused_and_nothing_is_kept() {
     assert!(message.contains("would not start"), "{message}");
     assert!(message.contains("1234"), "{message}");
     assert!(!out.exists());
+    // A plan that is only shown meets the same refusal.
+    let told = rewind(&[&source], &out, &["--to", "end", "--dry-run"]).exits(3);
+    assert_eq!(told.json_error()["message"], message);
+    rewind(&[&source], &out, &["--to", "index:73", "--dry-run"]).exits(0);
     // The moment before is fine.
     rewind(&[&source], &out, &["--to", "index:73"]).exits(0);
 }
