@@ -3,8 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use etcd_ark::archive::manifest::Scope;
 use etcd_ark::data_dir::start::start_verdicts;
+use etcd_ark::data_dir::{DataDir, DataDirError};
 use etcd_ark::interrupt::Interrupt;
+use etcd_ark::snapshot::destination::Destination;
+use etcd_ark::snapshot::error::CaptureError;
+use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use etcd_ark::target::{StoreQuery, Target};
 use fs_err as fs;
 use serde_json::Value;
@@ -79,8 +84,15 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         "C-last_wal_empty",
         "C-foreign_file_in_wal",
         "G-entry_gap",
+        "C-purged_and_all_snaps_broken",
+        "C-snap_dir_gone",
+        "C-intact",
     ] {
         let data_dir = story.data_dir(case);
+        if case == "C-intact" {
+            // Every file of the log is whole, and an ordinary capture refuses it.
+            fs::write(data_dir.join("member/snap/db"), "").unwrap();
+        }
         let before = tree(&data_dir);
         let backups = story.dir.path().join(format!("backups-{case}"));
         if case == "C-foreign_file_in_wal" {
@@ -98,6 +110,13 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         assert_eq!(tree(&data_dir), before, "{case}");
         assert!(archive.to_str().unwrap().contains("-damaged-"), "{told:#}");
         let damage = &told["manifest"]["damage"];
+        let warnings = told["manifest"]["warnings"].to_string();
+        let has_hint = warnings.contains("if etcd runs with `--wal-dir`, pass the same here");
+        assert_eq!(
+            has_hint,
+            case.starts_with("C-wal_dir"),
+            "{case}: {warnings}"
+        );
         assert!(
             !damage["files"].as_array().unwrap().is_empty() || damage["start"].is_string(),
             "{case}: {damage:#}"
@@ -139,6 +158,44 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         ark(args("--damaged")).exits(0);
         assert_eq!(files(&target), files(&data_dir), "{case}");
     }
+}
+
+#[test]
+fn what_no_ordinary_snapshot_takes_is_saved_as_damaged() {
+    let recording = unpack("start-verdicts");
+    let cases = recording.path("start-verdicts/cases");
+    let (mut saved, mut ordinary, mut empty) = (0, 0, 0);
+    for case in names(&cases) {
+        let dir = cases.join(&case);
+        let capture = |data_dir: Result<DataDir, DataDirError>, scope| {
+            let request = SnapshotRequest {
+                data_dir: &data_dir?,
+                to: Destination::Nowhere,
+                scope,
+                labels: Vec::new(),
+                level: 1,
+                threads: 1,
+                size_limit: u64::MAX,
+                created: CreatedAt::At(jiff::Timestamp::UNIX_EPOCH),
+                lock: None,
+            };
+            capture(&request, &Interrupt::default(), &mut |_| {})
+        };
+        match capture(DataDir::open_damaged(&dir, None), Scope::Damaged) {
+            Ok(_) => saved += 1,
+            Err(CaptureError::NotDamaged) => {
+                capture(DataDir::open(&dir, None), Scope::Live).unwrap();
+                ordinary += 1;
+            }
+            Err(error) => {
+                let files = tree(&dir).into_iter();
+                let files: Vec<_> = files.filter(|(_, it)| !it.sha256.is_empty()).collect();
+                assert!(files.is_empty(), "{case}: {error}");
+                empty += 1;
+            }
+        }
+    }
+    assert_eq!((saved, ordinary, empty), (168, 179, 10));
 }
 
 #[test]
@@ -297,6 +354,11 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             "at least those up to 460 were committed",
         ),
         ("C-cluster_version_bad", 455, "unreadable cluster change"),
+        (
+            "C-entry_bad_request",
+            455,
+            "entry 456 holds no request that etcd could apply; the log is whole up to entry 455",
+        ),
     ] {
         let at = whole_to.to_string();
         for dir in story.data_dir_and_archive(case) {
@@ -310,6 +372,12 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             // Up to there it is what an undamaged log leads to.
             let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
             assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
+            assert_eq!(told.stderr.matches(says).count(), 1, "{case}: {told:#?}");
+            let rewind = format!(
+                "`etcd-ark rewind --to index:{at} --out OUT_DIR {}`",
+                dir.display()
+            );
+            assert!(told.stderr.contains(&rewind), "{case}: {told:#?}");
             let of_intact = |index: &str| {
                 let dir = intact.as_os_str();
                 typed("keys --json {} --at-index {}", &[&dir, &index])
@@ -319,9 +387,11 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             assert_eq!(values(&cut_off.json()["node"]), 173, "{case}");
             // An index that is there is all that was asked for.
             let index: [&OsStr; 2] = ["--at-index".as_ref(), "451".as_ref()];
-            ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat())
-                .exits(0)
-                .says(says);
+            let told = ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat());
+            // What is behind it is not lost to it, but no server starts.
+            let unreadable = case == "C-entry_bad_request";
+            told.exits(0)
+                .says(if unreadable { "entry 456" } else { says });
             let pair = [
                 "diff".as_ref(),
                 "--json".as_ref(),

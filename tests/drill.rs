@@ -131,6 +131,17 @@ fn a_server_that_does_not_start_fails_the_drill_with_its_own_last_lines() {
         .says("within 1 s it was not healthy");
     assert_eq!(names(&scratch), [""; 0]);
     assert!(processes_about(&scratch).is_empty());
+
+    // One that fills the disk is ended before it does.
+    let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) exec yes 'a line of a log';; esac\n";
+    fs::write(&fake, script).unwrap();
+    let began = Instant::now();
+    let ran = drill(&archive, fake.as_os_str(), &scratch, &["--within", "30s"]).exits(4);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let told = ran.json();
+    assert_eq!(told["etcd_log"].as_array().unwrap().len(), 12, "{told:#}");
+    ran.says("its log grew to more than 64 MiB, so it was stopped");
+    assert_eq!(names(&scratch), [""; 0]);
 }
 
 #[test]

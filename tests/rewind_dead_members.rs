@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite, untar};
+use crate::support::ark::{BINARY, Ran, clean, run, typed};
 use crate::support::encode::{NORMAL, request};
 use crate::support::recordings::{copy_dir, unpack};
 
@@ -128,6 +129,71 @@ fn keys_behind_a_late_publish_in_the_log_keep_their_indexes_and_in_order_names()
     assert_all_start(&told, work.path(), &keys(&source));
 }
 
+/// The rewind that `ran` names, run as printed; returns the directory that it made.
+fn rewound_as_printed(ran: &Ran, dir: &Path) -> PathBuf {
+    let told = format!("{}{}", ran.stdout, ran.stderr);
+    // A shell joins the lines of a long command.
+    let told = told.replace(" \\\n", " ");
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut quoted = told.split('`').skip(1).step_by(2);
+    let command = quoted.find(|text| text.starts_with("etcd-ark rewind "));
+    let command = command.unwrap_or_else(|| panic!("{ran:#?}"));
+    let out = dir.join("OUT_DIR");
+    let mut shell = clean("sh");
+    let line = command.replace("etcd-ark ", &format!("{BINARY} "));
+    run(shell.args(["-c", &line]).current_dir(dir)).exits(0);
+    out
+}
+
+#[test]
+fn every_command_that_refuses_dead_members_names_the_rewind_that_brings_them_back() {
+    let (_recording, archive) = dead("natural");
+    let work = TempDir::new().unwrap();
+    let data_dir = untar(&archive, &work.path().join("data"));
+    let etcd = work.path().join("etcd");
+    let script = "#!/bin/sh\ncase $1 in --version) echo 'etcd Version: 2.3.8';; *) exit 2;; esac\n";
+    fs::write(&etcd, script).unwrap();
+    fs::set_permissions(&etcd, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (new, dir) = (work.path().join("new"), work.path());
+    let unknown = unpack("start-verdicts");
+    let unknown = unknown.path("start-verdicts/cases/C-publish_of_unknown_member.etcd");
+    for (code, ran) in [
+        (4, typed("verify {}", &[&archive])),
+        (4, typed("verify {}", &[&data_dir])),
+        (4, typed("verify {} {}", &[&data_dir, &unknown])),
+        (4, typed("verify {}", &[&unknown])),
+        (0, typed("inspect {}", &[&archive])),
+        (0, typed("inspect {}", &[&data_dir])),
+        (
+            3,
+            typed("restore {} --offline --data-dir {}", &[&archive, &new]),
+        ),
+        (3, typed("preflight --data-dir {}", &[&data_dir])),
+        (
+            3,
+            typed("downgrade check --offline --data-dir {}", &[&data_dir]),
+        ),
+        (
+            4,
+            typed(
+                "drill {} --etcd {} --scratch-dir {}",
+                &[&archive, &etcd, &dir],
+            ),
+        ),
+        (
+            4,
+            typed(
+                "drill {} --etcd {} --scratch-dir {}",
+                &[&data_dir, &etcd, &dir],
+            ),
+        ),
+    ] {
+        let out = rewound_as_printed(&ran.exits(code), work.path());
+        typed("verify {}", &[&out]).exits(0);
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
 /// 2.0 and later end on attributes of a member that never was, so no rewind makes such an archive.
 #[test]
 fn what_no_server_would_start_from_is_refused_and_nothing_is_kept() {
@@ -146,6 +212,10 @@ fn what_no_server_would_start_from_is_refused_and_nothing_is_kept() {
     assert!(message.contains("would not start"), "{message}");
     assert!(message.contains("1234"), "{message}");
     assert!(!out.exists());
+    // A plan that is only shown meets the same refusal.
+    let told = rewind(&[&source], &out, &["--to", "end", "--dry-run"]).exits(3);
+    assert_eq!(told.json_error()["message"], message);
+    rewind(&[&source], &out, &["--to", "index:73", "--dry-run"]).exits(0);
     // The moment before is fine.
     rewind(&[&source], &out, &["--to", "index:73"]).exits(0);
 }

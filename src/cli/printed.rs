@@ -99,10 +99,7 @@ impl Printed {
                 if data_dir.is_some() {
                     flag("--wal-dir", self.wal_dir.as_deref());
                 }
-                let archive = self.archive.as_ref().map(|place| text(place.as_path()));
-                let target = self.data_dir.clone().or(self.about.clone()).or(archive);
-                let target = target.unwrap_or_else(|| "TARGET".to_owned());
-                return words.into_iter().flatten().chain([target]).collect();
+                return words.into_iter().flatten().chain([self.target()]).collect();
             }
             "snapshot" | "snapshot --damaged" | "snapshot --label pre-upgrade" => {
                 flag("--data-dir", data_dir.or(Some("DATA_DIR")));
@@ -139,9 +136,23 @@ impl Printed {
                     flag("--backup-dir", self.backup_dir.as_deref());
                 }
             }
+            _ if command.starts_with("rewind --to ") => {
+                flag("--out", Some("OUT_DIR"));
+                for identity in &self.identities {
+                    flag("--identity", identity.to_str());
+                }
+                return words.into_iter().flatten().chain([self.target()]).collect();
+            }
             _ => {}
         }
         words.into_iter().flatten().collect()
+    }
+
+    /// The archive or data dir that a text is about.
+    fn target(&self) -> String {
+        let archive = self.archive.as_ref().map(|place| text(place.as_path()));
+        let target = self.data_dir.clone().or(self.about.clone()).or(archive);
+        target.unwrap_or_else(|| "TARGET".to_owned())
     }
 
     /// The place of the other archives.

@@ -12,7 +12,7 @@ pub mod server;
 
 use std::ffi::OsString;
 use std::io;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
+use crate::etcd::start::cure;
 use crate::etcd::store::diff::{Part, compare};
 use crate::etcd::store::from_json::LoadOptions as WantedOfStore;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
@@ -46,6 +47,8 @@ use crate::target::{StoreError, StoreQuery, Target};
 const PAUSE: Duration = Duration::from_millis(100);
 /// How many of the last lines of the server's log to show.
 const LAST_LINES: usize = 12;
+/// How many bytes of the end of that log are read.
+const MOST_READ: u64 = 1 << 20;
 
 /// What to test, and with which etcd.
 #[derive(Debug)]
@@ -109,6 +112,8 @@ pub enum DrillError {
         version: String,
         ended: Ended,
         log: Vec<String>,
+        /// What makes a cluster that starts of it, if that is known.
+        cure: Option<String>,
     },
     #[error("{0}")]
     Source(String),
@@ -175,6 +180,7 @@ fn drill_in(
         // A single member commits all of its log; --force-new-cluster drops what is not committed.
         until: if is_alone { Until::End } else { Until::Commit },
         rules: Some(rules(binary.release)),
+        starts: true,
         threads: request.threads,
         ..StoreQuery::default()
     };
@@ -196,6 +202,7 @@ fn drill_in(
                 version: binary.version,
                 ended,
                 log: last_lines(&log),
+                cure: read.starts.as_ref().and_then(cure),
             });
         }
     };
@@ -404,8 +411,18 @@ fn keys(store: &Store) -> u64 {
     keys
 }
 
+/// The end of a file, at most [`MOST_READ`] bytes.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST_READ)))?;
+    let mut bytes = Vec::new();
+    file.take(MOST_READ).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn last_lines(log: &Path) -> Vec<String> {
-    let text = fs::read(log).unwrap_or_default();
+    let text = end_of(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text
         .lines()

@@ -32,6 +32,9 @@ const STAND_IN: &str = "--stand-in-for-a-server";
 /// How many bytes of a program's version output are read.
 const MOST_SAID: u64 = 4096;
 
+/// A program that writes more than this is stopped, in bytes.
+const MOST_LOGGED: u64 = 64 << 20;
+
 /// An etcd program.
 #[derive(Clone, Debug)]
 pub(super) struct Binary {
@@ -56,11 +59,17 @@ pub enum Ended {
     Signalled(i32),
     /// It did not become healthy with all of the log applied within this time.
     TooLate(Duration),
+    /// It was stopped because its log grew and grew.
+    TooMuchLog,
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooMuchLog => {
+                let most = MOST_LOGGED >> 20;
+                write!(f, "its log grew to more than {most} MiB, so it was stopped")
+            }
             Self::Exited(code) => write!(f, "it exited with code {code}"),
             Self::Signalled(signal) => write!(f, "signal {signal} ended it"),
             Self::TooLate(within) => {
@@ -97,7 +106,10 @@ impl Binary {
         let said = scratch.join("version");
         let mut group = Group::spawn(request, &path, &["--version".into()], &said)?;
         let deadline = Instant::now() + TIME_LIMIT.min(request.within);
-        while group.child.try_wait()?.is_none() && Instant::now() < deadline {
+        while group.child.try_wait()?.is_none()
+            && !group.logs_too_much()
+            && Instant::now() < deadline
+        {
             interrupt.check()?;
             std::thread::sleep(PAUSE);
         }
@@ -168,9 +180,11 @@ impl Server {
         Ok(Self { group, client })
     }
 
-    /// How it ended, if it has ended.
+    /// How it ended, if it has ended or must end.
     pub(super) fn has_ended(&mut self) -> io::Result<Option<Ended>> {
-        Ok(self.group.child.try_wait()?.map(Ended::from))
+        let ended = self.group.child.try_wait()?.map(Ended::from);
+        let floods = || self.group.logs_too_much().then_some(Ended::TooMuchLog);
+        Ok(ended.or_else(floods))
     }
 
     /// Whether it says that it is healthy: it has a leader and accepts writes.
@@ -204,6 +218,8 @@ impl Server {
 #[derive(Debug)]
 struct Group {
     child: Child,
+    /// The file that it writes to.
+    output: fs::File,
     has_ended: bool,
 }
 
@@ -214,7 +230,7 @@ impl Group {
         args: &[OsString],
         output: &Path,
     ) -> io::Result<Self> {
-        let output = fs::File::create(output)?.into_parts().0;
+        let output = fs::File::create(output)?;
         let mut command = match request.stand_in {
             Some(own) => {
                 let mut command = Command::new(own);
@@ -229,14 +245,20 @@ impl Group {
             .env_clear()
             .envs(request.environment.iter().cloned())
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(output.file().try_clone()?)
+            .stderr(output.file().try_clone()?)
             .process_group(0)
             .spawn()?;
         Ok(Self {
             child,
+            output,
             has_ended: false,
         })
+    }
+
+    fn logs_too_much(&self) -> bool {
+        let metadata = self.output.metadata();
+        metadata.is_ok_and(|metadata| metadata.len() > MOST_LOGGED)
     }
 
     /// Ends all of its processes: first by a signal to stop, then by a kill.
@@ -248,7 +270,8 @@ impl Group {
         // Fails if all of its processes have ended.
         let _ = kill_process_group(group, Signal::TERM);
         let deadline = Instant::now() + TIME_LIMIT;
-        while self.child.try_wait()?.is_none() && Instant::now() < deadline {
+        while self.child.try_wait()?.is_none() && !self.logs_too_much() && Instant::now() < deadline
+        {
             std::thread::sleep(PAUSE);
         }
         let _ = kill_process_group(group, Signal::KILL);

@@ -79,7 +79,12 @@ pub enum RestoreError {
     #[error("`{path}` contains a damaged data dir, saved as it was: {first}")]
     Damaged { path: PathBuf, first: String },
     #[error("`{path}`: {why}")]
-    DoesNotStart { path: PathBuf, why: String },
+    DoesNotStart {
+        path: PathBuf,
+        why: String,
+        /// What makes a cluster that starts of it, if that is known.
+        cure: Option<String>,
+    },
     #[error("etcd runs on the target: `{}` is locked", .0.file.display())]
     Running(Running),
     #[error("`{0}` exists")]

@@ -15,7 +15,7 @@ use crate::archive::sink::Digested;
 use crate::archive::verify::{MemberCheck, VerifyFault};
 use crate::archive::{Archive, FileEntry, Sink};
 use crate::etcd::scan::Pass;
-use crate::etcd::start::{Verdicts, own_refusal};
+use crate::etcd::start::{Verdicts, cure, own_refusal};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
 use crate::fs::owner;
@@ -261,6 +261,7 @@ fn refuse_dead(
         Some(why) if verdict.never_starts() && !damaged => Err(RestoreError::DoesNotStart {
             path: archive.path().to_path_buf(),
             why,
+            cure: starts.as_ref().and_then(cure),
         }),
         warning => Ok(warning),
     }

@@ -27,6 +27,7 @@ pub mod history;
 pub mod input;
 pub mod leftovers;
 pub mod new_cluster;
+pub mod new_log;
 pub mod output_dir;
 pub mod plan;
 pub mod reread;
@@ -40,6 +41,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 pub use crate::rewind::error::RewindError;
+pub use crate::rewind::new_log::refuse_dead_plan;
 pub use crate::rewind::plan::Plan;
 pub use crate::rewind::write::write;
 

@@ -15,12 +15,10 @@ use fs_err as fs;
 use crate::archive::Cipher;
 use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
-use crate::etcd::ids::{ClusterVersion, Index, SegmentName, SnapshotId, Term};
+use crate::etcd::ids::{SegmentName, SnapshotId};
 use crate::etcd::membership::Member;
 use crate::etcd::replay::{self, Along, Start, Until};
-use crate::etcd::start::V2_0;
-use crate::etcd::wal::record::Framing;
-use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
+use crate::etcd::wal::writer::SegmentSink;
 use crate::fs::dir::Dir;
 use crate::fs::error::{parent_of, with_path};
 use crate::fs::owner::Owner;
@@ -30,9 +28,10 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::Directory;
 use crate::rewind::input::member_text;
+use crate::rewind::new_log::{refuse_unless_it_starts, without_leftovers, write_logs};
 use crate::rewind::output_dir::Place;
 use crate::rewind::reread::Reading;
-use crate::rewind::stores::{read_snapshot, snapshot_path};
+use crate::rewind::stores::snapshot_path;
 use crate::rewind::{FileFacts, Input, Plan, RewindError, require_db_between};
 use crate::snapshot as capture;
 use crate::snapshot::{Captured, Made, capture_made};
@@ -189,14 +188,10 @@ impl Making<'_> {
 
     /// Removes what removed members left from the copy of the raft snapshot.
     fn drop_leftovers(&self, copy: &Path, id: SnapshotId) -> Result<(), RewindError> {
-        let leftovers = &self.plan.leftovers;
-        if !leftovers.is_in_snapshot() {
+        if !self.plan.leftovers.is_in_snapshot() {
             return Ok(());
         }
-        let file = fs::read(copy)?;
-        let facts = read_snapshot(id, &file).map(|(facts, _)| facts);
-        let without = facts.and_then(|facts| leftovers.out_of_snapshot(&file, &facts));
-        fs::write(copy, without.ok_or(RewindError::Leftover(id))?)?;
+        fs::write(copy, without_leftovers(self.plan, fs::read(copy)?, id)?)?;
         Ok(())
     }
 
@@ -277,7 +272,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes the logs of all members; the common entries are read once.
+    /// Writes the logs of all members.
     fn write_logs(&mut self) -> Result<(), RewindError> {
         let (plan, inputs) = (self.plan, self.inputs);
         let dirs = plan.members.iter().map(|member| Segments {
@@ -285,46 +280,7 @@ impl Making<'_> {
             open: None,
         });
         let mut dirs: Vec<_> = dirs.collect();
-        let before_first = SnapshotId {
-            term: Term(0),
-            index: Index(0),
-        };
-        let beginning = |member: &Member| Beginning {
-            member_id: member.id,
-            cluster_id: plan.cluster_id,
-            snapshot: plan.base.snapshot.unwrap_or(before_first),
-            term: plan.term,
-            framing: if plan.db.is_some() {
-                Framing::Padded
-            } else {
-                Framing::Plain
-            },
-        };
-        let members = dirs.iter_mut().zip(&plan.members);
-        let logs = members.map(|(dir, member)| LogWriter::begin(dir, beginning(member)));
-        let mut logs = logs.collect::<io::Result<Vec<_>>>()?;
-        for part in &plan.log {
-            let (Some(input), Some(read_input)) =
-                (inputs.get(part.input), plan.read_inputs.get(part.input))
-            else {
-                return Err(RewindError::NoInput);
-            };
-            self.reading()
-                .entries(&input.target, read_input, *part, &mut |index, _, record| {
-                    let instead = plan.leftovers.entries.get(&index);
-                    let record = instead.map_or(record, Vec::as_slice);
-                    Ok(logs
-                        .iter_mut()
-                        .try_for_each(|log| log.entry(index, record))?)
-                })?;
-        }
-        for mut log in logs {
-            for change in &plan.changes {
-                log.entry(change.index, &change.record)?;
-            }
-            log.finish()?;
-        }
-        Ok(())
+        write_logs(plan, inputs, &mut dirs, &mut self.reading())
     }
 
     /// Refuses if the release at that entry does not start from the result; not known for 3.x.
@@ -336,21 +292,11 @@ impl Making<'_> {
         if self.plan.db.is_some() {
             return Ok(());
         }
-        let version = self.plan.moment.cluster_version.as_ref();
-        let release = version.map_or(V2_0, ClusterVersion::release);
         let proof = captured.proof.as_ref();
         let Some(verdicts) = proof.and_then(|proof| proof.starts.as_ref()) else {
             return Err(unproven(member, "whether etcd starts from it"));
         };
-        let own = verdicts.iter().find(|(line, _)| *line == release);
-        match own.and_then(|(line, verdict)| Some((*line, verdict.why_not(*line)?))) {
-            None => Ok(()),
-            Some((line, why)) => Err(RewindError::WouldNotStart {
-                member: member_text(Some(&member.name), member.id),
-                line,
-                why,
-            }),
-        }
+        refuse_unless_it_starts(self.plan, member, verdicts)
     }
 
     fn capture(

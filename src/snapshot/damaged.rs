@@ -24,7 +24,7 @@ use crate::etcd::wal::segment::{SegmentEnd, SegmentScan};
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::snapshot::error::CaptureError;
+use crate::snapshot::error::{CaptureError, with_cause};
 use crate::snapshot::open_files::mtime_of;
 
 /// How many bytes are skipped at once where the disk cannot read.
@@ -92,10 +92,12 @@ impl Remains {
         Ok(newest)
     }
 
-    /// Writes all of them. Returns the member's facts, and what is wrong.
+    /// Writes all of them. Returns the member's facts, and what is wrong; `ordinary` captures the data dir as
+    /// if it were not damaged.
     pub(super) fn write(
         mut self,
         writer: &mut Writer<'_>,
+        ordinary: impl FnOnce() -> Result<(), CaptureError>,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<(MemberFacts, Damage), CaptureError> {
@@ -141,13 +143,15 @@ impl Remains {
             }
         }
         let (facts, start) = seen.finish();
-        let damage = Damage {
+        let mut damage = Damage {
             files: self.faults,
             unreadable,
             start,
         };
         if damage.is_none() {
-            return Err(CaptureError::NotDamaged);
+            let error = ordinary().err().ok_or(CaptureError::NotDamaged)?;
+            interrupt.check()?;
+            damage.start = Some(with_cause(&error));
         }
         Ok((facts, damage))
     }

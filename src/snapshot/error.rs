@@ -62,6 +62,12 @@ pub enum CaptureError {
     Interrupted(#[from] Interrupted),
 }
 
+/// The text of `error` and of its cause.
+pub(super) fn with_cause(error: &CaptureError) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
 impl CaptureError {
     /// Adds the path of the archive to an error without a path; `fs_err` adds that of a source file.
     pub(super) fn written_to(self, path: &Path) -> Self {

@@ -24,7 +24,8 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{
-    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
+    self, DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes,
+    Tool,
 };
 use crate::archive::warning::WarningCode::{
     Damage, DoesNotStart, EmptySegment, OverLimit, RemovalPending, Removed, StrayVote,
@@ -43,7 +44,7 @@ use crate::progress::Event;
 use crate::repository::lock::LockRequest;
 use crate::snapshot::damaged::Remains;
 use crate::snapshot::destination::Destination;
-use crate::snapshot::error::CaptureError;
+use crate::snapshot::error::{CaptureError, with_cause};
 use crate::snapshot::open_files::Opening;
 use crate::snapshot::retry::{PassedOver, RetryLimits, source_warning};
 use crate::snapshot::write::Content;
@@ -163,6 +164,45 @@ fn capture_as(
     captured.map_err(|error| error.with_those_that_start(request.data_dir))
 }
 
+/// What is wrong with a damaged data dir, and with the request if that has left out the log.
+fn damage_warnings(damage: &manifest::Damage, files: &[FileEntry], data_dir: &DataDir) -> Warnings {
+    let mut lines = damage.lines();
+    let has_log = files
+        .iter()
+        .any(|file| file.path.starts_with("member/wal/"));
+    if !has_log && !data_dir.has_dedicated_wal() {
+        lines.push(
+            "the archive holds no log: if etcd runs with `--wal-dir`, pass the same here"
+                .to_owned(),
+        );
+    }
+    Warnings(lines.into_iter().map(|line| Damage.text(line)).collect())
+}
+
+/// Captures the data dir of `request` as if it were not damaged, and keeps nothing.
+fn capture_nowhere(
+    request: &SnapshotRequest<'_>,
+    interrupt: &Interrupt,
+) -> Result<(), CaptureError> {
+    let source = request.data_dir;
+    let wal_dir = source.has_dedicated_wal().then(|| source.wal_dir());
+    let data_dir = &DataDir::open(source.root(), wal_dir)?;
+    let scope = Scope::Live;
+    let request = &SnapshotRequest {
+        data_dir,
+        scope,
+        ..request.clone()
+    };
+    let mut ordinary = Capture {
+        request,
+        created: request.created.read(),
+        made: None,
+        interrupt,
+        observe: &mut |_| {},
+    };
+    ordinary.retry_until_consistent(None).map(drop)
+}
+
 /// `etcd-<member>-[damaged-]<UTC time>-<last index, 16 hex>.tar.zst`.
 fn archive_name(manifest: &Manifest, by_id: bool) -> String {
     let identity = &manifest.member.identity;
@@ -236,9 +276,8 @@ impl Capture<'_> {
                     error => error,
                 });
             }
-            let reason = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
             let attempt = limits.attempts();
+            let reason = with_cause(&error);
             (self.observe)(Event::Again { attempt, reason });
             std::thread::sleep(PAUSE);
         }
@@ -265,7 +304,9 @@ impl Capture<'_> {
         for directory in &directories {
             writer.directory(directory, mtime)?;
         }
-        let (facts, damage) = remains.write(&mut writer, self.interrupt, self.observe)?;
+        let interrupt = self.interrupt;
+        let ordinary = || capture_nowhere(request, interrupt);
+        let (facts, damage) = remains.write(&mut writer, ordinary, interrupt, self.observe)?;
         let sizes = Sizes {
             data: 0,
             limit: request.size_limit,
@@ -280,14 +321,8 @@ impl Capture<'_> {
             member: facts,
             sizes,
             directories,
+            warnings: damage_warnings(&damage, &files, request.data_dir),
             files,
-            warnings: Warnings(
-                damage
-                    .lines()
-                    .into_iter()
-                    .map(|line| Damage.text(line))
-                    .collect(),
-            ),
             notes: Vec::new(),
             does_not_start: None,
             rewind: None,

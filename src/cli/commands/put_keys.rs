@@ -131,7 +131,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         format!("{created} created, {changed} changed, {deleted} removed")
     });
     match incomplete {
-        Some(lost) => Err(only_to(&target, read.replayed.at, &lost)),
+        Some(lost) => Err(only_to(&target, read.replayed.at, &lost, &cx.out)),
         None => Ok(()),
     }
 }

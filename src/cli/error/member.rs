@@ -130,6 +130,14 @@ fn of_replay(fault: &ReplayFault) -> Advice {
 impl Judge for CaptureError {
     fn judge(&self) -> Advice {
         match self {
+            Self::DataDir(
+                DataDirError::SegmentGap { .. }
+                | DataDirError::BeginsLate { .. }
+                | DataDirError::NotAFile { .. },
+            )
+            | Self::Start(_) => corrupt(
+                "etcd cannot start from this directory as it is; save it with `snapshot --damaged` before you repair it, and back up the other members",
+            ),
             Self::DataDir(error) => error.judge(),
             Self::Archive(error) => error.judge(),
             Self::Upload(error) => error.judge(),
@@ -140,9 +148,6 @@ impl Judge for CaptureError {
             ),
             Self::Source { .. } | Self::Db(_) => corrupt(
                 "`etcd-ark verify` on the data dir shows all that is corrupt, and `snapshot --damaged` saves it as it is; check this member's disk; the other members' data are the better copy",
-            ),
-            Self::Start(_) => corrupt(
-                "etcd cannot start from this directory as it is; save it with `snapshot --damaged` before you repair it, and back up the other members",
             ),
             Self::RunningOnDamaged(_) => {
                 busy("stop etcd on this member first, or leave out --damaged")
@@ -178,6 +183,9 @@ impl Judge for DrillError {
             Self::Older { .. } => {
                 refused("pass the path of an etcd of the release that the backup is for to --etcd")
             }
+            Self::DoesNotStart {
+                cure: Some(cure), ..
+            } => Advice::with(Kind::Corrupt, cure.clone()),
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),

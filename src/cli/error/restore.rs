@@ -20,7 +20,15 @@ impl Judge for RestoreError {
             Self::Damaged { .. } => refused(
                 "nothing was changed; restore a backup, `etcd-ark list` shows them, or pass --damaged to get the damaged files back",
             ),
-            Self::DoesNotStart { .. } => refused(
+            Self::DoesNotStart {
+                cure: Some(cure), ..
+            } => Advice::with(
+                Kind::Refused,
+                format!(
+                    "nothing was changed; {cure}. Or pass --damaged to get the files back as they are"
+                ),
+            ),
+            Self::DoesNotStart { cure: None, .. } => refused(
                 "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
             ),
             Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),

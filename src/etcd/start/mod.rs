@@ -11,6 +11,7 @@
 //! Memory: one record, the entries that a later one may still replace, one raft snapshot's store if
 //! keys are counted, otherwise the cluster's own keys.
 
+mod cure;
 mod decoder;
 mod log;
 pub mod reason;
@@ -28,6 +29,7 @@ use crate::etcd::start::release_line::{Server, servers};
 use crate::etcd::store::from_json::{LoadOptions, StartTree};
 
 pub use crate::etcd::ids::{V2_1, V2_2, V2_3};
+pub use crate::etcd::start::cure::cure;
 /// etcd 2.0.
 pub const V2_0: Release = Release { major: 2, minor: 0 };
 

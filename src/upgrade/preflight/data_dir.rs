@@ -8,7 +8,7 @@ use crate::etcd::ids::{Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
-use crate::etcd::start::{Verdict, Verdicts};
+use crate::etcd::start::{Verdict, Verdicts, cure};
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
@@ -112,9 +112,13 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
     if bad.is_empty() && !member.is_removed() {
         let no_start = no_start(data, [facts.rules.from, facts.rules.to]);
         if !no_start.is_empty() {
+            let cure = data.starts.as_ref().and_then(cure);
             return check(no_start).but(
                 Status::Fail,
-                "do not restart this member before that is fixed; `etcd-ark verify` on the data dir says what each release does with it",
+                match cure {
+                    Some(cure) => format!("do not restart this member before that is fixed: once every member is stopped, {cure}"),
+                    None => "do not restart this member before that is fixed; `etcd-ark verify` on the data dir says what each release does with it".to_owned(),
+                },
             );
         }
     }

@@ -1,7 +1,10 @@
 //! The gate's evidence and verdict, as text and as JSON.
 
+use std::borrow::Cow;
+
 use crate::cluster::ProbeError;
 use crate::etcd::ids::{MemberId, V2_2};
+use crate::etcd::start::cure;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence};
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
@@ -417,6 +420,23 @@ impl Judgement<'_> {
             Verdict::AllowedWithWarning(..) => format!("refused because of --strict{detail}"),
             _ => format!("{}{detail}", self.headline()),
         };
+        let cure = self.cure();
+        let cure = cure.map(|cure| {
+            format!("keep the release that runs; once every member is stopped, {cure}")
+        });
+        let hint = cure.map_or(Cow::Borrowed(hint), Cow::Owned);
         Some(CliError::new(Kind::Refused, message).hint(hint))
+    }
+
+    /// What makes a cluster that starts of data from which no server starts.
+    fn cure(&self) -> Option<String> {
+        let Verdict::DoesNotStart(found) = &self.verdict else {
+            return None;
+        };
+        let disks = &self.evidence().disks;
+        let mut starts = found
+            .iter()
+            .filter_map(|one| disks.get(one.disk)?.starts.as_ref());
+        starts.find_map(cure)
     }
 }

@@ -14,7 +14,7 @@ use crate::rewind::cut::RewindTarget;
 use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::output_dir::Place;
 use crate::rewind::write::NewArchives;
-use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan, write};
+use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan, refuse_dead_plan, write};
 use crate::text::{count, entries};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, ValueHint};
@@ -140,6 +140,9 @@ pub(crate) fn run(args: &Rewind, cx: &Context<'_>) -> Result<()> {
             cipher: cipher.as_deref(),
         };
         archived = cx.watched(|observe| write(&planned, &inputs, output, cx.interrupt, observe))?;
+    } else {
+        let threads = args.threads.count();
+        cx.watched(|observe| refuse_dead_plan(&planned, &inputs, threads, cx.interrupt, observe))?;
     }
     cx.out
         .json(|| to_json(&planned, &archived, &warnings, args));

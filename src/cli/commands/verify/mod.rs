@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
-use crate::data_dir::scan::survey;
+use crate::data_dir::scan::{Survey, survey};
 use crate::data_dir::start::start_verdicts;
-use crate::data_dir::{DataDir, DbFault, consistent_index};
+use crate::data_dir::{DataDir, consistent_index};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -76,6 +76,7 @@ pub(crate) struct Verify {
 pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
+    let mut cure = None;
     let mut results = Vec::new();
     let named = named(args, cx)?;
     let targets = with_repositories_opened(&named, &args.selection, cx)?;
@@ -90,6 +91,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                 results.push(to_json(path, &verdict));
                 let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
                 let fault = verdict.first_fault();
+                cure = cure.or_else(|| Some((path, verdict.cure()?)));
                 fault.map(|fault| (Kind::Corrupt, corrupt(fault)))
             }
             Err(error) => {
@@ -145,7 +147,13 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
             targets.len()
         ),
     };
-    Err(CliError::new(kind, message).hint(hint))
+    let hint = match &cure {
+        Some((_, cure)) => format!("{cure}; {hint}").into(),
+        None => hint,
+    };
+    let mut error = CliError::new(kind, message).hint(hint);
+    error.target = cure.map(|(target, _)| target.to_path_buf());
+    Err(error)
 }
 
 fn answer(targets: &[Value]) -> Value {
@@ -429,18 +437,7 @@ fn data_dir_verdict(
             String::new()
         }
     };
-    if found.has_db && found.running.is_none() {
-        let db = data_dir.list()?.db;
-        let looked = db
-            .map(|db| consistent_index(&fs::File::open(db.path)?))
-            .transpose();
-        faults.extend(
-            looked
-                .err()
-                .filter(|fault| !matches!(fault, DbFault::NoIndex))
-                .map(|fault| format!("`member/snap/db`: {fault}")),
-        );
-    }
+    faults.extend(db_fault(data_dir, &found)?);
     let is_harmless = |file: &mut FileReport| file.fault.take_if(|fault| !fault.is_damage());
     let mut harmless = Vec::new();
     if found.facts.is_ok() {
@@ -477,6 +474,17 @@ fn data_dir_verdict(
         verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
     Ok(verdict)
+}
+
+/// What is wrong with a `snap/db` on which no server runs.
+pub(crate) fn db_fault(data_dir: &DataDir, found: &Survey) -> Result<Option<String>> {
+    if !found.has_db || found.running.is_some() {
+        return Ok(None);
+    }
+    let db = data_dir.list()?.db;
+    let looked = db.map(|db| consistent_index(&fs::File::open(db.path)?));
+    let fault = looked.and_then(Result::err);
+    Ok(fault.map(|fault| format!("`member/snap/db`: {fault}")))
 }
 
 /// The result of the first read, for the deep verification.

@@ -13,7 +13,7 @@ use crate::etcd::ids::{Identity, Release};
 use crate::etcd::member::Position;
 use crate::etcd::scan::FileReport;
 use crate::etcd::start::{
-    V2_3, V3_0, Verdicts, is_3x, none_starts, starting_lines, those_that_start,
+    V2_3, V3_0, Verdicts, cure, is_3x, none_starts, starting_lines, those_that_start,
 };
 use crate::etcd::text::printable;
 use crate::text::size;
@@ -61,6 +61,12 @@ impl Verdict {
         self.own = own;
     }
 
+    /// What makes a cluster that starts of what no server starts from.
+    pub(super) fn cure(&self) -> Option<String> {
+        let starts = self.starts.as_ref()?;
+        none_starts(starts, self.own).and_then(|_| cure(starts))
+    }
+
     pub(super) fn is_valid(&self) -> bool {
         self.first_fault().is_none()
     }
@@ -78,8 +84,8 @@ impl Verdict {
 }
 
 /// The status words of a target, for scripts.
-pub(super) const OK: &str = "ok";
-pub(super) const FAILED: &str = "failed";
+pub(crate) const OK: &str = "ok";
+pub(crate) const FAILED: &str = "failed";
 
 /// A target on one line: its name may contain control characters.
 pub(super) fn shown(target: &Path) -> String {
