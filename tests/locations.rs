@@ -245,7 +245,7 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
     scratch
         .with(&[], &args)
         .exits(2)
-        .says("infra0, infra1, infra2");
+        .says("members: infra0 (8998a2face6fb7ba) of cluster aa1662aca318a75f, infra1 (");
     let chosen = scratch
         .with(&[], &[&args[..], &["--member", "infra1"]].concat())
         .exits(0);

@@ -21,8 +21,8 @@ use crate::cli::commands::keys::{
 };
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::{NamingRules, Threads};
-use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, wrap};
@@ -58,13 +58,11 @@ pub(crate) struct Diff {
 const SHOWN: usize = 50;
 
 pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
-    let open = |given: &TargetName, wal_dir: Option<&Path>| {
-        let path = args.latest.resolve(given, cx)?;
-        let target = cx.places.target(&path, wal_dir)?;
-        Ok::<_, CliError>((path, target))
-    };
-    let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
-    let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
+    let wal_dirs = (args.a_wal_dir.as_deref(), args.b_wal_dir.as_deref());
+    let both = [(&args.a, wal_dirs.0), (&args.b, wal_dirs.1)];
+    let (a_path, b_path) = args.latest.search().resolve_both(both, cx)?;
+    let a = cx.places.target(&a_path, wal_dirs.0)?;
+    let b = cx.places.target(&b_path, wal_dirs.1)?;
     let paths = (a_path.as_path(), b_path.as_path());
     let wanted = StoreQuery {
         rules: args.rules.in_order_rules,

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::cli::connection::Tls;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
@@ -71,7 +71,7 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
-    let path = args.latest.resolve(&args.archive, cx)?;
+    let path = args.latest.search().resolve(&args.archive, None, cx)?;
     let archive = cx.places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = RestoreRequest {

@@ -7,12 +7,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::monitoring::scope::is_called;
-use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository, summarize};
-use crate::text::utc;
+use crate::repository::{ArchiveRef, Catalog, Repository, summarize};
 
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::flags::repository::MemberFlag;
+use crate::cli::flags::chosen::{Filter, MemberFlag};
 use crate::cli::output::Output;
 use crate::cli::quote::shell;
 use crate::cli::values::{duration, label};
@@ -45,19 +43,21 @@ fn since(text: &str) -> Result<Timestamp, String> {
 
 impl Selection {
     fn is_of_all(&self) -> bool {
-        self.member.wanted().is_none() && self.label.is_empty() && self.since.is_none()
+        self.filter().is_of_all()
     }
 
-    fn fits(&self, summary: &ArchiveSummary) -> bool {
-        let labelled = summary.labels.iter().any(|own| self.label.contains(own));
-        is_called(summary, self.member.wanted())
-            && (self.label.is_empty() || labelled)
-            && self.since.is_none_or(|since| summary.created >= since)
+    pub(crate) fn filter(&self) -> Filter<'_> {
+        Filter {
+            labels: &self.label,
+            since: self.since,
+            ..self.member.filter()
+        }
     }
 
     /// Keeps the matching archives in `catalog`.
     pub(crate) fn narrow(&self, catalog: &mut Catalog) {
-        catalog.summaries.retain(|summary| self.fits(summary));
+        let filter = self.filter();
+        catalog.summaries.retain(|summary| filter.fits(summary));
     }
 
     /// The same for commands that change or copy archives: if none matches, a flag may be mistyped.
@@ -98,11 +98,7 @@ impl Selection {
 
     /// The selection as text, to follow "archives".
     pub(crate) fn text(&self) -> String {
-        let member = self.member.wanted().map(|name| format!(" of `{name}`"));
-        let labels = (!self.label.is_empty())
-            .then(|| format!(" with the label `{}`", self.label.join("` or `")));
-        let since = self.since.map(|since| format!(" since {}", utc(since)));
-        [member, labels, since].into_iter().flatten().collect()
+        self.filter().text()
     }
 }
 

@@ -33,8 +33,9 @@ use crate::cli::commands::verify::deep::Deep;
 use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, print, shown, to_json};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::Search;
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::{BackupDir, resolve};
+use crate::cli::flags::repository::BackupDir;
 use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
@@ -158,9 +159,13 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
     if args.targets.is_empty() {
         return Ok(vec![args.backup_dir.place()?.clone()]);
     }
+    let search = Search {
+        backup_dir: &args.backup_dir,
+        filter: args.selection.filter(),
+    };
     let targets = args.targets.iter();
     targets
-        .map(|target| resolve(target, &args.backup_dir, &args.selection.member, cx))
+        .map(|target| search.resolve(target, args.wal_dir.as_deref(), cx))
         .collect()
 }
 
