@@ -24,7 +24,7 @@ use crate::cli::output::Output;
 pub(crate) struct Copy {
     /// Backup directory or bucket URL to copy from
     #[arg(value_name = "FROM", value_hint = ValueHint::AnyPath)]
-    from: Location,
+    pub(crate) from: Location,
     /// Backup directory or bucket URL to copy to
     #[arg(value_name = "TO", value_hint = ValueHint::AnyPath)]
     to: Location,
@@ -209,7 +209,7 @@ fn is_place(from: &dyn Repository, place: &str) -> bool {
 
 fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> CliError {
     CliError::usage(format!("`{given}` {what} `{}`", from.location()))
-        .hint("name archives as `etcd-ark list FROM` shows them; without any NAME all are copied")
+        .hint("name archives as `etcd-ark list` shows them; without any NAME all are copied")
 }
 
 /// Refuses a copy to the same place under another name.

@@ -8,7 +8,7 @@ use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
 use crate::text::size;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
@@ -39,7 +39,7 @@ pub(crate) struct Prune {
     #[command(flatten)]
     selection: Selection,
     /// Show what would be removed; remove nothing
-    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     keep: Keep,

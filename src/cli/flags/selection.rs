@@ -4,8 +4,6 @@
 
 use clap::ArgAction;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::repository::{ArchiveRef, Catalog, Repository, summarize};
 
@@ -13,7 +11,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::{Filter, MemberFlag};
 use crate::cli::output::Output;
 use crate::cli::quote::shell;
-use crate::cli::values::{duration, label};
+use crate::cli::values::{label, time};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Selection {
@@ -25,20 +23,8 @@ pub(crate) struct Selection {
     /// Only archives taken since TIME, e.g. 7d (ago), 2026-11-01
     ///
     /// A duration before now, a date (UTC), or a time such as 2026-11-01T06:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = since, env = "ETCD_ARK_SINCE")]
+    #[arg(long, value_name = "TIME", value_parser = time, env = "ETCD_ARK_SINCE")]
     since: Option<Timestamp>,
-}
-
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(ago) = duration(text) {
-        let then = crate::clock::now().checked_sub(ago);
-        return then.map_err(|error| error.to_string());
-    }
-    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
-    let time = text.parse().or_else(|_| text.parse().and_then(midnight));
-    time.map_err(|_| {
-        "not a valid time: write it like `7d`, `2026-11-01` or `2026-11-01T06:00:00Z`".to_owned()
-    })
 }
 
 impl Selection {
@@ -99,22 +85,5 @@ impl Selection {
     /// The selection as text, to follow "archives".
     pub(crate) fn text(&self) -> String {
         self.filter().text()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_span_before_now_a_day_or_an_instant() {
-        let day: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
-        assert_eq!(since("2026-11-01"), Ok(day));
-        assert_eq!(since("2026-11-01T01:00:00+01:00"), Ok(day));
-        let week = crate::clock::now().duration_since(since("7d").unwrap());
-        assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
-        for wrong in ["", "7", "yesterday", "2026-13-01", "0s", "-1d"] {
-            assert!(since(wrong).is_err(), "{wrong}");
-        }
     }
 }
