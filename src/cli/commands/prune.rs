@@ -185,11 +185,12 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
     ] {
         let mut wrong = decisions.iter().filter(|d| d.reasons.contains(&reason));
         if let Some(newest) = wrong.next() {
+            let (number, all) = (1 + wrong.count(), decisions.len());
+            let are = if number == 1 { "is" } else { "are" };
+            let archives = if all == 1 { "archive" } else { "archives" };
             out.warn(&format!(
-                "{} of {} archives are {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
-                 back to older data; they stay and do not count",
-                1 + wrong.count(),
-                decisions.len(),
+                "{number} of {all} {archives} {are} {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
+                 back to older data; such archives stay and do not count",
                 path(newest).display()
             ));
         }
