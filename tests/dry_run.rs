@@ -124,7 +124,7 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     OK    start            etcd of the release of its data starts from it
     OK    data size        3.9 kB of 100.0 MB
     OK    room             SIZE free in `DIR/backups`
-    WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept and counts for nothing
+    WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept, and is never `latest`
     FAIL  metrics file     `DIR/taken.prom` was not written by etcd-ark (line 1); it is not overwritten hint: it was left as it is; move it away, or pass another --metrics-file
     error: a snapshot would fail: 4 of 13 checks failed: recipients, lock, spool dir, metrics file
     hint: correct these and run this again; no archive was made

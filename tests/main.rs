@@ -140,3 +140,5 @@ mod schedule;
 mod selection;
 /// Whether the backups are in order, as a monitoring system sees it: every state once.
 mod status;
+/// Wrong values, variables and flags: the tool's own words, and where they come from.
+mod wrong_usage;

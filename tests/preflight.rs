@@ -785,18 +785,24 @@ mod archives {
 fn what_cannot_be_meant_is_wrong_usage() {
     let endpoints = ["preflight", "--endpoints", "127.0.0.1:1"];
     for (flags, words) in [
-        (&["--from", "2.1", "--to", "2.3"][..], "not one step"),
-        (&["--from", "2.0", "--to", "2.1"], "not one step"),
-        (&["--from", "3.0", "--to", "3.1"], "not one step"),
+        (
+            &["--from", "2.1", "--to", "2.3"][..],
+            "is not an upgrade by one minor release",
+        ),
+        (
+            &["--from", "2.0", "--to", "2.1"],
+            "is not an upgrade by one minor release",
+        ),
+        (
+            &["--from", "3.0", "--to", "3.1"],
+            "is not an upgrade by one minor release",
+        ),
         (&["--from", "2.x"], "a release is two numbers"),
         (
             &["--max-backup-age", "24"],
             "not a valid duration: write it like",
         ),
-        (
-            &["--max-backup-age", "0h"],
-            "not a valid duration: write it like",
-        ),
+        (&["--max-backup-age", "0h"], "it must be longer than 0s"),
         (
             &["--max-backup-age=-1h"],
             "not a valid duration: write it like",

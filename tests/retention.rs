@@ -354,8 +354,8 @@ fn a_wrong_clock_is_said_and_what_it_dated_stays() {
     let args = ["--strict", "prune", backups.to_str().unwrap()];
     ark(args.into_iter().chain(["--keep-last=1"]))
         .exits(5)
-        .says("1 of 6 archives are dated in the future")
-        .says("1 of 6 archives are dated against the order of the log");
+        .says("1 of 6 archives is dated in the future")
+        .says("1 of 6 archives is dated against the order of the log");
     assert_eq!(place.archives().len(), 3);
 }
 

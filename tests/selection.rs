@@ -254,3 +254,159 @@ fn an_archive_is_named_by_a_part_of_its_name_wherever_one_is_read() {
     assert_eq!(told["target"], json!(new));
     ark(["inspect", &part]).exits(10);
 }
+
+/// A cluster of the same names as that of `upgrade-story`, with other ids, in the same backup dir.
+fn second_cluster(scene: &Scene) -> (String, String) {
+    let night = Night::of(&scene.backups.join(&scene.names[7]));
+    let path = night.ago(&scene.backups, 0.01, |manifest| {
+        manifest["member"]["identity"]["cluster_id"] = json!("00000000000c0000");
+        manifest["member"]["identity"]["member_id"] = json!("00000000000a0000");
+    });
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    (name, "a0000".to_owned())
+}
+
+#[test]
+fn latest_is_never_a_guess_between_two_clusters_also_where_their_members_have_one_name() {
+    let scene = scene();
+    let backups = scene.backups.to_str().unwrap();
+    let ids = typed("inspect --json {}", &[&scene.backups.join(&scene.names[4])]).json();
+    let id = ids["member"]["id"].as_str().unwrap();
+    let cluster = ids["member"]["cluster_id"].as_str().unwrap();
+    let (other, other_id) = second_cluster(&scene);
+    let new = scene.path("new");
+    let to = scene.path("to");
+    for command in [
+        &["inspect", "latest"][..],
+        &["keys", "latest"],
+        &["diff", "latest", backups],
+        &["drill", "latest", "--etcd", "/bin/true"],
+        &["verify", "latest"],
+        &["restore", "latest", "--offline", "--data-dir", &new],
+        &["copy", backups, &to, "latest"],
+    ] {
+        for member in [&[][..], &["--member", "infra1"]] {
+            let copy: &[&str] = &["--backup-dir", backups];
+            let place = if command[0] == "copy" { &[] } else { copy };
+            let told = ark(command.iter().chain(member).chain(place)).exits(2);
+            told.says("backups of several members")
+                .says(&format!("infra1 ({id}) of cluster {cluster}"))
+                .says(&format!("infra1 ({other_id}) of cluster c0000"));
+        }
+    }
+    let with = |id: &str| {
+        let args = ["inspect", "latest", "--member", id, "--backup-dir", backups];
+        ark(args)
+    };
+    let told = with(id).exits(0);
+    assert!(told.stdout.contains(&scene.names[7]), "{told:#?}");
+    // The files in it are another member's, and it is the one that was looked at.
+    with(&other_id).exits(4).says(&other);
+}
+
+#[test]
+fn a_filter_holds_for_whatever_a_target_means() {
+    let scene = scene();
+    let backups = scene.backups.to_str().unwrap();
+    let with = |args: &[&str]| ark(args.iter().chain(&["--json", "--backup-dir", backups]));
+    let new = scene.path("new");
+    let restore = |archive: &str, member: &str| {
+        let args = ["restore", archive, "--offline", "--dry-run", "--data-dir"];
+        with(&[&args[..], &[&new, "--member", member]].concat())
+    };
+    // All members have an archive of that day.
+    let day = scene.names[4]
+        .split('-')
+        .nth(2)
+        .unwrap()
+        .split('T')
+        .next()
+        .unwrap();
+    let told = restore(day, "infra1").exits(0).json();
+    assert!(told["archive"].as_str().unwrap().ends_with(&scene.names[4]));
+    let part = &scene.names[4][..scene.names[4].len() - 20];
+    for named in [part, &scene.names[4]] {
+        let told = restore(named, "infra2").exits(10).json_error();
+        assert_has(&told["message"], "no archive of `infra2` in");
+        assert_has(&told["message"], &scene.names[4]);
+    }
+    let verify = |target: &str, flag: &[&str]| with(&[&["verify", target], flag].concat());
+    let member = ["--member", "infra1"];
+    for (flag, code) in [
+        (["--label", "nightly"], 10),
+        (["--label", "pre-upgrade"], 0),
+    ] {
+        verify(part, &flag).exits(code);
+    }
+    let found = verify(
+        "latest",
+        &[&member[..], &["--label", "pre-upgrade"]].concat(),
+    )
+    .exits(0);
+    let found = found.json()["targets"][0]["target"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(found.ends_with(&scene.names[4]), "{found}");
+    let told = verify("latest", &[&member[..], &["--since", "1s"]].concat()).exits(10);
+    assert_has(
+        &told.json_error()["message"],
+        "no backup of `infra1` since ",
+    );
+    let to = scene.path("to");
+    let path = scene.backups.join(&scene.names[4]);
+    let path = path.to_str().unwrap();
+    for named in [part, path] {
+        let args = [&to, named, "--member", "infra0"];
+        scene
+            .run("copy", &args)
+            .exits(10)
+            .says("no archive of `infra0`");
+    }
+    // A path is taken as it is, and must not contradict.
+    restore(path, "infra1").exits(0);
+    let told = restore(path, "infra2").exits(2).json_error();
+    assert_has(&told["message"], "and not one of `infra2`");
+    verify(path, &["--label", "nightly"]).exits(2);
+    let recording = unpack("upgrade-story");
+    let data_dir = recording.data_dir("2-backup-infra0");
+    let data_dir = data_dir.to_str().unwrap();
+    with(&["inspect", data_dir, "--member", "infra0"]).exits(0);
+    let told = with(&["inspect", data_dir, "--member", "infra2"]).exits(2);
+    assert_has(&told.json_error()["message"], "and not of `infra2`");
+    let told = verify(data_dir, &["--label", "nightly"]).exits(2);
+    assert_has(&told.json_error()["message"], "is a data dir");
+    // The filter is for the one of the two that is looked for.
+    with(&["diff", "latest", path, "--member", "infra2"]).exits(1);
+    with(&["diff", data_dir, path, "--member", "infra2"]).exits(2);
+}
+
+#[test]
+fn what_latest_passes_over_is_named_and_never_taken() {
+    let scene = scene();
+    let night = Night::of(&scene.backups.join(&scene.names[0]));
+    let only = |change: &dyn Fn(&mut Value), hours: f64| {
+        let place = tempfile::tempdir_in(scene.dir.path()).unwrap();
+        let path = night.ago(place.path(), hours, |manifest| change(manifest));
+        (place, path)
+    };
+    let told = |place: &Path| {
+        let told = typed("inspect latest --json --backup-dir {}", &[&place]).exits(10);
+        told.json_error()["message"].as_str().unwrap().to_owned()
+    };
+    let (place, _) = only(&|_| (), -9.0);
+    assert_has(&told(place.path()), "passes over: 1 dated in the future");
+    let (place, path) = only(&|_| (), 9.0);
+    night.ago(place.path(), -9.0, |_| ());
+    let found = typed("inspect latest --json --backup-dir {}", &[&place.path()]).exits(0);
+    assert_eq!(found.json()["target"], json!(path));
+    fs::write(&path, "torn").unwrap();
+    let message = told(place.path());
+    assert_has(&message, "1 dated in the future, 1 not readable");
+    // Dated in the future by its name, it would not be the newest.
+    let torn = night.ago(place.path(), -10.0, |_| ());
+    fs::write(&torn, "torn").unwrap();
+    fs::remove_file(&path).unwrap();
+    night.ago(place.path(), 9.0, |_| ());
+    typed("inspect latest --backup-dir {}", &[&place.path()]).exits(0);
+}

@@ -269,7 +269,10 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
     let archive = members[0].ago(backups, 3.0, |_| {});
     let ran = status(&archive, &[]).exits(3);
     assert!(ran.stdout.starts_with("ETCD-ARK UNKNOWN: "), "{ran:#?}");
-    assert!(ran.stdout.contains("Not a directory"), "{ran:#?}");
+    assert!(
+        ran.stdout.contains("is a file, not a directory"),
+        "{ran:#?}"
+    );
     tells(
         backups,
         &["--member", "infra9"],

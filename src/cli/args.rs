@@ -1,13 +1,17 @@
 //! The command line and its environment variables.
 
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{
+    ArgMatches, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
+};
 
 use crate::cli::commands::status::print_unknown;
-use crate::cli::config::{ArgsError, said_by};
+use crate::cli::config::{ArgsError, Completed, said_by};
 use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{CONFIG_FLAG, Global};
 use crate::cli::help;
@@ -35,6 +39,7 @@ impl Args {
     /// set, as for etcd itself.
     pub(crate) fn read() -> Result<Self, ArgsError> {
         let command = without_empty_variables(help::arranged(Self::command()));
+        let command = with_negative_numbers(command);
         let typed: Vec<_> = std::env::args_os().collect();
         let command =
             crate::cli::flags::repository::decide(command, &typed).map_err(ArgsError::Line)?;
@@ -43,7 +48,13 @@ impl Args {
         let matches = command.clone().try_get_matches_from(completed.line());
         let mut args = matches
             .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| completed.explain(&command, error))?;
+            .map_err(|error| match completed.explain(&command, error) {
+                ArgsError::Line(error) => {
+                    ArgsError::Line(with_variable_named(error, &command, completed.line()))
+                }
+                file @ ArgsError::File(_) => file,
+            })?;
+        refuse_without_effect(&command, &completed).map_err(ArgsError::Line)?;
         if let Command::Schedule(schedule) = &mut args.command {
             schedule.leave_to_file(&completed.shared());
         }
@@ -51,18 +62,111 @@ impl Args {
     }
 }
 
+/// A bad value from a variable, reported as the variable's.
+fn with_variable_named(
+    mut error: clap::Error,
+    command: &ClapCommand,
+    line: &[OsString],
+) -> clap::Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut built = command.clone();
+    built.build();
+    let path = command_path(line);
+    let below = path.iter().scan(&built, |at, name| {
+        *at = at.find_subcommand(name)?;
+        Some(*at)
+    });
+    let commands: Vec<_> = std::iter::once(&built).chain(below).collect();
+    let mut flags = commands.iter().flat_map(|command| command.get_arguments());
+    let flag = flags.find(|arg| arg.to_string() == *shown);
+    let Some(variable) = flag.and_then(clap::Arg::get_env) else {
+        return error;
+    };
+    let by_itself = without_variables(command.clone(), &|name| name == variable);
+    let by_itself = by_itself.try_get_matches_from(line);
+    let is_typed = by_itself.is_err_and(|by_itself| said_by(&by_itself) == said_by(&error));
+    if !is_typed {
+        let variable = variable.to_string_lossy().into_owned();
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
+}
+
+/// Flags that have an effect only with another one: the command, the flag, the other. In the environment and in the file
+/// they are for the runs that have it.
+const ONLY_WITH: [(&str, &str, &str); 3] = [
+    ("list", "size_limit", "history"),
+    ("preflight", "interval", "watch"),
+    ("preflight", "wal_dir", "data_dir"),
+];
+
+/// Refuses a typed flag that would be ignored.
+fn refuse_without_effect(command: &ClapCommand, completed: &Completed) -> Result<(), clap::Error> {
+    let lenient = command.clone().ignore_errors(true);
+    let typed = lenient.clone().try_get_matches_from(completed.typed());
+    let (Ok(typed), Ok(whole)) = (typed, lenient.try_get_matches_from(completed.line())) else {
+        return Ok(());
+    };
+    for (name, flag, other) in ONLY_WITH {
+        let of = |matches: &ArgMatches, id| matches.subcommand_matches(name)?.value_source(id);
+        let is_set = of(&whole, other).is_some_and(|source| source != ValueSource::DefaultValue);
+        if of(&typed, flag) == Some(ValueSource::CommandLine) && !is_set {
+            let [flag, other] = [flag, other].map(|id| id.replace('_', "-"));
+            let what = format!("`--{flag}` has no effect without `--{other}`");
+            let mut built = command.clone();
+            built.build();
+            let kind = ErrorKind::MissingRequiredArgument;
+            return Err(match built.find_subcommand_mut(name) {
+                Some(leaf) => leaf.error(kind, what),
+                None => built.error(kind, what),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Lets every flag take a negative number, so that its own message refuses it.
+fn with_negative_numbers(command: ClapCommand) -> ClapCommand {
+    command
+        .mut_args(|arg| {
+            let takes = arg.get_long().is_some() && arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes)
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
+/// The names of the command in `line`, also if the rest is not valid.
+fn command_path(line: &[OsString]) -> Vec<String> {
+    let lenient = Args::command().ignore_errors(true);
+    let matches = lenient.try_get_matches_from(line).unwrap_or_default();
+    let (mut at, mut names) = (&matches, Vec::new());
+    while let Some((name, below)) = at.subcommand() {
+        names.push(name.to_owned());
+        at = below;
+    }
+    names
+}
+
 fn without_empty_variables(command: ClapCommand) -> ClapCommand {
-    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+    without_variables(command, &|name| {
+        std::env::var_os(name).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The commands with these variables left out.
+fn without_variables(command: ClapCommand, is_out: &dyn Fn(&OsStr) -> bool) -> ClapCommand {
     command
         .mut_args(|arg| {
             // For this one an empty name is a value: no file.
-            if arg.get_env().is_some_and(is_empty) && arg.get_id() != CONFIG_FLAG {
+            if arg.get_env().is_some_and(is_out) && arg.get_id() != CONFIG_FLAG {
                 arg.env(None::<&str>)
             } else {
                 arg
             }
         })
-        .mut_subcommands(without_empty_variables)
+        .mut_subcommands(|below| without_variables(below, is_out))
 }
 
 #[derive(Debug, Subcommand)]
@@ -284,11 +388,18 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
             error.insert(ContextKind::Suggested, tips);
             error
         }
-        ErrorKind::UnknownArgument if suggested.is_empty() || DANGEROUS.contains(&&*suggested) => {
+        ErrorKind::UnknownArgument
+            if suggested.is_empty()
+                || DANGEROUS.contains(&&*suggested)
+                || ["--backup-dir", "--repo"].contains(&&*argument) =>
+        {
             let mut bare = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(&Args::command());
             let tip = match argument.as_str() {
                 "--force" => "each refusal names the flag that lifts it; there is none for all",
                 "--tag" => "labels are given with `--label`",
+                "--backup-dir" | "--repo" => {
+                    "archives are named by their paths here, such as DIR/etcd-*.tar.zst"
+                }
                 "--backup-wal-dir" => {
                     "leave it out: an archive holds the WAL, too; `etcd-ark restore --wal-dir` puts it into a directory of its own"
                 }
@@ -310,21 +421,35 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
 
 /// Clap's error message, unless it shows help.
 fn usage(error: &clap::Error) -> Option<CliError> {
+    let line: Vec<_> = std::env::args_os().collect();
+    let names = command_path(&line).join(" ");
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if names.is_empty() => {
+            "no command is given".to_owned()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("`etcd-ark {names}` is not a whole command: one of its own is missing")
+        }
+        _ => said_by(error),
+    };
+    let help = ["etcd-ark", &names, "--help"]
+        .into_iter()
+        .filter(|word| !word.is_empty());
+    let hint = format!("see `{}`", help.collect::<Vec<_>>().join(" "));
     error
         .use_stderr()
-        .then(|| CliError::usage(said_by(error)).hint("see `etcd-ark --help`"))
+        .then(|| CliError::usage(message).hint(hint))
 }
 
 /// Whether the command is `status`, with stdout and exit code for a monitoring system, even if
 /// the rest of the line is not valid.
 fn is_status() -> bool {
-    let lenient = Args::command().ignore_errors(true);
-    let matches = lenient.try_get_matches_from(std::env::args_os());
-    matches.is_ok_and(|matches| matches.subcommand_name() == Some("status"))
+    let line: Vec<_> = std::env::args_os().collect();
+    command_path(&line) == ["status"]
 }
 
-/// As clap reads a flag's variable: set, and not to one of its words for false.
+/// As clap reads a flag's variable: set to one of its words for true.
 fn environment_asks_json() -> bool {
-    let no = ["", "0", "n", "no", "f", "false", "off"];
-    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| !no.contains(&value.to_lowercase().as_str()))
+    let yes = ["1", "y", "yes", "t", "true", "on"];
+    std::env::var("ETCD_ARK_JSON").is_ok_and(|value| yes.contains(&value.to_lowercase().as_str()))
 }

@@ -64,6 +64,7 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
             given.connection = gate.connection.flags();
             given
         }
+        Command::Copy(args) => none.backup_dir(Some(&args.from)),
         Command::List(args) => none.backup_dir(args.repository.named()),
         Command::Prune(args) => none.backup_dir(args.repository.named()),
         Command::Status(args) => none.backup_dir(args.repository.named()),

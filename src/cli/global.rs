@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
 
 /// The id of the flag for the configuration file.
@@ -15,13 +15,13 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/etcd-ark.toml";
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Global {
     /// Write JSON to stdout and nothing else; errors become a JSON object on stderr
-    #[arg(long, global = true, env = "ETCD_ARK_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "ETCD_ARK_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
     /// Print no progress, notes or reports of success; warnings and errors remain
-    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, global = true, env = "ETCD_ARK_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
     /// Print more about what is done
-    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, global = true, env = "ETCD_ARK_VERBOSE", value_parser = BoolishValueParser::new())]
     pub(crate) verbose: bool,
     /// File of age identities for encrypted archives (repeatable)
     #[arg(short, long, global = true, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_IDENTITY")]
@@ -36,10 +36,10 @@ pub(crate) struct Global {
     )]
     pub(crate) color: Color,
     /// Show no progress bar
-    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "ETCD_ARK_NO_PROGRESS", value_parser = BoolishValueParser::new())]
     pub(crate) no_progress: bool,
     /// Exit with 5 if there were warnings
-    #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "ETCD_ARK_STRICT", value_parser = BoolishValueParser::new())]
     pub(crate) strict: bool,
     /// Configuration file; an empty name means none
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, default_value = DEFAULT_CONFIG, env = "ETCD_ARK_CONFIG")]

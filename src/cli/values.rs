@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::location::no_url;
 use crate::etcd::store::path::components;
@@ -17,10 +19,11 @@ const LIKE_A_DURATION: &str = "not a valid duration: write it like `30s`, `90m`,
 /// A duration above zero, such as `3s`, `24h` or `7d`; a day is 24 hours. A bare number is refused, so that 30 days
 /// cannot become 30 seconds.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
-    duration_or_zero(text)
-        .ok()
-        .filter(SignedDuration::is_positive)
-        .ok_or_else(|| LIKE_A_DURATION.to_owned())
+    let length = duration_or_zero(text)?;
+    if length.is_zero() {
+        return Err("it must be longer than 0s".to_owned());
+    }
+    Ok(length)
 }
 
 /// The same, or `0s`.
@@ -55,33 +58,77 @@ pub(crate) fn key() -> impl TypedValueParser<Value = OsString> {
 
 /// A number of archives to keep.
 pub(crate) fn count(text: &str) -> Result<NonZeroU32, String> {
-    let wrong = |_| "not a number of 1 or more".to_owned();
+    let wrong = |_| format!("not a number from 1 to {}", u32::MAX);
     text.parse().map_err(wrong)
+}
+
+/// A number of threads.
+pub(crate) fn threads(text: &str) -> Result<u16, String> {
+    up_to(1024, text)
+}
+
+/// A level of zstd.
+pub(crate) fn level(text: &str) -> Result<i32, String> {
+    up_to(19, text).map(i32::from)
+}
+
+fn up_to(most: u16, text: &str) -> Result<u16, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| format!("not a number from 1 to {most}"))
+}
+
+/// An index of the log.
+pub(crate) fn index(text: &str) -> Result<u64, String> {
+    let wrong = |_| "not an index of the log: write a number, such as 318".to_owned();
+    text.parse().map_err(wrong)
+}
+
+/// A time: a span before now, a date (UTC), or an instant.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = duration(text) {
+        let then = crate::clock::now().checked_sub(ago);
+        return then.map_err(|error| error.to_string());
+    }
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
+    let time = text.parse().or_else(|_| text.parse().and_then(midnight));
+    time.map_err(|_| {
+        "not a valid time: write it like `7d`, `2026-11-01` or `2026-11-01T06:00:00Z`".to_owned()
+    })
 }
 
 /// A label, without the spaces around it, as in `a, b`.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a label must not be empty".to_owned()),
+        label if label.chars().any(char::is_control) => {
+            Err("a label must not have control characters".to_owned())
+        }
         label => Ok(label.to_owned()),
     }
 }
 
-/// `LEFT=RIGHT`, both not empty.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+/// `MEMBER=URL`.
+pub(crate) fn member_url(text: &str) -> Result<(String, String), String> {
+    pair(text, "MEMBER=URL")
+}
+
+/// `DATA_DIR=WAL_DIR`, both local paths.
+pub(crate) fn data_and_wal_dir(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    let (left, right) = pair(text, "DATA_DIR=WAL_DIR")?;
+    let local = |path: String| no_url(path.into()).map(PathBuf::from);
+    Ok((local(left)?, local(right)?))
+}
+
+/// Two texts with `=` between, both not empty.
+fn pair(text: &str, form: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((left, right)) if !left.is_empty() && !right.is_empty() => {
             Ok((left.to_owned(), right.to_owned()))
         }
-        _ => Err(format!("`{text}`: expected NAME=VALUE")),
+        _ => Err(format!("expected {form}")),
     }
-}
-
-/// The same with two local paths.
-pub(crate) fn path_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
-    let (left, right) = pair(text)?;
-    let local = |path: String| no_url(path.into()).map(PathBuf::from);
-    Ok((local(left)?, local(right)?))
 }
 
 #[cfg(test)]
@@ -132,5 +179,27 @@ mod tests {
             );
         }
         assert!(count("0").is_err() && count("-1").is_err() && count("8").is_ok());
+    }
+
+    #[test]
+    fn a_time_is_a_span_before_now_a_day_or_an_instant() {
+        let day: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+        assert_eq!(time("2026-11-01"), Ok(day));
+        assert_eq!(time("2026-11-01T01:00:00+01:00"), Ok(day));
+        let week = crate::clock::now().duration_since(time("7d").unwrap());
+        assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
+        for wrong in ["", "7", "yesterday", "2026-13-01", "0s", "-1d"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_with_the_range() {
+        for wrong in ["", "x", "0", "-1", "20", "99999999999"] {
+            assert_eq!(level(wrong), Err("not a number from 1 to 19".to_owned()));
+        }
+        assert_eq!((level("19"), threads("1024")), (Ok(19), Ok(1024)));
+        assert!(threads("1025").is_err_and(|why| why.ends_with("1 to 1024")));
+        assert!(index("x").is_err() && index("-1").is_err() && index("0") == Ok(0));
     }
 }

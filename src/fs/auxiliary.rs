@@ -16,25 +16,29 @@ pub const MOST_BUNDLE: u64 = 16 << 20;
 /// The size limit of all other files, in bytes.
 pub const MOST: u64 = 1 << 20;
 
+/// Why what a flag names is not a file to read: it is not there, it is a directory, or it is too large.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAFile(String);
+
 /// Reads a regular file, a pipe such as a shell's `<(command)`, or a device such as `/dev/null`: `most` bytes at most.
 ///
-/// A directory or a larger file is an error of kind `InvalidInput`. A signal ends the wait for a pipe's writer with an
+/// A directory or a larger file is an error of kind `InvalidInput`; that and a missing file hold a [`NotAFile`]. A signal ends the wait for a pipe's writer with an
 /// error of kind `Interrupted`.
 pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let refuse = |why: String| {
-        with_path(
-            io::Error::new(io::ErrorKind::InvalidInput, why),
-            "read",
-            path,
-        )
-    };
+    let refuse = |kind, why: String| with_path(io::Error::new(kind, NotAFile(why)), "read", path);
+    let too_much = |why| refuse(io::ErrorKind::InvalidInput, why);
     let mut options = fs::OpenOptions::new();
     // A FIFO opens at once, with or without a writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let mut file = options.read(true).custom_flags(flags).open(path)?;
+    let file = options.read(true).custom_flags(flags).open(path);
+    let mut file = file.map_err(|error| match error.kind() {
+        kind @ io::ErrorKind::NotFound => refuse(kind, "it does not exist".to_owned()),
+        _ => error,
+    })?;
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
-        return Err(refuse("it is a directory".to_owned()));
+        return Err(too_much("it is a directory".to_owned()));
     }
     let mut bytes = Vec::new();
     while bytes.len() as u64 <= most {
@@ -51,7 +55,7 @@ pub fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         }
     }
     if bytes.len() as u64 > most {
-        return Err(refuse(format!("it is over {} MiB", most >> 20)));
+        return Err(too_much(format!("it is over {} MiB", most >> 20)));
     }
     Ok(bytes)
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::archive::{ENCRYPTED, EXTENSION};
-use crate::etcd::ids::MemberId;
+use crate::etcd::ids::{Identity, MemberId};
 use crate::etcd::text::printable;
 use crate::repository::ArchiveSummary;
 
@@ -35,7 +35,16 @@ pub struct Watched {
 
 /// Whether an archive is dated in the future.
 pub fn is_ahead(summary: &ArchiveSummary, now: Timestamp) -> bool {
-    summary.created.duration_since(now) > CLOCK_SKEW
+    is_future(summary.created, now)
+}
+
+/// Whether an archive of this name, which cannot be opened, is dated in the future.
+pub fn is_named_ahead(name: &str, now: Timestamp) -> bool {
+    parts(name).is_some_and(|(_, at)| is_future(at, now))
+}
+
+fn is_future(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now) > CLOCK_SKEW
 }
 
 /// The position of an archive in the log.
@@ -47,7 +56,9 @@ pub fn log_order(summary: &ArchiveSummary) -> impl Ord + use<> {
 /// The watched members, by name; only the one with the name or id `wanted`, if given.
 pub fn watched(summaries: &[ArchiveSummary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
-    let mut captured: Vec<_> = captured.filter(|s| is_called(s, wanted)).collect();
+    let mut captured: Vec<_> = captured
+        .filter(|s| is_called(&s.identity, wanted))
+        .collect();
     // Newest first, those from the future after all others.
     captured.sort_by_key(|summary| {
         let created = std::cmp::Reverse(summary.created);
@@ -69,6 +80,28 @@ pub fn watched(summaries: &[ArchiveSummary], now: Timestamp, wanted: Option<&str
     name_by_id_where_names_are_shared(&mut watched);
     watched.sort_by(|a, b| a.name.cmp(&b.name));
     watched
+}
+
+/// The members of all clusters, each with its newest archive, as [`watched`] finds those of the newest cluster. A member
+/// that a rewind took into a new cluster has kept its id, and is one member.
+pub fn in_every_cluster(
+    summaries: &[ArchiveSummary],
+    now: Timestamp,
+    wanted: Option<&str>,
+) -> Vec<Watched> {
+    let (mut found, mut left) = (Vec::new(), summaries.to_vec());
+    loop {
+        let of_one = watched(&left, now, wanted);
+        let Some(first) = of_one.first() else { break };
+        let cluster = first.newest.identity.cluster_id;
+        left.retain(|summary| summary.identity.cluster_id != cluster);
+        found.extend(of_one);
+    }
+    found.sort_by_key(|one| std::cmp::Reverse(one.newest.created));
+    let mut known = BTreeSet::new();
+    found.retain(|one| known.insert(one.newest.identity.member_id));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 /// Members that have archives and are not watched.
@@ -107,9 +140,8 @@ pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
     }
 }
 
-/// Whether it belongs to the member with the name or id `wanted`; always true for `None`.
-pub fn is_called(summary: &ArchiveSummary, wanted: Option<&str>) -> bool {
-    let identity = &summary.identity;
+/// Whether it is the member with the name or id `wanted`; always true for `None`.
+pub fn is_called(identity: &Identity, wanted: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| {
         identity.name.as_deref() == Some(wanted) || identity.member_id.to_string() == wanted
     })

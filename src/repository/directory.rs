@@ -45,6 +45,7 @@ impl Directory {
     fn names(&self) -> Result<Vec<(String, bool)>, RepositoryError> {
         let dir = Dir::open(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => RepositoryError::NotFound(self.path.clone()),
+            _ if self.path.is_file() => self.is_a_file().into(),
             _ => error.into(),
         })?;
         let found = identity(&dir)?;
@@ -60,6 +61,11 @@ impl Directory {
             .collect();
         names.sort();
         Ok(names)
+    }
+
+    fn is_a_file(&self) -> io::Error {
+        let text = format!("`{}` is a file, not a directory", self.path.display());
+        io::Error::new(io::ErrorKind::NotADirectory, text)
     }
 
     /// The directory to remove from, unless another one has its path now: its owner could lead root elsewhere.
@@ -145,8 +151,7 @@ impl Repository for Directory {
             return Ok(());
         }
         if self.path.exists() {
-            let text = format!("`{}` is a file, not a directory", self.path.display());
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, text));
+            return Err(self.is_a_file());
         }
         std::fs::DirBuilder::new()
             .recursive(true)

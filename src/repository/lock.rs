@@ -162,7 +162,7 @@ fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File
     match options.open(path) {
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && matches!(missing, Missing::Made) => {}
-        opened => return opened.map(Some),
+        opened => return opened.map(Some).map_err(|error| denied(error, dir)),
     }
     match options.create_new(true).mode(0o600).open(path) {
         Ok(file) => {
@@ -171,12 +171,17 @@ fn open(dir: &Path, path: &Path, missing: Missing) -> io::Result<Option<fs::File
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let denied = io::ErrorKind::PermissionDenied.into();
-            Err(with_path(denied, "write to the backup dir", dir))
-        }
-        Err(error) => Err(error),
+        Err(error) => Err(denied(error, dir)),
     }
+}
+
+/// The error of the directory, if it is `dir` that this account must not write to.
+fn denied(error: io::Error, dir: &Path) -> io::Error {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    if is_denied && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err() {
+        return with_path(error.kind().into(), "write to the backup dir", dir);
+    }
+    error
 }
 
 /// Whether `path` still names `file`: a lock on a removed file has no effect.

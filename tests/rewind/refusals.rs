@@ -41,7 +41,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
             2,
             "not a peer URL",
         ),
-        (&["--peer-url", "mem-a"], 2, "expected NAME=VALUE"),
+        (&["--peer-url", "mem-a"], 2, "expected MEMBER=URL"),
         (
             &["--peer-url", "mem-a=http://127.0.0.1:17380"],
             3,

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::{latest, named};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
-use crate::cli::flags::repository::named;
 use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
@@ -24,7 +24,7 @@ use crate::cli::output::Output;
 pub(crate) struct Copy {
     /// Backup directory or bucket URL to copy from
     #[arg(value_name = "FROM", value_hint = ValueHint::AnyPath)]
-    from: Location,
+    pub(crate) from: Location,
     /// Backup directory or bucket URL to copy to
     #[arg(value_name = "TO", value_hint = ValueHint::AnyPath)]
     to: Location,
@@ -167,33 +167,28 @@ fn set_aside(from: &dyn Repository, name: &str) -> String {
 /// The names of archives in `from`, each once: `given` as file names, or as paths into it, as a shell
 /// makes them from `FROM/*.tar.zst`. Other paths are refused: they would be read from another place.
 fn names_in(from: &dyn Repository, args: &Copy) -> Result<Vec<String>> {
+    let filter = args.selection.filter();
     let mut names = Vec::new();
     for given in &args.names {
-        let found;
         let name = match (
             TargetName::from(PathBuf::from(given)),
             given.rsplit_once('/'),
         ) {
-            (TargetName::Latest { label }, _) => {
-                let member = &args.selection.member;
-                found = member.latest(from, label.as_deref())?;
-                found.as_str()
-            }
-            (_, None) => match named(from, given)? {
-                Some(name) => {
-                    found = name;
-                    found.as_str()
+            (TargetName::Latest { label }, _) => latest(from, label.as_deref(), filter)?,
+            (_, None) => named(from, given, filter)?.unwrap_or_else(|| given.clone()),
+            (_, Some((place, name))) if is_place(from, place) => {
+                if !filter.is_of_all() {
+                    named(from, name, filter)?;
                 }
-                None => given.as_str(),
-            },
-            (_, Some((place, name))) if is_place(from, place) => name,
+                name.to_owned()
+            }
             _ => return Err(wrong_name(from, given, "is not in")),
         };
-        if !is_archive_name(name) {
+        if !is_archive_name(&name) {
             return Err(wrong_name(from, given, "is not the name of an archive in"));
         }
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     Ok(names)
@@ -214,7 +209,7 @@ fn is_place(from: &dyn Repository, place: &str) -> bool {
 
 fn wrong_name(from: &dyn Repository, given: &str, what: &str) -> CliError {
     CliError::usage(format!("`{given}` {what} `{}`", from.location()))
-        .hint("name archives as `etcd-ark list FROM` shows them; without any NAME all are copied")
+        .hint("name archives as `etcd-ark list` shows them; without any NAME all are copied")
 }
 
 /// Refuses a copy to the same place under another name.

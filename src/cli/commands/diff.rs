@@ -10,10 +10,10 @@ use crate::etcd::store::to_json::{Expiration, api_key};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::target::diff::{Comparison, KeyDifference, TwoNames, diff};
-use crate::target::{StoreQuery, StoreRead};
+use crate::target::{StoreQuery, StoreRead, Target};
 use crate::text::count;
 use clap::ValueHint;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::commands::keys::{
@@ -21,8 +21,8 @@ use crate::cli::commands::keys::{
 };
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::{NamingRules, Threads};
-use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, wrap};
@@ -40,7 +40,7 @@ pub(crate) struct Diff {
     #[command(flatten)]
     pub(crate) latest: LatestFlags,
     /// Compare as of the lower of both commit indexes
-    #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_AT_COMMON_INDEX", value_parser = BoolishValueParser::new())]
     pub(crate) at_common_index: bool,
     /// Dedicated WAL dir of A
     #[arg(long, value_name = "DIR")]
@@ -58,13 +58,20 @@ pub(crate) struct Diff {
 const SHOWN: usize = 50;
 
 pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
-    let open = |given: &TargetName, wal_dir: Option<&Path>| {
-        let path = args.latest.resolve(given, cx)?;
-        let target = cx.places.target(&path, wal_dir)?;
-        Ok::<_, CliError>((path, target))
-    };
-    let (a_path, a) = open(&args.a, args.a_wal_dir.as_deref())?;
-    let (b_path, b) = open(&args.b, args.b_wal_dir.as_deref())?;
+    let wal_dirs = (args.a_wal_dir.as_deref(), args.b_wal_dir.as_deref());
+    let both = [(&args.a, wal_dirs.0), (&args.b, wal_dirs.1)];
+    let (a_path, b_path) = args.latest.search().resolve_both(both, cx)?;
+    let a = cx.places.target(&a_path, wal_dirs.0)?;
+    let b = cx.places.target(&b_path, wal_dirs.1)?;
+    for (flag, wal_dir, target) in [("a", wal_dirs.0, &a), ("b", wal_dirs.1, &b)] {
+        if let (Some(_), Target::Archive(archive)) = (wal_dir, target) {
+            let path = archive.path().display();
+            let message = format!("`--{flag}-wal-dir` has no effect: `{path}` is an archive");
+            return Err(
+                CliError::usage(message).hint("an archive holds the WAL, too: leave it out")
+            );
+        }
+    }
     let paths = (a_path.as_path(), b_path.as_path());
     let wanted = StoreQuery {
         rules: args.rules.in_order_rules,

@@ -137,7 +137,11 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
         cx.out.report(&format!("{word}  {}", path.display()));
         cx.out.report(&format!("  member     {}", member.identity));
         cx.out.report(&format!(
-            "  verified   etcd {version} started from it and holds all {keys} keys as of index {at}"
+            "  verified   etcd {version} started from it and holds {} as of index {at}",
+            match keys {
+                1 => "its one key".to_owned(),
+                keys => format!("all {keys} keys"),
+            }
         ));
         if drilled.expired > 0 {
             cx.out.report(&format!(

@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::text::{count, size};
 use crate::thread_pool::start;
 use crate::upgrade::explain_log::{Class, Explained, Explainer, Verdict};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub(crate) struct ExplainLog {
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Hide expected and ordinary lines
-    #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_ONLY_NOTABLE", value_parser = BoolishValueParser::new())]
     pub(crate) only_notable: bool,
 }
 

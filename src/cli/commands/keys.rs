@@ -15,7 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreQuery, StoreRead, Target};
 use crate::text::{expiry, size};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
@@ -24,7 +24,7 @@ use crate::cli::flags::target::TargetFlags;
 use crate::cli::json::AfterSchema;
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::script::{self, Script};
-use crate::cli::values::key;
+use crate::cli::values::{index, key};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
@@ -34,18 +34,18 @@ pub(crate) struct Keys {
     #[arg(value_name = "PREFIX", conflicts_with = "get", value_parser = key())]
     pub(crate) prefix: Option<OsString>,
     /// Store as of this raft index [default: last one known to be committed]
-    #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
+    #[arg(long, value_name = "INDEX", value_parser = index, env = "ETCD_ARK_AT_INDEX")]
     pub(crate) at_index: Option<u64>,
     /// Also apply entries that are not known to be committed
-    #[arg(long, env = "ETCD_ARK_PENDING", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_PENDING", value_parser = BoolishValueParser::new())]
     pub(crate) pending: bool,
     #[command(flatten)]
     pub(crate) rules: NamingRules,
     /// Show values in full
-    #[arg(long, env = "ETCD_ARK_VALUES", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_VALUES", value_parser = BoolishValueParser::new())]
     pub(crate) values: bool,
     /// Show hidden keys (name begins with `_`)
-    #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_HIDDEN", value_parser = BoolishValueParser::new())]
     pub(crate) hidden: bool,
     /// Write the value of one key to stdout, byte for byte
     #[arg(long, value_name = "KEY", value_parser = key())]

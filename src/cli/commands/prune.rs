@@ -8,7 +8,7 @@ use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
 use crate::text::size;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
@@ -39,7 +39,7 @@ pub(crate) struct Prune {
     #[command(flatten)]
     selection: Selection,
     /// Show what would be removed; remove nothing
-    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     keep: Keep,
@@ -185,11 +185,12 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
     ] {
         let mut wrong = decisions.iter().filter(|d| d.reasons.contains(&reason));
         if let Some(newest) = wrong.next() {
+            let (number, all) = (1 + wrong.count(), decisions.len());
+            let are = if number == 1 { "is" } else { "are" };
+            let archives = if all == 1 { "archive" } else { "archives" };
             out.warn(&format!(
-                "{} of {} archives are {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
-                 back to older data; they stay and do not count",
-                1 + wrong.count(),
-                decisions.len(),
+                "{number} of {all} {archives} {are} {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
+                 back to older data; such archives stay and do not count",
                 path(newest).display()
             ));
         }

@@ -23,7 +23,7 @@ use crate::cli::flags::common::NamingRules;
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::output::{Output, Paint};
-use crate::cli::values::key;
+use crate::cli::values::{index, key};
 
 pub(crate) const AFTER_HELP: &str = "Compares the keys below PREFIX with those of the cluster, shows what it will do, and writes what is missing, \
     directories first. A key that has another value by now is left as it is unless --overwrite is given, and nothing is removed unless \
@@ -44,7 +44,7 @@ pub(crate) struct PutKeys {
     #[arg(value_name = "PREFIX", value_parser = key())]
     prefix: OsString,
     /// Keys as of this raft index [default: commit index]
-    #[arg(long, value_name = "INDEX", env = "ETCD_ARK_AT_INDEX")]
+    #[arg(long, value_name = "INDEX", value_parser = index, env = "ETCD_ARK_AT_INDEX")]
     at_index: Option<u64>,
     /// Show what would be done; write nothing
     #[arg(long)]

@@ -12,14 +12,14 @@ use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{RestoreRequest, check_target, restore};
 use crate::text::{count, size};
 use clap::ValueHint;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::connection::Tls;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::TargetName;
@@ -41,10 +41,10 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "DIR", env = "ETCD_WAL_DIR")]
     pub(crate) wal_dir: Option<PathBuf>,
     /// Exchange an existing member directory with the restored one; the old one is kept
-    #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_REPLACE", value_parser = BoolishValueParser::new())]
     pub(crate) replace: bool,
     /// Allow replacing the data dir of another member
-    #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_CHANGE_MEMBER", value_parser = BoolishValueParser::new())]
     pub(crate) change_member: bool,
     /// Refuse the archive unless it is of the member of this name
     #[arg(long, value_name = "NAME", env = "ETCD_NAME")]
@@ -53,16 +53,16 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "OWNER", env = "ETCD_ARK_OWNER")]
     pub(crate) owner: Option<String>,
     /// Do everything but publish the result
-    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
     /// Also restore an archive of a damaged data dir, or one that its etcd release does not start from
-    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = BoolishValueParser::new())]
     pub(crate) damaged: bool,
     /// Restore although members of the same cluster may be running
-    #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_ALLOW_STALE_MEMBER", value_parser = BoolishValueParser::new())]
     pub(crate) allow_stale_member: bool,
     /// Contact no member: you are sure that the cluster is stopped
-    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = BoolishValueParser::new())]
     pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) tls: Tls,
@@ -71,7 +71,7 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
-    let path = args.latest.resolve(&args.archive, cx)?;
+    let path = args.latest.search().resolve(&args.archive, None, cx)?;
     let archive = cx.places.archive(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = RestoreRequest {

@@ -15,7 +15,7 @@ use crate::repository::check::prove;
 use crate::repository::{ArchiveRef, Repository, RepositoryError, summarize};
 use crate::retention::prune::verified;
 use bytesize::ByteSize;
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use jiff::SignedDuration;
 use rustix::fs::StatVfsMountFlags;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(crate) struct Status {
     #[arg(long, value_name = "SIZE", value_parser = byte_size, env = "ETCD_ARK_MIN_FREE")]
     min_free: Option<ByteSize>,
     /// Read only the footers, do not verify the newest archives
-    #[arg(long, env = "ETCD_ARK_QUICK", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_QUICK", value_parser = BoolishValueParser::new())]
     quick: bool,
     /// Check one member only (name or id)
     #[arg(long, value_name = "MEMBER", value_parser = NonEmptyStringValueParser::new(), env = "ETCD_ARK_MEMBER")]

@@ -104,6 +104,11 @@ impl Reader<'_> {
             let line = (self.line_of)(key.span().start);
             let key = self.current(key.get_ref().as_ref());
             let key = key.as_str();
+            let is_it = |one: &Setting| one.table == names && one.key == key;
+            if self.settings.iter().any(is_it) {
+                let what = format!("`{key}` is set twice (`repo` is its older name): leave one");
+                return Err((line, what));
+            }
             let below: Vec<_> = names.iter().cloned().chain([key.to_owned()]).collect();
             let said = if let DeValue::Table(inner) = value.get_ref() {
                 let found = subcommands(command).find(|command| command.get_name() == key);

@@ -30,7 +30,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::config::content::{FileValue, Setting};
 use crate::cli::connection::also_read;
-use crate::cli::error::{Advice, Judge, not_found, usage};
+use crate::cli::error::{Advice, Judge, usage};
 use crate::cli::global::CONFIG_FLAG;
 use crate::fs::auxiliary::{MOST, read_small};
 use crate::fs::error::cause_of;
@@ -170,6 +170,11 @@ fn read(matches: &ArgMatches) -> Result<Option<(PathBuf, String)>, ConfigError> 
 impl Completed {
     pub(crate) fn line(&self) -> &[OsString] {
         &self.line
+    }
+
+    /// The line without the file's flags.
+    pub(crate) fn typed(&self) -> &[OsString] {
+        &self.typed
     }
 
     /// The added keys outside the command's own table, which other commands also read from the file.
@@ -313,7 +318,7 @@ fn words(arg: &Arg, said: &FileValue) -> Vec<OsString> {
 impl Judge for ConfigError {
     fn judge(&self) -> Advice {
         match self {
-            Self::NotFound(_) => not_found("`--config ''` goes without any configuration file"),
+            Self::NotFound(_) => usage("`--config ''` goes without any configuration file"),
             Self::NoConfig { .. } | Self::Line { .. } => {
                 usage("keys are the long option names shown by `etcd-ark COMMAND --help`")
             }

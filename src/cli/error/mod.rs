@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::etcd::text::printable;
+use crate::fs::auxiliary::NotAFile;
 use crate::fs::error::{cause_of, path_of};
 use crate::fs::space::SpaceError;
 use crate::interrupt::Interrupted;
@@ -327,6 +328,10 @@ impl Judge for io::Error {
             .and_then(|inner| inner.downcast_ref::<BucketFault>())
         {
             return fault.judge();
+        }
+        let is_named_by_flag = |inner: &(dyn Error + Send + Sync + 'static)| inner.is::<NotAFile>();
+        if cause.get_ref().is_some_and(is_named_by_flag) {
+            return usage("pass the path of a file that is there");
         }
         let path = path_of(self);
         let judged = match cause.kind() {

@@ -2,10 +2,12 @@
 
 use crate::etcd::replay::InOrderRules;
 
+use crate::cli::values::threads;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Threads {
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "ETCD_ARK_THREADS")]
+    #[arg(long, value_name = "N", value_parser = threads, env = "ETCD_ARK_THREADS")]
     threads: Option<u16>,
 }
 

@@ -1,5 +1,6 @@
 //! Groups of flags that several commands share.
 
+pub(crate) mod chosen;
 pub(crate) mod common;
 pub(crate) mod destination;
 pub(crate) mod lock_wait;

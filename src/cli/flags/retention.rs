@@ -15,22 +15,22 @@ use crate::cli::values::{count, duration, duration_or_zero, label};
 #[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub(crate) struct Keep {
     /// Keep the N newest archives
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_LAST")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_LAST")]
     keep_last: Option<NonZeroU32>,
     /// Keep the newest of each of the last N hours that have one (UTC)
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_HOURLY")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_HOURLY")]
     keep_hourly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N days; also --keep-hourly, -weekly, -monthly, -yearly
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_DAILY")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_DAILY")]
     keep_daily: Option<NonZeroU32>,
     /// Keep the newest of each of the last N weeks, which begin on Monday
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_WEEKLY")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_WEEKLY")]
     keep_weekly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N months
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_MONTHLY")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_MONTHLY")]
     keep_monthly: Option<NonZeroU32>,
     /// Keep the newest of each of the last N years
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, env = "ETCD_ARK_KEEP_YEARLY")]
+    #[arg(long, value_name = "N", value_parser = count, env = "ETCD_ARK_KEEP_YEARLY")]
     keep_yearly: Option<NonZeroU32>,
     /// Keep archives within DURATION of the newest, e.g. 30d
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "ETCD_ARK_KEEP_WITHIN")]

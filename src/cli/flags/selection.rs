@@ -4,18 +4,14 @@
 
 use clap::ArgAction;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
-use crate::monitoring::scope::is_called;
-use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository, summarize};
-use crate::text::utc;
+use crate::repository::{ArchiveRef, Catalog, Repository, summarize};
 
 use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::flags::repository::MemberFlag;
+use crate::cli::flags::chosen::{Filter, MemberFlag};
 use crate::cli::output::Output;
 use crate::cli::quote::shell;
-use crate::cli::values::{duration, label};
+use crate::cli::values::{label, time};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Selection {
@@ -27,37 +23,27 @@ pub(crate) struct Selection {
     /// Only archives taken since TIME, e.g. 7d (ago), 2026-11-01
     ///
     /// A duration before now, a date (UTC), or a time such as 2026-11-01T06:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = since, env = "ETCD_ARK_SINCE")]
+    #[arg(long, value_name = "TIME", value_parser = time, env = "ETCD_ARK_SINCE")]
     since: Option<Timestamp>,
-}
-
-fn since(text: &str) -> Result<Timestamp, String> {
-    if let Ok(ago) = duration(text) {
-        let then = crate::clock::now().checked_sub(ago);
-        return then.map_err(|error| error.to_string());
-    }
-    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
-    let time = text.parse().or_else(|_| text.parse().and_then(midnight));
-    time.map_err(|_| {
-        "not a valid time: write it like `7d`, `2026-11-01` or `2026-11-01T06:00:00Z`".to_owned()
-    })
 }
 
 impl Selection {
     fn is_of_all(&self) -> bool {
-        self.member.wanted().is_none() && self.label.is_empty() && self.since.is_none()
+        self.filter().is_of_all()
     }
 
-    fn fits(&self, summary: &ArchiveSummary) -> bool {
-        let labelled = summary.labels.iter().any(|own| self.label.contains(own));
-        is_called(summary, self.member.wanted())
-            && (self.label.is_empty() || labelled)
-            && self.since.is_none_or(|since| summary.created >= since)
+    pub(crate) fn filter(&self) -> Filter<'_> {
+        Filter {
+            labels: &self.label,
+            since: self.since,
+            ..self.member.filter()
+        }
     }
 
     /// Keeps the matching archives in `catalog`.
     pub(crate) fn narrow(&self, catalog: &mut Catalog) {
-        catalog.summaries.retain(|summary| self.fits(summary));
+        let filter = self.filter();
+        catalog.summaries.retain(|summary| filter.fits(summary));
     }
 
     /// The same for commands that change or copy archives: if none matches, a flag may be mistyped.
@@ -98,27 +84,6 @@ impl Selection {
 
     /// The selection as text, to follow "archives".
     pub(crate) fn text(&self) -> String {
-        let member = self.member.wanted().map(|name| format!(" of `{name}`"));
-        let labels = (!self.label.is_empty())
-            .then(|| format!(" with the label `{}`", self.label.join("` or `")));
-        let since = self.since.map(|since| format!(" since {}", utc(since)));
-        [member, labels, since].into_iter().flatten().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_span_before_now_a_day_or_an_instant() {
-        let day: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
-        assert_eq!(since("2026-11-01"), Ok(day));
-        assert_eq!(since("2026-11-01T01:00:00+01:00"), Ok(day));
-        let week = crate::clock::now().duration_since(since("7d").unwrap());
-        assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
-        for wrong in ["", "7", "yesterday", "2026-13-01", "0s", "-1d"] {
-            assert!(since(wrong).is_err(), "{wrong}");
-        }
+        self.filter().text()
     }
 }

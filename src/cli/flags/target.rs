@@ -8,8 +8,8 @@ use crate::target::Target;
 
 use crate::cli::context::Context;
 use crate::cli::error::Result;
+use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::LatestFlags;
 use crate::cli::location::{Location, TargetName};
 
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,9 @@ pub(crate) struct TargetFlags {
 impl TargetFlags {
     /// Opens the target; returns its place, too.
     pub(crate) fn open(&self, cx: &Context<'_>) -> Result<(Location, Target)> {
-        let place = self.latest.resolve(&self.target, cx)?;
-        let target = cx.places.target(&place, self.wal_dir.as_deref())?;
+        let wal_dir = self.wal_dir.as_deref();
+        let place = self.latest.search().resolve(&self.target, wal_dir, cx)?;
+        let target = cx.places.target(&place, wal_dir)?;
         Ok((place, target))
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::etcd::digest::Digest;
 use crate::etcd::growth_rate::Pace;
-use crate::etcd::ids::{ClusterVersion, Index, SnapshotId, Term, missing};
+use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId, Term, V2_2, missing};
 use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
@@ -78,10 +78,10 @@ impl FromStr for InOrderRules {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "2.1" => Ok(Self::Before22),
-            "2.2" => Ok(Self::From22),
-            _ => {
+        match text.parse::<Release>() {
+            Ok(release) if release >= V2_2 => Ok(Self::From22),
+            Ok(_) => Ok(Self::Before22),
+            Err(_) => {
                 Err("the rules are those of `2.1` (and before) or of `2.2` (and later)".to_owned())
             }
         }

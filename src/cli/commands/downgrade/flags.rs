@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::etcd::ids::{Release, V2_1, V2_2};
 use crate::upgrade::downgrade::evidence::{Ran, Step};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Subcommand, ValueHint};
 
 use crate::cli::connection::Connection;
@@ -66,10 +66,10 @@ pub(crate) struct GoBack {
     /// Move the segments of a dedicated WAL dir into member/wal
     ///
     /// etcd 2.1 looks nowhere else. The old ones are kept.
-    #[arg(long, env = "ETCD_ARK_MOVE_WAL", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_MOVE_WAL", value_parser = BoolishValueParser::new())]
     pub(crate) move_wal: bool,
     /// Take no snapshot and move no segments
-    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
     /// How long to wait, in seconds, for a move that was begun before etcd was stopped
     #[arg(
@@ -97,7 +97,7 @@ pub(crate) struct Gate {
     ///
     /// The data dirs of a majority of the members, given as TARGETs, then decide; archives alone never
     /// allow. Members named by --endpoints are still contacted.
-    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_OFFLINE", value_parser = BoolishValueParser::new())]
     pub(crate) offline: bool,
     /// Release to go back from
     #[arg(

@@ -50,10 +50,11 @@ pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<()> {
 
 /// What servers do with a directory that cannot be opened as a data dir, for `--json`.
 fn print_unopened(failure: &CliError, args: &Inspect, cx: &Context<'_>) {
-    let place = args.from.latest.resolve(&args.from.target, cx);
+    let (search, wal_dir) = (args.from.latest.search(), args.from.wal_dir.as_deref());
+    let place = search.resolve(&args.from.target, wal_dir, cx);
     let dir = place.as_ref().ok().and_then(Location::local);
     let dir = dir.filter(|dir| dir.is_dir() && failure.kind == Kind::NotFound);
-    let starts = dir.map(|dir| start_verdicts(dir, args.from.wal_dir.as_deref(), false));
+    let starts = dir.map(|dir| start_verdicts(dir, wal_dir, false));
     if let (Some(dir), Some(Ok(starts))) = (dir, starts) {
         cx.out.json(|| {
             json!({

@@ -7,7 +7,7 @@ use crate::monitoring::growth::{Forecast, History, histories};
 use crate::repository::{ArchiveSummary, Repository};
 use crate::text::size;
 use bytesize::ByteSize;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::cli::values::byte_size;
 #[derive(Debug, clap::Args)]
 pub(crate) struct HistoryFlags {
     /// Draw the data size of each member over time, and forecast when it reaches the limit
-    #[arg(long, env = "ETCD_ARK_HISTORY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_HISTORY", value_parser = BoolishValueParser::new())]
     pub(crate) history: bool,
     /// With --history: limit of the data size
     #[arg(

@@ -5,7 +5,7 @@ pub(crate) mod history;
 use crate::etcd::text::printable;
 use crate::repository::{ArchiveSummary, Repository, summarize};
 use crate::text::size;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
@@ -23,7 +23,7 @@ pub(crate) struct List {
     #[command(flatten)]
     selection: crate::cli::flags::selection::Selection,
     /// Print the archives' names only, one a line
-    #[arg(long, conflicts_with = "history", env = "ETCD_ARK_NAMES", value_parser = FalseyValueParser::new())]
+    #[arg(long, conflicts_with = "history", env = "ETCD_ARK_NAMES", value_parser = BoolishValueParser::new())]
     names: bool,
     #[command(flatten)]
     pub(crate) history: crate::cli::commands::list::history::HistoryFlags,

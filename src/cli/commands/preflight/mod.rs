@@ -17,7 +17,7 @@ use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
 use crate::upgrade::preflight::{Check, Facts, PreflightOptions, Seen, Status, checks, collect};
 use bytesize::ByteSize;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ pub(crate) struct Preflight {
     )]
     pub(crate) size_limit: ByteSize,
     /// Accept a data size over the limit
-    #[arg(long, env = "ETCD_ARK_ACCEPT_DATA_SIZE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_ACCEPT_DATA_SIZE", value_parser = BoolishValueParser::new())]
     pub(crate) accept_data_size: bool,
     /// Release that the members run
     #[arg(
@@ -76,7 +76,7 @@ pub(crate) struct Preflight {
     )]
     pub(crate) to: Release,
     /// Show the state of all members until the cluster version has moved
-    #[arg(long, env = "ETCD_ARK_WATCH", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_WATCH", value_parser = BoolishValueParser::new())]
     pub(crate) watch: bool,
     /// With --watch: give up after DURATION, with exit code 1
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "watch", env = "ETCD_ARK_WATCH_FOR")]
@@ -140,7 +140,7 @@ fn demand_one_step(args: &Preflight) -> Result<()> {
         return Ok(());
     }
     Err(CliError::usage(format!(
-        "from {} to {} is not one step from 2.1 on",
+        "from {} to {} is not an upgrade by one minor release, from 2.1 or later",
         args.from, args.to
     ))
     .hint("etcd is upgraded by one minor release at a time, such as --from 2.1 --to 2.2"))

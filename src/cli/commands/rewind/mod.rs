@@ -16,7 +16,7 @@ use crate::rewind::output_dir::Place;
 use crate::rewind::write::NewArchives;
 use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan, refuse_dead_plan, write};
 use crate::text::{count, entries};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueHint};
 
 use crate::cli::commands::rewind::report::to_json;
@@ -28,7 +28,7 @@ use crate::cli::flags::common::Threads;
 use crate::cli::location::Location;
 use crate::cli::open::{Opener, is_encrypted};
 use crate::cli::output::{Output, one_line};
-use crate::cli::values::{pair, path_pair};
+use crate::cli::values::{data_and_wal_dir, level, member_url};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rewind {
@@ -63,16 +63,16 @@ pub(crate) struct Rewind {
     #[arg(long, value_name = "MEMBER", env = "ETCD_ARK_SINGLE")]
     pub(crate) single: Option<String>,
     /// New peer URL of a member, for a new host (repeatable)
-    #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = pair, env = "ETCD_ARK_PEER_URL")]
+    #[arg(long, value_name = "MEMBER=URL", action = ArgAction::Append, value_delimiter = ',', value_parser = member_url, env = "ETCD_ARK_PEER_URL")]
     pub(crate) peer_url: Vec<(String, String)>,
     /// Keep the cluster id; members of the old cluster that still run could then join
-    #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_KEEP_CLUSTER_ID", value_parser = BoolishValueParser::new())]
     pub(crate) keep_cluster_id: bool,
     /// Dedicated WAL dir of a data dir among the targets (repeatable)
-    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = path_pair, env = "ETCD_ARK_WAL_DIRS")]
+    #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = data_and_wal_dir, env = "ETCD_ARK_WAL_DIRS")]
     pub(crate) wal_dir: Vec<(PathBuf, PathBuf)>,
     /// Show what would be kept and lost; write nothing
-    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
     /// Encrypt for an age recipient (repeatable)
     #[arg(long, value_name = "RECIPIENT", action = ArgAction::Append, value_delimiter = ',', env = "ETCD_ARK_RECIPIENT")]
@@ -81,10 +81,10 @@ pub(crate) struct Rewind {
     #[arg(short = 'R', long, value_name = "FILE", action = ArgAction::Append, env = "ETCD_ARK_RECIPIENTS_FILE")]
     pub(crate) recipients_file: Vec<PathBuf>,
     /// Write unencrypted archives although an input is encrypted
-    #[arg(long, env = "ETCD_ARK_ALLOW_PLAINTEXT", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_ALLOW_PLAINTEXT", value_parser = BoolishValueParser::new())]
     pub(crate) allow_plaintext: bool,
     /// zstd compression level, 1 to 19
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = level, env = "ETCD_ARK_LEVEL")]
     pub(crate) level: i32,
     #[command(flatten)]
     pub(crate) threads: Threads,

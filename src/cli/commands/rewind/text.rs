@@ -161,11 +161,11 @@ fn print_lost(plan: &Plan, out: &Output) {
         ));
     }
     if lines.is_empty() {
-        lines.push("nothing known from these inputs".to_owned());
+        lines.push("nothing that these inputs know of".to_owned());
     }
     if let Some((place, taken)) = plan.newest() {
         lines.push(format!(
-            "and every write after {}, the time of the newest one, input {}: how many is not known",
+            "writes after {}, the time of the newest one, input {}: how many is not known",
             utc(taken),
             place + 1
         ));

@@ -510,7 +510,7 @@ fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Fo
         let ahead = about(newest.created.duration_since(now));
         let text = format!("{here}; `{}` is dated {ahead} later", newest.name());
         return Ok(Found::warning(text).advice(
-            "set this clock; if the other one was wrong: such an archive is kept and counts for nothing",
+            "set this clock; if the other one was wrong: such an archive is kept, and is never `latest`",
         ));
     }
     let age = about(now.duration_since(newest.created));

@@ -16,7 +16,7 @@ use crate::snapshot::{Captured, CreatedAt, SnapshotRequest, capture};
 use crate::text::{count, size, utc};
 use bytesize::ByteSize;
 use clap::ArgAction;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 
 use crate::cli::commands::prune::after_snapshot;
 use crate::cli::context::Context;
@@ -28,7 +28,7 @@ use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
-use crate::cli::values::{byte_size, label};
+use crate::cli::values::{byte_size, label, level};
 
 /// `snapshot` as it is typed; `schedule` writes down all but the dry run.
 #[derive(Debug, clap::Args)]
@@ -55,12 +55,12 @@ pub(crate) struct Snapshot {
     #[command(flatten)]
     pub(crate) to: DestinationFlags,
     /// Include every file, not only what etcd needs to start
-    #[arg(long, env = "ETCD_ARK_ALL", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_ALL", value_parser = BoolishValueParser::new())]
     pub(crate) all: bool,
     /// Save a damaged data dir as it is (etcd stopped)
     ///
     /// Every file that can be read goes into the archive, with a list of what is wrong. Nothing is pruned.
-    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DAMAGED", value_parser = BoolishValueParser::new())]
     pub(crate) damaged: bool,
     /// Label for the archive, e.g. pre-upgrade (repeatable)
     ///
@@ -68,7 +68,7 @@ pub(crate) struct Snapshot {
     #[arg(long, value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',', value_parser = label, env = "ETCD_ARK_LABEL")]
     pub(crate) label: Vec<String>,
     /// zstd compression level, 1 to 19
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19), env = "ETCD_ARK_LEVEL")]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = level, env = "ETCD_ARK_LEVEL")]
     pub(crate) level: i32,
     #[command(flatten)]
     pub(crate) threads: Threads,
@@ -84,7 +84,7 @@ pub(crate) struct Snapshot {
     ///
     /// That archive is verified again. Its recipients are not compared: leave this flag out once when
     /// they change.
-    #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_IF_CHANGED", value_parser = BoolishValueParser::new())]
     pub(crate) if_changed: bool,
     #[command(flatten)]
     pub(crate) keep: crate::cli::flags::retention::Keep,

@@ -25,7 +25,7 @@ use crate::target::Target;
 use crate::target::deep_verify::first_look;
 use crate::text::size;
 use clap::ValueHint;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use fs_err as fs;
 use serde_json::{Value, json};
 
@@ -33,14 +33,16 @@ use crate::cli::commands::verify::deep::Deep;
 use crate::cli::commands::verify::verdict::{FAILED, OK, Verdict, print, shown, to_json};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::chosen::Search;
 use crate::cli::flags::common::Threads;
-use crate::cli::flags::repository::{BackupDir, resolve};
+use crate::cli::flags::repository::BackupDir;
 use crate::cli::flags::selection::Selection;
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Paint;
 use crate::cli::render::member::{starts_json, starts_why_json};
+use crate::cli::values::time;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -59,14 +61,15 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) threads: Threads,
     /// Also replay the log: every raft snapshot must equal what the entries before it lead to
-    #[arg(long, env = "ETCD_ARK_DEEP", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ETCD_ARK_DEEP", value_parser = BoolishValueParser::new())]
     pub(crate) deep: bool,
     /// With --deep: report what would expire before a restore at TIMESTAMP [default: now]
     ///
-    /// For example 2015-10-01T00:00:00Z.
+    /// For example 2015-10-01 (UTC) or 2015-10-01T06:00:00Z.
     #[arg(
         long,
         value_name = "TIMESTAMP",
+        value_parser = time,
         requires = "deep",
         env = "ETCD_ARK_RESTORE_AT"
     )]
@@ -166,9 +169,13 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
     if args.targets.is_empty() {
         return Ok(vec![args.backup_dir.place()?.clone()]);
     }
+    let search = Search {
+        backup_dir: &args.backup_dir,
+        filter: args.selection.filter(),
+    };
     let targets = args.targets.iter();
     targets
-        .map(|target| resolve(target, &args.backup_dir, &args.selection.member, cx))
+        .map(|target| search.resolve(target, args.wal_dir.as_deref(), cx))
         .collect()
 }
 
