@@ -449,6 +449,10 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
     assert!(warned("C-etcdctl_backup_225"));
     // It starts, but not as it is.
     status("C-etcdctl_backup_225").exits(1);
+    let dir = recording.path("start-verdicts/cases/C-etcdctl_backup_225.etcd");
+    typed("downgrade check --offline --data-dir {}", &[&dir])
+        .exits(3)
+        .says("is the output of `etcdctl backup`, which starts only with `--force-new-cluster`");
     let (taken, is_there) = restored(&archive_of("C-etcdctl_backup_225"), &[]);
     taken
         .exits(0)

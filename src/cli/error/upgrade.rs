@@ -16,6 +16,7 @@ impl Judge for CollectError {
             Self::OtherCluster { .. } => {
                 refused("pass the data dir, the archives and the endpoints of one cluster")
             }
+            Self::EtcdctlBackup(_) => refused("pass the data dir that etcd was started with"),
             Self::NotAMember { .. } => refused(
                 "a removed member does not come back with its old data; look at the others' data dirs instead",
             ),

@@ -66,6 +66,10 @@ pub enum CollectError {
     },
     #[error("`{path}` is the data dir of {identity}, which is not a member of it any more")]
     NotAMember { path: PathBuf, identity: Identity },
+    #[error(
+        "`{0}` is the output of `etcdctl backup`, which starts only with `--force-new-cluster`: no member runs on it"
+    )]
+    EtcdctlBackup(PathBuf),
 }
 
 /// Reads the directories and archives.
@@ -241,8 +245,12 @@ fn members(
         && !ids.is_empty()
         && !ids.contains(&own.identity.member_id)
     {
+        let path = own.path.clone();
+        if own.is_etcdctl_backup() {
+            return Err(CollectError::EtcdctlBackup(path));
+        }
         return Err(CollectError::NotAMember {
-            path: own.path.clone(),
+            path,
             identity: own.identity.clone(),
         });
     }
