@@ -334,6 +334,11 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             "at least those up to 460 were committed",
         ),
         ("C-cluster_version_bad", 455, "unreadable cluster change"),
+        (
+            "C-entry_bad_request",
+            455,
+            "entry 456 holds no request that etcd could apply; the log is whole up to entry 455",
+        ),
     ] {
         let at = whole_to.to_string();
         for dir in story.data_dir_and_archive(case) {
@@ -347,6 +352,12 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             // Up to there it is what an undamaged log leads to.
             let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
             assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
+            assert_eq!(told.stderr.matches(says).count(), 1, "{case}: {told:#?}");
+            let rewind = format!(
+                "`etcd-ark rewind --to index:{at} --out OUT_DIR {}`",
+                dir.display()
+            );
+            assert!(told.stderr.contains(&rewind), "{case}: {told:#?}");
             let of_intact = |index: &str| {
                 let dir = intact.as_os_str();
                 typed("keys --json {} --at-index {}", &[&dir, &index])
@@ -356,9 +367,11 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             assert_eq!(values(&cut_off.json()["node"]), 173, "{case}");
             // An index that is there is all that was asked for.
             let index: [&OsStr; 2] = ["--at-index".as_ref(), "451".as_ref()];
-            ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat())
-                .exits(0)
-                .says(says);
+            let told = ark([&["keys".as_ref(), dir.as_os_str()], &index[..]].concat());
+            // What is behind it is not lost to it, but no server starts.
+            let unreadable = case == "C-entry_bad_request";
+            told.exits(0)
+                .says(if unreadable { "entry 456" } else { says });
             let pair = [
                 "diff".as_ref(),
                 "--json".as_ref(),

@@ -21,11 +21,17 @@ pub struct Lost {
     /// The highest index that was known to be committed.
     #[serde(rename = "committed_to_raft_index")]
     pub committed_to: Index,
+    /// Whether the entry after it is intact, and no etcd could apply it.
+    #[serde(skip)]
+    pub unreadable: bool,
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, first) = (self.whole_to, self.whole_to.next());
+        if self.unreadable {
+            write!(f, "entry {first} holds no request that etcd could apply; ")?;
+        }
         write!(
             f,
             "the log is whole up to entry {whole}; lost is what was in it from entry {first} on"
@@ -74,6 +80,7 @@ impl Lost {
             whole_to,
             known_to: committed_to.max(behind),
             committed_to,
+            unreadable: false,
         })
     }
 }

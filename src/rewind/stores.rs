@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
-use crate::etcd::replay::{InOrderRules, ReplayFault, Until};
+use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{NodeId, Store};
@@ -21,7 +21,7 @@ use crate::rewind::input::{ReadInput, ServedStore};
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
-use crate::target::{self as store, StoreError};
+use crate::target as store;
 
 /// The raft snapshot of an input that a replay may begin from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,18 +226,7 @@ impl Stores<'_, '_> {
             ..store::StoreQuery::default()
         };
         let (interrupt, observe) = (self.reading.interrupt, &mut *self.reading.observe);
-        let read = match input.target.read_store(wanted, interrupt, observe) {
-            // Its server stops there, and serves nothing after it.
-            Err(StoreError::Replay {
-                fault: ReplayFault::Unreadable(at),
-                ..
-            }) if at > self.moment => {
-                let until = Until::Index(at.previous());
-                let wanted = store::StoreQuery { until, ..wanted };
-                input.target.read_store(wanted, interrupt, observe)?
-            }
-            read => read?,
-        };
+        let read = input.target.read_store(wanted, interrupt, observe)?;
         Ok(ServedStore::of(&read.replayed.store))
     }
 

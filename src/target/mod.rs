@@ -14,7 +14,7 @@ use crate::archive::verify::{VerifyFault, verify};
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::{DataDir, DataDirError, Running};
-use crate::etcd::ids::ClusterVersion;
+use crate::etcd::ids::{ClusterVersion, Index};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::replay::{Along, InOrderRules, Plan, ReplayFault, Replayed, Start, Until};
 use crate::etcd::rescue::Lost;
@@ -153,18 +153,40 @@ impl Target {
         observe: &mut dyn FnMut(Event),
     ) -> Result<StoreRead, StoreError> {
         let mut rules = wanted.rules.unwrap_or_else(|| self.likely_rules());
+        let mut unreadable: Option<Index> = None;
         loop {
             let plan = Plan {
                 start: wanted.start,
-                until: wanted.until,
+                until: unreadable.map_or(wanted.until, |at| Until::PendingIndex(at.previous())),
                 rules,
                 along: wanted.along,
             };
-            let read = self.read_by(plan, wanted, interrupt, observe)?;
+            let read = self.read_by(plan, wanted, interrupt, observe);
+            let mut read = match (read, wanted.until) {
+                (Ok(read), _) => read,
+                (
+                    Err(StoreError::Replay {
+                        fault: ReplayFault::Unreadable(at),
+                        ..
+                    }),
+                    Until::Commit | Until::End,
+                ) if wanted.rescue && unreadable.is_none() => {
+                    unreadable = Some(at);
+                    continue;
+                }
+                (Err(error), _) => return Err(error),
+            };
+            if let Some(at) = unreadable {
+                read.lost = Some(Lost {
+                    whole_to: at.previous(),
+                    known_to: read.member.position.index,
+                    committed_to: read.member.position.commit,
+                    unreadable: true,
+                });
+            }
             let right = InOrderRules::of(read.member.cluster_version.as_ref());
             // The right rules are known only now; they matter only if the replay named a key by them.
             if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
-                let mut read = read;
                 if wanted.rules.is_none() {
                     read.replayed.rules = right;
                 }

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
     match broken.filter(|_| !args.at_common_index) {
         Some((target, read)) => {
             let lost = lost(read).unwrap_or_default();
-            Err(only_to(target, read.replayed.at, &lost))
+            Err(only_to(target, read.replayed.at, &lost, &cx.out))
         }
         None if found.is_equal() => Ok(()),
         None => Err(different(paths, &found)),

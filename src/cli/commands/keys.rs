@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     }
     cx.interrupt.check().map_err(SurveyError::from)?;
     if let Some(lost) = incomplete {
-        return Err(only_to(&target, read.replayed.at, &lost));
+        return Err(only_to(&target, read.replayed.at, &lost, &cx.out));
     }
     // The process ends here, so freeing every node would only take time.
     std::mem::forget(read);
@@ -190,15 +190,24 @@ pub(crate) fn print_lost(read: &StoreRead, out: &Output) {
 }
 
 /// The failure of a command that printed what there is, but was asked for the end of the log.
-pub(crate) fn only_to(target: &Target, at: Index, lost: &str) -> CliError {
-    let message = format!("this is the state at entry {at}: {lost}");
-    let hint = match target {
-        Target::Archive(_) => "`etcd-ark rewind --to index:N` makes archives of what is whole",
-        Target::DataDir(_) => {
-            "`etcd-ark rewind --to index:N` makes archives of what is whole; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is"
-        }
+pub(crate) fn only_to(target: &Target, at: Index, lost: &str, out: &Output) -> CliError {
+    // Without `--json` a warning has said what is lost.
+    let lost = if out.is_json() {
+        lost
+    } else {
+        "the rest is lost"
     };
-    CliError::new(Kind::Corrupt, message).hint(hint)
+    let message = format!("this is the state at entry {at}: {lost}");
+    let rewind = format!("`etcd-ark rewind --to index:{at}` makes archives of what is whole");
+    let hint = match target {
+        Target::Archive(_) => rewind,
+        Target::DataDir(_) => format!(
+            "{rewind}; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is"
+        ),
+    };
+    let mut error = CliError::new(Kind::Corrupt, message).hint(hint);
+    error.target = Some(target.path().to_path_buf());
+    error
 }
 
 /// The node of a key with its API name.

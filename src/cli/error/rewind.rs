@@ -1,5 +1,6 @@
 //! Exit codes and hints for errors of a rewind.
 
+use crate::etcd::replay::ReplayFault;
 use crate::rewind::RewindError;
 use crate::target::StoreError;
 
@@ -34,6 +35,17 @@ impl Judge for RewindError {
             Self::Unproven { .. } => {
                 failed("please report this, with the output of `rewind --dry-run --json`")
             }
+            Self::Entry {
+                path,
+                fault: ReplayFault::Unreadable(at),
+            } => Advice::with(
+                Kind::Corrupt,
+                format!(
+                    "`etcd-ark rewind --to index:{}` makes archives of all that is before that entry; or leave that input out",
+                    at.previous()
+                ),
+            )
+            .about(path),
             Self::Db(_) | Self::Entry { .. } | Self::Leftover(_) | Self::NoTermLeft => {
                 corrupt("its checksums are right, but no etcd wrote this; leave that input out")
             }
