@@ -110,6 +110,13 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         assert_eq!(tree(&data_dir), before, "{case}");
         assert!(archive.to_str().unwrap().contains("-damaged-"), "{told:#}");
         let damage = &told["manifest"]["damage"];
+        let warnings = told["manifest"]["warnings"].to_string();
+        let has_hint = warnings.contains("if etcd runs with `--wal-dir`, pass the same here");
+        assert_eq!(
+            has_hint,
+            case.starts_with("C-wal_dir"),
+            "{case}: {warnings}"
+        );
         assert!(
             !damage["files"].as_array().unwrap().is_empty() || damage["start"].is_string(),
             "{case}: {damage:#}"

@@ -24,7 +24,8 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{
-    DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes, Tool,
+    self, DIRECTORIES, DIRECTORY_MODE, DirectoryEntry, FileEntry, Format, Rewind, Scope, Sizes,
+    Tool,
 };
 use crate::archive::warning::WarningCode::{
     Damage, DoesNotStart, EmptySegment, OverLimit, RemovalPending, Removed, StrayVote,
@@ -161,6 +162,21 @@ fn capture_as(
     };
     let captured = capture.store();
     captured.map_err(|error| error.with_those_that_start(request.data_dir))
+}
+
+/// What is wrong with a damaged data dir, and with the request if that has left out the log.
+fn damage_warnings(damage: &manifest::Damage, files: &[FileEntry], data_dir: &DataDir) -> Warnings {
+    let mut lines = damage.lines();
+    let has_log = files
+        .iter()
+        .any(|file| file.path.starts_with("member/wal/"));
+    if !has_log && !data_dir.has_dedicated_wal() {
+        lines.push(
+            "the archive holds no log: if etcd runs with `--wal-dir`, pass the same here"
+                .to_owned(),
+        );
+    }
+    Warnings(lines.into_iter().map(|line| Damage.text(line)).collect())
 }
 
 /// Captures the data dir of `request` as if it were not damaged, and keeps nothing.
@@ -305,14 +321,8 @@ impl Capture<'_> {
             member: facts,
             sizes,
             directories,
+            warnings: damage_warnings(&damage, &files, request.data_dir),
             files,
-            warnings: Warnings(
-                damage
-                    .lines()
-                    .into_iter()
-                    .map(|line| Damage.text(line))
-                    .collect(),
-            ),
             notes: Vec::new(),
             does_not_start: None,
             rewind: None,
