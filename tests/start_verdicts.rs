@@ -145,6 +145,8 @@ fn verify_and_inspect_say_from_which_releases_a_data_dir_starts() {
         // What a server takes can be damaged anyway.
         assert_eq!(words("G-entry_gap", verb, 4), ["yes"; 4]);
         assert_eq!(words("G-snap_dir_gone", verb, code(4)), ["no"; 4]);
+        assert_eq!(words("C-wal_dir_gone", verb, 10), ["empty"; 4]);
+        assert_eq!(words("C-member_gone", verb, 10), ["empty"; 4]);
     }
 }
 
@@ -449,7 +451,14 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
     assert!(warned("C-etcdctl_backup_225"));
     // It starts, but not as it is.
     status("C-etcdctl_backup_225").exits(1);
+    let inspected = |target: &Path| typed("inspect --json {}", &[&target]).exits(0).json();
+    assert_eq!(
+        inspected(&archive_of("C-etcdctl_backup_225"))["status"],
+        "failed"
+    );
+    assert_eq!(inspected(&archive_of("C-intact"))["status"], "ok");
     let dir = recording.path("start-verdicts/cases/C-etcdctl_backup_225.etcd");
+    assert_eq!(inspected(&dir)["status"], "failed");
     typed("downgrade check --offline --data-dir {}", &[&dir])
         .exits(3)
         .says("is the output of `etcdctl backup`, which starts only with `--force-new-cluster`");

@@ -8,10 +8,11 @@ use crate::archive::manifest::Role;
 use crate::archive::{Archive, Manifest};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{Survey, survey};
+use crate::data_dir::start::start_verdicts;
 use crate::etcd::ids::{ClusterVersion, Release, SnapshotId};
 use crate::etcd::member::{MemberFacts, VersionChange};
 use crate::etcd::scan::{FileReport, Pass};
-use crate::etcd::start::{Verdicts, but_do_not, cure, none_starts};
+use crate::etcd::start::{Verdicts, but_do_not, cure, none_starts, own_release};
 use crate::etcd::text::printable;
 use crate::target::Target;
 use crate::text::{count, size, utc};
@@ -19,11 +20,14 @@ use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
+use crate::cli::commands::verify::db_fault;
+use crate::cli::commands::verify::verdict::{FAILED, OK};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::json::text;
+use crate::cli::location::Location;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::log::picture;
 use crate::cli::render::member::{position_text, row, starts_json, starts_why_json, version_text};
@@ -35,12 +39,42 @@ pub(crate) struct Inspect {
 }
 
 pub(crate) fn run(args: &Inspect, cx: &Context<'_>) -> Result<()> {
-    let (path, target) = args.from.open(cx)?;
+    let opened = args.from.open(cx);
+    let (path, target) = opened.inspect_err(|error| print_unopened(error, args, cx))?;
     let contents = || contents::read(&target, args.from.threads.count(), cx);
     match &target {
         Target::Archive(archive) => inspect_archive(archive, path.as_path(), contents, cx),
         Target::DataDir(data_dir) => inspect_data_dir(data_dir, path.as_path(), contents, cx),
     }
+}
+
+/// What servers do with a directory that cannot be opened as a data dir, for `--json`.
+fn print_unopened(failure: &CliError, args: &Inspect, cx: &Context<'_>) {
+    let place = args.from.latest.resolve(&args.from.target, cx);
+    let dir = place.as_ref().ok().and_then(Location::local);
+    let dir = dir.filter(|dir| dir.is_dir() && failure.kind == Kind::NotFound);
+    let starts = dir.map(|dir| start_verdicts(dir, args.from.wal_dir.as_deref(), false));
+    if let (Some(dir), Some(Ok(starts))) = (dir, starts) {
+        cx.out.json(|| {
+            json!({
+                "target": text(dir),
+                "kind": "data-dir",
+                "status": FAILED,
+                "starts": starts_json(Some(&starts)),
+                "starts_why": starts_why_json(Some(&starts)),
+            })
+        });
+    }
+}
+
+/// The word for a whole target, if a server up to the release of its data starts from it.
+fn status(
+    starts: Option<&Verdicts>,
+    version: Option<&ClusterVersion>,
+    has_db: bool,
+) -> &'static str {
+    let dead = starts.and_then(|starts| none_starts(starts, own_release(version, has_db)));
+    if dead.is_none() { OK } else { FAILED }
 }
 
 fn inspect_archive(
@@ -63,6 +97,9 @@ fn inspect_archive(
         json!({
             "target": text(path),
             "kind": "archive",
+            "status": contents.as_ref().map_or(FAILED, |_| {
+                status(starts, manifest.member.cluster_version.as_ref(), manifest.has_backend())
+            }),
             "archive_bytes": archive.bytes(),
             "created_at": manifest.created,
             "member": json::member(&manifest.member.identity),
@@ -95,11 +132,17 @@ fn inspect_data_dir(
     let contents = found.facts.is_ok().then(contents).transpose();
     let snapshots = sound_snapshots(&found);
     let facts = found.facts.as_ref().ok();
+    let version = facts.and_then(|facts| facts.cluster_version.as_ref());
+    let status = status(found.starts.as_ref(), version, found.has_db);
+    let db = db_fault(data_dir, &found)?;
+    if let Some(fault) = &db {
+        cx.out.warn(fault);
+    }
     cx.out.json(|| {
         json!({
             "target": text(path),
             "kind": "data-dir",
-            "status": if found.is_valid() { "ok" } else { "failed" },
+            "status": if found.is_valid() && db.is_none() { status } else { FAILED },
             "member": facts.map(|facts| json::member(&facts.identity)),
             "position": facts.map(|facts| json::position(&facts.position)),
             "cluster_version": facts.and_then(|facts| facts.cluster_version.as_ref()),

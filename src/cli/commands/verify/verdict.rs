@@ -80,8 +80,8 @@ impl Verdict {
 }
 
 /// The status words of a target, for scripts.
-pub(super) const OK: &str = "ok";
-pub(super) const FAILED: &str = "failed";
+pub(crate) const OK: &str = "ok";
+pub(crate) const FAILED: &str = "failed";
 
 /// A target on one line: its name may contain control characters.
 pub(super) fn shown(target: &Path) -> String {
