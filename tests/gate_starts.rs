@@ -37,7 +37,7 @@ fn verdict_on(target: &Target, step: Step) -> Option<Verdict> {
     };
     match ask(&request, &disks) {
         Ok(collected) => Some(decide(&collected.evidence)),
-        Err(CollectError::NotAMember { .. }) => None,
+        Err(CollectError::NotAMember { .. } | CollectError::EtcdctlBackup(_)) => None,
         Err(error) => panic!("{error}"),
     }
 }
