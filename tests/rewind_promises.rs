@@ -50,7 +50,7 @@ fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
     );
     let second = last.as_str().unwrap().split('.').next().unwrap();
     let second = second.replace('T', " ");
-    let expected = format!("every write after {second} UTC, the time of the newest one, input 2");
+    let expected = format!("writes after {second} UTC, the time of the newest one, input 2");
     let stdout = args(false).stdout;
     assert!(stdout.contains(&expected), "{expected}: {stdout}");
     // A dry run names no cluster id: the one that is made later is another.

@@ -9,7 +9,6 @@ use fs_err as fs;
 
 use crate::etcd::ids::{MemberId, Release};
 use crate::etcd::text::printable;
-use crate::upgrade::REST_POSTS;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 
@@ -155,7 +154,7 @@ fn other_members(
     }
     if step.needs_wal_at_home() && ahead_of_names(step) {
         steps.push(format!(
-            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: {REST_POSTS}. `diff --at-common-index` of two members' data shows them."
+            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: stop all POSTs until all members run {to}. A member of {from} that has made no raft snapshot since these POSTs gives them the names of {to} when it starts with it, so wait for none. `diff --at-common-index` of two members' data shows keys with two names."
         ));
     }
     steps
