@@ -687,6 +687,17 @@ fn a_cluster_that_was_never_so_far_has_nothing_to_go_back_from() {
 }
 
 #[test]
+fn a_cluster_that_moved_further_than_was_asked_stays_on_what_it_runs() {
+    // Guards against advice to stay on 2.2, which does not start on these data.
+    let fake = FakeCluster::of_story("1-before-upgrade");
+    for member in fake.members() {
+        member.version("2.3.8", "2.3.0");
+    }
+    let said = check(None, &at(&fake)).exits(3).stdout;
+    assert_has(&said, "stay on 2.3, with the data as they are");
+}
+
+#[test]
 fn data_and_endpoints_of_two_clusters_are_refused_and_so_is_a_removed_member() {
     let story = story();
     let own = story.data_dir("2-backup-infra0");

@@ -8,7 +8,7 @@ use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, MemberId, Term};
 use etcd_ark::etcd::raft_snapshot;
 use etcd_ark::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
-use etcd_ark::etcd::scan::{MemberScan, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::scan::{FileEnd, FileFault, FileKind, MemberScan};
 use etcd_ark::etcd::store::NodeId;
 use etcd_ark::etcd::store::diff::compare;
 use etcd_ark::etcd::store::from_json::LoadOptions;

@@ -7,7 +7,7 @@ use etcd_ark::etcd::ids::SnapshotId;
 use etcd_ark::etcd::ids::{Index, Term};
 use etcd_ark::etcd::member::{MemberFacts, StartFault};
 use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::scan::{MemberScan, FileEnd, FileFault, FileKind};
+use etcd_ark::etcd::scan::{FileEnd, FileFault, FileKind, MemberScan};
 use etcd_ark::etcd::wal::resync::next_whole_record;
 use etcd_ark::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use libfuzzer_sys::fuzz_target;

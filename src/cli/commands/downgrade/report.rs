@@ -208,7 +208,12 @@ impl Judgement<'_> {
         let Some(left) = &self.left else {
             return Vec::new();
         };
-        let from = self.evidence().step.from;
+        // It may have moved further than the step that was asked about.
+        let moved_to = match &self.verdict {
+            Verdict::Moved(claims) => claims.iter().map(|claim| claim.version.release()).max(),
+            _ => None,
+        };
+        let from = moved_to.unwrap_or(self.evidence().step.from);
         let mut lines = vec![format!("stay on {from}, with the data as they are; or")];
         lines.extend(left.lines());
         lines
