@@ -16,7 +16,7 @@
 //!
 //! ```
 //! use etcd_ark::snapshot::destination::Destination;
-//! use etcd_ark::snapshot::{Moment, Request, capture};
+//! use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 //! use etcd_ark::interrupt::Interrupt;
 //! use etcd_ark::archive::manifest::Scope;
 //! use etcd_ark::data_dir::DataDir;
@@ -24,7 +24,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let backups = tempfile::tempdir()?;
 //! let data_dir = DataDir::open("testdata/infra0.etcd".as_ref(), None)?;
-//! let request = Request {
+//! let request = SnapshotRequest {
 //!     data_dir: &data_dir,
 //!     to: Destination::BackupDir(backups.path()),
 //!     scope: Scope::Live,
@@ -32,7 +32,7 @@
 //!     level: 3,
 //!     threads: 2,
 //!     size_limit: 100_000_000,
-//!     created: Moment::Beginning(etcd_ark::clock::now),
+//!     created: CreatedAt::Beginning(etcd_ark::clock::now),
 //!     lock: None,
 //! };
 //! let captured = capture(&request, &Interrupt::default(), &mut |_event| ())?;
