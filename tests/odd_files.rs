@@ -270,6 +270,9 @@ fn a_segment_that_2_0_has_not_renamed_is_in_the_archive_under_its_name() {
     let told = told.exits(0).json();
     assert_eq!(told["targets"][0]["starts"]["2.0"], "yes", "{told:#}");
     let backups = recording.path("backups");
+    // In another directory the name means nothing.
+    let stray = "0000000000000009-0000000000000001.wal";
+    fs::copy(&unrenamed, data.join(format!("member/snap/{stray}.tmp"))).unwrap();
     let (archive, told) = snapshot(&data, &backups, &[]);
     let warnings = told["manifest"]["warnings"].to_string();
     assert_has(&warnings, "goes on in it; it is archived as `member/wal/");
@@ -277,6 +280,7 @@ fn a_segment_that_2_0_has_not_renamed_is_in_the_archive_under_its_name() {
     typed("restore --offline {} --data-dir {}", &[&archive, &restored]).exits(0);
     let home = restored.join("member/wal").join(last.file_name().unwrap());
     assert_eq!(fs::read(home).unwrap(), fs::read(&unrenamed).unwrap());
+    assert!(!restored.join("member/wal").join(stray).exists());
     // One that a server was killed in, and has not gone on in, is a leftover.
     let head = fs::read(&unrenamed).unwrap();
     fs::write(&unrenamed, &head[..64]).unwrap();

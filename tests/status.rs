@@ -430,7 +430,7 @@ fn what_an_encrypted_archive_warns_of_is_told_with_a_key() {
         told.exits(0).json()["archives"][0]["warnings"].clone()
     };
     assert_eq!(warnings(&encrypted), warnings(&plain));
-    // Another one's key opens nothing, and is no reason for an alarm.
+    // Another key opens nothing, and raises no alarm.
     let (other, _) = keygen(removed.path("").as_path(), "other");
     let told = status(&encrypted, &["-i", &other]).exits(1);
     assert_has(

@@ -29,7 +29,7 @@ const QUEUES: &[(&str, &[u8], &[u8])] = &[
         b"\"Events\":null,\"Y\":[",
     ),
     ("a capacity of 0", b"\"Capacity\":1000", b"\"Capacity\":0"),
-    ("a front that is no place", b"\"Front\":0", b"\"Front\":-1"),
+    ("a front outside the queue", b"\"Front\":0", b"\"Front\":-1"),
 ];
 
 /// What is replaced in the store's JSON, by what, and whether Go takes the result. The live story below asks a real

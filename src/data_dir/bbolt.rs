@@ -59,7 +59,7 @@ pub enum DbFault {
     },
     #[error("`snap/db` has a page that leads nowhere")]
     NoPage,
-    /// Not saved yet: etcd writes it with the first change in the v3 API.
+    /// The key has a value that is too short.
     #[error("`snap/db` does not say which entry it includes")]
     NoIndex,
     #[error(transparent)]

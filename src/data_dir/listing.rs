@@ -269,12 +269,16 @@ fn adopt(found: &mut [Result<Found, DataDirError>]) {
     let there: BTreeSet<_> = files.filter_map(|found| sequence(found.file()?)).collect();
     for one in found.iter_mut().flatten() {
         let Found::File(file) = one else { continue };
-        let name = unrenamed(file_name(&file.archive_path));
+        let name = file
+            .archive_path
+            .strip_prefix("member/wal/")
+            .and_then(unrenamed);
         let Some(name) = name.filter(|name| !there.contains(&name.sequence)) else {
             continue;
         };
+        let next = name.sequence.checked_add(1);
         // Otherwise 2.0 was killed in this moment, and has not gone on yet.
-        if there.contains(&(name.sequence + 1)) || holds_entries(&file.path) {
+        if next.is_some_and(|next| there.contains(&next)) || holds_entries(&file.path) {
             file.kind = FileKind::Segment(name);
             file.archive_path = format!("member/wal/{name}");
         }

@@ -14,7 +14,8 @@ use fs_err as fs;
 
 use crate::data_dir::start::StartBeside;
 use crate::data_dir::{
-    DataDir, DataDirError, LeftoverKind, Listing, Running, SourceFile, is_running,
+    DataDir, DataDirError, DbFault, LeftoverKind, Listing, Running, SourceFile, consistent_index,
+    is_running,
 };
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
@@ -83,6 +84,16 @@ impl Survey {
     pub fn is_valid(&self) -> bool {
         let is_damaged = |file: &FileReport| file.fault.as_ref().is_some_and(FileFault::is_damage);
         self.facts.is_ok() && !self.files.iter().any(is_damaged)
+    }
+
+    /// What is wrong with the `snap/db` of `data_dir`, unless a server writes to it.
+    pub fn db_fault(&self, data_dir: &DataDir) -> Result<Option<DbFault>, DataDirError> {
+        if !self.has_db || self.running.is_some() {
+            return Ok(None);
+        }
+        let db = data_dir.list()?.db;
+        let looked = db.map(|db| consistent_index(&fs::File::open(db.path)?));
+        Ok(looked.and_then(Result::err))
     }
 }
 

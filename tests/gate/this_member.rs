@@ -242,7 +242,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     assert!(ran.stdout.contains(&beside), "{ran:#?}");
     assert_eq!(tree(&broken), before);
     assert!(!backups.exists() && !gone.exists());
-    // As printed, also for a member with a WAL dir, whose segments 2.1 wants at home.
+    // As printed, also for a member with a WAL dir: 2.1 needs its segments in `member/wal`.
     let (own, wal) = (story.path("own"), story.path("own wal"));
     copy_dir(&broken, &own);
     fs::rename(own.join("member/wal"), &wal).unwrap();

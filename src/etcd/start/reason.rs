@@ -94,7 +94,7 @@ pub enum Reason {
     /// The cluster version is not valid.
     #[error("the cluster version `{0}` cannot be read")]
     BadVersion(String),
-    /// The cluster version is no value.
+    /// The cluster version has no value.
     #[error("`/0/version` is a directory")]
     VersionDirectory,
     /// The cluster version is higher than the server's.

@@ -8,7 +8,7 @@ use crate::etcd::ids::{Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
-use crate::etcd::start::{Verdict, Verdicts, cure};
+use crate::etcd::start::{Verdict, Verdicts, Way, cure};
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
@@ -169,12 +169,12 @@ fn no_start(data: &DataFacts, releases: [Release; 2]) -> Vec<String> {
     };
     let counts = asked.filter(|(_, verdict)| !said_elsewhere(verdict));
     let no = counts.filter_map(|(line, verdict)| match verdict {
-        Verdict::Starts(way) if way.lost_entry.is_some() => {
-            let lost = way.lost_entry?;
-            Some(format!(
-                "etcd {line} starts from it without entry {lost} and what follows"
-            ))
-        }
+        Verdict::Starts(Way {
+            lost_entry: Some(lost),
+            ..
+        }) => Some(format!(
+            "etcd {line} starts from it without entry {lost} and what follows"
+        )),
         _ => verdict.warning(*line, "it"),
     });
     no.collect()

@@ -20,7 +20,6 @@ use serde_json::json;
 
 use crate::cli::commands::inspect::store as contents;
 use crate::cli::commands::inspect::store::Contents;
-use crate::cli::commands::verify::db_fault;
 use crate::cli::commands::verify::verdict::{FAILED, OK};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
@@ -135,7 +134,8 @@ fn inspect_data_dir(
     let facts = found.facts.as_ref().ok();
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     let status = status(found.starts.as_ref(), version, found.has_db);
-    let db = db_fault(data_dir, &found)?;
+    let db = found.db_fault(data_dir)?;
+    let db = db.map(|fault| format!("`member/snap/db`: {fault}"));
     if let Some(fault) = &db {
         cx.out.warn(fault);
     }

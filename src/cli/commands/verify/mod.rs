@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
-use crate::data_dir::scan::{Survey, survey};
+use crate::data_dir::DataDir;
+use crate::data_dir::scan::survey;
 use crate::data_dir::start::start_verdicts;
-use crate::data_dir::{DataDir, consistent_index};
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
@@ -26,7 +26,6 @@ use crate::target::deep_verify::first_look;
 use crate::text::size;
 use clap::ValueHint;
 use clap::builder::BoolishValueParser;
-use fs_err as fs;
 use serde_json::{Value, json};
 
 use crate::cli::commands::verify::deep::Deep;
@@ -444,7 +443,8 @@ fn data_dir_verdict(
             String::new()
         }
     };
-    faults.extend(db_fault(data_dir, &found)?);
+    let db = found.db_fault(data_dir)?;
+    faults.extend(db.map(|fault| format!("`member/snap/db`: {fault}")));
     let is_harmless = |file: &mut FileReport| file.fault.take_if(|fault| !fault.is_damage());
     let mut harmless = Vec::new();
     if found.facts.is_ok() {
@@ -481,17 +481,6 @@ fn data_dir_verdict(
         verdict.deep = Some(Deep::look(target, first, args, cx)?);
     }
     Ok(verdict)
-}
-
-/// What is wrong with a `snap/db` on which no server runs.
-pub(crate) fn db_fault(data_dir: &DataDir, found: &Survey) -> Result<Option<String>> {
-    if !found.has_db || found.running.is_some() {
-        return Ok(None);
-    }
-    let db = data_dir.list()?.db;
-    let looked = db.map(|db| consistent_index(&fs::File::open(db.path)?));
-    let fault = looked.and_then(Result::err);
-    Ok(fault.map(|fault| format!("`member/snap/db`: {fault}")))
 }
 
 /// The result of the first read, for the deep verification.

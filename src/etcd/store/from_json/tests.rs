@@ -160,7 +160,7 @@ fn an_event_queue_has_a_place_for_the_next_event() {
 
 #[test]
 fn an_expiry_with_an_escape_is_none() {
-    // Go hands `time.Time` the bytes of the document, in which `\u005a` is no `Z`.
+    // Go hands `time.Time` the bytes of the document, in which `\u005a` does not count as `Z`.
     let read = |time: &str| {
         let json = format!(
             concat!(
