@@ -245,6 +245,27 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
 }
 
 #[test]
+fn what_root_rewinds_into_a_directory_of_another_account_belongs_to_it() {
+    only_with!(need_root());
+    let scene = Scene::new();
+    let theirs = scene.theirs("theirs");
+    let empty = scene.theirs("empty");
+    fs::set_permissions(&empty, PermissionsExt::from_mode(0o750)).unwrap();
+    for (out, mode) in [(theirs.join("new"), 0o700), (empty, 0o750)] {
+        typed(
+            "rewind {} --to index:1 --out {}",
+            &[&scene.path("source"), &out],
+        )
+        .exits(0);
+        let made = archives_in(&out);
+        for path in [&out, &made[0]] {
+            assert_eq!(owner(path), (ETCD, ETCD), "{}", path.display());
+        }
+        assert_eq!(fs::metadata(&out).unwrap().mode() & 0o777, mode);
+    }
+}
+
+#[test]
 fn a_directory_that_is_there_keeps_its_owner_and_missing_ones_are_made_as_etcd_does() {
     only_with!(need_root());
     let scene = Scene::new();

@@ -4,7 +4,6 @@
 //! whether no server was reached or TLS failed. ureq by itself reports a host that is
 //! switched off and a server that never answers as the same timeout.
 
-use std::io::ErrorKind;
 use std::sync::mpsc::sync_channel;
 
 use ureq::Error;
@@ -21,7 +20,7 @@ use crate::cluster::tls::{self, Failed, Tls};
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// Resolves names, each in a thread that is abandoned after a timeout; fails if no thread can be started.
+/// Resolves names, each in a thread that is abandoned after a timeout; without a thread it waits for the answer.
 #[derive(Debug, Default)]
 pub(crate) struct InTime;
 
@@ -32,17 +31,23 @@ impl Resolver for InTime {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let (uri, config) = (uri.clone(), config.clone());
-        let (sender, receiver) = sync_channel(1);
-        let look_up = move || {
-            let forever = NextTimeout {
-                after: Duration::NotHappening,
-                ..timeout
-            };
-            // After the timeout there is no receiver.
-            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, forever));
+        let forever = NextTimeout {
+            after: Duration::NotHappening,
+            ..timeout
         };
-        crate::thread_pool::start(look_up)?;
+        let look_up = {
+            let (uri, config) = (uri.clone(), config.clone());
+            move || DefaultResolver::default().resolve(&uri, &config, forever)
+        };
+        let (sender, receiver) = sync_channel(1);
+        let in_thread = {
+            let look_up = look_up.clone();
+            // After the timeout there is no receiver.
+            move || drop(sender.send(look_up()))
+        };
+        if crate::thread_pool::start(in_thread).is_err() {
+            return look_up();
+        }
         let found = receiver.recv_timeout(*timeout.after);
         found.unwrap_or(Err(Error::Timeout(timeout.reason)))
     }
@@ -59,13 +64,8 @@ impl Resolver for Names {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        match self.0.resolve(uri, config, timeout) {
-            // That no thread can be started does not mean that the server is unreachable.
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Err(error.into()),
-            found => {
-                found.map_err(|error| reaching(error, "its name could not be looked up in time"))
-            }
-        }
+        let found = self.0.resolve(uri, config, timeout);
+        found.map_err(|error| reaching(error, "its name could not be looked up in time"))
     }
 }
 

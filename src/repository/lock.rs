@@ -144,6 +144,11 @@ fn try_once(dir: &Path, missing: Missing) -> Result<Tried, LockError> {
     let Some(file) = open(dir, &path, missing)? else {
         return Ok(Tried::Gone);
     };
+    if file.metadata()?.nlink() > 1 {
+        // As a symlink: by a second name the owner of the directory could have another file truncated.
+        let text = format!("`{}` is a hard link: remove it", path.display());
+        return Err(io::Error::other(text).into());
+    }
     match rustix::fs::flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) if is_at(&file, &path)? => Ok(Tried::Taken(file)),
         Ok(()) => Ok(Tried::Gone),
@@ -284,10 +289,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let precious = dir.path().join("precious");
         fs::write(&precious, "kept").unwrap();
-        std::os::unix::fs::symlink(&precious, dir.path().join(LOCK_FILE)).unwrap();
-        let error = take(dir.path(), "a run").unwrap_err();
-        assert!(matches!(error, LockError::Io(_)), "{error}");
-        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+        let lock = dir.path().join(LOCK_FILE);
+        for link in [std::os::unix::fs::symlink, std::fs::hard_link] {
+            link(&precious, &lock).unwrap();
+            let error = take(dir.path(), "a run").unwrap_err();
+            assert!(matches!(error, LockError::Io(_)), "{error}");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+            fs::remove_file(&lock).unwrap();
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use fs_err as fs;
 
 use crate::fs::dir::{Dir, Entry};
 use crate::fs::error::{parent_of, with_path};
+use crate::fs::owner::give_to_owner_of;
 use crate::rewind::{Input, RewindError};
 use crate::target::Target;
 
@@ -54,6 +55,23 @@ impl Place {
             path,
             exists,
         })
+    }
+
+    /// Gives `set` the mode of the directory that it will replace, and its owner; that of the parent if there is none.
+    /// Root may work in a directory of another account, which could not use its archives otherwise.
+    pub(crate) fn give(&self, set: &Path) -> io::Result<()> {
+        let set = Dir::open(set)?;
+        if !self.exists {
+            give_to_owner_of(self.parent.file(), set.file());
+            return Ok(());
+        }
+        let there = self
+            .parent
+            .open_dir(self.path.file_name().unwrap_or_default())?;
+        set.file()
+            .set_permissions(there.file().metadata()?.permissions())?;
+        give_to_owner_of(there.file(), set.file());
+        Ok(())
     }
 
     /// Renames the finished set to its final name.

@@ -83,6 +83,7 @@ pub fn write(
         observe,
     };
     make_dir(&making.set)?;
+    place.give(&making.set)?;
     make_dir(&making.work)?;
     making.refuse_if_no_room()?;
     let shared = making.shared()?;
