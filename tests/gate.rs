@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, names, run, snapshot, typed_with, words,
+    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, names, run, snapshot, typed, typed_with, words,
 };
 use crate::support::decode;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
@@ -537,6 +537,17 @@ fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
     assert!(
         !ran.stdout.contains("when the one before is healthy again"),
         "{ran:#?}"
+    );
+    let check = "downgrade check --offline --data-dir {} {}";
+    let told = typed(check, &[&own, &other]).exits(0).stdout;
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_has(
+        &told,
+        "assumed to have run etcd 2.2 (to change that: --stopped-version)",
+    );
+    assert_has(
+        &told,
+        "with the paths of that member: `etcd-ark downgrade run --offline",
     );
 }
 

@@ -118,9 +118,14 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
         None,
         judgement.strict,
     );
+    let stop = if evidence.offline {
+        ""
+    } else {
+        " stop etcd, then"
+    };
     vec![
         format!(
-            "next, on {}, one at a time and with the paths of that member: stop etcd, then",
+            "next, on {}, one at a time and with the paths of that member:{stop}",
             names.join(", ")
         ),
         format!("  `{command}`"),

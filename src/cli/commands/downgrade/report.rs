@@ -96,12 +96,13 @@ impl Judgement<'_> {
                 format!("{who}: an answer that cannot be understood: {why}")
             }
             (Ok(answer), _) => format!("{who} at {}: {}", answer.url, answer_text(answer)),
-            (Err(_), Some(_)) if self.evidence().offline => {
-                format!("{who}: assumed stopped (--offline)")
-            }
             (Err(_), Some(ran)) => {
                 let ran = ran_text(ran);
-                format!("{who}: stopped; {ran}; its state was read from its data dir")
+                if self.evidence().offline {
+                    format!("{who}: assumed stopped (--offline); {ran}")
+                } else {
+                    format!("{who}: stopped; {ran}; its state was read from its data dir")
+                }
             }
             (Err(why), None) => format!("{who}: no answer: {why}"),
         }
