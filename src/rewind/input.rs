@@ -3,7 +3,6 @@
 //! In: an archive or a data dir. Out: a [`ReadInput`]. A corrupt input is refused; only raft snapshots
 //! that etcd itself would skip are skipped.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +13,8 @@ use crate::data_dir::{DataDir, Running};
 use crate::etcd::ids::SnapshotId;
 use crate::etcd::ids::{Index, MemberId};
 use crate::etcd::member::MemberFacts;
-use crate::etcd::replay::{Along, InOrderRules, Plan, Start, Until};
 use crate::etcd::rescue::Lost;
 use crate::etcd::scan::{FileReport, Pass};
-use crate::etcd::store::diff::in_order_number;
-use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
@@ -39,8 +35,6 @@ pub struct ReadInput {
     pub passed_over: Vec<FileReport>,
     pub lost: Option<Lost>,
     pub running: Option<Running>,
-    /// What its member serves, if a replay by the first guess of the rules could tell.
-    pub(crate) served: Option<ServedStore>,
     /// When it was made: for an archive, its `created` time; for a data dir, the last write to its last segment.
     pub taken: Timestamp,
 }
@@ -58,21 +52,11 @@ impl ReadInput {
             Target::Archive(archive) => archive.manifest().created,
             Target::DataDir(data_dir) => last_written(data_dir)?,
         };
-        let rules = target.likely_rules();
         let pass = Pass {
             rescue,
-            replay: Some(Plan {
-                start: Start::Newest,
-                until: Until::Commit,
-                rules,
-                along: Along::Nothing,
-            }),
             ..Pass::TRACE
         };
         let found = target.scan(pass, threads, interrupt, observe)?;
-        let right = InOrderRules::of(found.member.cluster_version.as_ref());
-        let replayed = found.replay.and_then(Result::ok);
-        let replayed = replayed.filter(|one| rules == right || one.in_order.applied == 0);
         Ok(Self {
             path: target.path().to_path_buf(),
             facts: found.member,
@@ -81,7 +65,6 @@ impl ReadInput {
             passed_over: found.passed_over,
             lost: found.lost,
             running: found.running,
-            served: replayed.map(|one| ServedStore::of(&one.store)),
             taken,
         })
     }
@@ -132,35 +115,6 @@ impl ReadInput {
             .map(|term| term.0)
             .max()
             .unwrap_or(0)
-    }
-}
-
-/// What of a store is compared with the store that all members will have.
-#[derive(Debug)]
-pub(crate) struct ServedStore {
-    /// The store paths of what is named like an in-order key.
-    in_order: BTreeSet<Vec<u8>>,
-    /// Its `X-Etcd-Index`.
-    pub(crate) index: u64,
-}
-
-impl ServedStore {
-    pub(crate) fn of(store: &Store) -> Self {
-        let mut in_order = BTreeSet::new();
-        let mut walk = store.walk(NodeId::ROOT);
-        while let Some(id) = walk.next_node() {
-            if in_order_number(store.node(id).name()).is_some() {
-                in_order.insert(walk.path().to_vec());
-            }
-        }
-        Self {
-            in_order,
-            index: store.index(),
-        }
-    }
-
-    pub(crate) fn has(&self, in_order: &[u8]) -> bool {
-        self.in_order.contains(in_order)
     }
 }
 

@@ -8,16 +8,19 @@
 //! rules of the cluster version at that entry. So two inputs may differ in names, and the user must
 //! choose. Any other difference means damaged data.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::etcd::ids::{Index, SnapshotId};
+use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{NodeId, Store};
-use crate::rewind::history::History;
-use crate::rewind::input::{ReadInput, ServedStore};
+use crate::etcd::wal::log::EntryView;
+use crate::rewind::history::{History, Part};
+use crate::rewind::input::ReadInput;
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::reread::Reading;
 use crate::rewind::{Input, RewindError};
@@ -92,6 +95,45 @@ pub(crate) struct Served {
     pub(crate) highest_index: u64,
 }
 
+/// What of a store is compared with the store that all members will have.
+#[derive(Debug)]
+struct ServedStore {
+    /// The store paths of what is named like an in-order key.
+    in_order: BTreeSet<Vec<u8>>,
+    /// Its `X-Etcd-Index`.
+    index: u64,
+}
+
+impl ServedStore {
+    fn of(store: &Store) -> Self {
+        let mut in_order = BTreeSet::new();
+        let mut walk = store.walk(NodeId::ROOT);
+        while let Some(id) = walk.next_node() {
+            if in_order_number(store.node(id).name()).is_some() {
+                in_order.insert(walk.path().to_vec());
+            }
+        }
+        Self {
+            in_order,
+            index: store.index(),
+        }
+    }
+
+    fn has(&self, in_order: &[u8]) -> bool {
+        self.in_order.contains(in_order)
+    }
+}
+
+/// What a view leads to at the last kept entry, besides its store.
+struct Reached {
+    /// What removed members left in the store, which is without it.
+    leftovers: Leftovers,
+    /// Whether the rules may have named a key.
+    has_named: bool,
+    /// What the view's member serves, if its commit index was met.
+    served: Option<ServedStore>,
+}
+
 /// Builds stores from views.
 pub(crate) struct Stores<'s, 'r> {
     pub(crate) inputs: &'s [Input],
@@ -121,15 +163,36 @@ impl Stores<'_, '_> {
         names: &[String],
         is_named: bool,
     ) -> Result<Agreed, RewindError> {
-        let (store, leftovers) = self.at_moment(base)?;
-        let disagreed = self.compare(base, &store, views, names)?;
+        let (store, reached) = self.at_moment(base)?;
+        let leftovers = reached.leftovers.clone();
+        let mut of_base = self.served(base, Cow::Borrowed(&store), reached);
+        let fingerprint = store.fingerprint();
+        let mut disagreed = Renamed::default();
+        let mut served = Served::default();
+        for (place, input) in self.inputs.iter().enumerate() {
+            let view = views.iter().find(|view| view.input == place);
+            let theirs = match view {
+                None => None,
+                Some(_) if place == base.input => of_base.take(),
+                Some(view) => {
+                    let (theirs, reached) = self.at_moment(*view)?;
+                    if theirs.fingerprint() != fingerprint {
+                        let pairs = compare_views([base, *view], [&store, &theirs], names)?;
+                        disagreed.add(pairs, place);
+                    }
+                    self.served(*view, Cow::Owned(theirs), reached)
+                }
+            };
+            let theirs = theirs.map_or_else(|| self.served_by(input), Ok)?;
+            served.renamed.add(renamed(&store, &theirs), place);
+            served.highest_index = served.highest_index.max(theirs.index);
+        }
         if !disagreed.is_empty() && !is_named {
             return Err(RewindError::InOrder {
                 keys: disagreed,
                 names: names.to_vec(),
             });
         }
-        let served = self.served(&store)?;
         Ok(Agreed {
             store,
             leftovers,
@@ -138,35 +201,94 @@ impl Stores<'_, '_> {
         })
     }
 
-    /// The store that `view` leads to without leftovers of removed members, and these leftovers.
-    fn at_moment(&mut self, view: View) -> Result<(Store, Leftovers), RewindError> {
-        let (mut store, mut leftovers) = match view.snapshot {
+    /// The store that `view` leads to without leftovers of removed members.
+    fn at_moment(&mut self, view: View) -> Result<(Store, Reached), RewindError> {
+        let (mut store, leftovers) = match view.snapshot {
             Some(id) => self.load(view.input, id)?,
             None => (Store::new(), Leftovers::default()),
         };
-        let names = self.rules.names();
+        let mut reached = Reached {
+            leftovers,
+            has_named: false,
+            served: None,
+        };
+        let own = self.read_inputs.get(view.input);
+        let commit = own.map_or(Index(0), |own| own.facts.position.commit);
         let history = self.history;
         let parts = history.cover(view.index().next(), self.moment, Some(view.input));
-        let parts = parts.parts;
-        for part in parts {
-            let (Some(input), Some(read_input)) = (
-                self.inputs.get(part.input),
-                self.read_inputs.get(part.input),
-            ) else {
-                continue;
-            };
-            self.reading
-                .entries(&input.target, read_input, part, &mut |index, entry, _| {
-                    let instead = leftovers.replace(&store, entry);
-                    let data = instead.as_deref().unwrap_or(entry.data);
-                    let applied = store.apply(entry.kind, data, names);
-                    applied.map(|_| ()).map_err(|_| RewindError::Entry {
-                        path: read_input.path.clone(),
-                        fault: ReplayFault::Unreadable(index),
-                    })
-                })?;
+        for part in parts.parts {
+            self.apply(part, commit, &mut store, &mut reached)?;
         }
-        Ok((store, leftovers))
+        if commit == self.moment {
+            reached.served = Some(ServedStore::of(&store));
+        }
+        Ok((store, reached))
+    }
+
+    /// Applies the entries of `part`; what is there after the entry at `commit` is what a member serves.
+    fn apply(
+        &mut self,
+        part: Part,
+        commit: Index,
+        store: &mut Store,
+        reached: &mut Reached,
+    ) -> Result<(), RewindError> {
+        let (Some(input), Some(read_input)) = (
+            self.inputs.get(part.input),
+            self.read_inputs.get(part.input),
+        ) else {
+            return Ok(());
+        };
+        let names = self.rules.names();
+        let mut apply = |index: Index, entry: &EntryView<'_>, _: &[u8]| {
+            if index == commit.next() {
+                reached.served = Some(ServedStore::of(store));
+            }
+            reached.has_named |= Request::may_have_method(entry.data, *b"POST");
+            let instead = reached.leftovers.replace(store, entry);
+            let data = instead.as_deref().unwrap_or(entry.data);
+            let applied = store.apply(entry.kind, data, names);
+            applied.map(|_| ()).map_err(|_| RewindError::Entry {
+                path: read_input.path.clone(),
+                fault: ReplayFault::Unreadable(index),
+            })
+        };
+        self.reading
+            .entries(&input.target, read_input, part, &mut apply)
+    }
+
+    /// What the member of `view` serves: its newest raft snapshot, replayed by the rules of its own cluster version.
+    /// `store` and `reached` are what the view leads to at the last kept entry; `None` if that does not tell.
+    fn served(
+        &mut self,
+        view: View,
+        store: Cow<'_, Store>,
+        mut reached: Reached,
+    ) -> Option<ServedStore> {
+        let own = self.read_inputs.get(view.input)?;
+        let (facts, commit) = (&own.facts, own.facts.position.commit);
+        let is_changed = own.lost.is_some() || !reached.leftovers.members.is_empty();
+        if is_changed || facts.raft_snapshot != view.snapshot {
+            return None;
+        }
+        if commit > self.moment {
+            let above = own.trace.above(self.moment).iter();
+            let rest = above.take_while(|entry| entry.index <= commit).count() as u64;
+            if rest < commit.0 - self.moment.0 {
+                return None;
+            }
+            let rest = Part {
+                from: self.moment.next(),
+                to: commit,
+                input: view.input,
+            };
+            let mut store = store.into_owned();
+            self.apply(rest, commit, &mut store, &mut reached).ok()?;
+            reached.served = Some(ServedStore::of(&store));
+        }
+        let own_rules = InOrderRules::of(facts.cluster_version.as_ref());
+        let is_right = own_rules == self.rules || !reached.has_named;
+        reached.served.filter(|_| is_right)
     }
 
     fn load(&mut self, place: usize, id: SnapshotId) -> Result<(Store, Leftovers), RewindError> {
@@ -199,26 +321,7 @@ impl Stores<'_, '_> {
         Ok((store.ok_or(RewindError::Leftover(id))?, leftovers))
     }
 
-    /// The keys of `store` that a member serves under another name now: its newest raft snapshot, replayed
-    /// by the rules of its own cluster version.
-    fn served(&mut self, store: &Store) -> Result<Served, RewindError> {
-        let mut found = Served::default();
-        let read_inputs = self.read_inputs;
-        for (place, (input, read_input)) in self.inputs.iter().zip(read_inputs).enumerate() {
-            let read;
-            let theirs = if let Some(served) = &read_input.served {
-                served
-            } else {
-                read = self.served_by(input)?;
-                &read
-            };
-            found.renamed.add(renamed(store, theirs), place);
-            found.highest_index = found.highest_index.max(theirs.index);
-        }
-        Ok(found)
-    }
-
-    /// The same for a log that is damaged, holds an entry that no server applies, or was replayed by the wrong rules.
+    /// The same, by a replay of its own: of a log that is damaged, or holds an entry that no server applies, or by other rules.
     fn served_by(&mut self, input: &Input) -> Result<ServedStore, RewindError> {
         let wanted = store::StoreQuery {
             rescue: true,
@@ -229,51 +332,36 @@ impl Stores<'_, '_> {
         let read = input.target.read_store(wanted, interrupt, observe)?;
         Ok(ServedStore::of(&read.replayed.store))
     }
+}
 
-    /// Compares the stores of `views` with `store`, which is that of `base`.
-    fn compare(
-        &mut self,
-        base: View,
-        store: &Store,
-        views: &[View],
-        names: &[String],
-    ) -> Result<Renamed, RewindError> {
-        let name = |input: usize| names.get(input).cloned().unwrap_or_default();
-        let fingerprint = store.fingerprint();
-        let mut found = Renamed::default();
-        for view in views.iter().filter(|view| view.input != base.input) {
-            let (other, _) = self.at_moment(*view)?;
-            if other.fingerprint() == fingerprint {
-                continue;
-            }
-            let mut differences = compare(store, &other);
-            // One view begins after a late publish and the other applies its replacement: both have the
-            // marker, and the marker's indexes have no meaning.
-            let is_marker = |found: &Difference| {
-                found.path.starts_with(b"/0/removed_members/")
-                    && found.a.is_some()
-                    && found.b.is_some()
-            };
-            differences.retain(|found| !is_marker(found));
-            let unexplained: Vec<_> = differences
-                .iter()
-                .filter(|difference| !is_in_order(difference, store, &other))
-                .map(|difference| difference.path.clone())
-                .collect();
-            if !unexplained.is_empty() || store.index() != other.index() {
-                return Err(RewindError::StoresDiffer {
-                    sides: [base, *view].map(|view| name(view.input)),
-                    indexes: [store.index(), other.index()],
-                    keys: unexplained,
-                });
-            }
-            for difference in &differences {
-                let pair = in_order_pair(difference, store, &other);
-                found.add(pair, view.input);
-            }
-        }
-        Ok(found)
+/// Compares the stores that two views lead to: the pairs of names that in-order keys have in them.
+fn compare_views(
+    views: [View; 2],
+    [a, b]: [&Store; 2],
+    names: &[String],
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RewindError> {
+    let mut differences = compare(a, b);
+    // One view begins after a late publish and the other applies its replacement: both have the
+    // marker, and the marker's indexes have no meaning.
+    let is_marker = |found: &Difference| {
+        found.path.starts_with(b"/0/removed_members/") && found.a.is_some() && found.b.is_some()
+    };
+    differences.retain(|found| !is_marker(found));
+    let unexplained = differences.iter();
+    let unexplained = unexplained.filter(|difference| !is_in_order(difference, a, b));
+    let unexplained: Vec<_> = unexplained.map(|found| found.path.clone()).collect();
+    if !unexplained.is_empty() || a.index() != b.index() {
+        let name = |view: View| names.get(view.input).cloned().unwrap_or_default();
+        return Err(RewindError::StoresDiffer {
+            sides: views.map(name),
+            indexes: [a, b].map(Store::index),
+            keys: unexplained,
+        });
     }
+    let pairs = differences.iter();
+    Ok(pairs
+        .filter_map(|found| in_order_pair(found, a, b))
+        .collect())
 }
 
 fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
@@ -355,7 +443,6 @@ fn renamed(ours: &Store, theirs: &ServedStore) -> Vec<(Vec<u8>, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etcd::proto::Request;
     use crate::etcd::store::apply::Names;
 
     /// Two stores after the same requests, with the names of 2.1 and of 2.2.
