@@ -244,8 +244,11 @@ impl Capture<'_> {
     /// Reads back what this process has just written; for a rewind, as a member would.
     fn prove(&mut self, archive: &Archive) -> Result<Option<ReadBack>, CaptureError> {
         let replay = self.made.as_ref().map(|made| made.replay);
-        // For a member's own data, which servers start was found out while the same bytes were written.
-        let pass = replay.map_or(Pass::CHECK, Pass::replaying);
+        // Which servers start was found out while the same bytes were written.
+        let pass = Pass {
+            replay,
+            ..Pass::CHECK
+        };
         let digests = Digests::Unchecked;
         let threads = self.request.threads;
         let (interrupt, observe) = (self.interrupt, &mut *self.observe);
@@ -256,7 +259,7 @@ impl Capture<'_> {
                 store: report
                     .replay
                     .and_then(|outcome| Some(outcome.ok()?.store.fingerprint())),
-                starts: report.starts,
+                starts: self.starts.take(),
             })),
             Some(fault) => Err(CaptureError::ReadBack(fault)),
         }

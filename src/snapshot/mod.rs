@@ -157,6 +157,7 @@ fn capture_as(
         request,
         created: request.created.read(),
         made,
+        starts: None,
         interrupt,
         observe,
     };
@@ -197,6 +198,7 @@ fn capture_nowhere(
         request,
         created: request.created.read(),
         made: None,
+        starts: None,
         interrupt,
         observe: &mut |_| {},
     };
@@ -228,6 +230,8 @@ struct Capture<'c> {
     request: &'c SnapshotRequest<'c>,
     created: Timestamp,
     made: Option<Made>,
+    /// Which servers start from what was written last.
+    starts: Option<Verdicts>,
     interrupt: &'c Interrupt,
     observe: &'c mut dyn FnMut(Event),
 }
@@ -361,8 +365,8 @@ impl Capture<'_> {
             interrupt: self.interrupt,
             observe: self.observe,
         };
-        let (facts, starts) = content.write_member(&opening, &mut warnings)?;
-        let starts = starts.as_ref().filter(|_| opening.db.is_none());
+        let (facts, verdicts) = content.write_member(&opening, &mut warnings)?;
+        let starts = verdicts.as_ref().filter(|_| opening.db.is_none());
         let refusal = starts.and_then(|starts| own_refusal(starts, facts.release()));
         let warning = refusal.and_then(|(line, verdict)| verdict.warning(*line, "this archive"));
         if !facts.is_removed() {
@@ -378,6 +382,7 @@ impl Capture<'_> {
             does_not_start = does_not_start.or(lacks);
             warnings.push(source);
         }
+        self.starts = verdicts;
         if let (Some(before), Some(db)) = (looked, &opening.db)
             && (DbLook::take(&db.file)? != before || opening.running()?.is_some())
         {
