@@ -18,7 +18,7 @@ use crate::support::encode::{
 };
 use crate::support::etcd::{Etcd, ServerTls};
 use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
-use crate::support::recordings::{tree, unpack};
+use crate::support::recordings::{copy_dir, tree, unpack};
 use crate::support::tools::{need, only_with};
 
 /// A fake cluster, and an archive of its member infra0.
@@ -381,8 +381,16 @@ fn a_playbook_that_restores_a_rewound_member_twice_does_not_lose_what_it_acknowl
     scene.restore(&["--offline"]).exits(0);
     // Nothing has started yet: the same bytes again.
     scene.restore(&again).exits(0);
+    // The old segments, which a killed restore left in the WAL dir, are not what the member has run on.
+    let old_wal = scene.dir.path().join("old-wal");
+    copy_dir(&scene.target().join("member/wal"), &old_wal);
     run_on(&scene.target(), &scene.member);
     let before = tree(&scene.target());
+    scene
+        .restore(&[&again[..], &["--wal-dir", old_wal.to_str().unwrap()]].concat())
+        .exits(3)
+        .says("has run in the rewound cluster");
+    assert_eq!(tree(&scene.target()), before);
     scene
         .restore(&again)
         .exits(3)
@@ -392,6 +400,17 @@ fn a_playbook_that_restores_a_rewound_member_twice_does_not_lose_what_it_acknowl
         .restore(&[&again[..], &["--dry-run"]].concat())
         .exits(3);
     assert_eq!(tree(&scene.target()), before);
+    // What it has written since cannot be read any more, but it was there.
+    let segments = crate::support::decode::segments(&scene.target().join("member/wal"));
+    let segment = segments.last().unwrap();
+    let mut bytes = fs::read(segment).unwrap();
+    let restored = fs::metadata(old_wal.join(segment.file_name().unwrap())).unwrap();
+    bytes[restored.len() as usize + 20] ^= 1;
+    fs::write(segment, bytes).unwrap();
+    scene
+        .restore(&again)
+        .exits(3)
+        .says("is of the rewound cluster 7e27652122e8b2 and damaged behind entry 15");
     scene
         .restore(&[&again[..], &["--allow-stale-member"]].concat())
         .exits(0);

@@ -64,21 +64,35 @@ pub enum ReplacedError {
         found: Index,
         archived: Index,
     },
+    #[error(
+        "`{data_dir}` is of the rewound cluster {cluster_id} and damaged behind entry {found}: it may have run already, and restoring it again would lose its writes since"
+    )]
+    MayHaveRun {
+        data_dir: String,
+        cluster_id: ClusterId,
+        found: Index,
+    },
 }
 
 impl Present {
-    /// Reads which member is in `data_dir`. A member with no log in `wal_dir` may have it in
-    /// `member/wal`, where an earlier restore may have brought it: that one is replaced, too.
+    /// Reads which member is in `data_dir`. A member with a WAL dir may have a log in `member/wal` too, where an
+    /// earlier restore may have brought it: both are replaced, and the one that goes further counts.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
         interrupt: &Interrupt,
     ) -> Result<Self, SurveyError> {
-        match (Self::find_in(data_dir, wal_dir, interrupt)?, wal_dir) {
-            (Self::Member(found), _) => Ok(Self::Member(found)),
-            (_, Some(_)) => Self::find_in(data_dir, None, interrupt),
-            (found, None) => Ok(found),
+        let home = Self::find_in(data_dir, None, interrupt)?;
+        if wal_dir.is_none() {
+            return Ok(home);
         }
+        let away = Self::find_in(data_dir, wal_dir, interrupt)?;
+        Ok(match (home, away) {
+            // With segments in both, the two together count as damaged.
+            (Self::Member(home), Self::Member(away)) if home.end >= away.end => Self::Member(home),
+            (_, Self::Member(away)) => Self::Member(away),
+            (home, _) => home,
+        })
     }
 
     fn find_in(
@@ -173,12 +187,23 @@ impl Replaced {
         // The hard state of a rewound log is above every term of the old cluster: only the new one writes entries of
         // such terms. With `--keep-cluster-id` the term is the only difference.
         let is_of_new_cluster = self.end.0 >= archived.position.hard_state_term;
-        if manifest.rewind.is_some() && is_same_cluster && is_of_new_cluster && self.end > end {
+        let (cluster_id, found) = (self.cluster_id, self.end.1);
+        if manifest.rewind.is_none() || !is_same_cluster {
+            return Ok(());
+        }
+        if is_of_new_cluster && self.end > end {
             return Err(ReplacedError::HasRun {
                 data_dir,
-                cluster_id: self.cluster_id,
-                found: self.end.1,
+                cluster_id,
+                found,
                 archived: end.1,
+            });
+        }
+        if self.is_damaged {
+            return Err(ReplacedError::MayHaveRun {
+                data_dir,
+                cluster_id,
+                found,
             });
         }
         Ok(())
@@ -211,54 +236,33 @@ mod tests {
         let backup = manifest(old, None);
         let rewound = manifest(new, Some(old));
         let kept_id = manifest(old, Some(old));
-        for (what, manifest, cluster, end, refused) in [
-            ("the same member, further on", &backup, old, (7, 99), false),
+        for (what, manifest, cluster, end, refused, refused_if_damaged) in [
+            ("the same member", &backup, old, (7, 99), false, false),
+            ("of the old cluster", &rewound, old, (7, 99), false, false),
+            ("as it was restored", &rewound, new, (5, 9), false, true),
+            ("after it ran", &rewound, new, (7, 10), true, true),
+            ("by its first entry", &rewound, new, (6, 10), true, true),
             (
-                "a member of the old cluster, however far",
-                &rewound,
-                old,
-                (7, 99),
-                false,
-            ),
-            (
-                "the new member as it was restored",
-                &rewound,
-                new,
-                (5, 9),
-                false,
-            ),
-            ("the new member, after it ran", &rewound, new, (7, 10), true),
-            (
-                "the new member, by the first entry it wrote",
-                &rewound,
-                new,
-                (6, 10),
-                true,
-            ),
-            (
-                "of one id: the old cluster's later entries",
+                "of one id: the old one",
                 &kept_id,
                 old,
                 (5, 99),
                 false,
-            ),
-            (
-                "of one id: the new cluster's entries",
-                &kept_id,
-                old,
-                (7, 10),
                 true,
             ),
-            ("another cluster", &backup, new, (1, 1), true),
+            ("of one id: the new one", &kept_id, old, (7, 10), true, true),
+            ("another cluster", &backup, new, (1, 1), true, true),
         ] {
-            let there = Replaced {
-                member_id: MemberId(0xa),
-                cluster_id: ClusterId(cluster),
-                end: (Term(end.0), Index(end.1)),
-                is_damaged: false,
-            };
-            let found = there.may_be_replaced(Path::new("/data"), manifest);
-            assert_eq!(found.is_err(), refused, "{what}: {found:?}");
+            for (is_damaged, refused) in [(false, refused), (true, refused_if_damaged)] {
+                let there = Replaced {
+                    member_id: MemberId(0xa),
+                    cluster_id: ClusterId(cluster),
+                    end: (Term(end.0), Index(end.1)),
+                    is_damaged,
+                };
+                let found = there.may_be_replaced(Path::new("/data"), manifest);
+                assert_eq!(found.is_err(), refused, "{what}, {is_damaged}: {found:?}");
+            }
         }
     }
 }

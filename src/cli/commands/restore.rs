@@ -190,7 +190,8 @@ fn compare_with_replaced(
     match replaced.may_be_replaced(&args.data_dir, manifest) {
         Err(ReplacedError::OtherMember { .. } | ReplacedError::OtherCluster { .. })
             if args.change_member => {}
-        Err(ReplacedError::HasRun { .. }) if args.allow_stale_member => {}
+        Err(ReplacedError::HasRun { .. } | ReplacedError::MayHaveRun { .. })
+            if args.allow_stale_member => {}
         verdict => verdict?,
     }
     Ok(warning.into_iter().collect())

@@ -91,6 +91,9 @@ impl Judge for ReplacedError {
             Self::HasRun { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"
             }
+            Self::MayHaveRun { .. } => {
+                "nothing was changed; if it has not run since it was restored, or its writes are given up: `--allow-stale-member`. Another member of the rewound cluster holds them"
+            }
         };
         refused(hint)
     }
