@@ -53,6 +53,15 @@ pub(crate) fn entries(from: Index, to: Index) -> String {
     }
 }
 
+/// A member's name and id; one without a name has not started yet.
+pub(crate) fn who(member: &Member) -> String {
+    if member.name.is_empty() {
+        name(member)
+    } else {
+        format!("{} ({})", name(member), member.id)
+    }
+}
+
 /// A member's name, or its id until it has a name.
 pub(crate) fn name(member: &Member) -> String {
     if member.name.is_empty() {

@@ -228,8 +228,11 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
     // Archives that the service cannot read are a warning every night, for ever.
     only_with!(need_root());
     let scene = Scene::new();
-    let backups = scene.theirs("backups");
+    let backups = scene.theirs("theirs").join("missing/backups");
     let (archive, _) = snapshot(&scene.path("source"), &backups, &[]);
+    for made in [&backups, backups.parent().unwrap()] {
+        assert_eq!(owner(made), (ETCD, ETCD), "{}", made.display());
+    }
     ark([OsStr::new("verify"), archive.as_ref()]).exits(0);
     let copies = scene.theirs("copies");
     ark([OsStr::new("copy"), backups.as_ref(), copies.as_ref()]).exits(0);
@@ -242,6 +245,19 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
         assert!(dir.join(LOCK_FILE).exists());
         assert!(names(dir).len() >= 2);
     }
+}
+
+#[test]
+fn a_symlink_among_the_man_pages_is_replaced_and_not_followed() {
+    only_with!(need_root());
+    let scene = Scene::new();
+    let (pages, precious) = (scene.theirs("pages"), scene.path("precious"));
+    fs::write(&precious, "kept").unwrap();
+    symlink(&precious, pages.join("etcd-ark.1")).unwrap();
+    typed("man --out {}", &[&pages]).exits(0);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+    let page = fs::symlink_metadata(pages.join("etcd-ark.1")).unwrap();
+    assert_eq!((page.mode(), page.uid()), (0o100_644, ETCD));
 }
 
 #[test]

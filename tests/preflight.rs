@@ -125,6 +125,7 @@ macro_rules! shows {
             (r"verified,\n +pre-upgrade", "verified, pre-upgrade"),
             (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[TIME]"),
             (r"[\d.]+ [kMGT]B free", "[FREE] free"),
+            (r"--data-dir /\S+`\s+follows\s+the\s+upgrade", "--data-dir DATA_DIR` follows the upgrade"),
         ]}, { insta::assert_snapshot!($text, @$expected) });
     };
 }
@@ -168,7 +169,9 @@ note  staging          manual check: were the applications tested against the
 ready for 2.3
 next: infra1: take a snapshot of it, stop etcd, start 2.3 with the same
 configuration; once it is healthy, the same with infra2, then infra0 (the
-leader); `etcd-ark preflight --watch` follows the upgrade
+leader); `etcd-ark preflight --watch --from 2.2 --to 2.3 --endpoints \
+  [URL],[URL],[URL] \
+  --data-dir DATA_DIR` follows the upgrade
 "#);
 }
 
@@ -183,13 +186,12 @@ in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
                        name, on this member only
                        /app/inorder/: the last POST is entry 233, the raft
                        snapshot is at 202
-                       hint: stop all POSTs until all members run the same
-                       release, and on each member wait for a raft snapshot
-                       above the last POST before it is stopped (`inspect` of
-                       its data dir shows the newest; etcd makes one every
-                       --snapshot-count entries, 10,000 by default); it comes
-                       sooner after a restart with the old release and a low
-                       --snapshot-count
+                       hint: stop all POSTs until all members run 2.2, and on
+                       each member wait for a raft snapshot above the last POST
+                       before it is stopped (`inspect` of its data dir shows the
+                       newest; etcd makes one every --snapshot-count entries,
+                       10,000 by default); it comes sooner after a restart with
+                       the old release and a low --snapshot-count
 "#);
     assert!(!rest.contains("WARN  "), "{rest}");
     let (_, end) = rest.split_once("\n\n").unwrap();
@@ -197,7 +199,9 @@ in-order keys    a first start with 2.2 gives 3 acknowledged keys a new
 no check failed; weigh what is marked WARN first: in-order keys
 next: infra1: take a snapshot of it, stop etcd, start 2.2 with the same
 configuration; once it is healthy, the same with infra2, then infra0 (the
-leader); `etcd-ark preflight --watch` follows the upgrade
+leader); `etcd-ark preflight --watch --endpoints \
+  [URL],[URL],[URL] \
+  --data-dir DATA_DIR` follows the upgrade
 "#);
     scene.on_infra0(&["--strict"]).exits(5);
     // What infra0 itself served before its turn and after it, as recorded.

@@ -118,18 +118,20 @@ impl Connection {
 
     /// The same for the certificates only.
     pub(crate) fn tls_flags(&self) -> Vec<(&'static str, String)> {
-        let Tls {
-            cacert,
-            pin_sha256,
-            cert,
-            key,
-        } = &self.tls;
-        let paths = [("--cacert", cacert), ("--cert", cert), ("--key", key)].into_iter();
-        let given = paths.filter_map(|(flag, path)| path_flag(flag, path.as_ref()));
-        let pins = pin_sha256
-            .iter()
-            .map(|pin| ("--pin-sha256", pin.to_string()));
+        let names = ["--cacert", "--cert", "--key"].into_iter();
+        let paths = names.zip(self.tls_paths());
+        let given = paths.filter_map(|(flag, path)| path_flag(flag, path));
+        let pins = self.tls.pin_sha256.iter();
+        let pins = pins.map(|pin| ("--pin-sha256", pin.to_string()));
         given.chain(pins).collect()
+    }
+
+    /// The files of the CA, of the client's certificate and of its key.
+    pub(crate) fn tls_paths(&self) -> [Option<&PathBuf>; 3] {
+        let Tls {
+            cacert, cert, key, ..
+        } = &self.tls;
+        [cacert, cert, key].map(Option::as_ref)
     }
 
     /// The access by the flags and the environment; prompts for a missing password.

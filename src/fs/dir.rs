@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,12 +15,36 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use crate::fs::error::with_path;
+use crate::fs::error::{parent_of, with_path};
+use crate::fs::owner::give_to_owner_of;
 
 /// Flags to open a directory without following a symlink.
 const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+
+/// The mode of a directory that only its owner enters.
+pub const PRIVATE: u32 = 0o700;
+/// The mode of a directory that all may read.
+pub const PUBLIC: u32 = 0o755;
+
+/// Creates the directory at `path` and its missing parents; each belongs to the owner of the directory that it is in,
+/// also if root creates it.
+pub fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(path);
+    create_dirs(&parent, mode)?;
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(with_path(error, "create the directory", path)),
+        Ok(()) => {
+            give_to_owner_of(Dir::open(&parent)?.file(), Dir::open(path)?.file());
+            Ok(())
+        }
+    }
+}
 
 /// An open directory.
 #[derive(Debug)]

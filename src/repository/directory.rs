@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 
 use crate::archive::{ArchiveError, FileSource, Source};
-use crate::fs::dir::{Dir, Entry};
+use crate::fs::dir::{Dir, Entry, PRIVATE, create_dirs};
 use crate::fs::error::with_path;
 use crate::fs::staged::{StagedFile, WRITEBACK, start_writeback};
 use crate::repository::{
@@ -153,11 +153,7 @@ impl Repository for Directory {
         if self.path.exists() {
             return Err(self.is_a_file());
         }
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .map_err(|error| with_path(error, "create the backup dir", &self.path))
+        create_dirs(&self.path, PRIVATE)
     }
 
     fn receive(&self, name: &str) -> io::Result<Box<dyn PendingArchive>> {

@@ -7,6 +7,7 @@ use super::{
     with,
 };
 use crate::support::ark::{assert_has, snapshot};
+use crate::support::certs::Authority;
 use crate::support::tools::only_with;
 
 #[test]
@@ -48,6 +49,33 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
         .exits(0)
         .json();
     assert_eq!(listed["manifest"]["labels"], json!(["pre-downgrade"]));
+    // etcd's own tools need the certificates too.
+    let authority = Authority::new(scratch.path(), "ca");
+    let pair = authority.signs("client");
+    let [ca, cert, key] =
+        [&authority.cert, &pair.cert, &pair.key].map(|path| path.to_str().unwrap());
+    let access = ["--cacert", ca, "--cert", cert, "--key", key];
+    let tls = go_back(
+        &own,
+        &backups,
+        &[&["--endpoints", &endpoints, "--dry-run"], &access[..]].concat(),
+    );
+    let told = tls.exits(0).stdout;
+    let told = told
+        .replace(" \\\n", " ")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    for (program, [a, b, c]) in [
+        ("curl", ["--cacert", "--cert", "--key"]),
+        ("etcdctl", ["--ca-file", "--cert-file", "--key-file"]),
+    ] {
+        assert_has(&told, &format!("`{program} {a} {ca} {b} {cert} {c} {key} "));
+    }
+    assert_has(
+        &told,
+        &format!("--cacert {ca} --cert {cert} --key {key} --timeout 2 --data-dir"),
+    );
     // Under --strict a warning does not refuse here, but is said; for scripts it is all in the JSON.
     let strict = go_back(
         &own,

@@ -6,11 +6,13 @@
 pub(crate) mod text;
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::fs::dir::{Dir, PUBLIC, create_dirs};
+use crate::fs::staged::StagedFile;
 use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
-use fs_err as fs;
 use serde_json::json;
 
 use crate::cli::commands::man::text::{ENVIRONMENT, FILES, description, exit_status, see_also};
@@ -47,12 +49,17 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     let whole = whole(line);
     let pages = pages(&whole)?;
     if let Some(dir) = &args.out {
-        fs::create_dir_all(dir)?;
+        create_dirs(dir, PUBLIC)?;
+        let into = Dir::open(dir)?;
         let mut written = Vec::new();
         for page in &pages {
-            let path = dir.join(format!("{}.1", page.name));
-            fs::write(&path, &page.roff)?;
-            written.push(text(&path));
+            let name = format!("{}.1", page.name);
+            let staged = StagedFile::holding(&into, page.roff.as_bytes())?;
+            staged
+                .file()
+                .set_permissions(PermissionsExt::from_mode(0o644))?;
+            staged.replace(name.as_ref())?;
+            written.push(text(&dir.join(name)));
         }
         out.report(&format!("{} pages in {}", pages.len(), dir.display()));
         out.json(|| json!({ "pages": written }));

@@ -12,7 +12,6 @@ use crate::etcd::start::{Verdict, Verdicts, Way, cure};
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
-use crate::upgrade::REST_POSTS;
 use crate::upgrade::preflight::{Check, Facts, Seen, Status};
 
 /// With this much data or more, in bytes, a restarted member may need minutes to catch up: etcd's own
@@ -350,7 +349,8 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
             ),
         ];
         let advice = format!(
-            "{REST_POSTS}; `diff --at-common-index` of two members' data shows keys with two names"
+            "stop all POSTs until all members run the same release. If the last POST was before the first member ran {to}, wait on each member for a raft snapshot above it before the member is stopped. If any POST came later, wait for none: a raft snapshot that is made now keeps both names for good. `diff --at-common-index` of two members' data shows keys with two names",
+            to = facts.rules.to
         );
         return Check::ok(id, title, evidence).but(Status::Warn, advice);
     }
@@ -378,7 +378,8 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
     Check::ok(id, title, evidence).but(
         Status::Warn,
         format!(
-            "{REST_POSTS}; it comes sooner after a restart with the old release and a low --snapshot-count"
+            "stop all POSTs until all members run {}, and on each member wait for a raft snapshot above the last POST before it is stopped (`inspect` of its data dir shows the newest; etcd makes one every --snapshot-count entries, 10,000 by default); it comes sooner after a restart with the old release and a low --snapshot-count",
+            facts.rules.to
         ),
     )
 }

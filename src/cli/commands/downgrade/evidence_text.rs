@@ -3,7 +3,6 @@
 use crate::cluster::ReportedVersion;
 use crate::etcd::ids::{ClusterVersion, Index};
 use crate::etcd::member::VersionChange;
-use crate::etcd::membership::Member;
 use crate::etcd::text::printable;
 use crate::text::utc;
 use crate::upgrade::downgrade::evidence::{Answer, DiskEvidence, DiskKind, Ran};
@@ -16,15 +15,6 @@ pub(super) fn ran_text(ran: Ran) -> String {
         format!("assumed to have run etcd {release} (to change that: --stopped-version)")
     } else {
         format!("it ran etcd {release} (--stopped-version)")
-    }
-}
-
-/// A member's name in a line; one without a name has not started yet.
-pub(super) fn who(member: &Member) -> String {
-    if member.name.is_empty() {
-        format!("{} (has not started yet)", member.id)
-    } else {
-        format!("{} ({})", printable(&member.name), member.id)
     }
 }
 

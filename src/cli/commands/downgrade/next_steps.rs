@@ -16,6 +16,7 @@ use crate::cli::commands::downgrade::commands;
 use crate::cli::commands::downgrade::flags::GoBack;
 use crate::cli::json::text;
 use crate::cli::printed::Printed;
+use crate::cli::quote::shell;
 
 /// How many similar paths are suggested.
 const SHOWN: usize = 3;
@@ -33,9 +34,8 @@ impl Steps {
         evidence: &Evidence,
         strict: bool,
     ) -> Self {
-        let (data_dir, wal_dir) = (&args.data_dir, args.gate.wal_dir.as_deref());
         let own = prepared.member.identity.member_id;
-        let mut this_member = this_member(prepared, data_dir, evidence, wal_dir);
+        let mut this_member = this_member(prepared, args, evidence);
         if args.dry_run {
             // The other steps hold only after that.
             let first = "Run this without --dry-run first: nothing has been done yet.";
@@ -54,15 +54,10 @@ impl Steps {
     }
 }
 
-fn this_member(
-    prepared: &Prepared,
-    data_dir: &Path,
-    evidence: &Evidence,
-    wal_dir: Option<&Path>,
-) -> Vec<String> {
+fn this_member(prepared: &Prepared, args: &GoBack, evidence: &Evidence) -> Vec<String> {
     let step = evidence.step;
     let to = step.to;
-    let dir = text(data_dir);
+    let dir = text(&args.data_dir);
     let mut steps = vec![
         format!("Keep {dir} as it is, and restore nothing into it."),
         format!("Install the etcd {to} binary."),
@@ -82,7 +77,7 @@ fn this_member(
             names.join(", ")
         ));
     }
-    if let (Some(wal_dir), true) = (wal_dir, step.needs_wal_at_home()) {
+    if let (Some(wal_dir), true) = (&args.gate.wal_dir, step.needs_wal_at_home()) {
         steps.push(format!(
             "--wal-dir {} must be gone from the unit before etcd starts, and its segments must be in member/wal, where `ls {dir}/member/wal` shows them.",
             text(wal_dir)
@@ -95,8 +90,21 @@ fn this_member(
             from = step.from
         ));
     }
+    let tls = |names: [&str; 3]| -> String {
+        let paths = args.gate.connection.tls_paths();
+        let given = names
+            .iter()
+            .zip(paths)
+            .filter_map(|(name, path)| Some((name, path?)));
+        let words = given.map(|(name, path)| format!("{name} {} ", shell(&text(path))));
+        words.collect()
+    };
+    let (curl, etcdctl) = (
+        tls(["--cacert", "--cert", "--key"]),
+        tls(["--ca-file", "--cert-file", "--key-file"]),
+    );
     steps.push(format!(
-        "Start etcd, with the same name and URLs; `curl {url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl --peers {url} cluster-health` that all is well."
+        "Start etcd, with the same name and URLs; `curl {curl}{url}/version` then says etcdserver {to}.x and etcdcluster {to}.0, and `etcdctl {etcdctl}--peers {url} cluster-health` that all is well."
     ));
     steps
 }

@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use crate::cluster::ProbeError;
 use crate::etcd::ids::{MemberId, V2_2};
 use crate::etcd::start::cure;
+use crate::text::who;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence};
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
-use crate::cli::commands::downgrade::evidence_text::{
-    answer_text, disk_line, kind_text, ran_text, who,
-};
+use crate::cli::commands::downgrade::evidence_text::{answer_text, disk_line, kind_text, ran_text};
 use crate::cli::commands::downgrade::left::Left;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::json::text;

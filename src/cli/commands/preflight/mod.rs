@@ -320,7 +320,7 @@ fn print_ready(facts: &Facts, all: &[Check], out: &Output) {
             others.join(", then ")
         ),
     };
-    for line in wrap(&next, WIDTH) {
+    for line in wrap(&out.complete(&next), WIDTH) {
         out.line(&line);
     }
 }

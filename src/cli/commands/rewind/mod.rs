@@ -6,16 +6,14 @@ pub(crate) mod text;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
-use crate::etcd::text::printable;
 use crate::rewind::cut::RewindTarget;
 use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::output_dir::Place;
 use crate::rewind::write::NewArchives;
 use crate::rewind::{Input, Plan, RewindError, RewindRequest, plan, refuse_dead_plan, write};
-use crate::text::{count, entries};
+use crate::text::{count, entries, who};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueHint};
 
@@ -269,17 +267,13 @@ fn other_members(plan: &Plan) -> Vec<String> {
         return Vec::new();
     };
     let at = plan.moment.index;
-    let name = |member: &Member| match printable(&member.name) {
-        name if name.is_empty() => member.id.to_string(),
-        name => format!("{name} ({})", member.id),
-    };
     let removed = plan.changes.iter().map(|change| &change.member);
     let then: BTreeSet<_> = plan.members.iter().chain(removed).map(|m| m.id).collect();
     let now = latest.facts.standing_members();
     let joined = now.filter(|member| !then.contains(&member.id)).map(|member| {
         format!(
             "{} is a member now and was not one at entry {at}: there is no archive for it, and it must not start on its old data",
-            name(member)
+            who(member)
         )
     });
     let left = plan.members.iter();
@@ -288,7 +282,7 @@ fn other_members(plan: &Plan) -> Vec<String> {
         .map(|member| {
             format!(
                 "{} was removed after entry {at} and is a member again: the cluster counts on it",
-                name(member)
+                who(member)
             )
         });
     joined.chain(left).collect()

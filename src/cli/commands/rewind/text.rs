@@ -11,7 +11,7 @@ use crate::rewind::input::ReadInput;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
 use crate::rewind::write::Archived;
-use crate::text::{count, entries, expiry, size, utc};
+use crate::text::{count, entries, expiry, name, size, utc, who};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::json::text;
@@ -172,13 +172,7 @@ fn print_lost(plan: &Plan, out: &Output) {
     }
     let without_input = plan.without_input();
     if !without_input.is_empty() {
-        let members: Vec<_> = without_input
-            .iter()
-            .map(|member| match printable(&member.name) {
-                name if name.is_empty() => member.id.to_string(),
-                name => name,
-            })
-            .collect();
+        let members: Vec<_> = without_input.iter().map(|member| name(member)).collect();
         lines.push(format!(
             "and writes only in the logs of {}, which were not given",
             members.join(", ")
@@ -236,20 +230,18 @@ pub(super) fn print_archives(plan: &Plan, archived: &[Archived], args: &Rewind, 
         &format!("{id}, term {}, all committed up to {last}", plan.term),
     );
     for change in &plan.changes {
-        let name = printable(&change.member.name);
         let what = match change.kind {
-            ChangeKind::Remove => format!("removes {name} ({})", change.member.id),
+            ChangeKind::Remove => format!("removes {}", who(&change.member)),
             ChangeKind::Update => {
                 let urls = change.member.peer_urls.join(",");
-                format!("moves {name} to {}", printable(&urls))
+                format!("moves {} to {}", name(&change.member), printable(&urls))
             }
         };
         row(out, "", &format!("entry {} {what}", change.index));
     }
     for member in &plan.members {
-        let name = printable(&member.name);
         let urls = printable(&member.peer_urls.join(","));
-        row(out, "", &format!("{name} ({}) {urls}", member.id));
+        row(out, "", &format!("{} {urls}", who(member)));
         let own = archived.iter().find(|one| one.member.id == member.id);
         if let Some(captured) = own.map(|one| &one.captured) {
             let path = captured.path.display().to_string();
