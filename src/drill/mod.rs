@@ -24,7 +24,7 @@ use crate::archive::warning::WarningCode;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::drill::server::{Binary, Ended, Member, Server};
-use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId};
+use crate::etcd::ids::{ClusterVersion, Index, Release, SegmentName, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
@@ -32,6 +32,7 @@ use crate::etcd::start::cure;
 use crate::etcd::store::diff::{Part, compare};
 use crate::etcd::store::from_json::LoadOptions as WantedOfStore;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
+use crate::etcd::wal::isolated::Isolated;
 use crate::fs::PIECE;
 use crate::fs::owner::Owner;
 use crate::fs::staged::{StagedDir, remove_stale};
@@ -173,6 +174,7 @@ fn drill_in(
     }
     let data_dir = scratch.join("data");
     restore_into(&data_dir, &archive, request, interrupt, observe)?;
+    isolate(&data_dir, binary.release)?;
     let created = archive.manifest().created;
     let is_alone = is_alone(&archive.manifest().member);
     let target = Target::Archive(archive);
@@ -276,6 +278,26 @@ fn restore_into(
     Ok(())
 }
 
+/// Makes the restored member one of another cluster: the server is told of the real members' addresses by the log, and
+/// would join them as the member that the backup is of.
+fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
+    let mut isolated = Isolated::new(release < V2_2);
+    let wal = data_dir.join("member/wal");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&wal)? {
+        let name = entry?.file_name();
+        let parsed = SegmentName::parse(&name.to_string_lossy());
+        names.extend(parsed.map(|parsed| (parsed, name)));
+    }
+    names.sort();
+    for (_, name) in names {
+        let path = wal.join(name);
+        let bytes = isolated.segment(&fs::read(&path)?);
+        fs::write(&path, bytes)?;
+    }
+    Ok(())
+}
+
 /// Whether the member's cluster has no other member.
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
@@ -284,7 +306,7 @@ fn is_alone(member: &MemberFacts) -> bool {
 
 /// The naming rules of a server of this release when it applies the log.
 fn rules(release: Release) -> InOrderRules {
-    if release >= crate::etcd::ids::V2_2 {
+    if release >= V2_2 {
         InOrderRules::From22
     } else {
         InOrderRules::Before22
