@@ -24,7 +24,6 @@ const FORMAT: Format = Format { major: 1, minor: 0 };
 /// The format of an archive of a damaged data dir, and the highest major version that is read: a
 /// release that does not know about damage must not take it for a valid one.
 const FORMAT_DAMAGED: Format = Format { major: 2, minor: 0 };
-/// The manifest's name in the archive.
 pub const MANIFEST: &str = "manifest.json";
 /// The name of the list of digests in the archive.
 pub const SUMS: &str = "SHA256SUMS";
@@ -84,7 +83,6 @@ pub enum Role {
     Damaged,
 }
 
-/// One file in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// `member/snap/…` or `member/wal/…`.
@@ -107,7 +105,6 @@ impl FileEntry {
     }
 }
 
-/// One directory in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryEntry {
     /// One of [`DIRECTORIES`].
@@ -173,7 +170,6 @@ pub struct Damage {
     pub start: Option<String>,
 }
 
-/// A file that is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedFile {
     /// Its path in the archive; if it is not in the archive, its path on disk.
@@ -262,7 +258,6 @@ struct OnlyFormat {
 }
 
 impl Tool {
-    /// This program.
     pub fn this() -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -283,7 +278,6 @@ impl Format {
 }
 
 impl Manifest {
-    /// Reads and checks `manifest.json`.
     pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
         let read: Result<Self, _> = serde_json::from_slice(json);

@@ -105,7 +105,6 @@ impl Archive {
         &self.path
     }
 
-    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

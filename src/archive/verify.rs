@@ -67,7 +67,6 @@ impl ArchiveReport {
         self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
     }
 
-    /// The first fault.
     pub fn first_fault(&self) -> Option<VerifyFault> {
         let in_file = self.files.iter().find_map(|file| {
             file.fault.as_ref().map(|fault| VerifyFault::File {

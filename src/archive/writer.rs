@@ -29,10 +29,8 @@ pub struct NewFile {
     pub mtime: Timestamp,
 }
 
-/// A finished archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished {
-    /// Its size in bytes.
     pub bytes: u64,
     pub sha256: Digest,
 }
@@ -88,7 +86,6 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// Writes a directory.
     pub fn directory(&mut self, entry: &DirectoryEntry, mtime: Timestamp) -> io::Result<()> {
         let mut header = header(&entry.path, 0, EntryType::Directory, mtime)?;
         header.set_mode(entry.mode);
@@ -130,7 +127,6 @@ impl<'f> Writer<'f> {
         Ok(())
     }
 
-    /// Sets the role of the last file.
     pub fn role(&mut self, role: Role) {
         if let Some(file) = self.files.last_mut() {
             file.role = role;

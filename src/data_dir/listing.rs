@@ -73,7 +73,6 @@ pub enum LeftoverKind {
 }
 
 impl LeftoverKind {
-    /// What it is.
     pub fn explain(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
@@ -86,7 +85,6 @@ impl LeftoverKind {
         }
     }
 
-    /// How it was made.
     pub fn origin(self) -> &'static str {
         match self {
             Self::BrokenSnapshot => {

@@ -97,7 +97,6 @@ impl Survey {
     }
 }
 
-/// Reads `data_dir`.
 pub fn survey(
     data_dir: &DataDir,
     pass: Pass,

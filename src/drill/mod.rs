@@ -50,7 +50,6 @@ const LAST_LINES: usize = 12;
 /// How many bytes of the end of that log are read.
 const MOST_READ: u64 = 1 << 20;
 
-/// What to test, and with which etcd.
 #[derive(Debug)]
 pub struct DrillRequest<'r> {
     pub etcd: &'r Path,
@@ -63,7 +62,6 @@ pub struct DrillRequest<'r> {
     pub threads: usize,
 }
 
-/// The result of a drill.
 #[derive(Debug)]
 pub struct Drilled {
     pub version: String,
@@ -131,7 +129,6 @@ pub enum DrillError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Tests `target`.
 pub fn drill(
     target: Target,
     request: &DrillRequest<'_>,

@@ -100,7 +100,6 @@ impl Dir {
         Ok(())
     }
 
-    /// A name in it.
     pub fn entry(self: &Arc<Self>, name: impl Into<OsString>) -> Entry {
         Entry {
             dir: Arc::clone(self),
@@ -186,7 +185,6 @@ impl Entry {
         rustix::fs::statat(&self.dir.0, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Whether the name is free.
     pub fn is_free(&self) -> bool {
         self.stat().is_none()
     }

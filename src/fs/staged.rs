@@ -62,12 +62,10 @@ impl StagedFile {
         Ok(staged)
     }
 
-    /// The open file.
     pub fn file(&self) -> &std::fs::File {
         self.temp.as_file()
     }
 
-    /// The directory that it is in.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
     }
@@ -77,7 +75,6 @@ impl StagedFile {
         self.temp.path()
     }
 
-    /// Syncs the file.
     pub fn sync(&self) -> io::Result<()> {
         self.file()
             .sync_all()

@@ -82,7 +82,6 @@ pub struct Allowed {
     pub delete_others: bool,
 }
 
-/// The result.
 #[derive(Debug, Default)]
 pub struct Done {
     pub created: usize,

@@ -50,7 +50,6 @@ pub enum LockError {
     Busy {
         dir: PathBuf,
         holder: Option<String>,
-        /// Whether the run waited for it.
         waited: bool,
     },
     #[error(transparent)]

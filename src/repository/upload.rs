@@ -140,7 +140,6 @@ pub(crate) fn read_all(
     Ok(())
 }
 
-/// The digest of all bytes of `source`.
 pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
     let mut digesting = Digesting::new();
     read_all(source, interrupt, &mut |bytes| {

@@ -33,7 +33,6 @@ use crate::progress::Event;
 use crate::restore::publish::Publication;
 use crate::restore::unpack::{ChosenOwner, Unpacking};
 
-/// What to restore where.
 #[derive(Debug)]
 pub struct RestoreRequest<'r> {
     pub archive: &'r Archive,
@@ -286,7 +285,6 @@ impl RestoreTarget {
         })
     }
 
-    /// The path of `member/`.
     fn member(&self) -> PathBuf {
         self.data_dir.path.join("member")
     }

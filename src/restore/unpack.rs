@@ -27,7 +27,6 @@ use crate::restore::{RestoreError, RestoreRequest, RestoreTarget, Staging};
 /// How many files may wait for their sync; until then the disk works on its own.
 const UNSYNCED: usize = 32;
 
-/// Owner of the restored files.
 #[derive(Debug)]
 pub(crate) struct ChosenOwner {
     /// One owner for all files; if `None`, the recorded ones.

@@ -62,7 +62,6 @@ impl Group {
     }
 }
 
-/// The decision about an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
     pub summary: &'s ArchiveSummary,
@@ -71,7 +70,6 @@ pub struct Decision<'s> {
 }
 
 impl Decision<'_> {
-    /// Whether it is kept.
     pub fn is_kept(&self) -> bool {
         !self.reasons.is_empty()
     }

@@ -91,7 +91,6 @@ pub fn spool_file(spool: &Path) -> io::Result<File> {
 }
 
 impl Capture<'_> {
-    /// Captures to this destination.
     pub(super) fn store(&mut self) -> Result<Captured, CaptureError> {
         match self.request.to {
             Destination::Nowhere => self.keep_nothing(),

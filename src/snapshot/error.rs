@@ -62,7 +62,6 @@ pub enum CaptureError {
     Interrupted(#[from] Interrupted),
 }
 
-/// The text of `error` and of its cause.
 pub(super) fn with_cause(error: &CaptureError) -> String {
     let cause = std::error::Error::source(error);
     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))

@@ -31,7 +31,6 @@ pub enum Target {
     DataDir(DataDir),
 }
 
-/// Which store to read, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreQuery {
     pub until: Until,
@@ -66,7 +65,6 @@ pub struct Scanned {
     pub running: Option<Running>,
 }
 
-/// A store and its member.
 #[derive(Debug)]
 pub struct StoreRead {
     pub member: MemberFacts,

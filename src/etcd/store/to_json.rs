@@ -87,7 +87,6 @@ pub struct Batch {
     bytes: usize,
 }
 
-/// A piece of the answer.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     /// A fixed text.
@@ -105,7 +104,6 @@ impl Batch {
         self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    /// Appends the piece as JSON to `json`.
     pub fn render(&self, store: &Store, json: &mut Vec<u8>) {
         json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();

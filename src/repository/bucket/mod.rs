@@ -77,7 +77,6 @@ pub struct Bucket {
     interrupt: Interrupt,
 }
 
-/// Objects by name.
 type Objects = Vec<(String, ObjectMeta)>;
 
 /// A runtime that is dropped without waiting for requests that are no longer needed.

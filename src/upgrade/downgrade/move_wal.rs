@@ -56,7 +56,6 @@ pub enum Found {
     Both(DataDir),
 }
 
-/// What was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub wal: PathBuf,

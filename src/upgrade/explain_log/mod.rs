@@ -50,7 +50,6 @@ pub enum Verdict {
     NotKnown,
 }
 
-/// A class of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Class {
     pub name: &'static str,
@@ -58,7 +57,6 @@ pub struct Class {
     pub why: &'static str,
 }
 
-/// A line and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained<'a> {
     pub line: Line<'a>,
@@ -215,7 +213,6 @@ fn begins_a_panic(message: &str) -> bool {
     !message.starts_with("goroutine ")
 }
 
-/// The member that a message names.
 fn peer(message: &str) -> Option<MemberId> {
     const BEFORE_IT: [&str; 10] = [
         "failed to dial ",

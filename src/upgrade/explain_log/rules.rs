@@ -8,7 +8,6 @@ use memchr::memmem;
 use crate::upgrade::explain_log::Class;
 use crate::upgrade::explain_log::classes::Rule;
 
-/// The class of a message, if a rule matches it.
 pub(crate) fn class_of(message: &str) -> Option<Class> {
     let fitting = |(_, patterns): &&Rule| patterns.iter().any(|pattern| fits(pattern, message));
     rules().find(fitting).map(|(class, _)| *class)

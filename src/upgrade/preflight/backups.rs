@@ -15,7 +15,6 @@ use crate::upgrade::preflight::{Check, Facts, PreflightOptions, Seen, Status};
 /// How far an archive's time may be ahead of this clock before it counts as made in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What was found in a backup dir.
 #[derive(Clone, Debug)]
 pub struct Backups {
     pub dir: PathBuf,

@@ -49,7 +49,6 @@ pub struct DataFacts {
     pub auth_enabled: Option<bool>,
 }
 
-/// Facts from a replay of the log.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
     pub in_order: InOrderPosts,

@@ -20,7 +20,6 @@ use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::log_reach::WayBack;
 
-/// The requirements.
 #[derive(Clone, Debug)]
 pub struct PreflightOptions {
     pub from: Release,
@@ -40,7 +39,6 @@ pub enum Seen<T> {
 }
 
 impl<T> Seen<T> {
-    /// What was found, if anything was.
     pub fn found(&self) -> Option<&T> {
         match self {
             Self::Found(found) => Some(found),
@@ -49,7 +47,6 @@ impl<T> Seen<T> {
     }
 }
 
-/// All facts for the checks.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub rules: PreflightOptions,
@@ -186,7 +183,6 @@ pub fn cluster_members(look: &ClusterState) -> Vec<&MemberState> {
     found
 }
 
-/// Runs all checks.
 pub fn checks(facts: &Facts) -> Vec<Check> {
     vec![
         crate::upgrade::preflight::members::versions(facts),
