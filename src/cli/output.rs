@@ -154,7 +154,7 @@ impl Output {
                 message = format!("{message}; {warning}");
             }
         }
-        CliError::new(Kind::Warned, message)
+        Kind::Warned.error(message)
     }
 
     /// A warning, printed once; it counts under `--strict`.

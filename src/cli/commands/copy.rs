@@ -232,9 +232,7 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
 
 /// The error for an empty source: a nightly copy from a wrong prefix must not succeed forever.
 fn nothing_in(from: &dyn Repository) -> CliError {
-    CliError::new(
-        Kind::NotFound,
-        format!("no archives in `{}`", from.location()),
-    )
-    .hint("is that the place that `etcd-ark snapshot` writes to?")
+    Kind::NotFound
+        .error(format!("no archives in `{}`", from.location()))
+        .hint("is that the place that `etcd-ark snapshot` writes to?")
 }

@@ -177,7 +177,7 @@ fn different((a, b): (&Path, &Path), found: &Comparison) -> CliError {
         b.display(),
         what.join(", ")
     );
-    CliError::new(Kind::Different, message)
+    Kind::Different.error(message)
 }
 
 fn stores(found: &Comparison) -> (&Store, &Store) {

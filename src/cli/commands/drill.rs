@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{Kind, Result};
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json;
 use crate::cli::json::text;
@@ -163,7 +163,7 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
             count - shown
         ));
     }
-    Err(CliError::new(Kind::Corrupt, format!(
+    Err(Kind::Corrupt.error(format!(
             "etcd {version} started from `{}` and holds something else than it: {count} keys or directories differ",
             path.display()
         )).hint("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"))

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{Kind, Result};
 use crate::cli::json;
 use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
@@ -235,7 +235,7 @@ impl Teller<'_> {
             ),
         };
         let message = format!("{name} {what}: this is not a log of etcd");
-        Err(CliError::new(Kind::NotFound, message).hint(
+        Err(Kind::NotFound.error(message).hint(
             "is it the right unit and time? `journalctl -u etcd` prints the log where etcd is a unit of that name",
         ))
     }

@@ -206,7 +206,7 @@ pub(crate) fn only_to(target: &Target, at: Index, lost: &str, out: &Output) -> C
             "{rewind}; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is"
         ),
     };
-    let mut error = CliError::new(Kind::Corrupt, message).hint(hint);
+    let mut error = Kind::Corrupt.error(message).hint(hint);
     error.target = Some(target.path().to_path_buf());
     error
 }
@@ -218,9 +218,7 @@ pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Re
     names.extend(path::components(asked.as_bytes()));
     let found = store.get(&path::join(&names));
     found.ok_or_else(|| {
-        CliError::new(
-            Kind::NotFound,
-            format!(
+        Kind::NotFound.error(format!(
                 "no such key: `{}` (at index {})",
                 asked.display(),
                 read.replayed.at

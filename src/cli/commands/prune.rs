@@ -12,7 +12,7 @@ use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Judge, Kind, Result, with_causes};
+use crate::cli::error::{Judge, Kind, Result, with_causes};
 use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
@@ -207,21 +207,20 @@ impl Outcome<'_> {
         let interrupt = cx.interrupt;
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {
-            return Err(CliError::new(
-                error.judge().kind,
-                format!(
+            return Err(error
+                .judge()
+                .kind
+                .error(format!(
                     "{} of {} archives could not be removed, first `{name}`: {error}",
                     pruned.failed.len(),
                     pruned.failed.len() + pruned.removed.len()
-                ),
-            )
-            .hint("what was removed is gone whole; run it again once the cause is fixed"));
+                ))
+                .hint("what was removed is gone whole; run it again once the cause is fixed"));
         }
         if let Some((name, error)) = &pruned.failed_orphan {
-            return Err(CliError::new(
-                Kind::Failed,
-                format!("cannot remove `{name}`, left by a killed run: {error}"),
-            ));
+            return Err(Kind::Failed.error(format!(
+                "cannot remove `{name}`, left by a killed run: {error}"
+            )));
         }
         interrupt.check()?;
         Ok(())

@@ -86,7 +86,8 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
         let told = format!(
             "{lost}: what the cluster has and the backup has not may be of the lost entries, so `--delete-others` removes nothing"
         );
-        return Err(CliError::new(Kind::Refused, told)
+        return Err(Kind::Refused
+            .error(told)
             .hint("leave out --delete-others, or name an entry that is not lost with --at-index"));
     }
     if !cx.out.is_json() || incomplete.is_none() {

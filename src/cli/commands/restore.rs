@@ -155,9 +155,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
 /// Refuses an archive of a member with another name than expected.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
-        Some(expected) if found.name.as_deref() != Some(expected) => Err(CliError::new(
-            Kind::Refused,
-            format!("the archive is not of a member `{expected}`, but of {found}"),
+        Some(expected) if found.name.as_deref() != Some(expected) => Err(Kind::Refused.error(format!("the archive is not of a member `{expected}`, but of {found}"),
         )
         .hint("nothing was changed; choose the archive of this member, `etcd-ark list` shows the member of each")),
         _ => Ok(()),

@@ -130,7 +130,8 @@ impl Record {
                 failure.message.extend(["; and ", &what]);
                 failure
             }
-            _ => CliError::new(Kind::Failed, format!("the {command} is done, but {what}"))
+            _ => Kind::Failed
+                .error(format!("the {command} is done, but {what}"))
                 .hint(hint(&error)),
         })
     }
@@ -206,7 +207,7 @@ impl Update {
 pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
     match Update::begin(file) {
         Ok(_) => Ok(()),
-        Err(error) => Err(CliError::new(Kind::Failed, error.to_string()).hint(hint(&error))),
+        Err(error) => Err(Kind::Failed.error(error.to_string()).hint(hint(&error))),
     }
 }
 

@@ -59,9 +59,7 @@ impl Own {
         let unreadable = unreadable.map(CliError::from);
         match (self.fault.or(unreadable), self.found) {
             (None, Some(found)) => Ok(found),
-            (fault, _) => {
-                Err(fault.unwrap_or_else(|| CliError::new(Kind::Failed, "no data dir is given")))
-            }
+            (fault, _) => Err(fault.unwrap_or_else(|| Kind::Failed.error("no data dir is given"))),
         }
     }
 }

@@ -312,11 +312,9 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
         (Some(known.member.id) == own).then_some(answer)
     });
     answer.map_or(Ok(()), |answer| {
-        Err(CliError::new(
-            Kind::Busy,
-            format!("this member runs: it answers at {}", answer.url),
-        )
-        .hint(STOP_FIRST))
+        Err(Kind::Busy
+            .error(format!("this member runs: it answers at {}", answer.url))
+            .hint(STOP_FIRST))
     })
 }
 
@@ -336,7 +334,7 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
             "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would diverge"
         ),
     };
-    Err(CliError::new(Kind::Refused, message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
+    Err(Kind::Refused.error(message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
 }
 
 /// Explains how to restore a backup. The gate allows the downgrade, and the member's data dir is missing or

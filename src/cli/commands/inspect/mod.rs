@@ -182,7 +182,7 @@ fn inspect_data_dir(
         Some(problem) => {
             let message = format!("`{}`: {problem}", path.display());
             let hint = "`etcd-ark snapshot --damaged` saves it as it is; the other members' data are the better copy";
-            Err(CliError::new(Kind::Corrupt, message).hint(hint))
+            Err(Kind::Corrupt.error(message).hint(hint))
         }
     }
 }

@@ -95,11 +95,9 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let data = see(|| data_facts(args, cx))?;
     let (known, expected) = known(&data);
     if args.watch && known.is_empty() && !args.connection.is_given() {
-        return Err(CliError::new(
-            Kind::NotFound,
-            "the data dir does not say who the members are",
-        )
-        .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
+        return Err(Kind::NotFound
+            .error("the data dir does not say who the members are")
+            .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
     }
     if args.watch {
         return watch::run(args, &cluster, (known, expected), cx);
@@ -278,9 +276,7 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(CliError::new(
-        Kind::Refused,
-        format!(
+    Err(Kind::Refused.error(format!(
             "not ready for {}: {} of {} checks failed: {}",
             facts.rules.to,
             failed.len(),

@@ -88,7 +88,7 @@ fn not_there_yet(args: &Preflight, last: &UpgradeProgress, look: &ClusterState) 
             last.members.len()
         )
     };
-    CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
+    Kind::Failed.error(message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
 }
 
 /// A poll that can be interrupted.
@@ -107,7 +107,7 @@ pub(crate) fn look(
             Ok(look) => return Ok(look),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(CliError::new(Kind::Failed, "asking the members failed"));
+                return Err(Kind::Failed.error("asking the members failed"));
             }
         }
     }

@@ -254,7 +254,7 @@ impl List {
                 failed.join(", ")
             );
             let hint = "correct these and run this again; no archive was made";
-            return Err(CliError::new(kind, message).hint(hint));
+            return Err(kind.error(message).hint(hint));
         }
         let warned = checklist::titles(all, Status::Warn);
         if warned.is_empty() {
@@ -438,10 +438,9 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
         let required = space::require(there, bytes, dir);
         required.map_err(|error| match error {
             space::SpaceError::Io(error) => error.into(),
-            full @ space::SpaceError::NoRoom { .. } => {
-                CliError::new(Kind::NoSpace, full.to_string())
-                    .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)")
-            }
+            full @ space::SpaceError::NoRoom { .. } => Kind::NoSpace
+                .error(full.to_string())
+                .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)"),
         })?;
         told.push(format!(
             "{} free in `{}`",

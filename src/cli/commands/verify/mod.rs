@@ -153,7 +153,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         Some((_, cure)) => format!("{cure}; {hint}").into(),
         None => hint,
     };
-    let mut error = CliError::new(kind, message).hint(hint);
+    let mut error = kind.error(message).hint(hint);
     error.target = cure.map(|(target, _)| target.to_path_buf());
     Err(error)
 }
@@ -300,11 +300,9 @@ fn nothing_in(target: &Location) -> CliError {
             "pass the directory that `snapshot` was given as --backup-dir, or a data dir; is its disk mounted?",
         )
     };
-    CliError::new(
-        Kind::NotFound,
-        format!("{what} `{}`", target.as_path().display()),
-    )
-    .hint(hint)
+    Kind::NotFound
+        .error(format!("{what} `{}`", target.as_path().display()))
+        .hint(hint)
 }
 
 /// The verdict on an encrypted archive without a key: only the ciphertext can be verified.
