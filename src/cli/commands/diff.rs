@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::store::diff::Part;
-use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::to_json::{Expiration, api_key, key_text};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::target::diff::{Comparison, KeyDifference, TwoNames, diff};
@@ -28,6 +28,7 @@ use crate::cli::json::text;
 use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::location::TargetName;
 use crate::cli::output::{Output, Paint, one_line};
+use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
@@ -214,10 +215,6 @@ fn node_json(store: &Store, id: NodeId) -> Value {
     })
 }
 
-fn key_text(path: &[u8]) -> String {
-    String::from_utf8_lossy(api_key(path)).into_owned()
-}
-
 /// The differences between the members: added, removed, renamed, moved.
 fn member_differences(found: &Comparison) -> Vec<(MemberId, &'static str)> {
     let (a, b) = &found.clusters;
@@ -311,10 +308,7 @@ fn print_cluster(found: &Comparison, out: &Output) {
             &format!("two clusters: {} and {}", a.cluster_id, b.cluster_id),
         ));
     }
-    let version = |facts: &StoreFacts| {
-        let version = facts.cluster_version.as_ref();
-        version.map_or("not decided".to_owned(), ToString::to_string)
-    };
+    let version = |facts: &StoreFacts| versions_text(facts.cluster_version.as_ref(), None);
     let (a, b) = (version(&found.clusters.0), version(&found.clusters.1));
     if a != b {
         out.line(&format!("cluster version: {a} in A, {b} in B"));
@@ -342,21 +336,9 @@ fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
     let what = match (difference.a, difference.b) {
         (Some(id), None) => format!("{} only in A", kind(stores.0, id)),
         (None, Some(id)) => format!("{} only in B", kind(stores.1, id)),
-        _ => parts_text(&difference.parts),
+        _ => Part::names(&difference.parts),
     };
     format!("  {path}  {what}, {}", entry_text(key))
-}
-
-fn parts_text(parts: &[Part]) -> String {
-    let names = |part: &Part| match part {
-        Part::Dir => "key or directory",
-        Part::Value => "value",
-        Part::Expiration => "expiry",
-        Part::ModifiedIndex => "modified index",
-        Part::CreatedIndex => "created index",
-    };
-    let names: Vec<_> = parts.iter().map(names).collect();
-    names.join(", ")
 }
 
 fn entry_text(key: &KeyDifference) -> String {
@@ -385,7 +367,7 @@ fn print_trap(trap: &[&KeyDifference], shown: usize, out: &Output) {
                 let twin = one_line(api_key(twin));
                 let parts = match key.difference.parts.as_slice() {
                     [] => String::new(),
-                    parts => format!(", and with a different {}", parts_text(parts)),
+                    parts => format!(", and with a different {}", Part::names(parts)),
                 };
                 format!("  {path} in A is {twin} in B, {entry}{parts}")
             }

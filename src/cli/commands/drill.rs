@@ -170,20 +170,10 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
 }
 
 fn what(unequal: &Unequal) -> String {
-    let name = |part: &Part| match part {
-        Part::Dir => "key or directory",
-        Part::Value => "value",
-        Part::Expiration => "expiry",
-        Part::ModifiedIndex => "modified index",
-        Part::CreatedIndex => "created index",
-    };
     match unequal {
         Unequal::Missing => "is not in the server".to_owned(),
         Unequal::Added => "is only in the server".to_owned(),
-        Unequal::Parts(parts) => {
-            let names: Vec<_> = parts.iter().map(name).collect();
-            format!("differs: {}", names.join(", "))
-        }
+        Unequal::Parts(parts) => format!("differs: {}", Part::names(parts)),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreQuery, StoreRead, Target};
-use crate::text::{expiry, size};
+use crate::text::{count, expiry, size};
 use clap::builder::BoolishValueParser;
 
 use crate::cli::context::Context;
@@ -304,8 +304,8 @@ impl Tree<'_> {
             depth += usize::from(matches!(step, Step::Open(_)));
         }
         if hidden > 0 {
-            let noun = if hidden == 1 { "node" } else { "nodes" };
-            let text = format!("{hidden} hidden {noun} left out; --hidden shows them");
+            let nodes = count(hidden, "hidden node", "hidden nodes");
+            let text = format!("{nodes} left out; --hidden shows them");
             writeln!(stdout, "{}", self.out.paint(Paint::Dim, &text))?;
         }
         Ok(())

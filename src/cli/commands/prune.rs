@@ -7,7 +7,7 @@ use crate::repository::lock::{BackupLock, LockRequest};
 use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
-use crate::text::size;
+use crate::text::{name_or_id, size};
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
@@ -333,8 +333,6 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
     ]);
     for (decision, fate) in decisions.iter().zip(fates) {
         let summary = decision.summary;
-        let identity = &summary.identity;
-        let name = identity.name.as_deref().map(printable);
         let mut why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
         if why.is_empty() {
             why.push("no rule keeps it".to_owned());
@@ -351,7 +349,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
                 summary.pending_version.as_ref(),
             ),
             size(summary.listed.bytes),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
+            name_or_id(&summary.identity),
         ];
         let below = vec![printable(summary.name()), printable(&why.join("; "))];
         table.row(cells.into(), below);

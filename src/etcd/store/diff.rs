@@ -33,6 +33,20 @@ pub enum Part {
     CreatedIndex,
 }
 
+impl Part {
+    /// The names of `parts`, with commas.
+    pub fn names(parts: &[Self]) -> String {
+        let name = |part: &Self| match part {
+            Self::Dir => "key or directory",
+            Self::Value => "value",
+            Self::Expiration => "expiry",
+            Self::ModifiedIndex => "modified index",
+            Self::CreatedIndex => "created index",
+        };
+        parts.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<u8>,

@@ -171,6 +171,11 @@ pub fn api_key(path: &[u8]) -> &[u8] {
     }
 }
 
+/// The same as text.
+pub fn key_text(path: &[u8]) -> String {
+    String::from_utf8_lossy(api_key(path)).into_owned()
+}
+
 /// An expiry as the API shows it: RFC 3339 in UTC, without trailing zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiration(pub UnixNanos);

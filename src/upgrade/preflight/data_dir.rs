@@ -9,7 +9,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{Verdict, Verdicts, Way, cure};
-use crate::etcd::store::to_json::api_key;
+use crate::etcd::store::to_json::key_text;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
 use crate::upgrade::REST_POSTS;
@@ -415,7 +415,7 @@ fn above_snapshot(data: &DataFacts, posts: &InOrderPosts) -> Vec<String> {
         .clone()
         .take(DIRECTORIES)
         .map(|(path, found)| {
-            let directory = String::from_utf8_lossy(api_key(path)).into_owned();
+            let directory = key_text(path);
             format!(
                 "{}/: the last POST is entry {}, {}",
                 printable(directory.trim_end_matches('/')),

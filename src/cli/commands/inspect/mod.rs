@@ -406,12 +406,8 @@ fn print_member(facts: &MemberFacts, out: &Output) {
     for change in &facts.versions {
         row(out, "", &version_change_text(change));
     }
-    let noun = if facts.members.len() == 1 {
-        "member"
-    } else {
-        "members"
-    };
-    row(out, "cluster", &format!("{} {noun}", facts.members.len()));
+    let members = count(facts.members.len() as u64, "member", "members");
+    row(out, "cluster", &members);
     for member in &facts.members {
         let own = if member.id == facts.identity.member_id {
             "  <- this one"

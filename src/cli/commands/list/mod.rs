@@ -4,7 +4,7 @@ pub(crate) mod history;
 
 use crate::etcd::text::printable;
 use crate::repository::{ArchiveSummary, Repository, summarize};
-use crate::text::size;
+use crate::text::{name_or_id, size};
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
@@ -122,8 +122,6 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
         "LABELS",
     ]);
     for summary in summaries {
-        let identity = &summary.identity;
-        let name = identity.name.as_deref().map(printable);
         let cells = [
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             summary.position.index.to_string(),
@@ -138,7 +136,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
                 size(summary.sizes.data)
             },
             size(summary.listed.bytes),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
+            name_or_id(&summary.identity),
             labels(summary),
         ];
         table.row(cells.into(), vec![printable(summary.name())]);

@@ -10,8 +10,8 @@ use crate::data_dir::DataDir;
 use crate::etcd::ids::{ClusterId, Release, V2_1};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::Member;
-use crate::etcd::text::printable;
 use crate::repository::summarize;
+use crate::text::name_or_id;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
@@ -264,9 +264,7 @@ fn header(facts: &Facts) -> String {
     };
     let own = own(&facts.data).map(|member| &member.identity);
     let own = own.map_or(String::new(), |own| {
-        let name = own.name.as_deref().map(printable);
-        let name = name.unwrap_or_else(|| own.member_id.to_string());
-        format!("; this member is {name}")
+        format!("; this member is {}", name_or_id(own))
     });
     format!("upgrade {from} to {to}, {cluster}{own}")
 }
