@@ -62,17 +62,8 @@ const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let (path, target) = args.from.open(cx)?;
-    let wanted = StoreQuery {
-        until: until(args),
-        rules: args.rules.in_order_rules,
-        rescue: true,
-        starts: true,
-        threads: args.from.threads.count(),
-        ..StoreQuery::default()
-    };
-    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    print_passed_over(&read, &cx.out);
-    print_none_starts(&read, &cx.out);
+    let threads = args.from.threads.count();
+    let read = read_store(&target, until(args), &args.rules, threads, cx)?;
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if !cx.out.is_json() || incomplete.is_none() {
         print_lost(&read, &cx.out);
@@ -81,7 +72,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
     if cx.out.is_json() {
-        let (hidden, threads) = (args.hidden, args.from.threads.count());
+        let hidden = args.hidden;
         cx.out.stream(|stdout| {
             let stdout = &mut AfterSchema::new(stdout);
             let mut stdout = Stoppable {
@@ -142,6 +133,28 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     // The process ends here, so freeing every node would only take time.
     std::mem::forget(read);
     Ok(())
+}
+
+/// Reads the keys in `target`, of a damaged log as far as they go; warns of what does not prevent that.
+pub(crate) fn read_store(
+    target: &Target,
+    until: Until,
+    rules: &NamingRules,
+    threads: usize,
+    cx: &Context<'_>,
+) -> Result<StoreRead> {
+    let wanted = StoreQuery {
+        until,
+        rules: rules.in_order_rules,
+        rescue: true,
+        starts: true,
+        threads,
+        ..StoreQuery::default()
+    };
+    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
+    print_passed_over(&read, &cx.out);
+    print_none_starts(&read, &cx.out);
+    Ok(read)
 }
 
 /// Nanoseconds since 1970.

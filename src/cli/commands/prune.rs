@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{Judge, Kind, Result, with_causes};
-use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::flags::lock_wait::LockWait;
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::flags::selection::Selection;
@@ -55,12 +55,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     let locked = repository
         .directory()
         .filter(|dir| !args.dry_run && dir.is_dir());
-    let lock = locked
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), cx.interrupt))
-        .transpose()?;
-    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
-        cx.out.warn(UNLOCKED);
-    }
+    let _lock = args.lock.take(locked, "prune", cx)?;
     let request = PruneRequest {
         repository: &*repository,
         policy: &policy,

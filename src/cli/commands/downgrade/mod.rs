@@ -142,20 +142,20 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
     let seen = look_at_stopped(args, &opened, cx)?;
     let fault = seen.own.as_ref().err();
     let judgement = judge(&seen.collected, fault, &seen.inquiry, cx)?;
-    if judgement.is_refusal() {
+    let print_end = || {
         cx.out
             .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.print(&cx.out);
-        return judgement.failure().map_or(Ok(()), Err);
+        judgement.failure().map_or(Ok(()), Err)
+    };
+    if judgement.is_refusal() {
+        return print_end();
     }
     let Ok(found) = &seen.own else {
         return print_restoring(&judgement, seen.own.err(), args, &cx.out);
     };
     if judgement.verdict == Verdict::NothingToGoBackFrom {
-        cx.out
-            .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.print(&cx.out);
-        return Ok(());
+        return print_end();
     }
     // The verdict may be another one than before the wait.
     refuse_before_work(found, seen.step, args, &opened)?;
@@ -266,18 +266,10 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
             "waited only {waited} s: a version change that was in progress when etcd stopped takes up to {SETTLED_AFTER} s to show"
         ));
     }
-    let snapshot = prepared.snapshot.iter();
-    warnings.extend(
-        snapshot
-            .clone()
-            .flat_map(|taken| taken.manifest.warnings.iter())
-            .map(ToString::to_string),
-    );
-    warnings.extend(
-        snapshot
-            .filter(|taken| !taken.alone)
-            .map(|_| UNLOCKED.to_owned()),
-    );
+    if let Some(taken) = &prepared.snapshot {
+        warnings.extend(taken.manifest.warnings.iter().map(ToString::to_string));
+        warnings.extend((!taken.alone).then(|| UNLOCKED.to_owned()));
+    }
     warnings
 }
 

@@ -324,7 +324,6 @@ fn locked_verdict(
     );
     Ok(Verdict {
         member: Some((summary.identity.clone(), summary.position.clone())),
-        files: Vec::new(),
         faults,
         notes: is_valid.then_some(note).into_iter().collect(),
         summary: format!(
@@ -334,9 +333,7 @@ fn locked_verdict(
             size(summary.listed.bytes),
             worth(is_valid)
         ),
-        starts: None,
-        own: None,
-        deep: None,
+        ..Verdict::default()
     })
 }
 
@@ -396,11 +393,7 @@ fn archive_verdict(
         member: Some((member.identity.clone(), member.position.clone())),
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
-        notes: Vec::new(),
-        starts: None,
-        own: None,
-        deep: None,
-        summary: String::new(),
+        ..Verdict::default()
     };
     let mut files = archive.manifest().files.iter();
     let has_db = files.any(|file| file.path == "member/snap/db");
@@ -459,12 +452,10 @@ fn data_dir_verdict(
     let mut verdict = Verdict {
         member: member.map(|facts| (facts.identity.clone(), facts.position.clone())),
         notes: notes.collect(),
-        starts: None,
-        own: None,
-        deep: None,
         files: found.files,
         faults,
         summary,
+        ..Verdict::default()
     };
     let facts = found.facts.as_ref().ok();
     let last_segment = facts.and_then(MemberFacts::last_segment_warning);
