@@ -52,7 +52,6 @@ pub struct Frame {
     pub digest: Digest,
 }
 
-/// Why the end of an archive is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
     #[error("no seek table at the end: it is truncated, or etcd-ark did not make it")]

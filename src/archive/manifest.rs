@@ -228,7 +228,6 @@ pub struct Origin {
     pub used_for: Vec<String>,
 }
 
-/// Why a manifest is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
     #[error("its manifest cannot be read: {0}")]

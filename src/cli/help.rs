@@ -281,7 +281,6 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
         .mut_subcommands(|command| command_help(command, globals))
 }
 
-/// The examples of the command `name`.
 pub(crate) fn examples(name: &str) -> Option<&'static str> {
     let mut all = EXAMPLES
         .split("\n[")
@@ -295,7 +294,6 @@ fn headed_examples(name: &str) -> Option<String> {
     Some(format!("Examples:\n  {lines}"))
 }
 
-/// The full command for `name`.
 fn full_name(name: &str) -> String {
     match name {
         "check" | "run" => format!("downgrade {name}"),

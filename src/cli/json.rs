@@ -75,7 +75,6 @@ impl Write for AfterSchema<'_> {
     }
 }
 
-/// A member's identity.
 pub(crate) fn member(identity: &Identity) -> Value {
     json!({
         "id": identity.member_id,
@@ -84,7 +83,6 @@ pub(crate) fn member(identity: &Identity) -> Value {
     })
 }
 
-/// A position in the log.
 pub(crate) fn position(position: &Position) -> Value {
     json!({
         "term": position.term,
@@ -95,7 +93,6 @@ pub(crate) fn position(position: &Position) -> Value {
     })
 }
 
-/// A raft snapshot's id.
 pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
     json!({ "term": id.term, "raft_index": id.index })
 }
@@ -113,7 +110,6 @@ pub(crate) fn archive(repository: &dyn Repository, summary: &ArchiveSummary) -> 
     })
 }
 
-/// A problem with `path`.
 pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
     json!({ "path": path, "kind": kind.name(), "message": message })
 }
@@ -129,7 +125,6 @@ pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     }))
 }
 
-/// `object` with the fields of `more`.
 pub(crate) fn with(mut object: Value, more: Value) -> Value {
     if let (Value::Object(fields), Value::Object(more)) = (&mut object, more) {
         fields.extend(more);

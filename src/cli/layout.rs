@@ -193,7 +193,6 @@ fn stays_with(before: &Piece<'_>, word: &str, hang: usize, width: usize) -> bool
     is_unit && before.text.ends_with(|c: char| c.is_ascii_digit()) || is_value && is_flag && fits
 }
 
-/// The first word of what is quoted.
 fn first_word(quoted: &str) -> &str {
     let text = quoted.trim_start_matches(['(', '`']);
     text.split([' ', '`']).next().unwrap_or_default()

@@ -93,7 +93,6 @@ impl Output {
         }
     }
 
-    /// Whether the result is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }

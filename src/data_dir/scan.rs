@@ -68,7 +68,6 @@ pub struct Survey {
     pub starts: Option<Verdicts>,
 }
 
-/// Why a data dir could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
     #[error(transparent)]

@@ -33,7 +33,6 @@ pub struct StoreFacts {
     pub removed: BTreeSet<MemberId>,
 }
 
-/// Why a saved store is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// The JSON is not what etcd writes.

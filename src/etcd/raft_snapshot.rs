@@ -45,7 +45,6 @@ pub struct StartSnapshot {
     pub store: Store,
 }
 
-/// Why a raft snapshot file is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotFault {
     /// The file is empty; etcd creates it before it writes the data.

@@ -43,7 +43,6 @@ pub struct BackupLock {
     file: Option<fs::File>,
 }
 
-/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("the backup dir `{}` is locked by {}", dir.display(), holder.as_deref().unwrap_or("another process (unknown)"))]

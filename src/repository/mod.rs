@@ -39,7 +39,6 @@ pub struct ArchiveRef {
     pub is_link: bool,
 }
 
-/// Why a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     #[error("there is no backup dir at `{0}`")]

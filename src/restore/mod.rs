@@ -64,7 +64,6 @@ pub struct Restored {
     pub warnings: Vec<String>,
 }
 
-/// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]

@@ -15,7 +15,6 @@ use crate::interrupt::Interrupted;
 use crate::repository::lock::LockError;
 use crate::repository::upload::UploadError;
 
-/// Why no archive was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(transparent)]

@@ -106,7 +106,6 @@ impl fmt::Display for RulesFrom {
     }
 }
 
-/// Why a store could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]

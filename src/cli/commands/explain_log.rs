@@ -210,7 +210,6 @@ impl Teller<'_> {
         Ok(Ok(()))
     }
 
-    /// Ends a file.
     fn end(&mut self) {
         if self.of_etcd == 0 && !self.file.as_os_str().is_empty() {
             self.summary.no_logs.push((self.file.clone(), self.line));

@@ -108,7 +108,6 @@ pub(crate) fn after_snapshot(
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
 }
 
-/// The decisions and the result.
 struct Outcome<'c> {
     decisions: Vec<Decision<'c>>,
     /// Files of archives that are gone.

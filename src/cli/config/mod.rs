@@ -38,7 +38,6 @@ use crate::fs::error::cause_of;
 /// A command that writes another one's command line: the file's values for that one apply to both, and are not written.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 
-/// Why the file is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("there is no configuration file at `{}`", .0.display())]

@@ -29,7 +29,6 @@ use crate::monitoring::Level;
 use crate::repository::bucket::BucketFault;
 use crate::retention::EmptyPolicy;
 
-/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Failed,

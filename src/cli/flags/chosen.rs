@@ -230,7 +230,6 @@ impl Search<'_> {
     }
 }
 
-/// The facts of the archive at `place`.
 fn summary(place: &Location, cx: &Context<'_>) -> Result<ArchiveSummary> {
     if let Some((_, summary)) = cx.places.locked(place)? {
         return Ok(summary);

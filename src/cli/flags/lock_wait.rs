@@ -38,7 +38,6 @@ impl LockWait {
         Ok(lock)
     }
 
-    /// The lock for `command`.
     pub(crate) fn claim(&self, command: &str) -> LockRequest {
         claim(command, self.lock_wait.unsigned_abs())
     }

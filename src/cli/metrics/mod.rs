@@ -149,7 +149,6 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-/// Why the metrics cannot be written.
 #[derive(Debug, thiserror::Error)]
 enum MetricsError {
     #[error("`{}` has a name that etcd-ark gives to files of its own", .0.display())]

@@ -188,7 +188,6 @@ pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
     Ok(series)
 }
 
-/// A line's name and command.
 fn parse(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.split_once("{command=\"")?;
     name.strip_prefix("etcd_ark_")?;

@@ -100,7 +100,6 @@ impl Drop for Background {
     }
 }
 
-/// Why a URL is not a valid bucket URL.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketUrlError {
     #[error("`{0}` begins with none of s3://, gs://, az:// and file://")]

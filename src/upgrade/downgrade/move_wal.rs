@@ -62,7 +62,6 @@ pub struct Moved {
     pub kept: PathBuf,
 }
 
-/// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     #[error(transparent)]

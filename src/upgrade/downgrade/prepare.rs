@@ -85,7 +85,6 @@ pub struct Prepared {
     pub moved: Option<Moved>,
 }
 
-/// Why the preparation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]

@@ -20,7 +20,6 @@ const LARGEST: usize = 5;
 /// How many directories with in-order keys are shown.
 const DIRECTORIES: usize = 10;
 
-/// A store and what is in it.
 pub(crate) struct Contents {
     read: StoreRead,
     summary: StoreStats,

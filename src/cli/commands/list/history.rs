@@ -106,7 +106,6 @@ fn summary(history: &History) -> String {
     format!("  {archives}{range}{left_out}")
 }
 
-/// The forecast as text.
 fn forecast(history: &History) -> (Option<Paint>, String) {
     let limit = size(history.limit);
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();

@@ -66,7 +66,6 @@ pub(crate) fn description(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// References.
 pub(crate) fn see_also(name: &str) -> &'static str {
     match name {
         "etcd-ark" => "etcd(1), etcdctl(1), sha256sum(1), tar(1), zstd(1), systemd.timer(5)",

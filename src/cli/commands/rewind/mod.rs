@@ -204,7 +204,6 @@ fn print_refusal(error: &RewindError, out: &Output) {
     }
 }
 
-/// Warnings about the plan.
 fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     let mut warnings = Vec::new();
     for read_input in &plan.read_inputs {

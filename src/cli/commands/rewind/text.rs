@@ -273,7 +273,6 @@ pub(super) fn print_archives(plan: &Plan, archived: &[Archived], args: &Rewind, 
     }
 }
 
-/// A step, and its command.
 pub(super) struct NextStep {
     text: String,
     command: Option<String>,

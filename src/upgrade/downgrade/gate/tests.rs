@@ -126,6 +126,34 @@ fn disk(kind: DiskKind, id: u64, members: u64, versions: &[(&str, bool)]) -> Dis
 
 const STOPPED: DiskKind = DiskKind::Own { running: false };
 const COPY: DiskKind = DiskKind::DataDir { running: false };
+const ARCHIVE: DiskKind = DiskKind::Archive {
+    created: Timestamp::UNIX_EPOCH,
+};
+
+/// The data of member `id` of three, all of them committed up to their last entry `index`.
+fn up_to(id: u64, index: u64) -> DiskEvidence {
+    let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
+    (found.position.index, found.position.commit) = (Index(index), Index(index));
+    found
+}
+
+fn no_majority(given: usize, missing: &[u64], has_archives: bool) -> Verdict {
+    Verdict::Unknown(vec![Doubt::NoMajority {
+        given,
+        needed: 2,
+        missing: missing.iter().copied().map(MemberId).collect(),
+        has_archives,
+    }])
+}
+
+/// Some of the data are older copies: entry `committed` is in the logs of `holders` only.
+fn not_the_last(committed: u64, holders: usize) -> Verdict {
+    Verdict::Unknown(vec![Doubt::NotTheLast {
+        committed: Index(committed),
+        holders,
+        needed: 2,
+    }])
+}
 
 fn evidence(members: Vec<MemberEvidence>, disks: Vec<DiskEvidence>) -> Evidence {
     Evidence {
@@ -170,11 +198,8 @@ fn row_1_anybody_who_says_2_2_refuses_whatever_the_others_say() {
     let by_member = claim(Source::Member(MemberId(2)), None);
     assert_eq!(decide(&found), Verdict::Moved(vec![by_member.clone()]));
     // A committed entry on any disk is enough, also in an archive, also under --offline.
-    let archive = DiskKind::Archive {
-        created: Timestamp::UNIX_EPOCH,
-    };
     let moved = [("2.1.0", true), ("2.2.0", true)];
-    found.disks.push(disk(archive, 3, 3, &moved));
+    found.disks.push(disk(ARCHIVE, 3, 3, &moved));
     let by_disk = claim(Source::Disk(1), Some(Index(10)));
     assert_eq!(
         decide(&found),
@@ -272,12 +297,7 @@ fn row_3_a_stopped_single_members_own_data_dir_is_the_whole_truth() {
     let mut running = evidence(vec![silent(OWN)], vec![own()]);
     running.disks[0].kind = DiskKind::Own { running: true };
     unknown(&running);
-    for kind in [
-        COPY,
-        DiskKind::Archive {
-            created: Timestamp::UNIX_EPOCH,
-        },
-    ] {
+    for kind in [COPY, ARCHIVE] {
         let mut found = evidence(vec![silent(OWN)], vec![own()]);
         found.disks[0].kind = kind;
         unknown(&found);
@@ -378,14 +398,7 @@ fn row_7_unknown_is_no() {
 fn offline_the_data_of_a_majority_decide() {
     let at = |id| disk(COPY, id, 3, &[("2.1.0", true)]);
     let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
-    let too_few = |given, missing: &[u64]| {
-        Verdict::Unknown(vec![Doubt::NoMajority {
-            given,
-            needed: 2,
-            missing: missing.iter().copied().map(MemberId).collect(),
-            has_archives: false,
-        }])
-    };
+    let too_few = |given, missing: &[u64]| no_majority(given, missing, false);
     assert_eq!(decide(&offline(3, vec![])), too_few(0, &[1, 2, 3]));
     assert_eq!(decide(&offline(3, vec![own()])), too_few(1, &[2, 3]));
     assert_eq!(
@@ -417,22 +430,12 @@ fn offline_the_data_of_a_majority_decide() {
 
 #[test]
 fn offline_archives_never_open_the_gate_however_many_and_however_new() {
-    let archive = |id, last| {
-        let created = Timestamp::UNIX_EPOCH;
-        let mut found = disk(DiskKind::Archive { created }, id, 3, &[("2.1.0", true)]);
-        found.position.index = Index(last);
-        found.position.commit = Index(last);
-        found
+    let archive = |id, last| DiskEvidence {
+        kind: ARCHIVE,
+        ..up_to(id, last)
     };
     let own = || disk(STOPPED, OWN, 3, &[("2.1.0", true)]);
-    let too_few = |given, missing: &[u64]| {
-        Verdict::Unknown(vec![Doubt::NoMajority {
-            given,
-            needed: 2,
-            missing: missing.iter().copied().map(MemberId).collect(),
-            has_archives: true,
-        }])
-    };
+    let too_few = |given, missing: &[u64]| no_majority(given, missing, true);
     let all = vec![archive(1, 343), archive(2, 343), archive(3, 343)];
     assert_eq!(decide(&offline(3, all)), too_few(0, &[1, 2, 3]));
     let one_dir = vec![own(), archive(2, 400), archive(3, 400)];
@@ -443,33 +446,15 @@ fn offline_archives_never_open_the_gate_however_many_and_however_new() {
     let older = offline(3, vec![own(), dir(2), dir(3), archive(3, 300)]);
     assert_eq!(decide(&older), Verdict::Allowed(Ground::Majority));
     let newer = offline(3, vec![own(), dir(2), dir(3), archive(3, 400)]);
-    assert_eq!(
-        decide(&newer),
-        Verdict::Unknown(vec![Doubt::NotTheLast {
-            committed: Index(400),
-            holders: 0,
-            needed: 2,
-        }])
-    );
+    assert_eq!(decide(&newer), not_the_last(400, 0));
 }
 
 #[test]
 fn offline_the_data_of_a_removed_member_hold_nothing_for_the_others() {
     // Entry 435 is in the log of one member and of one that was removed: that is not a majority.
-    let at = |id, index| {
-        let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
-        (found.position.index, found.position.commit) = (Index(index), Index(index));
-        found
-    };
-    let disks = vec![at(1, 250), at(2, 343), at(3, 435), at(9, 435)];
-    assert_eq!(
-        decide(&offline(3, disks)),
-        Verdict::Unknown(vec![Doubt::NotTheLast {
-            committed: Index(435),
-            holders: 1,
-            needed: 2,
-        }])
-    );
+    let ends = [(1, 250), (2, 343), (3, 435), (9, 435)];
+    let disks = ends.map(|(id, index)| up_to(id, index)).into();
+    assert_eq!(decide(&offline(3, disks)), not_the_last(435, 1));
 }
 
 #[test]
@@ -485,9 +470,7 @@ fn a_member_that_is_alone_is_spoken_for_by_no_other_members_data_dir() {
     let why = || start::Verdict::DoesNotStart(start::reason::Reason::NoSnapDir);
     archive.starts = Some(lines.map(|line| (line, why())));
     let unfit = archive.clone();
-    archive.kind = DiskKind::Archive {
-        created: Timestamp::UNIX_EPOCH,
-    };
+    archive.kind = ARCHIVE;
     let disks = [data_of(2), data_of(OWN), vec![archive]].concat();
     let mut both = evidence(vec![stopped(OWN, "2.2")], disks);
     assert_eq!(decide(&both), Verdict::Allowed(Ground::OwnDataDir));
@@ -522,19 +505,11 @@ fn an_answer_that_cannot_be_understood_is_unknown_and_unknown_is_no() {
 
 #[test]
 fn offline_directories_that_cannot_be_the_last_ones_are_refused_and_one_that_is_behind_is_said() {
-    let at = |id, index| {
-        let mut found = disk(COPY, id, 3, &[("2.1.0", true)]);
-        (found.position.index, found.position.commit) = (Index(index), Index(index));
-        found
-    };
+    let at = up_to;
     // Copied one after the other in a rolling upgrade: entry 435 is committed, so two must have it.
     assert_eq!(
         decide(&offline(3, vec![at(1, 250), at(2, 343), at(3, 435)])),
-        Verdict::Unknown(vec![Doubt::NotTheLast {
-            committed: Index(435),
-            holders: 1,
-            needed: 2,
-        }])
+        not_the_last(435, 1)
     );
     // The same, if the last one did not know yet that its last entries are committed.
     let mut last = at(3, 435);
