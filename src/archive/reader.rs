@@ -5,8 +5,7 @@
 //! entries of the manifest, in its order.
 
 use std::cell::RefCell;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

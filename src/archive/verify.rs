@@ -12,8 +12,9 @@ use crate::etcd::digest::Digest;
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::rescue::Lost;
-use crate::etcd::scan::FileReport;
-use crate::etcd::scan::{FileEnd, FileFault, MemberScan, Pass, ReplayResult, ScanResult};
+use crate::etcd::scan::{
+    FileEnd, FileFault, FileReport, MemberScan, Pass, ReplayResult, ScanResult,
+};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};

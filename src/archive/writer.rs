@@ -4,8 +4,7 @@
 //! in [`crate::archive::format`], and the digest of all of them. Memory: a few frames for each thread.
 
 use std::fs::File;
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use jiff::Timestamp;

@@ -5,8 +5,7 @@
 //! number. Sizes are in bytes and named so, times are RFC 3339 in UTC and end in `_at`, indexes of the log are in
 //! `raft_index`. The content of an archive's own `manifest.json` is shown unchanged.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::etcd::ids::{Identity, SnapshotId};
 use crate::etcd::member::Position;

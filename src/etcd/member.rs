@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::conf_change::{ClusterChange, LoggedChange};
-use crate::etcd::ids::missing;
-use crate::etcd::ids::{ClusterVersion, Identity, Index, MemberId, Release, SnapshotId, Term};
+use crate::etcd::ids::{
+    ClusterVersion, Identity, Index, MemberId, Release, SnapshotId, Term, missing,
+};
 use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::wal::log::{Jump, Log, SegmentFacts};

@@ -4,8 +4,7 @@
 //! or nothing. Leftovers of a killed run are recognised by their names and free locks.
 
 use std::ffi::OsStr;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

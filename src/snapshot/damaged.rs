@@ -4,8 +4,7 @@
 //! that can be opened, and what is wrong with each. Bytes that cannot be read
 //! are zeros in the archive, and are listed. The member's facts are taken from the readable files.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use fs_err as fs;

@@ -14,8 +14,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::{latest, named};
 use crate::cli::flags::lock_wait::LockWait;
 use crate::cli::flags::selection::Selection;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Output;
 

@@ -2,8 +2,7 @@
 //! of each kind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +16,7 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{Kind, Result};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
 use crate::cli::output::{Output, Paint, one_line};
 

@@ -8,8 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::collect::{Collected, Disks, EvidenceRequest, ask, read};
 use crate::upgrade::downgrade::evidence::Step;
-use crate::upgrade::downgrade::move_wal;
-use crate::upgrade::downgrade::move_wal::Found;
+use crate::upgrade::downgrade::move_wal::{self, Found};
 
 use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::context::Context;

@@ -29,8 +29,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::destination::Opened;
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::output::{Output, Paint};
 use crate::cli::progress::countdown;
 

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::layout::Table;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::versions_text;

@@ -5,8 +5,7 @@
 //! changes, and under `--json` an object.
 
 use std::collections::VecDeque;
-use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, ClusterState};

@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::rewind::text::{NextStep, next_steps};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 
 /// The keys for which a base must be given; `names` are the inputs'.
 pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
