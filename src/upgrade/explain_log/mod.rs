@@ -6,9 +6,7 @@
 //! once, and there may be an election, but not five in a minute.
 
 pub mod classes;
-pub mod expected;
 pub mod line;
-pub mod problems;
 pub mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
