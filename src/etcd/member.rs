@@ -15,7 +15,7 @@ use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
 
 /// The end of a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The term of the last entry.
     pub term: Term,

@@ -124,13 +124,13 @@ impl Dir {
         read().map_err(|error| with_path(error.into(), "list", self.path()))
     }
 
-    /// Its path when it was opened.
     /// Whether `name` in it is a symlink.
     pub fn is_link(&self, name: &OsStr) -> bool {
         let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
     }
 
+    /// Its path when it was opened.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

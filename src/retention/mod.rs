@@ -12,7 +12,6 @@
 //! change of the cluster version ([`pins`]).
 //!
 //! A removal may change which archives are in order. A group is therefore decided again
-//! until nothing more is removed: the next run finds nothing left to do.
 //! until nothing more is to be removed: the run after this one finds nothing left to do.
 
 pub mod order;

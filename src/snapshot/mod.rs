@@ -312,7 +312,7 @@ impl Capture<'_> {
             directory: request.data_dir.total_bytes(),
         };
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::damaged(),
+            format: Format::DAMAGED,
             tool: Tool::this(),
             created: self.created,
             scope: request.scope,
@@ -392,7 +392,7 @@ impl Capture<'_> {
         warnings.extend(more);
         notes.extend(opening.notes.iter().cloned());
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::current(),
+            format: Format::CURRENT,
             tool: Tool::this(),
             created: self.created,
             scope: request.scope,

@@ -71,21 +71,8 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
         Ok(drilled) => print(path.as_path(), &etcd, &drilled, cx),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
-                cx.out.json(|| {
-                    json!({
-                        "target": text(path.as_path()),
-                        "etcd": {"path": text(&etcd), "version": version},
-                        "equal": false,
-                        "started": false,
-                        "etcd_log": log,
-                        "member": null,
-                        "created_at": null,
-                        "raft_index": null,
-                        "keys": null,
-                        "expired": null,
-                        "differences": [],
-                    })
-                });
+                cx.out
+                    .json(|| report_json(path.as_path(), &etcd, version, Err(log)));
                 cx.out.line(&format!("the last lines of etcd {version}:"));
                 for line in log {
                     cx.out.line(&format!("  {}", printable(line)));
@@ -115,21 +102,8 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
         ..
     } = drilled;
     let is_equal = drilled.differences.is_empty();
-    cx.out.json(|| {
-        json!({
-            "target": text(path),
-            "etcd": {"path": text(etcd), "version": version},
-            "equal": is_equal,
-            "started": true,
-            "etcd_log": [],
-            "member": json::member(&member.identity),
-            "created_at": drilled.created,
-            "raft_index": at,
-            "keys": keys,
-            "expired": drilled.expired,
-            "differences": drilled.differences.iter().map(to_json).collect::<Vec<_>>(),
-        })
-    });
+    cx.out
+        .json(|| report_json(path, etcd, version, Ok(drilled)));
     if is_equal {
         cx.record.drilled(member, drilled.created, *keys);
         let word = cx.out.paint(Paint::Good, "equal");
@@ -166,6 +140,30 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
             "etcd {version} started from `{}` and holds something else than it: {count} keys or directories differ",
             path.display()
         )).hint("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"))
+}
+
+/// The report on a drill that compared, or on one whose server ended with this log.
+fn report_json(
+    path: &Path,
+    etcd: &Path,
+    version: &str,
+    drilled: std::result::Result<&Drilled, &[String]>,
+) -> Value {
+    let found = drilled.ok();
+    let differences = found.map_or(&[][..], |found| &found.differences);
+    json!({
+        "target": text(path),
+        "etcd": {"path": text(etcd), "version": version},
+        "equal": found.is_some() && differences.is_empty(),
+        "started": found.is_some(),
+        "etcd_log": drilled.err().unwrap_or_default(),
+        "member": found.map(|found| json::member(&found.member.identity)),
+        "created_at": found.map(|found| found.created),
+        "raft_index": found.map(|found| found.at),
+        "keys": found.map(|found| found.keys),
+        "expired": found.map(|found| found.expired),
+        "differences": differences.iter().map(to_json).collect::<Vec<_>>(),
+    })
 }
 
 fn what(unequal: &Unequal) -> String {

@@ -160,8 +160,8 @@ fn inspect_data_dir(
             })),
             "problems": json::file_problems(&found.files),
             "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
-                "path": file.archive_path, "bytes": file.bytes, "message": kind.explain(),
-                "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
+                "path": file.archive_path, "bytes": file.bytes, "message": kind.texts()[0],
+                "origin": kind.texts()[1], "loaded": false, "removable": kind.texts()[2],
             })).collect::<Vec<_>>(),
             "outside": found.outside,
             "symlinks": found.links.iter().map(|link| text(link)).collect::<Vec<_>>(),
@@ -284,14 +284,11 @@ fn print_data_dir(
     if !found.leftovers.is_empty() {
         out.line("leftovers, which etcd does not load:");
         for (kind, file) in &found.leftovers {
-            out.line(&format!(
-                "  {} ({}): {}",
-                file.archive_path,
-                size(file.bytes),
-                kind.explain()
-            ));
-            row(out, "", &format!("  from: {}", kind.origin()));
-            row(out, "", &format!("  safe to delete: {}", kind.removable()));
+            let [what, origin, removable] = kind.texts();
+            let (path, size) = (&file.archive_path, size(file.bytes));
+            out.line(&format!("  {path} ({size}): {what}"));
+            row(out, "", &format!("  from: {origin}"));
+            row(out, "", &format!("  safe to delete: {removable}"));
         }
     }
     for link in &found.links {

@@ -38,7 +38,6 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json::{self, text};
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Paint;
-use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::cli::values::time;
 
 #[derive(Debug, clap::Args)]
@@ -178,24 +177,16 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
 
 /// The report on a target that cannot be opened. Servers may start from it anyway.
 fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
-    let wal_dir = args.wal_dir.as_deref();
     let starts = target
         .is_dir()
-        .then(|| start_verdicts(target, wal_dir, false));
-    let starts = starts.and_then(Result::ok);
-    let path = text(target);
-    json!({
-        "target": path,
-        "status": FAILED,
-        "member": null,
-        "position": null,
-        "files": [],
-        "problems": [json::problem(&path, failure.kind, &failure.message)],
-        "notes": [],
-        "starts": starts_json(starts.as_ref()),
-        "starts_why": starts_why_json(starts.as_ref()),
-        "deep": null,
-    })
+        .then(|| start_verdicts(target, args.wal_dir.as_deref(), false));
+    let verdict = Verdict {
+        starts: starts.and_then(Result::ok),
+        ..Verdict::default()
+    };
+    let problem = json::problem(&text(target), failure.kind, &failure.message);
+    let failed = json!({"status": FAILED, "problems": [problem]});
+    json::with(to_json(target, &verdict), failed)
 }
 
 fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verdict> {
