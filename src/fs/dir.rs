@@ -50,16 +50,24 @@ impl Dir {
     }
 
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
-        let path = self.path().join(name);
-        let opened = rustix::fs::openat(&self.0, name, DIRECTORY, Mode::empty());
-        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
-        Ok(Arc::new(Self(fs::File::from_parts(opened.into(), path))))
+        let dir = self.open_at(name, DIRECTORY, Mode::empty(), "open")?;
+        Ok(Arc::new(Self(dir)))
     }
 
     pub fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<fs::File> {
+        self.open_at(name, flags, Mode::empty(), "open")
+    }
+
+    fn open_at(
+        &self,
+        name: &OsStr,
+        flags: OFlags,
+        mode: Mode,
+        action: &str,
+    ) -> io::Result<fs::File> {
         let path = self.path().join(name);
-        let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, Mode::empty());
-        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
+        let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, mode);
+        let opened = opened.map_err(|error| with_path(error.into(), action, &path))?;
         Ok(fs::File::from_parts(opened.into(), path))
     }
 
@@ -76,12 +84,8 @@ impl Dir {
 
     /// Creates a file `name` of mode 0600 in it.
     pub fn create_file(&self, name: &OsStr) -> io::Result<fs::File> {
-        let path = self.path().join(name);
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR);
-        let made = made.map_err(|error| with_path(error.into(), "create the file", &path))?;
-        Ok(fs::File::from_parts(made.into(), path))
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        self.open_at(name, flags, Mode::RUSR | Mode::WUSR, "create the file")
     }
 
     /// Removes its content.
