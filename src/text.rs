@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::etcd::ids::Index;
+use crate::etcd::ids::{Identity, Index};
 use crate::etcd::membership::Member;
 use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::Expiration;
@@ -69,6 +69,12 @@ pub(crate) fn name(member: &Member) -> String {
     } else {
         printable(&member.name)
     }
+}
+
+/// The name of an identity, or its id if it has none.
+pub(crate) fn name_or_id(identity: &Identity) -> String {
+    let name = identity.name.as_deref().map(printable);
+    name.unwrap_or_else(|| identity.member_id.to_string())
 }
 
 /// `a`, `a and b`, `a, b and c`.

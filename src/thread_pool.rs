@@ -89,7 +89,6 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
         self.in_flight() >= self.depth
     }
 
-    /// Submits a job.
     pub fn submit(&mut self, job: J) {
         match &mut self.mode {
             Mode::Inline { work, done } => done.push_back(work(job)),

@@ -102,7 +102,6 @@ impl Digester {
             .map_err(io::Error::other)
     }
 
-    /// The digests of all texts.
     pub(crate) fn finish(self) -> io::Result<Vec<Digest>> {
         match self {
             Self::Here(texts) => Ok(texts.done),

@@ -31,7 +31,6 @@ pub struct Recipients(Vec<x25519::Recipient>);
 /// The private keys for encrypted archives.
 pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 
-/// Why a recipient or an identity is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("`{0}` is not a valid age recipient")]

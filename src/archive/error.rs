@@ -8,7 +8,6 @@ use crate::archive::manifest::{MANIFEST, ManifestFault, SUMS};
 use crate::fs::error::{cause_of, missing, with_path};
 use crate::interrupt::Interrupted;
 
-/// Why an archive cannot be read, and which one.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     #[error("{}", missing("archive", .0))]

@@ -41,7 +41,6 @@ const TABLE_ENTRY: usize = 8;
 /// Bytes of the smallest zstd frame with content: magic 4, header 2, one block 4, checksum 4.
 const LEAST_FRAME: u64 = 14;
 
-/// One content frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Its offset in bytes from the start of the archive.
@@ -53,7 +52,6 @@ pub struct Frame {
     pub digest: Digest,
 }
 
-/// Why the end of an archive is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailFault {
     #[error("no seek table at the end: it is truncated, or etcd-ark did not make it")]

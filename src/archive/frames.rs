@@ -4,8 +4,7 @@
 //! requested. Memory: a few frames for each thread.
 
 use std::collections::VecDeque;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use zstd::zstd_safe::DParameter;

@@ -19,12 +19,6 @@ use crate::etcd::scan::FileKind;
 use crate::etcd::text::printable;
 use crate::fs::owner::Owner;
 
-/// The format that this release writes.
-const FORMAT: Format = Format { major: 1, minor: 0 };
-/// The format of an archive of a damaged data dir, and the highest major version that is read: a
-/// release that does not know about damage must not take it for a valid one.
-const FORMAT_DAMAGED: Format = Format { major: 2, minor: 0 };
-/// The manifest's name in the archive.
 pub const MANIFEST: &str = "manifest.json";
 /// The name of the list of digests in the archive.
 pub const SUMS: &str = "SHA256SUMS";
@@ -84,7 +78,6 @@ pub enum Role {
     Damaged,
 }
 
-/// One file in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// `member/snap/…` or `member/wal/…`.
@@ -107,7 +100,6 @@ impl FileEntry {
     }
 }
 
-/// One directory in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryEntry {
     /// One of [`DIRECTORIES`].
@@ -173,7 +165,6 @@ pub struct Damage {
     pub start: Option<String>,
 }
 
-/// A file that is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedFile {
     /// Its path in the archive; if it is not in the archive, its path on disk.
@@ -232,7 +223,6 @@ pub struct Origin {
     pub used_for: Vec<String>,
 }
 
-/// Why a manifest is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
     #[error("its manifest cannot be read: {0}")]
@@ -262,7 +252,6 @@ struct OnlyFormat {
 }
 
 impl Tool {
-    /// This program.
     pub fn this() -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -273,21 +262,17 @@ impl Tool {
 
 impl Format {
     /// The format that this release writes.
-    pub fn current() -> Self {
-        FORMAT
-    }
-
-    pub fn damaged() -> Self {
-        FORMAT_DAMAGED
-    }
+    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    /// The format of an archive of a damaged data dir, and the highest major version that is read: a
+    /// release that does not know about damage must not take it for a valid one.
+    pub const DAMAGED: Self = Self { major: 2, minor: 0 };
 }
 
 impl Manifest {
-    /// Reads and checks `manifest.json`.
     pub fn read(json: &[u8]) -> Result<Self, ManifestFault> {
         let unreadable = |error: serde_json::Error| ManifestFault::Json(error.to_string());
         let read: Result<Self, _> = serde_json::from_slice(json);
-        let is_later = |format: Format| format.major > FORMAT_DAMAGED.major;
+        let is_later = |format: Format| format.major > Format::DAMAGED.major;
         // A manifest that cannot be parsed may be of a later release.
         if read
             .as_ref()
@@ -336,11 +321,6 @@ impl Manifest {
         let live = |role| self.files.iter().find(|file| file.role == role);
         let live = |role| live(role).map(FileEntry::kind);
         leftover_path(&file.path, live(Role::RaftSnapshot), live(Role::Wal))
-    }
-
-    /// The text of `SHA256SUMS`, as `sha256sum` writes it.
-    pub fn sums(&self) -> String {
-        sums(&self.files)
     }
 
     fn check(&self) -> Result<(), ManifestFault> {
@@ -416,7 +396,7 @@ fn role_fits(file: &FileEntry) -> bool {
     }
 }
 
-/// The text of `SHA256SUMS` for `files`.
+/// The text of `SHA256SUMS` for `files`, as `sha256sum` writes it.
 pub fn sums(files: &[FileEntry]) -> String {
     let mut sums = String::new();
     for file in files {

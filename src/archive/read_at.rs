@@ -28,7 +28,6 @@ pub trait Source: Debug + Send + Sync {
 /// How far a source reads ahead, in bytes.
 pub const READ_AHEAD: u64 = 16 << 20;
 
-/// A file on disk.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,

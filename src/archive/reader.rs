@@ -5,8 +5,7 @@
 //! entries of the manifest, in its order.
 
 use std::cell::RefCell;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use crate::archive::end_of_file::End;
 use crate::archive::error::{ArchiveError, ArchiveFault};
 use crate::archive::format::{Frame, TABLE_FOOTER, TailFault, claimed_tail, read_tail};
 use crate::archive::frames::{Broke, FrameStream, Unpacker, unpack_frame};
-use crate::archive::manifest::{FileEntry, MANIFEST, Manifest, SUMS};
+use crate::archive::manifest::{FileEntry, MANIFEST, Manifest, SUMS, sums};
 use crate::archive::read_at::{FileSource, Source};
 use crate::archive::sink::{Digested, Digests, Sink};
 use crate::archive::tar::{
@@ -105,7 +104,6 @@ impl Archive {
         &self.path
     }
 
-    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -210,12 +208,12 @@ impl Archive {
             sink.end(file)?;
             leave_entry(stream, file.size, 0).map_err(broken)?;
         }
-        let expected = self.manifest.sums();
+        let expected = sums(&self.manifest.files);
         let length = expected.len() as u64;
         let header = next(stream, SUMS)?;
-        let mut sums = String::new();
-        let read = stream.take(length).read_to_string(&mut sums);
-        if header.size().ok() != Some(length) || read.is_err() || sums != expected {
+        let mut found = String::new();
+        let read = stream.take(length).read_to_string(&mut found);
+        if header.size().ok() != Some(length) || read.is_err() || found != expected {
             return Err(self.fault(ArchiveFault::Sums).into());
         }
         leave_entry(stream, length, 0).map_err(broken)?;

@@ -17,16 +17,12 @@ pub enum Digests {
 
 /// Receives an archive's content.
 pub trait Sink {
-    /// The error of this sink.
     type Error: From<ArchiveError>;
 
-    /// A directory.
     fn directory(&mut self, entry: &DirectoryEntry) -> Result<(), Self::Error>;
-    /// A file begins.
     fn begin(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
     /// The file's next bytes.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
-    /// The file ends.
     fn end(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
 }
 

@@ -1,7 +1,6 @@
 //! Compares the tar stream's entries with the manifest: the same ones, and no others.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 

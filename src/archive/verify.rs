@@ -12,8 +12,9 @@ use crate::etcd::digest::Digest;
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::rescue::Lost;
-use crate::etcd::scan::FileReport;
-use crate::etcd::scan::{FileEnd, FileFault, MemberScan, Pass, ReplayResult, ScanResult};
+use crate::etcd::scan::{
+    FileEnd, FileFault, FileReport, MemberScan, Pass, ReplayResult, ScanResult,
+};
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdicts};
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
@@ -67,7 +68,6 @@ impl ArchiveReport {
         self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
     }
 
-    /// The first fault.
     pub fn first_fault(&self) -> Option<VerifyFault> {
         let in_file = self.files.iter().find_map(|file| {
             file.fault.as_ref().map(|fault| VerifyFault::File {

@@ -5,7 +5,6 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The kind of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarningCode {
@@ -51,7 +50,6 @@ impl WarningCode {
         }
     }
 
-    /// The warning with this code.
     pub fn text(self, text: impl Into<String>) -> Warning {
         let (code, text) = (self, text.into());
         Warning { code, text }

@@ -4,8 +4,7 @@
 //! in [`crate::archive::format`], and the digest of all of them. Memory: a few frames for each thread.
 
 use std::fs::File;
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use jiff::Timestamp;
@@ -29,10 +28,8 @@ pub struct NewFile {
     pub mtime: Timestamp,
 }
 
-/// A finished archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished {
-    /// Its size in bytes.
     pub bytes: u64,
     pub sha256: Digest,
 }
@@ -88,7 +85,6 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// Writes a directory.
     pub fn directory(&mut self, entry: &DirectoryEntry, mtime: Timestamp) -> io::Result<()> {
         let mut header = header(&entry.path, 0, EntryType::Directory, mtime)?;
         header.set_mode(entry.mode);
@@ -130,7 +126,6 @@ impl<'f> Writer<'f> {
         Ok(())
     }
 
-    /// Sets the role of the last file.
     pub fn role(&mut self, role: Role) {
         if let Some(file) = self.files.last_mut() {
             file.role = role;

@@ -11,12 +11,11 @@ use clap::{
 };
 
 use crate::cli::commands::status::print_unknown;
-use crate::cli::config::{ArgsError, Completed, said_by};
+use crate::cli::config::{self, ArgsError, Completed, said_by};
 use crate::cli::error::{CliError, Kind};
 use crate::cli::global::{CONFIG_FLAG, Global};
-use crate::cli::help;
 use crate::cli::output::shown;
-use crate::cli::{config, json};
+use crate::cli::{help, json};
 
 /// Back up, verify and restore data directories of etcd 2.x
 #[derive(Debug, Parser)]

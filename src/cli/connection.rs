@@ -264,7 +264,7 @@ fn timeout(text: &str) -> std::result::Result<Duration, String> {
 fn first_line(bytes: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().next().filter(|line| !line.is_empty());
-    let empty = || CliError::new(Kind::Failed, "its first line is empty");
+    let empty = || Kind::Failed.error("its first line is empty");
     Ok(line.ok_or_else(empty)?.to_owned())
 }
 

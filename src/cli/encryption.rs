@@ -25,7 +25,6 @@ pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<d
     Ok(Some(Box::new(Recipients::read(named, &files)?)))
 }
 
-/// Reads the file of `flag`.
 #[cfg(feature = "encryption")]
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>> {
     use crate::fs::auxiliary::{MOST, read_small};

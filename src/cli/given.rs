@@ -8,6 +8,7 @@ use crate::cli::args::Command;
 use crate::cli::commands::downgrade::flags::Command as Downgrade;
 use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::repository::BackupDir;
+use crate::cli::flags::target::TargetFlags;
 use crate::cli::location::TargetName;
 use crate::cli::printed::Printed;
 
@@ -22,18 +23,10 @@ pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
             target(none, only(&args.targets), &args.backup_dir).wal_dir(args.wal_dir.as_deref())
         }
         Command::Restore(args) => target(none, Some(&args.archive), &args.latest.backup_dir),
-        Command::Inspect(args) => {
-            target(none, Some(&args.from.target), &args.from.latest.backup_dir)
-                .wal_dir(args.from.wal_dir.as_deref())
-        }
-        Command::Keys(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
-            .wal_dir(args.from.wal_dir.as_deref()),
-        Command::Drill(args) => target(none, Some(&args.from.target), &args.from.latest.backup_dir)
-            .wal_dir(args.from.wal_dir.as_deref()),
-        Command::PutKeys(args) => {
-            target(none, Some(&args.from.target), &args.from.latest.backup_dir)
-                .wal_dir(args.from.wal_dir.as_deref())
-        }
+        Command::Inspect(args) => of_target(none, &args.from),
+        Command::Keys(args) => of_target(none, &args.from),
+        Command::Drill(args) => of_target(none, &args.from),
+        Command::PutKeys(args) => of_target(none, &args.from),
         Command::Diff(args) => target(none, None, &args.latest.backup_dir),
         Command::Rewind(args) => none.place(only(&args.targets)),
         Command::Snapshot(args) => {
@@ -88,6 +81,11 @@ fn target(given: Printed, target: Option<&TargetName>, backup_dir: &BackupDir) -
     given
         .place(place)
         .backup_dir(backup_dir.backup_dir.as_ref())
+}
+
+fn of_target(given: Printed, from: &TargetFlags) -> Printed {
+    let given = target(given, Some(&from.target), &from.latest.backup_dir);
+    given.wal_dir(from.wal_dir.as_deref())
 }
 
 fn destination(mut given: Printed, to: &DestinationFlags) -> Printed {

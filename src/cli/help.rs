@@ -91,125 +91,84 @@ const RARE: &[&str] = &[
 /// The flags of `snapshot` that `schedule -h` lists.
 const OF_SCHEDULE: &[&str] = &["kind", "at", "every", "run_as", "data_dir", "backup_dir"];
 
-/// The examples at the end of a command's `-h` and of its manual page.
-const EXAMPLES: &[(&str, &str)] = &[
-    (
-        "etcd-ark",
-        "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark verify /var/backups/etcd",
-    ),
-    (
-        "snapshot",
-        "etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark snapshot --keep-last 8 --dry-run   # dirs from /etc/etcd-ark.toml",
-    ),
-    (
-        "verify",
-        "etcd-ark verify /var/backups/etcd
-etcd-ark verify --deep /var/lib/etcd",
-    ),
-    (
-        "restore",
-        "etcd-ark restore latest --backup-dir /var/backups/etcd --member infra0 \\
+/// The examples at the end of a command's `-h` and of its manual page, below the command's name.
+const EXAMPLES: &str = r"
+[etcd-ark]
+etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark verify /var/backups/etcd
+[snapshot]
+etcd-ark snapshot --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark snapshot --keep-last 8 --dry-run   # dirs from /etc/etcd-ark.toml
+[verify]
+etcd-ark verify /var/backups/etcd
+etcd-ark verify --deep /var/lib/etcd
+[restore]
+etcd-ark restore latest --backup-dir /var/backups/etcd --member infra0 \
       --data-dir /var/lib/etcd --replace --dry-run
-etcd-ark restore infra0.tar.zst --data-dir /var/lib/etcd   # nothing there yet",
-    ),
-    (
-        "drill",
-        "etcd-ark drill latest --backup-dir /var/backups/etcd --etcd /usr/bin/etcd
-etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd",
-    ),
-    (
-        "put-keys",
-        "etcd-ark put-keys latest /app/config --backup-dir /var/backups/etcd \\
+etcd-ark restore infra0.tar.zst --data-dir /var/lib/etcd   # nothing there yet
+[drill]
+etcd-ark drill latest --backup-dir /var/backups/etcd --etcd /usr/bin/etcd
+etcd-ark drill /var/lib/etcd --etcd /usr/bin/etcd
+[put-keys]
+etcd-ark put-keys latest /app/config --backup-dir /var/backups/etcd \
       --endpoints http://10.0.1.10:2379 --dry-run
-etcd-ark put-keys /var/lib/etcd /app/config --at-index 318 \\
-      --endpoints http://10.0.1.10:2379   # as it was before entry 319",
-    ),
-    (
-        "list",
-        "etcd-ark list /var/backups/etcd
-etcd-ark list --member infra0 --since 7d /var/backups/etcd",
-    ),
-    (
-        "copy",
-        "etcd-ark copy /var/backups/etcd s3://backups/etcd
-etcd-ark copy s3://backups/etcd /var/backups/etcd",
-    ),
-    (
-        "inspect",
-        "etcd-ark inspect /var/lib/etcd
-etcd-ark inspect latest:pre-upgrade --backup-dir /var/backups/etcd",
-    ),
-    (
-        "keys",
-        "etcd-ark keys /var/lib/etcd
-etcd-ark keys /var/lib/etcd /app/config --values --at-index 240",
-    ),
-    (
-        "diff",
-        "etcd-ark diff latest /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark diff infra0.tar.zst infra1.tar.zst --at-common-index",
-    ),
-    (
-        "explain-log",
-        "journalctl -u etcd -o cat | etcd-ark explain-log
-tail -f etcd.log | etcd-ark explain-log --only-notable",
-    ),
-    (
-        "rewind",
-        "etcd-ark rewind /backups/etcd-*.tar.zst --out /backups/rewound --dry-run
-etcd-ark rewind /backups/etcd-*.tar.zst --out /backups/rewound",
-    ),
-    (
-        "downgrade",
-        "etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \\
+etcd-ark put-keys /var/lib/etcd /app/config --at-index 318 \
+      --endpoints http://10.0.1.10:2379   # as it was before entry 319
+[list]
+etcd-ark list /var/backups/etcd
+etcd-ark list --member infra0 --since 7d /var/backups/etcd
+[copy]
+etcd-ark copy /var/backups/etcd s3://backups/etcd
+etcd-ark copy s3://backups/etcd /var/backups/etcd
+[inspect]
+etcd-ark inspect /var/lib/etcd
+etcd-ark inspect latest:pre-upgrade --backup-dir /var/backups/etcd
+[keys]
+etcd-ark keys /var/lib/etcd
+etcd-ark keys /var/lib/etcd /app/config --values --at-index 240
+[diff]
+etcd-ark diff latest /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark diff infra0.tar.zst infra1.tar.zst --at-common-index
+[explain-log]
+journalctl -u etcd -o cat | etcd-ark explain-log
+tail -f etcd.log | etcd-ark explain-log --only-notable
+[rewind]
+etcd-ark rewind /backups/etcd-*.tar.zst --out /backups/rewound --dry-run
+etcd-ark rewind /backups/etcd-*.tar.zst --out /backups/rewound
+[downgrade]
+etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \
       --data-dir /var/lib/etcd
-etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
-      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd",
-    ),
-    (
-        "check",
-        "etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \\
-      --data-dir /var/lib/etcd
-etcd-ark downgrade check --offline infra0.etcd infra1.etcd   # all are stopped",
-    ),
-    (
-        "run",
-        "etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
-      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd --dry-run
-etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \\
-      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd",
-    ),
-    (
-        "preflight",
-        "etcd-ark preflight --endpoints http://10.0.1.10:2379 \\
+etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \
       --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
-etcd-ark preflight --watch --endpoints http://10.0.1.10:2379",
-    ),
-    (
-        "prune",
-        "etcd-ark prune /var/backups/etcd --keep-last 8 --keep-daily 14 --dry-run
-etcd-ark prune   # backup dir and rules from /etc/etcd-ark.toml",
-    ),
-    (
-        "status",
-        "etcd-ark status /var/backups/etcd --max-age 26h
-etcd-ark status /var/backups/etcd --member infra0 --max-age 26h --quick",
-    ),
-    (
-        "schedule",
-        "etcd-ark schedule --data-dir /var/lib/etcd \\
+[check]
+etcd-ark downgrade check --endpoints http://10.0.1.10:2379 \
+      --data-dir /var/lib/etcd
+etcd-ark downgrade check --offline infra0.etcd infra1.etcd   # all are stopped
+[run]
+etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \
+      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd --dry-run
+etcd-ark downgrade run --endpoints http://10.0.1.10:2379 \
+      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
+[preflight]
+etcd-ark preflight --endpoints http://10.0.1.10:2379 \
+      --data-dir /var/lib/etcd --backup-dir /var/backups/etcd
+etcd-ark preflight --watch --endpoints http://10.0.1.10:2379
+[prune]
+etcd-ark prune /var/backups/etcd --keep-last 8 --keep-daily 14 --dry-run
+etcd-ark prune   # backup dir and rules from /etc/etcd-ark.toml
+[status]
+etcd-ark status /var/backups/etcd --max-age 26h
+etcd-ark status /var/backups/etcd --member infra0 --max-age 26h --quick
+[schedule]
+etcd-ark schedule --data-dir /var/lib/etcd \
       --backup-dir /var/backups/etcd --keep-daily 14
-etcd-ark schedule --kind cron --every 6h --data-dir /var/lib/etcd \\
-      --backup-dir /var/backups/etcd --keep-last 8",
-    ),
-    (
-        "completions",
-        "etcd-ark completions bash > /etc/bash_completion.d/etcd-ark",
-    ),
-    ("man", "etcd-ark man snapshot | man -l -"),
-];
+etcd-ark schedule --kind cron --every 6h --data-dir /var/lib/etcd \
+      --backup-dir /var/backups/etcd --keep-last 8
+[completions]
+etcd-ark completions bash > /etc/bash_completion.d/etcd-ark
+[man]
+etcd-ark man snapshot | man -l -
+";
 
 /// The command line with its help laid out, and with URLs refused where a value must be a local path.
 pub(crate) fn arranged(command: Command) -> Command {
@@ -322,10 +281,12 @@ fn command_help(command: Command, globals: &[(String, String)]) -> Command {
         .mut_subcommands(|command| command_help(command, globals))
 }
 
-/// The examples of the command `name`.
 pub(crate) fn examples(name: &str) -> Option<&'static str> {
-    let found = EXAMPLES.iter().find(|(command, _)| *command == name);
-    found.map(|(_, lines)| *lines)
+    let mut all = EXAMPLES
+        .split("\n[")
+        .filter_map(|part| part.split_once("]\n"));
+    let (_, lines) = all.find(|(command, _)| *command == name)?;
+    Some(lines.trim_end())
 }
 
 fn headed_examples(name: &str) -> Option<String> {
@@ -333,7 +294,6 @@ fn headed_examples(name: &str) -> Option<String> {
     Some(format!("Examples:\n  {lines}"))
 }
 
-/// The full command for `name`.
 fn full_name(name: &str) -> String {
     match name {
         "check" | "run" => format!("downgrade {name}"),
@@ -424,18 +384,18 @@ pub(crate) mod tests {
                 "{name}"
             );
         }
-        for (_, examples) in EXAMPLES {
-            assert!(
-                examples.lines().all(|line| line.chars().count() <= 78),
-                "{examples}"
-            );
-            for line in examples.replace("\\\n", " ").lines() {
-                let call = line.split(" | ").find(|part| part.starts_with("etcd-ark "));
-                let call = call.expect(line).split(['#', '>']).next().unwrap();
-                let parsed = Args::command().try_get_matches_from(call.split_whitespace());
-                let dirs_from_file = line.contains("etcd-ark.toml");
-                assert!(parsed.is_ok() || dirs_from_file, "{line}: {parsed:?}");
+        for line in EXAMPLES.lines() {
+            assert!(line.chars().count() <= 78, "{line}");
+        }
+        for line in EXAMPLES.replace("\\\n", " ").lines() {
+            if line.is_empty() || line.starts_with('[') {
+                continue;
             }
+            let call = line.split(" | ").find(|part| part.starts_with("etcd-ark "));
+            let call = call.expect(line).split(['#', '>']).next().unwrap();
+            let parsed = Args::command().try_get_matches_from(call.split_whitespace());
+            let dirs_from_file = line.contains("etcd-ark.toml");
+            assert!(parsed.is_ok() || dirs_from_file, "{line}: {parsed:?}");
         }
     }
 

@@ -5,8 +5,7 @@
 //! number. Sizes are in bytes and named so, times are RFC 3339 in UTC and end in `_at`, indexes of the log are in
 //! `raft_index`. The content of an archive's own `manifest.json` is shown unchanged.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::etcd::ids::{Identity, SnapshotId};
 use crate::etcd::member::Position;
@@ -75,7 +74,6 @@ impl Write for AfterSchema<'_> {
     }
 }
 
-/// A member's identity.
 pub(crate) fn member(identity: &Identity) -> Value {
     json!({
         "id": identity.member_id,
@@ -84,7 +82,6 @@ pub(crate) fn member(identity: &Identity) -> Value {
     })
 }
 
-/// A position in the log.
 pub(crate) fn position(position: &Position) -> Value {
     json!({
         "term": position.term,
@@ -95,7 +92,6 @@ pub(crate) fn position(position: &Position) -> Value {
     })
 }
 
-/// A raft snapshot's id.
 pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
     json!({ "term": id.term, "raft_index": id.index })
 }
@@ -113,7 +109,6 @@ pub(crate) fn archive(repository: &dyn Repository, summary: &ArchiveSummary) -> 
     })
 }
 
-/// A problem with `path`.
 pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
     json!({ "path": path, "kind": kind.name(), "message": message })
 }
@@ -129,7 +124,6 @@ pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     }))
 }
 
-/// `object` with the fields of `more`.
 pub(crate) fn with(mut object: Value, more: Value) -> Value {
     if let (Value::Object(fields), Value::Object(more)) = (&mut object, more) {
         fields.extend(more);

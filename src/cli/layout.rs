@@ -193,7 +193,6 @@ fn stays_with(before: &Piece<'_>, word: &str, hang: usize, width: usize) -> bool
     is_unit && before.text.ends_with(|c: char| c.is_ascii_digit()) || is_value && is_flag && fits
 }
 
-/// The first word of what is quoted.
 fn first_word(quoted: &str) -> &str {
     let text = quoted.trim_start_matches(['(', '`']);
     text.split([' ', '`']).next().unwrap_or_default()
@@ -262,11 +261,15 @@ impl Table {
 
     /// The lines, still to be [`fit`].
     pub(crate) fn lines(&self) -> Vec<String> {
-        let titles = self
-            .header
-            .iter()
-            .map(|title| title.trim_start_matches(RIGHT));
-        let titles: Vec<_> = titles.map(str::to_owned).collect();
+        self.painted(str::to_owned)
+    }
+
+    /// The same with titles in a colour.
+    pub(crate) fn painted(&self, paint: impl Fn(&str) -> String) -> Vec<String> {
+        let titles = self.header.iter();
+        let titles: Vec<_> = titles
+            .map(|title| paint(title.trim_start_matches(RIGHT)))
+            .collect();
         let width = |column: usize| {
             let cells = self.rows.iter().map(|(cells, _)| cells).chain([&titles]);
             let cells = cells.filter_map(|cells| cells.get(column));

@@ -38,7 +38,7 @@ use signal_hook::flag;
 
 use crate::cli::args::{Args, Command, misread};
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{Kind, Result};
 use crate::cli::given::given;
 use crate::cli::metrics::Record;
 use crate::cli::open::Opener;
@@ -66,11 +66,9 @@ pub fn main() -> u8 {
     };
     let outcome = run(&args.command, &cx);
     let ended = match outcome {
-        Ok(()) if cx.out.lost() => Err(CliError::new(
-            Kind::Failed,
-            "done, but stdout could not be written to",
-        )
-        .hint("`etcd-ark list` and `etcd-ark inspect` show what was done")),
+        Ok(()) if cx.out.lost() => Err(Kind::Failed
+            .error("done, but stdout could not be written to")
+            .hint("`etcd-ark list` and `etcd-ark inspect` show what was done")),
         Ok(()) if cx.out.warned() && args.global.strict => Err(cx.out.only_warned()),
         Ok(()) => Ok(()),
         Err(error) => Err(error

@@ -80,7 +80,6 @@ impl<'p> Opener<'p> {
         Ok((self.repository(&bucket)?, name.to_owned()))
     }
 
-    /// The archive at `place`.
     pub(crate) fn archive(&self, place: &Location) -> Result<Archive> {
         let is_encrypted = is_encrypted(place);
         if let Location::Path(path) = place {

@@ -93,7 +93,6 @@ impl Output {
         }
     }
 
-    /// Whether the result is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
@@ -154,7 +153,7 @@ impl Output {
                 message = format!("{message}; {warning}");
             }
         }
-        CliError::new(Kind::Warned, message)
+        Kind::Warned.error(message)
     }
 
     /// A warning, printed once; it counts under `--strict`.

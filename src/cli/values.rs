@@ -62,12 +62,10 @@ pub(crate) fn count(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(wrong)
 }
 
-/// A number of threads.
 pub(crate) fn threads(text: &str) -> Result<u16, String> {
     up_to(1024, text)
 }
 
-/// A level of zstd.
 pub(crate) fn level(text: &str) -> Result<i32, String> {
     up_to(19, text).map(i32::from)
 }
@@ -79,7 +77,6 @@ fn up_to(most: u16, text: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("not a number from 1 to {most}"))
 }
 
-/// An index of the log.
 pub(crate) fn index(text: &str) -> Result<u64, String> {
     let wrong = |_| "not an index of the log: write a number, such as 318".to_owned();
     text.parse().map_err(wrong)

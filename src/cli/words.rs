@@ -127,6 +127,7 @@ fn what_users_read_is_plain_english() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut sources, mut documents) = (Vec::new(), Vec::new());
     files_below(&root.join("src"), ".rs", &mut sources);
+    files_below(&root.join("src"), ".txt", &mut documents);
     for dir in ["docs", "dist", "testdata"] {
         files_below(&root.join(dir), ".md", &mut documents);
     }

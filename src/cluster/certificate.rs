@@ -123,7 +123,6 @@ fn bit_length(number: &[u8]) -> usize {
     first + 8 * significant.count()
 }
 
-/// A reader of DER.
 #[derive(Clone, Copy)]
 struct Der<'a>(&'a [u8]);
 

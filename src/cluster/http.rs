@@ -64,7 +64,6 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// The method of a request.
 #[derive(Debug)]
 pub(super) enum Method<'r> {
     Get,

@@ -35,7 +35,6 @@ pub struct LiveNode {
     pub expires: bool,
 }
 
-/// The condition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Absent,
@@ -108,7 +107,6 @@ impl<'c> Keys<'c> {
         }
     }
 
-    /// The cluster that answered.
     pub fn cluster_id(&self) -> Option<ClusterId> {
         self.cluster_id
     }

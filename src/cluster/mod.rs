@@ -84,7 +84,6 @@ pub enum AccessError {
     Io(#[from] std::io::Error),
 }
 
-/// What the cluster answered.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterState {
     /// The cluster's id, from the first member that answered, or the expected one.
@@ -102,7 +101,6 @@ pub struct UnknownEndpoint {
     pub silence: ProbeError,
 }
 
-/// One member and its answers.
 #[derive(Clone, Debug)]
 pub struct MemberState {
     /// The member, from the cluster itself, or else from the files.
@@ -180,7 +178,6 @@ pub enum ProbeError {
     #[error("{url} answered with status {status}: {message}")]
     Refused {
         url: String,
-        /// The HTTP status.
         status: u16,
         /// Its message, shortened.
         message: String,

@@ -140,7 +140,6 @@ impl Cluster {
     }
 }
 
-/// The answers from the URLs of one member.
 #[derive(Debug, Default)]
 struct Answers {
     said: Option<(ClusterId, MemberStatus)>,

@@ -103,7 +103,6 @@ impl Tls {
     }
 }
 
-/// A connection with TLS.
 pub(super) struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,

@@ -184,7 +184,6 @@ fn below(node: &[u8], key: &[u8]) -> Option<u64> {
     found
 }
 
-/// The value of `key` in a leaf.
 fn in_leaf(node: &[u8], key: &[u8]) -> Option<Vec<u8>> {
     elements(node).find_map(|at| {
         let (offset, lengths) = (number(node, at) >> 32, number(node, at + 8));
@@ -226,7 +225,6 @@ fn read_meta(file: &fs::File, offset: u64) -> Result<Option<Vec<u8>>, DbFault> {
     }
 }
 
-/// The page size in a valid meta page.
 fn page_size(meta: &[u8]) -> Option<u64> {
     page_size_ok(meta).then(|| page_size_of(meta))
 }

@@ -73,48 +73,34 @@ pub enum LeftoverKind {
 }
 
 impl LeftoverKind {
-    /// What it is.
-    pub fn explain(self) -> &'static str {
+    /// What it is, where it comes from, and whether it may be removed, with any condition.
+    pub fn texts(self) -> [&'static str; 3] {
         match self {
-            Self::BrokenSnapshot => "a raft snapshot that etcd could not read and set aside",
-            Self::BrokenSegment => "etcd's copy of a segment from before it cut off a torn tail",
-            Self::Temporary => "a file that was being made when etcd stopped",
-            Self::UnmarkedSnapshot => {
-                "a raft snapshot that the WAL does not know of yet, because etcd was stopped"
-            }
-            Self::Unknown => "not a file that etcd makes",
-        }
-    }
-
-    /// How it was made.
-    pub fn origin(self) -> &'static str {
-        match self {
-            Self::BrokenSnapshot => {
-                "etcd or `etcdctl backup` met a raft snapshot that could not be read, often one still being written, and renamed it"
-            }
-            Self::BrokenSegment => {
-                "etcd was killed while it wrote; at its next start it copied the segment and cut the original"
-            }
-            Self::Temporary => "etcd was killed while it made the file",
-            Self::UnmarkedSnapshot => {
-                "etcd 3.4 was killed between the raft snapshot and its marker in the WAL"
-            }
-            Self::Unknown => "something other than etcd",
-        }
-    }
-
-    /// Whether it may be removed, with any condition.
-    pub fn removable(self) -> &'static str {
-        match self {
-            Self::BrokenSnapshot => {
-                "yes, once the member runs well; until then keep it: it may be the newest raft snapshot"
-            }
-            Self::BrokenSegment => {
-                "yes, once the member runs well and agrees with the others: it holds what was cut off"
-            }
-            Self::Temporary => "yes, while etcd is stopped",
-            Self::UnmarkedSnapshot => "no: leave it to etcd, which purges it in its turn",
-            Self::Unknown => "ask who put it there; etcd does not need it",
+            Self::BrokenSnapshot => [
+                "a raft snapshot that etcd could not read and set aside",
+                "etcd or `etcdctl backup` met a raft snapshot that could not be read, often one still being written, and renamed it",
+                "yes, once the member runs well; until then keep it: it may be the newest raft snapshot",
+            ],
+            Self::BrokenSegment => [
+                "etcd's copy of a segment from before it cut off a torn tail",
+                "etcd was killed while it wrote; at its next start it copied the segment and cut the original",
+                "yes, once the member runs well and agrees with the others: it holds what was cut off",
+            ],
+            Self::Temporary => [
+                "a file that was being made when etcd stopped",
+                "etcd was killed while it made the file",
+                "yes, while etcd is stopped",
+            ],
+            Self::UnmarkedSnapshot => [
+                "a raft snapshot that the WAL does not know of yet, because etcd was stopped",
+                "etcd 3.4 was killed between the raft snapshot and its marker in the WAL",
+                "no: leave it to etcd, which purges it in its turn",
+            ],
+            Self::Unknown => [
+                "not a file that etcd makes",
+                "something other than etcd",
+                "ask who put it there; etcd does not need it",
+            ],
         }
     }
 

@@ -41,7 +41,6 @@ pub struct DataDir {
     dedicated_wal: bool,
 }
 
-/// Why a path is not a member's data dir.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error("{}", missing("data dir", .0))]

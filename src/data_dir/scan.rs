@@ -3,8 +3,7 @@
 //! In: a [`DataDir`]. Out: a result for each file, the member's facts, and the leftovers.
 //! Reads only; a directory that changes meanwhile is read again.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +19,9 @@ use crate::data_dir::{
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::{MemberFacts, StartFault};
 use crate::etcd::rescue::Lost;
-use crate::etcd::scan::Extent;
-use crate::etcd::scan::{FileEnd, FileFault, FileKind, FileReport, MemberScan, Pass, ReplayResult};
+use crate::etcd::scan::{
+    Extent, FileEnd, FileFault, FileKind, FileReport, MemberScan, Pass, ReplayResult,
+};
 use crate::etcd::start::Verdicts;
 use crate::etcd::trace::Trace;
 use crate::etcd::wal::resync::next_whole_record;
@@ -68,7 +68,6 @@ pub struct Survey {
     pub starts: Option<Verdicts>,
 }
 
-/// Why a data dir could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
     #[error(transparent)]
@@ -97,7 +96,6 @@ impl Survey {
     }
 }
 
-/// Reads `data_dir`.
 pub fn survey(
     data_dir: &DataDir,
     pass: Pass,

@@ -11,8 +11,7 @@
 pub mod server;
 
 use std::ffi::OsString;
-use std::io;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -51,7 +50,6 @@ const LAST_LINES: usize = 12;
 /// How many bytes of the end of that log are read.
 const MOST_READ: u64 = 1 << 20;
 
-/// What to test, and with which etcd.
 #[derive(Debug)]
 pub struct DrillRequest<'r> {
     pub etcd: &'r Path,
@@ -64,7 +62,6 @@ pub struct DrillRequest<'r> {
     pub threads: usize,
 }
 
-/// The result of a drill.
 #[derive(Debug)]
 pub struct Drilled {
     pub version: String,
@@ -132,7 +129,6 @@ pub enum DrillError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Tests `target`.
 pub fn drill(
     target: Target,
     request: &DrillRequest<'_>,

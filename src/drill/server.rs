@@ -44,7 +44,6 @@ pub(super) struct Binary {
     pub(super) release: Release,
 }
 
-/// The member to start.
 pub(super) struct Member<'m> {
     pub(super) data_dir: &'m Path,
     pub(super) log: &'m Path,
@@ -138,7 +137,6 @@ impl Binary {
     }
 }
 
-/// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
     group: Group,
@@ -218,7 +216,6 @@ impl Server {
 #[derive(Debug)]
 struct Group {
     child: Child,
-    /// The file that it writes to.
     output: fs::File,
     has_ended: bool,
 }

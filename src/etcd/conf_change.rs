@@ -23,16 +23,11 @@ pub enum ClusterChange {
     Version(ClusterVersion),
     /// A member publishes its name and client URLs.
     Attributes {
-        /// The member.
         id: MemberId,
-        /// Its name.
         name: String,
-        /// Its client URLs.
         client_urls: Vec<String>,
     },
-    /// A member is added.
     Add(Member),
-    /// A member is removed permanently.
     Remove(MemberId),
     /// A member's peer URLs change.
     Update(Member),
@@ -43,9 +38,7 @@ pub enum ClusterChange {
 /// A change and the entry that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedChange {
-    /// The entry's index.
     pub index: Index,
-    /// What it changes.
     pub change: ClusterChange,
 }
 

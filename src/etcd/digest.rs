@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of one slice.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -74,7 +73,6 @@ impl<'de> Deserialize<'de> for Digest {
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::etcd::proto::Request;
 
-/// The class of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryClass {
     /// A client's request that can change keys, or users of auth.
@@ -33,7 +32,6 @@ pub enum EntryClass {
 /// The number of entries, and the number of client writes among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EntryCount {
-    /// All of them.
     pub entries: u64,
     /// Those that a client asked for and that can change keys.
     pub client_writes: u64,
@@ -116,7 +114,6 @@ fn is_attributes(path: &[u8]) -> bool {
 }
 
 impl EntryCount {
-    /// Counts one more.
     pub fn add(&mut self, class: EntryClass) {
         self.entries += 1;
         self.client_writes += u64::from(class.is_client_write());

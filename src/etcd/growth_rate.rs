@@ -27,7 +27,6 @@ pub struct Pace {
 /// How fast a log has grown recently.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
-    /// Entries per second.
     pub entries_per_second: f64,
     /// The first time that was used.
     #[serde(rename = "from_at")]

@@ -37,7 +37,6 @@ impl Index {
     }
 }
 
-/// The text for missing entries from `from` to `to`.
 pub(crate) fn missing(from: Index, to: Index) -> String {
     if from == to {
         format!("entry {from} is missing")
@@ -103,20 +102,14 @@ hex_id!(ClusterId);
 /// A release as etcd compares them: major and minor, such as `2.1`, without the patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {
-    /// Such as 2.
     pub major: u64,
-    /// Such as 1.
     pub minor: u64,
 }
 
-/// etcd 2.1.
 pub const V2_1: Release = Release { major: 2, minor: 1 };
-/// etcd 2.2.
 pub const V2_2: Release = Release { major: 2, minor: 2 };
-/// etcd 2.3.
 pub const V2_3: Release = Release { major: 2, minor: 3 };
 
-/// A text that is not a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a release is two numbers, such as `2.1`")]
 pub struct NoRelease;
@@ -191,18 +184,14 @@ impl FromStr for ClusterVersion {
 }
 
 impl ClusterVersion {
-    /// The release of this version.
     pub fn release(&self) -> Release {
         Release::of(&self.0)
     }
 }
 
-/// The identity of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The cluster it belongs to.
     pub cluster_id: ClusterId,
-    /// Its id in that cluster.
     pub member_id: MemberId,
     /// The name it last published; `None` before that, and after its removal.
     pub name: Option<String>,
@@ -237,7 +226,6 @@ impl SnapshotId {
         })
     }
 
-    /// The file name that etcd gives it.
     pub fn file_name(self) -> String {
         format!("{:016x}-{:016x}.snap", self.term.0, self.index.0)
     }

@@ -7,14 +7,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::conf_change::{ClusterChange, LoggedChange};
-use crate::etcd::ids::missing;
-use crate::etcd::ids::{ClusterVersion, Identity, Index, MemberId, Release, SnapshotId, Term};
+use crate::etcd::ids::{
+    ClusterVersion, Identity, Index, MemberId, Release, SnapshotId, Term, missing,
+};
 use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::raft_snapshot::SnapshotFacts;
 use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
 
 /// The end of a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The term of the last entry.
     pub term: Term,
@@ -31,7 +32,6 @@ pub struct Position {
 /// A cluster version and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionChange {
-    /// The version.
     pub version: ClusterVersion,
     /// The entry that set it; `None` if it is before the available segments.
     pub set_at: Option<Index>,
@@ -39,12 +39,9 @@ pub struct VersionChange {
     pub committed: bool,
 }
 
-/// All facts from a member's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberFacts {
-    /// Its identity.
     pub identity: Identity,
-    /// The end of its log.
     pub position: Position,
     /// The WAL's running CRC at the last entry, a digest of the log up to there: two logs may have the
     /// same last index and term and still hold different entries. `None` if a raft snapshot
@@ -59,7 +56,6 @@ pub struct MemberFacts {
     pub versions: Vec<VersionChange>,
     /// The members at the commit index.
     pub members: Vec<Member>,
-    /// The permanently removed members.
     pub removed_members: Vec<MemberId>,
     /// Whether an entry that removes this member is in the log, not known to be committed.
     pub removal_pending: bool,

@@ -14,7 +14,6 @@ use crate::etcd::text::printable;
 /// A member in the cluster's own data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its id.
     pub id: MemberId,
     /// Its name; empty until it has published itself.
     pub name: String,
@@ -24,7 +23,6 @@ pub struct Member {
     pub client_urls: Vec<String>,
 }
 
-/// The cluster's facts in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreFacts {
     /// `/0/version`; missing in a 2.0 cluster and before a version is written.
@@ -35,7 +33,6 @@ pub struct StoreFacts {
     pub removed: BTreeSet<MemberId>,
 }
 
-/// Why a saved store is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// The JSON is not what etcd writes.

@@ -11,10 +11,8 @@ use prost::Message;
 /// `etcdserverpb.Metadata`: the member of a WAL. The same in every segment.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Metadata {
-    /// The member's id.
     #[prost(uint64, optional, tag = "1")]
     pub node_id: Option<u64>,
-    /// The cluster's id.
     #[prost(uint64, optional, tag = "2")]
     pub cluster_id: Option<u64>,
 }
@@ -28,7 +26,6 @@ pub struct Entry {
     /// The term of the leader that proposed it.
     #[prost(uint64, optional, tag = "2")]
     pub term: Option<u64>,
-    /// Its position in the log.
     #[prost(uint64, optional, tag = "3")]
     pub index: Option<u64>,
     /// A [`Request`], a [`ConfChange`], or nothing for a new leader's first entry.
@@ -56,7 +53,6 @@ pub struct SnapshotMarker {
     /// The last index inside the snapshot.
     #[prost(uint64, optional, tag = "1")]
     pub index: Option<u64>,
-    /// The term of that index.
     #[prost(uint64, optional, tag = "2")]
     pub term: Option<u64>,
 }
@@ -64,13 +60,11 @@ pub struct SnapshotMarker {
 /// `raftpb.ConfChange`: a member is added, removed or gets other peer URLs.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ConfChange {
-    /// The request's id.
     #[prost(uint64, optional, tag = "1")]
     pub id: Option<u64>,
     /// 0 add, 1 remove, 2 update.
     #[prost(uint64, optional, tag = "2")]
     pub kind: Option<u64>,
-    /// The member concerned.
     #[prost(uint64, optional, tag = "3")]
     pub node_id: Option<u64>,
     /// The member as JSON; absent or empty for a removal.
@@ -81,7 +75,6 @@ pub struct ConfChange {
 /// `etcdserverpb.Request`: an operation on the v2 store.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Request {
-    /// The request's id.
     #[prost(uint64, optional, tag = "1")]
     pub id: Option<u64>,
     /// `PUT`, `POST`, `DELETE`, `QGET` or `SYNC`.
@@ -90,10 +83,8 @@ pub struct Request {
     /// The store path, such as `/1/foo`; a client's key need not be UTF-8.
     #[prost(bytes = "vec", optional, tag = "3")]
     pub path: Option<Vec<u8>>,
-    /// The value to write.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub val: Option<Vec<u8>>,
-    /// Whether the node is a directory.
     #[prost(bool, optional, tag = "5")]
     pub dir: Option<bool>,
     /// The value that the key must have.
@@ -111,22 +102,18 @@ pub struct Request {
     /// Of no effect on the store, as are `since`, `sorted`, `quorum` and `stream`.
     #[prost(bool, optional, tag = "10")]
     pub wait: Option<bool>,
-    /// See `wait`.
     #[prost(uint64, optional, tag = "11")]
     pub since: Option<u64>,
     /// Whether to delete a directory with all below it.
     #[prost(bool, optional, tag = "12")]
     pub recursive: Option<bool>,
-    /// See `wait`.
     #[prost(bool, optional, tag = "13")]
     pub sorted: Option<bool>,
-    /// See `wait`.
     #[prost(bool, optional, tag = "14")]
     pub quorum: Option<bool>,
     /// SYNC: the time up to which keys expire, in nanoseconds since 1970.
     #[prost(int64, optional, tag = "15")]
     pub time: Option<i64>,
-    /// See `wait`.
     #[prost(bool, optional, tag = "16")]
     pub stream: Option<bool>,
     /// Whether to keep the value (2.3 and later).
@@ -143,7 +130,6 @@ pub struct SnapshotMetadata {
     /// The last index inside the snapshot.
     #[prost(uint64, optional, tag = "2")]
     pub index: Option<u64>,
-    /// The term of that index.
     #[prost(uint64, optional, tag = "3")]
     pub term: Option<u64>,
 }

@@ -26,10 +26,8 @@ const MAX_METADATA: u64 = 1 << 20;
 /// longest form that protobuf accepts.
 const MAX_HEAD: usize = 11 + 11 + 11;
 
-/// The facts of a raft snapshot file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFacts {
-    /// Its position in the log.
     pub id: SnapshotId,
     /// The members, in 3.4 those without a vote too.
     pub nodes: Vec<MemberId>,
@@ -42,15 +40,11 @@ pub struct SnapshotFacts {
 /// What a start loads from a raft snapshot file, whatever the file's name.
 #[derive(Clone, Debug)]
 pub struct StartSnapshot {
-    /// Its position in the log.
     pub id: SnapshotId,
-    /// The members.
     pub nodes: Vec<MemberId>,
-    /// The requested part of its store.
     pub store: Store,
 }
 
-/// Why a raft snapshot file is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotFault {
     /// The file is empty; etcd creates it before it writes the data.
@@ -70,14 +64,11 @@ pub enum SnapshotFault {
         /// Bytes that there should be.
         expected: u64,
     },
-    /// The data are corrupt.
     #[error(
         "CRC mismatch (stored {stored:08x}, computed {computed:08x}) over the data from offset {offset}"
     )]
     CrcMismatch {
-        /// The CRC in the file.
         stored: u32,
-        /// The CRC of the data.
         computed: u32,
         /// The start of the data, in bytes from the start of the file.
         offset: u64,
@@ -88,7 +79,6 @@ pub enum SnapshotFault {
         /// The position in the metadata.
         found: SnapshotId,
     },
-    /// The store inside is not valid.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -156,7 +146,6 @@ impl SnapshotScan {
         self
     }
 
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.taken += bytes.len() as u64;
         match &mut self.state {

@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::etcd::ids::{Index, SnapshotId, Term};
 use crate::etcd::wal::log::Log;
 
-/// What is lost from a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
     /// All entries up to this one are intact.

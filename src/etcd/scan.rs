@@ -15,23 +15,17 @@ use crate::etcd::trace::Trace;
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentScan};
 
-/// The result of checking one file.
 #[derive(Clone, Debug)]
 pub struct FileReport {
     /// Its path in an archive.
     pub path: String,
-    /// Bytes.
     pub bytes: u64,
-    /// What is wrong with it, if anything.
     pub fault: Option<FileFault>,
 }
 
-/// The kind of a file, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// A raft snapshot.
     Snapshot(SnapshotId),
-    /// A WAL segment.
     Segment(SegmentName),
     /// Anything else: its content is not read.
     Other,
@@ -62,24 +56,19 @@ impl FileFault {
     }
 }
 
-/// The result of a valid file.
 #[derive(Clone, Debug)]
 pub enum FileEnd {
     /// A raft snapshot that etcd could load.
     Snapshot(Box<SnapshotFacts>),
-    /// A segment with valid records.
     Segment(SegmentEnd),
-    /// A file that is not examined.
     Other,
 }
 
-/// Why a file is corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileFault {
     /// A raft snapshot that etcd could not load.
     #[error(transparent)]
     Snapshot(#[from] SnapshotFault),
-    /// A segment that breaks.
     #[error("{} at offset {}", .0.fault, .0.offset)]
     Segment(Break),
     /// A segment before this one is missing, or its content is.
@@ -87,7 +76,6 @@ pub enum FileFault {
     Gap {
         /// The sequence number of the last segment before.
         before: u64,
-        /// The sequence number of this one.
         after: u64,
     },
 }
@@ -98,14 +86,12 @@ pub enum Extent {
     /// Those that a replay needs.
     #[default]
     Needed,
-    /// All.
     All,
 }
 
 /// What a member's files are read for, besides being checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
-    /// Which of them to read.
     pub extent: Extent,
     /// Whether to find out which servers start from them.
     pub starts: bool,
@@ -163,7 +149,6 @@ pub struct MemberScan {
     /// Whether the last segment was cut short at its start: none may follow.
     begun: bool,
     now: Now,
-    /// The simulated start, if requested.
     start: Option<StartScan>,
     /// Whether that start reads the current file itself.
     start_reads: bool,
@@ -180,7 +165,6 @@ enum Now {
 }
 
 impl MemberScan {
-    /// A scan for `pass`.
     pub fn new(pass: Pass) -> Self {
         Self {
             replay: pass.replay.map(Replay::new),
@@ -202,18 +186,15 @@ impl MemberScan {
         self.snapshot.as_ref().map(|snapshot| snapshot.id.index)
     }
 
-    /// Also simulates `start`.
     #[must_use]
     pub fn with_start(self, start: Option<StartScan>) -> Self {
         Self { start, ..self }
     }
 
-    /// The simulated start.
     pub fn start(&mut self) -> Option<&mut StartScan> {
         self.start.as_mut()
     }
 
-    /// Ends the simulation of a start.
     pub fn take_start(&mut self) -> Option<StartScan> {
         self.start.take()
     }
@@ -235,7 +216,6 @@ impl MemberScan {
         };
     }
 
-    /// Begins a file of `length` bytes.
     pub fn begin(&mut self, kind: FileKind, length: u64) {
         self.now = match kind {
             FileKind::Other => Now::Other,
@@ -421,7 +401,6 @@ impl MemberScan {
 /// The results of a member's files together.
 #[derive(Debug)]
 pub struct ScanResult {
-    /// The member's facts.
     pub facts: MemberFacts,
     /// The store that the log leads to, if a replay was requested.
     pub replay: Option<ReplayResult>,
@@ -431,7 +410,6 @@ pub struct ScanResult {
     pub lost: Option<Lost>,
 }
 
-/// The result of a replay.
 pub type ReplayResult = Result<Replayed, ReplayFault>;
 
 impl Lost {

@@ -22,7 +22,6 @@ use crate::etcd::wal::segment::Located;
 pub struct EntryDigest([u8; 16]);
 
 impl EntryDigest {
-    /// The digest of an entry.
     pub fn of(entry: &EntryView<'_>) -> Self {
         let mut hasher = Hasher::default();
         hasher.update(&entry.kind.to_le_bytes());
@@ -34,7 +33,6 @@ impl EntryDigest {
         Self(half)
     }
 
-    /// Its bytes.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -48,10 +46,8 @@ impl fmt::Display for EntryDigest {
     }
 }
 
-/// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracedEntry {
-    /// Its position in the log.
     pub index: Index,
     /// The term of the leader that proposed it.
     pub term: Term,
@@ -61,22 +57,18 @@ pub struct TracedEntry {
     pub log_crc: u32,
     /// Bytes of its data.
     pub bytes: u32,
-    /// Its class.
     pub class: EntryClass,
     /// The time in a SYNC, from the leader's clock.
     pub clock: Option<UnixNanos>,
 }
 
-/// A valid raft snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedSnapshot {
-    /// Its position in the log.
     pub id: SnapshotId,
     /// The cluster version in its store.
     pub cluster_version: Option<ClusterVersion>,
 }
 
-/// The entries and raft snapshots of a log.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// Every entry, in order; with a gap where a raft snapshot replaces some.
@@ -86,13 +78,11 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The entry at `index`.
     pub fn entry(&self, index: Index) -> Option<&TracedEntry> {
         let at = self.entries.partition_point(|entry| entry.index < index);
         self.entries.get(at).filter(|entry| entry.index == index)
     }
 
-    /// The entries above `index`.
     pub fn above(&self, index: Index) -> &[TracedEntry] {
         let from = self.entries.partition_point(|entry| entry.index <= index);
         self.entries.get(from..).unwrap_or_default()
@@ -108,7 +98,6 @@ impl Trace {
         self.snapshots.insert(place, snapshot);
     }
 
-    /// Takes the next record.
     pub(crate) fn record(&mut self, at: &Located<'_>) {
         if at.record.kind == Kind::Entry
             && let Some(entry) = EntryView::read(at.record.data.unwrap_or_default())

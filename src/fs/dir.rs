@@ -74,16 +74,24 @@ impl Dir {
     }
 
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Arc<Self>> {
-        let path = self.path().join(name);
-        let opened = rustix::fs::openat(&self.0, name, DIRECTORY, Mode::empty());
-        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
-        Ok(Arc::new(Self(fs::File::from_parts(opened.into(), path))))
+        let dir = self.open_at(name, DIRECTORY, Mode::empty(), "open")?;
+        Ok(Arc::new(Self(dir)))
     }
 
     pub fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<fs::File> {
+        self.open_at(name, flags, Mode::empty(), "open")
+    }
+
+    fn open_at(
+        &self,
+        name: &OsStr,
+        flags: OFlags,
+        mode: Mode,
+        action: &str,
+    ) -> io::Result<fs::File> {
         let path = self.path().join(name);
-        let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, Mode::empty());
-        let opened = opened.map_err(|error| with_path(error.into(), "open", &path))?;
+        let opened = rustix::fs::openat(&self.0, name, OFlags::CLOEXEC | flags, mode);
+        let opened = opened.map_err(|error| with_path(error.into(), action, &path))?;
         Ok(fs::File::from_parts(opened.into(), path))
     }
 
@@ -100,12 +108,8 @@ impl Dir {
 
     /// Creates a file `name` of mode 0600 in it.
     pub fn create_file(&self, name: &OsStr) -> io::Result<fs::File> {
-        let path = self.path().join(name);
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR);
-        let made = made.map_err(|error| with_path(error.into(), "create the file", &path))?;
-        Ok(fs::File::from_parts(made.into(), path))
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        self.open_at(name, flags, Mode::RUSR | Mode::WUSR, "create the file")
     }
 
     /// Removes its content.
@@ -124,7 +128,6 @@ impl Dir {
         Ok(())
     }
 
-    /// A name in it.
     pub fn entry(self: &Arc<Self>, name: impl Into<OsString>) -> Entry {
         Entry {
             dir: Arc::clone(self),
@@ -149,13 +152,13 @@ impl Dir {
         read().map_err(|error| with_path(error.into(), "list", self.path()))
     }
 
-    /// Its path when it was opened.
     /// Whether `name` in it is a symlink.
     pub fn is_link(&self, name: &OsStr) -> bool {
         let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
     }
 
+    /// Its path when it was opened.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -210,7 +213,6 @@ impl Entry {
         rustix::fs::statat(&self.dir.0, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// Whether the name is free.
     pub fn is_free(&self) -> bool {
         self.stat().is_none()
     }

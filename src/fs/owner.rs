@@ -72,7 +72,6 @@ pub fn group(name: &str) -> Option<u32> {
     gid.unwrap_or(name).parse().ok()
 }
 
-/// The name of a user.
 pub fn name_of(uid: u32) -> Option<String> {
     let line = entry_of("passwd", &uid.to_string())?;
     line.split(':').next().map(str::to_owned)

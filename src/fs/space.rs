@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::error::with_path;
 
-/// Why there is not enough space for the work.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
     #[error("not enough space in `{dir}`: {} needed, {} free", size(*needed), size(*available))]

@@ -4,8 +4,7 @@
 //! or nothing. Leftovers of a killed run are recognised by their names and free locks.
 
 use std::ffi::OsStr;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,12 +61,10 @@ impl StagedFile {
         Ok(staged)
     }
 
-    /// The open file.
     pub fn file(&self) -> &std::fs::File {
         self.temp.as_file()
     }
 
-    /// The directory that it is in.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
     }
@@ -77,7 +74,6 @@ impl StagedFile {
         self.temp.path()
     }
 
-    /// Syncs the file.
     pub fn sync(&self) -> io::Result<()> {
         self.file()
             .sync_all()

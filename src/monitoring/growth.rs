@@ -62,19 +62,16 @@ pub enum Forecast {
     /// Too few archives, or too close together.
     TooFew,
     NotGrowing {
-        /// The change, in bytes a day.
         bytes_per_day: f64,
     },
     /// In more than ten years.
     Far {
-        /// The growth, in bytes a day.
         bytes_per_day: f64,
     },
     /// At this time, with the same growth.
     At {
         /// The time; now, if the line has reached the limit already.
         at: Timestamp,
-        /// The growth, in bytes a day.
         bytes_per_day: f64,
     },
 }

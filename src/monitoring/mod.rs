@@ -36,7 +36,6 @@ pub enum Level {
     Critical,
 }
 
-/// Limits.
 #[derive(Clone, Debug)]
 pub struct Thresholds {
     /// A newest archive older than this is critical.
@@ -105,7 +104,6 @@ pub struct Finding {
     pub text: String,
 }
 
-/// A watched member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberReport {
     pub name: String,
@@ -128,7 +126,6 @@ pub struct MemberReport {
     pub warnings: Vec<Warning>,
 }
 
-/// The free space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     /// Free bytes, if known.
@@ -167,7 +164,6 @@ impl Report {
     }
 }
 
-/// Judges the facts.
 pub fn judge(facts: &Facts, rules: &Thresholds) -> Report {
     let room = room(facts, rules);
     let mut findings = Vec::new();

@@ -22,26 +22,36 @@ fn archive(name: &str, member: u64, hours: i64) -> ArchiveSummary {
     summary
 }
 
-fn judged(archives: &[ArchiveSummary], free: Result<Option<u64>, String>) -> Report {
-    let watched = watched(archives, now(), None).into_iter();
-    let facts = Facts {
-        location: "s3://backups".to_owned(),
+fn facts(watched: Vec<(Watched, Verification)>, unreadable: Vec<Unreadable>) -> Facts {
+    Facts {
+        location: "/backups".to_owned(),
         now: now(),
         wanted: None,
-        watched: watched.map(|one| (one, Verification::Whole)).collect(),
-        unreadable: Vec::new(),
+        watched,
+        unreadable,
         skipped: Vec::new(),
-        free,
+        free: Ok(None),
         read_only: false,
         others: Others::default(),
-    };
-    let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
-        warn_age: None,
-        size_limit: 100_000_000,
-        min_free: None,
-    };
-    judge(&facts, &rules)
+    }
+}
+
+/// The members of `archives`, each with the same verification.
+fn all(archives: &[ArchiveSummary], proof: &Verification) -> Vec<(Watched, Verification)> {
+    let watched = watched(archives, now(), None).into_iter();
+    watched.map(|one| (one, proof.clone())).collect()
+}
+
+const RULES: Thresholds = Thresholds {
+    max_age: SignedDuration::from_hours(26),
+    warn_age: None,
+    size_limit: 100_000_000,
+    min_free: None,
+};
+
+fn judged(archives: &[ArchiveSummary], free: Result<Option<u64>, String>) -> Report {
+    let facts = facts(all(archives, &Verification::Whole), Vec::new());
+    judge(&Facts { free, ..facts }, &RULES)
 }
 
 #[test]
@@ -110,26 +120,9 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
     };
     let archives = [archive("infra0", 0xa, 3)];
     let judged = |proof: Verification, unreadable: Vec<Unreadable>| {
-        let watched = watched(&archives, now(), None).into_iter();
-        let facts = Facts {
-            location: "s3://backups".to_owned(),
-            now: now(),
-            wanted: None,
-            watched: watched.map(|one| (one, proof.clone())).collect(),
-            unreadable,
-            skipped: Vec::new(),
-            free: Ok(None),
-            read_only: false,
-            others: Others::default(),
-        };
-        let rules = Thresholds {
-            max_age: SignedDuration::from_hours(26),
-            warn_age: None,
-            size_limit: 100_000_000,
-            min_free: None,
-        };
-        judge(&facts, &rules).level
+        judge(&facts(all(&archives, &proof), unreadable), &RULES).level
     };
+    let whole = |unreadable| judged(Verification::Whole, vec![unreadable]);
     assert_eq!(
         judged(Verification::Unread("no".to_owned()), Vec::new()),
         Level::Unknown
@@ -137,43 +130,27 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
     let newer = || archive("infra0", 0xa, 1);
     let mut unseen = name(newer(), "");
     unseen.looked = false;
-    assert_eq!(judged(Verification::Whole, vec![unseen]), Level::Unknown);
-    assert_eq!(
-        judged(Verification::Whole, vec![name(newer(), "")]),
-        Level::Critical
-    );
+    assert_eq!(whole(unseen), Level::Unknown);
+    assert_eq!(whole(name(newer(), "")), Level::Critical);
     // An encrypted one without its sidecar is the newest anyway.
-    assert_eq!(
-        judged(Verification::Whole, vec![name(newer(), ".age")]),
-        Level::Critical
-    );
+    assert_eq!(whole(name(newer(), ".age")), Level::Critical);
     let older = archive("infra0", 0xa, 9);
-    assert_eq!(
-        judged(Verification::Whole, vec![name(older, "")]),
-        Level::Warning
-    );
+    assert_eq!(whole(name(older, "")), Level::Warning);
 }
 
 /// The findings about `watched`, at [`now`], with `unreadable` beside it.
 fn findings_of(watched: Watched, proof: Verification, unreadable: Vec<Unreadable>) -> Vec<Finding> {
-    let facts = Facts {
-        location: "/backups".to_owned(),
-        now: now(),
-        wanted: None,
-        watched: vec![(watched, proof)],
-        unreadable,
-        skipped: Vec::new(),
-        free: Ok(None),
-        read_only: false,
-        others: Others::default(),
-    };
     let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
         warn_age: Some(SignedDuration::from_hours(20)),
         size_limit: 100,
-        min_free: None,
+        ..RULES
     };
-    judge(&facts, &rules).findings
+    judge(&facts(vec![(watched, proof)], unreadable), &rules).findings
+}
+
+/// The findings about `watched`, which is whole.
+fn of_whole(watched: Watched) -> Vec<Finding> {
+    findings_of(watched, Verification::Whole, Vec::new())
 }
 
 fn level_of(findings: &[Finding], check: &str) -> Option<Level> {
@@ -191,7 +168,7 @@ fn an_age_and_a_size_at_the_limit_are_not_over_it() {
     let at = |hours, more_seconds| {
         let mut one = watched_one(hours);
         one.newest.created -= SignedDuration::from_secs(more_seconds);
-        level_of(&findings_of(one, Verification::Whole, Vec::new()), "age")
+        level_of(&of_whole(one), "age")
     };
     assert_eq!(at(20, 0), Some(Level::Ok));
     assert_eq!(at(20, 1), Some(Level::Warning));
@@ -200,10 +177,7 @@ fn an_age_and_a_size_at_the_limit_are_not_over_it() {
     let of = |bytes| {
         let mut one = watched_one(1);
         one.newest.sizes.data = bytes;
-        level_of(
-            &findings_of(one, Verification::Whole, Vec::new()),
-            "data-size",
-        )
+        level_of(&of_whole(one), "data-size")
     };
     assert_eq!(of(100), Some(Level::Ok));
     assert_eq!(of(101), Some(Level::Warning));
@@ -234,7 +208,7 @@ fn a_note_from_the_future_makes_no_archive_fresh() {
     let aged = |current: SignedDuration| {
         let mut one = watched_one(40);
         one.current = Some(now() + current);
-        level_of(&findings_of(one, Verification::Whole, Vec::new()), "age")
+        level_of(&of_whole(one), "age")
     };
     assert_eq!(aged(-SignedDuration::from_hours(1)), Some(Level::Ok));
     assert_eq!(aged(SignedDuration::ZERO), Some(Level::Ok));
@@ -325,7 +299,7 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
         warning(WarningCode::Removed, "was removed"),
         warning(WarningCode::TornTail, "passes"),
     ];
-    let found = findings_of(one.clone(), Verification::Whole, Vec::new());
+    let found = of_whole(one.clone());
     assert_eq!(text_of(&found, "start"), [""; 0]);
     let told = [
         "newest archive warns: does not start",
@@ -333,7 +307,7 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
     ];
     assert_eq!(text_of(&found, "warnings"), told);
     one.newest.does_not_start = Some("no etcd starts".to_owned());
-    let found = findings_of(one, Verification::Whole, Vec::new());
+    let found = of_whole(one);
     assert_eq!(level_of(&found, "start"), Some(Level::Critical));
     assert_eq!(text_of(&found, "warnings"), told[1..]);
     let bad = Verification::Bad {
@@ -357,13 +331,7 @@ fn what_else_is_wrong_with_the_newest_archive_is_told_once() {
 #[test]
 fn an_archive_that_is_still_current_says_when_that_was_found() {
     let mut one = watched_one(40);
-    let text = |one: &Watched| {
-        text_of(
-            &findings_of(one.clone(), Verification::Whole, Vec::new()),
-            "age",
-        )[0]
-        .to_owned()
-    };
+    let text = |one: &Watched| text_of(&of_whole(one.clone()), "age")[0].to_owned();
     assert!(!text(&one).contains("still current"), "{}", text(&one));
     one.current = Some(one.newest.created);
     assert!(!text(&one).contains("still current"), "{}", text(&one));
@@ -379,29 +347,23 @@ fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_program
         looked: true,
     };
     let mut facts = Facts {
-        location: "/backups".to_owned(),
-        now: now(),
-        wanted: None,
-        watched: Vec::new(),
-        unreadable: vec![unreadable("infra0", 8), unreadable("infra0", 9)],
         skipped: vec!["a//b".to_owned()],
         free: Ok(Some(2500)),
-        read_only: false,
-        others: Others::default(),
+        ..facts(
+            Vec::new(),
+            vec![unreadable("infra0", 8), unreadable("infra0", 9)],
+        )
     };
     let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
-        warn_age: None,
         size_limit: 100,
-        min_free: None,
+        ..RULES
     };
     let found = judge(&facts, &rules).findings;
     assert!(found[0].text.contains("infra0 of 8"), "{found:?}");
     assert_eq!(level_of(&found, "skipped"), Some(Level::Ok));
     // Each member's own newest is told there, and only there.
     let archives = [archive("infra0", 0xa, 3), archive("infra1", 0xb, 3)];
-    let both = watched(&archives, now(), None).into_iter();
-    facts.watched = both.map(|one| (one, Verification::Whole)).collect();
+    facts.watched = all(&archives, &Verification::Whole);
     facts.skipped.clear();
     facts.unreadable.push(unreadable("infra0", 1));
     let found = judge(&facts, &rules).findings;

@@ -14,7 +14,6 @@ use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::interrupt::{Interrupt, Interrupted};
 
-/// Why keys were not written back, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     #[error("cannot read the cluster's keys, nothing was written: {0}")]
@@ -82,7 +81,6 @@ pub struct Allowed {
     pub delete_others: bool,
 }
 
-/// The result.
 #[derive(Debug, Default)]
 pub struct Done {
     pub created: usize,

@@ -125,7 +125,6 @@ impl ArchiveSummary {
         self.scope == Scope::Damaged
     }
 
-    /// Its name in the repository.
     pub fn name(&self) -> &str {
         &self.listed.name
     }

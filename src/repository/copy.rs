@@ -26,7 +26,6 @@ pub enum Copied {
     AlreadyThere,
 }
 
-/// Why an archive was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error(transparent)]

@@ -1,8 +1,7 @@
 //! A backup dir on disk.
 
 use std::ffi::OsStr;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

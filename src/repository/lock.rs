@@ -4,8 +4,7 @@
 //! holder's name. The lock is a `flock` on a file that stays in the directory. The file's content is
 //! only for people: a line that a killed run left has no effect, because its lock is free.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -43,14 +42,12 @@ pub struct BackupLock {
     file: Option<fs::File>,
 }
 
-/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("the backup dir `{}` is locked by {}", dir.display(), holder.as_deref().unwrap_or("another process (unknown)"))]
     Busy {
         dir: PathBuf,
         holder: Option<String>,
-        /// Whether the run waited for it.
         waited: bool,
     },
     #[error(transparent)]

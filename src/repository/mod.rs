@@ -29,20 +29,16 @@ use crate::repository::sidecar::SIDECAR_EXTENSION;
 pub use crate::repository::catalog::{ArchiveSummary, Catalog, summarize};
 pub use crate::repository::directory::Directory;
 
-/// An archive in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveRef {
     /// Its name, without any directory.
     pub name: String,
-    /// Its size in bytes.
     pub bytes: u64,
     /// When it was last written, if known.
     pub modified: Option<Timestamp>,
-    /// Whether it is a symbolic link.
     pub is_link: bool,
 }
 
-/// Why a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     #[error("there is no backup dir at `{0}`")]
@@ -78,10 +74,8 @@ pub trait Repository: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// An archive in it, by its name.
     fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError>;
 
-    /// The bytes of an archive in it.
     fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError>;
 
     /// Creates a missing directory, with mode 0700.
@@ -131,13 +125,11 @@ pub struct CompanionFile {
     pub bytes: Vec<u8>,
 }
 
-/// Whether a file of this name is an archive.
 pub fn is_archive_name(name: &str) -> bool {
     let plain = name.strip_suffix(ENCRYPTED).unwrap_or(name);
     plain.starts_with("etcd-") && plain.ends_with(EXTENSION)
 }
 
-/// Whether an archive of this name is encrypted.
 pub fn is_encrypted_name(name: &str) -> bool {
     is_archive_name(name) && name.ends_with(ENCRYPTED)
 }

@@ -15,7 +15,6 @@ use crate::repository::{PROBE, Repository};
 
 const TEXT: &[u8] = b"Written by `etcd-ark snapshot --dry-run`, which removes it.\n";
 
-/// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteProbeError {
     #[error(transparent)]

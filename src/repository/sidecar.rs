@@ -129,7 +129,6 @@ impl Sidecar {
         (self.bytes, self.sha256)
     }
 
-    /// Its entry in a list.
     pub(crate) fn summary(self, listed: ArchiveRef) -> ArchiveSummary {
         ArchiveSummary {
             listed,

@@ -4,8 +4,7 @@
 //! read back from where it is stored. If the connection to the repository fails, it is written again
 //! from the start; a failed try leaves nothing behind.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::archive::Source;
@@ -140,7 +139,6 @@ pub(crate) fn read_all(
     Ok(())
 }
 
-/// The digest of all bytes of `source`.
 pub(crate) fn digest_of(source: &dyn Source, interrupt: &Interrupt) -> io::Result<Digest> {
     let mut digesting = Digesting::new();
     read_all(source, interrupt, &mut |bytes| {

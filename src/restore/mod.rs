@@ -33,7 +33,6 @@ use crate::progress::Event;
 use crate::restore::publish::Publication;
 use crate::restore::unpack::{ChosenOwner, Unpacking};
 
-/// What to restore where.
 #[derive(Debug)]
 pub struct RestoreRequest<'r> {
     pub archive: &'r Archive,
@@ -65,7 +64,6 @@ pub struct Restored {
     pub warnings: Vec<String>,
 }
 
-/// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]
@@ -286,7 +284,6 @@ impl RestoreTarget {
         })
     }
 
-    /// The path of `member/`.
     fn member(&self) -> PathBuf {
         self.data_dir.path.join("member")
     }

@@ -186,7 +186,6 @@ impl Staged<'_> {
     }
 }
 
-/// One step of a publication.
 enum Step {
     Renamed { from: Entry, to: Entry },
     Exchanged { one: Entry, other: Entry },
@@ -313,7 +312,6 @@ fn undone_name(member: &Path) -> PathBuf {
     free.unwrap_or_else(|| member.with_file_name("member.undone"))
 }
 
-/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);

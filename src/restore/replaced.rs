@@ -19,7 +19,6 @@ use crate::interrupt::Interrupt;
 /// What is in a data dir before a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Present {
-    /// No member.
     Nothing,
     Member(Replaced),
     /// A member of which no file says which one it is.

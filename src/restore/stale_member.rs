@@ -31,7 +31,6 @@ pub struct Asked {
     created: Timestamp,
 }
 
-/// Why an archive must not be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StaleMemberError {
     #[error(

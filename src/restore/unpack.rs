@@ -18,8 +18,7 @@ use crate::etcd::scan::Pass;
 use crate::etcd::start::{Verdicts, cure, own_refusal};
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
-use crate::fs::owner;
-use crate::fs::owner::Owner;
+use crate::fs::owner::{self, Owner};
 use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::progress::Event;
 use crate::restore::{RestoreError, RestoreRequest, RestoreTarget, Staging};
@@ -27,7 +26,6 @@ use crate::restore::{RestoreError, RestoreRequest, RestoreTarget, Staging};
 /// How many files may wait for their sync; until then the disk works on its own.
 const UNSYNCED: usize = 32;
 
-/// Owner of the restored files.
 #[derive(Debug)]
 pub(crate) struct ChosenOwner {
     /// One owner for all files; if `None`, the recorded ones.

@@ -12,7 +12,6 @@
 //! change of the cluster version ([`pins`]).
 //!
 //! A removal may change which archives are in order. A group is therefore decided again
-//! until nothing more is removed: the next run finds nothing left to do.
 //! until nothing more is to be removed: the run after this one finds nothing left to do.
 
 pub mod order;
@@ -62,7 +61,6 @@ impl Group {
     }
 }
 
-/// The decision about an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'s> {
     pub summary: &'s ArchiveSummary,
@@ -71,7 +69,6 @@ pub struct Decision<'s> {
 }
 
 impl Decision<'_> {
-    /// Whether it is kept.
     pub fn is_kept(&self) -> bool {
         !self.reasons.is_empty()
     }

@@ -16,7 +16,6 @@ use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository};
 use crate::retention::verified_cache::{CACHE_NAME, VerifiedCache};
 use crate::retention::{Decision, Group, Policy, Proof, Reason, by_log, decide};
 
-/// What to prune, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct PruneRequest<'r> {
     pub repository: &'r dyn Repository,

@@ -103,7 +103,6 @@ pub enum Reason {
     JustTaken,
     /// The same as another archive that is kept, of this name.
     CopyOf(String),
-    /// A symbolic link.
     Link,
     Future,
     /// Its time and its log position are not in the order of the others'.

@@ -4,8 +4,7 @@
 //! that can be opened, and what is wrong with each. Bytes that cannot be read
 //! are zeros in the archive, and are listed. The member's facts are taken from the readable files.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use fs_err as fs;
@@ -15,7 +14,7 @@ use crate::archive::manifest::{Damage, DamagedFile, FILE_MODE, Role, Unreadable,
 use crate::archive::{NewFile, Writer};
 use crate::data_dir::scan::torn_tail_fault;
 use crate::data_dir::{DataDir, DataDirError, SourceFile, is_running};
-use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId, Term};
+use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, SnapshotId};
 use crate::etcd::member::{MemberFacts, Position, StartFault};
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::scan::{FileEnd, FileKind, MemberScan};
@@ -260,18 +259,11 @@ fn remains(
     position: Option<Position>,
     store: Option<(SnapshotId, StoreFacts)>,
 ) -> MemberFacts {
-    let (member_id, cluster_id) = identity.unwrap_or((MemberId(0), ClusterId(0)));
+    let (member_id, cluster_id) = identity.unwrap_or_default();
     let raft_snapshot = store.as_ref().map(|(id, _)| *id);
     let store = store.map(|(_, store)| store).unwrap_or_default();
     let name = store.members.get(&member_id).map(|own| own.name.clone());
-    let nowhere = Position {
-        term: Term(0),
-        index: Index(0),
-        commit: Index(0),
-        hard_state_term: Term(0),
-        vote: MemberId(0),
-    };
-    let mut position = position.unwrap_or(nowhere);
+    let mut position = position.unwrap_or_default();
     if let Some(id) = raft_snapshot.filter(|id| id.index > position.index) {
         (position.term, position.index) = (id.term, id.index);
     }

@@ -3,8 +3,7 @@
 //! In: a capture. Out: the archive in a backup dir or a bucket, renamed only after every byte of it was read back.
 
 use std::fs::File;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +90,6 @@ pub fn spool_file(spool: &Path) -> io::Result<File> {
 }
 
 impl Capture<'_> {
-    /// Captures to this destination.
     pub(super) fn store(&mut self) -> Result<Captured, CaptureError> {
         match self.request.to {
             Destination::Nowhere => self.keep_nothing(),

@@ -15,7 +15,6 @@ use crate::interrupt::Interrupted;
 use crate::repository::lock::LockError;
 use crate::repository::upload::UploadError;
 
-/// Why no archive was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(transparent)]
@@ -62,7 +61,6 @@ pub enum CaptureError {
     Interrupted(#[from] Interrupted),
 }
 
-/// The text of `error` and of its cause.
 pub(super) fn with_cause(error: &CaptureError) -> String {
     let cause = std::error::Error::source(error);
     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))

@@ -53,7 +53,6 @@ use crate::text::size;
 /// The pause before the next try on a source that changes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What to capture, and how.
 #[derive(Clone, Debug)]
 pub struct SnapshotRequest<'r> {
     pub data_dir: &'r DataDir,
@@ -317,7 +316,7 @@ impl Capture<'_> {
             directory: request.data_dir.total_bytes(),
         };
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::damaged(),
+            format: Format::DAMAGED,
             tool: Tool::this(),
             created: self.created,
             scope: request.scope,
@@ -398,7 +397,7 @@ impl Capture<'_> {
         warnings.extend(more);
         notes.extend(opening.notes.iter().cloned());
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::current(),
+            format: Format::CURRENT,
             tool: Tool::this(),
             created: self.created,
             scope: request.scope,
@@ -442,7 +441,6 @@ fn directories(data_dir: &DataDir, owner: Option<Owner>) -> io::Result<Vec<Direc
         .collect()
 }
 
-/// Warnings and notes about the member.
 fn facts_warnings(facts: &MemberFacts, sizes: &Sizes) -> (Vec<Warning>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     let (data, limit) = (size(sizes.data), size(sizes.limit));

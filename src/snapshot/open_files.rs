@@ -3,8 +3,7 @@
 //! In: a data dir that etcd may be writing to. Out: an [`Opening`]: open files, so that a
 //! purge cannot remove them, and how much of each is read.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 
 use fs_err as fs;

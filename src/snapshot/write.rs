@@ -2,8 +2,7 @@
 //!
 //! In: an [`Opening`]. Out: the files in the archive, with their roles, and the member's facts.
 
-use std::io;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 
 use fs_err as fs;

@@ -3,8 +3,7 @@
 //! In: a [`Store`] and a node of it. Out: the answer of etcd's API, into a writer; memory
 //! does not grow with the store.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::etcd::store::to_json::{Batch, Shown, answer};

@@ -31,7 +31,6 @@ pub enum Target {
     DataDir(DataDir),
 }
 
-/// Which store to read, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreQuery {
     pub until: Until,
@@ -66,7 +65,6 @@ pub struct Scanned {
     pub running: Option<Running>,
 }
 
-/// A store and its member.
 #[derive(Debug)]
 pub struct StoreRead {
     pub member: MemberFacts,
@@ -108,7 +106,6 @@ impl fmt::Display for RulesFrom {
     }
 }
 
-/// Why a store could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::archive::manifest::{DIRECTORIES, DirectoryEntry};
 use crate::archive::writer::{NewFile, Writer};
+use crate::etcd::ids::ClusterId;
 
 /// A gigabyte of zeros that ends like an archive of `count` frames.
 #[derive(Debug)]
@@ -99,26 +100,17 @@ fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
 
 /// The manifest of an archive with these files.
 fn manifest(files: &[FileEntry]) -> Manifest {
-    let directory = |path| serde_json::json!({"path": path, "mode": 0o700, "uid": 0, "gid": 0});
-    let manifest = serde_json::json!({
-        "format": {"major": 1, "minor": 0},
-        "tool": {"name": "etcd-ark", "version": "0"},
-        "created": "2026-01-01T00:00:00Z", "scope": "live", "labels": [],
-        "member": {
-            "identity": {"cluster_id": "1", "member_id": "2", "name": null},
-            "position": {
-                "term": 1, "index": 1, "commit": 1, "hard_state_term": 1, "vote": "0",
-            },
-            "raft_snapshot": null, "cluster_version": null, "versions": [], "members": [],
-            "removed_members": [], "removal_pending": false, "segments": [],
-            "log_bytes_above_snapshot": 0, "replaced_entries": 0, "jumps": [],
-        },
-        "sizes": {"data": 0, "limit": 0, "directory": 0},
-        "directories": DIRECTORIES.map(directory),
-        "files": files,
-        "warnings": [], "notes": [],
-    });
-    serde_json::from_value(manifest).unwrap()
+    let directory = |path: &str| DirectoryEntry {
+        path: path.to_owned(),
+        mode: 0o700,
+        uid: 0,
+        gid: 0,
+    };
+    Manifest {
+        directories: DIRECTORIES.map(directory).into(),
+        files: files.to_vec(),
+        ..Manifest::sample(ClusterId(1))
+    }
 }
 
 const TIME: Timestamp = Timestamp::UNIX_EPOCH;

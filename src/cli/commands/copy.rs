@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
 use crate::repository::copy::{Copied, CopyError, copy};
-use crate::repository::lock::BackupLock;
 use crate::repository::{ArchiveRef, Repository, is_archive_name};
 use crate::text::size;
 use clap::ValueHint;
@@ -13,10 +12,9 @@ use serde_json::json;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::{latest, named};
-use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::flags::lock_wait::LockWait;
 use crate::cli::flags::selection::Selection;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Output;
 
@@ -43,13 +41,7 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
     refuse_same(&*from, &*to)?;
     let wanted = wanted(&*from, args, &cx.out)?;
     to.prepare()?;
-    let lock = to.directory();
-    let lock = lock
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("copy"), cx.interrupt))
-        .transpose()?;
-    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
-        cx.out.warn(UNLOCKED);
-    }
+    let _lock = args.lock.take(to.directory(), "copy", cx)?;
     let (mut new, mut bytes, mut there) = (0_u64, 0, 0_u64);
     let (mut results, mut problems) = (Vec::new(), Vec::new());
     let mut worst: Option<CliError> = None;
@@ -232,9 +224,7 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
 
 /// The error for an empty source: a nightly copy from a wrong prefix must not succeed forever.
 fn nothing_in(from: &dyn Repository) -> CliError {
-    CliError::new(
-        Kind::NotFound,
-        format!("no archives in `{}`", from.location()),
-    )
-    .hint("is that the place that `etcd-ark snapshot` writes to?")
+    Kind::NotFound
+        .error(format!("no archives in `{}`", from.location()))
+        .hint("is that the place that `etcd-ark snapshot` writes to?")
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::store::diff::Part;
-use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::to_json::{Expiration, api_key, key_text};
 use crate::etcd::store::{NodeId, Store};
 use crate::etcd::text::printable;
 use crate::target::diff::{Comparison, KeyDifference, TwoNames, diff};
@@ -23,11 +23,11 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::{NamingRules, Threads};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::location::TargetName;
 use crate::cli::output::{Output, Paint, one_line};
+use crate::cli::render::member::versions_text;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
@@ -177,7 +177,7 @@ fn different((a, b): (&Path, &Path), found: &Comparison) -> CliError {
         b.display(),
         what.join(", ")
     );
-    CliError::new(Kind::Different, message)
+    Kind::Different.error(message)
 }
 
 fn stores(found: &Comparison) -> (&Store, &Store) {
@@ -212,10 +212,6 @@ fn node_json(store: &Store, id: NodeId) -> Value {
         "modifiedIndex": node.modified,
         "createdIndex": node.created,
     })
-}
-
-fn key_text(path: &[u8]) -> String {
-    String::from_utf8_lossy(api_key(path)).into_owned()
 }
 
 /// The differences between the members: added, removed, renamed, moved.
@@ -311,10 +307,7 @@ fn print_cluster(found: &Comparison, out: &Output) {
             &format!("two clusters: {} and {}", a.cluster_id, b.cluster_id),
         ));
     }
-    let version = |facts: &StoreFacts| {
-        let version = facts.cluster_version.as_ref();
-        version.map_or("not decided".to_owned(), ToString::to_string)
-    };
+    let version = |facts: &StoreFacts| versions_text(facts.cluster_version.as_ref(), None);
     let (a, b) = (version(&found.clusters.0), version(&found.clusters.1));
     if a != b {
         out.line(&format!("cluster version: {a} in A, {b} in B"));
@@ -342,21 +335,9 @@ fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
     let what = match (difference.a, difference.b) {
         (Some(id), None) => format!("{} only in A", kind(stores.0, id)),
         (None, Some(id)) => format!("{} only in B", kind(stores.1, id)),
-        _ => parts_text(&difference.parts),
+        _ => Part::names(&difference.parts),
     };
     format!("  {path}  {what}, {}", entry_text(key))
-}
-
-fn parts_text(parts: &[Part]) -> String {
-    let names = |part: &Part| match part {
-        Part::Dir => "key or directory",
-        Part::Value => "value",
-        Part::Expiration => "expiry",
-        Part::ModifiedIndex => "modified index",
-        Part::CreatedIndex => "created index",
-    };
-    let names: Vec<_> = parts.iter().map(names).collect();
-    names.join(", ")
 }
 
 fn entry_text(key: &KeyDifference) -> String {
@@ -385,7 +366,7 @@ fn print_trap(trap: &[&KeyDifference], shown: usize, out: &Output) {
                 let twin = one_line(api_key(twin));
                 let parts = match key.difference.parts.as_slice() {
                     [] => String::new(),
-                    parts => format!(", and with a different {}", parts_text(parts)),
+                    parts => format!(", and with a different {}", Part::names(parts)),
                 };
                 format!("  {path} in A is {twin} in B, {entry}{parts}")
             }

@@ -11,10 +11,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{Kind, Result};
 use crate::cli::flags::target::TargetFlags;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::metrics::MetricsFile;
 use crate::cli::output::{Paint, one_line};
 use crate::cli::values::duration;
@@ -72,21 +71,8 @@ pub(crate) fn run(args: &Drill, cx: &Context<'_>) -> Result<()> {
         Ok(drilled) => print(path.as_path(), &etcd, &drilled, cx),
         Err(error) => {
             if let DrillError::DoesNotStart { version, log, .. } = &error {
-                cx.out.json(|| {
-                    json!({
-                        "target": text(path.as_path()),
-                        "etcd": {"path": text(&etcd), "version": version},
-                        "equal": false,
-                        "started": false,
-                        "etcd_log": log,
-                        "member": null,
-                        "created_at": null,
-                        "raft_index": null,
-                        "keys": null,
-                        "expired": null,
-                        "differences": [],
-                    })
-                });
+                cx.out
+                    .json(|| report_json(path.as_path(), &etcd, version, Err(log)));
                 cx.out.line(&format!("the last lines of etcd {version}:"));
                 for line in log {
                     cx.out.line(&format!("  {}", printable(line)));
@@ -116,21 +102,8 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
         ..
     } = drilled;
     let is_equal = drilled.differences.is_empty();
-    cx.out.json(|| {
-        json!({
-            "target": text(path),
-            "etcd": {"path": text(etcd), "version": version},
-            "equal": is_equal,
-            "started": true,
-            "etcd_log": [],
-            "member": json::member(&member.identity),
-            "created_at": drilled.created,
-            "raft_index": at,
-            "keys": keys,
-            "expired": drilled.expired,
-            "differences": drilled.differences.iter().map(to_json).collect::<Vec<_>>(),
-        })
-    });
+    cx.out
+        .json(|| report_json(path, etcd, version, Ok(drilled)));
     if is_equal {
         cx.record.drilled(member, drilled.created, *keys);
         let word = cx.out.paint(Paint::Good, "equal");
@@ -163,27 +136,41 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
             count - shown
         ));
     }
-    Err(CliError::new(Kind::Corrupt, format!(
+    Err(Kind::Corrupt.error(format!(
             "etcd {version} started from `{}` and holds something else than it: {count} keys or directories differ",
             path.display()
         )).hint("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"))
 }
 
+/// The report on a drill that compared, or on one whose server ended with this log.
+fn report_json(
+    path: &Path,
+    etcd: &Path,
+    version: &str,
+    drilled: std::result::Result<&Drilled, &[String]>,
+) -> Value {
+    let found = drilled.ok();
+    let differences = found.map_or(&[][..], |found| &found.differences);
+    json!({
+        "target": text(path),
+        "etcd": {"path": text(etcd), "version": version},
+        "equal": found.is_some() && differences.is_empty(),
+        "started": found.is_some(),
+        "etcd_log": drilled.err().unwrap_or_default(),
+        "member": found.map(|found| json::member(&found.member.identity)),
+        "created_at": found.map(|found| found.created),
+        "raft_index": found.map(|found| found.at),
+        "keys": found.map(|found| found.keys),
+        "expired": found.map(|found| found.expired),
+        "differences": differences.iter().map(to_json).collect::<Vec<_>>(),
+    })
+}
+
 fn what(unequal: &Unequal) -> String {
-    let name = |part: &Part| match part {
-        Part::Dir => "key or directory",
-        Part::Value => "value",
-        Part::Expiration => "expiry",
-        Part::ModifiedIndex => "modified index",
-        Part::CreatedIndex => "created index",
-    };
     match unequal {
         Unequal::Missing => "is not in the server".to_owned(),
         Unequal::Added => "is only in the server".to_owned(),
-        Unequal::Parts(parts) => {
-            let names: Vec<_> = parts.iter().map(name).collect();
-            format!("differs: {}", names.join(", "))
-        }
+        Unequal::Parts(parts) => format!("differs: {}", Part::names(parts)),
     }
 }
 

@@ -2,8 +2,7 @@
 //! of each kind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,9 +15,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::error::{Kind, Result};
+use crate::cli::json::{self, text};
 use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
 use crate::cli::output::{Output, Paint, one_line};
 
@@ -210,7 +208,6 @@ impl Teller<'_> {
         Ok(Ok(()))
     }
 
-    /// Ends a file.
     fn end(&mut self) {
         if self.of_etcd == 0 && !self.file.as_os_str().is_empty() {
             self.summary.no_logs.push((self.file.clone(), self.line));
@@ -235,7 +232,7 @@ impl Teller<'_> {
             ),
         };
         let message = format!("{name} {what}: this is not a log of etcd");
-        Err(CliError::new(Kind::NotFound, message).hint(
+        Err(Kind::NotFound.error(message).hint(
             "is it the right unit and time? `journalctl -u etcd` prints the log where etcd is a unit of that name",
         ))
     }

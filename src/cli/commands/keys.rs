@@ -14,7 +14,7 @@ use crate::etcd::store::{Node, NodeId, Step, Store, UnixNanos, path};
 use crate::interrupt::Interrupt;
 use crate::target::keys_json::write_answer;
 use crate::target::{StoreQuery, StoreRead, Target};
-use crate::text::{expiry, size};
+use crate::text::{count, expiry, size};
 use clap::builder::BoolishValueParser;
 
 use crate::cli::context::Context;
@@ -62,17 +62,8 @@ const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let (path, target) = args.from.open(cx)?;
-    let wanted = StoreQuery {
-        until: until(args),
-        rules: args.rules.in_order_rules,
-        rescue: true,
-        starts: true,
-        threads: args.from.threads.count(),
-        ..StoreQuery::default()
-    };
-    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    print_passed_over(&read, &cx.out);
-    print_none_starts(&read, &cx.out);
+    let threads = args.from.threads.count();
+    let read = read_store(&target, until(args), &args.rules, threads, cx)?;
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if !cx.out.is_json() || incomplete.is_none() {
         print_lost(&read, &cx.out);
@@ -81,7 +72,7 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let asked = args.get.as_deref().or(args.prefix.as_deref());
     let top = find(store, asked, &read)?;
     if cx.out.is_json() {
-        let (hidden, threads) = (args.hidden, args.from.threads.count());
+        let hidden = args.hidden;
         cx.out.stream(|stdout| {
             let stdout = &mut AfterSchema::new(stdout);
             let mut stdout = Stoppable {
@@ -142,6 +133,28 @@ pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     // The process ends here, so freeing every node would only take time.
     std::mem::forget(read);
     Ok(())
+}
+
+/// Reads the keys in `target`, of a damaged log as far as they go; warns of what does not prevent that.
+pub(crate) fn read_store(
+    target: &Target,
+    until: Until,
+    rules: &NamingRules,
+    threads: usize,
+    cx: &Context<'_>,
+) -> Result<StoreRead> {
+    let wanted = StoreQuery {
+        until,
+        rules: rules.in_order_rules,
+        rescue: true,
+        starts: true,
+        threads,
+        ..StoreQuery::default()
+    };
+    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
+    print_passed_over(&read, &cx.out);
+    print_none_starts(&read, &cx.out);
+    Ok(read)
 }
 
 /// Nanoseconds since 1970.
@@ -206,7 +219,7 @@ pub(crate) fn only_to(target: &Target, at: Index, lost: &str, out: &Output) -> C
             "{rewind}; before a damaged data dir is repaired, `etcd-ark snapshot --damaged` saves it as it is"
         ),
     };
-    let mut error = CliError::new(Kind::Corrupt, message).hint(hint);
+    let mut error = Kind::Corrupt.error(message).hint(hint);
     error.target = Some(target.path().to_path_buf());
     error
 }
@@ -218,9 +231,7 @@ pub(crate) fn find(store: &Store, asked: Option<&OsStr>, read: &StoreRead) -> Re
     names.extend(path::components(asked.as_bytes()));
     let found = store.get(&path::join(&names));
     found.ok_or_else(|| {
-        CliError::new(
-            Kind::NotFound,
-            format!(
+        Kind::NotFound.error(format!(
                 "no such key: `{}` (at index {})",
                 asked.display(),
                 read.replayed.at
@@ -306,8 +317,8 @@ impl Tree<'_> {
             depth += usize::from(matches!(step, Step::Open(_)));
         }
         if hidden > 0 {
-            let noun = if hidden == 1 { "node" } else { "nodes" };
-            let text = format!("{hidden} hidden {noun} left out; --hidden shows them");
+            let nodes = count(hidden, "hidden node", "hidden nodes");
+            let text = format!("{nodes} left out; --hidden shows them");
             writeln!(stdout, "{}", self.out.paint(Paint::Dim, &text))?;
         }
         Ok(())

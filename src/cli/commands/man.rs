@@ -15,7 +15,9 @@ use clap::Command;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use serde_json::json;
 
-use crate::cli::commands::man::text::{ENVIRONMENT, FILES, description, exit_status, see_also};
+use crate::cli::commands::man::text::{
+    ENVIRONMENT, FILES, description, exit_status, items, see_also,
+};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
 use crate::cli::help;
@@ -167,18 +169,18 @@ fn further_description(name: &str, command: &Command) -> Roff {
 fn prose_sections(name: &str, command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in exit_status(name) {
-        item(&mut roff, bold(*code), meaning);
+    for (code, meaning) in items(exit_status(name)) {
+        item(&mut roff, bold(code), meaning);
     }
     if name == "etcd-ark" {
         roff.control("SH", ["ENVIRONMENT"]);
-        for (variable, meaning) in ENVIRONMENT {
-            item(&mut roff, bold(*variable), meaning);
+        for (variable, meaning) in items(ENVIRONMENT) {
+            item(&mut roff, bold(variable), meaning);
         }
     }
     roff.control("SH", ["FILES"]);
-    for (path, meaning) in FILES {
-        item(&mut roff, italic(*path), meaning);
+    for (path, meaning) in items(FILES) {
+        item(&mut roff, italic(path), meaning);
     }
     if let Some(examples) = help::examples(command.get_name()) {
         roff.control("SH", ["EXAMPLES"]);
@@ -204,7 +206,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use crate::cli::args::Args;
-    use crate::cli::commands::man::text::EXIT_STATUS;
+    use crate::cli::commands::man::text::{EXIT_STATUS, items};
 
     #[test]
     fn the_manual_and_the_help_name_the_same_exit_codes() {
@@ -212,7 +214,7 @@ mod tests {
         let help = command.get_after_help().expect("exit codes").to_string();
         let told = help.split([' ', ',', '/', '.', '\n']);
         let told: Vec<_> = told.filter(|word| word.parse::<u8>().is_ok()).collect();
-        let codes: Vec<_> = EXIT_STATUS.iter().map(|(code, _)| *code).collect();
+        let codes: Vec<_> = items(EXIT_STATUS).map(|(code, _)| code).collect();
         assert_eq!(codes, told);
     }
 }

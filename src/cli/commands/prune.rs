@@ -7,18 +7,17 @@ use crate::repository::lock::{BackupLock, LockRequest};
 use crate::repository::{Catalog, Repository, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
-use crate::text::size;
+use crate::text::{name_or_id, size};
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Judge, Kind, Result, with_causes};
-use crate::cli::flags::lock_wait::{LockWait, UNLOCKED};
+use crate::cli::error::{Judge, Kind, Result, with_causes};
+use crate::cli::flags::lock_wait::LockWait;
 use crate::cli::flags::repository::RepositoryFlags;
 use crate::cli::flags::retention::Keep;
 use crate::cli::flags::selection::Selection;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::layout::Table;
 use crate::cli::metrics::MetricsFile;
 use crate::cli::output::Output;
@@ -55,12 +54,7 @@ pub(crate) fn run(args: &Prune, cx: &Context<'_>) -> Result<()> {
     let locked = repository
         .directory()
         .filter(|dir| !args.dry_run && dir.is_dir());
-    let lock = locked
-        .map(|dir| BackupLock::take(dir, &args.lock.claim("prune"), cx.interrupt))
-        .transpose()?;
-    if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
-        cx.out.warn(UNLOCKED);
-    }
+    let _lock = args.lock.take(locked, "prune", cx)?;
     let request = PruneRequest {
         repository: &*repository,
         policy: &policy,
@@ -113,7 +107,6 @@ pub(crate) fn after_snapshot(
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
 }
 
-/// The decisions and the result.
 struct Outcome<'c> {
     decisions: Vec<Decision<'c>>,
     /// Files of archives that are gone.
@@ -207,21 +200,20 @@ impl Outcome<'_> {
         let interrupt = cx.interrupt;
         let pruned = &self.pruned;
         if let Some((name, error)) = pruned.failed.first() {
-            return Err(CliError::new(
-                error.judge().kind,
-                format!(
+            return Err(error
+                .judge()
+                .kind
+                .error(format!(
                     "{} of {} archives could not be removed, first `{name}`: {error}",
                     pruned.failed.len(),
                     pruned.failed.len() + pruned.removed.len()
-                ),
-            )
-            .hint("what was removed is gone whole; run it again once the cause is fixed"));
+                ))
+                .hint("what was removed is gone whole; run it again once the cause is fixed"));
         }
         if let Some((name, error)) = &pruned.failed_orphan {
-            return Err(CliError::new(
-                Kind::Failed,
-                format!("cannot remove `{name}`, left by a killed run: {error}"),
-            ));
+            return Err(Kind::Failed.error(format!(
+                "cannot remove `{name}`, left by a killed run: {error}"
+            )));
         }
         interrupt.check()?;
         Ok(())
@@ -334,8 +326,6 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
     ]);
     for (decision, fate) in decisions.iter().zip(fates) {
         let summary = decision.summary;
-        let identity = &summary.identity;
-        let name = identity.name.as_deref().map(printable);
         let mut why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
         if why.is_empty() {
             why.push("no rule keeps it".to_owned());
@@ -352,7 +342,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
                 summary.pending_version.as_ref(),
             ),
             size(summary.listed.bytes),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
+            name_or_id(&summary.identity),
         ];
         let below = vec![printable(summary.name()), printable(&why.join("; "))];
         table.row(cells.into(), below);

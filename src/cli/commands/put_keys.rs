@@ -9,13 +9,10 @@ use crate::etcd::ids::Index;
 use crate::etcd::replay::Until;
 use crate::etcd::text::printable;
 use crate::put_keys::{Allowed, Done, Plan, Planned, Step};
-use crate::target::StoreQuery;
 use crate::text::count;
 use serde_json::{Value, json};
 
-use crate::cli::commands::keys::{
-    find, lost, now, only_to, print_lost, print_none_starts, print_passed_over,
-};
+use crate::cli::commands::keys::{find, lost, now, only_to, print_lost, read_store};
 use crate::cli::connection::Connection;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
@@ -68,25 +65,16 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     }
     let cluster = Cluster::new(&args.connection.access()?)?;
     let (path, target) = args.from.open(cx)?;
-    let wanted = StoreQuery {
-        until: args
-            .at_index
-            .map_or(Until::Commit, |index| Until::Index(Index(index))),
-        rules: args.rules.in_order_rules,
-        rescue: true,
-        starts: true,
-        threads: args.from.threads.count(),
-        ..StoreQuery::default()
-    };
-    let read = cx.watched(|observe| target.read_store(wanted, cx.interrupt, observe))?;
-    print_passed_over(&read, &cx.out);
-    print_none_starts(&read, &cx.out);
+    let until = args.at_index.map(|index| Until::Index(Index(index)));
+    let (until, threads) = (until.unwrap_or(Until::Commit), args.from.threads.count());
+    let read = read_store(&target, until, &args.rules, threads, cx)?;
     let incomplete = lost(&read).filter(|_| args.at_index.is_none());
     if let Some(lost) = incomplete.as_ref().filter(|_| args.delete_others) {
         let told = format!(
             "{lost}: what the cluster has and the backup has not may be of the lost entries, so `--delete-others` removes nothing"
         );
-        return Err(CliError::new(Kind::Refused, told)
+        return Err(Kind::Refused
+            .error(told)
             .hint("leave out --delete-others, or name an entry that is not lost with --at-index"));
     }
     if !cx.out.is_json() || incomplete.is_none() {
@@ -272,6 +260,20 @@ fn show(
     out.line(&parts.join(", "));
 }
 
+/// The names of all steps.
+const WORDS: [&str; 10] = [
+    "create",
+    "change",
+    "same",
+    "unsure",
+    "other_kind",
+    "other_name",
+    "create_beside",
+    "other_expiry",
+    "only_there",
+    "expired",
+];
+
 fn word(step: Step) -> &'static str {
     match step {
         Step::Create => "create",
@@ -287,24 +289,13 @@ fn word(step: Step) -> &'static str {
     }
 }
 
+/// How many keys have each step, in the order of the summary.
 fn counts(plan: &Plan<'_>) -> Vec<(&'static str, usize)> {
     let of = |name: &'static str| {
         let same = |key: &&Planned<'_>| word(key.step) == name;
         (name, plan.keys.iter().filter(same).count())
     };
-    let words = [
-        "create",
-        "change",
-        "same",
-        "unsure",
-        "other_kind",
-        "other_name",
-        "create_beside",
-        "other_expiry",
-        "only_there",
-        "expired",
-    ];
-    words.into_iter().map(of).collect()
+    WORDS.into_iter().map(of).collect()
 }
 
 fn answer(plan: &Plan<'_>, done: &Done) -> Value {

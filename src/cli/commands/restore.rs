@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
 use crate::etcd::ids::Identity;
-use crate::fs::owner;
-use crate::fs::owner::Owner;
+use crate::fs::owner::{self, Owner};
 use crate::restore::replaced::{Present, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{RestoreRequest, check_target, restore};
@@ -20,8 +19,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::Threads;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::location::TargetName;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
@@ -155,9 +153,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
 /// Refuses an archive of a member with another name than expected.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
-        Some(expected) if found.name.as_deref() != Some(expected) => Err(CliError::new(
-            Kind::Refused,
-            format!("the archive is not of a member `{expected}`, but of {found}"),
+        Some(expected) if found.name.as_deref() != Some(expected) => Err(Kind::Refused.error(format!("the archive is not of a member `{expected}`, but of {found}"),
         )
         .hint("nothing was changed; choose the archive of this member, `etcd-ark list` shows the member of each")),
         _ => Ok(()),

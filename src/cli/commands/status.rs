@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Status, cx: &Context<'_>) -> Result<()> {
 /// The failure for people; a monitoring system reads stdout and the exit code.
 fn not_in_order(level: Level, summary: &str) -> CliError {
     let message = format!("{}: {}", word(level), clean(summary));
-    CliError::new(Kind::Backups(level), message)
+    Kind::Backups(level).error(message)
 }
 
 /// Prints `failure`, which came before any check, as a plugin does; returns it as one of `status`.

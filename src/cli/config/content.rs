@@ -38,7 +38,6 @@ pub(crate) struct Setting {
     pub(crate) said: FileValue,
 }
 
-/// The value of a key.
 pub(crate) enum FileValue {
     Switch(bool),
     Values(Vec<String>),

@@ -30,7 +30,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::config::content::{FileValue, Setting};
 use crate::cli::connection::also_read;
-use crate::cli::error::{Advice, Judge, usage};
+use crate::cli::error::{CliError, Judge, usage};
 use crate::cli::global::CONFIG_FLAG;
 use crate::fs::auxiliary::{MOST, read_small};
 use crate::fs::error::cause_of;
@@ -38,7 +38,6 @@ use crate::fs::error::cause_of;
 /// A command that writes another one's command line: the file's values for that one apply to both, and are not written.
 const WRITES_DOWN: (&str, &str) = ("schedule", "snapshot");
 
-/// Why the file is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("there is no configuration file at `{}`", .0.display())]
@@ -316,7 +315,7 @@ fn words(arg: &Arg, said: &FileValue) -> Vec<OsString> {
 }
 
 impl Judge for ConfigError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::NotFound(_) => usage("`--config ''` goes without any configuration file"),
             Self::NoConfig { .. } | Self::Line { .. } => {

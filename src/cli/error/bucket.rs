@@ -2,10 +2,10 @@
 
 use crate::repository::bucket::{BucketFault, BucketFaultKind, BucketUrlError};
 
-use crate::cli::error::{Advice, Judge, busy, failed, not_found, usage};
+use crate::cli::error::{CliError, Judge, busy, failed, not_found, usage};
 
 impl Judge for BucketUrlError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         if let Self::NoThread(error) = self {
             return error.judge();
         }
@@ -16,7 +16,7 @@ impl Judge for BucketUrlError {
 }
 
 impl Judge for BucketFault {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let is_s3 = self.scheme() == "s3";
         match self.kind {
             BucketFaultKind::NoCredentials => failed(

@@ -2,10 +2,10 @@
 
 use crate::archive::encryption::{EncryptionFault, KeyError};
 
-use crate::cli::error::{Advice, Judge, corrupt, refused, usage};
+use crate::cli::error::{CliError, Judge, corrupt, refused, usage};
 
 impl Judge for EncryptionFault {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::NoIdentity => usage(
                 "pass the file with the private key: `--identity FILE`; `etcd-ark verify` checks the ciphertext without one",
@@ -24,7 +24,7 @@ impl Judge for EncryptionFault {
 }
 
 impl Judge for KeyError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let hint = match self {
             Self::Recipient(_) | Self::RecipientsFile { .. } | Self::NoRecipient(_) => {
                 "a recipient is the public key that `age-keygen -y KEY` prints: age1…"

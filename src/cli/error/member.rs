@@ -11,10 +11,12 @@ use crate::put_keys::PutError;
 use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
-use crate::cli::error::{Advice, Judge, Kind, busy, corrupt, failed, no_space, not_found, refused};
+use crate::cli::error::{
+    CliError, Judge, Kind, busy, corrupt, failed, no_space, not_found, refused,
+};
 
 impl Judge for DataDirError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Io(error) => error.judge(),
             Self::NoWalDir(_) => not_found(
@@ -23,13 +25,10 @@ impl Judge for DataDirError {
             Self::NotFound(_) => not_found(
                 "pass the directory that etcd was started with, `--data-dir`; without that flag it is `NAME.etcd` in etcd's working directory",
             ),
-            Self::Foreign { path, .. } if meant(path).is_some() => Advice::with(
-                Kind::NotFound,
-                format!(
-                    "did you mean `{}`? it has a `member` directory in it",
-                    meant(path).unwrap_or_default().display()
-                ),
-            ),
+            Self::Foreign { path, .. } if meant(path).is_some() => Kind::NotFound.advice(format!(
+                "did you mean `{}`? it has a `member` directory in it",
+                meant(path).unwrap_or_default().display()
+            )),
             Self::NotADirectory(_) | Self::Foreign { .. } => not_found(
                 "pass the directory that etcd was started with; it has a `member` directory in it",
             ),
@@ -81,7 +80,7 @@ fn meant(path: &Path) -> Option<PathBuf> {
 }
 
 impl Judge for SurveyError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Io(error) => error.judge(),
@@ -91,7 +90,7 @@ impl Judge for SurveyError {
 }
 
 impl Judge for StoreError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Survey(error) => error.judge(),
             Self::Archive(error) => error.judge(),
@@ -107,7 +106,7 @@ impl Judge for StoreError {
     }
 }
 
-fn of_replay(fault: &ReplayFault) -> Advice {
+fn of_replay(fault: &ReplayFault) -> CliError {
     match fault {
         ReplayFault::NoStart { .. } | ReplayFault::Hole { .. } => not_found(
             "`etcd-ark inspect` shows from which index on there is a raft snapshot with its log; an archive made with --all, or an older one, reaches further back",
@@ -128,7 +127,7 @@ fn of_replay(fault: &ReplayFault) -> Advice {
 }
 
 impl Judge for CaptureError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::DataDir(
                 DataDirError::SegmentGap { .. }
@@ -174,7 +173,7 @@ impl Judge for CaptureError {
 }
 
 impl Judge for DrillError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let judged = match self {
             Self::NoBinary(_) => not_found(
                 "pass the path of an etcd of the release that the backup is for to --etcd",
@@ -185,7 +184,7 @@ impl Judge for DrillError {
             }
             Self::DoesNotStart {
                 cure: Some(cure), ..
-            } => Advice::with(Kind::Corrupt, cure.clone()),
+            } => Kind::Corrupt.advice(cure.clone()),
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),
@@ -207,7 +206,7 @@ impl Judge for DrillError {
 }
 
 impl Judge for PutError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Read(why) | Self::Write { why, .. }
                 if matches!(why, ProbeError::NotAllowed { .. }) =>

@@ -29,7 +29,6 @@ use crate::monitoring::Level;
 use crate::repository::bucket::BucketFault;
 use crate::retention::EmptyPolicy;
 
-/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Failed,
@@ -61,52 +60,51 @@ pub(crate) const SIGNALS: [(i32, Kind); 3] = [
 ];
 
 impl Kind {
-    pub(crate) fn exit_code(self) -> u8 {
+    /// Its exit code, and its name in JSON.
+    fn code_and_name(self) -> (u8, &'static str) {
         match self {
-            Self::Failed | Self::Different => 1,
-            Self::Warned => 5,
-            Self::Backups(level) => plugin_exit_code(level),
-            Self::Usage => 2,
-            Self::Refused => 3,
-            Self::Corrupt => 4,
-            Self::NotFound => 10,
-            Self::Busy => 11,
-            Self::NoSpace => 12,
-            Self::HungUp => 129,
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
+            Self::Failed => (1, "failed"),
+            Self::Different => (1, "different"),
+            Self::Warned => (5, "warnings"),
+            Self::Backups(Level::Ok) => (0, "ok"),
+            Self::Backups(Level::Warning) => (1, "warning"),
+            Self::Backups(Level::Critical) => (2, "critical"),
+            Self::Backups(Level::Unknown) => (3, "unknown"),
+            Self::Usage => (2, "usage"),
+            Self::Refused => (3, "refused"),
+            Self::Corrupt => (4, "corrupt"),
+            Self::NotFound => (10, "not-found"),
+            Self::Busy => (11, "busy"),
+            Self::NoSpace => (12, "no-space"),
+            Self::HungUp => (129, "hung-up"),
+            Self::Interrupted => (130, "interrupted"),
+            Self::Terminated => (143, "terminated"),
         }
+    }
+
+    pub(crate) fn exit_code(self) -> u8 {
+        self.code_and_name().0
     }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Different => "different",
-            Self::Warned => "warnings",
-            Self::Backups(Level::Ok) => "ok",
-            Self::Backups(Level::Warning) => "warning",
-            Self::Backups(Level::Unknown) => "unknown",
-            Self::Backups(Level::Critical) => "critical",
-            Self::Usage => "usage",
-            Self::Refused => "refused",
-            Self::Corrupt => "corrupt",
-            Self::NotFound => "not-found",
-            Self::Busy => "busy",
-            Self::NoSpace => "no-space",
-            Self::HungUp => "hung-up",
-            Self::Interrupted => "interrupted",
-            Self::Terminated => "terminated",
+        self.code_and_name().1
+    }
+
+    /// A failure of this kind.
+    pub(crate) fn error(self, message: impl Into<String>) -> CliError {
+        CliError {
+            kind: self,
+            message: message.into(),
+            hint: None,
+            path: None,
+            target: None,
+            lacks_key: false,
         }
     }
-}
 
-/// The exit code of `status`, which is that of a Nagios plugin.
-fn plugin_exit_code(level: Level) -> u8 {
-    match level {
-        Level::Ok => 0,
-        Level::Warning => 1,
-        Level::Critical => 2,
-        Level::Unknown => 3,
+    /// A failure without a message, and what to do about it.
+    fn advice(self, hint: impl Into<Cow<'static, str>>) -> CliError {
+        self.error("").hint(hint)
     }
 }
 
@@ -127,19 +125,8 @@ pub(crate) struct CliError {
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 impl CliError {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            path: None,
-            target: None,
-            lacks_key: false,
-        }
-    }
-
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Kind::Usage.error(message)
     }
 
     /// Adds what to do about it.
@@ -152,6 +139,12 @@ impl CliError {
     pub(crate) fn context(self, tried: &str) -> Self {
         let message = format!("{tried}: {}", self.message);
         Self { message, ..self }
+    }
+
+    /// Sets the archive or data dir that the hint is about.
+    fn about(self, target: &Path) -> Self {
+        let target = Some(target.to_owned());
+        Self { target, ..self }
     }
 
     /// For a run that writes into `spool` first: adds how to choose another directory.
@@ -180,97 +173,50 @@ impl CliError {
     }
 }
 
-/// The judgement of an error, without its text.
-pub(crate) struct Advice {
-    pub(crate) kind: Kind,
-    hint: Option<Cow<'static, str>>,
-    path: Option<PathBuf>,
-    target: Option<PathBuf>,
-    lacks_key: bool,
+pub(crate) fn failed(hint: &'static str) -> CliError {
+    Kind::Failed.advice(hint)
 }
 
-impl From<Kind> for Advice {
-    fn from(kind: Kind) -> Self {
-        Self {
-            kind,
-            hint: None,
-            path: None,
-            target: None,
-            lacks_key: false,
-        }
-    }
+pub(crate) fn usage(hint: &'static str) -> CliError {
+    Kind::Usage.advice(hint)
 }
 
-impl Advice {
-    fn with(kind: Kind, hint: impl Into<Cow<'static, str>>) -> Self {
-        let hint = Some(hint.into());
-        Self {
-            hint,
-            ..kind.into()
-        }
-    }
-
-    /// Sets the archive or data dir that the hint is about.
-    fn about(self, target: &Path) -> Self {
-        let target = Some(target.to_owned());
-        Self { target, ..self }
-    }
+pub(crate) fn refused(hint: &'static str) -> CliError {
+    Kind::Refused.advice(hint)
 }
 
-pub(crate) fn failed(hint: &'static str) -> Advice {
-    Advice::with(Kind::Failed, hint)
+pub(crate) fn corrupt(hint: &'static str) -> CliError {
+    Kind::Corrupt.advice(hint)
 }
 
-pub(crate) fn usage(hint: &'static str) -> Advice {
-    Advice::with(Kind::Usage, hint)
+pub(crate) fn not_found(hint: &'static str) -> CliError {
+    Kind::NotFound.advice(hint)
 }
 
-pub(crate) fn refused(hint: &'static str) -> Advice {
-    Advice::with(Kind::Refused, hint)
+pub(crate) fn busy(hint: &'static str) -> CliError {
+    Kind::Busy.advice(hint)
 }
 
-pub(crate) fn corrupt(hint: &'static str) -> Advice {
-    Advice::with(Kind::Corrupt, hint)
+pub(crate) fn no_space(hint: &'static str) -> CliError {
+    Kind::NoSpace.advice(hint)
 }
 
-pub(crate) fn not_found(hint: &'static str) -> Advice {
-    Advice::with(Kind::NotFound, hint)
-}
-
-pub(crate) fn busy(hint: &'static str) -> Advice {
-    Advice::with(Kind::Busy, hint)
-}
-
-pub(crate) fn no_space(hint: &'static str) -> Advice {
-    Advice::with(Kind::NoSpace, hint)
-}
-
-pub(crate) fn interrupted(hint: &'static str) -> Advice {
-    Advice::with(Kind::Interrupted, hint)
+pub(crate) fn interrupted(hint: &'static str) -> CliError {
+    Kind::Interrupted.advice(hint)
 }
 
 /// An error with a known kind and hint.
 pub(crate) trait Judge: Error {
-    fn judge(&self) -> Advice;
+    /// The failure that it is, still without its message.
+    fn judge(&self) -> CliError;
 }
 
 impl<E: Judge> From<E> for CliError {
     fn from(error: E) -> Self {
-        let Advice {
-            kind,
-            hint,
-            path,
-            target,
-            lacks_key,
-        } = error.judge();
         Self {
-            kind,
             // Names of files may contain control characters.
             message: printable(&with_causes(&error)),
-            hint,
-            path,
-            target,
-            lacks_key,
+            ..error.judge()
         }
     }
 }
@@ -291,7 +237,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
 }
 
 /// The judgement of too little space, with a hint.
-fn of_space(error: &SpaceError, hint: &'static str) -> Advice {
+fn of_space(error: &SpaceError, hint: &'static str) -> CliError {
     match error {
         SpaceError::NoRoom { .. } => no_space(hint),
         SpaceError::Io(error) => error.judge(),
@@ -299,13 +245,13 @@ fn of_space(error: &SpaceError, hint: &'static str) -> Advice {
 }
 
 impl Judge for Interrupted {
-    fn judge(&self) -> Advice {
-        Kind::Interrupted.into()
+    fn judge(&self) -> CliError {
+        Kind::Interrupted.error("")
     }
 }
 
 impl Judge for EmptyPolicy {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         usage(
             "pass any of --keep-last, -hourly, -daily, -weekly, -monthly, -yearly and -within; in the configuration file \
              they count for `prune` above the first table, or under [prune]: those under [snapshot] are for `snapshot` alone",
@@ -314,13 +260,13 @@ impl Judge for EmptyPolicy {
 }
 
 impl Judge for io::Error {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let cause = cause_of(self);
         let is_interrupted = |inner: &(dyn Error + Send + Sync + 'static)| {
             inner.is::<Interrupted>() || inner.source().is_some_and(<dyn Error>::is::<Interrupted>)
         };
         if cause.get_ref().is_some_and(is_interrupted) {
-            return Kind::Interrupted.into();
+            return Kind::Interrupted.error("");
         }
         #[cfg(feature = "object-store")]
         if let Some(fault) = cause
@@ -341,8 +287,8 @@ impl Judge for io::Error {
             io::ErrorKind::FileTooLarge => no_space(
                 "raise the limit on the size of files (`ulimit -f`, `LimitFSIZE=` in a unit) and run it again; no partial archive was left",
             ),
-            io::ErrorKind::NotFound => Kind::NotFound.into(),
-            io::ErrorKind::Interrupted => Kind::Interrupted.into(),
+            io::ErrorKind::NotFound => Kind::NotFound.error(""),
+            io::ErrorKind::Interrupted => Kind::Interrupted.error(""),
             io::ErrorKind::WouldBlock => failed(
                 "raise the limit on processes and threads (`ulimit -u`, `TasksMax=` in a unit)",
             ),
@@ -350,16 +296,14 @@ impl Judge for io::Error {
             io::ErrorKind::InvalidData => corrupt(
                 "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
             ),
-            io::ErrorKind::PermissionDenied => {
-                Advice::with(Kind::Failed, access::hint(path.as_deref()))
-            }
+            io::ErrorKind::PermissionDenied => Kind::Failed.advice(access::hint(path.as_deref())),
             // Our own error, about a given path; the system's comes from a directory that was replaced meanwhile.
             io::ErrorKind::NotADirectory if cause.raw_os_error().is_none() => {
                 usage("pass the path of a directory")
             }
             io::ErrorKind::ReadOnlyFilesystem => failed("that filesystem is mounted read-only"),
-            _ => Kind::Failed.into(),
+            _ => Kind::Failed.error(""),
         };
-        Advice { path, ..judged }
+        CliError { path, ..judged }
     }
 }

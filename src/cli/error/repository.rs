@@ -9,10 +9,10 @@ use crate::repository::lock::LockError;
 use crate::repository::probe::WriteProbeError;
 use crate::repository::upload::UploadError;
 
-use crate::cli::error::{Advice, Judge, busy, corrupt, not_found, refused, usage};
+use crate::cli::error::{CliError, Judge, busy, corrupt, not_found, refused, usage};
 
 impl Judge for ArchiveError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::NotFound(_) => not_found("`etcd-ark list` shows the archives there are"),
             Self::Io(error) => error.judge(),
@@ -36,7 +36,7 @@ impl Judge for ArchiveError {
                         "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
                     ),
                 };
-                Advice {
+                CliError {
                     lacks_key,
                     ..judged
                 }
@@ -46,7 +46,7 @@ impl Judge for ArchiveError {
 }
 
 impl Judge for RepositoryError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::NotFound(_) => {
                 not_found("pass the directory that `snapshot` was given as --backup-dir")
@@ -57,7 +57,7 @@ impl Judge for RepositoryError {
 }
 
 impl Judge for LockError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Busy { waited: false, .. } => busy(
                 "run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`",
@@ -72,7 +72,7 @@ impl Judge for LockError {
 }
 
 impl Judge for CopyError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Archive(error) => error.judge(),
             Self::Upload(error) => error.judge(),
@@ -84,7 +84,7 @@ impl Judge for CopyError {
 }
 
 impl Judge for WriteProbeError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Upload(error) => error.judge(),
             Self::Stays { source, .. } => source.judge(),
@@ -93,7 +93,7 @@ impl Judge for WriteProbeError {
 }
 
 impl Judge for UploadError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::ReadBack(_) => {
                 corrupt("what was read back is not what was written; nothing was kept")

@@ -5,11 +5,11 @@ use crate::restore::replaced::ReplacedError;
 use crate::restore::stale_member::StaleMemberError;
 
 use crate::cli::error::{
-    Advice, Judge, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
+    CliError, Judge, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
 };
 
 impl Judge for RestoreError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Archive(error) => error.judge(),
             Self::Io(error) => error.judge(),
@@ -22,12 +22,9 @@ impl Judge for RestoreError {
             ),
             Self::DoesNotStart {
                 cure: Some(cure), ..
-            } => Advice::with(
-                Kind::Refused,
-                format!(
-                    "nothing was changed; {cure}. Or pass --damaged to get the files back as they are"
-                ),
-            ),
+            } => Kind::Refused.advice(format!(
+                "nothing was changed; {cure}. Or pass --damaged to get the files back as they are"
+            )),
             Self::DoesNotStart { cure: None, .. } => refused(
                 "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
             ),
@@ -47,7 +44,7 @@ impl Judge for RestoreError {
                 )
             }
             Self::CannotBeMade(_) => not_found("make that directory first"),
-            Self::NotADirectory(_) => Kind::Failed.into(),
+            Self::NotADirectory(_) => Kind::Failed.error(""),
             Self::Space(error) => of_space(
                 error,
                 "nothing was changed; free some space, or restore into a data dir on another disk",
@@ -57,7 +54,7 @@ impl Judge for RestoreError {
 }
 
 impl Judge for StaleMemberError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let hint = match self {
             Self::ClusterRuns { .. } => {
                 "nothing was changed. Keep the current data if they are intact; to roll back the whole cluster use `etcd-ark rewind`; for a test cluster use `rewind --single`; to restore anyway: `--allow-stale-member`"
@@ -80,7 +77,7 @@ impl Judge for StaleMemberError {
 }
 
 impl Judge for ReplacedError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         let hint = match self {
             Self::OtherMember { .. } => {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"

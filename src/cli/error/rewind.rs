@@ -5,11 +5,11 @@ use crate::rewind::RewindError;
 use crate::target::StoreError;
 
 use crate::cli::error::{
-    Advice, Judge, Kind, busy, corrupt, failed, interrupted, not_found, of_space, refused, usage,
+    CliError, Judge, Kind, busy, corrupt, failed, interrupted, not_found, of_space, refused, usage,
 };
 
 impl Judge for RewindError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Store(StoreError::Unsound { target, .. } | StoreError::Start { target, .. }) => corrupt(
                 "leave that input out, the others may suffice; `etcd-ark verify` shows all that is corrupt. `--to index:N` takes an entry of what is whole",
@@ -38,9 +38,7 @@ impl Judge for RewindError {
             Self::Entry {
                 path,
                 fault: ReplayFault::Unreadable(at),
-            } => Advice::with(
-                Kind::Corrupt,
-                format!(
+            } => Kind::Corrupt.advice(format!(
                     "`etcd-ark rewind --to index:{}` makes archives of all that is before that entry; or leave that input out",
                     at.previous()
                 ),
@@ -54,7 +52,7 @@ impl Judge for RewindError {
     }
 }
 
-fn of_refusal(error: &RewindError) -> Advice {
+fn of_refusal(error: &RewindError) -> CliError {
     match error {
         RewindError::NoInput | RewindError::NoSuchInput(_) => {
             usage("name the member (by its name or id), or the path, of one of the inputs")
@@ -108,6 +106,6 @@ fn of_refusal(error: &RewindError) -> Advice {
             refused("pass an `--out` that does not exist yet; nothing is ever written over")
         }
         RewindError::OutInside(_) => refused("pass an `--out` elsewhere"),
-        _ => Kind::Failed.into(),
+        _ => Kind::Failed.error(""),
     }
 }

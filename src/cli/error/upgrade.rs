@@ -6,11 +6,11 @@ use crate::upgrade::downgrade::move_wal::MoveError;
 use crate::upgrade::downgrade::prepare::PrepareError;
 
 use crate::cli::error::{
-    Advice, Judge, Kind, busy, corrupt, interrupted, of_space, refused, usage,
+    CliError, Judge, Kind, busy, corrupt, interrupted, of_space, refused, usage,
 };
 
 impl Judge for CollectError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Store(error) => error.judge(),
             Self::OtherCluster { .. } => {
@@ -25,7 +25,7 @@ impl Judge for CollectError {
 }
 
 impl Judge for PrepareError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::Capture(error) => error.judge(),
@@ -38,7 +38,7 @@ impl Judge for PrepareError {
 }
 
 impl Judge for MoveError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Survey(error) => error.judge(),
@@ -57,7 +57,7 @@ impl Judge for MoveError {
                 let judged = error.judge();
                 let hint = "run it again: it continues from the step at which it was killed";
                 let hint = judged.hint.or(Some(hint.into()));
-                Advice { hint, ..judged }
+                CliError { hint, ..judged }
             }
             Self::Interrupted(_) => interrupted("run it again to go on"),
         }
@@ -65,7 +65,7 @@ impl Judge for MoveError {
 }
 
 impl Judge for AccessError {
-    fn judge(&self) -> Advice {
+    fn judge(&self) -> CliError {
         match self {
             Self::Pem { .. } => {
                 usage("`--cacert`, `--cert` and `--key` each name a PEM file, as for etcdctl")
@@ -76,7 +76,7 @@ impl Judge for AccessError {
             Self::Key { .. } => usage(
                 "pass a client certificate with an RSA key of 2048 bits or more, or with an ECDSA key, of the same authority",
             ),
-            Self::Tls(_) => Kind::Failed.into(),
+            Self::Tls(_) => Kind::Failed.error(""),
             Self::Endpoint(_) => usage(
                 "an endpoint is a member's client URL without a path, such as http://10.0.1.10:2379",
             ),

@@ -174,7 +174,7 @@ impl Search<'_> {
                         "there is no `{part}` here, and no archive with that in its name in `{}`",
                         repository.location()
                     );
-                    return Err(CliError::new(Kind::NotFound, message).hint(LIST_SHOWS));
+                    return Err(Kind::NotFound.error(message).hint(LIST_SHOWS));
                 };
                 (repository, name)
             }
@@ -230,7 +230,6 @@ impl Search<'_> {
     }
 }
 
-/// The facts of the archive at `place`.
 fn summary(place: &Location, cx: &Context<'_>) -> Result<ArchiveSummary> {
     if let Some((_, summary)) = cx.places.locked(place)? {
         return Ok(summary);
@@ -281,7 +280,7 @@ pub(crate) fn named(
                 filter.text(),
                 some(others)
             );
-            Err(CliError::new(Kind::NotFound, message).hint(LIST_SHOWS))
+            Err(Kind::NotFound.error(message).hint(LIST_SHOWS))
         }
         (several, _) => {
             let message = format!(
@@ -366,7 +365,7 @@ fn no_backup(repository: &dyn Repository, wanted: &str, catalog: &Catalog) -> Cl
         .map(|(number, what)| format!("{number} {what}"))
         .collect();
     let message = format!("no backup{wanted} in `{}`", repository.location());
-    let error = |message| CliError::new(Kind::NotFound, message);
+    let error = |message| Kind::NotFound.error(message);
     if parts.is_empty() {
         return error(message).hint(LIST_SHOWS);
     }
@@ -395,5 +394,5 @@ fn refuse_older(
         "the newest of {} that can be opened is {}: to use it, name it",
         newest.name, newest.newest.listed.name
     );
-    Err(CliError::new(error.kind, message).hint(hint))
+    Err(error.kind.error(message).hint(hint))
 }

@@ -33,7 +33,6 @@ pub(crate) struct DestinationFlags {
     pub(crate) recipients_file: Vec<PathBuf>,
 }
 
-/// An open destination.
 pub(crate) struct Opened {
     pub(crate) repository: Rc<dyn Repository>,
     spool: PathBuf,

@@ -1,11 +1,14 @@
 //! The lock on a backup dir: how long a run waits for it, and its line in the lock file.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::repository::lock::LockRequest;
+use crate::repository::lock::{BackupLock, LockRequest};
 use crate::text::utc;
 use jiff::SignedDuration;
 
+use crate::cli::context::Context;
+use crate::cli::error::Result;
 use crate::cli::values::duration_or_zero;
 
 /// The warning if the filesystem does not support locks.
@@ -20,7 +23,21 @@ pub(crate) struct LockWait {
 }
 
 impl LockWait {
-    /// The lock for `command`.
+    /// Takes the lock on `dir` for `command`; warns if the filesystem has none.
+    pub(crate) fn take(
+        &self,
+        dir: Option<&Path>,
+        command: &str,
+        cx: &Context<'_>,
+    ) -> Result<Option<BackupLock>> {
+        let take = |dir| BackupLock::take(dir, &self.claim(command), cx.interrupt);
+        let lock = dir.map(take).transpose()?;
+        if lock.as_ref().is_some_and(|lock| !lock.keeps_others_out()) {
+            cx.out.warn(UNLOCKED);
+        }
+        Ok(lock)
+    }
+
     pub(crate) fn claim(&self, command: &str) -> LockRequest {
         claim(command, self.lock_wait.unsigned_abs())
     }

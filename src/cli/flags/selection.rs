@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::repository::{ArchiveRef, Catalog, Repository, summarize};
 
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{Kind, Result};
 use crate::cli::flags::chosen::{Filter, MemberFlag};
 use crate::cli::output::Output;
 use crate::cli::quote::shell;
@@ -55,7 +55,7 @@ impl Selection {
         }
         let place = repository.location();
         let message = format!("no archives{} in `{place}`", self.text());
-        Err(CliError::new(Kind::NotFound, message).hint(format!(
+        Err(Kind::NotFound.error(message).hint(format!(
             "`etcd-ark list {}` shows what is there, and by which names",
             shell(&place)
         )))

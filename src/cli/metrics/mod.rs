@@ -130,7 +130,8 @@ impl Record {
                 failure.message.extend(["; and ", &what]);
                 failure
             }
-            _ => CliError::new(Kind::Failed, format!("the {command} is done, but {what}"))
+            _ => Kind::Failed
+                .error(format!("the {command} is done, but {what}"))
                 .hint(hint(&error)),
         })
     }
@@ -148,7 +149,6 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-/// Why the metrics cannot be written.
 #[derive(Debug, thiserror::Error)]
 enum MetricsError {
     #[error("`{}` has a name that etcd-ark gives to files of its own", .0.display())]
@@ -206,7 +206,7 @@ impl Update {
 pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
     match Update::begin(file) {
         Ok(_) => Ok(()),
-        Err(error) => Err(CliError::new(Kind::Failed, error.to_string()).hint(hint(&error))),
+        Err(error) => Err(Kind::Failed.error(error.to_string()).hint(hint(&error))),
     }
 }
 

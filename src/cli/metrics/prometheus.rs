@@ -24,94 +24,89 @@ pub(crate) enum Family {
     DrillKeys,
 }
 
-/// In the order of the file.
-const FAMILIES: [Family; 15] = [
-    Family::RunTime,
-    Family::SuccessTime,
-    Family::ExitCode,
-    Family::Duration,
-    Family::ArchiveTime,
-    Family::ArchiveBytes,
-    Family::ArchiveIndex,
-    Family::ArchiveWarnings,
-    Family::ArchiveStarts,
-    Family::DataSize,
-    Family::DataSizeLimit,
-    Family::Kept,
-    Family::Removed,
-    Family::DrillTime,
-    Family::DrillKeys,
+/// Each with its name and its help text, in the order of the file.
+const FAMILIES: [(Family, &str, &str); 15] = [
+    (
+        Family::RunTime,
+        "etcd_ark_last_run_timestamp_seconds",
+        "When the last run ended.",
+    ),
+    (
+        Family::SuccessTime,
+        "etcd_ark_last_success_timestamp_seconds",
+        "When the last run ended that succeeded; 0 if none did.",
+    ),
+    (
+        Family::ExitCode,
+        "etcd_ark_last_run_exit_code",
+        "The exit code of the last run; 0 is success, 5 success with warnings.",
+    ),
+    (
+        Family::Duration,
+        "etcd_ark_last_run_duration_seconds",
+        "How long the last run took.",
+    ),
+    (
+        Family::ArchiveTime,
+        "etcd_ark_last_archive_timestamp_seconds",
+        "When the capture of the last archive began.",
+    ),
+    (
+        Family::ArchiveBytes,
+        "etcd_ark_last_archive_bytes",
+        "How large the last archive is.",
+    ),
+    (
+        Family::ArchiveIndex,
+        "etcd_ark_last_archive_raft_index",
+        "The raft index of the last entry in the last archive.",
+    ),
+    (
+        Family::ArchiveWarnings,
+        "etcd_ark_last_archive_warnings",
+        "How many warnings the last archive was made with.",
+    ),
+    (
+        Family::ArchiveStarts,
+        "etcd_ark_last_archive_starts",
+        "1 if etcd of the release of its data starts from the last archive, 0 if not.",
+    ),
+    (
+        Family::DataSize,
+        "etcd_ark_data_size_bytes",
+        "The member's data size: its raft snapshot and the log's entries above it.",
+    ),
+    (
+        Family::DataSizeLimit,
+        "etcd_ark_data_size_limit_bytes",
+        "The data size above which etcd's guide says to get help before an upgrade.",
+    ),
+    (
+        Family::Kept,
+        "etcd_ark_archives_kept",
+        "How many archives the last pruning kept.",
+    ),
+    (
+        Family::Removed,
+        "etcd_ark_archives_removed",
+        "How many archives the last pruning removed.",
+    ),
+    (
+        Family::DrillTime,
+        "etcd_ark_last_proven_archive_timestamp_seconds",
+        "When the archive was made that the last successful drill verified with a server.",
+    ),
+    (
+        Family::DrillKeys,
+        "etcd_ark_last_proven_archive_keys",
+        "How many keys the server held in that drill.",
+    ),
 ];
 
 impl Family {
-    /// Its name and its help text.
-    fn text(self) -> (&'static str, &'static str) {
-        match self {
-            Self::RunTime => (
-                "etcd_ark_last_run_timestamp_seconds",
-                "When the last run ended.",
-            ),
-            Self::SuccessTime => (
-                "etcd_ark_last_success_timestamp_seconds",
-                "When the last run ended that succeeded; 0 if none did.",
-            ),
-            Self::ExitCode => (
-                "etcd_ark_last_run_exit_code",
-                "The exit code of the last run; 0 is success, 5 success with warnings.",
-            ),
-            Self::Duration => (
-                "etcd_ark_last_run_duration_seconds",
-                "How long the last run took.",
-            ),
-            Self::ArchiveTime => (
-                "etcd_ark_last_archive_timestamp_seconds",
-                "When the capture of the last archive began.",
-            ),
-            Self::ArchiveBytes => (
-                "etcd_ark_last_archive_bytes",
-                "How large the last archive is.",
-            ),
-            Self::ArchiveIndex => (
-                "etcd_ark_last_archive_raft_index",
-                "The raft index of the last entry in the last archive.",
-            ),
-            Self::ArchiveWarnings => (
-                "etcd_ark_last_archive_warnings",
-                "How many warnings the last archive was made with.",
-            ),
-            Self::ArchiveStarts => (
-                "etcd_ark_last_archive_starts",
-                "1 if etcd of the release of its data starts from the last archive, 0 if not.",
-            ),
-            Self::DataSize => (
-                "etcd_ark_data_size_bytes",
-                "The member's data size: its raft snapshot and the log's entries above it.",
-            ),
-            Self::DataSizeLimit => (
-                "etcd_ark_data_size_limit_bytes",
-                "The data size above which etcd's guide says to get help before an upgrade.",
-            ),
-            Self::Kept => (
-                "etcd_ark_archives_kept",
-                "How many archives the last pruning kept.",
-            ),
-            Self::Removed => (
-                "etcd_ark_archives_removed",
-                "How many archives the last pruning removed.",
-            ),
-            Self::DrillTime => (
-                "etcd_ark_last_proven_archive_timestamp_seconds",
-                "When the archive was made that the last successful drill verified with a server.",
-            ),
-            Self::DrillKeys => (
-                "etcd_ark_last_proven_archive_keys",
-                "How many keys the server held in that drill.",
-            ),
-        }
-    }
-
     fn name(self) -> &'static str {
-        self.text().0
+        let known = FAMILIES.iter().find(|(family, ..)| *family == self);
+        known.map_or("", |(_, name, _)| name)
     }
 }
 
@@ -155,10 +150,9 @@ impl Series {
 /// The text of a file.
 pub(crate) fn write(series: &[Series]) -> String {
     let mut lines = Vec::new();
-    for family in FAMILIES {
+    for (family, name, help) in FAMILIES {
         let mut own = series.iter().filter(|one| one.family == family).peekable();
         if own.peek().is_some() {
-            let (name, help) = family.text();
             lines.push(format!("# HELP {name} {help}\n# TYPE {name} gauge"));
         }
         lines.extend(own.map(|one| one.line.clone()));
@@ -184,8 +178,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
         }
         let (name, command) = parse(line).ok_or(number + 1)?;
         // A name with our prefix that is not in the list was written by another release.
-        let family = FAMILIES.into_iter().find(|family| family.name() == name);
-        series.extend(family.map(|family| Series {
+        let known = FAMILIES.into_iter().find(|(_, own, _)| *own == name);
+        series.extend(known.map(|(family, ..)| Series {
             family,
             command: command.to_owned(),
             line: line.to_owned(),
@@ -194,7 +188,6 @@ pub(crate) fn read(text: &str) -> Result<Vec<Series>, usize> {
     Ok(series)
 }
 
-/// A line's name and command.
 fn parse(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.split_once("{command=\"")?;
     name.strip_prefix("etcd_ark_")?;
@@ -217,7 +210,7 @@ mod tests {
             let names: Vec<_> = names.filter(|word| word.starts_with("etcd_ark_")).collect();
             assert!(names.len() > 5, "{names:?}");
             for name in names {
-                let known = FAMILIES.iter().any(|family| family.name() == name);
+                let known = FAMILIES.iter().any(|(_, known, _)| *known == name);
                 assert!(known, "{name}");
             }
         }

@@ -38,7 +38,6 @@ pub(crate) fn print(check: &Check, out: &Output) {
     }
 }
 
-/// The titles of the checks with this status.
 pub(crate) fn titles(all: &[Check], status: Status) -> Vec<&'static str> {
     let ended_so = all.iter().filter(|check| check.status == status);
     ended_so.map(|check| check.title).collect()

@@ -10,7 +10,6 @@ use crate::rewind::input::ReadInput;
 
 use crate::cli::render::log::{Axis, NAMES, WIDTH, named};
 
-/// Entries of the history.
 const ENTRIES: char = '━';
 /// Entries that are not part of the history, or not known to be.
 const TAIL: char = '┄';

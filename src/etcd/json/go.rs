@@ -57,7 +57,6 @@ pub(crate) struct Skim {
 }
 
 impl Skim {
-    /// A value of type `of`.
     pub(crate) fn new(of: Type) -> Self {
         Self {
             open: Vec::new(),
@@ -110,7 +109,6 @@ impl Skim {
         Ok(self.open.is_empty())
     }
 
-    /// How the next name or text is wanted.
     pub(crate) fn wants_text(&self) -> WantedText {
         match (self.next, self.open.last()) {
             (None, Some(Type::Object(_) | Type::Required(_))) => WantedText::Plain,

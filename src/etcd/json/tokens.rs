@@ -10,44 +10,33 @@ use crate::etcd::json::swar::{below, copy_until, equal, length_until};
 
 /// The longest accepted number or literal, in bytes.
 const MAX_SCALAR: usize = 64;
-/// The fault of a text with a control character.
 const CONTROL: &str = "control character in a text";
 /// The longest accepted text, in bytes.
 const MAX_TEXT: usize = 1 << 30;
 
-/// One token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token<'t> {
-    /// `{`
     BeginObject,
-    /// `}`
     EndObject,
-    /// `[`
     BeginArray,
-    /// `]`
     EndArray,
     /// The name of a field of an object.
     Key(&'t [u8]),
-    /// A text.
     Text(&'t [u8]),
     /// A text as in the document, without its quotes: ASCII without control characters, `<`, `>` and
     /// `&`, and with no escapes but `\"`, `\n`, `\r` and `\t`. Go's encoder would write it the same way.
     Written(&'t [u8]),
     /// A number, as in the document.
     Number(&'t [u8]),
-    /// `true` or `false`.
     Bool(bool),
-    /// `null`
     Null,
 }
 
-/// Why a document is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset} of the JSON")]
 pub struct JsonFault {
     /// Bytes from the start of the document to the faulty lexeme.
     pub offset: u64,
-    /// What is wrong there.
     pub what: &'static str,
 }
 
@@ -64,12 +53,10 @@ pub enum WantedText {
     AsWritten,
 }
 
-/// Receives the tokens.
 pub trait TokenSink {
     /// Takes the next token; an error ends the reading.
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str>;
 
-    /// How the next key or text is wanted.
     fn wants_text(&self) -> WantedText;
 
     /// Whether nothing more is needed; the rest is then not read.
@@ -110,7 +97,6 @@ enum Lexeme {
     Text(Text),
 }
 
-/// The state inside a text.
 #[derive(Clone, Copy, Debug)]
 struct Text {
     is_key: bool,
@@ -418,7 +404,6 @@ impl JsonTokens {
         })
     }
 
-    /// Takes one byte of an escape.
     fn escaped(&mut self, text: &mut Text, byte: u8) -> Result<(), &'static str> {
         const WRONG: &str = "impossible escape";
         if let Escape::Unicode { digits, value } = text.escape {

@@ -22,7 +22,6 @@ pub use crate::etcd::store::ops::InOrderNames as Names;
 /// compared with all.
 pub(crate) const MAX_MEMBERS: usize = 1000;
 
-/// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// It changes nothing: a new leader's first entry, a read, a request of the v3 store.
@@ -250,7 +249,6 @@ impl Store {
         })
     }
 
-    /// The cluster's facts in the store.
     pub fn cluster_facts(&self) -> Result<StoreFacts, StoreFault> {
         let mut facts = StoreFacts::default();
         let Some(cluster) = self.child(NodeId::ROOT, crate::etcd::store::CLUSTER.as_bytes()) else {

@@ -16,16 +16,13 @@ use crate::etcd::store::{NodeId, Store, Walk};
 /// up: those of a directory 100,000 deep are gigabytes.
 const LONG_PATH: usize = 4096;
 
-/// A part of a node that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Part {
     /// One is a key, the other a directory.
     #[serde(rename = "dir")]
     Dir,
-    /// The value.
     #[serde(rename = "value")]
     Value,
-    /// When it expires.
     #[serde(rename = "expiration")]
     Expiration,
     /// The store's index when it last changed.
@@ -36,14 +33,25 @@ pub enum Part {
     CreatedIndex,
 }
 
-/// One node that differs.
+impl Part {
+    /// The names of `parts`, with commas.
+    pub fn names(parts: &[Self]) -> String {
+        let name = |part: &Self| match part {
+            Self::Dir => "key or directory",
+            Self::Value => "value",
+            Self::Expiration => "expiry",
+            Self::ModifiedIndex => "modified index",
+            Self::CreatedIndex => "created index",
+        };
+        parts.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The store path.
     pub path: Vec<u8>,
     /// The node in the first store.
     pub a: Option<NodeId>,
-    /// The node in the second store.
     pub b: Option<NodeId>,
     /// The parts that differ, if both have the node, even under another name.
     pub parts: Vec<Part>,
@@ -51,7 +59,6 @@ pub struct Difference {
     pub twin: Option<Vec<u8>>,
 }
 
-/// Every difference between `a` and `b`.
 pub fn compare(a: &Store, b: &Store) -> Vec<Difference> {
     let (mut in_a, mut in_b) = (Side::new(a), Side::new(b));
     let mut found = Vec::new();

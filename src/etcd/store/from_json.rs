@@ -32,9 +32,7 @@ const PERMANENT: &[u8] = b"0001-01-01T00:00:00Z";
 /// What is wanted of a saved store besides the cluster's facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// The whole tree.
     pub tree: bool,
-    /// Its fingerprint.
     pub fingerprint: bool,
     /// The tree for a start, separate from the others.
     pub for_start: StartTree,
@@ -52,14 +50,12 @@ pub enum StartTree {
     Whole,
 }
 
-/// The results from a saved store.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     /// The cluster's own keys.
     pub facts: StoreFacts,
     /// The whole tree, if wanted.
     pub store: Option<Store>,
-    /// Its fingerprint, if wanted.
     pub fingerprint: Option<Digest>,
 }
 
@@ -82,7 +78,6 @@ impl SavedScan {
         }
     }
 
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.tokens.update(bytes, &mut self.shape);
     }

@@ -49,11 +49,9 @@ pub type UnixNanos = i64;
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// The root directory.
     pub const ROOT: Self = Self(0);
 }
 
-/// A key or a directory.
 #[derive(Clone, Debug)]
 pub struct Node {
     parent: NodeId,
@@ -64,14 +62,12 @@ pub struct Node {
     pub modified: u64,
     /// When it expires; `None` means never.
     pub expires: Option<UnixNanos>,
-    /// Its value or children.
     pub content: Content,
 }
 
 /// A node's value or children.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A value.
     Key(Value),
     /// Nodes by name, in the order of their bytes.
     Directory(BTreeMap<Arc<[u8]>, NodeId>),
@@ -83,7 +79,6 @@ impl Node {
         &self.name
     }
 
-    /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self.content, Content::Directory(_))
     }
@@ -113,7 +108,6 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Store {
     nodes: Vec<Node>,
-    /// Free positions in the arena.
     free: Vec<NodeId>,
     index: u64,
     /// Every node that expires, soonest first.
@@ -158,7 +152,6 @@ impl Store {
         self.index
     }
 
-    /// A node by its position.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
@@ -173,7 +166,6 @@ impl Store {
         names.try_fold(NodeId::ROOT, |at, name| self.child(at, name))
     }
 
-    /// The node with this name in a directory.
     pub fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         match &self.node(directory).content {
             Content::Directory(children) => children.get(name).copied(),
@@ -190,7 +182,6 @@ impl Store {
         children.into_iter().flatten()
     }
 
-    /// The store path of a node.
     pub fn path(&self, id: NodeId) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = id;
@@ -304,10 +295,8 @@ pub struct Walk<'s> {
     depth: usize,
 }
 
-/// A step of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A key.
     Key(NodeId),
     /// A directory; its children follow.
     Open(NodeId),
@@ -316,7 +305,6 @@ pub enum Step {
 }
 
 impl Walk<'_> {
-    /// The next step.
     pub fn step(&mut self) -> Option<Step> {
         let id = if let Some(top) = self.top.take() {
             top

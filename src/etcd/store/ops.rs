@@ -36,9 +36,7 @@ pub enum Refusal {
 pub struct Write<'a> {
     /// The value; ignored for a directory.
     pub value: &'a [u8],
-    /// Whether to make a directory.
     pub dir: bool,
-    /// When it expires.
     pub expires: Option<UnixNanos>,
     /// Whether to keep the value (2.3 and later).
     pub refresh: bool,

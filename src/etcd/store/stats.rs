@@ -6,10 +6,8 @@
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{KEYS, NodeId, Step, Store, UnixNanos};
 
-/// A key and its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySize {
-    /// The node.
     pub id: NodeId,
     /// Bytes of its value.
     pub bytes: u64,
@@ -18,7 +16,6 @@ pub struct KeySize {
 /// A directory and the sizes below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixSize {
-    /// The node.
     pub id: NodeId,
     /// Keys below it.
     pub keys: u64,
@@ -26,7 +23,6 @@ pub struct PrefixSize {
     pub bytes: u64,
 }
 
-/// The content of a store in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// The users' keys, hidden ones too.
@@ -41,12 +37,9 @@ pub struct StoreStats {
     pub largest_prefixes: Vec<PrefixSize>,
 }
 
-/// Expiries in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expiring {
-    /// Nodes that expire at all.
     pub total: u64,
-    /// Those that have expired at the time in question.
     pub expired: u64,
     /// Those that expire within the next day.
     pub within_a_day: u64,
@@ -96,7 +89,6 @@ impl Store {
         summary
     }
 
-    /// The expiries at the time `now`.
     pub fn expiring(&self, now: UnixNanos) -> Expiring {
         const DAY: UnixNanos = 86_400_000_000_000;
         let mut found = Expiring::default();

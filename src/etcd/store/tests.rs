@@ -114,7 +114,6 @@ fn tell(store: &mut Store, text: &str) {
     }
 }
 
-/// A store after a story.
 #[track_caller]
 fn after(text: &str) -> Store {
     let mut store = Store::new();
@@ -673,7 +672,6 @@ const FIRST: &str = concat!(
 /// Those of the second, before its attributes are written.
 const SECOND: &str = "/0/members/b 2/2 dir | /0/members/b/raftAttributes";
 
-/// A store of two members after a story.
 #[track_caller]
 fn with_members(story: &str) -> Store {
     after(&format!("{TWO_MEMBERS}\n{story}"))

@@ -87,7 +87,6 @@ pub struct Batch {
     bytes: usize,
 }
 
-/// A piece of the answer.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     /// A fixed text.
@@ -105,7 +104,6 @@ impl Batch {
         self.bytes += 80 + path.len() + node.value().map_or(0, Value::json_length);
     }
 
-    /// Appends the piece as JSON to `json`.
     pub fn render(&self, store: &Store, json: &mut Vec<u8>) {
         json.reserve(self.bytes + self.bytes / 4);
         let mut paths = self.paths.as_slice();
@@ -171,6 +169,11 @@ pub fn api_key(path: &[u8]) -> &[u8] {
         Some(key) if key.is_empty() || key.starts_with(b"/") => key,
         _ => path,
     }
+}
+
+/// The same as text.
+pub fn key_text(path: &[u8]) -> String {
+    String::from_utf8_lossy(api_key(path)).into_owned()
 }
 
 /// An expiry as the API shows it: RFC 3339 in UTC, without trailing zeros.

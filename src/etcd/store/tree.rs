@@ -7,7 +7,6 @@ use crate::etcd::store::fingerprint::Facts;
 use crate::etcd::store::value::Value;
 use crate::etcd::store::{Content, Node, NodeId, Store, directory};
 
-/// The trees to build.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub(super) whole: Option<Tree>,
@@ -25,7 +24,6 @@ impl Trees {
     }
 }
 
-/// Builds a tree.
 #[derive(Debug)]
 pub(super) struct Tree {
     store: Store,
@@ -33,7 +31,6 @@ pub(super) struct Tree {
     open: Vec<(NodeId, Vec<Child>)>,
 }
 
-/// A node and its name in its directory.
 type Child = (Arc<[u8]>, NodeId);
 
 impl Default for Tree {

@@ -31,7 +31,6 @@ impl Value {
         }
     }
 
-    /// Its bytes.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         if !self.written {
             return Cow::Borrowed(&self.kept);

@@ -16,14 +16,10 @@ use crate::etcd::wal::error::LogFault;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::{Located, SegmentEnd, SegmentFault};
 
-/// The facts of one WAL segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentFacts {
-    /// The file's name.
     pub name: String,
-    /// Its sequence number.
     pub sequence: u64,
-    /// Bytes of the file.
     pub bytes: u64,
     /// Bytes up to the end of the last complete record.
     pub records_end: u64,
@@ -35,10 +31,8 @@ pub struct SegmentFacts {
     pub last: Option<Index>,
 }
 
-/// The facts of a whole log.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// The member and cluster.
     pub metadata: Option<(MemberId, ClusterId)>,
     /// The segments that were read, in order.
     pub segments: Vec<SegmentFacts>,
@@ -52,7 +46,6 @@ pub struct Log {
     pub vote: MemberId,
     /// The last hard state's commit index.
     pub commit: Index,
-    /// Every snapshot marker.
     pub markers: Vec<SnapshotId>,
     /// Where entries are missing because a raft snapshot replaces them.
     pub jumps: Vec<Jump>,
@@ -81,7 +74,6 @@ pub struct Jump {
     pub to: Index,
 }
 
-/// A log that is being read.
 #[derive(Debug)]
 pub struct LogScan {
     log: Log,
@@ -120,7 +112,6 @@ impl LogScan {
         }
     }
 
-    /// Begins the next segment.
     pub fn begin_segment(&mut self, name: SegmentName, bytes: u64) {
         if self.log.segments.is_empty() && name.sequence > 0 {
             // Earlier segments are missing; the name gives the index of the next entry.
@@ -137,7 +128,6 @@ impl LogScan {
         });
     }
 
-    /// Ends the current segment.
     pub fn end_segment(&mut self, end: SegmentEnd) {
         if let Some(segment) = self.log.segments.last_mut() {
             segment.records_end = end.records_end();
@@ -145,7 +135,6 @@ impl LogScan {
         }
     }
 
-    /// Takes the next record.
     pub fn record(&mut self, at: Located<'_>) -> Result<(), SegmentFault> {
         let data = at.record.data.unwrap_or_default();
         match at.record.kind {
@@ -173,7 +162,6 @@ impl LogScan {
         self.log.jumps.len()
     }
 
-    /// The facts of the log.
     pub fn finish(self) -> Log {
         self.log
     }
@@ -328,7 +316,6 @@ pub struct EntryView<'a> {
     pub kind: u64,
     /// The term of the leader that proposed it.
     pub term: Term,
-    /// Its position in the log.
     pub index: Index,
     /// Its content; empty for a new leader's first entry.
     pub data: &'a [u8],

@@ -29,9 +29,7 @@ pub const MAX_RECORD_HEAD: usize = 2 + 6 + 6;
 pub enum Kind {
     /// The member that the WAL belongs to.
     Metadata = 1,
-    /// A log entry.
     Entry = 2,
-    /// The raft hard state.
     HardState = 3,
     /// The running CRC, at the start of every segment.
     Crc = 4,
@@ -52,7 +50,6 @@ impl Kind {
     }
 }
 
-/// How frames are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Without padding: 2.x.
@@ -64,7 +61,6 @@ pub enum Framing {
 /// A record in its segment, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its type.
     pub kind: Kind,
     /// The CRC-32C of all records' data up to and including this one's.
     pub crc: u32,
@@ -72,7 +68,6 @@ pub struct Record<'a> {
     pub data: Option<&'a [u8]>,
 }
 
-/// The meaning of a length word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthWord {
     /// A record of `record` bytes and `padding` zero bytes follow.
@@ -84,7 +79,6 @@ pub enum LengthWord {
     },
     /// Zero: nothing was written here; a 3.x segment is preallocated.
     Nothing,
-    /// No etcd writes this.
     Impossible,
 }
 
@@ -122,7 +116,6 @@ pub enum Head {
     Whole {
         /// The record's type.
         kind: Kind,
-        /// Its CRC.
         crc: u32,
         /// Bytes before the data.
         head: usize,

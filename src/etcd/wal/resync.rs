@@ -4,8 +4,7 @@
 //! everything after it would be lost silently (formats page §2). In: a reader at
 //! the break. Out: the position of the next plausible record, if there is one.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::etcd::wal::record::{Head, LENGTH_WORD, LengthWord};
 

@@ -65,7 +65,6 @@ pub enum SegmentFault {
     /// The rolling CRC does not match.
     #[error("CRC mismatch (stored {stored:08x}, computed {computed:08x})")]
     CrcMismatch {
-        /// The CRC in the record.
         stored: u32,
         /// The CRC of the data up to and including it.
         computed: u32,
@@ -96,27 +95,22 @@ pub enum SegmentFault {
     Log(#[from] LogFault),
 }
 
-/// A fault and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
     /// Bytes from the start of the segment to the corrupt frame.
     pub offset: u64,
-    /// What is wrong with it.
     pub fault: SegmentFault,
 }
 
-/// A record and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Located<'a> {
     /// Bytes from the start of the segment to the frame.
     pub offset: u64,
     /// Bytes of the frame, with length word and padding.
     pub frame: u64,
-    /// The record.
     pub record: Record<'a>,
 }
 
-/// A segment that is being read.
 #[derive(Debug)]
 pub struct SegmentScan {
     /// Bytes from the start of the segment to the next frame.
@@ -390,7 +384,6 @@ impl SegmentScan {
     }
 }
 
-/// The next item in `bytes`.
 fn next(bytes: &[u8]) -> Next {
     let Some((word, rest)) = bytes.split_first_chunk::<LENGTH_WORD>() else {
         return Next::More(LENGTH_WORD - bytes.len());

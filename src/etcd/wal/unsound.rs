@@ -17,7 +17,6 @@ pub(super) struct Unsound {
     zeros: bool,
     /// Whether a part of it between two sector boundaries is all zeros.
     zero_sector: bool,
-    /// Whether it begins like a record.
     is_record: bool,
 }
 

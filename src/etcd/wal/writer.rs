@@ -35,15 +35,12 @@ pub trait SegmentSink {
 /// The member of a log, and what the log begins from.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
-    /// The member.
     pub member_id: MemberId,
-    /// Its cluster.
     pub cluster_id: ClusterId,
     /// The raft snapshot that the first entry follows; index and term 0 if the log begins at 1.
     pub snapshot: SnapshotId,
     /// The term in every hard state.
     pub term: Term,
-    /// How frames are laid out.
     pub framing: Framing,
 }
 
@@ -53,7 +50,6 @@ pub struct LogWriter<'s, S: SegmentSink> {
     beginning: Beginning,
     segment_size: u64,
     sequence: u64,
-    /// The running CRC.
     crc: u32,
     /// The last entry, or the raft snapshot before the first.
     last: Index,
@@ -66,7 +62,6 @@ pub struct LogWriter<'s, S: SegmentSink> {
 }
 
 impl<'s, S: SegmentSink> LogWriter<'s, S> {
-    /// Begins the first segment.
     pub fn begin(sink: &'s mut S, beginning: Beginning) -> io::Result<Self> {
         Self::begin_with(sink, beginning, SEGMENT_SIZE)
     }

@@ -29,7 +29,6 @@ fn said(kind: BucketFaultKind, why: &str) -> &str {
     }
 }
 
-/// The kind of a [`BucketFault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketFaultKind {
     Denied,

@@ -77,7 +77,6 @@ pub struct Bucket {
     interrupt: Interrupt,
 }
 
-/// Objects by name.
 type Objects = Vec<(String, ObjectMeta)>;
 
 /// A runtime that is dropped without waiting for requests that are no longer needed.
@@ -101,7 +100,6 @@ impl Drop for Background {
     }
 }
 
-/// Why a URL is not a valid bucket URL.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketUrlError {
     #[error("`{0}` begins with none of s3://, gs://, az:// and file://")]

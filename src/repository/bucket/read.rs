@@ -23,7 +23,6 @@ const BEHIND: u64 = 8 << 20;
 
 type Block = Arc<OnceCell<Bytes>>;
 
-/// One object.
 pub(crate) struct ObjectSource {
     bucket: Bucket,
     name: String,

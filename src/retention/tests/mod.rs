@@ -4,7 +4,6 @@ mod properties;
 mod two_years;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,7 +14,6 @@ use crate::etcd::ids::{MemberId, Term};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::repository::ArchiveSummary;
 
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// An archive of the first member, of version 2.1.0.
@@ -46,15 +44,31 @@ fn days(count: i64) -> Vec<ArchiveSummary> {
         .collect()
 }
 
-fn policy(set: impl FnOnce(&mut RetentionRules)) -> Policy {
+/// The policy of rules such as `last 1, within 24h`.
+fn policy(text: &str) -> Policy {
     let mut rules = RetentionRules::default();
-    set(&mut rules);
+    for rule in text.split(", ") {
+        let (name, value) = rule.split_once(' ').unwrap();
+        let slot = match name {
+            "last" => &mut rules.last,
+            "hourly" => &mut rules.hourly,
+            "daily" => &mut rules.daily,
+            "weekly" => &mut rules.weekly,
+            "monthly" => &mut rules.monthly,
+            "yearly" => &mut rules.yearly,
+            "within" => {
+                rules.within = Some(value.parse().unwrap());
+                continue;
+            }
+            "label" => {
+                rules.labels.push(value.to_owned());
+                continue;
+            }
+            _ => panic!("no rule {name}"),
+        };
+        *slot = Some(value.parse().unwrap());
+    }
     Policy::try_from(rules).unwrap()
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "as the rules hold it")]
-fn count(n: u32) -> Option<NonZeroU32> {
-    Some(NonZeroU32::new(n).unwrap())
 }
 
 /// A day after the newest archive.
@@ -94,44 +108,30 @@ fn names(decisions: &[Decision<'_>]) -> Vec<String> {
     kept(decisions).into_keys().collect()
 }
 
+/// What is kept: a name and its reasons in each line of `expected`.
 #[track_caller]
-fn assert_kept(decisions: &[Decision<'_>], expected: &[(&str, &str)]) {
-    let expected = expected
-        .iter()
-        .map(|(name, why)| ((*name).to_owned(), (*why).to_owned()));
+fn assert_kept(decisions: &[Decision<'_>], expected: &str) {
+    let expected = expected.lines().map(|line| {
+        let (name, why) = line.trim().split_once(": ").unwrap();
+        (name.to_owned(), why.to_owned())
+    });
     assert_eq!(kept(decisions), expected.collect());
 }
 
 #[test]
 fn each_rule_gives_its_reason() {
     let all = days(100);
-    let policy = policy(|rules| {
-        rules.last = count(2);
-        rules.hourly = count(1);
-        rules.daily = count(3);
-        rules.weekly = count(2);
-        rules.monthly = count(3);
-        rules.yearly = count(9);
-        rules.within = Some(DAY);
-    });
+    let policy = policy("last 2, hourly 1, daily 3, weekly 2, monthly 3, yearly 9, within 24h");
     // Day 100 is Friday, 10 April 2015; day 95 a Sunday, day 90 the end of March, day 59 of February.
     assert_kept(
         &decided(&all, &policy, later(&all), &[]),
-        &[
-            (
-                "d100",
-                "keep-last 1/2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, monthly 2015-04, \
-                 yearly 2015, within 1d of 2015-04-10 12:00, newest valid archive",
-            ),
-            (
-                "d99",
-                "keep-last 2/2, daily 2015-04-09, within 1d of 2015-04-10 12:00",
-            ),
-            ("d98", "daily 2015-04-08"),
-            ("d95", "weekly 2015-W14"),
-            ("d90", "monthly 2015-03"),
-            ("d59", "monthly 2015-02"),
-        ],
+        "d100: keep-last 1/2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, \
+         monthly 2015-04, yearly 2015, within 1d of 2015-04-10 12:00, newest valid archive
+         d99: keep-last 2/2, daily 2015-04-09, within 1d of 2015-04-10 12:00
+         d98: daily 2015-04-08
+         d95: weekly 2015-W14
+         d90: monthly 2015-03
+         d59: monthly 2015-02",
     );
 }
 
@@ -143,13 +143,11 @@ fn weeks_are_those_of_iso_8601_and_days_begin_at_midnight_utc() {
         archive("sunday", "2016-01-03T23:59:59Z", 20),
         archive("monday", "2016-01-04T00:00:00Z", 30),
     ];
-    let weekly = policy(|rules| rules.weekly = count(5));
+    let weekly = policy("weekly 5");
     assert_kept(
         &decided(&all, &weekly, later(&all), &[]),
-        &[
-            ("sunday", "weekly 2015-W53"),
-            ("monday", "weekly 2016-W01, newest valid archive"),
-        ],
+        "sunday: weekly 2015-W53
+         monday: weekly 2016-W01, newest valid archive",
     );
 }
 
@@ -169,17 +167,15 @@ fn rules_that_ask_for_nothing_are_refused_and_labels_alone_ask_for_nothing() {
 #[test]
 fn a_bad_archive_fills_no_slot_and_is_not_removed() {
     let all = days(6);
-    let policy = policy(|rules| rules.last = count(2));
+    let policy = policy("last 2");
     let decisions = decided(&all, &policy, later(&all), &["d6", "d4", "d1"]);
     assert_kept(
         &decisions,
-        &[
-            ("d1", "is corrupt: frame 3"),
-            ("d3", "keep-last 2/2"),
-            ("d4", "is corrupt: frame 3"),
-            ("d5", "keep-last 1/2, newest valid archive"),
-            ("d6", "is corrupt: frame 3"),
-        ],
+        "d1: is corrupt: frame 3
+         d3: keep-last 2/2
+         d4: is corrupt: frame 3
+         d5: keep-last 1/2, newest valid archive
+         d6: is corrupt: frame 3",
     );
 }
 
@@ -191,7 +187,7 @@ fn the_newest_that_proves_fills_its_day() {
         archive("night", "2015-01-01T23:00:00Z", 30),
         archive("next", "2015-01-02T06:00:00Z", 40),
     ];
-    let policy = policy(|rules| rules.daily = count(2));
+    let policy = policy("daily 2");
     let decisions = decided(&all, &policy, later(&all), &["night"]);
     assert_eq!(kept(&decisions)["noon"], "daily 2015-01-01");
     assert!(!kept(&decisions).contains_key("morning"));
@@ -200,7 +196,7 @@ fn the_newest_that_proves_fills_its_day() {
 #[test]
 fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
     let all = days(4);
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     let decisions = decide(&all, &policy, later(&all), &mut |summary| {
         Ok(match summary.name() {
             "d4" => Proof::Gone,
@@ -212,10 +208,8 @@ fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
     assert_eq!(decisions.len(), 3);
     assert_kept(
         &decisions,
-        &[
-            ("d2", "cannot be checked: permission denied"),
-            ("d3", "keep-last 1/1, newest valid archive"),
-        ],
+        "d2: cannot be checked: permission denied
+         d3: keep-last 1/1, newest valid archive",
     );
 }
 
@@ -223,7 +217,7 @@ fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
 fn an_interrupt_decides_nothing() {
     let all = days(4);
     let interrupt = Interrupt::default();
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     let decisions = decide(&all, &policy, later(&all), &mut |_| {
         interrupt
             .flag()
@@ -242,11 +236,11 @@ fn members_are_weighed_by_themselves_and_a_removed_one_keeps_its_last_good_archi
         // The same name and host as the other: names change, ids do not.
         summary.identity.name = Some("infra0".to_owned());
     }
-    let policy = policy(|rules| rules.last = count(2));
+    let policy = policy("last 2");
     let decisions = decided(&all, &policy, later(&all), &["d4", "d3"]);
     assert_eq!(names(&decisions), ["d1", "d10", "d2", "d3", "d4", "d9"]);
     // Years later it is still there.
-    let one = self::policy(|rules| rules.last = count(1));
+    let one = self::policy("last 1");
     let much_later = later(&all) + DAY * 4000;
     let decisions = decided(&all, &one, much_later, &[]);
     assert_eq!(names(&decisions), ["d10", "d4"]);
@@ -257,14 +251,12 @@ fn an_archive_that_a_rewind_made_stays_and_takes_no_slot() {
     let mut all = days(5);
     all[4].rewound = true;
     all[0].rewound = true;
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     assert_kept(
         &decided(&all, &policy, later(&all), &[]),
-        &[
-            ("d1", "made by rewind"),
-            ("d4", "keep-last 1/1, newest valid archive"),
-            ("d5", "made by rewind"),
-        ],
+        "d1: made by rewind
+         d4: keep-last 1/1, newest valid archive
+         d5: made by rewind",
     );
 }
 
@@ -273,16 +265,11 @@ fn labels_that_are_asked_for_are_kept() {
     let mut all = days(5);
     all[0].labels = vec!["pre-upgrade".to_owned(), "x".to_owned()];
     all[1].labels = vec!["pre".to_owned()];
-    let policy = policy(|rules| {
-        rules.last = count(1);
-        rules.labels = vec!["pre-upgrade".to_owned()];
-    });
+    let policy = policy("last 1, label pre-upgrade");
     assert_kept(
         &decided(&all, &policy, later(&all), &[]),
-        &[
-            ("d1", "label pre-upgrade"),
-            ("d5", "keep-last 1/1, newest valid archive"),
-        ],
+        "d1: label pre-upgrade
+         d5: keep-last 1/1, newest valid archive",
     );
 }
 
@@ -300,16 +287,14 @@ fn the_newest_from_before_each_move_of_the_version_stays() {
         all[at].cluster_version = Some(text.parse().unwrap());
     }
     all[0].cluster_version = None;
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     assert_kept(
         &decided(&all, &policy, later(&all), &["d6"]),
-        &[
-            ("d1", "newest before 2.1.0"),
-            ("d3", "newest before 2.2.0"),
-            ("d5", "newest before 2.3.0"),
-            ("d6", "is corrupt: frame 3"),
-            ("d9", "keep-last 1/1, newest valid archive"),
-        ],
+        "d1: newest before 2.1.0
+         d3: newest before 2.2.0
+         d5: newest before 2.3.0
+         d6: is corrupt: frame 3
+         d9: keep-last 1/1, newest valid archive",
     );
 }
 
@@ -321,24 +306,19 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
     for at in [4, 5] {
         all[at] = version(all[at].clone(), "2.2.0");
     }
-    let policy = policy(|rules| rules.last = count(1));
-    let expected = [
-        ("d2", "newest without 2.2.0 in its log"),
-        ("d4", "newest before 2.2.0"),
-        ("d6", "keep-last 1/1, newest valid archive"),
-    ];
-    assert_kept(&decided(&all, &policy, later(&all), &[]), &expected);
+    let policy = policy("last 1");
+    assert_kept(
+        &decided(&all, &policy, later(&all), &[]),
+        "d2: newest without 2.2.0 in its log
+         d4: newest before 2.2.0
+         d6: keep-last 1/1, newest valid archive",
+    );
     // Before the change is committed, the uncommitted one in the log counts.
     let before = &all[..4];
     assert_kept(
         &decided(before, &policy, later(before), &[]),
-        &[
-            ("d2", "newest without 2.2.0 in its log"),
-            (
-                "d4",
-                "keep-last 1/1, newest valid archive, newest before 2.2.0",
-            ),
-        ],
+        "d2: newest without 2.2.0 in its log
+         d4: keep-last 1/1, newest valid archive, newest before 2.2.0",
     );
 }
 
@@ -346,19 +326,11 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
 fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
     let all = days(5);
     let now = all[3].created;
-    let policy = policy(|rules| {
-        rules.last = count(1);
-        rules.within = Some(HOUR);
-    });
+    let policy = policy("last 1, within 1h");
     assert_kept(
         &decided(&all, &policy, now, &[]),
-        &[
-            (
-                "d4",
-                "keep-last 1/1, within 1h of 2015-01-04 12:00, newest valid archive",
-            ),
-            ("d5", "from the future"),
-        ],
+        "d4: keep-last 1/1, within 1h of 2015-01-04 12:00, newest valid archive
+         d5: from the future",
     );
     // Clocks of several machines differ slightly.
     let decisions = decided(&all, &policy, all[4].created - CLOCK_TOLERANCE, &[]);
@@ -368,7 +340,7 @@ fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
 #[test]
 fn a_clock_before_all_archives_removes_nothing() {
     let all = days(50);
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     let decisions = decided(&all, &policy, Timestamp::UNIX_EPOCH, &[]);
     assert!(decisions.iter().all(|d| d.reasons == [Reason::Future]));
 }
@@ -378,14 +350,12 @@ fn a_time_that_contradicts_the_log_is_kept_and_counts_for_nothing() {
     // One night the clock was at 1970: by its time it is the oldest, by its log nearly the newest.
     let mut all = days(6);
     all[4].created = Timestamp::UNIX_EPOCH;
-    let policy = policy(|rules| rules.daily = count(2));
+    let policy = policy("daily 2");
     assert_kept(
         &decided(&all, &policy, later(&all), &[]),
-        &[
-            ("d4", "daily 2015-01-04"),
-            ("d5", "its date does not fit its place in the log"),
-            ("d6", "daily 2015-01-06, newest valid archive"),
-        ],
+        "d4: daily 2015-01-04
+         d5: its date does not fit its place in the log
+         d6: daily 2015-01-06, newest valid archive",
     );
 }
 
@@ -396,7 +366,7 @@ fn a_bad_archive_has_no_say_in_which_times_are_right() {
     for at in [0, 1, 2] {
         all[at].created += DAY * 90;
     }
-    let policy = policy(|rules| rules.last = count(2));
+    let policy = policy("last 2");
     let now = later(&all);
     let decisions = decided(&all, &policy, now, &["d1", "d2"]);
     assert_eq!(names(&decisions), ["d1", "d2", "d3", "d5", "d6"]);
@@ -416,7 +386,7 @@ fn archives_of_the_same_second_and_of_the_same_entry_are_told_apart() {
         archive("y", "2015-01-01T00:00:00Z", 30),
         archive("z", "2015-01-01T00:00:00Z", 20),
     ];
-    let policy = policy(|rules| rules.last = count(1));
+    let policy = policy("last 1");
     let decisions = decided(&same_time, &policy, later(&same_time), &[]);
     assert_eq!(names(&decisions), ["y"]);
     let mut same_entry = [
@@ -432,7 +402,7 @@ fn archives_of_the_same_second_and_of_the_same_entry_are_told_apart() {
 #[test]
 fn within_is_measured_from_the_newest_archive_and_not_from_now() {
     let all = days(20);
-    let policy = policy(|rules| rules.within = Some(DAY * 3));
+    let policy = policy("within 72h");
     let decisions = decided(&all, &policy, later(&all) + DAY * 1000, &[]);
     assert_eq!(names(&decisions), ["d17", "d18", "d19", "d20"]);
     // The newest valid one.
@@ -448,32 +418,25 @@ fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says
     for (archive, late) in all.iter_mut().zip([0, 40, 80].into_iter().cycle()) {
         archive.created += SignedDuration::from_secs(late);
     }
-    for (span, kept) in [(HOUR, 1), (DAY, 2), (DAY + HOUR, 2), (DAY * 3 + HOUR, 4)] {
-        let policy = policy(|rules| rules.within = Some(span));
+    for (span, kept) in [("1h", 1), ("24h", 2), ("25h", 2), ("73h", 4)] {
+        let policy = policy(&format!("within {span}"));
         let decisions = decided(&all, &policy, later(&all), &[]);
         assert_eq!(
             names(&decisions).len(),
             kept,
-            "{span:?}: {:?}",
+            "{span}: {:?}",
             names(&decisions)
         );
     }
     // One night the clock is a month ahead.
     all.push(at("ahead", all[39].created + DAY * 31, 10_000));
-    let policy = policy(|rules| rules.within = Some(DAY + HOUR));
+    let policy = policy("within 25h");
     let decisions = decided(&all, &policy, later(&all), &[]);
-    let before_the_pause =
-        "the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause";
     assert_kept(
         &decisions,
-        &[
-            (
-                "ahead",
-                "within 25h of 2015-03-12 12:00, newest valid archive",
-            ),
-            ("d39", before_the_pause),
-            ("d40", before_the_pause),
-        ],
+        "ahead: within 25h of 2015-03-12 12:00, newest valid archive
+         d39: the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause
+         d40: the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause",
     );
 }
 
@@ -481,7 +444,7 @@ fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says
 fn a_pause_does_not_empty_the_dir() {
     // Two months without a backup, then one every quarter of an hour.
     let mut all = days(40);
-    let policy = policy(|rules| rules.within = Some(DAY * 30));
+    let policy = policy("within 720h");
     let resumed = all[39].created + DAY * 61;
     for n in 0..20_u64 {
         let created = resumed + SignedDuration::from_mins(15) * i32::try_from(n).unwrap();
@@ -498,13 +461,7 @@ fn a_pause_does_not_empty_the_dir() {
 #[test]
 fn a_night_in_2038_pushes_nothing_out() {
     let all = days(400);
-    let policy = policy(|rules| {
-        rules.last = count(3);
-        rules.daily = count(7);
-        rules.monthly = count(6);
-        rules.yearly = count(2);
-        rules.within = Some(DAY * 10);
-    });
+    let policy = policy("last 3, daily 7, monthly 6, yearly 2, within 240h");
     let before = names(&decided(&all, &policy, later(&all), &[]));
     let mut with_it = all.clone();
     let night: Timestamp = "2038-01-19T03:00:00Z".parse().unwrap();
@@ -523,7 +480,7 @@ fn a_night_in_2038_pushes_nothing_out() {
 #[test]
 fn clocks_that_are_ahead_for_a_night_or_two_do_not_empty_what_is_kept_within_a_time() {
     let all = days(30);
-    let policy = policy(|rules| rules.within = Some(DAY * 30));
+    let policy = policy("within 720h");
     let last = all[29].created;
     for nights in [&[29][..], &[20], &[800, 1500], &[29, 29 + 31]] {
         let mut with_them = all.clone();
@@ -548,18 +505,16 @@ fn copies_of_one_archive_take_one_place_and_share_its_fate() {
         copy.listed.name = format!("oldest-copy{n}");
         all.push(copy);
     }
-    let policy = policy(|rules| rules.last = count(3));
+    let policy = policy("last 3");
     let decisions = decided(&all, &policy, later(&all), &[]);
     assert_kept(
         &decisions,
-        &[
-            ("d3", "keep-last 3/3"),
-            ("d4", "keep-last 2/3"),
-            ("d5", "keep-last 1/3, newest valid archive"),
-            ("newest-copy0", "a copy of d5"),
-            ("newest-copy1", "a copy of d5"),
-            ("newest-copy2", "a copy of d5"),
-        ],
+        "d3: keep-last 3/3
+         d4: keep-last 2/3
+         d5: keep-last 1/3, newest valid archive
+         newest-copy0: a copy of d5
+         newest-copy1: a copy of d5
+         newest-copy2: a copy of d5",
     );
     // If the first of them is bad, the next one takes its place.
     let decisions = decided(&all, &policy, later(&all), &["d5"]);
@@ -579,7 +534,7 @@ fn a_symbolic_link_stands_for_nothing() {
             link.listed.name = name.to_owned();
             link.listed.is_link = true;
             let all = [before.clone(), after.clone(), link];
-            let policy = policy(|rules| rules.last = count(1));
+            let policy = policy("last 1");
             let kept = kept(&decided(&all, &policy, later(&all), &[]));
             assert_eq!(kept["a"], "newest before 2.2.0", "{name}");
             assert_eq!(kept["b"], "keep-last 1/1, newest valid archive");
@@ -591,10 +546,7 @@ fn a_symbolic_link_stands_for_nothing() {
 #[test]
 fn the_order_of_the_input_and_the_names_decide_nothing() {
     let mut all = days(100);
-    let policy = policy(|rules| {
-        rules.daily = count(3);
-        rules.monthly = count(3);
-    });
+    let policy = policy("daily 3, monthly 3");
     let forwards = kept(&decided(&all, &policy, later(&all), &[]));
     all.reverse();
     assert_eq!(forwards, kept(&decided(&all, &policy, later(&all), &[])));
@@ -607,7 +559,7 @@ fn what_no_server_starts_from_takes_no_place_of_what_one_starts_from() {
     for dead in &mut summaries[3..] {
         dead.does_not_start = Some("etcd 2.1 does not start from this archive".to_owned());
     }
-    let last = policy(|rules| rules.last = count(1));
+    let last = policy("last 1");
     let decisions = decided(&summaries, &last, later(&summaries), &[]);
     let kept = decisions.iter().filter(|one| one.is_kept());
     let mut kept: Vec<_> = kept.map(|one| one.summary.name()).collect();

@@ -1,6 +1,7 @@
 //! Properties that hold for any archives, clocks and policies.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 

@@ -162,7 +162,6 @@ impl DiskEvidence {
         why_not.filter(|_| !(is_unfinished && self.is_running()))
     }
 
-    /// Whether it is the output of `etcdctl backup`.
     pub(crate) fn is_etcdctl_backup(&self) -> bool {
         let mut lines = self.starts.iter().flatten();
         lines.any(|(_, verdict)| *verdict == Verdict::ForceNewClusterOnly)

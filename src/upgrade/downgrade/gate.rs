@@ -105,7 +105,6 @@ pub enum Caution {
     },
 }
 
-/// What is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
     NoAnswer,
@@ -348,7 +347,6 @@ fn holders(evidence: &Evidence) -> usize {
     members_of(evidence, holding).len()
 }
 
-/// The members with a data dir.
 fn given(evidence: &Evidence) -> BTreeSet<MemberId> {
     members_of(evidence, data_dirs(evidence))
 }

@@ -17,8 +17,7 @@
 //! ending to decide whether there is a WAL, and it is not a segment's name, so that opening fails.
 //! The next run completes one that was interrupted at any step.
 
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,8 +32,7 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::Pass;
 use crate::fs::dir::Dir;
 use crate::fs::error::with_path;
-use crate::fs::owner;
-use crate::fs::owner::Owner;
+use crate::fs::owner::{self, Owner};
 use crate::fs::space::{self, SpaceError};
 use crate::fs::staged::{StagedDir, StagedFile, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
@@ -56,14 +54,12 @@ pub enum Found {
     Both(DataDir),
 }
 
-/// What was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub wal: PathBuf,
     pub kept: PathBuf,
 }
 
-/// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     #[error(transparent)]

@@ -27,7 +27,6 @@ use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
 
 /// The label of the safety snapshot.
 pub const LABEL: &str = "pre-downgrade";
-/// The first release that has `--wal-dir`.
 const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
 
 /// A flag of etcd that an earlier release does not have.
@@ -63,7 +62,6 @@ const LATER_FLAGS: [LaterFlag; 4] = [
     },
 ];
 
-/// What to prepare.
 #[derive(Debug)]
 pub struct PrepareRequest<'r> {
     pub found: &'r Found,
@@ -77,7 +75,6 @@ pub struct PrepareRequest<'r> {
     pub lock: LockRequest,
 }
 
-/// What was done.
 #[derive(Debug)]
 pub struct Prepared {
     /// The safety snapshot; `None` in a dry run.
@@ -88,7 +85,6 @@ pub struct Prepared {
     pub moved: Option<Moved>,
 }
 
-/// Why the preparation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("etcd runs on this member: `{}` is locked", .0.file.display())]

@@ -90,20 +90,6 @@ pub(crate) const GRAVE: Class = class(
 );
 pub(crate) const NOT_KNOWN: Class = class("not-known", NotKnown, "No rule knows this line.");
 
-/// Patterns for the start of a message; see [`fits`](crate::upgrade::explain_log::rules::fits).
-pub(super) type Patterns = &'static [&'static str];
-/// A class and the message patterns that belong to it.
-pub(super) type Rule = (Class, Patterns);
-
-pub(super) const fn rule(
-    name: &'static str,
-    verdict: Verdict,
-    why: &'static str,
-    patterns: Patterns,
-) -> Rule {
-    (class(name, verdict, why), patterns)
-}
-
 const fn class(name: &'static str, verdict: Verdict, why: &'static str) -> Class {
     Class { name, verdict, why }
 }

@@ -67,7 +67,6 @@ pub enum Level {
     Critical,
 }
 
-/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line<'a> {
     /// When it was written, by that machine's clock. The journal leaves out the year, so only

@@ -6,9 +6,7 @@
 //! once, and there may be an election, but not five in a minute.
 
 pub mod classes;
-pub mod expected;
 pub mod line;
-pub mod problems;
 pub mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +48,6 @@ pub enum Verdict {
     NotKnown,
 }
 
-/// A class of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Class {
     pub name: &'static str,
@@ -58,7 +55,6 @@ pub struct Class {
     pub why: &'static str,
 }
 
-/// A line and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained<'a> {
     pub line: Line<'a>,
@@ -215,7 +211,6 @@ fn begins_a_panic(message: &str) -> bool {
     !message.starts_with("goroutine ")
 }
 
-/// The member that a message names.
 fn peer(message: &str) -> Option<MemberId> {
     const BEFORE_IT: [&str; 10] = [
         "failed to dial ",

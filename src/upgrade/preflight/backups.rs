@@ -10,12 +10,11 @@ use crate::etcd::text::printable;
 use crate::text::{about, name, utc};
 use crate::upgrade::preflight::data_dir::Space;
 use crate::upgrade::preflight::members::has_moved;
-use crate::upgrade::preflight::{Check, Facts, PreflightOptions, Seen, Status};
+use crate::upgrade::preflight::{Facts, Finding, PreflightOptions, Seen, Status};
 
 /// How far an archive's time may be ahead of this clock before it counts as made in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What was found in a backup dir.
 #[derive(Clone, Debug)]
 pub struct Backups {
     pub dir: PathBuf,
@@ -136,44 +135,41 @@ fn advice(facts: &Facts, otherwise: &str) -> String {
 const TAKE_ONE: &str = "`etcd-ark snapshot --label pre-upgrade` takes one, also while etcd runs";
 
 /// Whether there is a recent, verified archive of this member.
-pub(crate) fn own(facts: &Facts) -> Check {
-    let (id, title) = ("own-backup", "own backup");
+pub(crate) fn own(facts: &Facts) -> Finding {
     let backups = match &facts.backups {
         Seen::Found(backups) => backups,
-        Seen::NotGiven => return Check::not_checked(id, title, "--backup-dir"),
+        Seen::NotGiven => return Finding::not_checked("--backup-dir"),
         Seen::Unreadable { why, hint } => {
-            return Check::unreadable(id, title, why, hint.as_deref());
+            return Finding::unreadable(why, hint.as_deref());
         }
     };
     let Some(own) = own_identity(facts) else {
         if matches!(facts.data, Seen::NotGiven) {
             let flag = "--data-dir, which says which member this one is";
-            return Check::not_checked(id, title, flag);
+            return Finding::not_checked(flag);
         }
         let text = "not checked: the data dir does not say which member this one is";
-        return Check::ok(id, title, vec![text.to_owned()]).failed();
+        return Finding::ok(text).failed();
     };
-    let check = |text| Check::ok(id, title, vec![text]);
     let Some(backup) = backups.of(own.member_id, Some(own.cluster_id)) else {
         let text = format!("no archive of {own} in {}", backups.dir.display());
-        return check(text).but(Status::Fail, advice(facts, TAKE_ONE));
+        return Finding::ok(text).but(Status::Fail, advice(facts, TAKE_ONE));
     };
     match backup.objection(&facts.rules, facts.now) {
-        Some(objection) => check(format!("{} {objection}", backup.file_name()))
+        Some(objection) => Finding::ok(format!("{} {objection}", backup.file_name()))
             .but(Status::Fail, advice(facts, TAKE_ONE)),
-        None => check(backup.text(facts.now)),
+        None => Finding::ok(backup.text(facts.now)),
     }
 }
 
 /// Whether there is one of every other member, and whether all archives can be opened.
-pub(crate) fn others(facts: &Facts) -> Check {
-    let (id, title) = ("all-backups", "all backups");
+pub(crate) fn others(facts: &Facts) -> Finding {
     let backups = match &facts.backups {
         Seen::Found(backups) => backups,
-        Seen::NotGiven => return Check::not_checked(id, title, "--backup-dir"),
+        Seen::NotGiven => return Finding::not_checked("--backup-dir"),
         Seen::Unreadable { .. } => {
             let text = "not checked: the backup dir cannot be read";
-            return Check::ok(id, title, vec![text.to_owned()]).failed();
+            return Finding::ok(text).failed();
         }
     };
     let own = own_identity(facts).map(|own| own.member_id);
@@ -199,16 +195,15 @@ pub(crate) fn others(facts: &Facts) -> Check {
     let unreadable = backups.unreadable.iter();
     bad.extend(unreadable.map(|(_, why)| why.clone()));
     if members.is_empty() && bad.is_empty() {
-        return Check::unanswered(id, title);
+        return Finding::unanswered();
     }
-    let check = |evidence| Check::ok(id, title, evidence);
     if bad.is_empty() && others.is_empty() {
-        check(vec!["there is no other member".to_owned()])
+        Finding::ok("there is no other member")
     } else if bad.is_empty() {
-        check(good)
+        Finding::all(good)
     } else {
         bad.extend(good);
-        check(bad).but(
+        Finding::all(bad).but(
             Status::Fail,
             advice(
                 facts,

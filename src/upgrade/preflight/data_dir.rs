@@ -9,10 +9,10 @@ use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{Verdict, Verdicts, Way, cure};
-use crate::etcd::store::to_json::api_key;
+use crate::etcd::store::to_json::key_text;
 use crate::etcd::text::printable;
 use crate::text::{count, size};
-use crate::upgrade::preflight::{Check, Facts, Seen, Status};
+use crate::upgrade::preflight::{Facts, Finding, Seen, Status};
 
 /// With this much data or more, in bytes, a restarted member may need minutes to catch up: etcd's own
 /// guides advise to wait 2 minutes between members.
@@ -48,7 +48,6 @@ pub struct DataFacts {
     pub auth_enabled: Option<bool>,
 }
 
-/// Facts from a replay of the log.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
     pub in_order: InOrderPosts,
@@ -70,39 +69,32 @@ impl DataFacts {
     }
 }
 
-/// The data dir, or the check that says why there is none.
-pub(crate) fn found<'f>(
-    facts: &'f Facts,
-    id: &'static str,
-    title: &'static str,
-) -> Result<&'f DataFacts, Check> {
+/// The data dir, or why nothing is known of it.
+pub(crate) fn found(facts: &Facts) -> Result<&DataFacts, Finding> {
     match &facts.data {
         Seen::Found(data) => Ok(data),
-        Seen::NotGiven => Err(Check::not_checked(id, title, "--data-dir")),
+        Seen::NotGiven => Err(Finding::not_checked("--data-dir")),
         Seen::Unreadable { .. } => {
-            let text = "not checked: the data dir cannot be read";
-            Err(Check::ok(id, title, vec![text.to_owned()]).failed())
+            Err(Finding::ok("not checked: the data dir cannot be read").failed())
         }
     }
 }
 
 /// Whether all of it is valid, and it belongs to a member of this cluster.
-pub(crate) fn soundness(facts: &Facts) -> Check {
-    let (id, title) = ("data-dir", "data dir");
+pub(crate) fn soundness(facts: &Facts) -> Finding {
     if let Seen::Unreadable { why, hint } = &facts.data {
-        return Check::unreadable(id, title, why, hint.as_deref());
+        return Finding::unreadable(why, hint.as_deref());
     }
-    let data = match found(facts, id, title) {
+    let data = match found(facts) {
         Ok(data) => data,
-        Err(check) => return check,
+        Err(unknown) => return unknown,
     };
-    let check = |evidence| Check::ok(id, title, evidence);
     let mut bad = data.faults.clone();
     let member = match &data.member {
         Ok(member) => member,
         Err(why) => {
             bad.push(format!("etcd could not start from it: {why}"));
-            return check(bad).but(
+            return Finding::all(bad).but(
                 Status::Fail,
                 "do not restart this member now; `etcd-ark verify` on the data dir shows everything",
             );
@@ -112,7 +104,7 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         let no_start = no_start(data, [facts.rules.from, facts.rules.to]);
         if !no_start.is_empty() {
             let cure = data.starts.as_ref().and_then(cure);
-            return check(no_start).but(
+            return Finding::all(no_start).but(
                 Status::Fail,
                 match cure {
                     Some(cure) => format!("do not restart this member before that is fixed: once every member is stopped, {cure}"),
@@ -122,13 +114,13 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         }
     }
     if !bad.is_empty() {
-        return check(bad).but(
+        return Finding::all(bad).but(
             Status::Fail,
             "`etcd-ark verify` on the data dir shows everything; the other members' data are the better copy",
         );
     }
     if let Some(why) = stranger(facts, member) {
-        return check(vec![why]).but(
+        return Finding::ok(why).but(
             Status::Fail,
             "give the data dir of a member of the cluster that the endpoints lead to",
         );
@@ -148,12 +140,12 @@ pub(crate) fn soundness(facts: &Facts) -> Check {
         member.position.index
     );
     if facts.look.cluster_id.is_none() || none_answers(facts) {
-        return check(vec![text]).but(
+        return Finding::ok(text).but(
             Status::Warn,
             "no member answers, so whether it is of this cluster is not known",
         );
     }
-    check(vec![text])
+    Finding::ok(text)
 }
 
 /// Which of `releases` do not start from it, or not for good, and why. Other checks report a moved cluster and a removed member.
@@ -211,12 +203,7 @@ fn stranger(facts: &Facts, member: &MemberFacts) -> Option<String> {
 }
 
 /// Whether there is more data than etcd's guide recommends.
-pub(crate) fn size_check(facts: &Facts) -> Check {
-    let (id, title) = ("data-size", "data size");
-    let data = match found(facts, id, title) {
-        Ok(data) => data,
-        Err(check) => return check,
-    };
+pub(crate) fn size_check(facts: &Facts, data: &DataFacts) -> Finding {
     let rules = &facts.rules;
     let mut evidence = vec![format!(
         "{} of data, {} in the directory",
@@ -232,29 +219,24 @@ pub(crate) fn size_check(facts: &Facts) -> Check {
             size(rules.size_limit)
         ));
     }
-    let check = Check::ok(id, title, evidence);
+    let found = Finding::all(evidence);
     let wait = "wait 2 minutes after each member, until it has caught up, before you stop the next";
     if over && !rules.accept_data_size {
-        check.but(
+        found.but(
             Status::Fail,
             "etcd's guide: get help before an upgrade with this much data. Rehearse it on a copy; then accept it with --accept-data-size",
         )
     } else if over {
-        check.but(Status::Warn, format!("accepted; {wait}"))
+        found.but(Status::Warn, format!("accepted; {wait}"))
     } else if data.data_bytes > WAIT_FROM {
-        check.but(Status::Warn, wait)
+        found.but(Status::Warn, wait)
     } else {
-        check
+        found
     }
 }
 
 /// Whether there is room for what 2.2 writes next, and for an archive.
-pub(crate) fn space(facts: &Facts) -> Check {
-    let (id, title) = ("free-space", "free space");
-    let data = match found(facts, id, title) {
-        Ok(data) => data,
-        Err(check) => return check,
-    };
+pub(crate) fn space(facts: &Facts, data: &DataFacts) -> Finding {
     let mut needs = vec![Need {
         place: "data dir",
         space: data.space,
@@ -278,14 +260,14 @@ pub(crate) fn space(facts: &Facts) -> Check {
     }
     let short = needs.iter().any(|need| need.space.free < need.bytes);
     let evidence = needs.iter().map(Need::text).collect();
-    let check = Check::ok(id, title, evidence);
+    let found = Finding::all(evidence);
     if short {
-        check.but(
+        found.but(
             Status::Fail,
             "free some space: twice the data for raft snapshots, two segments of 64 MB, and in the backup dir one more archive",
         )
     } else {
-        check
+        found
     }
 }
 
@@ -319,22 +301,21 @@ impl Need {
 }
 
 /// Whether a first start with the new release would rename in-order keys.
-pub(crate) fn in_order(facts: &Facts) -> Check {
-    let (id, title) = ("in-order", "in-order keys");
+pub(crate) fn in_order(facts: &Facts) -> Finding {
     if !(facts.rules.from < V2_2 && facts.rules.to >= V2_2) {
         let same = format!(
             "{} and {} name them alike",
             facts.rules.from, facts.rules.to
         );
-        return Check::ok(id, title, vec![same]);
+        return Finding::ok(same);
     }
-    let data = match found(facts, id, title) {
+    let data = match found(facts) {
         Ok(data) => data,
-        Err(check) => return check,
+        Err(unknown) => return unknown,
     };
     let Some(replay) = &data.replay else {
         let evidence = vec!["not checked: the log cannot be replayed".to_owned()];
-        return Check::ok(id, title, evidence).but(
+        return Finding::all(evidence).but(
             Status::Fail,
             "`etcd-ark verify --deep` on the data dir says why",
         );
@@ -352,11 +333,11 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
             "stop all POSTs until all members run the same release. If the last POST was before the first member ran {to}, wait on each member for a raft snapshot above it before the member is stopped. If any POST came later, wait for none: a raft snapshot that is made now keeps both names for good. `diff --at-common-index` of two members' data shows keys with two names",
             to = facts.rules.to
         );
-        return Check::ok(id, title, evidence).but(Status::Warn, advice);
+        return Finding::all(evidence).but(Status::Warn, advice);
     }
     if runs_new_release(facts, data) {
         let text = format!("this member runs {} already", facts.rules.to);
-        return Check::ok(id, title, vec![text]);
+        return Finding::ok(text);
     }
     let above = above_snapshot(data, posts);
     if posts.applied == 0 {
@@ -367,7 +348,7 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
                 count(posts, "POST in the log", "POSTs in the log")
             ),
         };
-        return Check::ok(id, title, vec![text]);
+        return Finding::ok(text);
     }
     let mut evidence = vec![format!(
         "a first start with {} gives {} a new name, on this member only",
@@ -375,7 +356,7 @@ pub(crate) fn in_order(facts: &Facts) -> Check {
         count(posts.applied, "acknowledged key", "acknowledged keys")
     )];
     evidence.extend(above);
-    Check::ok(id, title, evidence).but(
+    Finding::all(evidence).but(
         Status::Warn,
         format!(
             "stop all POSTs until all members run {}, and on each member wait for a raft snapshot above the last POST before it is stopped (`inspect` of its data dir shows the newest; etcd makes one every --snapshot-count entries, 10,000 by default); it comes sooner after a restart with the old release and a low --snapshot-count",
@@ -417,7 +398,7 @@ fn above_snapshot(data: &DataFacts, posts: &InOrderPosts) -> Vec<String> {
         .clone()
         .take(DIRECTORIES)
         .map(|(path, found)| {
-            let directory = String::from_utf8_lossy(api_key(path)).into_owned();
+            let directory = key_text(path);
             format!(
                 "{}/: the last POST is entry {}, {}",
                 printable(directory.trim_end_matches('/')),
@@ -440,31 +421,25 @@ fn above_snapshot(data: &DataFacts, posts: &InOrderPosts) -> Vec<String> {
 }
 
 /// Whether the segments are where the old release looks for them.
-pub(crate) fn wal_dir(facts: &Facts) -> Check {
-    let (id, title) = ("wal-dir", "WAL dir");
-    let data = match found(facts, id, title) {
-        Ok(data) => data,
-        Err(check) => return check,
-    };
-    let check = |text: String| Check::ok(id, title, vec![text]);
+pub(crate) fn wal_dir(facts: &Facts, data: &DataFacts) -> Finding {
     let Some(dedicated) = &data.dedicated_wal else {
-        return check("member/wal, as every release has it".to_owned());
+        return Finding::ok("member/wal, as every release has it");
     };
     let text = format!("a dedicated one, {}", dedicated.display());
     let from = facts.rules.from;
     if from >= V2_2 {
-        return check(text);
+        return Finding::ok(text);
     }
     let trap = format!(
         "{from} has no --wal-dir: going back, it would bootstrap an empty member beside the data"
     );
     if runs_new_release(facts, data) {
-        return check(text).but(
+        return Finding::ok(text).but(
             Status::Warn,
             format!("{trap}; `etcd-ark downgrade run --move-wal` moves the segments first"),
         );
     }
-    check(text).but(
+    Finding::ok(text).but(
         Status::Fail,
         format!("{trap}. Keep the segments in member/wal until the cluster has moved"),
     )

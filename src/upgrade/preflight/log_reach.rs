@@ -16,9 +16,9 @@ use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::wal::log::SegmentFacts;
 use crate::text::{about, utc};
-use crate::upgrade::preflight::data_dir::{SEGMENT, found};
+use crate::upgrade::preflight::data_dir::{DataFacts, SEGMENT};
 use crate::upgrade::preflight::members::has_moved;
-use crate::upgrade::preflight::{Check, Facts, Status, backups};
+use crate::upgrade::preflight::{Facts, Finding, Status, backups};
 
 /// How many raft snapshots, and how many segments, etcd keeps by default.
 const KEPT: u64 = 5;
@@ -130,18 +130,12 @@ fn segment_gone(segments: &[SegmentFacts], index: Index, last_index: Index) -> O
 }
 
 /// The index and the time after which only an archive is a way back.
-pub(crate) fn check(facts: &Facts) -> Check {
-    let (id, title) = ("way-back", "way back");
-    let data = match found(facts, id, title) {
-        Ok(data) => data,
-        Err(check) => return check,
-    };
-    let check = |evidence| Check::ok(id, title, evidence);
+pub(crate) fn check(facts: &Facts, data: &DataFacts) -> Finding {
     let Some(way) = data.member.is_ok().then(|| facts.way_back()).flatten() else {
-        return check(vec!["not checked: the data dir is corrupt".to_owned()]).failed();
+        return Finding::ok("not checked: the data dir is corrupt").failed();
     };
     if has_moved(facts) {
-        return check(vec![
+        return Finding::all(vec![
             "the cluster has moved: the way back begins from a raft snapshot from before the move, with the log from there on".to_owned(),
         ])
         .but(
@@ -161,9 +155,9 @@ pub(crate) fn check(facts: &Facts) -> Check {
             "the archive (up to index {}) remains available",
             backup.position.index
         ));
-        return check(evidence);
+        return Finding::all(evidence);
     }
-    check(evidence).but(
+    Finding::all(evidence).but(
         Status::Warn,
         "after that only an archive from before the change can be used: take one now and keep it",
     )

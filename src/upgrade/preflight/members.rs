@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::{MemberState, MemberStatus, ProbeError, ReportedVersion, UnknownEndpoint};
 use crate::etcd::ids::{MemberId, Release};
 use crate::text::{list, name};
-use crate::upgrade::preflight::{Check, Facts, Status};
+use crate::upgrade::preflight::{Facts, Finding, Status};
 
 const BRING_BACK: &str = "every member must answer before another is stopped: bring it back first";
 const NO_ENDPOINT: &str = "not checked: no endpoint is known";
@@ -41,7 +41,7 @@ fn leads(said: &MemberStatus) -> bool {
 }
 
 /// Each member's server version: all `from`, or how far the upgrade is.
-pub(crate) fn versions(facts: &Facts) -> Check {
+pub(crate) fn versions(facts: &Facts) -> Finding {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
     let mut evidence = who_runs_what(&said);
@@ -62,8 +62,7 @@ pub(crate) fn versions(facts: &Facts) -> Check {
     let any = |wrong: &dyn Fn(Release) -> bool| said.iter().any(|(_, said)| wrong(release(said)));
     let at_from = |(_, said): &&(&MemberState, &MemberStatus)| release(said) == from;
     let left: Vec<_> = said.iter().filter(at_from).collect();
-    let check = |evidence| Check::ok("versions", "server versions", evidence);
-    let fail = |evidence, advice: String| check(evidence).but(Status::Fail, advice);
+    let fail = |evidence, advice: String| Finding::all(evidence).but(Status::Fail, advice);
     if any(&|found| found > to) {
         let advice = format!("this checklist is for {from} to {to}; some member is past that");
         fail(evidence, advice)
@@ -78,11 +77,11 @@ pub(crate) fn versions(facts: &Facts) -> Check {
             "too late for a preflight; `etcd-ark downgrade check` says whether there is a way back";
         fail(evidence, advice.to_owned())
     } else if left.len() == said.len() {
-        check(evidence)
+        Finding::all(evidence)
     } else {
         let done = said.len() - left.len();
         evidence.push(format!("{done} of {} members are upgraded", said.len()));
-        check(evidence).but(
+        Finding::all(evidence).but(
             Status::Warn,
             format!("still to do: {}", still_to_do(facts).join(", then ")),
         )
@@ -123,10 +122,10 @@ fn order(mut left: Vec<&(&MemberState, &MemberStatus)>) -> Vec<String> {
 }
 
 /// Whether every member reports that it is healthy, and answers a quorum read.
-pub(crate) fn health(facts: &Facts) -> Check {
+pub(crate) fn health(facts: &Facts) -> Finding {
     let (said, silent) = answers(facts);
     if said.is_empty() {
-        return Check::unanswered("health", "health");
+        return Finding::unanswered();
     }
     let mut bad = silent;
     for (look, said) in &said {
@@ -140,7 +139,6 @@ pub(crate) fn health(facts: &Facts) -> Check {
             bad.push(format!("{name} answered no quorum read: {silence}"));
         }
     }
-    let check = |evidence| Check::ok("health", "health", evidence);
     if bad.is_empty() {
         let who = match said.as_slice() {
             [_] => "the member is healthy and answered a quorum read".to_owned(),
@@ -149,21 +147,21 @@ pub(crate) fn health(facts: &Facts) -> Check {
                 all.len()
             ),
         };
-        return check(vec![who]);
+        return Finding::ok(who);
     }
     let advice = if facts.wants_user() {
         "give --username, and the password by --password-file: a quorum read needs a user that may read"
     } else {
         "do not stop another member now; bring these back first (`etcdctl cluster-health` calls a cluster healthy when one member is)"
     };
-    check(bad).but(Status::Fail, advice)
+    Finding::all(bad).but(Status::Fail, advice)
 }
 
 /// Whether there is one leader that every member reports.
-pub(crate) fn leader(facts: &Facts) -> Check {
+pub(crate) fn leader(facts: &Facts) -> Finding {
     let (said, silent) = answers(facts);
     if said.is_empty() {
-        return Check::unanswered("leader", "leader");
+        return Finding::unanswered();
     }
     let known: BTreeMap<MemberId, String> = facts
         .members()
@@ -184,7 +182,6 @@ pub(crate) fn leader(facts: &Facts) -> Check {
             )),
         }
     }
-    let check = |evidence| Check::ok("leader", "leader", evidence);
     if let [(Some(leader), followers)] = followed.iter().collect::<Vec<_>>().as_slice()
         && bad.is_empty()
         && let Some(name) = known.get(leader)
@@ -196,7 +193,7 @@ pub(crate) fn leader(facts: &Facts) -> Check {
             1 => format!("{name}, the only member"),
             all => format!("{name}, known to all {all}"),
         };
-        return check(vec![text]);
+        return Finding::ok(text);
     }
     for (leader, looks) in &followed {
         let who = names(looks.iter().copied());
@@ -219,11 +216,11 @@ pub(crate) fn leader(facts: &Facts) -> Check {
     } else {
         "wait until there is one leader; if it does not settle, look at the network between the members"
     };
-    check(bad).but(Status::Fail, advice)
+    Finding::all(bad).but(Status::Fail, advice)
 }
 
 /// Whether every member lists the same members, and every endpoint belongs to one of them.
-pub(crate) fn membership(facts: &Facts) -> Check {
+pub(crate) fn membership(facts: &Facts) -> Finding {
     let (said, silent) = answers(facts);
     let members = facts.members();
     let all: BTreeSet<_> = members.iter().map(|look| look.member.id).collect();
@@ -241,12 +238,11 @@ pub(crate) fn membership(facts: &Facts) -> Check {
     }
     let (wrong, lost) = unknown_endpoints(facts);
     bad.extend(wrong.iter().map(|stray| stray.silence.to_string()));
-    let check = |evidence| Check::ok("membership", "membership", evidence);
     if said.is_empty() && bad.is_empty() {
-        return Check::unanswered("membership", "membership");
+        return Finding::unanswered();
     }
     if !bad.is_empty() {
-        return check(bad).but(
+        return Finding::all(bad).but(
             Status::Fail,
             "the members must agree on who they are, and the endpoints must be theirs",
         );
@@ -266,7 +262,7 @@ pub(crate) fn membership(facts: &Facts) -> Check {
         .filter(|look| !look.named_by_cluster);
     let forgotten: Vec<_> = forgotten.collect();
     if lost.is_empty() && forgotten.is_empty() {
-        return check(evidence);
+        return Finding::all(evidence);
     }
     evidence.extend(lost.iter().map(|stray| stray.silence.to_string()));
     evidence.extend(forgotten.iter().map(|look| {
@@ -275,7 +271,7 @@ pub(crate) fn membership(facts: &Facts) -> Check {
             name(&look.member)
         )
     }));
-    check(evidence).but(
+    Finding::all(evidence).but(
         Status::Warn,
         "make sure that these are mistakes in what was given here, and not in the cluster",
     )
@@ -302,7 +298,7 @@ fn unknown_endpoints(facts: &Facts) -> (Vec<&UnknownEndpoint>, Vec<&UnknownEndpo
 }
 
 /// Whether there is one cluster version, that of `from`, at every member and in the data dir.
-pub(crate) fn cluster_version(facts: &Facts) -> Check {
+pub(crate) fn cluster_version(facts: &Facts) -> Finding {
     let (from, to) = (facts.rules.from, facts.rules.to);
     let (said, silent) = answers(facts);
     let mut by_version: BTreeMap<String, Vec<&MemberState>> = BTreeMap::new();
@@ -318,13 +314,12 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     let mut evidence: Vec<_> = groups
         .map(|(version, looks)| format!("{version}, says {}", names(looks.iter().copied())))
         .collect();
-    let check = |evidence| Check::ok("cluster-version", "cluster version", evidence);
     evidence.extend(on_disk(facts, to));
     if has_moved(facts) {
         let advice = format!(
             "the cluster has moved, or is about to: members cannot go back to {from} one by one; `etcd-ark downgrade check` shows the options"
         );
-        return check(evidence).but(Status::Fail, advice);
+        return Finding::all(evidence).but(Status::Fail, advice);
     }
     let all_at_from = said.iter().all(|(_, said)| match &said.cluster_version {
         ReportedVersion::Is(version) => Release::of(&version.0) == from,
@@ -332,13 +327,13 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
     });
     if all_at_from && by_version.len() == 1 && silent.is_empty() {
         let version = by_version.keys().next().cloned().unwrap_or_default();
-        return check(vec![match said.len() {
+        return Finding::all(vec![match said.len() {
             1 => version,
             all => format!("{version}, says each of {all} members"),
         }]);
     }
     if said.is_empty() {
-        return Check::unanswered("cluster-version", "cluster version");
+        return Finding::unanswered();
     }
     let all_answer = silent.is_empty();
     evidence.extend(silent);
@@ -349,7 +344,7 @@ pub(crate) fn cluster_version(facts: &Facts) -> Check {
             "every member must say {from}.0; the leader sets it within seconds once all members run {from} and reach one another"
         )
     };
-    check(evidence).but(Status::Fail, advice)
+    Finding::all(evidence).but(Status::Fail, advice)
 }
 
 /// Whether a member or the data dir reports that the cluster has moved.
@@ -383,8 +378,7 @@ fn on_disk(facts: &Facts, to: Release) -> Option<String> {
 }
 
 /// Whether etcd's auth is on, and what that means for the upgrade.
-pub(crate) fn auth(facts: &Facts) -> Check {
-    let check = |evidence| Check::ok("auth", "auth", evidence);
+pub(crate) fn auth(facts: &Facts) -> Finding {
     let in_data = facts.data.found().and_then(|data| data.auth_enabled);
     let mut on = Vec::new();
     if facts.wants_user() {
@@ -394,18 +388,14 @@ pub(crate) fn auth(facts: &Facts) -> Check {
         on.push("on, says the store in the data dir".to_owned());
     }
     if !on.is_empty() {
-        return check(on).but(
+        return Finding::all(on).but(
             Status::Warn,
             "etcd's guide has no step for it: in staging, log in as every user and as no user (the guest role) on both releases. Users, roles and password hashes are in the store, so they are in every archive too",
         );
     }
     if in_data == Some(false) {
-        return check(vec!["off, says the store in the data dir".to_owned()]);
+        return Finding::ok("off, says the store in the data dir");
     }
     // A guest role that may read everything also needs no user.
-    Check::not_checked(
-        "auth",
-        "auth",
-        "--data-dir: the store in it says whether it is on",
-    )
+    Finding::not_checked("--data-dir: the store in it says whether it is on")
 }

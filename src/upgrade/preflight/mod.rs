@@ -16,11 +16,11 @@ use serde::Serialize;
 
 use crate::cluster::{ClusterState, MemberState, ProbeError};
 use crate::etcd::ids::Release;
+use crate::upgrade::preflight::Question::{Any, Data};
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::log_reach::WayBack;
 
-/// The requirements.
 #[derive(Clone, Debug)]
 pub struct PreflightOptions {
     pub from: Release,
@@ -40,7 +40,6 @@ pub enum Seen<T> {
 }
 
 impl<T> Seen<T> {
-    /// What was found, if anything was.
     pub fn found(&self) -> Option<&T> {
         match self {
             Self::Found(found) => Some(found),
@@ -49,7 +48,6 @@ impl<T> Seen<T> {
     }
 }
 
-/// All facts for the checks.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub rules: PreflightOptions,
@@ -84,52 +82,76 @@ pub struct Check {
     pub advice: Option<String>,
 }
 
-impl Check {
-    fn ok(id: &'static str, title: &'static str, evidence: Vec<String>) -> Self {
+/// The answer to a question.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub status: Status,
+    pub evidence: Vec<String>,
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    pub fn ok(text: impl Into<String>) -> Self {
+        Self::all(vec![text.into()])
+    }
+
+    fn all(evidence: Vec<String>) -> Self {
         Self {
-            id,
-            title,
             status: Status::Ok,
             evidence,
             advice: None,
         }
     }
 
-    /// The same check with another status and advice.
-    fn but(mut self, status: Status, advice: impl Into<String>) -> Self {
-        self.status = status;
-        self.advice = Some(advice.into());
-        self
-    }
-
-    /// The same check as a failure, with its advice given elsewhere.
-    fn failed(mut self) -> Self {
-        self.status = Status::Fail;
-        self
-    }
-
-    fn unreadable(id: &'static str, title: &'static str, why: &str, hint: Option<&str>) -> Self {
-        let mut check = Self::ok(id, title, vec![why.to_owned()]).failed();
-        check.advice = hint.map(str::to_owned);
-        check
-    }
-
-    fn not_checked(id: &'static str, title: &'static str, flag: &str) -> Self {
+    pub fn warning(text: impl Into<String>) -> Self {
         Self {
             status: Status::Warn,
-            ..Self::ok(id, title, vec![format!("not checked: give {flag}")])
+            ..Self::ok(text)
         }
     }
 
-    /// A check that needs an answer of a member, where no member answers: the reason is given once.
-    fn unanswered(id: &'static str, title: &'static str) -> Self {
+    #[must_use]
+    pub fn advice(self, advice: impl Into<String>) -> Self {
+        let advice = Some(advice.into());
+        Self { advice, ..self }
+    }
+
+    /// The same with another status and advice.
+    fn but(self, status: Status, advice: impl Into<String>) -> Self {
+        Self { status, ..self }.advice(advice)
+    }
+
+    /// The same as a failure, with its advice given elsewhere.
+    fn failed(self) -> Self {
+        let status = Status::Fail;
+        Self { status, ..self }
+    }
+
+    fn unreadable(why: &str, hint: Option<&str>) -> Self {
+        let advice = hint.map(str::to_owned);
         Self {
-            status: Status::Warn,
-            ..Self::ok(
-                id,
-                title,
-                vec!["not checked: no member answered".to_owned()],
-            )
+            advice,
+            ..Self::ok(why).failed()
+        }
+    }
+
+    fn not_checked(flag: &str) -> Self {
+        Self::warning(format!("not checked: give {flag}"))
+    }
+
+    /// Of a check that needs an answer of a member, where no member answers: the reason is given once.
+    fn unanswered() -> Self {
+        Self::warning("not checked: no member answered")
+    }
+
+    /// It as that of the check `id`.
+    pub fn of(self, (id, title): (&'static str, &'static str)) -> Check {
+        Check {
+            id,
+            title,
+            status: self.status,
+            evidence: self.evidence,
+            advice: self.advice,
         }
     }
 }
@@ -151,24 +173,19 @@ impl Facts {
 
     /// Whether the upgrade has passed the point after which a single member cannot go back.
     pub fn has_moved(&self) -> bool {
-        crate::upgrade::preflight::members::has_moved(self)
+        members::has_moved(self)
     }
 
     /// The members that are still to be upgraded, in order, the leader last.
     pub fn still_to_do(&self) -> Vec<String> {
-        crate::upgrade::preflight::members::still_to_do(self)
+        members::still_to_do(self)
     }
 
     /// How long the local log reaches back before the move; `None` without a readable data dir.
     pub fn way_back(&self) -> Option<WayBack> {
         let data = self.data.found()?;
         let member = data.member.as_ref().ok()?;
-        crate::upgrade::preflight::log_reach::way_back(
-            member,
-            &data.raft_snapshots,
-            data.rate(),
-            self.now,
-        )
+        log_reach::way_back(member, &data.raft_snapshots, data.rate(), self.now)
     }
 }
 
@@ -186,32 +203,54 @@ pub fn cluster_members(look: &ClusterState) -> Vec<&MemberState> {
     found
 }
 
-/// Runs all checks.
-pub fn checks(facts: &Facts) -> Vec<Check> {
-    vec![
-        crate::upgrade::preflight::members::versions(facts),
-        crate::upgrade::preflight::members::health(facts),
-        crate::upgrade::preflight::members::leader(facts),
-        crate::upgrade::preflight::members::membership(facts),
-        crate::upgrade::preflight::members::cluster_version(facts),
-        crate::upgrade::preflight::data_dir::soundness(facts),
-        crate::upgrade::preflight::data_dir::size_check(facts),
-        crate::upgrade::preflight::data_dir::space(facts),
-        backups::own(facts),
-        backups::others(facts),
-        crate::upgrade::preflight::data_dir::in_order(facts),
-        crate::upgrade::preflight::data_dir::wal_dir(facts),
-        crate::upgrade::preflight::log_reach::check(facts),
-        crate::upgrade::preflight::members::auth(facts),
-        staging(),
-    ]
+/// How a check is made.
+enum Question {
+    Any(fn(&Facts) -> Finding),
+    /// Of the data dir, if it can be read.
+    Data(fn(&Facts, &DataFacts) -> Finding),
 }
 
-fn staging() -> Check {
-    let evidence = "manual check: were the applications tested against the new release in staging?";
-    Check {
+/// The checks with their ids and titles, in the order of the list.
+const QUESTIONS: [(&str, &str, Question); 15] = [
+    ("versions", "server versions", Any(members::versions)),
+    ("health", "health", Any(members::health)),
+    ("leader", "leader", Any(members::leader)),
+    ("membership", "membership", Any(members::membership)),
+    (
+        "cluster-version",
+        "cluster version",
+        Any(members::cluster_version),
+    ),
+    ("data-dir", "data dir", Any(data_dir::soundness)),
+    ("data-size", "data size", Data(data_dir::size_check)),
+    ("free-space", "free space", Data(data_dir::space)),
+    ("own-backup", "own backup", Any(backups::own)),
+    ("all-backups", "all backups", Any(backups::others)),
+    ("in-order", "in-order keys", Any(data_dir::in_order)),
+    ("wal-dir", "WAL dir", Data(data_dir::wal_dir)),
+    ("way-back", "way back", Data(log_reach::check)),
+    ("auth", "auth", Any(members::auth)),
+    ("staging", "staging", Any(staging)),
+];
+
+pub fn checks(facts: &Facts) -> Vec<Check> {
+    let all = QUESTIONS.iter();
+    all.map(|(id, title, question)| {
+        let found = match question {
+            Any(check) => check(facts),
+            Data(check) => data_dir::found(facts).map_or_else(|why| why, |data| check(facts, data)),
+        };
+        found.of((id, title))
+    })
+    .collect()
+}
+
+fn staging(_: &Facts) -> Finding {
+    Finding {
         status: Status::Note,
-        ..Check::ok("staging", "staging", vec![evidence.to_owned()])
+        ..Finding::ok(
+            "manual check: were the applications tested against the new release in staging?",
+        )
     }
 }
 

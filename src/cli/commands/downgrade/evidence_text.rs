@@ -3,8 +3,7 @@
 use crate::cluster::ReportedVersion;
 use crate::etcd::ids::{ClusterVersion, Index};
 use crate::etcd::member::VersionChange;
-use crate::etcd::text::printable;
-use crate::text::utc;
+use crate::text::{name_or_id, utc};
 use crate::upgrade::downgrade::evidence::{Answer, DiskEvidence, DiskKind, Ran};
 
 use crate::cli::json::text;
@@ -60,12 +59,7 @@ pub(super) fn disk_line(disk: &DiskEvidence) -> String {
 }
 
 pub(super) fn kind_text(disk: &DiskEvidence) -> String {
-    let identity = &disk.identity;
-    let id = identity.member_id;
-    let owner = match &identity.name {
-        Some(name) => printable(name),
-        None => id.to_string(),
-    };
+    let owner = name_or_id(&disk.identity);
     match disk.kind {
         DiskKind::Own { running: false } => format!("data dir of {owner}, stopped"),
         DiskKind::DataDir { running: false } => format!("data dir of {owner}"),

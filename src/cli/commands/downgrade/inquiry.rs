@@ -8,8 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::collect::{Collected, Disks, EvidenceRequest, ask, read};
 use crate::upgrade::downgrade::evidence::Step;
-use crate::upgrade::downgrade::move_wal;
-use crate::upgrade::downgrade::move_wal::Found;
+use crate::upgrade::downgrade::move_wal::{self, Found};
 
 use crate::cli::commands::downgrade::flags::Gate;
 use crate::cli::context::Context;
@@ -59,9 +58,7 @@ impl Own {
         let unreadable = unreadable.map(CliError::from);
         match (self.fault.or(unreadable), self.found) {
             (None, Some(found)) => Ok(found),
-            (fault, _) => {
-                Err(fault.unwrap_or_else(|| CliError::new(Kind::Failed, "no data dir is given")))
-            }
+            (fault, _) => Err(fault.unwrap_or_else(|| Kind::Failed.error("no data dir is given"))),
         }
     }
 }

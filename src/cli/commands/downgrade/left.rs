@@ -220,7 +220,6 @@ impl Planned {
 }
 
 impl Left {
-    /// As lines of text.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = match &self.planned {
             Some(Ok(planned)) => planned.lines(self.members_at),
@@ -240,7 +239,6 @@ impl Left {
         lines
     }
 
-    /// As JSON.
     pub(crate) fn to_json(&self) -> Value {
         let planned = self.planned.as_ref();
         let ok = planned.and_then(|planned| planned.as_ref().ok());

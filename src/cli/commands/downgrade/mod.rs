@@ -29,8 +29,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::destination::Opened;
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::output::{Output, Paint};
 use crate::cli::progress::countdown;
 
@@ -147,20 +146,20 @@ fn go_back(args: &GoBack, cx: &Context<'_>) -> Result<()> {
     let seen = look_at_stopped(args, &opened, cx)?;
     let fault = seen.own.as_ref().err();
     let judgement = judge(&seen.collected, fault, &seen.inquiry, cx)?;
-    if judgement.is_refusal() {
+    let print_end = || {
         cx.out
             .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
         judgement.print(&cx.out);
-        return judgement.failure().map_or(Ok(()), Err);
+        judgement.failure().map_or(Ok(()), Err)
+    };
+    if judgement.is_refusal() {
+        return print_end();
     }
     let Ok(found) = &seen.own else {
         return print_restoring(&judgement, seen.own.err(), args, &cx.out);
     };
     if judgement.verdict == Verdict::NothingToGoBackFrom {
-        cx.out
-            .json(|| json!({"gate": judgement.to_json(), "waited_seconds": seen.waited}));
-        judgement.print(&cx.out);
-        return Ok(());
+        return print_end();
     }
     // The verdict may be another one than before the wait.
     refuse_before_work(found, seen.step, args, &opened)?;
@@ -271,18 +270,10 @@ fn warnings(judgement: &Judgement<'_>, seen: &Seen<'_>, prepared: &Prepared) -> 
             "waited only {waited} s: a version change that was in progress when etcd stopped takes up to {SETTLED_AFTER} s to show"
         ));
     }
-    let snapshot = prepared.snapshot.iter();
-    warnings.extend(
-        snapshot
-            .clone()
-            .flat_map(|taken| taken.manifest.warnings.iter())
-            .map(ToString::to_string),
-    );
-    warnings.extend(
-        snapshot
-            .filter(|taken| !taken.alone)
-            .map(|_| UNLOCKED.to_owned()),
-    );
+    if let Some(taken) = &prepared.snapshot {
+        warnings.extend(taken.manifest.warnings.iter().map(ToString::to_string));
+        warnings.extend((!taken.alone).then(|| UNLOCKED.to_owned()));
+    }
     warnings
 }
 
@@ -317,11 +308,9 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
         (Some(known.member.id) == own).then_some(answer)
     });
     answer.map_or(Ok(()), |answer| {
-        Err(CliError::new(
-            Kind::Busy,
-            format!("this member runs: it answers at {}", answer.url),
-        )
-        .hint(STOP_FIRST))
+        Err(Kind::Busy
+            .error(format!("this member runs: it answers at {}", answer.url))
+            .hint(STOP_FIRST))
     })
 }
 
@@ -341,7 +330,7 @@ fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> 
             "the WAL has been copied to `member/wal`, but is still in `{wal_dir}`, too: an etcd that is started with --wal-dir would go on there, and the two would diverge"
         ),
     };
-    Err(CliError::new(Kind::Refused, message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
+    Err(Kind::Refused.error(message).hint("nothing was changed; `--move-wal` moves the segments into `member/wal` and keeps the old ones"))
 }
 
 /// Explains how to restore a backup. The gate allows the downgrade, and the member's data dir is missing or

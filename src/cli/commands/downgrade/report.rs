@@ -430,7 +430,7 @@ impl Judgement<'_> {
             format!("keep the release that runs; once every member is stopped, {cure}")
         });
         let hint = cure.map_or(Cow::Borrowed(hint), Cow::Owned);
-        Some(CliError::new(Kind::Refused, message).hint(hint))
+        Some(Kind::Refused.error(message).hint(hint))
     }
 
     /// What makes a cluster that starts of data from which no server starts.

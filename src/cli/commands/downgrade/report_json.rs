@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::downgrade::left::Left;
 use crate::cli::commands::downgrade::report::Judgement;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 
 impl Judgement<'_> {
     pub(crate) fn to_json(&self) -> Value {

@@ -24,8 +24,7 @@ use crate::cli::commands::verify::verdict::{FAILED, OK};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::target::TargetFlags;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::location::Location;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::log::picture;
@@ -161,8 +160,8 @@ fn inspect_data_dir(
             })),
             "problems": json::file_problems(&found.files),
             "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
-                "path": file.archive_path, "bytes": file.bytes, "message": kind.explain(),
-                "origin": kind.origin(), "loaded": false, "removable": kind.removable(),
+                "path": file.archive_path, "bytes": file.bytes, "message": kind.texts()[0],
+                "origin": kind.texts()[1], "loaded": false, "removable": kind.texts()[2],
             })).collect::<Vec<_>>(),
             "outside": found.outside,
             "symlinks": found.links.iter().map(|link| text(link)).collect::<Vec<_>>(),
@@ -182,7 +181,7 @@ fn inspect_data_dir(
         Some(problem) => {
             let message = format!("`{}`: {problem}", path.display());
             let hint = "`etcd-ark snapshot --damaged` saves it as it is; the other members' data are the better copy";
-            Err(CliError::new(Kind::Corrupt, message).hint(hint))
+            Err(Kind::Corrupt.error(message).hint(hint))
         }
     }
 }
@@ -285,14 +284,11 @@ fn print_data_dir(
     if !found.leftovers.is_empty() {
         out.line("leftovers, which etcd does not load:");
         for (kind, file) in &found.leftovers {
-            out.line(&format!(
-                "  {} ({}): {}",
-                file.archive_path,
-                size(file.bytes),
-                kind.explain()
-            ));
-            row(out, "", &format!("  from: {}", kind.origin()));
-            row(out, "", &format!("  safe to delete: {}", kind.removable()));
+            let [what, origin, removable] = kind.texts();
+            let (path, size) = (&file.archive_path, size(file.bytes));
+            out.line(&format!("  {path} ({size}): {what}"));
+            row(out, "", &format!("  from: {origin}"));
+            row(out, "", &format!("  safe to delete: {removable}"));
         }
     }
     for link in &found.links {
@@ -406,12 +402,8 @@ fn print_member(facts: &MemberFacts, out: &Output) {
     for change in &facts.versions {
         row(out, "", &version_change_text(change));
     }
-    let noun = if facts.members.len() == 1 {
-        "member"
-    } else {
-        "members"
-    };
-    row(out, "cluster", &format!("{} {noun}", facts.members.len()));
+    let members = count(facts.members.len() as u64, "member", "members");
+    row(out, "cluster", &members);
     for member in &facts.members {
         let own = if member.id == facts.identity.member_id {
             "  <- this one"

@@ -4,7 +4,7 @@ use crate::etcd::replay::{InOrderRules, Until};
 use crate::etcd::scan::Extent;
 use crate::etcd::start::Verdicts;
 use crate::etcd::store::stats::{Expiring, StoreStats};
-use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::to_json::{Expiration, api_key, key_text};
 use crate::target::{StoreQuery, StoreRead, Target};
 use crate::text::{count, entries, expiry, size};
 use serde_json::{Value, json};
@@ -20,7 +20,6 @@ const LARGEST: usize = 5;
 /// How many directories with in-order keys are shown.
 const DIRECTORIES: usize = 10;
 
-/// A store and what is in it.
 pub(crate) struct Contents {
     read: StoreRead,
     summary: StoreStats,
@@ -63,8 +62,7 @@ impl Contents {
     }
 
     fn key(&self, id: crate::etcd::store::NodeId) -> String {
-        let path = self.read.replayed.store.path(id);
-        String::from_utf8_lossy(api_key(&path)).into_owned()
+        key_text(&self.read.replayed.store.path(id))
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -72,7 +70,7 @@ impl Contents {
         let in_order = &replayed.in_order;
         let directories = in_order.directories.iter().map(|(path, posts)| {
             json!({
-                "directory": String::from_utf8_lossy(api_key(path)),
+                "directory": key_text(path),
                 "posts": posts.posts,
                 "first_raft_index": posts.first_index,
                 "last_raft_index": posts.last_index,

@@ -5,7 +5,7 @@
 
 use crate::monitoring::growth::{Forecast, History, histories};
 use crate::repository::{ArchiveSummary, Repository};
-use crate::text::size;
+use crate::text::{count, size};
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use jiff::Timestamp;
@@ -91,8 +91,7 @@ pub(crate) fn print(histories: &[History], out: &Output) {
 
 fn summary(history: &History) -> String {
     let sizes = history.points.iter().map(|point| point.bytes);
-    let number = history.points.len();
-    let archives = if number == 1 { "archive" } else { "archives" };
+    let archives = count(history.points.len() as u64, "archive", "archives");
     let range = match (sizes.clone().min(), sizes.max(), history.points.last()) {
         (Some(least), Some(most), Some(newest)) => {
             let (least, most, now) = (size(least), size(most), size(newest.bytes));
@@ -104,10 +103,9 @@ fn summary(history: &History) -> String {
         0 => String::new(),
         more => format!("; {more} more left out: their dates cannot be right"),
     };
-    format!("  {number} {archives}{range}{left_out}")
+    format!("  {archives}{range}{left_out}")
 }
 
-/// The forecast as text.
 fn forecast(history: &History) -> (Option<Paint>, String) {
     let limit = size(history.limit);
     let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();

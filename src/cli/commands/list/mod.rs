@@ -4,14 +4,13 @@ pub(crate) mod history;
 
 use crate::etcd::text::printable;
 use crate::repository::{ArchiveSummary, Repository, summarize};
-use crate::text::size;
+use crate::text::{name_or_id, size};
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Result};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::layout::Table;
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::versions_text;
@@ -122,8 +121,6 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
         "LABELS",
     ]);
     for summary in summaries {
-        let identity = &summary.identity;
-        let name = identity.name.as_deref().map(printable);
         let cells = [
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             summary.position.index.to_string(),
@@ -138,7 +135,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
                 size(summary.sizes.data)
             },
             size(summary.listed.bytes),
-            name.unwrap_or_else(|| identity.member_id.to_string()),
+            name_or_id(&summary.identity),
             labels(summary),
         ];
         table.row(cells.into(), vec![printable(summary.name())]);

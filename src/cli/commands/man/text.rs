@@ -1,87 +1,51 @@
 //! Texts of the manual besides the help of each flag.
 
-/// Exit codes, and how a script may use them.
-pub(crate) const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "Done."),
-    (
-        "1",
-        "Failed. For etcd-ark-diff(1): the two are different. Any code that is not listed here is a failure, too.",
-    ),
-    ("2", "Wrong usage: nothing was begun."),
-    (
-        "3",
-        "Refused: a rule says no. The cluster has moved, or the target is not safe.",
-    ),
-    ("4", "Corrupt: checksum or structure error."),
-    (
-        "5",
-        "Done, but something was worth a warning, and --strict was given.",
-    ),
-    ("10", "Not found: no data dir, or no archive."),
-    (
-        "11",
-        "Busy: etcd runs on the target, or another run is at work there.",
-    ),
-    ("12", "No space."),
-    (
-        "129",
-        "Hung up (SIGHUP): the terminal is gone; what was begun has been cleaned up.",
-    ),
-    ("130", "The same by SIGINT."),
-    ("143", "The same by SIGTERM."),
-];
+/// Exit codes, and how a script may use them. In this and the next texts each line is a name and its meaning.
+pub(crate) const EXIT_STATUS: &str = "\
+0 | Done.
+1 | Failed. For etcd-ark-diff(1): the two are different. Any code that is not listed here is a failure, too.
+2 | Wrong usage: nothing was begun.
+3 | Refused: a rule says no. The cluster has moved, or the target is not safe.
+4 | Corrupt: checksum or structure error.
+5 | Done, but something was worth a warning, and --strict was given.
+10 | Not found: no data dir, or no archive.
+11 | Busy: etcd runs on the target, or another run is at work there.
+12 | No space.
+129 | Hung up (SIGHUP): the terminal is gone; what was begun has been cleaned up.
+130 | The same by SIGINT.
+143 | The same by SIGTERM.";
 
-/// The exit codes of a command that has its own.
-pub(crate) fn exit_status(name: &str) -> &'static [(&'static str, &'static str)] {
+/// Those of `status`, which has its own.
+const EXIT_STATUS_OF_STATUS: &str = "\
+0 | OK: the backups are in order.
+1 | WARNING: worth a look.
+2 | CRITICAL: there may be no backup when one is needed.
+3 | UNKNOWN: it could not be looked at, or the command line or the configuration is wrong.
+129, 130, 143 | Stopped by SIGHUP, SIGINT or SIGTERM, without a line on stdout.";
+
+/// Environment variables besides those of the flags.
+pub(crate) const ENVIRONMENT: &str = "\
+ETCD_DATA_DIR, ETCD_WAL_DIR, ETCDCTL_ENDPOINTS, ETCD_ARK_* | Every flag reads a variable, which is listed with it. The command line counts before the variable, and the variable before the configuration file; a variable that is set to nothing counts as not set.
+NO_COLOR | If it is set to anything, no colours are used unless --color=always is given.";
+
+/// Files of the package, and files in its directories.
+pub(crate) const FILES: &str = "\
+/etc/etcd-ark.toml | The configuration: the flags' own names, at the top for every command and in tables such as [snapshot] for one.
+/etc/default/etcd-ark | Variables for etcd-ark.service, if the file is there: the credentials of an object store, for instance. Keep it at mode 0600.
+/var/backups/etcd | The backup dir of the package, of mode 0700: archives, etcd-MEMBER-TIME-INDEX.tar.zst, and beside each its .sha256.
+/usr/lib/systemd/system/etcd-ark.service, etcd-ark.timer | A snapshot each night. The package does not enable the timer: systemctl enable --now etcd-ark.timer.";
+
+/// The names and meanings in a text.
+pub(crate) fn items(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    text.lines().filter_map(|line| line.split_once(" | "))
+}
+
+pub(crate) fn exit_status(name: &str) -> &'static str {
     match name {
-        "etcd-ark-status" => &[
-            ("0", "OK: the backups are in order."),
-            ("1", "WARNING: worth a look."),
-            ("2", "CRITICAL: there may be no backup when one is needed."),
-            (
-                "3",
-                "UNKNOWN: it could not be looked at, or the command line or the configuration is wrong.",
-            ),
-            (
-                "129, 130, 143",
-                "Stopped by SIGHUP, SIGINT or SIGTERM, without a line on stdout.",
-            ),
-        ],
+        "etcd-ark-status" => EXIT_STATUS_OF_STATUS,
         _ => EXIT_STATUS,
     }
 }
-
-/// Environment variables besides those of the flags.
-pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
-    (
-        "ETCD_DATA_DIR, ETCD_WAL_DIR, ETCDCTL_ENDPOINTS, ETCD_ARK_*",
-        "Every flag reads a variable, which is listed with it. The command line counts before the variable, and the variable before the configuration file; a variable that is set to nothing counts as not set.",
-    ),
-    (
-        "NO_COLOR",
-        "If it is set to anything, no colours are used unless --color=always is given.",
-    ),
-];
-
-/// Files of the package, and files in its directories.
-pub(crate) const FILES: &[(&str, &str)] = &[
-    (
-        "/etc/etcd-ark.toml",
-        "The configuration: the flags' own names, at the top for every command and in tables such as [snapshot] for one.",
-    ),
-    (
-        "/etc/default/etcd-ark",
-        "Variables for etcd-ark.service, if the file is there: the credentials of an object store, for instance. Keep it at mode 0600.",
-    ),
-    (
-        "/var/backups/etcd",
-        "The backup dir of the package, of mode 0700: archives, etcd-MEMBER-TIME-INDEX.tar.zst, and beside each its .sha256.",
-    ),
-    (
-        "/usr/lib/systemd/system/etcd-ark.service, etcd-ark.timer",
-        "A snapshot each night. The package does not enable the timer: systemctl enable --now etcd-ark.timer.",
-    ),
-];
 
 /// Paragraphs after a command's first sentence.
 pub(crate) fn description(name: &str) -> &'static [&'static str] {
@@ -102,7 +66,6 @@ pub(crate) fn description(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// References.
 pub(crate) fn see_also(name: &str) -> &'static str {
     match name {
         "etcd-ark" => "etcd(1), etcdctl(1), sha256sum(1), tar(1), zstd(1), systemd.timer(5)",

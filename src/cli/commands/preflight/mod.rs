@@ -10,8 +10,8 @@ use crate::data_dir::DataDir;
 use crate::etcd::ids::{ClusterId, Release, V2_1};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::membership::Member;
-use crate::etcd::text::printable;
 use crate::repository::summarize;
+use crate::text::name_or_id;
 use crate::upgrade::preflight::backups::Backups;
 use crate::upgrade::preflight::data_dir::DataFacts;
 use crate::upgrade::preflight::watch::standings;
@@ -95,11 +95,9 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
     let data = see(|| data_facts(args, cx))?;
     let (known, expected) = known(&data);
     if args.watch && known.is_empty() && !args.connection.is_given() {
-        return Err(CliError::new(
-            Kind::NotFound,
-            "the data dir does not say who the members are",
-        )
-        .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
+        return Err(Kind::NotFound
+            .error("the data dir does not say who the members are")
+            .hint("give --endpoints; without --watch it is said what is wrong with the data dir"));
     }
     if args.watch {
         return watch::run(args, &cluster, (known, expected), cx);
@@ -266,9 +264,7 @@ fn header(facts: &Facts) -> String {
     };
     let own = own(&facts.data).map(|member| &member.identity);
     let own = own.map_or(String::new(), |own| {
-        let name = own.name.as_deref().map(printable);
-        let name = name.unwrap_or_else(|| own.member_id.to_string());
-        format!("; this member is {name}")
+        format!("; this member is {}", name_or_id(own))
     });
     format!("upgrade {from} to {to}, {cluster}{own}")
 }
@@ -278,9 +274,7 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(CliError::new(
-        Kind::Refused,
-        format!(
+    Err(Kind::Refused.error(format!(
             "not ready for {}: {} of {} checks failed: {}",
             facts.rules.to,
             failed.len(),

@@ -5,8 +5,7 @@
 //! changes, and under `--json` an object.
 
 use std::collections::VecDeque;
-use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, ClusterState};
@@ -88,7 +87,7 @@ fn not_there_yet(args: &Preflight, last: &UpgradeProgress, look: &ClusterState) 
             last.members.len()
         )
     };
-    CliError::new(Kind::Failed, message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
+    Kind::Failed.error(message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
 }
 
 /// A poll that can be interrupted.
@@ -107,7 +106,7 @@ pub(crate) fn look(
             Ok(look) => return Ok(look),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(CliError::new(Kind::Failed, "asking the members failed"));
+                return Err(Kind::Failed.error("asking the members failed"));
             }
         }
     }

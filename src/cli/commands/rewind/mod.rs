@@ -180,7 +180,7 @@ fn open(args: &Rewind, places: &Opener<'_>) -> Result<Vec<Input>> {
 /// Refuses to write unencrypted archives from an encrypted input unless a flag allows it.
 fn refuse_plaintext(args: &Rewind) -> Result<()> {
     match args.targets.iter().find(|target| is_encrypted(target)) {
-        Some(path) if !args.allow_plaintext => Err(CliError::new(Kind::Refused, format!(
+        Some(path) if !args.allow_plaintext => Err(Kind::Refused.error(format!(
                 "`{}` is encrypted, and the new archives would not be",
                 path.as_path().display()
             )).hint("name with `--recipient` or `--recipients-file` who may read them; `--allow-plaintext` writes them unencrypted")),
@@ -202,7 +202,6 @@ fn print_refusal(error: &RewindError, out: &Output) {
     }
 }
 
-/// Warnings about the plan.
 fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
     let mut warnings = Vec::new();
     for read_input in &plan.read_inputs {

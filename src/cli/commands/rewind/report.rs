@@ -3,7 +3,7 @@
 //! In: a plan and its archives. Out: JSON with the content of the text.
 
 use crate::etcd::ids::Index;
-use crate::etcd::store::to_json::{Expiration, api_key};
+use crate::etcd::store::to_json::{Expiration, key_text};
 use crate::rewind::Plan;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::stores::Renamed;
@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;
 use crate::cli::commands::rewind::text::{NextStep, next_steps};
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 
 /// The keys for which a base must be given; `names` are the inputs'.
 pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
@@ -26,10 +25,6 @@ pub(crate) fn disagreement(keys: &Renamed, names: &[String]) -> Value {
         })
     });
     json!({ "in_order_keys": keys.collect::<Vec<_>>() })
-}
-
-fn key_text(path: &[u8]) -> String {
-    String::from_utf8_lossy(api_key(path)).into_owned()
 }
 
 pub(crate) fn to_json(

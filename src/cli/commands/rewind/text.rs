@@ -17,7 +17,7 @@ use crate::cli::commands::rewind::Rewind;
 use crate::cli::json::text;
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::quote::shell;
-use crate::cli::render::member::row;
+use crate::cli::render::member::{row, versions_text};
 use crate::cli::render::rewind_plan::picture;
 
 /// How many renamed keys are shown, unless `--verbose`.
@@ -33,8 +33,7 @@ pub(super) fn print_plan(plan: &Plan, out: &Output) {
     if let Some(clock) = clock_text(plan) {
         row(out, "", &clock);
     }
-    let version = plan.moment.cluster_version.as_ref();
-    let version = version.map_or("not decided".to_owned(), ToString::to_string);
+    let version = versions_text(plan.moment.cluster_version.as_ref(), None);
     row(out, "version", &version);
     out.line("");
     out.line(&picture(plan));
@@ -266,7 +265,6 @@ pub(super) fn print_archives(plan: &Plan, archived: &[Archived], args: &Rewind, 
     }
 }
 
-/// A step, and its command.
 pub(super) struct NextStep {
     text: String,
     command: Option<String>,

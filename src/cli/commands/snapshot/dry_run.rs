@@ -23,7 +23,7 @@ use crate::repository::{Catalog, Directory, Repository, RepositoryError, summari
 use crate::snapshot::destination::{Destination, refuse_backup_inside, spool_file};
 use crate::snapshot::{Captured, capture};
 use crate::text::{about, count, size, utc};
-use crate::upgrade::preflight::{Check, Status};
+use crate::upgrade::preflight::{Check, Finding, Status};
 
 use crate::cli::commands::snapshot::{Snapshot, open_source, request};
 use crate::cli::context::Context;
@@ -43,11 +43,11 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let prunes = args.keep.wanted()?.is_some() && !args.damaged;
     let mut list = List::default();
     let name = ("configuration", "configuration");
-    list.add(name, Found::ok(configuration(cx)));
+    list.add(name, Finding::ok(configuration(cx)));
     let data_dir = list.take(
         ("data-dir", "data dir"),
         open_source(args),
-        |dir: &DataDir| Found::ok(format!("`{}`", dir.root().display())),
+        |dir: &DataDir| Finding::ok(format!("`{}`", dir.root().display())),
     )?;
     let opened = args.to.backup_dir.place();
     let opened = opened.and_then(|place| cx.places.repository(place));
@@ -68,8 +68,8 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         ("recipients", "recipients"),
         cipher(&to.recipient, &to.recipients_file),
         |cipher| match cipher {
-            Some(_) => Found::ok("archives are encrypted for those named"),
-            None => Found::ok("none is named: archives are not encrypted"),
+            Some(_) => Finding::ok("archives are encrypted for those named"),
+            None => Finding::ok("none is named: archives are not encrypted"),
         },
     )?;
     let cipher = cipher.flatten();
@@ -79,16 +79,16 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
         list.take(("lock", "lock"), looked, |keeps_others_out| {
             if *keeps_others_out {
-                Found::ok("no other run works on the backup dir")
+                Finding::ok("no other run works on the backup dir")
             } else {
-                Found::warning(UNLOCKED)
+                Finding::warning(UNLOCKED)
             }
         })?;
     }
     if let Some(spool) = args.to.used_spool() {
         let tried = spool_file(&spool).map_err(CliError::from);
         list.take(("spool-dir", "spool dir"), tried, |_| {
-            Found::ok(format!("`{}` can be written to", spool.display()))
+            Finding::ok(format!("`{}` can be written to", spool.display()))
         })?;
     }
     if let Some(repository) = &repository {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         list.all.extend(judged(captured));
         if repository.is_some() {
             let room = room(args, repository.as_deref(), captured.bytes);
-            list.take(("room", "room"), room, |told: &String| Found::ok(told))?;
+            list.take(("room", "room"), room, |told: &String| Finding::ok(told))?;
         }
     }
     let left_out = match (captured.is_none(), repository.is_none()) {
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         (false, false) => "",
     };
     if !left_out.is_empty() {
-        let mut found = Found::ok(left_out);
+        let mut found = Finding::ok(left_out);
         found.status = Status::Note;
         list.add(("not-checked", "not checked"), found);
     }
@@ -135,15 +135,16 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     list.end(captured.as_ref(), cx)
 }
 
-fn replaceable(file: &Path) -> Found {
+fn replaceable(file: &Path) -> Finding {
     let text = format!("`{}` can be replaced", file.display());
     if file
         .extension()
         .is_some_and(|extension| extension == "prom")
     {
-        return Found::ok(text);
+        return Finding::ok(text);
     }
-    Found::warning(text).advice("node_exporter reads only files with a name that ends with `.prom`")
+    Finding::warning(text)
+        .advice("node_exporter reads only files with a name that ends with `.prom`")
 }
 
 /// The checks so far, and the first failure that a run would have.
@@ -153,50 +154,9 @@ struct List {
     first: Option<Kind>,
 }
 
-/// The result of a check that did not fail.
-#[derive(Clone)]
-struct Found {
-    status: Status,
-    evidence: Vec<String>,
-    advice: Option<String>,
-}
-
-impl Found {
-    fn ok(text: impl Into<String>) -> Self {
-        Self {
-            status: Status::Ok,
-            evidence: vec![text.into()],
-            advice: None,
-        }
-    }
-
-    fn warning(text: impl Into<String>) -> Self {
-        Self {
-            status: Status::Warn,
-            ..Self::ok(text)
-        }
-    }
-
-    fn advice(self, advice: impl Into<String>) -> Self {
-        let advice = Some(advice.into());
-        Self { advice, ..self }
-    }
-}
-
 impl List {
-    fn add(&mut self, (id, title): (&'static str, &'static str), found: Found) {
-        let Found {
-            status,
-            evidence,
-            advice,
-        } = found;
-        self.all.push(Check {
-            id,
-            title,
-            status,
-            evidence,
-            advice,
-        });
+    fn add(&mut self, name: (&'static str, &'static str), found: Finding) {
+        self.all.push(found.of(name));
     }
 
     /// Adds the result of a try; a failure is added too, and only an interrupt ends the list.
@@ -204,7 +164,7 @@ impl List {
         &mut self,
         name: (&'static str, &'static str),
         tried: Result<T>,
-        describe: impl FnOnce(&T) -> Found,
+        describe: impl FnOnce(&T) -> Finding,
     ) -> Result<Option<T>> {
         let error = match tried {
             Ok(found) => {
@@ -215,7 +175,7 @@ impl List {
             Err(error) => error,
         };
         self.first.get_or_insert(error.kind);
-        let found = Found {
+        let found = Finding {
             status: Status::Fail,
             evidence: vec![error.message],
             advice: error.hint.map(Into::into),
@@ -254,7 +214,7 @@ impl List {
                 failed.join(", ")
             );
             let hint = "correct these and run this again; no archive was made";
-            return Err(CliError::new(kind, message).hint(hint));
+            return Err(kind.error(message).hint(hint));
         }
         let warned = checklist::titles(all, Status::Warn);
         if warned.is_empty() {
@@ -301,25 +261,25 @@ fn refuse_inside(
 }
 
 /// The repository, and other users' access to it.
-fn place(repository: &dyn Repository) -> Found {
+fn place(repository: &dyn Repository) -> Finding {
     let location = format!("`{}`", repository.location());
     let Some(dir) = repository.directory() else {
-        return Found::ok(location);
+        return Finding::ok(location);
     };
     if !dir.exists() {
-        return Found::ok(format!("{location} will be made, with mode 700"));
+        return Finding::ok(format!("{location} will be made, with mode 700"));
     }
     match exposed(dir) {
-        Ok((whole, open)) if open.is_empty() => Found::ok(format!("{location}: {whole}")),
+        Ok((whole, open)) if open.is_empty() => Finding::ok(format!("{location}: {whole}")),
         Ok((whole, open)) => {
             let evidence = std::iter::once(format!("{location}: {whole}")).chain(open);
-            Found {
+            Finding {
                 status: Status::Warn,
                 evidence: evidence.collect(),
                 advice: Some("a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them".to_owned()),
             }
         }
-        Err(error) => Found::warning(CliError::from(error).message),
+        Err(error) => Finding::warning(CliError::from(error).message),
     }
 }
 
@@ -367,7 +327,7 @@ fn exposed(dir: &Path) -> std::io::Result<(String, Vec<String>)> {
 }
 
 /// The content of a present archive.
-fn content(captured: &Captured) -> Found {
+fn content(captured: &Captured) -> Finding {
     let manifest = &captured.manifest;
     let member = &manifest.member;
     let evidence = vec![
@@ -390,7 +350,7 @@ fn content(captured: &Captured) -> Found {
     } else {
         Status::Warn
     };
-    Found {
+    Finding {
         status,
         evidence: evidence.into_iter().chain(other).collect(),
         advice: None,
@@ -408,16 +368,16 @@ fn judged(captured: &Captured) -> Vec<Check> {
     if manifest.damage.is_none() {
         let source = warned(WarningCode::SourceDoesNotStart);
         let starts = match source.or(warned(WarningCode::DoesNotStart)) {
-            None => Found::ok("etcd of the release of its data starts from it"),
-            Some(warning) => Found::warning(&warning.text).advice(
+            None => Finding::ok("etcd of the release of its data starts from it"),
+            Some(warning) => Finding::warning(&warning.text).advice(
                 "the archive is taken anyway; `etcd-ark verify` on the data dir says which releases start from it",
             ),
         };
         list.add(("start", "start"), starts);
         let (data, limit) = (size(manifest.sizes.data), size(manifest.sizes.limit));
         let data_size = match warned(WarningCode::OverLimit) {
-            None => Found::ok(format!("{data} of {limit}")),
-            Some(warning) => Found::warning(&warning.text),
+            None => Finding::ok(format!("{data} of {limit}")),
+            Some(warning) => Finding::warning(&warning.text),
         };
         list.add(("data-size", "data size"), data_size);
     }
@@ -438,10 +398,9 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
         let required = space::require(there, bytes, dir);
         required.map_err(|error| match error {
             space::SpaceError::Io(error) => error.into(),
-            full @ space::SpaceError::NoRoom { .. } => {
-                CliError::new(Kind::NoSpace, full.to_string())
-                    .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)")
-            }
+            full @ space::SpaceError::NoRoom { .. } => Kind::NoSpace
+                .error(full.to_string())
+                .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)"),
         })?;
         told.push(format!(
             "{} free in `{}`",
@@ -466,7 +425,7 @@ fn write_probe(
     cipher: Option<&dyn Cipher>,
     prunes: bool,
     cx: &Context<'_>,
-) -> Result<Found> {
+) -> Result<Finding> {
     let missing = repository.directory().filter(|dir| !dir.is_dir());
     let probed = match missing {
         None => probe(repository, cipher, cx.interrupt),
@@ -476,7 +435,7 @@ fn write_probe(
         }
     };
     match probed {
-        Ok(()) => Ok(Found::ok("a probe was written, read back and removed")),
+        Ok(()) => Ok(Finding::ok("a probe was written, read back and removed")),
         Err(WriteProbeError::Upload(error)) => Err(error.into()),
         Err(stays @ WriteProbeError::Stays { .. }) => {
             let text = stays.to_string();
@@ -485,35 +444,37 @@ fn write_probe(
                 return Err(error);
             }
             let more = format!("{text}: archives could not be pruned there either");
-            Ok(Found::warning(more).advice(error.message))
+            Ok(Finding::warning(more).advice(error.message))
         }
     }
 }
 
 /// Whether this machine's clock agrees with the times of the archives.
-fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Found> {
+fn clock(repository: &dyn Repository, prunes: bool, now: Timestamp) -> Result<Finding> {
     let catalog = match summarize(repository) {
         Ok(catalog) => catalog,
         Err(RepositoryError::NotFound(_)) => Catalog::default(),
         // An account that may only write can take snapshots.
         Err(error) if !prunes => {
             let why = CliError::from(error).message;
-            return Ok(Found::warning(format!("cannot be compared: {why}")));
+            return Ok(Finding::warning(format!("cannot be compared: {why}")));
         }
         Err(error) => return Err(error.into()),
     };
     let here = format!("{} here", utc(now));
     let Some(newest) = catalog.summaries.first() else {
-        return Ok(Found::ok(format!("{here}; no archive to compare it with")));
+        return Ok(Finding::ok(format!(
+            "{here}; no archive to compare it with"
+        )));
     };
     if is_ahead(newest, now) {
         let ahead = about(newest.created.duration_since(now));
         let text = format!("{here}; `{}` is dated {ahead} later", newest.name());
-        return Ok(Found::warning(text).advice(
+        return Ok(Finding::warning(text).advice(
             "set this clock; if the other one was wrong: such an archive is kept, and is never `latest`",
         ));
     }
     let age = about(now.duration_since(newest.created));
     let text = format!("{here}; the newest archive is {age} old");
-    Ok(Found::ok(text))
+    Ok(Finding::ok(text))
 }

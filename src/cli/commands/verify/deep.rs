@@ -58,7 +58,6 @@ impl Deep {
         })
     }
 
-    /// The first fault.
     pub(crate) fn first_fault(&self) -> Option<String> {
         let snapshot = self
             .report

@@ -14,8 +14,7 @@ use crate::data_dir::start::start_verdicts;
 use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Replayed;
-use crate::etcd::scan::ReplayResult;
-use crate::etcd::scan::{FileReport, Pass};
+use crate::etcd::scan::{FileReport, Pass, ReplayResult};
 use crate::etcd::start::own_release;
 use crate::fs::staged::STAGING_PREFIX;
 use crate::repository::check::prove;
@@ -36,11 +35,9 @@ use crate::cli::flags::chosen::Search;
 use crate::cli::flags::common::Threads;
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::flags::selection::Selection;
-use crate::cli::json;
-use crate::cli::json::text;
+use crate::cli::json::{self, text};
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Paint;
-use crate::cli::render::member::{starts_json, starts_why_json};
 use crate::cli::values::time;
 
 #[derive(Debug, clap::Args)]
@@ -153,7 +150,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         Some((_, cure)) => format!("{cure}; {hint}").into(),
         None => hint,
     };
-    let mut error = CliError::new(kind, message).hint(hint);
+    let mut error = kind.error(message).hint(hint);
     error.target = cure.map(|(target, _)| target.to_path_buf());
     Err(error)
 }
@@ -180,24 +177,16 @@ fn named(args: &Verify, cx: &Context<'_>) -> Result<Vec<Location>> {
 
 /// The report on a target that cannot be opened. Servers may start from it anyway.
 fn unopened_json(target: &Path, failure: &CliError, args: &Verify) -> Value {
-    let wal_dir = args.wal_dir.as_deref();
     let starts = target
         .is_dir()
-        .then(|| start_verdicts(target, wal_dir, false));
-    let starts = starts.and_then(Result::ok);
-    let path = text(target);
-    json!({
-        "target": path,
-        "status": FAILED,
-        "member": null,
-        "position": null,
-        "files": [],
-        "problems": [json::problem(&path, failure.kind, &failure.message)],
-        "notes": [],
-        "starts": starts_json(starts.as_ref()),
-        "starts_why": starts_why_json(starts.as_ref()),
-        "deep": null,
-    })
+        .then(|| start_verdicts(target, args.wal_dir.as_deref(), false));
+    let verdict = Verdict {
+        starts: starts.and_then(Result::ok),
+        ..Verdict::default()
+    };
+    let problem = json::problem(&text(target), failure.kind, &failure.message);
+    let failed = json!({"status": FAILED, "problems": [problem]});
+    json::with(to_json(target, &verdict), failed)
 }
 
 fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verdict> {
@@ -300,11 +289,9 @@ fn nothing_in(target: &Location) -> CliError {
             "pass the directory that `snapshot` was given as --backup-dir, or a data dir; is its disk mounted?",
         )
     };
-    CliError::new(
-        Kind::NotFound,
-        format!("{what} `{}`", target.as_path().display()),
-    )
-    .hint(hint)
+    Kind::NotFound
+        .error(format!("{what} `{}`", target.as_path().display()))
+        .hint(hint)
 }
 
 /// The verdict on an encrypted archive without a key: only the ciphertext can be verified.
@@ -326,7 +313,6 @@ fn locked_verdict(
     );
     Ok(Verdict {
         member: Some((summary.identity.clone(), summary.position.clone())),
-        files: Vec::new(),
         faults,
         notes: is_valid.then_some(note).into_iter().collect(),
         summary: format!(
@@ -336,9 +322,7 @@ fn locked_verdict(
             size(summary.listed.bytes),
             worth(is_valid)
         ),
-        starts: None,
-        own: None,
-        deep: None,
+        ..Verdict::default()
     })
 }
 
@@ -398,11 +382,7 @@ fn archive_verdict(
         member: Some((member.identity.clone(), member.position.clone())),
         files: report.files,
         faults: report.faults.iter().map(ToString::to_string).collect(),
-        notes: Vec::new(),
-        starts: None,
-        own: None,
-        deep: None,
-        summary: String::new(),
+        ..Verdict::default()
     };
     let mut files = archive.manifest().files.iter();
     let has_db = files.any(|file| file.path == "member/snap/db");
@@ -461,12 +441,10 @@ fn data_dir_verdict(
     let mut verdict = Verdict {
         member: member.map(|facts| (facts.identity.clone(), facts.position.clone())),
         notes: notes.collect(),
-        starts: None,
-        own: None,
-        deep: None,
         files: found.files,
         faults,
         summary,
+        ..Verdict::default()
     };
     let facts = found.facts.as_ref().ok();
     let last_segment = facts.and_then(MemberFacts::last_segment_warning);

@@ -19,6 +19,7 @@ use crate::etcd::text::printable;
 use crate::text::size;
 
 /// The result of verifying one target.
+#[derive(Default)]
 pub(super) struct Verdict {
     /// The member and its position in the log, if they can be read.
     pub(super) member: Option<(Identity, Position)>,

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 use super::*;
 
-/// Builds a value from tokens.
 #[derive(Default)]
 struct Build {
     open: Vec<(Value, Option<String>)>,

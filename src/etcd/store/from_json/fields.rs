@@ -33,7 +33,6 @@ pub(super) const TOP: &[(&str, Field)] = &[
     ("Stats", Field::Skimmed(Type::Required(STATS))),
     ("CurrentVersion", Field::Skimmed(Type::Signed)),
 ];
-/// The fields of a node.
 pub(super) const NODE: &[(&str, Field)] = &[
     ("Path", Field::Path),
     ("CreatedIndex", Field::CreatedIndex),
