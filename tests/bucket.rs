@@ -2,7 +2,7 @@
 
 mod stores;
 
-use crate::support::ark::{Ran, assert_has, clean, names};
+use crate::support::ark::{Ran, assert_has, assert_has_each, clean, names};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -726,9 +726,10 @@ fn an_object_with_an_odd_key_hides_no_archive_and_is_named() {
     for args in commands {
         let ran = place.run(&odd, args).exits(0);
         let told = ran.stdout.clone() + &ran.stderr;
-        for key in [r#""etcd//x""#, r#""etcd/a\u{1}b""#, r#""etcd/../""#] {
-            assert!(told.contains(key), "{args:?}: {told}");
-        }
+        assert_has_each(
+            &told,
+            &[r#""etcd//x""#, r#""etcd/a\u{1}b""#, r#""etcd/../""#],
+        );
     }
     assert_eq!(tools::archives_in(&local).len(), 1);
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use fs_err as fs;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, clean, names, run};
+use crate::support::ark::{BINARY, Ran, clean, flip, names, run};
 use crate::support::recordings::{copy_dir, unpack};
 
 /// What is run in a directory with `a`, `b` and `c`, members before the upgrade; `A`, `B` and `C`, the same after it; `bad`,
@@ -110,9 +110,7 @@ fn scene(long: bool) -> (TempDir, std::path::PathBuf) {
     let wal = root
         .join("bad/member/wal")
         .join(&names(&root.join("bad/member/wal"))[0]);
-    let mut bytes = fs::read(&wal).unwrap();
-    bytes[20_000] ^= 1;
-    fs::write(&wal, bytes).unwrap();
+    flip(&wal, 20_000);
     let waldir = unpack("waldir");
     copy_dir(&waldir.data_dir("waldir"), &root.join("w"));
     copy_dir(&waldir.path("waldir.wal"), &root.join("wal"));

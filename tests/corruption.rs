@@ -220,7 +220,7 @@ fn restore_of_a_flipped_archive_changes_nothing() {
     let step = victim.bits() / 40;
     for bit in (3..victim.bits()).step_by(step) {
         victim.with_flipped(bit, || {
-            let told = ark(["verify".as_ref(), bench.archive.as_os_str()]).exits(4);
+            let told = typed("verify {}", &[&bench.archive]).exits(4);
             assert!(!told.stdout.contains("verified"), "{told:#?}");
             let to = ["--data-dir".as_ref(), bench.target.as_os_str()];
             let from = [
@@ -428,7 +428,7 @@ fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
                 .says(&place)
                 .says(&format!("at offset {}", frame.offset))
                 .says("hint: ");
-            let told = ark(["verify".as_ref(), data.as_os_str()]).exits(4);
+            let told = typed("verify {}", &[&data]).exits(4);
             assert_has(&told.stdout, &format!("at offset {}", frame.offset));
         });
         assert_eq!(names(&backups), [""; 0]);

@@ -129,9 +129,7 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         );
 
         // It is proven to hold what it was given, and is not called good.
-        let verified = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
-            .exits(4)
-            .json();
+        let verified = typed("verify --json {}", &[&archive]).exits(4).json();
         let faults = verified["targets"][0]["problems"].to_string();
         assert!(
             faults.contains("it contains a damaged data dir"),
@@ -217,7 +215,7 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let (good, damaged) = (name(&good), name(&damaged));
 
-    let listed = ark(["list".as_ref(), backups.as_os_str()]).exits(0);
+    let listed = typed("list {}", &[&backups]).exits(0);
     let line = listed
         .stdout
         .lines()
@@ -228,13 +226,11 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
         line.contains("DAMAGED") && !line.contains("0 B"),
         "{listed:#?}"
     );
-    let listed = ark(["list".as_ref(), "--json".as_ref(), backups.as_os_str()])
-        .exits(0)
-        .json();
+    let listed = typed("list --json {}", &[&backups]).exits(0).json();
     assert_eq!(listed["archives"][0]["damaged"], true, "{listed:#}");
 
     // The newest file there is not a backup: the valid one is, and it is watched.
-    let status = ark(["status".as_ref(), "--json".as_ref(), backups.as_os_str()]).json();
+    let status = typed("status --json {}", &[&backups]).json();
     let newest = status["members"][0]["archive"].as_str().unwrap();
     assert!(newest.ends_with(&good), "{status:#}");
     assert_has(&status, "1 archive of a damaged data dir not watched");
@@ -370,7 +366,7 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             );
             assert!(error.contains(says), "{case}: {error}");
             // Up to there it is what an undamaged log leads to.
-            let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
+            let told = typed("keys {}", &[&dir]).exits(4);
             assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
             assert_eq!(told.stderr.matches(says).count(), 1, "{case}: {told:#?}");
             let rewind = format!(

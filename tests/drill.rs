@@ -13,7 +13,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, snapshot};
+use crate::support::ark::{BINARY, Ran, ark, assert_has_each, clean, names, snapshot};
 use crate::support::etcd::Etcd;
 use crate::support::recordings::{tree, unpack};
 use crate::support::tools::{need, only_with};
@@ -84,12 +84,13 @@ fn a_backup_of_a_real_member_is_proven_by_its_own_server_and_nothing_stays() {
     assert_eq!(tree(&data_dir), before);
     assert_eq!(tree(&backups), kept);
     let metrics = fs::read_to_string(metrics).unwrap();
-    for line in [
-        "etcd_ark_last_run_exit_code{command=\"drill\"} 0",
-        "etcd_ark_last_proven_archive_keys{command=\"drill\"",
-    ] {
-        assert!(metrics.contains(line), "{metrics}");
-    }
+    assert_has_each(
+        &metrics,
+        &[
+            "etcd_ark_last_run_exit_code{command=\"drill\"} 0",
+            "etcd_ark_last_proven_archive_keys{command=\"drill\"",
+        ],
+    );
 }
 
 #[test]

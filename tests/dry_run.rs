@@ -12,7 +12,7 @@ use fs_err as fs;
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
-use crate::support::ark::{LOCK_FILE, Ran, ark, clean, run, snapshot};
+use crate::support::ark::{LOCK_FILE, Ran, ark, clean, flip_middle, run, snapshot};
 use crate::support::encode::small_member;
 use crate::support::nights::Night;
 use crate::support::recordings::tree;
@@ -217,10 +217,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         (
             |scene| {
                 let wal = "data/member/wal/0000000000000000-0000000000000000.wal";
-                let mut bytes = fs::read(scene.path(wal)).unwrap();
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-                fs::write(scene.path(wal), bytes).unwrap();
+                flip_middle(&scene.path(wal));
             },
             &[],
             4,

@@ -6,7 +6,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, names, program, run, typed};
+use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, flip, names, program, run, typed};
 use crate::support::recordings::{copy_dir, tree};
 use crate::support::tools;
 
@@ -477,9 +477,7 @@ fn a_copy_takes_the_sidecar_along_and_prune_and_remove_know_it() {
     assert_eq!(names(Path::new(&to)), all);
     // A damaged one is not passed on.
     let archive = PathBuf::from(&from).join(&all[0]);
-    let mut bytes = fs::read(&archive).unwrap();
-    bytes[500] ^= 1;
-    fs::write(&archive, bytes).unwrap();
+    flip(&archive, 500);
     ark(["copy", &from, &place.path("third")]).exits(4);
     assert_eq!(names(Path::new(&place.path("third"))), [""; 0]);
 }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, names, run, snapshot, typed_with, words,
+    BINARY, LOCK_FILE, Ran, assert_has, assert_has_each, clean, flip, names, run, snapshot,
+    typed_with, words,
 };
 use crate::support::decode;
 use crate::support::fake_cluster::{FakeCluster, Quorum};
@@ -131,15 +132,16 @@ fn a_cluster_that_has_moved_is_refused_by_its_disk_with_what_going_back_would_lo
         assert_eq!(left["is_before_move"], true);
     }
     let text = check(Some(&data), &[]).exits(3).stdout;
-    for wanted in [
-        "REFUSED: the cluster has moved to 2.2",
-        "2.2.0, set by raft entry 451",
-        "etcd 2.1 would start on this data and report healthy without any warning",
-        "no flag overrides this",
-        "rewind the whole cluster to before entry 451, which loses 48 entries, 37 of them client writes",
-    ] {
-        assert!(text.contains(wanted), "no {wanted:?} in {text}");
-    }
+    assert_has_each(
+        &text,
+        &[
+            "REFUSED: the cluster has moved to 2.2",
+            "2.2.0, set by raft entry 451",
+            "etcd 2.1 would start on this data and report healthy without any warning",
+            "no flag overrides this",
+            "rewind the whole cluster to before entry 451, which loses 48 entries, 37 of them client writes",
+        ],
+    );
 }
 
 #[test]
@@ -372,10 +374,7 @@ fn unknown_is_no() {
         fake.member(2).quorum(second);
         let said = judged(Some(&own), &endpoints, 3);
         let detail = said["details"][0].as_str().unwrap();
-        assert!(
-            detail.contains("may be cut off from a cluster that has moved"),
-            "{said:#}"
-        );
+        assert_has(&detail, "may be cut off from a cluster that has moved");
     }
     // Strangers to it: the quorum read wants to know who asks.
     for member in fake.members() {
@@ -528,12 +527,13 @@ fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
     let scratch = TempDir::new().unwrap();
     let flags = ["--offline", other.to_str().unwrap()];
     let ran = go_back(&own, &scratch.path().join("backups"), &flags).exits(0);
-    for wanted in [
-        "Leave etcd stopped until all members have the etcd 2.1 binary",
-        "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run --timeout 2 --offline --data-dir ",
-    ] {
-        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
-    }
+    assert_has_each(
+        &ran.stdout,
+        &[
+            "Leave etcd stopped until all members have the etcd 2.1 binary",
+            "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run --timeout 2 --offline --data-dir ",
+        ],
+    );
     assert!(
         !ran.stdout.contains("when the one before is healthy again"),
         "{ran:#?}"
@@ -551,12 +551,13 @@ fn offline_archives_from_before_the_move_never_allow_what_the_members_have_long_
     let said = judged(None, &offline(&all), 3);
     assert_eq!(said["reason"], "unknown");
     let text = said["details"].to_string();
-    for wanted in [
-        "are a majority, and data dirs of 0 are given; missing: infra",
-        "an archive can show that the cluster has moved, but not that it has not",
-    ] {
-        assert!(text.contains(wanted), "no {wanted:?} in {text}");
-    }
+    assert_has_each(
+        &text,
+        &[
+            "are a majority, and data dirs of 0 are given; missing: infra",
+            "an archive can show that the cluster has moved, but not that it has not",
+        ],
+    );
     // One data dir and any number of archives are one data dir.
     let own = story.data_dir("2-backup-infra2");
     let said = judged(Some(&own), &offline(&all), 3);
@@ -573,9 +574,7 @@ fn offline_archives_from_before_the_move_never_allow_what_the_members_have_long_
         "moved"
     );
     // A corrupt archive is not evidence.
-    let mut bytes = fs::read(&archives[0]).unwrap();
-    bytes[1000] ^= 1;
-    fs::write(&archives[0], bytes).unwrap();
+    flip(&archives[0], 1000);
     let ran = check(None, &offline(&all)).exits(4);
     assert!(ran.stdout.is_empty(), "{ran:#?}");
 }

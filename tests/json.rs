@@ -314,7 +314,7 @@ fn upgrade(scene: &mut Scene) {
         &[first, second, third, "--base", "infra0", "--out", &out],
     );
     let log = scene.story.path("infra0.log");
-    let told = ark(["--json".as_ref(), "explain-log".as_ref(), log.as_os_str()]).exits(0);
+    let told = typed("--json explain-log {}", &[&log]).exits(0);
     for line in told.stdout.lines() {
         scene.take("explain-log", &answer(line));
     }

@@ -16,7 +16,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, archived, ark, clean, names, run, tool};
+use crate::support::ark::{BINARY, Ran, archived, ark, clean, flip, flip_middle, names, run, tool};
 use crate::support::encode::small_member;
 use crate::support::recordings::unpack;
 use crate::support::tools::archives_in;
@@ -357,10 +357,7 @@ fn a_corrupt_archive_is_named_with_what_ends_the_nightly_failure() {
     let scratch = Scratch::new();
     let (mine, to) = (scratch.path("mine"), scratch.path("to"));
     let corrupt = &archives_in(&scratch.mine)[0];
-    let mut bytes = fs::read(corrupt).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(corrupt, bytes).unwrap();
+    flip_middle(corrupt);
     let name = corrupt.file_name().unwrap().to_str().unwrap();
     let told = ark(["copy", &mine, &to]).exits(4);
     let told = told.says(&format!("move `{name}` and what is beside it"));
@@ -545,9 +542,7 @@ fn an_archive_that_changes_while_it_is_copied_is_told_so_at_once() {
             Event::Begin {
                 part: "writing", ..
             } => {
-                let mut bytes = fs::read(&path).unwrap();
-                bytes[100] ^= 1;
-                fs::write(&path, bytes).unwrap();
+                flip(&path, 100);
             }
             Event::Again { .. } => tries += 1,
             _ => {}

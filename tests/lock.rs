@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, copy_binary, names, run,
+    BINARY, LOCK_FILE, Ran, assert_has, clean, copy_binary, names, run, typed,
 };
 use crate::support::encode::{make_dir, small_member};
 use crate::support::recordings::{Recording, unpack};
@@ -120,7 +120,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
         assert!(begun.elapsed() >= Duration::from_secs(1));
     }
     // Who only reads is not kept out.
-    ark(["list".as_ref(), scratch.backups.as_os_str()]).exits(0);
+    typed("list {}", &[&scratch.backups]).exits(0);
     drop(holder);
 }
 
@@ -167,7 +167,7 @@ fn a_holder_that_was_killed_holds_nothing() {
     scratch.snapshot(&[]).exits(0);
     assert_eq!(archives_in(&scratch.backups).len(), 1);
     for command in ["list", "verify"] {
-        let told = ark([command.as_ref(), scratch.backups.as_os_str()]).exits(0);
+        let told = typed("{} {}", &[&command, &scratch.backups]).exits(0);
         assert!(!told.stdout.contains(LOCK_FILE), "{told:#?}");
         assert!(!told.stderr.contains(LOCK_FILE), "{told:#?}");
     }

@@ -61,7 +61,7 @@ impl Bench {
     /// Both commands refuse `archive` with `code` and say `message`; nothing is changed or left.
     #[track_caller]
     fn refused(&self, archive: &Path, code: i32, message: &str) {
-        let verified = ark(["verify".as_ref(), archive.as_os_str()]).exits(code);
+        let verified = typed("verify {}", &[&archive]).exits(code);
         assert_tells(&verified, message);
         self.restore_refused(archive, code, message);
     }
@@ -112,7 +112,7 @@ fn an_archive_built_by_hand_is_accepted() {
     // Guards against every other test here: they prove nothing if the forge cannot make what a reader takes.
     let bench = Bench::new();
     let path = bench.write(&bench.forge.bytes());
-    ark(["verify".as_ref(), path.as_os_str()]).exits(0);
+    typed("verify {}", &[&path]).exits(0);
     let target = bench.target();
     typed("restore --offline {} --data-dir {}", &[&path, &target]).exits(0);
     let restored = tree(&target.join("member"));
@@ -351,7 +351,7 @@ fn what_follows_the_end_is_refused() {
     let late = Entry::file("member/wal/late", b"late");
     bench.forge.behind_manifest.push(late);
     let path = bench.write(&bench.forge.bytes());
-    let told = ark(["list".as_ref(), path.parent().unwrap().as_os_str()]).exits(0);
+    let told = typed("list {}", &[&path.parent().unwrap()]).exits(0);
     assert_tells(&told, "data after the end of the tar stream");
     let bench = Bench::new();
     let mut bytes = bench.forge.bytes();
@@ -579,7 +579,7 @@ fn a_directory_named_like_an_archive_is_none() {
     let bench = Bench::new();
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     fs::create_dir(&path).unwrap();
-    ark(["verify".as_ref(), path.as_os_str()])
+    typed("verify {}", &[&path])
         .exits(10)
         .says("no archives and no member in");
     bench.restore_refused(&path, 2, "is a directory, not an archive");
@@ -592,7 +592,7 @@ fn a_pipe_named_like_an_archive_holds_no_run_up() {
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     tool(bench.scratch.path(), "mkfifo", &["etcd-forged.tar.zst"]);
     bench.refused(&path, 4, "no seek table at the end");
-    ark(["list".as_ref(), bench.scratch.path().as_os_str()])
+    typed("list {}", &[&bench.scratch.path()])
         .exits(0)
         .says("no seek table at the end");
 }
@@ -645,13 +645,13 @@ fn a_list_of_digests_that_is_not_the_manifests_is_refused() {
         let mut forge = bench.forge.clone();
         forge.raw_sums = Some(wrong.clone());
         let archive = bench.write(&forge.bytes());
-        let ran = ark(["verify".as_ref(), archive.as_os_str()]).exits(4);
+        let ran = typed("verify {}", &[&archive]).exits(4);
         assert!(!ran.stderr.is_empty(), "{wrong}: {ran:#?}");
     }
     let mut forge = bench.forge.clone();
     forge.raw_sums = Some(right);
     let archive = bench.write(&forge.bytes());
-    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+    typed("verify {}", &[&archive]).exits(0);
 }
 
 fn hex(bytes: &[u8]) -> String {

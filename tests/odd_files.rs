@@ -142,7 +142,7 @@ fn the_member_that_comes_is_told_and_another_one_refused() {
     let source = dir.path().join("source");
     small_member(&source);
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
-    let told = ark([OsStr::new("inspect"), archive.as_ref(), "--json".as_ref()]).json();
+    let told = typed("inspect {} --json", &[&archive]).json();
     let identity = &told["manifest"]["member"]["identity"];
     let name = identity["name"].as_str().unwrap();
     let data_dir = dir.path().join("data");

@@ -230,9 +230,9 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
     let scene = Scene::new();
     let backups = scene.theirs("backups");
     let (archive, _) = snapshot(&scene.path("source"), &backups, &[]);
-    ark([OsStr::new("verify"), archive.as_ref()]).exits(0);
+    typed("verify {}", &[&archive]).exits(0);
     let copies = scene.theirs("copies");
-    ark([OsStr::new("copy"), backups.as_ref(), copies.as_ref()]).exits(0);
+    typed("copy {} {}", &[&backups, &copies]).exits(0);
     typed("prune {} --keep-last 1", &[&copies]).exits(0);
     for dir in [&backups, &copies] {
         for name in fs::read_dir(dir).unwrap() {
@@ -348,19 +348,19 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     let ran = take().exits(0);
     let followed = format!("`{}` is a symbolic link, and was followed", at.display());
     assert!(ran.stdout.contains(&followed), "{ran:#?}");
-    let inspected = ark([OsStr::new("inspect"), source.as_ref()]).exits(0);
+    let inspected = typed("inspect {}", &[&source]).exits(0);
     assert!(inspected.stdout.contains("was followed"), "{inspected:#?}");
     for path in [&away, &source.join("member")] {
         chown(path, Some(ETCD), Some(ETCD)).unwrap();
     }
     take().exits(3).says("belongs to another owner");
-    ark([OsStr::new("verify"), source.as_ref()]).exits(3);
+    typed("verify {}", &[&source]).exits(3);
     // And so may a directory.
     fs::remove_file(&at).unwrap();
     fs::rename(&away, &at).unwrap();
     fs::rename(source.join("member/wal"), scene.path("elsewhere")).unwrap();
     symlink(scene.path("elsewhere"), source.join("member/wal")).unwrap();
-    ark([OsStr::new("verify"), source.as_ref()]).exits(0);
+    typed("verify {}", &[&source]).exits(0);
     chown(scene.path("elsewhere"), Some(ETCD), Some(ETCD)).unwrap();
     take().exits(3).says("belongs to another owner");
 }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, typed};
+use crate::support::ark::{BINARY, ark, assert_has_each, clean, typed};
 use crate::support::fake_cluster::{Behaviour, FakeCluster};
 use crate::support::tools::{need, only_with};
 
@@ -133,14 +133,15 @@ fn a_roll_is_told_change_by_change_and_ends_when_the_cluster_version_has_moved()
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let text = rest.join("\n");
     assert!(text.contains("the cluster is at 2.2: 3 members"), "{text}");
-    for word in [
-        "downgrade check",
-        "keep the archives",
-        "diff",
-        "take a snapshot",
-    ] {
-        assert!(text.contains(word), "no {word:?} in {text}");
-    }
+    assert_has_each(
+        &text,
+        &[
+            "downgrade check",
+            "keep the archives",
+            "diff",
+            "take a snapshot",
+        ],
+    );
 }
 
 #[test]

@@ -308,11 +308,11 @@ impl Story {
             let visible = keys(data_dir, &at_index);
             self.equal(&what, &moment.expected(), &visible);
         }
-        ark([OsStr::new("verify"), "--deep".as_ref(), data_dir.as_ref()]).exits(0);
+        typed("verify --deep {}", &[&data_dir]).exits(0);
         let backups = data_dir.with_extension("backups");
         let archive = archived(data_dir, &backups);
         self.check_keys("the archive", &archive, last);
-        ark([OsStr::new("verify"), "--deep".as_ref(), archive.as_ref()]).exits(0);
+        typed("verify --deep {}", &[&archive]).exits(0);
     }
 
     fn check_keys(&self, what: &str, target: &Path, last: &Answers) {

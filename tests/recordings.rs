@@ -6,7 +6,6 @@ mod inspect;
 mod odd_directories;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,8 @@ use tempfile::TempDir;
 use etcd_ark::archive::warning::WarningCode;
 
 use crate::support::ark::{
-    BINARY, ark, assert_has, clean, copy_binary, names, run, snapshot, tool, typed, typed_with,
+    BINARY, ark, assert_has, clean, copy_binary, flip, names, run, snapshot, tool, typed,
+    typed_with,
 };
 use crate::support::decode;
 use crate::support::encode::{SegmentBuilder, small_member, write_file};
@@ -112,7 +112,7 @@ fn there_and_back(name: &str, dirs: &[&str]) {
             let (archive, told) = snapshot(&source.data, &backups, &flags);
             let listed = told["manifest"]["files"].as_array().unwrap();
             assert_eq!(listed.len(), files.len(), "{dir} {scope:?}: {listed:#?}");
-            ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+            typed("verify {}", &[&archive]).exits(0);
             let restored = scratch.path().join("restored");
             restore(&archive, &restored, &[]).exits(0);
             assert_same_files(&restored, files);
@@ -449,7 +449,7 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
     let archive = Path::new(&backups).join(archive);
     let sum = archive.with_extension("zst.sha256");
     let right = fs::read_to_string(&sum).unwrap();
-    let verified = || ark([OsStr::new("verify"), archive.as_os_str()]).exits(0);
+    let verified = || typed("verify {}", &[&archive]).exits(0);
     assert!(!verified().stderr.contains("does not match"));
     fs::write(&sum, format!("{:064}{}", 0, &right[64..])).unwrap();
     verified()
@@ -458,9 +458,7 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
 
     // A corrupt data dir is kept as it is first; there may be no archive.
     let segment = decode::segments(&Path::new(&data).join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[20] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    flip(&segment, 20);
     let told = ark(["verify", &data]).exits(4);
     told.says("is corrupt: ")
         .says("etcd-ark snapshot --damaged");
@@ -490,7 +488,7 @@ fn leftovers_are_named_and_stay_out_of_the_live_set() {
         write_file(&data.join(path), 0o600, b"half of something");
     }
     let told = inspect(&data, &[]);
-    let text = ark(["inspect".as_ref(), data.as_os_str()]).exits(0).stdout;
+    let text = typed("inspect {}", &[&data]).exits(0).stdout;
     for (path, what) in leftovers {
         let found = told["leftovers"].as_array().unwrap();
         let named = |leftover: &&Value| leftover["path"] == path;

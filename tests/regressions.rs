@@ -14,7 +14,9 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, typed_with};
+use crate::support::ark::{
+    BINARY, Ran, ark, clean, flip_middle, names, run, snapshot, typed, typed_with,
+};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
     make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
@@ -26,7 +28,7 @@ use crate::support::tools::{archives_in, need, only_with};
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {
-    ark([OsStr::new(command), target.as_os_str()])
+    typed("{} {}", &[&command, &target])
 }
 
 fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
@@ -504,10 +506,7 @@ fn a_backup_dir_stands_for_its_archives() {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(told.stdout.contains(name), "{told:#?}");
     }
-    let mut bytes = fs::read(&broken).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&broken, bytes).unwrap();
+    flip_middle(&broken);
     on("verify", &backups).exits(4);
 }
 

@@ -14,7 +14,7 @@ use fs_err as fs;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, assert_has, names, snapshot, typed};
+use crate::support::ark::{Ran, ark, assert_has, assert_has_each, names, snapshot, typed};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, unpack};
 use crate::support::{decode, encode};
@@ -596,9 +596,10 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
     assert!(text.to_lowercase().contains("in-order trap"), "{text}");
     assert!(text.contains("POST"), "{text}");
     assert!(text.contains("What helps:"), "{text}");
-    for key in ["/app/inorder/183", "/app/inorder/00000000000000000183"] {
-        assert!(text.contains(key), "{text}");
-    }
+    assert_has_each(
+        &text,
+        &["/app/inorder/183", "/app/inorder/00000000000000000183"],
+    );
 }
 
 #[test]

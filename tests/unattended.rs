@@ -13,7 +13,9 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, archived, ark, clean, copy_binary, names, run};
+use crate::support::ark::{
+    BINARY, LOCK_FILE, Ran, archived, ark, clean, copy_binary, flip, names, run,
+};
 use crate::support::encode::small_member;
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root, only_with};
@@ -443,9 +445,7 @@ fn whatever_exits_non_zero_says_why_on_stderr() {
     .unwrap();
     copy_dir(&data_dir, &at("BROKEN"));
     let segment = at("BROKEN").join("member/wal/0000000000000000-0000000000000000.wal");
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[500] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    flip(&segment, 500);
     let path = |word: &str| match word {
         "A" => archive.clone(),
         "D" => data_dir.clone(),

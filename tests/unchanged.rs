@@ -170,10 +170,7 @@ fn a_run_from_cron_that_finds_nothing_new_says_nothing_unless_asked() {
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
     let told = scratch.run(&scratch.source, &["-v"]).exits(0);
     assert!(told.stdout.contains("unchanged since "), "{told:#?}");
-    assert!(
-        told.stdout.contains(scratch.newest().to_str().unwrap()),
-        "{told:#?}"
-    );
+    told.shows(scratch.newest().to_str().unwrap());
     // What was worth a warning still is, and it is said of which archive.
     let limit = ["--size-limit", "1", "--label", "small"];
     scratch.run(&scratch.source, &limit).exits(0);

@@ -22,26 +22,41 @@ fn archive(name: &str, member: u64, hours: i64) -> ArchiveSummary {
     summary
 }
 
-fn judged(archives: &[ArchiveSummary], free: Result<Option<u64>, String>) -> Report {
-    let watched = watched(archives, now(), None).into_iter();
-    let facts = Facts {
-        location: "s3://backups".to_owned(),
+/// What there is to judge at [`now`]: `watched`, and room that is not known.
+fn facts(watched: Vec<(Watched, Verification)>) -> Facts {
+    Facts {
+        location: "/backups".to_owned(),
         now: now(),
         wanted: None,
-        watched: watched.map(|one| (one, Verification::Whole)).collect(),
+        watched,
         unreadable: Vec::new(),
         skipped: Vec::new(),
-        free,
+        free: Ok(None),
         read_only: false,
         others: Others::default(),
+    }
+}
+
+/// An archive warns after 20 hours, and with more than 100 bytes of data.
+const RULES: Thresholds = Thresholds {
+    max_age: SignedDuration::from_hours(26),
+    warn_age: Some(SignedDuration::from_hours(20)),
+    size_limit: 100,
+    min_free: None,
+};
+
+/// Every member's newest archive, proven.
+fn whole(archives: &[ArchiveSummary]) -> Vec<(Watched, Verification)> {
+    let watched = watched(archives, now(), None).into_iter();
+    watched.map(|one| (one, Verification::Whole)).collect()
+}
+
+fn judged(archives: &[ArchiveSummary], free: Result<Option<u64>, String>) -> Report {
+    let facts = Facts {
+        free,
+        ..facts(whole(archives))
     };
-    let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
-        warn_age: None,
-        size_limit: 100_000_000,
-        min_free: None,
-    };
-    judge(&facts, &rules)
+    judge(&facts, &RULES)
 }
 
 #[test]
@@ -110,25 +125,10 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
     };
     let archives = [archive("infra0", 0xa, 3)];
     let judged = |proof: Verification, unreadable: Vec<Unreadable>| {
-        let watched = watched(&archives, now(), None).into_iter();
-        let facts = Facts {
-            location: "s3://backups".to_owned(),
-            now: now(),
-            wanted: None,
-            watched: watched.map(|one| (one, proof.clone())).collect(),
-            unreadable,
-            skipped: Vec::new(),
-            free: Ok(None),
-            read_only: false,
-            others: Others::default(),
-        };
-        let rules = Thresholds {
-            max_age: SignedDuration::from_hours(26),
-            warn_age: None,
-            size_limit: 100_000_000,
-            min_free: None,
-        };
-        judge(&facts, &rules).level
+        let mut facts = facts(whole(&archives));
+        facts.watched[0].1 = proof;
+        facts.unreadable = unreadable;
+        judge(&facts, &RULES).level
     };
     assert_eq!(
         judged(Verification::Unread("no".to_owned()), Vec::new()),
@@ -157,23 +157,10 @@ fn a_newest_archive_that_could_not_be_read_is_unknown() {
 /// The findings about `watched`, at [`now`], with `unreadable` beside it.
 fn findings_of(watched: Watched, proof: Verification, unreadable: Vec<Unreadable>) -> Vec<Finding> {
     let facts = Facts {
-        location: "/backups".to_owned(),
-        now: now(),
-        wanted: None,
-        watched: vec![(watched, proof)],
         unreadable,
-        skipped: Vec::new(),
-        free: Ok(None),
-        read_only: false,
-        others: Others::default(),
+        ..facts(vec![(watched, proof)])
     };
-    let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
-        warn_age: Some(SignedDuration::from_hours(20)),
-        size_limit: 100,
-        min_free: None,
-    };
-    judge(&facts, &rules).findings
+    judge(&facts, &RULES).findings
 }
 
 fn level_of(findings: &[Finding], check: &str) -> Option<Level> {
@@ -379,32 +366,20 @@ fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_program
         looked: true,
     };
     let mut facts = Facts {
-        location: "/backups".to_owned(),
-        now: now(),
-        wanted: None,
-        watched: Vec::new(),
         unreadable: vec![unreadable("infra0", 8), unreadable("infra0", 9)],
         skipped: vec!["a//b".to_owned()],
         free: Ok(Some(2500)),
-        read_only: false,
-        others: Others::default(),
+        ..facts(Vec::new())
     };
-    let rules = Thresholds {
-        max_age: SignedDuration::from_hours(26),
-        warn_age: None,
-        size_limit: 100,
-        min_free: None,
-    };
-    let found = judge(&facts, &rules).findings;
+    let found = judge(&facts, &RULES).findings;
     assert!(found[0].text.contains("infra0 of 8"), "{found:?}");
     assert_eq!(level_of(&found, "skipped"), Some(Level::Ok));
     // Each member's own newest is told there, and only there.
     let archives = [archive("infra0", 0xa, 3), archive("infra1", 0xb, 3)];
-    let both = watched(&archives, now(), None).into_iter();
-    facts.watched = both.map(|one| (one, Verification::Whole)).collect();
+    facts.watched = whole(&archives);
     facts.skipped.clear();
     facts.unreadable.push(unreadable("infra0", 1));
-    let found = judge(&facts, &rules).findings;
+    let found = judge(&facts, &RULES).findings;
     let told = text_of(&found, "unreadable");
     assert_eq!(
         told,
@@ -416,7 +391,7 @@ fn the_first_of_several_that_cannot_be_opened_is_named_and_keys_of_other_program
         "{found:?}"
     );
     facts.watched.truncate(1);
-    let found = judge(&facts, &rules).findings;
+    let found = judge(&facts, &RULES).findings;
     assert!(
         text_of(&found, "free")[0].ends_with("room for 2 archives like the newest"),
         "{found:?}"

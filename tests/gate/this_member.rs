@@ -2,11 +2,11 @@
 
 use super::{
     BINARY, Duration, FakeCluster, FlockOperation, Instant, LOCK_FILE, Path, PathBuf, Quorum,
-    Recording, Stdio, TempDir, Value, alone, archives_in, ark, at, check, clean, copy_dir, decode,
-    fs, go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
+    Recording, Stdio, TempDir, Value, alone, archives_in, at, check, clean, copy_dir, decode, fs,
+    go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
     with,
 };
-use crate::support::ark::{assert_has, snapshot};
+use crate::support::ark::{assert_has, assert_has_each, snapshot, typed};
 use crate::support::tools::only_with;
 
 #[test]
@@ -27,26 +27,25 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     assert!(!backups.exists());
     let ran = go_back(&own, &backups, &["--endpoints", &endpoints]).exits(0);
     assert_eq!(tree(&own), before);
-    for wanted in [
-        "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
-        "labelled pre-downgrade, verified",
-        "verified: infra1 (4c068e21e5a08be2)",
-        "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
-        "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
-        "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
-        "infra2: nothing to do, already of 2.1.",
-    ] {
-        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
-    }
+    assert_has_each(
+        &ran.stdout,
+        &[
+            "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
+            "labelled pre-downgrade, verified",
+            "verified: infra1 (4c068e21e5a08be2)",
+            "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
+            "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
+            "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
+            "infra2: nothing to do, already of 2.1.",
+        ],
+    );
     ran.says("waited only 0 s");
     let archives = archives_in(&backups);
     let [archive] = archives.as_slice() else {
         panic!("{archives:?}");
     };
-    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
-    let listed = ark(["inspect".as_ref(), "--json".as_ref(), archive.as_os_str()])
-        .exits(0)
-        .json();
+    typed("verify {}", &[&archive]).exits(0);
+    let listed = typed("inspect --json {}", &[&archive]).exits(0).json();
     assert_eq!(listed["manifest"]["labels"], json!(["pre-downgrade"]));
     // Under --strict a warning does not refuse here, but is said; for scripts it is all in the JSON.
     let strict = go_back(
@@ -252,7 +251,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     let restore = restore.replace("ARCHIVE", archive.to_str().unwrap());
     let restore = format!("{restore} --offline");
     crate::gate_rewind::as_printed(&restore, scratch.path()).exits(0);
-    ark(["verify".as_ref(), own.as_os_str()]).exits(0);
+    typed("verify {}", &[&own]).exits(0);
     // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
     let member = elsewhere();
     let ran = go_back(&member.data, &backups, &[]).exits(10);
@@ -470,7 +469,7 @@ fn segments_that_2_1_would_not_find_are_brought_home_first() {
     assert_eq!(names(&member.wal).len(), 2);
     let note = fs::read_to_string(member.wal.join("moved-to-member-wal.wal")).unwrap();
     assert!(note.contains("Start etcd without --wal-dir"), "{note}");
-    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+    typed("verify {}", &[&member.data]).exits(0);
     // Again, with the flag and without: it is done.
     for flags in [
         &["--wal-dir", wal_dir, "--move-wal"][..],
@@ -551,7 +550,7 @@ fn between_two_wals_that_differ_nothing_is_chosen() {
         .says("is in the way");
     fs::remove_file(member.data.join("member/wal/notes.txt")).unwrap();
     go_back(&member.data, scratch.path(), &flags).exits(0);
-    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+    typed("verify {}", &[&member.data]).exits(0);
 }
 
 #[test]

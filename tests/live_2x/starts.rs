@@ -207,14 +207,14 @@ fn what_go_takes_of_a_store_is_what_each_real_release_takes() {
     };
     let base = Base::new();
     let mut wrong = Vec::new();
-    for (name, from, to, _) in edits() {
+    for edit in edits() {
         let dir = base.dir();
-        base.edit(&dir, from, to);
+        base.edit(&dir, &edit);
         let verdicts = start_verdicts(&dir, None, true).unwrap();
         for (place, program) in &servers {
             let (line, verdict) = &verdicts[*place];
             let difference = difference(verdict, program, &dir);
-            wrong.extend(difference.map(|text| format!("{name} on {line}: {text}")));
+            wrong.extend(difference.map(|text| format!("{} on {line}: {text}", edit.name)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

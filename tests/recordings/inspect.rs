@@ -1,10 +1,10 @@
 //! What `inspect` shows of a member, compared with its server's answers.
 
 use super::{
-    BTreeMap, Recording, SegmentBuilder, Source, TempDir, Value, ark, chain_crc, cut, decode, fs,
+    BTreeMap, Recording, SegmentBuilder, Source, TempDir, Value, chain_crc, cut, decode, fs,
     inspect, json, snapshot, unpack,
 };
-use crate::support::ark::assert_has;
+use crate::support::ark::{assert_has, typed};
 
 #[test]
 fn inspect_says_what_the_servers_said_themselves() {
@@ -142,9 +142,7 @@ fn inspect_tells_of_a_jump_and_of_an_undecided_version() {
     assert_eq!(member["raft_snapshot"], json!({"term": 2, "index": 5661}));
 
     let old = unpack("v20");
-    let text = ark(["inspect".as_ref(), old.data_dir("v20").as_os_str()])
-        .exits(0)
-        .stdout;
+    let text = typed("inspect {}", &[&old.data_dir("v20")]).exits(0).stdout;
     assert!(text.contains("version    not decided"), "{text}");
 }
 
@@ -209,7 +207,7 @@ fn inspect_tells_when_the_cluster_moved_and_when_it_is_about_to() {
     assert_eq!(pending["facts"]["cluster_version"], "2.1.0");
     let waiting = json!([set("2.1.0", 9, true), set("2.2.0", 451, false)]);
     assert_eq!(pending["facts"]["versions"], waiting);
-    let text = ark(["inspect".as_ref(), data.as_os_str()]).exits(0).stdout;
+    let text = typed("inspect {}", &[&data]).exits(0).stdout;
     assert!(text.contains("2.1.0, 2.2.0 pending"), "{text}");
     let scratch = TempDir::new().unwrap();
     let (_, told) = snapshot(&data, scratch.path(), &[]);

@@ -25,14 +25,7 @@ fn backup(n: i64) -> ArchiveSummary {
 }
 
 fn usual() -> Policy {
-    policy(|rules| {
-        rules.last = count(8);
-        rules.hourly = count(24);
-        rules.daily = count(14);
-        rules.weekly = count(8);
-        rules.monthly = count(24);
-        rules.yearly = count(5);
-    })
+    policy("last 8, hourly 24, daily 14, weekly 8, monthly 24, yearly 5")
 }
 
 /// A backup dir in memory.
