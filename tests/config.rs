@@ -3,16 +3,7 @@
 //! In: a configuration file, the command line and the environment. Out: the value that applies, seen in what the run
 //! does; or a message with the file, the line, the key and a suggestion.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, archived, assert_has, clean, copy_binary, run};
-use crate::support::encode::small_member;
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 struct Scratch {
     dir: TempDir,

@@ -3,7 +3,6 @@
 //! The exhaustive tests run in this process on the small member; a sample goes through the binary.
 
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::thread;
 
 use etcd_ark::archive::format::TailFault;
@@ -22,17 +21,10 @@ use etcd_ark::restore::{RestoreError, restore};
 use etcd_ark::snapshot::error::CaptureError;
 use etcd_ark::snapshot::{Captured, capture};
 use etcd_ark::{restore, snapshot as capture};
-use fs_err as fs;
 use jiff::Timestamp;
-use tempfile::TempDir;
 
-use crate::support::ark::{ark, assert_has, names, snapshot, typed};
-use crate::support::decode;
-use crate::support::encode::{
-    ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts, small_member,
-};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::is_thorough;
+use crate::support::encode::{ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts};
+use crate::support::prelude::*;
 
 /// A file in which one bit after the other is turned and turned back.
 struct Victim {

@@ -1,8 +1,5 @@
 //! A damaged data dir is saved unchanged, before it is repaired, and never counts as a backup.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
 use etcd_ark::archive::manifest::Scope;
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::data_dir::{DataDir, DataDirError};
@@ -11,16 +8,8 @@ use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::error::CaptureError;
 use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use etcd_ark::target::{StoreQuery, Target};
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, ark, assert_has, clean, names, run, snapshot, tool, typed, typed_with, words,
-};
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 struct Story {
     recording: Recording,
@@ -137,23 +126,12 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         );
 
         let target = story.dir.path().join(format!("restored-{case}"));
-        let args = |damaged: &'static str| -> Vec<std::ffi::OsString> {
-            let args: [&OsStr; 6] = [
-                "restore".as_ref(),
-                archive.as_ref(),
-                "--offline".as_ref(),
-                "--data-dir".as_ref(),
-                target.as_ref(),
-                damaged.as_ref(),
-            ];
-            args[..if damaged.is_empty() { 5 } else { 6 }]
-                .iter()
-                .map(Into::into)
-                .collect()
-        };
-        ark(args("")).exits(3).says("contains a damaged data dir");
+        let line = "restore {} --offline --data-dir {}";
+        typed(line, &[&archive, &target])
+            .exits(3)
+            .says("contains a damaged data dir");
         assert!(!target.exists(), "{case}");
-        ark(args("--damaged")).exits(0);
+        typed(&format!("{line} --damaged"), &[&archive, &target]).exits(0);
         assert_eq!(files(&target), files(&data_dir), "{case}");
     }
 }
@@ -388,19 +366,14 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             let unreadable = case == "C-entry_bad_request";
             told.exits(0)
                 .says(if unreadable { "entry 456" } else { says });
-            let pair = [
-                "diff".as_ref(),
-                "--json".as_ref(),
-                dir.as_os_str(),
-                intact.as_os_str(),
-            ];
-            let told = ark(pair).exits(4);
+            let told = typed("diff --json {} {}", &[&dir, &intact]).exits(4);
             assert_eq!(
                 told.json()["a"]["lost"]["whole_to_raft_index"],
                 whole_to,
                 "{case}"
             );
-            ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
+            let common = "diff --json {} {} --at-common-index";
+            typed(common, &[&dir, &intact]).exits(0);
         }
     }
 }
@@ -449,17 +422,7 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
                 story.dir.path().join("out"),
                 story.dir.path().join("restored"),
             );
-            let rewind = |to: &str| {
-                let mut args: Vec<&OsStr> =
-                    vec!["rewind".as_ref(), "--json".as_ref(), dir.as_ref()];
-                args.extend([
-                    "--to".as_ref(),
-                    to.as_ref(),
-                    "--out".as_ref(),
-                    out.as_os_str(),
-                ]);
-                ark(args)
-            };
+            let rewind = |to: &str| typed("rewind --json {} --to {} --out {}", &[&dir, &to, &out]);
             let told = rewind(&format!("index:{to}")).exits(0).json();
             let warnings = told["warnings"].to_string();
             let lost = &told["inputs"][0]["lost"];
@@ -469,13 +432,8 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
                 "{case}: {told:#}"
             );
             let archive = Path::new(told["members"][0]["archive"].as_str().unwrap());
-            let archive: &OsStr = archive.as_ref();
-            let place = [
-                "--data-dir".as_ref(),
-                restored.as_os_str(),
-                "--offline".as_ref(),
-            ];
-            ark([&["restore".as_ref(), archive], &place[..]].concat()).exits(0);
+            let line = "restore {} --data-dir {} --offline";
+            typed(line, &[&archive, &restored]).exits(0);
             let verdicts = start_verdicts(&restored, None, true).unwrap();
             assert!(verdicts[2].1.is_yes(), "{case}: {verdicts:?}");
             fs::remove_dir_all(&out).unwrap();

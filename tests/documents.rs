@@ -4,14 +4,7 @@
 //! In: the documents, and one member of a cluster of three that answers. Out: each block succeeds as printed, with this
 //! machine's paths. The upgrade guide is run on real servers, in `live_2x::runbooks`.
 
-use std::path::Path;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, clean, run, snapshot};
-use crate::support::fake_cluster::FakeCluster;
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// The comment before a block that cannot be run here.
 const NOT_RUN: &str = "<!-- not run: ";

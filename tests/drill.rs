@@ -3,20 +3,11 @@
 //! Debian's etcd 3.4 tests its own data dirs; servers of 2.1 and 2.2 test recorded ones if the environment names
 //! them (`ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2`).
 
-use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, assert_has_each, clean, names, snapshot};
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// A drill of `target` by `etcd` with further flags, its scratch directory in `scratch`.
 fn drill(target: &Path, etcd: &OsStr, scratch: &Path, flags: &[&str]) -> Ran {

@@ -4,19 +4,12 @@
 //! changed. Guards against a self test that passes before a run that fails, and against one that leaves something
 //! behind.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 
-use fs_err as fs;
 use rustix::fs::FlockOperation;
-use tempfile::TempDir;
 
-use crate::support::ark::{LOCK_FILE, Ran, ark, clean, flip_middle, run, snapshot};
-use crate::support::encode::small_member;
 use crate::support::nights::Night;
-use crate::support::recordings::tree;
-use crate::support::tools::{in_own_mounts, need_root, only_with};
+use crate::support::prelude::*;
 
 /// Names, modes and content; the probe changes the times of the directory that it is put into.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {

@@ -3,18 +3,11 @@
 //! In: the logs of the recorded servers, 2.1.3 and 2.2.5 in one file; lines as etcd's sources print them. Out: the
 //! mark of each line. The expected marks are written by hand, line by line where there is a failure.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, assert_has, clean};
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 
 /// `explain-log` with `log` on its stdin.
 fn explain(args: &[&str], log: impl Into<Vec<u8>>) -> Ran {

@@ -3,22 +3,11 @@
 //! In: a run of `snapshot` or `restore`, its calls counted by strace. Out: for each call and each kind of failure, the
 //! state afterwards: sources unchanged, no broken archive, the old member or the new one, and never neither.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fs_err as fs;
-
-use crate::support::ark::{BINARY, LOCK_FILE, Ran, archived, ark, assert_has, names, run, words};
-use crate::support::encode::{make_dir, small_member, small_member_of_version};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{
-    archives_in, clear_environment, fast_dir, in_own_mounts, is_thorough, need, need_root,
-    only_with,
-};
+use crate::support::encode::small_member_of_version;
+use crate::support::prelude::*;
 
 /// Calls that bring data or names to the disk: `ENOSPC` from one of these must be called by its name.
 const WRITING: [&str; 13] = [

@@ -6,25 +6,11 @@
 
 mod this_member;
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
 use rustix::fs::FlockOperation;
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, assert_has, assert_has_each, clean, flip, names, run, snapshot,
-    typed_with, words,
-};
-use crate::support::decode;
-use crate::support::fake_cluster::{FakeCluster, Quorum};
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+use crate::support::fake_cluster::Quorum;
+use crate::support::prelude::*;
 use crate::support::relabel_member::{make_member, make_unreachable};
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root};
 
 /// The entry that moved the recorded cluster.
 const MOVED_AT: u64 = 451;

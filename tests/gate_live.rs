@@ -3,19 +3,8 @@
 //! In: etcd, if it is installed. Out: the gate's verdict while members are killed one by one, and servers started on
 //! the data that `downgrade run` leaves.
 
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, words};
-use crate::support::etcd::{Etcd, http};
-use crate::support::recordings::tree;
-use crate::support::tools::{clear_environment, need, only_with, server, start_server};
+use crate::support::etcd::http;
+use crate::support::prelude::*;
 use crate::support::trio::Trio;
 
 /// How long servers may take, on a machine that does other things too.

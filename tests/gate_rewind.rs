@@ -4,19 +4,10 @@
 //! Guards against a forecast of 40 lost writes that becomes 120, because the two count by different rules or a flag is
 //! missing.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, ark, assert_has_each, clean, names, run, snapshot};
 use crate::support::encode::{
-    CLUSTER_ID, NORMAL, SegmentBuilder, bootstrap, make_dir, members, request, segment_name,
-    sync_request, write_file,
+    CLUSTER_ID, NORMAL, SegmentBuilder, bootstrap, members, request, segment_name, sync_request,
 };
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 use crate::support::relabel_member::make_unreachable;
 
 /// One entry of a history.

@@ -6,11 +6,9 @@ use etcd_ark::target::Target;
 use etcd_ark::upgrade::downgrade::collect::{CollectError, EvidenceRequest, ask, read};
 use etcd_ark::upgrade::downgrade::evidence::{Ran, Step};
 use etcd_ark::upgrade::downgrade::gate::{Verdict, decide};
-use fs_err as fs;
-use serde_json::Value;
 
-use crate::support::ark::{Ran as Output, ark, assert_has, assert_has_each};
-use crate::support::recordings::unpack;
+use crate::support::ark::Ran as Output;
+use crate::support::prelude::*;
 
 fn release(text: &str) -> Release {
     text.parse().unwrap()

@@ -3,20 +3,9 @@
 //! In: a run that holds the lock, and another that wants it. Out: exit code 11 and the holder's name, or a wait; and
 //! after any failure of the holder, or of the disk, a next run that works.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, assert_has, clean, copy_binary, names, run, typed,
-};
-use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::{archives_in, fast_dir, in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 /// A run that is at work on a backup dir for many seconds, and is killed when it is dropped.
 struct Holder {

@@ -2,22 +2,10 @@
 //!
 //! `verify` and `restore` refuse each with its own message, and the target does not change.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::support::archive_builder::{
     CHAR_DEVICE, Entry, FIFO, Forge, HARD_LINK, Packed, SYMLINK, seal,
 };
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, tool, typed};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Stat, tree};
-use crate::support::tools::{need_python_module, only_with};
+use crate::support::prelude::*;
 
 /// A scratch directory with an archive of the small member taken apart, and a target that must stay as it is.
 struct Bench {

@@ -2,16 +2,11 @@
 //!
 //! Each member is built by hand: a log from its first entry, and raft snapshots with the claims of the test.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, run, typed};
 use crate::support::encode::{
-    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, make_dir,
-    raft_snapshot, request, segment_name, snap_name, write_file,
+    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, raft_snapshot,
+    request, segment_name, snap_name,
 };
+use crate::support::prelude::*;
 
 /// A log under construction: every entry is committed.
 struct Made {

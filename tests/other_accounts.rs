@@ -4,21 +4,9 @@
 //! In: data dirs and backup dirs of another account. Out: the owners of the files afterwards, and the state of a
 //! directory of root's that a symlink led to.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot, typed, typed_with,
-};
-use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, need, need_root, only_with};
+use crate::support::prelude::*;
 
 const ETCD: u32 = 1234;
 
@@ -140,18 +128,10 @@ fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_els
     let mut tries = 0;
     while tries < 3 || Instant::now() < until {
         let out = theirs.join(format!("out{tries}"));
-        let args = [
-            "rewind".as_ref(),
-            archive.as_os_str(),
-            "--out".as_ref(),
-            out.as_os_str(),
-        ];
-        let ran = ark(args);
+        let ran = typed("rewind {} --out {}", &[&archive, &out]);
         assert!(matches!(ran.code, 0 | 1 | 10), "{ran:#?}");
-        let mut args = vec!["drill".as_ref(), archive.as_os_str()];
-        args.extend(["--etcd".as_ref(), etcd.as_os_str()]);
-        args.extend(["--scratch-dir".as_ref(), theirs.as_os_str()]);
-        let ran = ark(args);
+        let line = "drill {} --etcd {} --scratch-dir {}";
+        let ran = typed(line, &[&archive, &etcd, &theirs]);
         assert!(ran.code != 0, "{ran:#?}");
         assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
         tries += 1;

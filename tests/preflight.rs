@@ -3,18 +3,10 @@
 //! Guards against a false "OK": `etcdctl cluster-health` accepts one healthy member, and a backup that was never
 //! read may be corrupt. The members answer as the recorded ones did, with the data dirs that they had at that time.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::support::archive_builder::Forge;
 use crate::support::ark;
-use crate::support::ark::{Ran, ark, assert_has, flip, flip_middle, typed, typed_with};
-use crate::support::fake_cluster::{FakeCluster, Quorum};
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
+use crate::support::fake_cluster::Quorum;
+use crate::support::prelude::*;
 
 /// A moment of the recorded upgrade: three members that answer, their data dirs, and a backup dir with an archive of each.
 struct Scene {

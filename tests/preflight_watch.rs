@@ -4,17 +4,13 @@
 //! loses a member because it is down, or that cannot be stopped while a member does not answer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, assert_has_each, clean, typed};
-use crate::support::fake_cluster::{Behaviour, FakeCluster};
-use crate::support::tools::{need, only_with};
+use crate::support::fake_cluster::Behaviour;
+use crate::support::prelude::*;
 
 /// How long it may take until a change is shown; the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,18 +4,8 @@
 //!
 //! Guards against a hint at 3 a.m. that fails with "the following required arguments were not provided".
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
-
 use crate::encryption::keygen;
-use crate::support::ark::{BINARY, Ran, ark, clean, flip, run, snapshot, typed};
-use crate::support::fake_cluster::FakeCluster;
-use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// Every text in an answer.
 fn texts(value: &Value, found: &mut Vec<String>) {

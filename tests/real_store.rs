@@ -4,20 +4,13 @@
 //! In: etcd, if it is installed; `ETCD_ARK_STORE_SEEDS` (how many seeds, 4), `ETCD_ARK_STORE_FIRST_SEED` (0) and
 //! `ETCD_ARK_STORE_OPERATIONS` (how many for each, 500). Out: nothing, or the seed and the first difference.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use crate::support::ark::{archived, ark, typed};
-use crate::support::etcd::{Answer, Connection, Etcd};
+use crate::support::etcd::{Answer, Connection};
+use crate::support::prelude::*;
 use crate::support::random_ops::{LONG_TTL, Random, RandomOps, Tally, v2_target};
-use crate::support::tools::{fast_dir, need, only_with};
 
 /// How long the short lifetimes may take to end, and a server to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);

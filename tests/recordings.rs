@@ -5,24 +5,13 @@
 mod inspect;
 mod odd_directories;
 
-use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use etcd_ark::archive::warning::WarningCode;
 
-use crate::support::ark::{
-    BINARY, ark, assert_has, clean, copy_binary, flip, names, run, snapshot, tool, typed,
-    typed_with,
-};
-use crate::support::decode;
-use crate::support::encode::{SegmentBuilder, small_member, write_file};
-use crate::support::recordings::{Recording, Stat, copy_dir, stat, tree, unpack};
+use crate::support::encode::SegmentBuilder;
+use crate::support::prelude::*;
 
 /// Where the parts of one recorded member are.
 struct Source {

@@ -2,29 +2,17 @@
 //!
 //! In: small members made for each story, and real tools. Out: the exit code, the output, and the state on disk.
 
-use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::fs::FlockOperation;
-use serde_json::json;
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, Ran, ark, clean, flip_middle, names, run, snapshot, typed, typed_with,
-};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
-    make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
-    write_file,
+    members, raft_snapshot, request, segment_name, snap_name, store_json,
 };
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{archives_in, need, only_with};
+use crate::support::prelude::*;
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {

@@ -1,15 +1,9 @@
 //! Retention on real archives: what is removed, what is kept, and what an interrupted run leaves.
 
-use crate::support::tools::only_with;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, clean, flip, names, typed, words};
 use crate::support::nights::Night;
+use crate::support::prelude::*;
 use crate::support::{ark, tools};
 
 /// A backup dir with an archive of each of `nights` nights, the newest last.

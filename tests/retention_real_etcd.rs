@@ -3,14 +3,8 @@
 //! The nights are simulated: etcd-ark runs under libfaketime, a day later each time. etcd itself is a 3.4, which must
 //! stop for its snapshot, and keeps the true time.
 
-use crate::support::tools::only_with;
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, clean};
-use crate::support::etcd::{Etcd, http};
+use crate::support::etcd::http;
+use crate::support::prelude::*;
 use crate::support::{ark, tools};
 
 struct Nights {

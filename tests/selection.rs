@@ -3,15 +3,8 @@
 //! In: archives of three members over several nights. Out: the same ones for `list`, `verify`, `copy` and `prune`.
 //! Guards against a filter that works differently in one command, and against a wrong archive.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::nights::Night;
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 
 struct Scene {
     dir: TempDir,

@@ -3,23 +3,14 @@
 //! Guards against an old directory restored beside members that continued (it silently forgets what it acknowledged),
 //! and against a rewound cluster that meets the one it was made from.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::support::archive_builder::Forge;
-use crate::support::ark::{Ran, ark, names, restore, snapshot, typed};
 use crate::support::certs::Authority;
 use crate::support::encode::{
     CLUSTER_ID, MEMBER_ID, SegmentBuilder, SmallMember, members, small_member_of,
 };
-use crate::support::etcd::{Etcd, ServerTls};
-use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::etcd::ServerTls;
+use crate::support::fake_cluster::{Behaviour, FakeMember};
+use crate::support::prelude::*;
 
 /// A fake cluster, and an archive of its member infra0.
 struct Scene {

@@ -1,20 +1,15 @@
 //! Whether a server starts from a data dir, compared with what real servers of four releases did with 357.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
-use serde_json::Value;
 
 use crate::rewind::{entry, hard_state, rewrite};
-use crate::support::ark::{ark, assert_has, names, restore, snapshot, typed};
 use crate::support::decode::{Field, FrameRead, fields, frames, log, segments};
 use crate::support::encode::{
     ENTRY, LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name,
-    snap_name, write_file,
+    snap_name,
 };
-use crate::support::recordings::{Recording, copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];

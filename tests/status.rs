@@ -3,17 +3,9 @@
 //! In: archives of a recorded cluster, with their times changed. Out: the plugin's line, with values that depend on the
 //! machine or the time as `N`, and its exit code.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::json;
-use tempfile::TempDir;
-
 use crate::encryption::keygen;
-use crate::support::ark::{Ran, ark, assert_has, flip, snapshot};
 use crate::support::nights::Night;
-use crate::support::recordings::unpack;
-use crate::support::tools::{in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 /// The three members of the recorded cluster, each with an archive to make others from, and an empty backup dir.
 fn scene() -> (TempDir, PathBuf, [Night; 3]) {

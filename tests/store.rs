@@ -6,18 +6,10 @@
 
 mod deep;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use serde_json::Map;
 
-use fs_err as fs;
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, assert_has, assert_has_each, names, snapshot, typed};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::{decode, encode};
+use crate::support::encode;
+use crate::support::prelude::*;
 
 /// A data directory that was recorded, with what its server answered before it stopped.
 struct Server {

@@ -3,17 +3,11 @@
 //! A raft snapshot with a valid CRC and an unreadable store is not skipped for an older one: the server
 //! panics. So everything that Go refuses must be found, and what it accepts must not be called damaged.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
 use etcd_ark::data_dir::start::start_verdicts;
-use fs_err as fs;
 
-use crate::support::ark::{ark, snapshot};
 use crate::support::decode::raft_snapshot;
 use crate::support::encode;
-use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::{clear_environment, need, only_with, server};
+use crate::support::prelude::*;
 
 /// What is replaced in the store's JSON, one edit a line: its result, its name, what is replaced, and by what. `taken` and
 /// `no` are what Go does with the JSON, as the live story below asks a real server; after `stops` Go takes it, and the

@@ -3,22 +3,11 @@
 //! In: runs without a terminal, with one, and with signals. Out: no output, or the right one; the right exit code;
 //! nothing incomplete.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, archived, ark, clean, copy_binary, flip, names, run,
-};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root, only_with};
+use crate::support::prelude::*;
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();

@@ -3,11 +3,7 @@
 //! In: command lines, variables and configuration files with one fault each. Out: exit code 2 and the tool's own words.
 //! Guards against a typo that is read as consent, and against a message about a flag that was not typed.
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, archived, assert_has, clean, run};
-use crate::support::encode::small_member;
+use crate::support::prelude::*;
 
 /// Command lines, each with a part of its message.
 const VALUES: &str = "\

@@ -1,13 +1,7 @@
 //! `downgrade run`: the part of one member, the steps for the others, and a WAL dir that 2.1 would not find.
 
-use super::{
-    BINARY, Duration, FakeCluster, FlockOperation, Instant, LOCK_FILE, Path, PathBuf, Quorum,
-    Recording, Stdio, TempDir, Value, alone, archives_in, at, check, clean, copy_dir, decode, fs,
-    go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
-    with,
-};
-use crate::support::ark::{assert_has, assert_has_each, snapshot, typed};
-use crate::support::tools::only_with;
+use super::{FlockOperation, Quorum, alone, at, check, go_back, judged, lock_of, story, with};
+use crate::support::prelude::*;
 
 #[test]
 fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay() {

@@ -5,24 +5,17 @@
 //! directory, and with how many keys.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::Verdict;
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 use crate::store_json::{Base, edits};
-use crate::support::ark::{ark, assert_has, snapshot, tool, typed};
 use crate::support::damages::pairs;
 use crate::support::encode::{SegmentBuilder, conf_change, request, segment_name};
 use crate::support::etcd::http_within;
-use crate::support::recordings::{copy_dir, unpack};
-use crate::support::tools::{clear_environment, need_etcd_2x, server, start_server};
+use crate::support::prelude::*;
 use crate::support::trio::values;
 
 /// How long a server alone may take to become a leader or to end: many times what it takes.

@@ -1,10 +1,7 @@
 //! What `inspect` shows of a member, compared with its server's answers.
 
-use super::{
-    BTreeMap, Recording, SegmentBuilder, Source, TempDir, Value, chain_crc, cut, decode, fs,
-    inspect, json, snapshot, unpack,
-};
-use crate::support::ark::{assert_has, typed};
+use super::{SegmentBuilder, Source, chain_crc, cut, inspect};
+use crate::support::prelude::*;
 
 #[test]
 fn inspect_says_what_the_servers_said_themselves() {

@@ -1,11 +1,9 @@
 //! Directories that hold no member, cannot be read, or have wrong names.
 
-use super::{
-    BINARY, Permissions, TempDir, Value, assert_same_files, clean, copy_binary, copy_dir, decode,
-    fs, inspect, names, restore, run, small_member, snapshot, unpack,
-};
-use crate::support::ark::{assert_has, typed};
+use super::{Permissions, assert_same_files, inspect, restore};
 use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::prelude::*;
 
 #[test]
 fn a_directory_in_the_first_layout_of_2_0_is_a_member_too() {

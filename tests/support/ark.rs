@@ -41,6 +41,7 @@ pub const LOCK_FILE: &str = ".etcd-ark-lock";
 #[derive(Debug)]
 pub struct Ran {
     /// The command line, for messages.
+    #[allow(dead_code, reason = "a failed expectation shows it")]
     pub line: String,
     /// The exit code, or the negative number of the signal that ended it.
     pub code: i32,

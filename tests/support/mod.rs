@@ -4,8 +4,6 @@
 //! Nothing here uses the crate under test, so that a bug in its reading cannot be hidden by the same bug in the
 //! writing.
 #![allow(
-    dead_code,
-    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,6 +31,8 @@ pub mod fake_cluster;
 pub mod live_writer;
 /// Archives as many nights leave them in a backup dir.
 pub mod nights;
+/// The names that nearly every story uses.
+pub mod prelude;
 /// Random operations of the v2 API, the same again for the same seed.
 pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
