@@ -177,10 +177,8 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
     assert_eq!(names(&local), place.objects());
     let again = place.typed(&road, "--json copy {} {}", &[&URL, &local]);
     let again = again.exits(0).json();
-    assert_eq!(
-        (&again["copied"], &again["already_there"]),
-        (&0.into(), &1.into())
-    );
+    assert_eq!(again["copied"], 0);
+    assert_eq!(again["already_there"], 1);
 }
 
 #[test]

@@ -13,9 +13,7 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-        small_member(&source);
+        let (dir, source, backups, _) = small_scene();
         Self {
             dir,
             source,

@@ -83,9 +83,7 @@ struct ArchiveBench {
 
 impl ArchiveBench {
     fn new() -> Self {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        small_member(&data);
+        let (scratch, data, _, _) = small_scene();
         let (archive, _) = snapshot(&data, scratch.path(), &[]);
         let target = scratch.path().join("target");
         fs::create_dir(&target).unwrap();
@@ -234,7 +232,7 @@ fn restore_of_a_flipped_archive_changes_nothing() {
 fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
     // Guards against the member in place going out before the new one is proven.
     let bench = ArchiveBench::new();
-    let data = bench.scratch.path().join("data");
+    let data = bench.scratch.path().join("source");
     let before = tree(&data.join("member"));
     let victim = Victim::open(&bench.archive);
     for bit in [0, victim.bits() / 3, victim.bits() / 2, victim.bits() - 1] {
@@ -250,12 +248,12 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
     }
 }
 
-fn look(data: &Path) -> Survey {
+pub(crate) fn look(data: &Path) -> Survey {
     let dir = DataDir::open(data, None).unwrap();
     survey(&dir, Pass::WHOLE, &Interrupt::default(), &mut |_| {}).unwrap()
 }
 
-fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
+pub(crate) fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
     let request = capture::SnapshotRequest {
         data_dir: &data_dir,
@@ -301,9 +299,7 @@ fn reads_as_first_hard_state(segment: &SegmentFacts, number: usize, bit: usize) 
 fn a_flipped_bit_of_a_log_is_found_where_it_is() {
     // Guards against records dropped or changed without a word. The crc covers neither length word nor type.
     on_every_core(|core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
+        let (_dir, data, _, small) = small_scene();
         for segment in &small.segments {
             let victim = Victim::open(&segment.path);
             for bit in bits(&victim, core, cores) {
@@ -348,9 +344,7 @@ fn a_flipped_bit_of_a_log_is_found_where_it_is() {
 fn a_flipped_bit_of_a_raft_snapshot_is_found() {
     // Guards against a store that comes back with another value in it, or a name that does not fit its content.
     on_every_core(|core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
+        let (_dir, data, _, small) = small_scene();
         let victim = Victim::open(&small.snap_path);
         for bit in bits(&victim, core, cores) {
             let found = victim.with_flipped(bit, || look(&data));
@@ -380,10 +374,7 @@ const WAITERS: usize = 16;
 fn a_flipped_log_is_not_archived() {
     // Guards against a backup, taken night after night, of a log that etcd cannot read.
     on_threads(WAITERS, |core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
-        let backups = scratch.path().join("backups");
+        let (_dir, data, backups, small) = small_scene();
         for segment in &small.segments {
             let victim = Victim::open(&segment.path);
             // A prime, so that every place within a frame gets its turn.
@@ -406,10 +397,7 @@ fn a_flipped_log_is_not_archived() {
 #[test]
 fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
     // Guards against a script that takes the refusal for success, and an operator who cannot find the place.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
-    let backups = scratch.path().join("backups");
+    let (_dir, data, backups, small) = small_scene();
     for segment in &small.segments {
         let victim = Victim::open(&segment.path);
         let frame = segment.frames[segment.frames.len() / 2];

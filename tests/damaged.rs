@@ -63,20 +63,9 @@ fn files(data_dir: &Path) -> Vec<(PathBuf, String)> {
 #[test]
 fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
     let story = Story::new();
-    for case in [
-        "C-mid_record_flip",
-        "C-middle_wal_gone",
-        "C-all_snaps_flip",
-        "C-wal_dir_gone",
-        "C-wal_dir_empty",
-        "C-commit_past_last",
-        "C-last_wal_empty",
-        "C-foreign_file_in_wal",
-        "G-entry_gap",
-        "C-purged_and_all_snaps_broken",
-        "C-snap_dir_gone",
-        "C-intact",
-    ] {
+    let cases = "C-mid_record_flip C-middle_wal_gone C-all_snaps_flip C-wal_dir_gone C-wal_dir_empty C-commit_past_last \
+        C-last_wal_empty C-foreign_file_in_wal G-entry_gap C-purged_and_all_snaps_broken C-snap_dir_gone C-intact";
+    for case in cases.split(' ') {
         let data_dir = story.data_dir(case);
         if case == "C-intact" {
             // Every file of the log is whole, and an ordinary capture refuses it.

@@ -99,10 +99,8 @@ fn a_server_that_does_not_start_fails_the_drill_with_its_own_last_lines() {
     fs::set_permissions(&fake, mode).unwrap();
     let ran = drill(&archive, fake.as_os_str(), &scratch, &[]).exits(4);
     let told = ran.json();
-    assert_eq!(
-        (&told["equal"], &told["started"]),
-        (&false.into(), &false.into())
-    );
+    assert_eq!(told["equal"], false);
+    assert_eq!(told["started"], false);
     assert_eq!(told["etcd_log"][0], "panic: it is broken");
     ran.says("it exited with code 2");
     assert_eq!(names(&scratch), [""; 0]);

@@ -10,12 +10,6 @@ use crate::support::trio::Trio;
 /// How long servers may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn downgrade(command: &str, args: &[&dyn AsRef<OsStr>]) -> Ran {
-    let mut all: Vec<OsString> = vec!["downgrade".into(), command.into(), "--json".into()];
-    all.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
-    ark(all)
-}
-
 /// Waits until all of `members` answer as `holds` wants it: what led may be gone, or be new.
 fn wait(cluster: &Trio, members: &[usize], path: &str, holds: fn(&str) -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -38,36 +32,24 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
         body.contains(r#""etcdcluster":"3.4.0""#)
     });
     let endpoints = cluster.endpoints();
-    let back = |to: &str, from: &str, code: i32, more: &[&dyn AsRef<OsStr>]| -> Value {
+    let back = |to: &str, from: &str, code: i32, line: &str| -> Value {
         // Patient: on a busy machine an election may be under way.
-        let flags: [&dyn AsRef<OsStr>; 8] = [
-            &"--endpoints",
-            &endpoints,
-            &"--from",
-            &from,
-            &"--to",
-            &to,
-            &"--timeout",
-            &"20",
-        ];
-        downgrade("check", &[&flags, more].concat())
-            .exits(code)
-            .json()
+        let all = "--json downgrade check --timeout 20 --endpoints {} --from {} --to {}";
+        let ran = typed(&format!("{all}{line}"), &[&endpoints, &from, &to]);
+        ran.exits(code).json()
     };
     // All are of 3.4 and so is the cluster: from 3.4 there is no way back, from 3.5 no one has gone.
-    let moved = back("3.3", "3.4", 3, &[]);
-    assert_eq!(
-        (&moved["reason"], moved["said_by"].as_array().unwrap().len()),
-        (&json!("moved"), 3)
-    );
-    let said = back("3.4", "3.5", 0, &[]);
+    let moved = back("3.3", "3.4", 3, "");
+    assert_eq!(moved["reason"], "moved");
+    assert_eq!(moved["said_by"].as_array().unwrap().len(), 3);
+    let said = back("3.4", "3.5", 0, "");
     assert_eq!(said["reason"], "quorum-read");
     for member in said["members"].as_array().unwrap() {
         assert_eq!(member["cluster_version"], "3.4.0");
         assert_ne!(member["raft_index"], Value::Null);
     }
     let own = cluster.data_dir(0).to_owned();
-    let with_own: [&dyn AsRef<OsStr>; 2] = [&"--data-dir", &own];
+    let with_own = format!(" --data-dir {}", own.display());
     assert_eq!(
         back("3.3", "3.4", 3, &with_own)["said_by"]
             .as_array()
@@ -79,11 +61,8 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
     cluster.kill(0);
     wait(&cluster, &[1, 2], "/v2/keys/?quorum=true", |_| true);
     assert_eq!(back("3.4", "3.5", 0, &with_own)["verdict"], "allowed");
-    assert_eq!(
-        back("3.4", "3.5", 0, &[])["verdict"],
-        "allowed-with-warning"
-    );
-    assert_eq!(back("3.4", "3.5", 3, &[&"--strict"])["reason"], "warning");
+    assert_eq!(back("3.4", "3.5", 0, "")["verdict"], "allowed-with-warning");
+    assert_eq!(back("3.4", "3.5", 3, " --strict")["reason"], "warning");
     // One more, and what is left is a minority: it answers still, and does not know.
     cluster.kill(1);
     let said = back("3.4", "3.5", 3, &with_own);
@@ -94,17 +73,15 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
         .iter()
         .find(|member| member["name"] == "infra2")
         .unwrap();
-    assert_eq!(
-        (&alive["cluster_version"], &alive["quorum_read"]),
-        (&json!("3.4.0"), &json!(false))
-    );
-    let moved = back("3.3", "3.4", 3, &[]);
+    assert_eq!(alive["cluster_version"], "3.4.0");
+    assert_eq!(alive["quorum_read"], false);
+    let moved = back("3.3", "3.4", 3, "");
     assert_eq!(moved["reason"], "moved", "for a refusal its word is enough");
     // All are stopped: their directories decide.
     cluster.kill(2);
     assert_eq!(back("3.4", "3.5", 3, &with_own)["reason"], "unknown");
     let second = cluster.data_dir(1).to_owned();
-    let two: [&dyn AsRef<OsStr>; 4] = [&"--data-dir", &own, &"--offline", &second];
+    let two = format!("{with_own} --offline {}", second.display());
     assert_eq!(back("3.4", "3.5", 0, &two)["reason"], "majority");
     assert_eq!(back("3.3", "3.4", 3, &two)["reason"], "moved");
 }
@@ -158,41 +135,18 @@ fn a_real_server_starts_on_what_was_brought_home_and_not_on_what_is_left_of_its_
     }
     etcd.set_v3("/v3/key", "value");
     let keys = etcd.all_keys();
-    let running = downgrade(
-        "run",
-        &[
-            &"--data-dir",
-            &data,
-            &"--backup-dir",
-            &backups,
-            &"--settle",
-            &"0",
-        ],
-    );
+    let line = "--json downgrade run --data-dir {} --backup-dir {} --settle 0";
+    let running = typed(line, &[&data, &backups]);
     assert_eq!(running.exits(11).json_error()["kind"], "busy");
     etcd.stop();
     // As a server with `--wal-dir` leaves it.
     fs::rename(data.join("member/wal"), &wal).unwrap();
-    let flags: [&dyn AsRef<OsStr>; 13] = [
-        &"--data-dir",
-        &data,
-        &"--wal-dir",
-        &wal,
-        &"--backup-dir",
-        &backups,
-        &"--from",
-        &"3.5",
-        &"--to",
-        &"3.4",
-        &"--settle",
-        &"0",
-        &"--offline",
-    ];
-    let stays = downgrade("run", &flags).exits(0).json();
-    assert_eq!(stays["wal_moved"], Value::Null, "3.4 knows the flag");
-    let moved = downgrade("run", &[&flags[..], &[&"--move-wal"]].concat())
-        .exits(0)
-        .json();
+    let run = |more: &str| {
+        let line = format!("{line} --wal-dir {{}} --from 3.5 --to 3.4 --offline{more}");
+        typed(&line, &[&data, &backups, &wal]).exits(0).json()
+    };
+    assert_eq!(run("")["wal_moved"], Value::Null, "3.4 knows the flag");
+    let moved = run(" --move-wal");
     assert_ne!(moved["wal_moved"], Value::Null);
     let before = tree(dir.path());
     let said = refuses_to_start(&data, &wal);

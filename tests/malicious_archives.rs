@@ -16,9 +16,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        small_member(&data);
+        let (scratch, data, _, _) = small_scene();
         let (archive, _) = snapshot(&data, &scratch.path().join("backups"), &[]);
         fs::create_dir(scratch.path().join("target")).unwrap();
         fs::write(scratch.path().join("target/bystander"), "here first").unwrap();
@@ -104,7 +102,7 @@ fn an_archive_built_by_hand_is_accepted() {
     let target = bench.target();
     typed("restore --offline {} --data-dir {}", &[&path, &target]).exits(0);
     let restored = tree(&target.join("member"));
-    let source = tree(&bench.scratch.path().join("data/member"));
+    let source = tree(&bench.scratch.path().join("source/member"));
     assert!(restored.keys().eq(source.keys()));
     assert!(
         restored
@@ -433,7 +431,7 @@ fn a_rotten_archive_of_a_gigabyte_costs_no_memory_and_stops_no_backup_and_no_che
         std::io::Seek::seek(&mut rotten, std::io::SeekFrom::End(0)).unwrap();
         std::io::Write::write_all(&mut rotten, &table_footer(frames)).unwrap();
     }
-    let data = bench.scratch.path().join("data");
+    let data = bench.scratch.path().join("source");
     let sound = bench.archive.file_name().unwrap().to_str().unwrap();
     let dir = backups.to_str().unwrap();
     let newer = [
@@ -528,7 +526,7 @@ fn what_is_no_archive_is_said_to_be_none() {
     tool(
         bench.scratch.path(),
         "tar",
-        &["--zstd", "-cf", "etcd-forged.tar.zst", "data"],
+        &["--zstd", "-cf", "etcd-forged.tar.zst", "source"],
     );
     bench.refused(&bench.scratch.path().join("etcd-forged.tar.zst"), 4, none);
 

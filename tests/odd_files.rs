@@ -79,9 +79,7 @@ fn a_segment_or_raft_snapshot_that_is_no_file_ends_no_archive_early() {
 
 #[test]
 fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let restore = |data_dir: &Path| {
         let line = "restore {} --data-dir {} --replace --offline";
@@ -114,9 +112,7 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
 
 #[test]
 fn the_member_that_comes_is_told_and_another_one_refused() {
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let told = typed("inspect {} --json", &[&archive]).json();
     let identity = &told["manifest"]["member"]["identity"];
@@ -144,9 +140,7 @@ fn the_member_that_comes_is_told_and_another_one_refused() {
 #[test]
 fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     // A FIFO held the run beyond SIGTERM, /dev/zero filled the memory.
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let fifo = dir.path().join("fifo");
     make_fifo(&fifo);

@@ -11,6 +11,7 @@ use std::thread::ScopedJoinHandle;
 use crate::support::etcd::{Answer, Connection};
 use crate::support::prelude::*;
 use crate::support::random_ops::{LONG_TTL, Random, RandomOps, Tally, v2_target};
+use crate::support::trio::without_ttl;
 
 /// How long the short lifetimes may take to end, and a server to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,24 +164,6 @@ fn count(node: &Value) -> (u64, u64) {
     let own = if node["dir"] == true { (0, 1) } else { (1, 0) };
     let below = children(node).iter().map(count);
     below.fold(own, |sum, below| (sum.0 + below.0, sum.1 + below.1))
-}
-
-fn without_ttl(mut value: Value) -> Value {
-    match &mut value {
-        Value::Object(fields) => {
-            fields.remove("ttl");
-            for field in fields.values_mut() {
-                *field = without_ttl(field.take());
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                *item = without_ttl(item.take());
-            }
-        }
-        _ => {}
-    }
-    value
 }
 
 /// Adds a hidden node to the tree below `root`: its parent exists, since parents come first.

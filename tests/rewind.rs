@@ -26,6 +26,7 @@ use crate::support::encode::{
 use crate::support::etcd::{Addresses, Etcd};
 use crate::support::recordings::{Recording, copy_dir, tree, unpack};
 use crate::support::tools::{archives_in, fast_dir, need};
+use crate::support::trio::without_ttl;
 use crate::support::{decode, encode};
 
 /// `rewind` of `targets` with further flags.
@@ -49,19 +50,6 @@ pub(crate) fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
 pub(crate) fn keys(target: &Path) -> Value {
     let told = ark(["--json".as_ref(), "keys".as_ref(), target.as_os_str()]);
     told.exits(0).json()
-}
-
-/// Takes `ttl`, which counts down, out of every node of an answer.
-fn without_ttl(mut answer: Value) -> Value {
-    fn strip(node: &mut Value) {
-        if let Some(node) = node.as_object_mut() {
-            node.remove("ttl");
-            let children = node.get_mut("nodes").and_then(Value::as_array_mut);
-            children.into_iter().flatten().for_each(strip);
-        }
-    }
-    strip(&mut answer["node"]);
-    answer
 }
 
 /// The values of all keys, by name.

@@ -10,6 +10,7 @@ use serde_json::Map;
 
 use crate::support::encode;
 use crate::support::prelude::*;
+use crate::support::trio::without_ttl;
 
 /// A data directory that was recorded, with what its server answered before it stopped.
 struct Server {
@@ -146,20 +147,6 @@ fn run<A: AsRef<OsStr>>(command: &[&str], target: &Path, flags: impl AsRef<[A]>)
 #[track_caller]
 fn keys<A: AsRef<OsStr>>(target: &Path, flags: impl AsRef<[A]>) -> Value {
     run(&["--json", "keys"], target, flags).exits(0).json()
-}
-
-/// Takes `ttl` out of every node of an answer.
-fn without_ttl(mut answer: Value) -> Value {
-    fn strip(node: &mut Value) {
-        let Some(node) = node.as_object_mut() else {
-            return;
-        };
-        node.remove("ttl");
-        let children = node.get_mut("nodes").and_then(Value::as_array_mut);
-        children.into_iter().flatten().for_each(strip);
-    }
-    strip(answer.get_mut("node").unwrap_or(&mut Value::Null));
-    answer
 }
 
 /// Every node of an answer by its key, without its children; the root has no key and is left out.

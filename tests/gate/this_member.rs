@@ -189,10 +189,7 @@ fn a_member_that_runs_is_not_touched() {
 /// A member's data dir in the middle of which a bit is wrong.
 fn damage(data: &Path) {
     let segment = decode::segments(&data.join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    fs::write(&segment, bytes).unwrap();
+    flip_middle(&segment);
 }
 
 #[test]

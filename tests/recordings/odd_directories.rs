@@ -8,9 +8,7 @@ use crate::support::prelude::*;
 #[test]
 fn a_directory_in_the_first_layout_of_2_0_is_a_member_too() {
     // Guards against refusing a directory that etcd 2.0 itself would still move under `member/`.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    small_member(&data);
+    let (scratch, data, _, _) = small_scene();
     let live = decode::live_set(&data.join("member/snap"), &data.join("member/wal"));
     let (archive, _) = snapshot(&data, &scratch.path().join("1"), &[]);
     let expected = inspect(&archive, &[])["manifest"]["files"].clone();

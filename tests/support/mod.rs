@@ -41,6 +41,8 @@ pub mod recordings;
 pub mod relabel_member;
 /// A real S3 server, and a road to it that counts, refuses and breaks down.
 pub mod s3;
+/// The small member in a directory of its own, with a place for its archives.
+pub mod scene;
 /// What stories need of the machine: real tools, servers that end with the tests, mounts of their own.
 pub mod tools;
 /// Three real etcd servers that are one cluster.

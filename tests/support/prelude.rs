@@ -17,5 +17,6 @@ pub use super::encode::{make_dir, small_member, write_file};
 pub use super::etcd::Etcd;
 pub use super::fake_cluster::FakeCluster;
 pub use super::recordings::*;
+pub use super::scene::small_scene;
 pub use super::tools::*;
 pub(crate) use super::tools::{is_thorough, only_with};

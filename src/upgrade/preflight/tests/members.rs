@@ -49,6 +49,7 @@ fn change(facts: &mut Facts, text: &str) {
                 committed: false,
             }),
         ["auth", word] => found(facts).auth_enabled = Some(word == "on"),
+        ["is", "missing"] if words[0] == "backups" => facts.backups = Seen::NotGiven,
         ["is", "missing"] => facts.data = Seen::NotGiven,
         ["listed", "nowhere"] => facts.look.members.push(MemberState {
             named_by_cluster: false,
@@ -178,5 +179,16 @@ fn the_store_says_whether_auth_is_on_and_nothing_else_can() {
     tell(
         "data auth on -> WARN auth | staging
          data is missing -> WARN auth | --data-dir",
+    );
+}
+
+#[test]
+fn what_was_not_given_is_never_ok() {
+    tell(
+        "data is missing -> \
+            only data-dir data-size free-space own-backup in-order wal-dir way-back auth; \
+            WARN data-size free-space own-backup in-order wal-dir way-back auth; WARN data-dir | give --data-dir
+         backups is missing -> only own-backup all-backups way-back; \
+            WARN all-backups way-back; WARN own-backup | give --backup-dir",
     );
 }
