@@ -143,7 +143,7 @@ fn a_commands_own_table_wins_over_the_top_and_is_for_it_alone() {
 fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
     // Guards against a typo that makes a policy vanish without a word.
     let scratch = Scratch::new();
-    // Each: a file, whose lines are ended by ` / `, and parts of its message.
+    // Each: a file with ` / ` for a line's end, and parts of its message, in which `$` is one.
     let rows = "
           / backupdir = 'x' -> line 2: no command has a flag `backupdir`; is it `backup-dir`?
          [snapshot] / labels = ['a'] -> line 2: `etcd-ark snapshot` has no flag `labels`; is it `label`?

@@ -96,14 +96,8 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     rustix::fs::flock(lock.file(), FlockOperation::LockExclusive).unwrap();
     fs::write(scene.path("taken.prom"), "up 1\n").unwrap();
 
-    let flags = [
-        "--recipient",
-        "age1nobody",
-        "--spool-dir",
-        "@no-spool",
-        "--metrics-file",
-        "@taken.prom",
-    ];
+    let flags = "--recipient age1nobody --spool-dir @no-spool --metrics-file @taken.prom";
+    let flags: Vec<_> = flags.split(' ').collect();
     let told = scene.dry_run(&flags).exits(2);
     insta::assert_snapshot!(scene.text(&told), @r"
     OK    configuration    no configuration file; flags and environment only

@@ -78,15 +78,10 @@ fn a_wrong_value_is_refused_in_words_of_this_tool() {
     ] {
         scene.run(line, &[]).exits(0);
     }
-    let label = [
-        "snapshot",
-        "--data-dir",
-        "D",
-        "--backup-dir",
-        "B",
-        "--label",
-        "a\nb",
-    ];
+    let label = words(
+        "snapshot --data-dir D --backup-dir B --label {}",
+        &[&"a\nb"],
+    );
     let mut command = clean(BINARY);
     let told = run(command.current_dir(scene.dir.path()).args(label)).exits(2);
     told.says("a label must not have control characters");

@@ -92,7 +92,7 @@ fn write_member(dir: &Path, own: u64, keys: u64, segment_bytes: usize, segments:
     made
 }
 
-/// A WAL being written, of which the last segment is at hand.
+/// A WAL being written; its last segment.
 pub(crate) struct Log {
     own: u64,
     members: &'static [u64],

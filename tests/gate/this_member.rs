@@ -392,15 +392,8 @@ fn a_recorded_member_with_a_wal_dir_has_moved_and_where_its_wal_is_does_not_matt
     // From 2.3 to 2.2 there is nothing to move: 2.2 has the flag.
     let scratch = TempDir::new().unwrap();
     let wal_dir = wal.to_str().unwrap();
-    let flags = [
-        "--wal-dir",
-        wal_dir,
-        "--from",
-        "2.3",
-        "--to",
-        "2.2",
-        "--offline",
-    ];
+    let flags = format!("--wal-dir {wal_dir} --from 2.3 --to 2.2 --offline");
+    let flags: Vec<_> = flags.split(' ').collect();
     let ran = go_back(&data, scratch.path(), &flags).exits(0);
     assert!(!ran.stdout.contains("member/wal now"), "{ran:#?}");
     assert_eq!(decode::segments(&wal).len(), 1);

@@ -95,9 +95,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 type Maker = fn(&mut RandomOps) -> Operation;
 
-/// How often each kind of request comes, of about 1000; its name and method; what key it names (`known:40` and `dir:70`: a
-/// known key, or a directory, so many percent of the time); and its parameters, each if need be with how many percent of
-/// the requests have it. Behind `ttl` is how often it is a short one.
+/// How often each kind of request comes, of about 1000; its name and method; which key it names: `known:40` and `dir:70` are
+/// a known key and a directory in that percentage of the requests; and its parameters, each with the percentage of the
+/// requests that have it, if not all do. After `ttl` is the percentage with a short one.
 const REQUESTS: &str = "
     210 | set                | PUT    | known:40 | value ttl:10 dir=false:3
     65  | set dir            | PUT    | any      | dir=true ttl:15 value:20
