@@ -2,23 +2,15 @@
 
 mod stores;
 
-use crate::support::ark::{Ran, assert_has, clean, names};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::repository::bucket::{Bucket, BucketLimits};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::encode::write_file;
-use crate::support::recordings::{copy_dir, tree, unpack};
+use crate::support::prelude::*;
 use crate::support::relabel_member::make_unreachable;
 use crate::support::s3::{ACCESS_KEY, Road, S3, SERVER, Then, objects};
 use crate::support::{ark, tools};
@@ -98,6 +90,26 @@ impl Place {
         ark::run(&mut self.command(road, args))
     }
 
+    /// Runs a line as it is typed; `{}` in it is the next of `values`.
+    fn typed(&self, road: &Road, line: &str, values: &[&dyn AsRef<OsStr>]) -> Ran {
+        let words = ark::words(line, values);
+        ark::run(self.command(road, &[]).args(words))
+    }
+
+    /// A road on which requests that are as `is` get `then`.
+    fn road(&self, is: fn(&str, &str) -> bool, then: Then) -> Road {
+        Road::to(&self.server, move |method, target| {
+            if is(method, target) { then } else { Then::Pass }
+        })
+    }
+
+    /// Starts a command that says nothing.
+    fn start(&self, road: &Road, args: &[&str]) -> Child {
+        let mut command = self.command(road, args);
+        let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+        silent.spawn().unwrap()
+    }
+
     fn snapshot_args(&self) -> Vec<&str> {
         let data_dir = self.data_dir.to_str().unwrap();
         vec![
@@ -135,17 +147,8 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
     let name = url.rsplit('/').next().unwrap();
     assert_eq!(place.objects(), [name.to_owned(), format!("{name}.sha256")]);
     // What is in the bucket is what `sha256sum` and `tar` take.
-    ark::program(
-        "sh",
-        [
-            "-c",
-            &format!(
-                "cd '{}' && sha256sum -c *.sha256",
-                place.path("s3/backups/etcd").display()
-            ),
-        ],
-    )
-    .exits(0);
+    let bucket = place.path("s3/backups/etcd");
+    ark::tool(&bucket, "sh", &["-c", "sha256sum -c *.sha256"]);
     let listed = place.listed(&road);
     assert_eq!(listed[0]["archive"], url);
     assert_eq!(listed[0]["position"]["raft_index"], 250);
@@ -159,18 +162,8 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
         assert!(!ran.stdout.is_empty(), "{ran:?}");
     }
     let restored = place.path("restored.etcd");
-    place
-        .run(
-            &road,
-            &[
-                "restore",
-                &url,
-                "--offline",
-                "--data-dir",
-                restored.to_str().unwrap(),
-            ],
-        )
-        .exits(0);
+    let line = "restore {} --offline --data-dir {}";
+    place.typed(&road, line, &[&url, &restored]).exits(0);
     let content = |dir: &Path| -> Vec<_> {
         tree(&dir.join("member"))
             .into_iter()
@@ -180,18 +173,12 @@ fn a_bucket_is_a_place_for_archives_as_a_directory_is() {
     assert_eq!(content(&restored), content(&place.data_dir));
     // And back out of it.
     let local = place.path("local");
-    place
-        .run(&road, &["copy", URL, local.to_str().unwrap()])
-        .exits(0);
+    place.typed(&road, "copy {} {}", &[&URL, &local]).exits(0);
     assert_eq!(names(&local), place.objects());
-    let again = place
-        .run(&road, &["--json", "copy", URL, local.to_str().unwrap()])
-        .exits(0)
-        .json();
-    assert_eq!(
-        (&again["copied"], &again["already_there"]),
-        (&0.into(), &1.into())
-    );
+    let again = place.typed(&road, "--json copy {} {}", &[&URL, &local]);
+    let again = again.exits(0).json();
+    assert_eq!(again["copied"], 0);
+    assert_eq!(again["already_there"], 1);
 }
 
 #[test]
@@ -271,15 +258,15 @@ fn wrong_credentials_and_a_missing_bucket_are_told_apart_and_leave_nothing() {
 #[test]
 fn a_bucket_that_forbids_to_remove_takes_archives_and_keeps_them() {
     let Some(place) = Place::new() else { return };
-    let road = Road::to(&place.server, |method, _| {
-        let removes = method == "DELETE" || method == "POST";
-        if removes { Then::Deny } else { Then::Pass }
-    });
+    let road = place.road(
+        |method, _| method == "DELETE" || method == "POST",
+        Then::Deny,
+    );
     // An upload in parts begins and ends with a POST; small ones must not need any.
-    let small = Road::to(&place.server, |method, target| {
-        let removes = method == "DELETE" || (method == "POST" && target.contains("delete"));
-        if removes { Then::Deny } else { Then::Pass }
-    });
+    let removes = |method: &str, target: &str| {
+        method == "DELETE" || (method == "POST" && target.contains("delete"))
+    };
+    let small = place.road(removes, Then::Deny);
     let url = place.snapshot(&small);
     place.run(&small, &["verify", &url]).exits(0);
     assert_eq!(place.listed(&road).as_array().unwrap().len(), 1);
@@ -303,59 +290,33 @@ fn a_bucket_that_forbids_to_remove_takes_archives_and_keeps_them() {
 fn two_writers_at_once_do_not_spoil_each_other() {
     let Some(place) = Place::new() else { return };
     let road = Road::open(&place.server);
-    let writers: Vec<_> = (0..2)
-        .map(|_| {
+    let codes = |count: usize, args: &[&str]| {
+        let start = |_| {
             // This server looks and writes in two steps: within one moment it lets two create the same object.
             std::thread::sleep(Duration::from_millis(25));
-            place
-                .command(&road, &place.snapshot_args())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    let codes: Vec<_> = writers
-        .into_iter()
-        .map(|mut writer| writer.wait().unwrap().code())
-        .collect();
+            place.start(&road, args)
+        };
+        let all: Vec<_> = (0..count).map(start).collect();
+        let ended = all
+            .into_iter()
+            .map(|mut child| child.wait().unwrap().code());
+        let codes: Vec<_> = ended.collect();
+        let known = codes.iter().all(|code| [Some(0), Some(11)].contains(code));
+        assert!(known, "{codes:?}");
+        codes
+    };
+    let codes_of_writers = codes(2, &place.snapshot_args());
     // Two that began in the same millisecond want the same name, and one of them gets an error.
-    assert!(
-        codes.iter().all(|code| [Some(0), Some(11)].contains(code)),
-        "{codes:?}"
-    );
-    let taken = codes.iter().filter(|code| **code == Some(0)).count();
-    assert!(taken >= 1, "{codes:?}");
+    let taken = codes_of_writers.iter().filter(|code| **code == Some(0));
+    let taken = taken.count();
+    assert!(taken >= 1, "{codes_of_writers:?}");
     assert_eq!(place.listed(&road).as_array().unwrap().len(), taken);
     // The same archive under the same name, from two sides.
     let local = place.path("local");
-    place
-        .run(&road, &["copy", URL, local.to_str().unwrap()])
-        .exits(0);
-    let copies: Vec<_> = (0..4)
-        .map(|_| {
-            // This server looks and writes in two steps: within one moment it lets two create the same object.
-            std::thread::sleep(Duration::from_millis(25));
-            place
-                .command(
-                    &road,
-                    &["copy", local.to_str().unwrap(), "s3://backups/other"],
-                )
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    let codes: Vec<_> = copies
-        .into_iter()
-        .map(|mut copy| copy.wait().unwrap().code())
-        .collect();
-    // Of each archive one was first; who came second found it there, or was told that another one
+    place.typed(&road, "copy {} {}", &[&URL, &local]).exits(0);
+    // Of each archive one is first; who comes second finds it there, or is told that another one
     // writes it. So all are there, whole.
-    assert!(
-        codes.iter().all(|code| [Some(0), Some(11)].contains(code)),
-        "{codes:?}"
-    );
+    codes(4, &["copy", local.to_str().unwrap(), "s3://backups/other"]);
     place.run(&road, &["verify", "s3://backups/other"]).exits(0);
     assert_eq!(objects(&place.path("s3/backups/other")), names(&local));
 }
@@ -370,12 +331,7 @@ fn an_upload_that_was_stopped_or_killed_is_in_no_list() {
             }
             Then::Pass
         });
-        let mut child = place
-            .command(&road, &place.snapshot_args())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = place.start(&road, &place.snapshot_args());
         let since = Instant::now();
         while road.traffic().requests < 6 {
             assert!(since.elapsed() < Duration::from_secs(60));
@@ -433,26 +389,20 @@ fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
     fs::write(&object, &flipped).unwrap();
     place.run(&road, &["verify", &url]).exits(4);
     let target = place.path("restored.etcd");
-    place
-        .run(
-            &road,
-            &[
-                "restore",
-                &url,
-                "--offline",
-                "--data-dir",
-                target.to_str().unwrap(),
-            ],
-        )
-        .exits(4);
+    let line = "restore {} --offline --data-dir {}";
+    place.typed(&road, line, &[&url, &target]).exits(4);
     assert!(!target.exists());
     fs::write(&object, &whole[..whole.len() - 100]).unwrap();
     place.run(&road, &["verify", &url]).exits(4);
     // An archive that is corrupt is not copied on.
-    place
-        .run(&road, &["copy", URL, place.path("local").to_str().unwrap()])
-        .exits(4);
-    assert_eq!(names(&place.path("local")), [""; 0]);
+    let local = place.path("local");
+    place.typed(&road, "copy {} {}", &[&URL, &local]).exits(4);
+    assert_eq!(names(&local), [""; 0]);
+}
+
+/// Whether a request asks for a list of objects.
+fn lists(method: &str, target: &str) -> bool {
+    method == "GET" && target.contains("list-type=2")
 }
 
 /// Whether a request asks for an archive's own bytes.
@@ -465,13 +415,7 @@ fn reads_archive(method: &str, target: &str) -> bool {
 fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
     let Some(place) = Place::new() else { return };
     let url = place.snapshot(&Road::open(&place.server));
-    let denied = Road::to(&place.server, |method, target| {
-        if reads_archive(method, target) {
-            Then::Deny
-        } else {
-            Then::Pass
-        }
-    });
+    let denied = place.road(reads_archive, Then::Deny);
     let error = place
         .run(&denied, &["--json", "verify", &url])
         .exits(1)
@@ -487,13 +431,7 @@ fn an_archive_that_may_not_be_read_is_no_archive_that_is_wrong() {
 fn an_archive_that_was_pruned_meanwhile_is_gone() {
     let Some(place) = Place::new() else { return };
     let url = place.snapshot(&Road::open(&place.server));
-    let pruned = Road::to(&place.server, |method, target| {
-        if reads_archive(method, target) {
-            Then::NoBucket
-        } else {
-            Then::Pass
-        }
-    });
+    let pruned = place.road(reads_archive, Then::NoBucket);
     place
         .run(&pruned, &["verify", &url])
         .exits(10)
@@ -593,13 +531,7 @@ fn an_archive_that_was_put_there_by_other_means_counts_and_is_not_swept_away() {
 fn a_list_that_names_an_archive_twice_does_not_have_it_removed() {
     let Some(place) = Place::new() else { return };
     let url = place.snapshot(&Road::open(&place.server));
-    let twice = Road::to(&place.server, |method, target| {
-        if method == "GET" && target.contains("list-type=2") {
-            Then::NameTwice
-        } else {
-            Then::Pass
-        }
-    });
+    let twice = place.road(lists, Then::NameTwice);
     let prune = ["--json", "prune", "--repo", URL, "--keep-last", "1"];
     let told = place.run(&twice, &prune).exits(0).json();
     assert_eq!(told["archives"].as_array().unwrap().len(), 1, "{told}");
@@ -611,13 +543,8 @@ fn a_list_that_names_an_archive_twice_does_not_have_it_removed() {
 #[test]
 fn a_store_that_says_it_has_the_marker_and_has_not_is_no_success() {
     let Some(place) = Place::new() else { return };
-    let lying = Road::to(&place.server, |method, target| {
-        if method == "PUT" && target.contains(".sha256") {
-            Then::Pretend
-        } else {
-            Then::Pass
-        }
-    });
+    let is_marker = |method: &str, target: &str| method == "PUT" && target.contains(".sha256");
+    let lying = place.road(is_marker, Then::Pretend);
     place
         .run(&lying, &place.snapshot_args())
         .exits(1)
@@ -708,13 +635,7 @@ const ODD_OBJECTS: &str = "\
 fn an_object_with_an_odd_key_hides_no_archive_and_is_named() {
     let Some(place) = Place::new() else { return };
     place.snapshot(&Road::open(&place.server));
-    let odd = Road::to(&place.server, |method, target| {
-        if method == "GET" && target.contains("list-type=2") {
-            Then::AlsoList(ODD_OBJECTS)
-        } else {
-            Then::Pass
-        }
-    });
+    let odd = place.road(lists, Then::AlsoList(ODD_OBJECTS));
     let local = place.path("local");
     let commands: [&[&str]; 5] = [
         &["list", "--repo", URL],
@@ -726,9 +647,10 @@ fn an_object_with_an_odd_key_hides_no_archive_and_is_named() {
     for args in commands {
         let ran = place.run(&odd, args).exits(0);
         let told = ran.stdout.clone() + &ran.stderr;
-        for key in [r#""etcd//x""#, r#""etcd/a\u{1}b""#, r#""etcd/../""#] {
-            assert!(told.contains(key), "{args:?}: {told}");
-        }
+        assert_has_each(
+            &told,
+            &[r#""etcd//x""#, r#""etcd/a\u{1}b""#, r#""etcd/../""#],
+        );
     }
     assert_eq!(tools::archives_in(&local).len(), 1);
 }

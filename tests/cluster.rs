@@ -3,8 +3,6 @@
 //! Guards against an answer wrongly taken as a member's, and against confusing kinds of silence: a server that is down,
 //! slow or answers nonsense needs different steps of the operator, and gives different verdicts of the downgrade gate.
 
-use std::time::{Duration, Instant};
-
 use etcd_ark::cluster::{
     Access, AccessError, Cluster, ClusterState, MemberState, MemberStatus, Presence, ProbeError,
     ReportedVersion, User,
@@ -12,7 +10,8 @@ use etcd_ark::cluster::{
 use etcd_ark::etcd::ids::{ClusterId, MemberId};
 use etcd_ark::etcd::membership::Member;
 
-use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember, Quorum};
+use crate::support::fake_cluster::{Behaviour, FakeMember, Quorum};
+use crate::support::prelude::*;
 
 /// How long a server may take in these stories; generous, for the machine does other things too.
 const TIMEOUT: Duration = Duration::from_secs(2);

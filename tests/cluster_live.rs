@@ -1,15 +1,11 @@
 //! The cluster client against a real etcd 3.4: certificates on both sides, and a user with a password.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use etcd_ark::cluster::{Access, AccessError, Cluster, MemberStatus, Presence, ProbeError, User};
 use etcd_ark::etcd::membership::Member;
-use tempfile::TempDir;
 
 use crate::support::certs::{Authority, Pair};
-use crate::support::etcd::{Connection, Etcd, ServerTls};
-use crate::support::tools::{need, only_with};
+use crate::support::etcd::{Connection, ServerTls};
+use crate::support::prelude::*;
 
 /// How long the server may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,13 +4,7 @@
 //! digest or a URL alone on its line. Not checked: JSON, pages of the manual, completions, values of keys, the command
 //! of a crontab and the line of `status`, which other programs read.
 
-use std::path::Path;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, clean, names, run};
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// What is run in a directory with `a`, `b` and `c`, members before the upgrade; `A`, `B` and `C`, the same after it; `bad`,
 /// with a flipped bit; `w` and `wal`, a member with a WAL dir. Commands of which all lines are looked at.
@@ -110,9 +104,7 @@ fn scene(long: bool) -> (TempDir, std::path::PathBuf) {
     let wal = root
         .join("bad/member/wal")
         .join(&names(&root.join("bad/member/wal"))[0]);
-    let mut bytes = fs::read(&wal).unwrap();
-    bytes[20_000] ^= 1;
-    fs::write(&wal, bytes).unwrap();
+    flip(&wal, 20_000);
     let waldir = unpack("waldir");
     copy_dir(&waldir.data_dir("waldir"), &root.join("w"));
     copy_dir(&waldir.path("waldir.wal"), &root.join("wal"));
@@ -179,31 +171,9 @@ fn a_long_path_stands_alone_in_its_line() {
 #[test]
 fn the_help_of_every_command_fits() {
     let (_dir, root) = scene(false);
-    let commands = [
-        "",
-        "snapshot",
-        "verify",
-        "restore",
-        "drill",
-        "list",
-        "inspect",
-        "keys",
-        "put-keys",
-        "diff",
-        "explain-log",
-        "rewind",
-        "copy",
-        "downgrade",
-        "downgrade check",
-        "downgrade run",
-        "preflight",
-        "status",
-        "prune",
-        "schedule",
-        "completions",
-        "man",
-    ];
-    for command in commands {
+    let commands = ", snapshot, verify, restore, drill, list, inspect, keys, put-keys, diff, explain-log, rewind, copy, \
+        downgrade, downgrade check, downgrade run, preflight, status, prune, schedule, completions, man";
+    for command in commands.split(", ") {
         for flag in ["-h", "--help"] {
             let words = command.split_whitespace().chain([flag]).map(str::to_owned);
             let ran = ark_in(&root, &words.collect::<Vec<_>>()).exits(0);
@@ -217,20 +187,9 @@ fn the_undo_of_a_restore_runs_as_printed_over_several_lines() {
     let (_dir, root) = scene(true);
     let restore = |flags: &[&str]| {
         let data_dir = root.join("r r").display().to_string();
-        let args = [
-            "restore",
-            "latest",
-            "--backup-dir",
-            "bk",
-            "--data-dir",
-            &data_dir,
-            "--offline",
-        ];
-        let args: Vec<_> = args
-            .iter()
-            .chain(flags)
-            .map(|word| (*word).to_owned())
-            .collect();
+        let args = "restore latest --backup-dir bk --offline --data-dir".split(' ');
+        let args = args.chain([&*data_dir]).chain(flags.iter().copied());
+        let args: Vec<_> = args.map(str::to_owned).collect();
         ark_in(&root, &args).exits(0)
     };
     let words = ["snapshot", "--data-dir", "a", "--backup-dir", "bk"].map(str::to_owned);

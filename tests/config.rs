@@ -3,16 +3,7 @@
 //! In: a configuration file, the command line and the environment. Out: the value that applies, seen in what the run
 //! does; or a message with the file, the line, the key and a suggestion.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, archived, clean, copy_binary, run};
-use crate::support::encode::small_member;
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 struct Scratch {
     dir: TempDir,
@@ -22,9 +13,7 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-        small_member(&source);
+        let (dir, source, backups, _) = small_scene();
         Self {
             dir,
             source,
@@ -154,97 +143,35 @@ fn a_commands_own_table_wins_over_the_top_and_is_for_it_alone() {
 fn what_is_wrong_with_a_file_is_said_with_its_line_and_the_nearest_name() {
     // Guards against a typo that makes a policy vanish without a word.
     let scratch = Scratch::new();
-    let rows: [(&str, &[&str]); 19] = [
-        (
-            "\nbackupdir = 'x'",
-            &["line 2: no command has a flag `backupdir`; is it `backup-dir`?"],
-        ),
-        (
-            "[snapshot]\nlabels = ['a']",
-            &["line 2: `etcd-ark snapshot` has no flag `labels`; is it `label`?"],
-        ),
-        (
-            "[snapshot]\nreplace = true",
-            &["line 2: `etcd-ark snapshot` has no flag `replace`"],
-        ),
-        (
-            "[snapshots]\nall = true",
-            &["no command for the table `[snapshots]`; is it `snapshot`?"],
-        ),
-        (
-            "[downgrade.runs]\nsettle = 5",
-            &["table `[downgrade.runs]`; is it `run`?"],
-        ),
-        (
-            "[downgrade]\nmove-wal = true",
-            &[
-                "line 2: `move-wal` belongs in the table of one command",
-                "`[downgrade.run]`",
-            ],
-        ),
-        ("zzz = 1", &["line 1: no command has a flag `zzz`\n"]),
-        (
-            "strict = 'yes'",
-            &["line 1: `strict` is true or false, not a text"],
-        ),
-        (
-            "threads = true",
-            &["line 1: `threads` takes a N as a number or in quotes, not true or false"],
-        ),
-        (
-            "data-dir = 5",
-            &["line 1: `data-dir` takes a DIR in quotes, not an integer"],
-        ),
-        (
-            "data-dir = ['a', 'b']",
-            &["line 1: `data-dir` takes one value, not a list"],
-        ),
-        (
-            "[snapshot]\nlabel = ['a', 5]",
-            &["line 2: `label` takes a LABEL in quotes, not an integer"],
-        ),
-        (
-            "[snapshot]\nlevel = 1.5",
-            &["line 2: `level` takes a N", "not a number with a fraction"],
-        ),
-        (
-            "replace = true",
-            &[
-                "line 1: `replace` changes what a command does",
-                "`[restore]`",
-            ],
-        ),
-        (
-            "offline = true",
-            &[
-                "line 1: `offline` changes what a command does",
-                "`[restore]`",
-            ],
-        ),
-        (
-            "to = '2.3'",
-            &[
-                "line 1: `to` means different things",
-                "`[preflight]`",
-                "`[rewind]`",
-            ],
-        ),
-        (
-            "config = 'other.toml'",
-            &["line 1: `config` is for one run"],
-        ),
-        (
-            "[snapshot]\ndry-run = true",
-            &["line 2: `dry-run` is for one run, so it is given as `--dry-run`"],
-        ),
-        ("a = 1\na = 2\n", &["line 2: "]),
-    ];
-    for (text, messages) in rows {
+    // Each: a file with ` / ` for a line's end, and parts of its message, in which `$` is one.
+    let rows = "
+          / backupdir = 'x' -> line 2: no command has a flag `backupdir`; is it `backup-dir`?
+         [snapshot] / labels = ['a'] -> line 2: `etcd-ark snapshot` has no flag `labels`; is it `label`?
+         [snapshot] / replace = true -> line 2: `etcd-ark snapshot` has no flag `replace`
+         [snapshots] / all = true -> no command for the table `[snapshots]`; is it `snapshot`?
+         [downgrade.runs] / settle = 5 -> table `[downgrade.runs]`; is it `run`?
+         [downgrade] / move-wal = true -> line 2: `move-wal` belongs in the table of one command | `[downgrade.run]`
+         zzz = 1 -> line 1: no command has a flag `zzz`$
+         strict = 'yes' -> line 1: `strict` is true or false, not a text
+         threads = true -> line 1: `threads` takes a N as a number or in quotes, not true or false
+         data-dir = 5 -> line 1: `data-dir` takes a DIR in quotes, not an integer
+         data-dir = ['a', 'b'] -> line 1: `data-dir` takes one value, not a list
+         [snapshot] / label = ['a', 5] -> line 2: `label` takes a LABEL in quotes, not an integer
+         [snapshot] / level = 1.5 -> line 2: `level` takes a N | not a number with a fraction
+         replace = true -> line 1: `replace` changes what a command does | `[restore]`
+         offline = true -> line 1: `offline` changes what a command does | `[restore]`
+         to = '2.3' -> line 1: `to` means different things | `[preflight]` | `[rewind]`
+         config = 'other.toml' -> line 1: `config` is for one run
+         [snapshot] / dry-run = true -> line 2: `dry-run` is for one run, so it is given as `--dry-run`
+         a = 1 / a = 2 /  -> line 2:";
+    for row in rows.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (text, messages) = row.split_once(" -> ").unwrap();
+        let text = &text.replace("/ ", "\n");
         // Whatever the command is: a file that is wrong anywhere is not half obeyed.
         let told = scratch.with(text, &["list", "x"]).exits(2);
         assert!(told.stderr.contains("ark.toml`, line "), "{told:#?}");
-        for message in messages {
-            assert!(told.stderr.contains(message), "no {message:?} in {told:#?}");
+        for message in messages.split(" | ") {
+            assert_has(&told.stderr, &message.replace('$', "\n"));
         }
         let error = scratch
             .with(text, &["--json", "list", "x"])

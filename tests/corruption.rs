@@ -3,7 +3,6 @@
 //! The exhaustive tests run in this process on the small member; a sample goes through the binary.
 
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::thread;
 
 use etcd_ark::archive::format::TailFault;
@@ -22,17 +21,10 @@ use etcd_ark::restore::{RestoreError, restore};
 use etcd_ark::snapshot::error::CaptureError;
 use etcd_ark::snapshot::{Captured, capture};
 use etcd_ark::{restore, snapshot as capture};
-use fs_err as fs;
 use jiff::Timestamp;
-use tempfile::TempDir;
 
-use crate::support::ark::{ark, assert_has, names, snapshot, typed};
-use crate::support::decode;
-use crate::support::encode::{
-    ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts, small_member,
-};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::is_thorough;
+use crate::support::encode::{ENTRY, Frame, HARD_STATE, LENGTH_WORD, SegmentBuilder, SegmentFacts};
+use crate::support::prelude::*;
 
 /// A file in which one bit after the other is turned and turned back.
 struct Victim {
@@ -91,9 +83,7 @@ struct ArchiveBench {
 
 impl ArchiveBench {
     fn new() -> Self {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        small_member(&data);
+        let (scratch, data, _, _) = small_scene();
         let (archive, _) = snapshot(&data, scratch.path(), &[]);
         let target = scratch.path().join("target");
         fs::create_dir(&target).unwrap();
@@ -220,7 +210,7 @@ fn restore_of_a_flipped_archive_changes_nothing() {
     let step = victim.bits() / 40;
     for bit in (3..victim.bits()).step_by(step) {
         victim.with_flipped(bit, || {
-            let told = ark(["verify".as_ref(), bench.archive.as_os_str()]).exits(4);
+            let told = typed("verify {}", &[&bench.archive]).exits(4);
             assert!(!told.stdout.contains("verified"), "{told:#?}");
             let to = ["--data-dir".as_ref(), bench.target.as_os_str()];
             let from = [
@@ -242,7 +232,7 @@ fn restore_of_a_flipped_archive_changes_nothing() {
 fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
     // Guards against the member in place going out before the new one is proven.
     let bench = ArchiveBench::new();
-    let data = bench.scratch.path().join("data");
+    let data = bench.scratch.path().join("source");
     let before = tree(&data.join("member"));
     let victim = Victim::open(&bench.archive);
     for bit in [0, victim.bits() / 3, victim.bits() / 2, victim.bits() - 1] {
@@ -258,12 +248,12 @@ fn replace_with_a_flipped_archive_keeps_the_member_that_is_there() {
     }
 }
 
-fn look(data: &Path) -> Survey {
+pub(crate) fn look(data: &Path) -> Survey {
     let dir = DataDir::open(data, None).unwrap();
     survey(&dir, Pass::WHOLE, &Interrupt::default(), &mut |_| {}).unwrap()
 }
 
-fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
+pub(crate) fn take(data: &Path, backups: &Path) -> Result<Captured, CaptureError> {
     let data_dir = DataDir::open(data, None).unwrap();
     let request = capture::SnapshotRequest {
         data_dir: &data_dir,
@@ -309,9 +299,7 @@ fn reads_as_first_hard_state(segment: &SegmentFacts, number: usize, bit: usize) 
 fn a_flipped_bit_of_a_log_is_found_where_it_is() {
     // Guards against records dropped or changed without a word. The crc covers neither length word nor type.
     on_every_core(|core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
+        let (_dir, data, _, small) = small_scene();
         for segment in &small.segments {
             let victim = Victim::open(&segment.path);
             for bit in bits(&victim, core, cores) {
@@ -356,9 +344,7 @@ fn a_flipped_bit_of_a_log_is_found_where_it_is() {
 fn a_flipped_bit_of_a_raft_snapshot_is_found() {
     // Guards against a store that comes back with another value in it, or a name that does not fit its content.
     on_every_core(|core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
+        let (_dir, data, _, small) = small_scene();
         let victim = Victim::open(&small.snap_path);
         for bit in bits(&victim, core, cores) {
             let found = victim.with_flipped(bit, || look(&data));
@@ -388,10 +374,7 @@ const WAITERS: usize = 16;
 fn a_flipped_log_is_not_archived() {
     // Guards against a backup, taken night after night, of a log that etcd cannot read.
     on_threads(WAITERS, |core, cores| {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        let small = small_member(&data);
-        let backups = scratch.path().join("backups");
+        let (_dir, data, backups, small) = small_scene();
         for segment in &small.segments {
             let victim = Victim::open(&segment.path);
             // A prime, so that every place within a frame gets its turn.
@@ -414,10 +397,7 @@ fn a_flipped_log_is_not_archived() {
 #[test]
 fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
     // Guards against a script that takes the refusal for success, and an operator who cannot find the place.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
-    let backups = scratch.path().join("backups");
+    let (_dir, data, backups, small) = small_scene();
     for segment in &small.segments {
         let victim = Victim::open(&segment.path);
         let frame = segment.frames[segment.frames.len() / 2];
@@ -428,7 +408,7 @@ fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
                 .says(&place)
                 .says(&format!("at offset {}", frame.offset))
                 .says("hint: ");
-            let told = ark(["verify".as_ref(), data.as_os_str()]).exits(4);
+            let told = typed("verify {}", &[&data]).exits(4);
             assert_has(&told.stdout, &format!("at offset {}", frame.offset));
         });
         assert_eq!(names(&backups), [""; 0]);

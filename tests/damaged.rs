@@ -1,8 +1,5 @@
 //! A damaged data dir is saved unchanged, before it is repaired, and never counts as a backup.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
 use etcd_ark::archive::manifest::Scope;
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::data_dir::{DataDir, DataDirError};
@@ -11,16 +8,8 @@ use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::error::CaptureError;
 use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use etcd_ark::target::{StoreQuery, Target};
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, ark, assert_has, clean, names, run, snapshot, tool, typed, typed_with, words,
-};
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 struct Story {
     recording: Recording,
@@ -74,20 +63,9 @@ fn files(data_dir: &Path) -> Vec<(PathBuf, String)> {
 #[test]
 fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
     let story = Story::new();
-    for case in [
-        "C-mid_record_flip",
-        "C-middle_wal_gone",
-        "C-all_snaps_flip",
-        "C-wal_dir_gone",
-        "C-wal_dir_empty",
-        "C-commit_past_last",
-        "C-last_wal_empty",
-        "C-foreign_file_in_wal",
-        "G-entry_gap",
-        "C-purged_and_all_snaps_broken",
-        "C-snap_dir_gone",
-        "C-intact",
-    ] {
+    let cases = "C-mid_record_flip C-middle_wal_gone C-all_snaps_flip C-wal_dir_gone C-wal_dir_empty C-commit_past_last \
+        C-last_wal_empty C-foreign_file_in_wal G-entry_gap C-purged_and_all_snaps_broken C-snap_dir_gone C-intact";
+    for case in cases.split(' ') {
         let data_dir = story.data_dir(case);
         if case == "C-intact" {
             // Every file of the log is whole, and an ordinary capture refuses it.
@@ -129,9 +107,7 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         );
 
         // It is proven to hold what it was given, and is not called good.
-        let verified = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
-            .exits(4)
-            .json();
+        let verified = typed("verify --json {}", &[&archive]).exits(4).json();
         let faults = verified["targets"][0]["problems"].to_string();
         assert!(
             faults.contains("it contains a damaged data dir"),
@@ -139,23 +115,12 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
         );
 
         let target = story.dir.path().join(format!("restored-{case}"));
-        let args = |damaged: &'static str| -> Vec<std::ffi::OsString> {
-            let args: [&OsStr; 6] = [
-                "restore".as_ref(),
-                archive.as_ref(),
-                "--offline".as_ref(),
-                "--data-dir".as_ref(),
-                target.as_ref(),
-                damaged.as_ref(),
-            ];
-            args[..if damaged.is_empty() { 5 } else { 6 }]
-                .iter()
-                .map(Into::into)
-                .collect()
-        };
-        ark(args("")).exits(3).says("contains a damaged data dir");
+        let line = "restore {} --offline --data-dir {}";
+        typed(line, &[&archive, &target])
+            .exits(3)
+            .says("contains a damaged data dir");
         assert!(!target.exists(), "{case}");
-        ark(args("--damaged")).exits(0);
+        typed(&format!("{line} --damaged"), &[&archive, &target]).exits(0);
         assert_eq!(files(&target), files(&data_dir), "{case}");
     }
 }
@@ -217,7 +182,7 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let (good, damaged) = (name(&good), name(&damaged));
 
-    let listed = ark(["list".as_ref(), backups.as_os_str()]).exits(0);
+    let listed = typed("list {}", &[&backups]).exits(0);
     let line = listed
         .stdout
         .lines()
@@ -228,13 +193,11 @@ fn an_archive_of_a_damaged_data_dir_counts_as_no_backup_and_stays() {
         line.contains("DAMAGED") && !line.contains("0 B"),
         "{listed:#?}"
     );
-    let listed = ark(["list".as_ref(), "--json".as_ref(), backups.as_os_str()])
-        .exits(0)
-        .json();
+    let listed = typed("list --json {}", &[&backups]).exits(0).json();
     assert_eq!(listed["archives"][0]["damaged"], true, "{listed:#}");
 
     // The newest file there is not a backup: the valid one is, and it is watched.
-    let status = ark(["status".as_ref(), "--json".as_ref(), backups.as_os_str()]).json();
+    let status = typed("status --json {}", &[&backups]).json();
     let newest = status["members"][0]["archive"].as_str().unwrap();
     assert!(newest.ends_with(&good), "{status:#}");
     assert_has(&status, "1 archive of a damaged data dir not watched");
@@ -370,7 +333,7 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             );
             assert!(error.contains(says), "{case}: {error}");
             // Up to there it is what an undamaged log leads to.
-            let told = ark(["keys".as_ref(), dir.as_os_str()]).exits(4);
+            let told = typed("keys {}", &[&dir]).exits(4);
             assert!(told.stderr.starts_with("warning: "), "{case}: {told:#?}");
             assert_eq!(told.stderr.matches(says).count(), 1, "{case}: {told:#?}");
             let rewind = format!(
@@ -392,19 +355,14 @@ fn what_is_whole_of_a_damaged_log_is_shown_and_what_is_lost_is_said_first() {
             let unreadable = case == "C-entry_bad_request";
             told.exits(0)
                 .says(if unreadable { "entry 456" } else { says });
-            let pair = [
-                "diff".as_ref(),
-                "--json".as_ref(),
-                dir.as_os_str(),
-                intact.as_os_str(),
-            ];
-            let told = ark(pair).exits(4);
+            let told = typed("diff --json {} {}", &[&dir, &intact]).exits(4);
             assert_eq!(
                 told.json()["a"]["lost"]["whole_to_raft_index"],
                 whole_to,
                 "{case}"
             );
-            ark([&pair[..], &["--at-common-index".as_ref()]].concat()).exits(0);
+            let common = "diff --json {} {} --at-common-index";
+            typed(common, &[&dir, &intact]).exits(0);
         }
     }
 }
@@ -453,17 +411,7 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
                 story.dir.path().join("out"),
                 story.dir.path().join("restored"),
             );
-            let rewind = |to: &str| {
-                let mut args: Vec<&OsStr> =
-                    vec!["rewind".as_ref(), "--json".as_ref(), dir.as_ref()];
-                args.extend([
-                    "--to".as_ref(),
-                    to.as_ref(),
-                    "--out".as_ref(),
-                    out.as_os_str(),
-                ]);
-                ark(args)
-            };
+            let rewind = |to: &str| typed("rewind --json {} --to {} --out {}", &[&dir, &to, &out]);
             let told = rewind(&format!("index:{to}")).exits(0).json();
             let warnings = told["warnings"].to_string();
             let lost = &told["inputs"][0]["lost"];
@@ -473,13 +421,8 @@ fn a_damaged_log_is_taken_back_to_an_entry_of_its_whole_part_and_to_no_other() {
                 "{case}: {told:#}"
             );
             let archive = Path::new(told["members"][0]["archive"].as_str().unwrap());
-            let archive: &OsStr = archive.as_ref();
-            let place = [
-                "--data-dir".as_ref(),
-                restored.as_os_str(),
-                "--offline".as_ref(),
-            ];
-            ark([&["restore".as_ref(), archive], &place[..]].concat()).exits(0);
+            let line = "restore {} --data-dir {} --offline";
+            typed(line, &[&archive, &restored]).exits(0);
             let verdicts = start_verdicts(&restored, None, true).unwrap();
             assert!(verdicts[2].1.is_yes(), "{case}: {verdicts:?}");
             fs::remove_dir_all(&out).unwrap();

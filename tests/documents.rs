@@ -4,14 +4,7 @@
 //! In: the documents, and one member of a cluster of three that answers. Out: each block succeeds as printed, with this
 //! machine's paths. The upgrade guide is run on real servers, in `live_2x::runbooks`.
 
-use std::path::Path;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, clean, run, snapshot};
-use crate::support::fake_cluster::FakeCluster;
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// The comment before a block that cannot be run here.
 const NOT_RUN: &str = "<!-- not run: ";
@@ -63,14 +56,8 @@ fn every_command_of_the_documents_runs_as_printed() {
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut count = 0;
-    for document in [
-        "README.md",
-        "docs/operations.md",
-        "docs/reference.md",
-        "docs/security.md",
-        "docs/contributing.md",
-        "docs/performance.md",
-    ] {
+    let documents = "README.md docs/operations.md docs/reference.md docs/security.md docs/contributing.md docs/performance.md";
+    for document in documents.split(' ') {
         let text = fs::read_to_string(root.join(document)).unwrap();
         for block in blocks(&text) {
             let with = |block: String, (name, real): &(&str, String)| block.replace(name, real);

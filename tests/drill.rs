@@ -3,20 +3,11 @@
 //! Debian's etcd 3.4 tests its own data dirs; servers of 2.1 and 2.2 test recorded ones if the environment names
 //! them (`ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2`).
 
-use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, snapshot};
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// A drill of `target` by `etcd` with further flags, its scratch directory in `scratch`.
 fn drill(target: &Path, etcd: &OsStr, scratch: &Path, flags: &[&str]) -> Ran {
@@ -84,12 +75,13 @@ fn a_backup_of_a_real_member_is_proven_by_its_own_server_and_nothing_stays() {
     assert_eq!(tree(&data_dir), before);
     assert_eq!(tree(&backups), kept);
     let metrics = fs::read_to_string(metrics).unwrap();
-    for line in [
-        "etcd_ark_last_run_exit_code{command=\"drill\"} 0",
-        "etcd_ark_last_proven_archive_keys{command=\"drill\"",
-    ] {
-        assert!(metrics.contains(line), "{metrics}");
-    }
+    assert_has_each(
+        &metrics,
+        &[
+            "etcd_ark_last_run_exit_code{command=\"drill\"} 0",
+            "etcd_ark_last_proven_archive_keys{command=\"drill\"",
+        ],
+    );
 }
 
 #[test]
@@ -107,10 +99,8 @@ fn a_server_that_does_not_start_fails_the_drill_with_its_own_last_lines() {
     fs::set_permissions(&fake, mode).unwrap();
     let ran = drill(&archive, fake.as_os_str(), &scratch, &[]).exits(4);
     let told = ran.json();
-    assert_eq!(
-        (&told["equal"], &told["started"]),
-        (&false.into(), &false.into())
-    );
+    assert_eq!(told["equal"], false);
+    assert_eq!(told["started"], false);
     assert_eq!(told["etcd_log"][0], "panic: it is broken");
     ran.says("it exited with code 2");
     assert_eq!(names(&scratch), [""; 0]);

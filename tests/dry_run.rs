@@ -4,19 +4,12 @@
 //! changed. Guards against a self test that passes before a run that fails, and against one that leaves something
 //! behind.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 
-use fs_err as fs;
 use rustix::fs::FlockOperation;
-use tempfile::TempDir;
 
-use crate::support::ark::{LOCK_FILE, Ran, ark, clean, run, snapshot};
-use crate::support::encode::small_member;
 use crate::support::nights::Night;
-use crate::support::recordings::tree;
-use crate::support::tools::{in_own_mounts, need_root, only_with};
+use crate::support::prelude::*;
 
 /// Names, modes and content; the probe changes the times of the directory that it is put into.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
@@ -103,14 +96,8 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     rustix::fs::flock(lock.file(), FlockOperation::LockExclusive).unwrap();
     fs::write(scene.path("taken.prom"), "up 1\n").unwrap();
 
-    let flags = [
-        "--recipient",
-        "age1nobody",
-        "--spool-dir",
-        "@no-spool",
-        "--metrics-file",
-        "@taken.prom",
-    ];
+    let flags = "--recipient age1nobody --spool-dir @no-spool --metrics-file @taken.prom";
+    let flags: Vec<_> = flags.split(' ').collect();
     let told = scene.dry_run(&flags).exits(2);
     insta::assert_snapshot!(scene.text(&told), @r"
     OK    configuration    no configuration file; flags and environment only
@@ -132,10 +119,8 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
 
     let told = scene.dry_run(&[&flags[..], &["--json"]].concat());
     let (error, told) = (told.json_error(), told.json());
-    assert_eq!(
-        (&error["code"], &error["kind"]),
-        (&2.into(), &"usage".into())
-    );
+    assert_eq!(error["code"], 2);
+    assert_eq!(error["kind"], "usage");
     let checks = told["checks"].as_array().unwrap().iter();
     let statuses: BTreeMap<_, _> = checks
         .map(|check| {
@@ -217,10 +202,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         (
             |scene| {
                 let wal = "data/member/wal/0000000000000000-0000000000000000.wal";
-                let mut bytes = fs::read(scene.path(wal)).unwrap();
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-                fs::write(scene.path(wal), bytes).unwrap();
+                flip_middle(&scene.path(wal));
             },
             &[],
             4,

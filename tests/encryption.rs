@@ -1,13 +1,6 @@
 //! Archives that only the holder of a key can read, compared with the `age` program.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, names, program, run, typed};
-use crate::support::recordings::{copy_dir, tree};
+use crate::support::prelude::*;
 use crate::support::tools;
 
 struct Place {
@@ -114,17 +107,14 @@ fn what_the_age_program_encrypted_is_read_here() {
     .exits(0);
     let plain = tools::archives_in(Path::new(&place.path("plain"))).remove(0);
     let by_hand = place.path("by-hand.tar.zst.age");
-    program(
-        "age",
-        [
-            "-r",
-            &place.recipient,
-            "-o",
-            &by_hand,
-            plain.to_str().unwrap(),
-        ],
-    )
-    .exits(0);
+    let seal = |flags: &str, to: &str| {
+        let words = words(
+            &format!("{flags} {{}} -o {{}} {{}}"),
+            &[&place.recipient, &to, &plain],
+        );
+        program("age", words).exits(0);
+    };
+    seal("-r", &by_hand);
     place.restore(&by_hand, Some(&place.key)).exits(0);
     place.same_as_source(Path::new(&place.path("restored.etcd")));
     for command in ["verify", "inspect", "keys"] {
@@ -141,18 +131,7 @@ fn what_the_age_program_encrypted_is_read_here() {
     );
     // With ASCII armor, the error says what it is.
     let armored = place.path("armored.tar.zst.age");
-    program(
-        "age",
-        [
-            "-a",
-            "-r",
-            &place.recipient,
-            "-o",
-            &armored,
-            plain.to_str().unwrap(),
-        ],
-    )
-    .exits(0);
+    seal("-a -r", &armored);
     ark(["verify", &armored, "-i", &place.key])
         .exits(2)
         .says("armored");
@@ -288,22 +267,15 @@ fn a_header_without_an_end_is_refused_before_it_costs_anything() {
     fs::write(&file, many).unwrap();
     let data_dir = place.path("infra0.etcd");
     let backups = place.path("backups");
-    let args = [
-        "snapshot",
-        "--data-dir",
-        &data_dir,
-        "--backup-dir",
-        &backups,
-    ];
-    ark(args.into_iter().chain(["-R", &file]))
+    let line = "snapshot --data-dir {} --backup-dir {} -R {}";
+    typed(line, &[&data_dir, &backups, &file])
         .exits(2)
         .says("501 recipients");
     // As many as can be read back.
     let many = format!("{}\n", place.recipient).repeat(500);
     fs::write(&file, many).unwrap();
-    let told = ark(["--json"].into_iter().chain(args).chain(["-R", &file]))
-        .exits(0)
-        .json();
+    let told = typed(&format!("--json {line}"), &[&data_dir, &backups, &file]);
+    let told = told.exits(0).json();
     let archive = told["archive"].as_str().unwrap();
     ark(["verify", "--identity", &place.key, archive]).exits(0);
 }
@@ -477,9 +449,7 @@ fn a_copy_takes_the_sidecar_along_and_prune_and_remove_know_it() {
     assert_eq!(names(Path::new(&to)), all);
     // A damaged one is not passed on.
     let archive = PathBuf::from(&from).join(&all[0]);
-    let mut bytes = fs::read(&archive).unwrap();
-    bytes[500] ^= 1;
-    fs::write(&archive, bytes).unwrap();
+    flip(&archive, 500);
     ark(["copy", &from, &place.path("third")]).exits(4);
     assert_eq!(names(Path::new(&place.path("third"))), [""; 0]);
 }

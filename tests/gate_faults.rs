@@ -4,17 +4,12 @@
 //! WAL as a new member, and forgets what it had acknowledged. After each failure both starts are checked: by 2.1, which
 //! knows only `member/wal`, and by 2.2 with its old `--wal-dir`.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
 use crate::faults::{
     Blow, Call, Content, Story, content, digests, ensure, ensure_no_staging, strike_everywhere,
 };
-use crate::support::ark::{Ran, names, words};
-use crate::support::encode::{members, small_member};
-use crate::support::recordings::copy_dir;
+use crate::support::encode::members;
+use crate::support::prelude::*;
 use crate::support::relabel_member::make_member;
-use crate::support::tools::{fast_dir, need, only_with};
 
 const NOTE: &str = "moved-to-member-wal.wal";
 

@@ -3,132 +3,21 @@
 //! In: etcd, if it is installed. Out: the gate's verdict while members are killed one by one, and servers started on
 //! the data that `downgrade run` leaves.
 
-use std::ffi::{OsStr, OsString};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, words};
-use crate::support::etcd::{Etcd, http};
-use crate::support::recordings::tree;
-use crate::support::tools::{clear_environment, need, only_with, server, start_server};
+use crate::support::etcd::http;
+use crate::support::prelude::*;
+use crate::support::trio::Trio;
 
 /// How long servers may take, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn downgrade(command: &str, args: &[&dyn AsRef<OsStr>]) -> Ran {
-    let mut all: Vec<OsString> = vec!["downgrade".into(), command.into(), "--json".into()];
-    all.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
-    ark(all)
-}
-
-/// Three real servers that are one cluster; killed when dropped.
-struct Three {
-    servers: Vec<(Child, SocketAddr, PathBuf)>,
-}
-
-impl Three {
-    fn start(dir: &Path) -> Self {
-        let held: Vec<_> = (0..6)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let ports: Vec<_> = held.iter().map(|port| port.local_addr().unwrap()).collect();
-        drop(held);
-        let (clients, peers) = ports.split_at(3);
-        let all = peers.iter().enumerate();
-        let all: Vec<_> = all
-            .map(|(n, peer)| format!("real{n}=http://{peer}"))
-            .collect();
-        let start = |n: usize| {
-            let (client, peer) = (
-                format!("http://{}", clients[n]),
-                format!("http://{}", peers[n]),
-            );
-            let data = dir.join(format!("real{n}"));
-            let mut command = server("etcd");
-            clear_environment(&mut command);
-            command
-                .args(words(
-                    "--name {} --enable-v2=true --logger zap",
-                    &[&format!("real{n}")],
-                ))
-                .args(["--heartbeat-interval", "200", "--election-timeout", "2000"])
-                .arg("--data-dir")
-                .arg(&data)
-                .args(words(
-                    "--listen-client-urls {} --advertise-client-urls {}",
-                    &[&client, &client],
-                ))
-                .args(words(
-                    "--listen-peer-urls {} --initial-advertise-peer-urls {}",
-                    &[&peer, &peer],
-                ))
-                .args(["--initial-cluster", &all.join(",")])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            (start_server(command), clients[n], data)
-        };
-        Self {
-            servers: (0..3).map(start).collect(),
-        }
-    }
-
-    fn endpoints(&self) -> String {
-        let urls = self
-            .servers
-            .iter()
-            .map(|(_, client, _)| format!("http://{client}"));
-        urls.collect::<Vec<_>>().join(",")
-    }
-
-    /// Waits until every member says that the cluster version is 3.4.0.
-    fn wait_until_decided(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        let decided = |client: &SocketAddr| {
-            let answer = http(*client, "GET", "/version", "");
-            answer.is_ok_and(|(_, body)| body.contains(r#""etcdcluster":"3.4.0""#))
-        };
-        while !self.servers.iter().all(|(_, client, _)| decided(client)) {
-            assert!(Instant::now() < deadline, "the cluster did not come up");
+/// Waits until all of `members` answer as `holds` wants it: what led may be gone, or be new.
+fn wait(cluster: &Trio, members: &[usize], path: &str, holds: fn(&str) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    for &n in members {
+        let answer = || http(cluster.client(n), "GET", path, "");
+        while !answer().is_ok_and(|(status, body)| status == 200 && holds(&body)) {
+            assert!(Instant::now() < deadline, "never: {path} of infra{n}");
             std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Waits until the member at a place can read with a quorum: the one that led may be gone.
-    fn wait_until_led(&self, n: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        let led = |client: SocketAddr| {
-            let answer = http(client, "GET", "/v2/keys/?quorum=true", "");
-            answer.is_ok_and(|(status, _)| status == 200)
-        };
-        while !led(self.servers[n].1) {
-            assert!(Instant::now() < deadline, "no new leader");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn kill(&mut self, n: usize) {
-        let (child, _, _) = &mut self.servers[n];
-        let _ = child.kill();
-        child.wait().unwrap();
-    }
-
-    fn data(&self, n: usize) -> &Path {
-        &self.servers[n].2
-    }
-}
-
-impl Drop for Three {
-    fn drop(&mut self) {
-        for (child, _, _) in &mut self.servers {
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }
@@ -138,39 +27,29 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
     // Guards against a minority's word: cut off from the others it still says what it said yesterday.
     only_with!(need("etcd"));
     let dir = TempDir::with_prefix("ark-three-").unwrap();
-    let mut cluster = Three::start(dir.path());
-    cluster.wait_until_decided();
+    let mut cluster = Trio::start(dir.path(), 10_000);
+    wait(&cluster, &[0, 1, 2], "/version", |body| {
+        body.contains(r#""etcdcluster":"3.4.0""#)
+    });
     let endpoints = cluster.endpoints();
-    let back = |to: &str, from: &str, code: i32, more: &[&dyn AsRef<OsStr>]| -> Value {
+    let back = |to: &str, from: &str, code: i32, line: &str| -> Value {
         // Patient: on a busy machine an election may be under way.
-        let flags: [&dyn AsRef<OsStr>; 8] = [
-            &"--endpoints",
-            &endpoints,
-            &"--from",
-            &from,
-            &"--to",
-            &to,
-            &"--timeout",
-            &"20",
-        ];
-        downgrade("check", &[&flags, more].concat())
-            .exits(code)
-            .json()
+        let all = "--json downgrade check --timeout 20 --endpoints {} --from {} --to {}";
+        let ran = typed(&format!("{all}{line}"), &[&endpoints, &from, &to]);
+        ran.exits(code).json()
     };
     // All are of 3.4 and so is the cluster: from 3.4 there is no way back, from 3.5 no one has gone.
-    let moved = back("3.3", "3.4", 3, &[]);
-    assert_eq!(
-        (&moved["reason"], moved["said_by"].as_array().unwrap().len()),
-        (&json!("moved"), 3)
-    );
-    let said = back("3.4", "3.5", 0, &[]);
+    let moved = back("3.3", "3.4", 3, "");
+    assert_eq!(moved["reason"], "moved");
+    assert_eq!(moved["said_by"].as_array().unwrap().len(), 3);
+    let said = back("3.4", "3.5", 0, "");
     assert_eq!(said["reason"], "quorum-read");
     for member in said["members"].as_array().unwrap() {
         assert_eq!(member["cluster_version"], "3.4.0");
         assert_ne!(member["raft_index"], Value::Null);
     }
-    let own = cluster.data(0).to_owned();
-    let with_own: [&dyn AsRef<OsStr>; 2] = [&"--data-dir", &own];
+    let own = cluster.data_dir(0).to_owned();
+    let with_own = format!(" --data-dir {}", own.display());
     assert_eq!(
         back("3.3", "3.4", 3, &with_own)["said_by"]
             .as_array()
@@ -180,14 +59,10 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
     );
     // One is stopped to go back; its disk speaks for it. It is of 3.5, so to say.
     cluster.kill(0);
-    cluster.wait_until_led(1);
-    cluster.wait_until_led(2);
+    wait(&cluster, &[1, 2], "/v2/keys/?quorum=true", |_| true);
     assert_eq!(back("3.4", "3.5", 0, &with_own)["verdict"], "allowed");
-    assert_eq!(
-        back("3.4", "3.5", 0, &[])["verdict"],
-        "allowed-with-warning"
-    );
-    assert_eq!(back("3.4", "3.5", 3, &[&"--strict"])["reason"], "warning");
+    assert_eq!(back("3.4", "3.5", 0, "")["verdict"], "allowed-with-warning");
+    assert_eq!(back("3.4", "3.5", 3, " --strict")["reason"], "warning");
     // One more, and what is left is a minority: it answers still, and does not know.
     cluster.kill(1);
     let said = back("3.4", "3.5", 3, &with_own);
@@ -196,19 +71,17 @@ fn a_real_cluster_opens_the_gate_only_while_it_has_a_quorum_and_never_once_it_ha
         .as_array()
         .unwrap()
         .iter()
-        .find(|member| member["name"] == "real2")
+        .find(|member| member["name"] == "infra2")
         .unwrap();
-    assert_eq!(
-        (&alive["cluster_version"], &alive["quorum_read"]),
-        (&json!("3.4.0"), &json!(false))
-    );
-    let moved = back("3.3", "3.4", 3, &[]);
+    assert_eq!(alive["cluster_version"], "3.4.0");
+    assert_eq!(alive["quorum_read"], false);
+    let moved = back("3.3", "3.4", 3, "");
     assert_eq!(moved["reason"], "moved", "for a refusal its word is enough");
     // All are stopped: their directories decide.
     cluster.kill(2);
     assert_eq!(back("3.4", "3.5", 3, &with_own)["reason"], "unknown");
-    let second = cluster.data(1).to_owned();
-    let two: [&dyn AsRef<OsStr>; 4] = [&"--data-dir", &own, &"--offline", &second];
+    let second = cluster.data_dir(1).to_owned();
+    let two = format!("{with_own} --offline {}", second.display());
     assert_eq!(back("3.4", "3.5", 0, &two)["reason"], "majority");
     assert_eq!(back("3.3", "3.4", 3, &two)["reason"], "moved");
 }
@@ -262,41 +135,18 @@ fn a_real_server_starts_on_what_was_brought_home_and_not_on_what_is_left_of_its_
     }
     etcd.set_v3("/v3/key", "value");
     let keys = etcd.all_keys();
-    let running = downgrade(
-        "run",
-        &[
-            &"--data-dir",
-            &data,
-            &"--backup-dir",
-            &backups,
-            &"--settle",
-            &"0",
-        ],
-    );
+    let line = "--json downgrade run --data-dir {} --backup-dir {} --settle 0";
+    let running = typed(line, &[&data, &backups]);
     assert_eq!(running.exits(11).json_error()["kind"], "busy");
     etcd.stop();
     // As a server with `--wal-dir` leaves it.
     fs::rename(data.join("member/wal"), &wal).unwrap();
-    let flags: [&dyn AsRef<OsStr>; 13] = [
-        &"--data-dir",
-        &data,
-        &"--wal-dir",
-        &wal,
-        &"--backup-dir",
-        &backups,
-        &"--from",
-        &"3.5",
-        &"--to",
-        &"3.4",
-        &"--settle",
-        &"0",
-        &"--offline",
-    ];
-    let stays = downgrade("run", &flags).exits(0).json();
-    assert_eq!(stays["wal_moved"], Value::Null, "3.4 knows the flag");
-    let moved = downgrade("run", &[&flags[..], &[&"--move-wal"]].concat())
-        .exits(0)
-        .json();
+    let run = |more: &str| {
+        let line = format!("{line} --wal-dir {{}} --from 3.5 --to 3.4 --offline{more}");
+        typed(&line, &[&data, &backups, &wal]).exits(0).json()
+    };
+    assert_eq!(run("")["wal_moved"], Value::Null, "3.4 knows the flag");
+    let moved = run(" --move-wal");
     assert_ne!(moved["wal_moved"], Value::Null);
     let before = tree(dir.path());
     let said = refuses_to_start(&data, &wal);

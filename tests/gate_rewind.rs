@@ -4,19 +4,10 @@
 //! Guards against a forecast of 40 lost writes that becomes 120, because the two count by different rules or a flag is
 //! missing.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot};
 use crate::support::encode::{
-    CLUSTER_ID, NORMAL, SegmentBuilder, bootstrap, make_dir, members, request, segment_name,
-    sync_request, write_file,
+    CLUSTER_ID, NORMAL, SegmentBuilder, bootstrap, members, request, segment_name, sync_request,
 };
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 use crate::support::relabel_member::make_unreachable;
 
 /// One entry of a history.
@@ -228,12 +219,13 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
         "{left:#}"
     );
     let text = ark([&args[..], &[early]].concat()).exits(3).stdout;
-    for wanted in [
-        "the version change came later and is not in them",
-        "is lost too and cannot be counted here: the members are at entry 498",
-    ] {
-        assert!(text.contains(wanted), "no {wanted:?} in {text}");
-    }
+    assert_has_each(
+        &text,
+        &[
+            "the version change came later and is not in them",
+            "is lost too and cannot be counted here: the members are at entry 498",
+        ],
+    );
     holds(&said);
 }
 

@@ -6,11 +6,9 @@ use etcd_ark::target::Target;
 use etcd_ark::upgrade::downgrade::collect::{CollectError, EvidenceRequest, ask, read};
 use etcd_ark::upgrade::downgrade::evidence::{Ran, Step};
 use etcd_ark::upgrade::downgrade::gate::{Verdict, decide};
-use fs_err as fs;
-use serde_json::Value;
 
-use crate::support::ark::{Ran as Output, ark, assert_has};
-use crate::support::recordings::unpack;
+use crate::support::ark::Ran as Output;
+use crate::support::prelude::*;
 
 fn release(text: &str) -> Release {
     text.parse().unwrap()
@@ -94,12 +92,13 @@ fn a_left_over_backend_of_3_0_refuses_the_way_back_to_2_3() {
     check(&flags).exits(0);
     fs::write(data.join("member/snap/db"), [0; 4096]).unwrap();
     let ran = check(&flags).exits(3);
-    for wanted in [
-        "REFUSED: etcd 2.3 does not start from these data",
-        "`snap/db` is there: a 3.x server has run on it",
-    ] {
-        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
-    }
+    assert_has_each(
+        &ran.stdout,
+        &[
+            "REFUSED: etcd 2.3 does not start from these data",
+            "`snap/db` is there: a 3.x server has run on it",
+        ],
+    );
     let said = check(&[&flags[..], &["--json"]].concat()).exits(3).json();
     assert_eq!(said["reason"], "does-not-start");
     let backups = recording.path("backups");

@@ -2,15 +2,10 @@
 //!
 //! In: archives of a recorded member, with times and data sizes changed. Out: the chart, the forecast, both as JSON.
 
-use std::path::{Path, PathBuf};
-
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, snapshot};
 use crate::support::nights::{Night, hours_ago};
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 
 fn scene() -> (TempDir, PathBuf, Night) {
     let recording = unpack("mem-a");

@@ -3,17 +3,9 @@
 //!
 //! Guards against a field that is renamed in one command only, and against a documented field that no command writes.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::ark::{answer, ark, snapshot, typed};
-use crate::support::fake_cluster::FakeCluster;
-use crate::support::recordings::{Recording, copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// What is the same wherever it stands, and told once; or is not ours: what etcd answers, what an archive's manifest holds.
 const SHAPES: [&str; 10] = [
@@ -73,12 +65,20 @@ struct Scene {
 }
 
 impl Scene {
-    /// The JSON of a run that ends as it must; without the fields that every error has.
+    /// The JSON of a run that ends as it must, of a line with `{}` for each of `values`; without the fields that every error has.
     #[track_caller]
-    fn run(&mut self, command: &'static str, code: i32, args: &[&str]) -> Value {
-        let mut all = vec!["--json"];
-        all.extend(command.split(' ').chain(args.iter().copied()));
-        let ran = ark(&all).exits(code);
+    fn run(&mut self, command: &'static str, code: i32, line: &str, values: &[&str]) -> Value {
+        let mut values = values.iter().copied();
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let words = words.map(|word| {
+            if word == "{}" {
+                values.next().unwrap()
+            } else {
+                word
+            }
+        });
+        let all = ["--json"].into_iter().chain(command.split(' '));
+        let ran = ark(all.chain(words)).exits(code);
         let told = ran.json();
         self.take(command, &told);
         if !ran.stderr.is_empty() {
@@ -165,42 +165,39 @@ fn the_table_of_json_in_the_reference_is_what_the_commands_write() {
 
 fn backups(scene: &mut Scene) {
     let (source, backups) = (scene.data_dir("2-backup-infra0"), scene.path("backups"));
-    let places = ["--data-dir", &source, "--backup-dir", &backups];
-    let first = scene.run("snapshot", 0, &places);
+    let places = "--data-dir {} --backup-dir {}";
+    let both = [&*source, &*backups];
+    let first = scene.run("snapshot", 0, places, &both);
     let archive = first["archive"].as_str().unwrap().to_owned();
-    scene.run(
-        "snapshot",
-        0,
-        &[&places[..], &["--if-changed", "--keep-last", "9"]].concat(),
-    );
-    scene.run("snapshot", 0, &[&places[..], &["--dry-run"]].concat());
-    scene.run("list", 0, &[&backups]);
-    scene.run("list", 0, &["--history", &backups]);
-    scene.run("status", 0, &[&backups]);
+    for more in ["--if-changed --keep-last 9", "--dry-run"] {
+        scene.run("snapshot", 0, &format!("{places} {more}"), &both);
+    }
+    scene.run("list", 0, "{}", &[&backups]);
+    scene.run("list", 0, "--history {}", &[&backups]);
+    scene.run("status", 0, "{}", &[&backups]);
+    let new = scene.path("new");
     scene.run(
         "restore",
         0,
-        &[&archive, "--dry-run", "--data-dir", &scene.path("new")],
+        "{} --dry-run --data-dir {}",
+        &[&archive, &new],
     );
     // Of one in two places the copy is another.
     let to = scene.path("to");
-    scene.run("copy", 0, &[&backups, &to]);
+    scene.run("copy", 0, "{} {}", &[&backups, &to]);
     let name = Path::new(&archive).file_name().unwrap();
     fs::write(Path::new(&to).join(name), "another one").unwrap();
-    scene.run("copy", 3, &[&backups, &to]);
+    scene.run("copy", 3, "{} {}", &[&backups, &to]);
     // One that cannot be opened, and the rest of a killed run.
     let torn = Path::new(&backups).join("etcd-torn-20261127T061424.149Z-00000000000000fa.tar.zst");
     fs::write(&torn, "torn").unwrap();
-    fs::write(
-        Path::new(&backups).join("etcd-gone-20261127T061424.149Z-00000000000000fa.tar.zst.sha256"),
-        "",
-    )
-    .unwrap();
-    scene.run("list", 0, &[&backups]);
-    scene.run("prune", 0, &[&backups, "--keep-last", "1", "--dry-run"]);
-    scene.run("verify", 4, &[&archive, &text(&torn)]);
-    scene.run("verify", 0, &["--deep", &source]);
-    scene.run("inspect", 0, &[&archive]);
+    let gone = "etcd-gone-20261127T061424.149Z-00000000000000fa.tar.zst.sha256";
+    fs::write(Path::new(&backups).join(gone), "").unwrap();
+    scene.run("list", 0, "{}", &[&backups]);
+    scene.run("prune", 0, "{} --keep-last 1 --dry-run", &[&backups]);
+    scene.run("verify", 4, "{} {}", &[&archive, &text(&torn)]);
+    scene.run("verify", 0, "--deep {}", &[&source]);
+    scene.run("inspect", 0, "{}", &[&archive]);
 }
 
 fn stores(scene: &mut Scene) {
@@ -208,34 +205,26 @@ fn stores(scene: &mut Scene) {
         scene.data_dir("2-backup-infra0"),
         scene.data_dir("3-after-upgrade-infra0"),
     );
-    scene.run("keys", 0, &[&before, "/app/config"]);
-    scene.run("diff", 1, &[&before, &after]);
-    scene.run("inspect", 0, &[&after]);
+    scene.run("keys", 0, "{} /app/config", &[&before]);
+    scene.run("diff", 1, "{} {}", &[&before, &after]);
+    scene.run("inspect", 0, "{}", &[&after]);
     // A torn tail, a bad raft snapshot and what a crash leaves.
     let damaged = PathBuf::from(scene.path("damaged"));
     copy_dir(Path::new(&before), &damaged);
     let snap = damaged.join("member/snap");
     fs::write(snap.join("0000000000000002-00000000000000ca.snap"), "").unwrap();
-    fs::write(
-        snap.join("0000000000000002-00000000000000cb.snap.broken"),
-        "",
-    )
-    .unwrap();
+    let broken = "0000000000000002-00000000000000cb.snap.broken";
+    fs::write(snap.join(broken), "").unwrap();
     fs::write(damaged.join("member/outside"), "").unwrap();
     let segment = damaged.join("member/wal/0000000000000000-0000000000000000.wal");
-    let length = fs::metadata(&segment).unwrap().len();
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&segment)
-        .unwrap()
-        .set_len(length - 1)
-        .unwrap();
-    let told = scene.run("inspect", 4, &[&text(&damaged)]);
+    let bytes = fs::read(&segment).unwrap();
+    fs::write(&segment, &bytes[..bytes.len() - 1]).unwrap();
+    let told = scene.run("inspect", 4, "{}", &[&text(&damaged)]);
     for list in ["problems", "leftovers"] {
         assert_ne!(told[list], serde_json::json!([]), "{told:#}");
     }
     assert!(told["torn_tail"].is_object(), "{told:#}");
-    scene.run("verify", 0, &["--deep", &after]);
+    scene.run("verify", 0, "--deep {}", &[&after]);
 }
 
 fn upgrade(scene: &mut Scene) {
@@ -247,93 +236,54 @@ fn upgrade(scene: &mut Scene) {
         let source = scene.story.data_dir(&format!("2-backup-infra{number}"));
         snapshot(&source, Path::new(&backups), &[]);
     }
-    let nobody = ["--endpoints", "http://127.0.0.1:1"];
-    scene.run(
-        "preflight",
-        3,
-        &[&nobody[..], &["--data-dir", &own, "--backup-dir", &backups]].concat(),
-    );
+    let line = "--endpoints http://127.0.0.1:1 --data-dir {} --backup-dir {}";
+    scene.run("preflight", 3, line, &[&own, &backups]);
     let cluster = FakeCluster::of_story("1-before-upgrade");
     for member in cluster.members() {
         member.version("2.2.5", "2.2.0");
     }
-    let told = typed(
-        "--json preflight --watch --endpoints {}",
-        &[&cluster.endpoints()],
-    )
-    .exits(0);
+    let endpoints = cluster.endpoints();
+    let watch = "--json preflight --watch --endpoints {}";
+    let told = typed(watch, &[&endpoints]).exits(0);
     for line in told.stdout.lines() {
         scene.take("preflight --watch", &answer(line));
     }
-    let into = ["/app/config", "--endpoints", &cluster.endpoints()];
-    scene.run(
-        "put-keys",
-        0,
-        &[&[&own[..], "--dry-run"], &into[..]].concat(),
-    );
+    let line = "{} /app/config --dry-run --endpoints {}";
+    scene.run("put-keys", 0, line, &[&own, &endpoints]);
     drop(cluster);
-    scene.run(
-        "downgrade check",
-        3,
-        &[&nobody[..], &["--offline", "--data-dir", &moved[0]]].concat(),
-    );
     let [first, second, third] = &moved;
-    let run = [
-        "--offline",
-        second,
-        third,
-        "--backup-dir",
-        &backups,
-        "--settle",
-        "0",
-    ];
-    scene.run(
-        "downgrade run",
-        3,
-        &[&run[..], &["--data-dir", first]].concat(),
-    );
+    let line = "--endpoints http://127.0.0.1:1 --offline --data-dir {}";
+    scene.run("downgrade check", 3, line, &[first]);
+    let line = "--offline {} {} --backup-dir {} --settle 0 --data-dir {}";
+    scene.run("downgrade run", 3, line, &[second, third, &backups, first]);
     // Of a cluster of one its own data dir decides.
     let alone = unpack("ops-2.1");
     let alone = text(&alone.data_dir("ops-2.1"));
-    let run = [
-        "--data-dir",
-        &alone,
-        "--offline",
-        "--backup-dir",
-        &backups,
-        "--settle",
-        "0",
-    ];
-    scene.run("downgrade check", 0, &["--data-dir", &alone, "--offline"]);
-    scene.run("downgrade run", 0, &run);
-    scene.run("rewind", 3, &[first, second, "--dry-run"]);
+    scene.run("downgrade check", 0, "--data-dir {} --offline", &[&alone]);
+    let line = "--data-dir {} --offline --backup-dir {} --settle 0";
+    scene.run("downgrade run", 0, line, &[&alone, &backups]);
+    scene.run("rewind", 3, "{} {} --dry-run", &[first, second]);
     let out = scene.path("out");
-    scene.run(
-        "rewind",
-        0,
-        &[first, second, third, "--base", "infra0", "--out", &out],
-    );
+    let line = "{} {} {} --base infra0 --out {}";
+    scene.run("rewind", 0, line, &[first, second, third, &out]);
     let log = scene.story.path("infra0.log");
-    let told = ark(["--json".as_ref(), "explain-log".as_ref(), log.as_os_str()]).exits(0);
+    let told = typed("--json explain-log {}", &[&log]).exits(0);
     for line in told.stdout.lines() {
         scene.take("explain-log", &answer(line));
     }
 }
 
 fn tools(scene: &mut Scene) {
-    scene.run("completions", 0, &["bash"]);
-    scene.run("man", 0, &["keys"]);
+    scene.run("completions", 0, "bash", &[]);
+    scene.run("man", 0, "keys", &[]);
     let out = scene.path("pages");
     fs::create_dir(&out).unwrap();
-    scene.run("man", 0, &["--out", &out]);
+    scene.run("man", 0, "--out {}", &[&out]);
     let (data, backups) = (scene.data_dir("2-backup-infra0"), scene.path("nightly"));
-    scene.run(
-        "schedule",
-        0,
-        &["--data-dir", &data, "--backup-dir", &backups],
-    );
+    let line = "--data-dir {} --backup-dir {}";
+    scene.run("schedule", 0, line, &[&data, &backups]);
     if crate::support::tools::need("etcd") {
         // A release that does not start from it.
-        scene.run("drill", 4, &[&data, "--etcd", "etcd", "--within", "30s"]);
+        scene.run("drill", 4, "{} --etcd etcd --within 30s", &[&data]);
     }
 }

@@ -7,19 +7,10 @@ mod rewinds;
 mod runbooks;
 pub(crate) mod starts;
 
-use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark};
 use crate::support::etcd::http;
-use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, need_etcd_2x};
+use crate::support::prelude::*;
 use crate::support::trio::{MEMBERS, Program, Trio, without_ttl};
 
 /// Entries between two raft snapshots.

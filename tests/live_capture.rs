@@ -3,10 +3,7 @@
 //! In: `support::live_writer`, several seeds. Out: every archive verified, and compared byte by byte with what the
 //! member wrote. `ETCD_ARK_HOT_CAPTURES` is the number of captures for all seeds together, 300 by default.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
-use std::time::{Duration, Instant};
 
 use etcd_ark::archive::manifest::{Role, Scope};
 use etcd_ark::archive::verify::verify;
@@ -18,12 +15,9 @@ use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
 use etcd_ark::snapshot::destination::Destination;
 use etcd_ark::snapshot::{Captured, CreatedAt, SnapshotRequest, capture};
-use fs_err as fs;
 
-use crate::support::ark::archived;
 use crate::support::live_writer::{LiveWriter, Options, SyncedPoint, Written};
-use crate::support::recordings::tree;
-use crate::support::tools::fast_dir;
+use crate::support::prelude::*;
 
 /// Captures of an ordinary test run, over all seeds.
 const CAPTURES: usize = 120;

@@ -2,24 +2,13 @@
 //!
 //! In: backup dirs by path, by URL and by variable. Out: the intended one, or a refusal; never another one.
 
-use std::path::{Path, PathBuf};
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use etcd_ark::archive::{ArchiveError, ArchiveFault, Source};
+use etcd_ark::archive::{ArchiveError, ArchiveFault};
 use etcd_ark::interrupt::Interrupt;
 use etcd_ark::progress::Event;
-use etcd_ark::repository::copy::{Copied, CopyError, copy};
-use etcd_ark::repository::{ArchiveRef, Directory, PendingArchive, Repository, RepositoryError};
-use fs_err as fs;
-use jiff::Timestamp;
-use tempfile::TempDir;
+use etcd_ark::repository::copy::{CopyError, copy};
+use etcd_ark::repository::{Directory, Repository as _};
 
-use crate::support::ark::{BINARY, Ran, archived, ark, clean, names, run, tool};
-use crate::support::encode::small_member;
-use crate::support::recordings::unpack;
-use crate::support::tools::archives_in;
+use crate::support::prelude::*;
 
 /// Two backup dirs, with an archive each.
 struct Scratch {
@@ -92,15 +81,8 @@ fn what_is_typed_wins_over_the_environment() {
     let in_environment = [("ETCD_ARK_BACKUP_DIR", mine.as_str())];
     let config = scratch.path("ark.toml");
     fs::write(&config, format!("backup-dir = '{mine}'\n")).unwrap();
-    let args = [
-        "prune",
-        "--repo",
-        &url,
-        "--keep-last",
-        "1",
-        "--config",
-        &config,
-    ];
+    let args = format!("prune --repo {url} --keep-last 1 --config {config}");
+    let args: Vec<_> = args.split(' ').collect();
     scratch.with(&in_environment, &args).exits(0);
     assert_eq!((archives(&scratch.mine), archives(&scratch.prod)), (2, 1));
     // Without anything typed the variable counts.
@@ -152,21 +134,11 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
     let scratch = Scratch::new();
     let mine = scratch.path("mine");
     let newest = |label: &str| {
-        let source = scratch.source.to_str().unwrap();
-        let args = [
-            "--json",
-            "snapshot",
-            "--data-dir",
-            source,
-            "--backup-dir",
-            &mine,
-            "--label",
-            label,
-        ];
-        scratch.with(&[], &args).exits(0).json()["archive"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let line = "--json snapshot --data-dir {} --backup-dir {} --label {}";
+        let told = typed(line, &[&scratch.source, &mine, &label])
+            .exits(0)
+            .json();
+        told["archive"].as_str().unwrap().to_owned()
     };
     let (first, second) = (newest("first"), newest("second"));
     let place = ["--backup-dir", mine.as_str()];
@@ -193,7 +165,7 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
         "--offline",
         "--dry-run",
         "--data-dir",
-        "new",
+        "x",
     ];
     assert_eq!(told(&restore, "/archive"), second);
     let plain = |args: &[&str]| scratch.with(&[("ETCD_ARK_BACKUP_DIR", &mine)], args);
@@ -201,15 +173,13 @@ fn latest_is_the_newest_backup_and_never_a_guess() {
         assert!(plain(args).exits(0).stdout.contains(&second), "{args:?}");
     }
     // The step of etcd's guide, with one word changed.
-    let guide = [
-        "backup",
-        "--data-dir",
-        scratch.source.to_str().unwrap(),
-        "--backup-dir",
-        "guide",
-    ];
-    scratch.with(&[], &guide).exits(0);
-    assert_eq!(archives(Path::new(&scratch.path("guide"))), 1);
+    let guide = scratch.path("guide");
+    typed(
+        "backup --data-dir {} --backup-dir {}",
+        &[&scratch.source, &guide],
+    )
+    .exits(0);
+    assert_eq!(archives(Path::new(&guide)), 1);
     // Without a target it is all of them.
     let verified = plain(&["verify"]).exits(0).stdout;
     assert_eq!(verified.matches("OK  ").count(), 4, "{verified}");
@@ -357,10 +327,7 @@ fn a_corrupt_archive_is_named_with_what_ends_the_nightly_failure() {
     let scratch = Scratch::new();
     let (mine, to) = (scratch.path("mine"), scratch.path("to"));
     let corrupt = &archives_in(&scratch.mine)[0];
-    let mut bytes = fs::read(corrupt).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(corrupt, bytes).unwrap();
+    flip_middle(corrupt);
     let name = corrupt.file_name().unwrap().to_str().unwrap();
     let told = ark(["copy", &mine, &to]).exits(4);
     let told = told.says(&format!("move `{name}` and what is beside it"));
@@ -428,107 +395,6 @@ fn paths_into_from_are_the_names_of_its_archives() {
 }
 
 #[test]
-fn a_copy_reads_its_source_once() {
-    // Guards against three downloads for one copy.
-    let scratch = Scratch::new();
-    let from = Counting {
-        inner: Directory::new(&scratch.mine),
-        read: Arc::default(),
-    };
-    let to = Directory::new(&scratch.dir.path().join("to"));
-    to.prepare().unwrap();
-    let listed = from.list().unwrap().remove(0);
-    for expected in [Copied::New(listed.bytes), Copied::AlreadyThere] {
-        let before = from.read.load(Ordering::SeqCst);
-        let copied = copy(&from, &to, &listed, &Interrupt::default(), &mut |_| {}).unwrap();
-        assert_eq!(copied, expected);
-        let read = from.read.load(Ordering::SeqCst) - before;
-        // Its end is read first, for the digests of all the rest.
-        assert!(
-            read <= listed.bytes + (32 << 10),
-            "{read} of {}",
-            listed.bytes
-        );
-    }
-}
-
-/// A backup dir that counts the bytes that are read from its archives.
-#[derive(Debug)]
-struct Counting {
-    inner: Directory,
-    read: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct CountingSource(Arc<dyn Source>, Arc<AtomicU64>);
-
-impl Source for CountingSource {
-    fn length(&self) -> u64 {
-        self.0.length()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        self.1.fetch_add(buffer.len() as u64, Ordering::SeqCst);
-        self.0.read_exact_at(buffer, offset)
-    }
-}
-
-impl Repository for Counting {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn path_of(&self, name: &str) -> PathBuf {
-        self.inner.path_of(name)
-    }
-
-    fn list(&self) -> Result<Vec<ArchiveRef>, RepositoryError> {
-        self.inner.list()
-    }
-
-    fn look_up(&self, name: &str) -> Result<ArchiveRef, ArchiveError> {
-        self.inner.look_up(name)
-    }
-
-    fn source(&self, listed: &ArchiveRef) -> Result<Arc<dyn Source>, ArchiveError> {
-        let source = self.inner.source(listed)?;
-        Ok(Arc::new(CountingSource(source, Arc::clone(&self.read))))
-    }
-
-    fn prepare(&self) -> std::io::Result<()> {
-        self.inner.prepare()
-    }
-
-    fn receive(&self, name: &str) -> std::io::Result<Box<dyn PendingArchive>> {
-        self.inner.receive(name)
-    }
-
-    fn read_beside(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
-        self.inner.read_beside(name)
-    }
-
-    fn write_beside(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        self.inner.write_beside(name, bytes)
-    }
-
-    fn remove(&self, name: &str) -> std::io::Result<()> {
-        self.inner.remove(name)
-    }
-
-    fn orphans(&self, now: Timestamp) -> std::io::Result<Vec<String>> {
-        self.inner.orphans(now)
-    }
-
-    fn remove_orphan(&self, name: &str, now: Timestamp) -> std::io::Result<()> {
-        self.inner.remove_orphan(name, now)
-    }
-
-    fn free_bytes(&self) -> std::io::Result<Option<u64>> {
-        self.inner.free_bytes()
-    }
-}
-
-#[test]
 fn an_archive_that_changes_while_it_is_copied_is_told_so_at_once() {
     let scratch = Scratch::new();
     let (from, to) = (
@@ -545,9 +411,7 @@ fn an_archive_that_changes_while_it_is_copied_is_told_so_at_once() {
             Event::Begin {
                 part: "writing", ..
             } => {
-                let mut bytes = fs::read(&path).unwrap();
-                bytes[100] ^= 1;
-                fs::write(&path, bytes).unwrap();
+                flip(&path, 100);
             }
             Event::Again { .. } => tries += 1,
             _ => {}
@@ -589,48 +453,25 @@ fn a_name_that_a_stranger_chose_cannot_speak_to_the_terminal() {
 fn a_flag_that_takes_a_local_path_refuses_a_url_instead_of_making_a_directory_named_s3() {
     // Guards against a backup that is reported at a URL and lies in a directory below the current one.
     let scratch = TempDir::new().unwrap();
-    let url = "s3://backups/etcd";
-    let commands: [&[&str]; 8] = [
-        &["snapshot", "--backup-dir", "b", "--data-dir", url],
-        &[
-            "snapshot",
-            "--backup-dir",
-            "b",
-            "--data-dir",
-            "d",
-            "--wal-dir",
-            url,
-        ],
-        &[
-            "snapshot",
-            "--repo",
-            url,
-            "--data-dir",
-            "d",
-            "--spool-dir",
-            url,
-        ],
-        &[
-            "snapshot",
-            "--backup-dir",
-            "b",
-            "--data-dir",
-            "d",
-            "--metrics-file",
-            url,
-        ],
-        &["restore", "a.tar.zst", "--data-dir", url],
-        &["rewind", "d", "--out", url],
-        &["downgrade", "check", "--data-dir", url],
-        &["keys", "d", "--wal-dir", url],
-    ];
+    let commands = "
+        snapshot --backup-dir b --data-dir URL
+        snapshot --backup-dir b --data-dir d --wal-dir URL
+        snapshot --repo URL --data-dir d --spool-dir URL
+        snapshot --backup-dir b --data-dir d --metrics-file URL
+        restore a.tar.zst --data-dir URL
+        rewind d --out URL
+        downgrade check --data-dir URL
+        keys d --wal-dir URL";
     // No typo may end in a suggestion to lift a refusal.
     let typo = ark(["restore", "a.tar.zst", "--data-dir", "d", "--replac"]).exits(2);
     assert!(!typo.stderr.contains("--replace"), "{typo:#?}");
-    for args in commands {
-        run(clean(BINARY).args(args).current_dir(scratch.path()))
-            .exits(2)
-            .says("this is a URL, and only a path on this machine is possible here");
+    for line in commands.trim().lines() {
+        let line = line.trim().replace("URL", "s3://backups/etcd");
+        run(clean(BINARY)
+            .args(line.split(' '))
+            .current_dir(scratch.path()))
+        .exits(2)
+        .says("this is a URL, and only a path on this machine is possible here");
     }
     assert_eq!(names(scratch.path()), [""; 0]);
 }

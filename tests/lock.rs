@@ -3,20 +3,9 @@
 //! In: a run that holds the lock, and another that wants it. Out: exit code 11 and the holder's name, or a wait; and
 //! after any failure of the holder, or of the disk, a next run that works.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, assert_has, clean, copy_binary, names, run,
-};
-use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::{archives_in, fast_dir, in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 /// A run that is at work on a backup dir for many seconds, and is killed when it is dropped.
 struct Holder {
@@ -120,7 +109,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
         assert!(begun.elapsed() >= Duration::from_secs(1));
     }
     // Who only reads is not kept out.
-    ark(["list".as_ref(), scratch.backups.as_os_str()]).exits(0);
+    typed("list {}", &[&scratch.backups]).exits(0);
     drop(holder);
 }
 
@@ -167,7 +156,7 @@ fn a_holder_that_was_killed_holds_nothing() {
     scratch.snapshot(&[]).exits(0);
     assert_eq!(archives_in(&scratch.backups).len(), 1);
     for command in ["list", "verify"] {
-        let told = ark([command.as_ref(), scratch.backups.as_os_str()]).exits(0);
+        let told = typed("{} {}", &[&command, &scratch.backups]).exits(0);
         assert!(!told.stdout.contains(LOCK_FILE), "{told:#?}");
         assert!(!told.stderr.contains(LOCK_FILE), "{told:#?}");
     }
@@ -268,19 +257,9 @@ fn a_backup_dir_that_is_full_or_read_only_is_said_and_the_next_run_works() {
     "#;
     let ran = in_own_mounts(script, &[&scratch.backups, &scratch.source]).exits(0);
     let told: Vec<&str> = ran.stdout.lines().collect();
-    let expected = [
-        "full",
-        "code 12",
-        "room",
-        "code 0",
-        "read-only",
-        "code 1",
-        "writable",
-        "code 0",
-        "read-only",
-        "code 1",
-    ];
-    assert_eq!(told, expected, "{ran:#?}");
+    let expected =
+        "full, code 12, room, code 0, read-only, code 1, writable, code 0, read-only, code 1";
+    assert_eq!(told.join(", "), expected, "{ran:#?}");
     assert!(ran.stderr.contains("No space left on device"), "{ran:#?}");
     assert!(!ran.stderr.contains("--spool-dir"), "{ran:#?}");
     let hint = "hint: that filesystem is mounted read-only";

@@ -2,22 +2,10 @@
 //!
 //! `verify` and `restore` refuse each with its own message, and the target does not change.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::support::archive_builder::{
     CHAR_DEVICE, Entry, FIFO, Forge, HARD_LINK, Packed, SYMLINK, seal,
 };
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, tool, typed};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Stat, tree};
-use crate::support::tools::{need_python_module, only_with};
+use crate::support::prelude::*;
 
 /// A scratch directory with an archive of the small member taken apart, and a target that must stay as it is.
 struct Bench {
@@ -28,9 +16,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let scratch = TempDir::new().unwrap();
-        let data = scratch.path().join("data");
-        small_member(&data);
+        let (scratch, data, _, _) = small_scene();
         let (archive, _) = snapshot(&data, &scratch.path().join("backups"), &[]);
         fs::create_dir(scratch.path().join("target")).unwrap();
         fs::write(scratch.path().join("target/bystander"), "here first").unwrap();
@@ -61,7 +47,7 @@ impl Bench {
     /// Both commands refuse `archive` with `code` and say `message`; nothing is changed or left.
     #[track_caller]
     fn refused(&self, archive: &Path, code: i32, message: &str) {
-        let verified = ark(["verify".as_ref(), archive.as_os_str()]).exits(code);
+        let verified = typed("verify {}", &[&archive]).exits(code);
         assert_tells(&verified, message);
         self.restore_refused(archive, code, message);
     }
@@ -112,11 +98,11 @@ fn an_archive_built_by_hand_is_accepted() {
     // Guards against every other test here: they prove nothing if the forge cannot make what a reader takes.
     let bench = Bench::new();
     let path = bench.write(&bench.forge.bytes());
-    ark(["verify".as_ref(), path.as_os_str()]).exits(0);
+    typed("verify {}", &[&path]).exits(0);
     let target = bench.target();
     typed("restore --offline {} --data-dir {}", &[&path, &target]).exits(0);
     let restored = tree(&target.join("member"));
-    let source = tree(&bench.scratch.path().join("data/member"));
+    let source = tree(&bench.scratch.path().join("source/member"));
     assert!(restored.keys().eq(source.keys()));
     assert!(
         restored
@@ -351,7 +337,7 @@ fn what_follows_the_end_is_refused() {
     let late = Entry::file("member/wal/late", b"late");
     bench.forge.behind_manifest.push(late);
     let path = bench.write(&bench.forge.bytes());
-    let told = ark(["list".as_ref(), path.parent().unwrap().as_os_str()]).exits(0);
+    let told = typed("list {}", &[&path.parent().unwrap()]).exits(0);
     assert_tells(&told, "data after the end of the tar stream");
     let bench = Bench::new();
     let mut bytes = bench.forge.bytes();
@@ -445,7 +431,7 @@ fn a_rotten_archive_of_a_gigabyte_costs_no_memory_and_stops_no_backup_and_no_che
         std::io::Seek::seek(&mut rotten, std::io::SeekFrom::End(0)).unwrap();
         std::io::Write::write_all(&mut rotten, &table_footer(frames)).unwrap();
     }
-    let data = bench.scratch.path().join("data");
+    let data = bench.scratch.path().join("source");
     let sound = bench.archive.file_name().unwrap().to_str().unwrap();
     let dir = backups.to_str().unwrap();
     let newer = [
@@ -540,7 +526,7 @@ fn what_is_no_archive_is_said_to_be_none() {
     tool(
         bench.scratch.path(),
         "tar",
-        &["--zstd", "-cf", "etcd-forged.tar.zst", "data"],
+        &["--zstd", "-cf", "etcd-forged.tar.zst", "source"],
     );
     bench.refused(&bench.scratch.path().join("etcd-forged.tar.zst"), 4, none);
 
@@ -579,7 +565,7 @@ fn a_directory_named_like_an_archive_is_none() {
     let bench = Bench::new();
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     fs::create_dir(&path).unwrap();
-    ark(["verify".as_ref(), path.as_os_str()])
+    typed("verify {}", &[&path])
         .exits(10)
         .says("no archives and no member in");
     bench.restore_refused(&path, 2, "is a directory, not an archive");
@@ -592,7 +578,7 @@ fn a_pipe_named_like_an_archive_holds_no_run_up() {
     let path = bench.scratch.path().join("etcd-forged.tar.zst");
     tool(bench.scratch.path(), "mkfifo", &["etcd-forged.tar.zst"]);
     bench.refused(&path, 4, "no seek table at the end");
-    ark(["list".as_ref(), bench.scratch.path().as_os_str()])
+    typed("list {}", &[&bench.scratch.path()])
         .exits(0)
         .says("no seek table at the end");
 }
@@ -645,13 +631,13 @@ fn a_list_of_digests_that_is_not_the_manifests_is_refused() {
         let mut forge = bench.forge.clone();
         forge.raw_sums = Some(wrong.clone());
         let archive = bench.write(&forge.bytes());
-        let ran = ark(["verify".as_ref(), archive.as_os_str()]).exits(4);
+        let ran = typed("verify {}", &[&archive]).exits(4);
         assert!(!ran.stderr.is_empty(), "{wrong}: {ran:#?}");
     }
     let mut forge = bench.forge.clone();
     forge.raw_sums = Some(right);
     let archive = bench.write(&forge.bytes());
-    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+    typed("verify {}", &[&archive]).exits(0);
 }
 
 fn hex(bytes: &[u8]) -> String {

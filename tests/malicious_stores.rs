@@ -2,16 +2,11 @@
 //!
 //! Each member is built by hand: a log from its first entry, and raft snapshots with the claims of the test.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, run};
 use crate::support::encode::{
-    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, make_dir,
-    raft_snapshot, request, segment_name, snap_name, write_file,
+    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, raft_snapshot,
+    request, segment_name, snap_name,
 };
+use crate::support::prelude::*;
 
 /// A log under construction: every entry is committed.
 struct Made {
@@ -249,7 +244,7 @@ fn stores_that_count_differently_are_not_equal() {
     let (a, b) = (member("a", 3), member("b", 9));
     diff(&a, &a).exits(0);
     assert_eq!(diff(&a, &b).exits(1).json()["equal"], false);
-    let told = ark(["diff".as_ref(), a.as_os_str(), b.as_os_str()]).exits(1);
+    let told = typed("diff {} {}", &[&a, &b]).exits(1);
     assert_has(&told.stdout, "X-Etcd-Index: 3 in A, 9 in B");
     deep(&b).exits(4);
 }
@@ -371,7 +366,7 @@ fn a_peer_url_gives_a_terminal_no_orders() {
     let context = format!(r#"{{"id":7,"peerURLs":[{url},{url}]}}"#);
     made.entry(CONF_CHANGE, &conf_change(0, 7, &context));
     let member = made.write(dir.path().join("urls"));
-    let told = ark(["verify".as_ref(), "--deep".as_ref(), member.as_os_str()]).exits(4);
+    let told = typed("verify --deep {}", &[&member]).exits(4);
     for text in [&told.stdout, &told.stderr] {
         assert!(
             !text.contains("\n  ok  FORGED") && !text.contains('\u{1b}'),

@@ -7,18 +7,10 @@
     reason = "whole numbers, and the same text read twice"
 )]
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, Ran, assert_has, clean, names, run};
-use crate::support::recordings::{Recording, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// Series by name and labels, as they stand in the text.
 type Metrics = BTreeMap<String, f64>;

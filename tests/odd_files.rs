@@ -1,19 +1,9 @@
 //! Names that etcd reads but that are not regular files: each is an error, and none blocks.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{
-    BINARY, ark, assert_has, clean, copy_binary, names, run, snapshot, typed, typed_with, words,
-};
 use crate::support::certs::Authority;
-use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::{copy_dir, unpack};
-use crate::support::tools::{need, need_root, only_with};
+use crate::support::prelude::*;
 
 fn make_fifo(path: &Path) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -21,7 +11,8 @@ fn make_fifo(path: &Path) {
 }
 
 /// The binary, which must end within some seconds.
-fn ark_in_time(args: &[&OsStr]) -> crate::support::ark::Ran {
+fn typed_in_time(line: &str, values: &[&dyn AsRef<OsStr>]) -> crate::support::ark::Ran {
+    let args = words(line, values);
     run(clean("timeout").arg("20").arg(BINARY).args(args))
 }
 
@@ -60,40 +51,25 @@ fn a_segment_or_raft_snapshot_that_is_no_file_ends_no_archive_early() {
             "`{}` has the name of a file that etcd reads, but is {kind}",
             path.display()
         );
-        let flags: [&OsStr; 4] = [
-            "--data-dir".as_ref(),
-            data_dir.as_ref(),
-            "--backup-dir".as_ref(),
-            backups.as_ref(),
-        ];
-        for (command, flags) in [
-            ("snapshot", &flags[..]),
-            ("verify", &[data_dir.as_ref()][..]),
-            ("inspect", &[data_dir.as_ref()][..]),
-        ] {
-            let args = [&[OsStr::new(command)], flags].concat();
-            ark_in_time(&args).exits(4).says(&told);
+        let capture = "snapshot --data-dir {} --backup-dir {}";
+        typed_in_time(capture, &[&data_dir, &backups])
+            .exits(4)
+            .says(&told);
+        for command in ["verify", "inspect"] {
+            typed_in_time("{} {}", &[&command, &data_dir])
+                .exits(4)
+                .says(&told);
         }
-        let checked = ark_in_time(&[
-            "preflight".as_ref(),
-            "--data-dir".as_ref(),
-            data_dir.as_ref(),
-        ]);
+        let checked = typed_in_time("preflight --data-dir {}", &[&data_dir]);
         let words: Vec<&str> = checked.stdout.split_whitespace().collect();
         assert!(words.join(" ").contains(&told), "{checked:#?}");
         // Saved as it is, and said; and replaced by a restore.
-        let args = [&["snapshot".as_ref(), "--damaged".as_ref()], &flags[..]].concat();
-        ark_in_time(&args).exits(0).says("it is not in the archive");
+        typed_in_time(&format!("{capture} --damaged"), &[&data_dir, &backups])
+            .exits(0)
+            .says("it is not in the archive");
         let (archive, _) = snapshot(&whole, &dir.path().join("good"), &[]);
-        ark_in_time(&[
-            "restore".as_ref(),
-            archive.as_ref(),
-            "--data-dir".as_ref(),
-            data_dir.as_ref(),
-            "--offline".as_ref(),
-            "--replace".as_ref(),
-        ])
-        .exits(0);
+        let line = "restore {} --data-dir {} --offline --replace";
+        typed_in_time(line, &[&archive, &data_dir]).exits(0);
         assert_eq!(
             names(&data_dir.join("member/wal")),
             names(&whole.join("member/wal"))
@@ -103,9 +79,7 @@ fn a_segment_or_raft_snapshot_that_is_no_file_ends_no_archive_early() {
 
 #[test]
 fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let restore = |data_dir: &Path| {
         let line = "restore {} --data-dir {} --replace --offline";
@@ -138,11 +112,9 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
 
 #[test]
 fn the_member_that_comes_is_told_and_another_one_refused() {
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
-    let told = ark([OsStr::new("inspect"), archive.as_ref(), "--json".as_ref()]).json();
+    let told = typed("inspect {} --json", &[&archive]).json();
     let identity = &told["manifest"]["member"]["identity"];
     let name = identity["name"].as_str().unwrap();
     let data_dir = dir.path().join("data");
@@ -168,9 +140,7 @@ fn the_member_that_comes_is_told_and_another_one_refused() {
 #[test]
 fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     // A FIFO held the run beyond SIGTERM, /dev/zero filled the memory.
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (dir, source, _, _) = small_scene();
     let (archive, _) = snapshot(&source, &dir.path().join("backups"), &[]);
     let fifo = dir.path().join("fifo");
     make_fifo(&fifo);
@@ -182,51 +152,28 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     let certificate = signed.cert.to_str().unwrap();
     let backups = dir.path().join("encrypted");
     let backups = backups.to_str().unwrap();
-    let ask = ["preflight", "--endpoints", "https://127.0.0.1:1"];
-    let take = ["snapshot", "--data-dir", source, "--backup-dir", backups];
-    let runs: [(&str, &[&str]); 8] = [
-        ("--cacert", &ask),
-        (
-            "--cert",
-            &[
-                "preflight",
-                "--endpoints",
-                "https://127.0.0.1:1",
-                "--key",
-                "/dev/null",
-            ],
-        ),
-        (
-            "--key",
-            &[
-                "preflight",
-                "--endpoints",
-                "https://127.0.0.1:1",
-                "--cert",
-                certificate,
-            ],
-        ),
+    let ask = "preflight --endpoints https://127.0.0.1:1";
+    let take = format!("snapshot --data-dir {source} --backup-dir {backups}");
+    let runs = [
+        ("--cacert", ask),
+        ("--cert", &format!("{ask} --key /dev/null")),
+        ("--key", &format!("{ask} --cert {certificate}")),
         (
             "--password-file",
-            &[
-                "preflight",
-                "--endpoints",
-                "http://127.0.0.1:1",
-                "--username",
-                "u",
-            ],
+            "preflight --endpoints http://127.0.0.1:1 --username u",
         ),
         ("--metrics-file", &take),
         ("--config", &take),
         ("--recipients-file", &take),
-        ("--identity", &["verify", archive]),
+        ("--identity", &format!("verify {archive}")),
     ];
-    for (flag, args) in runs {
+    for (flag, line) in runs {
+        let args: Vec<_> = line.split(' ').collect();
         for file in ["/dev/zero", large.to_str().unwrap()] {
             let ran = run(clean("timeout")
                 .arg("20")
                 .arg(BINARY)
-                .args(args)
+                .args(&args)
                 .args([flag, file]));
             let said = format!("{}{}", ran.stdout, ran.stderr);
             let is_told = ["it is over ", "not a regular file"];
@@ -249,7 +196,7 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     let script = "\"$0\" \"$@\" --config <(sleep 0.2; echo 'label = \"by-pipe\"')";
     let told = run(clean("bash")
         .args(["-c", script, BINARY, "--json"])
-        .args(take))
+        .args(take.split(' ')))
     .exits(0);
     assert_eq!(told.json()["manifest"]["labels"][0], "by-pipe");
 }

@@ -4,18 +4,11 @@
 //! trust it.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use etcd_ark::cluster::{Access, AccessError, Cluster, ProbeError};
 use etcd_ark::etcd::digest::Digest;
-use fs_err as fs;
-use tempfile::TempDir;
 
-use crate::support::ark::{ark, program, words};
-use crate::support::encode::small_member;
-use crate::support::tools::{need, only_with, server, start_server};
+use crate::support::prelude::*;
 
 /// A server that agrees on TLS and knows nothing of etcd.
 struct Server {
@@ -72,64 +65,26 @@ impl Server {
     }
 }
 
-fn openssl(dir: &Path, args: &[&str]) {
+/// Runs a line as it is typed, and further arguments; `DIR` in them is `dir`.
+fn openssl(dir: &Path, line: &str, more: &[&str]) {
     let dir = dir.to_str().unwrap();
-    let args: Vec<_> = args.iter().map(|arg| arg.replace("DIR", dir)).collect();
+    let args = line.split(' ').chain(more.iter().copied());
+    let args: Vec<_> = args.map(|arg| arg.replace("DIR", dir)).collect();
     program("openssl", args).exits(0);
 }
 
 /// A key and a certificate of it by an authority that is also made.
 fn issued(dir: &Path, name: &str, bits: &str, more: &[&str]) {
     if !dir.join("ca.pem").exists() {
-        let ca = [
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=old ca",
-        ];
-        openssl(
-            dir,
-            &[&ca[..], &["-keyout", "DIR/ca.key", "-out", "DIR/ca.pem"]].concat(),
-        );
+        let ca =
+            "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout DIR/ca.key -out DIR/ca.pem -subj";
+        openssl(dir, ca, &["/CN=old ca"]);
     }
     let [key, csr, pem] = ["key", "csr", "pem"].map(|end| format!("DIR/{name}.{end}"));
-    let new = format!("rsa:{bits}");
-    openssl(
-        dir,
-        &[
-            "req",
-            "-newkey",
-            &new,
-            "-nodes",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-keyout",
-            &key,
-            "-out",
-            &csr,
-        ],
-    );
-    let sign = [
-        "x509",
-        "-req",
-        "-sha256",
-        "-days",
-        "2",
-        "-CA",
-        "DIR/ca.pem",
-        "-CAkey",
-        "DIR/ca.key",
-        "-CAcreateserial",
-    ];
-    openssl(
-        dir,
-        &[&sign[..], &["-in", &csr, "-out", &pem], more].concat(),
-    );
+    let new = format!("req -newkey rsa:{bits} -nodes -subj /CN=127.0.0.1 -keyout {key} -out {csr}");
+    openssl(dir, &new, &[]);
+    let sign = "x509 -req -sha256 -days 2 -CA DIR/ca.pem -CAkey DIR/ca.key -CAcreateserial";
+    openssl(dir, &format!("{sign} -in {csr} -out {pem}"), more);
 }
 
 /// The digest of a certificate, as `openssl` has it.
@@ -169,26 +124,9 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
     issued(&dir, "version-1", "2048", &[]);
     issued(&dir, "short", "1024", &["-extfile", &san]);
     // An authority that serves with its own certificate.
-    let own = [
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=127.0.0.1",
-    ];
-    let files = [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        "DIR/own.key",
-        "-out",
-        "DIR/own.pem",
-    ];
-    openssl(&dir, &[&own[..], &files].concat());
+    let own = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1";
+    let files = " -keyout DIR/own.key -out DIR/own.pem";
+    openssl(&dir, &format!("{own}{files}"), &[]);
     for (name, ca, called) in [
         ("version-1", "ca", "X.509 version 1"),
         ("short", "ca", "its RSA key has 1024 bits"),
@@ -223,14 +161,8 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
             "{name}: {silence}"
         );
         // As it is printed, on the command line.
-        let args = [
-            "downgrade",
-            "check",
-            "--endpoints",
-            &server.url,
-            "--pin-sha256",
-        ];
-        let ran = ark([&args[..], &[&pin]].concat()).exits(3);
+        let line = "downgrade check --endpoints {} --pin-sha256 {}";
+        let ran = typed(line, &[&server.url, &pin]).exits(3);
         assert!(
             !ran.stderr.contains("TLS") && !ran.stdout.contains("TLS"),
             "{ran:#?}"

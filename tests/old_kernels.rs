@@ -2,12 +2,7 @@
 //!
 //! Guards against a binary that starts on an old host and then cannot do its work, or only a part of it.
 
-use std::path::Path;
-
-use crate::support::ark::{BINARY, Ran, archived, clean, run};
-use crate::support::encode::small_member;
-use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, fast_dir, need, only_with};
+use crate::support::prelude::*;
 
 /// What came after 3.10: renameat2 in 3.15, `copy_file_range` in 4.5, statx in 4.11, openat2 in 5.6, and so on.
 const NEWER: &str = "?renameat2,?copy_file_range,?statx,?openat2,?faccessat2,?close_range,?fchmodat2,?memfd_create,?preadv2,?pwritev2,?io_uring_setup,?clone3";

@@ -1,13 +1,6 @@
 //! Archives in `testdata/older`, made by a release without warning codes, one of them encrypted with a sidecar.
 
-use std::path::Path;
-
-use fs_err as fs;
-use serde_json::json;
-use tempfile::TempDir;
-
-use crate::support::ark::{ark, assert_has};
-use crate::support::recordings::{tree, unpack};
+use crate::support::prelude::*;
 
 #[test]
 fn archives_from_before_warnings_had_codes_are_listed_verified_and_restored() {

@@ -1,13 +1,6 @@
 //! How often bytes are read, counted in system calls: once, or only at an archive's end.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, clean, run, snapshot};
-use crate::support::encode::{small_member, write_file};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// What reads more than once: an archive's tail, and the manifest in its last frame.
 const END: u64 = 96 << 10;
@@ -70,11 +63,12 @@ fn an_archive_is_read_once_for_all_its_digests_and_its_checksum_file() {
     assert!((size..size + END).contains(&read), "{read} of {size} bytes");
     let to = dir.path().join("copies");
     let from = archive.parent().unwrap().to_str().unwrap();
-    let read = bytes_read(&calls(
-        &["copy", from, to.to_str().unwrap()],
-        "/backups/etcd-",
-    ));
-    assert!((size..size + END).contains(&read), "{read} of {size} bytes");
+    // Guards against three downloads for one copy, the second time, too, when it is there already.
+    for _ in 0..2 {
+        let copy = ["copy", from, to.to_str().unwrap()];
+        let read = bytes_read(&calls(&copy, "/backups/etcd-"));
+        assert!((size..size + END).contains(&read), "{read} of {size} bytes");
+    }
     // What stands beside it is compared all the same, whatever the threads.
     let sum = format!("{path}.sha256");
     let told = fs::read_to_string(&sum).unwrap();
@@ -91,9 +85,7 @@ fn a_list_of_many_archives_opens_each_once_and_reads_its_end_once() {
     // Guards against a list that takes seconds where a year of archives is kept.
     const MANY: usize = 50;
     only_with!(need("strace"));
-    let dir = TempDir::new().unwrap();
-    let (data, backups) = (dir.path().join("data"), dir.path().join("backups"));
-    small_member(&data);
+    let (_dir, data, backups, _) = small_scene();
     let (archive, _) = snapshot(&data, &backups, &[]);
     let name = archive.file_name().unwrap().to_str().unwrap();
     for number in 1..MANY {
@@ -103,10 +95,7 @@ fn a_list_of_many_archives_opens_each_once_and_reads_its_end_once() {
     let place = backups.to_str().unwrap();
     let found = calls(&["list", place], "etcd-");
     let count = |wanted: &str| found.iter().filter(|(name, _)| name == wanted).count();
-    assert_eq!(
-        (count("openat"), count("pread64")),
-        (MANY, MANY),
-        "{found:?}"
-    );
+    assert_eq!(count("openat"), MANY, "{found:?}");
+    assert_eq!(count("pread64"), MANY, "{found:?}");
     assert_eq!(found.len(), 2 * MANY, "{found:?}");
 }

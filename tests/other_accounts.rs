@@ -4,21 +4,9 @@
 //! In: data dirs and backup dirs of another account. Out: the owners of the files afterwards, and the state of a
 //! directory of root's that a symlink led to.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, ark, clean, names, run, snapshot, typed, typed_with,
-};
-use crate::support::encode::{make_dir, small_member};
-use crate::support::recordings::tree;
-use crate::support::tools::{archives_in, need, need_root, only_with};
+use crate::support::prelude::*;
 
 const ETCD: u32 = 1234;
 
@@ -111,9 +99,11 @@ fn swapping_the_staging_directory_for_a_symlink_gains_no_directory_of_roots() {
         }
         drop(attacker);
         let now = fs::metadata(&victim).unwrap();
+        assert_eq!(now.uid(), before.uid(), "{whole} of {tries} were restored");
+        assert_eq!(now.gid(), before.gid(), "{whole} of {tries} were restored");
         assert_eq!(
-            (now.uid(), now.gid(), now.mode()),
-            (before.uid(), before.gid(), before.mode()),
+            now.mode(),
+            before.mode(),
             "{whole} of {tries} were restored"
         );
     }
@@ -140,18 +130,10 @@ fn swapping_the_staging_directory_of_a_rewind_or_a_drill_has_nothing_written_els
     let mut tries = 0;
     while tries < 3 || Instant::now() < until {
         let out = theirs.join(format!("out{tries}"));
-        let args = [
-            "rewind".as_ref(),
-            archive.as_os_str(),
-            "--out".as_ref(),
-            out.as_os_str(),
-        ];
-        let ran = ark(args);
+        let ran = typed("rewind {} --out {}", &[&archive, &out]);
         assert!(matches!(ran.code, 0 | 1 | 10), "{ran:#?}");
-        let mut args = vec!["drill".as_ref(), archive.as_os_str()];
-        args.extend(["--etcd".as_ref(), etcd.as_os_str()]);
-        args.extend(["--scratch-dir".as_ref(), theirs.as_os_str()]);
-        let ran = ark(args);
+        let line = "drill {} --etcd {} --scratch-dir {}";
+        let ran = typed(line, &[&archive, &etcd, &theirs]);
         assert!(ran.code != 0, "{ran:#?}");
         assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
         tries += 1;
@@ -233,9 +215,9 @@ fn what_root_puts_into_a_backup_dir_belongs_to_its_owner() {
     for made in [&backups, backups.parent().unwrap()] {
         assert_eq!(owner(made), (ETCD, ETCD), "{}", made.display());
     }
-    ark([OsStr::new("verify"), archive.as_ref()]).exits(0);
+    typed("verify {}", &[&archive]).exits(0);
     let copies = scene.theirs("copies");
-    ark([OsStr::new("copy"), backups.as_ref(), copies.as_ref()]).exits(0);
+    typed("copy {} {}", &[&backups, &copies]).exits(0);
     typed("prune {} --keep-last 1", &[&copies]).exits(0);
     for dir in [&backups, &copies] {
         for name in fs::read_dir(dir).unwrap() {
@@ -385,19 +367,19 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     let ran = take().exits(0);
     let followed = format!("`{}` is a symbolic link, and was followed", at.display());
     assert!(ran.stdout.contains(&followed), "{ran:#?}");
-    let inspected = ark([OsStr::new("inspect"), source.as_ref()]).exits(0);
+    let inspected = typed("inspect {}", &[&source]).exits(0);
     assert!(inspected.stdout.contains("was followed"), "{inspected:#?}");
     for path in [&away, &source.join("member")] {
         chown(path, Some(ETCD), Some(ETCD)).unwrap();
     }
     take().exits(3).says("belongs to another owner");
-    ark([OsStr::new("verify"), source.as_ref()]).exits(3);
+    typed("verify {}", &[&source]).exits(3);
     // And so may a directory.
     fs::remove_file(&at).unwrap();
     fs::rename(&away, &at).unwrap();
     fs::rename(source.join("member/wal"), scene.path("elsewhere")).unwrap();
     symlink(scene.path("elsewhere"), source.join("member/wal")).unwrap();
-    ark([OsStr::new("verify"), source.as_ref()]).exits(0);
+    typed("verify {}", &[&source]).exits(0);
     chown(scene.path("elsewhere"), Some(ETCD), Some(ETCD)).unwrap();
     take().exits(3).says("belongs to another owner");
 }

@@ -4,17 +4,13 @@
 //! loses a member because it is down, or that cannot be stopped while a member does not answer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, ark, clean, typed};
-use crate::support::fake_cluster::{Behaviour, FakeCluster};
-use crate::support::tools::{need, only_with};
+use crate::support::fake_cluster::Behaviour;
+use crate::support::prelude::*;
 
 /// How long it may take until a change is shown; the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -133,14 +129,15 @@ fn a_roll_is_told_change_by_change_and_ends_when_the_cluster_version_has_moved()
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let text = rest.join("\n");
     assert!(text.contains("the cluster is at 2.2: 3 members"), "{text}");
-    for word in [
-        "downgrade check",
-        "keep the archives",
-        "diff",
-        "take a snapshot",
-    ] {
-        assert!(text.contains(word), "no {word:?} in {text}");
-    }
+    assert_has_each(
+        &text,
+        &[
+            "downgrade check",
+            "keep the archives",
+            "diff",
+            "take a snapshot",
+        ],
+    );
 }
 
 #[test]
@@ -151,10 +148,8 @@ fn under_json_each_change_is_an_object_on_a_line_of_its_own() {
     let first = told(&watch);
     assert_eq!(first["changed"].as_array().unwrap().len(), 3);
     assert_eq!(first["members"][1]["down_since_at"], Value::Null);
-    assert_eq!(
-        (&first["there"], &first["done"]),
-        (&0.into(), &false.into())
-    );
+    assert_eq!(first["there"], 0);
+    assert_eq!(first["done"], false);
     fake.member(1).down();
     let second = told(&watch);
     let id = format!("{:x}", fake.member(1).id());

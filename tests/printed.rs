@@ -4,18 +4,8 @@
 //!
 //! Guards against a hint at 3 a.m. that fails with "the following required arguments were not provided".
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
-
 use crate::encryption::keygen;
-use crate::support::ark::{BINARY, Ran, ark, clean, run, snapshot, typed};
-use crate::support::fake_cluster::FakeCluster;
-use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// Every text in an answer.
 fn texts(value: &Value, found: &mut Vec<String>) {
@@ -222,9 +212,7 @@ fn a_hint_names_the_backup_dir_that_was_given_and_no_check_that_was_just_made() 
     typed("verify {}", &[&"/gone/none.tar.zst"])
         .exits(10)
         .says("`etcd-ark list BACKUP_DIR`");
-    let mut bytes = fs::read(&archive).unwrap();
-    bytes[5000] ^= 1;
-    fs::write(&archive, bytes).unwrap();
+    flip(&archive, 5000);
     typed("verify {}", &[&archive])
         .exits(4)
         .says("`verify` of the whole backup dir shows which are valid");

@@ -3,24 +3,15 @@
 //! With Debian's etcd 3.4 through its v2 API, and with the servers of 2.x that the environment names. The server's
 //! answers afterwards are compared with those before the keys were deleted.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::live_2x::starts::{Alone, Did};
-use crate::support::ark::{BINARY, Ran, ark, assert_has, clean, run, snapshot, typed, typed_with};
 use crate::support::certs::Authority;
-use crate::support::etcd::{Connection, Etcd, ServerTls, http};
-use crate::support::recordings::copy_dir;
-use crate::support::tools::{fast_dir, is_thorough, need, need_etcd_2x, only_with, server};
+use crate::support::etcd::{Connection, ServerTls, http};
+use crate::support::prelude::*;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -553,49 +544,26 @@ fn users_and_certificates_of_a_cluster_hold_for_what_is_put_back() {
     let url = etcd.client_url();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (ca, cert, key) = (text(&authority.cert), text(&client.cert), text(&client.key));
+    let split = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let mut ctl = Ctl {
-        flags: [
-            "--endpoints",
-            &url,
-            "--ca-file",
-            &ca,
-            "--cert-file",
-            &cert,
-            "--key-file",
-            &key,
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        flags: split(&format!(
+            "--endpoints {url} --ca-file {ca} --cert-file {cert} --key-file {key}"
+        )),
     };
-    let flags = [
-        "--endpoints",
-        &url,
-        "--cacert",
-        &ca,
-        "--cert",
-        &cert,
-        "--key",
-        &key,
-    ];
+    let flags = format!("--endpoints {url} --cacert {ca} --cert {cert} --key {key}");
+    let flags: Vec<_> = flags.split(' ').collect();
     a_user_puts_back_what_is_its_own(&mut ctl, &flags, &data_dir, dir.path());
 
     let archive = crate::support::tools::archives_in(&dir.path().join("backups")).remove(0);
     let archive = text(&archive);
     let (strange_cert, strange_key) = (text(&stranger.cert), text(&stranger.key));
     for flags in [
-        &["--cacert", &ca][..],
-        &["--cert", &cert, "--key", &key],
-        &[
-            "--cacert",
-            &ca,
-            "--cert",
-            &strange_cert,
-            "--key",
-            &strange_key,
-        ],
+        format!("--cacert {ca}"),
+        format!("--cert {cert} --key {key}"),
+        format!("--cacert {ca} --cert {strange_cert} --key {strange_key}"),
     ] {
         let args = ["put-keys", &archive, "/app", "--endpoints", &url];
-        let told = ark(args.iter().chain(flags)).exits(1);
+        let told = ark(args.into_iter().chain(flags.split(' '))).exits(1);
         told.says("nothing was written").says("TLS");
     }
 }

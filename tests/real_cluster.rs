@@ -3,19 +3,10 @@
 //!
 //! In: etcd and etcdctl 3.4, if they are installed. Out: the members' own answers.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, archived, ark, names, typed};
-use crate::support::etcd::{Connection, Etcd};
-use crate::support::recordings::tree;
-use crate::support::tools::{need, only_with};
+use crate::support::etcd::Connection;
+use crate::support::prelude::*;
 use crate::support::trio::{MEMBERS, Trio, values};
 
 /// Entries between two raft snapshots.

@@ -2,21 +2,10 @@
 //!
 //! In: etcd and etcdctl, if they are installed. Out: the same keys from the API, before and after.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use tempfile::TempDir;
-
 use crate::faults::assert_reads_only;
-use crate::support::ark::{Ran, archived, ark, assert_has, names, program, typed, typed_with};
-use crate::support::encode::{
-    make_dir, raft_snapshot, small_member, snap_name, store_json, write_file,
-};
-use crate::support::etcd::{Etcd, http};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, in_own_mounts, need, need_root, only_with};
+use crate::support::encode::{raft_snapshot, snap_name, store_json};
+use crate::support::etcd::http;
+use crate::support::prelude::*;
 
 /// More than twice `--snapshot-count`, so that there are raft snapshots and a log above the newest.
 const KEYS: usize = 130;

@@ -4,20 +4,14 @@
 //! In: etcd, if it is installed; `ETCD_ARK_STORE_SEEDS` (how many seeds, 4), `ETCD_ARK_STORE_FIRST_SEED` (0) and
 //! `ETCD_ARK_STORE_OPERATIONS` (how many for each, 500). Out: nothing, or the seed and the first difference.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use crate::support::ark::{archived, ark, typed};
-use crate::support::etcd::{Answer, Connection, Etcd};
+use crate::support::etcd::{Answer, Connection};
+use crate::support::prelude::*;
 use crate::support::random_ops::{LONG_TTL, Random, RandomOps, Tally, v2_target};
-use crate::support::tools::{fast_dir, need, only_with};
+use crate::support::trio::without_ttl;
 
 /// How long the short lifetimes may take to end, and a server to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -172,24 +166,6 @@ fn count(node: &Value) -> (u64, u64) {
     below.fold(own, |sum, below| (sum.0 + below.0, sum.1 + below.1))
 }
 
-fn without_ttl(mut value: Value) -> Value {
-    match &mut value {
-        Value::Object(fields) => {
-            fields.remove("ttl");
-            for field in fields.values_mut() {
-                *field = without_ttl(field.take());
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                *item = without_ttl(item.take());
-            }
-        }
-        _ => {}
-    }
-    value
-}
-
 /// Adds a hidden node to the tree below `root`: its parent exists, since parents come first.
 fn insert(root: &mut Value, key: &[u8], node: Value) {
     // As the server tells it: with U+FFFD for what is not UTF-8.
@@ -308,11 +284,11 @@ impl Story {
             let visible = keys(data_dir, &at_index);
             self.equal(&what, &moment.expected(), &visible);
         }
-        ark([OsStr::new("verify"), "--deep".as_ref(), data_dir.as_ref()]).exits(0);
+        typed("verify --deep {}", &[&data_dir]).exits(0);
         let backups = data_dir.with_extension("backups");
         let archive = archived(data_dir, &backups);
         self.check_keys("the archive", &archive, last);
-        ark([OsStr::new("verify"), "--deep".as_ref(), archive.as_ref()]).exits(0);
+        typed("verify --deep {}", &[&archive]).exits(0);
     }
 
     fn check_keys(&self, what: &str, target: &Path, last: &Answers) {

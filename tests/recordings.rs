@@ -5,24 +5,14 @@
 mod inspect;
 mod odd_directories;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use etcd_ark::archive::warning::WarningCode;
 
-use crate::support::ark::{
-    BINARY, ark, assert_has, clean, copy_binary, names, run, snapshot, tool, typed, typed_with,
-};
-use crate::support::decode;
-use crate::support::encode::{SegmentBuilder, small_member, write_file};
-use crate::support::recordings::{Recording, Stat, copy_dir, stat, tree, unpack};
+use crate::corruption::{look, take};
+use crate::support::encode::SegmentBuilder;
+use crate::support::prelude::*;
 
 /// Where the parts of one recorded member are.
 struct Source {
@@ -112,7 +102,7 @@ fn there_and_back(name: &str, dirs: &[&str]) {
             let (archive, told) = snapshot(&source.data, &backups, &flags);
             let listed = told["manifest"]["files"].as_array().unwrap();
             assert_eq!(listed.len(), files.len(), "{dir} {scope:?}: {listed:#?}");
-            ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+            typed("verify {}", &[&archive]).exits(0);
             let restored = scratch.path().join("restored");
             restore(&archive, &restored, &[]).exits(0);
             assert_same_files(&restored, files);
@@ -386,10 +376,7 @@ fn snapshot_and_log_size(data: &Path) -> u64 {
 #[test]
 fn a_limit_of_ones_own_counts_and_between_data_and_directory_it_is_only_noted() {
     // Guards against a limit that is read but not used, and against a cron job that fails by what is no reason to.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    small_member(&data);
-    let backups = scratch.path().join("backups");
+    let (_dir, data, backups, _) = small_scene();
     let [data_dir, backup_dir] = [&data, &backups].map(|path| path.to_str().unwrap());
     let base = [
         "snapshot",
@@ -449,7 +436,7 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
     let archive = Path::new(&backups).join(archive);
     let sum = archive.with_extension("zst.sha256");
     let right = fs::read_to_string(&sum).unwrap();
-    let verified = || ark([OsStr::new("verify"), archive.as_os_str()]).exits(0);
+    let verified = || typed("verify {}", &[&archive]).exits(0);
     assert!(!verified().stderr.contains("does not match"));
     fs::write(&sum, format!("{:064}{}", 0, &right[64..])).unwrap();
     verified()
@@ -458,9 +445,7 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
 
     // A corrupt data dir is kept as it is first; there may be no archive.
     let segment = decode::segments(&Path::new(&data).join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[20] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    flip(&segment, 20);
     let told = ark(["verify", &data]).exits(4);
     told.says("is corrupt: ")
         .says("etcd-ark snapshot --damaged");
@@ -469,9 +454,7 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
 #[test]
 fn leftovers_are_named_and_stay_out_of_the_live_set() {
     // Guards against a file that etcd set aside as broken coming back as part of a member.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
+    let (scratch, data, _, small) = small_scene();
     let leftovers = [
         (
             "member/snap/0000000000000002-0000000000000004.snap.broken",
@@ -490,7 +473,7 @@ fn leftovers_are_named_and_stay_out_of_the_live_set() {
         write_file(&data.join(path), 0o600, b"half of something");
     }
     let told = inspect(&data, &[]);
-    let text = ark(["inspect".as_ref(), data.as_os_str()]).exits(0).stdout;
+    let text = typed("inspect {}", &[&data]).exits(0).stdout;
     for (path, what) in leftovers {
         let found = told["leftovers"].as_array().unwrap();
         let named = |leftover: &&Value| leftover["path"] == path;
@@ -574,9 +557,7 @@ fn a_half_written_raft_snapshot_is_passed_over_for_the_one_before() {
 #[test]
 fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
     // Guards against a torn tail, which every crash may leave, that stops a backup or comes back as part of it.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
+    let (scratch, data, _, small) = small_scene();
     let last = small.segments.last().unwrap();
     let whole = fs::read(&last.path).unwrap();
     let header_end = last.frames[1].end();
@@ -589,11 +570,11 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
             .filter(|&end| end <= length)
             .max()
             .unwrap();
-        let found = survey(&data);
+        let found = look(&data);
         assert!(found.is_valid(), "cut at {length}: {found:#?}");
         let torn = (end < length).then(|| (format!("member/wal/{}", last.name), end as u64));
         assert_eq!(found.torn_tail, torn, "cut at {length}");
-        let captured = capture(&data, &scratch.path().join("backups")).unwrap();
+        let captured = take(&data, &scratch.path().join("backups")).unwrap();
         let entry = captured.manifest.files.last().unwrap();
         assert_eq!(entry.size, end as u64, "cut at {length}");
         assert_eq!(
@@ -615,13 +596,11 @@ fn a_log_cut_at_any_length_is_archived_to_its_last_whole_record() {
 fn a_segment_cut_within_its_header_is_named() {
     // Guards against an archive that has lost a segment's entries without a word. 2.0.0 to 2.0.9 leave such a segment when
     // they crash at a cut; later ones rename a segment into place only when its header is synced.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    let small = small_member(&data);
+    let (scratch, data, _, small) = small_scene();
     let last = small.segments.last().unwrap();
     for length in (0..last.frames[1].end()).rev() {
         cut(&last.path, length);
-        let found = survey(&data);
+        let found = look(&data);
         assert_eq!(found.files.len(), 3, "cut at {length}");
         if [0, 3, last.frames[0].end(), last.frames[1].end() - 1].contains(&length) {
             let backups = scratch.path().join("backups");
@@ -637,9 +616,7 @@ fn a_segment_cut_within_its_header_is_named() {
 #[test]
 fn a_log_that_lost_committed_entries_is_not_archived() {
     // Guards against an archive that etcd panics on: its commit index is above its last entry.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    small_member(&data);
+    let (scratch, data, _, _) = small_scene();
     let wal = data.join("member/wal");
     let first = decode::segments(&wal).remove(0);
     let second = decode::segments(&wal).remove(1);
@@ -657,7 +634,7 @@ fn a_log_that_lost_committed_entries_is_not_archived() {
     .says("etcd could not start from this data dir")
     .says("the commit index 12 is not between the raft snapshot's index 10 and the last index 11")
     .says("hint: etcd cannot start from this directory as it is");
-    assert_eq!(names(scratch.path()), ["data"]);
+    assert_eq!(names(scratch.path()), ["source"]);
 }
 
 /// The running crc at the end of a first segment.
@@ -704,40 +681,6 @@ fn the_zeros_of_a_preallocated_segment_are_no_damage() {
     let mut bytes = segment.bytes().to_vec();
     *bytes.last_mut().unwrap() = 1;
     fs::write(&path, bytes).unwrap();
-    let found = survey(&data);
+    let found = look(&data);
     assert!(!found.is_valid(), "{found:#?}");
-}
-
-fn survey(data: &Path) -> etcd_ark::data_dir::scan::Survey {
-    let dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
-    etcd_ark::data_dir::scan::survey(
-        &dir,
-        etcd_ark::etcd::scan::Pass::WHOLE,
-        &etcd_ark::interrupt::Interrupt::default(),
-        &mut |_| {},
-    )
-    .unwrap()
-}
-
-fn capture(
-    data: &Path,
-    backups: &Path,
-) -> Result<etcd_ark::snapshot::Captured, etcd_ark::snapshot::error::CaptureError> {
-    let data_dir = etcd_ark::data_dir::DataDir::open(data, None).unwrap();
-    let request = etcd_ark::snapshot::SnapshotRequest {
-        data_dir: &data_dir,
-        to: etcd_ark::snapshot::destination::Destination::BackupDir(backups),
-        scope: etcd_ark::archive::manifest::Scope::Live,
-        labels: Vec::new(),
-        level: 1,
-        threads: 1,
-        size_limit: 100_000_000,
-        created: etcd_ark::snapshot::CreatedAt::At(jiff::Timestamp::UNIX_EPOCH),
-        lock: None,
-    };
-    etcd_ark::snapshot::capture(
-        &request,
-        &etcd_ark::interrupt::Interrupt::default(),
-        &mut |_| {},
-    )
 }

@@ -2,31 +2,21 @@
 //!
 //! In: small members made for each story, and real tools. Out: the exit code, the output, and the state on disk.
 
-use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::fs::FlockOperation;
-use serde_json::json;
-use tempfile::TempDir;
 
-use crate::support::ark::{BINARY, Ran, ark, clean, names, run, snapshot, typed_with};
 use crate::support::encode::{
     CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
-    make_dir, members, raft_snapshot, request, segment_name, small_member, snap_name, store_json,
-    write_file,
+    members, raft_snapshot, request, segment_name, snap_name, store_json,
 };
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{tree, unpack};
-use crate::support::tools::{archives_in, need, only_with};
+use crate::support::prelude::*;
 
 /// Runs the binary on one path.
 fn on(command: &str, target: &Path) -> Ran {
-    ark([OsStr::new(command), target.as_os_str()])
+    typed("{} {}", &[&command, &target])
 }
 
 fn try_snapshot(data_dir: &Path, backups: &Path) -> Ran {
@@ -168,9 +158,7 @@ fn padded_member(data_dir: &Path, tail: &[u8]) -> PathBuf {
 fn zeros_behind_a_2x_log_are_damage() {
     // Guards against acknowledged entries lost unnoticed: a crash that left zeros where records were, read as the log's end.
     for zeros in [8, 512, 4096] {
-        let dir = TempDir::new().unwrap();
-        let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-        let facts = small_member(&source);
+        let (_dir, source, backups, facts) = small_scene();
         append(&facts.segments[1].path, &vec![0; zeros]);
         let said = "zeros behind the last record";
         let told = on("verify", &source).exits(4);
@@ -405,9 +393,7 @@ fn what_the_environment_says_counts() {
 #[test]
 fn a_backup_dir_inside_the_data_dir_is_refused() {
     // Guards against archives that go with the data they are to bring back, and a source that is written to.
-    let dir = TempDir::new().unwrap();
-    let source = dir.path().join("source");
-    small_member(&source);
+    let (_dir, source, _, _) = small_scene();
     let before = tree(&source);
     for inside in ["", "backups", "member/backups", "a/b", "member/wal"] {
         try_snapshot(&source, &source.join(inside)).exits(3);
@@ -504,10 +490,7 @@ fn a_backup_dir_stands_for_its_archives() {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(told.stdout.contains(name), "{told:#?}");
     }
-    let mut bytes = fs::read(&broken).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&broken, bytes).unwrap();
+    flip_middle(&broken);
     on("verify", &backups).exits(4);
 }
 
@@ -552,9 +535,7 @@ fn no_name_reaches_the_terminal_raw() {
 #[test]
 fn leftovers_beyond_the_soft_limit_of_open_files_are_captured() {
     // Guards against a backup that fails on the member that needs it most: one with years of leftovers.
-    let dir = TempDir::new().unwrap();
-    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-    small_member(&source);
+    let (_dir, source, backups, _) = small_scene();
     for number in 0..1200 {
         let name = format!("{number:016x}-{number:016x}.snap.broken");
         write_file(&source.join("member/snap").join(name), 0o644, b"broken");

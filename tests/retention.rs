@@ -1,15 +1,9 @@
 //! Retention on real archives: what is removed, what is kept, and what an interrupted run leaves.
 
-use crate::support::tools::only_with;
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, clean, names, typed, words};
 use crate::support::nights::Night;
+use crate::support::prelude::*;
 use crate::support::{ark, tools};
 
 /// A backup dir with an archive of each of `nights` nights, the newest last.
@@ -78,12 +72,6 @@ impl Place {
             .collect();
         all.iter().filter(own).cloned().collect::<Vec<_>>() == beside
     }
-}
-
-fn flip(archive: &Path) {
-    let mut bytes = fs::read(archive).unwrap();
-    bytes[1000] ^= 1;
-    fs::write(archive, bytes).unwrap();
 }
 
 #[test]
@@ -169,8 +157,8 @@ fn a_policy_that_keeps_nothing_is_wrong_usage() {
 fn what_does_not_check_counts_for_nothing_and_stays() {
     let place = place(6);
     let all = place.archives();
-    flip(&place.backups().join(&all[5]));
-    flip(&place.backups().join(&all[3]));
+    flip(&place.backups().join(&all[5]), 1000);
+    flip(&place.backups().join(&all[3]), 1000);
     fs::write(place.backups().join(&all[1]), b"nonsense").unwrap();
     let ran = typed("--strict prune {} --keep-last=2", &[&place.backups()]).exits(5);
     assert_eq!(
@@ -306,7 +294,7 @@ fn an_archive_is_read_again_only_when_its_proof_is_old_or_its_file_another() {
     assert_eq!(reads(&["--prove-again-after=0s"]), 3);
     // Touched, it may be another one.
     let all = place.archives();
-    flip(&place.backups().join(&all[0]));
+    flip(&place.backups().join(&all[0]), 1000);
     let ran = place.prune(&["--keep-last=5"]).exits(0);
     assert_eq!(
         ran.json()["archives"][2]["reasons"][0]["rule"],
@@ -400,7 +388,7 @@ fn an_archive_that_rotted_since_it_was_proven_has_none_removed_for_its_sake() {
     // Bits rot without a word: the size and the time of writing stay.
     let newest = place.backups().join(&all[3]);
     let written = fs::metadata(&newest).unwrap().modified().unwrap();
-    flip(&newest);
+    flip(&newest, 1000);
     let file = fs::OpenOptions::new().write(true).open(&newest).unwrap();
     file.file().set_modified(written).unwrap();
     let ran = place.prune(&["--keep-last=1"]).exits(0);

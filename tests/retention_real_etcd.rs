@@ -3,14 +3,8 @@
 //! The nights are simulated: etcd-ark runs under libfaketime, a day later each time. etcd itself is a 3.4, which must
 //! stop for its snapshot, and keeps the true time.
 
-use crate::support::tools::only_with;
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, clean};
-use crate::support::etcd::{Etcd, http};
+use crate::support::etcd::http;
+use crate::support::prelude::*;
 use crate::support::{ark, tools};
 
 struct Nights {
@@ -84,11 +78,8 @@ fn ten_nights_are_pruned_as_asked_and_the_oldest_that_is_left_starts() {
         }
         server.stop();
         let ran = nights.snapshot(night).exits(0);
-        assert_eq!(
-            (ran.stdout.as_str(), ran.stderr.as_str()),
-            ("", ""),
-            "cron would send a mail"
-        );
+        assert_eq!(ran.stdout.as_str(), "", "cron would send a mail");
+        assert_eq!(ran.stderr.as_str(), "", "cron would send a mail");
         let status = nights.ark(night, &["status"]).exits(0);
         assert!(status.stdout.starts_with("ETCD-ARK OK: "), "{status:?}");
     }

@@ -7,26 +7,16 @@ mod membership;
 mod real_servers;
 mod refusals;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::faults::{Blow, Call, Story, ensure, ensure_no_staging, strike_everywhere};
-use crate::support::ark::{Ran, ark, assert_has, names, run, snapshot, tool, typed, typed_with};
 use crate::support::decode::number;
+use crate::support::encode;
 use crate::support::encode::{
     CONF_CHANGE, CRC, ENTRY, HARD_STATE, MARKER, METADATA, NORMAL, REMOVE_NODE, SegmentBuilder,
-    StoreImage, UPDATE_NODE, bootstrap, make_dir, members, raft_snapshot, request, segment_name,
-    small_member, snap_name, write_file,
+    StoreImage, UPDATE_NODE, bootstrap, members, raft_snapshot, request, segment_name, snap_name,
 };
-use crate::support::etcd::{Addresses, Etcd};
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, need};
-use crate::support::{decode, encode};
+use crate::support::etcd::Addresses;
+use crate::support::prelude::*;
+use crate::support::trio::without_ttl;
 
 /// `rewind` of `targets` with further flags.
 pub(crate) fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
@@ -49,19 +39,6 @@ pub(crate) fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
 pub(crate) fn keys(target: &Path) -> Value {
     let told = ark(["--json".as_ref(), "keys".as_ref(), target.as_os_str()]);
     told.exits(0).json()
-}
-
-/// Takes `ttl`, which counts down, out of every node of an answer.
-fn without_ttl(mut answer: Value) -> Value {
-    fn strip(node: &mut Value) {
-        if let Some(node) = node.as_object_mut() {
-            node.remove("ttl");
-            let children = node.get_mut("nodes").and_then(Value::as_array_mut);
-            children.into_iter().flatten().for_each(strip);
-        }
-    }
-    strip(&mut answer["node"]);
-    answer
 }
 
 /// The values of all keys, by name.

@@ -4,17 +4,11 @@
 //! Expectations come from data of real servers, from an encoder of the tests' own, and from a real 2.1 if the
 //! environment names one.
 
-use std::path::{Path, PathBuf};
-
 use etcd_ark::data_dir::start::start_verdicts;
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite, untar};
-use crate::support::ark::{BINARY, Ran, clean, run, typed};
 use crate::support::encode::{NORMAL, request};
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::prelude::*;
 
 const MEM_B: &str = "1512e7959dba47fe";
 

@@ -1,17 +1,9 @@
 //! The promises of a rewind: it reports what it cannot know, its printed commands work, and it never writes
 //! unencrypted archives from encrypted ones by itself.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite};
-use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::encode::{NORMAL, request};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

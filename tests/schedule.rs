@@ -7,14 +7,7 @@ mod install;
 /// The paths in a unit.
 mod places;
 
-use std::path::Path;
-use std::process::Command;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
-use crate::support::ark::{BINARY, ark, clean, names, run, typed};
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// Every character that some reader on the way takes for its own.
 const HARD: &str = "a b\t\u{e9}%n%%$HOME${x}'\"\\\\;#!*~`|&<>(){}[]";
@@ -22,12 +15,12 @@ const HARD: &str = "a b\t\u{e9}%n%%$HOME${x}'\"\\\\;#!*~`|&<>(){}[]";
 /// What stories set in the environment, so that no file of this machine is read.
 const NO_CONFIG: &str = "--config=";
 
-/// The file named `name` that `schedule` prints with `args`.
+/// The file named `name` that `schedule` prints, typed as a line with `{}` for each of `values`.
 #[track_caller]
-fn printed(args: &[&str], name: &str) -> String {
-    let mut all = vec!["--json", "schedule"];
-    all.extend(args);
-    let told = ark(all).exits(0).json();
+fn printed(line: &str, values: &[&str], name: &str) -> String {
+    let values: Vec<&dyn AsRef<OsStr>> = values.iter().map(|value| value as _).collect();
+    let line = format!("--json schedule {line}");
+    let told = typed(&line, &values).exits(0).json();
     let files = told["files"].as_array().unwrap();
     let is_it = |file: &&serde_json::Value| file["path"].as_str().unwrap().ends_with(name);
     let file = files.iter().find(is_it).unwrap();
@@ -80,16 +73,8 @@ fn value<'u>(unit: &'u str, key: &str) -> &'u str {
 fn systemd_reads_back_every_word_that_was_given() {
     let hard = HARD.replace('\t', "");
     let dir = format!("/srv/{hard}");
-    let args = [
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        &dir,
-        "--label",
-        &hard,
-        "--all",
-    ];
-    let unit = printed(&args, ".service");
+    let line = "--data-dir /d --backup-dir {} --label {} --all";
+    let unit = printed(line, &[&dir, &hard], ".service");
     let words = unit_words(value(&unit, "ExecStart"), true);
     assert_eq!(
         words,
@@ -119,18 +104,10 @@ fn systemd_finds_nothing_to_say_about_printed_units() {
     let scratch = TempDir::new().unwrap();
     let dir = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (data_dir, backups) = (dir("100% of $HOME"), dir("a \"b\""));
-    let args = [
-        "--data-dir",
-        &data_dir,
-        "--backup-dir",
-        &backups,
-        "--every",
-        "15m",
-        "--run-as",
-        "root",
-    ];
+    let line = "--data-dir {} --backup-dir {} --every 15m --run-as root";
     for name in ["etcd-ark.service", "etcd-ark.timer"] {
-        fs::write(scratch.path().join(name), printed(&args, name)).unwrap();
+        let unit = printed(line, &[&data_dir, &backups], name);
+        fs::write(scratch.path().join(name), unit).unwrap();
     }
     let mut verify = clean("systemd-analyze");
     verify.args(["verify", "--man=no", "etcd-ark.service", "etcd-ark.timer"]);
@@ -158,24 +135,14 @@ fn systemd_and_cron_take_every_time_that_schedule_takes() {
     }
     // 12 parts of an hour, 7 of a day, and a day by two names.
     assert_eq!(times.len(), 12 + 7 + 1, "{times:?}");
-    times.push(
-        value(
-            &printed(
-                &["--data-dir", "/d", "--backup-dir", "/b", "--at", "23:59"],
-                ".timer",
-            ),
-            "OnCalendar",
-        )
-        .to_owned(),
-    );
+    let at = printed("--data-dir /d --backup-dir /b --at 23:59", &[], ".timer");
+    times.push(value(&at, "OnCalendar").to_owned());
     run(clean("systemd-analyze").arg("calendar").args(&times)).exits(0);
     for day in ["24h", "1d"] {
-        let args = ["--data-dir", "/d", "--backup-dir", "/b", "--every", day];
-        assert_eq!(
-            value(&printed(&args, ".timer"), "OnCalendar"),
-            "*-*-* 00:00:00"
-        );
-        let line = printed(&[&["--kind", "cron"], &args[..]].concat(), "etcd-ark");
+        let every = format!("--data-dir /d --backup-dir /b --every {day}");
+        let unit = printed(&every, &[], ".timer");
+        assert_eq!(value(&unit, "OnCalendar"), "*-*-* 00:00:00");
+        let line = printed(&format!("--kind cron {every}"), &[], "etcd-ark");
         assert!(line.contains("\n0 0 * * * root "), "{line}");
     }
 }

@@ -3,15 +3,8 @@
 //! In: archives of three members over several nights. Out: the same ones for `list`, `verify`, `copy` and `prune`.
 //! Guards against a filter that works differently in one command, and against a wrong archive.
 
-use std::path::{Path, PathBuf};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, assert_has, clean, names, run, snapshot, typed};
 use crate::support::nights::Night;
-use crate::support::recordings::unpack;
+use crate::support::prelude::*;
 
 struct Scene {
     dir: TempDir,
@@ -74,37 +67,29 @@ fn a_filter_means_the_same_to_list_verify_copy_and_prune() {
     let ids = typed("inspect --json {}", &[&scene.backups.join(&scene.names[4])]);
     let id = ids.json()["member"]["id"].as_str().unwrap().to_owned();
     let yesterday = (etcd_ark::clock::now() - jiff::SignedDuration::from_hours(30)).to_string();
-    let cases: [(&[&str], &[usize]); 8] = [
-        (&["--member", "infra1"], &[4, 5, 6, 7]),
-        (&["--member", &id], &[4, 5, 6, 7]),
-        (&["--label", "pre-upgrade"], &[0, 4, 8]),
-        (
-            &["--label", "pre-upgrade,nightly", "--member", "infra2"],
-            &[8, 9, 10, 11],
-        ),
-        (&["--since", "30h"], &[2, 3, 6, 7, 10, 11]),
-        (
-            &[
-                "--since", &yesterday, "--label", "all", "--member", "infra0",
-            ],
-            &[2, 3],
-        ),
-        (
-            &["--since", "2015-10-01", "--member", "infra0"],
-            &[0, 1, 2, 3],
-        ),
-        (&[], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
-    ];
-    for (number, (flags, expected)) in cases.iter().enumerate() {
-        let mut expected: Vec<_> = expected.iter().map(|at| scene.names[*at].clone()).collect();
+    let cases = format!(
+        "--member infra1 -> 4 5 6 7
+         --member {id} -> 4 5 6 7
+         --label pre-upgrade -> 0 4 8
+         --label pre-upgrade,nightly --member infra2 -> 8 9 10 11
+         --since 30h -> 2 3 6 7 10 11
+         --since {yesterday} --label all --member infra0 -> 2 3
+         --since 2015-10-01 --member infra0 -> 0 1 2 3
+         -> 0 1 2 3 4 5 6 7 8 9 10 11"
+    );
+    for (number, case) in cases.lines().map(str::trim).enumerate() {
+        let (flags, expected) = case.split_once("-> ").unwrap();
+        let flags: Vec<_> = flags.split_whitespace().collect();
+        let expected = expected.split(' ').map(|at| at.parse::<usize>().unwrap());
+        let mut expected: Vec<_> = expected.map(|at| scene.names[at].clone()).collect();
         expected.sort();
         let listed = scene
-            .run("list", &[flags, &["--names"][..]].concat())
+            .run("list", &[&flags, &["--names"][..]].concat())
             .exits(0);
         let mut lines: Vec<_> = listed.stdout.lines().map(str::to_owned).collect();
         lines.sort();
         assert_eq!(lines, expected, "{flags:?}");
-        let json = [flags, &["--json"][..]].concat();
+        let json = [&flags, &["--json"][..]].concat();
         let listed = scene.run("list", &json).exits(0).json();
         assert_eq!(
             Scene::told(&listed, "archives", "archive"),

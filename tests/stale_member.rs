@@ -3,23 +3,14 @@
 //! Guards against an old directory restored beside members that continued (it silently forgets what it acknowledged),
 //! and against a rewound cluster that meets the one it was made from.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use fs_err as fs;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
 use crate::support::archive_builder::Forge;
-use crate::support::ark::{Ran, ark, names, restore, snapshot, typed};
 use crate::support::certs::Authority;
 use crate::support::encode::{
     CLUSTER_ID, MEMBER_ID, SegmentBuilder, SmallMember, members, small_member_of,
 };
-use crate::support::etcd::{Etcd, ServerTls};
-use crate::support::fake_cluster::{Behaviour, FakeCluster, FakeMember};
-use crate::support::recordings::{copy_dir, tree, unpack};
-use crate::support::tools::{need, only_with};
+use crate::support::etcd::ServerTls;
+use crate::support::fake_cluster::{Behaviour, FakeMember};
+use crate::support::prelude::*;
 
 /// A fake cluster, and an archive of its member infra0.
 struct Scene {
@@ -149,10 +140,8 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
     let asked: Vec<_> = told["members_asked"].as_array().unwrap().iter().collect();
     assert_eq!(asked.len(), 3, "{told:#}");
     let one = asked.iter().find(|one| one["name"] == "infra1").unwrap();
-    assert_eq!(
-        (&one["presence"], &one["url"]),
-        (&json!("here"), &json!(other.peer_url()))
-    );
+    assert_eq!(one["presence"], "here");
+    assert_eq!(one["url"], json!(other.peer_url()));
     assert!(
         asked
             .iter()
@@ -443,10 +432,7 @@ fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
 /// Flips a bit in the middle of a member's only segment.
 fn damage(data: &Path) {
     let segment = crate::support::decode::segments(&data.join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    let at = bytes.len() * 3 / 4;
-    bytes[at] ^= 0x10;
-    fs::write(&segment, bytes).unwrap();
+    flip_middle(&segment);
 }
 
 #[test]

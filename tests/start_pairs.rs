@@ -1,11 +1,11 @@
 //! Pairs of damages, on data of several releases: an archive behaves as the verdict on its data dir says.
 
-use std::path::Path;
 use std::sync::Mutex;
 
+use etcd_ark::archive::Archive;
+use etcd_ark::archive::manifest::Manifest;
 use etcd_ark::archive::manifest::Scope;
 use etcd_ark::archive::warning::{Warning, WarningCode};
-use etcd_ark::archive::{Archive, manifest::Manifest};
 use etcd_ark::data_dir::DataDir;
 use etcd_ark::data_dir::scan::survey;
 use etcd_ark::data_dir::start::start_verdicts;
@@ -19,7 +19,7 @@ use etcd_ark::snapshot::{CreatedAt, SnapshotRequest, capture};
 use jiff::Timestamp;
 
 use crate::support::damages::{Damaged, pairs};
-use crate::support::tools::{fast_dir, is_thorough};
+use crate::support::prelude::*;
 
 /// How many pairs are tried, if not all: a second's worth.
 const SAMPLE: u64 = 120;

@@ -1,20 +1,15 @@
 //! Whether a server starts from a data dir, compared with what real servers of four releases did with 357.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
-use serde_json::Value;
 
 use crate::rewind::{entry, hard_state, rewrite};
-use crate::support::ark::{ark, assert_has, names, restore, snapshot, typed};
 use crate::support::decode::{Field, FrameRead, fields, frames, log, segments};
 use crate::support::encode::{
     ENTRY, LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name,
-    snap_name, write_file,
+    snap_name,
 };
-use crate::support::recordings::{Recording, copy_dir, unpack};
+use crate::support::prelude::*;
 
 /// The patch releases that the verdicts were seen on, in the order of the release lines.
 const SERVERS: [&str; 4] = ["2.0.13", "2.1.3", "2.2.5", "2.3.8"];
@@ -176,7 +171,7 @@ fn what_a_server_runs_on_healthily_is_not_called_damaged() {
         "G-snap_name_too_high",
     ] {
         let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
-        ark(["verify".as_ref(), dir.as_os_str()]).exits(0);
+        typed("verify {}", &[&dir]).exits(0);
         snapshot(&dir, &backups.path().join(case), &[]);
     }
 }
@@ -205,9 +200,7 @@ fn where_a_server_takes_what_is_corrupt_both_are_said() {
         ("A-cluster_version_bad", "etcd 2.0 still starts from it"),
     ] {
         let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
-        ark(["verify".as_ref(), dir.as_os_str()])
-            .exits(4)
-            .says(also);
+        typed("verify {}", &[&dir]).exits(4).says(also);
         let line = "snapshot --data-dir {} --backup-dir {}";
         typed(line, &[&dir, &backups.path()]).exits(4).says(also);
     }
@@ -233,14 +226,12 @@ fn an_empty_last_segment_is_no_damage_where_the_markers_are_before_it() {
             let starts = verdicts.iter().any(|(_, verdict)| verdict.is_yes());
             assert!(starts, "{name} {with_crc}: {verdicts:?}");
             let says = "holds no record of the log";
-            ark(["verify".as_ref(), work.as_os_str()])
-                .exits(0)
-                .says(says);
+            typed("verify {}", &[&work]).exits(0).says(says);
             let backups = backups.path().join(format!("{name}-{with_crc}"));
             let (archive, told) = snapshot(&work, &backups, &[]);
             let warnings = told["manifest"]["warnings"].to_string();
             assert!(warnings.contains(says), "{told:#}");
-            ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
+            typed("verify {}", &[&archive]).exits(0);
         }
     }
 }
@@ -347,7 +338,7 @@ fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it()
         ("G-member_gone", "empty"),
     ] {
         let dir = recording.path(format!("start-verdicts/cases/{case}.etcd"));
-        let ran = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]);
+        let ran = typed("verify --json {}", &[&dir]);
         assert!(ran.code != 0, "{case}: {ran:#?}");
         let told = ran.json();
         let target = &told["targets"][0];
@@ -365,9 +356,7 @@ fn verify_says_of_one_target_that_is_no_whole_data_dir_what_servers_do_with_it()
     );
     let bytes = std::fs::read(&archive).unwrap();
     std::fs::write(&archive, &bytes[..bytes.len() - 1]).unwrap();
-    let told = ark(["verify".as_ref(), "--json".as_ref(), archive.as_os_str()])
-        .exits(4)
-        .json();
+    let told = typed("verify --json {}", &[&archive]).exits(4).json();
     assert_eq!(told["targets"][0]["starts"]["2.1"], "no", "{told:#}");
 }
 
@@ -435,7 +424,7 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
         let mut archives = archives.filter(|name| name.ends_with(".tar.zst"));
         backups.path().join(case).join(archives.next().unwrap())
     };
-    let status = |case: &str| ark(["status".as_ref(), backups.path().join(case).as_os_str()]);
+    let status = |case: &str| typed("status {}", &[&backups.path().join(case)]);
     assert!(!warned("C-intact"));
     assert!(!warned("C-tail_minus_1"));
     status("C-tail_minus_1").exits(0);
@@ -485,7 +474,7 @@ fn snapshot_warns_where_the_own_release_of_the_data_does_not_start_from_them() {
 fn what_starts_only_until_the_next_raft_snapshot_is_told_everywhere() {
     let (_recording, dir) = published_late();
     let work = tempfile::tempdir().unwrap();
-    let told = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]).exits(0);
+    let told = typed("verify --json {}", &[&dir]).exits(0);
     let told = told.json()["targets"][0].clone();
     let starts = ["2.0", "2.1", "2.2", "2.3"].map(|line| told["starts"][line].clone());
     assert_eq!(starts, ["no", "yes", "yes", "yes"], "{told:#}");
@@ -501,7 +490,7 @@ fn what_starts_only_until_the_next_raft_snapshot_is_told_everywhere() {
     let warning = format!("etcd 2.1 does not start from this archive for good: {says}");
     let again = "snapshot --data-dir {} --backup-dir {} --strict";
     typed(again, &[&dir, &backups]).exits(5).says(&warning);
-    let status = ark(["status".as_ref(), backups.as_os_str()]).exits(1);
+    let status = typed("status {}", &[&backups]).exits(1);
     assert_has(&status.stdout, &warning);
     restore(&archive, &work.path().join("data"), &["--offline"])
         .exits(0)
@@ -558,7 +547,7 @@ fn a_log_that_ends_below_the_newest_raft_snapshot_is_told_with_what_is_lost() {
         }
     }
     assert!(cut);
-    ark(["verify".as_ref(), dir.as_os_str()]).exits(4);
+    typed("verify {}", &[&dir]).exits(4);
     let (end, first) = (newest - 5, newest - 4);
     let lost =
         format!("this archive ends at entry {end}, and entries {first} to {newest} are lost");
@@ -568,7 +557,7 @@ fn a_log_that_ends_below_the_newest_raft_snapshot_is_told_with_what_is_lost() {
     typed(&format!("{line} --dry-run"), &[&dir, &backups]).exits(5);
     let ran = typed(line, &[&dir, &backups]).exits(5);
     ran.says(source).says(&lost);
-    let critical = ark(["status".as_ref(), backups.as_os_str()]).exits(2);
+    let critical = typed("status {}", &[&backups]).exits(2);
     assert_has(&critical.stdout, &lost);
     let etcd = work.join("etcd");
     write_file(&etcd, 0o755, b"#!/bin/sh\necho etcd Version: 2.1.3\n");
@@ -598,12 +587,10 @@ fn data_without_a_cluster_version_are_of_2_0() {
         }
         records.push(hard_state(end.term, 0, end.index + 3));
     });
-    let told = ark(["verify".as_ref(), "--json".as_ref(), dir.as_os_str()]).exits(0);
+    let told = typed("verify --json {}", &[&dir]).exits(0);
     let starts = &told.json()["targets"][0]["starts"];
-    assert_eq!(
-        (&starts["2.0"], &starts["2.1"]),
-        (&"no".into(), &"yes".into())
-    );
+    assert_eq!(starts["2.0"], "no");
+    assert_eq!(starts["2.1"], "yes");
     let backups = work.path().join("backups");
     let (archive, _) = snapshot(&dir, &backups, &[]);
     let says = format!(
@@ -612,7 +599,7 @@ fn data_without_a_cluster_version_are_of_2_0() {
     );
     let line = "snapshot --data-dir {} --backup-dir {} --strict";
     typed(line, &[&dir, &backups]).exits(5).says(&says);
-    let critical = ark(["status".as_ref(), backups.as_os_str()]).exits(2);
+    let critical = typed("status {}", &[&backups]).exits(2);
     assert_has(&critical.stdout, &says);
     restore(&archive, &work.path().join("data"), &["--offline"])
         .exits(3)

@@ -6,18 +6,11 @@
 
 mod deep;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use serde_json::Map;
 
-use fs_err as fs;
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
-
-use crate::support::ark::{Ran, ark, assert_has, names, snapshot, typed};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Recording, copy_dir, unpack};
-use crate::support::{decode, encode};
+use crate::support::encode;
+use crate::support::prelude::*;
+use crate::support::trio::without_ttl;
 
 /// A data directory that was recorded, with what its server answered before it stopped.
 struct Server {
@@ -154,20 +147,6 @@ fn run<A: AsRef<OsStr>>(command: &[&str], target: &Path, flags: impl AsRef<[A]>)
 #[track_caller]
 fn keys<A: AsRef<OsStr>>(target: &Path, flags: impl AsRef<[A]>) -> Value {
     run(&["--json", "keys"], target, flags).exits(0).json()
-}
-
-/// Takes `ttl` out of every node of an answer.
-fn without_ttl(mut answer: Value) -> Value {
-    fn strip(node: &mut Value) {
-        let Some(node) = node.as_object_mut() else {
-            return;
-        };
-        node.remove("ttl");
-        let children = node.get_mut("nodes").and_then(Value::as_array_mut);
-        children.into_iter().flatten().for_each(strip);
-    }
-    strip(answer.get_mut("node").unwrap_or(&mut Value::Null));
-    answer
 }
 
 /// Every node of an answer by its key, without its children; the root has no key and is left out.
@@ -596,9 +575,10 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
     assert!(text.to_lowercase().contains("in-order trap"), "{text}");
     assert!(text.contains("POST"), "{text}");
     assert!(text.contains("What helps:"), "{text}");
-    for key in ["/app/inorder/183", "/app/inorder/00000000000000000183"] {
-        assert!(text.contains(key), "{text}");
-    }
+    assert_has_each(
+        &text,
+        &["/app/inorder/183", "/app/inorder/00000000000000000183"],
+    );
 }
 
 #[test]

@@ -3,22 +3,11 @@
 //! In: runs without a terminal, with one, and with signals. Out: no output, or the right one; the right exit code;
 //! nothing incomplete.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use crate::support::ark::{
-    BINARY, LOCK_FILE, Ran, archived, ark, assert_has, clean, copy_binary, names, run,
-};
-use crate::support::encode::small_member;
-use crate::support::recordings::{Recording, copy_dir, tree, unpack};
-use crate::support::tools::{archives_in, fast_dir, need, need_faketime, need_root, only_with};
+use crate::support::prelude::*;
 
 fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -30,9 +19,7 @@ fn snapshot_args(source: &Path, backups: &Path) -> [String; 5] {
 #[test]
 fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
     // Guards against a mail of success every night, which people stop reading.
-    let dir = TempDir::new().unwrap();
-    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-    small_member(&source);
+    let (dir, source, backups, _) = small_scene();
     let args = snapshot_args(&source, &backups);
     let with = |more: &[&str]| ark(args.iter().map(String::as_str).chain(more.iter().copied()));
     for more in [&[][..], &["-q"], &["-q", "-v"], &["--label", "nightly"]] {
@@ -57,9 +44,7 @@ fn a_snapshot_from_cron_says_nothing_unless_something_is_wrong() {
 #[test]
 fn quiet_is_silent_on_success_and_never_on_a_question() {
     // Guards against `quiet = true` in the configuration, which made a monitoring check and every list say nothing.
-    let dir = TempDir::new().unwrap();
-    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-    small_member(&source);
+    let (dir, source, backups, _) = small_scene();
     let archive = archived(&source, &backups);
     let texts = [&source, &backups, &archive].map(|path| path.to_str().unwrap());
     let [source, backups, archive] = texts;
@@ -109,9 +94,7 @@ fn quiet_is_silent_on_success_and_never_on_a_question() {
 fn a_snapshot_on_a_terminal_says_what_it_made() {
     // Guards against a tool that is silent to the person before it.
     only_with!(need("script"));
-    let dir = TempDir::new().unwrap();
-    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-    small_member(&source);
+    let (_dir, source, backups, _) = small_scene();
     let line = format!("{BINARY} {}", snapshot_args(&source, &backups).join(" "));
     let mut command = clean("script");
     let told = run(command
@@ -363,9 +346,7 @@ fn a_clock_beyond_the_year_9999_stops_no_run() {
     let Some(faketime) = need_faketime() else {
         return;
     };
-    let dir = TempDir::new().unwrap();
-    let (source, backups) = (dir.path().join("source"), dir.path().join("backups"));
-    small_member(&source);
+    let (_dir, source, backups, _) = small_scene();
     for args in [
         &snapshot_args(&source, &backups)
             .each_ref()
@@ -441,9 +422,7 @@ fn whatever_exits_non_zero_says_why_on_stderr() {
     .unwrap();
     copy_dir(&data_dir, &at("BROKEN"));
     let segment = at("BROKEN").join("member/wal/0000000000000000-0000000000000000.wal");
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[500] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    flip(&segment, 500);
     let path = |word: &str| match word {
         "A" => archive.clone(),
         "D" => data_dir.clone(),

@@ -3,23 +3,11 @@
 //! In: logs that continued in every way, and archives that may replace a new one. Out: no new archive, if that is
 //! right; or a new one in any case of doubt.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use etcd_ark::repository::is_archive_name;
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::ark::{Ran, ark, names, typed};
-use crate::support::decode;
-use crate::support::encode::{
-    SegmentBuilder, SmallMember, conf_change, request, small_member, sync_request,
-};
-use crate::support::etcd::Etcd;
-use crate::support::recordings::{copy_dir, unpack};
+use crate::support::encode::{SegmentBuilder, SmallMember, conf_change, request, sync_request};
+use crate::support::prelude::*;
 use crate::support::relabel_member::make_member;
-use crate::support::tools::{archives_in, need, only_with};
 
 struct Scratch {
     dir: TempDir,
@@ -170,10 +158,7 @@ fn a_run_from_cron_that_finds_nothing_new_says_nothing_unless_asked() {
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
     let told = scratch.run(&scratch.source, &["-v"]).exits(0);
     assert!(told.stdout.contains("unchanged since "), "{told:#?}");
-    assert!(
-        told.stdout.contains(scratch.newest().to_str().unwrap()),
-        "{told:#?}"
-    );
+    told.shows(scratch.newest().to_str().unwrap());
     // What was worth a warning still is, and it is said of which archive.
     let limit = ["--size-limit", "1", "--label", "small"];
     scratch.run(&scratch.source, &limit).exits(0);

@@ -3,68 +3,37 @@
 //! In: command lines, variables and configuration files with one fault each. Out: exit code 2 and the tool's own words.
 //! Guards against a typo that is read as consent, and against a message about a flag that was not typed.
 
-use fs_err as fs;
-use tempfile::TempDir;
+use crate::support::prelude::*;
 
-use crate::support::ark::{BINARY, Ran, archived, assert_has, clean, run};
-use crate::support::encode::small_member;
-
-/// A command line, what must be in its message, and what must not.
-const VALUES: [(&str, &str); 26] = [
-    ("keys D --at-index x", "not an index of the log"),
-    ("keys D --at-index -1", "not an index of the log"),
-    ("keys D --threads x", "not a number from 1 to 1024"),
-    ("keys D --threads -1", "not a number from 1 to 1024"),
-    (
-        "keys D --threads 99999999999",
-        "not a number from 1 to 1024",
-    ),
-    ("keys D --in-order-rules 2", "of `2.1` (and before)"),
-    ("rewind D --out N --level x", "not a number from 1 to 19"),
-    ("rewind D --out N --level 0", "not a number from 1 to 19"),
-    ("rewind D --out N --peer-url m22", "expected MEMBER=URL"),
-    (
-        "rewind D --out N --wal-dir foo",
-        "expected DATA_DIR=WAL_DIR",
-    ),
-    ("prune B --keep-last 99999999999", "from 1 to 4294967295"),
-    ("prune B --keep-last -1", "from 1 to 4294967295"),
-    ("prune B --keep-within -1", "not a valid duration"),
-    ("list B --since -1", "not a valid time"),
-    (
-        "snapshot --data-dir D --backup-dir B --size-limit -1",
-        "not a valid size",
-    ),
-    ("drill A --etcd E --within 0s", "longer than 0s"),
-    ("preflight --data-dir D --timeout 0s", "longer than 0s"),
-    (
-        "preflight --data-dir D --watch --watch-for 0s",
-        "longer than 0s",
-    ),
-    (
-        "verify A --deep --restore-at soon",
-        "not a valid time: write it like",
-    ),
-    (
-        "preflight --data-dir D --interval 1s",
-        "no effect without `--watch`",
-    ),
-    (
-        "preflight --endpoints E --wal-dir D",
-        "no effect without `--data-dir`",
-    ),
-    ("list B --size-limit 1GB", "no effect without `--history`"),
-    ("diff A D --a-wal-dir D", "`--a-wal-dir` has no effect"),
-    (
-        "rewind latest --backup-dir B --out N",
-        "archives are named by their paths here",
-    ),
-    (
-        "downgrade check latest --backup-dir B",
-        "archives are named by their paths here",
-    ),
-    ("list A", "is a file, not a directory"),
-];
+/// Command lines, each with a part of its message.
+const VALUES: &str = "\
+keys D --at-index x: not an index of the log
+keys D --at-index -1: not an index of the log
+keys D --threads x: not a number from 1 to 1024
+keys D --threads -1: not a number from 1 to 1024
+keys D --threads 99999999999: not a number from 1 to 1024
+keys D --in-order-rules 2: of `2.1` (and before)
+rewind D --out N --level x: not a number from 1 to 19
+rewind D --out N --level 0: not a number from 1 to 19
+rewind D --out N --peer-url m22: expected MEMBER=URL
+rewind D --out N --wal-dir foo: expected DATA_DIR=WAL_DIR
+prune B --keep-last 99999999999: from 1 to 4294967295
+prune B --keep-last -1: from 1 to 4294967295
+prune B --keep-within -1: not a valid duration
+list B --since -1: not a valid time
+snapshot --data-dir D --backup-dir B --size-limit -1: not a valid size
+drill A --etcd E --within 0s: longer than 0s
+preflight --data-dir D --timeout 0s: longer than 0s
+preflight --data-dir D --watch --watch-for 0s: longer than 0s
+verify A --deep --restore-at soon: not a valid time: write it like
+preflight --data-dir D --interval 1s: no effect without `--watch`
+preflight --endpoints E --wal-dir D: no effect without `--data-dir`
+list B --size-limit 1GB: no effect without `--history`
+diff A D --a-wal-dir D: `--a-wal-dir` has no effect
+rewind latest --backup-dir B --out N: archives are named by their paths here
+downgrade check latest --backup-dir B: archives are named by their paths here
+list A: is a file, not a directory
+";
 
 struct Scene {
     dir: TempDir,
@@ -89,7 +58,8 @@ impl Scene {
 #[test]
 fn a_wrong_value_is_refused_in_words_of_this_tool() {
     let scene = Scene::new();
-    for (line, part) in VALUES {
+    for row in VALUES.lines() {
+        let (line, part) = row.split_once(": ").unwrap();
         let told = scene.run(line, &[]).exits(2);
         assert_has(&told.stderr, part);
         for foreign in [
@@ -108,15 +78,10 @@ fn a_wrong_value_is_refused_in_words_of_this_tool() {
     ] {
         scene.run(line, &[]).exits(0);
     }
-    let label = [
-        "snapshot",
-        "--data-dir",
-        "D",
-        "--backup-dir",
-        "B",
-        "--label",
-        "a\nb",
-    ];
+    let label = words(
+        "snapshot --data-dir D --backup-dir B --label {}",
+        &[&"a\nb"],
+    );
     let mut command = clean(BINARY);
     let told = run(command.current_dir(scene.dir.path()).args(label)).exits(2);
     told.says("a label must not have control characters");

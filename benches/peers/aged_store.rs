@@ -7,10 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
-use etcd_ark::etcd::raft_snapshot;
-
-use crate::encode::{Request, StoreImage};
+use crate::encode::{NORMAL, Request, StoreImage, raft_snapshot, segment_name};
 use crate::generate::{KEYS, Log, MEMBER, MEMBERS, below, next, value};
 
 /// Entries after each raft snapshot at full size.
@@ -45,10 +42,7 @@ pub(crate) fn data_dir(dir: &Path, scale: u64, snapshots: u64) -> Lived {
     std::fs::create_dir_all(&snap).unwrap();
     let mut member = Member::new(keys);
     // This far the log is gone: etcd has cut a new segment and purged the ones before.
-    let name = SegmentName {
-        sequence: 1,
-        first_index: Index(member.log.index + 1),
-    };
+    let name = segment_name(1, member.log.index + 1);
     member.log.begin(false);
     member.work(ENTRIES_BEFORE);
     let mut lived = Lived {
@@ -57,16 +51,17 @@ pub(crate) fn data_dir(dir: &Path, scale: u64, snapshots: u64) -> Lived {
         bytes: 0,
     };
     for _ in 0..snapshots {
-        let id = member.marker();
-        let file = raft_snapshot::write(id, &[MemberId(MEMBER)], &member.store.to_json());
-        let path = snap.join(id.file_name());
+        let path = snap.join(member.log.marker());
+        let (log, store) = (&member.log, &member.store);
+        let file = raft_snapshot(2, log.index, &[MEMBER], &store.to_json());
         std::fs::write(&path, &file).unwrap();
         lived.raft_snapshots.push(path);
         lived.bytes += file.len() as u64;
         member.work(entries);
     }
-    std::fs::write(wal.join(name.to_string()), &member.log.segment).unwrap();
-    lived.bytes += member.log.segment.len() as u64;
+    let bytes = member.log.segment.bytes();
+    std::fs::write(wal.join(name), bytes).unwrap();
+    lived.bytes += bytes.len() as u64;
     lived
 }
 
@@ -83,14 +78,7 @@ impl Member {
     /// A member that has set each of `keys` keys once.
     fn new(keys: u64) -> Self {
         let mut member = Self {
-            log: Log {
-                own: MEMBER,
-                members: &MEMBERS[..1],
-                random: 1,
-                crc: 0,
-                index: 0,
-                segment: Vec::new(),
-            },
+            log: Log::new(MEMBER, &MEMBERS[..1]),
             // What has happened is of no use to a replay.
             store: StoreImage::new(1),
             keys,
@@ -105,8 +93,6 @@ impl Member {
         member.put("/0/version", "2.1.0", None);
         for key in 0..keys {
             member.put_key(key);
-            // What is purged before it is written need not be kept.
-            member.log.segment.clear();
         }
         member
     }
@@ -158,16 +144,7 @@ impl Member {
 
     fn append(&mut self, mut request: Request<'_>) {
         request.id = next(&mut self.log.random);
-        self.log.entry(0, request.encode());
+        self.log.entry(NORMAL, &request.encode());
         self.log.hard_state();
-    }
-
-    fn marker(&mut self) -> SnapshotId {
-        let id = SnapshotId {
-            term: Term(2),
-            index: Index(self.log.index),
-        };
-        self.log.marker(id);
-        id
     }
 }

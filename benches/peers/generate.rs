@@ -1,13 +1,12 @@
-//! A data dir like that of a busy member, written with the crate's own encoders.
+//! A data dir like that of a busy member, written with the tests' encoder.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use etcd_ark::etcd::ids::{Index, MemberId, SegmentName, SnapshotId, Term};
-use etcd_ark::etcd::proto::{Entry, HardState, Metadata, Request, SnapshotMarker};
-use etcd_ark::etcd::raft_snapshot;
-use etcd_ark::etcd::wal::record::{Kind, Record};
-use prost::Message;
+use crate::encode::{
+    ADD_NODE, CONF_CHANGE, NORMAL, Request, SegmentBuilder, StoreImage, conf_change, raft_snapshot,
+    segment_name, snap_name,
+};
 
 pub(crate) const MEMBER: u64 = MEMBERS[0];
 /// In the order of their numbers, each of as many bytes in a record: so that all logs have the same entries.
@@ -57,20 +56,10 @@ fn write_member(dir: &Path, own: u64, keys: u64, segment_bytes: usize, segments:
         live_bytes: 0,
         live: Vec::new(),
     };
-    let mut log = Log {
-        own,
-        members: &MEMBERS,
-        random: 1,
-        crc: 0,
-        index: 0,
-        segment: Vec::new(),
-    };
+    let mut log = Log::new(own, &MEMBERS);
     let live_from = segments.saturating_sub(2);
     for sequence in 0..segments {
-        let name = SegmentName {
-            sequence,
-            first_index: Index(if sequence == 0 { 0 } else { log.index + 1 }),
-        };
+        let name = segment_name(sequence, if sequence == 0 { 0 } else { log.index + 1 });
         log.begin(sequence == 0);
         // The newest raft snapshot lies in the last segment but one, so that a start reads two.
         let snapshots = match sequence.cmp(&live_from) {
@@ -81,127 +70,88 @@ fn write_member(dir: &Path, own: u64, keys: u64, segment_bytes: usize, segments:
         for number in 1..=snapshots {
             log.fill(segment_bytes * number / (snapshots + 1));
             // etcd writes the marker to the log first.
-            let id = SnapshotId {
-                term: Term(2),
-                index: Index(log.index),
-            };
-            log.marker(id);
+            let name = log.marker();
             let json = store(&mut log.random, keys);
-            let file = raft_snapshot::write(id, &MEMBERS.map(MemberId), json.as_bytes());
-            std::fs::write(snap.join(id.file_name()), &file).unwrap();
+            let file = raft_snapshot(2, log.index, &MEMBERS, &json);
+            std::fs::write(snap.join(&name), &file).unwrap();
             made.bytes += file.len() as u64;
             if sequence == live_from && number == snapshots {
-                made.live.push(format!("member/snap/{}", id.file_name()));
+                made.live.push(format!("member/snap/{name}"));
                 made.live_bytes += file.len() as u64;
             }
         }
         log.fill(segment_bytes);
-        std::fs::write(wal.join(name.to_string()), &log.segment).unwrap();
-        made.bytes += log.segment.len() as u64;
+        let bytes = log.segment.bytes();
+        std::fs::write(wal.join(&name), bytes).unwrap();
+        made.bytes += bytes.len() as u64;
         if sequence >= live_from {
             made.live.push(format!("member/wal/{name}"));
-            made.live_bytes += log.segment.len() as u64;
+            made.live_bytes += bytes.len() as u64;
         }
     }
     made
 }
 
-/// A WAL segment being written, true to the chain of crcs.
+/// A WAL being written; its last segment.
 pub(crate) struct Log {
-    pub(crate) own: u64,
-    pub(crate) members: &'static [u64],
+    own: u64,
+    members: &'static [u64],
     pub(crate) random: u64,
-    pub(crate) crc: u32,
     /// Of the last entry.
     pub(crate) index: u64,
-    pub(crate) segment: Vec<u8>,
+    pub(crate) segment: SegmentBuilder,
 }
 
 impl Log {
-    pub(crate) fn begin(&mut self, first: bool) {
-        self.segment.clear();
-        Record {
-            kind: Kind::Crc,
-            crc: self.crc,
-            data: None,
+    pub(crate) fn new(own: u64, members: &'static [u64]) -> Self {
+        Self {
+            own,
+            members,
+            random: 1,
+            index: 0,
+            segment: SegmentBuilder::new(0, false),
         }
-        .write_frame(&mut self.segment);
-        let metadata = Metadata {
-            node_id: Some(self.own),
-            cluster_id: Some(CLUSTER),
-        };
-        self.put(Kind::Metadata, &metadata.encode_to_vec());
-        if first {
-            self.add_members();
+    }
+
+    pub(crate) fn begin(&mut self, first: bool) {
+        self.segment = SegmentBuilder::new(self.segment.chain_crc(), false);
+        self.segment.crc().metadata(self.own, CLUSTER);
+        for &member in self.members.iter().filter(|_| first) {
+            let urls = peer_urls(member);
+            let context = format!(r#"{{"id":{member},"peerURLs":{urls},"name":"bench"}}"#);
+            self.entry(CONF_CHANGE, &conf_change(ADD_NODE, member, &context));
         }
         self.hard_state();
     }
 
-    fn add_members(&mut self) {
-        for &member in self.members {
-            let urls = peer_urls(member);
-            let context = format!(r#"{{"id":{member},"peerURLs":{urls},"name":"bench"}}"#);
-            let change = etcd_ark::etcd::proto::ConfChange {
-                id: Some(member),
-                kind: Some(0),
-                node_id: Some(member),
-                context: Some(context.into_bytes()),
-            };
-            self.entry(1, change.encode_to_vec());
-        }
-    }
-
     fn fill(&mut self, until: usize) {
-        while self.segment.len() < until {
+        while self.segment.bytes().len() < until {
             let key = below(&mut self.random, KEYS);
             let request = Request {
-                id: Some(next(&mut self.random)),
-                method: Some(b"PUT".to_vec()),
-                path: Some(format!("/1/app/{}/{key}", key % 400).into_bytes()),
-                val: Some(value(&mut self.random).into_bytes()),
+                id: next(&mut self.random),
+                method: "PUT",
+                path: &format!("/1/app/{}/{key}", key % 400),
+                val: &value(&mut self.random),
                 ..Request::default()
             };
-            self.entry(0, request.encode_to_vec());
+            self.entry(NORMAL, &request.encode());
             self.hard_state();
         }
     }
 
-    pub(crate) fn entry(&mut self, kind: u64, data: Vec<u8>) {
+    pub(crate) fn entry(&mut self, kind: u64, data: &[u8]) {
         self.index += 1;
-        let entry = Entry {
-            kind: Some(kind),
-            term: Some(2),
-            index: Some(self.index),
-            data: Some(data),
-        };
-        self.put(Kind::Entry, &entry.encode_to_vec());
+        self.segment.entry(kind, 2, self.index, Some(data));
     }
 
     pub(crate) fn hard_state(&mut self) {
-        let state = HardState {
-            term: Some(2),
-            vote: Some(self.own),
-            commit: Some(self.index),
-        };
-        self.put(Kind::HardState, &state.encode_to_vec());
+        self.segment.hard_state(2, self.own, self.index);
     }
 
-    pub(crate) fn marker(&mut self, id: SnapshotId) {
-        let marker = SnapshotMarker {
-            index: Some(id.index.0),
-            term: Some(id.term.0),
-        };
-        self.put(Kind::SnapshotMarker, &marker.encode_to_vec());
-    }
-
-    fn put(&mut self, kind: Kind, data: &[u8]) {
-        self.crc = crc32c::crc32c_append(self.crc, data);
-        Record {
-            kind,
-            crc: self.crc,
-            data: Some(data),
-        }
-        .write_frame(&mut self.segment);
+    /// Marks a raft snapshot at the last entry; its file's name.
+    pub(crate) fn marker(&mut self) -> String {
+        self.segment.marker(2, self.index);
+        snap_name(2, self.index)
     }
 }
 
@@ -211,67 +161,20 @@ fn peer_urls(member: u64) -> String {
 }
 
 /// The v2 store's JSON with `keys` keys of some 800 bytes, 200 to a directory.
-fn store(random: &mut u64, keys: u64) -> String {
-    let node = |path: &str, index: u64| {
-        format!(
-            r#"{{"Path":"{path}","CreatedIndex":{index},"ModifiedIndex":{index},"ExpireTime":"0001-01-01T00:00:00Z","Value":""#
-        )
-    };
-    let mut json = format!(r#"{{"Root":{}","Children":{{"0":"#, node("/", 0));
-    let members = MEMBERS.map(|member| {
-        let own = format!("/0/members/{member:x}");
-        let (dir, attributes) = (node(&own, 1), node(&format!("{own}/raftAttributes"), 1));
-        let urls = peer_urls(member).replace('"', "\\\"");
-        format!(
-            r#""{member:x}":{dir}","Children":{{"raftAttributes":{attributes}{{\"peerURLs\":{urls}}}","Children":null}}}}}}"#
-        )
-    });
-    let _ = write!(
-        json,
-        r#"{}","Children":{{"members":{}","Children":{{{}}}}},"version":{}2.1.0","Children":null}}}}}}"#,
-        node("/0", 0),
-        node("/0/members", 1),
-        members.join(","),
-        node("/0/version", 3),
-    );
-    let _ = write!(
-        json,
-        r#","1":{}","Children":{{"app":{}","Children":{{"#,
-        node("/1", 0),
-        node("/1/app", 4)
-    );
-    let directories = keys.div_ceil(200);
-    for directory in 0..directories {
-        let comma = if directory == 0 { "" } else { "," };
-        let path = format!("/1/app/{directory:04}");
-        let _ = write!(
-            json,
-            r#"{comma}"{directory:04}":{}","Children":{{"#,
-            node(&path, 5)
-        );
-        for key in 0..(keys - directory * 200).min(200) {
-            let comma = if key == 0 { "" } else { "," };
-            let escaped = value(random).replace('"', "\\\"");
-            let path = format!("{path}/{key:03}");
-            let _ = write!(
-                json,
-                r#"{comma}"{key:03}":{}{escaped}","Children":null}}"#,
-                node(&path, 6 + key)
-            );
-        }
-        json.push_str("}}");
+fn store(random: &mut u64, keys: u64) -> Vec<u8> {
+    let mut store = StoreImage::new(1);
+    for member in MEMBERS {
+        let urls = format!(r#"{{"peerURLs":{}}}"#, peer_urls(member));
+        store.set(&format!("/0/members/{member:x}/raftAttributes"), &urls);
     }
-    let events = ["null"; 1000].join(",");
-    let _ = write!(
-        json,
-        concat!(
-            r#"}}}}}}}}}}}},"WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[{}],"#,
-            r#""Size":0,"Front":0,"Back":0,"Capacity":1000}},"StartIndex":0,"LastIndex":0}}}},"#,
-            r#""CurrentIndex":9,"Stats":{{}},"CurrentVersion":2}}"#,
-        ),
-        events
-    );
-    json
+    store.set("/0/version", "2.1.0");
+    for key in 0..keys {
+        store.set(
+            &format!("/1/app/{:04}/{:03}", key / 200, key % 200),
+            &value(random),
+        );
+    }
+    store.to_json()
 }
 
 /// Some 800 bytes as a scheduler might store them: names that recur, ids that do not.

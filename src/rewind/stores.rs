@@ -34,10 +34,13 @@ pub struct View {
     pub snapshot: Option<SnapshotId>,
 }
 
+/// Two store paths of one in-order key.
+type NamePair = (Vec<u8>, Vec<u8>);
+
 /// In-order keys by the name that they will have and the name that they have elsewhere, both store
 /// paths, with the inputs that have the second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Renamed(pub BTreeMap<(Vec<u8>, Vec<u8>), BTreeSet<usize>>);
+pub struct Renamed(pub BTreeMap<NamePair, BTreeSet<usize>>);
 
 impl Renamed {
     pub fn is_empty(&self) -> bool {
@@ -48,7 +51,7 @@ impl Renamed {
         self.0.len()
     }
 
-    fn add(&mut self, names: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>, input: usize) {
+    fn add(&mut self, names: impl IntoIterator<Item = NamePair>, input: usize) {
         for pair in names {
             self.0.entry(pair).or_default().insert(input);
         }
@@ -339,7 +342,7 @@ fn compare_views(
     views: [View; 2],
     [a, b]: [&Store; 2],
     names: &[String],
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RewindError> {
+) -> Result<Vec<NamePair>, RewindError> {
     let mut differences = compare(a, b);
     // One view begins after a late publish and the other applies its replacement: both have the
     // marker, and the marker's indexes have no meaning.
@@ -391,7 +394,7 @@ fn is_in_order(difference: &Difference, a: &Store, b: &Store) -> bool {
 }
 
 /// The two names of one in-order key in `a` and in `b`, if a difference is of one.
-fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<(Vec<u8>, Vec<u8>)> {
+fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<NamePair> {
     let path = difference.path.clone();
     let twin = other_name(&path)?;
     let made_in_order = |store: &Store, id| {
@@ -424,7 +427,7 @@ fn other_name(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The in-order keys of `ours` that `theirs` has under the other name only: store paths, ours first.
-fn renamed(ours: &Store, theirs: &ServedStore) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn renamed(ours: &Store, theirs: &ServedStore) -> Vec<NamePair> {
     let mut found = Vec::new();
     let mut walk = ours.walk(NodeId::ROOT);
     while let Some(id) = walk.next_node() {

@@ -1,11 +1,12 @@
 //! Stores that fail, give wrong answers, are slow or are locked.
 
 use super::{
-    AtomicU32, Bucket, BucketLimits, Duration, Instant, Interrupt, Ordering, Place, Ran, Road,
-    TOLD_WITHIN, Then, URL, age, ark, fs, make_unreachable, unpack,
+    AtomicU32, Bucket, BucketLimits, Interrupt, Ordering, Place, Road, TOLD_WITHIN, Then, URL, age,
+    make_unreachable,
 };
 use crate::malicious_archives::table_footer;
-use crate::support::ark::assert_has;
+use crate::support::ark;
+use crate::support::prelude::*;
 use etcd_ark::repository::Repository as _;
 use std::sync::{Arc, Mutex};
 
@@ -262,34 +263,13 @@ fn going_back_and_the_checklist_before_an_upgrade_take_a_bucket_for_the_backup_d
     let data = recording.data_dir("ops-2.1");
     make_unreachable(&data);
     let data = data.to_str().unwrap();
-    let run = [
-        "--json",
-        "downgrade",
-        "run",
-        "--timeout",
-        "1",
-        "--settle",
-        "0",
-        "--data-dir",
-        data,
-        "--repo",
-        URL,
-    ];
-    let told = place.run(&road, &run).exits(0).json();
+    let line = "--json downgrade run --timeout 1 --settle 0 --data-dir {} --repo {}";
+    let told = place.typed(&road, line, &[&data, &URL]).exits(0).json();
     let url = told["snapshot"]["archive"].as_str().unwrap();
     assert!(url.starts_with(URL), "{told}");
     place.run(&road, &["verify", url]).exits(0);
-    let checks = [
-        "--json",
-        "preflight",
-        "--timeout",
-        "1",
-        "--data-dir",
-        data,
-        "--backup-dir",
-        URL,
-    ];
-    let told = place.run(&road, &checks).exits(3).json();
+    let line = "--json preflight --timeout 1 --data-dir {} --backup-dir {}";
+    let told = place.typed(&road, line, &[&data, &URL]).exits(3).json();
     let checks = told["checks"].as_array().unwrap();
     let own = checks
         .iter()

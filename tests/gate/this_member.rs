@@ -1,14 +1,8 @@
 //! `downgrade run`: the part of one member, the steps for the others, and a WAL dir that 2.1 would not find.
 
-use super::{
-    BINARY, Duration, FakeCluster, FlockOperation, Instant, LOCK_FILE, Path, PathBuf, Quorum,
-    Recording, Stdio, TempDir, Value, alone, archives_in, ark, at, check, clean, copy_dir, decode,
-    fs, go_back, in_own_mounts, json, judged, lock_of, names, need, need_root, story, tree, unpack,
-    with,
-};
-use crate::support::ark::{assert_has, snapshot};
+use super::{FlockOperation, Quorum, alone, at, check, go_back, judged, lock_of, story, with};
 use crate::support::certs::Authority;
-use crate::support::tools::only_with;
+use crate::support::prelude::*;
 
 #[test]
 fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay() {
@@ -28,26 +22,25 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     assert!(!backups.exists());
     let ran = go_back(&own, &backups, &["--endpoints", &endpoints]).exits(0);
     assert_eq!(tree(&own), before);
-    for wanted in [
-        "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
-        "labelled pre-downgrade, verified",
-        "verified: infra1 (4c068e21e5a08be2)",
-        "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
-        "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
-        "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
-        "infra2: nothing to do, already of 2.1.",
-    ] {
-        assert!(ran.stdout.contains(wanted), "no {wanted:?} in {ran:#?}");
-    }
+    assert_has_each(
+        &ran.stdout,
+        &[
+            "ALLOWED: the cluster version is 2.1, as of a quorum read just now",
+            "labelled pre-downgrade, verified",
+            "verified: infra1 (4c068e21e5a08be2)",
+            "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
+            "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
+            "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
+            "infra2: nothing to do, already of 2.1.",
+        ],
+    );
     ran.says("waited only 0 s");
     let archives = archives_in(&backups);
     let [archive] = archives.as_slice() else {
         panic!("{archives:?}");
     };
-    ark(["verify".as_ref(), archive.as_os_str()]).exits(0);
-    let listed = ark(["inspect".as_ref(), "--json".as_ref(), archive.as_os_str()])
-        .exits(0)
-        .json();
+    typed("verify {}", &[&archive]).exits(0);
+    let listed = typed("inspect --json {}", &[&archive]).exits(0).json();
     assert_eq!(listed["manifest"]["labels"], json!(["pre-downgrade"]));
     // etcd's own tools need the certificates too.
     let authority = Authority::new(scratch.path(), "ca");
@@ -224,10 +217,7 @@ fn a_member_that_runs_is_not_touched() {
 /// A member's data dir in the middle of which a bit is wrong.
 fn damage(data: &Path) {
     let segment = decode::segments(&data.join("member/wal")).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    fs::write(&segment, bytes).unwrap();
+    flip_middle(&segment);
 }
 
 #[test]
@@ -280,7 +270,7 @@ fn only_where_the_data_dir_is_missing_or_broken_is_a_backup_put_back_and_not_by_
     let restore = restore.replace("ARCHIVE", archive.to_str().unwrap());
     let restore = format!("{restore} --offline");
     crate::gate_rewind::as_printed(&restore, scratch.path()).exits(0);
-    ark(["verify".as_ref(), own.as_os_str()]).exits(0);
+    typed("verify {}", &[&own]).exits(0);
     // Only the WAL is not where it was looked for: then it is somewhere else, and nothing is lost.
     let member = elsewhere();
     let ran = go_back(&member.data, &backups, &[]).exits(10);
@@ -430,15 +420,8 @@ fn a_recorded_member_with_a_wal_dir_has_moved_and_where_its_wal_is_does_not_matt
     // From 2.3 to 2.2 there is nothing to move: 2.2 has the flag.
     let scratch = TempDir::new().unwrap();
     let wal_dir = wal.to_str().unwrap();
-    let flags = [
-        "--wal-dir",
-        wal_dir,
-        "--from",
-        "2.3",
-        "--to",
-        "2.2",
-        "--offline",
-    ];
+    let flags = format!("--wal-dir {wal_dir} --from 2.3 --to 2.2 --offline");
+    let flags: Vec<_> = flags.split(' ').collect();
     let ran = go_back(&data, scratch.path(), &flags).exits(0);
     assert!(!ran.stdout.contains("member/wal now"), "{ran:#?}");
     assert_eq!(decode::segments(&wal).len(), 1);
@@ -498,7 +481,7 @@ fn segments_that_2_1_would_not_find_are_brought_home_first() {
     assert_eq!(names(&member.wal).len(), 2);
     let note = fs::read_to_string(member.wal.join("moved-to-member-wal.wal")).unwrap();
     assert!(note.contains("Start etcd without --wal-dir"), "{note}");
-    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+    typed("verify {}", &[&member.data]).exits(0);
     // Again, with the flag and without: it is done.
     for flags in [
         &["--wal-dir", wal_dir, "--move-wal"][..],
@@ -579,7 +562,7 @@ fn between_two_wals_that_differ_nothing_is_chosen() {
         .says("is in the way");
     fs::remove_file(member.data.join("member/wal/notes.txt")).unwrap();
     go_back(&member.data, scratch.path(), &flags).exits(0);
-    ark(["verify".as_ref(), member.data.as_os_str()]).exits(0);
+    typed("verify {}", &[&member.data]).exits(0);
 }
 
 #[test]

@@ -1,12 +1,8 @@
 //! Rewinds of clusters of real servers in which raft itself has left more than one history.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use serde_json::json;
-
 use super::{Roll, ark_with};
 use crate::support::etcd::http_within;
+use crate::support::prelude::*;
 use crate::support::trio::MEMBERS;
 
 #[test]

@@ -6,15 +6,9 @@
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
-use fs_err as fs;
-use serde_json::json;
 
 use super::Roll;
-use crate::support::ark::{BINARY, Ran, assert_has, clean, run};
-use crate::support::tools::{need, only_with, start_server};
+use crate::support::prelude::*;
 use crate::support::trio::MEMBERS;
 
 /// One numbered step of a runbook.

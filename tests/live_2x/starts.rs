@@ -5,24 +5,17 @@
 //! directory, and with how many keys.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::Verdict;
-use fs_err as fs;
-use serde_json::Value;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 use crate::store_json::{Base, edits};
-use crate::support::ark::{ark, assert_has, snapshot, tool, typed};
 use crate::support::damages::pairs;
 use crate::support::encode::{SegmentBuilder, conf_change, request, segment_name};
 use crate::support::etcd::http_within;
-use crate::support::recordings::{copy_dir, unpack};
-use crate::support::tools::{clear_environment, need_etcd_2x, server, start_server};
+use crate::support::prelude::*;
 use crate::support::trio::values;
 
 /// How long a server alone may take to become a leader or to end: many times what it takes.
@@ -207,14 +200,14 @@ fn what_go_takes_of_a_store_is_what_each_real_release_takes() {
     };
     let base = Base::new();
     let mut wrong = Vec::new();
-    for (name, from, to, _) in edits() {
+    for edit in edits() {
         let dir = base.dir();
-        base.edit(&dir, from, to);
+        base.edit(&dir, &edit);
         let verdicts = start_verdicts(&dir, None, true).unwrap();
         for (place, program) in &servers {
             let (line, verdict) = &verdicts[*place];
             let difference = difference(verdict, program, &dir);
-            wrong.extend(difference.map(|text| format!("{name} on {line}: {text}")));
+            wrong.extend(difference.map(|text| format!("{} on {line}: {text}", edit.name)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,18 +1,14 @@
 //! Directories that hold no member, cannot be read, or have wrong names.
 
-use super::{
-    BINARY, Permissions, TempDir, Value, ark, assert_same_files, clean, copy_binary, copy_dir,
-    decode, fs, inspect, names, restore, run, small_member, snapshot, unpack,
-};
-use crate::support::ark::assert_has;
+use super::{Permissions, assert_same_files, inspect, restore};
 use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::prelude::*;
 
 #[test]
 fn a_directory_in_the_first_layout_of_2_0_is_a_member_too() {
     // Guards against refusing a directory that etcd 2.0 itself would still move under `member/`.
-    let scratch = TempDir::new().unwrap();
-    let data = scratch.path().join("data");
-    small_member(&data);
+    let (scratch, data, _, _) = small_scene();
     let live = decode::live_set(&data.join("member/snap"), &data.join("member/wal"));
     let (archive, _) = snapshot(&data, &scratch.path().join("1"), &[]);
     let expected = inspect(&archive, &[])["manifest"]["files"].clone();
@@ -37,65 +33,31 @@ fn what_is_no_members_directory_is_called_what_it_is() {
     fs::create_dir_all(place("old/conf")).unwrap();
     fs::write(place("file"), "no directory").unwrap();
     let proxy = unpack("proxy");
-    let rows = [
-        (
-            place("missing"),
-            10,
-            "there is no data dir at",
-            "hint: pass the directory that etcd was started with",
-        ),
-        (
-            place("empty"),
-            10,
-            "is empty: no etcd member has written here",
-            "hint: this member has not started yet",
-        ),
-        (
-            place("foreign"),
-            10,
-            "is not an etcd data dir: it has no `member` directory, but `lib`",
-            "hint: pass the directory",
-        ),
-        (
-            place("no-segments"),
-            10,
-            "holds no WAL segment",
-            "hint: if etcd runs with `--wal-dir`",
-        ),
-        (
-            place("old"),
-            10,
-            "was written by etcd 0.4",
-            "hint: start it once with etcd 2.0",
-        ),
-        (
-            place("file"),
-            10,
-            "is not a directory",
-            "hint: pass the directory",
-        ),
-        (
-            proxy.data_dir("proxy"),
-            10,
-            "belongs to an etcd proxy, which holds no data of the cluster",
-            "hint: there is nothing to back up on a proxy",
-        ),
-    ];
-    for (path, code, message, hint) in rows {
+    let rows = "
+        missing: there is no data dir at | hint: pass the directory that etcd was started with
+        empty: is empty: no etcd member has written here | hint: this member has not started yet
+        foreign: is not an etcd data dir: it has no `member` directory, but `lib` | hint: pass the directory
+        no-segments: holds no WAL segment | hint: if etcd runs with `--wal-dir`
+        old: was written by etcd 0.4 | hint: start it once with etcd 2.0
+        file: is not a directory | hint: pass the directory
+        proxy: belongs to an etcd proxy, which holds no data of the cluster | hint: there is nothing to back up on a proxy";
+    for row in rows.trim().lines().map(str::trim) {
+        let (name, told) = row.split_once(": ").unwrap();
+        let (message, hint) = told.split_once(" | ").unwrap();
+        let path = if name == "proxy" {
+            proxy.data_dir("proxy")
+        } else {
+            place(name)
+        };
         let backups = place("backups");
-        let args = [
-            "snapshot".as_ref(),
-            "--data-dir".as_ref(),
-            path.as_os_str(),
-            "--backup-dir".as_ref(),
-            backups.as_os_str(),
-        ];
-        let told = ark(args).exits(code).says(message).says(hint);
+        let line = "snapshot --data-dir {} --backup-dir {}";
+        let told = typed(line, &[&path, &backups]).exits(10);
+        let told = told.says(message).says(hint);
         assert!(told.stderr.contains(path.to_str().unwrap()), "{told:#?}");
         assert_eq!(names(&backups), [""; 0], "{}", path.display());
-        let json = ark(["--json".as_ref()].into_iter().chain(args)).exits(code);
+        let json = typed(&format!("--json {line}"), &[&path, &backups]).exits(10);
         assert_eq!(json.stdout, "");
-        assert_is_error(&json.json_error(), code, message);
+        assert_is_error(&json.json_error(), 10, message);
     }
 }
 
@@ -157,47 +119,23 @@ fn a_directory_that_may_not_be_read_is_said_to_be_so() {
 #[test]
 fn wrong_usage_is_one_json_object_too() {
     // Guards against a script that parses stderr and meets prose.
-    let rows: [(&[&str], &str); 6] = [
-        (&["--json"], ""),
+    for (line, message) in [
+        ("--json", ""),
+        ("--json snapshot", "required arguments were not provided"),
         (
-            &["--json", "snapshot"],
-            "required arguments were not provided",
-        ),
-        (
-            &[
-                "--json",
-                "snapshot",
-                "--data-dir",
-                "x",
-                "--backup-dir",
-                "y",
-                "--level",
-                "99",
-            ],
+            "--json snapshot --data-dir x --backup-dir y --level 99",
             "99",
         ),
-        (&["--json", "nonsense"], "nonsense"),
-        (&["verify", "--json"], "no backup dir is given"),
-        (
-            &[
-                "restore",
-                "x",
-                "--data-dir",
-                "y",
-                "--threads",
-                "0",
-                "--json",
-            ],
-            "0",
-        ),
-    ];
-    for (args, message) in rows {
-        let told = ark(args).exits(2);
-        assert_eq!(told.stdout, "", "{args:?}");
+        ("--json nonsense", "nonsense"),
+        ("verify --json", "no backup dir is given"),
+        ("restore x --data-dir y --threads 0 --json", "0"),
+    ] {
+        let told = typed(line, &[]).exits(2);
+        assert_eq!(told.stdout, "", "{line}");
         let error = told.json_error();
         assert_is_error(&error, 2, message);
         assert_eq!(error["kind"], "usage");
-        assert!(!error["message"].as_str().unwrap().is_empty(), "{args:?}");
+        assert_ne!(error["message"], "", "{line}");
     }
 }
 

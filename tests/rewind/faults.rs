@@ -1,11 +1,7 @@
 //! A rewind with a failure at every system call.
 
-use super::{
-    Blow, Call, OsString, Path, PathBuf, Story, archives_in, ark, copy_dir, ensure,
-    ensure_no_staging, fast_dir, fs, make_dir, names, need, small_member, snapshot,
-    strike_everywhere, tree,
-};
-use crate::support::tools::only_with;
+use super::{Blow, Call, Story, ensure, ensure_no_staging, strike_everywhere};
+use crate::support::prelude::*;
 
 /// A `rewind` of the small member: of an archive of it to a cluster of one, struck at every call, or of its data dir to all
 /// three members, killed at every call that makes something.

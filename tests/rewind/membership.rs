@@ -1,10 +1,10 @@
 //! Members that were removed, moved or never started: which of them get an archive, and with which log.
 
 use super::{
-    BTreeMap, BTreeSet, CONF_CHANGE, ENTRY, Path, REMOVE_NODE, TempDir, UPDATE_NODE, archives,
-    decode, json, keys, number, paths, records, rewind, unpack, untar, without_ttl,
+    CONF_CHANGE, ENTRY, REMOVE_NODE, UPDATE_NODE, archives, keys, number, paths, records, rewind,
+    untar, without_ttl,
 };
-use crate::support::ark::typed;
+use crate::support::prelude::*;
 
 const MEM_A: u64 = 0x5520_9a07_e772_ae46;
 const MEM_B: u64 = 0x1512_e795_9dba_47fe;

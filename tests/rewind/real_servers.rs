@@ -1,12 +1,10 @@
 //! Real servers started on rewound archives.
 
 use super::{
-    Addresses, BTreeSet, Etcd, INFRA0, INFRA1, OsString, PathBuf, TempDir, Value, archives, ark,
-    assert_framed_well, copy_dir, decode, fs, keys, make_dir, names, need, paths, rewind, run,
-    step, unpack, untar, values, with_plain_names,
+    Addresses, INFRA0, INFRA1, archives, assert_framed_well, keys, paths, rewind, step, untar,
+    values, with_plain_names,
 };
-use crate::support::ark::{assert_has, restore};
-use crate::support::tools::only_with;
+use crate::support::prelude::*;
 
 fn need_etcd() -> bool {
     need("etcd") && need("etcdctl")

@@ -1,11 +1,10 @@
 //! What a rewind refuses or warns about before it writes anything.
 
 use super::{
-    CRC, ENTRY, HARD_STATE, METADATA, TempDir, Value, archives, ark, assert_framed_well, copy_dir,
-    decode, fs, keys, make_dir, names, number, raft_snapshot, rewind, segment_name, snapshot, step,
-    unpack, untar, without_ttl,
+    CRC, ENTRY, HARD_STATE, METADATA, archives, assert_framed_well, keys, number, raft_snapshot,
+    rewind, segment_name, step, untar, without_ttl,
 };
-use crate::support::ark::assert_has;
+use crate::support::prelude::*;
 
 #[test]
 fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
@@ -80,10 +79,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
     assert_eq!(names(&taken), ["mine"]);
     // A corrupt archive is refused here, too.
     let (archive, _) = snapshot(&source, &dir.path().join("taken"), &[]);
-    let mut bytes = fs::read(&archive).unwrap();
-    let middle = bytes.len() / 3;
-    bytes[middle] ^= 1;
-    fs::write(&archive, bytes).unwrap();
+    flip_middle(&archive);
     let refused = rewind(&[&source, &archive], &out, &[]).exits(4);
     let hint = format!("`etcd-ark verify {}`", archive.display());
     let told = refused.json_error();

@@ -2,16 +2,8 @@
 //!
 //! In: the output of `schedule --kind cron`. Out: what the shell runs, with a disk, a credential or a lock missing.
 
-use std::path::Path;
-use std::process::Command;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
 use super::{HARD, NO_CONFIG, lasting_dir, printed, stub, text};
-use crate::support::ark::{BINARY, assert_has, clean, names, run, words};
-use crate::support::encode::small_member;
-use crate::support::tools::{in_own_mounts, need, need_root, only_with};
+use crate::support::prelude::*;
 
 /// What cron hands to the shell: `\%` is a `%`, and a bare one would end the command.
 fn as_cron_reads(line: &str) -> String {
@@ -25,17 +17,8 @@ fn as_cron_reads(line: &str) -> String {
 fn cron_and_its_shell_read_back_every_word_that_was_given() {
     let hard = HARD.replace('\t', "");
     let dir = format!("/srv/{hard}");
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        &dir,
-        "--label",
-        &hard,
-    ];
-    let text = printed(&args, "/etc/cron.d/etcd-ark");
+    let line = "--kind cron --data-dir /d --backup-dir {} --label {}";
+    let text = printed(line, &[&dir, &hard], "/etc/cron.d/etcd-ark");
     assert!(
         text.ends_with('\n'),
         "cron leaves out a line without an end: {text}"
@@ -91,15 +74,8 @@ fn what_is_printed_for_cron_takes_a_snapshot_and_says_nothing() {
 fn cron_gives_a_bucket_its_credentials_and_one_run_at_a_time() {
     // Guards against a bucket that is never written to, because cron passes on nothing of a shell's environment.
     only_with!(need("flock"));
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--repo",
-        "s3://bucket/a",
-    ];
-    let file = printed(&args, "etcd-ark");
+    let line = "--kind cron --data-dir /d --repo s3://bucket/a";
+    let file = printed(line, &[], "etcd-ark");
     assert!(!file.contains("No flock"), "{file}");
     let scratch = TempDir::new().unwrap();
     let credentials = scratch.path().join("default");
@@ -155,15 +131,8 @@ fn cron_takes_no_snapshot_onto_the_root_disk_while_the_backup_disk_is_missing() 
         &ran.stderr,
         "the disk is not mounted: no snapshot was taken",
     );
-    let args = [
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/no-such-directory",
-    ];
-    let file = printed(&args, "etcd-ark");
+    let line = "--kind cron --data-dir /d --backup-dir /no-such-directory";
+    let file = printed(line, &[], "etcd-ark");
     assert!(
         file.contains("No flock(1) is needed") && file.contains("is on the root disk now"),
         "{file}"
@@ -185,12 +154,10 @@ fn an_edit_of_the_file_is_what_the_next_run_goes_by() {
         fs::write(&config, set).unwrap();
     };
     configure("first");
-    let line = printed(&["--kind", "cron", "--config", text(&config)], "etcd-ark");
+    let line = printed("--kind cron --config {}", &[text(&config)], "etcd-ark");
     let command = as_cron_reads(line.lines().last().unwrap());
     configure("second");
     run(clean("sh").args(["-c", &command]).current_dir("/")).exits(0);
-    assert_eq!(
-        (names(&at("first")).len(), names(&at("second")).len()),
-        (0, 2)
-    );
+    assert_eq!(names(&at("first")).len(), 0);
+    assert_eq!(names(&at("second")).len(), 2);
 }

@@ -1,14 +1,7 @@
 //! What an operator does with the text: the commands in it, the warnings, what is refused, who is told of a failure.
 
-use std::path::Path;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
 use super::{lasting_dir, printed, stub, text};
-use crate::support::ark::{ark, assert_has, clean, run, typed, words};
-use crate::support::encode::small_member;
-use crate::support::tools::{need, only_with};
+use crate::support::prelude::*;
 
 /// The commands, and what else is said, that root is to type.
 fn to_type(unit: &str) -> (Vec<&str>, Vec<&str>) {
@@ -26,15 +19,8 @@ fn no_command_is_printed_that_would_take_a_directory_away_from_others() {
     let there = text(scratch.path());
     let missing = scratch.path().join("new");
     let installs = |backups: &str, spool: &str| {
-        let args = [
-            "--data-dir",
-            "/d",
-            "--backup-dir",
-            backups,
-            "--spool-dir",
-            spool,
-        ];
-        let unit = printed(&args, ".service");
+        let line = "--data-dir /d --backup-dir {} --spool-dir {}";
+        let unit = printed(line, &[backups, spool], ".service");
         let (commands, notes) = to_type(&unit);
         let installs = commands
             .into_iter()
@@ -127,7 +113,7 @@ fn the_unit_that_tells_of_a_failure_tells_root_and_the_log() {
         .filter(|line| !line.starts_with('#'))
         .collect();
     assert_eq!(lines.len(), 6);
-    let unit = printed(&["--data-dir", "/d", "--backup-dir", "/b"], ".service");
+    let unit = printed("--data-dir /d --backup-dir /b", &[], ".service");
     let in_text: Vec<_> = lines.iter().map(|line| format!("#     {line}")).collect();
     let in_text = in_text.join("\n");
     assert!(unit.contains(&in_text), "{unit}");
@@ -183,21 +169,18 @@ fn what_no_line_of_text_can_hold_is_refused() {
         .says("cannot be written into a unit or a crontab");
     }
     let long = format!("/{}", "x/".repeat(500));
-    let args = [
-        "schedule",
-        "--kind",
-        "cron",
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        &long,
-    ];
-    ark(args).exits(2).says("cron takes 998");
-    let args = words(
+    typed(
+        "schedule --kind cron --data-dir /d --backup-dir {}",
+        &[&long],
+    )
+    .exits(2)
+    .says("cron takes 998");
+    typed(
         "schedule --data-dir /d --backup-dir /b --run-as {}",
         &[&"a b"],
-    );
-    ark(args).exits(2).says("a user is named by");
+    )
+    .exits(2)
+    .says("a user is named by");
     typed("schedule --data-dir /d --backup-dir /b --every 7m", &[])
         .exits(2)
         .says("must divide an hour or a day");

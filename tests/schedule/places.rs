@@ -1,12 +1,7 @@
 //! The paths in a unit: absolute, from flags and from the configuration file alike, and accessible inside the sandbox.
 
-use std::path::Path;
-
-use fs_err as fs;
-use tempfile::TempDir;
-
 use super::{lasting_dir, printed, text, value};
-use crate::support::ark::{BINARY, ark, assert_has, typed};
+use crate::support::prelude::*;
 
 #[test]
 fn a_path_is_one_that_systemd_heeds() {
@@ -17,15 +12,15 @@ fn a_path_is_one_that_systemd_heeds() {
     std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
     let given = |path: &str| format!("{}/{path}", text(&root));
     let (data_dir, backups) = (given("link/../c/./d"), given("a/../link"));
-    let args = ["--data-dir", &data_dir, "--backup-dir", &backups];
-    let unit = printed(&args, ".service");
+    let flags = "--data-dir {} --backup-dir {}";
+    let unit = printed(flags, &[&data_dir, &backups], ".service");
     assert_eq!(value(&unit, "ReadWritePaths"), given("a/b"));
     let mounts = format!("{} {}", given("a/c/d"), given("a/b"));
     assert_eq!(value(&unit, "RequiresMountsFor"), mounts);
     // A symlink that is turned later is followed then; what it is now must be mounted, too.
     let (link, file) = (given("link"), format!("file://{}/./x", given("link")));
-    let args = ["--data-dir", "/d", "--repo", &file, "--spool-dir", &link];
-    let unit = printed(&args, ".service");
+    let flags = "--data-dir /d --repo {} --spool-dir {}";
+    let unit = printed(flags, &[&file, &link], ".service");
     assert_eq!(value(&unit, "ReadWritePaths"), format!("{link}/x {link}"));
     let mounts = format!("/d {link}/x {0}/x {link} {0}", given("a/b"));
     assert_eq!(value(&unit, "RequiresMountsFor"), mounts);
@@ -46,15 +41,8 @@ fn a_configuration_file_that_the_sandbox_would_hide_is_not_hidden() {
     let scratch = TempDir::new_in("/tmp").unwrap();
     let config = scratch.path().join("ark.toml");
     fs::write(&config, "").unwrap();
-    let args = [
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--config",
-        text(&config),
-    ];
-    let unit = printed(&args, ".service");
+    let line = "--data-dir /d --backup-dir /b --config {}";
+    let unit = printed(line, &[text(&config)], ".service");
     assert_eq!(value(&unit, "PrivateTmp"), "no");
     assert_eq!(
         value(&unit, "RequiresMountsFor"),
@@ -64,42 +52,25 @@ fn a_configuration_file_that_the_sandbox_would_hide_is_not_hidden() {
 
 #[test]
 fn a_backup_dir_that_the_sandbox_would_hide_is_not_hidden() {
-    let unit = printed(
-        &["--data-dir", "/d", "--backup-dir", "/var/tmp/b"],
-        ".service",
-    );
+    let unit = printed("--data-dir /d --backup-dir /var/tmp/b", &[], ".service");
     assert_eq!(value(&unit, "PrivateTmp"), "no");
-    let unit = printed(&["--data-dir", "/root/d", "--backup-dir", "/b"], ".service");
+    let unit = printed("--data-dir /root/d --backup-dir /b", &[], ".service");
     assert_eq!(value(&unit, "ProtectHome"), "read-only");
 }
 
 #[test]
 fn the_service_can_write_to_what_its_flags_name_on_this_machine_and_to_nothing_else() {
-    let unit = printed(&["--data-dir", "/d", "--repo", "s3://bucket/a"], ".service");
+    let unit = printed("--data-dir /d --repo s3://bucket/a", &[], ".service");
     assert!(
         value(&unit, "ExecStart").ends_with(" --backup-dir=s3://bucket/a"),
         "{unit}"
     );
     assert!(!unit.contains("\nReadWritePaths="), "{unit}");
-    let args = [
-        "--data-dir",
-        "/d",
-        "--repo",
-        "file:///srv/a",
-        "--spool-dir",
-        "/srv/spool",
-    ];
-    let unit = printed(&args, ".service");
+    let line = "--data-dir /d --repo file:///srv/a --spool-dir /srv/spool";
+    let unit = printed(line, &[], ".service");
     assert_eq!(value(&unit, "ReadWritePaths"), "/srv/a /srv/spool");
-    let args = [
-        "--data-dir",
-        "/d",
-        "--backup-dir",
-        "/b",
-        "--metrics-file",
-        "/m/etcd.prom",
-    ];
-    let unit = printed(&args, ".service");
+    let line = "--data-dir /d --backup-dir /b --metrics-file /m/etcd.prom";
+    let unit = printed(line, &[], ".service");
     assert_eq!(value(&unit, "ReadWritePaths"), "/b /m");
     assert!(unit.contains("setfacl -m u:etcd-ark:rwx /m\n"), "{unit}");
 }

@@ -1,9 +1,7 @@
 //! `verify --deep`: each raft snapshot compared with the log that leads to it.
 
-use super::{
-    BTreeMap, BTreeSet, Path, Recording, SINGLE, Server, TempDir, UPGRADE, Value, copy_dir, decode,
-    encode, fs, json, posts, run, server, snapshot, unpack, wal_dir,
-};
+use super::{SINGLE, Server, UPGRADE, encode, posts, run, server, wal_dir};
+use crate::support::prelude::*;
 
 #[test]
 fn every_raft_snapshot_recorded_is_what_the_log_leads_to() {

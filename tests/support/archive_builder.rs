@@ -15,7 +15,6 @@ pub const REGULAR: u8 = b'0';
 pub const HARD_LINK: u8 = b'1';
 pub const SYMLINK: u8 = b'2';
 pub const CHAR_DEVICE: u8 = b'3';
-pub const DIRECTORY: u8 = b'5';
 pub const FIFO: u8 = b'6';
 
 const BLOCK: usize = 512;

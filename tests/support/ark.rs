@@ -22,6 +22,18 @@ pub fn copy_binary(path: &Path) {
     run(clean("cp").arg(BINARY).arg(path)).exits(0);
 }
 
+/// Turns one bit of a file's byte `at` the other way round.
+pub fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The same of its byte in the middle.
+pub fn flip_middle(path: &Path) {
+    flip(path, fs::metadata(path).unwrap().len() as usize / 2);
+}
+
 /// The lock on a backup dir.
 pub const LOCK_FILE: &str = ".etcd-ark-lock";
 
@@ -29,6 +41,7 @@ pub const LOCK_FILE: &str = ".etcd-ark-lock";
 #[derive(Debug)]
 pub struct Ran {
     /// The command line, for messages.
+    #[allow(dead_code, reason = "a failed expectation shows it")]
     pub line: String,
     /// The exit code, or the negative number of the signal that ended it.
     pub code: i32,
@@ -77,6 +90,13 @@ impl Ran {
         self
     }
 
+    /// Fails unless stdout has `text` in it.
+    #[track_caller]
+    pub fn shows(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "no {text:?} in {self:#?}");
+        self
+    }
+
     /// The JSON on stdout: an object, which says its schema.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -95,6 +115,14 @@ impl Ran {
 pub fn assert_has(text: &(impl Display + ?Sized), part: &str) {
     let text = text.to_string();
     assert!(text.contains(part), "no {part:?} in {text}");
+}
+
+/// Fails unless `text` contains each of `parts`.
+#[track_caller]
+pub fn assert_has_each(text: &(impl Display + ?Sized), parts: &[&str]) {
+    for part in parts {
+        assert_has(text, part);
+    }
 }
 
 /// What every answer in JSON is, without its schema.

@@ -230,11 +230,6 @@ impl FakeMember {
         self.set(|state| state.own = own_stats(self.id(), self.name(), leader))
     }
 
-    /// Another id than the one it is listed with.
-    pub fn answers_as(&self, id: u64) -> &Self {
-        self.set(|state| state.own = own_stats(id, self.name(), id))
-    }
-
     /// Every other time someone asks who it is, the answer is this id: two servers behind one name.
     pub fn shares_its_name_with(&self, id: u64) -> &Self {
         self.set(|state| state.own_by_turns = Some(own_stats(id, "twin", id)))

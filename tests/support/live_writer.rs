@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use tempfile::TempDir;
 
-use super::encode::{make_dir, snap_name};
+use super::encode::make_dir;
 use member::Member;
 
 /// How the member behaves; the defaults are the full load.
@@ -92,19 +92,6 @@ pub struct SyncedPoint {
     pub commit: u64,
 }
 
-/// Things that happened, each counted when it is done.
-#[derive(Debug, Default)]
-struct Counters {
-    total_bytes: AtomicU64,
-    cuts: AtomicU64,
-    snapshots: AtomicU64,
-    half_written: AtomicU64,
-    purged_segments: AtomicU64,
-    purged_snapshots: AtomicU64,
-    torn_writes: AtomicU64,
-    overwrites: AtomicU64,
-}
-
 /// A segment that the member has open and locked.
 #[derive(Debug)]
 struct HeldSegment {
@@ -134,7 +121,8 @@ struct Shared {
     held: Mutex<Vec<HeldSegment>>,
     sealed: Mutex<BTreeMap<String, Seal>>,
     purged: Mutex<BTreeSet<String>>,
-    counters: Counters,
+    /// Of all segments together.
+    total_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -157,7 +145,7 @@ impl Shared {
             held: Mutex::default(),
             sealed: Mutex::default(),
             purged: Mutex::default(),
-            counters: Counters::default(),
+            total_bytes: AtomicU64::default(),
         }
     }
 
@@ -181,13 +169,14 @@ impl Shared {
         self.mirror.path().join(name)
     }
 
+    fn count(&self, bytes: &[u8]) {
+        let more = bytes.len() as u64;
+        self.total_bytes.fetch_add(more, Ordering::Relaxed);
+    }
+
     fn seal(&self, name: &str, seal: Seal) {
         self.sealed.lock().unwrap().insert(name.to_owned(), seal);
     }
-}
-
-fn count(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
 }
 
 /// A running member. Dropping it stops it.
@@ -284,56 +273,9 @@ impl Written {
         fs::read(self.shared.mirrored(snap_name)).is_ok_and(|written| written == bytes)
     }
 
-    /// Whether the `.snap` of this term and index has been written to its end.
-    pub fn snapshot_is_complete(&self, term: u64, index: u64) -> bool {
-        self.shared
-            .sealed
-            .lock()
-            .unwrap()
-            .contains_key(&snap_name(term, index))
-    }
-
     /// Bytes of all segments together.
     pub fn total_bytes(&self) -> u64 {
-        self.counters().total_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Segments begun after the first.
-    pub fn cuts(&self) -> u64 {
-        self.counters().cuts.load(Ordering::Relaxed)
-    }
-
-    /// Raft snapshots written to their end.
-    pub fn snapshots(&self) -> u64 {
-        self.counters().snapshots.load(Ordering::Relaxed)
-    }
-
-    /// Snapshots that rested half-written for `half_written_pause`.
-    pub fn half_written_snapshots(&self) -> u64 {
-        self.counters().half_written.load(Ordering::Relaxed)
-    }
-
-    /// Files removed, of both kinds.
-    pub fn purged(&self) -> u64 {
-        self.purged_segments() + self.counters().purged_snapshots.load(Ordering::Relaxed)
-    }
-
-    pub fn purged_segments(&self) -> u64 {
-        self.counters().purged_segments.load(Ordering::Relaxed)
-    }
-
-    /// Writes that ended inside a length word.
-    pub fn torn_writes(&self) -> u64 {
-        self.counters().torn_writes.load(Ordering::Relaxed)
-    }
-
-    /// Times that uncommitted entries were replaced by those of a higher term.
-    pub fn overwrites(&self) -> u64 {
-        self.counters().overwrites.load(Ordering::Relaxed)
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.shared.counters
+        self.shared.total_bytes.load(Ordering::Relaxed)
     }
 
     /// Names of files that someone else changed, removed or added in `member/wal` and `member/snap`. Ask when the member

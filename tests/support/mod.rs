@@ -4,8 +4,6 @@
 //! Nothing here uses the crate under test, so that a bug in its reading cannot be hidden by the same bug in the
 //! writing.
 #![allow(
-    dead_code,
-    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,6 +31,8 @@ pub mod fake_cluster;
 pub mod live_writer;
 /// Archives as many nights leave them in a backup dir.
 pub mod nights;
+/// The names that nearly every story uses.
+pub mod prelude;
 /// Random operations of the v2 API, the same again for the same seed.
 pub mod random_ops;
 /// Unpacks the recordings in `testdata/` and compares and copies directory trees.
@@ -41,6 +41,8 @@ pub mod recordings;
 pub mod relabel_member;
 /// A real S3 server, and a road to it that counts, refuses and breaks down.
 pub mod s3;
+/// The small member in a directory of its own, with a place for its archives.
+pub mod scene;
 /// What stories need of the machine: real tools, servers that end with the tests, mounts of their own.
 pub mod tools;
 /// Three real etcd servers that are one cluster.

@@ -12,23 +12,8 @@ use serde_json::{Value, json};
 
 use super::etcd::{Answer, Connection};
 
-/// Names of keys and directories, each listed as often as it weighs: the first ones collide all the time, the others must
-/// survive percent signs, sorting, shortening, JSON and a terminal.
-const NAMES: [&[u8]; 40] = [
-    b"a",
-    b"a",
-    b"a",
-    b"a",
-    b"a",
-    b"a",
-    b"b",
-    b"b",
-    b"b",
-    b"b",
-    b"c",
-    b"c",
-    b"_h",
-    b"_h",
+/// Names of keys and directories that must survive percent signs, sorting, shortening, JSON and a terminal.
+const ODD_NAMES: [&[u8]; 26] = [
     b"_x",
     b"_",
     b"A",
@@ -110,24 +95,29 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 type Maker = fn(&mut RandomOps) -> Operation;
 
-/// How often each kind of operation comes, of about 1000.
-const KINDS: [(u64, Maker); 22] = [
-    (210, RandomOps::set),
-    (65, RandomOps::set_dir),
+/// How often each kind of request comes, of about 1000; its name and method; which key it names: `known:40` and `dir:70` are
+/// a known key and a directory in that percentage of the requests; and its parameters, each with the percentage of the
+/// requests that have it, if not all do. After `ttl` is the percentage with a short one.
+const REQUESTS: &str = "
+    210 | set                | PUT    | known:40 | value ttl:10 dir=false:3
+    65  | set dir            | PUT    | any      | dir=true ttl:15 value:20
+    65  | create             | PUT    | any      | prevExist=false value ttl:10 prevValue=whatever:5
+    30  | create dir         | PUT    | any      | prevExist=false dir=true ttl:15
+    100 | update             | PUT    | known:70 | prevExist=true value ttl:10
+    30  | update dir         | PUT    | dir:100  | prevExist=true value:20 ttl:20 dir=true:50
+    110 | compare and swap   | PUT    | compared | comparison value ttl:10 prevExist=true:30 dir=true:5
+    70  | post               | POST   | post     | value ttl:10
+    15  | post dir           | POST   | post     | dir=true ttl:15
+    70  | delete             | DELETE | any      |
+    25  | delete dir         | DELETE | dir:70   | dir=true
+    30  | delete recursive   | DELETE | dir:50   | recursive=true dir=true:50
+    50  | compare and delete | DELETE | compared | comparison dir=true:10 recursive=true:10";
+
+/// The same of the operations that are more than a request.
+const OTHERS: [(u64, Maker); 9] = [
     (6, RandomOps::set_twins),
-    (65, RandomOps::create),
-    (30, RandomOps::create_dir),
-    (100, RandomOps::update),
-    (30, RandomOps::update_dir),
-    (110, RandomOps::compare_and_swap),
     (75, RandomOps::refresh),
-    (70, RandomOps::post),
-    (15, RandomOps::post_dir),
     (6, RandomOps::post_onto_its_name),
-    (70, RandomOps::delete),
-    (25, RandomOps::delete_dir),
-    (30, RandomOps::delete_recursive),
-    (50, RandomOps::compare_and_delete),
     (15, RandomOps::write_to_root),
     (10, RandomOps::ill_formed),
     (6, RandomOps::odd_path),
@@ -326,16 +316,53 @@ impl RandomOps {
         if let Some(planned) = self.planned.pop_front() {
             return planned;
         }
-        let mut left = self
-            .random
-            .below(KINDS.iter().map(|(weight, _)| weight).sum());
-        for (weight, make) in KINDS {
+        let requests = REQUESTS.trim().lines().map(|row| {
+            let row: Vec<&'static str> = row.split('|').map(str::trim).collect();
+            (row[0].parse().unwrap(), row)
+        });
+        let requests: Vec<(u64, Vec<&'static str>)> = requests.collect();
+        let weights = requests.iter().map(|(weight, _)| weight);
+        let sum = weights.chain(OTHERS.iter().map(|(weight, _)| weight)).sum();
+        let mut left = self.random.below(sum);
+        for (weight, row) in &requests {
+            match left.checked_sub(*weight) {
+                Some(less) => left = less,
+                None => return self.request(row),
+            }
+        }
+        for (weight, make) in OTHERS {
             match left.checked_sub(weight) {
                 Some(less) => left = less,
                 None => return make(self),
             }
         }
         unreachable!("the weights sum up")
+    }
+
+    /// A request of a row of [`REQUESTS`].
+    fn request(&mut self, row: &[&'static str]) -> Operation {
+        let (place, percent) = row[3].split_once(':').unwrap_or((row[3], "100"));
+        let is_chosen = self.random.chance(percent.parse().unwrap());
+        let (key, known) = match place {
+            "known" if is_chosen => self.known_of_kind(false),
+            "dir" if is_chosen => (self.any_dir(), None),
+            "compared" => self.any_for_comparison(),
+            "post" => (self.post_target(), None),
+            _ => (self.any_key(), None),
+        };
+        let mut form = Form::default();
+        for parameter in row[4].split_whitespace() {
+            let (parameter, percent) = parameter.split_once(':').unwrap_or((parameter, "100"));
+            let percent = percent.parse().unwrap();
+            form = match parameter.split_once('=') {
+                None if parameter == "ttl" => form.with_some("ttl", self.ttl(percent)),
+                None if parameter == "comparison" => self.comparison(known.as_ref()),
+                _ if !self.random.chance(percent) => form,
+                None => form.with("value", self.value()),
+                Some((name, value)) => form.with(name, value),
+            };
+        }
+        self.v2(row[1], row[2], key, &form)
     }
 
     /// Takes in what the server said.
@@ -401,7 +428,14 @@ impl RandomOps {
         if self.any_bytes && self.random.chance(12) {
             self.random.pick(&NOT_UTF8)
         } else {
-            self.random.pick(&NAMES)
+            // The first ones collide all the time.
+            match self.random.below(40) {
+                0..6 => b"a",
+                6..10 => b"b",
+                10..12 => b"c",
+                12..14 => b"_h",
+                _ => self.random.pick(&ODD_NAMES),
+            }
         }
     }
 
@@ -517,20 +551,6 @@ impl RandomOps {
         }
     }
 
-    fn set(&mut self) -> Operation {
-        let key = if self.random.chance(40) {
-            self.known_of_kind(false).0
-        } else {
-            self.any_key()
-        };
-        let (value, ttl) = (self.value(), self.ttl(10));
-        let form = Form::default()
-            .with("value", value)
-            .with_some("ttl", ttl)
-            .with_some("dir", self.random.chance(3).then_some("false"));
-        self.v2("set", "PUT", key, &form)
-    }
-
     /// Two keys in one directory whose names look alike: to the eye, or in JSON where that takes bytes of any kind.
     fn set_twins(&mut self) -> Operation {
         let alike: [&[u8]; 4] = if self.any_bytes {
@@ -553,63 +573,6 @@ impl RandomOps {
         first
     }
 
-    fn set_dir(&mut self) -> Operation {
-        let (key, ttl) = (self.any_key(), self.ttl(15));
-        // A value is dropped.
-        let value = self.random.chance(20).then(|| self.value());
-        let form = Form::default()
-            .with("dir", "true")
-            .with_some("ttl", ttl)
-            .with_some("value", value);
-        self.v2("set dir", "PUT", key, &form)
-    }
-
-    fn create(&mut self) -> Operation {
-        let (key, value, ttl) = (self.any_key(), self.value(), self.ttl(10));
-        let form = Form::default()
-            .with("prevExist", "false")
-            .with("value", value)
-            .with_some("ttl", ttl)
-            // Ignored beside prevExist=false.
-            .with_some("prevValue", self.random.chance(5).then_some("whatever"));
-        self.v2("create", "PUT", key, &form)
-    }
-
-    fn create_dir(&mut self) -> Operation {
-        let (key, ttl) = (self.any_key(), self.ttl(15));
-        let form = Form::default()
-            .with("prevExist", "false")
-            .with("dir", "true")
-            .with_some("ttl", ttl);
-        self.v2("create dir", "PUT", key, &form)
-    }
-
-    /// A new value, and a new lifetime or none.
-    fn update(&mut self) -> Operation {
-        let key = if self.random.chance(70) {
-            self.known_of_kind(false).0
-        } else {
-            self.any_key()
-        };
-        let form = Form::default()
-            .with("prevExist", "true")
-            .with("value", self.value())
-            .with_some("ttl", self.ttl(10));
-        self.v2("update", "PUT", key, &form)
-    }
-
-    /// A new lifetime for a directory, or none: with or without `dir`, mostly without a value, which it cannot have.
-    fn update_dir(&mut self) -> Operation {
-        let key = self.any_dir();
-        let value = self.random.chance(20).then(|| self.value());
-        let form = Form::default()
-            .with("prevExist", "true")
-            .with_some("value", value)
-            .with_some("ttl", self.ttl(20))
-            .with_some("dir", self.random.chance(50).then_some("true"));
-        self.v2("update dir", "PUT", key, &form)
-    }
-
     /// `prevValue` and `prevIndex` for a key: one or both, right or wrong.
     fn comparison(&mut self, known: Option<&Known>) -> Form {
         let right_value = known.and_then(|known| known.value.clone());
@@ -629,26 +592,6 @@ impl RandomOps {
         Form::default()
             .with_some("prevValue", with_value.then_some(value))
             .with_some("prevIndex", with_index.then(|| index.to_string()))
-    }
-
-    fn compare_and_swap(&mut self) -> Operation {
-        let (key, known) = self.any_for_comparison();
-        let form = self
-            .comparison(known.as_ref())
-            .with("value", self.value())
-            .with_some("ttl", self.ttl(10))
-            .with_some("prevExist", self.random.chance(30).then_some("true"))
-            .with_some("dir", self.random.chance(5).then_some("true"));
-        self.v2("compare and swap", "PUT", key, &form)
-    }
-
-    fn compare_and_delete(&mut self) -> Operation {
-        let (key, known) = self.any_for_comparison();
-        let form = self
-            .comparison(known.as_ref())
-            .with_some("dir", self.random.chance(10).then_some("true"))
-            .with_some("recursive", self.random.chance(10).then_some("true"));
-        self.v2("compare and delete", "DELETE", key, &form)
     }
 
     fn any_for_comparison(&mut self) -> (Vec<u8>, Option<Known>) {
@@ -692,18 +635,6 @@ impl RandomOps {
         operation
     }
 
-    fn post(&mut self) -> Operation {
-        let (key, value, ttl) = (self.post_target(), self.value(), self.ttl(10));
-        let form = Form::default().with("value", value).with_some("ttl", ttl);
-        self.v2("post", "POST", key, &form)
-    }
-
-    fn post_dir(&mut self) -> Operation {
-        let (key, ttl) = (self.post_target(), self.ttl(15));
-        let form = Form::default().with("dir", "true").with_some("ttl", ttl);
-        self.v2("post dir", "POST", key, &form)
-    }
-
     fn post_target(&mut self) -> Vec<u8> {
         match self.random.below(100) {
             0..50 => self.any_dir(),
@@ -721,33 +652,6 @@ impl RandomOps {
         self.planned.push_back(post);
         let form = Form::default().with("value", "in the way");
         self.v2("set", "PUT", join(&dir, name.as_bytes()), &form)
-    }
-
-    fn delete(&mut self) -> Operation {
-        let key = self.any_key();
-        self.v2("delete", "DELETE", key, &Form::default())
-    }
-
-    fn delete_dir(&mut self) -> Operation {
-        let key = if self.random.chance(70) {
-            self.any_dir()
-        } else {
-            self.any_key()
-        };
-        let form = Form::default().with("dir", "true");
-        self.v2("delete dir", "DELETE", key, &form)
-    }
-
-    fn delete_recursive(&mut self) -> Operation {
-        let key = if self.random.chance(50) {
-            self.any_dir()
-        } else {
-            self.any_key()
-        };
-        let form = Form::default()
-            .with("recursive", "true")
-            .with_some("dir", self.random.chance(50).then_some("true"));
-        self.v2("delete recursive", "DELETE", key, &form)
     }
 
     /// Each of them must fail.

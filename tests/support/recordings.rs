@@ -138,15 +138,7 @@ fn digest(path: &Path, meta: &std::fs::Metadata) -> String {
     } else {
         return String::new();
     }
-    hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
+    super::archive_builder::hex(&hasher.finalize())
 }
 
 /// Copies the directory `from` to `to`, which must not exist yet, with the modes and modification times of every entry.

@@ -7,7 +7,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -213,11 +213,6 @@ impl Trio {
             kill_process(Pid::from_child(&server), signal).unwrap();
             server.wait().unwrap();
         }
-    }
-
-    /// Gives a member another data dir, with which it starts the next time.
-    pub fn set_data_dir(&mut self, n: usize, data_dir: &Path) {
-        data_dir.clone_into(&mut self.seats[n].data_dir);
     }
 
     /// Gives a member another server, with which it starts the next time.

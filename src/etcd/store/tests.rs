@@ -85,18 +85,24 @@ fn conf_change(text: &str) -> Option<ConfChange> {
 }
 
 /// Runs a story, line by line: a request or a conf change, with its result after `->` if that is not
-/// `done`; or `=` and the [`state`] of the store at that point. A request that is not done changes
-/// neither the tree nor the index nor the expiries.
-#[track_caller]
-fn tell(store: &mut Store, text: &str) {
+/// `done`; or `=` and the [`state`] of the store at that point; or `members`, for [`TWO_MEMBERS`]. A
+/// request that is not done changes neither the tree nor the index nor the expiries.
+fn run(store: &mut Store, text: &str) -> Result<(), String> {
     let lines = text.lines().map(str::trim);
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        if let Some(expected) = line.strip_prefix("= ") {
-            assert_eq!(state(store), expected, "{text}");
+        if line == "members" {
+            run(store, TWO_MEMBERS)?;
             continue;
         }
+        let expected_state = line.strip_prefix("= ");
         let (asked, expected) = line.split_once(" -> ").unwrap_or((line, "done"));
         let before = state(store);
+        if let Some(expected) = expected_state {
+            if before != expected {
+                return Err(format!("{line}\n but = {before}"));
+            }
+            continue;
+        }
         let applied = match conf_change(asked) {
             Some(change) => store.apply(1, &change.encode_to_vec(), Names::Plain),
             None => Ok(store.apply_request(&request(asked), Names::Plain)),
@@ -109,9 +115,17 @@ fn tell(store: &mut Store, text: &str) {
             Ok(other) => (format!("{other:?}"), false),
             Err(unapplied) => (format!("{unapplied:?}"), false),
         };
-        assert_eq!(came, expected, "{line}");
-        assert!(changes || state(store) == before, "{line}");
+        if came != expected || !(changes || state(store) == before) {
+            return Err(format!("{line}\n but {came}, = {}", state(store)));
+        }
     }
+    Ok(())
+}
+
+/// As [`run`], which must be as it says.
+#[track_caller]
+fn tell(store: &mut Store, text: &str) {
+    run(store, text).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 #[track_caller]
@@ -154,24 +168,247 @@ fn state(store: &Store) -> String {
     parts.join(" | ")
 }
 
+/// Stories of one rule each, told on an empty store.
+const STORIES: &str = "
+a_request_path_is_cleaned
+    PUT 1//a/./x/../b/ =v
+    PUT /../../1/c =w
+    = 2 | /1/a 1/1 dir | /1/a/b 1/1 =v | /1/c 2/2 =w
+    DELETE /1/c/../a recursive
+    update //1/c =x
+    = 4 | /1/c 2/4 =x
+a_post_is_a_create
+    PUT /1/q/2 =v
+    POST /1/q =w -> NodeExist
+    POST /1/q/2 =w -> NotDir
+    # Of a POST no condition counts.
+    POST /1/new =dropped dir until=+1000 value=x index=7 -> /1/new/2
+    = 2 | /1/new 2/2 dir | /1/new/2 2/2 dir @+1000 | /1/q 1/1 dir | /1/q/2 1/1 =v
+prev_exist_true_alone_updates
+    PUT /1/a =v
+    update /1/a =w
+    = 2 | /1/a 1/2 =w
+    update /1/b =w -> KeyNotFound
+    update /1/a/b =w -> NotDir
+prev_exist_true_with_either_condition_compares
+    PUT /1/a =v
+    PUT /1/d dir
+    update /1/a =w index=7 -> TestFailed
+    update /1/a =w value=x -> TestFailed
+    # Which an update would do.
+    update /1/d = index=2 -> NotFile
+    update /1/a =w index=1
+    update /1/a =x value=w
+    = 4 | /1/a 1/4 =x | /1/d 2/2 dir
+prev_exist_false_creates_whatever_the_conditions
+    create /1/a =v value=x index=7
+    = 1 | /1/a 1/1 =v
+    create /1/a =w -> NodeExist
+    create /1/a =w value=v -> NodeExist
+    create /1/a =w index=1 -> NodeExist
+    create /1/a = dir -> NodeExist
+without_prev_exist_either_condition_compares
+    PUT /1/a =v
+    PUT /1/b =w index=1 -> KeyNotFound
+    PUT /1/b =w value=v -> KeyNotFound
+    PUT /1/a =w index=2 -> TestFailed
+    PUT /1/a =w value=x -> TestFailed
+    PUT /1/a =w value=v
+    = 2 | /1/a 1/2 =w
+an_empty_condition_is_none
+    # etcd writes all fields, even those that were not set.
+    PUT /1/a =v
+    PUT /1/a =w value= index=0
+    PUT /1/b =w value= index=0
+    = 3 | /1/a 2/2 =w | /1/b 3/3 =w
+a_set_replaces_a_key_as_if_it_had_never_been
+    PUT /1/a =v until=+1000
+    PUT /1/a =w
+    # Neither the index of creation nor the expiry is kept.
+    = 2 | /1/a 2/2 =w
+    SYNC  time=+1000 -> 0 expired
+    PUT /1/a =w until=+1000
+    = 3 | /1/a 3/3 =w @+1000
+a_set_fails_on_a_directory
+    PUT /1/d dir
+    PUT /1/e/f =v
+    PUT /1/d =v -> NotFile
+    PUT /1/d dir -> NotFile
+    PUT /1/e =v -> NotFile
+    PUT /1/e dir -> NotFile
+with_dir_a_directory_is_made_and_the_value_dropped
+    PUT /1/a =v dir
+    create /1/b =v dir
+    = 2 | /1/a 1/1 dir | /1/b 2/2 dir
+a_set_with_dir_replaces_a_key_by_a_directory
+    PUT /1/a =v
+    PUT /1/a dir
+    = 2 | /1/a 2/2 dir
+    PUT /1/a/b =w
+    = 3 | /1/a 2/2 dir | /1/a/b 3/3 =w
+an_update_gives_a_key_value_index_and_expiry
+    PUT /1/a =v until=+1000
+    update /1/a = until=+1001
+    = 2 | /1/a 1/2 = @+1001
+    # Without an expiry it is permanent.
+    update /1/a =w
+    = 3 | /1/a 1/3 =w
+an_update_gives_a_directory_an_expiry_and_nothing_else
+    PUT /1/d/a =v
+    update /1/d =w until=+1000 -> NotFile
+    update /1/d = until=+1000
+    = 2 | /1/d 1/1 dir @+1000 | /1/d/a 1/1 =v
+    update /1/d =
+    = 3 | /1/d 1/1 dir | /1/d/a 1/1 =v
+compare_and_swap_is_for_keys_only
+    PUT /1/d dir
+    PUT /1/d = index=1 -> NotFile
+    PUT /1/d dir index=1 -> NotFile
+compare_and_swap_needs_both_conditions
+    PUT /1/a =v
+    PUT /1/a =w value=v index=2 -> TestFailed
+    PUT /1/a =w value=x index=1 -> TestFailed
+    PUT /1/a =w value=v index=1
+    # It is the index of the last change that is compared, not that of the creation.
+    PUT /1/a =x index=1 -> TestFailed
+    PUT /1/a =x index=2
+    = 3 | /1/a 1/3 =x
+compare_and_swap_replaces_value_index_and_expiry
+    PUT /1/a =v until=+1000
+    PUT /1/a = index=1 until=+1001
+    = 2 | /1/a 1/2 = @+1001
+    PUT /1/a =w index=2
+    = 3 | /1/a 1/3 =w
+    # A key stays a key.
+    PUT /1/a =x dir index=3
+    = 4 | /1/a 1/4 =x
+compare_and_delete_removes_a_key_that_is_as_the_request_says
+    PUT /1/a =v until=+1000
+    PUT /1/d/b =w
+    DELETE /1/a value=v index=2 -> TestFailed
+    DELETE /1/a value=x index=1 -> TestFailed
+    DELETE /1/b index=1 -> KeyNotFound
+    DELETE /1/d recursive index=2 -> NotFile
+    DELETE /1/a value=v index=1
+    DELETE /1/d/b value=w
+    = 4 | /1/d 2/2 dir
+a_delete_counts_and_takes_what_is_asked_for
+    PUT /1/a =v
+    PUT /1/b =w
+    DELETE /1/c -> KeyNotFound
+    DELETE /1/a/c -> NotDir
+    DELETE /1/a
+    # For a key the flags mean nothing.
+    DELETE /1/b dir
+    = 4
+a_directory_is_deleted_only_with_dir
+    PUT /1/d dir
+    DELETE /1/d -> NotFile
+    DELETE /1/d dir
+    = 2
+a_directory_that_is_not_empty_is_deleted_only_with_recursive_which_implies_dir
+    PUT /1/d/e/a =v until=+1000
+    PUT /1/f =w
+    DELETE /1/d -> NotFile
+    DELETE /1/d dir -> DirNotEmpty
+    DELETE /1/d recursive
+    = 3 | /1/f 2/2 =w
+a_condition_makes_a_delete_compare
+    PUT /1/a =v
+    DELETE /1/a index=7 -> TestFailed
+    DELETE /1/a value=x -> TestFailed
+    # Empty ones do not.
+    DELETE /1/a value= index=0
+    = 2
+no_expiry_is_permanent
+    PUT /1/a =v until=0
+    create /1/b =v until=0
+    update /1/a =w until=0
+    PUT /1/a =x index=3 until=0
+    = 4 | /1/a 1/4 =x | /1/b 2/2 =v
+    SYNC  time=9223372036854775807 -> 0 expired
+sync_removes_what_does_not_expire_after_its_time_and_counts_each
+    PUT /1/a =v until=+1000
+    PUT /1/b =v until=+1001
+    PUT /1/c =v until=+1002
+    PUT /1/d =v
+    # Nothing to remove is nothing to count.
+    SYNC  time=+999 -> 0 expired
+    SYNC  time=+1001 -> 2 expired
+    = 6 | /1/c 3/3 =v @+1002 | /1/d 4/4 =v
+sync_removes_a_directory_with_all_below_it
+    PUT /1/d/e/permanent =v
+    PUT /1/d/e/later =v until=+1009
+    update /1/d = until=+1000
+    SYNC  time=+1000 -> 1 expired
+    = 4
+hidden_nodes_are_state_like_any_other
+    PUT /1/_h/a =v
+    PUT /1/_k =v
+    PUT /1/_e =v until=+1000
+    update /1/_k =w
+    = 4 | /1/_e 3/3 =v @+1000 | /1/_h 1/1 dir | /1/_h/a 1/1 =v | /1/_k 2/4 =w
+    DELETE /1/_h dir -> DirNotEmpty
+    SYNC  time=+1000 -> 1 expired
+    DELETE /1/_h recursive
+    = 6 | /1/_k 2/4 =w
+a_refresh_leaves_the_value
+    PUT /1/a =v
+    PUT /1/d dir
+    PUT /1/b = refresh until=+1000 -> KeyNotFound
+    PUT /1/d = refresh until=+1000 -> NotFile
+    PUT /1/a = refresh until=+1000
+    = 3 | /1/a 3/3 =v @+1000 | /1/d 2/2 dir
+    update /1/a = refresh until=+1000
+    = 4 | /1/a 3/4 =v @+1000 | /1/d 2/2 dir
+    PUT /1/a = refresh until=+1000 index=4
+    = 5 | /1/a 3/5 =v @+1000 | /1/d 2/2 dir
+a_removed_id_never_comes_back
+    members
+    REMOVE b
+    ADD b http://new -> Invalid
+    LEARNER b http://new -> Invalid
+    REMOVE b http://new -> Invalid
+    UPDATE b http://new -> Invalid
+    # Its URL is free again.
+    ADD c http://b
+an_update_is_valid_for_a_known_id_at_urls_of_no_other
+    members
+    UPDATE c http://new -> Invalid
+    UPDATE a1 http://b -> Invalid
+    # Its own it may keep.
+    UPDATE a1 http://a
+a_conf_change_that_etcd_could_not_read_is_unreadable
+    members
+    ADD c no JSON -> Unreadable
+    UPDATE a1 -> Unreadable
+    UNKNOWN a1 {} -> Unreadable
+";
+
+#[test]
+fn every_story_of_a_rule_is_true() {
+    let mut wrong = Vec::new();
+    let mut stories: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in STORIES.trim().lines() {
+        match line.strip_prefix("    ") {
+            None => stories.push((line, Vec::new())),
+            Some(line) => stories.last_mut().unwrap().1.push(line),
+        }
+    }
+    for (name, lines) in &stories {
+        let told = run(&mut Store::new(), &lines.join("\n"));
+        wrong.extend(told.err().map(|why| format!("{name}: {why}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(stories.len() >= 29);
+}
+
 #[test]
 fn an_empty_store_has_index_0_and_three_directories() {
     let store = after("= 0");
     for path in ["/", "/0", "/1"] {
         assert!(store.node(store.get(path.as_bytes()).unwrap()).is_dir());
     }
-}
-
-#[test]
-fn a_request_path_is_cleaned() {
-    after(
-        "PUT 1//a/./x/../b/ =v
-         PUT /../../1/c =w
-         = 2 | /1/a 1/1 dir | /1/a/b 1/1 =v | /1/c 2/2 =w
-         DELETE /1/c/../a recursive
-         update //1/c =x
-         = 4 | /1/c 2/4 =x",
-    );
 }
 
 #[test]
@@ -226,80 +463,6 @@ fn an_in_order_name_is_the_next_index_as_its_release_writes_it() {
 }
 
 #[test]
-fn a_post_is_a_create() {
-    after(
-        "PUT /1/q/2 =v
-         POST /1/q =w -> NodeExist
-         POST /1/q/2 =w -> NotDir
-         # Of a POST no condition counts.
-         POST /1/new =dropped dir until=+1000 value=x index=7 -> /1/new/2
-         = 2 | /1/new 2/2 dir | /1/new/2 2/2 dir @+1000 | /1/q 1/1 dir | /1/q/2 1/1 =v",
-    );
-}
-
-#[test]
-fn prev_exist_true_alone_updates() {
-    after(
-        "PUT /1/a =v
-         update /1/a =w
-         = 2 | /1/a 1/2 =w
-         update /1/b =w -> KeyNotFound
-         update /1/a/b =w -> NotDir",
-    );
-}
-
-#[test]
-fn prev_exist_true_with_either_condition_compares() {
-    after(
-        "PUT /1/a =v
-         PUT /1/d dir
-         update /1/a =w index=7 -> TestFailed
-         update /1/a =w value=x -> TestFailed
-         # Which an update would do.
-         update /1/d = index=2 -> NotFile
-         update /1/a =w index=1
-         update /1/a =x value=w
-         = 4 | /1/a 1/4 =x | /1/d 2/2 dir",
-    );
-}
-
-#[test]
-fn prev_exist_false_creates_whatever_the_conditions() {
-    after(
-        "create /1/a =v value=x index=7
-         = 1 | /1/a 1/1 =v
-         create /1/a =w -> NodeExist
-         create /1/a =w value=v -> NodeExist
-         create /1/a =w index=1 -> NodeExist
-         create /1/a = dir -> NodeExist",
-    );
-}
-
-#[test]
-fn without_prev_exist_either_condition_compares() {
-    after(
-        "PUT /1/a =v
-         PUT /1/b =w index=1 -> KeyNotFound
-         PUT /1/b =w value=v -> KeyNotFound
-         PUT /1/a =w index=2 -> TestFailed
-         PUT /1/a =w value=x -> TestFailed
-         PUT /1/a =w value=v
-         = 2 | /1/a 1/2 =w",
-    );
-}
-
-#[test]
-fn an_empty_condition_is_none() {
-    // etcd writes all fields, even those that were not set.
-    after(
-        "PUT /1/a =v
-         PUT /1/a =w value= index=0
-         PUT /1/b =w value= index=0
-         = 3 | /1/a 2/2 =w | /1/b 3/3 =w",
-    );
-}
-
-#[test]
 fn parents_are_made_with_the_index_of_what_they_are_made_for() {
     for method in ["PUT", "create"] {
         after(&format!(
@@ -323,192 +486,11 @@ fn a_parent_that_is_a_key_fails_create_and_set() {
 }
 
 #[test]
-fn a_set_replaces_a_key_as_if_it_had_never_been() {
-    after(
-        "PUT /1/a =v until=+1000
-         PUT /1/a =w
-         # Neither the index of creation nor the expiry is kept.
-         = 2 | /1/a 2/2 =w
-         SYNC  time=+1000 -> 0 expired
-         PUT /1/a =w until=+1000
-         = 3 | /1/a 3/3 =w @+1000",
-    );
-}
-
-#[test]
-fn a_set_fails_on_a_directory() {
-    after(
-        "PUT /1/d dir
-         PUT /1/e/f =v
-         PUT /1/d =v -> NotFile
-         PUT /1/d dir -> NotFile
-         PUT /1/e =v -> NotFile
-         PUT /1/e dir -> NotFile",
-    );
-}
-
-#[test]
-fn with_dir_a_directory_is_made_and_the_value_dropped() {
-    after(
-        "PUT /1/a =v dir
-         create /1/b =v dir
-         = 2 | /1/a 1/1 dir | /1/b 2/2 dir",
-    );
-}
-
-#[test]
-fn a_set_with_dir_replaces_a_key_by_a_directory() {
-    after(
-        "PUT /1/a =v
-         PUT /1/a dir
-         = 2 | /1/a 2/2 dir
-         PUT /1/a/b =w
-         = 3 | /1/a 2/2 dir | /1/a/b 3/3 =w",
-    );
-}
-
-#[test]
-fn an_update_gives_a_key_value_index_and_expiry() {
-    after(
-        "PUT /1/a =v until=+1000
-         update /1/a = until=+1001
-         = 2 | /1/a 1/2 = @+1001
-         # Without an expiry it is permanent.
-         update /1/a =w
-         = 3 | /1/a 1/3 =w",
-    );
-}
-
-#[test]
-fn an_update_gives_a_directory_an_expiry_and_nothing_else() {
-    after(
-        "PUT /1/d/a =v
-         update /1/d =w until=+1000 -> NotFile
-         update /1/d = until=+1000
-         = 2 | /1/d 1/1 dir @+1000 | /1/d/a 1/1 =v
-         update /1/d =
-         = 3 | /1/d 1/1 dir | /1/d/a 1/1 =v",
-    );
-}
-
-#[test]
-fn compare_and_swap_is_for_keys_only() {
-    after(
-        "PUT /1/d dir
-         PUT /1/d = index=1 -> NotFile
-         PUT /1/d dir index=1 -> NotFile",
-    );
-}
-
-#[test]
-fn compare_and_swap_needs_both_conditions() {
-    after(
-        "PUT /1/a =v
-         PUT /1/a =w value=v index=2 -> TestFailed
-         PUT /1/a =w value=x index=1 -> TestFailed
-         PUT /1/a =w value=v index=1
-         # It is the index of the last change that is compared, not that of the creation.
-         PUT /1/a =x index=1 -> TestFailed
-         PUT /1/a =x index=2
-         = 3 | /1/a 1/3 =x",
-    );
-}
-
-#[test]
-fn compare_and_swap_replaces_value_index_and_expiry() {
-    after(
-        "PUT /1/a =v until=+1000
-         PUT /1/a = index=1 until=+1001
-         = 2 | /1/a 1/2 = @+1001
-         PUT /1/a =w index=2
-         = 3 | /1/a 1/3 =w
-         # A key stays a key.
-         PUT /1/a =x dir index=3
-         = 4 | /1/a 1/4 =x",
-    );
-}
-
-#[test]
-fn compare_and_delete_removes_a_key_that_is_as_the_request_says() {
-    after(
-        "PUT /1/a =v until=+1000
-         PUT /1/d/b =w
-         DELETE /1/a value=v index=2 -> TestFailed
-         DELETE /1/a value=x index=1 -> TestFailed
-         DELETE /1/b index=1 -> KeyNotFound
-         DELETE /1/d recursive index=2 -> NotFile
-         DELETE /1/a value=v index=1
-         DELETE /1/d/b value=w
-         = 4 | /1/d 2/2 dir",
-    );
-}
-
-#[test]
-fn a_delete_counts_and_takes_what_is_asked_for() {
-    after(
-        "PUT /1/a =v
-         PUT /1/b =w
-         DELETE /1/c -> KeyNotFound
-         DELETE /1/a/c -> NotDir
-         DELETE /1/a
-         # For a key the flags mean nothing.
-         DELETE /1/b dir
-         = 4",
-    );
-}
-
-#[test]
-fn a_directory_is_deleted_only_with_dir() {
-    after(
-        "PUT /1/d dir
-         DELETE /1/d -> NotFile
-         DELETE /1/d dir
-         = 2",
-    );
-}
-
-#[test]
-fn a_directory_that_is_not_empty_is_deleted_only_with_recursive_which_implies_dir() {
-    after(
-        "PUT /1/d/e/a =v until=+1000
-         PUT /1/f =w
-         DELETE /1/d -> NotFile
-         DELETE /1/d dir -> DirNotEmpty
-         DELETE /1/d recursive
-         = 3 | /1/f 2/2 =w",
-    );
-}
-
-#[test]
-fn a_condition_makes_a_delete_compare() {
-    after(
-        "PUT /1/a =v
-         DELETE /1/a index=7 -> TestFailed
-         DELETE /1/a value=x -> TestFailed
-         # Empty ones do not.
-         DELETE /1/a value= index=0
-         = 2",
-    );
-}
-
-#[test]
 fn a_quorum_read_and_an_unknown_method_do_nothing() {
     let mut store = after("PUT /1/a =v");
     for method in ["QGET", "GET", "HEAD", "none"] {
         tell(&mut store, &format!("{method} /1/a recursive -> Nothing"));
     }
-}
-
-#[test]
-fn no_expiry_is_permanent() {
-    after(
-        "PUT /1/a =v until=0
-         create /1/b =v until=0
-         update /1/a =w until=0
-         PUT /1/a =x index=3 until=0
-         = 4 | /1/a 1/4 =x | /1/b 2/2 =v
-         SYNC  time=9223372036854775807 -> 0 expired",
-    );
 }
 
 #[test]
@@ -531,31 +513,6 @@ fn an_expiry_before_2000_counts_as_none_on_create_and_set_only() {
 }
 
 #[test]
-fn sync_removes_what_does_not_expire_after_its_time_and_counts_each() {
-    after(
-        "PUT /1/a =v until=+1000
-         PUT /1/b =v until=+1001
-         PUT /1/c =v until=+1002
-         PUT /1/d =v
-         # Nothing to remove is nothing to count.
-         SYNC  time=+999 -> 0 expired
-         SYNC  time=+1001 -> 2 expired
-         = 6 | /1/c 3/3 =v @+1002 | /1/d 4/4 =v",
-    );
-}
-
-#[test]
-fn sync_removes_a_directory_with_all_below_it() {
-    after(
-        "PUT /1/d/e/permanent =v
-         PUT /1/d/e/later =v until=+1009
-         update /1/d = until=+1000
-         SYNC  time=+1000 -> 1 expired
-         = 4",
-    );
-}
-
-#[test]
 fn sync_removes_in_order_of_expiry() {
     // A key that expires before its directory counts; after it, it is already removed.
     for (key, counted) in [("+999", 2), ("+1001", 1)] {
@@ -575,37 +532,6 @@ fn sync_removes_in_order_of_expiry() {
             updates.reverse();
         }
     }
-}
-
-#[test]
-fn hidden_nodes_are_state_like_any_other() {
-    after(
-        "PUT /1/_h/a =v
-         PUT /1/_k =v
-         PUT /1/_e =v until=+1000
-         update /1/_k =w
-         = 4 | /1/_e 3/3 =v @+1000 | /1/_h 1/1 dir | /1/_h/a 1/1 =v | /1/_k 2/4 =w
-         DELETE /1/_h dir -> DirNotEmpty
-         SYNC  time=+1000 -> 1 expired
-         DELETE /1/_h recursive
-         = 6 | /1/_k 2/4 =w",
-    );
-}
-
-#[test]
-fn a_refresh_leaves_the_value() {
-    after(
-        "PUT /1/a =v
-         PUT /1/d dir
-         PUT /1/b = refresh until=+1000 -> KeyNotFound
-         PUT /1/d = refresh until=+1000 -> NotFile
-         PUT /1/a = refresh until=+1000
-         = 3 | /1/a 3/3 =v @+1000 | /1/d 2/2 dir
-         update /1/a = refresh until=+1000
-         = 4 | /1/a 3/4 =v @+1000 | /1/d 2/2 dir
-         PUT /1/a = refresh until=+1000 index=4
-         = 5 | /1/a 3/5 =v @+1000 | /1/d 2/2 dir",
-    );
 }
 
 // Entries.
@@ -718,44 +644,12 @@ fn a_removal_deletes_the_member_and_remembers_its_id() {
 }
 
 #[test]
-fn a_removed_id_never_comes_back() {
-    with_members(
-        "REMOVE b
-         ADD b http://new -> Invalid
-         LEARNER b http://new -> Invalid
-         REMOVE b http://new -> Invalid
-         UPDATE b http://new -> Invalid
-         # Its URL is free again.
-         ADD c http://b",
-    );
-}
-
-#[test]
 fn an_update_changes_raft_attributes_in_place() {
     let store = with_members("UPDATE a1 http://new");
     let state = state(&store);
     let updated = r#"/0/members/a1/raftAttributes 1/3 ={"peerURLs":["http://new"]}"#;
     assert!(state.starts_with("3 | /0/members 1/1 dir | /0/members/a1 1/1 dir | "));
     assert!(state.contains(updated), "{state}");
-}
-
-#[test]
-fn an_update_is_valid_for_a_known_id_at_urls_of_no_other() {
-    with_members(
-        "UPDATE c http://new -> Invalid
-         UPDATE a1 http://b -> Invalid
-         # Its own it may keep.
-         UPDATE a1 http://a",
-    );
-}
-
-#[test]
-fn a_conf_change_that_etcd_could_not_read_is_unreadable() {
-    with_members(
-        "ADD c no JSON -> Unreadable
-         UPDATE a1 -> Unreadable
-         UNKNOWN a1 {} -> Unreadable",
-    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod properties;
 mod two_years;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +15,7 @@ use crate::etcd::ids::{MemberId, Term};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::repository::ArchiveSummary;
 
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// An archive of the first member, of version 2.1.0.
@@ -44,29 +46,27 @@ fn days(count: i64) -> Vec<ArchiveSummary> {
         .collect()
 }
 
-/// The policy of rules such as `last 1, within 24h`.
+/// Rules as text, such as `last 2, within 25h, label x`.
 fn policy(text: &str) -> Policy {
     let mut rules = RetentionRules::default();
     for rule in text.split(", ") {
         let (name, value) = rule.split_once(' ').unwrap();
-        let slot = match name {
-            "last" => &mut rules.last,
-            "hourly" => &mut rules.hourly,
-            "daily" => &mut rules.daily,
-            "weekly" => &mut rules.weekly,
-            "monthly" => &mut rules.monthly,
-            "yearly" => &mut rules.yearly,
+        let count = || Some(value.parse::<NonZeroU32>().unwrap());
+        match name {
+            "last" => rules.last = count(),
+            "hourly" => rules.hourly = count(),
+            "daily" => rules.daily = count(),
+            "weekly" => rules.weekly = count(),
+            "monthly" => rules.monthly = count(),
+            "yearly" => rules.yearly = count(),
             "within" => {
-                rules.within = Some(value.parse().unwrap());
-                continue;
+                let (number, unit) = value.split_at(value.len() - 1);
+                let unit = if unit == "d" { DAY } else { HOUR };
+                rules.within = Some(unit * number.parse::<i32>().unwrap());
             }
-            "label" => {
-                rules.labels.push(value.to_owned());
-                continue;
-            }
-            _ => panic!("no rule {name}"),
-        };
-        *slot = Some(value.parse().unwrap());
+            "label" => rules.labels.push(value.to_owned()),
+            _ => panic!("{text}"),
+        }
     }
     Policy::try_from(rules).unwrap()
 }
@@ -108,25 +108,34 @@ fn names(decisions: &[Decision<'_>]) -> Vec<String> {
     kept(decisions).into_keys().collect()
 }
 
-/// What is kept: a name and its reasons in each line of `expected`.
+/// Fails unless just these are kept, a day later: lines of names and reasons.
 #[track_caller]
-fn assert_kept(decisions: &[Decision<'_>], expected: &str) {
-    let expected = expected.lines().map(|line| {
-        let (name, why) = line.trim().split_once(": ").unwrap();
-        (name.to_owned(), why.to_owned())
-    });
-    assert_eq!(kept(decisions), expected.collect());
+fn keeps(all: &[ArchiveSummary], rules: &str, bad: &[&str], expected: &str) {
+    let found = decided(all, &policy(rules), later(all), bad);
+    let found: Vec<_> = kept(&found).into_iter().collect();
+    let expected = expected
+        .lines()
+        .map(|line| line.trim().split_once(": ").unwrap());
+    let mut expected: Vec<_> = expected.collect();
+    expected.sort_unstable();
+    let found: Vec<_> = found.iter().map(|(name, why)| (&**name, &**why)).collect();
+    assert_eq!(found, expected);
+}
+
+/// The names of those that are kept, a day later.
+fn kept_names(all: &[ArchiveSummary], rules: &str, bad: &[&str]) -> Vec<String> {
+    names(&decided(all, &policy(rules), later(all), bad))
 }
 
 #[test]
 fn each_rule_gives_its_reason() {
-    let all = days(100);
-    let policy = policy("last 2, hourly 1, daily 3, weekly 2, monthly 3, yearly 9, within 24h");
     // Day 100 is Friday, 10 April 2015; day 95 a Sunday, day 90 the end of March, day 59 of February.
-    assert_kept(
-        &decided(&all, &policy, later(&all), &[]),
-        "d100: keep-last 1/2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, \
-         monthly 2015-04, yearly 2015, within 1d of 2015-04-10 12:00, newest valid archive
+    keeps(
+        &days(100),
+        "last 2, hourly 1, daily 3, weekly 2, monthly 3, yearly 9, within 1d",
+        &[],
+        "d100: keep-last 1/2, hourly 2015-04-10 12:00, daily 2015-04-10, weekly 2015-W15, monthly 2015-04, \
+            yearly 2015, within 1d of 2015-04-10 12:00, newest valid archive
          d99: keep-last 2/2, daily 2015-04-09, within 1d of 2015-04-10 12:00
          d98: daily 2015-04-08
          d95: weekly 2015-W14
@@ -143,12 +152,9 @@ fn weeks_are_those_of_iso_8601_and_days_begin_at_midnight_utc() {
         archive("sunday", "2016-01-03T23:59:59Z", 20),
         archive("monday", "2016-01-04T00:00:00Z", 30),
     ];
-    let weekly = policy("weekly 5");
-    assert_kept(
-        &decided(&all, &weekly, later(&all), &[]),
-        "sunday: weekly 2015-W53
-         monday: weekly 2016-W01, newest valid archive",
-    );
+    let expected = "sunday: weekly 2015-W53
+                    monday: weekly 2016-W01, newest valid archive";
+    keeps(&all, "weekly 5", &[], expected);
 }
 
 #[test]
@@ -166,17 +172,12 @@ fn rules_that_ask_for_nothing_are_refused_and_labels_alone_ask_for_nothing() {
 
 #[test]
 fn a_bad_archive_fills_no_slot_and_is_not_removed() {
-    let all = days(6);
-    let policy = policy("last 2");
-    let decisions = decided(&all, &policy, later(&all), &["d6", "d4", "d1"]);
-    assert_kept(
-        &decisions,
-        "d1: is corrupt: frame 3
-         d3: keep-last 2/2
-         d4: is corrupt: frame 3
-         d5: keep-last 1/2, newest valid archive
-         d6: is corrupt: frame 3",
-    );
+    let expected = "d1: is corrupt: frame 3
+                    d3: keep-last 2/2
+                    d4: is corrupt: frame 3
+                    d5: keep-last 1/2, newest valid archive
+                    d6: is corrupt: frame 3";
+    keeps(&days(6), "last 2", &["d6", "d4", "d1"], expected);
 }
 
 #[test]
@@ -187,10 +188,10 @@ fn the_newest_that_proves_fills_its_day() {
         archive("night", "2015-01-01T23:00:00Z", 30),
         archive("next", "2015-01-02T06:00:00Z", 40),
     ];
-    let policy = policy("daily 2");
-    let decisions = decided(&all, &policy, later(&all), &["night"]);
-    assert_eq!(kept(&decisions)["noon"], "daily 2015-01-01");
-    assert!(!kept(&decisions).contains_key("morning"));
+    let expected = "noon: daily 2015-01-01
+                    night: is corrupt: frame 3
+                    next: daily 2015-01-02, newest valid archive";
+    keeps(&all, "daily 2", &["night"], expected);
 }
 
 #[test]
@@ -206,11 +207,10 @@ fn what_cannot_be_read_is_kept_and_what_is_gone_is_not_spoken_of() {
     });
     let decisions = decisions.unwrap();
     assert_eq!(decisions.len(), 3);
-    assert_kept(
-        &decisions,
-        "d2: cannot be checked: permission denied
-         d3: keep-last 1/1, newest valid archive",
-    );
+    assert_eq!(names(&decisions), ["d2", "d3"]);
+    let kept = kept(&decisions);
+    assert_eq!(kept["d2"], "cannot be checked: permission denied");
+    assert_eq!(kept["d3"], "keep-last 1/1, newest valid archive");
 }
 
 #[test]
@@ -236,13 +236,11 @@ fn members_are_weighed_by_themselves_and_a_removed_one_keeps_its_last_good_archi
         // The same name and host as the other: names change, ids do not.
         summary.identity.name = Some("infra0".to_owned());
     }
-    let policy = policy("last 2");
-    let decisions = decided(&all, &policy, later(&all), &["d4", "d3"]);
-    assert_eq!(names(&decisions), ["d1", "d10", "d2", "d3", "d4", "d9"]);
+    let kept = kept_names(&all, "last 2", &["d4", "d3"]);
+    assert_eq!(kept, ["d1", "d10", "d2", "d3", "d4", "d9"]);
     // Years later it is still there.
-    let one = self::policy("last 1");
     let much_later = later(&all) + DAY * 4000;
-    let decisions = decided(&all, &one, much_later, &[]);
+    let decisions = decided(&all, &policy("last 1"), much_later, &[]);
     assert_eq!(names(&decisions), ["d10", "d4"]);
 }
 
@@ -251,13 +249,10 @@ fn an_archive_that_a_rewind_made_stays_and_takes_no_slot() {
     let mut all = days(5);
     all[4].rewound = true;
     all[0].rewound = true;
-    let policy = policy("last 1");
-    assert_kept(
-        &decided(&all, &policy, later(&all), &[]),
-        "d1: made by rewind
-         d4: keep-last 1/1, newest valid archive
-         d5: made by rewind",
-    );
+    let expected = "d1: made by rewind
+                    d4: keep-last 1/1, newest valid archive
+                    d5: made by rewind";
+    keeps(&all, "last 1", &[], expected);
 }
 
 #[test]
@@ -265,37 +260,27 @@ fn labels_that_are_asked_for_are_kept() {
     let mut all = days(5);
     all[0].labels = vec!["pre-upgrade".to_owned(), "x".to_owned()];
     all[1].labels = vec!["pre".to_owned()];
-    let policy = policy("last 1, label pre-upgrade");
-    assert_kept(
-        &decided(&all, &policy, later(&all), &[]),
-        "d1: label pre-upgrade
-         d5: keep-last 1/1, newest valid archive",
-    );
+    let expected = "d1: label pre-upgrade
+                    d5: keep-last 1/1, newest valid archive";
+    keeps(&all, "last 1, label pre-upgrade", &[], expected);
 }
 
 #[test]
 fn the_newest_from_before_each_move_of_the_version_stays() {
     let mut all = days(9);
-    for (at, text) in [
-        (3, "2.2.0"),
-        (4, "2.2.0"),
-        (5, "2.2.0"),
-        (6, "2.3.0"),
-        (7, "2.3.0"),
-        (8, "2.3.0"),
-    ] {
-        all[at].cluster_version = Some(text.parse().unwrap());
+    for (archive, text) in all[3..]
+        .iter_mut()
+        .zip(["2.2.0", "2.2.0", "2.2.0", "2.3.0", "2.3.0", "2.3.0"])
+    {
+        archive.cluster_version = Some(text.parse().unwrap());
     }
     all[0].cluster_version = None;
-    let policy = policy("last 1");
-    assert_kept(
-        &decided(&all, &policy, later(&all), &["d6"]),
-        "d1: newest before 2.1.0
-         d3: newest before 2.2.0
-         d5: newest before 2.3.0
-         d6: is corrupt: frame 3
-         d9: keep-last 1/1, newest valid archive",
-    );
+    let expected = "d1: newest before 2.1.0
+                    d3: newest before 2.2.0
+                    d5: newest before 2.3.0
+                    d6: is corrupt: frame 3
+                    d9: keep-last 1/1, newest valid archive";
+    keeps(&all, "last 1", &["d6"], expected);
 }
 
 #[test]
@@ -306,32 +291,25 @@ fn one_that_has_the_move_in_its_log_already_does_not_stand_for_the_time_before_i
     for at in [4, 5] {
         all[at] = version(all[at].clone(), "2.2.0");
     }
-    let policy = policy("last 1");
-    assert_kept(
-        &decided(&all, &policy, later(&all), &[]),
-        "d2: newest without 2.2.0 in its log
-         d4: newest before 2.2.0
-         d6: keep-last 1/1, newest valid archive",
-    );
+    let expected = "d2: newest without 2.2.0 in its log
+                    d4: newest before 2.2.0
+                    d6: keep-last 1/1, newest valid archive";
+    keeps(&all, "last 1", &[], expected);
     // Before the change is committed, the uncommitted one in the log counts.
-    let before = &all[..4];
-    assert_kept(
-        &decided(before, &policy, later(before), &[]),
-        "d2: newest without 2.2.0 in its log
-         d4: keep-last 1/1, newest valid archive, newest before 2.2.0",
-    );
+    let expected = "d2: newest without 2.2.0 in its log
+                    d4: keep-last 1/1, newest valid archive, newest before 2.2.0";
+    keeps(&all[..4], "last 1", &[], expected);
 }
 
 #[test]
 fn an_archive_from_the_future_is_kept_and_counts_for_nothing() {
     let all = days(5);
-    let now = all[3].created;
     let policy = policy("last 1, within 1h");
-    assert_kept(
-        &decided(&all, &policy, now, &[]),
-        "d4: keep-last 1/1, within 1h of 2015-01-04 12:00, newest valid archive
-         d5: from the future",
-    );
+    let decisions = decided(&all, &policy, all[3].created, &[]);
+    let reasons = "keep-last 1/1, within 1h of 2015-01-04 12:00, newest valid archive";
+    assert_eq!(names(&decisions), ["d4", "d5"]);
+    assert_eq!(kept(&decisions)["d4"], reasons);
+    assert_eq!(kept(&decisions)["d5"], "from the future");
     // Clocks of several machines differ slightly.
     let decisions = decided(&all, &policy, all[4].created - CLOCK_TOLERANCE, &[]);
     assert!(kept(&decisions)["d5"].starts_with("keep-last 1/1"));
@@ -350,13 +328,10 @@ fn a_time_that_contradicts_the_log_is_kept_and_counts_for_nothing() {
     // One night the clock was at 1970: by its time it is the oldest, by its log nearly the newest.
     let mut all = days(6);
     all[4].created = Timestamp::UNIX_EPOCH;
-    let policy = policy("daily 2");
-    assert_kept(
-        &decided(&all, &policy, later(&all), &[]),
-        "d4: daily 2015-01-04
-         d5: its date does not fit its place in the log
-         d6: daily 2015-01-06, newest valid archive",
-    );
+    let expected = "d4: daily 2015-01-04
+                    d5: its date does not fit its place in the log
+                    d6: daily 2015-01-06, newest valid archive";
+    keeps(&all, "daily 2", &[], expected);
 }
 
 #[test]
@@ -386,23 +361,20 @@ fn archives_of_the_same_second_and_of_the_same_entry_are_told_apart() {
         archive("y", "2015-01-01T00:00:00Z", 30),
         archive("z", "2015-01-01T00:00:00Z", 20),
     ];
-    let policy = policy("last 1");
-    let decisions = decided(&same_time, &policy, later(&same_time), &[]);
-    assert_eq!(names(&decisions), ["y"]);
+    assert_eq!(kept_names(&same_time, "last 1", &[]), ["y"]);
     let mut same_entry = [
         archive("x", "2015-01-01T00:00:00Z", 10),
         archive("z", "2015-01-02T00:00:00Z", 10),
         archive("y", "2015-01-02T00:00:00Z", 10),
     ];
     same_entry[2].labels.push("another".to_owned());
-    let decisions = decided(&same_entry, &policy, later(&same_entry), &[]);
-    assert_eq!(names(&decisions), ["z"]);
+    assert_eq!(kept_names(&same_entry, "last 1", &[]), ["z"]);
 }
 
 #[test]
 fn within_is_measured_from_the_newest_archive_and_not_from_now() {
     let all = days(20);
-    let policy = policy("within 72h");
+    let policy = policy("within 3d");
     let decisions = decided(&all, &policy, later(&all) + DAY * 1000, &[]);
     assert_eq!(names(&decisions), ["d17", "d18", "d19", "d20"]);
     // The newest valid one.
@@ -418,59 +390,45 @@ fn a_window_keeps_nothing_outside_of_it_unless_a_clock_is_doubtful_and_then_says
     for (archive, late) in all.iter_mut().zip([0, 40, 80].into_iter().cycle()) {
         archive.created += SignedDuration::from_secs(late);
     }
-    for (span, kept) in [("1h", 1), ("24h", 2), ("25h", 2), ("73h", 4)] {
-        let policy = policy(&format!("within {span}"));
-        let decisions = decided(&all, &policy, later(&all), &[]);
-        assert_eq!(
-            names(&decisions).len(),
-            kept,
-            "{span}: {:?}",
-            names(&decisions)
-        );
+    for (span, kept) in [("1h", 1), ("1d", 2), ("25h", 2), ("73h", 4)] {
+        let names = kept_names(&all, &format!("within {span}"), &[]);
+        assert_eq!(names.len(), kept, "{span}: {names:?}");
     }
     // One night the clock is a month ahead.
     all.push(at("ahead", all[39].created + DAY * 31, 10_000));
-    let policy = policy("within 25h");
-    let decisions = decided(&all, &policy, later(&all), &[]);
-    assert_kept(
-        &decisions,
-        "ahead: within 25h of 2015-03-12 12:00, newest valid archive
+    let expected = "ahead: within 25h of 2015-03-12 12:00, newest valid archive
          d39: the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause
-         d40: the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause",
-    );
+         d40: the clock of newer ones may be wrong: within 25h of 2015-02-09 12:00, before a pause";
+    keeps(&all, "within 25h", &[], expected);
 }
 
 #[test]
 fn a_pause_does_not_empty_the_dir() {
     // Two months without a backup, then one every quarter of an hour.
     let mut all = days(40);
-    let policy = policy("within 720h");
     let resumed = all[39].created + DAY * 61;
     for n in 0..20_u64 {
         let created = resumed + SignedDuration::from_mins(15) * i32::try_from(n).unwrap();
         all.push(at(&format!("r{n}"), created, 10_000 + n));
     }
-    let decisions = decided(&all, &policy, later(&all), &[]);
-    assert_eq!(names(&decisions).len(), 31 + 20);
+    assert_eq!(kept_names(&all, "within 30d", &[]).len(), 31 + 20);
     // Once a third of the time is covered again, the time before the pause no longer counts.
     all.push(at("r20", resumed + DAY * 10, 20_000));
-    let decisions = decided(&all, &policy, later(&all), &[]);
-    assert_eq!(names(&decisions).len(), 21);
+    assert_eq!(kept_names(&all, "within 30d", &[]).len(), 21);
 }
 
 #[test]
 fn a_night_in_2038_pushes_nothing_out() {
     let all = days(400);
-    let policy = policy("last 3, daily 7, monthly 6, yearly 2, within 240h");
-    let before = names(&decided(&all, &policy, later(&all), &[]));
+    let rules = "last 3, daily 7, monthly 6, yearly 2, within 10d";
+    let before = kept_names(&all, rules, &[]);
     let mut with_it = all.clone();
     let night: Timestamp = "2038-01-19T03:00:00Z".parse().unwrap();
     for n in 0..30_u64 {
         let created = night + SignedDuration::from_mins(15) * i32::try_from(n).unwrap();
         with_it.push(at(&format!("night{n}"), created, 100_000 + n));
     }
-    let decisions = decided(&with_it, &policy, later(&with_it), &[]);
-    let after = names(&decisions);
+    let after = kept_names(&with_it, rules, &[]);
     assert!(before.iter().all(|name| after.contains(name)));
     // The night itself gets no more slots than it should.
     let of_it = after.iter().filter(|name| name.starts_with("night"));
@@ -480,7 +438,6 @@ fn a_night_in_2038_pushes_nothing_out() {
 #[test]
 fn clocks_that_are_ahead_for_a_night_or_two_do_not_empty_what_is_kept_within_a_time() {
     let all = days(30);
-    let policy = policy("within 720h");
     let last = all[29].created;
     for nights in [&[29][..], &[20], &[800, 1500], &[29, 29 + 31]] {
         let mut with_them = all.clone();
@@ -488,8 +445,7 @@ fn clocks_that_are_ahead_for_a_night_or_two_do_not_empty_what_is_kept_within_a_t
             let created = last + DAY * *night;
             with_them.push(at(&format!("night{n}"), created, 100_000 + n as u64));
         }
-        let decisions = decided(&with_them, &policy, later(&with_them), &[]);
-        let kept = names(&decisions);
+        let kept = kept_names(&with_them, "within 30d", &[]);
         assert_eq!(kept.len(), with_them.len(), "{nights:?}: {kept:?}");
     }
 }
@@ -505,23 +461,21 @@ fn copies_of_one_archive_take_one_place_and_share_its_fate() {
         copy.listed.name = format!("oldest-copy{n}");
         all.push(copy);
     }
-    let policy = policy("last 3");
-    let decisions = decided(&all, &policy, later(&all), &[]);
-    assert_kept(
-        &decisions,
-        "d3: keep-last 3/3
-         d4: keep-last 2/3
-         d5: keep-last 1/3, newest valid archive
-         newest-copy0: a copy of d5
-         newest-copy1: a copy of d5
-         newest-copy2: a copy of d5",
-    );
+    let expected = "d3: keep-last 3/3
+                    d4: keep-last 2/3
+                    d5: keep-last 1/3, newest valid archive
+                    newest-copy0: a copy of d5
+                    newest-copy1: a copy of d5
+                    newest-copy2: a copy of d5";
+    keeps(&all, "last 3", &[], expected);
     // If the first of them is bad, the next one takes its place.
-    let decisions = decided(&all, &policy, later(&all), &["d5"]);
-    let kept = kept(&decisions);
-    assert_eq!(kept["newest-copy0"], "keep-last 1/3, newest valid archive");
-    assert_eq!(kept["newest-copy1"], "a copy of newest-copy0");
-    assert!(kept["d5"].starts_with("is corrupt"));
+    let expected = "d3: keep-last 3/3
+                    d4: keep-last 2/3
+                    d5: is corrupt: frame 3
+                    newest-copy0: keep-last 1/3, newest valid archive
+                    newest-copy1: a copy of newest-copy0
+                    newest-copy2: a copy of newest-copy0";
+    keeps(&all, "last 3", &["d5"], expected);
 }
 
 #[test]
@@ -534,11 +488,12 @@ fn a_symbolic_link_stands_for_nothing() {
             link.listed.name = name.to_owned();
             link.listed.is_link = true;
             let all = [before.clone(), after.clone(), link];
-            let policy = policy("last 1");
-            let kept = kept(&decided(&all, &policy, later(&all), &[]));
-            assert_eq!(kept["a"], "newest before 2.2.0", "{name}");
-            assert_eq!(kept["b"], "keep-last 1/1, newest valid archive");
-            assert_eq!(kept[name], "a symbolic link");
+            let expected = format!(
+                "a: newest before 2.2.0
+                 b: keep-last 1/1, newest valid archive
+                 {name}: a symbolic link"
+            );
+            keeps(&all, "last 1", &[], &expected);
         }
     }
 }
@@ -559,10 +514,5 @@ fn what_no_server_starts_from_takes_no_place_of_what_one_starts_from() {
     for dead in &mut summaries[3..] {
         dead.does_not_start = Some("etcd 2.1 does not start from this archive".to_owned());
     }
-    let last = policy("last 1");
-    let decisions = decided(&summaries, &last, later(&summaries), &[]);
-    let kept = decisions.iter().filter(|one| one.is_kept());
-    let mut kept: Vec<_> = kept.map(|one| one.summary.name()).collect();
-    kept.sort_unstable();
-    assert_eq!(kept, ["d3", "d6"]);
+    assert_eq!(kept_names(&summaries, "last 1", &[]), ["d3", "d6"]);
 }

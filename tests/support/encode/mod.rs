@@ -5,13 +5,13 @@
 
 /// The v2 store as a raft snapshot holds it.
 mod store;
-pub use store::{StoreImage, client_url, key_path, key_value, store_json};
+pub use store::{StoreImage, key_path, key_value, store_json};
 
 /// A complete, valid data directory of a few kilobytes.
 mod small;
 pub use small::{
-    Bootstrap, CLUSTER_ID, MEMBER_ID, Member, SegmentFacts, SmallMember, bootstrap, make_dir,
-    members, small_member, small_member_of, small_member_of_version, write_file,
+    CLUSTER_ID, MEMBER_ID, Member, SegmentFacts, SmallMember, bootstrap, make_dir, members,
+    small_member, small_member_of, small_member_of_version, write_file,
 };
 
 /// Record types of the WAL (`wal.metadataType` … `wal.snapshotType` in etcd).

@@ -95,8 +95,6 @@ pub fn bootstrap(members: &[Member<'_>], version: Option<&str>) -> Vec<Bootstrap
 pub struct SegmentFacts {
     pub name: String,
     pub path: PathBuf,
-    /// Bytes in the file.
-    pub len: usize,
     pub frames: Vec<Frame>,
 }
 
@@ -104,20 +102,13 @@ pub struct SegmentFacts {
 #[derive(Clone, Debug)]
 pub struct SmallMember {
     pub member_id: u64,
-    pub cluster_id: u64,
-    /// Ids of all members, ascending.
-    pub members: Vec<u64>,
-    pub cluster_version: &'static str,
     pub segments: Vec<SegmentFacts>,
     pub snap_path: PathBuf,
-    pub snapshot_term: u64,
-    pub snapshot_index: u64,
     /// Index of the last entry, which is not committed: one above `commit`.
     pub last_index: u64,
     /// The last hard state.
     pub term: u64,
     pub vote: u64,
-    pub commit: u64,
     /// The user's keys at `commit`, by store path, in order.
     pub keys: Vec<(String, String)>,
     /// The store's own index at `commit`.
@@ -173,16 +164,10 @@ fn write_small_member(dir: &Path, members: &[Member<'_>], version: &'static str)
     log.write_after_cut();
     SmallMember {
         member_id: own,
-        cluster_id: CLUSTER_ID,
-        members: ids,
-        cluster_version: version,
         snap_path,
-        snapshot_term: 2,
-        snapshot_index,
         last_index: log.last_index,
         term: log.term,
         vote: own,
-        commit: log.commit,
         keys: (0..KEYS).map(|n| (key_path(n), key_value(n))).collect(),
         store_index: log.store.index(),
         segments: vec![
@@ -214,7 +199,6 @@ fn write_segment(wal: &Path, name: &str, segment: &SegmentBuilder) -> SegmentFac
     SegmentFacts {
         name: name.to_owned(),
         path,
-        len: segment.bytes().len(),
         frames: segment.frames.clone(),
     }
 }

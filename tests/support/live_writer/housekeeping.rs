@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::super::encode::write_file;
 use super::log::open_new;
 use super::workload::Rng;
-use super::{Seal, Shared, count};
+use super::{Seal, Shared};
 
 /// A raft snapshot to be written; its marker is in the log already.
 #[derive(Debug)]
@@ -34,7 +34,6 @@ pub(super) fn write_snapshots(shared: &Shared, queue: &Receiver<SnapshotJob>) {
         if write_in_place(shared, &mut rng, &job, rests) {
             shared.seal(&job.name, Seal::of(&job.bytes));
             release_locks_to(shared, job.index);
-            count(&shared.counters.snapshots, 1);
         }
         shared.snapshotting.store(false, Ordering::Release);
     }
@@ -57,7 +56,6 @@ fn write_in_place(shared: &Shared, rng: &mut Rng, job: &SnapshotJob, rests: bool
         }
         if rest_after {
             shared.pause(shared.options.half_written_pause);
-            count(&shared.counters.half_written, 1);
         }
     }
     true
@@ -79,15 +77,13 @@ fn release_locks_to(shared: &Shared, index: u64) {
 pub(super) fn purge_at_intervals(shared: &Shared) {
     while !shared.stopping() {
         shared.pause(shared.options.purge_interval);
-        let segments = purge(shared, &shared.wal, ".wal");
-        count(&shared.counters.purged_segments, segments);
-        let snapshots = purge(shared, &shared.snap, ".snap");
-        count(&shared.counters.purged_snapshots, snapshots);
+        purge(shared, &shared.wal, ".wal");
+        purge(shared, &shared.snap, ".snap");
     }
 }
 
 /// Removes all but the newest `keep` files, oldest first, and stops at the first that is locked, because it is needed.
-fn purge(shared: &Shared, dir: &Path, suffix: &str) -> u64 {
+fn purge(shared: &Shared, dir: &Path, suffix: &str) {
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -95,7 +91,6 @@ fn purge(shared: &Shared, dir: &Path, suffix: &str) -> u64 {
         .collect();
     names.sort();
     let surplus = names.len().saturating_sub(shared.options.keep);
-    let mut removed = 0;
     for name in &names[..surplus] {
         let path = dir.join(name);
         let file = fs::File::open(&path).unwrap();
@@ -104,7 +99,5 @@ fn purge(shared: &Shared, dir: &Path, suffix: &str) -> u64 {
         }
         shared.purged.lock().unwrap().insert(name.clone());
         fs::remove_file(&path).unwrap();
-        removed += 1;
     }
-    removed
 }

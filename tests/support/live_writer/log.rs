@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::super::encode::{CLUSTER_ID, LENGTH_WORD, MEMBER_ID, SegmentBuilder, segment_name};
 use super::workload::Rng;
-use super::{HeldSegment, Seal, Shared, SyncedPoint, count};
+use super::{HeldSegment, Seal, Shared, SyncedPoint};
 
 /// Bytes that etcd 2.x gathers before it writes (`bufio.NewWriter`).
 const BUFFER: usize = 4096;
@@ -72,7 +72,6 @@ impl Log {
             let bytes = &batch.bytes()[frame.offset..frame.end()];
             if self.rng.one_in(40) {
                 self.push_in_two(bytes, LENGTH_WORD);
-                count(&self.shared.counters.torn_writes, 1);
             } else if self.rng.one_in(20) {
                 self.push_in_two(bytes, bytes.len());
             } else {
@@ -119,7 +118,7 @@ impl Log {
     fn write(&mut self, bytes: &[u8]) {
         self.file.write_all(bytes).unwrap();
         self.written.add(bytes);
-        count(&self.shared.counters.total_bytes, bytes.len() as u64);
+        self.shared.count(bytes);
     }
 
     /// Writes what is buffered and waits until it is on disk.
@@ -153,7 +152,6 @@ impl Log {
         self.chain = head.chain_crc();
         self.written = Seal::of(head.bytes());
         self.sync(last_index, state.commit);
-        count(&self.shared.counters.cuts, 1);
     }
 
     /// Notes what the segment holds, now that nothing more will come.
@@ -183,7 +181,7 @@ fn create_segment(
         .expect("no one else can lock a new file");
     fs::hard_link(&mirrored, &temporary).unwrap();
     file.write_all(head.bytes()).unwrap();
-    count(&shared.counters.total_bytes, head.bytes().len() as u64);
+    shared.count(head.bytes());
     file.sync_data().unwrap();
     fs::rename(&temporary, shared.wal.join(name)).unwrap();
     // A duplicate belongs to the same open file description: the lock lasts until it is given up there.

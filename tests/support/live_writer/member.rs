@@ -13,10 +13,10 @@ use super::super::encode::{
     MEMBER_ID, NORMAL, SegmentBuilder, StoreImage, bootstrap, members, raft_snapshot, request,
     snap_name, sync_request,
 };
+use super::Shared;
 use super::housekeeping::SnapshotJob;
 use super::log::{HardState, Log};
 use super::workload::Rng;
-use super::{Shared, count};
 
 /// Keys that clients put: few, so that the snapshots stay small while the log grows.
 const KEYS: u64 = 48;
@@ -117,7 +117,7 @@ impl Member {
     }
 
     fn below_max_bytes(&self) -> bool {
-        let total = self.shared.counters.total_bytes.load(Ordering::Relaxed);
+        let total = self.shared.total_bytes.load(Ordering::Relaxed);
         total < self.shared.options.max_bytes
     }
 
@@ -159,7 +159,6 @@ impl Member {
         }
         self.save_state(&mut batch, self.state.term, vote, self.state.commit);
         self.write(&batch);
-        count(&self.shared.counters.overwrites, 1);
     }
 
     /// The first entry of the next term, ahead of the hard state that says so: etcd writes entries first.

@@ -117,14 +117,14 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
         None,
         judgement.strict,
     );
-    let stop = if evidence.offline {
+    let first = if evidence.offline {
         ""
     } else {
         " stop etcd, then"
     };
     vec![
         format!(
-            "next, on {}, one at a time and with the paths of that member:{stop}",
+            "next, on {}, one at a time and with the paths of that member:{first}",
             names.join(", ")
         ),
         format!("  `{command}`"),

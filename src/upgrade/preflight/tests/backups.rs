@@ -3,14 +3,6 @@
 use crate::upgrade::preflight::tests::*;
 
 #[test]
-fn what_was_not_given_is_never_ok() {
-    let facts = with(|facts| facts.backups = Seen::NotGiven);
-    let expected = ["own-backup", "all-backups", "way-back"];
-    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
-    warns(&facts, "own-backup", &["give --backup-dir"]);
-}
-
-#[test]
 fn no_archive_of_this_member_or_of_another_fails() {
     let facts = with(|facts| {
         archives(facts).newest.remove(0);
@@ -50,29 +42,6 @@ fn an_archive_that_is_old_corrupt_late_or_from_the_future_does_not_count() {
     both(&facts, &["after the cluster moved to 2.2.0"]);
     let facts = spoilt(|backup| backup.created = now().checked_add(hours(1)).unwrap());
     both(&facts, &["in the future"]);
-}
-
-#[test]
-fn archives_of_another_cluster_with_the_same_member_ids_do_not_count() {
-    let facts = with(|facts| {
-        for backup in &mut archives(facts).newest {
-            backup.identity.cluster_id = ClusterId(0xbad);
-        }
-    });
-    fails(&facts, "own-backup", &["no archive"]);
-    fails(&facts, "all-backups", &["no archive"]);
-}
-
-#[test]
-fn what_cannot_be_opened_among_the_archives_fails() {
-    let facts = with(|facts| {
-        let why = "`/backup/x` is not an archive".to_owned();
-        archives(facts)
-            .unreadable
-            .push((PathBuf::from("/backup/x"), why));
-    });
-    expect(&facts, "own-backup", Status::Ok, &[]);
-    fails(&facts, "all-backups", &["/backup/x"]);
 }
 
 #[test]

@@ -5,45 +5,6 @@ use crate::etcd::start::{LINES, V2_0, V2_3, Verdict, Verdicts, Way};
 use crate::upgrade::preflight::tests::*;
 
 #[test]
-fn what_was_not_given_is_never_ok() {
-    let facts = with(|facts| facts.data = Seen::NotGiven);
-    let expected = [
-        "data-dir",
-        "data-size",
-        "free-space",
-        "own-backup",
-        "in-order",
-        "wal-dir",
-        "way-back",
-        "auth",
-    ];
-    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Warn)));
-    warns(&facts, "data-dir", &["give --data-dir"]);
-}
-
-#[test]
-fn a_data_dir_that_cannot_be_read_fails_with_its_reason() {
-    let facts = with(|facts| {
-        facts.data = Seen::Unreadable {
-            why: "there is no data dir at `/nowhere`".to_owned(),
-            hint: Some("pass another".to_owned()),
-        };
-    });
-    let words = ["/nowhere", "pass another"];
-    fails(&facts, "data-dir", &words);
-    for id in [
-        "data-size",
-        "free-space",
-        "own-backup",
-        "in-order",
-        "wal-dir",
-        "way-back",
-    ] {
-        fails(&facts, id, &["not checked"]);
-    }
-}
-
-#[test]
 fn faults_and_what_cannot_start_fail() {
     let facts = with(|facts| found(facts).faults.push("0.wal: bad".to_owned()));
     fails(&facts, "data-dir", &["0.wal: bad"]);

@@ -2,230 +2,193 @@
 
 use crate::upgrade::preflight::tests::*;
 
-#[test]
-fn a_member_below_2_1_must_be_upgraded_to_2_1_first() {
-    let facts = with(|facts| said(facts, 2).server_version = "2.0.13".parse().unwrap());
-    let words = ["infra2 runs 2.0.13", "upgrade to 2.1 first"];
-    fails(&facts, "versions", &words);
-}
-
-#[test]
-fn a_member_past_2_2_is_out_of_this_checklist() {
-    let facts = with(|facts| said(facts, 1).server_version = "2.3.8".parse().unwrap());
-    fails(&facts, "versions", &["infra1 runs 2.3.8"]);
-}
-
-#[test]
-fn within_a_roll_it_is_said_who_is_left_and_the_leader_comes_last() {
-    let facts = with(|facts| said(facts, 2).server_version = "2.2.5".parse().unwrap());
-    let words = [
-        "infra2 runs 2.2.5",
-        "1 of 3 members are upgraded",
-        "infra1, then infra0 (the leader)",
-    ];
-    warns(&facts, "versions", &words);
-}
-
-#[test]
-fn when_all_run_2_2_it_is_too_late_even_before_the_cluster_version_moves() {
-    let facts = with(|facts| {
-        for number in 0..3 {
-            said(facts, number).server_version = "2.2.5".parse().unwrap();
+/// Makes a change to the facts, as `infra1 runs 2.2.5`; `none` and `unread` are what a server did not say.
+fn change(facts: &mut Facts, text: &str) {
+    let words: Vec<_> = text.split(' ').collect();
+    let number = words[0].trim_start_matches("infra").parse().unwrap_or(0);
+    let id = |text: &str| text.parse().ok().map(MemberId);
+    let role = |leads, leader| Some(Role { leads, leader });
+    let at = url(9);
+    match words[1..] {
+        ["runs", release] => said(facts, number).server_version = release.parse().unwrap(),
+        ["is", "silent"] => silence(facts, number),
+        ["is", "unknown"] => facts.look = ClusterState::default(),
+        ["is", "alone"] => {
+            facts.look.members.truncate(1);
+            said(facts, 0).members = Some(vec![MemberId(1)]);
         }
-    });
-    fails(&facts, "versions", &["downgrade check"]);
-}
-
-#[test]
-fn a_member_that_does_not_answer_fails_what_it_was_asked() {
-    let facts = with(|facts| silence(facts, 1));
-    let expected = ["versions", "health", "leader", "cluster-version"];
-    assert_eq!(complaints(&facts), expected.map(|id| (id, Status::Fail)));
-    let words = ["infra1 does not answer", "connection refused"];
-    fails(&facts, "versions", &words);
-}
-
-#[test]
-fn if_no_member_answers_nothing_about_the_cluster_passes() {
-    let facts = with(|facts| (0..3).for_each(|number| silence(facts, number)));
-    fails(&facts, "versions", &["infra0 does not answer"]);
-    for id in ["health", "leader", "membership", "cluster-version"] {
-        warns(&facts, id, &["not checked: no member answered"]);
-    }
-    warns(&facts, "data-dir", &["no member answers"]);
-}
-
-#[test]
-fn if_no_member_is_known_nothing_about_the_cluster_passes() {
-    let facts = with(|facts| facts.look = ClusterState::default());
-    fails(&facts, "versions", &["no endpoint is known"]);
-    for id in [
-        "health",
-        "leader",
-        "membership",
-        "cluster-version",
-        "all-backups",
-    ] {
-        warns(&facts, id, &["not checked: no member answered"]);
-    }
-}
-
-#[test]
-fn health_is_asked_of_every_member_not_of_one() {
-    let facts = with(|facts| said(facts, 2).healthy = Some(false));
-    fails(&facts, "health", &["infra2 says"]);
-    let facts = with(|facts| said(facts, 2).healthy = None);
-    fails(&facts, "health", &["infra2", "/health"]);
-}
-
-#[test]
-fn a_healthy_member_without_a_quorum_is_not_healthy() {
-    let facts = with(|facts| {
-        said(facts, 1).quorum_read = Err(ProbeError::TooSlow {
-            url: url(1),
-            after: std::time::Duration::from_secs(5),
-        });
-    });
-    fails(&facts, "health", &["infra1 answered no quorum"]);
-}
-
-#[test]
-fn a_quorum_read_that_wants_a_user_is_no_quorum_read() {
-    let facts = with(|facts| {
-        said(facts, 1).quorum_read = Err(ProbeError::NotAllowed { url: url(1) });
-    });
-    fails(&facts, "health", &["--username"]);
-    warns(&facts, "auth", &["requires authentication"]);
-}
-
-#[test]
-fn two_who_say_that_they_lead_are_no_leader() {
-    let facts = with(|facts| {
-        said(facts, 2).role = Some(Role {
-            leads: true,
-            leader: Some(MemberId(3)),
-        });
-    });
-    let words = ["infra0 and infra1", "infra2 says that it leads"];
-    fails(&facts, "leader", &words);
-}
-
-#[test]
-fn a_leader_that_one_member_does_not_know_fails() {
-    let facts = with(|facts| {
-        said(facts, 1).role = Some(Role {
-            leads: false,
-            leader: None,
-        });
-    });
-    fails(&facts, "leader", &["infra1 knows no leader"]);
-    let facts = with(|facts| said(facts, 1).role = None);
-    fails(&facts, "leader", &["/v2/stats/self"]);
-}
-
-#[test]
-fn a_leader_that_all_follow_and_that_does_not_lead_fails() {
-    let facts = with(|facts| said(facts, 0).role.as_mut().unwrap().leads = false);
-    fails(&facts, "leader", &[]);
-    let facts = with(|facts| {
-        for number in 0..3 {
-            said(facts, number).role = Some(Role {
-                leads: false,
-                leader: Some(MemberId(9)),
+        ["healthy", word] => said(facts, number).healthy = (word == "no").then_some(false),
+        ["reads", "slowly"] => {
+            said(facts, number).quorum_read = Err(ProbeError::TooSlow {
+                url: at,
+                after: std::time::Duration::from_secs(5),
             });
         }
-    });
-    fails(&facts, "leader", &["9, which is not a member"]);
-}
-
-#[test]
-fn members_that_list_different_members_fail() {
-    let facts = with(|facts| said(facts, 1).members = Some(vec![MemberId(2)]));
-    fails(&facts, "membership", &["infra1 lists"]);
-    let facts = with(|facts| said(facts, 1).members = None);
-    fails(&facts, "membership", &["/v2/members"]);
-}
-
-#[test]
-fn an_endpoint_of_another_cluster_fails_and_one_that_leads_nowhere_warns() {
-    let stray = |facts: &mut Facts, silence| {
-        let endpoint = url(9);
-        facts
-            .look
-            .unknown_endpoints
-            .push(UnknownEndpoint { endpoint, silence });
-    };
-    let facts = with(|facts| {
-        let found = ClusterId(0xdead);
-        stray(facts, ProbeError::OtherCluster { url: url(9), found });
-    });
-    fails(&facts, "membership", &["dead"]);
-    fails(&facts, "data-dir", &["dead"]);
-    let facts = with(|facts| {
-        let why = "no such host".to_owned();
-        stray(facts, ProbeError::Unreachable { url: url(9), why });
-    });
-    warns(&facts, "membership", &["no such host"]);
-}
-
-#[test]
-fn a_member_that_only_the_files_know_warns_and_is_not_asked_for_more() {
-    let facts = with(|facts| {
-        facts.look.members.push(MemberState {
+        ["reads", "denied"] => {
+            said(facts, number).quorum_read = Err(ProbeError::NotAllowed { url: at });
+        }
+        ["leads"] => said(facts, number).role = role(true, Some(MemberId(number as u64 + 1))),
+        ["role", "unread"] => said(facts, number).role = None,
+        ["follows", leader] => said(facts, number).role = role(false, id(leader)),
+        ["lists", listed] => said(facts, number).members = id(listed).map(|id| vec![id]),
+        ["cluster", "none"] => {
+            said(facts, number).cluster_version = ReportedVersion::NotDecided;
+        }
+        ["cluster", "unread"] => said(facts, number).cluster_version = ReportedVersion::Unknown20,
+        ["cluster", text] => {
+            said(facts, number).cluster_version = ReportedVersion::Is(version(text));
+        }
+        ["logged", text] => found(facts)
+            .member
+            .as_mut()
+            .unwrap()
+            .versions
+            .push(VersionChange {
+                version: version(text),
+                set_at: Some(Index(29_000)),
+                committed: false,
+            }),
+        ["auth", word] => found(facts).auth_enabled = Some(word == "on"),
+        ["is", "missing"] if words[0] == "backups" => facts.backups = Seen::NotGiven,
+        ["is", "missing"] => facts.data = Seen::NotGiven,
+        ["listed", "nowhere"] => facts.look.members.push(MemberState {
             named_by_cluster: false,
             said: Err(ProbeError::NoClientUrl),
-            member: member(7),
-        });
-    });
-    assert_eq!(complaints(&facts), [("membership", Status::Warn)]);
-    warns(&facts, "membership", &["infra7"]);
+            member: member(number as u64),
+        }),
+        ["leads_to", place] => facts.look.unknown_endpoints.push(UnknownEndpoint {
+            endpoint: at.clone(),
+            silence: match place.strip_prefix("cluster:") {
+                Some(id) => ProbeError::OtherCluster {
+                    url: at,
+                    found: id.parse().unwrap(),
+                },
+                None => ProbeError::Unreachable {
+                    url: at,
+                    why: "no such host".to_owned(),
+                },
+            },
+        }),
+        _ => panic!("{text}"),
+    }
+}
+
+/// Checks line by line: changes to the facts, and after `->` what comes of each check named: its status and parts of its
+/// evidence or advice, behind `|`. `only` names all checks that do not pass.
+#[track_caller]
+fn tell(lines: &str) {
+    let lines = lines.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (changes, results) = line.split_once(" -> ").unwrap();
+        let facts = with(|facts| changes.split(", ").for_each(|text| change(facts, text)));
+        for result in results.split("; ") {
+            let mut parts = result.split(" | ");
+            let head: Vec<_> = parts.next().unwrap().split(' ').collect();
+            if head[0] == "only" {
+                let complaints = complaints(&facts).into_iter();
+                let ids: Vec<_> = complaints.map(|(id, _)| id).collect();
+                assert_eq!(ids, head[1..], "{line}");
+                continue;
+            }
+            let status = match head[0] {
+                "FAIL" => Status::Fail,
+                "WARN" => Status::Warn,
+                "OK" => Status::Ok,
+                _ => panic!("{line}"),
+            };
+            let words: Vec<_> = parts.collect();
+            for id in &head[1..] {
+                expect(&facts, id, status, &words);
+            }
+        }
+    }
 }
 
 #[test]
-fn small_clusters_are_told_what_a_restart_means() {
-    let facts = with(|facts| {
-        facts.look.members.truncate(1);
-        said(facts, 0).members = Some(vec![MemberId(1)]);
-    });
-    expect(&facts, "membership", Status::Ok, &["single member"]);
-    expect(&facts, "leader", Status::Ok, &["the only member"]);
+fn every_member_must_run_2_1_and_within_a_roll_it_is_said_who_is_left_with_the_leader_last() {
+    tell(
+        "infra2 runs 2.0.13 -> FAIL versions | infra2 runs 2.0.13 | upgrade to 2.1 first
+         infra1 runs 2.3.8 -> FAIL versions | infra1 runs 2.3.8
+         infra2 runs 2.2.5 -> WARN versions | infra2 runs 2.2.5 | 1 of 3 members are upgraded | infra1, then infra0 (the leader)
+         # It is too late even before the cluster version moves.
+         infra0 runs 2.2.5, infra1 runs 2.2.5, infra2 runs 2.2.5 -> FAIL versions | downgrade check",
+    );
+}
+
+#[test]
+fn a_member_that_does_not_answer_fails_what_it_was_asked_and_if_none_does_nothing_passes() {
+    tell(
+        "infra1 is silent -> only versions health leader cluster-version; \
+            FAIL versions | infra1 does not answer | connection refused; FAIL health leader cluster-version
+         infra0 is silent, infra1 is silent, infra2 is silent -> FAIL versions | infra0 does not answer; \
+            WARN health leader membership cluster-version | not checked: no member answered; \
+            WARN data-dir | no member answers
+         cluster is unknown -> FAIL versions | no endpoint is known; \
+            WARN health leader membership cluster-version all-backups | not checked: no member answered",
+    );
+}
+
+#[test]
+fn health_and_a_quorum_read_are_asked_of_every_member_not_of_one() {
+    tell(
+        "infra2 healthy no -> FAIL health | infra2 says
+         infra2 healthy unread -> FAIL health | infra2 | /health
+         infra1 reads slowly -> FAIL health | infra1 answered no quorum
+         infra1 reads denied -> FAIL health | --username; WARN auth | requires authentication",
+    );
+}
+
+#[test]
+fn a_leader_is_one_that_says_so_and_that_all_others_follow() {
+    tell(
+        "infra2 leads -> FAIL leader | infra0 and infra1 | infra2 says that it leads
+         infra1 follows none -> FAIL leader | infra1 knows no leader
+         infra1 role unread -> FAIL leader | /v2/stats/self
+         infra0 follows 1 -> FAIL leader
+         infra0 follows 9, infra1 follows 9, infra2 follows 9 -> FAIL leader | 9, which is not a member",
+    );
+}
+
+#[test]
+fn members_and_endpoints_that_do_not_fit_together_are_told() {
+    tell(
+        "infra1 lists 2 -> FAIL membership | infra1 lists
+         infra1 lists unread -> FAIL membership | /v2/members
+         endpoint leads_to cluster:dead -> FAIL membership data-dir | dead
+         endpoint leads_to nothing -> WARN membership | no such host
+         # One that only the files know is not asked for more.
+         infra7 listed nowhere -> only membership; WARN membership | infra7
+         infra0 is alone -> OK membership | single member; OK leader | the only member",
+    );
 }
 
 #[test]
 fn one_cluster_version_of_2_1_passes_and_nothing_else() {
-    let say = |version| with(|facts| said(facts, 1).cluster_version = version);
-    let words = ["not decided yet, says infra1"];
-    fails(&say(ReportedVersion::NotDecided), "cluster-version", &words);
-    fails(
-        &say(ReportedVersion::Unknown20),
-        "cluster-version",
-        &["2.0"],
+    tell(
+        "infra1 cluster none -> FAIL cluster-version | not decided yet, says infra1
+         infra1 cluster unread -> FAIL cluster-version | 2.0
+         infra1 cluster 2.0.0 -> FAIL cluster-version | 2.0.0, says infra1
+         infra1 cluster 2.2.0 -> FAIL cluster-version | 2.2.0, says infra1 | cannot go back to 2.1 one by one
+         # A move that only the disk knows of.
+         infra0 logged 2.2.0 -> FAIL cluster-version | entry 29000 | not known to be committed",
     );
-    let low = say(ReportedVersion::Is(version("2.0.0")));
-    fails(&low, "cluster-version", &["2.0.0, says infra1"]);
-    let moved = say(ReportedVersion::Is(version("2.2.0")));
-    let words = ["2.2.0, says infra1", "cannot go back to 2.1 one by one"];
-    fails(&moved, "cluster-version", &words);
-}
-
-#[test]
-fn a_move_that_only_the_disk_knows_of_fails() {
-    let facts = with(|facts| {
-        let member = found(facts).member.as_mut().unwrap();
-        member.versions.push(VersionChange {
-            version: version("2.2.0"),
-            set_at: Some(Index(29_000)),
-            committed: false,
-        });
-    });
-    let words = ["entry 29000", "not known to be committed"];
-    fails(&facts, "cluster-version", &words);
 }
 
 #[test]
 fn the_store_says_whether_auth_is_on_and_nothing_else_can() {
-    let facts = with(|facts| found(facts).auth_enabled = Some(true));
-    warns(&facts, "auth", &["staging"]);
-    let facts = with(|facts| facts.data = Seen::NotGiven);
-    warns(&facts, "auth", &["--data-dir"]);
+    tell(
+        "data auth on -> WARN auth | staging
+         data is missing -> WARN auth | --data-dir",
+    );
+}
+
+#[test]
+fn what_was_not_given_is_never_ok() {
+    tell(
+        "data is missing -> \
+            only data-dir data-size free-space own-backup in-order wal-dir way-back auth; \
+            WARN data-size free-space own-backup in-order wal-dir way-back auth; WARN data-dir | give --data-dir
+         backups is missing -> only own-backup all-backups way-back; \
+            WARN all-backups way-back; WARN own-backup | give --backup-dir",
+    );
 }
