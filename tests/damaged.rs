@@ -80,7 +80,7 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
                 &[&data_dir, &backups],
             )
             .exits(3)
-            .says("nothing is wrong with this data dir");
+            .says("no file of this data dir is damaged");
             assert_eq!(names(&backups), [""; 0]);
             continue;
         }

@@ -242,7 +242,7 @@ fn an_empty_last_segment_is_no_damage_where_the_markers_are_before_it() {
 fn what_is_rarely_wrong_with_a_data_dir_has_the_verdict_of_the_real_servers() {
     let recording = unpack("start-verdicts");
     let work = tempfile::tempdir().unwrap();
-    let damages: [(&str, bool, Damage); 4] = [
+    let damages: [(&str, bool, Damage); 5] = [
         ("upper-case", true, |snap| {
             for path in segments(&snap.with_file_name("wal")) {
                 let name = path.file_stem().unwrap().to_str().unwrap();
@@ -260,6 +260,10 @@ fn what_is_rarely_wrong_with_a_data_dir_has_the_verdict_of_the_real_servers() {
                 let to = from + json[from..].find(r#"","Children""#).unwrap();
                 json.replace_range(from..to, r#""Value":"null"#);
             });
+        }),
+        // "invalid datadir. Both member and proxy directories exist."
+        ("proxy", false, |snap| {
+            std::fs::create_dir(snap.join("../../proxy")).unwrap();
         }),
         ("unlisted", false, |snap| {
             change_store(snap, |json| {

@@ -274,6 +274,7 @@ fn start_of(archive: &Archive) -> StartScan {
             .collect(),
         wal: names("member/wal/", None).collect(),
         has_dedicated_wal: false,
+        has_proxy: false,
     };
     StartScan::new(layout, false)
 }

@@ -70,6 +70,7 @@ impl StartBeside {
             snap: names_in(&snap)?,
             wal: names_in(&wal)?,
             has_dedicated_wal,
+            has_proxy: has_proxy(&snap),
         };
         let scan = StartScan::new(layout.clone(), count_keys);
         let beside = Self {
@@ -162,6 +163,13 @@ fn member_dir(root: &Path) -> PathBuf {
     let member = root.join("member");
     let is_old = !member.is_dir() && root.join("snap").is_dir() && root.join("wal").is_dir();
     if is_old { root.to_path_buf() } else { member }
+}
+
+/// Whether the data dir of `snap` holds a `proxy` beside `member`, of any kind: servers look at names only.
+fn has_proxy(snap: &Path) -> bool {
+    let member = snap.parent().filter(|parent| parent.ends_with("member"));
+    let root = member.and_then(Path::parent);
+    root.is_some_and(|root| fs::symlink_metadata(root.join("proxy")).is_ok())
 }
 
 /// Whether the directory exists; other errors than "not found" are passed on.

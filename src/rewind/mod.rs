@@ -207,6 +207,7 @@ pub fn plan(
         clocks: clocks(&moment, &history),
         members: members.into_values().collect(),
         renamed: served.renamed,
+        auth_lost: served.auth,
         leftovers,
         agreement,
         moment,

@@ -158,6 +158,7 @@ impl SegmentSink for TriedStart<'_> {
             snap: self.snapshot.iter().map(|(id, _)| id.file_name()).collect(),
             wal: vec![name.to_string()],
             has_dedicated_wal: false,
+            has_proxy: false,
         };
         let mut scan = StartScan::new(layout, false);
         if let Some((_, file)) = self.snapshot {

@@ -21,7 +21,7 @@ use crate::rewind::history::{History, Missing, Part};
 use crate::rewind::input::ReadInput;
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::new_cluster::Change;
-use crate::rewind::stores::{Renamed, View};
+use crate::rewind::stores::{Auth, Renamed, View};
 
 /// What will be done, and what is lost.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Plan {
     /// What removed members left in the store; it is dropped.
     pub leftovers: Leftovers,
     pub lost: Lost,
+    /// What members have of authentication and the new cluster will not have.
+    pub auth_lost: Auth,
     /// The last time in the kept entries, and the last in the whole history.
     pub clocks: (Option<UnixNanos>, Option<UnixNanos>),
     pub now: Timestamp,

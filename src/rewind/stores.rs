@@ -96,6 +96,37 @@ pub(crate) struct Served {
     pub(crate) renamed: Renamed,
     /// The highest `X-Etcd-Index` of any of them.
     pub(crate) highest_index: u64,
+    /// What any of them has of authentication, and the store that all will have lacks.
+    pub(crate) auth: Auth,
+}
+
+/// What a store holds of authentication, under `/2` (`etcdserver/auth/auth.go` at etcd 2.1.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    pub is_on: bool,
+    pub users: BTreeSet<String>,
+}
+
+impl Auth {
+    fn of(store: &Store) -> Self {
+        let enabled = store.get(b"/2/enabled").map(|id| store.node(id));
+        let value = enabled.and_then(|node| Some(node.value()?.bytes().into_owned()));
+        let users = store.get(b"/2/users").into_iter();
+        let users = users.flat_map(|users| store.children(users));
+        let name = |id| String::from_utf8_lossy(store.node(id).name()).into_owned();
+        Self {
+            is_on: value.as_deref() == Some(b"true"),
+            users: users.map(name).collect(),
+        }
+    }
+
+    /// What of it `store` lacks.
+    fn without(mut self, store: &Store) -> Self {
+        let kept = Self::of(store);
+        self.is_on &= !kept.is_on;
+        self.users.retain(|user| !kept.users.contains(user));
+        self
+    }
 }
 
 /// What of a store is compared with the store that all members will have.
@@ -105,6 +136,7 @@ struct ServedStore {
     in_order: BTreeSet<Vec<u8>>,
     /// Its `X-Etcd-Index`.
     index: u64,
+    auth: Auth,
 }
 
 impl ServedStore {
@@ -119,6 +151,7 @@ impl ServedStore {
         Self {
             in_order,
             index: store.index(),
+            auth: Auth::of(store),
         }
     }
 
@@ -189,7 +222,10 @@ impl Stores<'_, '_> {
             let theirs = theirs.map_or_else(|| self.served_by(input), Ok)?;
             served.renamed.add(renamed(&store, &theirs), place);
             served.highest_index = served.highest_index.max(theirs.index);
+            served.auth.is_on |= theirs.auth.is_on;
+            served.auth.users.extend(theirs.auth.users);
         }
+        served.auth = served.auth.without(&store);
         if !disagreed.is_empty() && !is_named {
             return Err(RewindError::InOrder {
                 keys: disagreed,

@@ -37,7 +37,9 @@ pub enum CaptureError {
     Start(#[from] StartFault),
     #[error("etcd runs on this data dir (`{}` is locked): files that are being written to cannot be told from damaged ones", .0.file.display())]
     RunningOnDamaged(Running),
-    #[error("nothing is wrong with this data dir")]
+    #[error(
+        "no file of this data dir is damaged: an ordinary snapshot saves all that etcd would read"
+    )]
     NotDamaged,
     #[error("there is no file in `{0}` that can be read")]
     NothingToSave(PathBuf),

@@ -40,6 +40,7 @@ fn start_from(opening: &Opening) -> StartScan {
         snap: opening.snapshot.iter().map(name).collect(),
         wal: opening.segments.iter().map(name).collect(),
         has_dedicated_wal: false,
+        has_proxy: false,
     };
     StartScan::new(layout, false)
 }

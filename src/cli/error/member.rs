@@ -152,7 +152,7 @@ impl Judge for CaptureError {
                 busy("stop etcd on this member first, or leave out --damaged")
             }
             Self::NotDamaged => {
-                refused("leave out --damaged: an ordinary archive counts as a backup")
+                refused("leave out --damaged; whether etcd starts from it, `etcd-ark verify` says")
             }
             Self::NothingToSave(_) => {
                 not_found("pass the data dir that etcd was started with; is its disk mounted?")

@@ -234,6 +234,8 @@ pub struct Layout {
     pub wal: Vec<String>,
     /// Whether that is a dedicated WAL dir, which 2.0 and 2.1 do not have.
     pub has_dedicated_wal: bool,
+    /// Whether the data dir holds a `proxy` too.
+    pub has_proxy: bool,
 }
 
 /// A file that a server reads.
@@ -446,6 +448,9 @@ impl StartScan {
     }
 
     fn verdict(&self, line: Release, server: Option<&Server>) -> Verdict {
+        if self.layout.has_proxy {
+            return Verdict::DoesNotStart(Reason::Proxy);
+        }
         if line == V2_3 && self.layout.snap.iter().any(|name| name == "db") {
             return Verdict::DoesNotStart(Reason::Backend);
         }

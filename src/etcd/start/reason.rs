@@ -10,6 +10,9 @@ pub enum Reason {
     /// The `snap` directory is missing.
     #[error("`member/snap` is missing")]
     NoSnapDir,
+    /// The data dir is that of a proxy, too.
+    #[error("`proxy` is beside `member`: no server starts from the two together")]
+    Proxy,
     /// A 3.x server has used it.
     #[error("`snap/db` is there: a 3.x server has run on it")]
     Backend,
@@ -164,6 +167,7 @@ impl Reason {
         let says = |what: &str| Some(what.to_owned());
         match self {
             Self::NoSnapDir => says("member/snap: no such file or directory"),
+            Self::Proxy => says("invalid datadir. Both member and proxy directories exist."),
             Self::Backend => says("experimental-v3demo cannot be disabled once it is enabled"),
             Self::SnapshotStore => says("recovered store from snapshot error"),
             Self::NoSegment(_) => says("open wal error: wal: file not found"),

@@ -435,6 +435,21 @@ fn not_understood(evidence: &Evidence) -> Vec<MemberId> {
     odd.map(|known| known.member.id).collect()
 }
 
+/// The members without which no other may be stopped: the cluster of more than two would have no quorum.
+pub fn to_bring_back_first(evidence: &Evidence) -> Vec<&MemberEvidence> {
+    let goes_back = |known: &MemberEvidence| {
+        let stopped = known.stopped.filter(|_| known.answer.is_err());
+        stopped.is_some_and(|ran| ran.release > evidence.step.to)
+    };
+    let mut members = evidence.members.iter();
+    let spares_one = answering(evidence).len() > majority(evidence) || members.any(goes_back);
+    if evidence.offline || evidence.members.len() < 3 || spares_one {
+        return Vec::new();
+    }
+    let members = evidence.members.iter();
+    members.filter(|known| known.answer.is_err()).collect()
+}
+
 /// The members that answer at their address, understood or not.
 fn running(evidence: &Evidence) -> Vec<MemberId> {
     [answering(evidence), not_understood(evidence)].concat()

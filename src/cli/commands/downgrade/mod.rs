@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::text::size;
 use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
+use crate::upgrade::downgrade::gate;
 use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
 use crate::upgrade::downgrade::move_wal::{self, Found};
 use crate::upgrade::downgrade::prepare as downgrade;
@@ -108,6 +109,14 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
         return vec![format!(
             "next: nothing, no member is known to run a release above {}",
             step.to
+        )];
+    }
+    let missing = gate::to_bring_back_first(evidence);
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.into_iter().map(next_steps::name).collect();
+        return vec![format!(
+            "next: bring back {} first, with the release that it ran: to stop another member now would stop the cluster",
+            missing.join(", ")
         )];
     }
     let command = commands::run(

@@ -415,6 +415,21 @@ impl Judgement<'_> {
                     "find out what answers there; the member counts again once it answers as etcd does, or is stopped",
                 )
             }
+            Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::Between(_))) => (
+                self.reasons().into_iter().next(),
+                "no release between can be left out: go back to the release named here first",
+            ),
+            Verdict::Unknown(doubts)
+                if matches!(
+                    doubts.first(),
+                    Some(Doubt::NoMemberOf(_) | Doubt::NoMemberBelow(_))
+                ) =>
+            {
+                (
+                    self.reasons().into_iter().next(),
+                    "start a member of the older release that is stopped, if there is one, and do not stop the others before it answers",
+                )
+            }
             _ => (
                 self.reasons().into_iter().next(),
                 "bring back enough members for a quorum and name one with --endpoints; if all are stopped, pass --offline and the data dirs of a majority",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
+use crate::etcd::text::printable;
 use crate::rewind::cut::RewindTarget;
 use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::output_dir::Place;
@@ -239,6 +240,24 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
         );
         warnings.push(format!(
             "{keys} another name than a member serves now; clients that keep such names must look them up again"
+        ));
+    }
+    if plan.auth_lost.is_on {
+        warnings.push(
+            "authentication is on now, and was not at that entry: the new cluster serves every client until it is turned on again"
+                .to_owned(),
+        );
+    }
+    if !plan.auth_lost.users.is_empty() {
+        let users: Vec<_> = plan
+            .auth_lost
+            .users
+            .iter()
+            .map(|user| printable(user))
+            .collect();
+        warnings.push(format!(
+            "users that were made after that entry are lost: {}",
+            users.join(", ")
         ));
     }
     let (kept, known) = (plan.moment.index, plan.agreement.committed);
