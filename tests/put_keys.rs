@@ -122,7 +122,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     request(server, "PUT", "app/config/binary", "value=a%EF%BF%BD%00z");
     put_keys(&archive, "/app", server, &["--overwrite"]).exits(0);
     let mut keys = clean(BINARY);
-    keys.args(["keys", "--get", "/app/config/binary"]);
+    keys.args(["keys", "--pending", "--get", "/app/config/binary"]);
     let value = keys.arg(data_dir).output().unwrap().stdout;
     assert_eq!(value, b"a\xff\x00z");
     // The job that another release named otherwise is there, and does not come a second time.

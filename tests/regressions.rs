@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use rustix::fs::FlockOperation;
 
 use crate::support::encode::{
-    CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, conf_change, key_path, key_value,
-    members, raft_snapshot, request, segment_name, snap_name, store_json,
+    ADD_NODE, CLUSTER_ID, CONF_CHANGE, MEMBER_ID, NORMAL, SegmentBuilder, UPDATE_NODE, conf_change,
+    key_path, key_value, members, raft_snapshot, request, segment_name, snap_name, store_json,
 };
 use crate::support::prelude::*;
 
@@ -95,6 +95,38 @@ fn what_etcdctl_backup_wrote_is_no_damage() {
     for target in [source, restored] {
         assert_eq!(jumps(&target), TAKEN);
     }
+}
+
+#[test]
+fn a_backup_by_etcdctl_with_an_update_of_a_member_starts_on_2_2_and_later_only() {
+    // With --force-new-cluster 2.0 and 2.1 panic: "ConfChange Type should be either ConfChangeAddNode or ConfChangeRemoveNode!"
+    let dir = TempDir::new().unwrap();
+    let starts = |kind: u64| {
+        let source = dir.path().join(kind.to_string());
+        backup_of_2x(&source, true, true);
+        let (id, name, peer) = members()[0];
+        let member = format!(r#"{{"id":{id},"peerURLs":["{peer}"],"name":"{name}"}}"#);
+        let mut log = SegmentBuilder::new(0, false);
+        // etcdctl gives the copy a member id of its own.
+        log.crc().metadata(MEMBER_ID + 1, CLUSTER_ID).marker(0, 0);
+        let change = conf_change(kind, id, &member);
+        log.entry(CONF_CHANGE, 2, TAKEN + 1, Some(&change));
+        log.hard_state(2, 0, TAKEN + 1).marker(2, TAKEN);
+        fs::write(
+            source.join("member/wal").join(segment_name(0, 0)),
+            log.bytes(),
+        )
+        .unwrap();
+        let told = typed("--json verify {}", &[&source]).json();
+        let starts = told["targets"][0]["starts"].as_object().unwrap();
+        starts
+            .values()
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let forced = "force-new-cluster";
+    assert_eq!(starts(ADD_NODE), [forced; 4]);
+    assert_eq!(starts(UPDATE_NODE), ["no", "no", forced, forced]);
 }
 
 #[test]

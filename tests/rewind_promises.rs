@@ -18,6 +18,24 @@ fn in_shell(line: &str) -> Ran {
 }
 
 #[test]
+fn authentication_that_was_turned_on_after_the_entry_is_not_lost_without_a_word() {
+    // Guards against a cluster behind a password that serves every client after a rewind.
+    let recording = unpack("auth");
+    let (data, work) = (recording.data_dir("auth"), TempDir::new().unwrap());
+    for (to, is_off, lost) in [("index:6", true, true), ("end", false, false)] {
+        let out = work.path().join(lost.to_string());
+        let told = rewind(&[&data], &out, &["--to", to]).exits(0).json();
+        let warnings = told["warnings"].to_string();
+        assert_eq!(
+            warnings.contains("authentication is on now"),
+            is_off,
+            "{told:#}"
+        );
+        assert_eq!(warnings.contains("are lost: root"), lost, "{told:#}");
+    }
+}
+
+#[test]
 fn writes_after_the_newest_backup_are_never_promised_to_be_kept() {
     let story = unpack("upgrade-story");
     let work = TempDir::new().unwrap();

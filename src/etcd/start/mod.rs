@@ -124,11 +124,17 @@ pub fn none_starts(verdicts: &Verdicts, own: Option<Release>) -> Option<String> 
     if some_line_starts(verdicts, own) {
         return None;
     }
-    let mut up_to_own = verdicts.iter().rev();
-    let last = up_to_own.find(|(line, _)| *line <= own.unwrap_or(V2_3));
+    let own = own.unwrap_or(V2_3);
+    let last = verdicts.iter().rev().find(|(line, _)| *line <= own);
     let why = last.and_then(|(line, verdict)| verdict.why_not(*line));
+    let mut later = verdicts.iter().filter(|(line, _)| *line > own);
+    let up_to = if later.any(|(_, verdict)| !verdict.never_starts()) {
+        format!(" up to {own}")
+    } else {
+        String::new()
+    };
     Some(format!(
-        "no etcd starts from it: {}",
+        "no etcd{up_to} starts from it: {}",
         why.unwrap_or_default()
     ))
 }
@@ -459,7 +465,14 @@ impl StartScan {
         }
         match self.start(line, server) {
             Ok(way) => Verdict::Starts(way),
-            Err(Reason::NoLeader) if self.is_etcdctl_backup() => Verdict::ForceNewClusterOnly,
+            Err(Reason::NoLeader) if self.is_etcdctl_backup() => {
+                let update = server
+                    .filter(|_| line < V2_2)
+                    .and_then(|server| server.update);
+                update.map_or(Verdict::ForceNewClusterOnly, |update| {
+                    Verdict::DoesNotStart(Reason::ForcedUpdate(update))
+                })
+            }
             Err(reason) => Verdict::DoesNotStart(reason),
         }
     }

@@ -114,6 +114,11 @@ pub enum Reason {
     /// An entry that cannot be read.
     #[error("entry {0} cannot be read")]
     UnreadableEntry(Index),
+    /// The output of `etcdctl backup` with an update of a member, at which 2.0 and 2.1 panic.
+    #[error(
+        "this is the output of `etcdctl backup`, and it does not start with `--force-new-cluster` either: entry {0} changes the peer URLs of a member"
+    )]
+    ForcedUpdate(Index),
     /// The member was removed.
     #[error("the member has been removed from its cluster")]
     Removed,
@@ -214,6 +219,9 @@ impl Reason {
             }
             Self::BadVersion(text) => Some(format!("panic: {text} is not in dotted-tri format")),
             Self::Downgrade { .. } => says("cluster cannot be downgraded"),
+            Self::ForcedUpdate(_) => says(
+                "panic: ConfChange Type should be either ConfChangeAddNode or ConfChangeRemoveNode!",
+            ),
             Self::EntryType(_) => {
                 says("panic: entry type should be either EntryNormal or EntryConfChange")
             }

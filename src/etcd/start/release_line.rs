@@ -36,6 +36,8 @@ pub(super) struct Server {
     /// Why it stops at an entry.
     pub(super) entry_fault: Option<Reason>,
     pub(super) removed_itself: bool,
+    /// The first entry that changes a member's peer URLs.
+    pub(super) update: Option<Index>,
 }
 
 /// An entry to apply; its fields are not validated.
@@ -95,6 +97,7 @@ impl Server {
             cluster_fault: None,
             entry_fault: None,
             removed_itself: false,
+            update: None,
         }
     }
 
@@ -234,6 +237,9 @@ impl Server {
     fn apply_conf_change(&mut self, entry: &Entry, own: u64) -> Result<(), Reason> {
         let unreadable = || Reason::UnreadableEntry(entry.index);
         let change = ConfChange::decode(&*entry.data).map_err(|_| unreadable())?;
+        if change.kind == Some(2) {
+            self.update.get_or_insert(entry.index);
+        }
         let id = change.node_id.unwrap_or(0);
         let cluster = cluster_of(&self.store)?;
         if cluster.removed.contains(&id) {
