@@ -494,6 +494,26 @@ fn the_safety_snapshot_is_encrypted_for_the_recipients_that_are_configured() {
 }
 
 #[test]
+fn a_data_dir_that_is_behind_its_own_member_is_not_the_one_that_it_runs_on() {
+    // Guards against an old copy in member/wal beside a WAL dir that was not named: 2.1 on it lacks what the member has
+    // acknowledged, and panics.
+    let story = story();
+    let fake = FakeCluster::of_story("2-backup-infra0");
+    let own = story.data_dir("2-backup-infra0");
+    judged(Some(&own), &at(&fake), 0);
+    fake.member(0).applied(5000, 3, 4000);
+    let said = judged(Some(&own), &at(&fake), 3);
+    assert_eq!(said["reason"], "unknown");
+    assert_has(&said["details"][0], "has applied entry 5000, and `");
+    let told = typed_with("preflight --json --data-dir {}", &[&own], &at(&fake));
+    assert_has(&told.exits(3).stdout, "it is not the one that it runs on");
+    // While etcd runs on it, its log goes on after it was read.
+    let held = lock_of(&own);
+    judged(Some(&own), &at(&fake), 0);
+    drop(held);
+}
+
+#[test]
 fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
     let story = story();
     let (own, other) = (

@@ -77,15 +77,16 @@ pub(crate) fn as_printed(command: &str, dir: &Path) -> Ran {
 #[track_caller]
 fn holds(said: &Value) -> bool {
     let scratch = TempDir::new().unwrap();
-    let left = &said["left"];
+    let (left, to) = (&said["left"], said["to"].as_str().unwrap());
     if left["refused"] != Value::Null {
         assert_eq!(left["command"], Value::Null, "{left:#}");
         let disks = said["disks"].as_array().unwrap().iter();
         let targets: Vec<_> = disks.map(|disk| disk["target"].as_str().unwrap()).collect();
-        let from = said["from"].as_str().unwrap();
+        let (_, minor) = to.split_once('.').unwrap();
         let refused = format!(
-            "etcd-ark rewind {} --to last-before:{from} --out rewound",
-            targets.join(" ")
+            "etcd-ark rewind {} --to last-before:2.{} --out rewound",
+            targets.join(" "),
+            minor.parse::<u32>().unwrap() + 1
         );
         let ran = as_printed(&refused, scratch.path());
         assert_ne!(ran.code, 0, "{left:#} and {ran:#?}");
@@ -95,6 +96,12 @@ fn holds(said: &Value) -> bool {
     let done = ran.exits(0).json();
     assert_eq!(done["to_raft_index"], left["to_raft_index"], "{left:#}");
     assert_eq!(done["lost"]["entries"], left["entries"], "{left:#}");
+    // It leads to the release that was asked for, also where another one is between.
+    let version = done["cluster_version"].as_str().unwrap_or("2.0.0");
+    assert!(
+        version <= format!("{to}.9").as_str(),
+        "{version} for {to}: {left:#}"
+    );
     assert_eq!(
         done["lost"]["client_writes"], left["client_writes"],
         "{left:#}"

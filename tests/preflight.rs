@@ -488,7 +488,9 @@ mod data_dirs {
         let hex = |id: &Value| u64::from_str_radix(id.as_str().unwrap(), 16).unwrap();
         let member = (hex(&identity["id"]), identity["name"].as_str().unwrap());
         let fake = FakeCluster::start(hex(&identity["cluster_id"]), &[member]);
+        let applied = told["position"]["commit_index"].as_u64().unwrap();
         fake.member(0).version(versions.0, versions.1);
+        fake.member(0).applied(applied, 2, 1);
         fake
     }
 

@@ -12,7 +12,7 @@ use crate::interrupt::Interrupted;
 use crate::rewind::cut::stretches;
 use crate::rewind::fork::{Fork, LogState, Side, Why};
 use crate::rewind::history::Missing;
-use crate::rewind::stores::Renamed;
+use crate::rewind::served::Renamed;
 use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 

@@ -31,6 +31,7 @@ pub mod new_log;
 pub mod output_dir;
 pub mod plan;
 pub mod reread;
+pub mod served;
 pub mod stores;
 pub mod write;
 

@@ -21,7 +21,8 @@ use crate::rewind::history::{History, Missing, Part};
 use crate::rewind::input::ReadInput;
 use crate::rewind::leftovers::Leftovers;
 use crate::rewind::new_cluster::Change;
-use crate::rewind::stores::{Auth, Renamed, View};
+use crate::rewind::served::{Auth, Renamed};
+use crate::rewind::stores::View;
 
 /// What will be done, and what is lost.
 #[derive(Debug)]

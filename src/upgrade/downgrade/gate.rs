@@ -141,6 +141,15 @@ pub enum Doubt {
     },
     /// The cluster's members are not known.
     NoMembers,
+    /// The member of this data dir answers from a log that goes further, and nothing runs on the data dir.
+    NotInUse {
+        path: PathBuf,
+        member: MemberId,
+        /// The last entry in the data dir.
+        end: Index,
+        /// The last entry that the member has applied.
+        applied: Index,
+    },
 }
 
 /// Decides by the table.
@@ -218,9 +227,30 @@ fn nothing_to_go_back_from(evidence: &Evidence) -> Option<Verdict> {
     (known && is_below_target(evidence) && any_below).then_some(Verdict::NothingToGoBackFrom)
 }
 
+/// Why a data dir is not the one that its member runs on, for each.
+fn not_in_use(evidence: &Evidence) -> Vec<Doubt> {
+    let doubt = |disk: &DiskEvidence| {
+        let (member, end) = (disk.identity.member_id, disk.position.index);
+        let known = evidence
+            .members
+            .iter()
+            .find(|known| known.member.id == member)?;
+        let applied = *known.answer.as_ref().ok()?.quorum_read.as_ref().ok()?;
+        let path = disk.path.clone();
+        let is_idle = disk.kind == DiskKind::Own { running: false };
+        (is_idle && applied > end).then_some(Doubt::NotInUse {
+            path,
+            member,
+            end,
+            applied,
+        })
+    };
+    evidence.disks.iter().filter_map(doubt).collect()
+}
+
 /// What an allowance would be based on, and its risks.
 fn grounds(evidence: &Evidence) -> Option<(Ground, Vec<Caution>)> {
-    if !is_known_now(evidence) || !is_at_target(evidence) {
+    if !is_known_now(evidence) || !is_at_target(evidence) || !not_in_use(evidence).is_empty() {
         return None;
     }
     if evidence.offline {
@@ -373,6 +403,10 @@ fn doubts(evidence: &Evidence) -> Vec<Doubt> {
     let not_understood = not_understood(evidence);
     if !not_understood.is_empty() {
         return vec![Doubt::NotUnderstood(not_understood)];
+    }
+    let not_in_use = not_in_use(evidence);
+    if !not_in_use.is_empty() {
+        return not_in_use;
     }
     if !is_known_now(evidence) && !is_alone_and_stopped(evidence) {
         return if evidence.offline {

@@ -107,6 +107,15 @@ impl Step {
         self.to < FIRST_WITH_WAL_DIR
     }
 
+    /// The lowest cluster version that a rewind must leave out. It is not `from`, if there is a release between.
+    pub fn first_above(self) -> Release {
+        if self.from.major == self.to.major {
+            self.to.next()
+        } else {
+            self.from
+        }
+    }
+
     /// The flags known to be in the higher release, or on the way to it, and not in the lower one.
     pub fn later_flags(self) -> impl Iterator<Item = &'static LaterFlag> {
         let later = move |flag: &&LaterFlag| flag.since > self.to && flag.since <= self.from;

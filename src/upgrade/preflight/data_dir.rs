@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cluster::ProbeError;
 use crate::etcd::growth_rate::{Pace, Rate};
-use crate::etcd::ids::{Release, SnapshotId, V2_2};
+use crate::etcd::ids::{Index, Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
@@ -123,6 +123,16 @@ pub(crate) fn soundness(facts: &Facts) -> Finding {
         return Finding::ok(why).but(
             Status::Fail,
             "give the data dir of a member of the cluster that the endpoints lead to",
+        );
+    }
+    if let Some(applied) = applied_beyond(facts, data, member) {
+        let end = member.position.index;
+        return Finding::ok(format!(
+            "this member has applied entry {applied}, and the data dir, which no etcd holds locked, ends at {end}: it is not the one that it runs on"
+        ))
+        .but(
+            Status::Fail,
+            "compare --data-dir and --wal-dir with the flags and the variables of etcd's unit",
         );
     }
     let runs = if data.running {
@@ -372,6 +382,21 @@ fn is_mixed(facts: &Facts) -> bool {
     let releases: Vec<_> = said.map(|said| Release::of(&said.server_version)).collect();
     let is_new = |release: &Release| *release >= facts.rules.to;
     releases.iter().any(is_new) && !releases.iter().all(is_new)
+}
+
+/// The last entry that this member's server has applied, if the data dir does not reach it and nothing runs on it.
+fn applied_beyond(facts: &Facts, data: &DataFacts, member: &MemberFacts) -> Option<Index> {
+    let mut looks = facts.look.members.iter();
+    let own = looks.find(|look| look.member.id == member.identity.member_id)?;
+    let applied = own
+        .said
+        .as_ref()
+        .ok()?
+        .quorum_read
+        .as_ref()
+        .ok()?
+        .raft_index;
+    (!data.running && applied > member.position.index).then_some(applied)
 }
 
 /// Whether this member's server answers with the new release.

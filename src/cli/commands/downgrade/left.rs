@@ -76,10 +76,11 @@ pub(crate) fn find(
         .iter()
         .filter_map(|known| known.answer.as_ref().ok());
     let applied = answers.filter_map(|answer| answer.quorum_read.as_ref().ok().copied());
+    let first_above = evidence.step.first_above();
     let planned = if inputs.is_empty() {
         None
     } else {
-        match planned(evidence.step.from, collected, inquiry, cx) {
+        match planned(first_above, collected, inquiry, cx) {
             Ok(planned) => Some(Ok(planned)),
             Err(error) => {
                 if error.kind == Kind::Interrupted {
@@ -96,7 +97,7 @@ pub(crate) fn find(
             inquiry.gate,
             own.map(|own| own.path.as_path()),
             &inputs,
-            &format!("last-before:{}", evidence.step.from),
+            &format!("last-before:{first_above}"),
             ok.and_then(|planned| Some(planned.base.as_ref()?.0.as_path())),
             commands::keys_of(&cx.out.printed, &inputs),
         )
@@ -109,14 +110,14 @@ pub(crate) fn find(
 }
 
 fn planned(
-    from: Release,
+    first_above: Release,
     collected: &Collected,
     inquiry: &Inquiry<'_>,
     cx: &Context<'_>,
 ) -> Result<Planned> {
     let places = &cx.places;
     let request = RewindRequest {
-        to: RewindTarget::LastBefore(from),
+        to: RewindTarget::LastBefore(first_above),
         base: None,
         requested: MemberChanges {
             single: None,

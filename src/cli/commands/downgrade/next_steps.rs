@@ -189,7 +189,7 @@ pub(crate) fn restoring(
     let (dir, to) = (text(data_dir), step.to);
     let list = commands::list(&args.to);
     let restore = commands::restore(&args.gate, data_dir);
-    let last_before = format!("last-before:{}", step.from);
+    let last_before = format!("last-before:{}", step.first_above());
     let targets = args.gate.targets.iter();
     let inputs: Vec<_> = targets.map(|target| target.as_path().to_owned()).collect();
     let rewind = commands::rewind(

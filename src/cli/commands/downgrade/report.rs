@@ -304,6 +304,16 @@ impl Judgement<'_> {
                 "--offline says that all members are stopped, but etcd runs on {}",
                 text(path)
             ),
+            Doubt::NotInUse {
+                path,
+                member,
+                end,
+                applied,
+            } => format!(
+                "{} has applied entry {applied}, and `{}`, which no etcd holds locked, ends at {end}: it is not the data dir that this member runs on",
+                self.name(*member),
+                path.display()
+            ),
             Doubt::NoMembers => "no member answers, and no data dir names the members".to_owned(),
             Doubt::NoMajority {
                 given,
@@ -415,6 +425,10 @@ impl Judgement<'_> {
                     "find out what answers there; the member counts again once it answers as etcd does, or is stopped",
                 )
             }
+            Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::NotInUse { .. })) => (
+                self.reasons().into_iter().next(),
+                "compare --data-dir and --wal-dir with the flags and the variables of etcd's unit",
+            ),
             Verdict::Unknown(doubts) if matches!(doubts.first(), Some(Doubt::Between(_))) => (
                 self.reasons().into_iter().next(),
                 "no release between can be left out: go back to the release named here first",

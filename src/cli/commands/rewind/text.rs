@@ -9,7 +9,7 @@ use crate::rewind::Plan;
 use crate::rewind::cut::stretches;
 use crate::rewind::input::ReadInput;
 use crate::rewind::new_cluster::ChangeKind;
-use crate::rewind::stores::Renamed;
+use crate::rewind::served::Renamed;
 use crate::rewind::write::Archived;
 use crate::text::{count, entries, expiry, name, size, utc, who};
 
@@ -163,10 +163,16 @@ fn print_lost(plan: &Plan, out: &Output) {
         lines.push("nothing that these inputs know of".to_owned());
     }
     if let Some((place, taken)) = plan.newest() {
+        // A member that was cut off has none of what was written until its archive was made.
+        let clock = plan
+            .clocks
+            .1
+            .map(|last| format!("; the logs end at {} by their own clock", expiry(last)));
         lines.push(format!(
-            "writes after {}, the time of the newest one, input {}: how many is not known",
+            "writes after {}, the time of the newest one, input {}: how many is not known{}",
             utc(taken),
-            place + 1
+            place + 1,
+            clock.unwrap_or_default()
         ));
     }
     let without_input = plan.without_input();
