@@ -141,13 +141,11 @@ pub enum Doubt {
     },
     /// The cluster's members are not known.
     NoMembers,
-    /// The member of this data dir answers from a log that goes further, and nothing runs on the data dir.
+    /// The member of this data dir has applied more than the data dir holds, up to `end`, and nothing runs on it.
     NotInUse {
         path: PathBuf,
         member: MemberId,
-        /// The last entry in the data dir.
         end: Index,
-        /// The last entry that the member has applied.
         applied: Index,
     },
 }
@@ -231,10 +229,8 @@ fn nothing_to_go_back_from(evidence: &Evidence) -> Option<Verdict> {
 fn not_in_use(evidence: &Evidence) -> Vec<Doubt> {
     let doubt = |disk: &DiskEvidence| {
         let (member, end) = (disk.identity.member_id, disk.position.index);
-        let known = evidence
-            .members
-            .iter()
-            .find(|known| known.member.id == member)?;
+        let mut members = evidence.members.iter();
+        let known = members.find(|known| known.member.id == member)?;
         let applied = *known.answer.as_ref().ok()?.quorum_read.as_ref().ok()?;
         let path = disk.path.clone();
         let is_idle = disk.kind == DiskKind::Own { running: false };
