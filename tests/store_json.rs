@@ -70,7 +70,7 @@ taken | an event's directory | "node":{ | "node":{"dir":true,
 no    | an event's value of a number | "value": | "value":1,"y":
 no    | a line end in an event's value | "value":" | "value":"<0a>
 no    | a control character in an event's key | "key":" | "key":"<1f>
-no    | an escape that is none | "value":" | "value":"\x41
+no    | an invalid escape      | "value":" | "value":"\x41
 no    | an escape cut short | "value":" | "value":"\u12g4
 taken | half a surrogate pair | "value":" | "value":"\ud800
 taken | an escaped slash | "value":" | "value":"\/

@@ -23,7 +23,7 @@ use crate::archive::warning::WarningCode;
 use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::drill::server::{Binary, Ended, Member, Server};
-use crate::etcd::ids::{ClusterVersion, Index, Release, SegmentName, SnapshotId, V2_2};
+use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId, V2_2};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
@@ -279,15 +279,11 @@ fn restore_into(
 fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
     let mut isolated = Isolated::new(release < V2_2);
     let wal = data_dir.join("member/wal");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&wal)? {
-        let name = entry?.file_name();
-        let parsed = SegmentName::parse(&name.to_string_lossy());
-        names.extend(parsed.map(|parsed| (parsed, name)));
-    }
-    names.sort();
-    for (_, name) in names {
-        let path = wal.join(name);
+    // Every file: which ones a server takes for segments differs from release to release.
+    let paths = fs::read_dir(&wal)?.map(|entry| Ok(entry?.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
         let bytes = isolated.segment(&fs::read(&path)?);
         fs::write(&path, bytes)?;
     }

@@ -57,7 +57,7 @@ impl Place {
         })
     }
 
-    /// Gives `set` the mode of the directory that it will replace, and its owner; that of the parent if there is none.
+    /// Gives `set` the mode of the directory that it will replace, and its owner; where nothing is yet, the owner of the parent.
     /// Root may work in a directory of another account, which could not use its archives otherwise.
     pub(crate) fn give(&self, set: &Path) -> io::Result<()> {
         let set = Dir::open(set)?;

@@ -142,7 +142,7 @@ fn print(path: &Path, etcd: &Path, drilled: &Drilled, cx: &Context<'_>) -> Resul
         )).hint("drill an older backup, and keep this one: `etcd-ark verify --deep` looks closer"))
 }
 
-/// The report on a drill that compared, or on one whose server ended with this log.
+/// The report on a drill that compared, or on one in which the server ended with this log.
 fn report_json(
     path: &Path,
     etcd: &Path,

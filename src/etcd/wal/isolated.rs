@@ -2,13 +2,14 @@
 //!
 //! In: segments, in order. Out: each with other metadata and with the CRCs that follow from that. Members of etcd 2.x
 //! refuse what comes from another cluster (`rafthttp/http.go` at etcd 2.0.13 to 2.3.8), so neither do they count what such a
-//! server has, nor does it take entries from them. From the first record whose CRC is wrong all stays as it is.
+//! server has, nor does it take entries from them. From a record with a wrong CRC on, the rest of a segment stays as it is. The
+//! next one is rewritten all the same, since a server may begin with it.
 
 use prost::Message;
 
 use crate::etcd::proto as messages;
 use crate::etcd::wal::log::EntryView;
-use crate::etcd::wal::record::{Framing, Head, Kind, LengthWord, Record};
+use crate::etcd::wal::record::{Framing, Kind, LengthWord, Record};
 
 /// Where the request is written that takes the place of an update of a member.
 const NOWHERE: &[u8] = b"/0/drill";
@@ -20,11 +21,9 @@ const UPDATE: Option<u64> = Some(2);
 pub struct Isolated {
     /// Whether updates of members become writes, which raise the store's index as they do: etcd 2.0 and 2.1 panic at
     /// one above the raft snapshot under `--force-new-cluster` (`getIDs` in `etcdserver/raft.go`).
-    pub without_updates: bool,
-    /// The running CRC as read and as written; `None` before the first segment.
-    crc: Option<(u32, u32)>,
-    /// Whether a CRC was wrong.
-    is_broken: bool,
+    without_updates: bool,
+    /// The running CRC as read and as written.
+    crc: (u32, u32),
 }
 
 impl Isolated {
@@ -32,8 +31,7 @@ impl Isolated {
     pub fn new(without_updates: bool) -> Self {
         Self {
             without_updates,
-            crc: None,
-            is_broken: false,
+            crc: (0, 0),
         }
     }
 
@@ -41,12 +39,11 @@ impl Isolated {
     pub fn segment(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + 64);
         let (mut rest, mut framing) = (bytes, Framing::Plain);
-        while let Some((record, padding, behind)) = next_frame(rest).filter(|_| !self.is_broken) {
+        while let Some((record, padding, behind)) = next_frame(rest) {
             if padding > 0 {
                 framing = Framing::Padded;
             }
             let Some((crc, data)) = self.rewritten(&record) else {
-                self.is_broken = true;
                 break;
             };
             let (kind, data) = (record.kind, data.as_deref());
@@ -59,16 +56,17 @@ impl Isolated {
 
     /// The CRC and the data to write instead; `None` if the CRC is wrong.
     fn rewritten(&mut self, record: &Record<'_>) -> Option<(u32, Option<Vec<u8>>)> {
-        let (read, written) = self.crc.unwrap_or((record.crc, record.crc));
         let Some(data) = record.data else {
-            self.crc = Some((read, written));
-            return (record.crc == read).then_some((written, None));
+            if record.crc != self.crc.0 {
+                // The first segment that is left of a log, or one behind a break: it begins a chain.
+                self.crc = (record.crc, record.crc);
+            }
+            return Some((self.crc.1, None));
         };
-        let read = crc32c::crc32c_append(self.crc.map_or(0, |(read, _)| read), data);
+        let read = crc32c::crc32c_append(self.crc.0, data);
         let data = self.changed(record.kind, data);
-        let written = crc32c::crc32c_append(self.crc.map_or(0, |(_, written)| written), &data);
-        self.crc = Some((read, written));
-        (record.crc == read).then_some((written, Some(data)))
+        self.crc = (read, crc32c::crc32c_append(self.crc.1, &data));
+        (record.crc == read).then_some((self.crc.1, Some(data)))
     }
 
     fn changed(&self, kind: Kind, data: &[u8]) -> Vec<u8> {
@@ -91,12 +89,7 @@ fn next_frame(bytes: &[u8]) -> Option<(Record<'_>, usize, &[u8])> {
         return None;
     };
     let (frame, rest) = behind.split_at_checked(record + padding)?;
-    let frame = frame.get(..record)?;
-    // The length is that of the record: what is cut is not read.
-    let Head::Whole { .. } = Head::read(frame, record) else {
-        return None;
-    };
-    Some((Record::read(frame)?, padding, rest))
+    Some((Record::read(frame.get(..record)?)?, padding, rest))
 }
 
 /// An update of a member as a write.
@@ -191,6 +184,24 @@ mod tests {
             let (found, _) = read(&isolated.segment(&second), crc);
             assert_eq!(found[2].1, entry(3, 0, b"kept too".to_vec()));
         }
+    }
+
+    #[test]
+    fn a_segment_behind_a_broken_one_is_of_the_other_cluster_too() {
+        // A server that begins with it must not find the real cluster there.
+        let mut log = (0, Vec::new());
+        head(&mut log);
+        record(&mut log, Kind::Entry, &entry(1, 0, b"one".to_vec()));
+        let mut first = std::mem::take(&mut log.1);
+        let crc = log.0;
+        head(&mut log);
+        record(&mut log, Kind::Entry, &entry(2, 0, b"two".to_vec()));
+        *first.last_mut().unwrap() ^= 1;
+        let mut isolated = Isolated::new(false);
+        isolated.segment(&first);
+        let (found, _) = read(&isolated.segment(&log.1), crc);
+        let metadata = messages::Metadata::decode(&*found[1].1).unwrap();
+        assert_eq!(metadata.cluster_id, Some(!9));
     }
 
     #[test]
