@@ -126,6 +126,25 @@ fn every_file_of_a_damaged_data_dir_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_data_dir_that_2_0_moved_half_of_is_saved_whole() {
+    // Killed while it moved `snap` and `wal` under `member`, it left the log above: etcd takes the member for empty.
+    let story = Story::new();
+    let whole = story.data_dir("C-intact");
+    let before = files(&whole);
+    for part in ["wal", "snap"] {
+        let half = story.dir.path().join(format!("half-{part}"));
+        copy_dir(&whole, &half);
+        fs::rename(half.join("member").join(part), half.join(part)).unwrap();
+        let (archive, told) = snapshot(&half, &story.backups(), &["--damaged"]);
+        assert_eq!(told["manifest"]["damage"]["files"], json!([]), "{told:#}");
+        let target = story.dir.path().join(format!("restored-{part}"));
+        let line = "restore {} --offline --damaged --data-dir {}";
+        typed(line, &[&archive, &target]).exits(0);
+        assert_eq!(files(&target), before, "{part}");
+    }
+}
+
+#[test]
 fn what_no_ordinary_snapshot_takes_is_saved_as_damaged() {
     let recording = unpack("start-verdicts");
     let cases = recording.path("start-verdicts/cases");

@@ -175,11 +175,8 @@ impl Output {
 
     /// Warns about the objects that the list of `repository` skipped.
     pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
-        for key in repository.skipped() {
-            self.warn(&format!(
-                "{key:?} in `{}` is skipped: no archive can have such a key",
-                repository.location()
-            ));
+        for warning in skipped_keys(repository) {
+            self.warn(&warning);
         }
     }
 
@@ -223,6 +220,15 @@ impl Output {
 }
 
 /// Ignores errors: if stderr cannot be written to, they cannot be reported.
+/// A warning for each object that the list of `repository` skipped.
+pub(crate) fn skipped_keys(repository: &dyn Repository) -> Vec<String> {
+    let skipped = repository.skipped().into_iter().map(|key| {
+        let location = repository.location();
+        format!("{key:?} in `{location}` is skipped: no archive can have such a key")
+    });
+    skipped.collect()
+}
+
 fn write_line(stream: &mut dyn Write, text: &str) {
     let _ = writeln!(stream, "{}", shown(text));
 }

@@ -3,6 +3,7 @@
 //! In: the path of a data dir, which need not be complete. Out: a verdict for each release line.
 //! Reads only.
 
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -137,7 +138,11 @@ fn path_of(file: &StartFile, snap: &Path, wal: &Path) -> PathBuf {
 }
 
 fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
-    if path.is_dir() && matches!(scan.next_file(), Some(StartFile::Snap(_))) {
+    let fails = |found: io::Result<Metadata>| match found {
+        Ok(found) => found.is_dir(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if matches!(scan.next_file(), Some(StartFile::Snap(_))) && fails(fs::metadata(path)) {
         // A server cannot read it either, and skips it.
         scan.begin(0);
         scan.end();
