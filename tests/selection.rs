@@ -395,3 +395,27 @@ fn what_latest_passes_over_is_named_and_never_taken() {
     night.ago(place.path(), 9.0, |_| ());
     typed("inspect latest --backup-dir {}", &[&place.path()]).exits(0);
 }
+
+#[test]
+fn an_archive_that_a_wrong_clock_made_the_newest_is_not_taken_for_it() {
+    // Seen: after the clock went back two hours, `latest` was the archive from before 15 acknowledged writes.
+    let scene = scene();
+    let night = Night::of(&scene.backups.join(&scene.names[0]));
+    for hours_of_longest in [9.0, -9.0] {
+        let place = tempfile::tempdir_in(scene.dir.path()).unwrap();
+        night.ago(place.path(), 3.0, |_| ());
+        let longest = night.ago(place.path(), hours_of_longest, |manifest| {
+            manifest["member"]["position"]["index"] = json!(9999);
+        });
+        let told = typed("inspect latest --json --backup-dir {}", &[&place.path()]).exits(3);
+        let message = told.json_error()["message"].as_str().unwrap().to_owned();
+        assert_has(&message, "cannot be told");
+        assert_has(&message, longest.file_name().unwrap().to_str().unwrap());
+        assert_has(&message, "ends at entry 9999");
+        let status = typed("status {}", &[&place.path()]).exits(1);
+        assert_has(
+            &status.stdout,
+            "an archive with a longer log than the newest is dated",
+        );
+    }
+}

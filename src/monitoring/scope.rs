@@ -33,6 +33,15 @@ pub struct Watched {
     pub ahead: Vec<ArchiveSummary>,
 }
 
+impl Watched {
+    /// The archive that goes furthest in the log, if that is not the newest by its date.
+    pub fn furthest(&self) -> Option<&ArchiveSummary> {
+        let others = self.older.iter().chain(&self.ahead);
+        let furthest = others.max_by_key(|summary| log_order(summary))?;
+        (log_order(furthest) > log_order(&self.newest)).then_some(furthest)
+    }
+}
+
 /// Whether an archive is dated in the future.
 pub fn is_ahead(summary: &ArchiveSummary, now: Timestamp) -> bool {
     is_future(summary.created, now)

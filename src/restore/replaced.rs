@@ -10,6 +10,7 @@ use crate::archive::manifest::Manifest;
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
+use crate::etcd::membership::Member;
 use crate::etcd::scan::{FileKind, Pass};
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::SegmentScan;
@@ -17,7 +18,7 @@ use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 
 /// What is in a data dir before a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
     Nothing,
     Member(Replaced),
@@ -26,7 +27,7 @@ pub enum Present {
 }
 
 /// The present member of a data dir.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
     pub cluster_id: ClusterId,
@@ -34,6 +35,8 @@ pub struct Replaced {
     pub end: (Term, Index),
     /// Whether its files are damaged, so that its log may have gone further.
     pub is_damaged: bool,
+    /// The members that it knows, at their newest URLs; none if it is damaged.
+    pub members: Vec<Member>,
 }
 
 /// Why an archive must not replace the data dir's member.
@@ -114,6 +117,7 @@ impl Present {
             cluster_id: facts.identity.cluster_id,
             end: (facts.position.term, facts.position.index),
             is_damaged: false,
+            members: facts.members,
         }))
     }
 }
@@ -149,6 +153,7 @@ impl Replaced {
                 cluster_id,
                 end,
                 is_damaged: true,
+                members: Vec::new(),
             }),
             None if is_there => Present::Unreadable,
             None => Present::Nothing,
@@ -258,6 +263,7 @@ mod tests {
                     cluster_id: ClusterId(cluster),
                     end: (Term(end.0), Index(end.1)),
                     is_damaged,
+                    members: Vec::new(),
                 };
                 let found = there.may_be_replaced(Path::new("/data"), manifest);
                 assert_eq!(found.is_err(), refused, "{what}, {is_damaged}: {found:?}");
