@@ -101,7 +101,6 @@ const ONLY_WITH: [(&str, &str, &str); 3] = [
     ("preflight", "wal_dir", "data_dir"),
 ];
 
-/// Refuses a typed flag that would be ignored.
 fn refuse_without_effect(command: &ClapCommand, completed: &Completed) -> Result<(), clap::Error> {
     let lenient = command.clone().ignore_errors(true);
     let typed = lenient.clone().try_get_matches_from(completed.typed());

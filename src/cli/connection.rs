@@ -95,7 +95,6 @@ pub(crate) struct Tls {
 }
 
 impl Connection {
-    /// Whether endpoints are given.
     pub(crate) fn is_given(&self) -> bool {
         !self.named().is_empty()
     }

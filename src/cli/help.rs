@@ -334,7 +334,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::cli::args::Args;
 
-    /// Every command without subcommands, under its full name.
     pub(crate) fn leaves() -> Vec<Command> {
         let mut command = arranged(Args::command()).term_width(80);
         command.build();

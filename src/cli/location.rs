@@ -22,7 +22,6 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// Its text, also for a URL.
     pub(crate) fn as_path(&self) -> &Path {
         match self {
             Self::Path(path) => path,
@@ -30,7 +29,6 @@ impl Location {
         }
     }
 
-    /// Its local path, unless it is a bucket.
     pub(crate) fn local(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),

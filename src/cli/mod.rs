@@ -44,7 +44,6 @@ use crate::cli::metrics::Record;
 use crate::cli::open::Opener;
 use crate::cli::output::Output;
 
-/// Runs the command of this process and returns its exit code.
 pub fn main() -> u8 {
     if let Some(code) = crate::drill::server::stand_in(std::env::args_os()) {
         return code;

@@ -45,7 +45,6 @@ const SYSTEM_CERTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// A client of one cluster's servers.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) agent: Agent,
@@ -344,12 +343,10 @@ fn prepared<B>(
 }
 
 impl Answer {
-    /// `X-Etcd-Cluster-Id`.
     pub(super) fn cluster_id(&self) -> Option<ClusterId> {
         self.header("X-Etcd-Cluster-Id")
     }
 
-    /// A header, parsed.
     pub(super) fn header<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
     }

@@ -43,7 +43,6 @@ pub enum Condition {
     EmptyDirectory,
 }
 
-/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
@@ -53,7 +52,6 @@ pub enum Written {
     NotEmpty,
 }
 
-/// The answer to a request.
 struct Heard {
     status: u16,
     body: Vec<u8>,

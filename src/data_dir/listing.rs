@@ -117,7 +117,6 @@ impl LeftoverKind {
     }
 }
 
-/// The names in a data dir.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Raft snapshots, newest first.

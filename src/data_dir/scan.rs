@@ -39,7 +39,6 @@ const AHEAD: u64 = 4 << 20;
 const READERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The result of reading a data dir.
 #[derive(Debug)]
 pub struct Survey {
     /// Every raft snapshot, newest first, then every segment in order.

@@ -24,7 +24,6 @@ pub struct Pace {
     stride: u64,
 }
 
-/// How fast a log has grown recently.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
     pub entries_per_second: f64,

@@ -38,7 +38,6 @@ pub struct Point {
     pub archive: String,
 }
 
-/// A member's data size over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
     pub identity: Identity,

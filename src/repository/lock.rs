@@ -56,7 +56,6 @@ pub enum LockError {
     Interrupted(#[from] Interrupted),
 }
 
-/// The result of one try.
 enum Tried {
     Taken(fs::File),
     Held(fs::File),

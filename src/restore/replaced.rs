@@ -25,7 +25,6 @@ pub enum Present {
     Unreadable,
 }
 
-/// The present member of a data dir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
@@ -36,7 +35,6 @@ pub struct Replaced {
     pub is_damaged: bool,
 }
 
-/// Why an archive must not replace the data dir's member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]

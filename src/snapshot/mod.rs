@@ -63,13 +63,11 @@ pub struct SnapshotRequest<'r> {
     pub threads: usize,
     /// Warn above this data size, in bytes.
     pub size_limit: u64,
-    /// The time in the archive and in its name.
     pub created: CreatedAt,
     /// The holder of the lock on the backup dir; `None` for a directory that no other run knows.
     pub lock: Option<LockRequest>,
 }
 
-/// The time of an archive.
 #[derive(Clone, Copy, Debug)]
 pub enum CreatedAt {
     At(Timestamp),
@@ -108,11 +106,9 @@ pub struct ReadBack {
     pub starts: Option<Verdicts>,
 }
 
-/// A new archive in the backup dir.
 #[derive(Debug)]
 pub struct Captured {
     pub path: PathBuf,
-    /// Its size in bytes.
     pub bytes: u64,
     pub sha256: Digest,
     pub manifest: Manifest,

@@ -23,7 +23,6 @@ use crate::progress::Event;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 
-/// The archive that is being written, and its options.
 pub(crate) struct Content<'c, 'f> {
     pub(crate) writer: &'c mut Writer<'f>,
     /// Owner to record instead of the real one.

@@ -90,7 +90,6 @@ impl Kind {
         self.code_and_name().1
     }
 
-    /// A failure of this kind.
     pub(crate) fn error(self, message: impl Into<String>) -> CliError {
         CliError {
             kind: self,
@@ -108,7 +107,6 @@ impl Kind {
     }
 }
 
-/// Why a command ends with a failure.
 #[derive(Debug)]
 pub(crate) struct CliError {
     pub(crate) kind: Kind,
@@ -129,7 +127,6 @@ impl CliError {
         Kind::Usage.error(message)
     }
 
-    /// Adds what to do about it.
     pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         let hint = Some(hint.into());
         Self { hint, ..self }

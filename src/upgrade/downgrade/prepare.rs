@@ -25,7 +25,6 @@ use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::evidence::Step;
 use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
 
-/// The label of the safety snapshot.
 pub const LABEL: &str = "pre-downgrade";
 const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
 
@@ -79,9 +78,7 @@ pub struct PrepareRequest<'r> {
 pub struct Prepared {
     /// The safety snapshot; `None` in a dry run.
     pub snapshot: Option<Captured>,
-    /// What the data dir holds.
     pub member: MemberFacts,
-    /// Where the segments were moved to, if they were.
     pub moved: Option<Moved>,
 }
 

@@ -97,7 +97,6 @@ impl Default for Explainer {
 }
 
 impl Explainer {
-    /// Classifies the next line of a log.
     pub fn explain<'a>(&mut self, text: &'a str) -> Explained<'a> {
         let line = Line::parse(text);
         let known = rules::class_of(&line.message);

@@ -35,7 +35,6 @@ impl Judgement<'_> {
         self.verdict.is_refusal(self.strict)
     }
 
-    /// Warnings about an allowance.
     pub(crate) fn warnings(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::AllowedWithWarning(_, cautions) => cautions
@@ -107,7 +106,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// The verdict as one line.
     pub(crate) fn headline(&self) -> String {
         let step = self.evidence().step;
         let (from, to) = (step.from, step.to);

@@ -220,7 +220,6 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
     }
 }
 
-/// The checksum file beside an archive.
 struct SumFile {
     repository: Rc<dyn Repository>,
     name: String,
