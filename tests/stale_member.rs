@@ -429,7 +429,6 @@ fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
     }
 }
 
-/// Flips a bit in the middle of a member's only segment.
 fn damage(data: &Path) {
     let segment = crate::support::decode::segments(&data.join("member/wal")).remove(0);
     flip_middle(&segment);
