@@ -296,8 +296,10 @@ fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
         .collect();
     assert!(asked.is_empty(), "{asked:?}");
     // A certificate without its key is wrong usage.
-    let usage = scene.restore(&["--cert", "x.pem"]).exits(2);
-    usage.says("go together");
+    for lone in ["--cert", "--key"] {
+        let usage = scene.restore(&[lone, "x.pem"]).exits(2);
+        usage.says("go together");
+    }
     scene
         .restore(&["--cacert", "/dev/null"])
         .exits(2)

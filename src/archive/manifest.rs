@@ -39,14 +39,12 @@ pub struct Format {
     pub minor: u32,
 }
 
-/// The program that wrote an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     pub name: String,
     pub version: String,
 }
 
-/// Which files of a data dir are in the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -204,7 +202,6 @@ pub struct Rewind {
     pub derived_from: Vec<Origin>,
 }
 
-/// One input of a rewind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub name: String,

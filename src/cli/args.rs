@@ -153,7 +153,6 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
     })
 }
 
-/// The commands with these variables left out.
 fn without_variables(command: ClapCommand, is_out: &dyn Fn(&OsStr) -> bool) -> ClapCommand {
     command
         .mut_args(|arg| {

@@ -404,12 +404,4 @@ mod tests {
             access(&["--username", "root", "--password-file", path]).unwrap_err();
         }
     }
-
-    #[test]
-    fn a_certificate_without_its_key_is_wrong_usage() {
-        for lone in ["--cert", "--key"] {
-            let refused = access(&[lone, "x.pem"]).unwrap_err();
-            assert_eq!(refused.kind, Kind::Usage);
-        }
-    }
 }

@@ -128,7 +128,6 @@ pub(crate) fn with(mut object: Value, more: Value) -> Value {
     object
 }
 
-/// Which of `files` are corrupt.
 pub(crate) fn file_problems(files: &[FileReport]) -> Vec<Value> {
     let fault = |file: &FileReport| {
         Some(problem(

@@ -36,7 +36,6 @@ impl Location {
         }
     }
 
-    /// Whether it is a directory on this machine.
     pub(crate) fn is_dir(&self) -> bool {
         self.local().is_some_and(Path::is_dir)
     }
@@ -70,7 +69,6 @@ impl ValueParserFactory for Location {
     }
 }
 
-/// How the user names an archive or a data dir.
 #[derive(Clone, Debug)]
 pub(crate) enum TargetName {
     Latest { label: Option<String> },

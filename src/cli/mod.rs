@@ -133,7 +133,6 @@ fn watch_signals(interrupt: &Interrupt) {
     }
 }
 
-/// Whether the process was started with `signal` ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

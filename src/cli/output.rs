@@ -170,7 +170,6 @@ impl Output {
         self.printed.complete(text)
     }
 
-    /// Warns about the objects that the list of `repository` skipped.
     pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
         for key in repository.skipped() {
             self.warn(&format!(

@@ -253,13 +253,11 @@ impl Talk<'_> {
             .unwrap_or_else(|| self.rubbish(why))
     }
 
-    /// A member of another cluster answers here.
     pub(super) fn other_cluster(&self, found: ClusterId) -> ProbeError {
         let url = self.url.to_owned();
         ProbeError::OtherCluster { url, found }
     }
 
-    /// Another member of the cluster answers here.
     pub(super) fn other_member(&self, found: MemberId) -> ProbeError {
         let url = self.url.to_owned();
         ProbeError::OtherMember { url, found }

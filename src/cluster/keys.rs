@@ -31,7 +31,6 @@ pub struct LiveNode {
     pub value: Option<String>,
     /// `modifiedIndex`.
     pub modified: u64,
-    /// Whether it has a time to live.
     pub expires: bool,
 }
 

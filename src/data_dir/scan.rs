@@ -84,6 +84,25 @@ impl Survey {
         self.facts.is_ok() && !self.files.iter().any(is_damaged)
     }
 
+    /// The valid raft snapshots, oldest first.
+    pub fn sound_snapshots(&self) -> Vec<SnapshotId> {
+        let sound = self.files.iter().filter(|file| file.fault.is_none());
+        let mut ids: Vec<_> = sound
+            .filter_map(|file| match FileKind::of(&file.path) {
+                FileKind::Snapshot(id) => Some(id),
+                FileKind::Segment(_) | FileKind::Other => None,
+            })
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Bytes of the raft snapshot that a start loads, and of the entries above it.
+    pub fn data_bytes(&self) -> u64 {
+        let facts = self.facts.as_ref();
+        self.snapshot_bytes + facts.map_or(0, |facts| facts.log_bytes_above_snapshot)
+    }
+
     /// What is wrong with the `snap/db` of `data_dir`, unless a server writes to it.
     pub fn db_fault(&self, data_dir: &DataDir) -> Result<Option<DbFault>, DataDirError> {
         if !self.has_db || self.running.is_some() {

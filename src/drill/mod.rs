@@ -287,7 +287,6 @@ fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the member's cluster has no other member.
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
     member.members.iter().map(|member| member.id).eq([own])

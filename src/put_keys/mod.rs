@@ -28,7 +28,6 @@ pub enum PutError {
     Interrupted(#[from] Interrupted),
 }
 
-/// What to do with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Create,
@@ -64,7 +63,6 @@ pub struct Planned<'s> {
     ttl: Option<i64>,
 }
 
-/// What to do with every key below one.
 #[derive(Debug)]
 pub struct Plan<'s> {
     /// A directory comes before its children; what is only in the cluster comes last, the deepest first.

@@ -116,7 +116,6 @@ fn try_once(
     Ok(deposited)
 }
 
-/// Passes every byte of `source` to `take`, in order.
 pub(crate) fn read_all(
     source: &dyn Source,
     interrupt: &Interrupt,

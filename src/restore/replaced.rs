@@ -16,7 +16,6 @@ use crate::etcd::wal::segment::SegmentScan;
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 
-/// What is in a data dir before a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Present {
     Nothing,

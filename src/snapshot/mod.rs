@@ -118,7 +118,6 @@ pub struct Captured {
     pub alone: bool,
 }
 
-/// Captures `request.data_dir` into a new archive.
 pub fn capture(
     request: &SnapshotRequest<'_>,
     interrupt: &Interrupt,
@@ -247,7 +246,6 @@ impl Capture<'_> {
         archive_name(manifest, by_id)
     }
 
-    /// Captures until a try is consistent.
     fn retry_until_consistent(
         &mut self,
         to: Option<(&File, &Path)>,
@@ -313,19 +311,9 @@ impl Capture<'_> {
         };
         let complete = |files: Vec<FileEntry>| Manifest {
             format: Format::DAMAGED,
-            tool: Tool::this(),
-            created: self.created,
-            scope: request.scope,
-            labels: request.labels.clone(),
-            member: facts,
-            sizes,
-            directories,
             warnings: damage_warnings(&damage, &files, request.data_dir),
-            files,
-            notes: Vec::new(),
-            does_not_start: None,
-            rewind: None,
             damage: Some(damage),
+            ..self.manifest(facts, sizes, directories, files)
         };
         Ok(writer.finish(mtime, complete)?)
     }
@@ -393,22 +381,38 @@ impl Capture<'_> {
         warnings.extend(more);
         notes.extend(opening.notes.iter().cloned());
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::CURRENT,
-            tool: Tool::this(),
-            created: self.created,
-            scope: request.scope,
-            labels: request.labels.clone(),
-            member: facts,
-            sizes,
-            directories,
-            files,
             warnings: Warnings(warnings),
             notes,
             does_not_start,
-            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
-            damage: None,
+            ..self.manifest(facts, sizes, directories, files)
         };
         Ok(writer.finish(mtime, complete)?)
+    }
+
+    /// Of an archive without warnings.
+    fn manifest(
+        &self,
+        member: MemberFacts,
+        sizes: Sizes,
+        directories: Vec<DirectoryEntry>,
+        files: Vec<FileEntry>,
+    ) -> Manifest {
+        Manifest {
+            format: Format::CURRENT,
+            tool: Tool::this(),
+            created: self.created,
+            scope: self.request.scope,
+            labels: self.request.labels.clone(),
+            member,
+            sizes,
+            directories,
+            files,
+            warnings: Warnings::default(),
+            notes: Vec::new(),
+            does_not_start: None,
+            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
+            damage: None,
+        }
     }
 }
 

@@ -206,7 +206,6 @@ fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
     found
 }
 
-/// The last entries that removed something.
 #[derive(Default)]
 struct Removals<'a> {
     /// By the store path of what they removed.

@@ -233,7 +233,8 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     message
 }
 
-/// The judgement of too little space, with a hint.
+pub(crate) const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
+
 fn of_space(error: &SpaceError, hint: &'static str) -> CliError {
     match error {
         SpaceError::NoRoom { .. } => no_space(hint),

@@ -79,7 +79,6 @@ pub struct DiskEvidence {
     pub starts: Option<Verdicts>,
 }
 
-/// What kind of directory or file the data are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskKind {
     Own { running: bool },

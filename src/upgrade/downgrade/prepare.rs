@@ -84,8 +84,6 @@ pub struct Prepared {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
-    Running(Running),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -184,7 +182,7 @@ fn prove(
 ) -> Result<MemberFacts, PrepareError> {
     let found = survey(data_dir, Pass::CHECK, interrupt, observe).map_err(StoreError::from)?;
     if let Some(running) = found.running {
-        return Err(PrepareError::Running(running));
+        return Err(MoveError::Running(running).into());
     }
     let target = Target::DataDir(data_dir.clone());
     let (member, _) = target.sound_member(found.facts, found.files, false)?;

@@ -35,7 +35,6 @@ const STORM_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// How many unreachable members are remembered: more than any cluster has.
 const MOST_AWAY: usize = 64;
 
-/// How to treat a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

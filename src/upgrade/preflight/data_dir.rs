@@ -53,7 +53,6 @@ pub struct ReplayFacts {
     pub pace: Pace,
 }
 
-/// Room on a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     /// Free bytes for users other than root.

@@ -200,7 +200,6 @@ pub fn cluster_members(look: &ClusterState) -> Vec<&MemberState> {
     found
 }
 
-/// How a check is made.
 enum Question {
     Any(fn(&Facts) -> Finding),
     /// Of the data dir, if it can be read.

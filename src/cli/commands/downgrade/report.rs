@@ -45,7 +45,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// Prints the evidence, one line for each source; then the verdict.
     pub(crate) fn print(&self, out: &Output) {
         out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {

@@ -25,7 +25,6 @@ pub(crate) struct Contents {
     expiring: Expiring,
 }
 
-/// Reads the store in `target` at its commit index.
 pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
     let wanted = StoreQuery {
         until: Until::Commit,

@@ -330,7 +330,6 @@ fn worth(is_valid: bool) -> &'static str {
     if is_valid { "verified" } else { "read" }
 }
 
-/// Replaces each backup dir or bucket among the targets by all archives in it.
 fn with_repositories_opened(
     targets: &[Location],
     selection: &Selection,
