@@ -154,7 +154,6 @@ impl Roll {
         self.trio.set_program(n, Program::Etcd2(program.clone()));
     }
 
-    /// The archives of the shared backup dir.
     fn archives(&self) -> Vec<PathBuf> {
         archives_in(&self.backups)
     }

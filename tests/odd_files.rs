@@ -262,3 +262,24 @@ fn etcd_passes_over_a_raft_snapshot_that_is_a_link_to_nothing_or_a_directory() {
         assert_eq!(*starts, yes, "{kind}: {verified:#}");
     }
 }
+
+#[test]
+fn what_a_kill_left_before_the_log_changes_no_verdict_of_an_archive() {
+    // Seen: 2.0 was killed while it cut a segment, and later ones went on; it starts, and its archive was said not to.
+    let recording = unpack("start-verdicts");
+    let data_dir = recording.path("start-verdicts/cases/C-intact.etcd");
+    let wal = data_dir.join("member/wal");
+    let mut before = names(&wal);
+    before.truncate(2);
+    let left = wal.join(format!("{}.tmp", before[0]));
+    fs::rename(wal.join(&before[0]), left).unwrap();
+    fs::remove_file(wal.join(&before[1])).unwrap();
+    let (archive, _) = snapshot(&data_dir, &recording.path("backups"), &["--all"]);
+    for target in [data_dir, archive] {
+        let verified = typed("verify --json {}", &[&target]).exits(0).json();
+        assert_eq!(
+            verified["targets"][0]["starts"]["2.0"], "yes",
+            "{verified:#}"
+        );
+    }
+}

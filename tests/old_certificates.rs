@@ -156,10 +156,7 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
             "{name}: {silence}"
         );
         let silence = server.silence(pinned(&other));
-        assert!(
-            silence.to_string().contains("not pinned"),
-            "{name}: {silence}"
-        );
+        assert_has(&silence.to_string(), "not pinned");
         // As it is printed, on the command line.
         let line = "downgrade check --endpoints {} --pin-sha256 {}";
         let ran = typed(line, &[&server.url, &pin]).exits(3);

@@ -52,7 +52,6 @@ impl Source {
     }
 }
 
-/// The files of a tree, without its directories.
 fn files_of(root: &Path) -> BTreeMap<PathBuf, Stat> {
     let mut files = tree(root);
     files.retain(|_, stat| stat.mode & 0o170_000 == 0o100_000);

@@ -25,7 +25,6 @@ pub(crate) fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
     typed_with("--json rewind --out {}", &[&out], &more)
 }
 
-/// The new archives by the id of their member.
 pub(crate) fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
     let members = told["members"].as_array().unwrap();
     let pair = |member: &Value| {
@@ -41,7 +40,6 @@ pub(crate) fn keys(target: &Path) -> Value {
     told.exits(0).json()
 }
 
-/// The values of all keys, by name.
 fn values(answer: &Value) -> BTreeMap<String, Value> {
     fn walk(node: &Value, found: &mut BTreeMap<String, Value>) {
         if let (Some(key), Some(value)) = (node["key"].as_str(), node.get("value")) {

@@ -208,18 +208,12 @@ fn an_archive_is_named_by_a_part_of_its_name_wherever_one_is_read() {
 
     let told = with(&["inspect", "infra1"]).exits(2).json_error();
     let message = told["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("`infra1` is in the names of 4 archives in `"),
-        "{message}"
-    );
+    assert_begins(&message, "`infra1` is in the names of 4 archives in `");
     assert!(message.contains(old) && message.contains(new), "{message}");
     let told = with(&["restore", "2", "--data-dir", &scene.path("restored")]).exits(2);
-    assert!(
-        told.json_error()["message"]
-            .as_str()
-            .unwrap()
-            .ends_with(", and 4 more"),
-        "{told:#?}"
+    assert_ends(
+        &told.json_error()["message"].as_str().unwrap(),
+        ", and 4 more",
     );
     scene
         .run("copy", &[&to, "infra1"])

@@ -327,8 +327,10 @@ fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
         .collect();
     assert!(asked.is_empty(), "{asked:?}");
     // A certificate without its key is wrong usage.
-    let usage = scene.restore(&["--cert", "x.pem"]).exits(2);
-    usage.says("go together");
+    for lone in ["--cert", "--key"] {
+        let usage = scene.restore(&[lone, "x.pem"]).exits(2);
+        usage.says("go together");
+    }
     scene
         .restore(&["--cacert", "/dev/null"])
         .exits(2)
@@ -460,7 +462,6 @@ fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
     }
 }
 
-/// Flips a bit in the middle of a member's only segment.
 fn damage(data: &Path) {
     let segment = crate::support::decode::segments(&data.join("member/wal")).remove(0);
     flip_middle(&segment);

@@ -283,10 +283,8 @@ fn what_is_rarely_wrong_with_a_data_dir_has_the_verdict_of_the_real_servers() {
     }
 }
 
-/// Damages the directory of the raft snapshots, or what is beside it.
 type Damage = fn(&Path);
 
-/// Changes the store in the newest raft snapshot.
 fn change_store(snap: &Path, change: fn(&mut String)) {
     let newest = names(snap).pop().unwrap();
     let part = |bytes: &[u8], number: u64| {

@@ -136,14 +136,12 @@ fn wal_flags(recording: &Recording, dir: &str) -> Vec<String> {
     vec!["--wal-dir".to_owned(), wal.to_str().unwrap().to_owned()]
 }
 
-/// Runs a command on a target, with flags or arguments behind it.
 fn run<A: AsRef<OsStr>>(command: &[&str], target: &Path, flags: impl AsRef<[A]>) -> Ran {
     let command = command.iter().map(OsStr::new);
     let flags = flags.as_ref().iter().map(AsRef::as_ref);
     ark(command.chain([target.as_os_str()]).chain(flags))
 }
 
-/// What `keys --json` says.
 #[track_caller]
 fn keys<A: AsRef<OsStr>>(target: &Path, flags: impl AsRef<[A]>) -> Value {
     run(&["--json", "keys"], target, flags).exits(0).json()
@@ -428,7 +426,6 @@ fn difference<'a>(
     found
 }
 
-/// A POST in a log.
 #[derive(Debug)]
 struct Post {
     raft_index: u64,

@@ -14,7 +14,6 @@ use crate::cli::{json, layout};
 /// Bytes that are collected before a write to stdout.
 const STREAM_BUFFER: usize = 64 << 10;
 
-/// A colour with a meaning.
 #[derive(Clone, Copy)]
 pub(crate) enum Paint {
     Good,
@@ -69,7 +68,6 @@ impl Output {
         }
     }
 
-    /// Whether there were warnings.
     pub(crate) fn warned(&self) -> bool {
         self.warned.get()
     }
@@ -118,7 +116,6 @@ impl Output {
         }
     }
 
-    /// A line of the result.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             self.to_stdout(&shown(text.trim_end()));
@@ -173,7 +170,6 @@ impl Output {
         self.printed.complete(text)
     }
 
-    /// Warns about the objects that the list of `repository` skipped.
     pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
         for warning in skipped_keys(repository) {
             self.warn(&warning);
@@ -188,7 +184,6 @@ impl Output {
         }
     }
 
-    /// Prints why the command failed.
     pub(crate) fn failure(&self, failure: &CliError) {
         let printed = self.printed.about(failure.target.as_deref());
         let hint = failure.hint.as_deref().map(|hint| printed.complete(hint));

@@ -31,7 +31,6 @@ use crate::etcd::ids::{Index, SegmentName};
 use crate::fs::error::missing;
 use crate::fs::staged::STAGING_PREFIX;
 
-/// A directory that holds an etcd member.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     root: PathBuf,
@@ -340,7 +339,6 @@ fn names_in(dir: &Path) -> Result<Vec<String>, DataDirError> {
     Ok(names)
 }
 
-/// The last part of an archive path.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -11,6 +11,7 @@ use fs_err as fs;
 
 use crate::data_dir::DataDir;
 use crate::data_dir::listing::first_unrenamed;
+use crate::etcd::ids::SegmentName;
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdict, Verdicts};
 use crate::fs::PIECE;
 use crate::fs::dir::open_regular;
@@ -114,6 +115,10 @@ impl StartBeside {
         let [first, later @ ..] = &mut verdicts;
         *first = of_2_0;
         let unrenamed = first_unrenamed(&self.wal).map_err(io::Error::other)?;
+        let renamed = self.layout.wal.iter();
+        let last = renamed.filter_map(|name| SegmentName::parse(name)).max();
+        // One before others is not needed by those that start.
+        let unrenamed = unrenamed.filter(|name| Some(*name) > last);
         for (_, verdict) in later {
             if let (Verdict::Starts(way), Some(name)) = (verdict, unrenamed) {
                 way.lost_entry.get_or_insert(name.first_index);

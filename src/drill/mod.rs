@@ -77,14 +77,12 @@ pub struct Drilled {
     pub differences: Vec<Difference>,
 }
 
-/// A key or a directory that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<u8>,
     pub what: Unequal,
 }
 
-/// How a node differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unequal {
     /// The server lacks it.
@@ -94,7 +92,6 @@ pub enum Unequal {
     Parts(Vec<Part>),
 }
 
-/// Why a drill failed before it could compare.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
     #[error("there is no program at `{0}`")]
@@ -290,7 +287,6 @@ fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the member's cluster has no other member.
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
     member.members.iter().map(|member| member.id).eq([own])

@@ -35,7 +35,6 @@ const MOST_SAID: u64 = 4096;
 /// A program that writes more than this is stopped, in bytes.
 const MOST_LOGGED: u64 = 64 << 20;
 
-/// An etcd program.
 #[derive(Clone, Debug)]
 pub(super) struct Binary {
     path: PathBuf,
@@ -51,7 +50,6 @@ pub(super) struct Member<'m> {
     pub(super) is_alone: bool,
 }
 
-/// How a server ended too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Exited(i32),

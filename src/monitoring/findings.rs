@@ -36,7 +36,6 @@ pub(super) fn nothing(facts: &Facts) -> Finding {
     finding(level, "archives", None, text)
 }
 
-/// All findings about one member's archives.
 pub(super) fn member(
     watched: &Watched,
     proof: &Verification,

@@ -18,7 +18,6 @@ use crate::repository::ArchiveSummary;
 /// How far ahead of this clock an archive's time may be before it counts as dated in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A watched member and its archives.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Its name, or its id if it has no name.

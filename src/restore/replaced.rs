@@ -17,7 +17,6 @@ use crate::etcd::wal::segment::SegmentScan;
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 
-/// What is in a data dir before a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
     Nothing,
@@ -26,7 +25,6 @@ pub enum Present {
     Unreadable,
 }
 
-/// The present member of a data dir.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
@@ -39,7 +37,6 @@ pub struct Replaced {
     pub members: Vec<Member>,
 }
 
-/// Why an archive must not replace the data dir's member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]

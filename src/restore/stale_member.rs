@@ -113,7 +113,6 @@ impl Asked {
         }
     }
 
-    /// Whether the archive may be restored.
     pub fn verdict(&self) -> Result<(), StaleMemberError> {
         let cluster_id = self.cluster_id;
         let running = self.tell(|member, presence| match presence {

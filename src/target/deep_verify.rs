@@ -26,7 +26,6 @@ use crate::target::{StoreError, StoreQuery, Target};
 /// How many raft snapshots may differ before the comparison stops: each needs another read.
 const MOST_WRONG: usize = 10;
 
-/// The result of a deep verification.
 #[derive(Debug)]
 pub struct DeepReport {
     /// The raft snapshot that the replay began from; `None` is the empty store.
@@ -41,7 +40,6 @@ pub struct DeepReport {
     pub at: Index,
 }
 
-/// A raft snapshot compared with the replay.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     pub id: SnapshotId,
@@ -60,7 +58,6 @@ pub enum SnapshotVerdict {
     Different(Vec<DifferentKey>),
 }
 
-/// A key that differs between a raft snapshot and the replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferentKey {
     pub path: Vec<u8>,
@@ -87,7 +84,6 @@ pub enum ClusterFault {
 }
 
 impl DeepReport {
-    /// Whether nothing is wrong.
     pub fn is_valid(&self) -> bool {
         let differs =
             |check: &SnapshotCheck| matches!(check.verdict, SnapshotVerdict::Different(_));

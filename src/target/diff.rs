@@ -16,7 +16,6 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, StoreQuery, StoreRead, Target};
 
-/// Two stores and their differences.
 #[derive(Debug)]
 pub struct Comparison {
     pub a: StoreRead,
@@ -38,7 +37,6 @@ pub struct TwoNames {
     pub from_2_2: Option<Vec<u8>>,
 }
 
-/// A difference and its cause.
 #[derive(Debug)]
 pub struct KeyDifference {
     pub difference: Difference,
@@ -49,7 +47,6 @@ pub struct KeyDifference {
     pub in_order: bool,
 }
 
-/// How far two logs are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogAgreement {
     /// The last run of committed entries that both have without a gap, first and last; `None` if
@@ -66,7 +63,6 @@ impl Comparison {
         a.at == b.at && a.store.index() != b.store.index()
     }
 
-    /// Whether nothing differs.
     pub fn is_equal(&self) -> bool {
         self.keys.is_empty()
             && !self.counts_differ()
@@ -210,7 +206,6 @@ fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
     found
 }
 
-/// The last entries that removed something.
 #[derive(Default)]
 struct Removals<'a> {
     /// By the store path of what they removed.

@@ -24,7 +24,6 @@ use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
-/// An archive or a data dir.
 #[derive(Debug)]
 pub enum Target {
     Archive(Box<Archive>),
@@ -87,7 +86,6 @@ impl StoreRead {
     }
 }
 
-/// Why these in-order rules are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFrom {
     Asked,
@@ -134,7 +132,6 @@ impl Target {
         }
     }
 
-    /// The path it was opened by.
     pub fn path(&self) -> &Path {
         match self {
             Self::Archive(archive) => archive.path(),
@@ -142,7 +139,6 @@ impl Target {
         }
     }
 
-    /// Reads the `wanted` store.
     pub fn read_store(
         &self,
         wanted: StoreQuery,

@@ -201,7 +201,6 @@ fn behind_a_key(json: &str, field: &str, more: &str) -> String {
     format!("{}{more}{}", &json[..at], &json[at..])
 }
 
-/// Replaces the first `old`.
 fn replaced(json: &str, old: &str, new: &str) -> String {
     assert!(json.contains(old), "no {old}");
     json.replacen(old, new, 1)

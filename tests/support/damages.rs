@@ -34,7 +34,6 @@ const THREADS: usize = 24;
 /// A damage: its name, and what it does to the directory of the member.
 type Damage = (&'static str, fn(&Path));
 
-/// All damages.
 const DAMAGES: [Damage; 28] = [
     ("none", |_| ()),
     ("tail_cut", |member| {
@@ -264,13 +263,11 @@ fn change_snap(member: &Path, change: impl FnOnce(&Path)) {
     }
 }
 
-/// A damaged data dir.
 pub struct Damaged {
     /// Base and damages, for messages.
     pub name: String,
     /// The release line that the base ran.
     pub line: &'static str,
-    /// The data dir.
     pub path: PathBuf,
 }
 

@@ -109,7 +109,6 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Stat> {
     found
 }
 
-/// The facts of one path.
 pub fn stat(path: &Path) -> Stat {
     let meta = fs::symlink_metadata(path).unwrap();
     Stat {

@@ -260,7 +260,6 @@ fn show(
     out.line(&parts.join(", "));
 }
 
-/// The names of all steps.
 const WORDS: [&str; 10] = [
     "create",
     "change",

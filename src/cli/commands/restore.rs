@@ -158,7 +158,6 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an archive of a member with another name than expected.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
         Some(expected) if found.name.as_deref() != Some(expected) => Err(Kind::Refused.error(format!("the archive is not of a member `{expected}`, but of {found}"),

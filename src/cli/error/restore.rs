@@ -5,7 +5,7 @@ use crate::restore::replaced::ReplacedError;
 use crate::restore::stale_member::StaleMemberError;
 
 use crate::cli::error::{
-    CliError, Judge, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
+    CliError, Judge, Kind, STOP_FIRST, busy, corrupt, interrupted, not_found, of_space, refused,
 };
 
 impl Judge for RestoreError {
@@ -28,7 +28,7 @@ impl Judge for RestoreError {
             Self::DoesNotStart { cure: None, .. } => refused(
                 "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
             ),
-            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
+            Self::Running(_) => busy(STOP_FIRST),
             Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
                 "nothing was changed; `--replace` replaces it atomically and keeps the old one under another name",
             ),

@@ -23,7 +23,6 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::location::{LATEST, Location, TargetName};
 
-/// How many archives are listed if several match.
 const MOST_CANDIDATES: usize = 8;
 const LIST_SHOWS: &str = "`etcd-ark list` shows what is there";
 

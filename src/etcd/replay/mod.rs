@@ -47,7 +47,6 @@ impl InOrderRules {
         }
     }
 
-    /// The other rules.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -56,7 +55,6 @@ impl InOrderRules {
         }
     }
 
-    /// How in-order children are named by these rules.
     pub fn names(self) -> Names {
         match self {
             Self::Before22 => Names::Plain,
@@ -88,7 +86,6 @@ impl FromStr for InOrderRules {
     }
 }
 
-/// Where a replay stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// The highest index known to be committed.
@@ -111,21 +108,17 @@ impl Until {
     }
 }
 
-/// Where a replay begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// The newest raft snapshot that is valid and not above the end; the empty store if there is
     /// none.
     #[default]
     Newest,
-    /// This raft snapshot.
     From(SnapshotId),
-    /// The empty store.
     Empty,
 }
 
 impl Start {
-    /// The raft snapshot, if one is given.
     pub fn id(self) -> Option<SnapshotId> {
         match self {
             Self::From(id) => Some(id),
@@ -134,23 +127,17 @@ impl Start {
     }
 }
 
-/// What a replay does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Where to begin.
     pub start: Start,
-    /// Where to stop.
     pub until: Until,
-    /// How in-order children are named.
     pub rules: InOrderRules,
-    /// What to do besides.
     pub along: Along,
 }
 
 /// What a replay does besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Along {
-    /// Nothing more.
     #[default]
     Nothing,
     /// Compare the store with each raft snapshot, and stop at one that differs.
@@ -159,42 +146,21 @@ pub enum Along {
     KeepTrail,
 }
 
-/// Why a replay gives no store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayFault {
-    /// There is no raft snapshot to begin from.
     #[error(
         "no raft snapshot at or below index {wanted} is available, and the log does not begin at 1"
     )]
-    NoStart {
-        /// The requested index.
-        wanted: Index,
-    },
+    NoStart { wanted: Index },
     /// Entries between the raft snapshot and the log are missing.
     #[error("{}", missing(*.from, *.to))]
-    Hole {
-        /// The first missing index.
-        from: Index,
-        /// The last missing index.
-        to: Index,
-    },
+    Hole { from: Index, to: Index },
     /// The log ends before the requested index.
     #[error("the log ends at index {last}, before {wanted}")]
-    Beyond {
-        /// The requested index.
-        wanted: Index,
-        /// The last index.
-        last: Index,
-    },
+    Beyond { wanted: Index, last: Index },
     /// The requested index is not known to be committed.
     #[error("index {wanted} is above commit {commit}: not known to be committed")]
-    Uncommitted {
-        /// The requested index.
-        wanted: Index,
-        /// The highest index known to be committed.
-        commit: Index,
-    },
-    /// An entry that etcd could not apply.
+    Uncommitted { wanted: Index, commit: Index },
     #[error("entry {0} holds no request that etcd could apply")]
     Unreadable(Index),
     /// A conf change in a cluster with more members than are accepted.
@@ -202,32 +168,23 @@ pub enum ReplayFault {
     TooManyMembers(Index),
 }
 
-/// A raft snapshot compared with the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Its position.
     pub id: SnapshotId,
-    /// Whether the replay leads to the same store.
     pub equal: bool,
 }
 
-/// In-order creations in one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InOrderDirectory {
-    /// Their number.
     pub posts: u64,
-    /// The index of the first of them.
     pub first_index: Index,
-    /// The index of the last of them.
     pub last_index: Index,
 }
 
-/// The in-order creations (POST) in the available log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InOrderPosts {
     /// By the store path of the directory, as the request names it.
     pub directories: BTreeMap<Vec<u8>, InOrderDirectory>,
-    /// How many there are.
     pub posts: u64,
     /// The number of those that were applied, above the raft snapshot, and made a key: a start with the
     /// other rules would name these differently.
@@ -237,9 +194,7 @@ pub struct InOrderPosts {
 /// One committed entry, for the comparison of two logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryMark {
-    /// Its index.
     pub index: Index,
-    /// Its term.
     pub term: Term,
     /// CRC-32C over its kind and data.
     pub crc: u32,
@@ -262,20 +217,16 @@ pub enum Removal {
     Expired,
 }
 
-/// The result of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// The store.
     pub store: Arc<Store>,
     /// The raft snapshot it began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
     /// Its index in the log.
     pub at: Index,
-    /// How in-order children were named.
     pub rules: InOrderRules,
     /// How many entries were applied.
     pub entries: u64,
-    /// In-order creations in the log.
     pub in_order: InOrderPosts,
     /// The raft snapshots compared, in the order of the log; the last may differ.
     pub checks: Vec<Check>,
@@ -287,7 +238,6 @@ pub struct Replayed {
     pub pace: Pace,
 }
 
-/// A replay in progress.
 #[derive(Debug)]
 pub struct Replay {
     plan: Plan,
@@ -317,7 +267,6 @@ struct Pending {
 }
 
 impl Replay {
-    /// A replay by `plan`.
     pub fn new(plan: Plan) -> Self {
         Self {
             plan,
@@ -412,7 +361,6 @@ impl Replay {
         }
     }
 
-    /// Whether the store differed from a raft snapshot.
     fn has_diverged(&self) -> bool {
         self.checks.iter().any(|check| !check.equal)
     }

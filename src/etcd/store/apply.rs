@@ -146,7 +146,6 @@ impl Store {
         })
     }
 
-    /// The release of the cluster version in the store, if there is one.
     pub(crate) fn cluster_release(&self) -> Option<Release> {
         let version = self.node(self.get(b"/0/version")?).value()?.bytes();
         let version: ClusterVersion = std::str::from_utf8(&version).ok()?.parse().ok()?;

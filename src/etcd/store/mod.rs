@@ -65,7 +65,6 @@ pub struct Node {
     pub content: Content,
 }
 
-/// A node's value or children.
 #[derive(Clone, Debug)]
 pub enum Content {
     Key(Value),
@@ -130,7 +129,6 @@ impl Store {
         store
     }
 
-    /// A store with only its root.
     fn bare() -> Self {
         Self {
             nodes: vec![Node {

@@ -25,7 +25,6 @@ use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::evidence::Step;
 use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
 
-/// The label of the safety snapshot.
 pub const LABEL: &str = "pre-downgrade";
 const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
 
@@ -79,16 +78,12 @@ pub struct PrepareRequest<'r> {
 pub struct Prepared {
     /// The safety snapshot; `None` in a dry run.
     pub snapshot: Option<Captured>,
-    /// What the data dir holds.
     pub member: MemberFacts,
-    /// Where the segments were moved to, if they were.
     pub moved: Option<Moved>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
-    Running(Running),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -187,7 +182,7 @@ fn prove(
 ) -> Result<MemberFacts, PrepareError> {
     let found = survey(data_dir, Pass::CHECK, interrupt, observe).map_err(StoreError::from)?;
     if let Some(running) = found.running {
-        return Err(PrepareError::Running(running));
+        return Err(MoveError::Running(running).into());
     }
     let target = Target::DataDir(data_dir.clone());
     let (member, _) = target.sound_member(found.facts, found.files, false)?;

@@ -22,7 +22,6 @@ pub(crate) const SEGMENT: u64 = 64_000_000;
 /// The number of directories with in-order keys to list.
 const DIRECTORIES: usize = 3;
 
-/// What was found in a data dir.
 #[derive(Clone, Debug)]
 pub struct DataFacts {
     pub path: PathBuf,
@@ -54,7 +53,6 @@ pub struct ReplayFacts {
     pub pace: Pace,
 }
 
-/// Room on a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     /// Free bytes for users other than root.

@@ -134,7 +134,6 @@ impl Gate {
         Ok(Step { from, to })
     }
 
-    /// The flags for the releases, if they are not the default ones.
     pub(crate) fn step_flags(&self) -> Vec<(&'static str, String)> {
         if (self.from, self.to) == (V2_2, V2_1) {
             return Vec::new();

@@ -21,7 +21,6 @@ use crate::cli::quote::shell;
 /// How many similar paths are suggested.
 const SHOWN: usize = 3;
 
-/// What to do next.
 pub(crate) struct Steps {
     pub(crate) this_member: Vec<String>,
     pub(crate) others: Vec<String>,

@@ -35,7 +35,6 @@ impl Judgement<'_> {
         self.verdict.is_refusal(self.strict)
     }
 
-    /// Warnings about an allowance.
     pub(crate) fn warnings(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::AllowedWithWarning(_, cautions) => cautions
@@ -46,7 +45,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// Prints the evidence, one line for each source; then the verdict.
     pub(crate) fn print(&self, out: &Output) {
         out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {
@@ -107,7 +105,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// The verdict as one line.
     pub(crate) fn headline(&self) -> String {
         let step = self.evidence().step;
         let (from, to) = (step.from, step.to);

@@ -90,7 +90,6 @@ pub(crate) struct Rewind {
 }
 
 impl Rewind {
-    /// Whether the new archives are encrypted.
     pub(crate) fn encrypts(&self) -> bool {
         !self.recipient.is_empty() || !self.recipients_file.is_empty()
     }

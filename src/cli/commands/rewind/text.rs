@@ -292,7 +292,6 @@ impl NextStep {
     }
 }
 
-/// The remaining steps, and the effects for clients.
 pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<NextStep> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),

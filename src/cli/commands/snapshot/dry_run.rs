@@ -14,7 +14,7 @@ use crate::archive::Cipher;
 use crate::archive::warning::WarningCode;
 use crate::data_dir::DataDir;
 use crate::fs::owner::name_of;
-use crate::fs::space;
+use crate::fs::space::{self, nearest};
 use crate::fs::staged::StagedDir;
 use crate::monitoring::scope::is_ahead;
 use crate::repository::lock::BackupLock;
@@ -417,15 +417,6 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
         ));
     }
     Ok(told.join("; "))
-}
-
-/// `dir`, or its nearest parent that exists.
-fn nearest(dir: &Path) -> &Path {
-    let found = dir.ancestors().find(|dir| dir.exists());
-    let here = Path::new(".");
-    found
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(here)
 }
 
 fn write_probe(

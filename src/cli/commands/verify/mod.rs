@@ -220,7 +220,6 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
     }
 }
 
-/// The checksum file beside an archive.
 struct SumFile {
     repository: Rc<dyn Repository>,
     name: String,
@@ -331,7 +330,6 @@ fn worth(is_valid: bool) -> &'static str {
     if is_valid { "verified" } else { "read" }
 }
 
-/// Replaces each backup dir or bucket among the targets by all archives in it.
 fn with_repositories_opened(
     targets: &[Location],
     selection: &Selection,
