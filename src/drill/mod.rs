@@ -174,7 +174,7 @@ fn drill_in(
     let wanted = StoreQuery {
         // A single member commits all of its log; --force-new-cluster drops what is not committed.
         until: if is_alone { Until::End } else { Until::Commit },
-        rules: Some(rules(binary.release)),
+        rules: Some(InOrderRules::of_release(binary.release)),
         starts: true,
         threads: request.threads,
         ..StoreQuery::default()
@@ -290,15 +290,6 @@ fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
     member.members.iter().map(|member| member.id).eq([own])
-}
-
-/// The naming rules of a server of this release when it applies the log.
-fn rules(release: Release) -> InOrderRules {
-    if release >= V2_2 {
-        InOrderRules::From22
-    } else {
-        InOrderRules::Before22
-    }
 }
 
 /// Waits until the server is healthy and has made a raft snapshot at or above `at`; returns its store.

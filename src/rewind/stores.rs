@@ -71,6 +71,8 @@ struct Reached {
     leftovers: Leftovers,
     /// Whether the rules may have named a key.
     has_named: bool,
+    /// How many requests were a refresh.
+    refreshes: u64,
     /// What the view's member serves, if its commit index was met.
     served: Option<ServedStore>,
 }
@@ -154,6 +156,7 @@ impl Stores<'_, '_> {
         let mut reached = Reached {
             leftovers,
             has_named: false,
+            refreshes: 0,
             served: None,
         };
         let own = self.read_inputs.get(view.input);
@@ -166,6 +169,7 @@ impl Stores<'_, '_> {
         if commit == self.moment {
             reached.served = Some(ServedStore::of(&store));
         }
+        reached.refreshes = store.refreshes();
         Ok((store, reached))
     }
 
@@ -183,7 +187,7 @@ impl Stores<'_, '_> {
         ) else {
             return Ok(());
         };
-        let names = self.rules.names();
+        let rules = self.rules;
         let mut apply = |index: Index, entry: &EntryView<'_>, _: &[u8]| {
             if index == commit.next() {
                 reached.served = Some(ServedStore::of(store));
@@ -191,7 +195,7 @@ impl Stores<'_, '_> {
             reached.has_named |= Request::may_have_method(entry.data, *b"POST");
             let instead = reached.leftovers.replace(store, entry);
             let data = instead.as_deref().unwrap_or(entry.data);
-            let applied = store.apply(entry.kind, data, names);
+            let applied = store.apply(entry.kind, data, rules);
             applied.map(|_| ()).map_err(|_| RewindError::Entry {
                 path: read_input.path.clone(),
                 fault: ReplayFault::Unreadable(index),
@@ -228,11 +232,14 @@ impl Stores<'_, '_> {
             };
             let mut store = store.into_owned();
             self.apply(rest, commit, &mut store, &mut reached).ok()?;
+            reached.refreshes = store.refreshes();
             reached.served = Some(ServedStore::of(&store));
         }
         let own_rules = InOrderRules::of(facts.cluster_version.as_ref());
-        let is_right = own_rules == self.rules || !reached.has_named;
-        reached.served.filter(|_| is_right)
+        let renames = reached.has_named && own_rules.names() != self.rules.names();
+        let empties =
+            reached.refreshes > 0 && own_rules.knows_refresh() != self.rules.knows_refresh();
+        reached.served.filter(|_| !renames && !empties)
     }
 
     fn load(&mut self, place: usize, id: SnapshotId) -> Result<(Store, Leftovers), RewindError> {

@@ -207,11 +207,9 @@ impl Looking<'_> {
         let until = Until::Index(id.index);
         let before = replayed.checks.iter().rfind(|check| check.equal);
         let before = before.map(|check| check.id).or(replayed.start);
-        if replayed.in_order.applied > 0 {
-            let (from, rules) = (
-                before.map_or(Start::Empty, Start::From),
-                replayed.rules.other(),
-            );
+        let others = InOrderRules::ALL.into_iter();
+        for rules in others.filter(|rules| replayed.depends_on(*rules)) {
+            let from = before.map_or(Start::Empty, Start::From);
             let by_other = self.again(from, until, rules)?;
             let last = by_other.checks.last();
             if last.is_some_and(|check| check.equal && check.id == id) {
@@ -225,8 +223,7 @@ impl Looking<'_> {
 
 /// Whether a first read used the right rules, or needed none.
 fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
-    let right = InOrderRules::of(member.cluster_version.as_ref());
-    right == replayed.rules || replayed.in_order.applied == 0
+    !replayed.depends_on(InOrderRules::of(member.cluster_version.as_ref()))
 }
 
 fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {

@@ -179,7 +179,7 @@ impl Target {
             }
             let right = InOrderRules::of(read.member.cluster_version.as_ref());
             // The right rules are known only now; they matter only if the replay named a key by them.
-            if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
+            if wanted.rules.is_some() || !read.replayed.depends_on(right) {
                 if wanted.rules.is_none() {
                     read.replayed.rules = right;
                 }

@@ -94,7 +94,7 @@ fn of_refusal(error: &RewindError) -> CliError {
             "choose one of these as the base, or add an archive of that member from before the moment",
         ),
         RewindError::StoresDiffer { .. } => refused(
-            "one of them was damaged, or restored by itself; `etcd-ark diff` shows what differs: use the data of the members that you trust, and leave out the others",
+            "one of them was damaged, or restored by itself, or a client refreshed keys (`refresh=true`) while members ran etcd 2.2 and 2.3; `etcd-ark diff` shows what differs: use the data of the members that you trust, and leave out the others",
         ),
         RewindError::WouldNotStart { .. } => refused(
             "go back to a moment before that, with `--to index:N`; `etcd-ark verify` says the same of each input",

@@ -9,82 +9,23 @@
 //! Source: formats page §5.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::etcd::digest::Digest;
 use crate::etcd::growth_rate::Pace;
-use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId, Term, V2_2, missing};
+use crate::etcd::ids::{Index, SnapshotId, Term, missing};
 use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::SnapshotFacts;
-use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
+use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Unapplied};
 use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{Store, path};
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
-/// The rules by which in-order children are named (formats page §5, the in-order trap).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InOrderRules {
-    /// Bare numbers: etcd 2.1 and before.
-    #[serde(rename = "2.1")]
-    Before22,
-    /// Twenty digits: etcd 2.2 and later.
-    #[serde(rename = "2.2")]
-    From22,
-}
-
-impl InOrderRules {
-    /// The rules of servers in a cluster of `version`.
-    pub fn of(version: Option<&ClusterVersion>) -> Self {
-        match version {
-            Some(version) if (version.0.major, version.0.minor) >= (2, 2) => Self::From22,
-            _ => Self::Before22,
-        }
-    }
-
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Before22 => Self::From22,
-            Self::From22 => Self::Before22,
-        }
-    }
-
-    pub fn names(self) -> Names {
-        match self {
-            Self::Before22 => Names::Plain,
-            Self::From22 => Names::Padded,
-        }
-    }
-}
-
-impl fmt::Display for InOrderRules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Before22 => "2.1",
-            Self::From22 => "2.2",
-        })
-    }
-}
-
-impl FromStr for InOrderRules {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<Release>() {
-            Ok(release) if release >= V2_2 => Ok(Self::From22),
-            Ok(_) => Ok(Self::Before22),
-            Err(_) => {
-                Err("the rules are those of `2.1` (and before) or of `2.2` (and later)".to_owned())
-            }
-        }
-    }
-}
+pub use crate::etcd::store::rules::InOrderRules;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
@@ -208,6 +149,15 @@ pub struct EntryMark {
     pub removes: Option<Removal>,
 }
 
+impl Replayed {
+    /// Whether it could have led to another store by these rules.
+    pub fn depends_on(&self, rules: InOrderRules) -> bool {
+        let renames = self.rules.names() != rules.names() && self.in_order.applied > 0;
+        let empties = self.rules.knows_refresh() != rules.knows_refresh() && self.refreshes > 0;
+        renames || empties
+    }
+}
+
 /// What an entry removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
@@ -228,6 +178,8 @@ pub struct Replayed {
     /// How many entries were applied.
     pub entries: u64,
     pub in_order: InOrderPosts,
+    /// How many applied requests were a refresh.
+    pub refreshes: u64,
     /// The raft snapshots compared, in the order of the log; the last may differ.
     pub checks: Vec<Check>,
     /// Raft snapshots with other voters than the members in their store.
@@ -407,7 +359,7 @@ impl Replay {
             }
             let before = store.index();
             let applied = store
-                .apply(entry.kind, &entry.data, self.plan.rules.names())
+                .apply(entry.kind, &entry.data, self.plan.rules)
                 .map_err(|why| match why {
                     Unapplied::Unreadable => ReplayFault::Unreadable(entry.index),
                     Unapplied::TooManyMembers => ReplayFault::TooManyMembers(entry.index),
@@ -465,6 +417,7 @@ impl Replay {
             });
         }
         Ok(Replayed {
+            refreshes: store.refreshes(),
             store: Arc::new(store),
             start: self.start,
             at: self.at,

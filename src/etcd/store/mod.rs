@@ -23,6 +23,7 @@ pub mod fingerprint;
 pub mod from_json;
 pub mod ops;
 pub mod path;
+pub mod rules;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,8 @@ pub struct Store {
     index: u64,
     /// Every node that expires, soonest first.
     expiries: BTreeSet<(UnixNanos, NodeId)>,
+    /// How many requests were a refresh.
+    refreshes: u64,
 }
 
 impl Default for Store {
@@ -142,12 +145,17 @@ impl Store {
             free: Vec::new(),
             index: 0,
             expiries: BTreeSet::new(),
+            refreshes: 0,
         }
     }
 
     /// The number of changes so far: `CurrentIndex`, the API's `X-Etcd-Index`.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.refreshes
     }
 
     pub fn node(&self, id: NodeId) -> &Node {

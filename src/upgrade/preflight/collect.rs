@@ -69,6 +69,7 @@ pub fn data_facts(
         auth_enabled: replayed.as_ref().map(auth_enabled),
         replay: replayed.map(|replayed| ReplayFacts {
             in_order: replayed.in_order,
+            refreshes: replayed.refreshes,
             pace: replayed.pace,
         }),
         space,

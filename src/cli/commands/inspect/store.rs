@@ -55,7 +55,7 @@ impl Contents {
         let version = self.read.member.cluster_version.as_ref();
         match InOrderRules::of(version) {
             InOrderRules::Before22 => self.read.replayed.in_order.applied,
-            InOrderRules::From22 => 0,
+            InOrderRules::From22 | InOrderRules::From23 => 0,
         }
     }
 
