@@ -14,7 +14,7 @@ use super::recordings::{Recording, copy_dir, unpack};
 use super::tools::fast_dir;
 
 /// Recordings that a server left when it stopped: name, data dir, and the release line it ran, as `2.1`.
-const BASES: [(&str, &str, &str); 11] = [
+pub const BASES: [(&str, &str, &str); 11] = [
     ("v20", "v20", "2.0"),
     ("v23", "v23", "2.3"),
     ("start-verdicts", "start-verdicts/cases/F-intact", "2.1"),
