@@ -734,7 +734,7 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
     let line = "rewind --dry-run --base infra0 {} {} {}";
     let told = typed(line, &[&one, &two, &three]).exits(0);
     for text in [
-        "cluster aa1662aca318a75f taken back to entry 450",
+        "rewind of cluster aa1662aca318a75f to entry 450",
         "the last before 2.2.0, which entry 451 set",
         "2026-11-22 07:10:56 UTC by the log's own clock, which ends at 2026-11-22 07:11:00",
         "  1 infra0    ━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━",

@@ -264,6 +264,7 @@ fn remains(
     let mut position = position.unwrap_or_default();
     if let Some(id) = raft_snapshot.filter(|id| id.index > position.index) {
         (position.term, position.index) = (id.term, id.index);
+        position.commit = position.commit.max(id.index);
     }
     MemberFacts {
         identity: Identity {

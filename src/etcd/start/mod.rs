@@ -517,7 +517,12 @@ impl StartScan {
             return Err(Reason::Removed);
         }
         if !server.voters.contains(&own.0) {
-            return Err(Reason::NoLeader);
+            let is_new = log.start.index == Index(0) && !log.has_entries();
+            return Err(if is_new {
+                Reason::JustAdded
+            } else {
+                Reason::NoLeader
+            });
         }
         if !server.lists(own) {
             return Err(Reason::Unlisted(own));

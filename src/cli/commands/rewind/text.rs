@@ -25,7 +25,7 @@ const SHOWN: usize = 50;
 
 pub(super) fn print_plan(plan: &Plan, out: &Output) {
     let head = format!(
-        "cluster {} taken back to entry {}",
+        "rewind of cluster {} to entry {}",
         plan.old_cluster_id, plan.moment.index
     );
     out.line(&out.paint(Paint::Strong, &head));
