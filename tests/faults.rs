@@ -754,7 +754,10 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
     // The raft snapshot and the log, and 64 KiB for all else.
     let (_, then) = rewinds.split_once("code 12\n").unwrap();
-    assert!(then.starts_with("cluster "), "nothing is left: {ran:?}");
+    assert!(
+        then.starts_with("rewind of cluster "),
+        "nothing is left: {ran:?}"
+    );
     assert!(then.ends_with("code 0\n"), "{ran:?}");
     let ran = ran.says("282.1 kB needed, 278.5 kB free");
     assert!(ran.stderr.contains("not enough space in"), "{ran:?}");

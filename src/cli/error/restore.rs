@@ -83,7 +83,7 @@ impl Judge for ReplacedError {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
             }
             Self::OtherCluster { .. } => {
-                "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster: `--change-member`"
+                "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster, or what it holds was made by an earlier rewind of the same cluster: `--change-member`"
             }
             Self::HasRun { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"

@@ -38,7 +38,7 @@ pub struct LaterFlag {
     pub since: Release,
 }
 
-const LATER_FLAGS: [LaterFlag; 4] = [
+const LATER_FLAGS: [LaterFlag; 6] = [
     LaterFlag {
         flag: "--wal-dir",
         variable: "ETCD_WAL_DIR",
@@ -57,6 +57,16 @@ const LATER_FLAGS: [LaterFlag; 4] = [
     LaterFlag {
         flag: "--enable-pprof",
         variable: "ETCD_ENABLE_PPROF",
+        since: Release { major: 2, minor: 3 },
+    },
+    LaterFlag {
+        flag: "--experimental-gRPC-addr",
+        variable: "ETCD_EXPERIMENTAL_GRPC_ADDR",
+        since: Release { major: 2, minor: 3 },
+    },
+    LaterFlag {
+        flag: "--experimental-auto-compaction-retention",
+        variable: "ETCD_EXPERIMENTAL_AUTO_COMPACTION_RETENTION",
         since: Release { major: 2, minor: 3 },
     },
 ];
