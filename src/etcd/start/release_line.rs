@@ -184,12 +184,12 @@ impl Server {
         }
         if self.whole || components.first() == Some(&&b"0"[..]) {
             let rules = InOrderRules::of_release(self.line);
-            let refresh = request.refresh.filter(|_| rules.knows_refresh());
-            let known = Request {
-                refresh,
+            let known = (request.refresh.is_some() && !rules.knows_refresh()).then(|| Request {
+                refresh: None,
                 ..request.clone()
-            };
-            self.store.apply_request(&known, rules.names());
+            });
+            let request = known.as_ref().unwrap_or(request);
+            self.store.apply_request(request, rules.names());
         }
         Ok(())
     }
