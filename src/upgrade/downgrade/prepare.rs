@@ -211,8 +211,14 @@ mod tests {
         };
         let flags = |step: Step| step.later_flags().map(|flag| flag.flag).collect::<Vec<_>>();
         let of_2_2 = ["--wal-dir", "--experimental-v3demo"];
+        let of_2_3 = [
+            "--strict-reconfig-check",
+            "--enable-pprof",
+            "--experimental-gRPC-addr",
+            "--experimental-auto-compaction-retention",
+        ];
         assert_eq!(flags(step("2.2", "2.1")), of_2_2);
-        assert_eq!(flags(step("2.3", "2.2")).len(), 2);
+        assert_eq!(flags(step("2.3", "2.2")), of_2_3);
         assert_eq!(flags(step("3.4", "3.3")).len(), 0);
         assert!(step("2.2", "2.1").needs_wal_at_home());
         assert!(!step("2.3", "2.2").needs_wal_at_home());
