@@ -252,6 +252,15 @@ fn all_members_of_2_2_refuse_also_before_the_version_has_moved() {
     );
     let not_yet = [&endpoints[..], &with(&[&"--stopped-version", &"2.1"])].concat();
     assert_eq!(judged(Some(&own), &not_yet, 0)["verdict"], "allowed");
+    // What the binaries of 2.0 and of 2.1 print.
+    for printed in [
+        "etcd Version: 2.1.3\nGit SHA: 1b8e5b9",
+        "etcd version 2.1.0",
+    ] {
+        let version = with(&[&"--stopped-version", &printed]);
+        let not_yet = [&endpoints[..], &version].concat();
+        assert_eq!(judged(Some(&own), &not_yet, 0)["verdict"], "allowed");
+    }
 }
 
 #[test]

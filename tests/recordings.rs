@@ -394,8 +394,14 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
     let segment = decode::segments(&Path::new(&data).join("member/wal")).remove(0);
     flip(&segment, 20);
     let told = ark(["verify", &data]).exits(4);
-    told.says("is corrupt: ")
-        .says("etcd-ark snapshot --damaged");
+    let told = told.says("is corrupt: ");
+    told.says("etcd-ark snapshot --damaged");
+    for command in ["verify", "inspect", "keys"] {
+        let told = ark([command, &data]).exits(4);
+        let all = format!("{}{}", told.stdout, told.stderr).to_lowercase();
+        assert!(!all.contains("no wal"), "the WAL is there: {all}");
+        assert!(!all.contains("etcd-ark list"), "it is no archive: {all}");
+    }
 }
 
 #[test]

@@ -137,6 +137,17 @@ impl fmt::Display for Release {
     }
 }
 
+impl Release {
+    /// Reads what `etcd --version` prints: `etcd Version: 2.1.3`, or `etcd version 2.0.13`; gives the version, too.
+    pub fn printed(text: &str) -> Option<(&str, Self)> {
+        let first = text.lines().next()?.strip_prefix("etcd ")?;
+        let version = first.rsplit(' ').next()?;
+        let mut parts = version.split('.');
+        let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((version, Self { major, minor }))
+    }
+}
+
 impl FromStr for Release {
     type Err = NoRelease;
 

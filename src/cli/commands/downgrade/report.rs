@@ -345,7 +345,7 @@ impl Judgement<'_> {
         let mut members = self.evidence().members.iter();
         let known = members.find(|known| known.release_is_assumed())?;
         Some(format!(
-            "{} is assumed to have run {} before it stopped: if it ran an earlier release, pass for example `--stopped-version {}`",
+            "{} is assumed to have run {} before it stopped: if its binary is of an earlier release (`etcd --version` tells), pass for example `--stopped-version {}`",
             who(&known.member),
             step.from,
             step.to
