@@ -789,3 +789,16 @@ fn a_member_that_was_added_and_has_not_started_is_named_by_its_id_and_said_not_t
         );
     }
 }
+
+#[test]
+fn a_cluster_of_two_is_told_that_it_goes_back_only_when_both_are_stopped() {
+    // Guards against "bring back enough members" where the only one that is missing is stopped to go back.
+    let fake = FakeCluster::start(7, &[(1, "one"), (2, "two")]);
+    for member in fake.members() {
+        member.version("2.1.3", "2.1.0");
+    }
+    fake.member(1).down();
+    fake.member(0).quorum(Quorum::IsLost);
+    let told = check(None, &at(&fake)).exits(3);
+    told.says("stop the other too and pass --offline and the data dirs of both");
+}

@@ -441,6 +441,10 @@ impl Judgement<'_> {
                     "start a member of the older release that is stopped, if there is one, and do not stop the others before it answers",
                 )
             }
+            _ if self.evidence().members.len() == 2 => (
+                self.reasons().into_iter().next(),
+                "two members have a quorum only together: start this one again as it was, or stop the other too and pass --offline and the data dirs of both",
+            ),
             _ => (
                 self.reasons().into_iter().next(),
                 "bring back enough members for a quorum and name one with --endpoints; if all are stopped, pass --offline and the data dirs of a majority",
