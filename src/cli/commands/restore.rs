@@ -209,22 +209,26 @@ fn compare_with_replaced(
 fn later_archive(path: &Location, manifest: &Manifest, cx: &Context<'_>) -> Option<Later> {
     let rewound = manifest.rewind.as_ref().map(|made| made.old_cluster_id);
     let cluster_id = rewound.unwrap_or(manifest.member.identity.cluster_id);
-    let (repository, _) = cx.places.locate(path).ok()?;
-    let catalog = summarize(&*repository).ok()?;
+    let unread = |of: &str, error: CliError| {
+        let why = error.message;
+        cx.out.note(&format!(
+            "the members' URLs in {of} could not be read: {why}"
+        ));
+    };
+    let listed = cx.places.locate(path).and_then(|(repository, _)| {
+        let catalog = summarize(&*repository)?;
+        Ok((repository, catalog))
+    });
+    let (repository, catalog) = listed
+        .map_err(|error| unread("the archives beside this one", error))
+        .ok()?;
     let is_of_it = |one: &&ArchiveSummary| one.identity.cluster_id == cluster_id && one.is_backup();
     let of_it = catalog.summaries.iter().filter(is_of_it);
     let last = of_it.max_by_key(|one| (log_order(one), one.created))?;
-    match cx.places.archive(&repository.path_of(last.name()).into()) {
-        Ok(last) => Some(vec![(cluster_id, last.manifest().member.members.clone())]),
-        Err(error) => {
-            cx.out.note(&format!(
-                "the members' URLs in `{}`, which goes further in the log, could not be read: {}",
-                last.name(),
-                error.message
-            ));
-            None
-        }
-    }
+    let of = format!("`{}`, which goes further in the log,", last.name());
+    let last = cx.places.archive(&repository.path_of(last.name()).into());
+    let last = last.map_err(|error| unread(&of, error)).ok()?;
+    Some(vec![(cluster_id, last.manifest().member.members.clone())])
 }
 
 /// Asks the running members: returns their answers, and a warning.
