@@ -12,6 +12,7 @@
 //! plan.rs         what will be done, and what is lost
 //! reread.rs       reads entries and files of an input again
 //! write.rs        the archives
+//! two_at_a_time.rs  two of them at once
 //! output_dir.rs   the directory for the archives
 //! error.rs        errors
 //! ```
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod reread;
 pub mod served;
 pub mod stores;
+mod two_at_a_time;
 pub mod write;
 
 use std::os::unix::fs::MetadataExt;
